@@ -1,0 +1,90 @@
+"""The WSGI application."""
+
+import logging
+
+import peewee
+import pluggy
+from flask import Flask, Response, g, request
+from playhouse.pool import MaxConnectionsExceeded
+from werkzeug.exceptions import HTTPException
+
+from floway_core import plugins
+from floway_core.config import Settings
+from floway_core.errors import ClientGone, GatewayError
+from floway_core.gateway import open_gateway
+from floway_core.routes import health, models, responses
+from floway_core.routes.log import RequestLog
+
+log = logging.getLogger("floway")
+
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that did not wait; nobody receives it, but it stands in the log."""
+
+
+def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
+    """The application, ready to serve.
+
+    :raises StartupError: the settings, a plugin or the database keep it from starting.
+    """
+    app = Flask("floway_core", static_folder=None)
+    app.json.compact = True
+    app.extensions["floway"] = open_gateway(settings, manager)
+    for blueprint in (responses.blueprint, models.blueprint, health.blueprint, *plugins.blueprints(manager)):
+        app.register_blueprint(blueprint)
+    app.before_request(_begin)
+    app.after_request(_end)
+    app.register_error_handler(GatewayError, _gateway_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(peewee.DatabaseError, _database_error)
+    app.register_error_handler(MaxConnectionsExceeded, _database_error)
+    app.register_error_handler(ClientGone, _client_gone)
+    app.register_error_handler(Exception, _unexpected)
+    return app
+
+
+def _begin() -> None:
+    g.request_log = RequestLog(request.method, request.path)
+
+
+def _end(response: Response) -> Response:
+    entry: RequestLog = g.request_log
+    entry.status = response.status_code
+    entry.streamed = response.is_streamed
+    response.headers["x-request-id"] = entry.id
+    if not entry.streamed:
+        entry.write()
+    return response
+
+
+# ------------------------------------------------------------------------------------- every failure in OpenAI's shape
+def _gateway_error(error: GatewayError) -> Response:
+    response = Response(error.content(), error.status, error.headers, mimetype="application/json")
+    for name, value in error.relayed_headers:
+        response.headers.add(name, value)
+    return response
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status == 404:
+        message = f"There is nothing at {request.method} {request.path}."
+    else:
+        message = f"{error.name} for {request.method} {request.path}."
+    allowed = {"allow": ", ".join(error.valid_methods)} if getattr(error, "valid_methods", None) else {}
+    code = {404: "not_found", 405: "method_not_allowed"}.get(status)
+    return _gateway_error(GatewayError(status, message, code=code, headers=allowed))
+
+
+def _database_error(error: Exception) -> Response:
+    log.error("The database failed: %s: %s", type(error).__name__, error)
+    message = "The gateway's database does not answer."
+    return _gateway_error(GatewayError(503, message, code="database_unavailable", headers={"retry-after": "1"}))
+
+
+def _client_gone(error: ClientGone) -> Response:
+    return Response(status=CLIENT_CLOSED_REQUEST)
+
+
+def _unexpected(error: Exception) -> Response:
+    log.exception("Request %s failed", g.request_log.id, exc_info=error)
+    return _gateway_error(GatewayError(500, "The gateway failed to serve this request.", code="internal_error"))

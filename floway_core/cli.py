@@ -1,0 +1,189 @@
+"""The command line: ``floway``."""
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import click
+import pluggy
+
+from floway_core import __version__, config, plugins
+from floway_core.config import Settings
+from floway_core.contexts import Services
+from floway_core.errors import GatewayError, StartupError
+from floway_core.gateway import open_services, read_settings
+from floway_core.log import configure_logging
+from floway_core.store import keys, upstreams
+
+
+@dataclass
+class Session:
+    """What the commands of one call share; each part is made when it is first needed."""
+
+    manager: pluggy.PluginManager
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        settings = read_settings(self.manager)
+        configure_logging(settings.log_level if settings.log_level != "info" else "warning")
+        return settings
+
+    @functools.cached_property
+    def services(self) -> Services:
+        return open_services(self.settings, self.manager)
+
+
+def services(context: click.Context) -> Services:
+    """The services for a command, from its click context. Opens the database, and brings its schema up to date."""
+    return context.find_object(Session).services
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="floway")
+def cli() -> None:
+    """A gateway for the OpenAI Responses API. Settings come from FLOWAY_* variables: see `floway config`."""
+
+
+def main() -> None:
+    """Run the command line with the commands of core and of all plugins."""
+    try:
+        manager = plugins.build_plugin_manager()
+        plugins.add_commands(manager, cli)
+        cli.main(obj=Session(manager), prog_name="floway")
+    except (StartupError, GatewayError) as error:
+        print(f"floway: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    lines = [headings, *(tuple(str(cell) for cell in row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _date(unix_seconds: int | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(unix_seconds)) if unix_seconds else "-"
+
+
+# ----------------------------------------------------------------------------------------------------------- serving
+@cli.command()
+@click.option("--bind", metavar="HOST:PORT", help="Where to listen (setting FLOWAY_BIND).")
+@click.pass_obj
+def serve(session: Session, bind: str | None) -> None:
+    """Run the gateway."""
+    import os
+
+    from floway_core.server import Server
+
+    if bind:
+        os.environ["FLOWAY_BIND"] = bind  # workers read their settings from the environment, too
+    settings = session.settings
+    providers = plugins.build_providers(session.manager, session.services)
+    click.echo(f"Floway {__version__} listens on {settings.bind}", err=True)
+    for line in _missing(session.services, providers):
+        click.echo(f"  missing: {line}", err=True)
+    session.services.database.close_all()
+    Server(settings).run()
+
+
+def _missing(services: Services, providers: plugins.Providers) -> list[str]:
+    """What still keeps clients from being served, and what mends it."""
+    missing = []
+    if not providers.by_kind:
+        missing.append("a provider. Install one, for example: pip install floway-<provider>")
+    elif not any(row.enabled and row.kind in providers.by_kind for row in upstreams.all_rows(services.database)):
+        kinds = ", ".join(f"`floway {kind} --help`" for kind in sorted(providers.by_kind))
+        missing.append(f"an upstream. See {kinds}")
+    if not any(row.revoked_at is None for row in keys.all_rows(services.database)):
+        missing.append("an API key for the clients. Make one with: floway keys create NAME")
+    return missing
+
+
+@cli.command()
+@click.pass_context
+def migrate(context: click.Context) -> None:
+    """Bring the database schema up to date. Every other command that needs it does so, too."""
+    services(context)
+    click.echo("The database schema is up to date.")
+
+
+@cli.command("config")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def show_config(session: Session, as_json: bool) -> None:
+    """Show every setting with its effective value; secrets are hidden."""
+    rows = config.shown(session.settings, plugins.declared_settings(session.manager))
+    if as_json:
+        click.echo(json.dumps({setting.variable: value for setting, value in rows}, indent=2))
+    else:
+        click.echo(_table(("SETTING", "VALUE", "MEANING"), [(s.variable, value, s.help) for s, value in rows]))
+
+
+# -------------------------------------------------------------------------------------------------------------- keys
+@cli.group("keys")
+def keys_group() -> None:
+    """API keys of clients."""
+
+
+@keys_group.command("create")
+@click.argument("name")
+@click.pass_context
+def create_key(context: click.Context, name: str) -> None:
+    """Make a key and print it. It is shown this once: only its hash is kept."""
+    click.echo(keys.create(services(context).database, name))
+
+
+@keys_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def list_keys(context: click.Context, as_json: bool) -> None:
+    """List the keys, revoked ones too."""
+    rows = keys.all_rows(services(context).database)
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        cells = [(row.name, row.hint, _date(row.created_at), _date(row.revoked_at)) for row in rows]
+        click.echo(_table(("NAME", "KEY", "CREATED", "REVOKED"), cells))
+
+
+@keys_group.command("revoke")
+@click.argument("name")
+@click.pass_context
+def revoke_key(context: click.Context, name: str) -> None:
+    """Refuse a key from now on."""
+    keys.revoke(services(context).database, name)
+    click.echo(f"The key {name!r} is revoked.", err=True)
+
+
+# --------------------------------------------------------------------------------------------------------- upstreams
+@cli.group("upstreams")
+def upstreams_group() -> None:
+    """Configured upstreams. Providers bring their own commands to add one."""
+
+
+@upstreams_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def list_upstreams(context: click.Context, as_json: bool) -> None:
+    """List the upstreams in the order in which they are tried."""
+    rows = upstreams.all_rows(services(context).database)
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        cells = [(row.name, row.kind, "yes" if row.enabled else "no", row.id) for row in rows]
+        click.echo(_table(("NAME", "PROVIDER", "ENABLED", "ID"), cells))
+
+
+@upstreams_group.command("remove")
+@click.argument("name")
+@click.pass_context
+def remove_upstream(context: click.Context, name: str) -> None:
+    """Remove an upstream and the credentials stored for it."""
+    upstreams.remove(services(context).database, name)
+    click.echo(f"The upstream {name!r} is removed.", err=True)

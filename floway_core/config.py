@@ -1,0 +1,232 @@
+"""Settings: environment variables and an optional TOML file, read once into a frozen object."""
+
+import difflib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from floway_core.errors import StartupError
+
+PREFIX = "FLOWAY_"
+CONFIG_FILE = PREFIX + "CONFIG"
+HIDDEN = "(hidden)"
+
+
+class SettingsError(StartupError):
+    """A setting is unknown or malformed; the message names it."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The declaration of one setting."""
+
+    name: str
+    """Lower case, such as ``codec_url``: environment variable ``FLOWAY_CODEC_URL``, TOML key ``codec_url``."""
+    parse: Callable[[str], Any]
+    """Turns the text into the value; raises ``ValueError`` with what is expected instead."""
+    default: Any
+    help: str
+    """What it does, with its unit."""
+    secret: bool = False
+    """Never shown. ``FLOWAY_<NAME>_FILE`` may name a file that holds the value instead."""
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper()
+
+
+# ------------------------------------------------------------------------------------------------------ value types
+def text(value: str) -> str:
+    """Any text but the empty one."""
+    if not value.strip():
+        raise ValueError("a text that is not empty")
+    return value
+
+
+def path(value: str) -> Path:
+    """A path; ``~`` is the home folder."""
+    return Path(text(value)).expanduser().absolute()
+
+
+def count(value: str) -> int:
+    """A whole number from 1."""
+    if not re.fullmatch(r"[1-9]\d{0,17}", value):
+        raise ValueError("a whole number from 1")
+    return int(value)
+
+
+def seconds(value: str) -> float:
+    """A positive number of seconds."""
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value) or not float(value):
+        raise ValueError("a positive number of seconds")
+    return float(value)
+
+
+def address(value: str) -> str:
+    """``HOST:PORT`` or ``unix:PATH``."""
+    if re.fullmatch(r"unix:.+", value):
+        return value
+    host, _, port = value.rpartition(":")
+    if not host or not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535:
+        raise ValueError("HOST:PORT or unix:PATH")
+    return value
+
+
+def level(value: str) -> str:
+    """A log level."""
+    if value.lower() not in ("debug", "info", "warning", "error"):
+        raise ValueError("debug, info, warning or error")
+    return value.lower()
+
+
+def origin_url(value: str) -> str:
+    """An ``https`` URL, or ``http`` on loopback: credentials travel there. Without a final slash."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("an https URL")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("an https URL (http only on loopback)")
+    return value.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+# --------------------------------------------------------------------------------------------------- core's settings
+def _setting(parse: Callable[[str], Any], default: Any, help: str, secret: bool = False) -> Any:
+    return field(default=default, metadata={"parse": parse, "help": help, "secret": secret})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The effective settings of core, and those of the plugins under ``plugin``."""
+
+    data_dir: Path = _setting(path, "~/.floway", "Folder of the database and the generated secret key.")
+    database_url: str = _setting(
+        text, "", "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME. Default: floway.db in the data folder."
+    )
+    secret_key: str | None = _setting(
+        text, None, "Encrypts stored credentials. Default: generated once as secret.key in the data folder.", secret=True
+    )
+    bind: str = _setting(address, "127.0.0.1:8788", "Where `floway serve` listens: HOST:PORT or unix:PATH.")
+    workers: int = _setting(count, "2", "Worker processes.")
+    threads: int = _setting(count, "256", "Requests that one worker serves at the same time.")
+    max_body_bytes: int = _setting(count, str(64 * 2**20), "Largest request body, after decompression, in bytes.")
+    connect_timeout: float = _setting(seconds, "10", "Seconds to connect to an upstream.")
+    first_byte_timeout: float = _setting(seconds, "300", "Seconds until an upstream begins to answer.")
+    idle_timeout: float = _setting(seconds, "300", "Seconds an upstream may be silent within an answer.")
+    keepalive_interval: float = _setting(seconds, "15", "Seconds of silence after which a stream gets a comment.")
+    graceful_timeout: float = _setting(seconds, "120", "Seconds that running streams get to finish at shutdown.")
+    log_level: str = _setting(level, "info", "debug, info, warning or error.")
+    plugin: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+CORE_SETTINGS = tuple(Setting(f.name, default=f.default, **f.metadata) for f in fields(Settings) if f.metadata)
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+def load_settings(environ: Mapping[str, str], declared: Iterable[Setting] = ()) -> Settings:
+    """The settings from ``environ`` and the TOML file it may name in ``FLOWAY_CONFIG``; the environment wins.
+
+    An empty variable counts as not set.
+
+    :param declared: the plugins' settings.
+    :raises SettingsError: a setting is unknown or malformed.
+    """
+    known = {setting.name: setting for setting in (*CORE_SETTINGS, *declared)}
+    given = {**_from_file(environ.get(CONFIG_FILE), known), **_from_environment(environ, known)}
+    values = {}
+    for name, setting in known.items():
+        raw, source = given.get(name, (setting.default, "the default"))
+        values[name] = raw if raw is None or raw == "" else _parsed(setting, raw, source)
+    core = {setting.name: values.pop(setting.name) for setting in CORE_SETTINGS}
+    core["database_url"] = core["database_url"] or f"sqlite:///{core['data_dir'] / 'floway.db'}"
+    return Settings(**core, plugin=MappingProxyType(values))
+
+
+def _parsed(setting: Setting, raw: str, source: str) -> Any:
+    try:
+        return setting.parse(raw)
+    except ValueError as expected:
+        shown = "the value" if setting.secret or setting.name == "database_url" else repr(raw)
+        raise SettingsError(f"{setting.variable} ({source}): {shown} is not {expected}.") from None
+
+
+def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, tuple[str, str]]:
+    given = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable == CONFIG_FILE or not value:
+            continue  # an empty variable is how containers say "not set"
+        name = variable.removeprefix(PREFIX).lower()
+        if name in known:
+            given[name] = (value, "environment")
+        elif name.endswith("_file") and (setting := known.get(name.removesuffix("_file"))) and setting.secret:
+            if environ.get(setting.variable):
+                raise SettingsError(f"{setting.variable} and {variable} are both set; one of them is enough.")
+            given[setting.name] = (_secret_from(Path(value), variable), variable)
+        else:
+            raise SettingsError(f"{variable} is not a setting.{_suggestion(variable, known)}")
+    return given
+
+
+def _suggestion(variable: str, known: Mapping[str, Setting]) -> str:
+    near = difflib.get_close_matches(variable, [setting.variable for setting in known.values()], n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _secret_from(file: Path, variable: str) -> str:
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{variable}: the file cannot be read ({error}).") from None
+
+
+def _from_file(name: str | None, known: Mapping[str, Setting]) -> dict[str, tuple[str, str]]:
+    if not name:
+        return {}
+    try:
+        table = tomllib.loads(Path(name).read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{CONFIG_FILE}: {name} cannot be read: {error}") from None
+    given = {}
+    for key, value in table.items():
+        if key not in known:
+            raise SettingsError(f"{name}: {key!r} is not a setting.")
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise SettingsError(f"{name}: {key} is not a text or a number.")
+        given[key] = (str(value), name)
+    return given
+
+
+# ------------------------------------------------------------------------------------------------------------ showing
+def shown(settings: Settings, declared: Iterable[Setting] = ()) -> list[tuple[Setting, str]]:
+    """Every setting with its effective value as text; secrets and passwords in URLs are hidden."""
+    rows = []
+    for setting in (*CORE_SETTINGS, *declared):
+        value = settings.plugin[setting.name] if setting.name in settings.plugin else vars(settings)[setting.name]
+        if value is None:
+            rows.append((setting, "(not set)"))
+        elif setting.secret:
+            rows.append((setting, HIDDEN))
+        else:
+            rows.append((setting, without_password(str(value))))
+    return rows
+
+
+def without_password(url: str) -> str:
+    """``url`` with its password, if it has one, replaced."""
+    parts = urlsplit(url) if "://" in url else None
+    if parts is None or not parts.password:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.split(':')[0]}:***@{host}"))

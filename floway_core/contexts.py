@@ -1,0 +1,98 @@
+"""The objects that hooks and providers receive."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import peewee
+
+from floway_core.config import Settings
+from floway_core.secrets import SecretBox
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a plugin may use of the running gateway. One per process; shared by all threads.
+
+    Queries run inside ``with services.database.connection_context():``, which takes a pooled connection for just
+    as long as the block lasts. Never hold one while a stream runs.
+    """
+
+    settings: Settings
+    database: peewee.Database
+    secrets: SecretBox
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """One configured instance of a provider, with exactly one account."""
+
+    id: str
+    kind: str
+    """The provider that serves it (``Provider.kind``)."""
+    name: str
+    """Chosen by the operator; unique."""
+    enabled: bool
+    position: int
+    """Candidates are tried in ascending order of this number."""
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """The API key a client authenticated with. The key itself is not kept."""
+
+    id: str
+    name: str
+
+
+class Client(Protocol):
+    """The client's side of the connection, as far as whoever waits for an upstream needs to see it."""
+
+    def fileno(self) -> int | None:
+        """A descriptor that becomes readable when the client hangs up, or None when that cannot be seen."""
+
+    def gone(self) -> bool:
+        """Whether the client has hung up. Never blocks."""
+
+
+@dataclass(frozen=True)
+class ClientRequest:
+    """What the client asked for. Read it, never change it: every attempt starts from the same request."""
+
+    id: str
+    """Request id, a UUIDv7; also the ``x-request-id`` of the answer."""
+    api_key: ApiKey
+    headers: Mapping[str, str]
+    """Request headers, names in lower case, without the client's credentials and cookies."""
+    body: Mapping[str, Any]
+    """The parsed JSON body."""
+    stream: bool
+    """Whether the client wants server-sent events."""
+    client: Client
+
+
+@dataclass
+class AttemptContext:
+    """One try at one candidate. Lives from ``on_attempt_start`` until the answer has been relayed."""
+
+    id: str
+    """A UUIDv7."""
+    request: ClientRequest
+    upstream: Upstream
+    model: str
+    """The model as the upstream names it."""
+    provider_state: Any = None
+    """Belongs to the plugin that owns the upstream: what must stay the same over all dispatches of the attempt."""
+
+
+@dataclass
+class ResponsesRequestContext:
+    """One request about to be sent to the upstream. ``body`` and ``headers`` are a fresh copy: change them freely."""
+
+    attempt: AttemptContext
+    dispatch: int
+    """1 for the first dispatch of the attempt, 2 for the second, ..."""
+    body: dict[str, Any]
+    """The client's body, with ``model`` set to the upstream's name for it."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Headers for the upstream in the order they are sent. Starts empty: nothing of the client's leaks by default."""

@@ -1,0 +1,72 @@
+"""Which upstream serves a model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from floway_core.contexts import Upstream
+from floway_core.errors import GatewayError
+from floway_core.gateway import Gateway
+from floway_core.provider import Model
+from floway_core.store import upstreams
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An upstream and a model that could serve a request."""
+
+    upstream: Upstream
+    model: Model
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What can be had at this moment."""
+
+    candidates: tuple[Candidate, ...]
+    """In the order in which upstreams are tried."""
+    failed: tuple[str, ...]
+    """Names of the upstreams whose model list could not be had."""
+
+
+def offer(gateway: Gateway) -> Offer:
+    """Every model of every enabled upstream whose provider is installed."""
+    candidates: list[Candidate] = []
+    failed: list[str] = []
+    for upstream in upstreams.all_rows(gateway.services.database):
+        provider = gateway.providers.by_kind.get(upstream.kind)
+        if provider is None or not upstream.enabled:
+            continue
+        try:
+            candidates += [Candidate(upstream, model) for model in provider.list_models(upstream)]
+        except GatewayError:
+            failed.append(upstream.name)
+    return Offer(tuple(candidates), tuple(failed))
+
+
+def candidates(gateway: Gateway, model: str) -> list[Candidate]:
+    """The candidates for ``model``, the preferred one first; at least one.
+
+    :raises GatewayError: 404 ``model_not_found``.
+    """
+    found = offer(gateway)
+    fitting = [candidate for candidate in found.candidates if candidate.model.id == model]
+    if not fitting:
+        names = ", ".join(f'"{name}"' for name in found.failed)
+        hint = f" (models from upstream(s) {names} failed to load)" if names else ""
+        raise model_not_found(model, hint)
+    return fitting
+
+
+def model_not_found(model: str, hint: str = "") -> GatewayError:
+    """The error for a model that nobody serves. ``hint`` goes before the final period."""
+    message = f"Model {model} is not available on any configured upstream{hint}."
+    return GatewayError(404, message, code="model_not_found", param="model")
+
+
+def models(gateway: Gateway) -> Iterator[Model]:
+    """Every model that can be asked for, once."""
+    seen: set[str] = set()
+    for candidate in offer(gateway).candidates:
+        if candidate.model.id not in seen:
+            seen.add(candidate.model.id)
+            yield candidate.model

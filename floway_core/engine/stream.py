@@ -1,0 +1,196 @@
+"""Following the upstream's answer: relayed as a stream, or collected into one response."""
+
+import logging
+import re
+import time
+from collections.abc import Iterator
+
+from floway_core.config import Settings
+from floway_core.engine.attempt import Attempt
+from floway_core.errors import ClientGone, GatewayError, UpstreamBroken, UpstreamTimeout
+from floway_core.protocol import jsontext, sse
+from floway_core.protocol.responses import FAILED, Transcript
+
+log = logging.getLogger("floway.engine")
+
+LONGEST_EVENT = 64 * 2**20
+"""Bytes. An event may hold a whole answer with images."""
+
+DRAIN_TIMEOUT = 0.25
+"""Seconds to wait for the end of a body after its terminal event, so that the connection can be used again."""
+
+# What a client that does not stream is told when the answer fails half-way, by the code of the failure.
+STATUS_OF_FAILURE = {
+    "context_length_exceeded": 400,
+    "invalid_prompt": 400,
+    "insufficient_quota": 429,
+    "rate_limit_exceeded": 429,
+    "usage_limit_reached": 429,
+    "server_is_overloaded": 503,
+}
+
+
+def relay(settings: Settings, attempt: Attempt) -> "Relay":
+    """The answer for a client that streams.
+
+    :raises UpstreamBroken: the upstream did not answer with events. It is closed then.
+    """
+    if not _is_event_stream(attempt):
+        attempt.reply.body.close()
+        raise UpstreamBroken(f"The upstream answered with {attempt.reply.header('content-type')!r} instead of events.")
+    return Relay(settings, attempt)
+
+
+def _is_event_stream(attempt: Attempt) -> bool:
+    """Some upstreams leave the content type out; one that is there must be right."""
+    kind = attempt.reply.header("content-type")
+    return kind is None or kind.partition(";")[0].strip().lower() == "text/event-stream"
+
+
+class Relay:
+    """The bytes for a client that streams: iterate, then close.
+
+    Every event is passed on as soon as it is complete, byte for byte, but for a terminal event whose output the
+    upstream left out. A stream that breaks ends in ``error`` and ``response.failed``, never in silence.
+    """
+
+    def __init__(self, settings: Settings, attempt: Attempt) -> None:
+        self.transcript = Transcript()
+        self._settings = settings
+        self._attempt = attempt
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for block in _blocks(self._settings, self._attempt):
+                if block is None:
+                    yield sse.KEEPALIVE
+                elif not self.transcript.concerns(block):
+                    self.transcript.note_passing(block)
+                    yield block
+                else:
+                    yield from self._with_notes(block)
+                if self.transcript.terminal:
+                    return
+            raise UpstreamBroken("The upstream ended its stream without a terminal event.")
+        except ClientGone:
+            return
+        except GatewayError as error:
+            yield self.transcript.failure(error.code or "server_error", error.message)
+        except Exception:  # the head has left: only an event can still tell the client
+            log.exception("Relaying the answer failed")
+            yield self.transcript.failure("server_error", "The gateway failed while it relayed the answer.")
+
+    def _with_notes(self, block: bytes) -> Iterator[bytes]:
+        told = []
+        for event in sse.split(block):
+            told.append(self.transcript.note(event))
+            if self.transcript.terminal:
+                break
+        if self.transcript.terminal not in (None, FAILED):
+            told.append(sse.DONE)
+        yield b"".join(told)
+
+    def close(self) -> None:
+        """Let go of the upstream. Called when the last byte has been sent, or the client is gone."""
+        try:
+            if self.transcript.terminal:
+                _drain(self._attempt)
+        finally:
+            self._attempt.reply.body.close()
+
+
+def collect(settings: Settings, attempt: Attempt) -> tuple[bytes, Transcript]:
+    """The answer as one response object, in JSON, for a client that does not stream. Closes the upstream.
+
+    :raises GatewayError: the answer failed or broke off.
+    :raises ClientGone: the client hung up meanwhile.
+    """
+    transcript = Transcript()
+    try:
+        if not _is_event_stream(attempt):
+            return _read_json(settings, attempt, transcript), transcript
+        for block in _blocks(settings, attempt):
+            if block is None or not transcript.concerns(block):
+                continue
+            for event in sse.split(block):
+                transcript.note(event)
+                if transcript.terminal:
+                    break
+            if transcript.terminal:
+                _drain(attempt)
+                break
+    finally:
+        attempt.reply.body.close()
+    if transcript.terminal in (None, FAILED):
+        raise _failure(transcript)
+    return jsontext.dumps(transcript.envelope), transcript
+
+
+def _failure(transcript: Transcript) -> GatewayError:
+    """What the upstream said when it failed: in its terminal event, else in an ``error`` event, else nothing."""
+    told = transcript.envelope.get("error") if transcript.terminal == FAILED else transcript.error
+    told = told.get("error", told) if isinstance(told, dict) else None
+    if not isinstance(told, dict):
+        return UpstreamBroken("Responses stream ended without a terminal event.")
+    code = str(told.get("code") or told.get("type") or "upstream_failed")
+    message = str(told.get("message") or "The upstream failed to answer.")
+    return GatewayError(STATUS_OF_FAILURE.get(code, 502), message, code=code)
+
+
+def _read_json(settings: Settings, attempt: Attempt, transcript: Transcript) -> bytes:
+    content = []
+    while data := attempt.reply.body.read(settings.idle_timeout, attempt.context.request.client):
+        content.append(data)
+    if data is None:
+        raise _silence(attempt, settings)
+    kind = attempt.reply.header("content-type") or ""
+    if not re.match(r"application/([\w.-]+\+)?json\b", kind, re.IGNORECASE):
+        raise UpstreamBroken(f"The upstream answered with {kind!r} instead of a response.")
+    try:
+        transcript.envelope = jsontext.loads(b"".join(content))
+    except ValueError:
+        raise UpstreamBroken("The upstream's answer is not JSON.") from None
+    return b"".join(content)
+
+
+def _blocks(settings: Settings, attempt: Attempt) -> Iterator[bytes | None]:
+    """Blocks of complete events as they arrive; None when a keep-alive is due.
+
+    :raises UpstreamBroken, UpstreamTimeout: the stream ended early, fell silent or is unreadable.
+    :raises ClientGone: the client hung up.
+    """
+    splitter = sse.EventSplitter(LONGEST_EVENT)
+    body, client = attempt.reply.body, attempt.context.request.client
+    silent_since = time.monotonic()
+    while True:
+        left = silent_since + settings.idle_timeout - time.monotonic()
+        data = body.read(min(settings.keepalive_interval, max(left, 0)), client)
+        if data is None:
+            if time.monotonic() - silent_since >= settings.idle_timeout:
+                raise _silence(attempt, settings)
+            yield None
+        elif data:
+            silent_since = time.monotonic()
+            try:
+                block = splitter.feed(data)
+            except ValueError as error:
+                raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
+            if block:
+                yield block
+        else:
+            return
+
+
+def _silence(attempt: Attempt, settings: Settings) -> UpstreamTimeout:
+    name, limit = attempt.context.upstream.name, settings.idle_timeout
+    return UpstreamTimeout(f"The upstream {name!r} has been silent for {limit:g} seconds.")
+
+
+def _drain(attempt: Attempt) -> None:
+    """Read to the end of the body, which as a rule is there already."""
+    deadline = time.monotonic() + DRAIN_TIMEOUT
+    try:
+        while (left := deadline - time.monotonic()) > 0 and attempt.reply.body.read(left):
+            pass
+    except UpstreamBroken:
+        pass

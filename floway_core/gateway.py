@@ -1,0 +1,67 @@
+"""The running gateway: everything that serving a request depends on."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import peewee
+import pluggy
+
+from floway_core import migrate, plugins
+from floway_core.config import Settings, load_settings
+from floway_core.contexts import Services
+from floway_core.db import connect
+from floway_core.errors import StartupError
+from floway_core.plugins import Providers
+from floway_core.secrets import SecretBox, read_or_create_key
+
+log = logging.getLogger("floway")
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """One per process, shared by all threads."""
+
+    services: Services
+    providers: Providers
+
+    @property
+    def settings(self) -> Settings:
+        return self.services.settings
+
+
+def read_settings(manager: pluggy.PluginManager, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of core and of the plugins in ``manager``.
+
+    :raises SettingsError: one is unknown or malformed.
+    """
+    return load_settings(os.environ if environ is None else environ, plugins.declared_settings(manager))
+
+
+def open_services(settings: Settings, manager: pluggy.PluginManager) -> Services:
+    """Make the data folder, open the database and bring its schema up to date.
+
+    :raises StartupError: one of them cannot be done.
+    """
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StartupError(f"The data folder {settings.data_dir} cannot be made: {error.strerror}.") from error
+    key = settings.secret_key or read_or_create_key(settings.data_dir / "secret.key")
+    database = connect(settings.database_url)
+    try:
+        for name in migrate.apply(database, plugins.migration_sources(manager)):
+            log.info("Applied migration %s", name)
+    except peewee.DatabaseError as error:
+        raise StartupError(f"The database cannot be used: {' '.join(str(error).split())}") from error
+    return Services(settings, database, SecretBox(key))
+
+
+def open_gateway(settings: Settings, manager: pluggy.PluginManager) -> Gateway:
+    """The gateway, ready to serve.
+
+    :raises StartupError: it is not.
+    """
+    services = open_services(settings, manager)
+    return Gateway(services, plugins.build_providers(manager, services))

@@ -1,0 +1,105 @@
+"""Every hook of Floway: the extension API on one page.
+
+A plugin is a pip package with an entry point in the group ``floway`` that names a module (or object) whose functions
+carry the marker below::
+
+    from floway_core.hookspecs import hookimpl
+
+    @hookimpl
+    def register_providers(services):
+        return [MyProvider(services)]
+
+A plugin that registers a provider owns the upstreams of that kind: its lifecycle hooks are called for attempts on those
+and on no others. A plugin without a provider is an observer: its lifecycle hooks are called for every attempt, after
+the owner's, with the same contexts, which it should only read.
+"""
+
+from collections.abc import Iterable
+
+import click
+import pluggy
+
+from floway_core.config import Setting
+from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services
+from floway_core.migrate import MigrationSource
+from floway_core.provider import Provider
+
+hookspec = pluggy.HookspecMarker("floway")
+hookimpl = pluggy.HookimplMarker("floway")
+
+
+# ---------------------------------------------------------------------------------------------------- registration
+@hookspec
+def register_settings() -> Iterable[Setting]:
+    """Declare settings of the plugin.
+
+    When: first of all, before the configuration is read. A setting ``mine_url`` is read from the environment variable
+    ``FLOWAY_MINE_URL`` or the TOML key ``mine_url``, and found in ``services.settings.plugin["mine_url"]``.
+    Returns: the settings; their names start with the provider kind or the plugin's name.
+    If it raises: Floway does not start and says which plugin is at fault.
+    """
+
+
+@hookspec
+def register_migrations() -> MigrationSource:
+    """Name the plugin's own schema migrations.
+
+    When: before the database is used. Core's migrations have run already, so tables may refer to core's.
+    Returns: a name and a folder of numbered migrations; each source has its own history.
+    If it raises: Floway does not start and says which plugin is at fault.
+    """
+
+
+@hookspec
+def register_providers(services: Services) -> Iterable[Provider]:
+    """Supply providers, one object for each kind.
+
+    When: once per process, after the migrations. No network, and no query whose answer may change: the objects serve
+    all threads until the process ends.
+    Returns: the providers. Two plugins that claim one kind keep Floway from starting.
+    If it raises: Floway does not start and says which plugin is at fault.
+    """
+
+
+@hookspec
+def register_commands(cli: click.Group) -> None:
+    """Add commands to ``floway``, as a rule one group named like the provider kind.
+
+    When: each time the command line starts. Commands reach the database through
+    ``floway_core.cli.services(context)``, which opens it on first use.
+    If it raises: ``floway`` does not start and says which plugin is at fault.
+    """
+
+
+@hookspec
+def register_routes() -> Iterable:
+    """Supply Flask blueprints for paths that clients of this provider expect beside ``/v1``.
+
+    When: once, while the application is built. A view may hand its request to the public views of
+    ``floway_core.routes``.
+    Returns: the blueprints.
+    If it raises: Floway does not start and says which plugin is at fault.
+    """
+
+
+# ------------------------------------------------------------------------------------------------------- lifecycle
+@hookspec
+def on_attempt_start(ctx: AttemptContext) -> None:
+    """Settle what must stay the same over all dispatches of this attempt.
+
+    When: once per attempt, after a candidate was chosen and before anything is sent.
+    May change: ``ctx.provider_state``, if the plugin owns the upstream.
+    If it raises: a ``GatewayError`` of the owner reaches the client as it is, any other exception becomes a 500; the
+    attempt ends and nothing is sent. An observer's exception is logged and the attempt goes on.
+    """
+
+
+@hookspec
+def prepare_responses_request(ctx: ResponsesRequestContext) -> None:
+    """Turn the client's request into the one the upstream is to receive.
+
+    When: before every dispatch of an attempt, each time with a fresh copy of body and headers. Must be idempotent: a
+    second dispatch of an attempt carries the same identity.
+    May change: ``ctx.body`` and ``ctx.headers``, if the plugin owns the upstream.
+    If it raises: as for ``on_attempt_start``.
+    """

@@ -1,0 +1,162 @@
+"""Finding plugins, checking them, and calling their hooks in scope."""
+
+import importlib.metadata
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pluggy
+
+from floway_core import hookspecs
+from floway_core.config import Setting
+from floway_core.contexts import Services
+from floway_core.errors import StartupError
+from floway_core.migrate import CORE, MigrationSource
+from floway_core.provider import Provider
+
+GROUP = "floway"
+LIFECYCLE = ("on_attempt_start", "prepare_responses_request")
+
+log = logging.getLogger("floway.plugins")
+
+
+class PluginError(StartupError):
+    """A plugin is at fault; the message names it."""
+
+
+def build_plugin_manager() -> pluggy.PluginManager:
+    """Load and check every plugin installed under the entry-point group ``floway``, in the order of their names.
+
+    :raises PluginError: a plugin cannot be imported, or implements a hook that does not exist or does not fit.
+    """
+    manager = pluggy.PluginManager("floway")
+    manager.add_hookspecs(hookspecs)
+    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
+        origin = f"{point.name!r} ({point.dist.name} {point.dist.version})" if point.dist else f"{point.name!r}"
+        try:
+            plugin = point.load()
+        except Exception as error:  # a stranger's module may fail in any way
+            raise PluginError(f"Plugin {origin} cannot be imported: {_one_line(error)}") from error
+        register(manager, plugin, point.name)
+    return manager
+
+
+def register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
+    """Add ``plugin`` to ``manager`` and check its hooks.
+
+    :raises PluginError: the name is taken, or a hook does not exist or does not fit its specification.
+    """
+    try:
+        manager.register(plugin, name)
+        manager.check_pending()
+    except (pluggy.PluginValidationError, ValueError) as error:
+        raise PluginError(f"Plugin {name!r} is unusable: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+# ----------------------------------------------------------------------------------------------------- registration
+def declared_settings(manager: pluggy.PluginManager) -> list[Setting]:
+    """The settings of all plugins."""
+    return [setting for _, settings in _each(manager, "register_settings") for setting in settings]
+
+
+def migration_sources(manager: pluggy.PluginManager) -> list[MigrationSource]:
+    """Core's migrations, then those of each plugin."""
+    return [CORE, *(source for _, source in _each(manager, "register_migrations"))]
+
+
+def blueprints(manager: pluggy.PluginManager) -> list[Any]:
+    """The Flask blueprints of all plugins."""
+    return [blueprint for _, found in _each(manager, "register_routes") for blueprint in found]
+
+
+def add_commands(manager: pluggy.PluginManager, cli: Any) -> None:
+    """Let every plugin add its commands to the click group ``cli``."""
+    for _ in _each(manager, "register_commands", cli=cli):
+        pass
+
+
+def _each(manager: pluggy.PluginManager, hook: str, **arguments: Any):
+    """(plugin name, result) of one hook, plugin by plugin, so that a failure can be laid at the right door."""
+    for name, plugin in manager.list_name_plugin():
+        caller = _only(manager, hook, plugin)
+        if caller is None:
+            continue
+        try:
+            results = caller(**arguments)
+        except Exception as error:  # a stranger's code may fail in any way
+            raise PluginError(f"Plugin {name!r} failed in {hook}: {_one_line(error)}") from error
+        for result in results or [None]:
+            yield name, result
+
+
+def _only(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.HookCaller | None:
+    """The caller of ``hook`` for this one plugin, or None when it does not implement it."""
+    if plugin not in [implementation.plugin for implementation in getattr(manager.hook, hook).get_hookimpls()]:
+        return None
+    return manager.subset_hook_caller(hook, [other for other in manager.get_plugins() if other is not plugin])
+
+
+# -------------------------------------------------------------------------------------------------------- lifecycle
+@dataclass(frozen=True)
+class ScopedHooks:
+    """The lifecycle hooks as one provider's attempts see them: its owner's, and those of the observers."""
+
+    owner: Mapping[str, Callable]
+    observers: Mapping[str, tuple[tuple[str, Callable], ...]]
+
+    def call(self, hook: str, ctx: object) -> None:
+        """Call the owner, then each observer. What an observer raises is logged and goes no further."""
+        if owner := self.owner.get(hook):
+            owner(ctx=ctx)
+        for name, observer in self.observers[hook]:
+            try:
+                observer(ctx=ctx)
+            except Exception:  # one plugin's fault must not become another's
+                log.exception("Observer %r failed in %s", name, hook)
+
+
+@dataclass(frozen=True)
+class Providers:
+    """All registered providers and their hooks, by provider kind."""
+
+    by_kind: Mapping[str, Provider]
+    hooks: Mapping[str, ScopedHooks]
+
+
+def build_providers(manager: pluggy.PluginManager, services: Services) -> Providers:
+    """Ask every plugin for its providers.
+
+    :raises PluginError: two plugins claim one kind, or a plugin returns something that is no provider.
+    """
+    by_kind: dict[str, Provider] = {}
+    owners: dict[str, str] = {}
+    for name, found in _each(manager, "register_providers", services=services):
+        for provider in found:
+            if not isinstance(provider, Provider):
+                raise PluginError(f"Plugin {name!r} registered {type(provider).__name__}, which is no Provider.")
+            if provider.kind in owners:
+                first = owners[provider.kind]
+                raise PluginError(f"Plugins {first!r} and {name!r} both claim the provider kind {provider.kind!r}.")
+            by_kind[provider.kind] = provider
+            owners[provider.kind] = name
+    observers = {
+        hook: tuple(
+            (name, caller)
+            for name, plugin in manager.list_name_plugin()
+            if name not in owners.values() and (caller := _only(manager, hook, plugin))
+        )
+        for hook in LIFECYCLE
+    }
+    hooks = {
+        kind: ScopedHooks(
+            {hook: caller for hook in LIFECYCLE if (caller := _only(manager, hook, manager.get_plugin(owner)))},
+            observers,
+        )
+        for kind, owner in owners.items()
+    }
+    return Providers(by_kind, hooks)

@@ -1,0 +1,1 @@
+"""The Responses protocol as pure functions: no I/O and no framework."""

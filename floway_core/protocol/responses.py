@@ -1,0 +1,125 @@
+"""The objects of the Responses API: checking a request, following a stream of events, building a failure."""
+
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from floway_core.protocol import jsontext, sse
+
+COMPLETED = ("response.completed", "response.incomplete")
+FAILED = "response.failed"
+TERMINAL = (*COMPLETED, FAILED)
+ITEM_DONE = "response.output_item.done"
+
+# A name in quotes cannot stand inside a JSON string, where the quotes would be escaped; so a block without a match
+# holds no event that matters. A match may still be something else: it is parsed then.
+_NOTABLE = re.compile(
+    rb'(?:"|event: ?)(?:error|response\.(?:created|completed|incomplete|failed|output_item\.done))["\r\n]'
+)
+
+
+class Transcript:
+    """What the events of one answer have told so far. Deltas are not looked at."""
+
+    def __init__(self) -> None:
+        self.envelope: dict[str, Any] = {}
+        """The response object as it was last announced."""
+        self.terminal: str | None = None
+        """The type of the terminal event, once it came."""
+        self.error: dict[str, Any] | None = None
+        """The content of an ``error`` event, if one came."""
+        self._items: dict[int, Any] = {}
+        self._last_event = b""
+
+    @staticmethod
+    def concerns(block: bytes) -> bool:
+        """Whether a block of events holds any that ``note`` wants to see."""
+        return _NOTABLE.search(block) is not None
+
+    def note_passing(self, block: bytes) -> None:
+        """Take notice of a block that ``concerns`` said no to."""
+        self._last_event = block
+
+    def note(self, event: bytes) -> bytes:
+        """Take notice of one event.
+
+        :returns: the event as the client is to see it: unchanged, but for a terminal event whose ``output`` is empty
+            or shorter than what was streamed. Some upstreams leave it out, and clients read the answer from there.
+        """
+        self._last_event = event
+        name, data = sse.parse(event)
+        try:
+            content = jsontext.loads(data)
+        except ValueError:
+            return event
+        if not isinstance(content, dict):
+            return event
+        kind = content.get("type") or name
+        if kind == ITEM_DONE and isinstance(content.get("item"), dict):
+            index = content.get("output_index")
+            self._items[index if isinstance(index, int) else len(self._items)] = content["item"]
+        elif kind == "error":
+            self.error = content
+        elif isinstance(response := content.get("response"), dict):
+            self.envelope = response
+            if kind in TERMINAL:
+                self.terminal = kind
+                told = response.get("output")
+                if kind in COMPLETED and len(self._items) > (len(told) if isinstance(told, list) else 0):
+                    response["output"] = [self._items[index] for index in sorted(self._items)]
+                    return sse.encode(kind, jsontext.dumps(content))
+        return event
+
+    def failure(self, code: str, message: str) -> bytes:
+        """The events that tell a client of a stream that it has failed: ``error``, unless one came, and the terminal.
+
+        The error stands in both places where clients look: at the top level (the OpenAI specification) and under
+        ``error`` (the OpenAI SDKs raise from there).
+        """
+        number = self._sequence_number() + 1
+        events = b""
+        if self.error is None:
+            error = {"type": "server_error", "code": code, "message": message, "param": None}
+            content = {"type": "error", "code": code, "message": message, "param": None, "sequence_number": number}
+            events, number = sse.encode("error", jsontext.dumps({**content, "error": error})), number + 1
+        else:
+            told = self.error.get("error") if isinstance(self.error.get("error"), dict) else self.error
+            code, message = str(told.get("code") or code), str(told.get("message") or message)
+        items = [self._items[index] for index in sorted(self._items)]
+        response = {**_blank_response(), **self.envelope, "output": items, "status": "failed"}
+        response["error"] = {"code": code, "message": message}
+        self.envelope, self.terminal = response, FAILED
+        content = {"type": FAILED, "sequence_number": number, "response": response}
+        return events + sse.encode(FAILED, jsontext.dumps(content))
+
+    def _sequence_number(self) -> int:
+        """The highest sequence number seen, or -1: the last event has it."""
+        numbers = re.findall(rb'"sequence_number": ?(\d{1,15})\b', self._last_event)
+        return int(numbers[-1]) if numbers else -1
+
+
+def _blank_response() -> dict[str, Any]:
+    """A response object for a stream that failed before it announced its own."""
+    return {
+        "id": f"resp_{uuid.uuid4().hex}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "model": "",
+        "output": [],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+    }
+
+
+def usage_of(response: Mapping[str, Any]) -> tuple[int, int, int]:
+    """(input, cached input, output) tokens of a response object; 0 for what it does not tell."""
+    usage = response.get("usage")
+    if not isinstance(usage, dict):
+        return 0, 0, 0
+    details = usage.get("input_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
+    counts = (usage.get("input_tokens"), cached, usage.get("output_tokens"))
+    return tuple(count if isinstance(count, int) else 0 for count in counts)

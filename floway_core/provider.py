@@ -1,0 +1,119 @@
+"""What a provider is: the base class and the types it answers with."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from floway_core.contexts import Client, ResponsesRequestContext, Upstream
+
+
+MAX_DISPATCHES = 4
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that an upstream serves."""
+
+    id: str
+    """The name clients use in ``model``."""
+    owned_by: str
+    created: int = 0
+    """Unix time in seconds; 0 when the upstream does not say."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """The upstream's own catalogue entry, for clients that ask for the catalogue in its native form."""
+
+
+class ReplyBody(ABC):
+    """The bytes of an upstream's answer, as they arrive."""
+
+    @abstractmethod
+    def read(self, timeout: float, client: Client | None = None) -> bytes | None:
+        """The bytes that have arrived, waiting for the first of them.
+
+        :param timeout: seconds to wait.
+        :param client: while waiting, watch this client too.
+        :returns: bytes; ``b""`` once the body has ended as it should; None when nothing came in time.
+        :raises UpstreamBroken: the body ended early.
+        :raises ClientGone: ``client`` hung up.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the upstream. A connection whose body was read to its end is kept for the next request."""
+
+
+class GeneratedBody(ReplyBody):
+    """A body made by the provider itself: an iterable of byte strings, closed with the body."""
+
+    def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None] | None = None) -> None:
+        self._chunks = iter(chunks)
+        self._on_close = on_close
+
+    def read(self, timeout: float, client: Client | None = None) -> bytes | None:
+        return next((chunk for chunk in self._chunks if chunk), b"")
+
+    def close(self) -> None:
+        if self._on_close:
+            self._on_close()
+
+
+@dataclass
+class UpstreamReply:
+    """An upstream's answer to one dispatch: status and headers are here, the body may still be on its way."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    """Names in lower case, in the order received."""
+    body: ReplyBody
+
+    def header(self, name: str) -> str | None:
+        """The first value of header ``name`` (lower case), or None."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An upstream's answer that is not 2xx, with its whole body."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    """Names in lower case, in the order received."""
+    content: bytes
+
+
+class Provider(ABC):
+    """One kind of upstream. A single object serves all upstreams of its kind, from many threads at once."""
+
+    kind: str
+    """Unique name of the provider, lower case; also the first word of its commands and settings."""
+
+    @abstractmethod
+    def list_models(self, upstream: Upstream) -> Sequence[Model]:
+        """The models that ``upstream`` serves.
+
+        Called for every request that has to be routed, so an answer that needs the network must be cached.
+
+        :raises GatewayError: the list cannot be had. Other upstreams are still considered.
+        """
+
+    @abstractmethod
+    def send(self, ctx: ResponsesRequestContext) -> UpstreamReply:
+        """Send one request to the upstream and return as soon as its status and headers are there.
+
+        A 2xx answer is a stream of Responses events, or one complete response as JSON. Any other status is relayed to
+        the client as a failure.
+
+        :raises GatewayError: there is no answer to relay (``floway_core.upstream`` raises the fitting ones).
+        :raises ClientGone: the client hung up before the upstream answered.
+        """
+
+    def recover(self, ctx: ResponsesRequestContext, refusal: Refusal) -> bool:
+        """Mend what made the upstream refuse, for example by renewing a token.
+
+        Called for every answer that is not 2xx. Dispatches of one attempt are limited to ``MAX_DISPATCHES``.
+
+        :returns: True to dispatch the request once more, False to relay the refusal.
+        :raises GatewayError: relay this instead.
+        """
+        return False

@@ -1,0 +1,114 @@
+"""Reading a request body: its size, its compression, its JSON."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import zstandard
+from flask import Request
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from floway_core.errors import ClientGone, GatewayError
+from floway_core.protocol import jsontext
+
+CHUNK = 256 * 1024
+
+
+def read_object(request: Request, limit: int) -> dict[str, Any]:
+    """The JSON object that ``request`` carries.
+
+    :param limit: bytes that the body may have, as sent and after decompression.
+    :raises GatewayError: 400, 413 or 415.
+    """
+    request.max_content_length = limit
+    try:
+        data = request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        raise _too_large(limit) from None
+    except ClientDisconnected:
+        raise ClientGone from None
+    for coding in reversed(_codings(request)):
+        data = _decoded(coding, data, limit)
+    try:
+        content = jsontext.loads(data)
+    except ValueError as error:
+        raise GatewayError(400, f"The request body is not valid JSON: {error}.", code="invalid_json") from None
+    if not isinstance(content, dict):
+        raise GatewayError(400, "The request body is not a JSON object.", code="invalid_json")
+    return content
+
+
+def _codings(request: Request) -> list[str]:
+    named = request.headers.get("content-encoding", "")
+    return [coding for word in named.split(",") if (coding := word.strip().lower()) not in ("", "identity")]
+
+
+def _decoded(coding: str, data: bytes, limit: int) -> bytes:
+    decoder = DECODERS.get(coding)
+    if decoder is None:
+        raise GatewayError(
+            415,
+            f"Content-encoding {coding[:40]!r} is not supported; gzip, deflate and zstd are.",
+            code="unsupported_content_encoding",
+        )
+    pieces, size = [], 0
+    try:
+        for piece in decoder(data):
+            size += len(piece)
+            if size > limit:
+                raise _too_large(limit)
+            pieces.append(piece)
+    except (zlib.error, zstandard.ZstdError, EOFError):
+        raise GatewayError(400, f"The request body is not valid {coding}.", code="invalid_content_encoding") from None
+    return b"".join(pieces)
+
+
+def _inflate(data: bytes, wbits: int) -> Iterator[bytes]:
+    """zlib, piece by piece, so that a small body cannot become a huge one unseen."""
+    while True:
+        stream = zlib.decompressobj(wbits)
+        while not stream.eof:
+            piece = stream.decompress(data, CHUNK)
+            if not piece and not stream.eof and not stream.unconsumed_tail:
+                raise EOFError
+            data = stream.unconsumed_tail
+            yield piece
+        data = stream.unused_data
+        if not data:
+            return
+
+
+def _gzip(data: bytes) -> Iterator[bytes]:
+    return _inflate(data, 31)
+
+
+def _deflate(data: bytes) -> Iterator[bytes]:
+    """"deflate" means the zlib format; some clients leave its two bytes of header out."""
+    wrapped = len(data) > 1 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
+    return _inflate(data, 15 if wrapped else -15)
+
+
+def _zstd(data: bytes) -> Iterator[bytes]:
+    """zstd, fed in small pieces: a block of four bytes may unpack to 128 KiB."""
+    stream = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
+    for at in range(0, len(data), 1024):
+        piece = data[at : at + 1024]
+        while piece:
+            if stream.eof:
+                stream = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
+            yield stream.decompress(piece)
+            piece = stream.unused_data if stream.eof else b""
+    if not stream.eof:
+        raise EOFError
+
+
+DECODERS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "deflate": _deflate,
+    "zstd": _zstd,
+}
+
+
+def _too_large(limit: int) -> GatewayError:
+    return GatewayError(413, f"The request body is larger than {limit} bytes.", code="request_too_large")

@@ -1,0 +1,53 @@
+"""One log line per request, written when its last byte has left."""
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+from uuid6 import uuid7
+
+from floway_core.protocol.responses import Transcript, usage_of
+
+log = logging.getLogger("floway.request")
+
+
+@dataclass
+class RequestLog:
+    """What is known of a request so far. Holds nothing secret and nothing of what was said."""
+
+    method: str
+    path: str
+    id: str = field(default_factory=lambda: str(uuid7()))
+    key: str = "-"
+    model: str = "-"
+    upstream: str = "-"
+    dispatches: int = 0
+    status: int = 0
+    streamed: bool = False
+    outcome: str = "-"
+    """How the answer ended: the last word of its terminal event, or ``cut``."""
+    tokens: tuple[int, int, int] = (0, 0, 0)
+    """Input, cached input, output."""
+    started: float = field(default_factory=time.monotonic)
+
+    def note_answer(self, transcript: Transcript) -> None:
+        """Take outcome and usage from what the upstream told."""
+        terminal = transcript.terminal
+        self.outcome = terminal.removeprefix("response.") if terminal else str(transcript.envelope.get("status", "cut"))
+        if self.streamed and not terminal:
+            self.outcome = "cut"
+        self.tokens = usage_of(transcript.envelope)
+
+    def write(self) -> None:
+        """Log the line."""
+        milliseconds = (time.monotonic() - self.started) * 1000
+        log.info(
+            "%s %s %d %.0fms id=%s key=%s model=%s upstream=%s dispatches=%d outcome=%s tokens=%d/%d/%d",
+            self.method, self.path, self.status, milliseconds, self.id, _word(self.key), _word(self.model),
+            _word(self.upstream), self.dispatches, self.outcome, *self.tokens,
+        )  # fmt: skip
+
+
+def _word(text: str) -> str:
+    """``text`` fit for one line: a client chose it."""
+    return text if text.isprintable() and " " not in text and len(text) <= 100 else repr(text[:100])

@@ -1,0 +1,121 @@
+"""``POST /v1/responses``: creating a response."""
+
+from typing import Any
+
+from flask import Blueprint, Response, g, request
+
+from floway_core.contexts import ClientRequest
+from floway_core.engine.attempt import attempt
+from floway_core.engine.stream import Relay, collect, relay
+from floway_core.errors import GatewayError
+from floway_core.protocol import headers
+from floway_core.routes import current_gateway
+from floway_core.routes.auth import authenticate
+from floway_core.routes.body import read_object
+from floway_core.routes.client import SocketClient
+from floway_core.routes.log import RequestLog
+
+blueprint = Blueprint("responses", __name__)
+
+STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache",
+                  "x-accel-buffering": "no"}
+
+
+@blueprint.post("/v1/responses")
+@blueprint.post("/responses")
+def create_response() -> Response:
+    """Serve one request, as a stream of events or as one JSON object."""
+    gateway, entry = current_gateway(), g.request_log
+    key = authenticate(gateway, request)
+    entry.key = key.name
+    body = read_object(request, gateway.settings.max_body_bytes)
+    check(body)
+    entry.model = body["model"]
+    wanted = ClientRequest(
+        id=entry.id,
+        api_key=key,
+        headers=headers.of_client(request.headers.items()),
+        body=body,
+        stream=body.get("stream") is True,
+        client=SocketClient(request.environ),
+    )
+    accepted = attempt(gateway, wanted)
+    entry.upstream, entry.dispatches = accepted.context.upstream.name, accepted.dispatches
+    passed = headers.of_upstream(accepted.reply.headers)
+    if wanted.stream:
+        stream = _Logged(relay(gateway.settings, accepted), entry)
+        return Response(stream, headers=[*STREAM_HEADERS.items(), *passed], direct_passthrough=True)
+    content, transcript = collect(gateway.settings, accepted)
+    entry.note_answer(transcript)
+    return Response(content, headers=passed, mimetype="application/json")
+
+
+@blueprint.get("/v1/responses")
+@blueprint.get("/responses")
+@blueprint.get("/v1/responses", websocket=True)
+@blueprint.get("/responses", websocket=True)
+def websocket_refused() -> Response:
+    """Tell a client that tries a WebSocket at once to use POST; it then does, without waiting."""
+    raise GatewayError(426, "WebSocket is not offered here: send a POST request.", code="upgrade_refused")
+
+
+def check(body: dict[str, Any]) -> None:
+    """Refuse what no upstream could make sense of.
+
+    :raises GatewayError: 400, naming the parameter.
+    """
+    if body.get("model") in (None, ""):
+        raise GatewayError(
+            400, "Missing required parameter: 'model'.", param="model", code="missing_required_parameter"
+        )
+    _expect(body, "model", str, "a string")
+    if body.get("previous_response_id") is not None:
+        # Nothing is stored here, so there is none to continue from; ignoring it would silently lose the conversation.
+        previous = body["previous_response_id"]
+        raise GatewayError(
+            400,
+            f"Previous response with id '{previous}' not found.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
+    for name in ("conversation", "background"):
+        if body.get(name):
+            raise GatewayError(400, f"{name!r} is not supported.", param=name, code="unsupported_parameter")
+    if body.get("input") is None:
+        raise GatewayError(
+            400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
+        )
+    _expect(body, "input", (str, list), "a string or a list of items")
+    if isinstance(body["input"], list):
+        for number, item in enumerate(body["input"]):
+            if not isinstance(item, dict):
+                raise _wrong_type(f"input[{number}]", "an object")
+    if body.get("stream") is not None:
+        _expect(body, "stream", bool, "a boolean")
+
+
+def _expect(body: dict[str, Any], name: str, types: type | tuple[type, ...], wanted: str) -> None:
+    if not isinstance(body[name], types):
+        raise _wrong_type(name, wanted)
+
+
+def _wrong_type(name: str, wanted: str) -> GatewayError:
+    return GatewayError(400, f"Invalid type for '{name}': expected {wanted}.", param=name, code="invalid_type")
+
+
+class _Logged:
+    """A relay whose outcome is logged when the last byte has left."""
+
+    def __init__(self, stream: Relay, entry: RequestLog) -> None:
+        self._stream = stream
+        self._entry = entry
+
+    def __iter__(self):
+        return iter(self._stream)
+
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        finally:
+            self._entry.note_answer(self._stream.transcript)
+            self._entry.write()

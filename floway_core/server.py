@@ -1,0 +1,51 @@
+"""``floway serve``: gunicorn with settings for long streams."""
+
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from floway_core.config import Settings
+
+# Seconds that an idle client connection is kept. Longer than the few seconds after which HTTP clients give theirs up,
+# shorter than what would hold up a shutdown.
+KEEPALIVE = 10
+
+
+def options(settings: Settings) -> dict[str, Any]:
+    """gunicorn's settings, by its own names."""
+    return {
+        "bind": settings.bind,
+        "workers": settings.workers,
+        # A thread for each request: a stream mostly waits, and an idle thread costs next to nothing.
+        "worker_class": "gthread",
+        "threads": settings.threads,
+        "worker_connections": 2 * settings.threads + 100,
+        "keepalive": KEEPALIVE,
+        # With threads this only watches the worker's main loop; it does not end long streams.
+        "timeout": 60,
+        "graceful_timeout": int(settings.graceful_timeout),
+        # Some clients send JSON metadata of several kilobytes in headers.
+        "limit_request_field_size": 32 * 1024,
+        "limit_request_line": 8190,
+        "loglevel": "warning" if settings.log_level == "info" else settings.log_level,
+        "proc_name": "floway",
+        "forwarded_allow_ips": "",
+    }
+
+
+class Server(BaseApplication):
+    """gunicorn's arbiter around the application that ``floway_core.wsgi`` makes, built anew in every worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in options(self._settings).items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        from floway_core.wsgi import app  # imported in the worker: connections must not be shared by a fork
+
+        return app

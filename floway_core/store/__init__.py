@@ -1,0 +1,1 @@
+"""Rows of core that outlive a request: API keys and upstreams."""

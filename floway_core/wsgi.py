@@ -1,0 +1,29 @@
+"""The target of ``gunicorn floway_core.wsgi:app``, configured by the environment.
+
+``floway serve`` runs the same application with the server settings that suit it.
+"""
+
+import sys
+
+from floway_core.app import create_app
+from floway_core.errors import StartupError
+from floway_core.gateway import read_settings
+from floway_core.log import configure_logging
+from floway_core.plugins import build_plugin_manager
+
+APP_LOAD_ERROR = 4
+"""The exit status with which gunicorn's workers say that starting them again is no use."""
+
+
+def _create_app():
+    try:
+        manager = build_plugin_manager()
+        settings = read_settings(manager)
+        configure_logging(settings.log_level)
+        return create_app(settings, manager)
+    except StartupError as error:
+        print(f"floway: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(APP_LOAD_ERROR) from None
+
+
+app = _create_app()

@@ -1,0 +1,147 @@
+"""Making an upstream from the auth.json that the codex CLI writes when its user signs in."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import peewee
+
+from floway_core.contexts import Services, Upstream
+from floway_core.errors import GatewayError
+from floway_core.store import upstreams
+from floway_codex import jwt
+from floway_codex.accounts import ACTIVE
+from floway_codex.tables import Accounts, Credentials, Health, Tokens
+
+KIND = "codex"
+AUTH_CLAIM = "https://api.openai.com/auth"
+PROFILE_CLAIM = "https://api.openai.com/profile"
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """What an auth.json says."""
+
+    account_id: str
+    user_id: str
+    plan: str
+    email: str
+    access_token: str
+    refresh_token: str
+    id_token: str
+
+
+def read_auth_json(auth_json: Any) -> SignIn:
+    """The account and tokens in a parsed auth.json; the account is the one of the id token's claims.
+
+    :raises ValueError: what is missing; the message quotes no token.
+    """
+    tokens = auth_json.get("tokens") if isinstance(auth_json, dict) else None
+    if not isinstance(tokens, dict):
+        raise ValueError("it holds no ChatGPT sign-in (an object 'tokens'); run `codex login` and take its auth.json")
+    found = {name: _text(tokens, name, f"tokens.{name}") for name in ("access_token", "refresh_token", "id_token")}
+    try:
+        claims = jwt.claims(found["id_token"])
+    except ValueError as error:
+        raise ValueError(f"tokens.id_token is {error}") from None
+    auth = _object(claims, AUTH_CLAIM)
+    profile = _object(claims, PROFILE_CLAIM)
+    return SignIn(
+        account_id=_text(auth, "chatgpt_account_id", "the account id in tokens.id_token"),
+        user_id=_text(auth, "chatgpt_user_id", "the user id in tokens.id_token"),
+        plan=_text(auth, "chatgpt_plan_type", "the plan in tokens.id_token"),
+        email=_text(profile if profile.get("email") else claims, "email", "the email in tokens.id_token"),
+        **found,
+    )
+
+
+def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    child = parent.get(name)
+    return child if isinstance(child, dict) else {}
+
+
+def _text(parent: dict[str, Any], name: str, shown: str) -> str:
+    value = parent.get(name)
+    if not isinstance(value, str) or not value.strip() or not value.isprintable() or not value.isascii():
+        raise ValueError(f"{shown} is missing or not a text")
+    return value.strip()
+
+
+def import_account(services: Services, auth_json: Any, name: str | None = None) -> Upstream:
+    """Store the account of a parsed auth.json as an upstream.
+
+    An account that is there already keeps its upstream and installation id, gets the new tokens, and is active again.
+
+    :param name: of the upstream; by default made from the account's email.
+    :raises ValueError: not a usable auth.json; the message quotes no token.
+    :raises GatewayError: 409, the name is taken, or the account already has an upstream of another name.
+    """
+    sign_in = read_auth_json(auth_json)
+    database = services.database
+    try:
+        with database.connection_context(), database.atomic():
+            upstream = _renewed(services, sign_in, name) or _added(services, sign_in, name)
+            _store_tokens(services, upstream.id, sign_in)
+    except peewee.IntegrityError:
+        raise GatewayError(409, "This account is being imported by another process as well; try again.") from None
+    return upstream
+
+
+def _renewed(services: Services, sign_in: SignIn, name: str | None) -> Upstream | None:
+    """The upstream that the account already has, if any. The update comes first: it locks what is read after it."""
+    database = services.database
+    changed = {"user_id": sign_in.user_id, "email": sign_in.email, "plan": sign_in.plan, "imported_at": _now()}
+    mine = Accounts.account_id == sign_in.account_id
+    if not Accounts.update(changed).where(mine).execute(database):
+        return None
+    upstream_id = Accounts.select(Accounts.upstream_id).where(mine).scalar(database)
+    upstream = next(row for row in upstreams.all_rows(database) if row.id == upstream_id)
+    if name not in (None, upstream.name):
+        raise GatewayError(
+            409, f"This account is already the upstream {upstream.name!r}; import it without another name.", param="name"
+        )
+    return upstream
+
+
+def _added(services: Services, sign_in: SignIn, name: str | None) -> Upstream:
+    upstream = upstreams.add(services.database, KIND, name) if name else _add_by_default_name(services, sign_in)
+    Accounts.insert(
+        upstream_id=upstream.id,
+        account_id=sign_in.account_id,
+        user_id=sign_in.user_id,
+        email=sign_in.email,
+        plan=sign_in.plan,
+        installation_id=str(uuid.uuid4()),
+        imported_at=_now(),
+    ).execute(services.database)
+    return upstream
+
+
+def _add_by_default_name(services: Services, sign_in: SignIn) -> Upstream:
+    """One person may have several accounts under one email, such as a private one and a team's."""
+    taken = {row.name for row in upstreams.all_rows(services.database)}
+    name = f"codex-{sign_in.email}"
+    return upstreams.add(services.database, KIND, f"{name}-{sign_in.account_id[:8]}" if name in taken else name)
+
+
+def _store_tokens(services: Services, upstream_id: str, sign_in: SignIn) -> None:
+    database, seal = services.database, services.secrets.seal
+    sealed = {"refresh_token": seal(sign_in.refresh_token), "id_token": seal(sign_in.id_token)}
+    free = {"lease_owner": None, "lease_until": 0}
+    Credentials.insert(upstream_id=upstream_id, **sealed, version=1, **free).on_conflict(
+        conflict_target=[Credentials.upstream_id], update={**sealed, **free, "version": Credentials.version + 1}
+    ).execute(database)
+    # Without an expiry the token may be days old: 0 makes the first request refresh it.
+    token = {"access_token": seal(sign_in.access_token), "expires_at": jwt.expiry(sign_in.access_token) or 0}
+    Tokens.insert(upstream_id=upstream_id, **token).on_conflict(
+        conflict_target=[Tokens.upstream_id], update=token
+    ).execute(database)
+    health = {"state": ACTIVE, "message": "", "since": _now()}
+    Health.insert(upstream_id=upstream_id, **health).on_conflict(
+        conflict_target=[Health.upstream_id], update=health
+    ).execute(database)
+
+
+def _now() -> int:
+    return int(time.time())

@@ -1,0 +1,1 @@
+"""The plugin's schema, one numbered migration after the other."""

@@ -1,0 +1,38 @@
+"""The plugin's settings."""
+
+from urllib.parse import urlsplit
+
+from floway_core.config import Setting, origin_url
+from floway_codex import profile
+
+BASE_PATH = "/backend-api"
+TOKEN_PATH = "/oauth/token"
+
+
+def base_url(value: str) -> str:
+    """The URL above ``/codex/responses``. An origin alone gets the official path; a final ``/codex`` is dropped."""
+    return _with_path(value, BASE_PATH).removesuffix("/codex")
+
+
+def token_url(value: str) -> str:
+    """The URL of the token endpoint. An origin alone gets the official path."""
+    return _with_path(value, TOKEN_PATH)
+
+
+def _with_path(value: str, path: str) -> str:
+    url = origin_url(value)
+    return url if urlsplit(url).path else url + path
+
+
+def profile_name(value: str) -> str:
+    """The version of a shipped profile."""
+    if value not in profile.shipped():
+        raise ValueError(f"one of {', '.join(profile.shipped())}")
+    return value
+
+
+SETTINGS = (
+    Setting("codex_base_url", base_url, f"https://chatgpt.com{BASE_PATH}", "Where the Codex backend is."),
+    Setting("codex_auth_url", token_url, f"https://auth.openai.com{TOKEN_PATH}", "Where access tokens are renewed."),
+    Setting("codex_profile", profile_name, "0.142.0", "The version of the codex CLI whose requests are sent."),
+)

@@ -1,0 +1,127 @@
+"""The checks on a request's JSON body, with the backend's texts."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from .answers import Refused, detail, error
+from .fingerprint import cli_version
+
+JSON = Any
+
+# Every top-level key that the CLI was seen to send; all others are "Unsupported parameter".
+ALLOWED = frozenset({
+    "model", "instructions", "input", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "store", "stream",
+    "include", "service_tier", "prompt_cache_key", "text", "client_metadata",
+})
+ALLOWED_COMPACT = frozenset({
+    "model", "instructions", "input", "tools", "parallel_tool_calls", "reasoning", "service_tier", "prompt_cache_key",
+    "text",
+})
+ID_PREFIXES = {
+    "message": "msg", "reasoning": "rs", "web_search_call": "ws", "function_call": "fc", "function_call_output": "fco",
+    "custom_tool_call": "ctc", "custom_tool_call_output": "ctco", "file_search_call": "fs", "computer_call": "cc",
+    "computer_call_output": "cco", "tool_search_call": "ts", "tool_search_output": "tso", "compaction": "cmp",
+    "compaction_summary": "cmp", "image_generation_call": "ig", "code_interpreter_call": "ci",
+    "local_shell_call": "lsh", "local_shell_call_output": "lsho", "shell_call": "sh", "shell_call_output": "sho",
+    "apply_patch_call": "ap", "apply_patch_call_output": "apo", "mcp_call": "mcp", "mcp_list_tools": "mcpl",
+    "mcp_approval_request": "mcpar", "mcp_approval_response": "mcpa", "additional_tools": "at",
+    "agent_message": "amsg",
+}
+MAX_ID = 64
+# From this version on the CLI sends no instructions: they lead the input as a developer message.
+WITHOUT_INSTRUCTIONS = (0, 169, 0)
+
+
+def check_responses(body: JSON, models: dict[str, JSON], agent: str, lite: bool) -> None:
+    """Refuse what POST /codex/responses refuses.
+
+    models: catalogue entries by slug; agent: the user-agent; lite: the request has the responses-lite header.
+    """
+    if not isinstance(body, dict):
+        raise detail("The body must be a JSON object")
+    if body.get("store") is not False:
+        raise detail("Store must be set to false")
+    if body.get("stream") is not True:
+        raise detail("Stream must be set to true")
+    check_common(body, models, agent, ALLOWED)
+    check_lite(body, models[body["model"]], lite)
+
+
+def check_compact(body: JSON, models: dict[str, JSON], agent: str) -> None:
+    """Refuse what POST /codex/responses/compact refuses."""
+    if not isinstance(body, dict):
+        raise detail("The body must be a JSON object")
+    check_common(body, models, agent, ALLOWED_COMPACT)
+
+
+def check_common(body: JSON, models: dict[str, JSON], agent: str, allowed: frozenset[str]) -> None:
+    """The checks that both endpoints share."""
+    entry = models.get(body["model"]) if isinstance(body.get("model"), str) else None
+    lite_model = bool(entry and entry["use_responses_lite"])
+    if not lite_model and not has_instructions(body, agent):
+        raise detail("Instructions are required")
+    if not isinstance(body.get("input"), list) or not all(isinstance(item, dict) for item in body["input"]):
+        raise detail("Input must be a list")
+    if any(item.get("role") == "system" for item in body["input"]):
+        raise detail("System messages are not allowed")
+    for name in body:
+        if name not in allowed:
+            raise detail(f"Unsupported parameter: {name}")
+    if entry is None:
+        raise detail(f"The '{body.get('model')}' model is not supported when using Codex with a ChatGPT account.")
+    for problem in item_problems(body["input"]):
+        raise problem
+
+
+def has_instructions(body: JSON, agent: str) -> bool:
+    """Non-empty instructions, or a recent CLI's developer message at the head of the input."""
+    if isinstance(body.get("instructions"), str) and body["instructions"]:
+        return True
+    items = body.get("input")
+    leading = items[0] if isinstance(items, list) and items and isinstance(items[0], dict) else {}
+    recent = (cli_version(agent) or (0, 0, 0)) >= WITHOUT_INSTRUCTIONS
+    return recent and "instructions" not in body and leading.get("role") == "developer"
+
+
+def item_problems(items: list[JSON]) -> Iterator[Refused]:
+    """Bad ids, and references to what was never stored."""
+    for index, item in enumerate(items):
+        kind = item.get("type", "message" if "role" in item else None)
+        for name in ("id", "call_id"):
+            if item.get(name) is not None and kind != "item_reference":
+                yield from id_problems(f"input[{index}].{name}", item[name])
+        prefix = ID_PREFIXES.get(kind)
+        if prefix and item.get("id") is not None and item["id"].partition("_")[0] != prefix:
+            yield error(400, "invalid_value", f"Invalid 'input[{index}].id': '{item['id']}'. Expected an ID that "
+                        f"begins with '{prefix}'.", param=f"input[{index}].id")
+        bare_reasoning = kind == "reasoning" and item.get("id") is not None and not item.get("encrypted_content")
+        if kind == "item_reference" or bare_reasoning:
+            yield error(404, None, f"Item with id '{item.get('id')}' not found. Items are not persisted when `store` "
+                        "is set to false. Try again with `store` set to true, or remove this item from your input.",
+                        param="input")
+
+
+def id_problems(where: str, value: JSON) -> Iterator[Refused]:
+    """What is wrong with an id whatever its item's type."""
+    if not isinstance(value, str):
+        yield error(400, "invalid_type", f"Invalid type for '{where}': expected a string.", param=where)
+    elif len(value) > MAX_ID:
+        yield error(400, "string_above_max_length", f"Invalid '{where}': string too long. Expected a string with "
+                    f"maximum length {MAX_ID}, but got a string with length {len(value)} instead.", param=where)
+    elif not re.fullmatch(r"[A-Za-z0-9_-]+", value):
+        yield error(400, "invalid_value", f"Invalid '{where}': '{value}'. Expected an ID that contains letters, "
+                    "numbers, underscores, or dashes, but this value contained additional characters.", param=where)
+
+
+def check_lite(body: JSON, entry: JSON, lite: bool) -> None:
+    """Models with `use_responses_lite` have their own header and body form; the texts are the simulator's own."""
+    if lite != bool(entry["use_responses_lite"]):
+        wanted = "requires" if not lite else "does not take"
+        raise detail(f"The '{entry['slug']}' model {wanted} x-openai-internal-codex-responses-lite")
+    if not lite:
+        return
+    if body.get("tools"):
+        raise detail("Responses-lite takes tools as an additional_tools input item")
+    if body.get("parallel_tool_calls") is not False:
+        raise detail("Responses-lite needs parallel_tool_calls set to false")

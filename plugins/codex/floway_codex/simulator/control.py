@@ -1,0 +1,120 @@
+"""The control surface over HTTP, for other processes: /simulator/..."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import replies
+from .answers import Answer, json_answer
+from .recording import RecordedRequest
+
+if TYPE_CHECKING:
+    from .server import Simulator
+
+JSON = Any
+PREFIX = "/simulator/"
+
+# A description is an object with one of these names as a key: its value is the builder's first argument (null for a
+# builder that is to use its default), the other keys are the builder's keyword arguments.
+ITEMS: Mapping[str, Callable[..., Any]] = {
+    "text": replies.text, "reasoning": replies.reasoning, "function_call": replies.function_call,
+    "custom_tool_call": replies.custom_tool_call, "compaction": replies.compaction, "item": replies.item,
+}
+REPLIES: Mapping[str, Callable[..., Any]] = {
+    "reply": lambda items, **more: replies.reply(*map(item_from_json, items), **more),
+    "refusal": replies.refusal, "html_403": lambda _: replies.html_403(),
+    "hang": lambda before_headers: replies.hang(True if before_headers is None else before_headers),
+}
+
+
+class BadDescription(ValueError):
+    """A request to the control surface that cannot be understood."""
+
+
+def answer(simulator: "Simulator", request: RecordedRequest) -> Answer:
+    """Carry out one control request."""
+    routes = {("GET", "requests"): list_requests, ("DELETE", "requests"): clear_requests, ("POST", "script"): script,
+              ("POST", "accounts"): new_account, ("POST", "expire"): expire, ("POST", "revoke"): revoke,
+              ("POST", "quota"): quota}
+    route = routes.get((request.method, request.path.removeprefix(PREFIX)))
+    if route is None:
+        return json_answer(404, {"detail": "No such control"})
+    try:
+        if request.body_error:
+            raise BadDescription(request.body_error[1])
+        result = route(simulator, request.body)
+    except BadDescription as error:
+        return json_answer(400, {"detail": str(error)})
+    return Answer(204, b"") if result is None else json_answer(200, result)
+
+
+def list_requests(simulator: "Simulator", body: JSON) -> JSON:
+    """The log, as a list of objects."""
+    return [request.as_json() for request in simulator.requests]
+
+
+def clear_requests(simulator: "Simulator", body: JSON) -> None:
+    """Forget the log and what is left of the script."""
+    simulator.clear()
+
+
+def script(simulator: "Simulator", body: JSON) -> None:
+    """Add a list of described replies to the script."""
+    if not isinstance(body, list):
+        raise BadDescription("a script is a list of replies")
+    simulator.script(*map(reply_from_json, body))
+
+
+def new_account(simulator: "Simulator", body: JSON) -> JSON:
+    """A new account's auth.json; body: email, plan, access_lifetime, each optional."""
+    return call(simulator.new_account, body or {})
+
+
+def expire(simulator: "Simulator", body: JSON) -> None:
+    """Expire all access tokens; with {"refresh_tokens": true} the refresh tokens too."""
+    simulator.expire_access_tokens()
+    if isinstance(body, dict) and body.get("refresh_tokens"):
+        simulator.expire_refresh_tokens()
+
+
+def revoke(simulator: "Simulator", body: JSON) -> None:
+    """End an account's sign-in; body: account_id."""
+    call(simulator.revoke, body)
+
+
+def quota(simulator: "Simulator", body: JSON) -> None:
+    """Use up an account's quota for resets_in seconds, or restore it when that is null; body: account_id, resets_in."""
+    if isinstance(body, dict) and body.get("resets_in") is None:
+        call(simulator.restore_quota, {name: value for name, value in body.items() if name != "resets_in"})
+    else:
+        call(simulator.use_up_quota, body)
+
+
+def reply_from_json(description: JSON) -> replies.Scripted:
+    """A described reply: {"reply": [items], ...}, {"refusal": status, "body": ...}, {"html_403": null}, {"hang": true}."""
+    return build(REPLIES, description)
+
+
+def item_from_json(description: JSON) -> replies.OutputItem:
+    """A described output item, for example {"function_call": "shell", "arguments": {"cmd": "ls"}}."""
+    return build(ITEMS, description)
+
+
+def build(builders: Mapping[str, Callable[..., Any]], description: JSON) -> Any:
+    """Call the one builder that a description names."""
+    named = [name for name in description if name in builders] if isinstance(description, dict) else []
+    if len(named) != 1:
+        raise BadDescription(f"expected an object with one of {', '.join(builders)}: {description!r}")
+    more = {name: value for name, value in description.items() if name != named[0]}
+    first = description[named[0]]
+    uses_default = first is None and named[0] in ITEMS
+    return call(builders[named[0]], more, *([] if uses_default else [first]))
+
+
+def call(function: Callable[..., Any], keywords: JSON, *arguments: Any) -> Any:
+    """Call with arguments that came as JSON; BadDescription when they do not fit."""
+    if not isinstance(keywords, dict):
+        raise BadDescription(f"expected an object: {keywords!r}")
+    try:
+        return function(*arguments, **keywords)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadDescription(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,124 @@
+"""What the simulator remembers of the requests it got."""
+
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+import zstandard
+
+JSON = Any
+
+
+@dataclass
+class RecordedRequest:
+    """One request as it arrived, and in short how it was answered.
+
+    n: position in the log, from 0; at: seconds since the epoch; path: with its query; headers: in the order and case
+    received; body: decoded JSON (or form fields), None when absent or unreadable; raw: the bytes received; body_error:
+    (status, message) when it is unreadable; status: None while (and if) there is no answer.
+    client_gone is set when the client hung up before its answer was complete; done when nothing more will be sent.
+    """
+
+    n: int
+    at: float
+    method: str
+    path: str
+    headers: list[tuple[str, str]]
+    raw: bytes
+    body: JSON = None
+    body_error: tuple[int, str] | None = None
+    status: int | None = None
+    answered: str = ""
+    client_gone: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, whatever its case; None when absent."""
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+    def as_json(self) -> JSON:
+        """What the control surface shows of it."""
+        shown = ("n", "at", "method", "path", "headers", "body", "answered", "status")
+        return {name: getattr(self, name) for name in shown} | {"client_gone": self.client_gone.is_set()}
+
+
+class RequestLog:
+    """The requests so far, in order of arrival; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._requests: list[RecordedRequest] = []
+        self._arrived = threading.Condition()
+
+    def add(self, request: RecordedRequest) -> None:
+        """Record a request and wake who waits for it."""
+        with self._arrived:
+            request.n = len(self._requests)
+            self._requests.append(request)
+            self._arrived.notify_all()
+
+    def all(self) -> list[RecordedRequest]:
+        """A copy of the log."""
+        with self._arrived:
+            return list(self._requests)
+
+    def clear(self) -> None:
+        """Forget the requests so far."""
+        with self._arrived:
+            self._requests.clear()
+
+    def wait_for(self, count: int, timeout: float) -> list[RecordedRequest]:
+        """Wait until `count` requests are in the log; TimeoutError after `timeout` seconds."""
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: len(self._requests) >= count, timeout):
+                raise TimeoutError(f"{len(self._requests)} of {count} requests arrived within {timeout} seconds")
+            return list(self._requests)
+
+
+def received(method: str, path: str, headers: list[tuple[str, str]], raw: bytes) -> RecordedRequest:
+    """A request as it came off the wire, its body decoded."""
+    request = RecordedRequest(0, time.time(), method, path, headers, raw)
+    try:
+        request.body = decode_body(request)
+    except BodyError as error:
+        request.body_error = error.status, str(error)
+    return request
+
+
+class BodyError(ValueError):
+    """A body that cannot be read; `status` is the HTTP status to answer with."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def decode_body(request: RecordedRequest) -> JSON:
+    """The request's body: JSON, plain or zstd, or form fields as a dict."""
+    raw, encoding = request.raw, (request.header("content-encoding") or "identity").lower()
+    if encoding not in ("identity", "zstd"):
+        raise BodyError(415, f"Unsupported content-encoding: {encoding}")
+    if not raw:
+        return None
+    if encoding == "zstd":
+        raw = decompress(raw)
+    if (request.header("content-type") or "").startswith("application/x-www-form-urlencoded"):
+        return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True))
+    try:
+        return json.loads(raw)
+    except ValueError as error:
+        raise BodyError(400, f"Invalid JSON body: {error}") from error
+
+
+def decompress(raw: bytes) -> bytes:
+    """One zstd frame, with or without its content size (the CLI's frames have none)."""
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        data = frame.decompress(raw)
+    except zstandard.ZstdError as error:
+        raise BodyError(400, f"Invalid zstd body: {error}") from error
+    if not frame.eof:
+        raise BodyError(400, "Invalid zstd body: the frame is cut off")
+    return data

@@ -1,0 +1,165 @@
+"""Builders of scripted answers: output items, and replies made of them."""
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .answers import challenge
+
+JSON = Any
+ReplyHeaders = tuple[tuple[str, str | None], ...]
+HeadersArgument = Mapping[str, str | None] | Iterable[tuple[str, str | None]]
+
+
+@dataclass(frozen=True)
+class OutputItem:
+    """An output item as `response.output_item.done` shows it.
+
+    chunks: in how many delta events its text comes; delay: seconds before each of its events.
+    """
+
+    body: JSON
+    chunks: int = 1
+    delay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A 200 event stream; see reply()."""
+
+    items: tuple[OutputItem, ...]
+    total_tokens: int | None = None
+    cached_tokens: int = 0
+    headers: ReplyHeaders = ()
+    cut_after: int | None = None
+    clean_cut: bool = False
+    hang_after: int | None = None
+    fail: JSON = None
+    incomplete: str | None = None
+    event_delay: float = 0.0
+    empty_output: bool = True
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer that is no event stream; a str body is sent as it is, anything else as JSON."""
+
+    status: int
+    body: JSON
+    headers: ReplyHeaders = ()
+
+
+@dataclass(frozen=True)
+class Hang:
+    """Silence until the client hangs up, before or after the response headers."""
+
+    before_headers: bool = True
+
+
+Scripted = Reply | Refusal | Hang
+
+
+def reply(
+    *items: OutputItem,
+    total_tokens: int | None = None,
+    cached_tokens: int = 0,
+    headers: HeadersArgument = (),
+    cut_after: int | None = None,
+    clean_cut: bool = False,
+    hang_after: int | None = None,
+    fail: JSON = None,
+    incomplete: str | None = None,
+    event_delay: float = 0.0,
+    empty_output: bool = True,
+) -> Reply:
+    """A 200 event stream with these output items.
+
+    total_tokens: the usage to report (None: estimated); headers: added to the usual ones or replacing them, None
+    removes one; cut_after: the connection breaks after so many events (clean_cut: the body ends properly instead);
+    hang_after: silence after so many events; fail: ends with response.failed and this error object; incomplete: ends
+    with response.incomplete for this reason; event_delay: seconds before each event; empty_output: the terminal
+    event's `output` is [], as the backend has it.
+    """
+    return Reply(items, total_tokens, cached_tokens, pairs(headers), cut_after, clean_cut, hang_after, fail,
+                 incomplete, event_delay, empty_output)
+
+
+def refusal(status: int, body: JSON, headers: HeadersArgument = ()) -> Refusal:
+    """A plain answer with this status; body: JSON, or a str that is sent as it is."""
+    return Refusal(status, body, pairs(headers))
+
+
+def html_403() -> Refusal:
+    """The edge's challenge page."""
+    page = challenge("scripted")
+    return Refusal(page.status, page.body.decode(), page.headers)
+
+
+def hang(before_headers: bool = True) -> Hang:
+    """Silence until the client hangs up or the simulator stops."""
+    return Hang(before_headers)
+
+
+def text(content: str = "pong", chunks: int = 1, delay: float = 0.0) -> OutputItem:
+    """An assistant message; it comes in `chunks` deltas, `delay` seconds before each event."""
+    part = {"type": "output_text", "annotations": [], "logprobs": [], "text": content}
+    body = {"id": item_id("msg"), "type": "message", "status": "completed", "content": [part], "role": "assistant"}
+    return OutputItem(body, chunks, delay)
+
+
+def reasoning(summary: str | None = None, encrypted_content: str | None = None, chunks: int = 1, delay: float = 0.0
+              ) -> OutputItem:
+    """A reasoning item, with a summary part when `summary` is given; its content only travels encrypted."""
+    parts = [] if summary is None else [{"type": "summary_text", "text": summary}]
+    body = {"id": item_id("rs"), "type": "reasoning", "encrypted_content": encrypted_content or sealed(),
+            "summary": parts}
+    return OutputItem(body, chunks, delay)
+
+
+def function_call(name: str, arguments: JSON, namespace: str | None = None, chunks: int = 1, delay: float = 0.0
+                  ) -> OutputItem:
+    """A function call; arguments: the JSON text, or a value to be written as JSON."""
+    written = arguments if isinstance(arguments, str) else json.dumps(arguments, separators=(",", ":"))
+    body = {"id": item_id("fc"), "type": "function_call", "status": "completed", "arguments": written,
+            "call_id": call_id(), "name": name, **({"namespace": namespace} if namespace else {})}
+    return OutputItem(body, chunks, delay)
+
+
+def custom_tool_call(name: str, input: str, chunks: int = 1, delay: float = 0.0) -> OutputItem:
+    """A call of a freeform tool."""
+    body = {"id": item_id("ctc"), "type": "custom_tool_call", "status": "completed", "call_id": call_id(),
+            "input": input, "name": name}
+    return OutputItem(body, chunks, delay)
+
+
+def compaction(encrypted_content: str | None = None, delay: float = 0.0) -> OutputItem:
+    """A compaction item, the only output of a compaction dispatch."""
+    body = {"id": item_id("cmp"), "type": "compaction", "encrypted_content": encrypted_content or sealed()}
+    return OutputItem(body, delay=delay)
+
+
+def item(body: JSON, delay: float = 0.0) -> OutputItem:
+    """Any other output item; it gets one added and one done event."""
+    return OutputItem(body, delay=delay)
+
+
+def pairs(headers: HeadersArgument) -> ReplyHeaders:
+    """Headers as a tuple of pairs."""
+    return tuple(headers.items()) if isinstance(headers, Mapping) else tuple((name, value) for name, value in headers)
+
+
+def item_id(prefix: str) -> str:
+    """A new item id in the backend's form."""
+    return f"{prefix}_{secrets.token_hex(25)}"
+
+
+def call_id() -> str:
+    """A new call id in the backend's form."""
+    return f"call_{secrets.token_urlsafe(18)}"
+
+
+def sealed() -> str:
+    """An opaque encrypted_content."""
+    return "gAAAAAB" + secrets.token_urlsafe(120)

@@ -1,0 +1,154 @@
+"""The HTTP side of the simulator: reads requests, writes answers, notices clients that hang up."""
+
+import selectors
+import socket
+import sys
+import threading
+import time
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from . import control
+from .answers import Answer, EventStream, Headers, Silence
+from .recording import RecordedRequest, received
+
+if TYPE_CHECKING:
+    from .server import Simulator
+
+
+class SimulatorStopped(Exception):
+    """Raised in an answer that the simulator's end interrupts."""
+
+
+class Wire(ThreadingHTTPServer):
+    """The listening socket and its connections."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], simulator: "Simulator") -> None:
+        super().__init__(address, Handler)
+        self.simulator = simulator
+        self.connections: set[socket.socket] = set()
+        self.connections_change = threading.Condition()
+        # Readable once the simulator stops: silent answers select on it together with their client.
+        self.stopped, self._stop = socket.socketpair()
+
+    def close(self) -> None:
+        """Stop listening, end every silent answer, close every connection."""
+        self._stop.close()
+        self.shutdown()
+        self.server_close()
+        with self.connections_change:
+            for connection in self.connections:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue  # the client was faster
+            self.connections_change.wait_for(lambda: not self.connections, timeout=2)
+        self.stopped.close()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self.connections_change:
+            self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self.connections_change:
+            self.connections.discard(request)
+            self.connections_change.notify_all()
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One client connection; keeps it open between requests."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Wire
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Stay quiet; the log of requests is what there is to see."""
+
+    def do_ANY(self) -> None:
+        """Read a request, have it answered, write the answer."""
+        if self.headers.get("transfer-encoding"):  # the CLI always sends content-length
+            self.close_connection = True
+            return self.send(Answer(411, b"Length Required\n"))
+        raw = self.rfile.read(int(self.headers.get("content-length") or 0))
+        request = received(self.command, self.path, list(self.headers.items()), raw)
+        if self.path.startswith(control.PREFIX):
+            return self.send(control.answer(self.server.simulator, request))
+        self.server.simulator.log.add(request)
+        try:
+            self.respond(request)
+        except SimulatorStopped:
+            self.close_connection = True
+        except ConnectionError:
+            request.client_gone.set()
+            self.close_connection = True
+        finally:
+            request.done.set()
+
+    do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = do_ANY
+
+    def respond(self, request: RecordedRequest) -> None:
+        """Answer a recorded request; ConnectionError when the client is gone."""
+        answer = self.server.simulator.backend.answer(request)
+        request.answered = answer.note
+        if isinstance(answer, Answer):
+            request.status = answer.status
+            self.send(answer)
+        elif isinstance(answer, Silence):
+            self.wait_for_client(None)
+            self.close_connection = True
+        else:
+            request.status = 200
+            self.stream(answer)
+
+    def send(self, answer: Answer) -> None:
+        """Write a complete answer."""
+        self.send_head(answer.status, (*answer.headers, ("content-length", str(len(answer.body)))), answer.body)
+
+    def stream(self, answer: EventStream) -> None:
+        """Write events one chunk each, with their delays; the last one together with the end of the body."""
+        self.send_head(200, (*answer.headers, ("transfer-encoding", "chunked")))
+        for number, (delay, frame) in enumerate(answer.frames, 1):
+            self.wait_for_client(delay)
+            # A client may hang up as soon as it saw the terminal event: one write, or that counts as gone.
+            ends = number == len(answer.frames) and answer.then == "end"
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(frame), frame) + (b"0\r\n\r\n" if ends else b""))
+        if answer.then == "end" and not answer.frames:
+            self.wfile.write(b"0\r\n\r\n")
+        if answer.then == "hang":
+            self.wait_for_client(None)
+        self.close_connection |= answer.then != "end"
+
+    def send_head(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        """Write status line and headers, and what follows at once."""
+        lines = [f"HTTP/1.1 {status} {self.responses.get(status, ('',))[0]}", f"date: {formatdate(usegmt=True)}"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        self.close_connection |= ("connection", "close") in headers
+        self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+
+    def wait_for_client(self, seconds: float | None) -> None:
+        """Let seconds pass (None: without end); ConnectionError when the client hangs up, or SimulatorStopped."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.connection, selectors.EVENT_READ)
+            selector.register(self.server.stopped, selectors.EVENT_READ)
+            while True:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                ready = {key.fileobj for key, _ in selector.select(left)}
+                if self.server.stopped in ready:
+                    raise SimulatorStopped
+                if not ready:
+                    return
+                if self.connection.recv(1, socket.MSG_PEEK) == b"":
+                    raise ConnectionResetError("the client hung up")
+                selector.unregister(self.connection)  # a pipelined request: it cannot be told apart any more
