@@ -116,7 +116,10 @@ class Settings:
         text, "", "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME. Default: floway.db in the data folder."
     )
     secret_key: str | None = _setting(
-        text, None, "Encrypts stored credentials. Default: generated once as secret.key in the data folder.", secret=True
+        text,
+        None,
+        "Encrypts stored credentials. Default: generated once as secret.key in the data folder.",
+        secret=True,
     )
     bind: str = _setting(address, "127.0.0.1:8788", "Where `floway serve` listens: HOST:PORT or unix:PATH.")
     workers: int = _setting(count, "2", "Worker processes.")

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import peewee
 
 from floway_core.config import Settings
 from floway_core.secrets import SecretBox
+
+if TYPE_CHECKING:
+    from floway_core.provider import Provider
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class AttemptContext:
     """A UUIDv7."""
     request: ClientRequest
     upstream: Upstream
+    provider: "Provider"
+    """The provider that owns the upstream."""
     model: str
     """The model as the upstream names it."""
     provider_state: Any = None

@@ -1,7 +1,7 @@
 """The database connection: SQLite or PostgreSQL, pooled per process."""
 
 import peewee
-from playhouse import db_url, pool
+from playhouse import db_url
 
 from floway_core.config import SettingsError
 

@@ -31,3 +31,68 @@ class Upstreams(peewee.Model):
 
     class Meta:
         table_name = "upstreams"
+
+
+class Conversations(peewee.Model):
+    """A tree of snapshots with one lifetime: it is kept or dropped as a whole."""
+
+    id = peewee.BigAutoField()
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
+    used_at = peewee.BigIntegerField(index=True)
+    """When it was last continued or read, Unix seconds; may lag behind by ``conversation.retain.TOUCH_INTERVAL``."""
+
+    class Meta:
+        table_name = "responses_conversations"
+
+
+class Snapshots(peewee.Model):
+    """The state of a conversation after one response: a parent, and (in ``Items``) what this response added."""
+
+    id = peewee.BigAutoField()
+    response_id = peewee.CharField(unique=True, max_length=64)
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
+    conversation = peewee.ForeignKeyField(Conversations, column_name="conversation_id", on_delete="CASCADE")
+    parent = peewee.ForeignKeyField("self", column_name="parent_id", null=True, on_delete="SET NULL")
+    mode = peewee.CharField(max_length=8)
+    """``append``: the history goes on from the parent. ``replace``: it starts here."""
+    depth = peewee.IntegerField()
+    """Distance from the root of the conversation."""
+    ordinal = peewee.IntegerField()
+    """Which child of its parent this is, from 1; 0 for a root. Unique among siblings, not without gaps."""
+    ordinals = peewee.IntegerField()
+    """The last ordinal handed out to a child."""
+    history_hash = peewee.CharField(max_length=64)
+    """SHA-256 of the whole history that this snapshot stands for, as ``conversation.items`` computes it."""
+    envelope = peewee.BlobField()
+    """The response object without its output, encoded by ``conversation.payloads``."""
+    metadata_json = peewee.TextField()
+    """A JSON object: for each plugin its own metadata."""
+    created_at = peewee.BigIntegerField()
+    deleted_at = peewee.BigIntegerField(null=True)
+    """Deleted by the client, but still part of the history of its children."""
+
+    class Meta:
+        table_name = "responses_snapshots"
+        indexes = ((("api_key", "history_hash"), False),)
+
+
+class Items(peewee.Model):
+    """The items that one response added, input first, then output."""
+
+    id = peewee.BigAutoField()
+    snapshot = peewee.ForeignKeyField(Snapshots, column_name="snapshot_id", on_delete="CASCADE")
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
+    position = peewee.IntegerField()
+    is_output = peewee.BooleanField()
+    item_id = peewee.CharField(null=True)
+    """The id the item carries, by which clients may refer to it."""
+    upstream_id = peewee.CharField(null=True)
+    """Who issued it; NULL for what the client or the gateway made."""
+    blob_hash = peewee.CharField(null=True, max_length=64)
+    """SHA-256 of its ``encrypted_content``, which only the upstream that issued it can read."""
+    payload = peewee.BlobField()
+    """The item, encoded by ``conversation.payloads``."""
+
+    class Meta:
+        table_name = "responses_items"
+        indexes = ((("snapshot", "position"), True), (("api_key", "item_id"), False), (("api_key", "blob_hash"), False))

@@ -7,8 +7,8 @@ from typing import Any
 
 from floway_core.contexts import Client, ResponsesRequestContext, Upstream
 
-
 MAX_DISPATCHES = 4
+"""Requests that one attempt may send to its upstream."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ class Provider(ABC):
     def send(self, ctx: ResponsesRequestContext) -> UpstreamReply:
         """Send one request to the upstream and return as soon as its status and headers are there.
 
-        A 2xx answer is a stream of Responses events, or one complete response as JSON. Any other status is relayed to
-        the client as a failure.
+        A 2xx answer is a stream of Responses events, or one complete response as JSON; the client gets the form it
+        asked for. Any other status is relayed to the client as a failure.
 
         :raises GatewayError: there is no answer to relay (``floway_core.upstream`` raises the fitting ones).
         :raises ClientGone: the client hung up before the upstream answered.

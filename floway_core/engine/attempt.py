@@ -31,18 +31,18 @@ def attempt(gateway: Gateway, request: ClientRequest) -> Attempt:
     :raises ClientGone: the client hung up meanwhile.
     """
     candidate = candidates(gateway, request.body["model"])[0]
-    context = AttemptContext(str(uuid7()), request, candidate.upstream, candidate.model.id)
+    provider = gateway.providers.by_kind[candidate.upstream.kind]
+    context = AttemptContext(str(uuid7()), request, candidate.upstream, provider, candidate.model.id)
     gateway.providers.hooks[candidate.upstream.kind].call("on_attempt_start", context)
     return _dispatch(gateway, context)
 
 
 def _dispatch(gateway: Gateway, context: AttemptContext) -> Attempt:
-    provider = gateway.providers.by_kind[context.upstream.kind]
     hooks = gateway.providers.hooks[context.upstream.kind]
     for number in range(1, MAX_DISPATCHES + 1):
         prepared = ResponsesRequestContext(context, number, body=_copy_of_body(context))
         hooks.call("prepare_responses_request", prepared)
-        reply = provider.send(prepared)
+        reply = context.provider.send(prepared)
         if 200 <= reply.status < 300:
             return Attempt(context, number, reply)
         try:
@@ -50,7 +50,7 @@ def _dispatch(gateway: Gateway, context: AttemptContext) -> Attempt:
         finally:
             reply.body.close()
         refusal = Refusal(reply.status, reply.headers, content)
-        if not provider.recover(prepared, refusal):
+        if not context.provider.recover(prepared, refusal):
             break
     raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
 

@@ -4,12 +4,14 @@ import logging
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from floway_core.config import Settings
 from floway_core.engine.attempt import Attempt
 from floway_core.errors import ClientGone, GatewayError, UpstreamBroken, UpstreamTimeout
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.responses import FAILED, Transcript
+from floway_core.protocol.synthesis import events_of
 
 log = logging.getLogger("floway.engine")
 
@@ -30,21 +32,25 @@ STATUS_OF_FAILURE = {
 }
 
 
-def relay(settings: Settings, attempt: Attempt) -> "Relay":
-    """The answer for a client that streams.
-
-    :raises UpstreamBroken: the upstream did not answer with events. It is closed then.
-    """
-    if not _is_event_stream(attempt):
-        attempt.reply.body.close()
-        raise UpstreamBroken(f"The upstream answered with {attempt.reply.header('content-type')!r} instead of events.")
-    return Relay(settings, attempt)
-
-
 def _is_event_stream(attempt: Attempt) -> bool:
     """Some upstreams leave the content type out; one that is there must be right."""
     kind = attempt.reply.header("content-type")
     return kind is None or kind.partition(";")[0].strip().lower() == "text/event-stream"
+
+
+def relay(settings: Settings, attempt: Attempt) -> "Relay":
+    """The answer for a client that streams.
+
+    :raises UpstreamBroken, UpstreamTimeout: the upstream answered neither with events nor with a response.
+    :raises ClientGone: the client hung up meanwhile.
+    """
+    if _is_event_stream(attempt):
+        return Relay(attempt, _blocks(settings, attempt))
+    try:
+        _, response = _read_json(settings, attempt)
+    finally:
+        attempt.reply.body.close()
+    return Relay(attempt, events_of(response))
 
 
 class Relay:
@@ -54,14 +60,15 @@ class Relay:
     upstream left out. A stream that breaks ends in ``error`` and ``response.failed``, never in silence.
     """
 
-    def __init__(self, settings: Settings, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, blocks: Iterator[bytes | None]) -> None:
+        """:param blocks: complete events; None when a keep-alive is due."""
         self.transcript = Transcript()
-        self._settings = settings
         self._attempt = attempt
+        self._blocks = blocks
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            for block in _blocks(self._settings, self._attempt):
+            for block in self._blocks:
                 if block is None:
                     yield sse.KEEPALIVE
                 elif not self.transcript.concerns(block):
@@ -108,7 +115,8 @@ def collect(settings: Settings, attempt: Attempt) -> tuple[bytes, Transcript]:
     transcript = Transcript()
     try:
         if not _is_event_stream(attempt):
-            return _read_json(settings, attempt, transcript), transcript
+            content, transcript.envelope = _read_json(settings, attempt)
+            return content, transcript
         for block in _blocks(settings, attempt):
             if block is None or not transcript.concerns(block):
                 continue
@@ -137,20 +145,24 @@ def _failure(transcript: Transcript) -> GatewayError:
     return GatewayError(STATUS_OF_FAILURE.get(code, 502), message, code=code)
 
 
-def _read_json(settings: Settings, attempt: Attempt, transcript: Transcript) -> bytes:
-    content = []
-    while data := attempt.reply.body.read(settings.idle_timeout, attempt.context.request.client):
-        content.append(data)
-    if data is None:
-        raise _silence(attempt, settings)
+def _read_json(settings: Settings, attempt: Attempt) -> tuple[bytes, dict[str, Any]]:
+    """A response that came in one piece: as it came, and parsed."""
     kind = attempt.reply.header("content-type") or ""
     if not re.match(r"application/([\w.-]+\+)?json\b", kind, re.IGNORECASE):
         raise UpstreamBroken(f"The upstream answered with {kind!r} instead of a response.")
+    pieces = []
+    while data := attempt.reply.body.read(settings.idle_timeout, attempt.context.request.client):
+        pieces.append(data)
+    if data is None:
+        raise _silence(attempt, settings)
+    content = b"".join(pieces)
     try:
-        transcript.envelope = jsontext.loads(b"".join(content))
+        response = jsontext.loads(content)
     except ValueError:
-        raise UpstreamBroken("The upstream's answer is not JSON.") from None
-    return b"".join(content)
+        response = None
+    if not isinstance(response, dict):
+        raise UpstreamBroken("The upstream's answer is not a JSON object.")
+    return content, response
 
 
 def _blocks(settings: Settings, attempt: Attempt) -> Iterator[bytes | None]:

@@ -39,6 +39,21 @@ def dumps(value: Any) -> bytes:
         raise ValueError(str(error)) from None
 
 
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys: equal values give equal bytes.
+
+    :raises ValueError: as ``dumps``.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        pass
+    try:
+        return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False).encode("ascii")
+    except (RecursionError, TypeError) as error:
+        raise ValueError(str(error)) from None
+
+
 def ascii_text(value: Any) -> str:
     """Compact JSON with everything beyond ASCII escaped, fit for a header."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True)

@@ -83,7 +83,7 @@ def _gzip(data: bytes) -> Iterator[bytes]:
 
 
 def _deflate(data: bytes) -> Iterator[bytes]:
-    """"deflate" means the zlib format; some clients leave its two bytes of header out."""
+    """ "deflate" means the zlib format; some clients leave its two bytes of header out."""
     wrapped = len(data) > 1 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
     return _inflate(data, 15 if wrapped else -15)
 

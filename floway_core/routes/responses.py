@@ -17,8 +17,11 @@ from floway_core.routes.log import RequestLog
 
 blueprint = Blueprint("responses", __name__)
 
-STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache",
-                  "x-accel-buffering": "no"}
+STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
 
 
 @blueprint.post("/v1/responses")

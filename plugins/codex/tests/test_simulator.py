@@ -74,10 +74,11 @@ def send(url: str, method: str, path: str, headers: Headers, body: JSON = None) 
             compressor = zstandard.ZstdCompressor().compressobj()
             body = compressor.compress(body) + compressor.flush()
     connection = open_request(url, method, path, headers, body)
-    response = connection.getresponse()
-    answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-    connection.close()
-    return answer
+    try:
+        response = connection.getresponse()
+        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+    finally:
+        connection.close()
 
 
 def turn_metadata(thread: str, kind: str, version: str) -> JSON:
@@ -250,6 +251,13 @@ def test_scripted_function_and_refusals(backend: sim.Simulator, auth: JSON) -> N
     assert post(backend, auth).events()[-1]["response"]["error"]["code"] == "rate_limit_exceeded"
     last = post(backend, auth).events()[-1]
     assert last["type"] == "response.incomplete" and len(last["response"]["output"]) == 1
+
+
+def test_accounts_check(backend: sim.Simulator, auth: JSON) -> None:
+    headers = {"authorization": f"Bearer {auth['tokens']['access_token']}"}
+    answer = send(backend.url, "GET", "/backend-api/wham/accounts/check", headers)
+    assert answer.json()["default_account_id"] == auth["tokens"]["account_id"]
+    assert send(backend.url, "GET", "/backend-api/wham/settings/user", headers).status == 404
 
 
 def test_websocket_is_refused_with_426(backend: sim.Simulator) -> None:
@@ -606,7 +614,8 @@ def served(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     auth_file = tmp_path / "auth.json"
     auth_file.write_text("old")
     auth_file.chmod(0o644)
-    code = f"from pathlib import Path; from floway_codex.simulator import serve; serve('127.0.0.1', 0, Path({str(auth_file)!r}))"
+    code = ("from pathlib import Path; from floway_codex.simulator import serve; "
+            f"serve('127.0.0.1', 0, Path({str(auth_file)!r}))")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
     yield process, auth_file

@@ -49,7 +49,10 @@ class Token:
 
 @dataclass
 class Accounts:
-    """Every account and every token issued; nothing is forgotten, so that a reused token is told from an unknown one."""
+    """Every account and every token issued.
+
+    Nothing is forgotten, so that a reused token is told from an unknown one.
+    """
 
     by_id: dict[str, Account] = field(default_factory=dict)
     access_tokens: dict[str, Token] = field(default_factory=dict)

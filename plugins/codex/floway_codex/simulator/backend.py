@@ -23,6 +23,7 @@ JSON = Any
 Step = Scripted | Callable[[JSON], Scripted]
 
 DATA_PLANE = "/backend-api/codex/"
+ACCOUNTS_CHECK = "/backend-api/wham/accounts/check"
 SERVER = (("server", "cloudflare"),)
 
 
@@ -54,6 +55,8 @@ class Backend:
                 return oauth.token(self.accounts, request)
             if path == DATA_PLANE + MODELS and request.method == "GET":
                 return self.models(request)
+            if path == ACCOUNTS_CHECK and request.method == "GET":
+                return self.accounts_check(request)
             if path == DATA_PLANE + RESPONSES and request.method == "GET" and request.header("upgrade"):
                 return json_answer(426, {"detail": "Upgrade Required"}, note="426 no websocket here")
             if path == DATA_PLANE + RESPONSES and request.method == "POST":
@@ -99,6 +102,15 @@ class Backend:
             raise detail("client_version is required")
         headers = (("etag", self.catalogue.etag), ("x-request-id", secrets.token_hex(16)), *SERVER)
         return json_answer(200, {"models": list(self.catalogue.models)}, headers, "200 models")
+
+    def accounts_check(self, request: RecordedRequest) -> Answer:
+        """GET /wham/accounts/check; without it CLI 0.169 fails with "workspace routing discovery failed"."""
+        account = self.accounts.authorised(request.header("authorization"))
+        entry = {"id": account.account_id, "plan_type": account.plan, "structure": "personal",
+                 "workspace_backend_origin": "NO_CONSTRAINT", "account_routing_override": "NO_CONSTRAINT"}
+        body = {"accounts": [entry], "account_ordering": [account.account_id],
+                "default_account_id": account.account_id}
+        return json_answer(200, body, SERVER, "200 accounts")
 
     def pass_gates(self, request: RecordedRequest, endpoint: str) -> Account:
         """Authorization, then the account id, then the fingerprint; the account, or the refusal."""

@@ -90,13 +90,15 @@ def quota(simulator: "Simulator", body: JSON) -> None:
 
 
 def reply_from_json(description: JSON) -> replies.Scripted:
-    """A described reply: {"reply": [items], ...}, {"refusal": status, "body": ...}, {"html_403": null}, {"hang": true}."""
-    return build(REPLIES, description)
+    """A described reply, for example {"reply": [items], "total_tokens": 9} or {"refusal": 500, "body": {}}."""
+    described: replies.Scripted = build(REPLIES, description)
+    return described
 
 
 def item_from_json(description: JSON) -> replies.OutputItem:
     """A described output item, for example {"function_call": "shell", "arguments": {"cmd": "ls"}}."""
-    return build(ITEMS, description)
+    described: replies.OutputItem = build(ITEMS, description)
+    return described
 
 
 def build(builders: Mapping[str, Callable[..., Any]], description: JSON) -> Any:

@@ -4,6 +4,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from .answers import EventStream, Headers
@@ -119,7 +120,7 @@ def pieces(text: str, count: int) -> list[str]:
     """A text in `count` parts, as even as they come; fewer when it is shorter than that."""
     count = max(1, min(count, len(text)))
     edges = [len(text) * n // count for n in range(count + 1)]
-    return [text[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(edges)]
 
 
 def envelope(body: JSON) -> JSON:

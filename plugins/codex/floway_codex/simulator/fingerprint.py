@@ -12,9 +12,10 @@ HeaderList = list[tuple[str, str]]
 
 RESPONSES, COMPACT, MODELS = "responses", "responses/compact", "models"
 
-ANY = None
-IDENTITY = {"originator": ANY, "user-agent": ANY}
-THREAD = {"session-id": ANY, "thread-id": ANY, "x-codex-window-id": ANY, "x-codex-turn-metadata": ANY}
+ANY: None = None
+IDENTITY: dict[str, tuple[str, ...] | None] = {"originator": ANY, "user-agent": ANY}
+THREAD: dict[str, tuple[str, ...] | None] = {"session-id": ANY, "thread-id": ANY, "x-codex-window-id": ANY,
+                                             "x-codex-turn-metadata": ANY}
 
 # endpoint -> header -> the values it may have
 WANTED: dict[str, dict[str, tuple[str, ...] | None]] = {
@@ -36,7 +37,8 @@ FORBIDDEN_ON_POST = ("openai-beta",)  # only the websocket handshake carries it
 ACCEPT_ENCODINGS = ("identity",)  # the CLI sends none at all; identity says the same
 CLOUDFLARE_COOKIES = ("__cf_bm", "_cfuvid", "cf_clearance")
 
-# Values that must agree.  turn metadata key -> header; client_metadata key -> header; client_metadata key -> metadata key
+# Values that must agree: turn metadata key -> header, client_metadata key -> header, client_metadata key -> turn
+# metadata key.
 METADATA_HEADERS = {"session_id": "session-id", "thread_id": "thread-id", "window_id": "x-codex-window-id"}
 CLIENT_HEADERS = {"session_id": "session-id", "thread_id": "thread-id", "x-codex-window-id": "x-codex-window-id",
                   "x-codex-turn-metadata": "x-codex-turn-metadata"}

@@ -1,0 +1,72 @@
+"""How items and envelopes are kept in a row: JSON, compressed when that pays."""
+
+from typing import Any
+
+import zstandard
+
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
+
+PLAIN, ZSTD = b"j", b"z"
+"""The first byte of a payload says how the rest is to be read."""
+
+WORTH_COMPRESSING = 512
+"""Bytes. Below this the gain is too small for the time it takes."""
+
+LARGEST = 512 * 2**20
+"""Bytes that a payload may unpack to: a damaged row must not fill the memory."""
+
+
+class StoredDataError(GatewayError):
+    """A row does not hold what it should. The message names the column and the row."""
+
+    def __init__(self, column: str, row: object) -> None:
+        super().__init__(500, f"Stored data is damaged: {column} of row {row}.", code="stored_data_invalid")
+
+
+def encode(value: dict[str, Any]) -> bytes:
+    """``value`` as the content of a payload column."""
+    plain = jsontext.dumps(value)
+    if len(plain) >= WORTH_COMPRESSING:
+        packed = zstandard.compress(plain)
+        if len(packed) < len(plain) * 0.9:
+            return ZSTD + packed
+    return PLAIN + plain
+
+
+def unpacked(payload: bytes, column: str, row: object) -> bytes:
+    """The JSON text in a payload column, not yet parsed.
+
+    :raises StoredDataError: it was not written by ``encode``.
+    """
+    payload = bytes(payload)
+    if payload[:1] == PLAIN:
+        return payload[1:]
+    try:
+        if payload[:1] == ZSTD:
+            return zstandard.decompress(payload[1:], max_output_size=LARGEST)
+    except zstandard.ZstdError:
+        pass
+    raise StoredDataError(column, row)
+
+
+def decode(payload: bytes, column: str, row: object) -> dict[str, Any]:
+    """The object in a payload column.
+
+    :raises StoredDataError: there is none.
+    """
+    return parsed_object(unpacked(payload, column, row), column, row)
+
+
+def parsed_object(text: bytes | str, column: str, row: object) -> dict[str, Any]:
+    """A JSON object from a column.
+
+    :raises StoredDataError: it is something else.
+    """
+    try:
+        value = jsontext.loads(text.encode() if isinstance(text, str) else text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise StoredDataError(column, row)
+    return value
