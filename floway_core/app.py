@@ -12,7 +12,7 @@ from floway_core import plugins
 from floway_core.config import Settings
 from floway_core.errors import ClientGone, GatewayError
 from floway_core.gateway import open_gateway
-from floway_core.routes import health, models, responses
+from floway_core.routes import health, models, responses, stored
 from floway_core.routes.log import RequestLog
 
 log = logging.getLogger("floway")
@@ -29,7 +29,13 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
     app = Flask("floway_core", static_folder=None)
     app.json.compact = True
     app.extensions["floway"] = open_gateway(settings, manager)
-    for blueprint in (responses.blueprint, models.blueprint, health.blueprint, *plugins.blueprints(manager)):
+    for blueprint in (
+        responses.blueprint,
+        stored.blueprint,
+        models.blueprint,
+        health.blueprint,
+        *plugins.blueprints(manager),
+    ):
         app.register_blueprint(blueprint)
     app.before_request(_begin)
     app.after_request(_end)

@@ -13,6 +13,7 @@ import pluggy
 from floway_core import __version__, config, plugins
 from floway_core.config import Settings
 from floway_core.contexts import Services
+from floway_core.conversation import retain
 from floway_core.errors import GatewayError, StartupError
 from floway_core.gateway import open_services, read_settings
 from floway_core.log import configure_logging
@@ -158,6 +159,29 @@ def revoke_key(context: click.Context, name: str) -> None:
     """Refuse a key from now on."""
     keys.revoke(services(context).database, name)
     click.echo(f"The key {name!r} is revoked.", err=True)
+
+
+@keys_group.command("delete")
+@click.argument("name")
+@click.pass_context
+def delete_key(context: click.Context, name: str) -> None:
+    """Remove a key and all conversations it has stored."""
+    keys.delete(services(context).database, name)
+    click.echo(f"The key {name!r} and its conversations are deleted.", err=True)
+
+
+# --------------------------------------------------------------------------------------------------------- retention
+@cli.group("retention")
+def retention_group() -> None:
+    """How long conversations are kept (setting FLOWAY_RETENTION_DAYS)."""
+
+
+@retention_group.command("run")
+@click.pass_obj
+def run_retention(session: Session) -> None:
+    """Delete expired conversations now. A running gateway does so every hour."""
+    deleted = retain.sweep(session.services.database, session.settings.retention_days)
+    click.echo(f"Deleted {deleted} expired conversations.")
 
 
 # --------------------------------------------------------------------------------------------------------- upstreams

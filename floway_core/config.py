@@ -130,6 +130,7 @@ class Settings:
     idle_timeout: float = _setting(seconds, "300", "Seconds an upstream may be silent within an answer.")
     keepalive_interval: float = _setting(seconds, "15", "Seconds of silence after which a stream gets a comment.")
     graceful_timeout: float = _setting(seconds, "120", "Seconds that running streams get to finish at shutdown.")
+    retention_days: int = _setting(count, "30", "Days for which a conversation is kept after its last use.")
     log_level: str = _setting(level, "info", "debug, info, warning or error.")
     plugin: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -1,6 +1,6 @@
 """The objects that hooks and providers receive."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -68,10 +68,23 @@ class ClientRequest:
     headers: Mapping[str, str]
     """Request headers, names in lower case, without the client's credentials and cookies."""
     body: Mapping[str, Any]
-    """The parsed JSON body."""
+    """The parsed JSON body, with ``input`` as a list of items and everything said before in it."""
     stream: bool
     """Whether the client wants server-sent events."""
     client: Client
+
+
+@dataclass(frozen=True)
+class PreviousSnapshot:
+    """The stored state that a request continues."""
+
+    response_id: str
+    metadata: Mapping[str, Mapping[str, Any]]
+    """What the plugins kept with it, by plugin. Read it, never change it."""
+    ordinal: Callable[[], int]
+    """Claims the place of this attempt's snapshot among the children of the previous one: 1 for the first child, and
+    more for each fork. No two attempts anywhere get the same. The first call asks the database, later ones repeat it.
+    """
 
 
 @dataclass
@@ -86,6 +99,8 @@ class AttemptContext:
     """The provider that owns the upstream."""
     model: str
     """The model as the upstream names it."""
+    previous: PreviousSnapshot | None = None
+    """What the request continues, named by the client or recognised in the history it sent; None at the start."""
     provider_state: Any = None
     """Belongs to the plugin that owns the upstream: what must stay the same over all dispatches of the attempt."""
 
@@ -101,3 +116,16 @@ class ResponsesRequestContext:
     """The client's body, with ``model`` set to the upstream's name for it."""
     headers: dict[str, str] = field(default_factory=dict)
     """Headers for the upstream in the order they are sent. Starts empty: nothing of the client's leaks by default."""
+
+
+@dataclass
+class SnapshotCommitContext:
+    """A snapshot about to be stored, inside the transaction that stores it."""
+
+    attempt: AttemptContext
+    response_id: str
+    """The id under which the client will continue."""
+    mode: str
+    """``append``: the response continues the history. ``replace``: it was compacted and starts anew."""
+    metadata: dict[str, Any]
+    """What the plugin keeps with this snapshot, as a JSON object: its own, inherited from the previous snapshot."""

@@ -20,7 +20,7 @@ import click
 import pluggy
 
 from floway_core.config import Setting
-from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services
+from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext
 from floway_core.migrate import MigrationSource
 from floway_core.provider import Provider
 
@@ -102,4 +102,17 @@ def prepare_responses_request(ctx: ResponsesRequestContext) -> None:
     second dispatch of an attempt carries the same identity.
     May change: ``ctx.body`` and ``ctx.headers``, if the plugin owns the upstream.
     If it raises: as for ``on_attempt_start``.
+    """
+
+
+@hookspec
+def on_snapshot_commit(ctx: SnapshotCommitContext) -> None:
+    """Keep something with the conversation, to be found in ``AttemptContext.previous`` when it is continued.
+
+    When: once per response that is stored, inside the transaction, before the client sees that it is complete. Not
+    called for responses that fail or that the client does not want stored.
+    May change: ``ctx.metadata``, the plugin's own, inherited from the previous snapshot. It belongs to this commit
+    alone: when the commit fails, nothing of it stays.
+    If it raises: the owner's exception rolls the commit back and the turn fails where the client sees it. An observer's
+    exception is logged, and its metadata stays as it was inherited.
     """

@@ -1,5 +1,6 @@
 """Finding plugins, checking them, and calling their hooks in scope."""
 
+import copy
 import importlib.metadata
 import logging
 from collections.abc import Callable, Mapping
@@ -10,13 +11,13 @@ import pluggy
 
 from floway_core import hookspecs
 from floway_core.config import Setting
-from floway_core.contexts import Services
+from floway_core.contexts import Services, SnapshotCommitContext
 from floway_core.errors import StartupError
 from floway_core.migrate import CORE, MigrationSource
 from floway_core.provider import Provider
 
 GROUP = "floway"
-LIFECYCLE = ("on_attempt_start", "prepare_responses_request")
+LIFECYCLE = ("on_attempt_start", "prepare_responses_request", "on_snapshot_commit")
 
 log = logging.getLogger("floway.plugins")
 
@@ -106,6 +107,7 @@ def _only(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.Ho
 class ScopedHooks:
     """The lifecycle hooks as one provider's attempts see them: its owner's, and those of the observers."""
 
+    owner_name: str
     owner: Mapping[str, Callable]
     observers: Mapping[str, tuple[tuple[str, Callable], ...]]
 
@@ -114,10 +116,38 @@ class ScopedHooks:
         if owner := self.owner.get(hook):
             owner(ctx=ctx)
         for name, observer in self.observers[hook]:
-            try:
-                observer(ctx=ctx)
-            except Exception:  # one plugin's fault must not become another's
-                log.exception("Observer %r failed in %s", name, hook)
+            _call_observer(hook, name, observer, ctx)
+
+    def collect_metadata(
+        self, previous: Mapping[str, Mapping[str, Any]], context: Callable[[dict[str, Any]], SnapshotCommitContext]
+    ) -> dict[str, dict[str, Any]]:
+        """Call ``on_snapshot_commit``, each plugin with a context of its own.
+
+        :param previous: the metadata of the previous snapshot, by plugin.
+        :param context: makes the context around one plugin's metadata.
+        :returns: the metadata of the new snapshot, by plugin. Plugins that are not asked keep theirs.
+        """
+        hook = "on_snapshot_commit"
+        collected = {name: dict(own) for name, own in previous.items()}
+        if owner := self.owner.get(hook):
+            ctx = context(copy.deepcopy(collected.get(self.owner_name, {})))
+            owner(ctx=ctx)
+            collected[self.owner_name] = ctx.metadata
+        for name, observer in self.observers[hook]:
+            ctx = context(copy.deepcopy(collected.get(name, {})))
+            if _call_observer(hook, name, observer, ctx):
+                collected[name] = ctx.metadata
+        return {name: own for name, own in collected.items() if own}
+
+
+def _call_observer(hook: str, name: str, observer: Callable, ctx: object) -> bool:
+    """Whether it went well."""
+    try:
+        observer(ctx=ctx)
+    except Exception:  # one plugin's fault must not become another's
+        log.exception("Observer %r failed in %s", name, hook)
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -154,6 +184,7 @@ def build_providers(manager: pluggy.PluginManager, services: Services) -> Provid
     }
     hooks = {
         kind: ScopedHooks(
+            owner,
             {hook: caller for hook in LIFECYCLE if (caller := _only(manager, hook, manager.get_plugin(owner)))},
             observers,
         )

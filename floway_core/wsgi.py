@@ -6,6 +6,7 @@
 import sys
 
 from floway_core.app import create_app
+from floway_core.conversation.retain import start_sweeping
 from floway_core.errors import StartupError
 from floway_core.gateway import read_settings
 from floway_core.log import configure_logging
@@ -20,10 +21,12 @@ def _create_app():
         manager = build_plugin_manager()
         settings = read_settings(manager)
         configure_logging(settings.log_level)
-        return create_app(settings, manager)
+        app = create_app(settings, manager)
     except StartupError as error:
         print(f"floway: {error}", file=sys.stderr, flush=True)
         raise SystemExit(APP_LOAD_ERROR) from None
+    start_sweeping(app.extensions["floway"].services.database, settings.retention_days)
+    return app
 
 
 app = _create_app()

@@ -23,7 +23,7 @@ def up(migrator, db):
         response_id = peewee.CharField(unique=True, max_length=64)
         api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE", index=False)
         conversation = peewee.ForeignKeyField(Conversations, column_name="conversation_id", on_delete="CASCADE")
-        parent = peewee.ForeignKeyField("self", column_name="parent_id", null=True, on_delete="SET NULL")
+        parent = peewee.ForeignKeyField("self", column_name="parent_id", null=True)
         mode = peewee.CharField(max_length=8)
         depth = peewee.IntegerField()
         ordinal = peewee.IntegerField()

@@ -1,11 +1,16 @@
-"""Trying a candidate: the hooks, the dispatches, and what to make of a refusal."""
+"""Trying candidates: the hooks, the dispatches, and what to make of a refusal."""
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uuid6 import uuid7
 
-from floway_core.contexts import AttemptContext, ClientRequest, ResponsesRequestContext
-from floway_core.engine.resolve import candidates
+from floway_core.contexts import AttemptContext, ClientRequest, PreviousSnapshot, ResponsesRequestContext
+from floway_core.conversation.commit import claim_ordinal
+from floway_core.conversation.rows import Turn
+from floway_core.engine import affinity
+from floway_core.engine.resolve import Candidate, candidates
 from floway_core.errors import GatewayError, UpstreamBroken, UpstreamRefused, UpstreamTimeout
 from floway_core.gateway import Gateway
 from floway_core.protocol import jsontext
@@ -14,37 +19,67 @@ from floway_core.provider import MAX_DISPATCHES, Refusal, UpstreamReply
 LARGEST_REFUSAL = 2**20
 """Bytes of an error body that are kept."""
 
+ACCOUNT_REFUSALS = frozenset({401, 403, 429})
+"""Statuses by which an upstream refuses an account. A limit is not got around: no other account of the same provider is
+tried, only another provider."""
+
+PASSING_FAILURES = frozenset({408, *range(500, 600)})
+"""Statuses by which an upstream, or the way to it, fails. Any other candidate may do better."""
+
 
 @dataclass(frozen=True)
 class Attempt:
     """An attempt whose upstream has accepted the request."""
 
     context: AttemptContext
+    turn: Turn
     dispatches: int
     reply: UpstreamReply
 
 
-def attempt(gateway: Gateway, request: ClientRequest) -> Attempt:
+def attempt(gateway: Gateway, request: ClientRequest, turn: Turn) -> Attempt:
     """Find an upstream for ``request`` and have it accept it. The caller closes ``reply.body``.
 
     :raises GatewayError: nobody serves the model, the upstream refused, or it cannot be reached.
     :raises ClientGone: the client hung up meanwhile.
     """
-    candidate = candidates(gateway, request.body["model"])[0]
-    provider = gateway.providers.by_kind[candidate.upstream.kind]
-    context = AttemptContext(str(uuid7()), request, candidate.upstream, provider, candidate.model.id)
-    gateway.providers.hooks[candidate.upstream.kind].call("on_attempt_start", context)
-    return _dispatch(gateway, context)
+    left = affinity.ordered(candidates(gateway, request.body["model"]), turn.input)
+    while True:
+        candidate, *left = left
+        try:
+            return _try(gateway, request, turn, candidate)
+        except GatewayError as error:
+            left = _left_after(error, candidate, left)
+            if not left:
+                raise
 
 
-def _dispatch(gateway: Gateway, context: AttemptContext) -> Attempt:
-    hooks = gateway.providers.hooks[context.upstream.kind]
+def _left_after(error: GatewayError, failed: Candidate, left: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates that may still be tried."""
+    if error.status in PASSING_FAILURES:
+        return list(left)
+    if error.status in ACCOUNT_REFUSALS:
+        return [candidate for candidate in left if candidate.upstream.kind != failed.upstream.kind]
+    return []
+
+
+def _try(gateway: Gateway, request: ClientRequest, turn: Turn, candidate: Candidate) -> Attempt:
+    context = AttemptContext(
+        id=str(uuid7()),
+        request=request,
+        upstream=candidate.upstream,
+        provider=gateway.providers.by_kind[candidate.upstream.kind],
+        model=candidate.model.id,
+        previous=_previous(gateway, turn),
+    )
+    hooks = gateway.providers.hooks[candidate.upstream.kind]
+    hooks.call("on_attempt_start", context)
     for number in range(1, MAX_DISPATCHES + 1):
-        prepared = ResponsesRequestContext(context, number, body=_copy_of_body(context))
+        prepared = ResponsesRequestContext(context, number, body=_copy_of_body(context, turn))
         hooks.call("prepare_responses_request", prepared)
         reply = context.provider.send(prepared)
         if 200 <= reply.status < 300:
-            return Attempt(context, number, reply)
+            return Attempt(context, turn, number, reply)
         try:
             content = _read_refusal(gateway, context, reply)
         finally:
@@ -55,9 +90,17 @@ def _dispatch(gateway: Gateway, context: AttemptContext) -> Attempt:
     raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
 
 
-def _copy_of_body(context: AttemptContext) -> dict:
+def _previous(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:
+    if turn.previous is None:
+        return None
+    claim = functools.cache(functools.partial(claim_ordinal, gateway.services.database, turn.previous.row))
+    return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, claim)
+
+
+def _copy_of_body(context: AttemptContext, turn: Turn) -> dict:
+    changed = {"model": context.model, "input": affinity.readable(turn.input, context.upstream.id)}
     try:
-        return {**jsontext.loads(jsontext.dumps(context.request.body)), "model": context.model}
+        return jsontext.loads(jsontext.dumps({**context.request.body, **changed}))
     except ValueError:
         raise GatewayError(400, "The request body is nested too deeply.") from None
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from floway_core.config import Settings
 from floway_core.engine.attempt import Attempt
+from floway_core.engine.keep import keep
 from floway_core.errors import ClientGone, GatewayError, UpstreamBroken, UpstreamTimeout
+from floway_core.gateway import Gateway
 from floway_core.protocol import jsontext, sse
-from floway_core.protocol.responses import FAILED, Transcript
+from floway_core.protocol.responses import COMPLETED, FAILED, Transcript
 from floway_core.protocol.synthesis import events_of
 
 log = logging.getLogger("floway.engine")
@@ -38,31 +40,33 @@ def _is_event_stream(attempt: Attempt) -> bool:
     return kind is None or kind.partition(";")[0].strip().lower() == "text/event-stream"
 
 
-def relay(settings: Settings, attempt: Attempt) -> "Relay":
-    """The answer for a client that streams.
+def relay(gateway: Gateway, attempt: Attempt) -> "Relay":
+    """The answer for a client that streams. Closes the upstream when it raises.
 
     :raises UpstreamBroken, UpstreamTimeout: the upstream answered neither with events nor with a response.
     :raises ClientGone: the client hung up meanwhile.
     """
     if _is_event_stream(attempt):
-        return Relay(attempt, _blocks(settings, attempt))
+        return Relay(gateway, attempt, _blocks(gateway.settings, attempt))
     try:
-        _, response = _read_json(settings, attempt)
+        response = _read_json(gateway.settings, attempt)
     finally:
         attempt.reply.body.close()
-    return Relay(attempt, events_of(response))
+    return Relay(gateway, attempt, events_of(response))
 
 
 class Relay:
     """The bytes for a client that streams: iterate, then close.
 
-    Every event is passed on as soon as it is complete, byte for byte, but for a terminal event whose output the
-    upstream left out. A stream that breaks ends in ``error`` and ``response.failed``, never in silence.
+    Every event is passed on as soon as it is complete, byte for byte, but for the response objects in some (see
+    ``Transcript.note``). The terminal event leaves when the response has been stored, and not before. A stream that
+    breaks ends in ``error`` and ``response.failed``, never in silence.
     """
 
-    def __init__(self, attempt: Attempt, blocks: Iterator[bytes | None]) -> None:
+    def __init__(self, gateway: Gateway, attempt: Attempt, blocks: Iterator[bytes | None]) -> None:
         """:param blocks: complete events; None when a keep-alive is due."""
-        self.transcript = Transcript()
+        self.transcript = Transcript(attempt.turn.envelope)
+        self._gateway = gateway
         self._attempt = attempt
         self._blocks = blocks
 
@@ -90,11 +94,16 @@ class Relay:
     def _with_notes(self, block: bytes) -> Iterator[bytes]:
         told = []
         for event in sse.split(block):
-            told.append(self.transcript.note(event))
+            event = self.transcript.note(event)
+            if self.transcript.terminal in COMPLETED:
+                if told:
+                    yield b"".join(told)
+                keep(self._gateway, self._attempt, self.transcript.envelope)
+                yield event + sse.DONE
+                return
+            told.append(event)
             if self.transcript.terminal:
                 break
-        if self.transcript.terminal not in (None, FAILED):
-            told.append(sse.DONE)
         yield b"".join(told)
 
     def close(self) -> None:
@@ -106,18 +115,20 @@ class Relay:
             self._attempt.reply.body.close()
 
 
-def collect(settings: Settings, attempt: Attempt) -> tuple[bytes, Transcript]:
-    """The answer as one response object, in JSON, for a client that does not stream. Closes the upstream.
+def collect(gateway: Gateway, attempt: Attempt) -> Transcript:
+    """The answer for a client that does not stream, complete and stored. Closes the upstream.
 
-    :raises GatewayError: the answer failed or broke off.
+    :returns: what the upstream told; the response is its ``envelope``.
+    :raises GatewayError: the answer failed, broke off or could not be stored.
     :raises ClientGone: the client hung up meanwhile.
     """
-    transcript = Transcript()
+    transcript = Transcript(attempt.turn.envelope)
     try:
-        if not _is_event_stream(attempt):
-            content, transcript.envelope = _read_json(settings, attempt)
-            return content, transcript
-        for block in _blocks(settings, attempt):
+        if _is_event_stream(attempt):
+            blocks = _blocks(gateway.settings, attempt)
+        else:
+            blocks = events_of(_read_json(gateway.settings, attempt))
+        for block in blocks:
             if block is None or not transcript.concerns(block):
                 continue
             for event in sse.split(block):
@@ -129,9 +140,10 @@ def collect(settings: Settings, attempt: Attempt) -> tuple[bytes, Transcript]:
                 break
     finally:
         attempt.reply.body.close()
-    if transcript.terminal in (None, FAILED):
+    if transcript.terminal not in COMPLETED:
         raise _failure(transcript)
-    return jsontext.dumps(transcript.envelope), transcript
+    keep(gateway, attempt, transcript.envelope)
+    return transcript
 
 
 def _failure(transcript: Transcript) -> GatewayError:
@@ -145,8 +157,8 @@ def _failure(transcript: Transcript) -> GatewayError:
     return GatewayError(STATUS_OF_FAILURE.get(code, 502), message, code=code)
 
 
-def _read_json(settings: Settings, attempt: Attempt) -> tuple[bytes, dict[str, Any]]:
-    """A response that came in one piece: as it came, and parsed."""
+def _read_json(settings: Settings, attempt: Attempt) -> dict[str, Any]:
+    """A response that came in one piece."""
     kind = attempt.reply.header("content-type") or ""
     if not re.match(r"application/([\w.-]+\+)?json\b", kind, re.IGNORECASE):
         raise UpstreamBroken(f"The upstream answered with {kind!r} instead of a response.")
@@ -155,14 +167,13 @@ def _read_json(settings: Settings, attempt: Attempt) -> tuple[bytes, dict[str, A
         pieces.append(data)
     if data is None:
         raise _silence(attempt, settings)
-    content = b"".join(pieces)
     try:
-        response = jsontext.loads(content)
+        response = jsontext.loads(b"".join(pieces))
     except ValueError:
         response = None
     if not isinstance(response, dict):
         raise UpstreamBroken("The upstream's answer is not a JSON object.")
-    return content, response
+    return response
 
 
 def _blocks(settings: Settings, attempt: Attempt) -> Iterator[bytes | None]:

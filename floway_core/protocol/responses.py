@@ -2,7 +2,6 @@
 
 import re
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,20 +15,23 @@ ITEM_DONE = "response.output_item.done"
 # A name in quotes cannot stand inside a JSON string, where the quotes would be escaped; so a block without a match
 # holds no event that matters. A match may still be something else: it is parsed then.
 _NOTABLE = re.compile(
-    rb'(?:"|event: ?)(?:error|response\.(?:created|completed|incomplete|failed|output_item\.done))["\r\n]'
+    rb'(?:"|event: ?)(?:error|response\.(?:created|queued|in_progress|completed|incomplete|failed|output_item\.done))'
+    rb'["\r\n]'
 )
 
 
 class Transcript:
     """What the events of one answer have told so far. Deltas are not looked at."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Mapping[str, Any]) -> None:
+        """:param known: fields of the response object that the gateway knows better than the upstream, like ``id``."""
         self.envelope: dict[str, Any] = {}
-        """The response object as it was last announced."""
+        """The response object as it was last announced; complete, with its output, after the terminal event."""
         self.terminal: str | None = None
         """The type of the terminal event, once it came."""
         self.error: dict[str, Any] | None = None
         """The content of an ``error`` event, if one came."""
+        self._known = known
         self._items: dict[int, Any] = {}
         self._last_event = b""
 
@@ -45,8 +47,9 @@ class Transcript:
     def note(self, event: bytes) -> bytes:
         """Take notice of one event.
 
-        :returns: the event as the client is to see it: unchanged, but for a terminal event whose ``output`` is empty
-            or shorter than what was streamed. Some upstreams leave it out, and clients read the answer from there.
+        :returns: the event as the client is to see it: unchanged, but for the response objects in it. They get what
+            the gateway knows, and the one in the terminal event gets the output that was streamed: some upstreams leave
+            it out or encrypt it anew, and clients read the answer from there.
         """
         self._last_event = event
         name, data = sse.parse(event)
@@ -63,14 +66,24 @@ class Transcript:
         elif kind == "error":
             self.error = content
         elif isinstance(response := content.get("response"), dict):
-            self.envelope = response
-            if kind in TERMINAL:
-                self.terminal = kind
-                told = response.get("output")
-                if kind in COMPLETED and len(self._items) > (len(told) if isinstance(told, list) else 0):
-                    response["output"] = [self._items[index] for index in sorted(self._items)]
-                    return sse.encode(kind, jsontext.dumps(content))
+            return self._note_response(kind, content, response, event)
         return event
+
+    def _note_response(self, kind: str, content: dict[str, Any], response: dict[str, Any], event: bytes) -> bytes:
+        told_id, told_output = response.get("id"), response.get("output")
+        self.envelope = response
+        response.update(self._known)
+        if kind in TERMINAL:
+            self.terminal = kind
+            response["output"] = self._complete(told_output if isinstance(told_output, list) else [])
+        if self._known.keys() == {"id"} and response.get("output") == told_output and isinstance(told_id, str):
+            return event.replace(jsontext.dumps(told_id), jsontext.dumps(response["id"]))
+        return sse.encode(kind, jsontext.dumps(content))
+
+    def _complete(self, told: list[Any]) -> list[Any]:
+        """The output by index: items as they were streamed, else as the terminal event tells them."""
+        by_index = {**dict(enumerate(told)), **self._items}
+        return [by_index[index] for index in sorted(by_index)]
 
     def failure(self, code: str, message: str) -> bytes:
         """The events that tell a client of a stream that it has failed: ``error``, unless one came, and the terminal.
@@ -87,8 +100,8 @@ class Transcript:
         else:
             told = self.error.get("error") if isinstance(self.error.get("error"), dict) else self.error
             code, message = str(told.get("code") or code), str(told.get("message") or message)
-        items = [self._items[index] for index in sorted(self._items)]
-        response = {**_blank_response(), **self.envelope, "output": items, "status": "failed"}
+        response = {**_blank_response(), **self.envelope, **self._known}
+        response |= {"output": self._complete([]), "status": "failed"}
         response["error"] = {"code": code, "message": message}
         self.envelope, self.terminal = response, FAILED
         content = {"type": FAILED, "sequence_number": number, "response": response}
@@ -103,7 +116,6 @@ class Transcript:
 def _blank_response() -> dict[str, Any]:
     """A response object for a stream that failed before it announced its own."""
     return {
-        "id": f"resp_{uuid.uuid4().hex}",
         "object": "response",
         "created_at": int(time.time()),
         "model": "",

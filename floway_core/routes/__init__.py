@@ -4,6 +4,12 @@ from flask import current_app
 
 from floway_core.gateway import Gateway
 
+STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",  # or nginx would hold events back
+}
+
 
 def current_gateway() -> Gateway:
     """The gateway of the application that serves the running request."""

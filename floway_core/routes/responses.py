@@ -5,23 +5,19 @@ from typing import Any
 from flask import Blueprint, Response, g, request
 
 from floway_core.contexts import ClientRequest
+from floway_core.conversation.begin import begin
+from floway_core.conversation.rows import Turn
 from floway_core.engine.attempt import attempt
 from floway_core.engine.stream import Relay, collect, relay
 from floway_core.errors import GatewayError
-from floway_core.protocol import headers
-from floway_core.routes import current_gateway
+from floway_core.protocol import headers, jsontext
+from floway_core.routes import STREAM_HEADERS, current_gateway
 from floway_core.routes.auth import authenticate
 from floway_core.routes.body import read_object
 from floway_core.routes.client import SocketClient
 from floway_core.routes.log import RequestLog
 
 blueprint = Blueprint("responses", __name__)
-
-STREAM_HEADERS = {
-    "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-cache",
-    "x-accel-buffering": "no",
-}
 
 
 @blueprint.post("/v1/responses")
@@ -34,23 +30,30 @@ def create_response() -> Response:
     body = read_object(request, gateway.settings.max_body_bytes)
     check(body)
     entry.model = body["model"]
+    turn = begin(gateway.services.database, key.id, body, gateway.settings.retention_days)
     wanted = ClientRequest(
         id=entry.id,
         api_key=key,
         headers=headers.of_client(request.headers.items()),
-        body=body,
+        body=_for_upstream(body, turn),
         stream=body.get("stream") is True,
         client=SocketClient(request.environ),
     )
-    accepted = attempt(gateway, wanted)
+    accepted = attempt(gateway, wanted, turn)
     entry.upstream, entry.dispatches = accepted.context.upstream.name, accepted.dispatches
     passed = headers.of_upstream(accepted.reply.headers)
     if wanted.stream:
-        stream = _Logged(relay(gateway.settings, accepted), entry)
+        stream = _Logged(relay(gateway, accepted), entry)
         return Response(stream, headers=[*STREAM_HEADERS.items(), *passed], direct_passthrough=True)
-    content, transcript = collect(gateway.settings, accepted)
+    transcript = collect(gateway, accepted)
     entry.note_answer(transcript)
-    return Response(content, headers=passed, mimetype="application/json")
+    return Response(jsontext.dumps(transcript.envelope), headers=passed, mimetype="application/json")
+
+
+def _for_upstream(body: dict[str, Any], turn: Turn) -> dict[str, Any]:
+    """The request with everything said before, instead of a reference to it."""
+    whole = {name: value for name, value in body.items() if name != "previous_response_id"}
+    return {**whole, "input": [item.body for item in turn.input]}
 
 
 @blueprint.get("/v1/responses")
@@ -73,28 +76,23 @@ def check(body: dict[str, Any]) -> None:
         )
     _expect(body, "model", str, "a string")
     if body.get("previous_response_id") is not None:
-        # Nothing is stored here, so there is none to continue from; ignoring it would silently lose the conversation.
-        previous = body["previous_response_id"]
-        raise GatewayError(
-            400,
-            f"Previous response with id '{previous}' not found.",
-            param="previous_response_id",
-            code="previous_response_not_found",
-        )
+        _expect(body, "previous_response_id", str, "a string")
     for name in ("conversation", "background"):
         if body.get(name):
             raise GatewayError(400, f"{name!r} is not supported.", param=name, code="unsupported_parameter")
-    if body.get("input") is None:
+    if body.get("input") is None and body.get("previous_response_id") is None:
         raise GatewayError(
             400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
         )
-    _expect(body, "input", (str, list), "a string or a list of items")
-    if isinstance(body["input"], list):
+    if body.get("input") is not None:
+        _expect(body, "input", (str, list), "a string or a list of items")
+    if isinstance(body.get("input"), list):
         for number, item in enumerate(body["input"]):
             if not isinstance(item, dict):
                 raise _wrong_type(f"input[{number}]", "an object")
-    if body.get("stream") is not None:
-        _expect(body, "stream", bool, "a boolean")
+    for name in ("stream", "store"):
+        if body.get(name) is not None:
+            _expect(body, name, bool, "a boolean")
 
 
 def _expect(body: dict[str, Any], name: str, types: type | tuple[type, ...], wanted: str) -> None:

@@ -68,6 +68,16 @@ def revoke(database: peewee.Database, name: str) -> None:
             raise GatewayError(404, f"There is no API key named {name!r}.", param="name")
 
 
+def delete(database: peewee.Database, name: str) -> None:
+    """Remove the key, and with it every conversation it has stored.
+
+    :raises GatewayError: 404, no key has this name.
+    """
+    with database.connection_context():
+        if not ApiKeys.delete().where(ApiKeys.name == name).execute(database):
+            raise GatewayError(404, f"There is no API key named {name!r}.", param="name")
+
+
 def recognise(database: peewee.Database, key: str) -> ApiKey | None:
     """The API key that ``key`` is, or None when it is unknown or revoked."""
     wanted = (ApiKeys.key_hash == _hash(key)) & ApiKeys.revoked_at.is_null()

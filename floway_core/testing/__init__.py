@@ -3,12 +3,15 @@
 It needs the standard library only; ``floway_core.testing.fixtures`` needs pytest, too.
 """
 
+from floway_core.testing.client import Caller, Exchange
 from floway_core.testing.events import event, failed_stream, items_stream, message_item, message_stream
 from floway_core.testing.gateway import Installation, RunningGateway
 from floway_core.testing.plugin import write_plugin
 from floway_core.testing.upstream import FakeUpstream, Recorded, Reply, Step, unreachable_url
 
 __all__ = [
+    "Caller",
+    "Exchange",
     "FakeUpstream",
     "Installation",
     "Recorded",

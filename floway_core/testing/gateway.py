@@ -60,7 +60,7 @@ class Installation:
         (self.folder / "sitecustomize.py").write_text(HIDES_PLUGINS.format(shown=tuple(installed), folders=folders))
         self.environ = {
             **{name: value for name, value in os.environ.items() if not _misleading(name)},
-            "PYTHONPATH": os.pathsep.join([str(self.folder), *folders]),
+            "PYTHONPATH": os.pathsep.join([str(self.folder), *folders, *filter(None, [os.environ.get("PYTHONPATH")])]),
             "FLOWAY_DATA_DIR": str(self.data_dir),
             **{f"FLOWAY_{name.upper()}": value for name, value in (settings or {}).items()},
             **(environ or {}),
@@ -179,7 +179,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def _misleading(variable: str) -> bool:
     """Settings and proxies of the machine on which the tests run."""
-    return variable.startswith("FLOWAY_") or variable.lower().endswith("_proxy") or variable == "PYTHONPATH"
+    return variable.startswith("FLOWAY_") or variable.lower().endswith("_proxy")
 
 
 def _free_port() -> int:

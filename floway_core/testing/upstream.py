@@ -2,7 +2,6 @@
 
 import contextlib
 import enum
-import select
 import socket
 import struct
 import threading
@@ -55,6 +54,8 @@ class Recorded:
     """1 for what came over the first connection, and so on."""
     peer_gone: threading.Event = field(default_factory=threading.Event)
     """Set when the peer hangs up before its answer is complete."""
+    over: threading.Event = field(default_factory=threading.Event)
+    """Set when the script of the answer has come to its end, whatever that is."""
 
     def header(self, name: str) -> str | None:
         """The first value of header ``name``, or None."""
@@ -158,17 +159,18 @@ class FakeUpstream:
         except OSError:
             request.peer_gone.set()
             raise
+        finally:
+            request.over.set()
 
     def _take(self, step: Step, connection: socket.socket, request: Recorded) -> None:
         if step is Step.HOLD:
-            while not self.release.is_set():
-                readable, _, _ = select.select([connection], [], [], GLANCE)
-                if readable and _hung_up(connection):
+            while not self.release.wait(GLANCE):
+                if _hung_up(connection):
                     request.peer_gone.set()
                     raise _Gone
         else:
             if step is Step.RESET:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # for close()
             else:
                 connection.shutdown(socket.SHUT_RDWR)
             raise _Gone
@@ -182,12 +184,16 @@ def unreachable_url() -> Iterator[str]:
         yield "http://127.0.0.1:%d" % taken.getsockname()[1]
 
 
-_NOTHING_SCRIPTED = Reply([b'{"error":{"message":"no reply is scripted"}}'], 500, [("content-type", "application/json")])
+_NOTHING_SCRIPTED = Reply(
+    [b'{"error":{"message":"no reply is scripted"}}'], 500, [("content-type", "application/json")]
+)
 
 
 def _hung_up(connection: socket.socket) -> bool:
     try:
-        return not connection.recv(1, socket.MSG_PEEK)
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
     except OSError:
         return True
 

@@ -1,0 +1,110 @@
+"""Writing: a snapshot with its items, in one transaction."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import peewee
+from uuid6 import uuid7
+
+from floway_core.conversation import payloads
+from floway_core.conversation.rows import Turn
+from floway_core.errors import GatewayError
+from floway_core.models import Conversations, Items, Snapshots
+from floway_core.protocol import items, jsontext
+
+ROWS_PER_INSERT = 100
+
+
+class MetadataHook(Protocol):
+    """Lets the plugins have their say; runs inside the transaction."""
+
+    def __call__(self, mode: str) -> dict[str, dict[str, Any]]:
+        """:returns: the new snapshot's metadata, by plugin."""
+
+
+def claim_ordinal(database: peewee.Database, snapshot_row: int) -> int:
+    """The next ordinal for a child of a snapshot, from 1. No two callers anywhere get the same.
+
+    :raises GatewayError: 409, the snapshot has been deleted meanwhile.
+    """
+    claim = (
+        Snapshots.update(ordinals=Snapshots.ordinals + 1)
+        .where(Snapshots.id == snapshot_row)
+        .returning(Snapshots.ordinals)
+    )
+    with database.connection_context(), transaction(database):
+        row = next(iter(claim.tuples().execute(database)), None)
+    if row is None:
+        raise GatewayError(409, "The response that was to be continued has been deleted meanwhile.")
+    return row[0]
+
+
+def commit(
+    database: peewee.Database,
+    turn: Turn,
+    *,
+    upstream_id: str | None,
+    response: dict[str, Any],
+    ordinal: Callable[[], int],
+    hook: MetadataHook,
+) -> None:
+    """Store what a turn added, all of it or nothing. When it returns, any worker can continue the response.
+
+    :param upstream_id: who issued the output; None when the gateway made it.
+    :param response: the complete response object.
+    :param ordinal: claims this snapshot's place among the children of its parent; not called for a root.
+    """
+    output = [item for item in response["output"] if isinstance(item, dict)]
+    mode = "replace" if items.replaces_history(output) else "append"
+    kept = [] if mode == "replace" else turn.added
+    now = int(time.time())
+    parent = turn.previous
+    base = parent.history_hash if parent and mode == "append" else items.START
+    envelope = payloads.encode({key: value for key, value in response.items() if key != "output"})
+    rows = [
+        *(_row(item, None, False) for item in kept),
+        *(_row(item, upstream_id, True) for item in output),
+    ]
+    with database.connection_context(), transaction(database):
+        metadata = hook(mode)
+        if parent:
+            conversation = parent.conversation
+            Conversations.update(used_at=now).where(Conversations.id == conversation).execute(database)
+        else:
+            conversation = Conversations.insert(api_key=turn.api_key_id, used_at=now).execute(database)
+        snapshot = Snapshots.insert(
+            response_id=turn.response_id,
+            api_key=turn.api_key_id,
+            conversation=conversation,
+            parent=parent.row if parent else None,
+            mode=mode,
+            depth=parent.depth + 1 if parent else 0,
+            ordinal=ordinal() if parent else 0,
+            ordinals=0,
+            history_hash=[base, *items.extended_hashes(base, [*kept, *output])][-1],
+            envelope=envelope,
+            metadata_json=jsontext.dumps(metadata).decode(),
+            created_at=now,
+        ).execute(database)
+        owner = {"snapshot": snapshot, "api_key": turn.api_key_id}
+        numbered = [{**row, **owner, "position": place} for place, row in enumerate(rows)]
+        for start in range(0, len(numbered), ROWS_PER_INSERT):
+            Items.insert_many(numbered[start : start + ROWS_PER_INSERT]).execute(database)
+
+
+def transaction(database: peewee.Database) -> Any:
+    """A transaction that writes. SQLite is told at once: one that begins by reading may find itself locked out."""
+    return database.atomic("IMMEDIATE") if isinstance(database, peewee.SqliteDatabase) else database.atomic()
+
+
+def _row(item: dict[str, Any], upstream_id: str | None, is_output: bool) -> dict[str, Any]:
+    named = item.get("id")
+    usable = isinstance(named, str) and 0 < len(named) <= 255
+    return {
+        "is_output": is_output,
+        "item_id": named if usable else f"item_{uuid7().hex}",
+        "upstream_id": upstream_id,
+        "blob_hash": items.blob_hash(item),
+        "payload": payloads.encode(item),
+    }

@@ -1,0 +1,94 @@
+"""How long conversations are kept."""
+
+import logging
+import threading
+import time
+
+import peewee
+
+from floway_core.conversation.commit import transaction
+from floway_core.conversation.load import oldest_alive
+from floway_core.conversation.rows import Snapshot
+from floway_core.models import Conversations, Snapshots
+
+log = logging.getLogger("floway.retention")
+
+TOUCH_INTERVAL = 3600
+"""Seconds by which the noted last use of a conversation may lag behind, so that reading one rarely writes."""
+
+SWEEP_INTERVAL = 3600
+"""Seconds between two sweeps."""
+
+BATCH = 200
+"""Conversations deleted in one transaction, so that nobody waits long for the database."""
+
+
+def touch(database: peewee.Database, conversation: int) -> None:
+    """Note that a conversation was used just now."""
+    now = int(time.time())
+    stale = (Conversations.id == conversation) & (Conversations.used_at < now - TOUCH_INTERVAL)
+    with database.connection_context():
+        if Conversations.select().where(stale).exists(database):
+            Conversations.update(used_at=now).where(stale).execute(database)
+
+
+def delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
+    """Forget a response: it can neither be read nor continued any more.
+
+    What its children need of it stays until the last of them is gone.
+    """
+    with database.connection_context(), transaction(database):
+        Snapshots.update(deleted_at=int(time.time())).where(Snapshots.id == snapshot.row).execute(database)
+        row: int | None = snapshot.row
+        while row is not None:
+            row = _delete_if_unneeded(database, row)
+
+
+def _delete_if_unneeded(database: peewee.Database, row: int) -> int | None:
+    """Remove a deleted snapshot that has no children.
+
+    :returns: its parent, which may be unneeded now, or None when there is no more to do.
+    """
+    children = Snapshots.select().where(Snapshots.parent == row)
+    if children.exists(database):
+        return None
+    found = Snapshots.select(Snapshots.parent, Snapshots.conversation, Snapshots.deleted_at).where(Snapshots.id == row)
+    parent, conversation, deleted_at = next(iter(found.tuples().execute(database)))
+    if deleted_at is None:
+        return None
+    Snapshots.delete().where(Snapshots.id == row).execute(database)
+    if parent is None:
+        Conversations.delete().where(Conversations.id == conversation).execute(database)
+    return parent
+
+
+def sweep(database: peewee.Database, retention_days: int) -> int:
+    """Delete the conversations that have not been used for ``retention_days``, and return how many there were."""
+    oldest, deleted = oldest_alive(retention_days), 0
+    while True:
+        with database.connection_context(), transaction(database):
+            expired = Conversations.select(Conversations.id).where(Conversations.used_at < oldest).limit(BATCH)
+            rows = [row for (row,) in expired.tuples().execute(database)]
+            if rows:
+                Conversations.delete().where(Conversations.id.in_(rows)).execute(database)
+        deleted += len(rows)
+        if len(rows) < BATCH:
+            return deleted
+
+
+def start_sweeping(database: peewee.Database, retention_days: int) -> threading.Thread:
+    """Sweep now and then in a thread that ends with the process."""
+    thread = threading.Thread(target=_sweep_forever, args=(database, retention_days), name="retention", daemon=True)
+    thread.start()
+    return thread
+
+
+def _sweep_forever(database: peewee.Database, retention_days: int) -> None:
+    while True:
+        try:
+            deleted = sweep(database, retention_days)
+            if deleted:
+                log.info("Deleted %d expired conversations", deleted)
+        except (peewee.PeeweeException, ValueError) as error:  # ValueError: the pool has no connection left
+            log.warning("Expired conversations could not be deleted: %s", error)
+        time.sleep(SWEEP_INTERVAL)

@@ -1,0 +1,55 @@
+"""The values that pass between the store and the engine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StoredItem:
+    """An item of a conversation."""
+
+    body: dict[str, Any]
+    upstream_id: str | None = None
+    """The upstream that issued it; None for what the client or the gateway made."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A stored snapshot, without its items."""
+
+    row: int
+    conversation: int
+    response_id: str
+    depth: int
+    history_hash: str
+    metadata: Mapping[str, Mapping[str, Any]]
+    """For each plugin its metadata."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One request as far as the conversation is concerned."""
+
+    api_key_id: str
+    response_id: str
+    """The id of the response to come, as the client will know it."""
+    store: bool
+    previous: Snapshot | None
+    """What the turn continues, named by the client or recognised in what it sent."""
+    named: bool
+    """Whether the client named it in ``previous_response_id``."""
+    input: list[StoredItem]
+    """Everything the model is to see."""
+    added: list[dict[str, Any]] = field(default_factory=list)
+    """The part of ``input`` that is not in the history of ``previous``."""
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        """The fields of the response object that only the gateway knows."""
+        known: dict[str, Any] = {"id": self.response_id}
+        if self.store:
+            known["store"] = True
+        if self.named and self.previous:
+            known["previous_response_id"] = self.previous.response_id
+        return known

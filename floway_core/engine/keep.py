@@ -1,0 +1,45 @@
+"""The commit point: storing a response before the client learns that it is complete."""
+
+import logging
+from typing import Any
+
+import peewee
+
+from floway_core.contexts import SnapshotCommitContext
+from floway_core.conversation.commit import commit
+from floway_core.engine.attempt import Attempt
+from floway_core.errors import GatewayError
+from floway_core.gateway import Gateway
+
+log = logging.getLogger("floway.engine")
+
+
+def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
+    """Store a complete response, if the client wants that.
+
+    :param response: the response object with its output.
+    :raises GatewayError: it could not be stored; nothing of it is.
+    """
+    turn, context = attempt.turn, attempt.context
+    if not turn.store:
+        return
+    hooks = gateway.providers.hooks[context.upstream.kind]
+
+    def metadata(mode: str) -> dict[str, dict[str, Any]]:
+        return hooks.collect_metadata(
+            turn.previous.metadata if turn.previous else {},
+            lambda own: SnapshotCommitContext(context, turn.response_id, mode, own),
+        )
+
+    try:
+        commit(
+            gateway.services.database,
+            turn,
+            upstream_id=context.upstream.id,
+            response=response,
+            ordinal=context.previous.ordinal if context.previous else None,
+            hook=metadata,
+        )
+    except (peewee.PeeweeException, ValueError) as error:  # ValueError: also the pool has no connection left
+        log.error("Response %s could not be stored: %s: %s", turn.response_id, type(error).__name__, error)
+        raise GatewayError(503, "The response could not be stored.", code="storage_failed") from error
