@@ -28,6 +28,7 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
     """
     app = Flask("floway_core", static_folder=None)
     app.json.compact = True
+    app.json.sort_keys = False
     app.extensions["floway"] = open_gateway(settings, manager)
     for blueprint in (
         responses.blueprint,

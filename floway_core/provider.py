@@ -88,6 +88,10 @@ class Provider(ABC):
     kind: str
     """Unique name of the provider, lower case; also the first word of its commands and settings."""
 
+    compacts: bool = False
+    """Whether its upstreams compact: take a ``compaction_trigger`` item and answer with a ``compaction`` item. For
+    others the gateway asks the model for a summary."""
+
     @abstractmethod
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
         """The models that ``upstream`` serves.

@@ -69,6 +69,7 @@ def snapshot_of(database: peewee.Database, api_key_id: str, response_id: str, re
     found = load.find(database, api_key_id, response_id, load.oldest_alive(retention_days))
     if found is None:
         raise GatewayError(404, f"Response with id '{response_id}' not found.")
+    retain.touch(database, found.conversation)
     return found
 
 

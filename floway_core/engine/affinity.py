@@ -5,7 +5,6 @@ before it, so only its issuer can go on; reasoning is left out for others, which
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from floway_core.conversation.rows import StoredItem
 from floway_core.engine.resolve import Candidate
@@ -30,7 +29,7 @@ def ordered(candidates: Sequence[Candidate], given: Sequence[StoredItem]) -> lis
     return sorted(candidates, key=lambda candidate: -latest.get(candidate.upstream.id, -1))
 
 
-def readable(given: Sequence[StoredItem], upstream_id: str) -> list[dict[str, Any]]:
+def readable(given: Sequence[StoredItem], upstream_id: str) -> list[StoredItem]:
     """The items for one upstream: without the reasoning that only another can read."""
     return [
         item.body for item in given if item.body.get("type") != "reasoning" or item.upstream_id in (None, upstream_id)

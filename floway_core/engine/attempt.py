@@ -3,13 +3,14 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from uuid6 import uuid7
 
 from floway_core.contexts import AttemptContext, ClientRequest, PreviousSnapshot, ResponsesRequestContext
 from floway_core.conversation.commit import claim_ordinal
 from floway_core.conversation.rows import Turn
-from floway_core.engine import affinity
+from floway_core.engine import affinity, compaction
 from floway_core.engine.resolve import Candidate, candidates
 from floway_core.errors import GatewayError, UpstreamBroken, UpstreamRefused, UpstreamTimeout
 from floway_core.gateway import Gateway
@@ -33,6 +34,8 @@ class Attempt:
 
     context: AttemptContext
     turn: Turn
+    summarises: bool
+    """Whether the upstream was asked for a summary, because it cannot compact."""
     dispatches: int
     reply: UpstreamReply
 
@@ -72,14 +75,15 @@ def _try(gateway: Gateway, request: ClientRequest, turn: Turn, candidate: Candid
         model=candidate.model.id,
         previous=_previous(gateway, turn),
     )
+    summarises = compaction.wanted(turn.input) and not context.provider.compacts
     hooks = gateway.providers.hooks[candidate.upstream.kind]
     hooks.call("on_attempt_start", context)
     for number in range(1, MAX_DISPATCHES + 1):
-        prepared = ResponsesRequestContext(context, number, body=_copy_of_body(context, turn))
+        prepared = ResponsesRequestContext(context, number, body=_copy_of_body(context, turn, summarises))
         hooks.call("prepare_responses_request", prepared)
         reply = context.provider.send(prepared)
         if 200 <= reply.status < 300:
-            return Attempt(context, turn, number, reply)
+            return Attempt(context, turn, summarises, number, reply)
         try:
             content = _read_refusal(gateway, context, reply)
         finally:
@@ -97,10 +101,11 @@ def _previous(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:
     return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, claim)
 
 
-def _copy_of_body(context: AttemptContext, turn: Turn) -> dict:
-    changed = {"model": context.model, "input": affinity.readable(turn.input, context.upstream.id)}
+def _copy_of_body(context: AttemptContext, turn: Turn, summarises: bool) -> dict[str, Any]:
+    given = compaction.unpacked(affinity.readable(turn.input, context.upstream.id))
+    body = {**context.request.body, "model": context.model, "input": [item.body for item in given]}
     try:
-        return jsontext.loads(jsontext.dumps({**context.request.body, **changed}))
+        return jsontext.loads(jsontext.dumps(compaction.summary_request(body) if summarises else body))
     except ValueError:
         raise GatewayError(400, "The request body is nested too deeply.") from None
 

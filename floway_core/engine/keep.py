@@ -35,7 +35,7 @@ def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
         commit(
             gateway.services.database,
             turn,
-            upstream_id=context.upstream.id,
+            upstream_id=None if attempt.summarises else context.upstream.id,
             response=response,
             ordinal=context.previous.ordinal if context.previous else None,
             hook=metadata,

@@ -8,6 +8,7 @@ from typing import Any
 
 from floway_core.config import Settings
 from floway_core.engine.attempt import Attempt
+from floway_core.engine.compaction import as_compaction
 from floway_core.engine.keep import keep
 from floway_core.errors import ClientGone, GatewayError, UpstreamBroken, UpstreamTimeout
 from floway_core.gateway import Gateway
@@ -46,13 +47,20 @@ def relay(gateway: Gateway, attempt: Attempt) -> "Relay":
     :raises UpstreamBroken, UpstreamTimeout: the upstream answered neither with events nor with a response.
     :raises ClientGone: the client hung up meanwhile.
     """
+    return Relay(gateway, attempt, _answer(gateway.settings, attempt))
+
+
+def _answer(settings: Settings, attempt: Attempt) -> Iterator[bytes | None]:
+    """The events of the answer, whatever form it comes in; None when a keep-alive is due."""
     if _is_event_stream(attempt):
-        return Relay(gateway, attempt, _blocks(gateway.settings, attempt))
-    try:
-        response = _read_json(gateway.settings, attempt)
-    finally:
-        attempt.reply.body.close()
-    return Relay(gateway, attempt, events_of(response))
+        blocks = _blocks(settings, attempt)
+    else:
+        try:
+            blocks = events_of(_read_json(settings, attempt))
+        except BaseException:
+            attempt.reply.body.close()
+            raise
+    return as_compaction(blocks) if attempt.summarises else blocks
 
 
 class Relay:
@@ -124,11 +132,7 @@ def collect(gateway: Gateway, attempt: Attempt) -> Transcript:
     """
     transcript = Transcript(attempt.turn.envelope)
     try:
-        if _is_event_stream(attempt):
-            blocks = _blocks(gateway.settings, attempt)
-        else:
-            blocks = events_of(_read_json(gateway.settings, attempt))
-        for block in blocks:
+        for block in _answer(gateway.settings, attempt):
             if block is None or not transcript.concerns(block):
                 continue
             for event in sse.split(block):

@@ -7,10 +7,11 @@ from flask import Blueprint, Response, g, request
 from floway_core.contexts import ClientRequest
 from floway_core.conversation.begin import begin
 from floway_core.conversation.rows import Turn
-from floway_core.engine.attempt import attempt
+from floway_core.engine.attempt import Attempt, attempt
 from floway_core.engine.stream import Relay, collect, relay
-from floway_core.errors import GatewayError
+from floway_core.errors import GatewayError, UpstreamBroken
 from floway_core.protocol import headers, jsontext
+from floway_core.protocol.items import TRIGGER, as_items, replaces_history
 from floway_core.routes import STREAM_HEADERS, current_gateway
 from floway_core.routes.auth import authenticate
 from floway_core.routes.body import read_object
@@ -24,12 +25,47 @@ blueprint = Blueprint("responses", __name__)
 @blueprint.post("/responses")
 def create_response() -> Response:
     """Serve one request, as a stream of events or as one JSON object."""
-    gateway, entry = current_gateway(), g.request_log
-    key = authenticate(gateway, request)
-    entry.key = key.name
+    accepted = _accepted(_checked_body())
+    entry, passed = g.request_log, headers.of_upstream(accepted.reply.headers)
+    if accepted.context.request.stream:
+        stream = _Logged(relay(current_gateway(), accepted), entry)
+        return Response(stream, headers=[*STREAM_HEADERS.items(), *passed], direct_passthrough=True)
+    transcript = collect(current_gateway(), accepted)
+    entry.note_answer(transcript)
+    return Response(jsontext.dumps(transcript.envelope), headers=passed, mimetype="application/json")
+
+
+@blueprint.post("/v1/responses/compact")
+@blueprint.post("/responses/compact")
+def compact() -> Response:
+    """Compact a conversation: the answer's ``output`` takes its place."""
+    body = _checked_body()
+    trigger = {"type": TRIGGER}
+    body = {**body, "stream": False, "input": [*as_items(body.get("input") or []), trigger]}
+    accepted = _accepted(body)
+    transcript = collect(current_gateway(), accepted)
+    g.request_log.note_answer(transcript)
+    response = transcript.envelope
+    if not replaces_history(response["output"]):
+        raise UpstreamBroken("The upstream did not compact the conversation.")
+    shown = {name: response.get(name) for name in ("id", "created_at", "output", "usage")}
+    content = jsontext.dumps({**shown, "object": "response.compaction"})
+    return Response(content, headers=headers.of_upstream(accepted.reply.headers), mimetype="application/json")
+
+
+def _checked_body() -> dict[str, Any]:
+    gateway = current_gateway()
+    g.api_key = authenticate(gateway, request)
+    g.request_log.key = g.api_key.name
     body = read_object(request, gateway.settings.max_body_bytes)
     check(body)
-    entry.model = body["model"]
+    g.request_log.model = body["model"]
+    return body
+
+
+def _accepted(body: dict[str, Any]) -> Attempt:
+    """The attempt whose upstream has accepted the request."""
+    gateway, entry, key = current_gateway(), g.request_log, g.api_key
     turn = begin(gateway.services.database, key.id, body, gateway.settings.retention_days)
     wanted = ClientRequest(
         id=entry.id,
@@ -41,13 +77,7 @@ def create_response() -> Response:
     )
     accepted = attempt(gateway, wanted, turn)
     entry.upstream, entry.dispatches = accepted.context.upstream.name, accepted.dispatches
-    passed = headers.of_upstream(accepted.reply.headers)
-    if wanted.stream:
-        stream = _Logged(relay(gateway, accepted), entry)
-        return Response(stream, headers=[*STREAM_HEADERS.items(), *passed], direct_passthrough=True)
-    transcript = collect(gateway, accepted)
-    entry.note_answer(transcript)
-    return Response(jsontext.dumps(transcript.envelope), headers=passed, mimetype="application/json")
+    return accepted
 
 
 def _for_upstream(body: dict[str, Any], turn: Turn) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""Compaction for upstreams that have none of their own: the model is asked for a summary.
+
+The summary travels in a compaction item like everybody else's. Its ``encrypted_content`` holds the items that take the
+place of the history, in plain sight: it hides nothing, it only keeps to the form that clients pass on unread.
+"""
+
+import base64
+import binascii
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from floway_core.conversation.rows import StoredItem
+from floway_core.errors import UpstreamBroken
+from floway_core.protocol import jsontext, sse
+from floway_core.protocol.items import TRIGGER
+from floway_core.protocol.responses import FAILED, Transcript
+from floway_core.protocol.synthesis import events_of
+
+MARK = "floway1."
+"""How an ``encrypted_content`` of the gateway begins."""
+
+REQUEST = """\
+Stop here and write a handover for the assistant that will take over this conversation. It will see nothing but your \
+handover. State what the user wants and has decided, what has been done and found so far (files, commands, results, \
+names, numbers that are still needed), what is left to do, and what to watch out for. Be complete and brief. Write the \
+handover only; do not call tools."""
+
+LEAD_IN = "The conversation so far was replaced by this handover from the assistant that led it:\n\n"
+
+
+def wanted(given: Sequence[StoredItem]) -> bool:
+    """Whether the input asks for a compaction."""
+    return any(item.body.get("type") == TRIGGER for item in given)
+
+
+def summary_request(body: dict[str, Any]) -> dict[str, Any]:
+    """The request that asks a model for a summary instead of asking the upstream for a compaction."""
+    ask = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": REQUEST}]}
+    kept = [item for item in body["input"] if item.get("type") != TRIGGER]
+    dropped = ("tools", "tool_choice", "parallel_tool_calls", "text")
+    return {**{name: value for name, value in body.items() if name not in dropped}, "input": [*kept, ask]}
+
+
+def as_compaction(blocks: Iterable[bytes | None]) -> Iterator[bytes | None]:
+    """The events of an answer that holds a summary, turned into those of a compaction.
+
+    :param blocks: events, and None when a keep-alive is due.
+    :raises UpstreamBroken: there is no summary in it.
+    """
+    transcript = Transcript({})
+    for block in blocks:
+        if block is None:
+            yield None
+        elif transcript.concerns(block):
+            for event in sse.split(block):
+                transcript.note(event)
+        if transcript.terminal:
+            break
+    if transcript.terminal in (None, FAILED):
+        yield transcript.failure("server_error", "The model gave no summary.")
+        return
+    yield from events_of({**transcript.envelope, "output": [_item(_text_of(transcript.envelope["output"]))]})
+
+
+def _text_of(output: Iterable[dict[str, Any]]) -> str:
+    parts = [
+        part["text"]
+        for item in output
+        if item.get("type") == "message" and isinstance(item.get("content"), list)
+        for part in item["content"]
+        if isinstance(part, dict) and isinstance(part.get("text"), str)
+    ]
+    text = "\n".join(parts).strip()
+    if not text:
+        raise UpstreamBroken("The model gave no summary.")
+    return text
+
+
+def _item(summary: str) -> dict[str, Any]:
+    content = [{"type": "input_text", "text": LEAD_IN + summary}]
+    packed = jsontext.dumps([{"type": "message", "role": "user", "content": content}])
+    blob = MARK + base64.urlsafe_b64encode(packed).decode()
+    return {"id": f"cmp_{uuid.uuid4().hex}", "type": "compaction", "encrypted_content": blob}
+
+
+def unpacked(given: Iterable[StoredItem]) -> Iterator[StoredItem]:
+    """The input with the gateway's own compaction items replaced by what they hold; those of upstreams stay."""
+    for item in given:
+        inside = _inside(item.body)
+        if inside is None:
+            yield item
+        else:
+            yield from map(StoredItem, inside)
+
+
+def _inside(body: dict[str, Any]) -> list[dict[str, Any]] | None:
+    blob = body.get("encrypted_content")
+    if body.get("type") != "compaction" or not isinstance(blob, str) or not blob.startswith(MARK):
+        return None
+    try:
+        inside = jsontext.loads(base64.urlsafe_b64decode(blob.removeprefix(MARK)))
+    except (ValueError, binascii.Error):
+        return None
+    return inside if isinstance(inside, list) and all(isinstance(item, dict) for item in inside) else None
