@@ -31,9 +31,7 @@ def ordered(candidates: Sequence[Candidate], given: Sequence[StoredItem]) -> lis
 
 def readable(given: Sequence[StoredItem], upstream_id: str) -> list[StoredItem]:
     """The items for one upstream: without the reasoning that only another can read."""
-    return [
-        item.body for item in given if item.body.get("type") != "reasoning" or item.upstream_id in (None, upstream_id)
-    ]
+    return [item for item in given if item.body.get("type") != "reasoning" or item.upstream_id in (None, upstream_id)]
 
 
 def _is_compaction(item: StoredItem) -> bool:
