@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import peewee
 
+from floway_codex.tables import Accounts, Credentials, Health, Tokens
 from floway_core.contexts import Services
 from floway_core.errors import GatewayError
-from floway_codex.tables import Accounts, Credentials, Health, Tokens
 
 ACTIVE = "active"
 SESSION_TERMINATED = "session_terminated"
@@ -35,7 +35,7 @@ class Account:
 
 def unavailable(state: str, message: str) -> GatewayError:
     """The 503 for an account in a terminal state: names the state and what mends it."""
-    reason = f" ({message})" if message else ""
+    reason = f" ({message.rstrip('.')})" if message else ""
     return GatewayError(
         503, f"The Codex account is {state}{reason}. {MENDING}", type="codex_upstream_unavailable", code=state
     )
@@ -59,9 +59,17 @@ def find(services: Services, upstream_id: str) -> Account:
             503, f"This Codex upstream has no account. {MENDING}", type="codex_upstream_unavailable", code="no_account"
         )
     row = rows[0]
-    row.pop("imported_at")
-    health = {"state": row.pop("state") or ACTIVE, "message": row.pop("message") or "", "since": row.pop("since") or 0}
-    return Account(**row, **health)
+    return Account(
+        upstream_id=upstream_id,
+        account_id=row["account_id"],
+        user_id=row["user_id"],
+        email=row["email"],
+        plan=row["plan"],
+        installation_id=row["installation_id"],
+        state=row["state"] or ACTIVE,
+        message=row["message"] or "",
+        since=row["since"] or 0,
+    )
 
 
 def require_active(services: Services, upstream_id: str) -> Account:

@@ -7,12 +7,12 @@ from typing import Any
 
 import peewee
 
-from floway_core.contexts import Services, Upstream
-from floway_core.errors import GatewayError
-from floway_core.store import upstreams
 from floway_codex import jwt
 from floway_codex.accounts import ACTIVE
 from floway_codex.tables import Accounts, Credentials, Health, Tokens
+from floway_core.contexts import Services, Upstream
+from floway_core.errors import GatewayError
+from floway_core.store import upstreams
 
 KIND = "codex"
 AUTH_CLAIM = "https://api.openai.com/auth"
@@ -99,7 +99,7 @@ def _renewed(services: Services, sign_in: SignIn, name: str | None) -> Upstream 
     upstream = next(row for row in upstreams.all_rows(database) if row.id == upstream_id)
     if name not in (None, upstream.name):
         raise GatewayError(
-            409, f"This account is already the upstream {upstream.name!r}; import it without another name.", param="name"
+            409, f"This account is already the upstream {upstream.name!r}; import it without a name.", param="name"
         )
     return upstream
 

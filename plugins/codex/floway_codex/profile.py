@@ -1,9 +1,9 @@
 """Client profiles: what one version of the codex CLI sends, as data (``profiles/*.json``).
 
-A profile lists headers, metadata and body keys in the order of the recordings. Each field has one or more templates; the
-first one whose ``{placeholders}`` all have a value is used, and a field without such a template is left out. A template
-that is one placeholder takes its value as it is; what is not a text stands for itself. In ``turn_metadata`` a field with
-null as its template only marks the place of what a client may send.
+A profile lists headers, metadata and body keys in the order of the recordings. Each field has one or more templates:
+the first one whose ``{placeholders}`` all have a value is used, and a field without such a template is left out. A
+template that is one placeholder takes its value as it is; what is not a text stands for itself. In ``turn_metadata`` a
+field with null as its template only marks the place of what a client may send.
 """
 
 import functools
@@ -71,6 +71,11 @@ def render(templates: Templates, values: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None:
             rendered[name] = value
     return rendered
+
+
+def constants(templates: Templates) -> set[str]:
+    """The fields whose value is the same in every request."""
+    return {name for name, alternatives in templates if not any(PLACEHOLDER.search(str(one)) for one in alternatives)}
 
 
 def render_body(templates: Templates, values: Mapping[str, Any]) -> bytes:

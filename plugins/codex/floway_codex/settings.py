@@ -2,8 +2,8 @@
 
 from urllib.parse import urlsplit
 
-from floway_core.config import Setting, origin_url
 from floway_codex import profile
+from floway_core.config import Setting, origin_url
 
 BASE_PATH = "/backend-api"
 TOKEN_PATH = "/oauth/token"

@@ -1,0 +1,58 @@
+"""The hooks of the plugin; each of them only hands over."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from floway_codex.provider import CodexProvider
+from floway_codex.settings import SETTINGS
+from floway_core.config import Setting
+from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services
+from floway_core.hookspecs import hookimpl
+from floway_core.migrate import MigrationSource
+from floway_core.provider import Provider
+
+
+@hookimpl
+def register_settings() -> Iterable[Setting]:
+    return SETTINGS
+
+
+@hookimpl
+def register_migrations() -> MigrationSource:
+    return MigrationSource("codex", Path(__file__).parent / "migrations")
+
+
+@hookimpl
+def register_providers(services: Services) -> Iterable[Provider]:
+    return [CodexProvider(services)]
+
+
+@hookimpl
+def register_commands(cli: click.Group) -> None:
+    from floway_codex.commands import codex  # the server has no use for them
+
+    cli.add_command(codex)
+
+
+@hookimpl
+def register_routes() -> Iterable:
+    from floway_codex.routes import blueprint  # the command line has no use for Flask
+
+    return [blueprint()]
+
+
+@hookimpl
+def on_attempt_start(ctx: AttemptContext) -> None:
+    ctx.provider_state = _provider(ctx).begin(ctx)
+
+
+@hookimpl
+def prepare_responses_request(ctx: ResponsesRequestContext) -> None:
+    _provider(ctx.attempt).prepare(ctx)
+
+
+def _provider(ctx: AttemptContext) -> CodexProvider:
+    assert isinstance(ctx.provider, CodexProvider)  # the hooks are called for attempts on this plugin's upstreams only
+    return ctx.provider

@@ -1,0 +1,129 @@
+"""What the backend says about an account's limits: kept for ``floway codex status``, never in a request's way."""
+
+import datetime
+import json
+import logging
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import peewee
+from playhouse.pool import MaxConnectionsExceeded
+
+from floway_codex.tables import Quota
+from floway_core.contexts import Services
+from floway_core.protocol import jsontext
+
+PREFIX = "x-codex-"
+WINDOWS = ("primary", "secondary")
+DEFAULT_LIMIT = "codex"
+LONGEST_NAME = 100
+
+log = logging.getLogger("floway.codex")
+
+
+# ---------------------------------------------------------------------------------------------------------- parsing
+def snapshot(headers: Sequence[tuple[str, str]], now: float, refusal: bytes | None = None) -> dict[str, Any] | None:
+    """The limits in an answer's headers (``x-codex-*``) and, if it was a 429, its body.
+
+    Values may be missing, empty, or no numbers; such ones are left out. Times are Unix seconds.
+
+    :param headers: names in lower case.
+    :param now: Unix time in seconds.
+    :param refusal: the body of a 429.
+    :returns: ``limit``, ``plan``, ``primary`` and ``secondary`` (``used_percent``, ``window_minutes``, ``resets_at``),
+        ``credits`` and ``refused_until``, as far as known; None when the answer says nothing about limits.
+    """
+    said = {name.removeprefix(PREFIX): value.strip() for name, value in headers if name.startswith(PREFIX)}
+    found: dict[str, Any] = {name: _window(said, name, now) for name in WINDOWS}
+    found["plan"] = said.get("plan-type")
+    found["credits"] = _known(
+        has_credits=_flag(said.get("credits-has-credits")),
+        unlimited=_flag(said.get("credits-unlimited")),
+        balance=said.get("credits-balance"),
+    )
+    if refusal is not None:
+        found |= _refused(refusal, [found[name] for name in WINDOWS], now)
+    found = _known(**found)
+    return {"limit": (said.get("active-limit") or DEFAULT_LIMIT)[:LONGEST_NAME], **found} if found else None
+
+
+def _window(said: Mapping[str, str], name: str, now: float) -> dict[str, Any]:
+    return _known(
+        used_percent=_number(said.get(f"{name}-used-percent")),
+        window_minutes=_number(said.get(f"{name}-window-minutes")) or None,
+        resets_at=_instant(said.get(f"{name}-reset-at"), said.get(f"{name}-reset-after-seconds"), now),
+    )
+
+
+def _refused(body: bytes, windows: Iterable[Mapping[str, Any]], now: float) -> dict[str, Any]:
+    """Until when a 429 lasts: ``{"error": {"type": "usage_limit_reached", "resets_at", "resets_in_seconds"}}``."""
+    try:
+        error = jsontext.loads(body)["error"]
+        until = _instant(error.get("resets_at"), error.get("resets_in_seconds"), now)
+        reason = error.get("type")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        until = reason = None
+    until = until or max((window.get("resets_at", 0) for window in windows), default=0) or None
+    return {"refused_until": until, "refused_because": reason if isinstance(reason, str) else None}
+
+
+def _instant(at: Any, after: Any, now: float) -> int | None:
+    """Unix seconds from an instant (Unix seconds or RFC 3339) or from seconds to wait; 0 and blank say nothing."""
+    instant, wait = _number(at), _number(after)
+    if instant:
+        return int(instant)
+    if isinstance(at, str) and instant is None:
+        try:
+            return int(datetime.datetime.fromisoformat(at).timestamp())
+        except (ValueError, OverflowError):
+            pass
+    return int(now + wait) if wait else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and 0 <= number < 2**53 else None
+
+
+def _flag(value: str | None) -> bool | None:
+    return {"true": True, "false": False}.get((value or "").lower())
+
+
+def _known(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value not in (None, "", {})}
+
+
+# ---------------------------------------------------------------------------------------------------------- storing
+def note(
+    services: Services, upstream_id: str, headers: Sequence[tuple[str, str]], refusal: bytes | None = None
+) -> None:
+    """Keep what an answer says about limits. When it cannot be stored, that is logged and nothing else happens."""
+    now = time.time()
+    found = snapshot(headers, now, refusal)
+    if found is None:
+        return
+    database = services.database
+    row = {"fetched_at": int(now), "snapshot_json": json.dumps(found)}
+    query = Quota.insert(upstream_id=upstream_id, limit_name=found["limit"], **row).on_conflict(
+        conflict_target=[Quota.upstream_id, Quota.limit_name], update=row
+    )
+    try:
+        with database.connection_context():
+            query.execute(database)
+    except (peewee.PeeweeException, MaxConnectionsExceeded) as error:
+        log.warning("The quota of upstream %s could not be stored: %s", upstream_id, error)
+
+
+def read(services: Services, upstream_id: str) -> list[dict[str, Any]]:
+    """The latest snapshot of each limit, each with ``fetched_at``, newest first."""
+    query = Quota.select(Quota.fetched_at, Quota.snapshot_json).where(Quota.upstream_id == upstream_id)
+    with services.database.connection_context():
+        rows = list(query.order_by(Quota.fetched_at.desc(), Quota.limit_name).tuples().execute(services.database))
+    return [{**json.loads(text), "fetched_at": fetched_at} for fetched_at, text in rows]

@@ -1,0 +1,118 @@
+"""What ``floway codex status`` shows: accounts, tokens and limits, without a secret."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from floway_codex import accounts, quota
+from floway_codex.accounts import Account
+from floway_codex.importing import KIND
+from floway_codex.tables import Tokens
+from floway_core.contexts import Services
+from floway_core.store import upstreams
+
+
+@dataclass(frozen=True)
+class Status:
+    """One upstream."""
+
+    upstream: str
+    enabled: bool
+    account: Account
+    token_expires_at: int | None
+    """Unix seconds; 0 when unknown, None when there is no token."""
+    limits: Sequence[dict[str, Any]]
+    """As ``quota.read`` gives them."""
+
+
+def read(services: Services) -> list[Status]:
+    """The Codex upstreams in the order in which they are tried."""
+    query = Tokens.select(Tokens.upstream_id, Tokens.expires_at).tuples()
+    with services.database.connection_context():
+        expiries = dict(query.execute(services.database))
+    return [
+        Status(
+            upstream=row.name,
+            enabled=row.enabled,
+            account=accounts.find(services, row.id),
+            token_expires_at=expiries.get(row.id),
+            limits=quota.read(services, row.id),
+        )
+        for row in upstreams.all_rows(services.database)
+        if row.kind == KIND
+    ]
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """The status for programs; times are Unix seconds."""
+    account = status.account
+    return {
+        "upstream": status.upstream,
+        "enabled": status.enabled,
+        "account_id": account.account_id,
+        "email": account.email,
+        "plan": account.plan,
+        "token_expires_at": status.token_expires_at,
+        "state": account.state,
+        "state_message": account.message,
+        "state_since": account.since,
+        "limits": list(status.limits),
+    }
+
+
+def as_text(status: Status, now: float) -> str:
+    """The status for people."""
+    account = status.account
+    lines = [
+        ("account", account.account_id),
+        ("email", account.email),
+        ("plan", account.plan),
+        ("token", _expiry(status.token_expires_at, now)),
+        ("state", f"{account.state}{f' ({account.message})' if account.message else ''}"),
+        *(("quota", line) for limit in status.limits for line in _limit(limit, now)),
+    ]
+    if account.state != accounts.ACTIVE:
+        lines.append(("", accounts.MENDING))
+    title = status.upstream if status.enabled else f"{status.upstream} (disabled)"
+    return "\n".join([title, *(f"  {name:<9}{value}" for name, value in lines)])
+
+
+def _expiry(expires_at: int | None, now: float) -> str:
+    if not expires_at:
+        return "none" if expires_at is None else "expiry unknown"
+    return f"{'expires' if expires_at > now else 'expired'} {moment(expires_at, now)}"
+
+
+def _limit(limit: dict[str, Any], now: float) -> list[str]:
+    name = limit["limit"]
+    lines = [f"{name} {window}: {_window(limit[window], now)}" for window in quota.WINDOWS if window in limit]
+    if limit.get("refused_until", 0) > now:
+        lines.append(f"{name}: refused until {moment(limit['refused_until'], now)}")
+    return [*lines, f"{name}: as of {moment(limit['fetched_at'], now)}"]
+
+
+def _window(window: dict[str, Any], now: float) -> str:
+    parts = []
+    if "used_percent" in window:
+        parts.append(f"{window['used_percent']:g} % used")
+    if "window_minutes" in window:
+        parts.append(f"of {duration(window['window_minutes'] * 60)}")
+    if "resets_at" in window:
+        parts.append(f"resets {moment(window['resets_at'], now)}")
+    return ", ".join(parts)
+
+
+def moment(at: float, now: float) -> str:
+    """``at`` seen from ``now`` (both Unix seconds), such as ``in 2 h 5 min (2026-01-31 12:00 UTC)``."""
+    distance = duration(abs(at - now))
+    relative = f"in {distance}" if at > now else f"{distance} ago"
+    return f"{relative} ({datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d %H:%M} UTC)"
+
+
+def duration(seconds: float) -> str:
+    """The two largest units, such as ``5 d 3 h``."""
+    minutes = int(seconds // 60)
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    units = [f"{count} {unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "min")) if count]
+    return " ".join(units[:2]) or "less than a minute"

@@ -1,0 +1,68 @@
+"""The settings, and the hooks as core calls them."""
+
+import pytest
+from floway_codex import plugin
+
+from floway_core import plugins
+from floway_core.config import SettingsError, load_settings
+
+
+def read(**environ):
+    variables = {f"FLOWAY_CODEX_{name.upper()}": value for name, value in environ.items()}
+    return load_settings(variables, plugin.SETTINGS).plugin
+
+
+def test_defaults():
+    assert read() == {
+        "codex_base_url": "https://chatgpt.com/backend-api",
+        "codex_auth_url": "https://auth.openai.com/oauth/token",
+        "codex_profile": "0.142.0",
+    }
+
+
+@pytest.mark.parametrize("given, expected", [
+    ("https://example.com", "https://example.com/backend-api"),
+    ("https://example.com/", "https://example.com/backend-api"),
+    ("https://example.com/mine/", "https://example.com/mine"),
+    ("https://example.com/backend-api/codex", "https://example.com/backend-api"),
+    ("https://example.com/backend-api/codex/", "https://example.com/backend-api"),
+    ("https://example.com/codex", "https://example.com"),
+    ("http://127.0.0.1:8790", "http://127.0.0.1:8790/backend-api"),
+])
+def test_base_urls(given, expected):
+    assert read(base_url=given)["codex_base_url"] == expected
+
+
+@pytest.mark.parametrize("given, expected", [
+    ("https://example.com", "https://example.com/oauth/token"),
+    ("http://localhost:1/oauth/token", "http://localhost:1/oauth/token"),
+])
+def test_token_urls(given, expected):
+    assert read(auth_url=given)["codex_auth_url"] == expected
+
+
+@pytest.mark.parametrize("given", ["http://example.com", "ftp://example.com", "chatgpt.com", "https://a:b@example.com"])
+def test_urls_that_would_show_credentials_are_refused(given):
+    for name in ("base_url", "auth_url"):
+        with pytest.raises(SettingsError, match=f"FLOWAY_CODEX_{name.upper()}"):
+            read(**{name: given})
+
+
+def test_the_plugin_is_installed_and_fits_its_hooks(services):
+    manager = plugins.build_plugin_manager()
+    assert manager.get_plugin("codex") is plugin
+    assert set(read()) <= {setting.name for setting in plugins.declared_settings(manager)}
+    assert "codex" in [source.name for source in plugins.migration_sources(manager)]
+    assert plugin.register_providers(services)[0].kind == "codex"
+
+
+def test_the_paths_of_the_backend():
+    from flask import Flask
+
+    app = Flask("test")
+    for blueprint in plugin.register_routes():
+        app.register_blueprint(blueprint)
+    routes = app.url_map.bind("localhost")
+    assert routes.match("/backend-api/codex/responses", "POST")[0] == "codex.create_response"
+    assert routes.match("/backend-api/codex/responses", "GET")[0] == "codex.websocket_refused"
+    assert routes.match("/backend-api/codex/models", "GET")[0] == "codex.list_models"

@@ -1,0 +1,148 @@
+"""The real Codex CLI, through the gateway, to the simulated backend."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from floway_codex.simulator import Simulator, function_call, html_403, refusal, reply, text
+
+from floway_core.testing.gateway import RunningGateway
+
+VERSIONS = ("0.142.0", "0.169.0")
+CLIS = os.environ.get("FLOWAY_TEST_CODEX_CLIS")
+
+pytestmark = pytest.mark.skipif(not CLIS, reason="FLOWAY_TEST_CODEX_CLIS is not set: `make test-clients` installs them")
+
+CONFIG = """
+model = "gpt-5.5"
+model_provider = "floway"
+check_for_update_on_startup = false
+
+[model_providers.floway]
+name = "Floway"
+base_url = "{url}/v1"
+env_key = "FLOWAY_API_KEY"
+wire_api = "responses"
+request_max_retries = 0
+stream_max_retries = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def backend():
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def gateway(backend, tmp_path_factory):
+    settings = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
+    with RunningGateway(settings, installed=["codex"]) as running:
+        auth_file = tmp_path_factory.mktemp("auth") / "auth.json"
+        auth_file.write_text(json.dumps(backend.new_account()))
+        assert running.run("codex", "import", str(auth_file)).returncode == 0
+        yield running
+
+
+@pytest.fixture(params=VERSIONS)
+def codex(request, gateway, backend, tmp_path):
+    """Runs ``codex exec`` of one version, configured as the README says, and returns what it printed."""
+    backend.clear()
+    home = tmp_path / "home"
+    (home / ".codex").mkdir(parents=True)
+    (home / ".codex/config.toml").write_text(CONFIG.format(url=gateway.url))
+    environ = {
+        "HOME": str(home),
+        "CODEX_HOME": str(home / ".codex"),
+        "PATH": os.environ["PATH"],
+        "TERM": "xterm-256color",
+        "FLOWAY_API_KEY": gateway.key,
+    }
+    program = Path(CLIS, request.param, "node_modules/.bin/codex")
+
+    def run(*arguments):
+        return subprocess.run(
+            [program, "exec", "--skip-git-repo-check", *arguments],
+            env=environ,
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    run.version = request.param
+    return run
+
+
+def last_input(backend):
+    return backend.dispatches[-1].body["input"]
+
+
+def test_a_turn_with_a_tool_call(codex, backend):
+    backend.script(
+        reply(function_call("exec_command", {"cmd": "echo from-$((40 + 2))"})), reply(text("The command is done."))
+    )
+    done = codex("run it")
+    assert done.returncode == 0, done.stderr
+    assert "The command is done." in done.stdout
+    assert [request.status for request in backend.dispatches] == [200, 200]
+    outputs = [item for item in last_input(backend) if item["type"] == "function_call_output"]
+    assert "from-42" in json.dumps(outputs), outputs
+    first, second = backend.dispatches
+    assert first.header("session-id") == second.header("session-id")
+    assert f"/{codex.version} " in second.header("user-agent")
+    assert first.body["client_metadata"]["turn_id"] == second.body["client_metadata"]["turn_id"]
+
+
+def test_a_resumed_session_keeps_its_identity(codex, backend):
+    backend.script(reply(text("First.")), reply(text("Second.")))
+    assert codex("begin").returncode == 0
+    done = codex("resume", "--last", "go on")
+    assert "Second." in done.stdout, done.stderr
+    first, second = backend.dispatches
+    assert first.header("session-id") == second.header("session-id")
+    assert first.body["client_metadata"]["turn_id"] != second.body["client_metadata"]["turn_id"]
+    assert "First." in json.dumps(second.body["input"])
+
+
+def test_an_expired_token_is_renewed_unseen(codex, backend):
+    backend.expire_access_tokens()
+    backend.script(reply(text("Still here.")))
+    done = codex("hello")
+    assert "Still here." in done.stdout, done.stderr
+    assert [request.status for request in backend.dispatches] == [401, 200]
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (html_403(), "403"),
+        (refusal(400, {"detail": "The weather is not supported."}), "The weather is not supported."),
+    ],
+)
+def test_refusals_reach_the_user(codex, backend, answer, shown):
+    backend.script(*[answer] * 8)
+    done = codex("hello")
+    assert done.returncode != 0
+    assert shown in done.stdout + done.stderr
+
+
+def test_a_used_up_quota_is_told_in_the_clients_own_words(codex, backend, gateway):
+    account = json.loads(gateway.run("codex", "status", "--json").stdout)[0]["account_id"]
+    backend.use_up_quota(account, resets_in=3600)
+    try:
+        done = codex("hello")
+    finally:
+        backend.restore_quota(account)
+    assert done.returncode != 0
+    assert "usage limit" in (done.stdout + done.stderr).lower()
+    assert len(backend.dispatches) == 1, "the client must not retry"
+
+
+def test_a_stream_that_is_cut_is_tried_again(codex, backend):
+    backend.script(reply(text("half an answer"), cut_after=4), reply(text("A whole answer.")))
+    done = codex("hello")
+    assert "A whole answer." in done.stdout, done.stderr

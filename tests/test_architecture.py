@@ -1,0 +1,106 @@
+"""The house rules: import directions, no provider's name in core, small files that say what they are for."""
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROVIDERS = re.compile("codex|chatgpt|anthropic|claude|gemini|copilot", re.IGNORECASE)
+LARGEST = 400
+
+OWN = [*(ROOT / "floway_core").rglob("*.py"), *(ROOT / "migrations").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+CORE = [file for file in OWN if "e2e" not in file.parts and file != Path(__file__)]
+ALL = [*OWN, *(file for file in (ROOT / "plugins").rglob("*.py") if "build" not in file.parts)]
+
+
+def of_root(file):
+    return str(file.relative_to(ROOT))
+
+
+def test_the_import_contracts_hold():
+    plugins = [str(folder) for folder in sorted((ROOT / "plugins").iterdir()) if folder.is_dir()]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from importlinter.cli import lint_imports_command; lint_imports_command()",
+            "--no-cache",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *plugins]), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"Contracts: [1-9]\d* kept, 0 broken", done.stdout)
+
+
+def test_the_contracts_name_every_module_of_core():
+    told = (ROOT / "pyproject.toml").read_text()
+    missing = {
+        f"floway_core.{path.stem}"
+        for path in (ROOT / "floway_core").iterdir()
+        if (path.suffix == ".py" or (path / "__init__.py").exists()) and path.stem not in ("__init__", "testing")
+        if f'"floway_core.{path.stem}"' not in told and f"floway_core.{path.stem} " not in told
+    }
+    assert missing - {"floway_core.log"} == set()
+
+
+@pytest.mark.parametrize("file", CORE, ids=of_root)
+def test_core_names_no_provider(file):
+    named = [line for line in file.read_text().splitlines() if PROVIDERS.search(line)]
+    assert named == [] and not PROVIDERS.search(file.name)
+
+
+@pytest.mark.parametrize("file", ALL, ids=of_root)
+def test_every_file_says_what_it_is_for_and_is_small(file):
+    text = file.read_text()
+    assert len(text.splitlines()) <= LARGEST
+    docstring = ast.get_docstring(ast.parse(text))
+    assert docstring and text.startswith(('"""', 'r"""'))
+    assert docstring.splitlines()[0].strip()
+
+
+def test_the_core_imports_no_test_kit():
+    for file in (ROOT / "floway_core").rglob("*.py"):
+        if "testing" not in file.parts:
+            assert "floway_core.testing" not in file.read_text()
+
+
+def test_the_kit_needs_the_standard_library_only():
+    for file in (ROOT / "floway_core" / "testing").glob("*.py"):
+        allowed = {*sys.stdlib_module_names, "floway_core", *(["pytest"] if file.name == "fixtures.py" else [])}
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert {name.split(".")[0] for name in names} <= allowed, file
+
+
+def test_no_module_of_core_does_anything_when_it_is_imported():
+    """A module whose import touches the environment, the disk or the network cannot be used as a library."""
+    modules = [
+        ".".join(("floway_core", *file.relative_to(ROOT / "floway_core").with_suffix("").parts))
+        for file in (ROOT / "floway_core").rglob("*.py")
+        if file.stem not in ("__main__", "__init__", "wsgi") and file.name != "fixtures.py"
+    ]
+    assert all(importlib.util.find_spec(name) for name in modules)
+    source = "\n".join(
+        [
+            "import sys",
+            "def refuse(event, arguments):",
+            "    if event.split('.')[0] in ('socket', 'sqlite3', 'subprocess') and event != 'socket.gethostname':",
+            "        raise SystemExit(f'importing does {event} {arguments}')",
+            "import asyncio, ssl, urllib3, requests, sqlite3, peewee, gunicorn.app.base, uuid6, flask",
+            "from playhouse import pool, db_url, migrations",
+            "sys.addaudithook(refuse)",
+            *(f"import {name}" for name in sorted(modules)),
+        ]
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

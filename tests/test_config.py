@@ -1,0 +1,212 @@
+"""Settings: where they come from, and what is said about wrong ones."""
+
+import json
+
+import pytest
+
+from floway_core.testing import Installation
+
+
+@pytest.fixture(scope="module")
+def installation(plugin_folder):
+    with Installation(plugin_folders=[plugin_folder]) as made:
+        yield made
+
+
+@pytest.fixture
+def shown(installation):
+    """The settings as ``floway config --json`` shows them."""
+
+    def run(**environ):
+        done = installation.run("config", "--json", environ=environ)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture
+def rejected(installation):
+    """The one line with which wrong settings are refused."""
+
+    def run(**environ):
+        done = installation.run("config", environ=environ)
+        assert (done.returncode, done.stdout) == (1, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("floway: ")
+        return line
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("WORKERS", ["0", "-1", "two", "1.5", " 1", "1_000", "٣"], "a whole number from 1"),
+        ("MAX_BODY_BYTES", ["64M", "0"], "a whole number from 1"),
+        ("IDLE_TIMEOUT", ["0", "-1", "soon", "1e3", "inf", "nan", "0.0"], "a positive number of seconds"),
+        ("BIND", ["localhost", ":80", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:http", "unix:"], "HOST:PORT"),
+        ("LOG_LEVEL", ["loud", "1"], "debug, info, warning or error"),
+        ("DATABASE_URL", ["  "], "a text that is not empty"),
+        ("WIRE_URL", ["example.org", "ftp://example.org", "http://example.org", "https://a?b"], "an https URL"),
+        ("WIRE_LIMIT", ["many"], "a whole number from 1"),
+    ],
+)
+def test_a_malformed_value_names_the_setting(rejected, name, values, expected):
+    for value in values:
+        line = rejected(**{f"FLOWAY_{name}": value})
+        assert f"FLOWAY_{name} (environment)" in line and expected in line
+        assert name == "DATABASE_URL" or repr(value) in line
+
+
+@pytest.mark.parametrize("url", ["mysql://a:s3cret@b/c", "sqlite://relative.db", "sqlite:///:memory:", "s3cret"])
+def test_a_database_that_is_not_offered(installation, url):
+    done = installation.run("migrate", environ={"FLOWAY_DATABASE_URL": url})
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "FLOWAY_DATABASE_URL" in line and "s3cret" not in line
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [("FLOWAY_WORKER", "FLOWAY_WORKERS"), ("FLOWAY_IDLE_TIME_OUT", "FLOWAY_IDLE_TIMEOUT"),
+     ("FLOWAY_WIRE_URI", "FLOWAY_WIRE_URL"), ("FLOWAY_BIND_FILE", "FLOWAY_BIND")],
+)  # fmt: skip
+def test_an_unknown_setting_suggests_a_known_one(rejected, variable, hint):
+    line = rejected(**{variable: "1"})
+    assert f"{variable} is not a setting." in line and f"Did you mean {hint}?" in line
+
+
+def test_an_unknown_setting_like_no_other(rejected):
+    assert rejected(FLOWAY_QQQQ="1") == "floway: FLOWAY_QQQQ is not a setting."
+
+
+def test_an_empty_variable_counts_as_not_set(shown):
+    values = shown(FLOWAY_WORKERS="", FLOWAY_NONSENSE="", FLOWAY_CONFIG="", FLOWAY_SECRET_KEY="")
+    assert (values["FLOWAY_WORKERS"], values["FLOWAY_SECRET_KEY"]) == ("2", "(not set)")
+
+
+def test_values_are_understood(shown):
+    values = shown(
+        FLOWAY_IDLE_TIMEOUT="2.5", FLOWAY_LOG_LEVEL="DEBUG", FLOWAY_BIND="[::1]:80", FLOWAY_WIRE_URL="https://a/b/"
+    )
+    assert values["FLOWAY_IDLE_TIMEOUT"] == "2.5"
+    assert values["FLOWAY_LOG_LEVEL"] == "debug"
+    assert values["FLOWAY_BIND"] == "[::1]:80"
+    assert values["FLOWAY_WIRE_URL"] == "https://a/b"
+
+
+# ---------------------------------------------------------------------------------------------------------- TOML file
+@pytest.fixture
+def toml(tmp_path):
+    """Writes a configuration file and returns its path."""
+
+    def write(content):
+        file = tmp_path / "floway.toml"
+        file.write_bytes(content)
+        return str(file)
+
+    return write
+
+
+def test_a_file_sets_what_the_environment_does_not(shown, toml):
+    file = toml(b'workers = 3\nidle_timeout = 1.5\nlog_level = "error"\nwire_url = "https://example.org"\n')
+    values = shown(FLOWAY_CONFIG=file, FLOWAY_LOG_LEVEL="debug")
+    assert (values["FLOWAY_WORKERS"], values["FLOWAY_IDLE_TIMEOUT"]) == ("3", "1.5")
+    assert values["FLOWAY_WIRE_URL"] == "https://example.org"
+    assert values["FLOWAY_LOG_LEVEL"] == "debug"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"worker = 3", "'worker' is not a setting"),
+        (b"FLOWAY_WORKERS = 3", "'FLOWAY_WORKERS' is not a setting"),
+        (b"workers = true", "workers is not a text or a number"),
+        (b"workers = [3]", "workers is not a text or a number"),
+        (b"[workers]\na = 1", "workers is not a text or a number"),
+        (b"workers = 1.5", "FLOWAY_WORKERS"),
+        (b'workers = "many"', "FLOWAY_WORKERS"),
+        (b"workers", "cannot be read"),
+        (b"workers = '\xff'", "cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_named(rejected, toml, content, says):
+    file = toml(content)
+    line = rejected(FLOWAY_CONFIG=file)
+    assert file in line and says in line
+
+
+def test_a_missing_file_is_named(rejected, tmp_path):
+    for path in (tmp_path / "nowhere.toml", tmp_path):
+        line = rejected(FLOWAY_CONFIG=str(path))
+        assert "FLOWAY_CONFIG" in line and str(path) in line
+
+
+# ------------------------------------------------------------------------------------------------------------ secrets
+def test_secrets_are_hidden(installation):
+    environ = {
+        "FLOWAY_SECRET_KEY": "hush-1",
+        "FLOWAY_WIRE_TOKEN": "hush-2",
+        "FLOWAY_DATABASE_URL": "postgresql://user:hush-3@host/name",
+    }
+    for arguments in (["config"], ["config", "--json"]):
+        done = installation.run(*arguments, environ=environ)
+        assert done.returncode == 0
+        assert "hush" not in done.stdout + done.stderr
+        assert done.stdout.count("(hidden)") == 2 and "user:***@host" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:hu%40sh-3@host/name",
+        "postgresql://host/name?user=u&password=hush-3",
+        "postgresql://:hush-3@host/n",
+    ],
+)
+def test_a_database_password_is_hidden_wherever_it_stands(installation, url):
+    done = installation.run("config", environ={"FLOWAY_DATABASE_URL": url})
+    assert done.returncode == 0
+    assert "sh-3" not in done.stdout
+
+
+def test_a_secret_may_stand_in_a_file(shown, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("hush\n")
+    assert shown(FLOWAY_WIRE_TOKEN_FILE=str(file))["FLOWAY_WIRE_TOKEN"] == "(hidden)"
+    assert shown()["FLOWAY_WIRE_TOKEN"] == "(not set)"
+
+
+def test_a_secret_in_two_places(rejected, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("hush")
+    line = rejected(FLOWAY_WIRE_TOKEN="hush", FLOWAY_WIRE_TOKEN_FILE=str(file))
+    assert "FLOWAY_WIRE_TOKEN and FLOWAY_WIRE_TOKEN_FILE are both set" in line and "hush" not in line
+
+
+def test_a_secret_file_that_cannot_be_used(rejected, tmp_path):
+    assert "FLOWAY_WIRE_TOKEN_FILE" in rejected(FLOWAY_WIRE_TOKEN_FILE=str(tmp_path / "nowhere"))
+    (tmp_path / "empty").write_text("\n")
+    assert "FLOWAY_WIRE_TOKEN" in rejected(FLOWAY_WIRE_TOKEN_FILE=str(tmp_path / "empty"))
+
+
+def test_a_malformed_secret_is_not_shown(rejected):
+    line = rejected(FLOWAY_WIRE_TOKEN=" \t ")
+    assert "FLOWAY_WIRE_TOKEN" in line
+
+
+def test_a_relative_data_folder_is_made(installation):
+    done = installation.run("migrate", environ={"FLOWAY_DATA_DIR": "relative/folder"})
+    assert done.returncode == 0
+    folder = installation.folder / "relative" / "folder"
+    assert (folder / "floway.db").exists()
+    assert (folder.stat().st_mode & 0o777, (folder / "secret.key").stat().st_mode & 0o777) == (0o700, 0o600)
+
+
+def test_a_data_folder_that_cannot_be_made(installation, tmp_path):
+    (tmp_path / "file").touch()
+    done = installation.run("migrate", environ={"FLOWAY_DATA_DIR": str(tmp_path / "file" / "folder")})
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert str(tmp_path / "file" / "folder") in line

@@ -1,0 +1,181 @@
+"""The schema: made from nothing, once, by whoever comes first; never by an old program on a new database."""
+
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from playhouse.migrations import Runner
+
+from floway_core import migrations
+from floway_core.db import connect
+from floway_core.testing import write_plugin
+
+FOLDER = Path(migrations.__file__).parent
+NUMBERED = sorted(file.stem for file in FOLDER.glob("[0-9]*.py"))
+
+PLUGIN = """
+from pathlib import Path
+from floway_core.hookspecs import hookimpl
+from floway_core.migrate import MigrationSource
+
+@hookimpl
+def register_migrations():
+    return MigrationSource({name!r}, Path({folder!r}))
+"""
+MIGRATION = """
+import peewee
+
+def up(migrator, db):
+    {statement}
+
+def down(migrator, db):
+    pass
+"""
+
+
+@pytest.fixture
+def installation(install):
+    return install()
+
+
+def query(installation, statement):
+    with closing(sqlite3.connect(installation.database)) as database, database:
+        return database.execute(statement).fetchall()
+
+
+def schema(installation):
+    return sorted(query(installation, "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"))
+
+
+def applied(installation, source="floway"):
+    return [name for (name,) in query(installation, f"SELECT name FROM {source}_migrations ORDER BY id")]
+
+
+def test_from_nothing(installation):
+    done = installation.run("migrate")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "up to date" in done.stdout
+    assert applied(installation) == NUMBERED
+    columns = {
+        table: [row[1] for row in query(installation, f"PRAGMA table_info({table})")]
+        for table in ("api_keys", "upstreams")
+    }
+    assert columns == {
+        "api_keys": ["id", "name", "key_hash", "hint", "created_at", "revoked_at"],
+        "upstreams": ["id", "kind", "name", "enabled", "position", "created_at"],
+    }
+
+
+def test_the_second_time_changes_nothing(installation):
+    installation.run("migrate")
+    before = schema(installation)
+    assert installation.run("migrate").returncode == 0
+    assert (schema(installation), applied(installation)) == (before, NUMBERED)
+
+
+def test_every_command_that_needs_the_schema_makes_it(installation):
+    assert installation.run("keys", "list").returncode == 0
+    assert applied(installation) == NUMBERED
+
+
+def test_several_processes_at_once(installation):
+    with ThreadPoolExecutor(6) as threads:
+        done = list(threads.map(lambda number: installation.run("keys", "create", f"key {number}"), range(6)))
+    assert [(each.returncode, each.stderr) for each in done] == [(0, "")] * 6
+    assert applied(installation) == NUMBERED
+    assert query(installation, "SELECT COUNT(*) FROM api_keys") == [(6,)]
+
+
+def test_a_database_of_a_newer_version_is_refused(installation):
+    installation.run("migrate")
+    columns = [
+        row[1] for row in query(installation, "PRAGMA table_info(floway_migrations)") if row[1] not in ("id", "name")
+    ]
+    others = "".join(f", {column}" for column in columns)
+    query(
+        installation,
+        f"INSERT INTO floway_migrations (name{others}) SELECT '9999_later'{others} FROM floway_migrations LIMIT 1",
+    )
+    before = schema(installation)
+    for command in (["migrate"], ["keys", "list"], ["serve", "--bind", "127.0.0.1:0"]):
+        done = installation.run(*command)
+        assert (done.returncode, done.stdout) == (1, "")
+        (line,) = done.stderr.splitlines()
+        assert "floway/9999_later" in line and "newer version" in line
+    assert schema(installation) == before
+
+
+def test_down_and_up_again(installation):
+    installation.run("migrate")
+    before = schema(installation)
+    database = connect(f"sqlite:///{installation.database}")
+    with database.connection_context():
+        runner = Runner(database, str(FOLDER), table_name="floway_migrations")
+        runner.down(steps=len(NUMBERED))
+        left = {table for table in database.get_tables() if not table.endswith("_migrations")}
+    database.close_all()
+    assert left == set()
+    assert installation.run("migrate").returncode == 0
+    assert schema(installation) == before
+
+
+def with_migration(folder, statement, name="mine"):
+    """A plugin folder whose plugin brings one migration."""
+    own = folder / "migrations"
+    own.mkdir()
+    (own / "0001_first.py").write_text(MIGRATION.format(statement=statement))
+    write_plugin(folder, "mine", PLUGIN.format(name=name, folder=str(own)))
+    return folder
+
+
+def test_a_plugin_has_a_history_of_its_own(install, tmp_path):
+    installation = install(plugin_folders=[with_migration(tmp_path, "db.execute_sql('CREATE TABLE mine_things (a)')")])
+    assert installation.run("migrate").returncode == 0
+    assert (applied(installation), applied(installation, "mine")) == (NUMBERED, ["0001_first"])
+    assert query(installation, "SELECT COUNT(*) FROM mine_things") == [(0,)]
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(install, tmp_path):
+    statement = "db.execute_sql('CREATE TABLE mine_things (a)'); db.execute_sql('CREATE nonsense')"
+    installation = install(plugin_folders=[with_migration(tmp_path, statement)])
+    done = installation.run("migrate")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "'mine'" in line
+    tables = [name for name, _ in schema(installation)]
+    assert "mine_things" not in tables and "api_keys" not in tables
+
+
+def test_a_migration_with_a_programming_error_is_named(install, tmp_path):
+    done = install(plugin_folders=[with_migration(tmp_path, "there_is_no_such_name()")]).run("migrate")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "'mine'" in line
+
+
+def test_a_source_with_an_unusable_name_is_named(install, tmp_path):
+    done = install(plugin_folders=[with_migration(tmp_path, "pass", name="Mine; DROP")]).run("migrate")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "Mine; DROP" in line
+
+
+@pytest.mark.parametrize("content", [b"this is no database, but it is long enough to look at" * 20])
+def test_a_file_that_is_no_database(installation, content):
+    installation.data_dir.mkdir()
+    installation.database.write_bytes(content)
+    done = installation.run("migrate")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "database" in line
+    assert installation.database.read_bytes() == content
+
+
+def test_importing_the_application_migrates_too(installation):
+    done = subprocess.run([sys.executable, "-c", "import floway_core.wsgi"], env=installation.environ, check=False)
+    assert done.returncode == 0
+    assert applied(installation) == NUMBERED

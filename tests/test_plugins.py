@@ -1,0 +1,149 @@
+"""Plugins that do not fit keep Floway from starting, with one line that says which one is at fault."""
+
+import subprocess
+import sys
+
+import pytest
+
+from floway_core.testing import Caller, write_plugin
+
+PROVIDER = """
+from floway_core.hookspecs import hookimpl
+from floway_core.provider import Provider
+
+class Mine(Provider):
+    kind = "mine"
+    def list_models(self, upstream): return []
+    def send(self, ctx): raise NotImplementedError
+
+@hookimpl
+def register_providers(services):
+    return [Mine()]
+"""
+HOOKIMPL = "from floway_core.hookspecs import hookimpl\n\n@hookimpl\n"
+
+AT_ONCE = {
+    "misspelt hook": (HOOKIMPL + "def register_provider(services): pass", "register_provider"),
+    "wrong argument": (HOOKIMPL + "def register_providers(service): pass", "service"),
+    "import error": ("import there_is_no_such_module", "there_is_no_such_module"),
+    "syntax error": ("def", "SyntaxError"),
+    "error of several lines": ("raise ValueError('one\\ntwo')", "one two"),
+}
+AT_THE_COMMANDS = {
+    "no commands": (HOOKIMPL + "def register_commands(cli): cli.nothing()", "register_commands"),
+}
+AT_THE_SETTINGS = {
+    "settings": (HOOKIMPL + "def register_settings(): raise RuntimeError('my fault')", "my fault"),
+    "no settings": (HOOKIMPL + "def register_settings(): return 7", "register_settings"),
+    "no setting": (HOOKIMPL + "def register_settings(): return ['mine_url']", "register_settings"),
+    "settings not returned": (HOOKIMPL + "def register_settings(): pass", "register_settings"),
+}
+AT_THE_SERVICES = {
+    "raising": (HOOKIMPL + "def register_providers(services): raise RuntimeError('my\\nfault')", "my fault"),
+    "no provider": (HOOKIMPL + "def register_providers(services): return [object()]", "object"),
+    "no list": (HOOKIMPL + "def register_providers(services): return 7", "register_providers"),
+    "provider not returned": (HOOKIMPL + "def register_providers(services): pass", "register_providers"),
+    "migrations": (HOOKIMPL + "def register_migrations(): raise RuntimeError('my fault')", "my fault"),
+    "no migrations": (HOOKIMPL + "def register_migrations(): return 'folder'", "register_migrations"),
+}
+AT_THE_ROUTES = {
+    "routes": (HOOKIMPL + "def register_routes(): raise RuntimeError('my fault')", "my fault"),
+    "no routes": (HOOKIMPL + "def register_routes(): return 7", "register_routes"),
+}
+COMMANDS = [
+    *[(command, source) for source in AT_ONCE for command in ("config", "serve", "wsgi")],
+    *[(command, source) for source in AT_THE_COMMANDS for command in ("config", "serve")],
+    *[(command, source) for source in AT_THE_SETTINGS for command in ("config", "serve", "wsgi")],
+    *[(command, source) for source in AT_THE_SERVICES for command in ("serve", "wsgi")],
+    *[("wsgi", source) for source in AT_THE_ROUTES],
+]
+SOURCES = {**AT_ONCE, **AT_THE_COMMANDS, **AT_THE_SETTINGS, **AT_THE_SERVICES, **AT_THE_ROUTES}
+
+
+def start(installation, command):
+    """Run ``command`` to its end."""
+    if command == "config":
+        return installation.run("config")
+    if command == "serve":
+        return installation.run("serve", "--bind", "127.0.0.1:0")
+    return subprocess.run(
+        [sys.executable, "-c", "import floway_core.wsgi"],
+        env={**installation.environ, "FLOWAY_LOG_LEVEL": "warning"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(("command", "source"), COMMANDS)
+def test_a_broken_plugin_is_named_in_one_line(install, tmp_path, command, source):
+    write_plugin(tmp_path, "broken", SOURCES[source][0])
+    done = start(install(plugin_folders=[tmp_path]), command)
+    assert done.returncode != 0 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("floway: ") and "'broken'" in line and SOURCES[source][1] in line
+
+
+@pytest.mark.parametrize("command", ["serve", "wsgi"])
+def test_two_plugins_that_claim_one_kind_are_both_named(install, tmp_path, command):
+    write_plugin(tmp_path, "one", PROVIDER)
+    write_plugin(tmp_path, "two", PROVIDER)
+    done = start(install(plugin_folders=[tmp_path]), command)
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    assert "'one'" in line and "'two'" in line and "'mine'" in line
+
+
+@pytest.mark.parametrize("provider", ["class Mine(Provider):\n    pass", "class Mine(Provider):\n    kind = 'mine'"])
+def test_a_provider_that_is_not_finished_is_named(install, tmp_path, provider):
+    source = f"from floway_core.provider import Provider\n{provider}\n"
+    write_plugin(tmp_path, "broken", source + HOOKIMPL + "def register_providers(services): return [Mine()]")
+    done = start(install(plugin_folders=[tmp_path]), "serve")
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    assert "'broken'" in line and "Mine" in line
+
+
+def test_under_gunicorn_the_workers_are_not_started_again_and_again(install, tmp_path):
+    write_plugin(tmp_path, "broken", SOURCES["misspelt hook"][0])
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "floway_core.wsgi:app", "--bind", "127.0.0.1:0", "--workers", "2"],
+        env=install(plugin_folders=[tmp_path]).environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert 1 <= done.stderr.count("floway: Plugin 'broken'") <= 2
+    assert "Traceback" not in done.stderr
+
+
+def test_core_alone_starts_and_says_what_is_missing(start_gateway):
+    gateway = start_gateway()
+    assert "missing: a provider" in gateway.log and "pip install floway-" in gateway.log
+    caller = Caller(gateway.url, gateway.key)
+    assert caller.get("/v1/models").json() == {"object": "list", "data": []}
+    assert caller.create().status == 404
+    assert caller.get("/readyz").json() == {"status": "ok", "providers": [], "upstreams": 0}
+    assert gateway.stop() == 0
+
+
+def test_a_provider_without_an_upstream_says_how_to_get_one(start_gateway, tmp_path):
+    write_plugin(tmp_path, "mine", PROVIDER)
+    gateway = start_gateway(plugin_folders=[tmp_path])
+    assert "missing: an upstream. See `floway mine --help`" in gateway.log
+    assert "missing: a provider" not in gateway.log
+
+
+def test_an_upstream_whose_provider_is_gone_is_left_out(install, plugin_folder, start_gateway):
+    gateway = start_gateway()
+    with_plugins = install(plugin_folders=[plugin_folder], environ={"FLOWAY_DATA_DIR": str(gateway.data_dir)})
+    assert with_plugins.run("add-wire", "orphan").returncode == 0
+    assert Caller(gateway.url, gateway.key).get("/v1/models").json()["data"] == []
+    assert "orphan" in gateway.run("upstreams", "list").stdout
+
+
+def test_an_installed_plugin_is_found(start_gateway):
+    gateway = start_gateway(installed=["echo"])
+    assert gateway.run("echo", "add").returncode == 0
+    text = Caller(gateway.url, gateway.key).create(model="echo").json()["output"][0]["content"][0]["text"]
+    assert text == "You said: Hi"

@@ -1,0 +1,191 @@
+"""Cutting streams into events and chunks: however the bytes arrive, the outcome is the same."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from floway_core.errors import UpstreamBroken
+from floway_core.protocol import jsontext, sse
+from floway_core.protocol.responses import Transcript, usage_of
+from floway_core.testing import event, message_item, message_stream
+from floway_core.testing.events import parse, response
+from floway_core.upstream.body import Chunked, Counted, UntilClosed
+
+
+def pieces_of(data, cuts):
+    """``data`` cut at ``cuts``."""
+    places = [0, *sorted(cut for cut in cuts if cut <= len(data)), len(data)]
+    return [data[start:end] for start, end in zip(places, places[1:], strict=False) if start < end]
+
+
+LINES = st.sampled_from([b"data: x", b": comment", b"event: e", b"", "data: é\u2028".encode(), b"data: \r", b"id"])
+STREAMS = st.lists(st.tuples(LINES, st.sampled_from([b"\n", b"\r\n"])), max_size=12).map(
+    lambda lines: b"".join(line + end for line, end in lines)
+)
+CUTS = st.lists(st.integers(1, 300), max_size=20)
+
+
+@given(STREAMS, CUTS)
+def test_any_cutting_of_a_stream_yields_the_same_events(stream, cuts):
+    whole, splitter = sse.EventSplitter(10**6), sse.EventSplitter(10**6)
+    expected = whole.feed(stream)
+    assert b"".join(splitter.feed(piece) for piece in pieces_of(stream, cuts)) == expected
+    assert stream.startswith(expected)
+    rest = stream[len(expected) :]
+    assert b"\n\n" not in rest and b"\n\r\n" not in rest
+
+
+@given(STREAMS)
+def test_splitting_a_block_loses_nothing(stream):
+    block = sse.EventSplitter(10**6).feed(stream)
+    events = list(sse.split(block))
+    assert b"".join(events) == block
+    assert all(event.endswith((b"\n\n", b"\n\r\n")) for event in events)
+
+
+def test_an_event_may_only_be_so_long():
+    splitter = sse.EventSplitter(10)
+    assert splitter.feed(b"0123456789") == b""
+    with pytest.raises(ValueError, match="longer than 10 bytes"):
+        splitter.feed(b"0")
+
+
+@given(st.text(), st.sampled_from([b"\n", b"\r\n"]))
+def test_what_is_encoded_is_parsed(text, end):
+    data = json.dumps(text).encode()
+    encoded = sse.encode("response.made_up", data).replace(b"\n", end)
+    assert sse.parse(encoded) == ("response.made_up", data)
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"])
+def test_only_line_ends_end_lines(separator):
+    data = f'{{"a":"{separator}"}}'.encode()
+    assert sse.parse(b"data: " + data + b"\n\n") == (None, data)
+
+
+# ------------------------------------------------------------------------------------------------------------ framing
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=8), CUTS, st.booleans(), st.booleans())
+def test_any_cutting_of_a_chunked_body_yields_the_same_body(chunks, cuts, extended, trailed):
+    extension = b';name="a b"' if extended else b""
+    framed = b"".join(b"%X%s\r\n%s\r\n" % (len(chunk), extension, chunk) for chunk in chunks) + b"0\r\n"
+    framed += b"x-trailer: 1\r\n\r\n" if trailed else b"\r\n"
+    framing, body = Chunked(), b""
+    for piece in pieces_of(framed, cuts):
+        assert not framing.ended
+        body += framing.unframe(piece)
+    assert body == b"".join(chunks)
+    assert framing.ended and not framing.excess
+
+
+@given(st.binary(min_size=1, max_size=200), CUTS, st.binary(max_size=3))
+def test_any_cutting_of_a_counted_body_yields_the_same_body(content, cuts, excess):
+    framing, body = Counted(len(content)), b""
+    pieces = pieces_of(content, cuts)
+    for piece in [*pieces[:-1], pieces[-1] + excess]:
+        body += framing.unframe(piece)
+    assert body == content
+    assert framing.ended and framing.excess is bool(excess)
+
+
+@pytest.mark.parametrize("framed", [b"", b"5\r\nab", b"5\r\nabcde", b"5\r\nabcde\r\n", b"0\r\n", b"0\r\na: b\r\n"])
+def test_a_chunked_body_that_ends_early(framed):
+    framing = Chunked()
+    if framed:
+        framing.unframe(framed)
+    assert not framing.ended
+    with pytest.raises(UpstreamBroken):
+        framing.unframe(b"")
+
+
+@pytest.mark.parametrize("framed", [b"x\r\n", b"-1\r\n", b"\r\n", b"5\r\nabcdeX\r\n", b"0x5\r\n", b"a" * 20_000])
+def test_what_is_not_chunked_is_refused(framed):
+    with pytest.raises(UpstreamBroken):
+        Chunked().unframe(framed)
+
+
+def test_bytes_behind_a_chunked_body_are_noticed():
+    framing = Chunked()
+    assert framing.unframe(b"1\r\na\r\n0\r\n\r\nmore") == b"a"
+    assert framing.ended and framing.excess
+
+
+def test_the_other_framings_at_the_end_of_the_connection():
+    until_closed = UntilClosed()
+    assert until_closed.unframe(b"a") == b"a" and not until_closed.ended
+    assert until_closed.unframe(b"") == b"" and until_closed.ended
+    with pytest.raises(UpstreamBroken):
+        Counted(1).unframe(b"")
+
+
+# --------------------------------------------------------------------------------------------------------- transcript
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | st.text(), lambda inner: st.lists(inner, max_size=3))
+)
+def test_no_event_is_too_odd_to_be_noted(content):
+    transcript = Transcript()
+    for data in (content, {"type": content}, {"type": "response.completed", "response": content}, {"error": content}):
+        told = event("response.output_item.done").replace(b"{", jsontext.dumps(data) + b"\ndata: {", 1)
+        assert transcript.note(told) == told
+        odd = sse.encode("response.output_item.done", jsontext.dumps(data))
+        assert transcript.note(odd) == odd
+    assert parse(transcript.failure("code", "message"))[-1]["type"] == "response.failed"
+
+
+def test_a_transcript_looks_at_what_matters_only():
+    deltas = [each for each in message_stream() if b"output_text" in each or b"content_part" in each]
+    assert not any(Transcript.concerns(each) for each in deltas)
+    others = [each for each in message_stream() if each not in deltas and b"output_item.added" not in each]
+    assert all(Transcript.concerns(each) for each in others) and len(others) == 3
+
+
+def test_a_failure_continues_the_numbers_and_the_response():
+    transcript = Transcript()
+    transcript.note(event("response.created", sequence_number=0, response=response(id="resp_9", metadata={"a": "b"})))
+    item = message_item("one")
+    transcript.note(event("response.output_item.done", sequence_number=4, output_index=0, item=item))
+    transcript.note_passing(event("response.output_text.delta", sequence_number=5, delta='"sequence_number":99'))
+    error, failed = parse(transcript.failure("code", "message"))
+    assert (error["sequence_number"], failed["sequence_number"]) == (6, 7)
+    told = {"id": "resp_9", "metadata": {"a": "b"}, "status": "failed", "output": [item]}
+    assert {name: failed["response"][name] for name in told} == told
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        (None, (0, 0, 0)),
+        ({}, (0, 0, 0)),
+        ({"input_tokens": 7, "input_tokens_details": {"cached_tokens": 3}, "output_tokens": 5}, (7, 3, 5)),
+        ({"input_tokens": "7", "input_tokens_details": None, "output_tokens": 5}, (0, 0, 5)),
+    ],
+)
+def test_usage(usage, counts):
+    assert usage_of({"usage": usage}) == counts
+
+
+# --------------------------------------------------------------------------------------------------------------- JSON
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=[])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)  # fmt: skip
+
+
+@given(JSON)
+def test_json_survives_the_way_through(value):
+    assert jsontext.loads(json.dumps(value).encode()) == value
+    assert jsontext.loads(jsontext.dumps(value)) == value
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_text_for_headers_is_ascii(text):
+    assert jsontext.ascii_text({"a": text}).isascii()
+    assert json.loads(jsontext.ascii_text({"a": text})) == {"a": text}
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"NaN", b'[NaN, "\\ud83d"]', b"\xff", b'"\xff\\ud83d"', b"[" * 10**5])
+def test_what_is_no_json_is_a_value_error(data):
+    with pytest.raises(ValueError):
+        jsontext.loads(data)

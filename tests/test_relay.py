@@ -1,0 +1,172 @@
+"""Streaming: what the upstream sends reaches the client byte for byte, as soon as it can."""
+
+import gzip
+import json
+import re
+
+import pytest
+
+from floway_core.testing import Reply, Step, event, items_stream, message_item, message_stream
+from floway_core.testing.events import DONE, response
+
+PATIENCE = 20
+TEXT = 'Grüße, 😀 \u2028 line\u2029 and \x85\x0b\x1c\u0000 \\n " [DONE] response.completed event: error'
+STREAM = b"".join(message_stream(TEXT, pieces=9))
+COMMENTED = b": welcome\n\n" + STREAM.replace(b"\n\n", b"\n\n: ping\n\n", 4)
+CRLF = STREAM.replace(b"\n", b"\r\n")
+ODD_FIELDS = STREAM.replace(
+    b"event: response.output_text.delta\n", b"id: 7\nretry: 10\nevent:response.output_text.delta\n"
+)
+NAMELESS = re.sub(rb"(?m)^event: .*\n", b"", STREAM)
+
+
+def cut_every(size):
+    return lambda stream: [stream[at : at + size] for at in range(0, len(stream), size)]
+
+
+CUTTINGS = {
+    "at once": lambda stream: [stream],
+    "event by event": lambda stream: re.findall(rb"(?s).+?\r?\n\r?\n", stream),
+    "in the middle of events": cut_every(97),
+    "inside boundaries": lambda stream: re.findall(rb"(?s).+?\n(?=\r?\n)|.+", stream),
+    "inside characters": lambda stream: re.split(rb"(?<=[\xc3\xf0\xe2])", stream),
+    "byte by byte": cut_every(1),
+}
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+@pytest.mark.parametrize("cutting", CUTTINGS)
+@pytest.mark.parametrize(
+    "stream", [STREAM, COMMENTED, CRLF, ODD_FIELDS, NAMELESS], ids=["plain", "comments", "crlf", "fields", "nameless"]
+)
+def test_a_stream_is_relayed_byte_for_byte(ask, fake_upstream, stream, cutting, framing):
+    chunks = CUTTINGS[cutting](stream)
+    assert b"".join(chunks) == stream
+    fake_upstream.script(Reply(chunks, framing=framing))
+    answer = ask.stream()
+    assert answer.status == 200
+    assert answer.body == stream + DONE
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+def test_an_event_leaves_before_the_next_one_is_there(ask, fake_upstream):
+    first, *others = message_stream()
+    fake_upstream.script(Reply([first, Step.HOLD, *others]))
+    answer = ask.stream()
+    assert answer.read_until(b"\n\n") == first
+    fake_upstream.release.set()
+    assert answer.body == b"".join([first, *others]) + DONE
+
+
+def test_an_incomplete_event_waits_for_its_end(ask, fake_upstream):
+    first, second, *others = message_stream()
+    fake_upstream.script(Reply([first + second[:20], Step.HOLD, second[20:], *others]))
+    answer = ask.stream()
+    assert answer.read_until(b"\n\n") == first
+    fake_upstream.release.set()
+    assert answer.body == b"".join([first, second, *others]) + DONE
+
+
+@pytest.mark.parametrize("end", [[], [DONE], [Step.CUT]], ids=["as it should", "with DONE", "cut"])
+@pytest.mark.parametrize("together", [True, False])
+def test_after_the_terminal_event_comes_one_done(ask, fake_upstream, end, together):
+    chunks = message_stream()
+    chunks = [b"".join(chunks + [c for c in end if c is not Step.CUT])] if together else [*chunks, *end]
+    fake_upstream.script(Reply(chunks))
+    assert ask.stream().body == b"".join(message_stream()) + DONE
+
+
+def test_the_answer_ends_although_the_upstream_stays(ask, fake_upstream):
+    fake_upstream.script(Reply([*message_stream(), Step.HOLD, b": never seen\n\n"]))
+    assert ask.stream().body == b"".join(message_stream()) + DONE
+    assert fake_upstream.requests[0].peer_gone.wait(PATIENCE)
+
+
+def test_an_incomplete_response_is_a_clean_end(ask, fake_upstream):
+    told = response("incomplete", incomplete_details={"reason": "max_output_tokens"})
+    chunks = [event("response.incomplete", sequence_number=0, response=told)]
+    fake_upstream.script(Reply(chunks))
+    assert ask.stream().body == chunks[0] + DONE
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_an_output_that_was_left_out_is_put_in(ask, fake_upstream, together):
+    chunks = message_stream(TEXT, empty_output=True, id="resp_kept", custom={"any": "thing"})
+    fake_upstream.script(Reply([b"".join(chunks)] if together else chunks))
+    answer = ask.stream()
+    assert answer.body.startswith(b"".join(chunks[:-1])) and answer.body.endswith(DONE)
+    (whole,) = message_stream(TEXT, id="resp_kept", custom={"any": "thing"})[-1:]
+    assert answer.events()[-1] == json.loads(whole.split(b"data: ")[1])
+
+
+@pytest.mark.parametrize("left", [None, [], [message_item("one", id="msg_0")]], ids=["null", "empty", "shorter"])
+def test_items_are_put_in_by_their_index_not_by_the_time_they_closed(ask, fake_upstream, left):
+    items = [message_item(text, id=f"msg_{number}") for number, text in enumerate(["one", "two", "three"])]
+    closed = [
+        event("response.output_item.done", sequence_number=number, output_index=index, item=items[index])
+        for number, index in enumerate([2, 0, 1])
+    ]
+    end = event("response.completed", sequence_number=3, response=response("completed") | {"output": left})
+    fake_upstream.script(Reply([*closed, end]))
+    assert ask.stream().events()[-1]["response"]["output"] == items
+
+
+def test_an_output_that_is_there_is_left_alone(ask, fake_upstream):
+    item = message_item("as streamed")
+    (*chunks, _) = items_stream([item])
+    end = event(
+        "response.completed", sequence_number=9, response=response("completed", output=[message_item("as told")])
+    )
+    fake_upstream.script(Reply([*chunks, end]))
+    assert ask.stream().body == b"".join([*chunks, end]) + DONE
+
+
+def test_while_the_upstream_is_silent_the_client_gets_comments(call, start_wired, fake_upstream):
+    first, *others = message_stream()
+    fake_upstream.script(Reply([first, Step.HOLD, *others]))
+    answer = call(start_wired(keepalive_interval="0.05")).stream()
+    assert answer.read_until(b": keepalive\n\n" * 2).startswith(first + b": keepalive\n\n")
+    fake_upstream.release.set()
+    assert answer.body.replace(b": keepalive\n\n", b"") == b"".join([first, *others]) + DONE
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_which_headers_of_the_upstream_are_relayed(ask, fake_upstream, stream):
+    passed = [
+        ("x-ratelimit-remaining-requests", "41"),
+        ("X-Made-Up", "1"),
+        ("x-made-up", "2"),
+        ("retry-after", "7"),
+        ("openai-processing-ms", "12"),
+    ]
+    kept = [
+        ("set-cookie", "session=secret"),
+        ("server", "upstream/1"),
+        ("x-request-id", "req_upstream"),
+        ("cf-ray", "abc"),
+        ("via", "1.1 edge"),
+        ("strict-transport-security", "max-age=1"),
+        ("connection", "keep-alive"),
+    ]
+    head = [("content-type", "text/event-stream"), *passed, *kept]
+    fake_upstream.script(Reply(message_stream(), headers=head))
+    headers = ask.create(stream=stream).headers
+    assert headers.get_all("x-made-up") == ["1", "2"]
+    assert all(value in headers.get_all(name, []) for name, value in passed)
+    assert not [(name, value) for name, value in kept if value in headers.get_all(name, []) and name != "connection"]
+
+
+@pytest.mark.parametrize("kind", [None, "text/event-stream", "Text/Event-Stream; charset=utf-8"])
+def test_a_stream_needs_no_content_type_but_if_there_is_one_it_counts(ask, fake_upstream, kind):
+    fake_upstream.script(Reply(message_stream(), headers=[("content-type", kind)] if kind else []))
+    assert ask.stream().body == b"".join(message_stream()) + DONE
+
+
+def test_a_compressed_answer_is_unpacked(ask, fake_upstream):
+    packed = gzip.compress(b"".join(message_stream(TEXT)))
+    headers = [("content-type", "text/event-stream"), ("content-encoding", "gzip")]
+    fake_upstream.script(Reply([packed[:50], packed[50:]], headers=headers))
+    answer = ask.stream()
+    assert answer.headers["content-encoding"] is None
+    assert answer.body == b"".join(message_stream(TEXT)) + DONE

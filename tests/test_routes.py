@@ -1,0 +1,104 @@
+"""Paths and methods, models and health."""
+
+import pytest
+
+from floway_core.testing import Reply, message_stream
+
+
+@pytest.mark.parametrize("target", [("GET", "/"), ("GET", "/v1/nothing"), ("POST", "/v1/responses/"), ("PUT", "/x y")])
+def test_an_unknown_path(ask, refused, target):
+    method, path = target[0], target[1].replace(" ", "%20")
+    assert refused(ask.send(method, path), 404, "not_found") == f"There is nothing at {target[0]} {target[1]}."
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/responses", {"GET", "HEAD", "OPTIONS", "POST"}),
+        ("DELETE", "/v1/responses", {"GET", "HEAD", "OPTIONS", "POST"}),
+        ("POST", "/v1/models", {"GET", "HEAD", "OPTIONS"}),
+        ("POST", "/healthz", {"GET", "HEAD", "OPTIONS"}),
+    ],
+)
+def test_a_wrong_method(ask, refused, method, path, allowed):
+    answer = ask.send(method, path)
+    refused(answer, 405, "method_not_allowed")
+    assert set(answer.headers["allow"].split(", ")) == allowed
+
+
+def test_a_probe_of_the_root_is_answered(ask):
+    answer = ask.send("HEAD", "/")
+    assert (answer.status, answer.body) == (404, b"")
+
+
+UPGRADE = {
+    "connection": "Upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/responses", "/v1/responses?a=b"])
+@pytest.mark.parametrize("headers", [{}, UPGRADE], ids=["plain", "upgrade"])
+def test_a_websocket_is_refused_so_that_the_client_posts(ask, refused, path, headers):
+    refused(ask.send("GET", path, headers=headers), 426, "upgrade_refused")
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/responses", "/v1/responses?beta=true&x=%FF"])
+def test_a_response_can_be_created_at_each_path(ask, fake_upstream, path):
+    fake_upstream.script(Reply(message_stream()))
+    assert ask.post({"model": "model-1", "input": "Hi"}, path).status == 200
+
+
+def test_every_request_has_an_id_of_its_own(ask):
+    ids = {ask.get(path).headers["x-request-id"] for path in ("/healthz", "/healthz", "/v1/models", "/nowhere")}
+    assert len(ids) == 4
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/models"])
+def test_models_are_listed_once_in_the_order_of_the_upstreams(ask, path):
+    answer = ask.get(path)
+    assert answer.status == 200
+    described = [
+        {"id": name, "object": "model", "created": 1700000000, "owned_by": "wire"}
+        for name in ("model-1", "model-2", "org/model-3")
+    ] + [{"id": "canned", "object": "model", "created": 0, "owned_by": "canned"}]
+    assert answer.json() == {"object": "list", "data": described}
+
+
+def test_the_catalogue_in_its_native_form(ask):
+    assert ask.get("/v1/models?client_version=1.2.3").json() == {"models": [{"slug": "canned", "native": True}]}
+
+
+@pytest.mark.parametrize("name", ["model-2", "org/model-3", "canned"])
+def test_one_model(ask, name):
+    answer = ask.get(f"/v1/models/{name}")
+    assert (answer.status, answer.json()["id"], answer.json()["object"]) == (200, name, "model")
+
+
+def test_one_unknown_model(ask, refused):
+    assert "model-9" in refused(ask.get("/v1/models/model-9"), 404, "model_not_found", "model")
+
+
+def test_an_upstream_without_its_list_does_not_hide_the_others(ask, gateway, refused):
+    assert gateway.run("add-wire", "moody").returncode == 0
+    try:
+        assert ask.get("/v1/models").status == 200
+        message = refused(ask.create(model="model-9"), 404, "model_not_found", "model")
+    finally:
+        assert gateway.run("upstreams", "remove", "moody").returncode == 0
+    hint = ' (models from upstream(s) "moody" failed to load)'
+    assert message == f"Model model-9 is not available on any configured upstream{hint}."
+
+
+def test_a_model_of_two_upstreams_is_served_by_the_first(ask, fake_upstream):
+    fake_upstream.script(Reply(message_stream(id="resp_wire")))
+    assert ask.create(model="model-1").json()["id"] == "resp_wire"
+
+
+def test_health(ask):
+    assert ask.get("/healthz", authorization=None).json() == {"status": "ok"}
+    ready = ask.get("/readyz", authorization=None)
+    assert ready.status == 200
+    assert ready.json() == {"status": "ok", "providers": ["canned", "wire"], "upstreams": 2}
