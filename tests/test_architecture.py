@@ -1,7 +1,6 @@
 """The house rules: import directions, no provider's name in core, small files that say what they are for."""
 
 import ast
-import importlib.util
 import os
 import re
 import subprocess
@@ -29,7 +28,7 @@ def test_the_import_contracts_hold():
         [
             sys.executable,
             "-c",
-            "from importlinter.cli import lint_imports_command; lint_imports_command()",
+            "from importlinter.cli import lint_imports_command as lint; lint()",
             "--no-cache",
         ],
         cwd=ROOT,
@@ -47,7 +46,7 @@ def test_the_contracts_name_every_module_of_core():
         f"floway_core.{path.stem}"
         for path in (ROOT / "floway_core").iterdir()
         if (path.suffix == ".py" or (path / "__init__.py").exists()) and path.stem not in ("__init__", "testing")
-        if f'"floway_core.{path.stem}"' not in told and f"floway_core.{path.stem} " not in told
+        if not re.search(rf"\bfloway_core\.{path.stem}\b", told)
     }
     assert missing - {"floway_core.log"} == set()
 
@@ -89,7 +88,6 @@ def test_no_module_of_core_does_anything_when_it_is_imported():
         for file in (ROOT / "floway_core").rglob("*.py")
         if file.stem not in ("__main__", "__init__", "wsgi") and file.name != "fixtures.py"
     ]
-    assert all(importlib.util.find_spec(name) for name in modules)
     source = "\n".join(
         [
             "import sys",

@@ -181,7 +181,7 @@ def unreachable_url() -> Iterator[str]:
     """A URL at which nobody listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # without listen(), connecting is refused; bound, the port stays nobody else's
-        yield "http://127.0.0.1:%d" % taken.getsockname()[1]
+        yield "http://{}:{}".format(*taken.getsockname())
 
 
 _NOTHING_SCRIPTED = Reply(
