@@ -125,6 +125,29 @@ def show_config(session: Session, as_json: bool) -> None:
         click.echo(_table(("SETTING", "VALUE", "MEANING"), [(s.variable, value, s.help) for s, value in rows]))
 
 
+@cli.command("plugins")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def list_plugins(session: Session, as_json: bool) -> None:
+    """List the installed plugins: their providers, migrations and hooks."""
+    owners = plugins.build_providers(session.manager, session.services).owners
+    sources = dict(plugins.named_migration_sources(session.manager))
+    rows = []
+    for plugin in plugins.installed(session.manager):
+        kinds = [kind for kind, owner in owners.items() if owner == plugin.name]
+        source = sources.get(plugin.name)
+        rows.append({**asdict(plugin), "providers": kinds, "migrations": source.name if source else None})
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        cells = [
+            (row["name"], row["distribution"], " ".join(row["providers"]) or "-", row["migrations"] or "-", hooks)
+            for row in rows
+            for hooks in [" ".join(row["hooks"])]
+        ]
+        click.echo(_table(("NAME", "PACKAGE", "PROVIDERS", "MIGRATIONS", "HOOKS"), cells))
+
+
 # -------------------------------------------------------------------------------------------------------------- keys
 @cli.group("keys")
 def keys_group() -> None:
@@ -201,6 +224,46 @@ def list_upstreams(context: click.Context, as_json: bool) -> None:
     else:
         cells = [(row.name, row.kind, "yes" if row.enabled else "no", row.id) for row in rows]
         click.echo(_table(("NAME", "PROVIDER", "ENABLED", "ID"), cells))
+
+
+@upstreams_group.command("enable")
+@click.argument("name")
+@click.pass_context
+def enable_upstream(context: click.Context, name: str) -> None:
+    """Serve from an upstream."""
+    upstreams.set_enabled(services(context).database, name, True)
+
+
+@upstreams_group.command("disable")
+@click.argument("name")
+@click.pass_context
+def disable_upstream(context: click.Context, name: str) -> None:
+    """Leave an upstream out, without forgetting it."""
+    upstreams.set_enabled(services(context).database, name, False)
+
+
+@upstreams_group.command("move")
+@click.argument("name")
+@click.argument("place", type=click.IntRange(1))
+@click.pass_context
+def move_upstream(context: click.Context, name: str, place: int) -> None:
+    """Change the order: PLACE 1 is tried first."""
+    upstreams.move(services(context).database, name, place)
+
+
+@upstreams_group.command("test")
+@click.argument("name")
+@click.pass_obj
+def test_upstream(session: Session, name: str) -> None:
+    """Ask an upstream for its models, with the credentials stored for it."""
+    row = next((row for row in upstreams.all_rows(session.services.database) if row.name == name), None)
+    if row is None:
+        raise GatewayError(404, f"There is no upstream named {name!r}.")
+    provider = plugins.build_providers(session.manager, session.services).by_kind.get(row.kind)
+    if provider is None:
+        raise StartupError(f"The provider {row.kind!r} of upstream {name!r} is not installed.")
+    found = provider.list_models(row)
+    click.echo(f"{name} works and serves {len(found)} models: {', '.join(model.id for model in found)}")
 
 
 @upstreams_group.command("remove")

@@ -123,7 +123,7 @@ class Settings:
     )
     bind: str = _setting(address, "127.0.0.1:8788", "Where `floway serve` listens: HOST:PORT or unix:PATH.")
     workers: int = _setting(count, "2", "Worker processes.")
-    threads: int = _setting(count, "256", "Requests that one worker serves at the same time.")
+    threads: int = _setting(count, "1024", "Requests that one worker serves at the same time.")
     max_body_bytes: int = _setting(count, str(64 * 2**20), "Largest request body, after decompression, in bytes.")
     connect_timeout: float = _setting(seconds, "10", "Seconds to connect to an upstream.")
     first_byte_timeout: float = _setting(seconds, "300", "Seconds until an upstream begins to answer.")

@@ -67,7 +67,12 @@ def declared_settings(manager: pluggy.PluginManager) -> list[Setting]:
 
 def migration_sources(manager: pluggy.PluginManager) -> list[MigrationSource]:
     """Core's migrations, then those of each plugin."""
-    return [CORE, *(source for _, source in _each(manager, "register_migrations"))]
+    return [CORE, *(source for _, source in named_migration_sources(manager))]
+
+
+def named_migration_sources(manager: pluggy.PluginManager) -> list[tuple[str, MigrationSource]]:
+    """(plugin name, its migrations) of the plugins that have any."""
+    return list(_each(manager, "register_migrations"))
 
 
 def blueprints(manager: pluggy.PluginManager) -> list[Any]:
@@ -100,6 +105,27 @@ def _only(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.Ho
     if plugin not in [implementation.plugin for implementation in getattr(manager.hook, hook).get_hookimpls()]:
         return None
     return manager.subset_hook_caller(hook, [other for other in manager.get_plugins() if other is not plugin])
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An installed plugin, for listing."""
+
+    name: str
+    distribution: str
+    """Name and version of the pip package; ``-`` for a plugin that was registered by hand."""
+    hooks: tuple[str, ...]
+
+
+def installed(manager: pluggy.PluginManager) -> list[Installed]:
+    """All loaded plugins."""
+    points = {point.name: point.dist for point in importlib.metadata.entry_points(group=GROUP)}
+    found = []
+    for name, plugin in manager.list_name_plugin():
+        dist = points.get(name)
+        hooks = tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()))
+        found.append(Installed(name, f"{dist.name} {dist.version}" if dist else "-", hooks))
+    return found
 
 
 # -------------------------------------------------------------------------------------------------------- lifecycle
@@ -156,6 +182,8 @@ class Providers:
 
     by_kind: Mapping[str, Provider]
     hooks: Mapping[str, ScopedHooks]
+    owners: Mapping[str, str]
+    """Provider kind to the name of the plugin that registered it."""
 
 
 def build_providers(manager: pluggy.PluginManager, services: Services) -> Providers:
@@ -190,4 +218,4 @@ def build_providers(manager: pluggy.PluginManager, services: Services) -> Provid
         )
         for kind, owner in owners.items()
     }
-    return Providers(by_kind, hooks)
+    return Providers(by_kind, hooks, owners)

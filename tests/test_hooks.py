@@ -34,7 +34,7 @@ def test_order_and_arguments(ask, fake_upstream, journal):
 
 
 def test_every_dispatch_starts_from_a_fresh_copy(ask, fake_upstream, journal):
-    ask.headers["x-test-recover"] = "always"
+    ask.headers |= {"x-test-recover": "always", "x-test-note": "yes"}
     fake_upstream.script(*[Reply([b"{}"], 401)] * 3, Reply(message_stream()))
     answer = ask.create(ITEMS)
     assert answer.status == 200

@@ -44,12 +44,12 @@ def test_an_item_that_is_no_object(ask, refused, item):
     refused(ask.create([{"role": "user", "content": "Hi"}, item]), 400, "invalid_type", "input[1]")
 
 
-@pytest.mark.parametrize("given", ["", [], [{}], "Hi", [{"role": "user", "content": "Hi"}]])
+@pytest.mark.parametrize("given", ["Hi", "é\u2028", [], [{}], [{"role": "user", "content": "Hi"}]])
 def test_any_other_input_is_the_upstreams_business(ask, fake_upstream, given):
     fake_upstream.script(Reply(message_stream()))
     assert ask.create(given).status == 200
-    sent = json.loads(fake_upstream.requests[0].body)["input"]
-    assert sent == (given + [{"type": "note", "dispatch": "one"}] if isinstance(given, list) else given)
+    text = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": given}]}]
+    assert json.loads(fake_upstream.requests[0].body)["input"] == (given if isinstance(given, list) else text)
 
 
 @pytest.mark.parametrize("stream", ["true", 1, 0, [], {}])

@@ -89,6 +89,7 @@ def test_a_redirect_is_not_followed(ask, refused, fake_upstream, status):
 
 # ------------------------------------------------------------------------------------------------- a second dispatch
 def test_a_refusal_that_can_be_mended_is_dispatched_again(ask, fake_upstream):
+    ask.headers["x-test-note"] = "yes"
     fake_upstream.script(refusal(401, RELAYED, JSON), Reply(message_stream()))
     assert ask.create([{"role": "user", "content": "Hi"}]).status == 200
     first, second = fake_upstream.requests
@@ -135,4 +136,5 @@ def test_what_the_upstream_receives(ask, fake_upstream):
     assert names[:2] == ["Content-Type", "x-State"]  # spelling and order of the plugin
     own = {"host", "content-length", "x-test-upstream", "x-test-mine"}
     assert {name.lower() for name in names[2:]} == own
-    assert request.body == b'{"model":"model-1","input":"Hi"}'
+    text = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}
+    assert json.loads(request.body) == {"model": "model-1", "input": [text]}

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from floway_core.testing import Reply, Step, event, items_stream, message_item, message_stream
-from floway_core.testing.events import DONE, response
+from floway_core.testing.events import DONE, function_call_item, parse, renamed, response
 
 PATIENCE = 20
 TEXT = 'Grüße, 😀 \u2028 line\u2029 and \x85\x0b\x1c\u0000 \\n " [DONE] response.completed event: error'
@@ -43,9 +43,9 @@ def test_a_stream_is_relayed_byte_for_byte(ask, fake_upstream, stream, cutting, 
     chunks = CUTTINGS[cutting](stream)
     assert b"".join(chunks) == stream
     fake_upstream.script(Reply(chunks, framing=framing))
-    answer = ask.stream()
+    answer = ask.stream(store=False)
     assert answer.status == 200
-    assert answer.body == stream + DONE
+    assert renamed(answer.body) == stream + DONE
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert answer.headers["cache-control"] == "no-cache"
 
@@ -53,19 +53,19 @@ def test_a_stream_is_relayed_byte_for_byte(ask, fake_upstream, stream, cutting, 
 def test_an_event_leaves_before_the_next_one_is_there(ask, fake_upstream):
     first, *others = message_stream()
     fake_upstream.script(Reply([first, Step.HOLD, *others]))
-    answer = ask.stream()
-    assert answer.read_until(b"\n\n") == first
+    answer = ask.stream(store=False)
+    assert renamed(answer.read_until(b"\n\n")) == first
     fake_upstream.release.set()
-    assert answer.body == b"".join([first, *others]) + DONE
+    assert renamed(answer.body) == b"".join([first, *others]) + DONE
 
 
 def test_an_incomplete_event_waits_for_its_end(ask, fake_upstream):
     first, second, *others = message_stream()
     fake_upstream.script(Reply([first + second[:20], Step.HOLD, second[20:], *others]))
-    answer = ask.stream()
-    assert answer.read_until(b"\n\n") == first
+    answer = ask.stream(store=False)
+    assert renamed(answer.read_until(b"\n\n")) == first
     fake_upstream.release.set()
-    assert answer.body == b"".join([first, second, *others]) + DONE
+    assert renamed(answer.body) == b"".join([first, second, *others]) + DONE
 
 
 @pytest.mark.parametrize("end", [[], [DONE], [Step.CUT]], ids=["as it should", "with DONE", "cut"])
@@ -74,12 +74,12 @@ def test_after_the_terminal_event_comes_one_done(ask, fake_upstream, end, togeth
     chunks = message_stream()
     chunks = [b"".join(chunks + [c for c in end if c is not Step.CUT])] if together else [*chunks, *end]
     fake_upstream.script(Reply(chunks))
-    assert ask.stream().body == b"".join(message_stream()) + DONE
+    assert renamed(ask.stream(store=False).body) == b"".join(message_stream()) + DONE
 
 
 def test_the_answer_ends_although_the_upstream_stays(ask, fake_upstream):
     fake_upstream.script(Reply([*message_stream(), Step.HOLD, b": never seen\n\n"]))
-    assert ask.stream().body == b"".join(message_stream()) + DONE
+    assert renamed(ask.stream(store=False).body) == b"".join(message_stream()) + DONE
     assert fake_upstream.requests[0].peer_gone.wait(PATIENCE)
 
 
@@ -87,17 +87,17 @@ def test_an_incomplete_response_is_a_clean_end(ask, fake_upstream):
     told = response("incomplete", incomplete_details={"reason": "max_output_tokens"})
     chunks = [event("response.incomplete", sequence_number=0, response=told)]
     fake_upstream.script(Reply(chunks))
-    assert ask.stream().body == chunks[0] + DONE
+    assert renamed(ask.stream(store=False).body) == chunks[0] + DONE
 
 
 @pytest.mark.parametrize("together", [True, False])
 def test_an_output_that_was_left_out_is_put_in(ask, fake_upstream, together):
-    chunks = message_stream(TEXT, empty_output=True, id="resp_kept", custom={"any": "thing"})
+    chunks = message_stream(TEXT, empty_output=True, custom={"any": "thing"})
     fake_upstream.script(Reply([b"".join(chunks)] if together else chunks))
-    answer = ask.stream()
-    assert answer.body.startswith(b"".join(chunks[:-1])) and answer.body.endswith(DONE)
-    (whole,) = message_stream(TEXT, id="resp_kept", custom={"any": "thing"})[-1:]
-    assert answer.events()[-1] == json.loads(whole.split(b"data: ")[1])
+    answer = ask.stream(store=False)
+    assert renamed(answer.body).startswith(b"".join(chunks[:-1])) and answer.body.endswith(DONE)
+    (whole,) = message_stream(TEXT, custom={"any": "thing"})[-1:]
+    assert parse(renamed(answer.body))[-1] == json.loads(whole.split(b"data: ")[1])
 
 
 @pytest.mark.parametrize("left", [None, [], [message_item("one", id="msg_0")]], ids=["null", "empty", "shorter"])
@@ -109,26 +109,50 @@ def test_items_are_put_in_by_their_index_not_by_the_time_they_closed(ask, fake_u
     ]
     end = event("response.completed", sequence_number=3, response=response("completed") | {"output": left})
     fake_upstream.script(Reply([*closed, end]))
-    assert ask.stream().events()[-1]["response"]["output"] == items
+    assert ask.stream(store=False).events()[-1]["response"]["output"] == items
 
 
-def test_an_output_that_is_there_is_left_alone(ask, fake_upstream):
-    item = message_item("as streamed")
-    (*chunks, _) = items_stream([item])
-    end = event(
-        "response.completed", sequence_number=9, response=response("completed", output=[message_item("as told")])
+def test_items_end_as_they_were_streamed(ask, fake_upstream):
+    items = [message_item("as streamed", id="msg_0"), message_item("only told", id="msg_1")]
+    told = response("completed", output=[message_item("as told", id="msg_0"), items[1]])
+    fake_upstream.script(Reply([*items_stream(items[:1])[:-1], event("response.completed", response=told)]))
+    assert ask.stream(store=False).events()[-1]["response"]["output"] == items
+
+
+def test_the_response_has_one_id_of_the_gateways_own(ask, fake_upstream):
+    fake_upstream.script(*[Reply(message_stream("resp_1 said so", id="resp_1"))] * 2)
+    ids = []
+    for _ in range(2):
+        events = ask.stream(store=False).events()
+        (own,) = {told["response"]["id"] for told in events if "response" in told}
+        ids.append(own)
+        assert events[-1]["response"]["output"] == [message_item("resp_1 said so")]
+    assert len(set(ids)) == 2 and all(re.fullmatch("resp_[0-9a-f]{32}", own) for own in ids)
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+def test_an_answer_in_one_piece_becomes_events(ask, fake_upstream, framing):
+    items = [message_item("Hello"), function_call_item("f", "{}")]
+    content = json.dumps(response("completed", output=items)).encode()
+    fake_upstream.script(
+        Reply([content[:9], content[9:]], headers=[("content-type", "application/json")], framing=framing)
     )
-    fake_upstream.script(Reply([*chunks, end]))
-    assert ask.stream().body == b"".join([*chunks, end]) + DONE
+    answer = ask.stream(store=False)
+    events = parse(renamed(answer.body))
+    assert answer.headers.get_content_type() == "text/event-stream" and answer.body.endswith(DONE)
+    assert [told["sequence_number"] for told in events] == list(range(len(events)))
+    assert [told["item"] for told in events if told["type"] == "response.output_item.done"] == items
+    assert "".join(told["delta"] for told in events if told["type"] == "response.output_text.delta") == "Hello"
+    assert events[-1]["response"] == response("completed", output=items)
 
 
 def test_while_the_upstream_is_silent_the_client_gets_comments(call, start_wired, fake_upstream):
     first, *others = message_stream()
     fake_upstream.script(Reply([first, Step.HOLD, *others]))
-    answer = call(start_wired(keepalive_interval="0.05")).stream()
-    assert answer.read_until(b": keepalive\n\n" * 2).startswith(first + b": keepalive\n\n")
+    answer = call(start_wired(keepalive_interval="0.05")).stream(store=False)
+    assert renamed(answer.read_until(b": keepalive\n\n" * 2)).startswith(first + b": keepalive\n\n")
     fake_upstream.release.set()
-    assert answer.body.replace(b": keepalive\n\n", b"") == b"".join([first, *others]) + DONE
+    assert renamed(answer.body).replace(b": keepalive\n\n", b"") == b"".join([first, *others]) + DONE
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -160,13 +184,13 @@ def test_which_headers_of_the_upstream_are_relayed(ask, fake_upstream, stream):
 @pytest.mark.parametrize("kind", [None, "text/event-stream", "Text/Event-Stream; charset=utf-8"])
 def test_a_stream_needs_no_content_type_but_if_there_is_one_it_counts(ask, fake_upstream, kind):
     fake_upstream.script(Reply(message_stream(), headers=[("content-type", kind)] if kind else []))
-    assert ask.stream().body == b"".join(message_stream()) + DONE
+    assert renamed(ask.stream(store=False).body) == b"".join(message_stream()) + DONE
 
 
 def test_a_compressed_answer_is_unpacked(ask, fake_upstream):
     packed = gzip.compress(b"".join(message_stream(TEXT)))
     headers = [("content-type", "text/event-stream"), ("content-encoding", "gzip")]
     fake_upstream.script(Reply([packed[:50], packed[50:]], headers=headers))
-    answer = ask.stream()
+    answer = ask.stream(store=False)
     assert answer.headers["content-encoding"] is None
-    assert answer.body == b"".join(message_stream(TEXT)) + DONE
+    assert renamed(answer.body) == b"".join(message_stream(TEXT)) + DONE

@@ -62,7 +62,7 @@ def test_models_are_listed_once_in_the_order_of_the_upstreams(ask, path):
     assert answer.status == 200
     described = [
         {"id": name, "object": "model", "created": 1700000000, "owned_by": "wire"}
-        for name in ("model-1", "model-2", "org/model-3")
+        for name in ("model-1", "model-2", "org/model-3", "shared")
     ] + [{"id": "canned", "object": "model", "created": 0, "owned_by": "canned"}]
     assert answer.json() == {"object": "list", "data": described}
 
@@ -93,8 +93,8 @@ def test_an_upstream_without_its_list_does_not_hide_the_others(ask, gateway, ref
 
 
 def test_a_model_of_two_upstreams_is_served_by_the_first(ask, fake_upstream):
-    fake_upstream.script(Reply(message_stream(id="resp_wire")))
-    assert ask.create(model="model-1").json()["id"] == "resp_wire"
+    fake_upstream.script(Reply(message_stream("from the first")))
+    assert ask.create(model="shared").json()["output"][0]["content"][0]["text"] == "from the first"
 
 
 def test_health(ask):

@@ -21,23 +21,18 @@ def begin(database: peewee.Database, api_key_id: str, body: Mapping[str, Any], r
     given = items.as_items(body.get("input") or [])
     named = body.get("previous_response_id")
     store = body.get("store") is not False
-    previous, known, sent = None, [], given
+    previous, known, resent = None, [], 0
     if named is not None:
         previous = load.find(database, api_key_id, named, oldest)
-        if previous is None:
+        found = load.history(database, previous.row) if previous else None
+        if found is None:
             raise previous_not_found(named)
-        known = load.history(database, previous.row)
-    elif store and (found := load.recognise(database, api_key_id, _lasting(given), oldest)):
-        previous, count = found
-        sent = given[_place_of(given, count) :]
-    added = _resolved(database, api_key_id, sent, oldest)
-    resent = given[: len(given) - len(sent)]
-    issuers = _issuers(database, api_key_id, [*resent, *(item.body for item in added)])
-    everything = [
-        *known,
-        *(StoredItem(item, issuers.get(items.blob_hash(item))) for item in resent),
-        *(StoredItem(item.body, item.upstream_id or issuers.get(items.blob_hash(item.body))) for item in added),
-    ]
+        known = found
+    sent = _with_issuers(database, api_key_id, _resolved(database, api_key_id, given, oldest))
+    bodies = [item.body for item in sent]
+    if named is None and store and (place := load.recognise(database, api_key_id, items.lasting(bodies), oldest)):
+        previous, count = place
+        resent = _place_of(bodies, count)
     if previous:
         retain.touch(database, previous.conversation)
     return Turn(
@@ -46,8 +41,8 @@ def begin(database: peewee.Database, api_key_id: str, body: Mapping[str, Any], r
         store=store,
         previous=previous,
         named=named is not None,
-        input=everything,
-        added=_lasting([item.body for item in added]),
+        input=[*known, *sent],
+        added=items.lasting(bodies[resent:]),
     )
 
 
@@ -68,14 +63,9 @@ def snapshot_of(database: peewee.Database, api_key_id: str, response_id: str, re
     """
     found = load.find(database, api_key_id, response_id, load.oldest_alive(retention_days))
     if found is None:
-        raise GatewayError(404, f"Response with id '{response_id}' not found.")
+        raise load.response_not_found(response_id)
     retain.touch(database, found.conversation)
     return found
-
-
-def _lasting(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The items that become part of the history."""
-    return [item for item in given if item.get("type") != items.TRIGGER]
 
 
 def _place_of(given: list[dict[str, Any]], count: int) -> int:
@@ -89,19 +79,27 @@ def _place_of(given: list[dict[str, Any]], count: int) -> int:
 
 def _resolved(database: peewee.Database, api_key_id: str, given: list[dict[str, Any]], oldest: int) -> list[StoredItem]:
     """``given`` with each reference replaced by the item it means."""
+    references = [item for item in given if _is_reference(item)]
+    found = load.by_item_ids(database, api_key_id, [item.get("id") for item in references], oldest) if references else {}
     resolved = []
     for item in given:
-        reference = item.get("id")
-        if item.get("type") != "item_reference" and set(item) != {"id"}:
+        if not _is_reference(item):
             resolved.append(StoredItem(item))
-            continue
-        found = load.by_item_id(database, api_key_id, str(reference), oldest)
-        if found is None:
-            raise GatewayError(404, f"Item with id '{reference}' not found.", param="input")
-        resolved.append(found)
+        elif isinstance(named := item.get("id"), str) and named in found:
+            resolved.append(found[named])
+        else:
+            raise GatewayError(404, f"Item with id '{named}' not found.", param="input")
     return resolved
 
 
-def _issuers(database: peewee.Database, api_key_id: str, given: list[dict[str, Any]]) -> dict[str | None, str]:
-    hashes = [found for item in given if (found := items.blob_hash(item))]
-    return dict(load.issuers(database, api_key_id, hashes)) if hashes else {}
+def _is_reference(item: dict[str, Any]) -> bool:
+    return item.get("type") == "item_reference" or set(item) == {"id"}
+
+
+def _with_issuers(database: peewee.Database, api_key_id: str, given: list[StoredItem]) -> list[StoredItem]:
+    """``given`` with the upstreams that issued what only they can read, as far as that is known."""
+    hashes = {place: found for place, item in enumerate(given) if (found := items.blob_hash(item.body))}
+    issuers = load.issuers(database, api_key_id, hashes.values()) if hashes else {}
+    return [
+        StoredItem(item.body, item.upstream_id or issuers.get(hashes.get(place, ""))) for place, item in enumerate(given)
+    ]

@@ -1,5 +1,6 @@
 """Writing: a snapshot with its items, in one transaction."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -9,11 +10,19 @@ from uuid6 import uuid7
 
 from floway_core.conversation import payloads
 from floway_core.conversation.rows import Turn
+from floway_core.db import transaction
 from floway_core.errors import GatewayError
 from floway_core.models import Conversations, Items, Snapshots
 from floway_core.protocol import items, jsontext
 
 ROWS_PER_INSERT = 100
+
+
+class PreviousGone(GatewayError):
+    """What a turn continues has been deleted while it ran."""
+
+    def __init__(self) -> None:
+        super().__init__(409, "The response that was to be continued has been deleted meanwhile.")
 
 
 class MetadataHook(Protocol):
@@ -26,7 +35,7 @@ class MetadataHook(Protocol):
 def claim_ordinal(database: peewee.Database, snapshot_row: int) -> int:
     """The next ordinal for a child of a snapshot, from 1. No two callers anywhere get the same.
 
-    :raises GatewayError: 409, the snapshot has been deleted meanwhile.
+    :raises PreviousGone: the snapshot has been deleted.
     """
     claim = (
         Snapshots.update(ordinals=Snapshots.ordinals + 1)
@@ -36,7 +45,7 @@ def claim_ordinal(database: peewee.Database, snapshot_row: int) -> int:
     with database.connection_context(), transaction(database):
         row = next(iter(claim.tuples().execute(database)), None)
     if row is None:
-        raise GatewayError(409, "The response that was to be continued has been deleted meanwhile.")
+        raise PreviousGone
     return row[0]
 
 
@@ -54,7 +63,27 @@ def commit(
     :param upstream_id: who issued the output; None when the gateway made it.
     :param response: the complete response object.
     :param ordinal: claims this snapshot's place among the children of its parent; not called for a root.
+    :raises PreviousGone: the client continues by id what has been deleted while the turn ran.
+    :raises ValueError: something is no JSON.
     """
+    try:
+        _commit(database, turn, upstream_id, response, ordinal, hook)
+    except PreviousGone:
+        if turn.named:
+            raise
+        # The client never spoke of the other response, and has sent everything that this one needs.
+        alone = dataclasses.replace(turn, previous=None, added=items.lasting(item.body for item in turn.input))
+        _commit(database, alone, upstream_id, response, ordinal, hook)
+
+
+def _commit(
+    database: peewee.Database,
+    turn: Turn,
+    upstream_id: str | None,
+    response: dict[str, Any],
+    ordinal: Callable[[], int],
+    hook: MetadataHook,
+) -> None:
     output = [item for item in response["output"] if isinstance(item, dict)]
     mode = "replace" if items.replaces_history(output) else "append"
     kept = [] if mode == "replace" else turn.added
@@ -67,12 +96,14 @@ def commit(
         *(_row(item, upstream_id, True) for item in output),
     ]
     with database.connection_context(), transaction(database):
-        metadata = hook(mode)
         if parent:
             conversation = parent.conversation
-            Conversations.update(used_at=now).where(Conversations.id == conversation).execute(database)
+            use(database, conversation, now)
+            if not Snapshots.select().where(Snapshots.id == parent.row).exists(database):
+                raise PreviousGone
         else:
             conversation = Conversations.insert(api_key=turn.api_key_id, used_at=now).execute(database)
+        metadata = hook(mode)
         snapshot = Snapshots.insert(
             response_id=turn.response_id,
             api_key=turn.api_key_id,
@@ -84,7 +115,7 @@ def commit(
             ordinals=0,
             history_hash=[base, *items.extended_hashes(base, [*kept, *output])][-1],
             envelope=envelope,
-            metadata_json=jsontext.dumps(metadata).decode(),
+            metadata_json=_checked(metadata),
             created_at=now,
         ).execute(database)
         owner = {"snapshot": snapshot, "api_key": turn.api_key_id}
@@ -93,17 +124,24 @@ def commit(
             Items.insert_many(numbered[start : start + ROWS_PER_INSERT]).execute(database)
 
 
-def transaction(database: peewee.Database) -> Any:
-    """A transaction that writes. SQLite is told at once: one that begins by reading may find itself locked out."""
-    return database.atomic("IMMEDIATE") if isinstance(database, peewee.SqliteDatabase) else database.atomic()
+def use(database: peewee.Database, conversation: int, now: int) -> None:
+    """Note a use. It also locks the conversation until the transaction ends: who changes its snapshots does this first,
+    so that of two who do one waits for the other and none of them for both."""
+    Conversations.update(used_at=now).where(Conversations.id == conversation).execute(database)
+
+
+def _checked(metadata: dict[str, dict[str, Any]]) -> str:
+    """:raises ValueError: what a plugin wants to keep could not be read again."""
+    for name, own in metadata.items():
+        if not isinstance(own, dict):
+            raise ValueError(f"the metadata of plugin {name!r} is no object")
+    return jsontext.dumps(metadata).decode()
 
 
 def _row(item: dict[str, Any], upstream_id: str | None, is_output: bool) -> dict[str, Any]:
-    named = item.get("id")
-    usable = isinstance(named, str) and 0 < len(named) <= 255
     return {
         "is_output": is_output,
-        "item_id": named if usable else f"item_{uuid7().hex}",
+        "item_id": payloads.column_id(item.get("id")) or f"item_{uuid7().hex}",
         "upstream_id": upstream_id,
         "blob_hash": items.blob_hash(item),
         "payload": payloads.encode(item),

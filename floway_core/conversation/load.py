@@ -6,17 +6,21 @@ from typing import Any
 
 import peewee
 
-from floway_core.conversation.payloads import StoredDataError, decode, parsed_object, unpacked
+from floway_core.conversation.payloads import StoredDataError, column_id, decode, parsed_object
 from floway_core.conversation.rows import Snapshot, StoredItem
+from floway_core.errors import GatewayError
 from floway_core.models import Conversations, Items, Snapshots
-from floway_core.protocol import items, jsontext
+from floway_core.protocol import items
 
 PAYLOAD = "responses_items.payload"
 
 RECOGNISED_DEPTH = 128
 """How many of the latest places in a resent history are looked at: one turn rarely adds more items than this."""
 
-# The snapshots from one back to where its history starts, and all their items in order.
+IDS_PER_QUERY = 500
+
+# The snapshots from one back to where its history starts, and all their items in order. A snapshot that has no items
+# makes a row without one, so that no rows mean no snapshot: it may be deleted between two queries.
 _CHAIN = """
 WITH RECURSIVE chain (id, parent_id, mode, depth) AS (
     SELECT id, parent_id, mode, depth FROM responses_snapshots WHERE id = {0}
@@ -26,7 +30,7 @@ WITH RECURSIVE chain (id, parent_id, mode, depth) AS (
     WHERE chain.mode = 'append'
 )
 SELECT i.id, i.upstream_id, i.payload, i.item_id, i.is_output, chain.id
-FROM chain JOIN responses_items i ON i.snapshot_id = chain.id
+FROM chain LEFT JOIN responses_items i ON i.snapshot_id = chain.id
 ORDER BY chain.depth, i.position
 """
 
@@ -38,6 +42,8 @@ _SNAPSHOT = (
     Snapshots.history_hash,
     Snapshots.metadata_json,
 )
+_HASH = -2
+"""Where in these columns the hash is."""
 
 
 def find(database: peewee.Database, api_key_id: str, response_id: str, oldest: int) -> Snapshot | None:
@@ -45,8 +51,10 @@ def find(database: peewee.Database, api_key_id: str, response_id: str, oldest: i
 
     :param oldest: conversations not used since this Unix second have expired.
     """
-    alive = _alive(api_key_id, oldest) & (Snapshots.response_id == response_id)
-    return _first(database, Snapshots.select(*_SNAPSHOT).join(Conversations).where(alive))
+    alive = _alive(api_key_id, oldest) & (Snapshots.response_id == (column_id(response_id) or ""))
+    with database.connection_context():
+        row = next(iter(Snapshots.select(*_SNAPSHOT).join(Conversations).where(alive).tuples().execute(database)), None)
+    return _snapshot(row) if row else None
 
 
 def recognise(
@@ -61,15 +69,17 @@ def recognise(
     if not ends:
         return None
     places = {hashes[place - 1]: place for place in ends}
-    query = (
-        Snapshots.select(*_SNAPSHOT)
+    latest = (  # of those with the same history; there may be many, when a client often says the same
+        Snapshots.select(peewee.fn.MAX(Snapshots.id))
         .join(Conversations)
         .where(_alive(api_key_id, oldest) & Snapshots.history_hash.in_(list(places)))
+        .group_by(Snapshots.history_hash)
     )
-    found = _all(database, query)
-    if not found:
+    with database.connection_context():
+        rows = list(Snapshots.select(*_SNAPSHOT).where(Snapshots.id.in_(latest)).tuples().execute(database))
+    if not rows:
         return None
-    best = max(found, key=lambda snapshot: (places[snapshot.history_hash], snapshot.row))
+    best = _snapshot(max(rows, key=lambda row: places[row[_HASH]]))
     return best, places[best.history_hash]
 
 
@@ -79,54 +89,50 @@ def _from_client(item: dict[str, Any]) -> bool:
     return kind.endswith("_output") or (kind == "message" and item.get("role") != "assistant")
 
 
-def history(database: peewee.Database, snapshot_row: int) -> list[StoredItem]:
-    """All items that a snapshot stands for, in order.
+def history(database: peewee.Database, snapshot_row: int) -> list[StoredItem] | None:
+    """All items that a snapshot stands for, in order; None when it has been deleted meanwhile.
 
     :raises StoredDataError: a row is damaged.
     """
-    return [StoredItem(body, upstream) for body, upstream, *_ in _history_rows(database, snapshot_row)]
+    rows = _history_rows(database, snapshot_row)
+    return None if rows is None else [StoredItem(body, upstream) for body, upstream, *_ in rows]
 
 
 def _history_rows(
     database: peewee.Database, snapshot_row: int
-) -> list[tuple[dict[str, Any], str | None, str, bool, int]]:
+) -> list[tuple[dict[str, Any], str | None, str, bool, int]] | None:
     """(body, upstream id, item id, is output, snapshot row) of each item in the history."""
     with database.connection_context():
         rows = database.execute_sql(_CHAIN.format(database.param), (snapshot_row,)).fetchall()
-    bodies = _parsed([(row, payload) for row, _, payload, *_ in rows])
+    if not rows:
+        return None
     return [
-        (body, upstream, item_id, bool(is_output), snapshot)
-        for body, (_, upstream, _, item_id, is_output, snapshot) in zip(bodies, rows, strict=True)
+        (decode(payload, PAYLOAD, row), upstream, item_id, bool(is_output), snapshot)
+        for row, upstream, payload, item_id, is_output, snapshot in rows
+        if row is not None
     ]
 
 
-def _parsed(rows: Iterable[tuple[int, bytes]]) -> list[dict[str, Any]]:
-    """The items in (row id, payload): parsed in one go, because most conversations have many small ones."""
-    texts = [(row, unpacked(payload, PAYLOAD, row)) for row, payload in rows]
-    try:
-        bodies = jsontext.loads(b"[" + b",".join(text for _, text in texts) + b"]")
-    except ValueError:
-        bodies = []
-    if len(bodies) == len(texts) and all(isinstance(body, dict) for body in bodies):
-        return bodies
-    for row, text in texts:
-        parsed_object(text, PAYLOAD, row)  # raises at the damaged one
-    raise StoredDataError(PAYLOAD, [row for row, _ in texts])
-
-
-def by_item_id(database: peewee.Database, api_key_id: str, item_id: str, oldest: int) -> StoredItem | None:
-    """The latest stored item with this id, or None."""
-    query = (
-        Items.select(Items.id, Items.upstream_id, Items.payload)
-        .join(Snapshots)
-        .join(Conversations)
-        .where(_alive(api_key_id, oldest) & (Items.api_key == api_key_id) & (Items.item_id == item_id))
-        .order_by(Items.id.desc())
-        .limit(1)
-    )
+def by_item_ids(
+    database: peewee.Database, api_key_id: str, item_ids: Iterable[object], oldest: int
+) -> dict[str, StoredItem]:
+    """The stored items with these ids, the latest of each, as far as there are any."""
+    wanted = list(dict.fromkeys(column_id(item_id) or "" for item_id in item_ids))
+    found = {}
     with database.connection_context():
-        row = next(iter(query.tuples().execute(database)), None)
-    return StoredItem(decode(row[2], PAYLOAD, row[0]), row[1]) if row else None
+        for start in range(0, len(wanted), IDS_PER_QUERY):
+            named = Items.item_id.in_(wanted[start : start + IDS_PER_QUERY])
+            latest = (
+                Items.select(peewee.fn.MAX(Items.id))
+                .join(Snapshots)
+                .join(Conversations)
+                .where(_alive(api_key_id, oldest) & (Items.api_key == api_key_id) & named)
+                .group_by(Items.item_id)
+            )
+            query = Items.select(Items.item_id, Items.id, Items.upstream_id, Items.payload).where(Items.id.in_(latest))
+            for item_id, row, upstream, payload in query.tuples().execute(database):
+                found[item_id] = StoredItem(decode(payload, PAYLOAD, row), upstream)
+    return found
 
 
 def issuers(database: peewee.Database, api_key_id: str, blob_hashes: Iterable[str]) -> dict[str, str]:
@@ -134,10 +140,10 @@ def issuers(database: peewee.Database, api_key_id: str, blob_hashes: Iterable[st
     wanted = list(dict.fromkeys(blob_hashes))
     found: dict[str, str] = {}
     with database.connection_context():
-        for start in range(0, len(wanted), 500):
+        for start in range(0, len(wanted), IDS_PER_QUERY):
             query = Items.select(Items.blob_hash, Items.upstream_id).where(
                 Items.api_key == api_key_id,
-                Items.blob_hash.in_(wanted[start : start + 500]),
+                Items.blob_hash.in_(wanted[start : start + IDS_PER_QUERY]),
                 Items.upstream_id.is_null(False),
             )
             found.update(query.order_by(Items.id).tuples().execute(database))
@@ -145,30 +151,45 @@ def issuers(database: peewee.Database, api_key_id: str, blob_hashes: Iterable[st
 
 
 def response(database: peewee.Database, snapshot: Snapshot) -> dict[str, Any]:
-    """The response object of a snapshot, as the client got it.
+    """The response object as the client got it.
 
     :raises StoredDataError: a row is damaged.
+    :raises GatewayError: 404, it has been deleted meanwhile.
     """
-    column = "responses_snapshots.envelope"
+    output = (
+        Items.select(Items.id, Items.payload)
+        .where(Items.snapshot == snapshot.row, Items.is_output)
+        .order_by(Items.position)
+    )
     with database.connection_context():
-        row = Snapshots.select(Snapshots.envelope).where(Snapshots.id == snapshot.row)
-        envelope = next(iter(row.tuples().execute(database)))[0]
-        output = (
-            Items.select(Items.id, Items.payload)
-            .where(Items.snapshot == snapshot.row, Items.is_output)
-            .order_by(Items.position)
-        )
+        # In this order: a snapshot that is still there had all its items when they were read.
         rows = list(output.tuples().execute(database))
-    return {**decode(envelope, column, snapshot.row), "output": _parsed(rows)}
+        found = Snapshots.select(Snapshots.envelope).where(Snapshots.id == snapshot.row).tuples().execute(database)
+        envelopes = [envelope for (envelope,) in found]
+    if not envelopes:
+        raise response_not_found(snapshot.response_id)
+    envelope = decode(envelopes[0], "responses_snapshots.envelope", snapshot.row)
+    return {**envelope, "output": [decode(payload, PAYLOAD, row) for row, payload in rows]}
 
 
 def input_items(database: peewee.Database, snapshot: Snapshot) -> list[dict[str, Any]]:
-    """What the model saw for the response of a snapshot: every item with an id, oldest first."""
+    """What the model saw for the response of a snapshot: every item with an id, oldest first.
+
+    :raises GatewayError: 404, it has been deleted meanwhile.
+    """
+    rows = _history_rows(database, snapshot.row)
+    if rows is None:
+        raise response_not_found(snapshot.response_id)
     return [
         {**body, "id": body.get("id") or item_id}
-        for body, _, item_id, is_output, row in _history_rows(database, snapshot.row)
+        for body, _, item_id, is_output, row in rows
         if not (is_output and row == snapshot.row)
     ]
+
+
+def response_not_found(response_id: str) -> GatewayError:
+    """The answer to who asks for a response that is not there."""
+    return GatewayError(404, f"Response with id '{response_id}' not found.")
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -176,14 +197,9 @@ def _alive(api_key_id: str, oldest: int) -> peewee.Expression:
     return (Snapshots.api_key == api_key_id) & Snapshots.deleted_at.is_null() & (Conversations.used_at >= oldest)
 
 
-def _first(database: peewee.Database, query: peewee.ModelSelect) -> Snapshot | None:
-    return next(iter(_all(database, query)), None)
-
-
-def _all(database: peewee.Database, query: peewee.ModelSelect) -> list[Snapshot]:
-    with database.connection_context():
-        rows = list(query.tuples().execute(database))
-    return [Snapshot(*row[:-1], metadata=_metadata(row[0], row[-1])) for row in rows]
+def _snapshot(row: tuple) -> Snapshot:
+    """:param row: the columns ``_SNAPSHOT``."""
+    return Snapshot(*row[:-1], metadata=_metadata(row[0], row[-1]))
 
 
 def _metadata(row: int, text: str) -> dict[str, dict[str, Any]]:
@@ -196,4 +212,4 @@ def _metadata(row: int, text: str) -> dict[str, dict[str, Any]]:
 
 def oldest_alive(retention_days: int) -> int:
     """Conversations not used since this Unix second have expired."""
-    return int(time.time()) - retention_days * 86_400
+    return max(0, int(time.time()) - retention_days * 86_400)

@@ -16,6 +16,9 @@ WORTH_COMPRESSING = 512
 LARGEST = 512 * 2**20
 """Bytes that a payload may unpack to: a damaged row must not fill the memory."""
 
+LONGEST_ID = 255
+"""Characters."""
+
 
 class StoredDataError(GatewayError):
     """A row does not hold what it should. The message names the column and the row."""
@@ -39,7 +42,7 @@ def unpacked(payload: bytes, column: str, row: object) -> bytes:
 
     :raises StoredDataError: it was not written by ``encode``.
     """
-    payload = bytes(payload)
+    payload = bytes(payload) if isinstance(payload, (bytes, memoryview)) else b""  # SQLite holds no column to its type
     if payload[:1] == PLAIN:
         return payload[1:]
     try:
@@ -65,8 +68,19 @@ def parsed_object(text: bytes | str, column: str, row: object) -> dict[str, Any]
     """
     try:
         value = jsontext.loads(text.encode() if isinstance(text, str) else text)
-    except ValueError:
+    except (TypeError, ValueError):  # TypeError: SQLite holds no column to its type
         value = None
     if not isinstance(value, dict):
         raise StoredDataError(column, row)
     return value
+
+
+def column_id(given: object) -> str | None:
+    """An id as a text column can hold it, or None when none can: PostgreSQL takes no NUL, nobody lone surrogates."""
+    if not isinstance(given, str) or not 0 < len(given) <= LONGEST_ID or "\0" in given:
+        return None
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        return None
+    return given

@@ -6,9 +6,10 @@ import time
 
 import peewee
 
-from floway_core.conversation.commit import transaction
+from floway_core.conversation.commit import use
 from floway_core.conversation.load import oldest_alive
 from floway_core.conversation.rows import Snapshot
+from floway_core.db import transaction
 from floway_core.models import Conversations, Snapshots
 
 log = logging.getLogger("floway.retention")
@@ -38,7 +39,9 @@ def delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
     What its children need of it stays until the last of them is gone.
     """
     with database.connection_context(), transaction(database):
-        Snapshots.update(deleted_at=int(time.time())).where(Snapshots.id == snapshot.row).execute(database)
+        now = int(time.time())
+        use(database, snapshot.conversation, now)
+        Snapshots.update(deleted_at=now).where(Snapshots.id == snapshot.row).execute(database)
         row: int | None = snapshot.row
         while row is not None:
             row = _delete_if_unneeded(database, row)
@@ -53,8 +56,8 @@ def _delete_if_unneeded(database: peewee.Database, row: int) -> int | None:
     if children.exists(database):
         return None
     found = Snapshots.select(Snapshots.parent, Snapshots.conversation, Snapshots.deleted_at).where(Snapshots.id == row)
-    parent, conversation, deleted_at = next(iter(found.tuples().execute(database)))
-    if deleted_at is None:
+    parent, conversation, deleted_at = next(iter(found.tuples().execute(database)), (None, None, None))
+    if deleted_at is None:  # wanted, or removed already by who deleted it at the same time
         return None
     Snapshots.delete().where(Snapshots.id == row).execute(database)
     if parent is None:
@@ -68,6 +71,8 @@ def sweep(database: peewee.Database, retention_days: int) -> int:
     while True:
         with database.connection_context(), transaction(database):
             expired = Conversations.select(Conversations.id).where(Conversations.used_at < oldest).limit(BATCH)
+            if database.for_update:  # nobody can use them now, and another sweeper takes others
+                expired = expired.for_update(skip_locked=True)
             rows = [row for (row,) in expired.tuples().execute(database)]
             if rows:
                 Conversations.delete().where(Conversations.id.in_(rows)).execute(database)

@@ -15,6 +15,11 @@ COMPACTIONS = ("compaction", "compaction_summary")
 # Clients that send an item back leave these out or change them, and nothing depends on it.
 _INCIDENTAL = frozenset({"id", "status", "annotations", "logprobs"})
 
+# But of these the id is what they say: others refer to it, or it stands for something that is kept elsewhere.
+_NAMED_BY_ID = frozenset(
+    {"item_reference", "mcp_approval_request", "image_generation_call", "local_shell_call_output", None}
+)
+
 
 def as_items(given: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The ``input`` of a request as a list: a text is one message of the user."""
@@ -29,6 +34,8 @@ def usual_form(item: dict[str, Any]) -> dict[str, Any]:
     Two items with the same usual form say the same. It is for comparing; nobody is sent it.
     """
     form = {key: value for key, value in item.items() if key not in _INCIDENTAL and value not in (None, [])}
+    if "role" not in form and item.get("type") in _NAMED_BY_ID:
+        form["id"] = item.get("id")
     if "role" in form:
         form.setdefault("type", "message")
         content = form.get("content")
@@ -71,6 +78,11 @@ def blob_hash(item: dict[str, Any]) -> str | None:
     """Hex SHA-256 of an item's ``encrypted_content``, or None when it has none."""
     blob = item.get("encrypted_content")
     return hashlib.sha256(blob.encode("utf-8", "replace")).hexdigest() if isinstance(blob, str) and blob else None
+
+
+def lasting(given: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The items that become part of a history."""
+    return [item for item in given if item.get("type") != TRIGGER]
 
 
 def replaces_history(output: Iterable[dict[str, Any]]) -> bool:

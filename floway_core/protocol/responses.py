@@ -52,6 +52,8 @@ class Transcript:
             it out or encrypt it anew, and clients read the answer from there.
         """
         self._last_event = event
+        if not self.concerns(event):
+            return event
         name, data = sse.parse(event)
         try:
             content = jsontext.loads(data)

@@ -9,6 +9,7 @@ import peewee
 from uuid6 import uuid7
 
 from floway_core.contexts import ApiKey
+from floway_core.db import select
 from floway_core.errors import GatewayError
 from floway_core.models import ApiKeys
 
@@ -80,11 +81,8 @@ def delete(database: peewee.Database, name: str) -> None:
 
 def recognise(database: peewee.Database, key: str) -> ApiKey | None:
     """The API key that ``key`` is, or None when it is unknown or revoked."""
-    wanted = (ApiKeys.key_hash == _hash(key)) & ApiKeys.revoked_at.is_null()
-    with database.connection_context():
-        row = ApiKeys.select(ApiKeys.id, ApiKeys.name).where(wanted).tuples().execute(database)
-        found = next(iter(row), None)
-    return ApiKey(*found) if found else None
+    rows = select(database, "SELECT id, name FROM api_keys WHERE key_hash = ? AND revoked_at IS NULL", _hash(key))
+    return ApiKey(*rows[0]) if rows else None
 
 
 def _hash(key: str) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,11 @@ def parse(stream: bytes) -> list[dict[str, Any]]:
     lines = [line.rstrip(b"\r") for line in stream.split(b"\n")]
     told = [line.removeprefix(b"data:") for line in lines if line.startswith(b"data:")]
     return [json.loads(data) for data in told if data.strip() != b"[DONE]"]
+
+
+def renamed(stream: bytes, id: str = "resp_1") -> bytes:
+    """``stream`` with the id that the gateway gave the response replaced by ``id``, which the upstream gave it."""
+    return re.sub(rb'"resp_[0-9a-f]{32}"', f'"{id}"'.encode(), stream)
 
 
 def response(status: str = "in_progress", *, id: str = "resp_1", model: str = "model-1", **content: Any) -> dict:

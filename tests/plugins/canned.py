@@ -15,7 +15,7 @@ class Canned(Provider):
     kind = "canned"
 
     def list_models(self, upstream):
-        return [Model("canned", "canned", details={"slug": "canned", "native": True}), Model("model-1", "canned")]
+        return [Model("canned", "canned", details={"slug": "canned", "native": True}), Model("shared", "canned")]
 
     def send(self, ctx):
         response = {"id": "resp_canned", "object": "response", "status": "completed", "model": "canned", "output": []}

@@ -40,7 +40,7 @@ class Wire(Provider):
 def register_settings():
     return [
         Setting("wire_url", origin_url, "http://127.0.0.1:9", "Where to send requests."),
-        Setting("wire_models", text, "model-1,model-2,org/model-3", "Names of models."),
+        Setting("wire_models", text, "model-1,model-2,org/model-3,shared", "Names of models."),
         Setting("wire_token", text, None, "Nothing.", secret=True),
         Setting("wire_limit", count, "5", "Nothing."),
     ]
@@ -75,7 +75,7 @@ def prepare_responses_request(ctx):
     ctx.headers["Content-Type"] = "application/json"
     ctx.headers["x-State"] = ctx.attempt.provider_state
     ctx.headers.update({k: v for k, v in ctx.attempt.request.headers.items() if k.startswith("x-test-")})
-    if isinstance(ctx.body["input"], list):
+    if "x-test-note" in ctx.attempt.request.headers:
         ctx.body["input"].append({"type": "note", "dispatch": "one"})
 
 

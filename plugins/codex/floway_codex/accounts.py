@@ -3,10 +3,9 @@
 import time
 from dataclasses import dataclass
 
-import peewee
-
-from floway_codex.tables import Accounts, Credentials, Health, Tokens
+from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
+from floway_core.db import select
 from floway_core.errors import GatewayError
 
 ACTIVE = "active"
@@ -14,8 +13,15 @@ SESSION_TERMINATED = "session_terminated"
 """The backend has invalidated the sign-in."""
 REFRESH_FAILED = "refresh_failed"
 """The token endpoint refuses the refresh token for good."""
+SIGNED_OUT = "signed_out"
+"""The operator has signed it out."""
 
-MENDING = "Sign in with the codex CLI again and run `floway codex import FILE` with its auth.json."
+MENDING = "Sign in again: `floway codex login`, or `floway codex import FILE` with a new auth.json of the codex CLI."
+
+FIND = """
+SELECT a.account_id, a.user_id, a.email, a.plan, a.installation_id, h.state, h.message, h.since
+FROM codex_accounts a JOIN codex_health h ON h.upstream_id = a.upstream_id WHERE a.upstream_id = ?
+"""
 
 
 @dataclass(frozen=True)
@@ -46,30 +52,12 @@ def find(services: Services, upstream_id: str) -> Account:
 
     :raises GatewayError: 503, the upstream has none.
     """
-    query = (
-        Accounts.select(Accounts, Health.state, Health.message, Health.since)
-        .join(Health, peewee.JOIN.LEFT_OUTER, on=(Health.upstream_id == Accounts.upstream_id))
-        .where(Accounts.upstream_id == upstream_id)
-        .dicts()
-    )
-    with services.database.connection_context():
-        rows = list(query.execute(services.database))
+    rows = select(services.database, FIND, upstream_id)
     if not rows:
         raise GatewayError(
             503, f"This Codex upstream has no account. {MENDING}", type="codex_upstream_unavailable", code="no_account"
         )
-    row = rows[0]
-    return Account(
-        upstream_id=upstream_id,
-        account_id=row["account_id"],
-        user_id=row["user_id"],
-        email=row["email"],
-        plan=row["plan"],
-        installation_id=row["installation_id"],
-        state=row["state"] or ACTIVE,
-        message=row["message"] or "",
-        since=row["since"] or 0,
-    )
+    return Account(upstream_id, *rows[0])
 
 
 def require_active(services: Services, upstream_id: str) -> Account:
@@ -84,20 +72,32 @@ def require_active(services: Services, upstream_id: str) -> Account:
 
 
 def terminate(services: Services, upstream_id: str, state: str, message: str, version: int) -> bool:
-    """Put the account in a terminal state and drop its access token. Only an import leads back.
+    """Put the account in a terminal state and drop its access token. Only a new sign-in leads back.
 
     :param version: of the credentials that were refused.
     :returns: False when they have been replaced since, so that nothing was done.
     """
     database = services.database
     unchanged = (Credentials.upstream_id == upstream_id) & (Credentials.version == version)
-    health = {"state": state, "message": message, "since": int(time.time())}
     with database.connection_context(), database.atomic():
         # An update that changes nothing, but keeps an import from slipping in between.
         if not Credentials.update(version=version).where(unchanged).execute(database):
             return False
-        Health.insert(upstream_id=upstream_id, **health).on_conflict(
-            conflict_target=[Health.upstream_id], update=health
-        ).execute(database)
-        Tokens.delete().where(Tokens.upstream_id == upstream_id).execute(database)
+        _end(services, upstream_id, state, message)
     return True
+
+
+def sign_out(services: Services, upstream_id: str) -> None:
+    """Forget the tokens. The account keeps its upstream and its installation id for when it is signed in again."""
+    database = services.database
+    forgotten = {"refresh_token": "", "id_token": "", "version": Credentials.version + 1}
+    with database.connection_context(), database.atomic():
+        Credentials.update(forgotten).where(Credentials.upstream_id == upstream_id).execute(database)
+        _end(services, upstream_id, SIGNED_OUT, "")
+
+
+def _end(services: Services, upstream_id: str, state: str, message: str) -> None:
+    database = services.database
+    health = {"state": state, "message": message, "since": int(time.time())}
+    Health.update(health).where(Health.upstream_id == upstream_id).execute(database)
+    Tokens.delete().where(Tokens.upstream_id == upstream_id).execute(database)

@@ -1,28 +1,40 @@
-"""The model list of an upstream (``GET /codex/models``), kept in memory for a while."""
+"""The model lists of the upstreams, as routing asks for them: from memory, renewed behind the scenes."""
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, Protocol
 
-from floway_codex import accounts, oauth
-from floway_codex.profile import Profile, render
-from floway_codex.tokens import TokenSource
-from floway_core.contexts import Services, Upstream
+from floway_codex.model_lists import ModelList
+from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
-from floway_core.protocol import jsontext
 from floway_core.provider import Model
-from floway_core.upstream import HttpClient
 
-MAX_AGE = 600
-"""Seconds after which a list is loaded again."""
-RETRY_AFTER = 15
+SOFT_AGE = 600
+"""Seconds after which a list is renewed; it serves meanwhile."""
+HARD_AGE = 24 * 3600
+"""Seconds after which a list does not serve any more."""
+RETRY_AFTER = 5
 """Seconds after a failure until the next try; requests meanwhile get the old list or the same failure."""
+ETAG_AGE = 60
+"""Seconds that a list is left alone even when answers name another etag."""
 
 log = logging.getLogger("floway.codex")
+
+
+class Source(Protocol):
+    """Where lists come from."""
+
+    def fetch(self, upstream: Upstream) -> ModelList:
+        """Ask the backend.
+
+        :raises GatewayError: the list cannot be had.
+        """
+
+    def stored(self, upstream: Upstream) -> ModelList | None:
+        """What any process fetched last."""
 
 
 @dataclass
@@ -30,97 +42,106 @@ class _Shelf:
     """The list of one upstream."""
 
     loading: threading.Lock = field(default_factory=threading.Lock)
-    models: Sequence[Model] | None = None
+    held: ModelList | None = None
     error: GatewayError | None = None
-    due: float = 0.0
+    """Why the last try failed."""
+    next_try: float = 0.0
+    etag: str = ""
+    """What answers of the backend said last; empty as long as they say nothing."""
+
+
+def _in_background(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="codex-models", daemon=True).start()
 
 
 @dataclass(frozen=True)
 class Catalogue:
     """The model lists of all upstreams. One per process; shared by all threads."""
 
-    load: Callable[[Upstream], Sequence[Model]]
-    now: Callable[[], float] = time.monotonic
+    source: Source
+    now: Callable[[], float] = time.time
+    background: Callable[[Callable[[], None]], None] = _in_background
     _shelves: dict[str, _Shelf] = field(default_factory=dict)
 
     def models(self, upstream: Upstream) -> Sequence[Model]:
-        """The list of ``upstream``, at most ten minutes old unless it cannot be renewed.
+        """The list of ``upstream``, as a rule at most ten minutes old.
 
-        One thread loads; the others get the old list, or wait when there is none.
+        An older one is handed out while one thread renews it; without one, and with one of yesterday, requests wait.
 
         :raises GatewayError: there is none and it cannot be had.
         """
-        shelf = self._shelves.setdefault(upstream.id, _Shelf())
-        if self.now() >= shelf.due and shelf.loading.acquire(blocking=shelf.models is None):
-            try:
-                if self.now() >= shelf.due:  # else another thread has just been here
-                    self._renew(upstream, shelf)
-            finally:
-                shelf.loading.release()
-        if shelf.models is not None:
-            return shelf.models
+        shelf = self._shelf(upstream)
+        if not self._serves(shelf):
+            with shelf.loading:
+                self._take_stored(upstream, shelf)
+                if not self._serves(shelf):
+                    self._ask(upstream, shelf)
+        if self._due(shelf) and shelf.loading.acquire(blocking=False):
+            self._renew_in_background(upstream, shelf)
+        held = shelf.held
+        if held is not None and self._serves(shelf):
+            return held.models
         assert shelf.error is not None
         raise shelf.error.with_traceback(None)
 
     def details(self, upstream: Upstream, slug: str) -> Mapping[str, Any]:
         """The catalogue entry of a model, as far as the list has been loaded before; else empty."""
-        shelf = self._shelves.get(upstream.id)
-        return next((model.details for model in shelf and shelf.models or () if model.id == slug), {})
+        held = self._shelf(upstream).held
+        return next((model.details for model in (held.models if held else ()) if model.id == slug), {})
 
-    def _renew(self, upstream: Upstream, shelf: _Shelf) -> None:
+    def compare(self, upstream: Upstream, etag: str | None) -> None:
+        """Note the etag of the model list that an answer of the backend names (``x-models-etag``).
+
+        When it is not the one of the list at hand, the next request has the list renewed, as the CLI does.
+        """
+        if etag:
+            self._shelf(upstream).etag = etag
+
+    def _shelf(self, upstream: Upstream) -> _Shelf:
+        return self._shelves.get(upstream.id) or self._shelves.setdefault(upstream.id, _Shelf())
+
+    def _serves(self, shelf: _Shelf) -> bool:
+        return shelf.held is not None and self.now() < shelf.held.fetched_at + HARD_AGE
+
+    def _due(self, shelf: _Shelf) -> bool:
+        return self.now() >= shelf.next_try and not (shelf.held and self._current(shelf, shelf.held))
+
+    def _current(self, shelf: _Shelf, held: ModelList) -> bool:
+        """Whether ``held`` is young enough, and the one that answers of the backend name."""
+        named = not shelf.etag or shelf.etag == held.etag
+        return self.now() < held.fetched_at + (SOFT_AGE if named else ETAG_AGE)
+
+    def _renew_in_background(self, upstream: Upstream, shelf: _Shelf) -> None:
+        """``shelf.loading`` is held, and released at the end."""
+
+        def work() -> None:
+            try:
+                self._take_stored(upstream, shelf)
+                self._ask(upstream, shelf)
+            except Exception:  # nobody else would hear of it
+                log.exception("The models of upstream %s could not be renewed", upstream.name)
+                shelf.next_try = self.now() + RETRY_AFTER
+            finally:
+                shelf.loading.release()
+
         try:
-            shelf.models, shelf.error = self.load(upstream), None
-            shelf.due = self.now() + MAX_AGE
+            self.background(work)
+        except RuntimeError:  # no thread can be started just now
+            shelf.loading.release()
+
+    def _take_stored(self, upstream: Upstream, shelf: _Shelf) -> None:
+        """Take what another process has fetched, or this one before it was started anew."""
+        stored = self.source.stored(upstream)
+        if stored and (shelf.held is None or stored.fetched_at > shelf.held.fetched_at):
+            shelf.held = stored
+
+    def _ask(self, upstream: Upstream, shelf: _Shelf) -> None:
+        """Ask the backend, unless the list is current by now or the last try failed just now."""
+        if not self._due(shelf):
+            return
+        try:
+            shelf.held, shelf.error = self.source.fetch(upstream), None
         except GatewayError as error:
             log.warning("The models of upstream %s could not be loaded: %s", upstream.name, error.message)
             shelf.error = error
-            shelf.due = self.now() + RETRY_AFTER
-
-
-def fetch_models(
-    services: Services, tokens: TokenSource, http: HttpClient, base_url: str, profile: Profile, upstream: Upstream
-) -> list[Model]:
-    """Ask the backend for its models; a refused token is renewed once.
-
-    :raises GatewayError: the list cannot be had.
-    """
-    account = accounts.require_active(services, upstream.id)
-    url = f"{base_url}/codex/models?{urlencode({'client_version': profile.version})}"
-
-    def ask(token: str):
-        known = {**profile.known(), "access_token": token, "account_id": account.account_id}
-        return http.fetch("GET", url, render(profile.models_headers, known))
-
-    token = tokens.access_token(upstream.id)
-    response = ask(token)
-    if response.status_code == 401:
-        tokens.discard(upstream.id, token)
-        response = ask(tokens.access_token(upstream.id, oauth.UNAUTHORIZED))
-    if response.status_code != 200:
-        raise GatewayError(
-            502, f"The Codex backend answered {response.status_code} when asked for its models.", code="upstream_error"
-        )
-    return parse_models(response.content)
-
-
-def parse_models(body: bytes) -> list[Model]:
-    """The models in ``{"models": [{"slug": ...}, ...]}``, hidden ones too: they can be asked for by name.
-
-    Unknown fields are kept; an entry without a name is skipped with a warning.
-
-    :raises GatewayError: 502, this is no model list.
-    """
-    try:
-        entries = jsontext.loads(body)["models"]
-    except (ValueError, KeyError, TypeError):
-        entries = None
-    if not isinstance(entries, list):
-        raise GatewayError(502, "The Codex backend sent no model list.", code="upstream_error")
-    models = []
-    for place, entry in enumerate(entries):
-        slug = entry.get("slug") if isinstance(entry, dict) else None
-        if not isinstance(slug, str) or not slug:
-            log.warning("Entry %d of the Codex model list has no name and is skipped", place)
-            continue
-        models.append(Model(id=slug, owned_by="openai", details=entry))
-    return models
+            shelf.next_try = self.now() + RETRY_AFTER

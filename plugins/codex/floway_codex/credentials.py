@@ -1,14 +1,17 @@
 """The stored tokens: reading, replacing and clearing them, and the lease for whoever renews them."""
 
 import contextlib
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import peewee
 
-from floway_codex.tables import Credentials, Tokens
+from floway_codex.accounts import ACTIVE, REFRESH_FAILED
+from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
+from floway_core.db import select
 from floway_core.errors import GatewayError, StartupError
 
 
@@ -30,14 +33,14 @@ class AccessToken:
 
 
 def read_refresh_token(services: Services, upstream_id: str) -> RefreshToken | None:
-    """The refresh token of an upstream, or None when it has no account.
+    """The refresh token of an upstream, or None when it has no account or has been signed out.
 
     :raises GatewayError: 503, it was stored with another secret key.
     """
     query = Credentials.select(Credentials.refresh_token, Credentials.version)
     with services.database.connection_context():
         rows = list(query.where(Credentials.upstream_id == upstream_id).tuples().execute(services.database))
-    return RefreshToken(_opened(services, rows[0][0]), rows[0][1]) if rows else None
+    return RefreshToken(_opened(services, rows[0][0]), rows[0][1]) if rows and rows[0][0] else None
 
 
 def read_access_token(services: Services, upstream_id: str) -> AccessToken | None:
@@ -45,9 +48,7 @@ def read_access_token(services: Services, upstream_id: str) -> AccessToken | Non
 
     :raises GatewayError: 503, it was stored with another secret key.
     """
-    query = Tokens.select(Tokens.access_token, Tokens.expires_at)
-    with services.database.connection_context():
-        rows = list(query.where(Tokens.upstream_id == upstream_id).tuples().execute(services.database))
+    rows = select(services.database, "SELECT access_token, expires_at FROM codex_tokens WHERE upstream_id = ?", upstream_id)
     return AccessToken(_opened(services, rows[0][0]), rows[0][1], rows[0][0]) if rows else None
 
 
@@ -76,10 +77,13 @@ def replace(
 ) -> bool:
     """Store renewed tokens, all of them or none, on disk before this returns.
 
+    An account that another process has given up meanwhile, because it was late with the same refresh token, is active
+    again: these tokens are proof that its sign-in holds.
+
     :param version: of the credentials that were spent for them.
     :param id_token: None keeps the stored one.
     :param expires_at: of the access token, Unix seconds.
-    :returns: False when other credentials have been imported since; nothing was stored.
+    :returns: False when the credentials are other ones by now, or none; nothing was stored.
     """
     database, seal = services.database, services.secrets.seal
     changed = {"refresh_token": seal(refresh), "version": version + 1}
@@ -93,6 +97,8 @@ def replace(
         Tokens.insert(upstream_id=upstream_id, **token).on_conflict(
             conflict_target=[Tokens.upstream_id], update=token
         ).execute(database)
+        given_up = (Health.upstream_id == upstream_id) & (Health.state == REFRESH_FAILED)
+        Health.update(state=ACTIVE, message="", since=int(time.time())).where(given_up).execute(database)
     return True
 
 

@@ -1,7 +1,9 @@
-"""The token endpoint: renewing tokens, and what its refusals mean."""
+"""The token endpoint: getting tokens and renewing them, and what its refusals mean."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import requests
 
@@ -25,6 +27,8 @@ TERMINAL = RACED | {
     "unauthorized_client",
 }
 LONGEST_MESSAGE = 200
+TIMEOUT = 30.0
+"""Seconds for connecting, and for each read."""
 
 
 @dataclass(frozen=True)
@@ -38,37 +42,75 @@ class Grant:
     """Seconds."""
 
 
-class RefreshRefused(Exception):
-    """The refresh token is refused, and trying again will not help."""
+class GrantRefused(Exception):
+    """The endpoint refuses a refresh token or code, and trying again will not help."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}" if message else code)
         self.code = code
 
 
-def refresh(http: HttpClient, url: str, profile: Profile, refresh_token: str, reason: str) -> Grant:
+def refresh(
+    http: HttpClient, url: str, profile: Profile, refresh_token: str, reason: str, timeout: float = TIMEOUT
+) -> Grant:
     """Spend a refresh token: as a rule the answer holds the next one, and this one is void.
 
     :param reason: ``PROACTIVE`` or ``UNAUTHORIZED``; profiles from 0.169 send it.
-    :raises RefreshRefused: for good.
+    :param timeout: seconds for each step of the exchange.
+    :raises GrantRefused: for good.
     :raises GatewayError: 503, the endpoint cannot be reached, is out of order or answers nonsense.
     """
     known = {**profile.known(), "refresh_token": refresh_token, "refresh_reason": reason}
+    headers, body = render(profile.token_headers, known), render_body(profile.token_body, known)
     try:
-        response = http.fetch(
-            "POST", url, render(profile.token_headers, known), render_body(profile.token_body, known)
-        )
+        return _ask(http, url, headers, body, timeout, refresh_token)
+    except _NoAnswer as why:
+        raise unreachable(str(why)) from why
+
+
+def exchange(
+    http: HttpClient, url: str, profile: Profile, code: str, redirect_uri: str, verifier: str, timeout: float = TIMEOUT
+) -> Grant:
+    """Spend the code that a sign-in through the browser ends with.
+
+    :param verifier: whose digest the sign-in began with (PKCE).
+    :raises GrantRefused: the code is void.
+    :raises GatewayError: 503, the endpoint cannot be reached, is out of order or answers nonsense.
+    """
+    known = profile.known()
+    form = {  # no ``state``: the endpoint refuses parameters that it does not expect
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": redirect_uri,
+        "client_id": known["client_id"],
+        "code_verifier": verifier,
+    }
+    headers = {**render(profile.token_headers, known), "content-type": "application/x-www-form-urlencoded"}
+    try:
+        return _ask(http, url, headers, urlencode(form).encode(), timeout, code)
+    except _NoAnswer as why:
+        message = f"The sign-in cannot be completed now. {why}"
+        raise GatewayError(503, message, code="codex_sign_in_unavailable") from why
+
+
+class _NoAnswer(Exception):
+    """The endpoint gave no answer that means anything. The message says why, and is a sentence."""
+
+
+def _ask(http: HttpClient, url: str, headers: Mapping[str, str], body: bytes, timeout: float, spent: str) -> Grant:
+    try:
+        response = http.fetch("POST", url, headers, body, timeout)
     except GatewayError as error:
-        raise unreachable(error.message) from error
+        raise _NoAnswer(error.message) from error
     answer = _json(response)
     if response.status_code != 200:
         code, message = _reason(answer)
         if response.status_code == 401 or code in TERMINAL:
-            raise RefreshRefused(code or "unauthorized", message.replace(refresh_token, "***")[:LONGEST_MESSAGE])
-        raise unreachable(f"It answered {response.status_code}{f' ({code})' if code else ''}.")
+            raise GrantRefused(code or "unauthorized", message.replace(spent, "***")[:LONGEST_MESSAGE])
+        raise _NoAnswer(f"It answered {response.status_code}{f' ({code})' if code else ''}.")
     access_token = _text(answer, "access_token")
     if not access_token:
-        raise unreachable("Its answer holds no access token.")
+        raise _NoAnswer("Its answer holds no access token.")
     expires_in = answer.get("expires_in")
     if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)) or not 0 < expires_in < 2**31:
         expires_in = None

@@ -1,21 +1,19 @@
 """The provider of kind ``codex``: the way of a request to the backend and back."""
 
-import logging
 import time
 from collections.abc import Sequence
 
-from floway_codex import accounts, credentials, identity, oauth, profile, quota, request
+from floway_codex import accounts, identity, profile, quota, request, unauthorized
 from floway_codex.attempt import CodexAttempt
-from floway_codex.catalogue import Catalogue, fetch_models
+from floway_codex.catalogue import Catalogue
 from floway_codex.importing import KIND
+from floway_codex.model_lists import ModelLists
 from floway_codex.tokens import TokenSource
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, Upstream
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.provider import Model, Provider, Refusal, UpstreamReply
 from floway_core.upstream import HttpClient
-
-log = logging.getLogger("floway.codex")
 
 
 class CodexProvider(Provider):
@@ -29,12 +27,10 @@ class CodexProvider(Provider):
         self._base_url: str = settings["codex_base_url"]
         self._profile = profile.shipped()[settings["codex_profile"]]
         self._http = HttpClient(services.settings)
-        self._tokens = TokenSource(services, self._http, settings["codex_auth_url"], self._profile)
-        self._catalogue = Catalogue(
-            lambda upstream: fetch_models(
-                services, self._tokens, self._http, self._base_url, self._profile, upstream
-            )
+        self._tokens = TokenSource(
+            services, self._http, settings["codex_auth_url"], self._profile, settings["codex_refresh_lease"]
         )
+        self._catalogue = Catalogue(ModelLists(services, self._tokens, self._http, self._base_url, self._profile))
 
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
         return self._catalogue.models(upstream)
@@ -77,6 +73,7 @@ class CodexProvider(Provider):
         reply = self._http.stream(ctx, "POST", f"{self._base_url}/codex/responses", headers, body)
         if 200 <= reply.status < 300:
             quota.note(self._services, ctx.attempt.upstream.id, reply.headers)
+            self._catalogue.compare(ctx.attempt.upstream, reply.header("x-models-etag"))
         return reply
 
     # ------------------------------------------------------------------------------------------------------ refusals
@@ -92,41 +89,9 @@ class CodexProvider(Provider):
         :raises GatewayError: 503, the sign-in has ended, or there is no new token.
         """
         attempt: CodexAttempt = ctx.provider_state
-        code, message = reason(refusal.content)
-        if code == "token_invalidated":
-            self._end_session(ctx.upstream, attempt, message)
+        unauthorized.end_session(self._services, ctx.upstream, attempt.token, refusal.content)
         if attempt.renewed:
             return False
         attempt.renewed = True
-        self._tokens.discard(ctx.upstream.id, attempt.token or "")
-        self._tokens.access_token(ctx.upstream.id, oauth.UNAUTHORIZED)
+        self._tokens.replacement(ctx.upstream.id, attempt.token or "")
         return True
-
-    def _end_session(self, upstream: Upstream, attempt: CodexAttempt, message: str) -> None:
-        """Take the account out of use, unless the refused token has been replaced since (by an import, say).
-
-        :raises GatewayError: 503, it was not replaced.
-        """
-        current = credentials.read_refresh_token(self._services, upstream.id)
-        token = credentials.read_access_token(self._services, upstream.id)
-        if current is None or token is None or token.value != attempt.token:
-            return
-        if accounts.terminate(self._services, upstream.id, accounts.SESSION_TERMINATED, message, current.version):
-            log.warning("Codex upstream %s is %s", upstream.name, accounts.SESSION_TERMINATED)
-            raise accounts.unavailable(accounts.SESSION_TERMINATED, message)
-
-
-def reason(body: bytes) -> tuple[str, str]:
-    """(code, message) of ``{"error": {"code", "message"}}``, also with ``detail`` around them; empty where unknown."""
-    try:
-        answer = jsontext.loads(body)
-    except ValueError:
-        return "", ""
-    for name in ("error", "detail"):
-        inner = answer.get(name) if isinstance(answer, dict) else None
-        if isinstance(inner, dict):
-            answer = inner
-    if not isinstance(answer, dict):
-        return "", ""
-    code, message = answer.get("code"), answer.get("message")
-    return code if isinstance(code, str) else "", message[:200] if isinstance(message, str) else ""

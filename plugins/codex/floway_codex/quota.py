@@ -4,6 +4,7 @@ import datetime
 import json
 import logging
 import math
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,40 +14,66 @@ from playhouse.pool import MaxConnectionsExceeded
 
 from floway_codex.tables import Quota
 from floway_core.contexts import Services
+from floway_core.db import select
 from floway_core.protocol import jsontext
 
 PREFIX = "x-codex-"
+FAMILY = re.compile(r"x-(codex-.+)-primary-used-percent")
+"""The header by which a limit is known that has headers of its own."""
 WINDOWS = ("primary", "secondary")
 DEFAULT_LIMIT = "codex"
 LONGEST_NAME = 100
+MOST_LIMITS = 16
+"""Limits of one answer that are kept."""
+REWRITE_AFTER = 60
+"""Seconds after which a snapshot is stored anew although it says nothing new."""
 
 log = logging.getLogger("floway.codex")
 
 
 # ---------------------------------------------------------------------------------------------------------- parsing
-def snapshot(headers: Sequence[tuple[str, str]], now: float, refusal: bytes | None = None) -> dict[str, Any] | None:
-    """The limits in an answer's headers (``x-codex-*``) and, if it was a 429, its body.
+def snapshots(
+    headers: Sequence[tuple[str, str]], now: float, refusal: bytes | None = None
+) -> list[dict[str, Any]]:
+    """The limits in an answer's headers and, if it was a 429, its body; the one that the request counts for is first.
 
     Values may be missing, empty, or no numbers; such ones are left out. Times are Unix seconds.
 
-    :param headers: names in lower case.
+    :param headers: names in lower case: ``x-codex-*``, and ``x-codex-<limit>-*`` for further limits.
     :param now: Unix time in seconds.
     :param refusal: the body of a 429.
-    :returns: ``limit``, ``plan``, ``primary`` and ``secondary`` (``used_percent``, ``window_minutes``, ``resets_at``),
-        ``credits`` and ``refused_until``, as far as known; None when the answer says nothing about limits.
+    :returns: ``limit``, ``name``, ``plan``, ``primary`` and ``secondary`` (``used_percent``, ``window_minutes``,
+        ``resets_at``), ``credits`` and ``refused_until``, as far as known.
     """
     said = {name.removeprefix(PREFIX): value.strip() for name, value in headers if name.startswith(PREFIX)}
-    found: dict[str, Any] = {name: _window(said, name, now) for name in WINDOWS}
-    found["plan"] = said.get("plan-type")
-    found["credits"] = _known(
-        has_credits=_flag(said.get("credits-has-credits")),
-        unlimited=_flag(said.get("credits-unlimited")),
-        balance=said.get("credits-balance"),
-    )
+    own = {_limit_name(found[1]): f"x-{found[1]}-" for name, _ in headers if (found := FAMILY.fullmatch(name))}
+    active = _limit_name(said.get("active-limit") or DEFAULT_LIMIT)
+    default = {
+        "limit": DEFAULT_LIMIT if active in own else active,
+        **{name: _window(said, name, now) for name in WINDOWS},
+        "plan": said.get("plan-type"),
+        "credits": _known(
+            has_credits=_flag(said.get("credits-has-credits")),
+            unlimited=_flag(said.get("credits-unlimited")),
+            balance=said.get("credits-balance"),
+        ),
+    }
+    found = [default, *(_family(limit, prefix, headers, now) for limit, prefix in list(own.items())[:MOST_LIMITS])]
+    found.sort(key=lambda limit: limit["limit"] != active)
     if refusal is not None:
-        found |= _refused(refusal, [found[name] for name in WINDOWS], now)
-    found = _known(**found)
-    return {"limit": (said.get("active-limit") or DEFAULT_LIMIT)[:LONGEST_NAME], **found} if found else None
+        found[0] |= _refused(refusal, [found[0][name] for name in WINDOWS], now)
+    return [limit for limit in (_known(**limit) for limit in found) if len(limit) > 1]
+
+
+def _family(limit: str, prefix: str, headers: Sequence[tuple[str, str]], now: float) -> dict[str, Any]:
+    said = {name.removeprefix(prefix): value.strip() for name, value in headers if name.startswith(prefix)}
+    windows = {name: _window(said, name, now) for name in WINDOWS}
+    return {"limit": limit, "name": (said.get("limit-name") or "")[:LONGEST_NAME], **windows}
+
+
+def _limit_name(stated: str) -> str:
+    """Headers spell limits with hyphens, ``x-codex-active-limit`` with underscores."""
+    return stated.lower().replace("-", "_")[:LONGEST_NAME]
 
 
 def _window(said: Mapping[str, str], name: str, now: float) -> dict[str, Any]:
@@ -106,19 +133,41 @@ def note(
 ) -> None:
     """Keep what an answer says about limits. When it cannot be stored, that is logged and nothing else happens."""
     now = time.time()
-    found = snapshot(headers, now, refusal)
-    if found is None:
-        return
+    try:
+        for found in snapshots(headers, now, refusal):
+            _keep(services, upstream_id, found, int(now))
+    except (peewee.PeeweeException, MaxConnectionsExceeded) as error:
+        log.warning("The quota of upstream %s could not be stored: %s", upstream_id, error)
+
+
+def _keep(services: Services, upstream_id: str, found: dict[str, Any], now: int) -> None:
+    """Reading is much cheaper than writing, and sees what other processes have written."""
     database = services.database
-    row = {"fetched_at": int(now), "snapshot_json": json.dumps(found)}
+    query = "SELECT fetched_at, snapshot_json FROM codex_quota WHERE upstream_id = ? AND limit_name = ?"
+    rows = select(database, query, upstream_id, found["limit"])
+    if rows and now < rows[0][0] + REWRITE_AFTER and alike(json.loads(rows[0][1]), found):
+        return
+    row = {"fetched_at": now, "snapshot_json": json.dumps(found)}
     query = Quota.insert(upstream_id=upstream_id, limit_name=found["limit"], **row).on_conflict(
         conflict_target=[Quota.upstream_id, Quota.limit_name], update=row
     )
-    try:
-        with database.connection_context():
-            query.execute(database)
-    except (peewee.PeeweeException, MaxConnectionsExceeded) as error:
-        log.warning("The quota of upstream %s could not be stored: %s", upstream_id, error)
+    with database.connection_context():
+        query.execute(database)
+
+
+def alike(old: Any, new: Any) -> bool:
+    """Whether two snapshots say the same, but for parts of a percent and the instants of windows that move along."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return old == new
+    return old.keys() == new.keys() and all(_rounded(name, old[name], new[name]) for name in old)
+
+
+def _rounded(name: str, old: Any, new: Any) -> bool:
+    if name == "used_percent":
+        return int(old) == int(new)
+    if name in ("resets_at", "refused_until"):
+        return abs(old - new) < REWRITE_AFTER
+    return alike(old, new)
 
 
 def read(services: Services, upstream_id: str) -> list[dict[str, Any]]:

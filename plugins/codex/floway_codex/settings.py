@@ -1,9 +1,9 @@
 """The plugin's settings."""
 
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from floway_codex import profile
-from floway_core.config import Setting, origin_url
+from floway_core.config import Setting, count, origin_url
 
 BASE_PATH = "/backend-api"
 TOKEN_PATH = "/oauth/token"
@@ -17,6 +17,11 @@ def base_url(value: str) -> str:
 def token_url(value: str) -> str:
     """The URL of the token endpoint. An origin alone gets the official path."""
     return _with_path(value, TOKEN_PATH)
+
+
+def authorize_url(token_url: str) -> str:
+    """Where the browser signs in: next to the token endpoint."""
+    return urljoin(token_url, "authorize")
 
 
 def _with_path(value: str, path: str) -> str:
@@ -33,6 +38,7 @@ def profile_name(value: str) -> str:
 
 SETTINGS = (
     Setting("codex_base_url", base_url, f"https://chatgpt.com{BASE_PATH}", "Where the Codex backend is."),
-    Setting("codex_auth_url", token_url, f"https://auth.openai.com{TOKEN_PATH}", "Where access tokens are renewed."),
+    Setting("codex_auth_url", token_url, f"https://auth.openai.com{TOKEN_PATH}", "Where accounts sign in and renew tokens."),
+    Setting("codex_refresh_lease", count, "120", "Seconds after which a process that renews a token is taken for dead."),
     Setting("codex_profile", profile_name, "0.142.0", "The version of the codex CLI whose requests are sent."),
 )

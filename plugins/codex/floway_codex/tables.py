@@ -16,7 +16,8 @@ class Accounts(peewee.Model):
     email = peewee.CharField()
     plan = peewee.CharField()
     installation_id = peewee.CharField()
-    """A UUIDv4, made once: to the backend this account's requests come from one installation of the CLI."""
+    """A UUIDv4, made once: to the backend this account's requests come from one installation of the CLI. The table
+    refuses a row without it."""
     imported_at = peewee.BigIntegerField()
 
     class Meta:
@@ -24,13 +25,13 @@ class Accounts(peewee.Model):
 
 
 class Credentials(peewee.Model):
-    """The refresh token, and who is using it up just now. Written by imports and refreshes."""
+    """The refresh token, and who is using it up just now. Written by imports, refreshes and logouts."""
 
     upstream_id = peewee.CharField(primary_key=True)
     refresh_token = peewee.TextField()
-    """Sealed."""
+    """Sealed; empty after a logout."""
     id_token = peewee.TextField()
-    """Sealed."""
+    """Likewise."""
     version = peewee.IntegerField()
     """Goes up with every change of the tokens; a refresh only replaces the version it started from."""
     lease_owner = peewee.CharField(null=True)
@@ -77,3 +78,19 @@ class Quota(peewee.Model):
     class Meta:
         table_name = "codex_quota"
         primary_key = peewee.CompositeKey("upstream_id", "limit_name")
+
+
+class Catalogue(peewee.Model):
+    """The model list that the backend gave last. Written by whoever asked for it."""
+
+    upstream_id = peewee.CharField(primary_key=True)
+    client_version = peewee.CharField()
+    """The version of the CLI that it was asked for."""
+    fetched_at = peewee.BigIntegerField()
+    etag = peewee.CharField()
+    """Empty when the backend gave none."""
+    body = peewee.TextField()
+    """As it came."""
+
+    class Meta:
+        table_name = "codex_catalogue"

@@ -19,13 +19,10 @@ FRESH_FOR = 300
 """Seconds that a token has left at least when it is used."""
 UNKNOWN_LIFETIME = 3600
 """Seconds that a new token is used when nothing says how long it lasts."""
-LEASE = 120
-"""Seconds after which a process that renews is taken for dead; far more than the token endpoint may take."""
-LONGEST_WAIT = 150
-"""Seconds to wait for another process."""
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between looks at what another process is doing; the last one repeats."""
 STORE_ATTEMPTS = 6
+REPLACED = "The account has been signed in anew, or out, meanwhile; try again."
 
 log = logging.getLogger("floway.codex")
 
@@ -39,6 +36,9 @@ class TokenSource:
     url: str
     """Of the token endpoint."""
     profile: Profile
+    lease: int
+    """Seconds after which a process that renews is taken for dead. The token endpoint gets a quarter of it for each
+    step, so that one that lives is done by then."""
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
@@ -70,17 +70,25 @@ class TokenSource:
         """Forget ``token``, which the backend has refused; False when another one has taken its place already."""
         return credentials.clear_access_token(self.services, upstream_id, token)
 
+    def replacement(self, upstream_id: str, refused: str) -> str:
+        """Another access token than ``refused``, which the backend takes no more.
+
+        :raises GatewayError: 503, there is none.
+        """
+        self.discard(upstream_id, refused)
+        return self.access_token(upstream_id, oauth.UNAUTHORIZED)
+
     def _fresh(self, upstream_id: str) -> str | None:
         token = credentials.read_access_token(self.services, upstream_id)
         return token.value if token and token.expires_at > self.now() + FRESH_FOR else None
 
     def _renewed(self, upstream_id: str, reason: str) -> str:
         """Renew the token, or wait until another process has."""
-        deadline = self.now() + LONGEST_WAIT
+        deadline = self.now() + 1.25 * self.lease
         looks = 0
         while True:
             accounts.require_active(self.services, upstream_id)
-            lease = credentials.take_lease(self.services, upstream_id, int(self.now()), LEASE)
+            lease = credentials.take_lease(self.services, upstream_id, int(self.now()), self.lease)
             if lease:
                 try:
                     accounts.require_active(self.services, upstream_id)  # what the last owner of the lease left
@@ -99,7 +107,7 @@ class TokenSource:
         spent = self._refresh_token(upstream_id)
         try:
             return self._spend(upstream_id, spent, reason)
-        except oauth.RefreshRefused as refusal:
+        except oauth.GrantRefused as refusal:
             current = self._refresh_token(upstream_id)
             if refusal.code not in oauth.RACED or current.version == spent.version:
                 raise self._give_up(upstream_id, spent, refusal) from refusal
@@ -107,17 +115,17 @@ class TokenSource:
             return token
         try:
             return self._spend(upstream_id, current, reason)
-        except oauth.RefreshRefused as refusal:
+        except oauth.GrantRefused as refusal:
             raise self._give_up(upstream_id, current, refusal) from refusal
 
     def _refresh_token(self, upstream_id: str) -> RefreshToken:
         stored = credentials.read_refresh_token(self.services, upstream_id)
-        if stored is None:  # the upstream was removed just now
+        if stored is None:  # the upstream was removed or signed out just now
             raise oauth.unreachable("The upstream has no account any more.")
         return stored
 
     def _spend(self, upstream_id: str, spent: RefreshToken, reason: str) -> str:
-        grant = oauth.refresh(self.http, self.url, self.profile, spent.value, reason)
+        grant = oauth.refresh(self.http, self.url, self.profile, spent.value, reason, self.lease / 4)
         expires_at = jwt.expiry(grant.access_token) or int(self.now() + (grant.expires_in or UNKNOWN_LIFETIME))
         stored = self._insist(
             lambda: credentials.replace(
@@ -127,10 +135,10 @@ class TokenSource:
         )
         if stored:
             return grant.access_token
-        # An import came in between: its tokens are the ones to use.
+        # A new sign-in came in between: its tokens are the ones to use.
         if token := self._fresh(upstream_id):
             return token
-        raise oauth.unreachable("The account has been imported anew meanwhile; try again.")
+        raise oauth.unreachable(REPLACED)
 
     def _insist(self, store: Callable[[], bool]) -> bool:
         """The spent refresh token is void by now, so a database that is busy or restarting is asked again."""
@@ -140,13 +148,13 @@ class TokenSource:
             except (peewee.OperationalError, peewee.InterfaceError) as error:
                 log.error("Renewed tokens could not be stored (%s), attempt %d", type(error).__name__, attempt + 1)
                 self.sleep(2**attempt / 4)
-        raise oauth.unreachable("The renewed tokens could not be stored; the account may have to be imported again.")
+        raise oauth.unreachable("The renewed tokens could not be stored; the account may have to be signed in again.")
 
-    def _give_up(self, upstream_id: str, refused: RefreshToken, refusal: oauth.RefreshRefused) -> GatewayError:
+    def _give_up(self, upstream_id: str, refused: RefreshToken, refusal: oauth.GrantRefused) -> GatewayError:
         done = accounts.terminate(
             self.services, upstream_id, accounts.REFRESH_FAILED, str(refusal), refused.version
         )
         if not done:
-            return oauth.unreachable("The account has been imported anew meanwhile; try again.")
+            return oauth.unreachable(REPLACED)
         log.warning("Codex upstream %s is %s: %s", upstream_id, accounts.REFRESH_FAILED, refusal.code)
         return accounts.unavailable(accounts.REFRESH_FAILED, str(refusal))

@@ -1,0 +1,122 @@
+"""Model lists: asking the backend (``GET /codex/models``), and keeping the answer in the database."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+import peewee
+import requests
+from playhouse.pool import MaxConnectionsExceeded
+
+from floway_codex import accounts, tables, unauthorized
+from floway_codex.profile import Profile, render
+from floway_codex.tokens import TokenSource
+from floway_core.contexts import Services, Upstream
+from floway_core.db import select
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
+from floway_core.provider import Model
+from floway_core.upstream import HttpClient
+
+log = logging.getLogger("floway.codex")
+
+
+@dataclass(frozen=True)
+class ModelList:
+    """What the backend gave at one time."""
+
+    models: tuple[Model, ...]
+    etag: str
+    """Empty when the backend gave none."""
+    fetched_at: float
+    """Unix time in seconds."""
+
+
+@dataclass(frozen=True)
+class ModelLists:
+    """The lists of all upstreams, where they come from and where they are kept."""
+
+    services: Services
+    tokens: TokenSource
+    http: HttpClient
+    base_url: str
+    profile: Profile
+    now: Callable[[], float] = time.time
+
+    def fetch(self, upstream: Upstream) -> ModelList:
+        """Ask the backend, and keep its answer. A 401 is dealt with as for a response.
+
+        :raises GatewayError: there is no answer, or no list in it.
+        """
+        account = accounts.require_active(self.services, upstream.id)
+        token = self.tokens.access_token(upstream.id)
+        response = self._ask(token, account.account_id)
+        if response.status_code == 401:
+            unauthorized.end_session(self.services, upstream, token, response.content)
+            token = self.tokens.replacement(upstream.id, token)
+            response = self._ask(token, account.account_id)
+        if response.status_code == 401:
+            unauthorized.end_session(self.services, upstream, token, response.content)
+        if response.status_code != 200:
+            raise GatewayError(
+                502,
+                f"The Codex backend answered {response.status_code} when asked for its models.",
+                code="upstream_error",
+            )
+        fetched = ModelList(parse(response.content), response.headers.get("etag", "")[:200], self.now())
+        self._store(upstream, fetched, response.content)
+        return fetched
+
+    def _ask(self, token: str, account_id: str) -> requests.Response:
+        known = {**self.profile.known(), "access_token": token, "account_id": account_id}
+        url = f"{self.base_url}/codex/models?{urlencode({'client_version': self.profile.version})}"
+        return self.http.fetch("GET", url, render(self.profile.models_headers, known))
+
+    def _store(self, upstream: Upstream, fetched: ModelList, body: bytes) -> None:
+        """When it cannot be stored, that is logged: the list is good all the same."""
+        database = self.services.database
+        row = {
+            "client_version": self.profile.version,
+            "fetched_at": int(fetched.fetched_at),
+            "etag": fetched.etag,
+            "body": body.decode(),
+        }
+        query = tables.Catalogue.insert(upstream_id=upstream.id, **row).on_conflict(
+            conflict_target=[tables.Catalogue.upstream_id], update=row
+        )
+        try:
+            with database.connection_context():
+                query.execute(database)
+        except (peewee.PeeweeException, MaxConnectionsExceeded) as error:
+            log.warning("The models of upstream %s could not be stored: %s", upstream.name, error)
+
+    def stored(self, upstream: Upstream) -> ModelList | None:
+        """The list that any process fetched last for this version of the CLI, or None."""
+        query = "SELECT body, etag, fetched_at FROM codex_catalogue WHERE upstream_id = ? AND client_version = ?"
+        rows = select(self.services.database, query, upstream.id, self.profile.version)
+        return ModelList(parse(rows[0][0].encode()), *rows[0][1:]) if rows else None
+
+
+def parse(body: bytes) -> tuple[Model, ...]:
+    """The models in ``{"models": [{"slug": ...}, ...]}``, hidden ones too: they can be asked for by name.
+
+    Unknown fields are kept; an entry without a name is skipped with a warning.
+
+    :raises GatewayError: 502, this is no model list.
+    """
+    try:
+        entries = jsontext.loads(body)["models"]
+    except (ValueError, KeyError, TypeError):
+        entries = None
+    if not isinstance(entries, list):
+        raise GatewayError(502, "The Codex backend sent no model list.", code="upstream_error")
+    models = []
+    for place, entry in enumerate(entries):
+        slug = entry.get("slug") if isinstance(entry, dict) else None
+        if not isinstance(slug, str) or not slug:
+            log.warning("Entry %d of the Codex model list has no name and is skipped", place)
+            continue
+        models.append(Model(id=slug, owned_by="openai", details=entry))
+    return tuple(models)

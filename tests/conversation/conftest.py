@@ -1,0 +1,165 @@
+"""Both databases; a store to call directly, and gateways whose providers answer what each request asks them to."""
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+from types import SimpleNamespace
+
+import peewee
+import pytest
+
+from floway_core import migrate
+from floway_core.db import connect
+from floway_core.store import keys
+from floway_core.testing import Caller, RunningGateway, write_plugin
+
+from . import postgresql
+from .acting import Client
+from .storing import Store
+
+
+@pytest.fixture(scope="session")
+def postgresql_url():
+    """The URL of a PostgreSQL server."""
+    try:
+        with postgresql.server() as url:
+            yield url
+    except postgresql.NoServer as reason:
+        if os.environ.get(postgresql.REQUIRED) == "1":
+            raise
+        pytest.skip(f"no PostgreSQL server: {reason}")
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def new_database(request, tmp_path_factory):
+    """Makes an empty database and returns its URL."""
+    return _maker(request.param, request, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def new_sqlite(request, tmp_path_factory):
+    """As ``new_database``, for tests of what only SQLite does."""
+    return _maker("sqlite", request, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def new_postgresql(request, tmp_path_factory):
+    """As ``new_database``, for tests that need several hosts."""
+    return _maker("postgresql", request, tmp_path_factory)
+
+
+def _maker(kind, request, tmp_path_factory):
+    if kind == "sqlite":
+        folder = tmp_path_factory.mktemp("databases")
+        return lambda: f"sqlite:///{folder}/{uuid.uuid4().hex}.db"
+    server = request.getfixturevalue("postgresql_url")
+
+    def make():
+        name = f"floway_{uuid.uuid4().hex}"
+        database = connect(server)
+        with database.connection_context():
+            database.execute_sql(f"CREATE DATABASE {name}")
+        database.close_all()
+        return _named(server, name)
+
+    return make
+
+
+def _named(url, name):
+    """``url`` with another database's name."""
+    path, mark, query = url.partition("?")
+    return f"{path.rpartition('/')[0]}/{name}{mark}{query}"
+
+
+@pytest.fixture(scope="session")
+def database(new_database):
+    """A migrated database that tests share; each has a key of its own."""
+    database = connect(new_database())
+    migrate.apply(database, [migrate.CORE])
+    yield database
+    database.close_all()
+
+
+@pytest.fixture
+def store(database):
+    """The store, called directly, with a new API key."""
+    return Store(database)
+
+
+@pytest.fixture(scope="session")
+def acting_folder(tmp_path_factory):
+    """The test plugins of this folder, installed."""
+    folder = tmp_path_factory.mktemp("acting")
+    for source in (Path(__file__).parent / "plugins").glob("*.py"):
+        write_plugin(folder, source.stem, source.read_text())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def start_acting(acting_folder, tmp_path_factory):
+    """Starts a gateway on a database; it lives as long as the session."""
+    started = []
+
+    def start(url, **settings):
+        journal = tmp_path_factory.mktemp("journal") / "journal.jsonl"
+        journal.touch()
+        gateway = RunningGateway(
+            {"database_url": url, **settings}, plugin_folders=[acting_folder], environ={"TEST_JOURNAL": str(journal)}
+        )
+        started.append(gateway)
+        done = gateway.run("add-actors")
+        acting = SimpleNamespace(gateway=gateway, journal=journal, database=connect(url))
+        assert done.returncode == 0 or "already" in done.stderr, done.stderr
+        return acting
+
+    yield start
+    for gateway in started:
+        gateway.kill()
+        shutil.rmtree(gateway.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def acting(start_acting, new_database):
+    """The gateway that most tests here talk to."""
+    return start_acting(new_database())
+
+
+@pytest.fixture
+def client_of():
+    """Makes a client with a new API key. Looks at every answer afterwards."""
+    made = []
+
+    def make(acting, key=None):
+        key = key or keys.create(acting.database, uuid.uuid4().hex)
+        made.append(Client(Caller(acting.gateway.url, key), acting.journal, acting.database))
+        return made[-1]
+
+    yield make
+    for exchange in (exchange for client in made for exchange in client.caller.exchanges if exchange.begun):
+        assert b"Traceback" not in exchange.received
+        assert b"nobody's business" not in exchange.received
+
+
+@pytest.fixture
+def client(client_of, acting):
+    """A client of the gateway."""
+    return client_of(acting)
+
+
+@pytest.fixture
+def queries(database):
+    """Every statement that the test has run on the shared database so far."""
+    seen: list[str] = []
+
+    def hook(event):
+        seen.append(event.sql)
+
+    database.query_hooks.append(hook)
+    yield seen
+    database.query_hooks.remove(hook)
+
+
+@pytest.fixture
+def is_sqlite(database):
+    return isinstance(database, peewee.SqliteDatabase)

@@ -1,0 +1,139 @@
+"""Two providers for tests of the store. Each request says in its headers what they are to answer.
+
+``x-test-output``: the items of the answer, as JSON. Without it, one message with an id of its own.
+``x-test-answer``: ``empty`` (the terminal event leaves the output out), ``incomplete``, ``failed`` or ``cut``.
+``x-test-upstream``: the URL of an upstream that answers instead.
+``x-test-refuse``: ``{"name of an upstream": status}``.
+``x-test-commit``: what ``on_snapshot_commit`` does beside counting.
+Every dispatch and every commit is written down in the test's journal.
+"""
+
+import json
+import os
+import uuid
+
+import click
+
+from floway_core.cli import services as services_of
+from floway_core.errors import GatewayError, UpstreamUnreachable
+from floway_core.hookspecs import hookimpl
+from floway_core.protocol import jsontext
+from floway_core.provider import GeneratedBody, Model, Provider, UpstreamReply
+from floway_core.store import upstreams
+from floway_core.testing import events
+from floway_core.upstream import HttpClient
+
+MODELS = {"first": ["model-1", "both"], "second": ["model-2", "both"], "third": ["model-3", "both"]}
+STREAM = [("content-type", "text/event-stream")]
+
+
+class Actor(Provider):
+    """Compacts by itself."""
+
+    kind = "actor"
+    compacts = True
+
+    def __init__(self, services):
+        self._client = HttpClient(services.settings)
+
+    def list_models(self, upstream):
+        return [Model(name, self.kind) for name in MODELS[upstream.name]]
+
+    def send(self, ctx):
+        asked, name = ctx.attempt.request.headers, ctx.attempt.upstream.name
+        note("send", ctx.attempt, upstream=name, input=ctx.body["input"], fields=sorted(ctx.body))
+        status = json.loads(asked.get("x-test-refuse", "{}")).get(name, 200)
+        if status == "network":
+            raise UpstreamUnreachable("Nobody is there.")
+        if status != 200:
+            return UpstreamReply(status, [("content-type", "application/json")], GeneratedBody([b'{"error":{}}']))
+        ctx.body["input"].clear()  # what one attempt does to its copy must not reach the next
+        if "x-test-upstream" in asked:
+            return self._client.stream(ctx, "POST", asked["x-test-upstream"], ctx.headers, jsontext.dumps(ctx.body))
+        return UpstreamReply(200, STREAM, GeneratedBody(answer(asked)))
+
+
+class Understudy(Actor):
+    """Cannot compact."""
+
+    kind = "understudy"
+    compacts = False
+
+
+def answer(asked):
+    """The events of an answer."""
+    how = asked.get("x-test-answer")
+    if how == "failed":
+        return events.failed_stream("server_error", "No.")
+    output = json.loads(asked["x-test-output"]) if "x-test-output" in asked else [message()]
+    stream = events.items_stream(output, empty_output=how == "empty")
+    if how == "cut":
+        return stream[:-1]
+    if how == "incomplete":
+        return [*stream[:-1], stream[-1].replace(b"completed", b"incomplete")]
+    return stream
+
+
+def message():
+    identity = uuid.uuid4().hex
+    return events.message_item(f"Answer {identity}", id=f"msg_{identity}")
+
+
+@hookimpl
+def register_providers(services):
+    return [Actor(services), Understudy(services)]
+
+
+@hookimpl
+def register_commands(cli):
+    @cli.command("add-actors")
+    @click.pass_context
+    def add(context):
+        """Add two upstreams of one kind, and one of the other."""
+        for name, kind in (("first", "actor"), ("second", "actor"), ("third", "understudy")):
+            upstreams.add(services_of(context).database, kind, name)
+
+
+@hookimpl
+def on_attempt_start(ctx):
+    if ctx.request.headers.get("x-test-claim") == "early":
+        ctx.provider_state = ctx.previous.ordinal()
+
+
+@hookimpl
+def on_snapshot_commit(ctx):
+    previous, asked = ctx.attempt.previous, ctx.attempt.request.headers
+    note(
+        "on_snapshot_commit",
+        ctx.attempt,
+        mode=ctx.mode,
+        response=ctx.response_id,
+        previous=previous and {"id": previous.response_id, "metadata": previous.metadata},
+        inherited=dict(ctx.metadata),
+        ordinal=previous and previous.ordinal(),
+        claimed=ctx.attempt.provider_state,
+    )
+    ctx.metadata["turns"] = ctx.metadata.get("turns", 0) + 1
+    how = asked.get("x-test-commit", "")
+    if how.startswith("note "):
+        ctx.metadata["note"] = json.loads(how.removeprefix("note "))
+    elif how:
+        ctx.metadata["leaked"] = True
+    if how == "refuse":
+        raise GatewayError(418, "The owner refuses.", code="owner_refuses")
+    if how == "fault":
+        raise RuntimeError("a detail that is nobody's business")
+    if how == "unjson":
+        ctx.metadata["unjson"] = {1, 2}
+    if how == "list":
+        ctx.metadata = ["no", "object"]
+
+
+def note(event, attempt, **more):
+    """Append one line to the test's journal."""
+    line = json.dumps({"event": event, "request": attempt.request.id, **more}) + "\n"
+    journal = os.open(os.environ["TEST_JOURNAL"], os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(journal, line.encode())  # in one piece: other threads and servers write, too
+    finally:
+        os.close(journal)

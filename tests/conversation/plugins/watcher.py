@@ -1,0 +1,21 @@
+"""An observer for tests: counts in the metadata. ``x-test-watcher`` makes it stumble: ``raise`` or ``sql``."""
+
+from floway_core.hookspecs import hookimpl
+
+running = []
+
+
+@hookimpl
+def register_providers(services):
+    running.append(services)
+    return []
+
+
+@hookimpl
+def on_snapshot_commit(ctx):
+    ctx.metadata["seen"] = ctx.metadata.get("seen", 0) + 1
+    how = ctx.attempt.request.headers.get("x-test-watcher")
+    if how == "raise":
+        raise RuntimeError("the observer stumbles")
+    if how == "sql":
+        running[0].database.execute_sql("SELECT nothing FROM nowhere")

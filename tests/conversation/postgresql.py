@@ -1,0 +1,86 @@
+"""A PostgreSQL server for the tests: the one that is named, or one of their own from whatever programs are at hand."""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+NAMED = "FLOWAY_TEST_DATABASE_URL"
+"""postgresql://USER:PASSWORD@HOST/NAME of a server on which the tests may create databases."""
+
+REQUIRED = "FLOWAY_TEST_REQUIRE_POSTGRESQL"
+"""1: not to find a server is a failure instead of a reason to skip."""
+
+# Nothing here has to survive a power cut. Two gateways with two full pools each fit into the connections.
+OPTIONS = "-c fsync=off -c listen_addresses='' -c max_connections=200"
+
+
+class NoServer(Exception):
+    """There is none; the message says why."""
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """The URL of a database on a server that runs as long as the context."""
+    if os.environ.get(NAMED):
+        yield os.environ[NAMED]
+        return
+    reasons = []
+    for programs in _programs():
+        with contextlib.ExitStack() as stack:
+            try:
+                url = stack.enter_context(_started(programs))
+            except (OSError, subprocess.SubprocessError) as error:
+                told = getattr(error, "stderr", None) or str(error)
+                reasons.append(f"{programs}: {' '.join(told.split())[-200:]}")
+                continue
+            yield url
+            return
+    raise NoServer("; ".join(reasons) or f"pgserver is not installed, there is no pg_ctl, and {NAMED} is not set")
+
+
+def _programs() -> Iterator[Path]:
+    """Folders that may hold initdb and pg_ctl."""
+    if found := shutil.which("pg_ctl"):
+        yield Path(found).resolve().parent
+    yield from sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    spec = importlib.util.find_spec("pgserver")
+    if spec and spec.origin:
+        yield Path(spec.origin).parent / "pginstall" / "bin"
+
+
+@contextlib.contextmanager
+def _started(programs: Path) -> Iterator[str]:
+    folder = Path(tempfile.mkdtemp(prefix="floway-pg-"))  # short: the path of a socket may have 100 characters
+    user = {}
+    if os.geteuid() == 0:  # the server refuses to run as root
+        user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+        shutil.chown(folder, "nobody", "nogroup")
+    data, log = folder / "data", folder / "log"
+
+    def run(program: str, *arguments: str) -> None:
+        subprocess.run(
+            [programs / program, "-D", data, *arguments],
+            check=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,  # the server keeps pg_ctl's open
+            timeout=60,
+            cwd=folder,
+            **user,
+        )
+
+    try:
+        run("initdb", "-U", "floway", "--auth=trust", "--encoding=UTF8", "--no-sync")
+        run("pg_ctl", "-w", "-l", str(log), "-o", f"{OPTIONS} -k {folder}", "start")
+        try:
+            yield f"postgresql://floway@/postgres?host={folder}"
+        finally:
+            run("pg_ctl", "-w", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

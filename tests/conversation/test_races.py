@@ -1,0 +1,193 @@
+"""Things that happen at the same time: forks, deletions, sweeps."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from floway_core.conversation import load, retain
+from floway_core.conversation.commit import PreviousGone, claim_ordinal
+from floway_core.db import select
+from floway_core.errors import GatewayError
+from floway_core.store import keys
+
+from .storing import DAYS, Store, said, user
+
+LONG_AGO = 1_000_000
+
+
+def at_once(*calls):
+    """Run all calls at the same time; their results, or what they raised."""
+    gate = threading.Barrier(len(calls))
+
+    def run(call):
+        gate.wait()
+        try:
+            return call()
+        except GatewayError as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def test_sixteen_forks(store):
+    parent = store.turn("Hi", said("a"))
+    turns = [store.begin(f"fork {number}", parent) for number in range(16)]
+    made = at_once(*[lambda turn=turn: store.commit(turn, said(turn.response_id)) for turn in turns])
+    for number, (turn, response_id) in enumerate(zip(turns, made, strict=True)):
+        assert store.history(response_id) == [
+            *store.history(parent),
+            user(f"fork {number}"),
+            said(turn.response_id),
+        ]
+    children = select(
+        store.database,
+        "SELECT ordinal FROM responses_snapshots WHERE api_key_id = ? AND depth = 1",
+        store.key_id,
+    )
+    assert sorted(children) == [(number,) for number in range(1, 17)]
+    assert store.rows() == [1, 17, 34]
+
+
+def test_ordinals_are_claimed_once(store):
+    row = store.snapshot(store.turn("Hi", said("a"))).row
+    claimed = at_once(*[lambda: [claim_ordinal(store.database, row) for _ in range(5)] for _ in range(8)])
+    assert sorted(sum(claimed, [])) == list(range(1, 41))
+
+
+def test_forks_of_a_history_that_is_sent_again(store):
+    store.turn("Hi", said("a"))
+    turns = [store.begin([user("Hi"), said("a"), user(f"fork {number}")]) for number in range(8)]
+    at_once(*[lambda turn=turn: store.commit(turn, said("b")) for turn in turns])
+    assert store.rows() == [1, 9, 18]
+
+
+@pytest.mark.parametrize("_", range(10))
+def test_a_response_is_deleted_while_it_is_continued(store, _):
+    parent = store.turn("Hi", said("a"))
+    turn = store.begin("More", parent)
+    found = store.snapshot(parent)
+    child, deleted = at_once(
+        lambda: store.commit(turn, said("b")), lambda: retain.delete_response(store.database, found)
+    )
+    assert deleted is None and store.snapshot(parent) is None
+    if isinstance(child, PreviousGone):
+        assert store.rows() == [0, 0, 0]
+    else:
+        assert store.history(child) == [user("Hi"), said("a"), user("More"), said("b")]
+        retain.delete_response(store.database, store.snapshot(child))
+        assert store.rows() == [0, 0, 0]
+
+
+def test_what_is_recognised_may_be_deleted_meanwhile(store):
+    parent = store.turn("Hi", said("a"))
+    turn = store.begin([user("Hi"), said("a"), user("More")])
+    assert turn.previous.response_id == parent
+    retain.delete_response(store.database, store.snapshot(parent))
+    child = store.commit(turn, said("b"))
+    assert store.history(child) == [user("Hi"), said("a"), user("More"), said("b")]
+    assert store.rows() == [1, 1, 4]
+    (found,) = select(store.database, "SELECT ordinal, depth FROM responses_snapshots WHERE response_id = ?", child)
+    assert found == (0, 0)
+
+
+def test_what_is_continued_by_id_may_not(store):
+    parent = store.turn("Hi", said("a"))
+    turn = store.begin("More", parent)
+    retain.delete_response(store.database, store.snapshot(parent))
+    with pytest.raises(PreviousGone) as caught:
+        store.commit(turn, said("b"))
+    assert caught.value.status == 409
+    assert store.rows() == [0, 0, 0]
+
+
+def test_a_deletion_between_finding_and_loading(store, monkeypatch):
+    parent = store.turn("Hi", said("a"))
+    found = store.snapshot(parent)
+    history = load.history
+
+    def too_late(*arguments):
+        retain.delete_response(store.database, found)
+        return history(*arguments)
+
+    monkeypatch.setattr(load, "history", too_late)
+    with pytest.raises(GatewayError) as caught:
+        store.begin("More", parent)
+    assert caught.value.code == "previous_response_not_found"
+    for read in (load.response, load.input_items):
+        with pytest.raises(GatewayError) as caught:
+            read(store.database, found)
+        assert caught.value.status == 404
+
+
+@pytest.mark.parametrize("_", range(5))
+def test_deletions_of_a_whole_line(store, _):
+    """The last of them finds every other unneeded, in whatever order they come."""
+    line = [store.turn("Hi", said("a"))]
+    for number in range(7):
+        line.append(store.turn(str(number), said("b"), previous=line[-1]))
+    twice = [store.snapshot(response_id) for response_id in line] * 2
+    outcomes = at_once(*[lambda one=one: retain.delete_response(store.database, one) for one in twice])
+    assert outcomes == [None] * 16
+    assert store.rows() == [0, 0, 0]
+
+
+def expire(store):
+    store.execute("UPDATE responses_conversations SET used_at = ? WHERE api_key_id = ?", LONG_AGO, store.key_id)
+
+
+def test_several_sweepers(store):
+    for number in range(300):
+        store.turn(str(number), said("a"))
+    expire(store)
+    assert sum(at_once(*[lambda: retain.sweep(store.database, DAYS) for _ in range(4)])) >= 300
+    assert store.rows() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("_", range(10))
+def test_a_sweep_spares_what_is_being_used(store, _):
+    response_id = store.turn("Hi", said("a"))
+    found = store.snapshot(response_id)
+    expire(store)
+    at_once(
+        lambda: retain.sweep(store.database, DAYS),
+        lambda: retain.touch(store.database, found.conversation),
+    )
+    if store.rows() == [0, 0, 0]:
+        assert store.snapshot(response_id) is None
+    else:
+        assert store.history(response_id) == [user("Hi"), said("a")]
+
+
+def test_a_key_is_deleted_while_it_is_used(store):
+    name = select(store.database, "SELECT name FROM api_keys WHERE id = ?", store.key_id)[0][0]
+    parents = [store.turn(str(number), said("a")) for number in range(12)]
+    turns = [store.begin("More", parent) for parent in parents]
+    gate = threading.Event()
+
+    def commit(turn):
+        gate.wait()
+        try:
+            return store.commit(turn, said("b"))
+        except Exception as error:  # whatever keep() makes a failed turn of
+            return error
+
+    with ThreadPoolExecutor(13) as pool:
+        commits = [pool.submit(commit, turn) for turn in turns]
+        deletion = pool.submit(lambda: gate.wait() and keys.delete(store.database, name))
+        gate.set()
+        assert deletion.result() is None
+        for made in commits:
+            made.result()
+    assert store.rows() == [0, 0, 0]
+
+
+def test_two_keys_do_not_meet(store):
+    other = Store(store.database)
+    mine = store.turn([user("Hi")], said("a"))
+    assert other.snapshot(mine) is None
+    assert other.begin([user("Hi"), said("a"), user("More")]).previous is None
+    with pytest.raises(GatewayError):
+        other.begin([{"id": "msg_a"}])
+    assert other.rows() == [0, 0, 0]
