@@ -30,6 +30,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "limit_request_line": 8190,
         "loglevel": "warning" if settings.log_level == "info" else settings.log_level,
         "proc_name": "floway",
+        # Several Floways of one user would share its default path.
+        "control_socket_disable": True,
         "forwarded_allow_ips": "",
     }
 

@@ -23,7 +23,7 @@ def test_between_two_pieces_of_a_stream(ask, fake_upstream, serves_the_next):
     first, *others = message_stream()
     fake_upstream.script(Reply([first, Step.HOLD, *others]))
     answer = ask.stream()
-    answer.read_until(first)
+    answer.read_until(b"\n\n")
     assert not fake_upstream.requests[0].peer_gone.is_set()
     answer.hang_up()
     assert fake_upstream.requests[0].peer_gone.wait(PATIENCE)
@@ -34,7 +34,7 @@ def test_inside_of_an_event(ask, fake_upstream, serves_the_next):
     first, second, *_ = message_stream()
     fake_upstream.script(Reply([first + second[:9], Step.HOLD]))
     answer = ask.stream()
-    answer.read_until(first)
+    answer.read_until(b"\n\n")
     answer.hang_up()
     assert fake_upstream.requests[0].peer_gone.wait(PATIENCE)
     serves_the_next()
@@ -76,7 +76,7 @@ def test_while_the_upstream_keeps_sending(ask, fake_upstream, serves_the_next):
     first, second, third, delta, *_ = message_stream("x" * 30_000, pieces=2)
     fake_upstream.script(Reply([first, second, third, *[delta] * 5000]))
     answer = ask.stream()
-    answer.read_until(first)
+    answer.read_until(b"\n\n")
     answer.hang_up()
     assert fake_upstream.requests[0].peer_gone.wait(PATIENCE)
     serves_the_next()
@@ -87,7 +87,7 @@ def test_many_at_once(ask, fake_upstream, serves_the_next):
     fake_upstream.script(*[Reply([first, Step.HOLD])] * 20)
     answers = [ask.stream() for _ in range(20)]
     for answer in answers:
-        answer.read_until(first)
+        answer.read_until(b"\n\n")
     for answer in answers:
         answer.hang_up()
     assert all(request.peer_gone.wait(PATIENCE) for request in fake_upstream.requests)

@@ -11,8 +11,6 @@ from floway_core.testing import Reply, message_stream
 
 BODY = {"model": "model-1", "input": [{"role": "user", "content": "Grüße " * 50}]}
 GOOD = json.dumps(BODY, ensure_ascii=False).encode()
-    {"model": "model-1", "input": [{"role": "user", "content": "Grüße " * 50}]}, ensure_ascii=False
-).encode()
 LIMIT = 2**20
 
 

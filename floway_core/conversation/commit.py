@@ -12,7 +12,7 @@ from floway_core.conversation import payloads
 from floway_core.conversation.rows import Turn
 from floway_core.db import transaction
 from floway_core.errors import GatewayError
-from floway_core.models import Conversations, Items, Snapshots
+from floway_core.models import ApiKeys, Conversations, Items, Snapshots
 from floway_core.protocol import items, jsontext
 
 ROWS_PER_INSERT = 100
@@ -98,6 +98,7 @@ def _commit(
     with database.connection_context(), transaction(database):
         if parent:
             conversation = parent.conversation
+            _hold_key(database, turn.api_key_id)
             use(database, conversation, now)
             if not Snapshots.select().where(Snapshots.id == parent.row).exists(database):
                 raise PreviousGone
@@ -128,6 +129,12 @@ def use(database: peewee.Database, conversation: int, now: int) -> None:
     """Note a use. It also locks the conversation until the transaction ends: who changes its snapshots does this first,
     so that of two who do one waits for the other and none of them for both."""
     Conversations.update(used_at=now).where(Conversations.id == conversation).execute(database)
+
+
+def _hold_key(database: peewee.Database, api_key_id: str) -> None:
+    """Keep the API key from being deleted, before anything else is locked: its deletion takes the same order."""
+    if database.for_update:  # elsewhere the whole database is locked
+        list(ApiKeys.select(ApiKeys.id).where(ApiKeys.id == api_key_id).for_update("FOR KEY SHARE").execute(database))
 
 
 def _checked(metadata: dict[str, dict[str, Any]]) -> str:

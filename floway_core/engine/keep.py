@@ -7,9 +7,11 @@ import peewee
 
 from floway_core.contexts import SnapshotCommitContext
 from floway_core.conversation.commit import commit
+from floway_core.engine import compaction
 from floway_core.engine.attempt import Attempt
-from floway_core.errors import GatewayError
+from floway_core.errors import GatewayError, UpstreamBroken
 from floway_core.gateway import Gateway
+from floway_core.protocol.items import replaces_history
 
 log = logging.getLogger("floway.engine")
 
@@ -19,8 +21,12 @@ def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
 
     :param response: the response object with its output.
     :raises GatewayError: it could not be stored; nothing of it is.
+    :raises UpstreamBroken: it was to compact the conversation, and does not.
     """
     turn, context = attempt.turn, attempt.context
+    output = [item for item in response["output"] if isinstance(item, dict)]
+    if compaction.wanted(turn.input) and not replaces_history(output):
+        raise UpstreamBroken("The upstream did not compact the conversation.")
     if not turn.store:
         return
     hooks = gateway.providers.hooks[context.upstream.kind]

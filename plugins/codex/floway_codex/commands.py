@@ -7,11 +7,14 @@ from typing import BinaryIO
 
 import click
 
-from floway_codex import accounts, status
-from floway_codex.importing import import_account
+from floway_codex import accounts, login, status
+from floway_codex.callback import Callback
+from floway_codex.importing import KIND, import_account
 from floway_core import cli
 from floway_core.config import address
+from floway_core.contexts import Services, Upstream
 from floway_core.protocol import jsontext
+from floway_core.store import upstreams
 
 
 @click.group()
@@ -37,8 +40,88 @@ def import_(context: click.Context, file: BinaryIO, name: str | None) -> None:
         upstream = import_account(services, auth_json, name)
     except ValueError as error:
         raise click.ClickException(f"This is no usable auth.json: {error}.") from None
+    _show(services, upstream)
+
+
+def _show(services: Services, upstream: Upstream) -> None:
     account = accounts.find(services, upstream.id)
     click.echo(f"{upstream.name}: {account.email}, plan {account.plan}, account {account.account_id}")
+
+
+@codex.command(name="login")
+@click.option("--name", help="Name of the upstream. Default: codex- and the account's email.")
+@click.option("--paste", is_flag=True, help="Ask for the URL that the browser ends on, for a browser elsewhere.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=login.PORTS[0],
+    show_default=True,
+    help=f"Where the browser comes back to. The sign-in page accepts {' and '.join(map(str, login.PORTS))}.",
+)
+@click.option("--timeout", type=click.FloatRange(0, 86400, min_open=True), default=600, show_default=True,
+              help="Seconds to wait for the browser.")
+@click.pass_context
+def login_(context: click.Context, name: str | None, paste: bool, port: int, timeout: float) -> None:
+    """Sign in with a browser, and make an upstream of the account.
+
+    An account that is there already gets the new tokens and is active again.
+    """
+    services = cli.services(context)
+    try:
+        sign_in = login.begin(services, port)
+        code = _pasted_code(sign_in) if paste else _received_code(sign_in, port, timeout)
+        upstream = login.finish(services, sign_in, code, name)
+    except login.SignInFailed as failure:
+        raise click.ClickException(f"The sign-in failed: {failure}") from None
+    _show(services, upstream)
+
+
+def _pasted_code(sign_in: login.SignIn) -> str:
+    click.echo(f"Open this page in a browser and sign in:\n\n{sign_in.url}\n")
+    click.echo(f"It ends on a page that does not load, {sign_in.redirect_uri}?... Copy its whole URL.")
+    try:
+        return login.code(click.prompt("URL"), sign_in.state)
+    except ValueError as error:
+        raise click.ClickException(f"{str(error).capitalize()}.") from None
+
+
+def _received_code(sign_in: login.SignIn, port: int, timeout: float) -> str:
+    def accepts(url: str) -> bool:
+        try:
+            login.code(url, sign_in.state)
+        except login.SignInFailed:
+            pass  # it is the answer all the same
+        except ValueError:
+            return False
+        return True
+
+    try:
+        with Callback(port, login.PATH) as callback:
+            click.echo(f"Open this page in a browser of this machine and sign in:\n\n{sign_in.url}\n")
+            click.echo("Waiting for the browser. If it runs on another machine, stop this and use --paste.")
+            return login.code(callback.wait(accepts, timeout), sign_in.state)
+    except OSError as error:  # TimeoutError is one, too
+        if isinstance(error, TimeoutError):
+            raise click.ClickException("The browser did not come back in time.") from None
+        raise click.ClickException(
+            f"Port {port} of this machine cannot be used ({error.strerror}). Try --port or --paste."
+        ) from None
+
+
+@codex.command(name="logout")
+@click.argument("name")
+@click.pass_context
+def logout(context: click.Context, name: str) -> None:
+    """Forget the tokens of the upstream NAME.
+
+    The upstream stays, for signing in again; `floway upstreams remove NAME` removes it with all that belongs to it.
+    """
+    services = cli.services(context)
+    upstream = next((row for row in upstreams.all_rows(services.database) if (row.kind, row.name) == (KIND, name)), None)
+    if upstream is None:
+        raise click.ClickException(f"There is no Codex upstream named {name!r}.")
+    accounts.sign_out(services, upstream.id)
+    click.echo(f"{name}: signed out")
 
 
 @codex.command(name="status")
@@ -50,7 +133,7 @@ def status_(context: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([status.as_json(one) for one in found], indent=2))
     elif not found:
-        click.echo("There is no Codex account. `floway codex import FILE` adds one.")
+        click.echo("There is no Codex account. `floway codex login` or `floway codex import FILE` adds one.")
     else:
         click.echo("\n\n".join(status.as_text(one, time.time()) for one in found))
 

@@ -22,6 +22,8 @@ class Status:
     account: Account
     token_expires_at: int | None
     """Unix seconds; 0 when unknown, None when there is no token."""
+    models: Sequence[tuple[str, int]]
+    """(version of the CLI asked for, Unix seconds) of the model list stored, if there is one."""
     limits: Sequence[dict[str, Any]]
     """As ``quota.read`` gives them."""
 

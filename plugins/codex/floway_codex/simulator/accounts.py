@@ -47,9 +47,21 @@ class Token:
         return self.expires <= time.time()
 
 
+@dataclass(frozen=True)
+class Code:
+    """An authorization code: whose it is, and what its exchange must show; None where a test made it by hand."""
+
+    account: Account
+    redirect_uri: str | None = None
+    challenge: str | None = None
+
+
 @dataclass
 class Accounts:
     """Every account and every token issued.
+
+    in_browser: who signs in at /oauth/authorize, by default somebody new; silent_token_requests: how many of the coming
+    requests to the token endpoint get no answer.
 
     Nothing is forgotten, so that a reused token is told from an unknown one.
     """
@@ -57,7 +69,10 @@ class Accounts:
     by_id: dict[str, Account] = field(default_factory=dict)
     access_tokens: dict[str, Token] = field(default_factory=dict)
     refresh_tokens: dict[str, Token] = field(default_factory=dict)
-    codes: dict[str, Account] = field(default_factory=dict)
+    codes: dict[str, Code] = field(default_factory=dict)
+    in_browser: Account | None = None
+    denies_sign_ins: bool = False
+    silent_token_requests: int = 0
     refreshes: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -80,12 +95,18 @@ class Accounts:
             self.refresh_tokens[tokens["refresh_token"]] = Token(account, now + 30 * 86400)
         return tokens
 
-    def new_code(self, account: Account) -> str:
+    def new_code(self, code: Code) -> str:
         """An authorization code, good for one exchange."""
-        code = f"ac_{secrets.token_urlsafe(24)}"
+        text = f"ac_{secrets.token_urlsafe(24)}"
         with self.lock:
-            self.codes[code] = account
-        return code
+            self.codes[text] = code
+        return text
+
+    def stays_silent(self) -> bool:
+        """Whether this request to the token endpoint is one of those without an answer."""
+        with self.lock:
+            self.silent_token_requests -= 1
+            return self.silent_token_requests >= 0
 
     def refresh(self, refresh_token: str) -> dict[str, str]:
         """Spend a refresh token for new tokens; the old access token stays good until it expires."""

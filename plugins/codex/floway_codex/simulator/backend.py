@@ -53,6 +53,8 @@ class Backend:
         try:
             if path == "/oauth/token" and request.method == "POST":
                 return oauth.token(self.accounts, request)
+            if path == "/oauth/authorize" and request.method == "GET":
+                return oauth.authorize(self.accounts, request)
             if path == DATA_PLANE + MODELS and request.method == "GET":
                 return self.models(request)
             if path == ACCOUNTS_CHECK and request.method == "GET":

@@ -1,9 +1,13 @@
-"""The OAuth token endpoint."""
+"""The OAuth endpoints: the sign-in page, without its page, and the token endpoint."""
 
+import base64
+import hashlib
+import re
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from .accounts import Accounts
-from .answers import Answer, error, json_answer
+from .accounts import DEFAULT_LIFETIME, Accounts, Code
+from .answers import Answer, AnyAnswer, Silence, error, json_answer
 from .recording import RecordedRequest
 
 JSON = Any
@@ -18,9 +22,23 @@ GRANTS = {
     "authorization_code": (FORM, ("client_id", "code", "redirect_uri", "code_verifier"), ()),
 }
 
+AUTHORIZE_CONSTANTS = {
+    "response_type": "code",
+    "client_id": CLIENT_ID,
+    "scope": "openid profile email offline_access",
+    "code_challenge_method": "S256",
+    "id_token_add_organizations": "true",
+    "codex_cli_simplified_flow": "true",
+}
+AUTHORIZE = {*AUTHORIZE_CONSTANTS, "redirect_uri", "state", "code_challenge", "originator"}
+REDIRECT = re.compile(r"http://localhost:\d+/auth/callback")
+CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
-def token(accounts: Accounts, request: RecordedRequest) -> Answer:
+
+def token(accounts: Accounts, request: RecordedRequest) -> AnyAnswer:
     """Answer POST /oauth/token, or raise the refusal."""
+    if accounts.stays_silent():
+        return Silence()
     if request.body_error:
         raise error(400, "invalid_request", request.body_error[1])
     if not isinstance(request.body, dict):
@@ -31,7 +49,7 @@ def token(accounts: Accounts, request: RecordedRequest) -> Answer:
     if grant_type == "refresh_token":
         tokens = accounts.refresh(parameters["refresh_token"])
     else:
-        tokens = exchange(accounts, parameters["code"])
+        tokens = exchange(accounts, parameters)
     lifetime = int(accounts.access_tokens[tokens["access_token"]].expires) - int(request.at)
     body = {**tokens, "token_type": "Bearer", "expires_in": lifetime, "scope": "openid profile email offline_access"}
     return json_answer(200, body, (("cache-control", "no-store"),), f"200 {grant_type}")
@@ -54,10 +72,41 @@ def check_parameters(parameters: JSON, grant_type: JSON, content_type: str) -> N
         raise error(401, "invalid_client", "Unknown client")
 
 
-def exchange(accounts: Accounts, code: str) -> dict[str, str]:
-    """Spend an authorization code; the verifier is not checked against a challenge, there was none."""
+def exchange(accounts: Accounts, parameters: JSON) -> dict[str, str]:
+    """Spend an authorization code; the verifier must fit the challenge that the sign-in began with."""
     with accounts.lock:
-        account = accounts.codes.pop(code, None)
-    if account is None:
+        code = accounts.codes.pop(parameters["code"], None)
+    if code is None:
         raise error(400, "invalid_grant", "Invalid authorization code")
-    return accounts.issue(account, account.access_lifetime)
+    if code.redirect_uri not in (None, parameters["redirect_uri"]):
+        raise error(400, "invalid_grant", "The redirect URI is not the one of the authorization request")
+    if code.challenge not in (None, challenge_of(parameters["code_verifier"])):
+        raise error(400, "invalid_grant", "The code verifier does not fit the code challenge")
+    return accounts.issue(code.account, code.account.access_lifetime)
+
+
+def challenge_of(verifier: str) -> str:
+    """PKCE's S256."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+def authorize(accounts: Accounts, request: RecordedRequest) -> Answer:
+    """Answer GET /oauth/authorize as for somebody who is signed in and consents: send the browser back at once."""
+    query = dict(parse_qsl(urlsplit(request.path).query, keep_blank_values=True))
+    if set(query) != AUTHORIZE:
+        raise error(400, "invalid_request", f"Missing or unknown: {', '.join(sorted(AUTHORIZE ^ set(query)))}")
+    for name, value in AUTHORIZE_CONSTANTS.items():
+        if query[name] != value:
+            raise error(400, "invalid_request", f"{name} must be {value!r}")
+    if not REDIRECT.fullmatch(query["redirect_uri"]) or not CHALLENGE.fullmatch(query["code_challenge"]):
+        raise error(400, "invalid_request", "redirect_uri or code_challenge has an unknown form")
+    if len(query["state"]) < 8:
+        raise error(400, "invalid_state", "The state must be at least 8 characters long")
+    if accounts.denies_sign_ins:
+        back = {"error": "access_denied", "error_description": "The user denied the request."}
+    else:
+        account = accounts.in_browser or accounts.create("user@example.com", "pro", DEFAULT_LIFETIME)
+        code = accounts.new_code(Code(account, query["redirect_uri"], query["code_challenge"]))
+        back = {"code": code, "scope": query["scope"]}
+    location = f"{query['redirect_uri']}?{urlencode({**back, 'state': query['state']})}"
+    return Answer(302, b"", (("location", location),), "302 back to the client")

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .accounts import DEFAULT_LIFETIME, auth_json
+from .accounts import DEFAULT_LIFETIME, Code, auth_json
 from .backend import Backend, Step
 from .recording import RecordedRequest, RequestLog
 from .wire import Wire
@@ -97,7 +97,19 @@ class Simulator:
     def new_authorization_code(self, email: str = "user@example.com", plan: str = "pro",
                                access_lifetime: int = DEFAULT_LIFETIME) -> str:
         """The code a browser sign-in to a new account would end with."""
-        return self.backend.accounts.new_code(self.backend.accounts.create(email, plan, access_lifetime))
+        return self.backend.accounts.new_code(Code(self.backend.accounts.create(email, plan, access_lifetime)))
+
+    def sign_in_browser(self, account_id: str) -> None:
+        """Let the browser sign in to this account from now on; otherwise each sign-in is a new account's."""
+        self.backend.accounts.in_browser = self.backend.accounts.by_id[account_id]
+
+    def deny_sign_ins(self) -> None:
+        """Send the browser back with access_denied from now on."""
+        self.backend.accounts.denies_sign_ins = True
+
+    def ignore_token_requests(self, count: int = 1) -> None:
+        """Leave the next `count` requests to the token endpoint without an answer; their tokens stay unspent."""
+        self.backend.accounts.silent_token_requests = count
 
     @property
     def refreshes(self) -> int:

@@ -1,0 +1,60 @@
+"""Turns: which requests belong to one, and the state that the backend wants back within it.
+
+The backend may answer with ``x-codex-turn-state``; the first value of a turn comes back with all later dispatches of
+that turn, and with none of another turn or account. Nothing of this is kept in a process: the value is sealed together
+with the account and the turn it was given for, and travels so with the client and in the snapshot.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from floway_core.errors import StartupError
+from floway_core.secrets import SecretBox
+
+TURN_STATE = "x-codex-turn-state"
+
+
+def answers_calls(items: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an input ends with results of tools that the last answer asked for, and nothing else is new in it.
+
+    Such a request goes on with the turn that the answer belongs to.
+    """
+    outputs = len(items)
+    while outputs and _is_output(items[outputs - 1]):
+        outputs -= 1
+    answered = [item.get("call_id") for item in items[outputs:]]
+    called = set()
+    for item in reversed(items[:outputs]):
+        if item.get("role") in ("user", "developer", "system") or _is_output(item):
+            break
+        called.add(item.get("call_id"))
+    return bool(answered) and None not in answered and called.issuperset(answered)
+
+
+def _is_output(item: Mapping[str, Any]) -> bool:
+    return str(item.get("type", "")).endswith("_output")
+
+
+def seal(secrets: SecretBox, state: str, account_id: str, turn: str) -> str:
+    """A turn state in the form in which it leaves the gateway."""
+    return secrets.seal(json.dumps([state, account_id, turn]))
+
+
+def unseal(secrets: SecretBox, sealed: Iterable[str | None], account_id: str, turn: str) -> str | None:
+    """The first state that was sealed for this account and turn; None when there is none."""
+    for one in sealed:
+        try:
+            state, *given_for = json.loads(secrets.open(one)) if one else (None,)
+        except (StartupError, ValueError):  # forged, damaged, or from before the gateway got another key
+            continue
+        if given_for == [account_id, turn]:
+            return state
+    return None
+
+
+def relayed(headers: Sequence[tuple[str, str]], secrets: SecretBox, account_id: str, turn: str):
+    """The headers of an answer with the turn state sealed."""
+    return [
+        (name, seal(secrets, value, account_id, turn) if name == TURN_STATE else value) for name, value in headers
+    ]
