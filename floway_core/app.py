@@ -4,7 +4,7 @@ import logging
 
 import peewee
 import pluggy
-from flask import Flask, Response, g, request
+from flask import Blueprint, Flask, Response, g, request
 from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.exceptions import HTTPException
 
@@ -35,7 +35,7 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
         stored.blueprint,
         models.blueprint,
         health.blueprint,
-        *plugins.blueprints(manager),
+        *plugins.blueprints(manager, Blueprint),
     ):
         app.register_blueprint(blueprint)
     app.before_request(_begin)

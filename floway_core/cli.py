@@ -15,7 +15,7 @@ from floway_core.config import Settings
 from floway_core.contexts import Services
 from floway_core.conversation import retain
 from floway_core.errors import GatewayError, StartupError
-from floway_core.gateway import open_services, read_settings
+from floway_core.gateway import Gateway, open_services, read_settings
 from floway_core.log import configure_logging
 from floway_core.store import keys, upstreams
 
@@ -79,28 +79,29 @@ def serve(session: Session, bind: str | None) -> None:
     """Run the gateway."""
     import os
 
+    from floway_core.app import create_app  # only this command needs the web framework
     from floway_core.server import Server
 
     if bind:
         os.environ["FLOWAY_BIND"] = bind  # workers read their settings from the environment, too
-    settings = session.settings
-    providers = plugins.build_providers(session.manager, session.services)
-    click.echo(f"Floway {__version__} listens on {settings.bind}", err=True)
-    for line in _missing(session.services, providers):
+    # What keeps a worker from starting is found here, where it can be said in one line.
+    gateway: Gateway = create_app(session.settings, session.manager).extensions["floway"]
+    click.echo(f"Floway {__version__} listens on {session.settings.bind}", err=True)
+    for line in _missing(gateway):
         click.echo(f"  missing: {line}", err=True)
-    session.services.database.close_all()
-    Server(settings).run()
+    gateway.services.database.close_all()
+    Server(session.settings).run()
 
 
-def _missing(services: Services, providers: plugins.Providers) -> list[str]:
+def _missing(gateway: Gateway) -> list[str]:
     """What still keeps clients from being served, and what mends it."""
-    missing = []
+    database, providers, missing = gateway.services.database, gateway.providers, []
     if not providers.by_kind:
         missing.append("a provider. Install one, for example: pip install floway-<provider>")
-    elif not any(row.enabled and row.kind in providers.by_kind for row in upstreams.all_rows(services.database)):
+    elif not any(row.enabled and row.kind in providers.by_kind for row in upstreams.all_rows(database)):
         kinds = ", ".join(f"`floway {kind} --help`" for kind in sorted(providers.by_kind))
         missing.append(f"an upstream. See {kinds}")
-    if not any(row.revoked_at is None for row in keys.all_rows(services.database)):
+    if not any(row.revoked_at is None for row in keys.all_rows(database)):
         missing.append("an API key for the clients. Make one with: floway keys create NAME")
     return missing
 

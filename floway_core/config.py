@@ -184,15 +184,18 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) 
 
 
 def _suggestion(variable: str, known: Mapping[str, Setting]) -> str:
-    near = difflib.get_close_matches(variable, [setting.variable for setting in known.values()], n=1)
-    return f" Did you mean {near[0]}?" if near else ""
+    near = difflib.get_close_matches(variable.removeprefix(PREFIX).lower(), known, n=1)
+    return f" Did you mean {known[near[0]].variable}?" if near else ""
 
 
 def _secret_from(file: Path, variable: str) -> str:
     try:
-        return file.read_text().strip()
+        secret = file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{variable}: the file cannot be read ({error}).") from None
+    if not secret:
+        raise SettingsError(f"{variable}: the file is empty.")
+    return secret
 
 
 def _from_file(name: str | None, known: Mapping[str, Setting]) -> dict[str, tuple[str, str]]:
@@ -228,9 +231,11 @@ def shown(settings: Settings, declared: Iterable[Setting] = ()) -> list[tuple[Se
 
 
 def without_password(url: str) -> str:
-    """``url`` with its password, if it has one, replaced."""
+    """``url`` with its password replaced, wherever it stands."""
     parts = urlsplit(url) if "://" in url else None
-    if parts is None or not parts.password:
+    if parts is None:
         return url
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.split(':')[0]}:***@{host}"))
+    if parts.password:
+        user, _, host = parts.netloc.rpartition("@")
+        parts = parts._replace(netloc=f"{user.split(':')[0]}:***@{host}")
+    return urlunsplit(parts._replace(query=re.sub(r"(?i)(password=)[^&]*", r"\1***", parts.query)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import peewee
-from playhouse.migrations import MigrationError, Runner
+from playhouse.migrations import Runner
 
 from floway_core import migrations
 from floway_core.errors import StartupError
@@ -55,8 +55,9 @@ def apply(database: peewee.Database, sources: Iterable[MigrationSource]) -> list
             for source in sources:
                 try:
                     _runner(database, source).up()
-                except (peewee.DatabaseError, MigrationError) as error:
-                    raise StartupError(f"The migrations of {source.name!r} failed: {error}") from error
+                except Exception as error:  # a migration is a program of its own, and perhaps a stranger's
+                    reason = " ".join(f"{type(error).__name__}: {error}".split())
+                    raise StartupError(f"The migrations of {source.name!r} failed: {reason}") from error
         return names
 
 

@@ -3,10 +3,11 @@
 import copy
 import importlib.metadata
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import click
 import pluggy
 
 from floway_core import hookspecs
@@ -62,7 +63,7 @@ def _one_line(error: Exception) -> str:
 # ----------------------------------------------------------------------------------------------------- registration
 def declared_settings(manager: pluggy.PluginManager) -> list[Setting]:
     """The settings of all plugins."""
-    return [setting for _, settings in _each(manager, "register_settings") for setting in settings]
+    return [setting for _, settings in _lists(manager, "register_settings", Setting) for setting in settings]
 
 
 def migration_sources(manager: pluggy.PluginManager) -> list[MigrationSource]:
@@ -72,21 +73,28 @@ def migration_sources(manager: pluggy.PluginManager) -> list[MigrationSource]:
 
 def named_migration_sources(manager: pluggy.PluginManager) -> list[tuple[str, MigrationSource]]:
     """(plugin name, its migrations) of the plugins that have any."""
-    return list(_each(manager, "register_migrations"))
+    found = list(_each(manager, "register_migrations"))
+    for name, source in found:
+        if not isinstance(source, MigrationSource):
+            raise PluginError(f"Plugin {name!r}: register_migrations returned {source!r}, not a MigrationSource.")
+    return found
 
 
-def blueprints(manager: pluggy.PluginManager) -> list[Any]:
-    """The Flask blueprints of all plugins."""
-    return [blueprint for _, found in _each(manager, "register_routes") for blueprint in found]
+def blueprints(manager: pluggy.PluginManager, kind: type) -> list[Any]:
+    """The blueprints of all plugins.
+
+    :param kind: Flask's class of them, which is not known here.
+    """
+    return [blueprint for _, found in _lists(manager, "register_routes", kind) for blueprint in found]
 
 
-def add_commands(manager: pluggy.PluginManager, cli: Any) -> None:
-    """Let every plugin add its commands to the click group ``cli``."""
+def add_commands(manager: pluggy.PluginManager, cli: click.Group) -> None:
+    """Let every plugin add its commands to ``cli``."""
     for _ in _each(manager, "register_commands", cli=cli):
         pass
 
 
-def _each(manager: pluggy.PluginManager, hook: str, **arguments: Any):
+def _each(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
     """(plugin name, result) of one hook, plugin by plugin, so that a failure can be laid at the right door."""
     for name, plugin in manager.list_name_plugin():
         caller = _only(manager, hook, plugin)
@@ -96,8 +104,16 @@ def _each(manager: pluggy.PluginManager, hook: str, **arguments: Any):
             results = caller(**arguments)
         except Exception as error:  # a stranger's code may fail in any way
             raise PluginError(f"Plugin {name!r} failed in {hook}: {_one_line(error)}") from error
-        for result in results or [None]:
-            yield name, result
+        yield name, results[0] if results else None
+
+
+def _lists(manager: pluggy.PluginManager, hook: str, kind: type, **arguments: Any) -> Iterator[tuple[str, list]]:
+    """As ``_each``, for a hook that returns several of ``kind``."""
+    for name, found in _each(manager, hook, **arguments):
+        listed = list(found) if isinstance(found, Iterable) else [found]
+        if not all(isinstance(one, kind) for one in listed):
+            raise PluginError(f"Plugin {name!r}: {hook} returned {found!r}, not a list of {kind.__name__} objects.")
+        yield name, listed
 
 
 def _only(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.HookCaller | None:
@@ -193,10 +209,10 @@ def build_providers(manager: pluggy.PluginManager, services: Services) -> Provid
     """
     by_kind: dict[str, Provider] = {}
     owners: dict[str, str] = {}
-    for name, found in _each(manager, "register_providers", services=services):
+    for name, found in _lists(manager, "register_providers", Provider, services=services):
         for provider in found:
-            if not isinstance(provider, Provider):
-                raise PluginError(f"Plugin {name!r} registered {type(provider).__name__}, which is no Provider.")
+            if not provider.kind:
+                raise PluginError(f"Plugin {name!r}: the provider {type(provider).__name__} has no kind.")
             if provider.kind in owners:
                 first = owners[provider.kind]
                 raise PluginError(f"Plugins {first!r} and {name!r} both claim the provider kind {provider.kind!r}.")

@@ -85,7 +85,7 @@ class Refusal:
 class Provider(ABC):
     """One kind of upstream. A single object serves all upstreams of its kind, from many threads at once."""
 
-    kind: str
+    kind: str = ""
     """Unique name of the provider, lower case; also the first word of its commands and settings."""
 
     compacts: bool = False

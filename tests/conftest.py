@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,19 @@ def call(fake_upstream):
 def ask(call, gateway):
     """A client of the gateway."""
     return call(gateway)
+
+
+@pytest.fixture
+def logged(gateway):
+    """Waits for the log line of a request, which is written when the gateway has let go of everything."""
+
+    def wait(exchange, patience=20):
+        deadline = time.monotonic() + patience
+        while f"id={exchange.headers['x-request-id']} " not in gateway.log:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    return wait
 
 
 @pytest.fixture

@@ -107,10 +107,12 @@ def test_how_an_answer_ended_stands_in_the_log(ask, gateway, fake_upstream):
 # ---------------------------------------------------------------------------------------------- upstream connections
 @pytest.mark.parametrize("framing", ["chunked", "length"])
 @pytest.mark.parametrize("stream", [True, False])
-def test_after_a_clean_end_the_connection_is_used_again(ask, fake_upstream, framing, stream):
+def test_after_a_clean_end_the_connection_is_used_again(ask, fake_upstream, logged, framing, stream):
     fake_upstream.script(*[Reply(message_stream(), framing=framing)] * 3)
     for _ in range(3):
-        assert b"response" in ask.create(stream=stream).body
+        answer = ask.create(stream=stream)
+        assert b"completed" in answer.body
+        logged(answer)
     assert [request.connection for request in fake_upstream.requests] == [1, 1, 1]
 
 
@@ -123,16 +125,19 @@ def test_after_a_refusal_the_connection_is_used_again(ask, fake_upstream):
 
 @pytest.mark.parametrize("chunks", [[*message_stream()[:3], Step.CUT], [*message_stream()[:3], Step.RESET]])
 @pytest.mark.parametrize("stream", [True, False])
-def test_after_a_broken_end_it_is_not(ask, fake_upstream, chunks, stream):
+def test_after_a_broken_end_it_is_not(ask, fake_upstream, logged, chunks, stream):
     fake_upstream.script(Reply(chunks), Reply(message_stream()))
-    assert ask.create(stream=stream).body
+    answer = ask.create(stream=stream)
+    assert b"upstream_disconnected" in answer.body
+    logged(answer)
     assert b"completed" in ask.create(stream=stream).body
     assert [request.connection for request in fake_upstream.requests] == [1, 2]
 
 
 def test_after_an_end_with_bytes_too_many_it_is_not(ask, fake_upstream):
     wrong = [("content-type", "text/event-stream"), ("content-length", str(len(b"".join(message_stream()))))]
-    fake_upstream.script(Reply([*message_stream(), b"more"], headers=wrong, framing="close"), Reply(message_stream()))
+    all_at_once = b"".join([*message_stream(), b"more"])
+    fake_upstream.script(Reply([all_at_once], headers=wrong, framing="length"), Reply(message_stream()))
     assert b"completed" in ask.create().body
     assert b"completed" in ask.create().body
     assert fake_upstream.connections == 2

@@ -40,7 +40,7 @@ def test_every_dispatch_starts_from_a_fresh_copy(ask, fake_upstream, journal):
     assert answer.status == 200
     bodies = [json.loads(request.body) for request in fake_upstream.requests]
     assert len(bodies) == 4
-    assert all(body["input"] == [*ITEMS, {"type": "note", "dispatch": "one"}] for body in bodies)
+    assert all(body["input"] == [{**ITEMS[0], "noted": 1}, {"type": "note"}] for body in bodies)
     assert len({request.header("x-state") for request in fake_upstream.requests}) == 1
 
 

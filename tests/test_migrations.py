@@ -172,6 +172,7 @@ def test_a_file_that_is_no_database(installation, content):
 
 
 def test_importing_the_application_migrates_too(installation):
-    done = subprocess.run([sys.executable, "-c", "import floway_core.wsgi"], env=installation.environ, check=False)
+    command = [sys.executable, "-c", "import floway_core.wsgi"]
+    done = subprocess.run(command, env=installation.environ, cwd=installation.folder)
     assert done.returncode == 0
     assert applied(installation) == NUMBERED

@@ -93,7 +93,7 @@ def test_a_refusal_that_can_be_mended_is_dispatched_again(ask, fake_upstream):
     fake_upstream.script(refusal(401, RELAYED, JSON), Reply(message_stream()))
     assert ask.create([{"role": "user", "content": "Hi"}]).status == 200
     first, second = fake_upstream.requests
-    assert first.body == second.body and json.loads(first.body)["input"][1:] == [{"type": "note", "dispatch": "one"}]
+    assert first.body == second.body and json.loads(first.body)["input"][1:] == [{"type": "note"}]
     assert first.headers == second.headers and (first.method, first.path) == (second.method, second.path)
 
 

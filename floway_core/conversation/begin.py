@@ -80,7 +80,9 @@ def _place_of(given: list[dict[str, Any]], count: int) -> int:
 def _resolved(database: peewee.Database, api_key_id: str, given: list[dict[str, Any]], oldest: int) -> list[StoredItem]:
     """``given`` with each reference replaced by the item it means."""
     references = [item for item in given if _is_reference(item)]
-    found = load.by_item_ids(database, api_key_id, [item.get("id") for item in references], oldest) if references else {}
+    found = (
+        load.by_item_ids(database, api_key_id, [item.get("id") for item in references], oldest) if references else {}
+    )
     resolved = []
     for item in given:
         if not _is_reference(item):
@@ -101,5 +103,6 @@ def _with_issuers(database: peewee.Database, api_key_id: str, given: list[Stored
     hashes = {place: found for place, item in enumerate(given) if (found := items.blob_hash(item.body))}
     issuers = load.issuers(database, api_key_id, hashes.values()) if hashes else {}
     return [
-        StoredItem(item.body, item.upstream_id or issuers.get(hashes.get(place, ""))) for place, item in enumerate(given)
+        StoredItem(item.body, item.upstream_id or issuers.get(hashes.get(place, "")))
+        for place, item in enumerate(given)
     ]

@@ -1,6 +1,8 @@
 """The commit point: storing a response before the client learns that it is complete."""
 
+import dataclasses
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import peewee
@@ -11,6 +13,7 @@ from floway_core.engine import compaction
 from floway_core.engine.attempt import Attempt
 from floway_core.errors import GatewayError, UpstreamBroken
 from floway_core.gateway import Gateway
+from floway_core.plugins import ScopedHooks
 from floway_core.protocol.items import replaces_history
 
 log = logging.getLogger("floway.engine")
@@ -29,7 +32,7 @@ def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
         raise UpstreamBroken("The upstream did not compact the conversation.")
     if not turn.store:
         return
-    hooks = gateway.providers.hooks[context.upstream.kind]
+    hooks = _guarded(gateway.providers.hooks[context.upstream.kind], gateway.services.database)
 
     def metadata(mode: str) -> dict[str, dict[str, Any]]:
         return hooks.collect_metadata(
@@ -49,3 +52,19 @@ def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
     except (peewee.PeeweeException, ValueError) as error:  # ValueError: also the pool has no connection left
         log.error("Response %s could not be stored: %s: %s", turn.response_id, type(error).__name__, error)
         raise GatewayError(503, "The response could not be stored.", code="storage_failed") from error
+
+
+def _guarded(hooks: ScopedHooks, database: peewee.Database) -> ScopedHooks:
+    """``hooks`` with each observer in a savepoint of its own: a query of theirs that fails would otherwise end the
+    whole transaction on PostgreSQL, though their failures are nobody else's."""
+    name = "on_snapshot_commit"
+
+    def guarded(observer: Callable) -> Callable:
+        def call(ctx: SnapshotCommitContext) -> None:
+            with database.atomic():
+                observer(ctx=ctx)
+
+        return call
+
+    observers = tuple((plugin, guarded(observer)) for plugin, observer in hooks.observers[name])
+    return dataclasses.replace(hooks, observers={**hooks.observers, name: observers})

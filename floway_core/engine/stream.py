@@ -142,6 +142,9 @@ def collect(gateway: Gateway, attempt: Attempt) -> Transcript:
             if transcript.terminal:
                 _drain(attempt)
                 break
+    except UpstreamBroken:
+        if transcript.error is None:
+            raise  # else the upstream has said why
     finally:
         attempt.reply.body.close()
     if transcript.terminal not in COMPLETED:

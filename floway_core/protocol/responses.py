@@ -33,7 +33,7 @@ class Transcript:
         """The content of an ``error`` event, if one came."""
         self._known = known
         self._items: dict[int, Any] = {}
-        self._last_event = b""
+        self._numbered = b""
 
     @staticmethod
     def concerns(block: bytes) -> bool:
@@ -41,8 +41,9 @@ class Transcript:
         return _NOTABLE.search(block) is not None
 
     def note_passing(self, block: bytes) -> None:
-        """Take notice of a block that ``concerns`` said no to."""
-        self._last_event = block
+        """Take notice of events that ``concerns`` said no to."""
+        if b'"sequence_number"' in block:
+            self._numbered = block
 
     def note(self, event: bytes) -> bytes:
         """Take notice of one event.
@@ -51,7 +52,7 @@ class Transcript:
             the gateway knows, and the one in the terminal event gets the output that was streamed: some upstreams leave
             it out or encrypt it anew, and clients read the answer from there.
         """
-        self._last_event = event
+        self.note_passing(event)
         if not self.concerns(event):
             return event
         name, data = sse.parse(event)
@@ -110,8 +111,8 @@ class Transcript:
         return events + sse.encode(FAILED, jsontext.dumps(content))
 
     def _sequence_number(self) -> int:
-        """The highest sequence number seen, or -1: the last event has it."""
-        numbers = re.findall(rb'"sequence_number": ?(\d{1,15})\b', self._last_event)
+        """The highest sequence number seen, or -1: the last event that has one has the highest."""
+        numbers = re.findall(rb'"sequence_number": ?(\d{1,15})\b', self._numbered)
         return int(numbers[-1]) if numbers else -1
 
 

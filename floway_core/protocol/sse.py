@@ -52,6 +52,8 @@ def split(block: bytes) -> Iterator[bytes]:
     for boundary in _BOUNDARY.finditer(block):
         yield block[start : boundary.end()]
         start = boundary.end()
+    if start < len(block):
+        yield block[start:]  # further empty lines
 
 
 def parse(event: bytes) -> tuple[str | None, bytes]:

@@ -20,13 +20,16 @@ def read_object(request: Request, limit: int) -> dict[str, Any]:
     :param limit: bytes that the body may have, as sent and after decompression.
     :raises GatewayError: 400, 413 or 415.
     """
-    request.max_content_length = limit
+    # One byte more: a chunked body is cut at the maximum without a word.
+    request.max_content_length = limit + 1
     try:
         data = request.get_data(cache=False)
     except RequestEntityTooLarge:
         raise _too_large(limit) from None
     except ClientDisconnected:
         raise ClientGone from None
+    if len(data) > limit:
+        raise _too_large(limit)
     for coding in reversed(_codings(request)):
         data = _decoded(coding, data, limit)
     try:

@@ -1,6 +1,7 @@
 """Fixtures for pytest: put ``pytest_plugins = ["floway_core.testing.fixtures"]`` into a ``conftest.py``."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def install() -> Iterator[Callable[..., Installation]]:
     """Makes an ``Installation`` for the length of the test."""
     made: list[Installation] = []
 
-    def make(*arguments, **options) -> Installation:
+    def make(*arguments: Any, **options: Any) -> Installation:
         made.append(Installation(*arguments, **options))
         return made[-1]
 
@@ -41,7 +42,7 @@ def start_gateway() -> Iterator[Callable[..., RunningGateway]]:
     """Starts a ``RunningGateway`` for the length of the test."""
     made: list[RunningGateway] = []
 
-    def start(*arguments, **options) -> RunningGateway:
+    def start(*arguments: Any, **options: Any) -> RunningGateway:
         made.append(RunningGateway(*arguments, **options))
         return made[-1]
 

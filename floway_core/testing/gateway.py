@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 PATIENCE = 30.0
 """Seconds after which a process that should start or end is given up."""
@@ -102,7 +102,7 @@ class RunningGateway(Installation):
     Takes the arguments of ``Installation``. One worker, unless the settings say otherwise.
     """
 
-    def __init__(self, settings: Mapping[str, str] | None = None, **options) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None, **options: Any) -> None:
         super().__init__({"workers": "1", "threads": "32", "graceful_timeout": "2", **(settings or {})}, **options)
         self.log_file = self.folder / "gateway.log"
         bind = f"127.0.0.1:{_free_port()}"

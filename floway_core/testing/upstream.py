@@ -35,7 +35,7 @@ class Reply:
     """The body; each piece of bytes is sent by itself."""
     status: int = 200
     headers: Sequence[tuple[str, str]] = (("content-type", "text/event-stream"),)
-    """Sent as they are; the header for the framing is added."""
+    """Sent as they are; the header for the framing is added, unless a content-length is among them."""
     framing: Literal["chunked", "length", "close"] = "chunked"
     before: Sequence[Step] = ()
     """What happens between the request and the head of the answer."""
@@ -204,8 +204,10 @@ def _head(reply: Reply) -> bytes:
         "length": f"content-length: {sum(len(chunk) for chunk in reply.chunks if isinstance(chunk, bytes))}",
         "close": "connection: close",
     }
-    lines = [f"HTTP/1.1 {reply.status} Scripted", *(f"{name}: {value}" for name, value in reply.headers)]
-    return "\r\n".join([*lines, framing[reply.framing], "", ""]).encode("latin-1")
+    lines = [f"{name}: {value}" for name, value in reply.headers]
+    if not any(name.lower() == "content-length" for name, _ in reply.headers):
+        lines.append(framing[reply.framing])
+    return "\r\n".join([f"HTTP/1.1 {reply.status} Scripted", *lines, "", ""]).encode("latin-1")
 
 
 def _read_request(stream: BinaryIO, connection: int) -> Recorded | None:

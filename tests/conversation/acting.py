@@ -57,7 +57,7 @@ class Client:
     def __init__(self, caller, journal, database):
         self.caller = caller
         self._journal = journal
-        self._database = database
+        self.database = database
 
     def ask(self, given=None, *, output=None, model="model-1", path="/v1/responses", headers=None, **fields):
         """Send a request and wait for the answer.
@@ -93,7 +93,7 @@ class Client:
         """How many conversations, snapshots and items the key has."""
         mine = "(SELECT id FROM api_keys WHERE key_hash = ?)"
         return [
-            select(self._database, f"SELECT count(*) FROM {table} WHERE api_key_id = {mine}", self.key_hash)[0][0]
+            select(self.database, f"SELECT count(*) FROM {table} WHERE api_key_id = {mine}", self.key_hash)[0][0]
             for table in ("responses_conversations", "responses_snapshots", "responses_items")
         ]
 

@@ -40,7 +40,7 @@ class Store:
         """The turn of a request."""
         return begin(self.database, self.key_id, {"input": given, "previous_response_id": previous, **fields}, DAYS)
 
-    def commit(self, turn, *output, upstream="up_1", metadata=None):
+    def commit(self, turn, *output, upstream="up_1", metadata=None, hook=None):
         """Commit a turn, and return the id of the response."""
         commit(
             self.database,
@@ -48,7 +48,7 @@ class Store:
             upstream_id=upstream,
             response={"id": turn.response_id, "object": "response", "status": "completed", "output": list(output)},
             ordinal=lambda: claim_ordinal(self.database, turn.previous.row),
-            hook=lambda mode: dict(turn.previous.metadata if turn.previous else {}) if metadata is None else metadata,
+            hook=hook or (lambda mode: metadata or {}),
         )
         return turn.response_id
 

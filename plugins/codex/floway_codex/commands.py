@@ -58,8 +58,13 @@ def _show(services: Services, upstream: Upstream) -> None:
     show_default=True,
     help=f"Where the browser comes back to. The sign-in page accepts {' and '.join(map(str, login.PORTS))}.",
 )
-@click.option("--timeout", type=click.FloatRange(0, 86400, min_open=True), default=600, show_default=True,
-              help="Seconds to wait for the browser.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, 86400, min_open=True),
+    default=600,
+    show_default=True,
+    help="Seconds to wait for the browser.",
+)
 @click.pass_context
 def login_(context: click.Context, name: str | None, paste: bool, port: int, timeout: float) -> None:
     """Sign in with a browser, and make an upstream of the account.
@@ -117,7 +122,8 @@ def logout(context: click.Context, name: str) -> None:
     The upstream stays, for signing in again; `floway upstreams remove NAME` removes it with all that belongs to it.
     """
     services = cli.services(context)
-    upstream = next((row for row in upstreams.all_rows(services.database) if (row.kind, row.name) == (KIND, name)), None)
+    mine = [row for row in upstreams.all_rows(services.database) if row.kind == KIND]
+    upstream = next((row for row in mine if row.name == name), None)
     if upstream is None:
         raise click.ClickException(f"There is no Codex upstream named {name!r}.")
     accounts.sign_out(services, upstream.id)

@@ -48,7 +48,8 @@ def read_access_token(services: Services, upstream_id: str) -> AccessToken | Non
 
     :raises GatewayError: 503, it was stored with another secret key.
     """
-    rows = select(services.database, "SELECT access_token, expires_at FROM codex_tokens WHERE upstream_id = ?", upstream_id)
+    query = "SELECT access_token, expires_at FROM codex_tokens WHERE upstream_id = ?"
+    rows = select(services.database, query, upstream_id)
     return AccessToken(_opened(services, rows[0][0]), rows[0][1], rows[0][0]) if rows else None
 
 

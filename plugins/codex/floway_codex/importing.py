@@ -11,6 +11,7 @@ from floway_codex import jwt
 from floway_codex.accounts import ACTIVE
 from floway_codex.tables import Accounts, Credentials, Health, Tokens
 from floway_core.contexts import Services, Upstream
+from floway_core.db import transaction
 from floway_core.errors import GatewayError
 from floway_core.store import upstreams
 
@@ -80,7 +81,7 @@ def import_account(services: Services, auth_json: Any, name: str | None = None) 
     sign_in = read_auth_json(auth_json)
     database = services.database
     try:
-        with database.connection_context(), database.atomic():
+        with database.connection_context(), transaction(database):
             upstream = _renewed(services, sign_in, name) or _added(services, sign_in, name)
             _store_tokens(services, upstream.id, sign_in)
     except peewee.IntegrityError:

@@ -19,6 +19,7 @@ class Kept:
     turn: str
     started_ms: int
     """When the turn began, Unix time in milliseconds."""
+    client_request: str
     installation: str
     asked_in: str
     """The window that the response was asked for in."""
@@ -45,6 +46,7 @@ _TYPES = {
     "window": int,
     "turn": str,
     "started_ms": int,
+    "client_request": str,
     "installation": str,
     "asked_in": str,
     "turn_state": str,

@@ -26,7 +26,7 @@ class SignIn:
     url: str
     """The page to open in a browser."""
     redirect_uri: str
-    state: str = field(repr=False)
+    state: str
     """Comes back with the code, and shows that it belongs to this sign-in."""
     verifier: str = field(repr=False)
     """Never leaves this process but with the code."""

@@ -8,7 +8,7 @@ import click
 from floway_codex.provider import CodexProvider
 from floway_codex.settings import SETTINGS
 from floway_core.config import Setting
-from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services
+from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext
 from floway_core.hookspecs import hookimpl
 from floway_core.migrate import MigrationSource
 from floway_core.provider import Provider
@@ -51,6 +51,11 @@ def on_attempt_start(ctx: AttemptContext) -> None:
 @hookimpl
 def prepare_responses_request(ctx: ResponsesRequestContext) -> None:
     _provider(ctx.attempt).prepare(ctx)
+
+
+@hookimpl
+def on_snapshot_commit(ctx: SnapshotCommitContext) -> None:
+    _provider(ctx.attempt).keep(ctx)
 
 
 def _provider(ctx: AttemptContext) -> CodexProvider:

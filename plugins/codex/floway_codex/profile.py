@@ -22,10 +22,11 @@ Templates = tuple[tuple[str, tuple[Any, ...]], ...]
 GIVEN = frozenset(
     "version user_agent access_token account_id installation_id session_id thread_id client_request_id window_id "
     "window_number context_window_id turn_id root_turn_id parent_turn_id parent_thread_id subagent turn_metadata "
-    "turn_started_at_unix_ms turn_state content_encoding lite model service_tier reasoning_effort refresh_token "
-    "refresh_reason".split()
+    "turn_started_at_unix_ms turn_state content_encoding lite model service_tier request_kind compaction turn_trigger "
+    "turn_model turn_effort refresh_token refresh_reason".split()
 )
-"""Placeholders that do not come from the profile's own ``values``."""
+"""Placeholders that do not come from the profile's own ``values``. Those that begin with ``turn_`` and name no id are
+only there in turns, not in compactions."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,11 @@ def render_body(templates: Templates, values: Mapping[str, Any]) -> bytes:
 @functools.cache
 def shipped() -> Mapping[str, Profile]:
     """Every profile in the package, oldest first. Read once; profiles are never changed."""
-    found = [read(json.loads(file.read_text())) for file in files("floway_codex").joinpath("profiles").iterdir()
-             if file.name.endswith(".json")]
+    found = [
+        read(json.loads(file.read_text()))
+        for file in files("floway_codex").joinpath("profiles").iterdir()
+        if file.name.endswith(".json")
+    ]
     return {profile.version: profile for profile in sorted(found, key=lambda profile: ordinal(profile.version))}
 
 

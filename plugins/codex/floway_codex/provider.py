@@ -1,15 +1,15 @@
 """The provider of kind ``codex``: the way of a request to the backend and back."""
 
-import time
 from collections.abc import Sequence
 
-from floway_codex import accounts, identity, profile, quota, request, unauthorized
+from floway_codex import accounts, beginning, profile, quota, request, turns, unauthorized
 from floway_codex.attempt import CodexAttempt
 from floway_codex.catalogue import Catalogue
+from floway_codex.encoding import encoded
 from floway_codex.importing import KIND
 from floway_codex.model_lists import ModelLists
 from floway_codex.tokens import TokenSource
-from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, Upstream
+from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext, Upstream
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.provider import Model, Provider, Refusal, UpstreamReply
@@ -20,6 +20,7 @@ class CodexProvider(Provider):
     """Speaks to the Codex backend as the codex CLI does, with the account of the upstream."""
 
     kind = KIND
+    compacts = True
 
     def __init__(self, services: Services) -> None:
         settings = services.settings.plugin
@@ -42,18 +43,8 @@ class CodexProvider(Provider):
         :raises GatewayError: 503, the account cannot be used.
         """
         account = accounts.require_active(self._services, ctx.upstream.id)
-        headers = ctx.request.headers
-        client = identity.codex_client(headers)
-        lite = self._catalogue.details(ctx.upstream, ctx.model).get("use_responses_lite") is True
-        return CodexAttempt(
-            account=account,
-            identity=identity.resolve(
-                headers, ctx.request.body, account.installation_id, time.time_ns() // 1_000_000
-            ),
-            client=client,
-            profile=profile.closest(client.version, self._profile) if client else self._profile,
-            lite=lite or (client is not None and client.lite),
-        )
+        details = self._catalogue.details(ctx.upstream, ctx.model)
+        return beginning.begin(self._services, ctx, account, details, self._profile)
 
     def prepare(self, ctx: ResponsesRequestContext) -> None:
         """Make ``ctx`` the request that the backend is to receive, all but the access token."""
@@ -65,16 +56,22 @@ class CodexProvider(Provider):
     def send(self, ctx: ResponsesRequestContext) -> UpstreamReply:
         attempt: CodexAttempt = ctx.attempt.provider_state
         try:
-            body = jsontext.dumps(ctx.body)
+            body = encoded(jsontext.dumps(ctx.body), attempt.encoding)
         except ValueError as error:
             raise GatewayError(400, f"The request cannot be written as JSON: {error}.") from error
         attempt.token = self._tokens.access_token(ctx.attempt.upstream.id)
         headers = request.authorized(attempt.profile, ctx.headers, attempt.token)
         reply = self._http.stream(ctx, "POST", f"{self._base_url}/codex/responses", headers, body)
+        attempt.turn_state = attempt.turn_state or reply.header(turns.TURN_STATE)
+        reply.headers = turns.relayed(self._services.secrets, reply.headers, attempt.owner)
         if 200 <= reply.status < 300:
             quota.note(self._services, ctx.attempt.upstream.id, reply.headers)
             self._catalogue.compare(ctx.attempt.upstream, reply.header("x-models-etag"))
         return reply
+
+    def keep(self, ctx: SnapshotCommitContext) -> None:
+        """Keep the identity with the snapshot, for what continues it."""
+        ctx.metadata = beginning.to_keep(self._services, ctx.attempt, ctx.mode).as_metadata()
 
     # ------------------------------------------------------------------------------------------------------ refusals
     def recover(self, ctx: ResponsesRequestContext, refusal: Refusal) -> bool:

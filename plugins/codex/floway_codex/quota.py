@@ -32,9 +32,7 @@ log = logging.getLogger("floway.codex")
 
 
 # ---------------------------------------------------------------------------------------------------------- parsing
-def snapshots(
-    headers: Sequence[tuple[str, str]], now: float, refusal: bytes | None = None
-) -> list[dict[str, Any]]:
+def snapshots(headers: Sequence[tuple[str, str]], now: float, refusal: bytes | None = None) -> list[dict[str, Any]]:
     """The limits in an answer's headers and, if it was a 429, its body; the one that the request counts for is first.
 
     Values may be missing, empty, or no numbers; such ones are left out. Times are Unix seconds.

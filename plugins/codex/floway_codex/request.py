@@ -1,13 +1,15 @@
 """The request for the backend: identity and profile projected onto headers and body. Pure functions."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from floway_codex.attempt import CodexAttempt
-from floway_codex.identity import TURN_METADATA
+from floway_codex.encoding import IDENTITY
+from floway_codex.items import as_lite, input_items, offered
 from floway_codex.profile import Profile, Templates, constants, fill, render
+from floway_codex.said import TURN_METADATA
 from floway_core.protocol import jsontext
+from floway_core.protocol.items import TRIGGER
 
 DEFAULT_INSTRUCTIONS = "You are a helpful assistant."
 ENCRYPTED_REASONING = "reasoning.encrypted_content"
@@ -20,44 +22,23 @@ REJECTED = frozenset(
 """Fields that the backend refuses ("Unsupported parameter") and that only tune a request. Others it refuses, such as
 ``previous_response_id``, ``conversation`` or ``prompt``, mean something: they are passed on, and it says no itself."""
 
-LONGEST_ITEM_ID = 64
-ITEM_ID = re.compile(r"[A-Za-z0-9_-]+")
-ID_PREFIXES = {
-    "additional_tools": "at",
-    "agent_message": "amsg",
-    "apply_patch_call": "ap",
-    "apply_patch_call_output": "apo",
-    "code_interpreter_call": "ci",
-    "compaction": "cmp",
-    "compaction_summary": "cmp",
-    "computer_call": "cc",
-    "computer_call_output": "cco",
-    "custom_tool_call": "ctc",
-    "custom_tool_call_output": "ctco",
-    "file_search_call": "fs",
-    "function_call": "fc",
-    "function_call_output": "fco",
-    "image_generation_call": "ig",
-    "local_shell_call": "lsh",
-    "local_shell_call_output": "lsho",
-    "mcp_call": "mcp",
-    "mcp_list_tools": "mcpl",
-    "message": "msg",
-    "reasoning": "rs",
-    "shell_call": "sh",
-    "shell_call_output": "sho",
-    "tool_search_call": "ts",
-    "tool_search_output": "tso",
-    "web_search_call": "ws",
-}
-"""Item type -> what its id begins with, before the underscore."""
-
 IDS = ("installation_id", "session_id", "thread_id", "turn_id", "window_id")
 """Turn metadata that is always the identity's, whatever the client wrote."""
 OPTIONAL_IDS = ("root_turn_id", "parent_turn_id", "parent_thread_id", "context_window_id")
 """The same, where the identity has them and the metadata has a place for them."""
 FOLLOWING = ("window_number", "model", "reasoning_effort")
 """Turn metadata that repeats something else of the request."""
+TYPES = {"compaction": dict, "subagent_kind": str, "workspaces": dict}
+"""Turn metadata that has no default to tell its type from."""
+
+COMPACTION = {
+    "trigger": "manual",
+    "reason": "user_requested",
+    "implementation": "responses_compaction_v2",
+    "phase": "standalone_turn",
+    "strategy": "memento",
+}
+"""What the CLI says of a compaction that its user asked for, outside of any other turn."""
 
 
 # ---------------------------------------------------------------------------------------------------------- headers
@@ -80,17 +61,31 @@ def values(attempt: CodexAttempt, body: Mapping[str, Any]) -> dict[str, Any]:
     reasoning = body.get("reasoning")
     effort = reasoning.get("effort") if isinstance(reasoning, Mapping) else None
     tier = body.get("service_tier")
+    compacts = asks_for_compaction(body)
     known = {
         **attempt.profile.known(),
         **(attempt.client.values() if attempt.client else {}),
         **attempt.identity.values(),
         "account_id": attempt.account.account_id,
+        "turn_state": attempt.turn_state,
+        "content_encoding": attempt.encoding if attempt.encoding != IDENTITY else None,
         "lite": "true" if attempt.lite else None,
         "model": body.get("model"),
         "service_tier": tier if tier == "priority" else None,
         "reasoning_effort": effort if isinstance(effort, str) else None,
+        "request_kind": "compaction" if compacts else "turn",
+        "compaction": COMPACTION if compacts else None,
     }
+    if not compacts:  # what the CLI leaves out in a compaction
+        known |= {"turn_trigger": "user", "turn_model": known["model"], "turn_effort": known["reasoning_effort"]}
     return {**known, "turn_metadata": jsontext.ascii_text(turn_metadata(attempt, known))}
+
+
+def asks_for_compaction(body: Mapping[str, Any]) -> bool:
+    """Whether the input ends with a compaction trigger."""
+    items = body.get("input")
+    last = items[-1] if isinstance(items, list) and items else None
+    return isinstance(last, Mapping) and last.get("type") == TRIGGER
 
 
 def turn_metadata(attempt: CodexAttempt, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,19 +93,30 @@ def turn_metadata(attempt: CodexAttempt, known: Mapping[str, Any]) -> dict[str, 
 
     A Codex client's own metadata is complete, so it only has its ids set right.
     """
+    made = render(attempt.profile.turn_metadata, known)
     theirs = {
         name: value
         for name, value in attempt.identity.turn_metadata.items()
-        if name not in OPTIONAL_IDS or known.get(name) is not None  # else it was malformed
+        if _has_type(value, type(made[name]) if name in made else TYPES.get(name))
+        and (name not in OPTIONAL_IDS or known.get(name) is not None)  # else it was malformed
     }
+    if known["compaction"]:  # the trigger is what it is, whatever the client calls it
+        fixed_form = {"implementation": COMPACTION["implementation"]}
+        theirs["compaction"] = {**COMPACTION, **theirs.get("compaction", {}), **fixed_form}
+        theirs["request_kind"] = known["request_kind"]
     fixed = {name: known[name] for name in (*OPTIONAL_IDS, *FOLLOWING) if known.get(name) is not None}
-    if attempt.client and theirs:
+    if attempt.client and attempt.identity.turn_metadata:
         ids = {name: known[name] for name in IDS}
         return {**theirs, **ids, **{name: value for name, value in fixed.items() if name in theirs}}
-    merged = {**render(attempt.profile.turn_metadata, known), **theirs}
+    merged = {**made, **theirs}
     merged |= {name: known[name] for name in IDS}
     merged |= {name: value for name, value in fixed.items() if name in merged}
     return in_order(merged, _names(attempt.profile.turn_metadata))
+
+
+def _has_type(value: Any, expected: type | None) -> bool:
+    """Exactly: to Python, true is a number."""
+    return expected is None or type(value) is expected
 
 
 def client_metadata(attempt: CodexAttempt, known: Mapping[str, Any]) -> dict[str, str]:
@@ -140,6 +146,12 @@ def body(attempt: CodexAttempt, given: Mapping[str, Any], known: Mapping[str, An
     made.setdefault("prompt_cache_key", fill(attempt.profile.prompt_cache_key, known))
     if takes_default_instructions(attempt) and made.get("instructions") in (None, ""):
         made["instructions"] = DEFAULT_INSTRUCTIONS
+    lite_form = wants_lite_form(attempt)
+    if lite_form or not attempt.client:
+        made |= offered(made, attempt.lite)
+    if lite_form and isinstance(made.get("input"), list):
+        moved = as_lite(made, made["input"])
+        made = {key: value for key, value in {**made, **moved}.items() if value is not None or key not in moved}
     return in_order(made, keys)
 
 
@@ -152,6 +164,12 @@ def takes_default_instructions(attempt: CodexAttempt) -> bool:
     return not attempt.lite and (attempt.client is None or "instructions" in attempt.profile.body_keys)
 
 
+def wants_lite_form(attempt: CodexAttempt) -> bool:
+    """Whether the request is to be put into the form of responses-lite. A client that sends its header has done that
+    itself, in the way of its version."""
+    return attempt.lite and not (attempt.client and attempt.client.lite)
+
+
 def included(include: Any) -> Any:
     """``include`` with the encrypted reasoning: nothing is stored upstream, so reasoning has to travel."""
     if include is None:
@@ -159,32 +177,6 @@ def included(include: Any) -> Any:
     if isinstance(include, list) and ENCRYPTED_REASONING not in include:
         return [*include, ENCRYPTED_REASONING]
     return include
-
-
-def input_items(given: Any) -> Any:
-    """``input`` as the list of items that the backend wants."""
-    if isinstance(given, str):
-        return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": given}]}]
-    if isinstance(given, list):
-        return [_item(item) if isinstance(item, dict) else item for item in given]
-    return given
-
-
-def _item(item: dict[str, Any]) -> dict[str, Any]:
-    kind = item.get("type", "message" if "role" in item else None)
-    if kind == "message" and item.get("role") == "system":
-        item = {**item, "role": "developer"}  # "System messages are not allowed"
-    if "id" in item and kind != "item_reference" and not acceptable_id(kind, item["id"]):
-        item = {key: value for key, value in item.items() if key != "id"}
-    return item
-
-
-def acceptable_id(kind: Any, value: Any) -> bool:
-    """Whether the backend takes ``value`` as the id of an item of this type; an item without an id is always fine."""
-    if not isinstance(value, str) or len(value) > LONGEST_ITEM_ID or not ITEM_ID.fullmatch(value):
-        return False
-    prefix = ID_PREFIXES.get(kind) if isinstance(kind, str) else None
-    return prefix is None or value.startswith(f"{prefix}_")
 
 
 def in_order(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

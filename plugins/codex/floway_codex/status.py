@@ -8,8 +8,8 @@ from typing import Any
 from floway_codex import accounts, quota
 from floway_codex.accounts import Account
 from floway_codex.importing import KIND
-from floway_codex.tables import Tokens
 from floway_core.contexts import Services
+from floway_core.db import select
 from floway_core.store import upstreams
 
 
@@ -22,23 +22,23 @@ class Status:
     account: Account
     token_expires_at: int | None
     """Unix seconds; 0 when unknown, None when there is no token."""
-    models: Sequence[tuple[str, int]]
-    """(version of the CLI asked for, Unix seconds) of the model list stored, if there is one."""
+    models_fetched_at: int | None
+    """Unix seconds; None when no model list is stored."""
     limits: Sequence[dict[str, Any]]
     """As ``quota.read`` gives them."""
 
 
 def read(services: Services) -> list[Status]:
     """The Codex upstreams in the order in which they are tried."""
-    query = Tokens.select(Tokens.upstream_id, Tokens.expires_at).tuples()
-    with services.database.connection_context():
-        expiries = dict(query.execute(services.database))
+    expiries = dict(select(services.database, "SELECT upstream_id, expires_at FROM codex_tokens"))
+    fetched = dict(select(services.database, "SELECT upstream_id, fetched_at FROM codex_catalogue"))
     return [
         Status(
             upstream=row.name,
             enabled=row.enabled,
             account=accounts.find(services, row.id),
             token_expires_at=expiries.get(row.id),
+            models_fetched_at=fetched.get(row.id),
             limits=quota.read(services, row.id),
         )
         for row in upstreams.all_rows(services.database)
@@ -53,12 +53,15 @@ def as_json(status: Status) -> dict[str, Any]:
         "upstream": status.upstream,
         "enabled": status.enabled,
         "account_id": account.account_id,
+        "user_id": account.user_id,
+        "installation_id": account.installation_id,
         "email": account.email,
         "plan": account.plan,
         "token_expires_at": status.token_expires_at,
         "state": account.state,
         "state_message": account.message,
         "state_since": account.since,
+        "models_fetched_at": status.models_fetched_at,
         "limits": list(status.limits),
     }
 
@@ -72,6 +75,8 @@ def as_text(status: Status, now: float) -> str:
         ("plan", account.plan),
         ("token", _expiry(status.token_expires_at, now)),
         ("state", f"{account.state}{f' ({account.message})' if account.message else ''}"),
+        ("install.", account.installation_id),
+        ("models", "none yet" if status.models_fetched_at is None else f"of {moment(status.models_fetched_at, now)}"),
         *(("quota", line) for limit in status.limits for line in _limit(limit, now)),
     ]
     if account.state != accounts.ACTIVE:

@@ -129,8 +129,13 @@ class TokenSource:
         expires_at = jwt.expiry(grant.access_token) or int(self.now() + (grant.expires_in or UNKNOWN_LIFETIME))
         stored = self._insist(
             lambda: credentials.replace(
-                self.services, upstream_id, spent.version, grant.refresh_token or spent.value, grant.id_token,
-                grant.access_token, expires_at,
+                self.services,
+                upstream_id,
+                spent.version,
+                grant.refresh_token or spent.value,
+                grant.id_token,
+                grant.access_token,
+                expires_at,
             )
         )
         if stored:
@@ -151,9 +156,7 @@ class TokenSource:
         raise oauth.unreachable("The renewed tokens could not be stored; the account may have to be signed in again.")
 
     def _give_up(self, upstream_id: str, refused: RefreshToken, refusal: oauth.GrantRefused) -> GatewayError:
-        done = accounts.terminate(
-            self.services, upstream_id, accounts.REFRESH_FAILED, str(refusal), refused.version
-        )
+        done = accounts.terminate(self.services, upstream_id, accounts.REFRESH_FAILED, str(refusal), refused.version)
         if not done:
             return oauth.unreachable(REPLACED)
         log.warning("Codex upstream %s is %s: %s", upstream_id, accounts.REFRESH_FAILED, refusal.code)

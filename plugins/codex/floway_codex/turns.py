@@ -7,6 +7,7 @@ with the account and the turn it was given for, and travels so with the client a
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from floway_core.errors import StartupError
@@ -36,25 +37,31 @@ def _is_output(item: Mapping[str, Any]) -> bool:
     return str(item.get("type", "")).endswith("_output")
 
 
-def seal(secrets: SecretBox, state: str, account_id: str, turn: str) -> str:
+@dataclass(frozen=True)
+class Owner:
+    """What a turn state was given for."""
+
+    account_id: str
+    turn: str
+
+
+def seal(secrets: SecretBox, state: str, owner: Owner) -> str:
     """A turn state in the form in which it leaves the gateway."""
-    return secrets.seal(json.dumps([state, account_id, turn]))
+    return secrets.seal(json.dumps([state, owner.account_id, owner.turn]))
 
 
-def unseal(secrets: SecretBox, sealed: Iterable[str | None], account_id: str, turn: str) -> str | None:
-    """The first state that was sealed for this account and turn; None when there is none."""
-    for one in sealed:
+def unseal(secrets: SecretBox, sealed: Iterable[str | None], owner: Owner) -> str | None:
+    """The first state that was sealed for this owner; None when there is none."""
+    for one in filter(None, sealed):
         try:
-            state, *given_for = json.loads(secrets.open(one)) if one else (None,)
+            state, account_id, turn = json.loads(secrets.open(one))
         except (StartupError, ValueError):  # forged, damaged, or from before the gateway got another key
             continue
-        if given_for == [account_id, turn]:
+        if Owner(account_id, turn) == owner:
             return state
     return None
 
 
-def relayed(headers: Sequence[tuple[str, str]], secrets: SecretBox, account_id: str, turn: str):
-    """The headers of an answer with the turn state sealed."""
-    return [
-        (name, seal(secrets, value, account_id, turn) if name == TURN_STATE else value) for name, value in headers
-    ]
+def relayed(secrets: SecretBox, headers: Sequence[tuple[str, str]], owner: Owner) -> list[tuple[str, str]]:
+    """The headers of an answer, with the turn state sealed."""
+    return [(name, seal(secrets, value, owner) if name == TURN_STATE else value) for name, value in headers]

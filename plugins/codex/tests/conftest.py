@@ -19,6 +19,7 @@ from floway_core.contexts import ApiKey, AttemptContext, ClientRequest, Response
 from floway_core.db import connect
 from floway_core.migrate import CORE, apply
 from floway_core.secrets import SecretBox
+from floway_core.store import keys
 
 BASE = "https://chatgpt.com/backend-api"
 TOKEN_URL = "https://auth.openai.com/oauth/token"
@@ -72,6 +73,13 @@ def services(tmp_path: Path):
     opened = open_services(tmp_path)
     yield opened
     opened.database.close_all()
+
+
+@pytest.fixture
+def api_key(services: Services) -> str:
+    """The id of an API key that is in the database."""
+    keys.create(services.database, "test")
+    return keys.all_rows(services.database)[0].id
 
 
 @pytest.fixture

@@ -1,109 +1,206 @@
-"""The model list: parsed tolerantly, cached, loaded by one thread, and still there when a reload fails."""
+"""The model list: parsed tolerantly, kept in memory and in the database, renewed by one thread behind the scenes."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from floway_codex.catalogue import MAX_AGE, RETRY_AFTER, Catalogue, parse_models
+from floway_codex import accounts
+from floway_codex.catalogue import ETAG_AGE, HARD_AGE, RETRY_AFTER, SOFT_AGE, Catalogue
+from floway_codex.importing import import_account
+from floway_codex.model_lists import ModelList, parse
+from floway_codex.provider import CodexProvider
 
 from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
 from floway_core.provider import Model
 
-from .conftest import MODELS_URL, TOKEN_URL, token
+from .conftest import MODELS_URL, TOKEN_URL, auth_json, token
 
 UPSTREAM = Upstream("up_1", "codex", "work", True, 1)
 PATIENCE = 20.0
 
 
-class Shelf:
-    """A catalogue with a clock, whose lists are scripted."""
+class Backend:
+    """A source of lists with a clock; lists are scripted, and kept as the database keeps them."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
-        self.loads = 0
-        self.clock = 1000.0
-        self.catalogue = Catalogue(self.load, now=lambda: self.clock)
+        self.asked = 0
+        self.clock = 100_000.0
+        self.kept = None
+        self.waiting = []
+        self.catalogue = self.process()
 
-    def load(self, upstream):
-        self.loads += 1
+    def process(self, background=None):
+        """The catalogue of another process on the same database."""
+        return Catalogue(self, now=lambda: self.clock, background=background or self.waiting.append)
+
+    def fetch(self, upstream):
+        self.asked += 1
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return [Model(slug, "openai") for slug in answer]
+        names, etag = answer if isinstance(answer, tuple) else (answer, "")
+        self.kept = ModelList(tuple(Model(slug, "openai") for slug in names), etag, self.clock)
+        return self.kept
 
-    def names(self):
-        return [model.id for model in self.catalogue.models(UPSTREAM)]
+    def stored(self, upstream):
+        return self.kept
+
+    def names(self, catalogue=None):
+        return [model.id for model in (catalogue or self.catalogue).models(UPSTREAM)]
+
+    def catch_up(self):
+        """Do what was left for the background."""
+        while self.waiting:
+            self.waiting.pop(0)()
 
 
-def test_a_list_is_kept_for_ten_minutes():
-    shelf = Shelf(["a"], ["b"])
-    assert shelf.names() == shelf.names() == ["a"]
-    shelf.clock += MAX_AGE - 1
-    assert shelf.names() == ["a"] and shelf.loads == 1
-    shelf.clock += 1
-    assert shelf.names() == ["b"] and shelf.loads == 2
+DOWN = GatewayError(502, "down")
 
 
-def test_the_old_list_serves_when_a_reload_fails():
-    shelf = Shelf(["a"], GatewayError(502, "down"), ["b"])
-    shelf.names()
-    shelf.clock += MAX_AGE
-    assert shelf.names() == shelf.names() == ["a"] and shelf.loads == 2
-    shelf.clock += RETRY_AFTER
-    assert shelf.names() == ["b"]
+def test_a_list_is_renewed_in_the_background_after_ten_minutes():
+    backend = Backend(["a"], ["b"])
+    assert backend.names() == backend.names() == ["a"]
+    backend.clock += SOFT_AGE - 1
+    assert backend.names() == ["a"] and not backend.waiting
+    backend.clock += 1
+    assert backend.names() == backend.names() == ["a"]
+    assert len(backend.waiting) == 1 and backend.asked == 1
+    backend.catch_up()
+    assert backend.names() == ["b"] and backend.asked == 2
+
+
+def test_the_old_list_serves_while_it_cannot_be_renewed_and_tries_are_spaced():
+    backend = Backend(["a"], DOWN, ["b"])
+    backend.names()
+    backend.clock += SOFT_AGE
+    for _ in range(3):
+        assert backend.names() == ["a"]
+        backend.catch_up()
+    assert backend.asked == 2
+    backend.clock += RETRY_AFTER
+    assert backend.names() == ["a"]
+    backend.catch_up()
+    assert backend.names() == ["b"]
+
+
+def test_a_list_of_yesterday_does_not_serve():
+    backend = Backend(["a"], DOWN, ["b"])
+    backend.names()
+    backend.clock += HARD_AGE
+    for _ in range(2):
+        with pytest.raises(GatewayError, match="down"):
+            backend.names()
+    backend.clock += RETRY_AFTER
+    assert backend.names() == ["b"] and backend.asked == 3
 
 
 def test_without_a_list_the_failure_is_told_and_not_repeated_at_once():
-    shelf = Shelf(GatewayError(502, "down"), ["a"])
+    backend = Backend(DOWN, ["a"])
     for _ in range(3):
         with pytest.raises(GatewayError, match="down"):
-            shelf.names()
-    assert shelf.loads == 1
-    shelf.clock += RETRY_AFTER
-    assert shelf.names() == ["a"]
+            backend.names()
+    assert backend.asked == 1
+    backend.clock += RETRY_AFTER
+    assert backend.names() == ["a"]
 
 
-def test_one_thread_loads_and_the_others_wait_or_take_the_old_list():
+def test_another_process_takes_what_the_first_one_fetched():
+    backend = Backend(["a"], ["b"])
+    other = backend.process()
+    assert backend.names() == backend.names(other) == ["a"] and backend.asked == 1
+    backend.clock += SOFT_AGE
+    for catalogue in (backend.catalogue, other):
+        backend.names(catalogue)
+        backend.catch_up()
+    assert backend.names() == backend.names(other) == ["b"] and backend.asked == 2
+
+
+def test_a_process_that_starts_serves_the_stored_list_at_once():
+    backend = Backend(["a"], DOWN)
+    backend.names()
+    backend.clock += HARD_AGE - 1
+    restarted = backend.process()
+    assert backend.names(restarted) == ["a"] and backend.asked == 1
+    backend.catch_up()
+    assert backend.names(restarted) == ["a"] and backend.asked == 2
+
+
+def test_an_answer_that_names_another_etag_has_the_list_renewed():
+    backend = Backend((["a"], "1"), (["b"], "2"), (["c"], "3"))
+    backend.names()
+    backend.catalogue.compare(UPSTREAM, None)
+    backend.catalogue.compare(UPSTREAM, "1")
+    backend.clock += ETAG_AGE
+    assert backend.names() == ["a"] and not backend.waiting
+    backend.catalogue.compare(UPSTREAM, "2")
+    assert backend.names() == ["a"]
+    backend.catch_up()
+    assert backend.names() == ["b"] and not backend.waiting
+    backend.catalogue.compare(UPSTREAM, "never the same")
+    for _ in range(3):  # once a minute at most
+        backend.names()
+        backend.catch_up()
+    assert backend.asked == 2
+
+
+def test_one_thread_asks_and_the_others_wait_or_take_the_old_list():
     inside, go = threading.Event(), threading.Event()
-    shelf = Shelf(["a"], ["b"])
-    load = shelf.load
+    backend = Backend(["a"], ["b"])
+    fetch = backend.fetch
 
     def slow(upstream):
         inside.set()
         assert go.wait(PATIENCE)
-        return load(upstream)
+        return fetch(upstream)
 
-    shelf.catalogue = Catalogue(slow, now=lambda: shelf.clock)
-    with ThreadPoolExecutor(5) as pool:
-        waiting = [pool.submit(shelf.names) for _ in range(5)]
+    backend.fetch = slow
+    with ThreadPoolExecutor(6) as pool:
+        backend.catalogue = backend.process(background=pool.submit)
+        waiting = [pool.submit(backend.names) for _ in range(5)]
         assert inside.wait(PATIENCE)
         go.set()
-        assert [one.result(PATIENCE) for one in waiting] == [["a"]] * 5 and shelf.loads == 1
+        assert [one.result(PATIENCE) for one in waiting] == [["a"]] * 5 and backend.asked == 1
 
-        shelf.clock += MAX_AGE
+        backend.clock += SOFT_AGE
         inside.clear()
         go.clear()
-        reloading = pool.submit(shelf.names)
+        assert backend.names() == ["a"]
         assert inside.wait(PATIENCE)
-        assert shelf.names() == ["a"]  # not held up
+        assert backend.names() == backend.names() == ["a"]  # not held up
         go.set()
-        assert reloading.result(PATIENCE) == ["b"]
+    assert backend.names() == ["b"] and backend.asked == 2
+
+
+def test_a_failure_in_the_background_that_nobody_expects_is_logged_and_not_the_end(caplog):
+    backend = Backend(["a"], RuntimeError("broken"), ["b"])
+    backend.names()
+    backend.clock += SOFT_AGE
+    backend.names()
+    backend.catch_up()
+    assert "broken" in caplog.text
+    backend.clock += RETRY_AFTER
+    backend.names()
+    backend.catch_up()
+    assert backend.names() == ["b"]
 
 
 def test_entries_are_kept_whole_and_malformed_ones_skipped(caplog):
-    body = (b'{"models": [{"slug": "a", "visibility": "hide", "new_field": [1]}, {"display_name": "b"}, "c", '
-            b'{"slug": ""}, {"slug": 4}, {"slug": "d"}], "more": 1}')
-    models = parse_models(body)
+    body = (
+        b'{"models": [{"slug": "a", "visibility": "hide", "new_field": [1]}, {"display_name": "b"}, "c", '
+        b'{"slug": ""}, {"slug": 4}, {"slug": "d"}], "more": 1}'
+    )
+    models = parse(body)
     assert [model.id for model in models] == ["a", "d"]
     assert models[0].details == {"slug": "a", "visibility": "hide", "new_field": [1]}
     assert models[0].owned_by == "openai" and caplog.text.count("skipped") == 4
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"models": {}}', b"null"])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"models": {}}', b"null", b"\xff"])
 def test_what_is_no_model_list_is_an_error(body):
     with pytest.raises(GatewayError) as refused:
-        parse_models(body)
+        parse(body)
     assert refused.value.status == 502
 
 
@@ -117,6 +214,19 @@ def test_a_refused_token_is_renewed_once(provider, upstream, network):
     assert bearers == ["access-first", bearers[1]] and bearers[1].endswith(".second")
 
 
+@pytest.mark.parametrize("renewals", [0, 1])
+def test_a_401_that_says_so_ends_the_sign_in(services, provider, upstream, network, renewals):
+    for _ in range(renewals):
+        network.get(MODELS_URL, status=401, json={"detail": "Unauthorized"})
+    network.get(MODELS_URL, status=401, json={"error": {"code": "token_invalidated", "message": "Signed out."}})
+    network.post(TOKEN_URL, json={"access_token": token("second")})
+    with pytest.raises(GatewayError, match=r"session_terminated \(Signed out\).*floway codex login") as refused:
+        provider.list_models(upstream)
+    assert (refused.value.status, refused.value.code) == (503, "session_terminated")
+    assert accounts.find(services, upstream.id).state == "session_terminated"
+    assert len([call for call in network.calls if call.request.url == TOKEN_URL]) == renewals
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
 def test_any_other_answer_is_an_error_that_names_the_status(provider, upstream, network, status):
     network.get(MODELS_URL, status=status, body="<html>secret page</html>")
@@ -124,3 +234,24 @@ def test_any_other_answer_is_an_error_that_names_the_status(provider, upstream, 
     with pytest.raises(GatewayError, match=str(status)) as refused:
         provider.list_models(upstream)
     assert refused.value.status == 502 and "secret page" not in refused.value.message
+
+
+def test_the_list_is_stored_and_outlives_the_process(services, upstream, network):
+    network.get(MODELS_URL, json={"models": [{"slug": "a", "more": "é\u0000"}]}, headers={"etag": 'W/"1"'})
+    first = CodexProvider(services).list_models(upstream)
+    network.reset()
+    assert CodexProvider(services).list_models(upstream) == first  # without the network
+    import_account(services, auth_json(account="acct-2"))  # another upstream has its own
+    with services.database.connection_context():
+        rows = services.database.execute_sql("SELECT upstream_id, client_version, etag FROM codex_catalogue").fetchall()
+    assert rows == [(upstream.id, "0.142.0", 'W/"1"')]
+
+
+def test_a_list_for_another_version_of_the_cli_is_not_used(services, provider, upstream, network):
+    network.get(MODELS_URL, json={"models": [{"slug": "a"}]})
+    provider.list_models(upstream)
+    with services.database.connection_context():
+        services.database.execute_sql("UPDATE codex_catalogue SET client_version = '0.1.0'")
+    network.reset()
+    network.get(MODELS_URL, json={"models": [{"slug": "b"}]})
+    assert [model.id for model in CodexProvider(services).list_models(upstream)] == ["b"]

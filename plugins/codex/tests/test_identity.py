@@ -4,68 +4,58 @@ import json
 import uuid
 
 import pytest
-from floway_codex import plugin
-from floway_codex.identity import SOURCES, codex_client, context_window_id, resolve, well_formed
+from floway_codex import plugin, said
+from floway_codex.client import codex_client
+from floway_codex.identity import Request, resolve
+from floway_codex.kept import Kept
 
 from .conftest import dispatch
 
 METADATA = "x-codex-turn-metadata"
-INSTALLATION = "11111111-1111-4111-8111-111111111111"
-DEFAULTS = {"root_turn", "parent_turn", "parent_thread", "subagent"}
+INSTALLATION = "1111aaaa-1111-4111-8111-111111111111"
+ACCOUNTS = "22222222-2222-4222-8222-222222222222"
+MS = 1_700_000_000_000
+USER = {"type": "message", "role": "user", "content": "Hi"}
+CALL = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "1"}
 
 
-def resolved(headers=None, body=None):
-    return resolve(headers or {}, body or {}, INSTALLATION, 1_700_000_000_000)
+def forbidden(*_):
+    raise AssertionError("this writes to the database")
 
 
-def stated(place, key, value):
-    """``(headers, body)`` with one id in one place; turn metadata in the header."""
-    if place == "header":
-        return {key: value}, {}
-    if place == "client_metadata":
-        return {}, {"client_metadata": {key: value}}
-    return {METADATA: json.dumps({key: value})}, {}
+def resolved(headers=None, body=None, input=(), **more):
+    """The identity of a request; ``more`` as in ``identity.Request``."""
+    asked = {
+        "said": said.read(headers or {}, body or {}),
+        "is_codex": False,
+        "api_key_id": "key_1",
+        "instructions": None,
+        "input": input,
+        "kept": None,
+        "ordinal": forbidden,
+        "new_window": forbidden,
+        "installation": ACCOUNTS,
+        "now_ms": MS,
+        **more,
+    }
+    return resolve(Request(**asked))
 
 
-CASES = [(name, place, key) for name, sources in SOURCES.items() for place, key in sources]
+def kept(session="s", thread="t", window=4, turn="kept-turn"):
+    return Kept(session, thread, window, turn, 5, thread, ACCOUNTS, f"{thread}:{window}", "", {})
 
 
-@pytest.mark.parametrize("name, place, key", CASES)
-def test_an_id_is_found_in_each_of_its_places(name, place, key):
-    value = "the-thread:3" if name == "window" else "stated"
-    headers, body = stated(place, key, value)
-    if name == "window":
-        headers = {**headers, "thread-id": "the-thread"}
-    assert getattr(resolved(headers, body), name) == value
-
-
-@pytest.mark.parametrize("name", [name for name in SOURCES if name != "window"])
-def test_an_earlier_place_wins(name):
-    headers, client, metadata = {}, {}, {}
-    places = {"header": headers, "client_metadata": client, "turn_metadata": metadata}
-    for number, (place, key) in enumerate(SOURCES[name]):
-        places[place][key] = f"value-{number}"
-    headers[METADATA] = json.dumps(metadata)
-    for number, (place, key) in enumerate(SOURCES[name]):
-        assert getattr(resolved(headers, {"client_metadata": client}), name) == f"value-{number}"
-        del places[place][key]
-        headers[METADATA] = json.dumps(metadata)
-
-
-def test_turn_metadata_in_the_body_counts_when_the_header_has_none():
-    body = {"client_metadata": {METADATA: json.dumps({"session_id": "in-body"})}}
-    assert resolved({}, body).session == "in-body"
-    assert resolved({METADATA: "{broken"}, body).session == "in-body"
-    assert resolved({METADATA: json.dumps({"session_id": "in-header"})}, body).session == "in-header"
-
-
+# ----------------------------------------------------------------------------------------------------------- defaults
 def test_defaults():
+    """TX-17"""
     found = resolved()
     assert uuid.UUID(found.session).version == uuid.UUID(found.turn).version == 7
     assert found.session == found.thread == found.client_request != found.turn
-    assert found.window == f"{found.thread}:0"
-    assert found.installation == INSTALLATION
-    assert {getattr(found, name) for name in DEFAULTS} == {None}
+    assert (found.window, found.window_number) == (f"{found.thread}:0", 0)
+    assert (found.installation, found.started_ms) == (ACCOUNTS, MS)
+    assert {found.root_turn, found.parent_turn, found.parent_thread, found.subagent} == {None}
+    assert resolved().session != found.session  # RS-9
 
 
 def test_the_thread_follows_a_stated_session_and_the_rest_follows_the_thread():
@@ -75,37 +65,82 @@ def test_the_thread_follows_a_stated_session_and_the_rest_follows_the_thread():
     assert (found.session, found.client_request, found.window) == ("s", "t", "t:0")
 
 
-@pytest.mark.parametrize("value", ["", "   ", "x" * 201, "a\nb", "a\x7fb", "é", 7, None, ["a"], {"a": 1}])
-def test_malformed_ids_are_ignored(value):
-    assert well_formed(value) is None
-    for place, key in SOURCES["session"]:
-        if place == "header" and not isinstance(value, str):
-            continue
-        assert uuid.UUID(resolved(*stated(place, key, value)).session).version == 7
+@pytest.mark.parametrize("is_codex, expected", [(True, "theirs"), (False, "t")])
+def test_only_a_codex_client_means_the_backends_client_request_id(is_codex, expected):
+    """TX-20. Of other clients it is an id of one request, and the backend refuses what is not the thread."""
+    headers = {"thread-id": "t", "x-client-request-id": "theirs"}
+    assert resolved(headers, is_codex=is_codex).client_request == expected
 
 
+@pytest.mark.parametrize("stated", ["no-uuid", INSTALLATION.upper(), "11111111-1111-7111-8111-111111111111"])
+def test_an_installation_is_a_uuid4(stated):
+    """TX-18, TX-19"""
+    assert resolved({"x-codex-installation-id": stated}).installation == ACCOUNTS
+    assert resolved({"x-codex-installation-id": INSTALLATION}).installation == INSTALLATION
+
+
+# ------------------------------------------------------------------------------------------------------------ session
+def test_a_session_is_stated_or_kept_or_derived_or_new():
+    given = {"input": [USER], "instructions": "Be brief."}
+    everything = resolved({"session-id": "stated"}, kept=kept(), ordinal=lambda: 1, **given)
+    assert (everything.session, everything.rules["session"]) == ("stated", "header: session-id")
+    continued = resolved(kept=kept(), ordinal=lambda: 1, **given)
+    assert (continued.session, continued.rules["session"]) == ("s", "previous response")
+    derived = resolved(**given)
+    assert derived.session == resolved(**given).session == resolved(**{**given, "input": [USER, CALL]}).session
+    assert derived.rules["session"] == "beginning of the conversation"
+    assert derived.session != resolved(api_key_id="key_2", **given).session
+    assert resolved(instructions="Be brief.").rules["session"] == "new"
+
+
+def test_a_kept_thread_goes_with_its_session():
+    assert resolved(kept=kept(), ordinal=lambda: 1).thread == "t"
+    other = resolved({"session-id": "other"}, kept=kept())
+    assert (other.thread, other.window) == ("other", "other:0")
+
+
+# ------------------------------------------------------------------------------------------------------------- window
 @pytest.mark.parametrize("window", ["other:0", "t:01", "t:-1", "t:", "t", "t:1x"])
 def test_a_window_of_another_thread_is_ignored(window):
     assert resolved({"thread-id": "t", "x-codex-window-id": window}).window == "t:0"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "null", "NaN", '{"a": NaN}', "[" * 3000 + "]" * 3000])
-def test_turn_metadata_that_is_no_json_object_is_ignored(text):
-    assert resolved({METADATA: text}).turn_metadata == {}
+def test_a_client_that_counts_windows_is_believed():
+    """Also one whose history is not stored here (F1.5), and nothing is written for it."""
+    headers = {"thread-id": "t", "x-codex-window-id": "t:3"}
+    assert resolved(headers).window == resolved(headers, kept=kept(window=9)).window == "t:3"
 
 
-def test_client_metadata_may_be_anything():
-    for client in (None, "x", 3, ["session_id"], {"session_id": 3, "other": {"a": 1}, "kept": "yes"}):
-        found = resolved({}, {"client_metadata": client})
-        assert found.client_metadata in ({}, {"kept": "yes"})
+def test_the_first_continuation_stays_in_the_window_and_later_ones_get_their_own():
+    """RS-3"""
+    claimed = []
+
+    def new_window(thread, above):
+        claimed.append((thread, above))
+        return 7
+
+    first = resolved(kept=kept(), ordinal=lambda: 1)
+    assert (first.window, first.rules["window"]) == ("t:4", "previous response")
+    fork = resolved(kept=kept(), ordinal=lambda: 2, new_window=new_window)
+    assert (fork.window, fork.rules["window"]) == ("t:7", "fork of the previous response")
+    assert claimed == [("t", 4)]
 
 
-def test_a_context_window_id_is_a_uuid7_as_old_as_the_thread_and_stays_with_the_window():
-    thread = "01a201f3-afbc-79d3-9a1e-505a2692afa0"
-    first, second = context_window_id(f"{thread}:0", thread), context_window_id(f"{thread}:1", thread)
-    assert uuid.UUID(first).version == 7 and uuid.UUID(first).variant == uuid.RFC_4122
-    assert first[:13] == thread[:13] and first != second == context_window_id(f"{thread}:1", thread)
-    assert context_window_id("t:0", "t") is None
+def test_without_a_snapshot_the_input_tells_how_often_it_was_compacted():
+    compaction = {"type": "compaction", "encrypted_content": "x"}
+    assert resolved(input=[USER, USER, compaction, USER]).window_number == 1
+    assert resolved(input=[compaction, USER]).window_number == 0  # a session of its own
+
+
+# --------------------------------------------------------------------------------------------------------------- turn
+def test_a_turn_goes_on_where_only_tool_calls_are_answered():
+    more = {"kept": kept(), "ordinal": lambda: 1}
+    going_on = resolved(input=[USER, CALL, OUTPUT], **more)
+    assert (going_on.turn, going_on.started_ms) == ("kept-turn", 5)
+    for items in ([USER, CALL, OUTPUT, USER], [USER]):
+        assert (found := resolved(input=items, **more)).turn != "kept-turn" and found.started_ms == MS
+    assert resolved(body={"client_metadata": {"turn_id": "mine"}}, input=[USER, CALL, OUTPUT], **more).turn == "mine"
+    assert resolved(input=[USER, CALL, OUTPUT]).rules["turn"] == "new"
 
 
 # --------------------------------------------------------------------------------------------- through the two hooks
@@ -129,7 +164,7 @@ def test_the_ids_agree_and_stay_over_the_dispatches_of_an_attempt(attempt):
     plugin.on_attempt_start(started)
     first, second = dispatch(started, 1), dispatch(started, 2)
     agree(first)
-    assert (first.headers, first.body) == (second.headers, second.body)
+    assert (first.headers, first.body) == (second.headers, second.body)  # RS-2, TX-11
 
 
 def test_two_attempts_in_one_session_share_all_but_the_turn(prepared):
@@ -148,12 +183,15 @@ def test_session_id_with_an_underscore_is_read_but_never_sent(prepared):
 
 
 def test_extra_metadata_survives_but_cannot_contradict(prepared):
-    theirs = {"turn_id": "in-metadata", "thread_id": "lie", "sandbox": "seccomp", "note": {"dépôt": "ü"},
-              "parent_thread_id": 5}
+    theirs = {
+        "turn_id": "in-metadata",
+        "thread_id": "lie",
+        "sandbox": "seccomp",
+        "note": {"dépôt": "ü"},
+        "parent_thread_id": 5,
+    }
     client = {"turn_id": "mine", "session_id": "lie", "extra": "kept", "number": 3, METADATA: json.dumps(theirs)}
-    ctx = prepared(
-        {"model": "m", "input": "x", "client_metadata": client}, {"session-id": "s", "thread-id": "t"}
-    )
+    ctx = prepared({"model": "m", "input": "x", "client_metadata": client}, {"session-id": "s", "thread-id": "t"})
     agree(ctx)
     headers, client, metadata = surfaces(ctx)
     assert (headers["session-id"], headers["thread-id"], client["turn_id"]) == ("s", "t", "mine")
@@ -172,9 +210,18 @@ def test_the_installation_is_the_accounts_unless_stated(prepared, provider, serv
 
 
 def test_noise_in_the_clients_headers_stays_behind(prepared):
-    noise = {"user-agent": "OpenAI/Python 3.54.0", "openai-beta": "x", "x-forwarded-for": "10.0.0.1", "cf-ray": "x",
-             "x-stainless-os": "Linux", "version": "9.9.9", "x-codex-beta-features": "other", "originator": "opencode",
-             "x-openai-internal-codex-responses-lite": "true", "idempotency-key": "x"}
+    noise = {
+        "user-agent": "OpenAI/Python 3.54.0",
+        "openai-beta": "x",
+        "x-forwarded-for": "10.0.0.1",
+        "cf-ray": "x",
+        "x-stainless-os": "Linux",
+        "version": "9.9.9",
+        "x-codex-beta-features": "other",
+        "originator": "opencode",
+        "x-openai-internal-codex-responses-lite": "true",
+        "idempotency-key": "x",
+    }
     assert set(prepared(headers=noise).headers) == set(prepared().headers)
     assert prepared(headers=noise).headers["originator"] == "codex_cli_rs"
     assert prepared(headers=noise).headers["version"] == "0.142.0"
@@ -190,8 +237,15 @@ CLI = {
 
 
 def test_a_codex_cli_goes_on_under_its_own_name(prepared):
-    theirs = {"installation_id": INSTALLATION, "session_id": "old", "agent_name": "/root", "turn_id": "t1",
-              "window_number": 7, "request_kind": "compaction", "compaction": {"trigger": "auto"}}
+    theirs = {
+        "installation_id": INSTALLATION,
+        "session_id": "old",
+        "agent_name": "/root",
+        "turn_id": "t1",
+        "window_number": 7,
+        "request_kind": "compaction",
+        "compaction": {"trigger": "auto"},
+    }
     ctx = prepared({"model": "gpt-6.1-sol", "input": []}, {**CLI, METADATA: json.dumps(theirs)})
     agree(ctx)
     headers, client, metadata = surfaces(ctx)
@@ -211,12 +265,15 @@ def test_a_codex_cli_without_beta_features_gets_none(prepared):
     assert "x-codex-beta-features" not in prepared(headers=bare).headers
 
 
-@pytest.mark.parametrize("headers", [
-    {"originator": "codex_exec"},
-    {"originator": "codex_exec", "user-agent": "curl/8.0.0"},
-    {"originator": "codex_exec", "user-agent": "codex_exec/latest"},
-    {"originator": "opencode", "user-agent": "opencode/1.2.3"},
-    {"user-agent": "codex_exec/0.169.0"},
-])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"originator": "codex_exec"},
+        {"originator": "codex_exec", "user-agent": "curl/8.0.0"},
+        {"originator": "codex_exec", "user-agent": "codex_exec/latest"},
+        {"originator": "opencode", "user-agent": "opencode/1.2.3"},
+        {"user-agent": "codex_exec/0.169.0"},
+    ],
+)
 def test_what_only_half_looks_like_a_codex_cli_is_none(headers):
     assert codex_client(headers) is None

@@ -100,20 +100,23 @@ def with_id_token(value):
 AUTH = {"chatgpt_account_id": "a", "chatgpt_user_id": "u", "chatgpt_plan_type": "plus"}
 
 
-@pytest.mark.parametrize("broken, message", [
-    ([], "no ChatGPT sign-in"),
-    ({"OPENAI_API_KEY": "sk-secret", "tokens": None}, "no ChatGPT sign-in"),
-    (without("access_token"), "tokens.access_token"),
-    (without("refresh_token"), "tokens.refresh_token"),
-    (without("id_token"), "tokens.id_token"),
-    (with_id_token("SECRET.SECRET"), "not a JWT"),
-    (with_id_token("a.!SECRET.c"), "not a JWT"),
-    (with_id_token("a.SECRETS.c"), "claims cannot be read"),
-    (with_id_token(f"a.{segment([])}.SECRET"), "claims are no object"),
-    (with_id_token(token("SECRET", email="x@y.z")), "account id"),
-    (with_id_token(token("SECRET", **{"https://api.openai.com/auth": {"chatgpt_account_id": "a"}})), "user id"),
-    (with_id_token(token("SECRET", **{"https://api.openai.com/auth": AUTH})), "email"),
-])
+@pytest.mark.parametrize(
+    "broken, message",
+    [
+        ([], "no ChatGPT sign-in"),
+        ({"OPENAI_API_KEY": "sk-secret", "tokens": None}, "no ChatGPT sign-in"),
+        (without("access_token"), "tokens.access_token"),
+        (without("refresh_token"), "tokens.refresh_token"),
+        (without("id_token"), "tokens.id_token"),
+        (with_id_token("SECRET.SECRET"), "not a JWT"),
+        (with_id_token("a.!SECRET.c"), "not a JWT"),
+        (with_id_token("a.SECRETS.c"), "claims cannot be read"),
+        (with_id_token(f"a.{segment([])}.SECRET"), "claims are no object"),
+        (with_id_token(token("SECRET", email="x@y.z")), "account id"),
+        (with_id_token(token("SECRET", **{"https://api.openai.com/auth": {"chatgpt_account_id": "a"}})), "user id"),
+        (with_id_token(token("SECRET", **{"https://api.openai.com/auth": AUTH})), "email"),
+    ],
+)
 def test_unusable_files_are_refused_without_quoting_them(services, broken, message):
     with pytest.raises(ValueError, match=message) as refused:
         import_account(services, broken)

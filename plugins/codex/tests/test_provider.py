@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from floway_codex import accounts, credentials, plugin, quota
+from floway_codex import accounts, credentials, plugin, quota, unauthorized
 from floway_codex.importing import import_account
-from floway_codex.provider import CodexProvider, reason
+from floway_codex.provider import CodexProvider
 from floway_codex.simulator import Simulator, html_403, refusal, reply, text
 
 from floway_core.errors import GatewayError
@@ -210,4 +210,4 @@ def test_nothing_secret_is_logged(attempt, simulator, services, upstream, accoun
     (b"[1]", ("", "")), (b"<html>", ("", "")), (b"", ("", "")),
 ])
 def test_the_reason_in_a_refusal(body, expected):
-    assert reason(body) == expected
+    assert unauthorized.reason(body) == expected

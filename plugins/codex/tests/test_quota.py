@@ -5,10 +5,10 @@ import json
 import pytest
 from floway_codex import quota, status
 from floway_codex.importing import import_account
-from floway_codex.quota import alike, snapshots
+from floway_codex.quota import snapshots
 from floway_codex.tables import Quota
 
-from .conftest import auth_json
+from .conftest import auth_json, open_services
 
 NOW = 1_800_000_000.0
 HEADERS = [
@@ -62,15 +62,18 @@ def test_an_instant_may_be_a_date():
     assert found["primary"] == {"resets_at": 1800000000}
 
 
-@pytest.mark.parametrize("body, until", [
-    ({"error": {"type": "usage_limit_reached", "resets_at": 1900000000, "resets_in_seconds": 5}}, 1900000000),
-    ({"error": {"type": "usage_limit_reached", "resets_in_seconds": 60}}, 1800000060),
-    ({"error": {"type": "usage_limit_reached"}}, 1800007200),
-    ({"detail": "slow down"}, 1800007200),
-    ([], 1800007200),
-    ({"error": "text"}, 1800007200),
-    ({"error": {"resets_at": {"strange": 1}}}, 1800007200),
-])
+@pytest.mark.parametrize(
+    "body, until",
+    [
+        ({"error": {"type": "usage_limit_reached", "resets_at": 1900000000, "resets_in_seconds": 5}}, 1900000000),
+        ({"error": {"type": "usage_limit_reached", "resets_in_seconds": 60}}, 1800000060),
+        ({"error": {"type": "usage_limit_reached"}}, 1800007200),
+        ({"detail": "slow down"}, 1800007200),
+        ([], 1800007200),
+        ({"error": "text"}, 1800007200),
+        ({"error": {"resets_at": {"strange": 1}}}, 1800007200),
+    ],
+)
 def test_how_long_a_429_lasts(body, until):
     assert snapshot(HEADERS, NOW, json.dumps(body).encode())["refused_until"] == until
 
@@ -78,7 +81,9 @@ def test_how_long_a_429_lasts(body, until):
 def test_a_429_may_have_a_body_alone_or_nothing_at_all():
     body = b'{"error": {"type": "usage_limit_reached", "resets_in_seconds": 60}}'
     assert snapshot([], NOW, body) == {
-        "limit": "codex", "refused_until": 1800000060, "refused_because": "usage_limit_reached"
+        "limit": "codex",
+        "refused_until": 1800000060,
+        "refused_because": "usage_limit_reached",
     }
     assert snapshot([], NOW, b"<html>") is None
 
@@ -109,3 +114,87 @@ def test_the_status_shows_the_quota(services):
     assert "codex: refused until in 1157 d" in shown
     limits = status.as_json(status.read(services)[0])["limits"]
     assert limits[0]["primary"]["resets_at"] == 1800000700 and limits[0]["refused_until"] == 1900000000
+
+
+SPARK = [
+    ("x-codex-bengalfox-primary-used-percent", "80"),
+    ("x-codex-bengalfox-primary-window-minutes", "60"),
+    ("x-codex-bengalfox-limit-name", "GPT-5.3-Spark"),
+]
+
+
+def test_further_limits_have_headers_of_their_own():
+    found = snapshots([*HEADERS, *SPARK], NOW)
+    assert [limit["limit"] for limit in found] == ["codex", "codex_bengalfox"]
+    assert found[1] == {
+        "limit": "codex_bengalfox",
+        "name": "GPT-5.3-Spark",
+        "primary": {"used_percent": 80, "window_minutes": 60},
+    }
+    active = [("x-codex-active-limit", "codex_bengalfox"), *HEADERS[2:], *SPARK]
+    found = snapshots(active, NOW, b'{"error": {"type": "usage_limit_reached", "resets_in_seconds": 60}}')
+    assert [limit["limit"] for limit in found] == ["codex_bengalfox", "codex"]
+    assert found[0]["refused_until"] == NOW + 60 and "refused_until" not in found[1]
+    assert found[1]["primary"]["used_percent"] == 12.5
+
+
+def test_an_answer_cannot_make_any_number_of_rows():
+    headers = [(f"x-codex-{number}-primary-used-percent", "1") for number in range(1000)]
+    assert len(snapshots([*HEADERS, *headers], NOW)) == 1 + quota.MOST_LIMITS
+
+
+@pytest.fixture
+def written(services):
+    """The statements so far that have written a snapshot."""
+    seen = []
+
+    def hook(event):
+        if event.sql.startswith("INSERT") and "codex_quota" in event.sql:
+            seen.append(event.sql)
+
+    services.database.query_hooks.append(hook)
+    yield seen
+    services.database.query_hooks.remove(hook)
+
+
+def changed(name, value):
+    return [(f"x-codex-{name}", value) if header == f"x-codex-{name}" else (header, old) for header, old in HEADERS]
+
+
+@pytest.mark.parametrize(
+    "headers, count",
+    [
+        (HEADERS, 1),
+        (changed("primary-used-percent", "12.9"), 1),
+        (changed("primary-reset-at", "1800000730"), 1),
+        (changed("primary-used-percent", "13"), 2),
+        (changed("primary-reset-at", "1800000800"), 2),
+        (changed("secondary-window-minutes", "60"), 2),
+        (changed("credits-balance", "5"), 2),
+        (HEADERS[:6], 2),
+    ],
+)
+def test_only_what_is_new_is_written(services, upstream, monkeypatch, written, headers, count):
+    monkeypatch.setattr(quota.time, "time", lambda: NOW)
+    quota.note(services, upstream.id, HEADERS)
+    quota.note(services, upstream.id, headers)
+    assert len(written) == count
+
+
+def test_once_a_minute_it_is_written_all_the_same(services, upstream, monkeypatch, written):
+    for later in range(0, 181, 10):
+        monkeypatch.setattr(quota.time, "time", lambda later=later: NOW + later)
+        quota.note(services, upstream.id, HEADERS)
+    assert len(written) == 4 and quota.read(services, upstream.id)[0]["fetched_at"] == NOW + 180
+
+
+def test_what_another_process_wrote_counts(services, tmp_path, upstream):
+    """A limit that is lifted early is lifted, whoever was refused before."""
+    other = open_services(tmp_path)
+    refusal = b'{"error": {"type": "usage_limit_reached", "resets_in_seconds": 3600}}'
+    quota.note(services, upstream.id, HEADERS)
+    quota.note(other, upstream.id, HEADERS, refusal)
+    assert "refused_until" in quota.read(services, upstream.id)[0]
+    quota.note(services, upstream.id, HEADERS)
+    assert "refused_until" not in quota.read(services, upstream.id)[0]
+    other.database.close_all()

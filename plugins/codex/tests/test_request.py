@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from floway_codex.request import DEFAULT_INSTRUCTIONS, LONGEST_ITEM_ID, REJECTED
+from floway_codex.items import LONGEST_ID
+from floway_codex.request import COMPACTION, DEFAULT_INSTRUCTIONS, REJECTED
 
 from floway_core.protocol import jsontext
 
@@ -26,8 +27,16 @@ def test_the_smallest_request(body):
     assert (made["store"], made["stream"]) == (False, True)
     assert made["include"] == ["reasoning.encrypted_content"]
     assert made["instructions"] == DEFAULT_INSTRUCTIONS
-    assert list(made) == ["model", "instructions", "input", "store", "stream", "include", "prompt_cache_key",
-                          "client_metadata"]
+    assert list(made) == [
+        "model",
+        "instructions",
+        "input",
+        "store",
+        "stream",
+        "include",
+        "prompt_cache_key",
+        "client_metadata",
+    ]
 
 
 def test_store_and_stream_are_forced(body):
@@ -48,24 +57,133 @@ def test_unknown_fields_go_behind_unless_they_say_nothing(body):
     assert "background" not in made and "conversation" not in made
 
 
-@pytest.mark.parametrize("given, expected", [
-    ({}, DEFAULT_INSTRUCTIONS),
-    ({"instructions": None}, DEFAULT_INSTRUCTIONS),
-    ({"instructions": ""}, DEFAULT_INSTRUCTIONS),
-    ({"instructions": "Mine."}, "Mine."), ({"instructions": 7}, 7),
-])
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({}, DEFAULT_INSTRUCTIONS),
+        ({"instructions": None}, DEFAULT_INSTRUCTIONS),
+        ({"instructions": ""}, DEFAULT_INSTRUCTIONS),
+        ({"instructions": "Mine."}, "Mine."),
+        ({"instructions": 7}, 7),
+    ],
+)
 def test_instructions(body, given, expected):
     assert body(**given)["instructions"] == expected
 
 
-def test_a_responses_lite_model_gets_the_header_and_no_instructions(prepared, provider, upstream, network):
+# ------------------------------------------------------------------------------------------------------ responses-lite
+FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+LEADING_TOOLS = {"type": "additional_tools", "role": "developer", "tools": [FUNCTION]}
+
+
+@pytest.fixture
+def lite(prepared, provider, upstream, network):
+    """Sends requests to a responses-lite model."""
     network.get(MODELS_URL, json={"models": [{"slug": "sol", "use_responses_lite": True}, {"slug": "gpt-5.5"}]})
     provider.list_models(upstream)
-    lite = prepared({"model": "sol", "input": []})
-    assert lite.headers["x-openai-internal-codex-responses-lite"] == "true" and "instructions" not in lite.body
+    return lambda headers=None, **given: prepared({"model": "sol", "input": [USER], **given}, headers)
+
+
+def test_a_responses_lite_model_gets_the_header_and_no_instructions(lite, prepared):
+    sent = lite()
+    assert sent.headers["x-openai-internal-codex-responses-lite"] == "true" and "instructions" not in sent.body
+    assert (sent.body["parallel_tool_calls"], sent.body["reasoning"]) == (False, {"context": "all_turns"})
+    assert sent.body["input"] == [USER] and "tools" not in sent.body
     assert "x-openai-internal-codex-responses-lite" not in prepared().headers
 
 
+def test_tools_and_instructions_lead_the_input_of_a_responses_lite_model(lite):
+    sent = lite(tools=[FUNCTION, {"type": "web_search"}], instructions="Mine.", parallel_tool_calls=True,
+                reasoning={"effort": "low"}, tool_choice="auto").body  # fmt: skip
+    instructions = {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Mine."}]}
+    assert sent["input"] == [LEADING_TOOLS, instructions, USER]
+    assert not {"tools", "instructions"} & set(sent)
+    assert (sent["parallel_tool_calls"], sent["tool_choice"]) == (False, "auto")
+    assert sent["reasoning"] == {"effort": "low", "context": "all_turns"}
+
+
+CLI = {
+    "originator": "codex_exec",
+    "user-agent": "codex_exec/0.142.0 (Debian 12.0.0; x86_64) xterm (codex_exec; 0.142.0)",
+}
+
+
+def test_a_codex_client_that_knows_the_form_is_left_alone(lite):
+    given = {"tools": [FUNCTION, {"type": "web_search"}], "instructions": "Mine.", "parallel_tool_calls": False}
+    knows = lite({**CLI, "x-openai-internal-codex-responses-lite": "true"}, **given).body
+    assert {name: knows[name] for name in given} == given and knows["input"] == [USER]
+    knows_not = lite(CLI, **given).body
+    assert knows_not["input"][0] == LEADING_TOOLS and "tools" not in knows_not
+
+
+# -------------------------------------------------------------------------------------------------------------- tools
+@pytest.mark.parametrize("kind", ["code_interpreter", "computer", "computer_use_preview", "file_search", "mcp"])
+def test_tools_that_the_backend_refuses_never_leave(body, kind):
+    refused = {"type": kind, "server_url": "https://example.com"}
+    made = body(tools=[refused, FUNCTION], tool_choice="required")
+    assert (made["tools"], made["tool_choice"]) == ([FUNCTION], "required")
+    assert body(tools=[refused], tool_choice="required")["tool_choice"] == "auto"
+    assert body(tools=[refused, FUNCTION], tool_choice={"type": kind})["tool_choice"] == "auto"
+    assert "tool_choice" not in body(tools=[refused])
+
+
+def test_other_tools_are_passed_on_as_they_are(body):
+    tools = [
+        FUNCTION,
+        {"type": "custom", "name": "x"},
+        {"type": "web_search"},
+        {"type": "unheard_of"},
+        {"name": "x"},
+        5,
+    ]
+    choice = {"type": "function", "name": "f"}
+    made = body(tools=tools, tool_choice=choice)
+    assert (made["tools"], made["tool_choice"]) == (tools, choice)
+    assert body(tools="nonsense")["tools"] == "nonsense"
+
+
+def test_call_ids_that_would_be_refused_are_replaced_alike_in_call_and_output(body):
+    fine, long, odd = "call_1", "c" * 65, "functions.f:0"
+    given = [
+        {"type": kind, "call_id": name} for name in (fine, long, odd, "") for kind in ("function_call", "x_output")
+    ]
+    made = [item["call_id"] for item in body(input=given)["input"]]
+    assert made[0::2] == made[1::2] and len(set(made)) == 4 and made[0] == fine
+    assert all(len(name) <= 64 and name.startswith("call_") for name in made)
+    assert made == [item["call_id"] for item in body(input=given)["input"]]
+
+
+def test_references_never_leave(body):
+    """Core has put the items in their place; what is left of them would mean nothing upstream."""
+    assert body(input=[{"type": "item_reference", "id": "msg_1"}, USER])["input"] == [USER]
+
+
+# --------------------------------------------------------------------------------------------------------- compaction
+TRIGGER = {"type": "compaction_trigger"}
+
+
+@pytest.mark.parametrize("stated, expected", [
+    (None, COMPACTION),
+    ({"request_kind": "turn"}, COMPACTION),
+    ({"compaction": "nonsense"}, COMPACTION),
+    ({"compaction": {"trigger": "auto", "phase": "mid_turn", "implementation": "responses_compact"}},
+     {**COMPACTION, "trigger": "auto", "phase": "mid_turn"}),
+])  # fmt: skip
+def test_a_trigger_makes_the_request_a_compaction(prepared, stated, expected):
+    headers = {"x-codex-turn-metadata": json.dumps(stated)} if stated else {}
+    sent = prepared({"model": "gpt-5.5", "input": [USER, TRIGGER]}, headers)
+    metadata = json.loads(sent.headers["x-codex-turn-metadata"])
+    assert (metadata["request_kind"], metadata["compaction"]) == ("compaction", expected)
+    assert sent.body["input"] == [USER, TRIGGER]
+    assert list(metadata)[-1] == "compaction"
+
+
+def test_a_turn_is_no_compaction(prepared):
+    metadata = json.loads(prepared().headers["x-codex-turn-metadata"])
+    assert metadata["request_kind"] == "turn" and "compaction" not in metadata
+
+
+# -------------------------------------------------------------------------------------------------------------- other
 @pytest.mark.parametrize("given", [None, "mine"])
 def test_a_stated_prompt_cache_key_is_kept(body, given):
     assert body(prompt_cache_key=given)["prompt_cache_key"] == given
@@ -75,12 +193,15 @@ def test_the_prompt_cache_key_is_the_thread(prepared):
     assert prepared(headers={"thread-id": "t"}).body["prompt_cache_key"] == "t"
 
 
-@pytest.mark.parametrize("given, expected", [
-    (None, ["reasoning.encrypted_content"]),
-    (["web_search_call.action.sources"], ["web_search_call.action.sources", "reasoning.encrypted_content"]),
-    (["reasoning.encrypted_content"], ["reasoning.encrypted_content"]),
-    ("nonsense", "nonsense"),
-])
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        (None, ["reasoning.encrypted_content"]),
+        (["web_search_call.action.sources"], ["web_search_call.action.sources", "reasoning.encrypted_content"]),
+        (["reasoning.encrypted_content"], ["reasoning.encrypted_content"]),
+        ("nonsense", "nonsense"),
+    ],
+)
 def test_include(body, given, expected):
     assert body(include=given)["include"] == expected
 
@@ -90,25 +211,28 @@ def test_system_messages_become_developer_messages(body):
     assert [item["role"] for item in made["input"]] == ["developer", "developer", "user"]
 
 
-@pytest.mark.parametrize("item, kept", [
-    ({"type": "message", "role": "user", "id": "msg_1"}, True),
-    ({"role": "user", "id": "msg_1"}, True),
-    ({"role": "user", "id": "item_1"}, False),
-    ({"type": "message", "role": "assistant", "id": "rs_1"}, False),
-    ({"type": "function_call", "id": "fc_1"}, True),
-    ({"type": "function_call", "id": "fco_1"}, False),
-    ({"type": "function_call_output", "id": "fco_1"}, True),
-    ({"type": "reasoning", "id": "rs_" + "x" * (LONGEST_ITEM_ID - 3)}, True),
-    ({"type": "reasoning", "id": "rs_" + "x" * (LONGEST_ITEM_ID - 2)}, False),
-    ({"type": "reasoning", "id": "rs_ä"}, False),
-    ({"type": "reasoning", "id": "rs_a.b"}, False),
-    ({"type": "reasoning", "id": None}, False),
-    ({"type": "reasoning", "id": 5}, False),
-    ({"type": "unheard_of", "id": "anything-goes"}, True),
-    ({"type": "unheard_of", "id": "but not this"}, False),
-    ({"type": "item_reference", "id": "whatever this is"}, True),
-    ({"type": ["strange"], "id": "x"}, True),
-])
+@pytest.mark.parametrize(
+    "item, kept",
+    [
+        ({"type": "message", "role": "user", "id": "msg_1"}, True),
+        ({"role": "user", "id": "msg_1"}, True),
+        ({"role": "user", "id": "item_1"}, False),
+        ({"type": "message", "role": "assistant", "id": "rs_1"}, False),
+        ({"type": "function_call", "id": "fc_1"}, True),
+        ({"type": "function_call", "id": "fco_1"}, False),
+        ({"type": "function_call_output", "id": "fco_1"}, True),
+        ({"type": "reasoning", "id": "rs_" + "x" * (LONGEST_ID - 3)}, True),
+        ({"type": "reasoning", "id": "rs_" + "x" * (LONGEST_ID - 2)}, False),
+        ({"type": "reasoning", "id": "rs_ä"}, False),
+        ({"type": "reasoning", "id": "rs_a.b"}, False),
+        ({"type": "reasoning", "id": None}, False),
+        ({"type": "reasoning", "id": 5}, False),
+        ({"type": "unheard_of", "id": "anything-goes"}, True),
+        ({"type": "unheard_of", "id": "but not this"}, False),
+        ({"type": "mcp_approval_request", "id": "mcpar_1"}, True),
+        ({"type": "mcp_approval_request", "id": "mcp_1"}, False),
+    ],
+)
 def test_item_ids_that_would_be_refused_are_dropped_and_the_item_stays(body, item, kept):
     made = body(input=[item, USER])["input"]
     assert made == [item if kept else {key: value for key, value in item.items() if key != "id"}, USER]

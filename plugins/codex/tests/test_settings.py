@@ -17,6 +17,8 @@ def test_defaults():
         "codex_base_url": "https://chatgpt.com/backend-api",
         "codex_auth_url": "https://auth.openai.com/oauth/token",
         "codex_profile": "0.142.0",
+        "codex_refresh_lease": 120,
+        "codex_request_encoding": "zstd",
     }
 
 
@@ -66,3 +68,9 @@ def test_the_paths_of_the_backend():
     assert routes.match("/backend-api/codex/responses", "POST")[0] == "codex.create_response"
     assert routes.match("/backend-api/codex/responses", "GET")[0] == "codex.websocket_refused"
     assert routes.match("/backend-api/codex/models", "GET")[0] == "codex.list_models"
+
+
+def test_request_encodings():
+    assert read(request_encoding="identity")["codex_request_encoding"] == "identity"
+    with pytest.raises(SettingsError, match="'gzip' is not zstd or identity"):
+        read(request_encoding="gzip")

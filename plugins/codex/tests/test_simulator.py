@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import openai
 import pytest
@@ -468,6 +469,47 @@ def test_code_exchange_and_bad_token_requests(backend: sim.Simulator, auth: JSON
     assert exchange("grant_type=password") == 400
     assert refresh(backend, "").status == 400
     assert refresh(backend, auth["tokens"]["refresh_token"], client_id="other").status == 401
+
+
+def test_the_sign_in_page_sends_the_browser_back_with_a_code_for_one_verifier(backend: sim.Simulator) -> None:
+    challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"  # of the verifier, both from RFC 7636
+    verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+    callback = "http://localhost:1455/auth/callback"
+    parameters = {
+        "response_type": "code",
+        "client_id": CLIENT_ID,
+        "redirect_uri": callback,
+        "scope": "openid profile email offline_access",
+        "code_challenge": challenge,
+        "code_challenge_method": "S256",
+        "id_token_add_organizations": "true",
+        "codex_cli_simplified_flow": "true",
+        "state": "some-state",
+        "originator": "codex_cli_rs",
+    }
+
+    def authorize(**changes: str | None) -> Answer:
+        query = urlencode({name: value for name, value in {**parameters, **changes}.items() if value is not None})
+        return send(backend.url, "GET", f"/oauth/authorize?{query}", {})
+
+    def exchange(answer: Answer, **changes: str) -> int:
+        back = parse_qs(urlsplit(answer.headers["location"]).query)
+        assert answer.status == 302 and back["state"] == ["some-state"]
+        form = {"grant_type": "authorization_code", "client_id": CLIENT_ID, "code": back["code"][0],
+                "redirect_uri": callback, "code_verifier": verifier, **changes}
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        return send(backend.url, "POST", "/oauth/token", headers, urlencode(form).encode()).status
+
+    assert exchange(authorize()) == 200
+    assert exchange(authorize(), code_verifier=challenge) == 400
+    assert exchange(authorize(), redirect_uri="http://localhost:1/auth/callback") == 400
+    for name in parameters:
+        assert authorize(**{name: None}).status == 400
+        if name != "originator":
+            assert authorize(**{name: "other"}).status == 400
+    assert authorize(prompt="login").status == 400
+    backend.deny_sign_ins()
+    assert "error=access_denied" in authorize().headers["location"]
 
 
 def test_quota(backend: sim.Simulator, auth: JSON) -> None:

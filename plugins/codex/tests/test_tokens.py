@@ -1,5 +1,6 @@
 """Access tokens: when they are renewed, by whom, and what a refusal of the token endpoint means."""
 
+import contextlib
 import json
 import threading
 import time
@@ -20,11 +21,14 @@ from floway_core.upstream import HttpClient
 from .conftest import TOKEN_URL, auth_json, id_token, open_services, token
 
 PATIENCE = 20.0
+LEASE = 120
 
 
 def source(services, **options) -> TokenSource:
-    url, version = services.settings.plugin["codex_auth_url"], services.settings.plugin["codex_profile"]
-    return TokenSource(services, HttpClient(services.settings), url, profile.shipped()[version], **options)
+    settings = services.settings.plugin
+    shape = profile.shipped()[settings["codex_profile"]]
+    options = {"lease": LEASE, **options}
+    return TokenSource(services, HttpClient(services.settings), settings["codex_auth_url"], shape, **options)
 
 
 @pytest.fixture
@@ -35,9 +39,11 @@ def expired(services):
 
 def spends(refresh_token):
     """Matches the request that spends this refresh token."""
-    return [json_params_matcher(
-        {"client_id": "app_EMoamEEZ73f0CkXaXp7hrann", "grant_type": "refresh_token", "refresh_token": refresh_token}
-    )]
+    return [
+        json_params_matcher(
+            {"client_id": "app_EMoamEEZ73f0CkXaXp7hrann", "grant_type": "refresh_token", "refresh_token": refresh_token}
+        )
+    ]
 
 
 def tokens_of(services, upstream):
@@ -48,8 +54,11 @@ def tokens_of(services, upstream):
 
 def lease_of(services, upstream):
     with services.database.connection_context():
-        return Credentials.select(Credentials.lease_owner).where(Credentials.upstream_id == upstream.id).scalar(
-            services.database)
+        return (
+            Credentials.select(Credentials.lease_owner)
+            .where(Credentials.upstream_id == upstream.id)
+            .scalar(services.database)
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------- renewing
@@ -91,8 +100,10 @@ def test_what_the_answer_leaves_out_is_kept(services, expired, network):
     assert credentials.read_access_token(services, expired.id).expires_at == pytest.approx(time.time() + 7200, abs=5)
 
 
-@pytest.mark.parametrize("answer, lifetime", [({"expires_in": 900}, 900), ({}, tokens.UNKNOWN_LIFETIME),
-                                              ({"expires_in": "soon"}, tokens.UNKNOWN_LIFETIME)])
+@pytest.mark.parametrize(
+    "answer, lifetime",
+    [({"expires_in": 900}, 900), ({}, tokens.UNKNOWN_LIFETIME), ({"expires_in": "soon"}, tokens.UNKNOWN_LIFETIME)],
+)
 def test_the_lifetime_of_an_opaque_token(services, expired, network, answer, lifetime):
     network.post(TOKEN_URL, json={"access_token": "opaque", **answer})
     source(services, now=lambda: 2_000_000_000.5).access_token(expired.id)
@@ -147,17 +158,20 @@ def test_a_refusal_that_quotes_the_token_is_not_shown(services, expired, network
     assert "refresh-first" not in accounts.find(services, expired.id).message
 
 
-@pytest.mark.parametrize("answer", [
-    {"status": 500, "json": {"error": {"code": "server_error"}}},
-    {"status": 503, "body": "<html>"},
-    {"status": 429, "json": {}},
-    {"status": 403, "body": "<html>challenge</html>"},
-    {"status": 400, "json": ["strange"]},
-    {"status": 200, "body": "not json"},
-    {"status": 200, "json": {"refresh_token": "x"}},
-    {"body": requests.ConnectionError()},
-    {"body": requests.Timeout()},
-])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": 500, "json": {"error": {"code": "server_error"}}},
+        {"status": 503, "body": "<html>"},
+        {"status": 429, "json": {}},
+        {"status": 403, "body": "<html>challenge</html>"},
+        {"status": 400, "json": ["strange"]},
+        {"status": 200, "body": "not json"},
+        {"status": 200, "json": {"refresh_token": "x"}},
+        {"body": requests.ConnectionError()},
+        {"body": requests.Timeout()},
+    ],
+)
 def test_a_token_endpoint_out_of_order_is_a_503_and_changes_nothing(services, expired, network, answer):
     before = tokens_of(services, expired)
     failing = network.post(TOKEN_URL, **answer)
@@ -181,6 +195,53 @@ def test_tokens_sealed_with_another_key_are_a_clear_503(tmp_path, services, upst
     with pytest.raises(GatewayError, match="FLOWAY_SECRET_KEY") as failed:
         source(replace(services, secrets=SecretBox("another"))).access_token(upstream.id)
     assert failed.value.status == 503
+
+
+def test_the_token_endpoint_gets_less_time_than_the_lease_lasts(services, expired, network):
+    """Otherwise somebody else would spend the refresh token, too, while the first one still waits for the answer."""
+    network.post(TOKEN_URL, json={"access_token": token("second")})
+    source(services, lease=20).access_token(expired.id)
+    assert network.calls[0].request.req_kwargs["timeout"] == (5, 5)  # for connecting, and for reading
+
+
+def test_an_account_that_was_given_up_too_early_is_active_again(services, expired, network):
+    """Another process found the refresh token spent, and could not know that this one had the answer on its way."""
+
+    def answer(request):
+        assert accounts.terminate(services, expired.id, accounts.REFRESH_FAILED, "refresh_token_reused", 1)
+        return 200, {}, json.dumps({"access_token": token("second"), "refresh_token": "refresh-second"})
+
+    network.add_callback("POST", TOKEN_URL, answer)
+    assert source(services).access_token(expired.id).endswith(".second")
+    account = accounts.require_active(services, expired.id)
+    assert account.message == ""
+
+
+@pytest.mark.parametrize("state", [accounts.SESSION_TERMINATED, accounts.SIGNED_OUT])
+def test_a_refresh_does_not_undo_what_somebody_has_decided(services, expired, network, state):
+    def answer(request):
+        if state == accounts.SIGNED_OUT:
+            accounts.sign_out(services, expired.id)
+        else:
+            accounts.terminate(services, expired.id, state, "", 1)
+        return 200, {}, json.dumps({"access_token": token("second"), "refresh_token": "refresh-second"})
+
+    network.add_callback("POST", TOKEN_URL, answer)
+    renewing = source(services)
+    with pytest.raises(GatewayError) if state == accounts.SIGNED_OUT else contextlib.nullcontext():
+        renewing.access_token(expired.id)
+    assert accounts.find(services, expired.id).state == state
+
+
+def test_a_refresh_begun_before_a_new_sign_in_does_not_replace_it(services, expired, network):
+    def answer(request):
+        accounts.sign_out(services, expired.id)
+        import_account(services, auth_json("imported"))
+        return 200, {}, json.dumps({"access_token": token("late"), "refresh_token": "refresh-late"})
+
+    network.add_callback("POST", TOKEN_URL, answer)
+    assert source(services).access_token(expired.id).endswith(".access-imported")
+    assert tokens_of(services, expired)[0] == "refresh-imported"
 
 
 # -------------------------------------------------------------------------------------------------------------- races
@@ -252,14 +313,14 @@ def test_another_process_waits_for_the_one_that_renews(tmp_path, network):
 
 def test_a_process_that_died_is_not_waited_for_for_ever(services, expired, network):
     clock = [2_000_000_000.0]
-    assert credentials.take_lease(services, expired.id, int(clock[0]), tokens.LEASE)
+    assert credentials.take_lease(services, expired.id, int(clock[0]), LEASE)
     network.post(TOKEN_URL, json={"access_token": token("second"), "expires_in": 10})
 
     def sleep(seconds):
         clock[0] += 30
 
     source(services, now=lambda: clock[0], sleep=sleep).access_token(expired.id)
-    assert clock[0] == 2_000_000_000 + tokens.LEASE
+    assert clock[0] == 2_000_000_000 + LEASE
 
 
 def test_waiting_for_another_process_ends(services, expired):
@@ -270,7 +331,7 @@ def test_waiting_for_another_process_ends(services, expired):
         with services.database.connection_context():
             Credentials.update(lease_until=int(clock[0]) + 60).execute(services.database)
 
-    assert credentials.take_lease(services, expired.id, int(clock[0]), tokens.LEASE)
+    assert credentials.take_lease(services, expired.id, int(clock[0]), LEASE)
     with pytest.raises(GatewayError, match="does not finish"):
         source(services, now=lambda: clock[0], sleep=sleep).access_token(expired.id)
 

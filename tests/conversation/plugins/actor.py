@@ -43,11 +43,12 @@ class Actor(Provider):
         asked, name = ctx.attempt.request.headers, ctx.attempt.upstream.name
         note("send", ctx.attempt, upstream=name, input=ctx.body["input"], fields=sorted(ctx.body))
         status = json.loads(asked.get("x-test-refuse", "{}")).get(name, 200)
+        if status != 200:
+            ctx.body["input"].clear()  # what one attempt does to its copy must not reach the next
         if status == "network":
             raise UpstreamUnreachable("Nobody is there.")
         if status != 200:
             return UpstreamReply(status, [("content-type", "application/json")], GeneratedBody([b'{"error":{}}']))
-        ctx.body["input"].clear()  # what one attempt does to its copy must not reach the next
         if "x-test-upstream" in asked:
             return self._client.stream(ctx, "POST", asked["x-test-upstream"], ctx.headers, jsontext.dumps(ctx.body))
         return UpstreamReply(200, STREAM, GeneratedBody(answer(asked)))

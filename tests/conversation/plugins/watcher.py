@@ -3,6 +3,7 @@
 from floway_core.hookspecs import hookimpl
 
 running = []
+"""The services; the last are those of this process, the others those of the one it was forked from."""
 
 
 @hookimpl
@@ -18,4 +19,4 @@ def on_snapshot_commit(ctx):
     if how == "raise":
         raise RuntimeError("the observer stumbles")
     if how == "sql":
-        running[0].database.execute_sql("SELECT nothing FROM nowhere")
+        running[-1].database.execute_sql("SELECT nothing FROM nowhere")

@@ -1,4 +1,4 @@
-"""No account without an installation id: one that lacks it is given one, and the table refuses such rows from now on."""
+"""No account without an installation id: one that lacks it gets one, and the table refuses it from now on."""
 
 import uuid
 

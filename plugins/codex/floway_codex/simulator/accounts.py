@@ -87,9 +87,11 @@ class Accounts:
         """A fresh id, access and refresh token; `lifetime` of the access token in seconds."""
         now = int(time.time())
         claims = token_claims(account, now)
-        tokens = {"id_token": unsigned_jwt({**claims, "email": account.email, "exp": now + 3600}),
-                  "access_token": unsigned_jwt({**claims, "exp": now + lifetime}),
-                  "refresh_token": f"rt_{secrets.token_urlsafe(40)}"}
+        tokens = {
+            "id_token": unsigned_jwt({**claims, "email": account.email, "exp": now + 3600}),
+            "access_token": unsigned_jwt({**claims, "exp": now + lifetime}),
+            "refresh_token": f"rt_{secrets.token_urlsafe(40)}",
+        }
         with self.lock:
             self.access_tokens[tokens["access_token"]] = Token(account, now + lifetime)
             self.refresh_tokens[tokens["refresh_token"]] = Token(account, now + 30 * 86400)
@@ -105,8 +107,9 @@ class Accounts:
     def stays_silent(self) -> bool:
         """Whether this request to the token endpoint is one of those without an answer."""
         with self.lock:
-            self.silent_token_requests -= 1
-            return self.silent_token_requests >= 0
+            silent = self.silent_token_requests > 0
+            self.silent_token_requests -= silent
+            return silent
 
     def refresh(self, refresh_token: str) -> dict[str, str]:
         """Spend a refresh token for new tokens; the old access token stays good until it expires."""
@@ -115,8 +118,12 @@ class Accounts:
             if token is None or token.account.revoked:
                 raise error(401, "refresh_token_invalidated", "Your session has ended. Please log in again.")
             if token.used:
-                raise error(401, "refresh_token_reused", "Your refresh token has already been used to generate a new "
-                            "access token. Please try signing in again.")
+                raise error(
+                    401,
+                    "refresh_token_reused",
+                    "Your refresh token has already been used to generate a new "
+                    "access token. Please try signing in again.",
+                )
             if token.expired():
                 raise error(401, "refresh_token_expired", "Your refresh token has expired. Please log in again.")
             token.used = True
@@ -133,14 +140,19 @@ class Accounts:
         with self.lock:
             token = self.access_tokens.get(value)
             if token is None:
-                raise error(401, "invalid_token", "Could not parse your authentication token. Please try signing in "
-                            "again.")
+                raise error(
+                    401, "invalid_token", "Could not parse your authentication token. Please try signing in again."
+                )
             if token.account.revoked:
-                raise error(401, "token_invalidated", "Your authentication token has been invalidated. Please try "
-                            "signing in again.")
+                raise error(
+                    401,
+                    "token_invalidated",
+                    "Your authentication token has been invalidated. Please try signing in again.",
+                )
             if token.expired():
-                raise error(401, "token_expired", "Provided authentication token is expired. Please try signing in "
-                            "again.")
+                raise error(
+                    401, "token_expired", "Provided authentication token is expired. Please try signing in again."
+                )
             return token.account
 
     def expire(self, kind: str) -> None:
@@ -152,24 +164,39 @@ class Accounts:
 
 def token_claims(account: Account, now: int) -> JSON:
     """The claims that id and access token share."""
-    auth = {"chatgpt_account_id": account.account_id, "chatgpt_user_id": account.user_id,
-            "chatgpt_plan_type": account.plan, "user_id": account.user_id}
-    return {"iss": "https://auth.openai.com", "iat": now, "jti": str(uuid.uuid4()), "sub": f"auth0|{account.user_id}",
-            "https://api.openai.com/auth": auth,
-            "https://api.openai.com/profile": {"email": account.email, "email_verified": True}}
+    auth = {
+        "chatgpt_account_id": account.account_id,
+        "chatgpt_user_id": account.user_id,
+        "chatgpt_plan_type": account.plan,
+        "user_id": account.user_id,
+    }
+    return {
+        "iss": "https://auth.openai.com",
+        "iat": now,
+        "jti": str(uuid.uuid4()),
+        "sub": f"auth0|{account.user_id}",
+        "https://api.openai.com/auth": auth,
+        "https://api.openai.com/profile": {"email": account.email, "email_verified": True},
+    }
 
 
 def unsigned_jwt(claims: JSON) -> str:
     """A token of three base64url segments; the signature is random, nobody checks it."""
+
     def segment(value: JSON) -> str:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
     return f"{segment({'alg': 'none', 'typ': 'JWT'})}.{segment(claims)}.{secrets.token_hex(16)}"
 
 
 def auth_json(account: Account, tokens: dict[str, str]) -> JSON:
     """The content of the CLI's auth.json."""
-    return {"auth_mode": "chatgpt", "OPENAI_API_KEY": None, "tokens": {**tokens, "account_id": account.account_id},
-            "last_refresh": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    return {
+        "auth_mode": "chatgpt",
+        "OPENAI_API_KEY": None,
+        "tokens": {**tokens, "account_id": account.account_id},
+        "last_refresh": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
 
 
 def quota_headers(account: Account) -> Headers:
@@ -201,7 +228,13 @@ def check_quota(account: Account) -> None:
     if not account.quota_is_used_up():
         return
     resets_at = int(account.quota_resets_at or 0)
-    body = {"error": {"type": "usage_limit_reached", "message": "The usage limit has been reached",
-                      "plan_type": account.plan, "resets_at": resets_at,
-                      "resets_in_seconds": max(0, resets_at - int(time.time()))}}
+    body = {
+        "error": {
+            "type": "usage_limit_reached",
+            "message": "The usage limit has been reached",
+            "plan_type": account.plan,
+            "resets_at": resets_at,
+            "resets_in_seconds": max(0, resets_at - int(time.time())),
+        }
+    }
     raise Refused(json_answer(429, body, quota_headers(account), "429 usage_limit_reached"))

@@ -72,8 +72,9 @@ def detail(text: str, status: int = 400) -> Refused:
     return Refused(json_answer(status, {"detail": text}, note=f"{status} {text}"))
 
 
-def error(status: int, code: str | None, message: str, kind: str = "invalid_request_error", param: str | None = None
-          ) -> Refused:
+def error(
+    status: int, code: str | None, message: str, kind: str = "invalid_request_error", param: str | None = None
+) -> Refused:
     """An OpenAI error object: {"error": {message, type, param, code}}."""
     body = {"error": {"message": message, "type": kind, "param": param, "code": code}, "status": status}
     return Refused(json_answer(status, body, note=f"{status} {code or message}"))

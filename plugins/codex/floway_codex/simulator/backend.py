@@ -14,6 +14,7 @@ from . import bodies, fingerprint, oauth
 from .accounts import Account, Accounts, check_quota, quota_headers
 from .answers import Answer, AnyAnswer, EventStream, Headers, Refused, Silence, challenge, detail, json_answer
 from .catalogue import Catalogue, load_catalogue
+from .consistency import TURN_STATE, Consistency, Seen
 from .events import event_stream, usage
 from .fingerprint import COMPACT, MODELS, RESPONSES
 from .recording import RecordedRequest
@@ -33,6 +34,7 @@ class Backend:
 
     accounts: Accounts = field(default_factory=Accounts)
     catalogue: Catalogue = field(default_factory=load_catalogue)
+    consistency: Consistency = field(default_factory=Consistency)
     steps: deque[Step] = field(default_factory=deque)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -74,15 +76,24 @@ class Backend:
         account = self.pass_gates(request, RESPONSES)
         lite = request.header("x-openai-internal-codex-responses-lite") == "true"
         bodies.check_responses(request.body, self.catalogue.by_slug(), request.header("user-agent") or "", lite)
+        seen = self.consistency.arrived(request, account.account_id)
         check_quota(account)
-        headers = (("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"),
-                   *self.usual_headers(account))
-        if request.header("x-codex-turn-state") is None:  # a turn's first dispatch; the CLI echoes it in the others
-            headers += (("x-codex-turn-state", f"ts_{secrets.token_urlsafe(48)}"),)
+        headers = (
+            ("content-type", "text/event-stream; charset=utf-8"),
+            ("cache-control", "no-cache"),
+            *self.usual_headers(account),
+        )
+        if request.header(TURN_STATE) is None:  # a turn's first dispatch; the CLI echoes it in the others
+            headers += ((TURN_STATE, f"ts_{secrets.token_urlsafe(48)}"),)
         step = self.next_step(request.body, default_reply)
         if isinstance(step, Reply):
-            return event_stream(step, request.body, merged(headers, step.headers))
+            return self.streamed(step, request.body, merged(headers, step.headers), seen)
         return plain_step(step, headers)
+
+    def streamed(self, step: Reply, body: JSON, headers: Headers, seen: Seen) -> AnyAnswer:
+        """A 200 event stream."""
+        self.consistency.answered(seen, dict(headers).get(TURN_STATE), [item.body for item in step.items])
+        return event_stream(step, body, headers)
 
     def compact(self, request: RecordedRequest) -> AnyAnswer:
         """POST /codex/responses/compact: one JSON object instead of a stream."""
@@ -93,8 +104,13 @@ class Backend:
         step = self.next_step(request.body, lambda body: reply(compaction()))
         if not isinstance(step, Reply):
             return plain_step(step, headers)
-        body = {"id": f"resp_{secrets.token_hex(25)}", "object": "response.compaction", "created_at": int(time.time()),
-                "output": [item.body for item in step.items], "usage": usage(step, request.body)}
+        body = {
+            "id": f"resp_{secrets.token_hex(25)}",
+            "object": "response.compaction",
+            "created_at": int(time.time()),
+            "output": [item.body for item in step.items],
+            "usage": usage(step, request.body),
+        }
         return json_answer(200, body, merged(headers, step.headers), "200 response.compaction")
 
     def models(self, request: RecordedRequest) -> Answer:
@@ -108,10 +124,14 @@ class Backend:
     def accounts_check(self, request: RecordedRequest) -> Answer:
         """GET /wham/accounts/check; without it CLI 0.169 fails with "workspace routing discovery failed"."""
         account = self.accounts.authorised(request.header("authorization"))
-        entry = {"id": account.account_id, "plan_type": account.plan, "structure": "personal",
-                 "workspace_backend_origin": "NO_CONSTRAINT", "account_routing_override": "NO_CONSTRAINT"}
-        body = {"accounts": [entry], "account_ordering": [account.account_id],
-                "default_account_id": account.account_id}
+        entry = {
+            "id": account.account_id,
+            "plan_type": account.plan,
+            "structure": "personal",
+            "workspace_backend_origin": "NO_CONSTRAINT",
+            "account_routing_override": "NO_CONSTRAINT",
+        }
+        body = {"accounts": [entry], "account_ordering": [account.account_id], "default_account_id": account.account_id}
         return json_answer(200, body, SERVER, "200 accounts")
 
     def pass_gates(self, request: RecordedRequest, endpoint: str) -> Account:
@@ -128,8 +148,12 @@ class Backend:
 
     def usual_headers(self, account: Account) -> Headers:
         """The headers of every 200 to a dispatch."""
-        return (*SERVER, ("x-request-id", secrets.token_hex(16)), ("x-models-etag", self.catalogue.etag),
-                *quota_headers(account))
+        return (
+            *SERVER,
+            ("x-request-id", secrets.token_hex(16)),
+            ("x-models-etag", self.catalogue.etag),
+            *quota_headers(account),
+        )
 
 
 def plain_step(step: Refusal | Hang, headers: Headers) -> AnyAnswer:

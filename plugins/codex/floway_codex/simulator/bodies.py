@@ -10,22 +10,65 @@ from .fingerprint import cli_version
 JSON = Any
 
 # Every top-level key that the CLI was seen to send; all others are "Unsupported parameter".
-ALLOWED = frozenset({
-    "model", "instructions", "input", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "store", "stream",
-    "include", "service_tier", "prompt_cache_key", "text", "client_metadata",
-})
-ALLOWED_COMPACT = frozenset({
-    "model", "instructions", "input", "tools", "parallel_tool_calls", "reasoning", "service_tier", "prompt_cache_key",
-    "text",
-})
+ALLOWED = frozenset(
+    {
+        "model",
+        "instructions",
+        "input",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "reasoning",
+        "store",
+        "stream",
+        "include",
+        "service_tier",
+        "prompt_cache_key",
+        "text",
+        "client_metadata",
+    }
+)
+ALLOWED_COMPACT = frozenset(
+    {
+        "model",
+        "instructions",
+        "input",
+        "tools",
+        "parallel_tool_calls",
+        "reasoning",
+        "service_tier",
+        "prompt_cache_key",
+        "text",
+    }
+)
 ID_PREFIXES = {
-    "message": "msg", "reasoning": "rs", "web_search_call": "ws", "function_call": "fc", "function_call_output": "fco",
-    "custom_tool_call": "ctc", "custom_tool_call_output": "ctco", "file_search_call": "fs", "computer_call": "cc",
-    "computer_call_output": "cco", "tool_search_call": "ts", "tool_search_output": "tso", "compaction": "cmp",
-    "compaction_summary": "cmp", "image_generation_call": "ig", "code_interpreter_call": "ci",
-    "local_shell_call": "lsh", "local_shell_call_output": "lsho", "shell_call": "sh", "shell_call_output": "sho",
-    "apply_patch_call": "ap", "apply_patch_call_output": "apo", "mcp_call": "mcp", "mcp_list_tools": "mcpl",
-    "mcp_approval_request": "mcpar", "mcp_approval_response": "mcpa", "additional_tools": "at",
+    "message": "msg",
+    "reasoning": "rs",
+    "web_search_call": "ws",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "custom_tool_call": "ctc",
+    "custom_tool_call_output": "ctco",
+    "file_search_call": "fs",
+    "computer_call": "cc",
+    "computer_call_output": "cco",
+    "tool_search_call": "ts",
+    "tool_search_output": "tso",
+    "compaction": "cmp",
+    "compaction_summary": "cmp",
+    "image_generation_call": "ig",
+    "code_interpreter_call": "ci",
+    "local_shell_call": "lsh",
+    "local_shell_call_output": "lsho",
+    "shell_call": "sh",
+    "shell_call_output": "sho",
+    "apply_patch_call": "ap",
+    "apply_patch_call_output": "apo",
+    "mcp_call": "mcp",
+    "mcp_list_tools": "mcpl",
+    "mcp_approval_request": "mcpar",
+    "mcp_approval_response": "mcpa",
+    "additional_tools": "at",
     "agent_message": "amsg",
 }
 MAX_ID = 64
@@ -93,13 +136,21 @@ def item_problems(items: list[JSON]) -> Iterator[Refused]:
                 yield from id_problems(f"input[{index}].{name}", item[name])
         prefix = ID_PREFIXES.get(kind)
         if prefix and item.get("id") is not None and item["id"].partition("_")[0] != prefix:
-            yield error(400, "invalid_value", f"Invalid 'input[{index}].id': '{item['id']}'. Expected an ID that "
-                        f"begins with '{prefix}'.", param=f"input[{index}].id")
+            yield error(
+                400,
+                "invalid_value",
+                f"Invalid 'input[{index}].id': '{item['id']}'. Expected an ID that begins with '{prefix}'.",
+                param=f"input[{index}].id",
+            )
         bare_reasoning = kind == "reasoning" and item.get("id") is not None and not item.get("encrypted_content")
         if kind == "item_reference" or bare_reasoning:
-            yield error(404, None, f"Item with id '{item.get('id')}' not found. Items are not persisted when `store` "
-                        "is set to false. Try again with `store` set to true, or remove this item from your input.",
-                        param="input")
+            yield error(
+                404,
+                None,
+                f"Item with id '{item.get('id')}' not found. Items are not persisted when `store` "
+                "is set to false. Try again with `store` set to true, or remove this item from your input.",
+                param="input",
+            )
 
 
 def id_problems(where: str, value: JSON) -> Iterator[Refused]:
@@ -107,11 +158,21 @@ def id_problems(where: str, value: JSON) -> Iterator[Refused]:
     if not isinstance(value, str):
         yield error(400, "invalid_type", f"Invalid type for '{where}': expected a string.", param=where)
     elif len(value) > MAX_ID:
-        yield error(400, "string_above_max_length", f"Invalid '{where}': string too long. Expected a string with "
-                    f"maximum length {MAX_ID}, but got a string with length {len(value)} instead.", param=where)
+        yield error(
+            400,
+            "string_above_max_length",
+            f"Invalid '{where}': string too long. Expected a string with "
+            f"maximum length {MAX_ID}, but got a string with length {len(value)} instead.",
+            param=where,
+        )
     elif not re.fullmatch(r"[A-Za-z0-9_-]+", value):
-        yield error(400, "invalid_value", f"Invalid '{where}': '{value}'. Expected an ID that contains letters, "
-                    "numbers, underscores, or dashes, but this value contained additional characters.", param=where)
+        yield error(
+            400,
+            "invalid_value",
+            f"Invalid '{where}': '{value}'. Expected an ID that contains letters, "
+            "numbers, underscores, or dashes, but this value contained additional characters.",
+            param=where,
+        )
 
 
 def check_lite(body: JSON, entry: JSON, lite: bool) -> None:

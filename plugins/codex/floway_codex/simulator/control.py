@@ -16,12 +16,17 @@ PREFIX = "/simulator/"
 # A description is an object with one of these names as a key: its value is the builder's first argument (null for a
 # builder that is to use its default), the other keys are the builder's keyword arguments.
 ITEMS: Mapping[str, Callable[..., Any]] = {
-    "text": replies.text, "reasoning": replies.reasoning, "function_call": replies.function_call,
-    "custom_tool_call": replies.custom_tool_call, "compaction": replies.compaction, "item": replies.item,
+    "text": replies.text,
+    "reasoning": replies.reasoning,
+    "function_call": replies.function_call,
+    "custom_tool_call": replies.custom_tool_call,
+    "compaction": replies.compaction,
+    "item": replies.item,
 }
 REPLIES: Mapping[str, Callable[..., Any]] = {
     "reply": lambda items, **more: replies.reply(*map(item_from_json, items), **more),
-    "refusal": replies.refusal, "html_403": lambda _: replies.html_403(),
+    "refusal": replies.refusal,
+    "html_403": lambda _: replies.html_403(),
     "hang": lambda before_headers: replies.hang(True if before_headers is None else before_headers),
 }
 
@@ -32,9 +37,16 @@ class BadDescription(ValueError):
 
 def answer(simulator: "Simulator", request: RecordedRequest) -> Answer:
     """Carry out one control request."""
-    routes = {("GET", "requests"): list_requests, ("DELETE", "requests"): clear_requests, ("POST", "script"): script,
-              ("POST", "accounts"): new_account, ("POST", "expire"): expire, ("POST", "revoke"): revoke,
-              ("POST", "quota"): quota}
+    routes = {
+        ("GET", "requests"): list_requests,
+        ("DELETE", "requests"): clear_requests,
+        ("GET", "findings"): list_findings,
+        ("POST", "script"): script,
+        ("POST", "accounts"): new_account,
+        ("POST", "expire"): expire,
+        ("POST", "revoke"): revoke,
+        ("POST", "quota"): quota,
+    }
     route = routes.get((request.method, request.path.removeprefix(PREFIX)))
     if route is None:
         return json_answer(404, {"detail": "No such control"})
@@ -52,8 +64,13 @@ def list_requests(simulator: "Simulator", body: JSON) -> JSON:
     return [request.as_json() for request in simulator.requests]
 
 
+def list_findings(simulator: "Simulator", body: JSON) -> JSON:
+    """What does not agree between the requests, as a list of sentences."""
+    return simulator.findings
+
+
 def clear_requests(simulator: "Simulator", body: JSON) -> None:
-    """Forget the log and what is left of the script."""
+    """Forget the log, the findings and what is left of the script."""
     simulator.clear()
 
 

@@ -13,8 +13,10 @@ from .replies import OutputItem, Reply
 JSON = Any
 
 # item type -> (field that comes in deltas, name of its events)
-CALLS = {"function_call": ("arguments", "function_call_arguments"),
-         "custom_tool_call": ("input", "custom_tool_call_input")}
+CALLS = {
+    "function_call": ("arguments", "function_call_arguments"),
+    "custom_tool_call": ("input", "custom_tool_call_input"),
+}
 
 
 def event_stream(step: Reply, body: JSON, headers: Headers) -> EventStream:
@@ -24,11 +26,16 @@ def event_stream(step: Reply, body: JSON, headers: Headers) -> EventStream:
         frames.append((delay or step.event_delay, sse({**event, "sequence_number": number})))
     kinds = ",".join(item.body["type"] for item in step.items) or "(no items)"
     if step.hang_after is not None:
-        return EventStream(tuple(frames[:step.hang_after]), headers, "hang",
-                           f"200 {kinds} silent after {step.hang_after} events")
+        return EventStream(
+            tuple(frames[: step.hang_after]), headers, "hang", f"200 {kinds} silent after {step.hang_after} events"
+        )
     if step.cut_after is not None:
-        return EventStream(tuple(frames[:step.cut_after]), headers, "end" if step.clean_cut else "cut",
-                           f"200 {kinds} cut after {step.cut_after} events")
+        return EventStream(
+            tuple(frames[: step.cut_after]),
+            headers,
+            "end" if step.clean_cut else "cut",
+            f"200 {kinds} cut after {step.cut_after} events",
+        )
     ending = "failed" if step.fail is not None else "incomplete" if step.incomplete else "completed"
     return EventStream(tuple(frames), headers, "end", f"200 {kinds} {ending}")
 
@@ -54,8 +61,13 @@ def response_events(step: Reply, body: JSON) -> Iterator[tuple[float, JSON]]:
         yield 0, {"type": "response.failed", "response": failed}
     elif step.incomplete:
         details = {"reason": step.incomplete}
-        yield 0, {"type": "response.incomplete",
-                  "response": {**ended, "status": "incomplete", "incomplete_details": details}}
+        yield (
+            0,
+            {
+                "type": "response.incomplete",
+                "response": {**ended, "status": "incomplete", "incomplete_details": details},
+            },
+        )
     else:
         yield 0, {"type": "response.completed", "response": {**ended, "status": "completed"}}
 
@@ -89,8 +101,13 @@ def message_events(item: OutputItem, index: int) -> Iterator[JSON]:
         at = {"item_id": item.body["id"], "output_index": index, "content_index": number}
         yield {"type": "response.content_part.added", **at, "part": {**part, "text": ""}}
         for piece in pieces(part["text"], item.chunks):
-            yield {"type": "response.output_text.delta", **at, "delta": piece, "logprobs": [],
-                   "obfuscation": secrets.token_hex(4)}
+            yield {
+                "type": "response.output_text.delta",
+                **at,
+                "delta": piece,
+                "logprobs": [],
+                "obfuscation": secrets.token_hex(4),
+            }
         yield {"type": "response.output_text.done", **at, "text": part["text"], "logprobs": []}
         yield {"type": "response.content_part.done", **at, "part": part}
 
@@ -101,8 +118,12 @@ def summary_events(item: OutputItem, index: int) -> Iterator[JSON]:
         at = {"item_id": item.body["id"], "output_index": index, "summary_index": number}
         yield {"type": "response.reasoning_summary_part.added", **at, "part": {**part, "text": ""}}
         for piece in pieces(part["text"], item.chunks):
-            yield {"type": "response.reasoning_summary_text.delta", **at, "delta": piece,
-                   "obfuscation": secrets.token_hex(4)}
+            yield {
+                "type": "response.reasoning_summary_text.delta",
+                **at,
+                "delta": piece,
+                "obfuscation": secrets.token_hex(4),
+            }
         yield {"type": "response.reasoning_summary_text.done", **at, "text": part["text"]}
         yield {"type": "response.reasoning_summary_part.done", **at, "part": part}
 
@@ -127,18 +148,39 @@ def envelope(body: JSON) -> JSON:
     """The response object as it starts, with the request's own settings."""
     asked, text = body.get("reasoning") or {}, body.get("text") or {}
     return {
-        "id": f"resp_{secrets.token_hex(25)}", "object": "response", "created_at": int(time.time()),
-        "status": "in_progress", "background": False, "completed_at": None, "error": None,
-        "frequency_penalty": 0.0, "incomplete_details": None, "instructions": body.get("instructions"),
-        "max_output_tokens": None, "max_tool_calls": None, "model": body["model"], "output": [],
-        "parallel_tool_calls": body.get("parallel_tool_calls", True), "presence_penalty": 0.0,
-        "previous_response_id": None, "prompt_cache_key": body.get("prompt_cache_key"),
+        "id": f"resp_{secrets.token_hex(25)}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "status": "in_progress",
+        "background": False,
+        "completed_at": None,
+        "error": None,
+        "frequency_penalty": 0.0,
+        "incomplete_details": None,
+        "instructions": body.get("instructions"),
+        "max_output_tokens": None,
+        "max_tool_calls": None,
+        "model": body["model"],
+        "output": [],
+        "parallel_tool_calls": body.get("parallel_tool_calls", True),
+        "presence_penalty": 0.0,
+        "previous_response_id": None,
+        "prompt_cache_key": body.get("prompt_cache_key"),
         "prompt_cache_retention": None,
-        "reasoning": {"effort": asked.get("effort"), "summary": asked.get("summary")}, "safety_identifier": None,
-        "service_tier": body.get("service_tier", "auto"), "store": False, "temperature": 1.0,
+        "reasoning": {"effort": asked.get("effort"), "summary": asked.get("summary")},
+        "safety_identifier": None,
+        "service_tier": body.get("service_tier", "auto"),
+        "store": False,
+        "temperature": 1.0,
         "text": {"format": text.get("format", {"type": "text"}), "verbosity": text.get("verbosity", "medium")},
-        "tool_choice": body.get("tool_choice", "auto"), "tools": body.get("tools", []), "top_logprobs": 0,
-        "top_p": 1.0, "truncation": "disabled", "usage": None, "user": None, "metadata": {},
+        "tool_choice": body.get("tool_choice", "auto"),
+        "tools": body.get("tools", []),
+        "top_logprobs": 0,
+        "top_p": 1.0,
+        "truncation": "disabled",
+        "usage": None,
+        "user": None,
+        "metadata": {},
     }
 
 
@@ -151,6 +193,10 @@ def usage(step: Reply, body: JSON) -> JSON:
         written = min(written, step.total_tokens)
         asked = step.total_tokens - written
     thought = sum(item.body["type"] == "reasoning" for item in step.items) * 16
-    return {"input_tokens": asked, "input_tokens_details": {"cached_tokens": min(step.cached_tokens, asked)},
-            "output_tokens": written, "output_tokens_details": {"reasoning_tokens": min(thought, written)},
-            "total_tokens": asked + written}
+    return {
+        "input_tokens": asked,
+        "input_tokens_details": {"cached_tokens": min(step.cached_tokens, asked)},
+        "output_tokens": written,
+        "output_tokens_details": {"reasoning_tokens": min(thought, written)},
+        "total_tokens": asked + written,
+    }

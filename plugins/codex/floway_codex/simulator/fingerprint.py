@@ -14,24 +14,59 @@ RESPONSES, COMPACT, MODELS = "responses", "responses/compact", "models"
 
 ANY: None = None
 IDENTITY: dict[str, tuple[str, ...] | None] = {"originator": ANY, "user-agent": ANY}
-THREAD: dict[str, tuple[str, ...] | None] = {"session-id": ANY, "thread-id": ANY, "x-codex-window-id": ANY,
-                                             "x-codex-turn-metadata": ANY}
+THREAD: dict[str, tuple[str, ...] | None] = {
+    "session-id": ANY,
+    "thread-id": ANY,
+    "x-codex-window-id": ANY,
+    "x-codex-turn-metadata": ANY,
+}
 
 # endpoint -> header -> the values it may have
 WANTED: dict[str, dict[str, tuple[str, ...] | None]] = {
-    RESPONSES: {**IDENTITY, **THREAD, "x-client-request-id": ANY, "accept": ("text/event-stream",),
-                "content-type": ("application/json",)},
-    COMPACT: {**IDENTITY, **THREAD, "x-codex-installation-id": ANY, "accept": ("*/*", "application/json"),
-              "content-type": ("application/json",)},
+    RESPONSES: {
+        **IDENTITY,
+        **THREAD,
+        "x-client-request-id": ANY,
+        "accept": ("text/event-stream",),
+        "content-type": ("application/json",),
+    },
+    COMPACT: {
+        **IDENTITY,
+        **THREAD,
+        "x-codex-installation-id": ANY,
+        "accept": ("*/*", "application/json"),
+        "content-type": ("application/json",),
+    },
     MODELS: IDENTITY,
 }
 
 # Traces of an edge, a proxy, an SDK or another gateway; the CLI sends none of them.
 FORBIDDEN = (
-    "x-forwarded-*", "forwarded", "via", "x-real-ip", "true-client-ip", "x-client-ip", "cf-*", "cdn-loop", "x-envoy-*",
-    "x-amzn-*", "x-b3-*", "traceparent", "tracestate", "baggage", "x-stainless-*", "x-api-key", "api-key",
-    "x-goog-api-key", "anthropic-*", "openai-organization", "openai-project", "idempotency-key", "session_id",
-    "conversation_id", "x-floway-*",
+    "x-forwarded-*",
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "true-client-ip",
+    "x-client-ip",
+    "cf-*",
+    "cdn-loop",
+    "x-envoy-*",
+    "x-amzn-*",
+    "x-b3-*",
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "x-stainless-*",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "anthropic-*",
+    "openai-organization",
+    "openai-project",
+    "idempotency-key",
+    "session_id",
+    "conversation_id",
+    "x-floway-*",
 )
 FORBIDDEN_ON_POST = ("openai-beta",)  # only the websocket handshake carries it
 ACCEPT_ENCODINGS = ("identity",)  # the CLI sends none at all; identity says the same
@@ -40,13 +75,19 @@ CLOUDFLARE_COOKIES = ("__cf_bm", "_cfuvid", "cf_clearance")
 # Values that must agree: turn metadata key -> header, client_metadata key -> header, client_metadata key -> turn
 # metadata key.
 METADATA_HEADERS = {"session_id": "session-id", "thread_id": "thread-id", "window_id": "x-codex-window-id"}
-CLIENT_HEADERS = {"session_id": "session-id", "thread_id": "thread-id", "x-codex-window-id": "x-codex-window-id",
-                  "x-codex-turn-metadata": "x-codex-turn-metadata"}
+CLIENT_HEADERS = {
+    "session_id": "session-id",
+    "thread_id": "thread-id",
+    "x-codex-window-id": "x-codex-window-id",
+    "x-codex-turn-metadata": "x-codex-turn-metadata",
+}
 CLIENT_METADATA = {"turn_id": "turn_id", "x-codex-installation-id": "installation_id"}
 # The same for what only some threads send: present in both places or in none.
 OPTIONAL_METADATA_HEADERS = {"parent_thread_id": "x-codex-parent-thread-id"}
-OPTIONAL_CLIENT_HEADERS = {"x-codex-parent-thread-id": "x-codex-parent-thread-id",
-                           "x-openai-subagent": "x-openai-subagent"}
+OPTIONAL_CLIENT_HEADERS = {
+    "x-codex-parent-thread-id": "x-codex-parent-thread-id",
+    "x-openai-subagent": "x-openai-subagent",
+}
 OPTIONAL_CLIENT_METADATA = {"root_turn_id": "root_turn_id", "parent_turn_id": "parent_turn_id"}
 
 REQUEST_KINDS = {RESPONSES: ("turn", "compaction", "prewarm", "memory"), COMPACT: ("compaction",)}
@@ -82,8 +123,9 @@ def leaks(endpoint: str, values: dict[str, str]) -> Iterator[str]:
             yield "accept-encoding: the CLI sends none"
         if name == "cookie":
             cookies = (cookie.partition("=")[0].strip() for cookie in value.split(";"))
-            yield from (f"cookie: {cookie} is not Cloudflare's" for cookie in cookies
-                        if cookie not in CLOUDFLARE_COOKIES)
+            yield from (
+                f"cookie: {cookie} is not Cloudflare's" for cookie in cookies if cookie not in CLOUDFLARE_COOKIES
+            )
 
 
 def client_identity(endpoint: str, values: dict[str, str]) -> Iterator[str]:
@@ -120,8 +162,9 @@ def thread_identity(endpoint: str, values: dict[str, str], body: JSON) -> Iterat
     if trigger and metadata.get("request_kind") != "compaction":
         yield "x-codex-turn-metadata: request_kind must be compaction, the input ends with a compaction_trigger"
     if endpoint == RESPONSES:
-        yield from client_metadata_rules(values, metadata, body.get("client_metadata") if isinstance(body, dict)
-                                         else None)
+        yield from client_metadata_rules(
+            values, metadata, body.get("client_metadata") if isinstance(body, dict) else None
+        )
 
 
 def metadata_rules(endpoint: str, values: dict[str, str], metadata: JSON) -> Iterator[str]:
@@ -147,8 +190,9 @@ def client_metadata_rules(values: dict[str, str], metadata: JSON, client: JSON) 
     if not isinstance(client, dict):
         yield "client_metadata: missing"
         return
-    yield from (f"client_metadata: {key} is not a string" for key, value in client.items()
-                if not isinstance(value, str))
+    yield from (
+        f"client_metadata: {key} is not a string" for key, value in client.items() if not isinstance(value, str)
+    )
     for key, header in {**CLIENT_HEADERS, **OPTIONAL_CLIENT_HEADERS}.items():
         if client.get(key) != values.get(header):
             yield f"client_metadata: {key} is not the header {header}"
@@ -184,5 +228,9 @@ def is_uuid4(value: JSON) -> bool:
 
 def ends_with_trigger(items: JSON) -> bool:
     """True when an input asks for a compaction."""
-    return isinstance(items, list) and bool(items) and isinstance(items[-1], dict) \
+    return (
+        isinstance(items, list)
+        and bool(items)
+        and isinstance(items[-1], dict)
         and items[-1].get("type") == "compaction_trigger"
+    )

@@ -82,8 +82,19 @@ def reply(
     with response.incomplete for this reason; event_delay: seconds before each event; empty_output: the terminal
     event's `output` is [], as the backend has it.
     """
-    return Reply(items, total_tokens, cached_tokens, pairs(headers), cut_after, clean_cut, hang_after, fail,
-                 incomplete, event_delay, empty_output)
+    return Reply(
+        items,
+        total_tokens,
+        cached_tokens,
+        pairs(headers),
+        cut_after,
+        clean_cut,
+        hang_after,
+        fail,
+        incomplete,
+        event_delay,
+        empty_output,
+    )
 
 
 def refusal(status: int, body: JSON, headers: HeadersArgument = ()) -> Refusal:
@@ -109,28 +120,47 @@ def text(content: str = "pong", chunks: int = 1, delay: float = 0.0) -> OutputIt
     return OutputItem(body, chunks, delay)
 
 
-def reasoning(summary: str | None = None, encrypted_content: str | None = None, chunks: int = 1, delay: float = 0.0
-              ) -> OutputItem:
+def reasoning(
+    summary: str | None = None, encrypted_content: str | None = None, chunks: int = 1, delay: float = 0.0
+) -> OutputItem:
     """A reasoning item, with a summary part when `summary` is given; its content only travels encrypted."""
     parts = [] if summary is None else [{"type": "summary_text", "text": summary}]
-    body = {"id": item_id("rs"), "type": "reasoning", "encrypted_content": encrypted_content or sealed(),
-            "summary": parts}
+    body = {
+        "id": item_id("rs"),
+        "type": "reasoning",
+        "encrypted_content": encrypted_content or sealed(),
+        "summary": parts,
+    }
     return OutputItem(body, chunks, delay)
 
 
-def function_call(name: str, arguments: JSON, namespace: str | None = None, chunks: int = 1, delay: float = 0.0
-                  ) -> OutputItem:
+def function_call(
+    name: str, arguments: JSON, namespace: str | None = None, chunks: int = 1, delay: float = 0.0
+) -> OutputItem:
     """A function call; arguments: the JSON text, or a value to be written as JSON."""
     written = arguments if isinstance(arguments, str) else json.dumps(arguments, separators=(",", ":"))
-    body = {"id": item_id("fc"), "type": "function_call", "status": "completed", "arguments": written,
-            "call_id": call_id(), "name": name, **({"namespace": namespace} if namespace else {})}
+    body = {
+        "id": item_id("fc"),
+        "type": "function_call",
+        "status": "completed",
+        "arguments": written,
+        "call_id": call_id(),
+        "name": name,
+        **({"namespace": namespace} if namespace else {}),
+    }
     return OutputItem(body, chunks, delay)
 
 
 def custom_tool_call(name: str, input: str, chunks: int = 1, delay: float = 0.0) -> OutputItem:
     """A call of a freeform tool."""
-    body = {"id": item_id("ctc"), "type": "custom_tool_call", "status": "completed", "call_id": call_id(),
-            "input": input, "name": name}
+    body = {
+        "id": item_id("ctc"),
+        "type": "custom_tool_call",
+        "status": "completed",
+        "call_id": call_id(),
+        "input": input,
+        "name": name,
+    }
     return OutputItem(body, chunks, delay)
 
 

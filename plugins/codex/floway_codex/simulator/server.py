@@ -45,8 +45,9 @@ class Simulator:
     def __enter__(self) -> "Simulator":
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-                 ) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     @property
@@ -74,13 +75,19 @@ class Simulator:
         """Of those, the POSTs to /codex/responses and /codex/responses/compact."""
         return [request for request in self.log.all() if request.method == "POST" and "/codex/" in request.path]
 
+    @property
+    def findings(self) -> list[str]:
+        """What does not agree between the dispatches so far, although each of them looks right."""
+        return list(self.backend.consistency.findings)
+
     def wait_for_requests(self, count: int, timeout: float = 5.0) -> list[RecordedRequest]:
         """Wait until `count` requests have arrived; TimeoutError after `timeout` seconds."""
         return self.log.wait_for(count, timeout)
 
     def clear(self) -> None:
-        """Forget the requests so far and what is left of the script."""
+        """Forget the requests so far, the findings, and what is left of the script."""
         self.log.clear()
+        self.backend.consistency.clear()
         with self.backend.lock:
             self.backend.steps.clear()
 
@@ -88,14 +95,16 @@ class Simulator:
         """Answers for the coming dispatches that pass the checks, in order; a function gets the request's body."""
         self.backend.script(steps)
 
-    def new_account(self, email: str = "user@example.com", plan: str = "pro", access_lifetime: int = DEFAULT_LIFETIME
-                    ) -> JSON:
+    def new_account(
+        self, email: str = "user@example.com", plan: str = "pro", access_lifetime: int = DEFAULT_LIFETIME
+    ) -> JSON:
         """The auth.json of a new account; access_lifetime in seconds, negative: already expired."""
         account = self.backend.accounts.create(email, plan, access_lifetime)
         return auth_json(account, self.backend.accounts.issue(account, access_lifetime))
 
-    def new_authorization_code(self, email: str = "user@example.com", plan: str = "pro",
-                               access_lifetime: int = DEFAULT_LIFETIME) -> str:
+    def new_authorization_code(
+        self, email: str = "user@example.com", plan: str = "pro", access_lifetime: int = DEFAULT_LIFETIME
+    ) -> str:
         """The code a browser sign-in to a new account would end with."""
         return self.backend.accounts.new_code(Code(self.backend.accounts.create(email, plan, access_lifetime)))
 

@@ -1,0 +1,87 @@
+"""Beginning an attempt, and keeping what the next one is to go on with."""
+
+import functools
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from floway_codex import identity, kept, profile, said, turns, windows
+from floway_codex.accounts import Account
+from floway_codex.attempt import CodexAttempt
+from floway_codex.client import codex_client
+from floway_codex.profile import Profile
+from floway_core.contexts import AttemptContext, Services
+from floway_core.protocol.items import as_items
+
+log = logging.getLogger("floway.codex")
+
+
+def begin(
+    services: Services, ctx: AttemptContext, account: Account, model: Mapping[str, Any], default: Profile
+) -> CodexAttempt:
+    """Settle who the request comes from, and in which form it is sent.
+
+    :param model: the catalogue entry of the model; empty when unknown.
+    :param default: the profile for clients that are no codex CLI.
+    """
+    headers, body = ctx.request.headers, ctx.request.body
+    client = codex_client(headers)
+    continued = kept.read(ctx.previous.metadata) if ctx.previous else None
+    resolved = identity.resolve(
+        identity.Request(
+            said=said.read(headers, body),
+            is_codex=client is not None,
+            api_key_id=ctx.request.api_key.id,
+            instructions=body.get("instructions"),
+            input=[item for item in as_items(body.get("input") or []) if isinstance(item, dict)],
+            kept=continued,
+            ordinal=ctx.previous.ordinal if ctx.previous else lambda: 1,
+            new_window=functools.partial(windows.claim, services.database, ctx.request.api_key.id),
+            installation=account.installation_id,
+            now_ms=time.time_ns() // 1_000_000,
+        )
+    )
+    attempt = CodexAttempt(
+        account=account,
+        identity=resolved,
+        client=client,
+        profile=profile.closest(client.version, default) if client else default,
+        lite=model.get("use_responses_lite") is True or (client is not None and client.lite),
+        encoding=services.settings.plugin["codex_request_encoding"],
+    )
+    sealed = (headers.get(turns.TURN_STATE), continued and continued.turn_state)
+    attempt.turn_state = turns.unseal(services.secrets, sealed, attempt.owner)
+    log.debug("Attempt %s: %s", ctx.id, described(attempt))
+    return attempt
+
+
+def described(attempt: CodexAttempt) -> str:
+    """The identity in one line: what each id is, and where it comes from."""
+    found = attempt.identity
+    ids = [f"{name} {getattr(found, name)} ({rule})" for name, rule in found.rules.items()]
+    return ", ".join([*ids, f"turn state {'known' if attempt.turn_state else 'unknown'}"])
+
+
+def to_keep(services: Services, ctx: AttemptContext, mode: str) -> kept.Kept:
+    """What to keep with the snapshot of this attempt's response.
+
+    :param mode: of the commit: ``replace`` when the history was compacted, which ends the window.
+    """
+    attempt: CodexAttempt = ctx.provider_state
+    found, number = attempt.identity, attempt.identity.window_number
+    if mode == "replace":
+        number = windows.claim(services.database, ctx.request.api_key.id, found.thread, number)
+    state = attempt.turn_state
+    return kept.Kept(
+        session=found.session,
+        thread=found.thread,
+        window=number,
+        turn=found.turn,
+        started_ms=found.started_ms,
+        client_request=found.client_request,
+        installation=found.installation,
+        asked_in=found.window,
+        turn_state=turns.seal(services.secrets, state, attempt.owner) if state else "",
+        rules=found.rules,
+    )

@@ -1,0 +1,51 @@
+"""How a request of the CLI that comes through Floway differs from one that it sends to the backend itself.
+
+Found by playing recordings of the CLI through a gateway; the tests do that again and hold this table to what they see.
+"""
+
+from dataclasses import dataclass
+
+import click
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not the same."""
+
+    what: str
+    """A field of the request."""
+    why: str
+
+
+FIELDS = (
+    Difference("header authorization", "the token of the operator's account"),
+    Difference("header chatgpt-account-id", "the operator's account"),
+    Difference("header host", "where the backend is, by the settings"),
+    Difference("header content-length", "length of the body after compression"),
+    Difference("header cookie", "Cloudflare's cookies are not kept: they belong to one client, a gateway has many"),
+    Difference(
+        "input[].internal_chat_message_metadata_passthrough",
+        "the CLI tells it to providers named OpenAI only; where it comes, it is passed on",
+    ),
+)
+"""Fields of requests. Everything else is the same, order included, but for the keys of ``client_metadata``: the CLI has
+them in another order in every request."""
+
+BEHAVIOUR = (
+    Difference("HTTP version", "HTTP/1.1; the CLI speaks HTTP/2 where it is offered"),
+    Difference("websocket", "none; the CLI uses one where it can, with the same content"),
+    Difference("401", "the token is renewed at once; the CLI sends the refused one a second time first"),
+    Difference("POST /responses/compact", "sent as a turn that ends with a compaction_trigger, as newer versions do"),
+)
+
+
+@click.command()
+def differences() -> None:
+    """Show how requests of the CLI differ when they come through Floway."""
+    click.echo(table())
+
+
+def table() -> str:
+    """The differences as a Markdown table."""
+    rows = [f"| {one.what} | {one.why} |" for one in (*FIELDS, *BEHAVIOUR)]
+    return "\n".join(["| what | why |", "| --- | --- |", *rows])

@@ -1,0 +1,82 @@
+"""Gateways in front of a simulated backend, for tests through the outermost entry."""
+
+import json
+import time
+from typing import Any
+
+from floway_codex.simulator import Simulator
+
+from floway_core.db import connect
+from floway_core.testing import Caller, Exchange, Installation, RunningGateway
+
+MODEL = "gpt-5.5"
+SECRET_KEY = "the secret key of gateways that share a database"
+
+
+def settings(simulator: Simulator, **more: str) -> dict[str, str]:
+    """Settings that lead to the simulated backend."""
+    return {"codex_base_url": simulator.base_url, "codex_auth_url": simulator.auth_url, **more}
+
+
+def start(simulator: Simulator, **more: str) -> RunningGateway:
+    """A running gateway without an account."""
+    return RunningGateway(settings(simulator, **more), installed=["codex"])
+
+
+def on_database(simulator: Simulator, url: str, **more: str) -> RunningGateway:
+    """A running gateway on a database that others use, too."""
+    gateway = start(simulator, database_url=url, secret_key=SECRET_KEY, **more)
+    run_sql(url, "UPDATE api_keys SET name = hint WHERE name = 'test'")  # the next gateway makes one of this name
+    return gateway
+
+
+def run_sql(url: str, statement: str) -> list[tuple]:
+    database = connect(url)
+    with database.connection_context():
+        cursor = database.execute_sql(statement)
+        rows = cursor.fetchall() if cursor.description else []
+    database.close_all()
+    return rows
+
+
+def import_account(installation: Installation, auth_json: dict[str, Any], *more: str) -> None:
+    file = installation.folder / "auth.json"
+    file.write_text(json.dumps(auth_json))
+    done = installation.run("codex", "import", str(file), *more)
+    assert done.returncode == 0, done.stderr
+    file.unlink()
+
+
+def keep_models(gateway: RunningGateway) -> None:
+    """Store a model list as if the backend had been asked just now, so that it is not."""
+    body = json.dumps({"models": [{"slug": MODEL}]})
+    run_sql(
+        f"sqlite:///{gateway.database}",
+        "INSERT INTO codex_catalogue (upstream_id, client_version, fetched_at, etag, body) "
+        f"SELECT upstream_id, '0.142.0', {int(time.time())}, '', '{body}' FROM codex_accounts",
+    )
+
+
+def caller(gateway: RunningGateway) -> Caller:
+    return Caller(gateway.url, gateway.key)
+
+
+def ask(gateway: RunningGateway) -> Exchange:
+    """One answer, read to its end."""
+    exchange = caller(gateway).create(model=MODEL)
+    assert exchange.body is not None
+    return exchange
+
+
+def answer_of(exchange: Exchange) -> tuple[int, str]:
+    """Status, and the text of the answer or the message of the error."""
+    body = json.loads(exchange.received)
+    if exchange.status == 200:
+        return 200, body["output"][0]["content"][0]["text"]
+    return exchange.status, body["error"]["message"]
+
+
+def status(installation: Installation) -> list[dict[str, Any]]:
+    done = installation.run("codex", "status", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

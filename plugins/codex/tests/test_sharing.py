@@ -1,0 +1,110 @@
+"""Many requests, workers and gateways with one account: its refresh token is spent once, and none of them fails."""
+
+import os
+import tempfile
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from floway_codex.simulator import Simulator
+
+from . import gateways
+
+PATIENCE = 60.0
+LEASE = "3"
+"""Seconds. The killed gateway would wait a quarter of it for the token endpoint."""
+
+
+@pytest.fixture(scope="session")
+def postgresql_url():
+    """A server on which databases may be made."""
+    if named := os.environ.get("FLOWAY_TEST_DATABASE_URL"):
+        yield named
+        return
+    pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL: FLOWAY_TEST_DATABASE_URL is not set, no pgserver")
+    with tempfile.TemporaryDirectory(prefix="floway-pg-", ignore_cleanup_errors=True) as folder:
+        server = pgserver.get_server(folder)
+        yield server.get_uri()
+        server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    """An empty database that several gateways can use."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/shared.db"
+    server = request.getfixturevalue("postgresql_url")
+    name = f"floway_{uuid.uuid4().hex}"
+    gateways.run_sql(server, f"CREATE DATABASE {name}")
+    path, mark, query = server.partition("?")
+    return f"{path.rpartition('/')[0]}/{name}{mark}{query}"
+
+
+@pytest.fixture
+def simulator():
+    with Simulator() as running:
+        yield running
+
+
+def ask_at_once(gateways_, count):
+    """Send ``count`` requests in parallel, to the gateways in turn; their statuses."""
+    with ThreadPoolExecutor(count) as pool:
+        asked = [pool.submit(gateways.ask, gateways_[number % len(gateways_)]) for number in range(count)]
+        return [one.result(PATIENCE).status for one in asked]
+
+
+def refusals(simulator):
+    """How many requests the simulated backend refused for their token."""
+    return sum("401" in request.answered for request in simulator.requests)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["expired-when-imported", "expired-behind-its-back"])
+def test_a_hundred_requests_to_four_workers_refresh_once(simulator, known):
+    with gateways.start(simulator, workers="4", threads="64") as gateway:
+        account = simulator.new_account(access_lifetime=-60 if known else 3600)
+        gateways.import_account(gateway, account)
+        if not known:
+            simulator.expire_access_tokens()
+        assert ask_at_once([gateway], 100) == [200] * 100
+        assert simulator.refreshes == 1
+        assert len([one for one in simulator.requests if one.path == "/oauth/token"]) == 1
+        assert refusals(simulator) == 0 if known else refusals(simulator) > 0
+        [shown] = gateways.status(gateway)
+        assert shown["state"] == "active"
+
+
+def test_two_gateways_on_one_database_refresh_once(simulator, database_url):
+    with gateways.on_database(simulator, database_url, workers="2") as one:
+        with gateways.on_database(simulator, database_url, workers="2") as two:
+            gateways.import_account(one, simulator.new_account())
+            for refreshes in (1, 2):
+                simulator.expire_access_tokens()
+                assert ask_at_once([one, two], 40) == [200] * 40
+                assert simulator.refreshes == refreshes
+            assert {seen["state"] for gateway in (one, two) for seen in gateways.status(gateway)} == {"active"}
+
+
+def test_when_the_refreshing_gateway_is_killed_another_goes_on(simulator, database_url):
+    with gateways.on_database(simulator, database_url, codex_refresh_lease=LEASE) as survivor:
+        with gateways.on_database(simulator, database_url, codex_refresh_lease=LEASE) as victim:
+            gateways.import_account(survivor, simulator.new_account(access_lifetime=-60))
+            simulator.ignore_token_requests(1)
+            gateways.caller(victim).create(model=gateways.MODEL)
+            simulator.wait_for_requests(1, PATIENCE)  # the victim's, to the token endpoint
+            victim.kill()
+        held = gateways.run_sql(database_url, "SELECT lease_owner FROM codex_credentials")
+        assert held[0][0], "the lease is not held any more, so there is nothing to wait for"
+        assert ask_at_once([survivor], 5) == [200] * 5
+        assert simulator.refreshes == 1
+        assert gateways.run_sql(database_url, "SELECT lease_owner FROM codex_credentials") == [(None,)]
+
+
+def test_a_refresh_that_gets_no_answer_is_a_503_and_the_next_request_tries_again(simulator):
+    with gateways.start(simulator, codex_refresh_lease="1") as gateway:
+        gateways.import_account(gateway, simulator.new_account(access_lifetime=-60))
+        gateways.keep_models(gateway)
+        simulator.ignore_token_requests(1)
+        status, message = gateways.answer_of(gateways.ask(gateway))
+        assert status == 503 and "cannot be renewed now" in message
+        assert gateways.ask(gateway).status == 200
+        assert simulator.refreshes == 1

@@ -1,0 +1,67 @@
+"""Which requests belong to one turn, and whose turn state is whose."""
+
+import pytest
+from floway_codex.turns import Owner, answers_calls, relayed, seal, unseal
+
+from floway_core.secrets import SecretBox
+
+USER = {"type": "message", "role": "user", "content": "Run it"}
+SAID = {"type": "message", "role": "assistant", "content": "Well,"}
+REASONING = {"type": "reasoning", "encrypted_content": "x"}
+
+
+def call(name, kind="function_call"):
+    return {"type": kind, "call_id": name, "name": "f"}
+
+
+def output(name, kind="function_call_output"):
+    return {"type": kind, "call_id": name, "output": "1"}
+
+
+@pytest.mark.parametrize("items, goes_on", [
+    ([USER, call("a"), output("a")], True),
+    ([USER, REASONING, SAID, call("a"), call("b"), output("b"), output("a")], True),
+    ([USER, call("a"), output("a"), REASONING, call("b"), output("b")], True),
+    ([USER, call("a", "custom_tool_call"), output("a", "custom_tool_call_output")], True),
+    ([USER], False),
+    ([], False),
+    ([USER, call("a"), output("a"), USER], False),
+    ([USER, call("a"), output("a"), {"type": "compaction_trigger"}], False),
+    ([USER, call("a"), output("b")], False),
+    ([USER, call("a"), USER, output("a")], False),
+    ([USER, call("a"), output("a"), SAID, output("a")], False),
+    ([USER, call("a"), {"type": "function_call_output", "output": "1"}], False),
+    ([output("a")], False),
+])  # fmt: skip
+def test_a_turn_goes_on_while_only_tool_calls_are_answered(items, goes_on):
+    assert answers_calls(items) is goes_on
+
+
+OWNER = Owner("acct-1", "turn-1")
+SECRETS = SecretBox("a key")
+
+
+def test_a_state_opens_for_its_owner_alone():
+    """X-17"""
+    sealed = seal(SECRETS, "TS-1", OWNER)
+    assert "TS-1" not in sealed and sealed.isascii()
+    assert unseal(SECRETS, [sealed], OWNER) == "TS-1"
+    assert unseal(SECRETS, [sealed], Owner("acct-2", "turn-1")) is None
+    assert unseal(SECRETS, [sealed], Owner("acct-1", "turn-2")) is None
+    assert unseal(SecretBox("another key"), [sealed], OWNER) is None
+
+
+def test_the_first_that_opens_counts():
+    other = seal(SECRETS, "TS-9", Owner("acct-1", "turn-2"))
+    forged = [None, "", "TS-1", "é", "gAAAAA", SECRETS.seal("no list"), SECRETS.seal("[1]"), SECRETS.seal('{"a": 1}')]
+    assert unseal(SECRETS, [*forged, other], OWNER) is None
+    assert (
+        unseal(SECRETS, [*forged, other, seal(SECRETS, "TS-1", OWNER), seal(SECRETS, "TS-2", OWNER)], OWNER) == "TS-1"
+    )
+
+
+def test_only_the_turn_state_is_changed_on_its_way_to_the_client():
+    headers = [("x-codex-plan-type", "pro"), ("x-codex-turn-state", "TS-1"), ("date", "today")]
+    told = relayed(SECRETS, headers, OWNER)
+    assert [told[0], told[2]] == [headers[0], headers[2]] and told[1][0] == "x-codex-turn-state"
+    assert unseal(SECRETS, [told[1][1]], OWNER) == "TS-1"

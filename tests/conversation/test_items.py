@@ -1,0 +1,116 @@
+"""Items: their order, their final form, references to them, and kinds nobody has heard of."""
+
+import json
+
+import pytest
+
+from floway_core.testing import Reply, event
+from floway_core.testing.events import response as response_object
+
+from .storing import said, user
+
+CALL = {"type": "function_call", "id": "fc_1", "name": "f", "arguments": "{}", "call_id": "call_1"}
+RESULT = {"type": "function_call_output", "call_id": "call_1", "output": "42"}
+UNKNOWN = {"type": "quantum_thought", "id": "qt_1", "state": {"up": 0.5, "down": [None, "ü"]}, "flag": False}
+
+
+def closing(index, item):
+    return event("response.output_item.done", output_index=index, item=item, sequence_number=index)
+
+
+def ending(output, kind="completed"):
+    return event(f"response.{kind}", response=response_object(kind, output=output), sequence_number=99)
+
+
+def scripted(client, fake_upstream, chunks, **fields):
+    fake_upstream.script(Reply(chunks))
+    answer = client.ask("One", headers={"x-test-upstream": fake_upstream.url}, **fields)
+    assert answer.status == 200
+    return answer
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "terminal", [[], [said("c")], [said("a"), said("b"), said("c")], None], ids=["empty", "partial", "whole", "none"]
+)
+def test_order_is_the_output_index(client, fake_upstream, stream, terminal):
+    chunks = [closing(2, said("c")), closing(0, said("a")), closing(1, said("b")), ending(terminal)]
+    told = scripted(client, fake_upstream, chunks, stream=stream)
+    output = [said("a"), said("b"), said("c")]
+    assert told.output == output
+    assert client.turn("Two", told.id).sent == [[user("One"), *output, user("Two")]]
+    assert client.caller.get(f"/v1/responses/{told.id}").json()["output"] == output
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_was_said_when_an_item_closed_is_final(client, fake_upstream, stream):
+    closed = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "first seal"}
+    later = {**closed, "id": "rs_other", "encrypted_content": "second seal"}
+    told = scripted(client, fake_upstream, [closing(0, closed), ending([later, said("a")])], stream=stream)
+    assert told.output == [closed, said("a")]
+    assert client.turn("Two", told.id).sent[0] == [user("One"), closed, said("a"), user("Two")]
+
+
+def test_items_of_an_unknown_kind(client):
+    odd = [UNKNOWN, {"type": "x" * 500}, {"no": "type", "id": "n_1"}]
+    told = client.turn(odd, output=[said("a"), *odd])
+    assert told.sent == [odd]
+    again = client.turn(odd, told.id)
+    assert again.sent == [[*odd, said("a"), *odd, *odd]]
+    assert client.turn([{"id": "qt_1"}]).sent == [[UNKNOWN]]
+
+
+@pytest.mark.parametrize("shape", [{"type": "item_reference"}, {}])
+def test_references(client, shape):
+    first = client.turn([user("One"), {**user("kept"), "id": "msg_kept"}], output=[CALL, said("a")])
+    wanted = [{**shape, "id": name} for name in ("msg_a", "fc_1", "msg_kept", "fc_1")]
+    told = client.turn([user("Two"), *wanted, RESULT])
+    assert told.sent == [[user("Two"), said("a"), CALL, {**user("kept"), "id": "msg_kept"}, CALL, RESULT]]
+    assert client.turn("Three", told.id).sent[0][:6] == told.sent[0]
+    refused = client.ask([user("Two"), {**shape, "id": "msg_none"}], previous_response_id=first.id)
+    assert refused.status == 404
+    assert refused.body == {
+        "error": {
+            "message": "Item with id 'msg_none' not found.",
+            "type": "invalid_request_error",
+            "param": "input",
+            "code": None,
+        }
+    }
+
+
+def test_the_latest_of_several_with_one_id_is_meant(client):
+    client.turn("One", output=[said("old", id="msg_1")])
+    client.turn("Two", output=[said("new", id="msg_1")])
+    assert client.turn([{"id": "msg_1"}]).sent == [[said("new", id="msg_1")]]
+
+
+def test_references_are_looked_up_together(store, queries):
+    output = [said(str(number)) for number in range(1200)]
+    store.turn("Hi", *output)
+    del queries[:]
+    turn = store.begin([{"id": item["id"]} for item in output], store=False)
+    assert [item.body for item in turn.input] == output
+    assert len(queries) == 3
+
+
+def test_a_history_of_references_is_recognised(client):
+    first = client.turn("One", output=[CALL, said("a")])
+    again = [user("One"), {"type": "item_reference", "id": "fc_1"}, {"type": "item_reference", "id": "msg_a"}]
+    told = client.turn([*again, user("Two")])
+    assert told.sent == [[user("One"), CALL, said("a"), user("Two")]]
+    assert told.commit["previous"]["id"] == first.id
+    assert client.rows() == [1, 2, 5]
+
+
+def test_an_item_is_sent_as_it_was_given(client):
+    given = [
+        {"role": "user", "content": "plain"},
+        {"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,AA=="}]},
+        {"type": "function_call", "name": "f", "arguments": '{"ü": "\\u0000"}', "call_id": "c", "status": None},
+        {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": ""}]},
+        {"role": "system", "content": "", "empty": [], "nothing": None},
+    ]
+    told = client.turn(given)
+    assert told.sent == [given]
+    assert json.dumps(client.turn("x", told.id).sent[0][:5]) == json.dumps(given)

@@ -1,0 +1,129 @@
+"""The server is killed in the middle of commits: every id that a client saw complete is there, and no half of another.
+
+A response may have been stored without its client having learned it, when the server died in between; nobody can
+prevent that. Such a response is whole. One whose commit was interrupted does not exist.
+"""
+
+import contextlib
+import http.client
+import json
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from floway_core.db import select
+from floway_core.store import keys
+from floway_core.testing import Caller, events
+
+from .storing import Store, said, user
+
+POINTS = ["0", "1", "2", "3", "4", "commit", "committed"]
+KILLS = 50
+CONVERSATIONS = 6
+
+
+@dataclass
+class Seen:
+    """What the clients have seen, over all conversations."""
+
+    complete: dict[str, list] = field(default_factory=dict)
+    """The history behind each response that a client saw complete."""
+    begun: dict[str, tuple[str | None, list]] = field(default_factory=dict)
+    """For each response that was announced and never ended: where it was to die, and its history if it was stored."""
+    kills: int = 0
+
+
+def received(caller, body, kill):
+    """The events of an answer, as far as it came."""
+    headers = {"content-type": "application/json"} | ({"x-test-kill": kill} if kill else {})
+    output = [said(f"answer {random.random()}")]
+    headers["x-test-output"] = json.dumps(output)
+    exchange = None
+    with contextlib.suppress(OSError, EOFError, http.client.HTTPException):
+        exchange = caller.send("POST", "/v1/responses", json.dumps(body).encode(), headers)
+        exchange.read_until(b"[DONE]")
+    content = exchange.received if exchange else b""
+    return events.parse(content[: content.rfind(b"\n\n") + 2]), output
+
+
+def converse(caller, seen, seed, done):
+    """Continue a conversation from the last response that was seen complete, until ``done`` says so."""
+    chance, previous, history = random.Random(seed), None, []
+    for number in range(10_000):
+        if done():
+            return
+        kill = chance.choice(POINTS) if chance.random() < 0.25 else None
+        given = f"{seed}.{number}"
+        body = {"model": "model-1", "stream": True, "input": given, "previous_response_id": previous}
+        told, output = received(caller, body, kill)
+        seen.kills += bool(kill)
+        after = [*history, user(given), *output]
+        if told and told[-1]["type"] == "response.completed":
+            previous, history = told[-1]["response"]["id"], after
+            seen.complete[previous] = history
+        elif told:
+            seen.begun[told[0]["response"]["id"]] = (kill, after)
+
+
+def check(store, seen):
+    stored = select(store.database, "SELECT response_id FROM responses_snapshots WHERE api_key_id = ?", store.key_id)
+    stored = {response_id for (response_id,) in stored}
+    assert seen.complete.keys() <= stored
+    for response_id, history in seen.complete.items():
+        assert store.history(response_id) == history
+    for response_id, (kill, history) in seen.begun.items():
+        if kill not in (None, "committed"):
+            assert response_id not in stored
+        elif response_id in stored:
+            assert store.history(response_id) == history
+    empty = "SELECT count(*) FROM responses_conversations WHERE id NOT IN (SELECT conversation_id FROM responses_snapshots)"
+    assert select(store.database, empty) == [(0,)]
+    for parent in sorted(seen.complete)[-3:]:
+        assert store.history(store.turn("on", said("b"), previous=parent))[:-2] == seen.complete[parent]
+
+
+def store_with(acting, key):
+    (found,) = select(acting.database, "SELECT id FROM api_keys WHERE key_hash = ?", keys._hash(key))
+    return Store(acting.database, found[0])
+
+
+def test_workers_are_killed_in_the_middle_of_commits(start_acting, new_database):
+    acting = start_acting(new_database(), workers="3", log_level="error")
+    key, seen = keys.create(acting.database, "killed"), Seen()
+    with ThreadPoolExecutor(CONVERSATIONS) as pool:
+        tasks = [
+            pool.submit(converse, Caller(acting.gateway.url, key), seen, seed, lambda: seen.kills >= KILLS)
+            for seed in range(CONVERSATIONS)
+        ]
+        for task in tasks:
+            task.result()
+    acting.gateway.kill()
+    assert len(seen.complete) > KILLS
+    assert {kill for kill, _ in seen.begun.values()} >= set(POINTS)
+    check(store_with(acting, key), seen)
+
+
+def test_the_whole_server_is_killed(start_acting, new_database):
+    url, key, seen = new_database(), None, Seen()
+    for _ in range(2):
+        acting = start_acting(url, workers="2", log_level="error")
+        key = key or keys.create(acting.database, "killed")
+        ended, enough = threading.Event(), len(seen.complete) + 60
+        with ThreadPoolExecutor(CONVERSATIONS) as pool:
+            for seed in range(CONVERSATIONS):
+                caller = Quiet(acting.gateway.url, key)
+                pool.submit(converse, caller, seen, 1000 + len(seen.complete) + seed, ended.is_set)
+            while len(seen.complete) < enough:
+                time.sleep(0.001)
+            acting.gateway.kill()
+            ended.set()
+    check(store_with(acting, key), seen)
+
+
+class Quiet(Caller):
+    """Has none of its requests end the server."""
+
+    def send(self, method, path, body=None, headers={}):
+        return super().send(method, path, body, {**headers, "x-test-kill": None})

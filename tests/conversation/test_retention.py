@@ -1,0 +1,152 @@
+"""One lifetime per conversation: refreshed by use, ended by the sweep, by the command, or with its key."""
+
+import time
+
+import pytest
+
+from floway_core.conversation import load, retain
+from floway_core.db import select
+from floway_core.errors import GatewayError
+from floway_core.store import keys
+
+from .storing import DAYS, Store, said, user
+
+DAY = 86_400
+
+
+def age(store, days):
+    """Make every conversation of the key as old as that."""
+    then = int(time.time()) - int(days * DAY)
+    store.execute("UPDATE responses_conversations SET used_at = ? WHERE api_key_id = ?", then, store.key_id)
+
+
+def unused_for(store):
+    (row,) = select(store.database, "SELECT used_at FROM responses_conversations WHERE api_key_id = ?", store.key_id)
+    return time.time() - row[0]
+
+
+@pytest.fixture
+def tree(store):
+    """A root with two children, one of which has a child and a compaction."""
+    root = store.turn("One", said("a"))
+    left, right = store.turn("left", said("b"), previous=root), store.turn("right", said("c"), previous=root)
+    blob = {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}
+    return [root, left, right, store.turn("more", said("d"), previous=left), store.turn([], blob, previous=left)]
+
+
+def test_a_conversation_expires_as_a_whole(store, tree):
+    age(store, DAYS - 0.01)
+    retain.sweep(store.database, DAYS)
+    assert store.rows() == [1, 5, 9]
+    age(store, DAYS + 0.01)
+    assert all(store.snapshot(one) is None for one in tree), "before any sweep"
+    with pytest.raises(GatewayError):
+        store.begin([{"id": "msg_a"}])
+    assert store.begin([user("One"), said("a"), user("Two")]).previous is None
+    retain.sweep(store.database, DAYS)
+    assert store.rows() == [0, 0, 0]
+
+
+def uses():
+    """Every way to use a conversation through one of its members."""
+    return {
+        "continuing": lambda store, one: store.begin("Two", one),
+        "continuing unstored": lambda store, one: store.begin("Two", one, store=False),
+        "storing": lambda store, one: store.turn("Two", said("e"), previous=one),
+        "sending it again": lambda store, one: store.begin([*store.history(one), user("Two")]),
+    }
+
+
+@pytest.mark.parametrize("use", uses().values(), ids=uses())
+@pytest.mark.parametrize("member", range(5))
+def test_using_one_member_keeps_all(store, tree, use, member):
+    age(store, DAYS - 0.01)
+    use(store, tree[member])
+    assert unused_for(store) < 60
+    assert all(store.snapshot(one) for one in tree)
+
+
+@pytest.mark.parametrize("path", ["", "?stream=true", "/input_items"])
+def test_reading_is_a_use(client, path):
+    told = client.turn("One")
+    row = "(SELECT conversation_id FROM responses_snapshots WHERE response_id = ?)"
+    with client.database.connection_context():
+        client.database.execute_sql(
+            f"UPDATE responses_conversations SET used_at = {int(time.time()) - DAYS * DAY + 999} WHERE id = {row}".replace(
+                "?", client.database.param
+            ),
+            (told.id,),
+        )
+    assert client.caller.get(f"/v1/responses/{told.id}{path}").status == 200
+    used = select(client.database, f"SELECT used_at FROM responses_conversations WHERE id = {row}", told.id)[0][0]
+    assert time.time() - used < 60
+
+
+def test_reading_rarely_writes(store, tree, queries):
+    for one in tree:
+        store.begin("Two", one)
+    assert not [statement for statement in queries if "UPDATE" in statement]
+
+
+def test_an_old_payload_lives_as_long_as_its_conversation(store):
+    root = store.turn("One", said("a"))
+    store.execute("UPDATE responses_snapshots SET created_at = 5 WHERE api_key_id = ?", store.key_id)
+    child = store.turn("Two", said("b"), previous=root)
+    retain.sweep(store.database, 1)
+    assert store.history(child) == [user("One"), said("a"), user("Two"), said("b")]
+
+
+def test_a_sweep_takes_only_what_is_old(store):
+    other = Store(store.database)
+    old, fresh = [store.turn(str(number), said("a")) for number in range(450)], other.turn("One", said("a"))
+    age(store, DAYS + 1)
+    assert retain.sweep(store.database, DAYS) >= len(old)
+    assert (store.rows(), other.rows()) == ([0, 0, 0], [1, 1, 2])
+    assert other.history(fresh) == [user("One"), said("a")]
+
+
+def test_for_ever_is_long(database):
+    assert load.oldest_alive(10**17) == 0
+    assert retain.sweep(database, 10**17) == 0
+
+
+def test_the_command(acting, client):
+    retain.sweep(client.database, DAYS)  # what other tests left
+    client.turn("One")
+    mine = f"(SELECT id FROM api_keys WHERE key_hash = '{client.key_hash}')"
+    with client.database.connection_context():
+        client.database.execute_sql(f"UPDATE responses_conversations SET used_at = 5 WHERE api_key_id = {mine}")
+    done = acting.gateway.run("retention", "run")
+    assert (done.returncode, done.stdout) == (0, "Deleted 1 expired conversations.\n")
+    assert client.rows() == [0, 0, 0]
+
+
+def test_deleting_a_key_deletes_what_it_stored(acting, client_of):
+    name = "to be deleted"
+    client = client_of(acting, keys.create(acting.database, name))
+    root = client.turn("One")
+    client.turn("Two", root.id)
+    client.turn("Three", root.id)
+    mine = select(acting.database, "SELECT id FROM api_keys WHERE key_hash = ?", client.key_hash)[0][0]
+    assert acting.gateway.run("keys", "delete", name).returncode == 0
+    for table in ("responses_conversations", "responses_snapshots", "responses_items"):
+        assert select(acting.database, f"SELECT count(*) FROM {table} WHERE api_key_id = ?", mine) == [(0,)]
+    assert client.ask("Two", previous_response_id=root.id).status == 401
+
+
+def test_a_running_gateway_sweeps(start_acting, new_database):
+    """It does so when it starts, and then every hour."""
+    url = new_database()
+    first = start_acting(url)
+    old = Store(first.database)
+    old.turn("One", said("a"))
+    age(old, DAYS + 1)
+    fresh = Store(first.database)
+    fresh.turn("One", said("a"))
+    first.gateway.kill()
+    second = start_acting(url, log_level="info")
+    deadline = time.monotonic() + 20
+    while old.rows() != [0, 0, 0] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert (old.rows(), fresh.rows()) == ([0, 0, 0], [1, 1, 2])
+    second.gateway.kill()
