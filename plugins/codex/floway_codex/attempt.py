@@ -22,6 +22,8 @@ class CodexAttempt:
     """Whether the request takes the responses-lite form."""
     encoding: str
     """Of the request's body."""
+    first_response: str | None
+    """The id of the response that the conversation began with; None when it begins now."""
     turn_state: str | None = None
     """The first turn state that the backend gave in this turn."""
     token: str | None = None

@@ -11,7 +11,7 @@ from floway_codex.accounts import Account
 from floway_codex.attempt import CodexAttempt
 from floway_codex.client import codex_client
 from floway_codex.profile import Profile
-from floway_core.contexts import AttemptContext, Services
+from floway_core.contexts import AttemptContext, Services, SnapshotCommitContext
 from floway_core.protocol.items import as_items
 
 log = logging.getLogger("floway.codex")
@@ -49,6 +49,7 @@ def begin(
         profile=profile.closest(client.version, default) if client else default,
         lite=model.get("use_responses_lite") is True or (client is not None and client.lite),
         encoding=services.settings.plugin["codex_request_encoding"],
+        first_response=continued.first_response if continued else None,
     )
     sealed = (headers.get(turns.TURN_STATE), continued and continued.turn_state)
     attempt.turn_state = turns.unseal(services.secrets, sealed, attempt.owner)
@@ -63,17 +64,15 @@ def described(attempt: CodexAttempt) -> str:
     return ", ".join([*ids, f"turn state {'known' if attempt.turn_state else 'unknown'}"])
 
 
-def to_keep(services: Services, ctx: AttemptContext, mode: str) -> kept.Kept:
-    """What to keep with the snapshot of this attempt's response.
-
-    :param mode: of the commit: ``replace`` when the history was compacted, which ends the window.
-    """
-    attempt: CodexAttempt = ctx.provider_state
-    found, number = attempt.identity, attempt.identity.window_number
-    if mode == "replace":
-        number = windows.claim(services.database, ctx.request.api_key.id, found.thread, number)
-    state = attempt.turn_state
+def to_keep(services: Services, commit: SnapshotCommitContext) -> kept.Kept:
+    """What to keep with a snapshot. A history that was compacted goes on in a new window."""
+    attempt: CodexAttempt = commit.attempt.provider_state
+    found, number, state = attempt.identity, attempt.identity.window_number, attempt.turn_state
+    first_response = attempt.first_response or commit.response_id
+    if commit.mode == "replace":
+        number = windows.claim(services.database, commit.attempt.request.api_key.id, first_response, number)
     return kept.Kept(
+        first_response=first_response,
         session=found.session,
         thread=found.thread,
         window=number,

@@ -83,7 +83,7 @@ class Request:
     ordinal: Callable[[], int]
     """Claims its place among all that continue this response, from 1."""
     new_window: Callable[[str, int], int]
-    """Claims a number for a new window of a thread, above another number."""
+    """Claims a number for a new window of the conversation that began with a response, above another number."""
     installation: str
     """The account's."""
     now_ms: int
@@ -151,7 +151,7 @@ def _window(request: Request, thread: str) -> Stated:
         return Stated(f"{thread}:{number}", "compactions in the input" if number else "thread")
     if request.ordinal() == 1:
         return Stated(f"{thread}:{kept.window}", PREVIOUS)
-    return Stated(f"{thread}:{request.new_window(thread, kept.window)}", f"fork of the {PREVIOUS}")
+    return Stated(f"{thread}:{request.new_window(kept.first_response, kept.window)}", f"fork of the {PREVIOUS}")
 
 
 def _turn(request: Request, thread: str) -> Stated:

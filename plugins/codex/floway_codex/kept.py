@@ -12,6 +12,8 @@ PLUGIN = "codex"
 class Kept:
     """The identity of the response that a snapshot stands for."""
 
+    first_response: str
+    """The id of the response that the conversation began with."""
     session: str
     thread: str
     window: int
@@ -41,6 +43,7 @@ def read(metadata: Mapping[str, Mapping[str, Any]]) -> Kept | None:
 
 
 _TYPES = {
+    "first_response": str,
     "session": str,
     "thread": str,
     "window": int,

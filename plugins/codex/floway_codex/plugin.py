@@ -31,9 +31,11 @@ def register_providers(services: Services) -> Iterable[Provider]:
 
 @hookimpl
 def register_commands(cli: click.Group) -> None:
-    from floway_codex.commands import codex  # the server has no use for them
+    from floway_codex import commands, differences, explain  # the server has no use for them
 
-    cli.add_command(codex)
+    commands.codex.add_command(explain.explain)
+    commands.codex.add_command(differences.differences)
+    cli.add_command(commands.codex)
 
 
 @hookimpl

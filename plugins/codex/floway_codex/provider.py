@@ -71,7 +71,7 @@ class CodexProvider(Provider):
 
     def keep(self, ctx: SnapshotCommitContext) -> None:
         """Keep the identity with the snapshot, for what continues it."""
-        ctx.metadata = beginning.to_keep(self._services, ctx.attempt, ctx.mode).as_metadata()
+        ctx.metadata = beginning.to_keep(self._services, ctx).as_metadata()
 
     # ------------------------------------------------------------------------------------------------------ refusals
     def recover(self, ctx: ResponsesRequestContext, refusal: Refusal) -> bool:

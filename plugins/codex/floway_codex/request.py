@@ -91,7 +91,7 @@ def asks_for_compaction(body: Mapping[str, Any]) -> bool:
 def turn_metadata(attempt: CodexAttempt, known: Mapping[str, Any]) -> dict[str, Any]:
     """The turn metadata: the profile's, with the client's own keys in it and behind it.
 
-    A Codex client's own metadata is complete, so it only has its ids set right.
+    That of a Codex client is complete, so it only has its ids set right.
     """
     made = render(attempt.profile.turn_metadata, known)
     theirs = {
@@ -105,7 +105,7 @@ def turn_metadata(attempt: CodexAttempt, known: Mapping[str, Any]) -> dict[str, 
         theirs["compaction"] = {**COMPACTION, **theirs.get("compaction", {}), **fixed_form}
         theirs["request_kind"] = known["request_kind"]
     fixed = {name: known[name] for name in (*OPTIONAL_IDS, *FOLLOWING) if known.get(name) is not None}
-    if attempt.client and attempt.identity.turn_metadata:
+    if attempt.client and "request_kind" in attempt.identity.turn_metadata:
         ids = {name: known[name] for name in IDS}
         return {**theirs, **ids, **{name: value for name, value in fixed.items() if name in theirs}}
     merged = {**made, **theirs}

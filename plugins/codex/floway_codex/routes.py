@@ -3,13 +3,14 @@
 from flask import Blueprint
 
 from floway_core.routes.models import list_models
-from floway_core.routes.responses import create_response, websocket_refused
+from floway_core.routes.responses import compact, create_response, websocket_refused
 
 
 def blueprint() -> Blueprint:
     """``/backend-api/codex``: the gateway's own views under the backend's names."""
     routes = Blueprint("codex", __name__, url_prefix="/backend-api/codex")
     routes.add_url_rule("/responses", view_func=create_response, methods=["POST"])
+    routes.add_url_rule("/responses/compact", view_func=compact, methods=["POST"])
     routes.add_url_rule("/responses", view_func=websocket_refused, methods=["GET"])
     routes.add_url_rule("/models", view_func=list_models, methods=["GET"])
     return routes

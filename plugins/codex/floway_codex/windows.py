@@ -2,7 +2,7 @@
 
 A thread begins with number 0 and keeps its number until it is compacted. Where a conversation forks, the thread goes on
 in several lines, and each is a window of its own. So that no two lines ever meet, whatever they are compacted or forked
-into, new numbers come from one counter per thread.
+into, new numbers come from one counter per conversation. It is named by the response that the conversation began with.
 """
 
 import hashlib
@@ -13,26 +13,26 @@ import uuid
 import peewee
 
 LIFETIME = 366 * 86_400
-"""Seconds after which the counter of a thread that needed no number is forgotten."""
+"""Seconds after which the counter of a conversation that needed no number is forgotten."""
 
 CLAIM = """
-INSERT INTO codex_windows (api_key_id, thread_id, last_number, used_at) VALUES (?, ?, ?, ?)
-ON CONFLICT (api_key_id, thread_id) DO UPDATE SET
+INSERT INTO codex_windows (first_response_id, api_key_id, last_number, used_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (first_response_id) DO UPDATE SET
     last_number = CASE WHEN codex_windows.last_number < ? THEN ? ELSE codex_windows.last_number END + 1, used_at = ?
 RETURNING last_number
 """
 FORGET = "DELETE FROM codex_windows WHERE used_at < ?"
 
 
-def claim(database: peewee.Database, api_key_id: str, thread: str, above: int) -> int:
-    """A number that no window of a thread has had; usually the one after ``above``. No two callers get the same.
+def claim(database: peewee.Database, api_key_id: str, first_response_id: str, above: int) -> int:
+    """A number that no window of a conversation has had; usually the one after ``above``. No two callers get the same.
 
     Inside a transaction it is part of that.
     """
     now = int(time.time())
     with database.connection_context(), database.atomic():
         _execute(database, FORGET, now - LIFETIME)
-        found = _execute(database, CLAIM, api_key_id, thread, above + 1, now, above, above, now).fetchall()
+        found = _execute(database, CLAIM, first_response_id, api_key_id, above + 1, now, above, above, now).fetchall()
     return found[0][0]
 
 

@@ -43,7 +43,7 @@ def resolved(headers=None, body=None, input=(), **more):
 
 
 def kept(session="s", thread="t", window=4, turn="kept-turn"):
-    return Kept(session, thread, window, turn, 5, thread, ACCOUNTS, f"{thread}:{window}", "", {})
+    return Kept("resp_1", session, thread, window, turn, 5, thread, ACCOUNTS, f"{thread}:{window}", "", {})
 
 
 # ----------------------------------------------------------------------------------------------------------- defaults
@@ -115,15 +115,15 @@ def test_the_first_continuation_stays_in_the_window_and_later_ones_get_their_own
     """RS-3"""
     claimed = []
 
-    def new_window(thread, above):
-        claimed.append((thread, above))
+    def new_window(first_response, above):
+        claimed.append((first_response, above))
         return 7
 
     first = resolved(kept=kept(), ordinal=lambda: 1)
     assert (first.window, first.rules["window"]) == ("t:4", "previous response")
     fork = resolved(kept=kept(), ordinal=lambda: 2, new_window=new_window)
     assert (fork.window, fork.rules["window"]) == ("t:7", "fork of the previous response")
-    assert claimed == [("t", 4)]
+    assert claimed == [("resp_1", 4)]
 
 
 def test_without_a_snapshot_the_input_tells_how_often_it_was_compacted():

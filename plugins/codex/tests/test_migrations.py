@@ -90,5 +90,6 @@ def test_an_account_is_that_of_one_upstream(services, upstream):
     with services.database.connection_context(), pytest.raises(peewee.IntegrityError, match="account_id"):
         services.database.execute_sql("INSERT INTO upstreams VALUES ('up_x', 'codex', 'x', 1, 9, 0)")
         services.database.execute_sql(
-            "INSERT INTO codex_accounts SELECT 'up_x', account_id, 'u', 'e', 'p', installation_id, 0 FROM codex_accounts"
+            "INSERT INTO codex_accounts "
+            "SELECT 'up_x', account_id, user_id, email, plan, installation_id, imported_at FROM codex_accounts"
         )

@@ -77,7 +77,7 @@ def test_requests_have_the_shape_of_the_recordings(gateway, version, kind):
     moved = {"instructions", "tools"} if lite else {"instructions"}
 
     assert list(sent_headers) == shape["headers"]
-    # 0.169 has instructions for clients that bring or need them; other than 0.142, Floway moves them for responses-lite.
+    # 0.169 has instructions for clients that bring or need them. For responses-lite they are moved, other than by 0.142.
     assert [key for key in body if key not in moved] == [key for key in shape["body"] if key not in moved]
     assert list(json.loads(sent_headers["x-codex-turn-metadata"])) == shape["turn_metadata"]
     assert sorted(body["client_metadata"]) == shape["client_metadata"]

@@ -58,17 +58,30 @@ def refusals(simulator):
     return sum("401" in request.answered for request in simulator.requests)
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["expired-when-imported", "expired-behind-its-back"])
-def test_a_hundred_requests_to_four_workers_refresh_once(simulator, known):
+def token_requests(simulator):
+    return [request for request in simulator.requests if request.path == "/oauth/token"]
+
+
+def test_a_hundred_requests_to_four_workers_refresh_once(simulator):
     with gateways.start(simulator, workers="4", threads="64") as gateway:
-        account = simulator.new_account(access_lifetime=-60 if known else 3600)
-        gateways.import_account(gateway, account)
-        if not known:
-            simulator.expire_access_tokens()
+        gateways.import_account(gateway, simulator.new_account(access_lifetime=-60))
         assert ask_at_once([gateway], 100) == [200] * 100
-        assert simulator.refreshes == 1
-        assert len([one for one in simulator.requests if one.path == "/oauth/token"]) == 1
-        assert refusals(simulator) == 0 if known else refusals(simulator) > 0
+        assert simulator.refreshes == len(token_requests(simulator)) == 1
+        assert refusals(simulator) == 0
+
+
+def test_a_hundred_requests_that_are_all_refused_refresh_once(simulator):
+    with gateways.start(simulator, workers="4", threads="64") as gateway, ThreadPoolExecutor(100) as pool:
+        gateways.import_account(gateway, simulator.new_account())
+        assert gateways.ask(gateway).status == 200
+        simulator.expire_access_tokens()
+        simulator.clear()
+        with simulator.held_token_requests():
+            asked = [pool.submit(gateways.ask, gateway) for _ in range(100)]
+            simulator.wait_for_requests(101, PATIENCE)  # each of them, and the one that renews the token
+            assert refusals(simulator) == 100 and len(token_requests(simulator)) == 1
+        assert [one.result(PATIENCE).status for one in asked] == [200] * 100
+        assert simulator.refreshes == len(token_requests(simulator)) == 1
         [shown] = gateways.status(gateway)
         assert shown["state"] == "active"
 

@@ -29,8 +29,8 @@ def test_a_context_window_id_is_a_uuid7_as_old_as_the_thread_and_stays_with_the_
 
 
 def test_new_numbers_follow_the_highest_one_known(database, api_key):
-    def claim(above, thread="t"):
-        return windows.claim(database, api_key, thread, above)
+    def claim(above, conversation="resp_1"):
+        return windows.claim(database, api_key, conversation, above)
 
     assert [claim(0), claim(0), claim(1)] == [1, 2, 3]
     assert claim(9) == 10 and claim(0) == 11
@@ -39,15 +39,15 @@ def test_new_numbers_follow_the_highest_one_known(database, api_key):
 
 def test_no_two_get_the_same_number(database, api_key):
     with ThreadPoolExecutor(16) as pool:
-        claimed = list(pool.map(lambda _: windows.claim(database, api_key, "t", 0), range(64)))
+        claimed = list(pool.map(lambda _: windows.claim(database, api_key, "resp_1", 0), range(64)))
     assert sorted(claimed) == list(range(1, 65))
 
 
 def test_a_rolled_back_claim_is_none(database, api_key):
     with database.connection_context(), pytest.raises(ZeroDivisionError), database.atomic():
-        assert windows.claim(database, api_key, "t", 0) == 1
+        assert windows.claim(database, api_key, "resp_1", 0) == 1
         raise ZeroDivisionError
-    assert windows.claim(database, api_key, "t", 0) == 1
+    assert windows.claim(database, api_key, "resp_1", 0) == 1
 
 
 def test_counters_go_with_their_api_key_and_after_a_year_without_use(database, api_key, monkeypatch):

@@ -11,14 +11,13 @@ def up(migrator, db):
             table_name = "api_keys"
 
     class Windows(db.Model):
-        api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE", index=False)
-        thread_id = peewee.CharField()
+        first_response_id = peewee.CharField(primary_key=True, max_length=64)
+        api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
         last_number = peewee.BigIntegerField()
         used_at = peewee.BigIntegerField(index=True)
 
         class Meta:
             table_name = "codex_windows"
-            primary_key = peewee.CompositeKey("api_key", "thread_id")
 
     db.create_tables([Windows], safe=False)
 

@@ -1,10 +1,12 @@
 """The simulator as a whole: start it, script it, look at what it got; or serve it in the foreground."""
 
+import contextlib
 import json
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -115,6 +117,15 @@ class Simulator:
     def deny_sign_ins(self) -> None:
         """Send the browser back with access_denied from now on."""
         self.backend.accounts.denies_sign_ins = True
+
+    @contextlib.contextmanager
+    def held_token_requests(self) -> Iterator[None]:
+        """Let requests to the token endpoint wait for their answers until the context ends."""
+        self.backend.accounts.token_gate.clear()
+        try:
+            yield
+        finally:
+            self.backend.accounts.token_gate.set()
 
     def ignore_token_requests(self, count: int = 1) -> None:
         """Leave the next `count` requests to the token endpoint without an answer; their tokens stay unspent."""

@@ -84,7 +84,9 @@ def short(value, key: str = ""):
     if isinstance(value, list):
         return [short(part, key) for part in (value[:MOST_TOOLS] if key == "tools" else value)]
     if isinstance(value, dict):
-        dropped = {"tools": ("description", "parameters", "format"), PASSTHROUGH: ("content_item_metadata",)}.get(key, ())
+        dropped = {"tools": ("description", "parameters", "format"), PASSTHROUGH: ("content_item_metadata",)}.get(
+            key, ()
+        )
         return {name: short(part, name) for name, part in value.items() if name not in dropped}
     return value
 
@@ -93,7 +95,9 @@ def numbered(text: str) -> str:
     """The text with volatile values numbered; equal ones stay equal."""
     for pattern, form in VOLATILE.items():
         seen: dict[str, int] = {}
-        text = re.sub(pattern, lambda found, seen=seen, form=form: form.format(seen.setdefault(found[0], len(seen) + 1)), text)
+        text = re.sub(
+            pattern, lambda found, seen=seen, form=form: form.format(seen.setdefault(found[0], len(seen) + 1)), text
+        )
     return text
 
 
