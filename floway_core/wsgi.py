@@ -3,6 +3,7 @@
 ``floway serve`` runs the same application with the server settings that suit it.
 """
 
+import gc
 import sys
 
 from floway_core.app import create_app
@@ -25,6 +26,9 @@ def _create_app():
     except StartupError as error:
         print(f"floway: {error}", file=sys.stderr, flush=True)
         raise SystemExit(APP_LOAD_ERROR) from None
+    # What is loaded by now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     start_sweeping(app.extensions["floway"].services.database, settings.retention_days)
     return app
 

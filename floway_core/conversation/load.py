@@ -6,7 +6,7 @@ from typing import Any
 
 import peewee
 
-from floway_core.conversation.payloads import StoredDataError, column_id, decode, parsed_object
+from floway_core.conversation.payloads import Decoder, StoredDataError, column_id, parsed_object
 from floway_core.conversation.rows import Snapshot, StoredItem
 from floway_core.errors import GatewayError
 from floway_core.models import Conversations, Items, Snapshots
@@ -106,8 +106,9 @@ def _history_rows(
         rows = database.execute_sql(_CHAIN.format(database.param), (snapshot_row,)).fetchall()
     if not rows:
         return None
+    decode = Decoder(PAYLOAD)
     return [
-        (decode(payload, PAYLOAD, row), upstream, item_id, bool(is_output), snapshot)
+        (decode(payload, row), upstream, item_id, bool(is_output), snapshot)
         for row, upstream, payload, item_id, is_output, snapshot in rows
         if row is not None
     ]
@@ -118,7 +119,7 @@ def by_item_ids(
 ) -> dict[str, StoredItem]:
     """The stored items with these ids, the latest of each, as far as there are any."""
     wanted = list(dict.fromkeys(column_id(item_id) or "" for item_id in item_ids))
-    found = {}
+    found, decode = {}, Decoder(PAYLOAD)
     with database.connection_context():
         for start in range(0, len(wanted), IDS_PER_QUERY):
             named = Items.item_id.in_(wanted[start : start + IDS_PER_QUERY])
@@ -131,7 +132,7 @@ def by_item_ids(
             )
             query = Items.select(Items.item_id, Items.id, Items.upstream_id, Items.payload).where(Items.id.in_(latest))
             for item_id, row, upstream, payload in query.tuples().execute(database):
-                found[item_id] = StoredItem(decode(payload, PAYLOAD, row), upstream)
+                found[item_id] = StoredItem(decode(payload, row), upstream)
     return found
 
 
@@ -168,8 +169,9 @@ def response(database: peewee.Database, snapshot: Snapshot) -> dict[str, Any]:
         envelopes = [envelope for (envelope,) in found]
     if not envelopes:
         raise response_not_found(snapshot.response_id)
-    envelope = decode(envelopes[0], "responses_snapshots.envelope", snapshot.row)
-    return {**envelope, "output": [decode(payload, PAYLOAD, row) for row, payload in rows]}
+    envelope = Decoder("responses_snapshots.envelope")(envelopes[0], snapshot.row)
+    decode = Decoder(PAYLOAD)
+    return {**envelope, "output": [decode(payload, row) for row, payload in rows]}
 
 
 def input_items(database: peewee.Database, snapshot: Snapshot) -> list[dict[str, Any]]:

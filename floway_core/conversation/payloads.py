@@ -37,28 +37,29 @@ def encode(value: dict[str, Any]) -> bytes:
     return PLAIN + plain
 
 
-def unpacked(payload: bytes, column: str, row: object) -> bytes:
-    """The JSON text in a payload column, not yet parsed.
+class Decoder:
+    """Reads the payloads of one column. Not for several threads; for many payloads, because making it takes a while."""
 
-    :raises StoredDataError: it was not written by ``encode``.
-    """
-    payload = bytes(payload) if isinstance(payload, (bytes, memoryview)) else b""  # SQLite holds no column to its type
-    if payload[:1] == PLAIN:
-        return payload[1:]
-    try:
+    def __init__(self, column: str) -> None:
+        self._column = column
+        self._zstd = zstandard.ZstdDecompressor()
+
+    def __call__(self, payload: bytes, row: object) -> dict[str, Any]:
+        """The object that ``encode`` made ``payload`` of.
+
+        :raises StoredDataError: it was not made by ``encode``.
+        """
+        payload = (
+            bytes(payload) if isinstance(payload, (bytes, memoryview)) else b""
+        )  # SQLite holds no column to its type
+        if payload[:1] == PLAIN:
+            return parsed_object(payload[1:], self._column, row)
         if payload[:1] == ZSTD:
-            return zstandard.decompress(payload[1:], max_output_size=LARGEST)
-    except zstandard.ZstdError:
-        pass
-    raise StoredDataError(column, row)
-
-
-def decode(payload: bytes, column: str, row: object) -> dict[str, Any]:
-    """The object in a payload column.
-
-    :raises StoredDataError: there is none.
-    """
-    return parsed_object(unpacked(payload, column, row), column, row)
+            try:
+                return parsed_object(self._zstd.decompress(payload[1:], max_output_size=LARGEST), self._column, row)
+            except zstandard.ZstdError:
+                pass
+        raise StoredDataError(self._column, row)
 
 
 def parsed_object(text: bytes | str, column: str, row: object) -> dict[str, Any]:

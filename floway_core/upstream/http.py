@@ -1,5 +1,6 @@
 """Sending requests to upstreams over pooled connections."""
 
+import functools
 import http.client
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,8 +11,9 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError
-from urllib3.util import SKIP_HEADER
+from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import TimeoutError as Urllib3Timeout
+from urllib3.util import SKIP_HEADER, Timeout
 
 from floway_core.config import Settings
 from floway_core.contexts import ResponsesRequestContext
@@ -30,8 +32,9 @@ class HttpClient:
 
     def __init__(self, settings: Settings) -> None:
         self._adapter = _WatchingAdapter(pool_connections=16, pool_maxsize=settings.threads, max_retries=0)
-        self._timeouts = (settings.connect_timeout, settings.first_byte_timeout)
-        self._environment: dict[str, dict[str, Any]] = {}
+        self._timeout = Timeout(connect=settings.connect_timeout, read=settings.first_byte_timeout)
+        self._environment_of = functools.lru_cache(maxsize=256)(_environment_of)
+        self._way_to = functools.lru_cache(maxsize=256)(self._find_way_to)
 
     def stream(
         self, ctx: ResponsesRequestContext, method: str, url: str, headers: Mapping[str, str], body: bytes
@@ -43,13 +46,34 @@ class HttpClient:
         :raises UpstreamUnreachable, UpstreamTimeout: there is no answer.
         :raises ClientGone: the client hung up; the request is abandoned.
         """
+        pool, target = self._way_to(url)
         token = watched_client.set(ctx.attempt.request.client)
         try:
-            response = self._send(method, url, headers, body, self._timeouts)
+            # What the adapter's send() does, without looking everything up again for each request.
+            response = pool.urlopen(
+                method,
+                target,
+                body,
+                _complete(url, headers, body),
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=self._timeout,
+                preload_content=False,
+                decode_content=False,
+            )
+        except NewConnectionError as error:
+            raise UpstreamUnreachable(f"The upstream {_origin(url)} cannot be reached.") from error
+        except Urllib3Timeout as error:
+            raise UpstreamTimeout(f"The upstream {_origin(url)} did not answer in time.") from error
+        except (HTTPError, OSError) as error:
+            raise UpstreamUnreachable(f"The upstream {_origin(url)} cannot be reached.") from error
+        except ValueError as error:  # http.client refuses line breaks and what is beyond latin-1
+            raise GatewayError(400, "A header of this request cannot be sent to the upstream.") from error
         finally:
             watched_client.reset(token)
-        received = [(name.lower(), value) for name, value in response.raw.headers.items()]
-        return UpstreamReply(response.status_code, received, _body(response))
+        received = [(name.lower(), value) for name, value in response.headers.items()]
+        return UpstreamReply(response.status, received, _body(response))
 
     def fetch(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, timeout: float = 30.0
@@ -59,67 +83,66 @@ class HttpClient:
         :param timeout: seconds, for connecting and for each read.
         :raises UpstreamUnreachable, UpstreamTimeout: there is no answer.
         """
-        response = self._send(method, url, headers, body, (timeout, timeout))
+        request = _prepared(method, url, _complete(url, headers, body), body)
         try:
+            response = self._adapter.send(request, timeout=timeout, **self._environment_of(_origin(url)))
             response.content  # noqa: B018 - reading it frees the connection
+        except requests.Timeout as error:
+            raise UpstreamTimeout(f"The upstream {_origin(url)} did not answer in time.") from error
         except requests.RequestException as error:
-            raise UpstreamUnreachable(f"The answer of {_origin(url)} ended early.") from error
+            raise UpstreamUnreachable(f"The upstream {_origin(url)} cannot be reached.") from error
         return response
 
-    def _send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: tuple[float, float]
-    ) -> requests.Response:
-        origin = _origin(url)
-        try:
-            return self._adapter.send(
-                _prepared(method, url, headers, body), stream=True, timeout=timeout, **self._environment_of(url)
-            )
-        except requests.Timeout as error:
-            raise UpstreamTimeout(f"The upstream {origin} did not answer in time.") from error
-        except requests.RequestException as error:
-            raise UpstreamUnreachable(f"The upstream {origin} cannot be reached.") from error
-        except ValueError as error:  # http.client refuses line breaks and what is beyond latin-1
-            raise GatewayError(400, "A header of this request cannot be sent to the upstream.") from error
+    def _find_way_to(self, url: str) -> tuple[HTTPConnectionPool, str]:
+        """The pool of connections for ``url``, as the adapter sets it up, and what to ask for on one of them."""
+        environment = self._environment_of(_origin(url))
+        request = _prepared("GET", url, {}, None)
+        pool = self._adapter.get_connection_with_tls_context(request, **environment)
+        self._adapter.cert_verify(pool, url, environment["verify"], environment["cert"])
+        return pool, self._adapter.request_url(request, environment["proxies"])
 
-    def _environment_of(self, url: str) -> dict[str, Any]:
-        """Proxies and CA bundle for ``url``: looked up once per origin, because it takes longer than sending."""
-        origin = _origin(url)
-        if origin not in self._environment:
-            found = requests.Session().merge_environment_settings(url, {}, None, None, None)
-            self._environment[origin] = {name: found[name] for name in ("proxies", "verify", "cert")}
-        return self._environment[origin]
+
+def _environment_of(origin: str) -> dict[str, Any]:
+    """Proxies and CA bundle for an origin: looked up once, because it takes longer than sending."""
+    found = requests.Session().merge_environment_settings(origin, {}, None, None, None)
+    return {name: found[name] for name in ("proxies", "verify", "cert")}
 
 
 def _origin(url: str) -> str:
     return "{0.scheme}://{0.netloc}".format(urlsplit(url))
 
 
+def _complete(url: str, headers: Mapping[str, str], body: bytes | None) -> dict[str, str]:
+    """``headers`` with those that a request cannot do without, and none that urllib3 would add."""
+    names = {name.lower() for name in headers}
+    complete = {name: SKIP_HEADER for name in ("accept-encoding", "user-agent") if name not in names}
+    complete |= headers
+    if "host" not in names:
+        complete["host"] = urlsplit(url).netloc
+    if body is not None and "content-length" not in names:
+        complete["content-length"] = str(len(body))
+    return complete
+
+
 def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> requests.PreparedRequest:
     """A request made by hand: ``requests.Request.prepare`` would reorder headers and add its own."""
     request = requests.PreparedRequest()
     request.method, request.url, request.body = method, url, body
-    request.headers = CaseInsensitiveDict({"accept-encoding": SKIP_HEADER, "user-agent": SKIP_HEADER})
-    for name, value in headers.items():
-        request.headers.pop(name, None)
-        request.headers[name] = value
-    request.headers.setdefault("host", urlsplit(url).netloc)
-    if body is not None:
-        request.headers.setdefault("content-length", str(len(body)))
+    request.headers = CaseInsensitiveDict(headers)
     return request
 
 
-def _body(response: requests.Response) -> ReplyBody:
-    raw = response.raw
-    head = raw._fp  # urllib3 hides it, but only here the body can be had as it arrives
-    if isinstance(head, http.client.HTTPResponse) and head.fp and "content-encoding" not in raw.headers:
-        return SocketBody(raw, head)
-    return GeneratedBody(_decoded(raw), raw.close)
+def _body(response: HTTPResponse) -> ReplyBody:
+    head = response._fp  # urllib3 hides it, but only here the body can be had as it arrives
+    if isinstance(head, http.client.HTTPResponse) and head.fp and "content-encoding" not in response.headers:
+        return SocketBody(response, head)
+    return GeneratedBody(_decoded(response), response.close)
 
 
-def _decoded(raw: HTTPResponse) -> Iterator[bytes]:
+def _decoded(response: HTTPResponse) -> Iterator[bytes]:
     """A body that came compressed although nobody asked for it: let urllib3 unpack it."""
     try:
-        yield from raw.stream(READ_SIZE, decode_content=True)
+        yield from response.stream(READ_SIZE, decode_content=True)
     except HTTPError as error:
         raise UpstreamBroken("The upstream's answer ended early or is damaged.") from error
 
