@@ -171,7 +171,9 @@ def table(rows: list[tuple[str, ...]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--database", help="a URL; without it, a new SQLite file")
-    parser.add_argument("--turns", default="10,100,1000", help="lengths to measure at, 10 or more (default: %(default)s)")
+    parser.add_argument(
+        "--turns", default="10,100,1000", help="lengths to measure at, 10 or more (default: %(default)s)"
+    )
     options = parser.parse_args()
     marks = sorted({int(mark) for mark in options.turns.split(",")})
     if marks[0] < AVERAGED or any(after - mark < AVERAGED for mark, after in zip(marks, marks[1:], strict=False)):

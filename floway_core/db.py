@@ -7,9 +7,9 @@ from playhouse import db_url
 
 from floway_core.config import SettingsError
 
-# Write-ahead logging lets readers go on while one writes. With it, "normal" syncs lose nothing when a process dies; a
-# power cut may lose the last commits but never damages the file.
-SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "foreign_keys": 1, "busy_timeout": 10_000}
+# With the write-ahead log (see ``migrate``), "normal" syncs lose nothing when a process dies; a power cut may lose the
+# last commits but never damages the file.
+SQLITE_PRAGMAS = {"synchronous": "normal", "foreign_keys": 1, "busy_timeout": 10_000}
 
 POOL = {
     "max_connections": 32,  # held for single queries only, so few serve many threads

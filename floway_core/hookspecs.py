@@ -1,7 +1,7 @@
 """Every hook of Floway: the extension API on one page.
 
 A plugin is a pip package with an entry point in the group ``floway`` that names a module (or object) whose functions
-carry the marker below::
+carry the marker below. They may leave out arguments that they have no use for::
 
     from floway_core.hookspecs import hookimpl
 
@@ -35,6 +35,7 @@ def register_settings() -> Iterable[Setting]:
 
     When: first of all, before the configuration is read. A setting ``mine_url`` is read from the environment variable
     ``FLOWAY_MINE_URL`` or the TOML key ``mine_url``, and found in ``services.settings.plugin["mine_url"]``.
+    May change: nothing.
     Returns: the settings; their names start with the provider kind or the plugin's name.
     If it raises: Floway does not start and says which plugin is at fault.
     """
@@ -45,6 +46,7 @@ def register_migrations() -> MigrationSource:
     """Name the plugin's own schema migrations.
 
     When: before the database is used. Core's migrations have run already, so tables may refer to core's.
+    May change: nothing; the migrations make the plugin's own tables, and leave those of others alone.
     Returns: a name and a folder of numbered migrations; each source has its own history.
     If it raises: Floway does not start and says which plugin is at fault.
     """
@@ -56,6 +58,7 @@ def register_providers(services: Services) -> Iterable[Provider]:
 
     When: once per process, after the migrations. No network, and no query whose answer may change: the objects serve
     all threads until the process ends.
+    May change: nothing.
     Returns: the providers. Two plugins that claim one kind keep Floway from starting.
     If it raises: Floway does not start and says which plugin is at fault.
     """
@@ -67,6 +70,8 @@ def register_commands(cli: click.Group) -> None:
 
     When: each time the command line starts. Commands reach the database through
     ``floway_core.cli.services(context)``, which opens it on first use.
+    May change: ``cli``, by adding to it.
+    Returns: nothing.
     If it raises: ``floway`` does not start and says which plugin is at fault.
     """
 
@@ -77,6 +82,7 @@ def register_routes() -> Iterable:
 
     When: once, while the application is built. A view may hand its request to the public views of
     ``floway_core.routes``.
+    May change: nothing.
     Returns: the blueprints.
     If it raises: Floway does not start and says which plugin is at fault.
     """
@@ -89,6 +95,7 @@ def on_attempt_start(ctx: AttemptContext) -> None:
 
     When: once per attempt, after a candidate was chosen and before anything is sent.
     May change: ``ctx.provider_state``, if the plugin owns the upstream.
+    Returns: nothing.
     If it raises: a ``GatewayError`` of the owner reaches the client as it is, any other exception becomes a 500; the
     attempt ends and nothing is sent. An observer's exception is logged and the attempt goes on.
     """
@@ -101,7 +108,9 @@ def prepare_responses_request(ctx: ResponsesRequestContext) -> None:
     When: before every dispatch of an attempt, each time with a fresh copy of body and headers. Must be idempotent: a
     second dispatch of an attempt carries the same identity.
     May change: ``ctx.body`` and ``ctx.headers``, if the plugin owns the upstream.
-    If it raises: as for ``on_attempt_start``.
+    Returns: nothing.
+    If it raises: as in ``on_attempt_start``: the owner's exception ends the attempt and nothing more is sent, an
+    observer's is logged.
     """
 
 
@@ -113,6 +122,7 @@ def on_snapshot_commit(ctx: SnapshotCommitContext) -> None:
     called for responses that fail or that the client does not want stored.
     May change: ``ctx.metadata``, the plugin's own, inherited from the previous snapshot. It belongs to this commit
     alone: when the commit fails, nothing of it stays.
+    Returns: nothing.
     If it raises: the owner's exception rolls the commit back and the turn fails where the client sees it. An observer's
     exception is logged, and its metadata stays as it was inherited.
     """

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from floway_core.errors import StartupError
 
 # Any number will do, as long as every Floway uses the same one.
 ADVISORY_LOCK = 0x666C6F776179
+
+PATIENCE = 10
+"""Seconds to wait for others who use a file."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ def apply(database: peewee.Database, sources: Iterable[MigrationSource]) -> list
     """
     sources = list(sources)
     with database.connection_context():
+        if isinstance(database, peewee.SqliteDatabase):
+            _log_ahead(database)
         _refuse_newer(database, sources)
         if not pending(database, sources):
             return []
@@ -59,6 +65,19 @@ def apply(database: peewee.Database, sources: Iterable[MigrationSource]) -> list
                     reason = " ".join(f"{type(error).__name__}: {error}".split())
                     raise StartupError(f"The migrations of {source.name!r} failed: {reason}") from error
         return names
+
+
+def _log_ahead(database: peewee.SqliteDatabase) -> None:
+    """Let readers go on while one writes. The file remembers it, so it is changed once."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            database.pragma("journal_mode", "wal")
+            return
+        except peewee.OperationalError:  # in use by others: for this SQLite does not wait
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _runner(database: peewee.Database, source: MigrationSource) -> Runner:

@@ -3,14 +3,16 @@
 import copy
 import importlib.metadata
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import click
 import pluggy
+from packaging.requirements import Requirement
 
-from floway_core import hookspecs
+from floway_core import __version__, hookspecs
 from floway_core.config import Setting
 from floway_core.contexts import Services, SnapshotCommitContext
 from floway_core.errors import StartupError
@@ -18,6 +20,7 @@ from floway_core.migrate import CORE, MigrationSource
 from floway_core.provider import Provider
 
 GROUP = "floway"
+CORE_PACKAGE = "floway-core"
 LIFECYCLE = ("on_attempt_start", "prepare_responses_request", "on_snapshot_commit")
 
 log = logging.getLogger("floway.plugins")
@@ -27,21 +30,36 @@ class PluginError(StartupError):
     """A plugin is at fault; the message names it."""
 
 
-def build_plugin_manager() -> pluggy.PluginManager:
+def build_plugin_manager(only: Container[str] | None = None) -> pluggy.PluginManager:
     """Load and check every plugin installed under the entry-point group ``floway``, in the order of their names.
 
-    :raises PluginError: a plugin cannot be imported, or implements a hook that does not exist or does not fit.
+    :param only: names of plugins; all others are left out.
+    :raises PluginError: a plugin cannot be imported, is made for another version of core, or implements a hook that
+        does not exist or does not fit.
     """
     manager = pluggy.PluginManager("floway")
     manager.add_hookspecs(hookspecs)
     for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
+        if only is not None and point.name not in only:
+            continue
         origin = f"{point.name!r} ({point.dist.name} {point.dist.version})" if point.dist else f"{point.name!r}"
+        if missed := _missed_core(point.dist):
+            raise PluginError(f"Plugin {origin} needs floway-core {missed}, but this is floway-core {__version__}.")
         try:
             plugin = point.load()
         except Exception as error:  # a stranger's module may fail in any way
             raise PluginError(f"Plugin {origin} cannot be imported: {_one_line(error)}") from error
         register(manager, plugin, point.name)
     return manager
+
+
+def _missed_core(dist: importlib.metadata.Distribution | None) -> str | None:
+    """The versions of core that a plugin's package asks for, if the running one is none of them."""
+    for required in map(Requirement, (dist and dist.requires) or ()):
+        name = re.sub(r"[-_.]+", "-", required.name).lower()
+        if name == CORE_PACKAGE and not required.specifier.contains(__version__, prereleases=True):
+            return str(required.specifier)
+    return None
 
 
 def register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:

@@ -22,6 +22,8 @@ class Model:
     """Unix time in seconds; 0 when the upstream does not say."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """The upstream's own catalogue entry, for clients that ask for the catalogue in its native form."""
+    upstream_name: str = ""
+    """What the upstream calls it, if that is not ``id``."""
 
 
 class ReplyBody(ABC):
@@ -88,10 +90,6 @@ class Provider(ABC):
     kind: str = ""
     """Unique name of the provider, lower case; also the first word of its commands and settings."""
 
-    compacts: bool = False
-    """Whether its upstreams compact: take a ``compaction_trigger`` item and answer with a ``compaction`` item. For
-    others the gateway asks the model for a summary."""
-
     @abstractmethod
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
         """The models that ``upstream`` serves.
@@ -111,6 +109,13 @@ class Provider(ABC):
         :raises GatewayError: there is no answer to relay (``floway_core.upstream`` raises the fitting ones).
         :raises ClientGone: the client hung up before the upstream answered.
         """
+
+    def compacts(self, upstream: Upstream) -> bool:
+        """Whether ``upstream`` compacts: takes a ``compaction_trigger`` item and answers with a ``compaction`` item.
+
+        Asked when a client wants to compact. For an upstream that does not, the gateway asks the model for a summary.
+        """
+        return False
 
     def recover(self, ctx: ResponsesRequestContext, refusal: Refusal) -> bool:
         """Mend what made the upstream refuse, for example by renewing a token.

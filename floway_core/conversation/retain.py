@@ -48,19 +48,20 @@ def delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
 
 
 def _delete_if_unneeded(database: peewee.Database, row: int) -> int | None:
-    """Remove a deleted snapshot that has no children.
+    """Remove a deleted snapshot that has no children, or only such as start the history anew.
 
     :returns: its parent, which may be unneeded now, or None when there is no more to do.
     """
-    children = Snapshots.select().where(Snapshots.parent == row)
-    if children.exists(database):
+    children = Snapshots.parent == row
+    if Snapshots.select().where(children, Snapshots.mode == "append").exists(database):
         return None
     found = Snapshots.select(Snapshots.parent, Snapshots.conversation, Snapshots.deleted_at).where(Snapshots.id == row)
     parent, conversation, deleted_at = next(iter(found.tuples().execute(database)), (None, None, None))
     if deleted_at is None:  # wanted, or removed already by who deleted it at the same time
         return None
+    Snapshots.update(parent=None).where(children).execute(database)
     Snapshots.delete().where(Snapshots.id == row).execute(database)
-    if parent is None:
+    if not Snapshots.select().where(Snapshots.conversation == conversation).exists(database):
         Conversations.delete().where(Conversations.id == conversation).execute(database)
     return parent
 

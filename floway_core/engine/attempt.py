@@ -72,10 +72,10 @@ def _try(gateway: Gateway, request: ClientRequest, turn: Turn, candidate: Candid
         request=request,
         upstream=candidate.upstream,
         provider=gateway.providers.by_kind[candidate.upstream.kind],
-        model=candidate.model.id,
+        model=candidate.model.upstream_name or candidate.model.id,
         previous=_previous(gateway, turn),
     )
-    summarises = compaction.wanted(turn.input) and not context.provider.compacts
+    summarises = compaction.wanted(turn.input) and not context.provider.compacts(context.upstream)
     hooks = gateway.providers.hooks[candidate.upstream.kind]
     hooks.call("on_attempt_start", context)
     for number in range(1, MAX_DISPATCHES + 1):

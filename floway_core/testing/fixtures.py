@@ -8,6 +8,8 @@ import pytest
 from floway_core.testing.gateway import Installation, RunningGateway
 from floway_core.testing.upstream import FakeUpstream, unreachable_url
 
+pytest.register_assert_rewrite("floway_core.testing.contract")  # before anybody imports it
+
 
 @pytest.fixture
 def fake_upstream() -> Iterator[FakeUpstream]:

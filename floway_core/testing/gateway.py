@@ -72,14 +72,21 @@ class Installation:
         return self.data_dir / "floway.db"
 
     def run(
-        self, *arguments: str, environ: Mapping[str, str] | None = None, timeout: float = PATIENCE
+        self,
+        *arguments: str,
+        typed: str = "",
+        environ: Mapping[str, str] | None = None,
+        timeout: float = PATIENCE,
     ) -> subprocess.CompletedProcess[str]:
-        """Run ``floway ARGUMENTS`` and capture what it writes. It may fail: look at ``returncode``."""
+        """Run ``floway ARGUMENTS`` and capture what it writes. It may fail: look at ``returncode``.
+
+        :param typed: what it reads from standard input.
+        """
         return subprocess.run(
             [sys.executable, "-m", "floway_core", *arguments],
             env={**self.environ, **(environ or {})},
             cwd=self.folder,
-            stdin=subprocess.DEVNULL,
+            input=typed,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -79,6 +79,7 @@ class FakeUpstream:
         self.release = threading.Event()
         """Lets the replies go on that are at ``Step.HOLD``."""
         self._replies: list[Reply] = []
+        self._standing: dict[str, Reply] = {}
         self._changed = threading.Condition()
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -93,6 +94,18 @@ class FakeUpstream:
         """Add replies behind those that are still to be served."""
         with self._changed:
             self._replies += replies
+
+    def answer_always(self, path: str, reply: Reply) -> None:
+        """Answer requests for ``path``, whatever its query, with ``reply``, and not with one of the scripted."""
+        with self._changed:
+            self._standing[path] = reply
+
+    def forget(self) -> None:
+        """Forget the recorded requests and the replies that are still to be served, so that another test can begin."""
+        with self._changed:
+            self.release.clear()
+            self.requests.clear()
+            self._replies.clear()
 
     def wait_for_request(self, number: int = 1, timeout: float = PATIENCE) -> Recorded:
         """The request ``number``, counted from 1, as soon as it is there.
@@ -137,7 +150,9 @@ class FakeUpstream:
         with contextlib.suppress(OSError, _Gone), connection, connection.makefile("rb") as stream:
             while request := _read_request(stream, number):
                 with self._changed:
-                    reply = self._replies.pop(0) if self._replies else _NOTHING_SCRIPTED
+                    reply = self._standing.get(request.path.partition("?")[0]) or (
+                        self._replies.pop(0) if self._replies else _NOTHING_SCRIPTED
+                    )
                     self.requests.append(request)
                     self._changed.notify_all()
                 self._answer(connection, request, reply)

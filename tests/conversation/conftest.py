@@ -6,7 +6,6 @@ import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
-import peewee
 import pytest
 
 from floway_core import migrate
@@ -16,7 +15,7 @@ from floway_core.testing import Caller, RunningGateway, write_plugin
 
 from . import postgresql
 from .acting import Client
-from .storing import Store
+from .storing import Store, execute
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +57,7 @@ def _maker(kind, request, tmp_path_factory):
     def make():
         name = f"floway_{uuid.uuid4().hex}"
         database = connect(server)
-        with database.connection_context():
-            database.execute_sql(f"CREATE DATABASE {name}")
+        execute(database, f"CREATE DATABASE {name}")
         database.close_all()
         return _named(server, name)
 
@@ -109,8 +107,8 @@ def start_acting(acting_folder, tmp_path_factory):
         )
         started.append(gateway)
         acting = SimpleNamespace(gateway=gateway, journal=journal, database=connect(url))
-        with acting.database.connection_context():  # so that a second gateway can make its own
-            acting.database.execute_sql(f"UPDATE api_keys SET name = '{uuid.uuid4().hex}' WHERE name = 'test'")
+        # so that a second gateway can make its own
+        execute(acting.database, "UPDATE api_keys SET name = ? WHERE name = 'test'", uuid.uuid4().hex)
         if not upstreams.all_rows(acting.database):
             assert gateway.run("add-actors").returncode == 0
         return acting
@@ -160,8 +158,3 @@ def queries(database):
     database.query_hooks.append(hook)
     yield seen
     database.query_hooks.remove(hook)
-
-
-@pytest.fixture
-def is_sqlite(database):
-    return isinstance(database, peewee.SqliteDatabase)

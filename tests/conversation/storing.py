@@ -1,6 +1,5 @@
 """The store without a server: turns that are begun and committed, and what they leave in the tables."""
 
-import json
 import uuid
 
 from floway_core.conversation import load
@@ -21,7 +20,19 @@ def user(text):
 def said(text, **fields):
     """A message of the assistant."""
     part = {"type": "output_text", "text": text, "annotations": []}
-    return {"id": f"msg_{text}", "type": "message", "role": "assistant", "status": "completed", "content": [part]} | fields
+    return {
+        "id": f"msg_{text}",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [part],
+    } | fields
+
+
+def execute(database, sql, *parameters):
+    """Run a statement that returns nothing."""
+    with database.connection_context():
+        database.execute_sql(sql.replace("?", database.param), parameters)
 
 
 class Store:
@@ -73,8 +84,7 @@ class Store:
 
     def execute(self, sql, *parameters):
         """Run a statement, as somebody with access to the database might."""
-        with self.database.connection_context():
-            self.database.execute_sql(sql.replace("?", self.database.param), parameters)
+        execute(self.database, sql, *parameters)
 
     def size(self):
         """Bytes in the rows of the key."""
@@ -83,8 +93,3 @@ class Store:
             "SELECT coalesce(sum(length(payload)), 0) FROM responses_items",
         )
         return sum(select(self.database, f"{text} WHERE api_key_id = ?", self.key_id)[0][0] for text in sums)
-
-
-def same(item):
-    """A form of an item in which equal ones are equal."""
-    return json.dumps(item, sort_keys=True)

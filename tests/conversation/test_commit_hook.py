@@ -6,13 +6,11 @@ import pytest
 
 from floway_core.db import select
 
-from .storing import user
+from .storing import execute, user
 
 
 def metadata_of(client, response_id):
-    found = select(
-        client.database, "SELECT metadata_json FROM responses_snapshots WHERE response_id = ?", response_id
-    )
+    found = select(client.database, "SELECT metadata_json FROM responses_snapshots WHERE response_id = ?", response_id)
     return json.loads(found[0][0])
 
 
@@ -113,9 +111,7 @@ def test_odd_metadata_comes_back(client):
 def test_a_damaged_row_fails_the_turn_and_says_where(client):
     root = client.turn("One")
     (row,) = select(client.database, "SELECT id FROM responses_snapshots WHERE response_id = ?", root.id)[0]
-    with client.database.connection_context():
-        statement = f"UPDATE responses_snapshots SET metadata_json = '[1]' WHERE id = {row}"
-        client.database.execute_sql(statement)
+    execute(client.database, "UPDATE responses_snapshots SET metadata_json = '[1]' WHERE id = ?", row)
     for failed in (
         client.ask("Two", previous_response_id=root.id),
         client.ask([user("One"), *root.output, user("Two")]),

@@ -2,11 +2,12 @@
 
 import pytest
 
+from floway_core import migrate
 from floway_core.conversation import load
-from floway_core.db import select
+from floway_core.db import connect, select
 from floway_core.errors import GatewayError
 
-from .storing import said, user
+from .storing import Store, said, user
 
 DAMAGED = [b"", b"j", b"j[]", b"j1", b"jnull", b'j"x"', b'j{"a":1', b'j{"a":1}}', b"z", b"zrubbish", b"x{}", b"\xff"]
 SPREAD = [(b'j{"a":1},{"b":[{}', b"j{}]}"), (b"j{},{}", b"j"), (b'j{"a":"', b'j"}')]
@@ -65,12 +66,16 @@ def test_metadata(store, stored, text):
 
 
 @pytest.mark.parametrize("value", [7, 1.5, "text"])
-def test_sqlite_columns_of_another_type(store, stored, is_sqlite, value):
-    if not is_sqlite:
-        pytest.skip("other databases hold columns to their types")
+def test_sqlite_columns_of_another_type(new_sqlite, value):
+    """Other databases hold columns to their types."""
+    database = connect(new_sqlite())
+    migrate.apply(database, [migrate.CORE])
+    store = Store(database)
+    stored = store.turn([user("Hi")], said("a"))
     row = row_of(store, "responses_items", "position = 0")
     store.execute("UPDATE responses_items SET payload = ? WHERE id = ?", value, row)
     fails(lambda: store.history(stored), "responses_items.payload", row)
     row = row_of(store, "responses_snapshots")
     store.execute("UPDATE responses_snapshots SET metadata_json = ? WHERE id = ?", value, row)
     fails(lambda: store.snapshot(stored), "responses_snapshots.metadata_json", row)
+    database.close_all()

@@ -6,10 +6,12 @@ prevent that. Such a response is whole. One whose commit was interrupted does no
 
 import contextlib
 import http.client
+import itertools
 import json
 import random
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -32,7 +34,7 @@ class Seen:
     """The history behind each response that a client saw complete."""
     begun: dict[str, tuple[str | None, list]] = field(default_factory=dict)
     """For each response that was announced and never ended: where it was to die, and its history if it was stored."""
-    kills: int = 0
+    points: Iterator[str] = field(default_factory=lambda: itertools.cycle(POINTS))
 
 
 def received(caller, body, kill):
@@ -54,11 +56,10 @@ def converse(caller, seen, seed, done):
     for number in range(10_000):
         if done():
             return
-        kill = chance.choice(POINTS) if chance.random() < 0.25 else None
+        kill = next(seen.points) if chance.random() < 0.25 else None
         given = f"{seed}.{number}"
         body = {"model": "model-1", "stream": True, "input": given, "previous_response_id": previous}
         told, output = received(caller, body, kill)
-        seen.kills += bool(kill)
         after = [*history, user(given), *output]
         if told and told[-1]["type"] == "response.completed":
             previous, history = told[-1]["response"]["id"], after
@@ -78,10 +79,17 @@ def check(store, seen):
             assert response_id not in stored
         elif response_id in stored:
             assert store.history(response_id) == history
-    empty = "SELECT count(*) FROM responses_conversations WHERE id NOT IN (SELECT conversation_id FROM responses_snapshots)"
+    empty = (
+        "SELECT count(*) FROM responses_conversations WHERE id NOT IN (SELECT conversation_id FROM responses_snapshots)"
+    )
     assert select(store.database, empty) == [(0,)]
     for parent in sorted(seen.complete)[-3:]:
         assert store.history(store.turn("on", said("b"), previous=parent))[:-2] == seen.complete[parent]
+
+
+def deaths(gateway):
+    """How many workers were killed so far."""
+    return gateway.log.count("was sent SIGKILL")
 
 
 def store_with(acting, key):
@@ -94,7 +102,7 @@ def test_workers_are_killed_in_the_middle_of_commits(start_acting, new_database)
     key, seen = keys.create(acting.database, "killed"), Seen()
     with ThreadPoolExecutor(CONVERSATIONS) as pool:
         tasks = [
-            pool.submit(converse, Caller(acting.gateway.url, key), seen, seed, lambda: seen.kills >= KILLS)
+            pool.submit(converse, Caller(acting.gateway.url, key), seen, seed, lambda: deaths(acting.gateway) >= KILLS)
             for seed in range(CONVERSATIONS)
         ]
         for task in tasks:
@@ -125,5 +133,5 @@ def test_the_whole_server_is_killed(start_acting, new_database):
 class Quiet(Caller):
     """Has none of its requests end the server."""
 
-    def send(self, method, path, body=None, headers={}):
-        return super().send(method, path, body, {**headers, "x-test-kill": None})
+    def send(self, method, path, body=None, headers=None):
+        return super().send(method, path, body, {**(headers or {}), "x-test-kill": None})

@@ -168,9 +168,7 @@ class TreesOverHttp(RuleBasedStateMachine):
     def fail(self, number, stream, how):
         headers = {"x-test-commit": "fault"} if how == "commit" else {"x-test-answer": how}
         before = self.client.rows()
-        failed = self.client.ask(
-            "x", previous_response_id=self.model.pick(number), stream=stream, headers=headers
-        )
+        failed = self.client.ask("x", previous_response_id=self.model.pick(number), stream=stream, headers=headers)
         assert failed.status >= 500 or failed.response["status"] == "failed"
         assert self.client.rows() == before
         if stream:

@@ -90,9 +90,7 @@ def test_another_history(store, history):
         assert turn.added == [*history, user("Two")]
 
 
-@pytest.mark.parametrize(
-    "kind", ["mcp_approval_request", "image_generation_call", "local_shell_call_output", None]
-)
+@pytest.mark.parametrize("kind", ["mcp_approval_request", "image_generation_call", "local_shell_call_output", None])
 def test_an_id_that_says_something(store, kind):
     """Of these items nothing but the id tells one from the other."""
     one, other = ({"type": kind, "id": f"x_{number}", "status": "completed"} for number in (1, 2))

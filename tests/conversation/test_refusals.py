@@ -5,7 +5,7 @@ import pytest
 from floway_core.conversation import retain
 from floway_core.errors import GatewayError
 
-from .storing import Store, said
+from .storing import Store, execute, said
 
 ODD = ["resp_" + "0" * 32, "resp_1", "x", "a\0b", "\ud83d", "ü" * 300, "msg_a", "../x"]
 
@@ -62,11 +62,8 @@ def test_the_bytes_of_the_refusals(client, client_of, acting):
     deleted = client.turn("Hi").id
     assert client.caller.send("DELETE", f"/v1/responses/{deleted}").status == 200
     expired = client.turn("Hi").id
-    with acting.database.connection_context():
-        acting.database.execute_sql(
-            "UPDATE responses_conversations SET used_at = 5 WHERE id IN "
-            f"(SELECT conversation_id FROM responses_snapshots WHERE response_id = '{expired}')"
-        )
+    mine = "(SELECT conversation_id FROM responses_snapshots WHERE response_id = ?)"
+    execute(acting.database, f"UPDATE responses_conversations SET used_at = 5 WHERE id IN {mine}", expired)
     bodies, heads = set(), set()
     for refused in (foreign, deleted, expired, *ODD):
         for stream in (False, True):

@@ -9,7 +9,7 @@ from floway_core.db import select
 from floway_core.errors import GatewayError
 from floway_core.store import keys
 
-from .storing import DAYS, Store, said, user
+from .storing import DAYS, Store, execute, said, user
 
 DAY = 86_400
 
@@ -70,13 +70,8 @@ def test_using_one_member_keeps_all(store, tree, use, member):
 def test_reading_is_a_use(client, path):
     told = client.turn("One")
     row = "(SELECT conversation_id FROM responses_snapshots WHERE response_id = ?)"
-    with client.database.connection_context():
-        client.database.execute_sql(
-            f"UPDATE responses_conversations SET used_at = {int(time.time()) - DAYS * DAY + 999} WHERE id = {row}".replace(
-                "?", client.database.param
-            ),
-            (told.id,),
-        )
+    then = int(time.time()) - DAYS * DAY + 999
+    execute(client.database, f"UPDATE responses_conversations SET used_at = {then} WHERE id = {row}", told.id)
     assert client.caller.get(f"/v1/responses/{told.id}{path}").status == 200
     used = select(client.database, f"SELECT used_at FROM responses_conversations WHERE id = {row}", told.id)[0][0]
     assert time.time() - used < 60
@@ -114,8 +109,7 @@ def test_the_command(acting, client):
     retain.sweep(client.database, DAYS)  # what other tests left
     client.turn("One")
     mine = f"(SELECT id FROM api_keys WHERE key_hash = '{client.key_hash}')"
-    with client.database.connection_context():
-        client.database.execute_sql(f"UPDATE responses_conversations SET used_at = 5 WHERE api_key_id = {mine}")
+    execute(client.database, f"UPDATE responses_conversations SET used_at = 5 WHERE api_key_id = {mine}")
     done = acting.gateway.run("retention", "run")
     assert (done.returncode, done.stdout) == (0, "Deleted 1 expired conversations.\n")
     assert client.rows() == [0, 0, 0]

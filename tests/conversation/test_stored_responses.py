@@ -139,3 +139,18 @@ def test_a_response_that_is_not_there(client, odd):
         exchange = client.caller.send(method, f"/v1/responses/{odd}{path}")
         assert exchange.status == 404, exchange.body
         assert exchange.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_what_was_compacted_can_be_deleted(client):
+    """A compaction takes the place of the history, so it needs none of it."""
+    root = client.turn("One")
+    old = client.turn("Two", root.id)
+    blob = {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}
+    compacted = client.turn([{"type": "compaction_trigger"}], old.id, output=[blob])
+    later = client.turn("Three", compacted.id)
+    for response_id, rows in ((root.id, [1, 4, 7]), (old.id, [1, 2, 3]), (compacted.id, [1, 2, 3])):
+        delete(client, response_id)
+        assert client.rows() == rows
+    assert client.turn("Four", later.id, store=False).sent == [[blob, user("Three"), *later.output, user("Four")]]
+    delete(client, later.id)
+    assert client.rows() == [0, 0, 0]

@@ -4,7 +4,7 @@ import pytest
 
 from floway_core.testing import Reply, Step, events, items_stream
 
-from .storing import said, user
+from .storing import execute, said, user
 
 NOTHING = [0, 0, 0]
 
@@ -33,7 +33,9 @@ def test_a_continuation_without_input(client):
 def test_an_id_can_be_continued_while_its_stream_is_still_open(client, fake_upstream):
     stream = items_stream([said("a")])
     fake_upstream.script(Reply([*stream, Step.HOLD]))
-    exchange = client.caller.post({"model": "model-1", "input": "One", "stream": True}, x_test_upstream=fake_upstream.url)
+    exchange = client.caller.post(
+        {"model": "model-1", "input": "One", "stream": True}, x_test_upstream=fake_upstream.url
+    )
     received = exchange.read_until(b"[DONE]")
     response_id = events.parse(received)[-1]["response"]["id"]
     assert client.turn("Two", response_id).sent == [[user("One"), said("a"), user("Two")]]
@@ -66,7 +68,9 @@ def test_an_incomplete_response_can_be_continued(client):
 def test_a_client_that_hangs_up_leaves_nothing(client, fake_upstream):
     stream = items_stream([said("a")])
     fake_upstream.script(Reply([*stream[:-1], Step.HOLD, stream[-1]]))
-    exchange = client.caller.post({"model": "model-1", "input": "Hi", "stream": True}, x_test_upstream=fake_upstream.url)
+    exchange = client.caller.post(
+        {"model": "model-1", "input": "Hi", "stream": True}, x_test_upstream=fake_upstream.url
+    )
     exchange.read_until(b"output_item.done")
     exchange.hang_up()
     request = fake_upstream.wait_for_request()
@@ -78,26 +82,24 @@ def test_a_client_that_hangs_up_leaves_nothing(client, fake_upstream):
 def failing_store(acting):
     """Breaks the store of items half-way for as long as the test runs."""
     database = acting.database
-    with database.connection_context():
-        if database.for_update:
-            database.execute_sql(
-                "CREATE FUNCTION on_fire() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$ BEGIN IF NEW.position = 1 THEN RAISE 'disk on fire'; END IF; RETURN NEW; END $$"
-            )
-            database.execute_sql(
-                "CREATE TRIGGER on_fire BEFORE INSERT ON responses_items FOR EACH ROW EXECUTE FUNCTION on_fire()"
-            )
-            undo = ["DROP TRIGGER on_fire ON responses_items", "DROP FUNCTION on_fire"]
-        else:
-            database.execute_sql(
-                "CREATE TRIGGER on_fire BEFORE INSERT ON responses_items WHEN NEW.position = 1 "
-                "BEGIN SELECT RAISE(ABORT, 'disk on fire'); END"
-            )
-            undo = ["DROP TRIGGER on_fire"]
+    if database.for_update:
+        broken = [
+            "CREATE FUNCTION on_fire() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN IF NEW.position = 1 THEN RAISE 'disk on fire'; END IF; RETURN NEW; END $$",
+            "CREATE TRIGGER on_fire BEFORE INSERT ON responses_items FOR EACH ROW EXECUTE FUNCTION on_fire()",
+        ]
+        mended = ["DROP TRIGGER on_fire ON responses_items", "DROP FUNCTION on_fire"]
+    else:
+        broken = [
+            "CREATE TRIGGER on_fire BEFORE INSERT ON responses_items WHEN NEW.position = 1 "
+            "BEGIN SELECT RAISE(ABORT, 'disk on fire'); END"
+        ]
+        mended = ["DROP TRIGGER on_fire"]
+    for statement in broken:
+        execute(database, statement)
     yield
-    with database.connection_context():
-        for statement in undo:
-            database.execute_sql(statement)
+    for statement in mended:
+        execute(database, statement)
 
 
 def test_a_failed_commit_is_a_failed_turn(client, failing_store):

@@ -20,7 +20,6 @@ class CodexProvider(Provider):
     """Speaks to the Codex backend as the codex CLI does, with the account of the upstream."""
 
     kind = KIND
-    compacts = True
 
     def __init__(self, services: Services) -> None:
         settings = services.settings.plugin
@@ -35,6 +34,9 @@ class CodexProvider(Provider):
 
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
         return self._catalogue.models(upstream)
+
+    def compacts(self, upstream: Upstream) -> bool:
+        return True
 
     # ------------------------------------------------------------------------------------------------------ sending
     def begin(self, ctx: AttemptContext) -> CodexAttempt:

@@ -13,6 +13,7 @@ from floway_codex import plugin
 from floway_codex.importing import import_account
 from floway_codex.provider import CodexProvider
 from floway_codex.settings import SETTINGS
+from floway_codex.simulator import Simulator
 
 from floway_core.config import load_settings
 from floway_core.contexts import ApiKey, AttemptContext, ClientRequest, ResponsesRequestContext, Services, Upstream
@@ -48,6 +49,19 @@ def auth_json(name: str = "first", lifetime: float | None = 3600, **identity: st
         "id_token": id_token(**identity),
     }
     return {"OPENAI_API_KEY": None, "tokens": tokens, "last_refresh": "2026-01-01T00:00:00Z"}
+
+
+@pytest.fixture
+def backend():
+    """A simulated backend."""
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def auth(backend: Simulator) -> dict[str, Any]:
+    """The auth.json of an account of the simulated backend."""
+    return backend.new_account()
 
 
 class NoClient:

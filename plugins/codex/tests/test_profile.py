@@ -1,6 +1,7 @@
 """Profiles against the shapes in the recordings of the CLI (``golden/shapes.json``)."""
 
 import json
+from importlib import resources
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -77,7 +78,7 @@ def test_requests_have_the_shape_of_the_recordings(gateway, version, kind):
     moved = {"instructions", "tools"} if lite else {"instructions"}
 
     assert list(sent_headers) == shape["headers"]
-    # 0.169 has instructions for clients that bring or need them. For responses-lite they are moved, other than by 0.142.
+    # 0.169 has instructions for clients that bring or need them. For responses-lite they are moved (0.142: not).
     assert [key for key in body if key not in moved] == [key for key in shape["body"] if key not in moved]
     assert list(json.loads(sent_headers["x-codex-turn-metadata"])) == shape["turn_metadata"]
     assert sorted(body["client_metadata"]) == shape["client_metadata"]
@@ -136,6 +137,22 @@ def test_a_profile_with_a_mistake_is_refused():
     del data["token_body"]
     with pytest.raises(ValueError, match="token_body"):
         profile.read(data)
+
+
+def test_another_version_is_another_file(gateway, version):
+    """Its headers, metadata and body keys need no code."""
+    services, provider, _ = gateway
+    name = f"{version}.json"
+    data = json.loads(resources.files("floway_codex").joinpath("profiles", name).read_text())
+    data["version"] = "9.0.0"
+    data["responses_headers"].insert(0, ["x-codex-new", "{thread_id}/{window_number}"])
+    data["turn_metadata"].insert(0, ["new", True])
+    data["body_keys"].insert(0, "input")
+    provider._profile = profile.read(data)
+    headers, body = sent(gateway, BODY, {"session-id": "s"})
+    assert next(iter(headers.items())) == ("x-codex-new", "s/0") and headers["version"] == "9.0.0"
+    assert next(iter(json.loads(headers["x-codex-turn-metadata"]).items())) == ("new", True)
+    assert list(body)[0] == "input"
 
 
 @pytest.mark.parametrize(

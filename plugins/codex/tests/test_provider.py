@@ -85,8 +85,11 @@ def test_the_models(provider, upstream, simulator):
 def test_a_codex_cli_passes_with_a_lite_model(attempt, provider, upstream):
     provider.list_models(upstream)
     headers = {"originator": "codex_exec", "user-agent": "codex_exec/0.169.0 (Debian 12.0.0; x86_64) xterm-256color"}
-    body = {"model": "gpt-6.1-sol", "parallel_tool_calls": False,
-            "input": [{"type": "additional_tools", "role": "developer", "tools": []}]}
+    body = {
+        "model": "gpt-6.1-sol",
+        "parallel_tool_calls": False,
+        "input": [{"type": "additional_tools", "role": "developer", "tools": []}],
+    }
     assert drive(attempt(body, headers))[0] == 200
 
 
@@ -172,9 +175,14 @@ def test_a_429_is_noted_and_relayed_and_bars_nothing(attempt, simulator, service
     assert "refused_until" not in quota.read(services, upstream.id)[0]
 
 
-@pytest.mark.parametrize("answer, status", [
-    (html_403(), 403), (refusal(500, {"detail": "oops"}), 500), (refusal(400, {"detail": "bad"}), 400),
-])
+@pytest.mark.parametrize(
+    "answer, status",
+    [
+        (html_403(), 403),
+        (refusal(500, {"detail": "oops"}), 500),
+        (refusal(400, {"detail": "bad"}), 400),
+    ],
+)
 def test_other_refusals_are_left_alone(attempt, simulator, services, upstream, answer, status):
     simulator.script(answer)
     assert drive(attempt())[0] == status
@@ -201,13 +209,18 @@ def test_nothing_secret_is_logged(attempt, simulator, services, upstream, accoun
     assert not [secret for secret in secrets if secret != account_id and secret in caplog.text]
 
 
-@pytest.mark.parametrize("body, expected", [
-    (b'{"error": {"code": "c", "message": "m"}}', ("c", "m")),
-    (b'{"detail": {"code": "c", "message": "m"}}', ("c", "m")),
-    (b'{"code": "c"}', ("c", "")),
-    (b'{"detail": "Unauthorized"}', ("", "")),
-    (b'{"error": {"code": 5, "message": null}}', ("", "")),
-    (b"[1]", ("", "")), (b"<html>", ("", "")), (b"", ("", "")),
-])
+@pytest.mark.parametrize(
+    "body, expected",
+    [
+        (b'{"error": {"code": "c", "message": "m"}}', ("c", "m")),
+        (b'{"detail": {"code": "c", "message": "m"}}', ("c", "m")),
+        (b'{"code": "c"}', ("c", "")),
+        (b'{"detail": "Unauthorized"}', ("", "")),
+        (b'{"error": {"code": 5, "message": null}}', ("", "")),
+        (b"[1]", ("", "")),
+        (b"<html>", ("", "")),
+        (b"", ("", "")),
+    ],
+)
 def test_the_reason_in_a_refusal(body, expected):
     assert unauthorized.reason(body) == expected

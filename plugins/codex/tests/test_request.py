@@ -71,6 +71,23 @@ def test_instructions(body, given, expected):
     assert body(**given)["instructions"] == expected
 
 
+def test_turn_metadata_of_a_wrong_type_is_ignored(prepared):
+    wrong = {"request_kind": 5, "sandbox": ["x"], "turn_started_at_unix_ms": True, "workspaces": "x", "turn_id": {},
+             "compaction": [], "subagent_kind": 1, "other": 1}  # fmt: skip
+    made = json.loads(prepared(headers={"x-codex-turn-metadata": json.dumps(wrong)}).headers["x-codex-turn-metadata"])
+    assert (made["request_kind"], made["sandbox"], made["other"]) == ("turn", "none", 1)
+    assert type(made["turn_started_at_unix_ms"]) is int and isinstance(made["turn_id"], str)
+    assert not {"workspaces", "compaction", "subagent_kind"} & set(made)
+
+
+def test_a_line_in_the_log_says_where_the_ids_come_from(prepared, caplog):
+    caplog.set_level("DEBUG", "floway.codex")
+    prepared({"model": "gpt-5.5", "input": [USER]}, {"session-id": "mine"})
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "floway.codex"]
+    assert line.startswith("Attempt att_1: session mine (header: session-id), thread mine (session), ")
+    assert line.endswith("turn state unknown")
+
+
 # ------------------------------------------------------------------------------------------------------ responses-lite
 FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
 LEADING_TOOLS = {"type": "additional_tools", "role": "developer", "tools": [FUNCTION]}

@@ -22,23 +22,29 @@ def test_defaults():
     }
 
 
-@pytest.mark.parametrize("given, expected", [
-    ("https://example.com", "https://example.com/backend-api"),
-    ("https://example.com/", "https://example.com/backend-api"),
-    ("https://example.com/mine/", "https://example.com/mine"),
-    ("https://example.com/backend-api/codex", "https://example.com/backend-api"),
-    ("https://example.com/backend-api/codex/", "https://example.com/backend-api"),
-    ("https://example.com/codex", "https://example.com"),
-    ("http://127.0.0.1:8790", "http://127.0.0.1:8790/backend-api"),
-])
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ("https://example.com", "https://example.com/backend-api"),
+        ("https://example.com/", "https://example.com/backend-api"),
+        ("https://example.com/mine/", "https://example.com/mine"),
+        ("https://example.com/backend-api/codex", "https://example.com/backend-api"),
+        ("https://example.com/backend-api/codex/", "https://example.com/backend-api"),
+        ("https://example.com/codex", "https://example.com"),
+        ("http://127.0.0.1:8790", "http://127.0.0.1:8790/backend-api"),
+    ],
+)
 def test_base_urls(given, expected):
     assert read(base_url=given)["codex_base_url"] == expected
 
 
-@pytest.mark.parametrize("given, expected", [
-    ("https://example.com", "https://example.com/oauth/token"),
-    ("http://localhost:1/oauth/token", "http://localhost:1/oauth/token"),
-])
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ("https://example.com", "https://example.com/oauth/token"),
+        ("http://localhost:1/oauth/token", "http://localhost:1/oauth/token"),
+    ],
+)
 def test_token_urls(given, expected):
     assert read(auth_url=given)["codex_auth_url"] == expected
 

@@ -31,10 +31,12 @@ class Actor(Provider):
     """Compacts by itself."""
 
     kind = "actor"
-    compacts = True
 
     def __init__(self, services):
         self._client = HttpClient(services.settings)
+
+    def compacts(self, upstream):
+        return True
 
     def list_models(self, upstream):
         return [Model(name, self.kind) for name in MODELS[upstream.name]]
@@ -58,7 +60,9 @@ class Understudy(Actor):
     """Cannot compact."""
 
     kind = "understudy"
-    compacts = False
+
+    def compacts(self, upstream):
+        return False
 
 
 def answer(asked):

@@ -56,19 +56,12 @@ class Code:
     challenge: str | None = None
 
 
-def opened() -> threading.Event:
-    """An event that has happened."""
-    event = threading.Event()
-    event.set()
-    return event
-
-
 @dataclass
 class Accounts:
     """Every account and every token issued.
 
     in_browser: who signs in at /oauth/authorize, by default somebody new; silent_token_requests: how many of the coming
-    requests to the token endpoint get no answer; token_gate: all of them wait for it.
+    requests to the token endpoint get no answer.
 
     Nothing is forgotten, so that a reused token is told from an unknown one.
     """
@@ -80,7 +73,6 @@ class Accounts:
     in_browser: Account | None = None
     denies_sign_ins: bool = False
     silent_token_requests: int = 0
-    token_gate: threading.Event = field(default_factory=opened)
     refreshes: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 

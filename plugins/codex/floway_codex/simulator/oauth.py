@@ -12,8 +12,6 @@ from .recording import RecordedRequest
 
 JSON = Any
 
-LONGEST_WAIT = 60
-"""Seconds for which a test may hold the token endpoint."""
 CLIENT_ID = "app_EMoamEEZ73f0CkXaXp7hrann"
 FORM, JSON_BODY = "application/x-www-form-urlencoded", "application/json"
 
@@ -41,7 +39,6 @@ def token(accounts: Accounts, request: RecordedRequest) -> AnyAnswer:
     """Answer POST /oauth/token, or raise the refusal."""
     if accounts.stays_silent():
         return Silence()
-    accounts.token_gate.wait(LONGEST_WAIT)
     if request.body_error:
         raise error(400, "invalid_request", request.body_error[1])
     if not isinstance(request.body, dict):

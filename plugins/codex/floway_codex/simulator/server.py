@@ -28,6 +28,8 @@ class Simulator:
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.host, self.port = host, port
         self.backend, self.log = Backend(), RequestLog()
+        self.gate = threading.Event()  # answers are given while it is set
+        self.gate.set()
         self._wire: Wire | None = None
 
     def start(self) -> "Simulator":
@@ -93,6 +95,15 @@ class Simulator:
         with self.backend.lock:
             self.backend.steps.clear()
 
+    @contextlib.contextmanager
+    def answers_held(self) -> Iterator[None]:
+        """Let requests wait for their answers until the context ends; they are recorded as they arrive."""
+        self.gate.clear()
+        try:
+            yield
+        finally:
+            self.gate.set()
+
     def script(self, *steps: Step) -> None:
         """Answers for the coming dispatches that pass the checks, in order; a function gets the request's body."""
         self.backend.script(steps)
@@ -117,15 +128,6 @@ class Simulator:
     def deny_sign_ins(self) -> None:
         """Send the browser back with access_denied from now on."""
         self.backend.accounts.denies_sign_ins = True
-
-    @contextlib.contextmanager
-    def held_token_requests(self) -> Iterator[None]:
-        """Let requests to the token endpoint wait for their answers until the context ends."""
-        self.backend.accounts.token_gate.clear()
-        try:
-            yield
-        finally:
-            self.backend.accounts.token_gate.set()
 
     def ignore_token_requests(self, count: int = 1) -> None:
         """Leave the next `count` requests to the token endpoint without an answer; their tokens stay unspent."""

@@ -16,6 +16,9 @@ from .recording import RecordedRequest, received
 if TYPE_CHECKING:
     from .server import Simulator
 
+LONGEST_WAIT = 60
+"""Seconds for which a test may hold the answers."""
+
 
 class SimulatorStopped(Exception):
     """Raised in an answer that the simulator's end interrupts."""
@@ -85,6 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.startswith(control.PREFIX):
             return self.send(control.answer(self.server.simulator, request))
         self.server.simulator.log.add(request)
+        self.server.simulator.gate.wait(LONGEST_WAIT)
         try:
             self.respond(request)
         except SimulatorStopped:

@@ -1,0 +1,130 @@
+"""``floway openai ...``"""
+
+import json
+import re
+import sys
+from typing import TextIO
+
+import click
+
+from floway_core import cli
+from floway_core.config import origin_url
+from floway_openai import connections, headers
+from floway_openai.connections import Connection
+
+
+@click.group()
+def openai() -> None:
+    """Upstreams that speak the OpenAI Responses API, with an API key."""
+
+
+def _checked_url(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    try:
+        return origin_url(value)
+    except ValueError as expected:
+        raise click.BadParameter(f"{expected} is expected") from None
+
+
+def _checked_headers(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    try:
+        return dict(map(headers.parse, values))
+    except ValueError as wrong:  # the header is not quoted: it may hold a secret
+        raise click.BadParameter(f"{wrong}") from None
+
+
+def _checked_prefix(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if value and not re.fullmatch(r"[\w.:-]+(/[\w.:-]+)*", value):
+        raise click.BadParameter("letters, digits and . : _ - / are expected")
+    return value
+
+
+def _key_options(command):
+    command = click.option("--no-key", is_flag=True, help="The upstream wants no key.")(command)
+    return click.option(
+        "--key-file", type=click.File(), help="File with the API key; - reads standard input. Default: it is asked for."
+    )(command)
+
+
+def _read_key(file: TextIO | None, no_key: bool) -> str | None:
+    if no_key:
+        if file:
+            raise click.UsageError("--no-key and --key-file contradict each other.")
+        return None
+    if file is None and not sys.stdin.isatty():
+        raise click.UsageError("Where is the key? Give --key-file FILE (- for standard input) or --no-key.")
+    key = (file.read() if file else click.prompt("API key", hide_input=True, err=True)).strip()
+    if not re.fullmatch(r"[!-~]+", key):
+        raise click.ClickException("This is no API key: one line of printable ASCII is expected.")
+    return key
+
+
+@openai.command()
+@click.argument("name")
+@click.option("--base-url", required=True, callback=_checked_url, help="With its path: https://api.openai.com/v1")
+@_key_options
+@click.option(
+    "--header", "extra", multiple=True, callback=_checked_headers, help="'name: value' for every request. Repeatable."
+)
+@click.option("--model", "models", multiple=True, help="Serve this model, and do not ask for a list. Repeatable.")
+@click.option("--prefix", default="", callback=_checked_prefix, help="Clients ask for PREFIX/model.")
+@click.option("--compacts", is_flag=True, help="The upstream takes compaction_trigger items, as another Floway does.")
+@click.pass_context
+def add(
+    context: click.Context,
+    name: str,
+    base_url: str,
+    key_file: TextIO | None,
+    no_key: bool,
+    extra: dict[str, str],
+    models: tuple[str, ...],
+    prefix: str,
+    compacts: bool,
+) -> None:
+    """Add an upstream."""
+    connection = Connection(base_url, _read_key(key_file, no_key), extra, models, prefix, compacts)
+    connections.add(cli.services(context), name, connection)
+    click.echo(f"Added the upstream {name!r}. To try it: floway upstreams test {name}", err=True)
+
+
+@openai.command("set-key")
+@click.argument("name")
+@_key_options
+@click.pass_context
+def set_key(context: click.Context, name: str, key_file: TextIO | None, no_key: bool) -> None:
+    """Use another key from the next request on; everything else stays."""
+    services = cli.services(context)
+    row = next((row for row, _ in connections.all_rows(services) if row.name == name), None)
+    if row is None:
+        raise click.ClickException(f"There is no OpenAI upstream named {name!r}.")
+    connections.replace_key(services, row, _read_key(key_file, no_key))
+    click.echo(f"{name}: the key is replaced", err=True)
+
+
+@openai.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_context
+def list_(context: click.Context, as_json: bool) -> None:
+    """List the upstreams. Keys and the values of headers are not shown."""
+    rows = [
+        {
+            "name": row.name,
+            "enabled": row.enabled,
+            "base_url": connection.base_url,
+            "key": connection.api_key is not None,
+            "headers": sorted(connection.headers),
+            "models": list(connection.models),
+            "prefix": connection.prefix,
+            "compacts": connection.compacts,
+        }
+        for row, connection in connections.all_rows(cli.services(context))
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif not rows:
+        click.echo("There is no OpenAI upstream. `floway openai add NAME --base-url URL` adds one.")
+    for row in [] if as_json else rows:
+        click.echo(f"{row['name']}  {row['base_url']}{'' if row['enabled'] else '  (disabled)'}")
+        click.echo(f"    key: {'yes' if row['key'] else 'none'}, compacts: {'yes' if row['compacts'] else 'no'}")
+        click.echo(f"    models: {', '.join(row['models']) or 'as it lists them'}, prefix: {row['prefix'] or 'none'}")
+        if row["headers"]:
+            click.echo(f"    headers: {', '.join(row['headers'])}")

@@ -1,0 +1,105 @@
+"""Where an upstream is, its key, and what else the operator has said about it: the plugin's one table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import peewee
+
+from floway_core.contexts import Services, Upstream
+from floway_core.db import select, transaction
+from floway_core.errors import GatewayError, StartupError
+from floway_core.protocol import jsontext
+from floway_core.store import upstreams
+
+KIND = "openai"
+
+READ = "SELECT base_url, api_key, headers, models_json, prefix, compacts FROM openai_connections WHERE upstream_id = ?"
+
+
+class Connections(peewee.Model):
+    """Not bound to a database: every query says where it runs. Rows go with their upstream (see the migration)."""
+
+    upstream_id = peewee.CharField(primary_key=True)
+    base_url = peewee.TextField()
+    api_key = peewee.TextField(null=True)
+    """Sealed; NULL for an upstream that wants none."""
+    headers = peewee.TextField()
+    """A JSON object, sealed: some hold secrets, too."""
+    models_json = peewee.TextField()
+    """A JSON array of names; empty when the upstream is asked."""
+    prefix = peewee.CharField()
+    compacts = peewee.BooleanField()
+
+    class Meta:
+        table_name = "openai_connections"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to speak to an upstream."""
+
+    base_url: str
+    """With its path, such as ``/v1``, and without a final slash."""
+    api_key: str | None = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Sent with every request, beside the plugin's own."""
+    models: tuple[str, ...] = ()
+    """The models that are served; none when the upstream is to be asked."""
+    prefix: str = ""
+    """Stands before the names of the models, with a slash between; empty for none."""
+    compacts: bool = False
+
+    def secret_headers(self) -> dict[str, str]:
+        """The headers that only the upstream is to see."""
+        return {**self.headers, **({"authorization": f"Bearer {self.api_key}"} if self.api_key else {})}
+
+
+def add(services: Services, name: str, connection: Connection) -> Upstream:
+    """Make an upstream.
+
+    :raises GatewayError: 409, the name is taken.
+    """
+    seal = services.secrets.seal
+    with services.database.connection_context(), transaction(services.database):
+        upstream = upstreams.add(services.database, KIND, name)
+        Connections.insert(
+            upstream_id=upstream.id,
+            base_url=connection.base_url,
+            api_key=seal(connection.api_key) if connection.api_key else None,
+            headers=seal(jsontext.dumps(dict(connection.headers)).decode()),
+            models_json=jsontext.dumps(connection.models).decode(),
+            prefix=connection.prefix,
+            compacts=connection.compacts,
+        ).execute(services.database)
+    return upstream
+
+
+def all_rows(services: Services) -> list[tuple[Upstream, Connection]]:
+    """Every upstream of this plugin, in the order in which they are tried."""
+    mine = [row for row in upstreams.all_rows(services.database) if row.kind == KIND]
+    return [(row, read(services, row)) for row in mine]
+
+
+def read(services: Services, upstream: Upstream) -> Connection:
+    """The connection of an upstream.
+
+    :raises GatewayError: 503, there is none, or it was stored with another secret key.
+    """
+    rows = select(services.database, READ, upstream.id)
+    if not rows:
+        raise GatewayError(503, f"The upstream {upstream.name!r} is not set up.", code="upstream_not_set_up")
+    base_url, api_key, headers, models, prefix, compacts = rows[0]
+    try:
+        key = services.secrets.open(api_key) if api_key else None
+        extra = jsontext.loads(services.secrets.open(headers).encode())
+    except StartupError as error:
+        raise GatewayError(503, str(error), code="credentials_unreadable") from None
+    return Connection(base_url, key, extra, tuple(jsontext.loads(models.encode())), prefix, bool(compacts))
+
+
+def replace_key(services: Services, upstream: Upstream, api_key: str | None) -> None:
+    """Use another key from the next request on."""
+    sealed = services.secrets.seal(api_key) if api_key else None
+    query = Connections.update(api_key=sealed).where(Connections.upstream_id == upstream.id)
+    with services.database.connection_context():
+        query.execute(services.database)

@@ -1,0 +1,1 @@
+"""The plugin's schema migrations, in the order of their numbers."""

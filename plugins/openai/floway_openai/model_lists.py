@@ -1,0 +1,110 @@
+"""The model lists of the upstreams, as routing asks for them: from memory, renewed behind the scenes."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from floway_core.contexts import Upstream
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
+from floway_core.provider import Model
+
+LIFETIME = 600
+"""Seconds after which a list is renewed; the old one serves meanwhile, and as long as there is no other."""
+RETRY_AFTER = 30
+"""Seconds after a failure until the next try."""
+
+log = logging.getLogger("floway.openai")
+
+
+@dataclass
+class _Shelf:
+    """The list of one upstream."""
+
+    loading: threading.Lock = field(default_factory=threading.Lock)
+    models: Sequence[Model] | None = None
+    failure: str = ""
+    due: float = 0.0
+    """When to ask again."""
+
+
+def _in_background(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="openai-models", daemon=True).start()
+
+
+@dataclass(frozen=True)
+class ModelLists:
+    """One per process; shared by all threads."""
+
+    fetch: Callable[[Upstream], Sequence[Model]]
+    """Asks an upstream; raises ``GatewayError``."""
+    now: Callable[[], float] = time.monotonic
+    background: Callable[[Callable[[], None]], None] = _in_background
+    _shelves: dict[str, _Shelf] = field(default_factory=dict)
+
+    def models(self, upstream: Upstream) -> Sequence[Model]:
+        """The list of ``upstream``. Only those who have none wait for it, and of them only one asks.
+
+        :raises GatewayError: there is none and it cannot be had.
+        """
+        shelf = self._shelves.setdefault(upstream.id, _Shelf())
+        if shelf.models is None:
+            with shelf.loading:
+                if shelf.models is None and self.now() >= shelf.due:
+                    self._load(upstream, shelf)
+        elif self.now() >= shelf.due and shelf.loading.acquire(blocking=False):
+            self._renew(upstream, shelf)
+        if shelf.models is None:
+            raise GatewayError(502, shelf.failure, code="models_unavailable")
+        return shelf.models
+
+    def _renew(self, upstream: Upstream, shelf: _Shelf) -> None:
+        """``shelf.loading`` is held, and released at the end."""
+
+        def work() -> None:
+            try:
+                self._load(upstream, shelf)
+            finally:
+                shelf.loading.release()
+
+        try:
+            self.background(work)
+        except RuntimeError:  # no thread can be started just now
+            shelf.loading.release()
+
+    def _load(self, upstream: Upstream, shelf: _Shelf) -> None:
+        try:
+            shelf.models = self.fetch(upstream)
+            shelf.due = self.now() + LIFETIME
+        except GatewayError as error:
+            log.warning("The models of upstream %s cannot be had: %s", upstream.name, error.message)
+            shelf.failure = error.message
+            shelf.due = self.now() + RETRY_AFTER
+
+
+def parse(content: bytes) -> list[Model]:
+    """The models in ``{"data": [{"id": ...}, ...]}``; an entry without a name is left out.
+
+    :raises GatewayError: 502, this is no model list.
+    """
+    try:
+        entries = jsontext.loads(content)["data"]
+    except (ValueError, KeyError, TypeError):
+        entries = None
+    if not isinstance(entries, list):
+        raise GatewayError(502, "The upstream sent no model list.", code="upstream_error")
+    return [
+        Model(entry["id"], _text(entry.get("owned_by")), _time(entry.get("created")))
+        for entry in entries
+        if isinstance(entry, dict) and _text(entry.get("id"))
+    ]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _time(value: object) -> int:
+    return int(value) if isinstance(value, int | float) and 0 <= value < 2**53 else 0

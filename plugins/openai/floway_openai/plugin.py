@@ -1,0 +1,41 @@
+"""The hooks of the plugin; each of them only hands over."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services
+from floway_core.hookspecs import hookimpl
+from floway_core.migrate import MigrationSource
+from floway_core.provider import Provider
+from floway_openai import headers
+from floway_openai.provider import OpenAIProvider
+
+
+@hookimpl
+def register_migrations() -> MigrationSource:
+    return MigrationSource("openai", Path(__file__).parent / "migrations")
+
+
+@hookimpl
+def register_providers(services: Services) -> Iterable[Provider]:
+    return [OpenAIProvider(services)]
+
+
+@hookimpl
+def register_commands(cli: click.Group) -> None:
+    from floway_openai.commands import openai  # the server has no use for it
+
+    cli.add_command(openai)
+
+
+@hookimpl
+def on_attempt_start(ctx: AttemptContext) -> None:
+    assert isinstance(ctx.provider, OpenAIProvider)  # the hooks are called for attempts on this plugin's upstreams only
+    ctx.provider_state = ctx.provider.begin(ctx)
+
+
+@hookimpl
+def prepare_responses_request(ctx: ResponsesRequestContext) -> None:
+    ctx.headers = headers.for_upstream(ctx.attempt.request, stream=ctx.body.get("stream") is True)

@@ -1,0 +1,76 @@
+"""The provider of kind ``openai``: requests go to the upstream as the client made them."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, Upstream
+from floway_core.errors import GatewayError, UpstreamRefused
+from floway_core.protocol import jsontext
+from floway_core.provider import Model, Provider, Refusal, UpstreamReply
+from floway_core.upstream import HttpClient
+from floway_openai import connections, headers, model_lists
+from floway_openai.connections import Connection
+
+MODELS_TIMEOUT = 10.0
+"""Seconds for connecting, and for each read."""
+
+
+class OpenAIProvider(Provider):
+    """Speaks to any upstream that offers the Responses API for an API key."""
+
+    kind = connections.KIND
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._http = HttpClient(services.settings)
+        self._lists = model_lists.ModelLists(self._fetch_models)
+
+    # ------------------------------------------------------------------------------------------------------- models
+    def list_models(self, upstream: Upstream) -> Sequence[Model]:
+        return self._lists.models(upstream)
+
+    def compacts(self, upstream: Upstream) -> bool:
+        return connections.read(self._services, upstream).compacts
+
+    def _fetch_models(self, upstream: Upstream) -> list[Model]:
+        connection = connections.read(self._services, upstream)
+        found = [Model(name, upstream.name) for name in connection.models] or self._ask_models(upstream, connection)
+        if not connection.prefix:
+            return found
+        return [dataclasses.replace(m, id=f"{connection.prefix}/{m.id}", upstream_name=m.id) for m in found]
+
+    def _ask_models(self, upstream: Upstream, connection: Connection) -> list[Model]:
+        url = f"{connection.base_url}/models"
+        answer = self._http.fetch("GET", url, connection.secret_headers(), timeout=MODELS_TIMEOUT)
+        if answer.status_code != 200:
+            message = f"The upstream {upstream.name!r} answered {answer.status_code} when asked for its models."
+            raise GatewayError(502, message, code="upstream_error")
+        return model_lists.parse(answer.content)
+
+    # ------------------------------------------------------------------------------------------------------ sending
+    def begin(self, ctx: AttemptContext) -> Connection:
+        """The connection that all dispatches of the attempt use.
+
+        :raises GatewayError: 503, it cannot be used.
+        """
+        return connections.read(self._services, ctx.upstream)
+
+    def send(self, ctx: ResponsesRequestContext) -> UpstreamReply:
+        connection: Connection = ctx.attempt.provider_state
+        try:
+            body = jsontext.dumps(ctx.body)
+        except ValueError as error:
+            raise GatewayError(400, f"The request cannot be written as JSON: {error}.") from error
+        # Added only here, because observers see the headers of the context.
+        sent = {**ctx.headers, **connection.secret_headers()}
+        reply = self._http.stream(ctx, "POST", f"{connection.base_url}/responses", sent, body)
+        reply.headers = [(name, value) for name, value in reply.headers if name not in headers.PRIVATE]
+        return reply
+
+    def recover(self, ctx: ResponsesRequestContext, refusal: Refusal) -> bool:
+        """Nothing can be mended. But some upstreams quote the key that they refuse, and it is not the client's."""
+        connection: Connection = ctx.attempt.provider_state
+        key = (connection.api_key or "").encode()
+        if key and key in refusal.content:
+            raise UpstreamRefused(refusal.status, refusal.headers, refusal.content.replace(key, b"***"))
+        return False
