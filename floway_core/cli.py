@@ -14,6 +14,7 @@ from floway_core import __version__, config, plugins
 from floway_core.config import Settings
 from floway_core.contexts import Services
 from floway_core.conversation import retain
+from floway_core.engine import resolve
 from floway_core.errors import GatewayError, StartupError
 from floway_core.gateway import Gateway, open_services, read_settings
 from floway_core.log import configure_logging
@@ -149,6 +150,23 @@ def list_plugins(session: Session, as_json: bool) -> None:
         click.echo(_table(("NAME", "PACKAGE", "PROVIDERS", "MIGRATIONS", "HOOKS"), cells))
 
 
+@cli.command("models")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def list_models(session: Session, as_json: bool) -> None:
+    """List the models and the upstreams that serve them, in the order in which those are tried."""
+    offer = resolve.offer(Gateway(session.services, plugins.build_providers(session.manager, session.services)))
+    served: dict[str, list[str]] = {}
+    for candidate in offer.candidates:
+        served.setdefault(candidate.model.id, []).append(candidate.upstream.name)
+    if as_json:
+        click.echo(json.dumps(served, indent=2))
+    else:
+        click.echo(_table(("MODEL", "UPSTREAMS"), [(model, ", ".join(names)) for model, names in served.items()]))
+    for name in offer.failed:
+        click.echo(f"The models of {name!r} cannot be had; see: floway upstreams test {name}", err=True)
+
+
 # -------------------------------------------------------------------------------------------------------------- keys
 @cli.group("keys")
 def keys_group() -> None:
@@ -211,7 +229,21 @@ def run_retention(session: Session) -> None:
 # --------------------------------------------------------------------------------------------------------- upstreams
 @cli.group("upstreams")
 def upstreams_group() -> None:
-    """Configured upstreams. Providers bring their own commands to add one."""
+    """Configured upstreams. Most providers bring their own commands to add one."""
+
+
+@upstreams_group.command("add")
+@click.argument("kind")
+@click.argument("name")
+@click.pass_obj
+def add_upstream(session: Session, kind: str, name: str) -> None:
+    """Add an upstream of a provider that has nothing to set up. Others bring a command: `floway KIND --help`."""
+    if kind not in plugins.build_providers(session.manager, session.services).by_kind:
+        raise StartupError(f"There is no provider {kind!r}.")
+    if kind in cli.commands:
+        raise StartupError(f"This provider has a command of its own to add an upstream: floway {kind} --help")
+    upstreams.add(session.services.database, kind, name)
+    click.echo(f"Added the upstream {name!r}.", err=True)
 
 
 @upstreams_group.command("list")

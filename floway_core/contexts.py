@@ -82,8 +82,8 @@ class PreviousSnapshot:
     metadata: Mapping[str, Mapping[str, Any]]
     """What the plugins kept with it, by plugin. Read it, never change it."""
     ordinal: Callable[[], int]
-    """Claims the place of this attempt's snapshot among the children of the previous one: 1 for the first child, and
-    more for each fork. No two attempts anywhere get the same. The first call asks the database, later ones repeat it.
+    """Claims the place of this request's snapshot among the children of the previous one: 1 for the first child, and
+    more for each fork. No two requests anywhere get the same. The first call asks the database, later ones repeat it.
     """
 
 

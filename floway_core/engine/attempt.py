@@ -47,10 +47,11 @@ def attempt(gateway: Gateway, request: ClientRequest, turn: Turn) -> Attempt:
     :raises ClientGone: the client hung up meanwhile.
     """
     left = affinity.ordered(candidates(gateway, request.body["model"]), turn.input)
+    previous = _previous(gateway, turn)
     while True:
         candidate, *left = left
         try:
-            return _try(gateway, request, turn, candidate)
+            return _try(gateway, request, turn, previous, candidate)
         except GatewayError as error:
             left = _left_after(error, candidate, left)
             if not left:
@@ -66,14 +67,16 @@ def _left_after(error: GatewayError, failed: Candidate, left: Sequence[Candidate
     return []
 
 
-def _try(gateway: Gateway, request: ClientRequest, turn: Turn, candidate: Candidate) -> Attempt:
+def _try(
+    gateway: Gateway, request: ClientRequest, turn: Turn, previous: PreviousSnapshot | None, candidate: Candidate
+) -> Attempt:
     context = AttemptContext(
         id=str(uuid7()),
         request=request,
         upstream=candidate.upstream,
         provider=gateway.providers.by_kind[candidate.upstream.kind],
         model=candidate.model.upstream_name or candidate.model.id,
-        previous=_previous(gateway, turn),
+        previous=previous,
     )
     summarises = compaction.wanted(turn.input) and not context.provider.compacts(context.upstream)
     hooks = gateway.providers.hooks[candidate.upstream.kind]

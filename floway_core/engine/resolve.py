@@ -1,6 +1,6 @@
 """Which upstream serves a model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from floway_core.contexts import Upstream
@@ -24,33 +24,35 @@ class Offer:
 
     candidates: tuple[Candidate, ...]
     """In the order in which upstreams are tried."""
-    failed: tuple[str, ...]
-    """Names of the upstreams whose model list could not be had."""
+    failed: Mapping[str, GatewayError]
+    """Why the model list of an upstream could not be had, by its name."""
 
 
 def offer(gateway: Gateway) -> Offer:
     """Every model of every enabled upstream whose provider is installed."""
     candidates: list[Candidate] = []
-    failed: list[str] = []
+    failed: dict[str, GatewayError] = {}
     for upstream in upstreams.all_rows(gateway.services.database):
         provider = gateway.providers.by_kind.get(upstream.kind)
         if provider is None or not upstream.enabled:
             continue
         try:
             candidates += [Candidate(upstream, model) for model in provider.list_models(upstream)]
-        except GatewayError:
-            failed.append(upstream.name)
-    return Offer(tuple(candidates), tuple(failed))
+        except GatewayError as error:
+            failed[upstream.name] = error
+    return Offer(tuple(candidates), failed)
 
 
 def candidates(gateway: Gateway, model: str) -> list[Candidate]:
     """The candidates for ``model``, the preferred one first; at least one.
 
-    :raises GatewayError: 404 ``model_not_found``.
+    :raises GatewayError: 404 ``model_not_found``; what the upstream's own failure was, when nothing can be had at all.
     """
     found = offer(gateway)
     fitting = [candidate for candidate in found.candidates if candidate.model.id == model]
     if not fitting:
+        if not found.candidates and len(found.failed) == 1:
+            raise next(iter(found.failed.values()))
         names = ", ".join(f'"{name}"' for name in found.failed)
         hint = f" (models from upstream(s) {names} failed to load)" if names else ""
         raise model_not_found(model, hint)

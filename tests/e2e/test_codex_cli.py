@@ -74,7 +74,8 @@ def codex(request, gateway, backend, tmp_path):
         )
 
     run.version = request.param
-    return run
+    yield run
+    assert backend.findings == [], "over all its requests the session looks wrong"
 
 
 def last_input(backend):

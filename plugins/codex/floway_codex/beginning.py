@@ -10,6 +10,7 @@ from floway_codex import identity, kept, profile, said, turns, windows
 from floway_codex.accounts import Account
 from floway_codex.attempt import CodexAttempt
 from floway_codex.client import codex_client
+from floway_codex.encoding import chosen
 from floway_codex.profile import Profile
 from floway_core.contexts import AttemptContext, Services, SnapshotCommitContext
 from floway_core.protocol.items import as_items
@@ -25,7 +26,7 @@ def begin(
     :param model: the catalogue entry of the model; empty when unknown.
     :param default: the profile for clients that are no codex CLI.
     """
-    headers, body = ctx.request.headers, ctx.request.body
+    headers, body, settings = ctx.request.headers, ctx.request.body, services.settings.plugin
     client = codex_client(headers)
     continued = kept.read(ctx.previous.metadata) if ctx.previous else None
     resolved = identity.resolve(
@@ -48,7 +49,7 @@ def begin(
         client=client,
         profile=profile.closest(client.version, default) if client else default,
         lite=model.get("use_responses_lite") is True or (client is not None and client.lite),
-        encoding=services.settings.plugin["codex_request_encoding"],
+        encoding=chosen(settings["codex_request_encoding"], settings["codex_base_url"]),
         first_response=continued.first_response if continued else None,
     )
     sealed = (headers.get(turns.TURN_STATE), continued and continued.turn_state)

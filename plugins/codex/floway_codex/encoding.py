@@ -1,10 +1,20 @@
 """Encoding request bodies."""
 
+from urllib.parse import urlsplit
+
 import zstandard
 
-IDENTITY, ZSTD = "identity", "zstd"
+AUTO, IDENTITY, ZSTD = "auto", "identity", "zstd"
 
 LEVEL = 3
+OFFICIAL_HOST = "chatgpt.com"
+
+
+def chosen(setting: str, base_url: str) -> str:
+    """The encoding for a backend. Left to itself it is as with the CLI, which compresses for the official one alone."""
+    if setting != AUTO:
+        return setting
+    return ZSTD if urlsplit(base_url).hostname == OFFICIAL_HOST else IDENTITY
 
 
 def encoded(body: bytes, encoding: str) -> bytes:

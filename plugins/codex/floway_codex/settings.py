@@ -3,7 +3,7 @@
 from urllib.parse import urljoin, urlsplit
 
 from floway_codex import profile
-from floway_codex.encoding import IDENTITY, ZSTD
+from floway_codex.encoding import AUTO, IDENTITY, OFFICIAL_HOST, ZSTD
 from floway_core.config import Setting, count, origin_url
 
 BASE_PATH = "/backend-api"
@@ -39,17 +39,17 @@ def profile_name(value: str) -> str:
 
 def request_encoding(value: str) -> str:
     """How request bodies are sent."""
-    if value not in (ZSTD, IDENTITY):
-        raise ValueError(f"{ZSTD} or {IDENTITY}")
+    if value not in (AUTO, ZSTD, IDENTITY):
+        raise ValueError(f"{AUTO}, {ZSTD} or {IDENTITY}")
     return value
 
 
 SETTINGS = (
-    Setting("codex_base_url", base_url, f"https://chatgpt.com{BASE_PATH}", "Where the Codex backend is."),
+    Setting("codex_base_url", base_url, f"https://{OFFICIAL_HOST}{BASE_PATH}", "Where the Codex backend is."),
     Setting(
         "codex_auth_url", token_url, f"https://auth.openai.com{TOKEN_PATH}", "Where accounts sign in and renew tokens."
     ),
     Setting("codex_refresh_lease", count, "120", "Seconds after which a process that renews a token counts as dead."),
     Setting("codex_profile", profile_name, "0.142.0", "The version of the codex CLI whose requests are sent."),
-    Setting("codex_request_encoding", request_encoding, ZSTD, "How request bodies are sent: zstd or identity."),
+    Setting("codex_request_encoding", request_encoding, AUTO, "How request bodies are sent: zstd, identity or auto."),
 )

@@ -31,7 +31,11 @@ def backend():
 
 @pytest.fixture(scope="module")
 def client(backend, tmp_path_factory):
-    settings = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
+    settings = {
+        "codex_base_url": backend.base_url,
+        "codex_auth_url": backend.auth_url,
+        "codex_request_encoding": "zstd",
+    }
     with RunningGateway(settings, installed=["codex"]) as gateway:
         auth_file = tmp_path_factory.mktemp("auth") / "auth.json"
         auth_file.write_text(json.dumps(backend.new_account()))

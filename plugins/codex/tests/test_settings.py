@@ -2,6 +2,7 @@
 
 import pytest
 from floway_codex import plugin
+from floway_codex.encoding import chosen
 
 from floway_core import plugins
 from floway_core.config import SettingsError, load_settings
@@ -18,7 +19,7 @@ def test_defaults():
         "codex_auth_url": "https://auth.openai.com/oauth/token",
         "codex_profile": "0.142.0",
         "codex_refresh_lease": 120,
-        "codex_request_encoding": "zstd",
+        "codex_request_encoding": "auto",
     }
 
 
@@ -78,5 +79,11 @@ def test_the_paths_of_the_backend():
 
 def test_request_encodings():
     assert read(request_encoding="identity")["codex_request_encoding"] == "identity"
-    with pytest.raises(SettingsError, match="'gzip' is not zstd or identity"):
+    with pytest.raises(SettingsError, match="'gzip' is not auto, zstd or identity"):
         read(request_encoding="gzip")
+
+
+def test_bodies_are_compressed_for_the_official_backend_only():
+    official, other = read()["codex_base_url"], "http://127.0.0.1:9/backend-api"
+    assert [chosen("auto", official), chosen("auto", other)] == ["zstd", "identity"]
+    assert [chosen("zstd", other), chosen("identity", official)] == ["zstd", "identity"]

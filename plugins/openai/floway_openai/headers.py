@@ -37,15 +37,10 @@ def parse(text: str) -> tuple[str, str]:
 
     :raises ValueError: with what is wrong.
     """
-    name, colon, value = (part.strip() for part in text.partition(":"))
-    name = name.lower()
-    if (
-        not colon
-        or not re.fullmatch(r"[a-z0-9!#$%&'*+.^_`|~-]+", name)
-        or not value.isprintable()
-        or not value.isascii()
-    ):
-        raise ValueError("not of the form 'name: value'")
+    match = re.fullmatch(r"\s*([\w!#$%&'*+.^`|~-]+)\s*:\s*([ -~]*?)\s*", text, re.ASCII)
+    if not match:
+        raise ValueError("'name: value' is expected")
+    name, value = match[1].lower(), match[2]
     if name in CREDENTIALS:
         raise ValueError(f"{name} holds the key, which is read from a file or asked for")
     if name in _RESERVED:
