@@ -38,10 +38,21 @@ def test_any_cutting_of_a_stream_yields_the_same_events(stream, cuts):
 
 
 @given(STREAMS)
-def test_splitting_a_block_loses_nothing(stream):
+def test_following_a_block_loses_nothing(stream):
     block = sse.EventSplitter(10**6).feed(stream)
-    events = list(sse.split(block))
-    assert b"".join(events) == block
+    assert b"".join(Transcript({}).follow(block)) == block
+
+
+@given(st.lists(st.sampled_from([*message_stream(), b": ping\n\n", b"\n", b"data: x\r\n\r\n"]), max_size=12))
+def test_events_are_followed_alike_together_and_alone(events):
+    together, alone = Transcript({"id": "resp_9"}), Transcript({"id": "resp_9"})
+    seen = b"".join(together.follow(b"".join(events)))
+    one_by_one = []
+    for each in events:
+        if not alone.terminal:
+            one_by_one += alone.follow(each)
+    assert seen == b"".join(one_by_one)
+    assert (together.terminal, together.envelope) == (alone.terminal, alone.envelope)
 
 
 def test_an_event_may_only_be_so_long():
@@ -124,23 +135,26 @@ def test_no_event_is_too_odd_to_be_noted(content):
     transcript = Transcript({})
     for data in (content, {"type": content}, {"type": "response.completed", "response": content}, {"error": content}):
         odd = sse.encode("response.output_item.done", jsontext.dumps(data))
-        assert transcript.note(odd) == odd
+        assert b"".join(transcript.follow(odd)) == odd
     assert parse(transcript.failure("code", "message"))[-1]["type"] == "response.failed"
 
 
-def test_a_transcript_looks_at_what_matters_only():
-    seen = [parse(each)[0]["type"] for each in message_stream() if Transcript.concerns(each)]
-    deltas = [each for each in message_stream() if each.startswith(b"event: response.output_text.delta")]
-    assert not any(Transcript.concerns(each) for each in deltas) and len(deltas) == 3
-    assert {"response.created", "response.output_item.done", "response.completed"} <= set(seen)
+def test_only_what_matters_stands_alone():
+    pieces = list(Transcript({}).follow(b"".join(message_stream())))
+    assert [len(parse(piece)) for piece in pieces] == [1, len(message_stream()) - 3, 1, 1]
+
+
+def follow(transcript, event):
+    for _ in transcript.follow(event):
+        pass
 
 
 def test_a_failure_continues_the_numbers_and_the_response():
     transcript = Transcript({"id": "resp_9"})
-    transcript.note(event("response.created", sequence_number=0, response=response(metadata={"a": "b"})))
+    follow(transcript, event("response.created", sequence_number=0, response=response(metadata={"a": "b"})))
     item = message_item("one")
-    transcript.note(event("response.output_item.done", sequence_number=4, output_index=0, item=item))
-    transcript.note_passing(event("response.output_text.delta", sequence_number=5, delta='"sequence_number":99'))
+    follow(transcript, event("response.output_item.done", sequence_number=4, output_index=0, item=item))
+    follow(transcript, event("response.output_text.delta", sequence_number=5, delta='"sequence_number":99'))
     error, failed = parse(transcript.failure("code", "message"))
     assert (error["sequence_number"], failed["sequence_number"]) == (6, 7)
     told = {"id": "resp_9", "metadata": {"a": "b"}, "status": "failed", "output": [item]}

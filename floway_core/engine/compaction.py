@@ -12,7 +12,7 @@ from typing import Any
 
 from floway_core.conversation.rows import StoredItem
 from floway_core.errors import UpstreamBroken
-from floway_core.protocol import jsontext, sse
+from floway_core.protocol import jsontext
 from floway_core.protocol.items import TRIGGER
 from floway_core.protocol.responses import FAILED, Transcript
 from floway_core.protocol.synthesis import events_of
@@ -52,9 +52,8 @@ def as_compaction(blocks: Iterable[bytes | None]) -> Iterator[bytes | None]:
     for block in blocks:
         if block is None:
             yield None
-        elif transcript.concerns(block):
-            for event in sse.split(block):
-                transcript.note(event)
+        for _ in transcript.follow(block or b""):
+            pass
         if transcript.terminal:
             break
     if transcript.terminal in (None, FAILED):

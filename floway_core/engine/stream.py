@@ -67,7 +67,7 @@ class Relay:
     """The bytes for a client that streams: iterate, then close.
 
     Every event is passed on as soon as it is complete, byte for byte, but for the response objects in some (see
-    ``Transcript.note``). The terminal event leaves when the response has been stored, and not before. A stream that
+    ``Transcript.follow``). The terminal event leaves when the response has been stored, and not before. A stream that
     breaks ends in ``error`` and ``response.failed``, never in silence.
     """
 
@@ -83,11 +83,8 @@ class Relay:
             for block in self._blocks:
                 if block is None:
                     yield sse.KEEPALIVE
-                elif not self.transcript.concerns(block):
-                    self.transcript.note_passing(block)
-                    yield block
                 else:
-                    yield from self._with_notes(block)
+                    yield from self._followed(block)
                 if self.transcript.terminal:
                     return
             raise UpstreamBroken("The upstream ended its stream without a terminal event.")
@@ -99,19 +96,16 @@ class Relay:
             log.exception("Relaying the answer failed")
             yield self.transcript.failure("server_error", "The gateway failed while it relayed the answer.")
 
-    def _with_notes(self, block: bytes) -> Iterator[bytes]:
+    def _followed(self, block: bytes) -> Iterator[bytes]:
         told = []
-        for event in sse.split(block):
-            event = self.transcript.note(event)
+        for piece in self.transcript.follow(block):
             if self.transcript.terminal in COMPLETED:
                 if told:
                     yield b"".join(told)
                 keep(self._gateway, self._attempt, self.transcript.envelope)
-                yield event + sse.DONE
+                yield piece + sse.DONE
                 return
-            told.append(event)
-            if self.transcript.terminal:
-                break
+            told.append(piece)
         yield b"".join(told)
 
     def close(self) -> None:
@@ -133,12 +127,8 @@ def collect(gateway: Gateway, attempt: Attempt) -> Transcript:
     transcript = Transcript(attempt.turn.envelope)
     try:
         for block in _answer(gateway.settings, attempt):
-            if block is None or not transcript.concerns(block):
-                continue
-            for event in sse.split(block):
-                transcript.note(event)
-                if transcript.terminal:
-                    break
+            for _ in transcript.follow(block or b""):
+                pass
             if transcript.terminal:
                 _drain(attempt)
                 break

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from floway_core.protocol import jsontext, sse
@@ -12,8 +12,8 @@ FAILED = "response.failed"
 TERMINAL = (*COMPLETED, FAILED)
 ITEM_DONE = "response.output_item.done"
 
-# A name in quotes cannot stand inside a JSON string, where the quotes would be escaped; so a block without a match
-# holds no event that matters. A match may still be something else: it is parsed then.
+# A name in quotes cannot stand inside a JSON string, where the quotes would be escaped; so an event without a match
+# does not matter. A match may still be something else: it is parsed then.
 _NOTABLE = re.compile(
     rb'(?:"|event: ?)(?:error|response\.(?:created|queued|in_progress|completed|incomplete|failed|output_item\.done))'
     rb'["\r\n]'
@@ -35,26 +35,34 @@ class Transcript:
         self._items: dict[int, Any] = {}
         self._numbered = b""
 
-    @staticmethod
-    def concerns(block: bytes) -> bool:
-        """Whether a block of events holds any that ``note`` wants to see."""
-        return _NOTABLE.search(block) is not None
+    def follow(self, block: bytes) -> Iterator[bytes]:
+        """Take notice of a block of complete events, up to and including a terminal one.
 
-    def note_passing(self, block: bytes) -> None:
-        """Take notice of events that ``concerns`` said no to."""
-        if b'"sequence_number"' in block:
-            self._numbered = block
-
-    def note(self, event: bytes) -> bytes:
-        """Take notice of one event.
-
-        :returns: the event as the client is to see it: unchanged, but for the response objects in it. They get what
-            the gateway knows, and the one in the terminal event gets the output that was streamed: some upstreams leave
-            it out or encrypt it anew, and clients read the answer from there.
+        :returns: the events as the client is to see them, in pieces: those that matter alone, all others as they came
+            together. Events are unchanged, but for the response objects in them. They get what the gateway knows, and
+            the one in the terminal event gets the output that was streamed: some upstreams leave it out or encrypt it
+            anew, and clients read the answer from there.
         """
-        self.note_passing(event)
-        if not self.concerns(event):
-            return event
+        at = 0
+        while found := _NOTABLE.search(block, at):
+            start, end = sse.around(block, found.start(), at)
+            if start > at:
+                self._pass(block[at:start])
+                yield block[at:start]
+            yield self._note(block[start:end])
+            if self.terminal:
+                return
+            at = end
+        if at < len(block):
+            self._pass(block[at:])
+            yield block[at:] if at else block
+
+    def _pass(self, events: bytes) -> None:
+        if b'"sequence_number"' in events:
+            self._numbered = events
+
+    def _note(self, event: bytes) -> bytes:
+        self._pass(event)
         name, data = sse.parse(event)
         try:
             content = jsontext.loads(data)

@@ -1,7 +1,6 @@
 """Server-sent events as bytes: cutting a stream into events, reading one, writing one."""
 
 import re
-from collections.abc import Iterator
 
 KEEPALIVE = b": keepalive\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -40,20 +39,20 @@ class EventSplitter:
         return complete
 
 
-def _end_of_last(data: bytes | bytearray, start: int) -> int:
-    """Where the last event that is complete in ``data`` ends; 0 when there is none."""
-    plain, mixed = data.rfind(b"\n\n", start), data.rfind(b"\n\r\n", start)
+def _end_of_last(data: bytes | bytearray, start: int, end: int | None = None) -> int:
+    """Where the last event that is complete in ``data[start:end]`` ends; 0 when there is none."""
+    plain, mixed = data.rfind(b"\n\n", start, end), data.rfind(b"\n\r\n", start, end)
     return max(plain + 2 if plain >= 0 else 0, mixed + 3 if mixed >= 0 else 0)
 
 
-def split(block: bytes) -> Iterator[bytes]:
-    """The single events of a block of complete ones, each with the empty line that ends it."""
-    start = 0
-    for boundary in _BOUNDARY.finditer(block):
-        yield block[start : boundary.end()]
-        start = boundary.end()
-    if start < len(block):
-        yield block[start:]  # further empty lines
+def around(block: bytes, place: int, least: int) -> tuple[int, int]:
+    """Where the event at ``place`` in a block of complete ones begins and ends.
+
+    :param least: it does not begin before this.
+    """
+    start = max(least, _end_of_last(block, least, place))
+    after = _BOUNDARY.search(block, place)
+    return start, after.end() if after else len(block)
 
 
 def parse(event: bytes) -> tuple[str | None, bytes]:

@@ -1,6 +1,7 @@
 """A kit for testing providers and plugins: a scripted upstream, Responses events, and a gateway that really runs.
 
-It needs the standard library only; ``floway_core.testing.fixtures`` needs pytest, too.
+It needs the standard library only; ``floway_core.testing.fixtures``, and the tests that every provider has to pass, in
+``floway_core.testing.contract``, need pytest, too.
 """
 
 from floway_core.testing.client import Caller, Exchange

@@ -81,8 +81,10 @@ class ProviderContract:
 
     # ---------------------------------------------------------------------------------------------------------------
     @pytest.fixture(scope="class")
-    def running(self, tmp_path_factory: pytest.TempPathFactory):
+    @classmethod
+    def running(cls, tmp_path_factory: pytest.TempPathFactory):
         """The upstream and the gateway of all tests, with another provider beside the one under test."""
+        self = cls()
         folder = tmp_path_factory.mktemp("bystander")
         write_plugin(folder, "bystander", BYSTANDER)
         with FakeUpstream() as upstream:

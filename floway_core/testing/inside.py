@@ -79,7 +79,11 @@ class OpenedGateway:
 
     def prepare(self, attempt: AttemptContext, dispatch: int) -> ResponsesRequestContext:
         """One request about to be sent, made from a fresh copy."""
-        body = {**attempt.request.body, "model": attempt.model, "input": [dict(i) for i in attempt.request.body["input"]]}
+        body = {
+            **attempt.request.body,
+            "model": attempt.model,
+            "input": [dict(i) for i in attempt.request.body["input"]],
+        }
         context = ResponsesRequestContext(attempt, dispatch, body)
         self._hooks(attempt).call("prepare_responses_request", context)
         return context

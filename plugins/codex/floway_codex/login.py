@@ -39,7 +39,7 @@ class SignInFailed(Exception):
 def begin(services: Services, port: int) -> SignIn:
     """A sign-in whose browser comes back to ``port`` of its own machine."""
     settings = services.settings.plugin
-    known = profile.shipped()[settings["codex_profile"]].known()
+    known = profile.shipped()[settings["codex_profile"]].known
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
     digest = hashlib.sha256(verifier.encode()).digest()
     redirect_uri = f"http://localhost:{port}{PATH}"

@@ -70,7 +70,7 @@ class ModelLists:
         return fetched
 
     def _ask(self, token: str, account_id: str) -> requests.Response:
-        known = {**self.profile.known(), "access_token": token, "account_id": account_id}
+        known = {**self.profile.known, "access_token": token, "account_id": account_id}
         url = f"{self.base_url}/codex/models?{urlencode({'client_version': self.profile.version})}"
         return self.http.fetch("GET", url, render(self.profile.models_headers, known))
 

@@ -60,7 +60,7 @@ def refresh(
     :raises GrantRefused: for good.
     :raises GatewayError: 503, the endpoint cannot be reached, is out of order or answers nonsense.
     """
-    known = {**profile.known(), "refresh_token": refresh_token, "refresh_reason": reason}
+    known = {**profile.known, "refresh_token": refresh_token, "refresh_reason": reason}
     headers, body = render(profile.token_headers, known), render_body(profile.token_body, known)
     try:
         return _ask(http, url, headers, body, timeout, refresh_token)
@@ -77,7 +77,7 @@ def exchange(
     :raises GrantRefused: the code is void.
     :raises GatewayError: 503, the endpoint cannot be reached, is out of order or answers nonsense.
     """
-    known = profile.known()
+    known = profile.known
     form = {  # no ``state``: the endpoint refuses parameters that it does not expect
         "grant_type": "authorization_code",
         "code": code,

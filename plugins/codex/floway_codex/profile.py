@@ -45,32 +45,42 @@ class Profile:
     prompt_cache_key: str
     body_keys: tuple[str, ...]
 
-    def known(self) -> dict[str, Any]:
+    @functools.cached_property
+    def known(self) -> Mapping[str, Any]:
         """The placeholders that the profile itself has values for."""
         own = {**self.values, "version": self.version}
         return {**own, "user_agent": fill(self.user_agent, own)}
+
+
+@functools.cache
+def _placeholders(template: str) -> tuple[str, ...]:
+    """The names in a template. There are only as many templates as the profiles have."""
+    return tuple(PLACEHOLDER.findall(template))
 
 
 def fill(template: Any, values: Mapping[str, Any]) -> Any:
     """``template`` with its placeholders replaced, or None when one of them has no value."""
     if not isinstance(template, str):
         return template
-    whole = PLACEHOLDER.fullmatch(template)
-    if whole:
-        return values.get(whole[1])
-    if any(values.get(name) is None for name in PLACEHOLDER.findall(template)):
+    names = _placeholders(template)
+    if not names:
+        return template
+    if template == f"{{{names[0]}}}":
+        return values.get(names[0])
+    if any(values.get(name) is None for name in names):
         return None
-    return PLACEHOLDER.sub(lambda found: str(values[found[1]]), template)
+    return template.format_map(values)
 
 
 def render(templates: Templates, values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of ``templates`` that have a value, in their order."""
     rendered = {}
     for name, alternatives in templates:
-        filled = (fill(template, values) for template in alternatives)
-        value = next((value for value in filled if value is not None), None)
-        if value is not None:
-            rendered[name] = value
+        for template in alternatives:
+            value = fill(template, values)
+            if value is not None:
+                rendered[name] = value
+                break
     return rendered
 
 

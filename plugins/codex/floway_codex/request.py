@@ -63,7 +63,7 @@ def values(attempt: CodexAttempt, body: Mapping[str, Any]) -> dict[str, Any]:
     tier = body.get("service_tier")
     compacts = asks_for_compaction(body)
     known = {
-        **attempt.profile.known(),
+        **attempt.profile.known,
         **(attempt.client.values() if attempt.client else {}),
         **attempt.identity.values(),
         "account_id": attempt.account.account_id,
