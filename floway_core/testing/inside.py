@@ -1,6 +1,7 @@
 """A look inside an installation: its database, and its plugin's hooks called in this process."""
 
 import contextlib
+import copy
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -79,11 +80,7 @@ class OpenedGateway:
 
     def prepare(self, attempt: AttemptContext, dispatch: int) -> ResponsesRequestContext:
         """One request about to be sent, made from a fresh copy."""
-        body = {
-            **attempt.request.body,
-            "model": attempt.model,
-            "input": [dict(i) for i in attempt.request.body["input"]],
-        }
+        body = {**copy.deepcopy(attempt.request.body), "model": attempt.model}
         context = ResponsesRequestContext(attempt, dispatch, body)
         self._hooks(attempt).call("prepare_responses_request", context)
         return context

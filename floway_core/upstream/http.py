@@ -149,9 +149,26 @@ def _decoded(response: HTTPResponse) -> Iterator[bytes]:
 
 # ----------------------------------------------------------------------------- connections that watch for the client
 class _Watching:
-    """Before ``http.client`` blocks in reading the head of the answer, wait for it with an eye on the client."""
+    """Head and body leave in one packet, where ``http.client`` would send two. And before it blocks in reading the head
+    of the answer, wait for that with an eye on the client."""
+
+    _head: bytes | None = None
+
+    def endheaders(self, *args: Any, **kwargs: Any) -> None:
+        self._head = b""
+        super().endheaders(*args, **kwargs)
+
+    def send(self, data: bytes) -> None:
+        if self._head == b"":
+            self._head = data
+            return
+        if self._head:
+            data, self._head = self._head + data, None
+        super().send(data)
 
     def getresponse(self):
+        if self._head:
+            self.send(b"")  # there was no body
         client = watched_client.get()
         if client and self.sock and not Readiness(self.sock.fileno(), client).wait(self.timeout):
             raise TimeoutError
