@@ -30,7 +30,7 @@ DAYS = 30
 AVERAGED = 10
 """The figures for turn N are taken over this many turns up to it."""
 
-HEADINGS = ("turns", "style", "history KB", "rows/turn", "bytes/turn", "disk/turn", "begin ms", "commit ms", "load ms")
+HEADINGS = ("turns", "style", "history KB", "rows/turn", "bytes/turn", "begin ms", "commit ms", "load ms")
 
 
 def question(number: int) -> list[dict[str, Any]]:
@@ -127,14 +127,6 @@ class Conversation:
         return rows, size
 
 
-def on_disk(database: peewee.Database) -> int:
-    """The size of the database with its indexes."""
-    if isinstance(database, peewee.SqliteDatabase):
-        (pages,), (size,) = select(database, "PRAGMA page_count")[0], select(database, "PRAGMA page_size")[0]
-        return pages * size
-    return int(select(database, "SELECT pg_database_size(current_database())")[0][0])
-
-
 def measured(database: peewee.Database, resends: bool, marks: list[int]) -> Iterator[tuple[str, ...]]:
     """A row of the table for each of ``marks``."""
     conversation = Conversation(database, resends)
@@ -142,7 +134,7 @@ def measured(database: peewee.Database, resends: bool, marks: list[int]) -> Iter
         for number in range(1, marks[-1] + 1):
             mark = next(mark for mark in marks if mark >= number)
             if number == mark - AVERAGED + 1:
-                before, disk, times = conversation.stored(), on_disk(database), []
+                before, times = conversation.stored(), []
             taken = conversation.turn(number)
             if number > mark - AVERAGED:
                 times.append(taken)
@@ -154,7 +146,6 @@ def measured(database: peewee.Database, resends: bool, marks: list[int]) -> Iter
                     f"{sum(len(repr(item)) for item in conversation.history) / 1024:,.0f}",
                     f"{rows / AVERAGED:g}",
                     f"{size / AVERAGED:,.0f}",
-                    f"{(on_disk(database) - disk) / AVERAGED:,.0f}",
                     *(f"{statistics.median(column) * 1000:.2f}" for column in zip(*times, strict=True)),
                     f"{conversation.load() * 1000:.2f}",
                 )

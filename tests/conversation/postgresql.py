@@ -25,7 +25,12 @@ class NoServer(Exception):
 
 @contextlib.contextmanager
 def server() -> Iterator[str]:
-    """The URL of a database on a server that runs as long as the context."""
+    """The URL of a database on a server that runs as long as the context.
+
+    :raises NoServer: there is none to be had.
+    """
+    if importlib.util.find_spec("psycopg2") is None:
+        raise NoServer("the driver psycopg2 is not installed")
     if os.environ.get(NAMED):
         yield os.environ[NAMED]
         return
