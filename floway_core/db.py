@@ -1,5 +1,6 @@
 """The database connection: SQLite or PostgreSQL, pooled per process."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import peewee
@@ -42,13 +43,27 @@ def connect(url: str) -> peewee.Database:
     raise SettingsError("FLOWAY_DATABASE_URL is not sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME.")
 
 
-def select(database: peewee.Database, sql: str, *parameters: Any) -> list[tuple]:
-    """The rows of a statement that is written as SQL, with ``?`` for parameters.
+def run(database: peewee.Database, sql: str, *parameters: Any) -> Any:
+    """Run a statement that is written as SQL, with ``?`` for parameters, on the connection that is open.
 
-    For what every request asks: there, building the SQL from a query object takes longer than running it.
+    For what every request does: there, building the SQL from a query object takes longer than running it.
+
+    :returns: the driver's cursor.
     """
+    return database.execute_sql(sql.replace("?", database.param), parameters)
+
+
+def select(database: peewee.Database, sql: str, *parameters: Any) -> list[tuple]:
+    """The rows of a statement, as ``run`` takes it. Opens a connection if there is none."""
     with database.connection_context():
-        return database.execute_sql(sql.replace("?", database.param), parameters).fetchall()
+        return run(database, sql, *parameters).fetchall()
+
+
+def insert(database: peewee.Database, table: str, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Insert rows that all have the same columns, and return their ids."""
+    row = f"({', '.join('?' * len(rows[0]))})"
+    sql = f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES {', '.join([row] * len(rows))} RETURNING id"
+    return [row_id for (row_id,) in run(database, sql, *(value for row in rows for value in row.values())).fetchall()]
 
 
 def transaction(database: peewee.Database) -> Any:

@@ -10,9 +10,9 @@ from uuid6 import uuid7
 
 from floway_core.conversation import payloads
 from floway_core.conversation.rows import Turn
-from floway_core.db import transaction
+from floway_core.db import insert, run, select, transaction
 from floway_core.errors import GatewayError
-from floway_core.models import ApiKeys, Conversations, Items, Snapshots
+from floway_core.models import ApiKeys
 from floway_core.protocol import items, jsontext
 
 ROWS_PER_INSERT = 100
@@ -37,16 +37,12 @@ def claim_ordinal(database: peewee.Database, snapshot_row: int) -> int:
 
     :raises PreviousGone: the snapshot has been deleted.
     """
-    claim = (
-        Snapshots.update(ordinals=Snapshots.ordinals + 1)
-        .where(Snapshots.id == snapshot_row)
-        .returning(Snapshots.ordinals)
-    )
+    claim = "UPDATE responses_snapshots SET ordinals = ordinals + 1 WHERE id = ? RETURNING ordinals"
     with database.connection_context(), transaction(database):
-        row = next(iter(claim.tuples().execute(database)), None)
-    if row is None:
+        rows = run(database, claim, snapshot_row).fetchall()
+    if not rows:
         raise PreviousGone
-    return row[0]
+    return rows[0][0]
 
 
 def commit(
@@ -100,35 +96,38 @@ def _commit(
             conversation = parent.conversation
             _hold_key(database, turn.api_key_id)
             use(database, conversation, now)
-            if not Snapshots.select().where(Snapshots.id == parent.row).exists(database):
+            if not select(database, "SELECT 1 FROM responses_snapshots WHERE id = ?", parent.row):
                 raise PreviousGone
         else:
-            conversation = Conversations.insert(api_key=turn.api_key_id, used_at=now).execute(database)
+            (conversation,) = insert(
+                database, "responses_conversations", [{"api_key_id": turn.api_key_id, "used_at": now}]
+            )
         metadata = hook(mode)
-        snapshot = Snapshots.insert(
-            response_id=turn.response_id,
-            api_key=turn.api_key_id,
-            conversation=conversation,
-            parent=parent.row if parent else None,
-            mode=mode,
-            depth=parent.depth + 1 if parent else 0,
-            ordinal=ordinal() if parent else 0,
-            ordinals=0,
-            history_hash=[base, *items.extended_hashes(base, [*kept, *output])][-1],
-            envelope=envelope,
-            metadata_json=_checked(metadata),
-            created_at=now,
-        ).execute(database)
-        owner = {"snapshot": snapshot, "api_key": turn.api_key_id}
+        row = {
+            "response_id": turn.response_id,
+            "api_key_id": turn.api_key_id,
+            "conversation_id": conversation,
+            "parent_id": parent.row if parent else None,
+            "mode": mode,
+            "depth": parent.depth + 1 if parent else 0,
+            "ordinal": ordinal() if parent else 0,
+            "ordinals": 0,
+            "history_hash": [base, *items.extended_hashes(base, [*kept, *output])][-1],
+            "envelope": envelope,
+            "metadata_json": _checked(metadata),
+            "created_at": now,
+        }
+        (snapshot,) = insert(database, "responses_snapshots", [row])
+        owner = {"snapshot_id": snapshot, "api_key_id": turn.api_key_id}
         numbered = [{**row, **owner, "position": place} for place, row in enumerate(rows)]
         for start in range(0, len(numbered), ROWS_PER_INSERT):
-            Items.insert_many(numbered[start : start + ROWS_PER_INSERT]).execute(database)
+            insert(database, "responses_items", numbered[start : start + ROWS_PER_INSERT])
 
 
 def use(database: peewee.Database, conversation: int, now: int) -> None:
     """Note a use. It also locks the conversation until the transaction ends: who changes its snapshots does this first,
     so that of two who do one waits for the other and none of them for both."""
-    Conversations.update(used_at=now).where(Conversations.id == conversation).execute(database)
+    run(database, "UPDATE responses_conversations SET used_at = ? WHERE id = ?", now, conversation)
 
 
 def _hold_key(database: peewee.Database, api_key_id: str) -> None:
