@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from floway_core import __version__
 from floway_core.testing import Caller, write_plugin
 
 PROVIDER = """
@@ -82,6 +83,17 @@ def test_a_broken_plugin_is_named_in_one_line(install, tmp_path, command, source
     assert done.returncode != 0 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("floway: ") and "'broken'" in line and SOURCES[source][1] in line
+
+
+@pytest.mark.parametrize("name", ["floway-core", "Floway_Core"])
+def test_a_plugin_for_another_version_of_core_is_named(install, tmp_path, name):
+    write_plugin(tmp_path, "ahead", "raise RuntimeError('not even imported')")
+    metadata = tmp_path / "ahead_plugin-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text() + f"Requires-Dist: click\nRequires-Dist: {name} (<100,>=99)\n")
+    done = start(install(plugin_folders=[tmp_path]), "config")
+    assert done.returncode != 0 and done.stdout == ""
+    expected = f"Plugin 'ahead' (ahead-plugin 1.0) needs floway-core <100,>=99, but this is floway-core {__version__}."
+    assert done.stderr == f"floway: {expected}\n"
 
 
 @pytest.mark.parametrize("command", ["serve", "wsgi"])

@@ -1,3 +1,60 @@
-"""The fixtures of the kit."""
+"""A gateway in front of a scripted upstream, and whatever else of the kit the tests here need."""
 
-pytest_plugins = ["floway_core.testing.fixtures"]
+import json
+
+import pytest
+
+from floway_core.db import connect
+from floway_core.store import upstreams
+from floway_core.testing import Caller, FakeUpstream, Reply, RunningGateway
+
+JSON = [("content-type", "application/json")]
+KEY = "sk-the-operators"
+
+
+def as_json(content, status=200, *headers):
+    return Reply([json.dumps(content).encode()], status, [*JSON, *headers])
+
+
+def model_list(*names):
+    return as_json({"object": "list", "data": [{"id": name, "owned_by": "them", "created": 7} for name in names]})
+
+
+def add(gateway, name, url, *options, key=KEY):
+    where = ["--base-url", f"{url}/v1", *(["--key-file", "-"] if key else ["--no-key"])]
+    done = gateway.run("openai", "add", name, *where, *options, typed=key or "")
+    assert done.returncode == 0, done.stderr
+
+
+def dispatches(upstream):
+    return [request for request in upstream.requests if request.method == "POST"]
+
+
+@pytest.fixture
+def upstream():
+    """An upstream that serves two models, to be scripted."""
+    with FakeUpstream() as running:
+        running.answer_always("/v1/models", model_list("model-1", "model-2"))
+        yield running
+
+
+@pytest.fixture(scope="module")
+def running():
+    """A gateway."""
+    with RunningGateway(installed=["openai", "echo"]) as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(running):
+    """The gateway, without upstreams."""
+    database = connect(f"sqlite:///{running.database}")
+    for row in upstreams.all_rows(database):
+        upstreams.remove(database, row.name)
+    database.close_all()
+    return running
+
+
+@pytest.fixture
+def caller(gateway):
+    return Caller(gateway.url, gateway.key)

@@ -1,0 +1,117 @@
+"""``floway openai``: what it takes, what it refuses, and what it never shows."""
+
+import json
+
+import pytest
+
+from floway_core.testing import Installation
+
+KEY = "sk-never-shown"
+HTTPS = "https://api.example.com/v1"
+
+
+@pytest.fixture
+def installation():
+    with Installation(installed=["openai"]) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def empty():
+    """An installation whose database does not even exist."""
+    with Installation(installed=["openai"]) as made:
+        yield made
+
+
+def add(installation, *options, name="one", typed=KEY):
+    return installation.run("openai", "add", name, *options, typed=typed)
+
+
+def listed(installation):
+    return json.loads(installation.run("openai", "list", "--json").stdout)
+
+
+def test_a_key_from_a_file_with_everything(installation):
+    file = installation.folder / "key"
+    file.write_text(f"{KEY}\n")
+    options = [
+        "--key-file",
+        str(file),
+        "--header",
+        "X-Team: blue-secret",
+        "--model",
+        "a",
+        "--model",
+        "b",
+        "--prefix",
+        "p",
+    ]
+    assert add(installation, "--base-url", f"{HTTPS}/", *options, "--compacts", typed="").returncode == 0
+    assert listed(installation) == [
+        {
+            "name": "one",
+            "enabled": True,
+            "base_url": HTTPS,
+            "key": True,
+            "headers": ["x-team"],
+            "models": ["a", "b"],
+            "prefix": "p",
+            "compacts": True,
+        }
+    ]
+    shown = installation.run("openai", "list").stdout + installation.run("upstreams", "list").stdout
+    assert "one" in shown and HTTPS in shown and "a, b" in shown
+    stored = b"".join(part.read_bytes() for part in installation.data_dir.rglob("*"))
+    assert HTTPS.encode() in stored
+    for secret in (KEY, "blue-secret"):
+        assert secret not in shown and secret.encode() not in stored
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--base-url", "http://example.com/v1", "--no-key"], "http only on loopback"),
+        (["--base-url", "http://127.0.0.1.example.com/v1", "--no-key"], "http only on loopback"),
+        (["--base-url", "ftp://example.com", "--no-key"], "https URL"),
+        (["--base-url", "https://user:pass@example.com", "--no-key"], "https URL"),
+        (["--base-url", "https://example.com/v1?key=x", "--no-key"], "https URL"),
+        (["--no-key"], "--base-url"),
+        (["--base-url", HTTPS], "Where is the key?"),
+        (["--base-url", HTTPS, "--key", KEY], "No such option"),
+        (["--base-url", HTTPS, "--key-file", "-", "--no-key"], "contradict"),
+        (["--base-url", HTTPS, "--key-file", "/nowhere/key"], "/nowhere/key"),
+        (["--base-url", HTTPS, "--no-key", "--header", "Authorization: Bearer x"], "authorization holds the key"),
+        (["--base-url", HTTPS, "--no-key", "--header", "api-key: x"], "api-key holds the key"),
+        (["--base-url", HTTPS, "--no-key", "--header", "content-length: 1"], "content-length cannot be set"),
+        (["--base-url", HTTPS, "--no-key", "--header", "host: x"], "host cannot be set"),
+        (["--base-url", HTTPS, "--no-key", "--header", "no colon"], "'name: value' is expected"),
+        (["--base-url", HTTPS, "--no-key", "--header", "x: a\nb: c"], "'name: value' is expected"),
+        (["--base-url", HTTPS, "--no-key", "--header", "x: \u00fc"], "'name: value' is expected"),
+        (["--base-url", HTTPS, "--no-key", "--prefix", "a b"], "are expected"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(empty, options, says):
+    done = add(empty, *options)
+    assert done.returncode != 0 and says in done.stderr and "Traceback" not in done.stderr
+    assert KEY not in done.stderr or "--key" in options
+    assert not empty.database.exists()
+
+
+@pytest.mark.parametrize("typed", ["", " \n", "two\nlines", "w\u00fcrde", "a b"])
+def test_what_is_no_key(empty, typed):
+    done = add(empty, "--base-url", HTTPS, "--key-file", "-", typed=typed)
+    assert done.returncode != 0 and "no API key" in done.stderr
+    assert not empty.database.exists()
+
+
+def test_names_are_unique(installation):
+    assert add(installation, "--base-url", HTTPS, "--no-key").returncode == 0
+    again = add(installation, "--base-url", "https://other.example.com", "--no-key")
+    assert again.returncode == 1 and "already an upstream named 'one'" in again.stderr
+    assert [row["base_url"] for row in listed(installation)] == [HTTPS]
+    assert "no OpenAI upstream named 'two'" in installation.run("openai", "set-key", "two", "--no-key").stderr
+
+
+def test_an_empty_list(installation):
+    assert "floway openai add" in installation.run("openai", "list").stdout
+    assert listed(installation) == []

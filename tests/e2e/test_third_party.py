@@ -1,0 +1,204 @@
+"""What docs/plugins.md tells a stranger to write works: packaged outside of this tree, installed with pip, asked."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..page import projects
+from .conftest import run
+
+NOSY = {
+    "pyproject.toml": """
+[build-system]
+requires = ["setuptools>=77"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "floway-nosy"
+version = "0.1.0"
+dependencies = ["floway-core >= 0.1, < 0.2"]
+
+[project.entry-points.floway]
+nosy = "floway_nosy"
+""",
+    "floway_nosy/__init__.py": '''
+"""A provider that writes down the attempts that its hooks hear of."""
+
+import json
+import os
+
+from floway_core.hookspecs import hookimpl
+from floway_core.provider import GeneratedBody, Model, Provider, UpstreamReply
+
+
+class Nosy(Provider):
+    kind = "nosy"
+
+    def list_models(self, upstream):
+        return [Model("nosy-1", "nosy")]
+
+    def send(self, ctx):
+        return UpstreamReply(200, [("content-type", "application/json")], GeneratedBody([b'{"output": []}']))
+
+
+@hookimpl
+def register_providers(services):
+    return [Nosy()]
+
+
+@hookimpl
+def on_attempt_start(ctx):
+    heard("on_attempt_start", ctx)
+
+
+@hookimpl
+def prepare_responses_request(ctx):
+    heard("prepare_responses_request", ctx.attempt)
+
+
+@hookimpl
+def on_snapshot_commit(ctx):
+    heard("on_snapshot_commit", ctx.attempt)
+
+
+def heard(hook, attempt):
+    with open(os.environ["NOSY_FILE"], "a") as file:
+        file.write(json.dumps([hook, attempt.upstream.name]) + "\\n")
+''',
+}
+
+# What follows runs in the environment of the installed packages, and prints a JSON value at its end.
+START = """
+import json
+from floway_core.testing import Caller, FakeUpstream, Installation, Reply, RunningGateway, message_item, message_stream
+
+def texts(response):
+    return [part["text"] for item in response["output"] for part in item["content"]]
+
+def run(gateway, *arguments, **options):
+    done = gateway.run(*arguments, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+"""
+
+ASK_TWICE = """
+with RunningGateway(installed=["parrot"]) as gateway:
+    run(gateway, "upstreams", "add", "parrot", "polly")
+    caller = Caller(gateway.url, gateway.key)
+    first = caller.create(model="parrot-1").json()
+    events = caller.stream(model="parrot-1", previous_response_id=first["id"]).events()
+    models = json.loads(run(gateway, "models", "--json"))
+print(json.dumps([texts(first), [event["type"] for event in events], texts(events[-1]["response"]), models]))
+"""
+
+ASK_A_SERVER = """
+with FakeUpstream() as upstream, RunningGateway(installed=["parrot"]) as gateway:
+    run(gateway, "parrot", "add", "polly", upstream.url, typed="a-cracker")
+    caller = Caller(gateway.url, gateway.key)
+    upstream.script(*[Reply(message_stream(text)) for text in ("One.", "Two.", "Three.")])
+    first = caller.create(model="parrot-1").json()
+    continued = [caller.create(model="parrot-1", previous_response_id=first["id"]).json() for _ in range(2)]
+    sent = [(r.path, r.header("authorization"), r.header("x-turn")) for r in upstream.requests]
+print(json.dumps([[texts(response) for response in (first, *continued)], sent]))
+"""
+
+ASK_EVERYBODY = """
+import sys
+with FakeUpstream() as upstream, RunningGateway(
+    installed=["parrot", "tally", "echo", "nosy"], environ={"NOSY_FILE": sys.argv[1]}
+) as gateway:
+    run(gateway, "parrot", "add", "polly", upstream.url, typed="a-cracker")
+    run(gateway, "echo", "add", "mirror")
+    run(gateway, "upstreams", "add", "nosy", "nosy")
+    caller = Caller(gateway.url, gateway.key)
+    upstream.script(*[Reply(message_stream())] * 2)
+    statuses = [caller.create(model=model).status for model in ("parrot-1", "echo", "parrot-1", "nosy-1")]
+    print(json.dumps([statuses, run(gateway, "tally").splitlines()]))
+"""
+
+
+class Stranger:
+    """Somebody with an environment of the released packages, and a folder of their own."""
+
+    def __init__(self, environment, folder):
+        self.environment = environment
+        self.folder = folder
+
+    def write(self, files):
+        for path, text in files.items():
+            file = self.folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+
+    def install(self, project):
+        """Build the wheel of a project and install it."""
+        out = self.folder / "dist" / project
+        run(sys.executable, "-m", "build", "--wheel", "--outdir", out, self.folder / project)
+        (wheel,) = out.glob("*.whl")
+        self.environment("pip", "install", "--quiet", "--no-deps", "--force-reinstall", wheel)
+
+    def drive(self, script, *arguments):
+        """Run a script in the environment; the value it prints."""
+        return json.loads(self.environment("python", "-c", START + script, *arguments))
+
+
+@pytest.fixture(scope="module")
+def environment_with_core(wheels, shared_environment):
+    shared_environment("pip", "install", "--quiet", wheels["floway_core"], wheels["floway_echo"])
+    return shared_environment
+
+
+@pytest.fixture
+def stranger(environment_with_core, tmp_path):
+    return Stranger(environment_with_core, tmp_path)
+
+
+def test_the_first_provider_answers(stranger):
+    stranger.write(projects("A provider that answers"))
+    stranger.install("floway-parrot")
+    first, kinds, second, models = stranger.drive(ASK_TWICE)
+    assert first == second == ["Hello!"] and kinds[-1] == "response.completed"
+    assert models == {"parrot-1": ["polly"]}
+    assert "parrot" in stranger.environment("floway", "plugins")
+
+
+def test_the_second_one_streams(stranger):
+    stranger.write(projects("Streaming"))
+    stranger.install("floway-parrot")
+    first, kinds, second, _ = stranger.drive(ASK_TWICE)
+    assert (first, second) == (["I have heard 1 things."], ["I have heard 3 things."])
+    assert kinds.count("response.output_text.delta") == 5 and kinds[-1] == "response.completed"
+
+
+def test_the_third_one_has_a_key(stranger):
+    stranger.write(projects("An upstream with a key"))
+    stranger.install("floway-parrot")
+    answers, sent = stranger.drive(ASK_A_SERVER)
+    assert answers == [["One."], ["Two."], ["Three."]]
+    assert sent == [["/responses", "Bearer a-cracker", None]] * 3
+
+
+def test_the_last_one_remembers_and_keeps_the_contract(stranger):
+    stranger.write(projects("Testing it"))
+    stranger.install("floway-parrot")
+    _, sent = stranger.drive(ASK_A_SERVER)
+    assert [turn for _, _, turn in sent] == ["1", "2", "2"]
+    stranger.environment("pip", "install", "--quiet", "pytest")
+    told = stranger.environment("python", "-m", "pytest", "-q", stranger.folder / "floway-parrot" / "tests")
+    assert re.search(r"\d\d passed, 1 skipped", told), told
+
+
+def test_an_observer_hears_of_all_attempts_and_a_provider_of_its_own(stranger):
+    stranger.write(projects())
+    stranger.write({f"floway-nosy/{path}": text.lstrip() for path, text in NOSY.items()})
+    for project in ("floway-parrot", "floway-tally", "floway-nosy"):
+        stranger.install(project)
+    file = stranger.folder / "nosy.jsonl"
+    assert stranger.drive(ASK_EVERYBODY, file) == [[200] * 4, ["mirror 1", "nosy 1", "polly 2"]]
+    heard = [json.loads(line) for line in Path(file).read_text().splitlines()]
+    hooks = ["on_attempt_start", "prepare_responses_request", "on_snapshot_commit"]
+    assert heard == [[hook, "nosy"] for hook in hooks]
+    stranger.environment("pip", "check")

@@ -1,0 +1,109 @@
+"""The contract of providers: the one in docs/plugins.md keeps it, and whoever gets something wrong breaks it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from .page import projects
+
+PROJECT = "floway-parrot"
+HOOKS = f"{PROJECT}/floway_parrot/__init__.py"
+TABLE = f"{PROJECT}/floway_parrot/perches.py"
+MIGRATION = f"{PROJECT}/floway_parrot/migrations/0001_perches.py"
+
+RECOVER = """
+    def recover(self, ctx, refusal):
+        from floway_core.errors import GatewayError
+
+        raise GatewayError(refusal.status, "The parrot is unwell.")
+
+    def send"""
+
+# The test that finds it; the file, a text in it, and what stands there instead.
+MISTAKES = {
+    "each dispatch has an id of its own": (
+        "test_prepares_the_same_request_every_time",
+        (HOOKS, '    ctx.headers["x-turn"]', '    ctx.headers["x-id"] = str(ctx.dispatch)\n    ctx.headers["x-turn"]'),
+    ),
+    "the state is replaced between dispatches": (
+        "test_prepares_the_same_request_every_time",
+        (HOOKS, '    ctx.headers["x-turn"]', '    ctx.attempt.provider_state = ["new"]\n    ctx.headers["x-turn"]'),
+    ),
+    "the key is stored in plain text": (
+        "test_no_secret_is_written_down",
+        (TABLE, "services.secrets.seal(key)", "key"),
+        (TABLE, "services.secrets.open(sealed_key)", "sealed_key"),
+    ),
+    "the key is logged": (
+        "test_no_secret_is_written_down",
+        (
+            HOOKS,
+            "        headers = {",
+            '        __import__("logging").getLogger("floway").debug(key)\n        headers = {',
+        ),
+    ),
+    "rows stay behind": ("test_rows_go_with_their_upstream", (MIGRATION, ', on_delete="CASCADE"', "")),
+    "there is no way back": (
+        "test_migrates_from_nothing_and_back",
+        (MIGRATION, 'migrator.migrate(migrator.drop_table("parrot_perches"))', "pass"),
+    ),
+    "refusals are put into other words": ("test_relays_a_refusal_as_it_came", (HOOKS, "\n    def send", RECOVER)),
+    "what is unknown is dropped": (
+        "test_passes_items_of_unknown_types",
+        (
+            HOOKS,
+            "jsontext.dumps(ctx.body)",
+            'jsontext.dumps({**ctx.body, "input": [i for i in ctx.body["input"] if i["type"] == "message"]})',
+        ),
+    ),
+}
+
+
+def run_contract(folder, files, *options):
+    """Run the contract on a provider that is as good as installed."""
+    for path, text in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    project = folder / PROJECT
+    metadata = project / "floway_parrot-0.1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: floway-parrot\nVersion: 0.1.0\n")
+    (metadata / "entry_points.txt").write_text("[floway]\nparrot = floway_parrot\n")
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--rootdir",
+            project,
+            *options,
+            project / "tests",
+        ],
+        env={**os.environ, "PYTHONPATH": str(project)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    ).stdout
+
+
+def test_the_provider_of_the_documentation_keeps_it(tmp_path):
+    told = run_contract(tmp_path, projects())
+    assert " passed, 1 skipped" in told and "failed" not in told and "error" not in told, told
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_found(tmp_path, mistake):
+    finder, *changes = MISTAKES[mistake]
+    files = projects()
+    for path, text, instead in changes:
+        assert files[path].count(text) == 1
+        files[path] = files[path].replace(text, instead)
+    told = run_contract(tmp_path, files, "-x", "-k", finder)
+    assert "1 failed" in told and f"TestContract::{finder}" in told, told
