@@ -1,6 +1,7 @@
 """Encryption of credentials at rest."""
 
 import base64
+import functools
 import os
 import secrets
 from pathlib import Path
@@ -9,7 +10,15 @@ from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from floway_core.errors import StartupError
+from floway_core.errors import GatewayError, StartupError
+
+
+class SealBroken(GatewayError):
+    """What was sealed cannot be opened: it is damaged, or was sealed with another key. Reaches a client as a 503."""
+
+    def __init__(self) -> None:
+        message = "Stored credentials cannot be decrypted: FLOWAY_SECRET_KEY is not the one they were stored with."
+        super().__init__(503, message, code="credentials_unreadable")
 
 
 class SecretBox:
@@ -19,6 +28,10 @@ class SecretBox:
         """:param secret_key: any text; the encryption key is derived from it."""
         derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"floway credentials v1").derive(secret_key.encode())
         self._fernet = Fernet(base64.urlsafe_b64encode(derived))
+        self._open = functools.lru_cache(maxsize=1024)(self._decrypt)  # every request opens the same few
+
+    def _decrypt(self, sealed: str) -> str:
+        return self._fernet.decrypt(sealed.encode("ascii")).decode()
 
     def seal(self, text: str) -> str:
         """``text`` encrypted, as ASCII."""
@@ -27,14 +40,12 @@ class SecretBox:
     def open(self, sealed: str) -> str:
         """What ``seal`` was given.
 
-        :raises StartupError: sealed with another key, or damaged.
+        :raises SealBroken: sealed with another key, or damaged.
         """
         try:
-            return self._fernet.decrypt(sealed.encode("ascii")).decode()
-        except InvalidToken:
-            raise StartupError(
-                "Stored credentials cannot be decrypted: FLOWAY_SECRET_KEY is not the one they were stored with."
-            ) from None
+            return self._open(sealed)
+        except (InvalidToken, UnicodeError):
+            raise SealBroken from None
 
 
 def read_or_create_key(file: Path) -> str:

@@ -12,7 +12,6 @@ from floway_codex.accounts import ACTIVE, REFRESH_FAILED
 from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
 from floway_core.db import select
-from floway_core.errors import GatewayError, StartupError
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def read_refresh_token(services: Services, upstream_id: str) -> RefreshToken | N
     query = Credentials.select(Credentials.refresh_token, Credentials.version)
     with services.database.connection_context():
         rows = list(query.where(Credentials.upstream_id == upstream_id).tuples().execute(services.database))
-    return RefreshToken(_opened(services, rows[0][0]), rows[0][1]) if rows and rows[0][0] else None
+    return RefreshToken(services.secrets.open(rows[0][0]), rows[0][1]) if rows and rows[0][0] else None
 
 
 def read_access_token(services: Services, upstream_id: str) -> AccessToken | None:
@@ -50,14 +49,7 @@ def read_access_token(services: Services, upstream_id: str) -> AccessToken | Non
     """
     query = "SELECT access_token, expires_at FROM codex_tokens WHERE upstream_id = ?"
     rows = select(services.database, query, upstream_id)
-    return AccessToken(_opened(services, rows[0][0]), rows[0][1], rows[0][0]) if rows else None
-
-
-def _opened(services: Services, sealed: str) -> str:
-    try:
-        return services.secrets.open(sealed)
-    except StartupError as error:
-        raise GatewayError(503, str(error), type="codex_upstream_unavailable", code="credentials_unreadable") from None
+    return AccessToken(services.secrets.open(rows[0][0]), rows[0][1], rows[0][0]) if rows else None
 
 
 def clear_access_token(services: Services, upstream_id: str, value: str) -> bool:

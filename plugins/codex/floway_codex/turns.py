@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from floway_core.errors import StartupError
-from floway_core.secrets import SecretBox
+from floway_core.secrets import SealBroken, SecretBox
 
 TURN_STATE = "x-codex-turn-state"
 
@@ -55,7 +54,7 @@ def unseal(secrets: SecretBox, sealed: Iterable[str | None], owner: Owner) -> st
     for one in filter(None, sealed):
         try:
             state, account_id, turn = json.loads(secrets.open(one))
-        except (StartupError, ValueError):  # forged, damaged, or from before the gateway got another key
+        except (SealBroken, ValueError):  # forged, damaged, or from before the gateway got another key
             continue
         if Owner(account_id, turn) == owner:
             return state

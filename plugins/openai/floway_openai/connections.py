@@ -7,7 +7,7 @@ import peewee
 
 from floway_core.contexts import Services, Upstream
 from floway_core.db import select, transaction
-from floway_core.errors import GatewayError, StartupError
+from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.store import upstreams
 
@@ -89,11 +89,8 @@ def read(services: Services, upstream: Upstream) -> Connection:
     if not rows:
         raise GatewayError(503, f"The upstream {upstream.name!r} is not set up.", code="upstream_not_set_up")
     base_url, api_key, headers, models, prefix, compacts = rows[0]
-    try:
-        key = services.secrets.open(api_key) if api_key else None
-        extra = jsontext.loads(services.secrets.open(headers).encode())
-    except StartupError as error:
-        raise GatewayError(503, str(error), code="credentials_unreadable") from None
+    key = services.secrets.open(api_key) if api_key else None
+    extra = jsontext.loads(services.secrets.open(headers).encode())
     return Connection(base_url, key, extra, tuple(jsontext.loads(models.encode())), prefix, bool(compacts))
 
 
