@@ -42,7 +42,7 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
     app.after_request(_end)
     app.register_error_handler(GatewayError, _gateway_error)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(peewee.DatabaseError, _database_error)
+    app.register_error_handler(peewee.PeeweeException, _database_error)
     app.register_error_handler(MaxConnectionsExceeded, _database_error)
     app.register_error_handler(ClientGone, _client_gone)
     app.register_error_handler(Exception, _unexpected)
@@ -65,6 +65,7 @@ def _end(response: Response) -> Response:
 
 # ------------------------------------------------------------------------------------- every failure in OpenAI's shape
 def _gateway_error(error: GatewayError) -> Response:
+    g.request_log.note_error(error)
     response = Response(error.content(), error.status, error.headers, mimetype="application/json")
     for name, value in error.relayed_headers:
         response.headers.add(name, value)

@@ -97,9 +97,13 @@ def serve(session: Session, bind: str | None) -> None:
 def _missing(gateway: Gateway) -> list[str]:
     """What still keeps clients from being served, and what mends it."""
     database, providers, missing = gateway.services.database, gateway.providers, []
+    rows = upstreams.all_rows(database)
+    for row in rows:
+        if row.kind not in providers.by_kind:
+            missing.append(f"the plugin of provider {row.kind!r}, which the upstream {row.name!r} needs")
     if not providers.by_kind:
         missing.append("a provider. Install one, for example: pip install floway-<provider>")
-    elif not any(row.enabled and row.kind in providers.by_kind for row in upstreams.all_rows(database)):
+    elif not any(row.enabled and row.kind in providers.by_kind for row in rows):
         kinds = ", ".join(f"`floway {kind} --help`" for kind in sorted(providers.by_kind))
         missing.append(f"an upstream. See {kinds}")
     if not any(row.revoked_at is None for row in keys.all_rows(database)):

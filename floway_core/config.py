@@ -73,8 +73,9 @@ def address(value: str) -> str:
     if re.fullmatch(r"unix:.+", value):
         return value
     host, _, port = value.rpartition(":")
-    if not host or not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535:
-        raise ValueError("HOST:PORT or unix:PATH")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not bare or (":" in bare and f"[{bare}]" != host) or not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535:
+        raise ValueError("HOST:PORT, [IPV6]:PORT or unix:PATH")
     return value
 
 
@@ -233,7 +234,7 @@ def shown(settings: Settings, declared: Iterable[Setting] = ()) -> list[tuple[Se
 def without_password(url: str) -> str:
     """``url`` with its password replaced, wherever it stands."""
     parts = urlsplit(url) if "://" in url else None
-    if parts is None:
+    if parts is None or not (parts.password or "password=" in parts.query.lower()):
         return url
     if parts.password:
         user, _, host = parts.netloc.rpartition("@")

@@ -5,12 +5,16 @@ from typing import Any
 
 import peewee
 from playhouse import db_url
+from playhouse.pool import PooledSqliteDatabase
 
 from floway_core.config import SettingsError
 
 # With the write-ahead log (see ``migrate``), "normal" syncs lose nothing when a process dies; a power cut may lose the
 # last commits but never damages the file.
 SQLITE_PRAGMAS = {"synchronous": "normal", "foreign_keys": 1, "busy_timeout": 10_000}
+
+# A server that does not answer must not hold a thread, or the pool, for ever. Seconds; the last one milliseconds.
+POSTGRESQL = {"connect_timeout": 5, "keepalives_idle": 30, "tcp_user_timeout": 10_000}
 
 POOL = {
     "max_connections": 32,  # held for single queries only, so few serve many threads
@@ -26,8 +30,8 @@ def connect(url: str) -> peewee.Database:
     """
     scheme, separator, rest = url.partition("://")
     if scheme == "sqlite" and separator and rest.startswith("/") and ":memory:" not in rest:
-        return db_url.connect(
-            f"sqlite+pool://{rest}",
+        return PooledSqliteDatabase(
+            rest.removeprefix("/"),
             **POOL,
             autoconnect=False,
             check_same_thread=False,  # the pool hands a connection from thread to thread, never to two at once
@@ -36,7 +40,12 @@ def connect(url: str) -> peewee.Database:
     if scheme in ("postgres", "postgresql"):
         try:
             return db_url.connect(
-                f"postgresql+pool://{rest}", unquote_user=True, unquote_password=True, **POOL, autoconnect=False
+                f"postgresql+pool://{rest}",
+                unquote_user=True,
+                unquote_password=True,
+                **POOL,
+                **{name: value for name, value in POSTGRESQL.items() if f"{name}=" not in rest},
+                autoconnect=False,
             )
         except (ValueError, peewee.ImproperlyConfigured) as error:
             raise SettingsError(f"FLOWAY_DATABASE_URL cannot be used: {type(error).__name__}.") from None

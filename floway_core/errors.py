@@ -48,6 +48,10 @@ class GatewayError(Exception):
         self.headers = dict(headers or {})
         self.relayed_headers: list[tuple[str, str]] = []
         """Headers of an upstream that the client is to see."""
+        self.upstream: str | None = None
+        """Name of the upstream where it happened."""
+        self.dispatches = 0
+        """Requests that upstream had been sent by then."""
 
     def body(self) -> dict[str, Any]:
         """The OpenAI error body: ``{"error": {"message", "type", "param", "code"}}``."""

@@ -9,7 +9,7 @@ import peewee
 import pluggy
 
 from floway_core import migrate, plugins
-from floway_core.config import Settings, load_settings
+from floway_core.config import Settings, load_settings, without_password
 from floway_core.contexts import Services
 from floway_core.db import connect
 from floway_core.errors import StartupError
@@ -51,11 +51,21 @@ def open_services(settings: Settings, manager: pluggy.PluginManager) -> Services
     key = settings.secret_key or read_or_create_key(settings.data_dir / "secret.key")
     database = connect(settings.database_url)
     try:
+        _keep_private(database)
         for name in migrate.apply(database, plugins.migration_sources(manager)):
             log.info("Applied migration %s", name)
-    except peewee.DatabaseError as error:
-        raise StartupError(f"The database cannot be used: {' '.join(str(error).split())}") from error
+    except peewee.ImproperlyConfigured as error:
+        raise StartupError("PostgreSQL needs its driver: pip install floway-core[postgresql]") from error
+    except (peewee.DatabaseError, OSError) as error:
+        shown = without_password(settings.database_url)
+        raise StartupError(f"The database {shown} cannot be used: {' '.join(str(error).split())}") from error
     return Services(settings, database, SecretBox(key))
+
+
+def _keep_private(database: peewee.Database) -> None:
+    """A new SQLite file, and what SQLite puts beside it, is for its owner alone: it holds conversations."""
+    if isinstance(database, peewee.SqliteDatabase):
+        os.close(os.open(database.database, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def open_gateway(settings: Settings, manager: pluggy.PluginManager) -> Gateway:

@@ -62,7 +62,7 @@ class Snapshots(peewee.Model):
     ordinals = peewee.IntegerField()
     """The last ordinal handed out to a child."""
     history_hash = peewee.CharField(max_length=64)
-    """SHA-256 of the whole history that this snapshot stands for, as ``conversation.items`` computes it."""
+    """SHA-256 of the whole history that this snapshot stands for, as ``protocol.items`` computes it."""
     envelope = peewee.BlobField()
     """The response object without its output, encoded by ``conversation.payloads``."""
     metadata_json = peewee.TextField()

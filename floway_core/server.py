@@ -1,5 +1,6 @@
 """``floway serve``: gunicorn with settings for long streams."""
 
+import math
 from typing import Any
 
 from flask import Flask
@@ -18,13 +19,13 @@ def options(settings: Settings) -> dict[str, Any]:
         "bind": settings.bind,
         "workers": settings.workers,
         # A thread for each request: a stream mostly waits, and an idle thread costs next to nothing.
-        "worker_class": "gthread",
+        "worker_class": "floway_core.worker.Worker",
         "threads": settings.threads,
         "worker_connections": 2 * settings.threads + 100,
         "keepalive": KEEPALIVE,
         # With threads this only watches the worker's main loop; it does not end long streams.
         "timeout": 60,
-        "graceful_timeout": int(settings.graceful_timeout),
+        "graceful_timeout": math.ceil(settings.graceful_timeout),
         # Some clients send JSON metadata of several kilobytes in headers.
         "limit_request_field_size": 32 * 1024,
         "limit_request_line": 8190,

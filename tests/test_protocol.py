@@ -31,7 +31,8 @@ CUTS = st.lists(st.integers(1, 300), max_size=20)
 def test_any_cutting_of_a_stream_yields_the_same_events(stream, cuts):
     whole, splitter = sse.EventSplitter(10**6), sse.EventSplitter(10**6)
     expected = whole.feed(stream)
-    assert b"".join(splitter.feed(piece) for piece in pieces_of(stream, cuts)) == expected
+    found = b"".join(splitter.feed(piece) for piece in pieces_of(stream, cuts))
+    assert expected.startswith(found) and not expected[len(found) :].strip(b"\r\n")  # but for further empty lines
     assert stream.startswith(expected)
     rest = stream[len(expected) :]
     assert b"\n\n" not in rest and b"\n\r\n" not in rest

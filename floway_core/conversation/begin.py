@@ -17,7 +17,11 @@ def begin(database: peewee.Database, api_key_id: str, body: Mapping[str, Any], r
 
     :raises GatewayError: 400 for a previous response, 404 for an item, that is not there.
     """
-    oldest = load.oldest_alive(retention_days)
+    with database.connection_context():  # one for all that is asked
+        return _begin(database, api_key_id, body, load.oldest_alive(retention_days))
+
+
+def _begin(database: peewee.Database, api_key_id: str, body: Mapping[str, Any], oldest: int) -> Turn:
     given = items.as_items(body.get("input") or [])
     named = body.get("previous_response_id")
     store = body.get("store") is not False

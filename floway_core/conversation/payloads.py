@@ -56,6 +56,8 @@ class Decoder:
             return parsed_object(payload[1:], self._column, row)
         if payload[:1] == ZSTD:
             try:
+                if zstandard.frame_content_size(payload[1:]) > LARGEST:
+                    raise StoredDataError(self._column, row)
                 return parsed_object(self._zstd.decompress(payload[1:], max_output_size=LARGEST), self._column, row)
             except zstandard.ZstdError:
                 pass

@@ -1,6 +1,8 @@
 """Trying candidates: the hooks, the dispatches, and what to make of a refusal."""
 
 import functools
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +14,18 @@ from floway_core.conversation.commit import claim_ordinal
 from floway_core.conversation.rows import Turn
 from floway_core.engine import affinity, compaction
 from floway_core.engine.resolve import Candidate, candidates
-from floway_core.errors import GatewayError, UpstreamBroken, UpstreamRefused, UpstreamTimeout
+from floway_core.errors import GatewayError, UpstreamBroken, UpstreamRefused
 from floway_core.gateway import Gateway
 from floway_core.protocol import jsontext
 from floway_core.provider import MAX_DISPATCHES, Refusal, UpstreamReply
 
+log = logging.getLogger("floway.engine")
+
 LARGEST_REFUSAL = 2**20
 """Bytes of an error body that are kept."""
+
+REFUSAL_TIMEOUT = 5.0
+"""Seconds to wait for the body of an error answer."""
 
 ACCOUNT_REFUSALS = frozenset({401, 403, 429})
 """Statuses by which an upstream refuses an account. A limit is not got around: no other account of the same provider is
@@ -53,9 +60,11 @@ def attempt(gateway: Gateway, request: ClientRequest, turn: Turn) -> Attempt:
         try:
             return _try(gateway, request, turn, previous, candidate)
         except GatewayError as error:
+            error.upstream = candidate.upstream.name
             left = _left_after(error, candidate, left)
             if not left:
                 raise
+            log.warning("Upstream %s failed (%s); trying %s", error.upstream, error.message, left[0].upstream.name)
 
 
 def _left_after(error: GatewayError, failed: Candidate, left: Sequence[Candidate]) -> list[Candidate]:
@@ -88,13 +97,15 @@ def _try(
         if 200 <= reply.status < 300:
             return Attempt(context, turn, summarises, number, reply)
         try:
-            content = _read_refusal(gateway, context, reply)
+            content = _read_refusal(context, reply)
         finally:
             reply.body.close()
         refusal = Refusal(reply.status, reply.headers, content)
         if not context.provider.recover(prepared, refusal):
             break
-    raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
+    refused = UpstreamRefused(refusal.status, refusal.headers, refusal.content)
+    refused.dispatches = number
+    raise refused
 
 
 def _previous(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:
@@ -113,14 +124,12 @@ def _copy_of_body(context: AttemptContext, turn: Turn, summarises: bool) -> dict
         raise GatewayError(400, "The request body is nested too deeply.") from None
 
 
-def _read_refusal(gateway: Gateway, context: AttemptContext, reply: UpstreamReply) -> bytes:
+def _read_refusal(context: AttemptContext, reply: UpstreamReply) -> bytes:
     """The body of an error answer. What is wrong with it must not hide the refusal itself, so it may be cut."""
-    content = b""
+    content, deadline = b"", time.monotonic() + REFUSAL_TIMEOUT
     try:
-        while len(content) < LARGEST_REFUSAL:
-            data = reply.body.read(gateway.settings.idle_timeout, context.request.client)
-            if data is None:
-                raise UpstreamTimeout(f"The upstream {context.upstream.name!r} fell silent.")
+        while len(content) < LARGEST_REFUSAL and (left := deadline - time.monotonic()) > 0:
+            data = reply.body.read(left, context.request.client)
             if not data:
                 break
             content += data

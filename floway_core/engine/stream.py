@@ -13,7 +13,7 @@ from floway_core.engine.keep import keep
 from floway_core.errors import ClientGone, GatewayError, UpstreamBroken, UpstreamTimeout
 from floway_core.gateway import Gateway
 from floway_core.protocol import jsontext, sse
-from floway_core.protocol.responses import COMPLETED, FAILED, Transcript
+from floway_core.protocol.responses import COMPLETED, FAILED, Transcript, is_response
 from floway_core.protocol.synthesis import events_of
 
 log = logging.getLogger("floway.engine")
@@ -77,6 +77,7 @@ class Relay:
         self._gateway = gateway
         self._attempt = attempt
         self._blocks = blocks
+        self._told_all = False
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -99,6 +100,7 @@ class Relay:
     def _followed(self, block: bytes) -> Iterator[bytes]:
         told = []
         for piece in self.transcript.follow(block):
+            self._told_all = self.transcript.terminal is not None
             if self.transcript.terminal in COMPLETED:
                 if told:
                     yield b"".join(told)
@@ -111,7 +113,7 @@ class Relay:
     def close(self) -> None:
         """Let go of the upstream. Called when the last byte has been sent, or the client is gone."""
         try:
-            if self.transcript.terminal:
+            if self._told_all:
                 _drain(self._attempt)
         finally:
             self._attempt.reply.body.close()
@@ -130,16 +132,17 @@ def collect(gateway: Gateway, attempt: Attempt) -> Transcript:
             for _ in transcript.follow(block or b""):
                 pass
             if transcript.terminal:
-                _drain(attempt)
                 break
+        if transcript.terminal not in COMPLETED:
+            raise _failure(transcript)
+        keep(gateway, attempt, transcript.envelope)
+        _drain(attempt)
     except UpstreamBroken:
         if transcript.error is None:
-            raise  # else the upstream has said why
+            raise
+        raise _failure(transcript) from None  # the upstream has said why
     finally:
         attempt.reply.body.close()
-    if transcript.terminal not in COMPLETED:
-        raise _failure(transcript)
-    keep(gateway, attempt, transcript.envelope)
     return transcript
 
 
@@ -159,17 +162,20 @@ def _read_json(settings: Settings, attempt: Attempt) -> dict[str, Any]:
     kind = attempt.reply.header("content-type") or ""
     if not re.match(r"application/([\w.-]+\+)?json\b", kind, re.IGNORECASE):
         raise UpstreamBroken(f"The upstream answered with {kind!r} instead of a response.")
-    pieces = []
+    pieces, size = [], 0
     while data := attempt.reply.body.read(settings.idle_timeout, attempt.context.request.client):
         pieces.append(data)
+        size += len(data)
+        if size > LONGEST_EVENT:
+            raise UpstreamBroken(f"The upstream's answer is longer than {LONGEST_EVENT} bytes.")
     if data is None:
         raise _silence(attempt, settings)
     try:
         response = jsontext.loads(b"".join(pieces))
     except ValueError:
         response = None
-    if not isinstance(response, dict):
-        raise UpstreamBroken("The upstream's answer is not a JSON object.")
+    if not is_response(response):
+        raise UpstreamBroken("The upstream's answer is no response object.")
     return response
 
 
@@ -212,5 +218,5 @@ def _drain(attempt: Attempt) -> None:
     try:
         while (left := deadline - time.monotonic()) > 0 and attempt.reply.body.read(left):
             pass
-    except UpstreamBroken:
+    except (UpstreamBroken, ClientGone):
         pass

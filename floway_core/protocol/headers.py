@@ -1,6 +1,10 @@
 """Which headers pass through the gateway."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
+
+NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 # The client's credentials are the gateway's business and no provider's.
 CREDENTIALS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"})
@@ -22,11 +26,12 @@ def of_client(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def of_upstream(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The headers of an upstream's answer that the client gets to see: rate limits, quota, turn state and the like."""
-    return [(name, value) for name, value in headers if name not in NOT_RELAYED and not name.startswith("cf-")]
+    """The headers of an upstream's answer that the client gets to see: rate limits, quota, turn state and the like.
 
-
-def first(headers: Iterable[tuple[str, str]] | Mapping[str, str], name: str) -> str | None:
-    """The first value of ``name`` (lower case), or None."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return next((value for key, value in pairs if key == name), None)
+    :param headers: names in lower case. What the protocol forbids in a name or a value is left out.
+    """
+    return [
+        (name, value)
+        for name, value in headers
+        if name not in NOT_RELAYED and not name.startswith("cf-") and NAME.fullmatch(name) and VALUE.fullmatch(value)
+    ]

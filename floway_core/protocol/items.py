@@ -16,7 +16,7 @@ COMPACTIONS = ("compaction", "compaction_summary")
 _INCIDENTAL = frozenset({"id", "status", "annotations", "logprobs"})
 
 # But of these the id is what they say: others refer to it, or it stands for something that is kept elsewhere.
-_NAMED_BY_ID = frozenset({"mcp_approval_request", "image_generation_call", "local_shell_call_output", None})
+_NAMED_BY_ID = ("mcp_approval_request", "image_generation_call", "local_shell_call_output", None)
 
 
 def as_items(given: str | list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -88,12 +88,14 @@ class Transcript:
             self.terminal = kind
             response["output"] = self._complete(told_output if isinstance(told_output, list) else [])
         if self._known.keys() == {"id"} and response.get("output") == told_output and isinstance(told_id, str):
-            return event.replace(jsontext.dumps(told_id), jsontext.dumps(response["id"]))
+            told = jsontext.dumps(told_id)
+            if event.count(told) == 1:  # else some of them may be something else
+                return event.replace(told, jsontext.dumps(response["id"]))
         return sse.encode(kind, jsontext.dumps(content))
 
     def _complete(self, told: list[Any]) -> list[Any]:
         """The output by index: items as they were streamed, else as the terminal event tells them."""
-        by_index = {**dict(enumerate(told)), **self._items}
+        by_index = {**{index: item for index, item in enumerate(told) if isinstance(item, dict)}, **self._items}
         return [by_index[index] for index in sorted(by_index)]
 
     def failure(self, code: str, message: str) -> bytes:
@@ -135,6 +137,17 @@ def _blank_response() -> dict[str, Any]:
         "tool_choice": "auto",
         "tools": [],
     }
+
+
+def is_response(value: Any) -> bool:
+    """Whether ``value`` can be taken for a complete response object: what is looked into has its shape."""
+    if not isinstance(value, dict) or not isinstance(value.get("output") or [], list):
+        return False
+    for item in value.get("output") or []:
+        parts = item.get("content") if isinstance(item, dict) else [None]
+        if isinstance(parts, list) and not all(isinstance(part, dict) for part in parts):
+            return False
+    return True
 
 
 def usage_of(response: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ import zstandard
 from flask import Request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from floway_core.errors import ClientGone, GatewayError
+from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 
 CHUNK = 256 * 1024
@@ -27,7 +27,7 @@ def read_object(request: Request, limit: int) -> dict[str, Any]:
     except RequestEntityTooLarge:
         raise _too_large(limit) from None
     except ClientDisconnected:
-        raise ClientGone from None
+        raise GatewayError(400, "The request body ended early or is malformed.", code="invalid_body") from None
     if len(data) > limit:
         raise _too_large(limit)
     for coding in reversed(_codings(request)):
@@ -66,9 +66,12 @@ def _decoded(coding: str, data: bytes, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _inflate(data: bytes, wbits: int) -> Iterator[bytes]:
-    """zlib, piece by piece, so that a small body cannot become a huge one unseen."""
-    while True:
+def _inflate(data: bytes, wbits: int, members: int) -> Iterator[bytes]:
+    """zlib, piece by piece, so that a small body cannot become a huge one unseen.
+
+    :param members: how many compressed streams may follow each other.
+    """
+    for _ in range(members):
         stream = zlib.decompressobj(wbits)
         while not stream.eof:
             piece = stream.decompress(data, CHUNK)
@@ -79,16 +82,17 @@ def _inflate(data: bytes, wbits: int) -> Iterator[bytes]:
         data = stream.unused_data
         if not data:
             return
+    raise EOFError  # each member costs a copy of all that follow
 
 
 def _gzip(data: bytes) -> Iterator[bytes]:
-    return _inflate(data, 31)
+    return _inflate(data, 31, members=100)
 
 
 def _deflate(data: bytes) -> Iterator[bytes]:
     """ "deflate" means the zlib format; some clients leave its two bytes of header out."""
     wrapped = len(data) > 1 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
-    return _inflate(data, 15 if wrapped else -15)
+    return _inflate(data, 15 if wrapped else -15, members=1)
 
 
 def _zstd(data: bytes) -> Iterator[bytes]:

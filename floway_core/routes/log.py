@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from uuid6 import uuid7
 
-from floway_core.protocol.responses import Transcript, usage_of
+from floway_core.errors import GatewayError
+from floway_core.protocol.responses import FAILED, Transcript, usage_of
 
 log = logging.getLogger("floway.request")
 
@@ -26,6 +27,8 @@ class RequestLog:
     streamed: bool = False
     outcome: str = "-"
     """How the answer ended: the last word of its terminal event, or ``cut``."""
+    error: str = "-"
+    """The code of the error that the client was told."""
     tokens: tuple[int, int, int] = (0, 0, 0)
     """Input, cached input, output."""
     started: float = field(default_factory=time.monotonic)
@@ -37,14 +40,23 @@ class RequestLog:
         if self.streamed and not terminal:
             self.outcome = "cut"
         self.tokens = usage_of(transcript.envelope)
+        if terminal == FAILED and isinstance(told := transcript.envelope.get("error"), dict):
+            self.error = str(told.get("code"))
+
+    def note_error(self, error: GatewayError) -> None:
+        """Take the reason, and who gave it, from what is told instead of an answer."""
+        self.error = error.code or error.type
+        if error.upstream:
+            self.upstream, self.dispatches = error.upstream, error.dispatches
 
     def write(self) -> None:
         """Log the line."""
         milliseconds = (time.monotonic() - self.started) * 1000
-        log.info(
-            "%s %s %d %.0fms id=%s key=%s model=%s upstream=%s dispatches=%d outcome=%s tokens=%d/%d/%d",
-            self.method, self.path, self.status, milliseconds, self.id, _word(self.key), _word(self.model),
-            _word(self.upstream), self.dispatches, self.outcome, *self.tokens,
+        log.log(
+            logging.WARNING if self.status >= 500 or self.outcome == "failed" else logging.INFO,
+            "%s %s %d %.0fms id=%s key=%s model=%s upstream=%s dispatches=%d outcome=%s error=%s tokens=%d/%d/%d",
+            self.method, _word(self.path), self.status, milliseconds, self.id, _word(self.key), _word(self.model),
+            _word(self.upstream), self.dispatches, _word(self.outcome), _word(self.error), *self.tokens,
         )  # fmt: skip
 
 

@@ -9,9 +9,9 @@ from floway_core.conversation.begin import begin
 from floway_core.conversation.rows import Turn
 from floway_core.engine.attempt import Attempt, attempt
 from floway_core.engine.stream import Relay, collect, relay
-from floway_core.errors import GatewayError, UpstreamBroken
+from floway_core.errors import GatewayError
 from floway_core.protocol import headers, jsontext
-from floway_core.protocol.items import TRIGGER, as_items, replaces_history
+from floway_core.protocol.items import TRIGGER, as_items
 from floway_core.routes import STREAM_HEADERS, current_gateway
 from floway_core.routes.auth import authenticate
 from floway_core.routes.body import read_object
@@ -46,8 +46,6 @@ def compact() -> Response:
     transcript = collect(current_gateway(), accepted)
     g.request_log.note_answer(transcript)
     response = transcript.envelope
-    if not replaces_history(response["output"]):
-        raise UpstreamBroken("The upstream did not compact the conversation.")
     shown = {name: response.get(name) for name in ("id", "created_at", "output", "usage")}
     content = jsontext.dumps({**shown, "object": "response.compaction"})
     return Response(content, headers=headers.of_upstream(accepted.reply.headers), mimetype="application/json")
@@ -120,6 +118,8 @@ def check(body: dict[str, Any]) -> None:
         for number, item in enumerate(body["input"]):
             if not isinstance(item, dict):
                 raise _wrong_type(f"input[{number}]", "an object")
+            if not isinstance(item.get("type"), str | None):
+                raise _wrong_type(f"input[{number}].type", "a string")
     for name in ("stream", "store"):
         if body.get(name) is not None:
             _expect(body, name, bool, "a boolean")

@@ -81,7 +81,8 @@ def _number(name: str, default: int, least: int, most: int = 2**31) -> int:
     if given is None:
         return default
     if not (given.isascii() and given.isdigit() and len(given) < 12 and least <= int(given) <= most):
-        raise GatewayError(400, f"Invalid value for '{name}': expected a whole number from {least}.", param=name)
+        wanted = f"from {least}" + (f" to {most}" if most == LARGEST_PAGE else "")
+        raise GatewayError(400, f"Invalid value for '{name}': expected a whole number {wanted}.", param=name)
     return int(given)
 
 

@@ -14,6 +14,7 @@ from floway_core.errors import GatewayError
 from floway_core.models import ApiKeys
 
 PREFIX = "sk-floway-"
+LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,10 @@ class KeyRow:
 def create(database: peewee.Database, name: str) -> str:
     """Store a new key under ``name`` and return it. It cannot be had again: only its hash is kept.
 
-    :raises GatewayError: 409, the name is taken.
+    :raises GatewayError: 400, the name is unusable; 409, it is taken.
     """
+    if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise GatewayError(400, f"The name of a key is a short printable text, unlike {name[:40]!r}.", param="name")
     key = PREFIX + secrets.token_urlsafe(32)
     row = {
         "id": f"key_{uuid7().hex}",
@@ -44,7 +47,9 @@ def create(database: peewee.Database, name: str) -> str:
         try:
             ApiKeys.insert(row).execute(database)
         except peewee.IntegrityError:
-            raise GatewayError(409, f"There is already an API key named {name!r}.", param="name") from None
+            raise GatewayError(
+                409, f"There is already an API key named {name!r}, perhaps a revoked one.", param="name"
+            ) from None
     return key
 
 

@@ -6,8 +6,11 @@ socket itself and its framing (RFC 9112, section 6) is undone here.
 """
 
 import http.client
+import io
 import re
+import socket
 import ssl
+from typing import Any
 
 import urllib3
 
@@ -22,44 +25,90 @@ CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError)
 
 
+class WatchedFile(io.RawIOBase):
+    """What ``http.client`` reads the head of an answer from: a socket, watched together with the client.
+
+    The head may come in pieces, and TLS makes a socket readable when there is nothing to read yet; so the waiting is
+    done here, where each single read is.
+    """
+
+    def __init__(self, file: socket.SocketIO, sock: socket.socket, client: Client | None) -> None:
+        """:param file: as ``sock.makefile`` makes it; reading waits for the socket's timeout at the most."""
+        self.sock = sock
+        self.waits = True
+        """False: read only what is there already."""
+        self._file = file
+        self._timeout = sock.gettimeout()
+        self._readiness = Readiness(sock.fileno(), client)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self.sock.settimeout(0)
+        try:
+            while (count := self._read_now(buffer)) is None and self.waits:
+                if not self._readiness.wait(3600 if self._timeout is None else self._timeout):
+                    raise TimeoutError
+            return count
+        finally:
+            self.sock.settimeout(self._timeout)
+
+    def _read_now(self, buffer: Any) -> int | None:
+        try:
+            return self._file.readinto(buffer)
+        except ssl.SSLWantReadError:
+            return None
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 class SocketBody(ReplyBody):
     """The body of an answer that ``urllib3`` received with ``preload_content=False``."""
 
     def __init__(self, response: urllib3.HTTPResponse, head: http.client.HTTPResponse) -> None:
-        """:param head: what ``http.client`` made of the head; its file is still open."""
+        """:param head: what ``http.client`` made of the head; its file reads from a ``WatchedFile``."""
+        file: WatchedFile = head.fp.raw
         self._response = response
         self._head = head
-        self._socket = head.fp.raw._sock  # the one way to it when the answer says "connection: close"
-        self._socket.settimeout(0)
+        self._socket = file.sock
         self._framing = _framing(head)
         self._readiness: Readiness | None = None
-        self._unread = b""
+        file.waits = False
         try:
-            self._unread = head.fp.read1(READ_SIZE)  # what came in the same packet as the head
-        except ssl.SSLWantReadError:
-            pass
+            self._unread = head.fp.read1(READ_SIZE) or b""  # what came in the same packet as the head
+        except OSError:
+            self._unread = b""  # the next read will tell
+        self._socket.settimeout(0)
 
     def read(self, timeout: float, client: Client | None = None) -> bytes | None:
         while not self._framing.ended:
             data, self._unread = self._unread, b""
             if not data:
-                if self._readiness is None:
-                    self._readiness = Readiness(self._socket.fileno(), client)
-                if not self._readiness.wait(timeout):
+                if not self._wait(timeout, client):
                     return None
                 try:
                     data = self._socket.recv(READ_SIZE)
                 except NOTHING_YET:
                     continue
                 except OSError:
-                    data = b""  # reset: as good as an early end
+                    raise UpstreamBroken("The upstream reset the connection in the middle of its answer.") from None
             body = self._framing.unframe(data)
             if body:
                 return body
         return b""
 
+    def _wait(self, timeout: float, client: Client | None) -> bool:
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True  # decrypted already, where poll() cannot see it
+        if self._readiness is None or self._readiness.client is not client:
+            self._readiness = Readiness(self._socket.fileno(), client)
+        return self._readiness.wait(timeout)
+
     def close(self) -> None:
-        reusable = self._framing.ended and not self._framing.excess and not self._head.will_close
+        reusable = self._framing.ended and not self._framing.excess and not self._unread and not self._head.will_close
         if reusable:
             self._socket.settimeout(None)
             self._head.close()

@@ -2,6 +2,8 @@
 
 import functools
 import http.client
+import io
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,18 +11,20 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 from urllib3.util import SKIP_HEADER, Timeout
 
 from floway_core.config import Settings
 from floway_core.contexts import ResponsesRequestContext
-from floway_core.errors import GatewayError, UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from floway_core.errors import ClientGone, GatewayError, UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from floway_core.provider import GeneratedBody, ReplyBody, UpstreamReply
-from floway_core.upstream.body import READ_SIZE, SocketBody
-from floway_core.upstream.wait import Readiness, watched_client
+from floway_core.upstream.body import READ_SIZE, SocketBody, WatchedFile
+from floway_core.upstream.wait import watched_client
+
+HEADER_REFUSED = "A header of this request cannot be sent to the upstream."
 
 
 class HttpClient:
@@ -66,10 +70,14 @@ class HttpClient:
             raise UpstreamUnreachable(f"The upstream {_origin(url)} cannot be reached.") from error
         except Urllib3Timeout as error:
             raise UpstreamTimeout(f"The upstream {_origin(url)} did not answer in time.") from error
+        except ProtocolError as error:
+            raise UpstreamUnreachable(
+                f"The upstream {_origin(url)} closed the connection without an answer."
+            ) from error
         except (HTTPError, OSError) as error:
             raise UpstreamUnreachable(f"The upstream {_origin(url)} cannot be reached.") from error
-        except ValueError as error:  # http.client refuses line breaks and what is beyond latin-1
-            raise GatewayError(400, "A header of this request cannot be sent to the upstream.") from error
+        except ValueError:  # http.client refuses line breaks and what is beyond latin-1
+            raise GatewayError(400, HEADER_REFUSED) from None
         finally:
             watched_client.reset(token)
         received = [(name.lower(), value) for name, value in response.headers.items()]
@@ -91,6 +99,8 @@ class HttpClient:
             raise UpstreamTimeout(f"The upstream {_origin(url)} did not answer in time.") from error
         except requests.RequestException as error:
             raise UpstreamUnreachable(f"The upstream {_origin(url)} cannot be reached.") from error
+        except ValueError:  # its message quotes the header, which may be a secret
+            raise GatewayError(400, HEADER_REFUSED) from None
         return response
 
     def _find_way_to(self, url: str) -> tuple[HTTPConnectionPool, str]:
@@ -134,7 +144,7 @@ def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | N
 
 def _body(response: HTTPResponse) -> ReplyBody:
     head = response._fp  # urllib3 hides it, but only here the body can be had as it arrives
-    if isinstance(head, http.client.HTTPResponse) and head.fp and "content-encoding" not in response.headers:
+    if isinstance(head, _Answer) and head.fp and "content-encoding" not in response.headers:
         return SocketBody(response, head)
     return GeneratedBody(_decoded(response), response.close)
 
@@ -148,10 +158,32 @@ def _decoded(response: HTTPResponse) -> Iterator[bytes]:
 
 
 # ----------------------------------------------------------------------------- connections that watch for the client
-class _Watching:
-    """Head and body leave in one packet, where ``http.client`` would send two. And before it blocks in reading the head
-    of the answer, wait for that with an eye on the client."""
+SEND_TIMEOUT = 60.0
+"""Seconds that an upstream may take to accept one piece of a request."""
 
+SENT_AT_ONCE = 256 * 1024
+"""Bytes of a request that are sent before looking after the client."""
+
+
+class _Answer(http.client.HTTPResponse):
+    """Reads the head of an answer with an eye on the client, and skips interim answers, of which ``http.client`` only
+    knows 100: what follows a 103 would be taken for the answer to the next request."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(WatchedFile(self.fp.detach(), sock, watched_client.get()))
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()
+        interim = 100 <= status < 200 and status != http.client.SWITCHING_PROTOCOLS
+        return version, http.client.CONTINUE if interim else status, reason
+
+
+class _Watching:
+    """Head and body leave in one packet, where ``http.client`` would send two, and the connect timeout does not limit
+    the time that sending takes."""
+
+    response_class = _Answer
     _head: bytes | None = None
 
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
@@ -164,14 +196,18 @@ class _Watching:
             return
         if self._head:
             data, self._head = self._head + data, None
-        super().send(data)
+        if self.sock is None:
+            self.connect()
+        self.sock.settimeout(SEND_TIMEOUT)
+        client, whole = watched_client.get(), memoryview(data)
+        for start in range(0, len(whole), SENT_AT_ONCE):
+            if start and client and client.gone():
+                raise ClientGone
+            self.sock.sendall(whole[start : start + SENT_AT_ONCE])
 
     def getresponse(self):
         if self._head:
             self.send(b"")  # there was no body
-        client = watched_client.get()
-        if client and self.sock and not Readiness(self.sock.fileno(), client).wait(self.timeout):
-            raise TimeoutError
         return super().getresponse()
 
 
@@ -191,7 +227,15 @@ class _HTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _WatchingHTTPS
 
 
+POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
 class _WatchingAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> ProxyManager:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = POOLS
+        return manager

@@ -46,7 +46,7 @@ class Echo(Provider):
 
 def last_text(given):
     """The last text in the input, which is a string, an item, or a list of items or content parts."""
-    while not isinstance(given, str):
+    while isinstance(given, (list, dict)):
         if isinstance(given, list):
             given = given[-1] if given else ""
         else:
