@@ -81,10 +81,11 @@ def serve(session: Session, bind: str | None) -> None:
     import os
 
     from floway_core.app import create_app  # only this command needs the web framework
-    from floway_core.server import Server
+    from floway_core.server import Server, check_bind
 
     if bind:
         os.environ["FLOWAY_BIND"] = bind  # workers read their settings from the environment, too
+    check_bind(session.settings.bind)
     # What keeps a worker from starting is found here, where it can be said in one line.
     gateway: Gateway = create_app(session.settings, session.manager).extensions["floway"]
     click.echo(f"Floway {__version__} listens on {session.settings.bind}", err=True)

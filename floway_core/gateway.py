@@ -11,10 +11,10 @@ import pluggy
 from floway_core import migrate, plugins
 from floway_core.config import Settings, load_settings, without_password
 from floway_core.contexts import Services
-from floway_core.db import connect
+from floway_core.db import connect, run, transaction
 from floway_core.errors import StartupError
 from floway_core.plugins import Providers
-from floway_core.secrets import SecretBox, read_or_create_key
+from floway_core.secrets import SealBroken, SecretBox, read_or_create_key
 
 log = logging.getLogger("floway")
 
@@ -59,7 +59,27 @@ def open_services(settings: Settings, manager: pluggy.PluginManager) -> Services
     except (peewee.DatabaseError, OSError) as error:
         shown = without_password(settings.database_url)
         raise StartupError(f"The database {shown} cannot be used: {' '.join(str(error).split())}") from error
-    return Services(settings, database, SecretBox(key))
+    secrets = SecretBox(key)
+    _check_key(database, secrets)
+    return Services(settings, database, secrets)
+
+
+def _check_key(database: peewee.Database, secrets: SecretBox) -> None:
+    """Notice a wrong or lost secret key before anybody relies on it.
+
+    :raises StartupError: the database was used with another one.
+    """
+    with database.connection_context():
+        rows = run(database, "SELECT sealed FROM secret_checks WHERE id = 1").fetchall()
+        if not rows:
+            sql = "INSERT INTO secret_checks (id, sealed) VALUES (1, ?) ON CONFLICT DO NOTHING"
+            with transaction(database):
+                run(database, sql, secrets.seal("floway"))
+            rows = run(database, "SELECT sealed FROM secret_checks WHERE id = 1").fetchall()
+    try:
+        secrets.open(rows[0][0])
+    except SealBroken as error:
+        raise StartupError(error.message) from None
 
 
 def _keep_private(database: peewee.Database) -> None:

@@ -33,6 +33,15 @@ class Upstreams(peewee.Model):
         table_name = "upstreams"
 
 
+class SecretChecks(peewee.Model):
+    """One row: a sealed word, by which a wrong secret key is noticed at once."""
+
+    sealed = peewee.TextField()
+
+    class Meta:
+        table_name = "secret_checks"
+
+
 class Conversations(peewee.Model):
     """A tree of snapshots with one lifetime: it is kept or dropped as a whole."""
 

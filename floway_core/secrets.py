@@ -17,7 +17,10 @@ class SealBroken(GatewayError):
     """What was sealed cannot be opened: it is damaged, or was sealed with another key. Reaches a client as a 503."""
 
     def __init__(self) -> None:
-        message = "Stored credentials cannot be decrypted: FLOWAY_SECRET_KEY is not the one they were stored with."
+        message = (
+            "Stored credentials cannot be decrypted: FLOWAY_SECRET_KEY (or secret.key in the data folder) is not "
+            "the one they were stored with."
+        )
         super().__init__(503, message, code="credentials_unreadable")
 
 

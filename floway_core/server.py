@@ -1,12 +1,15 @@
 """``floway serve``: gunicorn with settings for long streams."""
 
 import math
+import socket
 from typing import Any
 
 from flask import Flask
+from gunicorn import util
 from gunicorn.app.base import BaseApplication
 
 from floway_core.config import Settings
+from floway_core.errors import StartupError
 
 # Seconds that an idle client connection is kept. Longer than the few seconds after which HTTP clients give theirs up,
 # shorter than what would hold up a shutdown.
@@ -35,6 +38,23 @@ def options(settings: Settings) -> dict[str, Any]:
         "control_socket_disable": True,
         "forwarded_allow_ips": "",
     }
+
+
+def check_bind(bind: str) -> None:
+    """Find out in one line, instead of after gunicorn's several tries, that nobody can listen there.
+
+    :raises StartupError: nobody can.
+    """
+    if bind.startswith("unix:"):
+        return
+    host, port = util.parse_address(bind)
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        raise StartupError(f"Floway cannot listen on {bind}: {error.strerror or error}.") from error
 
 
 class Server(BaseApplication):

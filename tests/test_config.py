@@ -1,6 +1,7 @@
 """Settings: where they come from, and what is said about wrong ones."""
 
 import json
+import socket
 
 import pytest
 
@@ -210,3 +211,35 @@ def test_a_data_folder_that_cannot_be_made(installation, tmp_path):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert str(tmp_path / "file" / "folder") in line
+
+
+def test_an_address_that_is_taken_is_told_in_one_line(installation):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = installation.run("serve", "--bind", address)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"floway: Floway cannot listen on {address}: Address already in use."]
+
+
+@pytest.mark.parametrize("address", ["::1:8788", "127.0.0.1", ":8788", "[::1:8788", "host:123456"])
+def test_addresses_that_are_none(rejected, address):
+    assert "FLOWAY_BIND" in rejected(FLOWAY_BIND=address)
+
+
+def test_another_secret_key_than_the_databases_is_noticed_at_once(tmp_path):
+    with Installation() as installed:
+        assert installed.run("keys", "list").returncode == 0
+        assert installed.run("keys", "list").returncode == 0
+        (installed.data_dir / "secret.key").unlink()
+        done = installed.run("keys", "list")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "cannot be decrypted" in line and "secret.key" in line
+
+
+def test_the_database_is_for_its_owner_alone():
+    with Installation() as installed:
+        assert installed.run("keys", "create", "me").returncode == 0
+        assert {file.stat().st_mode & 0o077 for file in installed.data_dir.iterdir()} == {0}
