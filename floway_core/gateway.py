@@ -65,9 +65,9 @@ def open_services(settings: Settings, manager: pluggy.PluginManager) -> Services
 
 
 def _check_key(database: peewee.Database, secrets: SecretBox) -> None:
-    """Notice a wrong or lost secret key before anybody relies on it.
+    """Warn of a wrong or lost secret key, which would show only when a credential is needed.
 
-    :raises StartupError: the database was used with another one.
+    It is no reason not to start: keys and conversations do not depend on it.
     """
     with database.connection_context():
         rows = run(database, "SELECT sealed FROM secret_checks WHERE id = 1").fetchall()
@@ -79,7 +79,7 @@ def _check_key(database: peewee.Database, secrets: SecretBox) -> None:
     try:
         secrets.open(rows[0][0])
     except SealBroken as error:
-        raise StartupError(error.message) from None
+        log.warning("%s", error.message)
 
 
 def _keep_private(database: peewee.Database) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from floway_core.errors import GatewayError, UpstreamBroken
 from floway_core.testing import Reply, Step, message_stream
-from floway_core.testing.events import DONE, parse, renamed
+from floway_core.testing.events import DONE
 
 from .raw_upstream import NOBODY, PATIENCE, RawUpstream, chunked, head, new_client, read_whole
 
