@@ -13,3 +13,4 @@ def configure_logging(level: str) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger("floway").setLevel(level.upper())
     logging.getLogger("floway_core").setLevel(level.upper())
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings quote what upstreams send

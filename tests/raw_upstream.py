@@ -30,7 +30,7 @@ class Talk:
         self.number = number
         self.socket = connection
         self._upstream = upstream
-        self._unread = b""
+        self._unread = bytearray()
 
     def request(self):
         """The body of the next request."""
@@ -47,7 +47,8 @@ class Talk:
             if not data:
                 raise Gone
             self._unread += data
-        read, self._unread = self._unread[:size], self._unread[size:]
+        read = bytes(self._unread[:size])
+        del self._unread[:size]
         return read
 
     def _size(self, end):

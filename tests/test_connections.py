@@ -14,7 +14,6 @@ from floway_core.testing.events import DONE
 
 from .raw_upstream import NOBODY, PATIENCE, RawUpstream, chunked, head, new_client, read_whole
 
-STREAM = b"".join(message_stream())
 BEGUN = head("content-type: text/event-stream", "transfer-encoding: chunked")
 
 

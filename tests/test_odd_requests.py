@@ -1,4 +1,4 @@
-"""Requests that are odd, damaged or meant to do damage: each gets an answer in OpenAI's shape, and the log stays true."""
+"""Requests that are odd, damaged or meant to do damage: each is answered in OpenAI's shape; the log stays true."""
 
 import gzip
 import http.client
@@ -74,12 +74,11 @@ def test_no_other_field_of_an_item_is_the_gateways_business(ask, fake_upstream, 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\u2028", "\x85", "\x0b", "\x1b[2K\x1b[1G"], ids=repr)
 def test_a_path_cannot_forge_a_line_of_the_log(ask, gateway, refused, end):
     word = f"forged-{uuid.uuid4()}"
-    path = quote(f"/nothing{end}2026-01-01 00:00:00,000 INFO floway.request POST /v1/responses 200 {word}")
-    answer = ask.get(path)
+    answer = ask.get(quote(f"/nothing{end}{word} INFO floway.request POST /v1/responses 200"))
     refused(answer, 404, "not_found")
     (line,) = [line for line in gateway.log.splitlines() if word in line]
-    assert "nothing" in line and f"id={answer.headers['x-request-id']} " in line
-    assert line.count("2026-01-01") == 1 and not line.startswith("2026-01-01") and "\x1b" not in line
+    assert "GET " in line and f" id={answer.headers['x-request-id']} " in line
+    assert line.isprintable()
 
 
 # --------------------------------------------------------------------------------------------------- damaged framing

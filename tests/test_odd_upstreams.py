@@ -39,7 +39,7 @@ def two_accounts(start_wired, plugin_folder):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("status", [401, 403, 429])
+@pytest.mark.parametrize("status", [403, 429])
 @pytest.mark.parametrize("part", [b"", b"{", b"Slow down."])
 def test_a_refusal_whose_body_never_ends_is_that_refusal(call, two_accounts, fake_upstream, status, part, stream):
     headers = [*JSON, ("content-length", "100"), ("retry-after", "7")]
@@ -69,10 +69,11 @@ def test_of_all_that_looks_like_the_id_only_the_id_is_rewritten(ask, fake_upstre
     assert got == expected
 
 
-@pytest.mark.parametrize("spelling", [',"id":"%s"', ', "id" : "%s"'])
+@pytest.mark.parametrize("spelling", [',"id":"ID"', ', "id" : "ID"'])
 @pytest.mark.parametrize("id", ["", "response", "resp_123456789"])
 def test_an_id_is_found_however_it_is_spelled(spelling, id):
-    data = '{"type":"response.completed","response":{"output":[],"user":"%s"%s}}' % (id, spelling % id)
+    told_id = spelling.replace("ID", id)
+    data = f'{{"type":"response.completed","response":{{"output":[],"user":"{id}"{told_id}}}}}'
     (told,) = Transcript({"id": "resp_own"}).follow(f"event: response.completed\ndata: {data}\n\n".encode())
     assert parse(told) == [{"type": "response.completed", "response": {"output": [], "user": id, "id": "resp_own"}}]
 
@@ -142,9 +143,8 @@ HEADERS = {
     "a delete": ("x-odd: a\x7fb", None),
     "a zero": ("x-odd: a\0b", None),
     "an escape": ("x-odd: \x1b[31m", None),
-    "a space in the name": ("x odd: ab", None),
     "parentheses in the name": ("x-odd(y): 1", None),
-    "a fold": ("x-odd: a\r\n b", None),
+    "a fold": ("x-odd: a\r\n b", "a b"),
     "a tab": ("x-odd: a\tb", "a\tb"),
     "latin-1": ("x-odd: gr\xfc\xdfe", "gr\xfc\xdfe"),
     "nothing": ("x-odd:", ""),

@@ -76,17 +76,21 @@ class SocketBody(ReplyBody):
         self._socket = file.sock
         self._framing = _framing(head)
         self._readiness: Readiness | None = None
+        self._unread = b""
+        self._reset = False
         file.waits = False
         try:
             self._unread = head.fp.read1(READ_SIZE) or b""  # what came in the same packet as the head
         except OSError:
-            self._unread = b""  # the next read will tell
+            self._reset = True
         self._socket.settimeout(0)
 
     def read(self, timeout: float, client: Client | None = None) -> bytes | None:
         while not self._framing.ended:
             data, self._unread = self._unread, b""
             if not data:
+                if self._reset:
+                    raise UpstreamBroken("The upstream reset the connection in the middle of its answer.")
                 if not self._wait(timeout, client):
                     return None
                 try:
@@ -94,7 +98,8 @@ class SocketBody(ReplyBody):
                 except NOTHING_YET:
                     continue
                 except OSError:
-                    raise UpstreamBroken("The upstream reset the connection in the middle of its answer.") from None
+                    self._reset = True
+                    continue
             body = self._framing.unframe(data)
             if body:
                 return body
