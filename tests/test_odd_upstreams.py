@@ -5,7 +5,7 @@ import json
 import pytest
 
 from floway_core.protocol.responses import Transcript
-from floway_core.testing import Reply, Step, event, message_item, message_stream, write_plugin
+from floway_core.testing import Reply, RunningGateway, Step, event, message_item, message_stream, write_plugin
 from floway_core.testing.events import DONE, function_call_item, parse, response
 
 from .raw_upstream import RawUpstream, head
@@ -30,12 +30,14 @@ def no_fault(gateway):
 
 # ----------------------------------------------------------------------------------------------------------- refusals
 @pytest.fixture(scope="module")
-def two_accounts(start_wired, plugin_folder):
+def two_accounts(plugin_folder, journal_file, tmp_path_factory):
     """A gateway with two accounts of the same provider."""
-    write_plugin(plugin_folder, "hasty", HASTY)
-    gateway = start_wired(idle_timeout="0.6")
-    assert gateway.run("add-wire", "third").returncode == 0
-    return gateway
+    folder, environ = tmp_path_factory.mktemp("hasty"), {"TEST_JOURNAL": str(journal_file)}
+    write_plugin(folder, "hasty", HASTY)
+    with RunningGateway({"idle_timeout": "0.6"}, plugin_folders=[plugin_folder, folder], environ=environ) as gateway:
+        for name in ("first", "second"):
+            assert gateway.run("add-wire", name).returncode == 0
+        yield gateway
 
 
 @pytest.mark.parametrize("stream", [True, False])
