@@ -73,7 +73,7 @@ class Relay:
 
     def __init__(self, gateway: Gateway, attempt: Attempt, blocks: Iterator[bytes | None]) -> None:
         """:param blocks: complete events; None when a keep-alive is due."""
-        self.transcript = Transcript(attempt.turn.envelope)
+        self.transcript = Transcript(attempt.turn.envelope, attempt.context.model)
         self._gateway = gateway
         self._attempt = attempt
         self._blocks = blocks

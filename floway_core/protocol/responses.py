@@ -23,8 +23,10 @@ _NOTABLE = re.compile(
 class Transcript:
     """What the events of one answer have told so far. Deltas are not looked at."""
 
-    def __init__(self, known: Mapping[str, Any]) -> None:
-        """:param known: fields of the response object that the gateway knows better than the upstream, like ``id``."""
+    def __init__(self, known: Mapping[str, Any], model: str = "") -> None:
+        """:param known: fields of the response object that the gateway knows better than the upstream, like ``id``.
+        :param model: what was asked for, for a failure before the upstream has said anything.
+        """
         self.envelope: dict[str, Any] = {}
         """The response object as it was last announced; complete, with its output, after the terminal event."""
         self.terminal: str | None = None
@@ -32,6 +34,7 @@ class Transcript:
         self.error: dict[str, Any] | None = None
         """The content of an ``error`` event, if one came."""
         self._known = known
+        self._model = model
         self._items: dict[int, Any] = {}
         self._numbered = b""
 
@@ -113,7 +116,7 @@ class Transcript:
         else:
             told = self.error.get("error") if isinstance(self.error.get("error"), dict) else self.error
             code, message = str(told.get("code") or code), str(told.get("message") or message)
-        response = {**_blank_response(), **self.envelope, **self._known}
+        response = {**_blank_response(self._model), **self.envelope, **self._known}
         response |= {"output": self._complete([]), "status": "failed"}
         response["error"] = {"code": code, "message": message}
         self.envelope, self.terminal = response, FAILED
@@ -126,12 +129,12 @@ class Transcript:
         return int(numbers[-1]) if numbers else -1
 
 
-def _blank_response() -> dict[str, Any]:
+def _blank_response(model: str) -> dict[str, Any]:
     """A response object for a stream that failed before it announced its own."""
     return {
         "object": "response",
         "created_at": int(time.time()),
-        "model": "",
+        "model": model,
         "output": [],
         "parallel_tool_calls": True,
         "tool_choice": "auto",
