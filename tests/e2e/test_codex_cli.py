@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from floway_codex.simulator import Simulator, function_call, html_403, refusal, reply, text
+from floway_codex.simulator import Simulator, compaction, function_call, html_403, refusal, reply, text
 
 from floway_core.testing.gateway import RunningGateway
 
@@ -147,3 +147,42 @@ def test_a_stream_that_is_cut_is_tried_again(codex, backend):
     backend.script(reply(text("half an answer"), cut_after=4), reply(text("A whole answer.")))
     done = codex("hello")
     assert "A whole answer." in done.stdout, done.stderr
+
+
+COMPACT_EARLY = [
+    *("-c", "model_context_window=100000", "-c", "model_auto_compact_token_limit=20000"),
+    *("-c", 'model_providers.floway.name="OpenAI"'),  # else the CLI asks the model for a summary
+]
+
+
+def windows(backend):
+    return [request.header("x-codex-window-id").rpartition(":")[2] for request in backend.dispatches]
+
+
+def kinds(backend):
+    return [json.loads(request.header("x-codex-turn-metadata"))["request_kind"] for request in backend.dispatches]
+
+
+def test_a_compaction_in_the_middle_of_a_turn(codex, backend):
+    backend.script(
+        reply(function_call("exec_command", {"cmd": "echo hi"}), total_tokens=50_000),
+        reply(compaction("BLOB")),
+        reply(text("Done after all.")),
+    )
+    done = codex("run it", *COMPACT_EARLY)
+    assert "Done after all." in done.stdout, done.stderr
+    assert kinds(backend) == ["turn", "compaction", "turn"]
+    assert windows(backend) == ["0", "0", "1"]
+    assert backend.dispatches[1].body["input"][-1] == {"type": "compaction_trigger"}
+    assert "BLOB" in json.dumps(last_input(backend))
+    assert len({request.body["client_metadata"]["turn_id"] for request in backend.dispatches}) == 1
+
+
+def test_a_compaction_before_a_turn(codex, backend):
+    backend.script(reply(text("One."), total_tokens=50_000), reply(compaction("BLOB")), reply(text("Two.")))
+    assert codex(*COMPACT_EARLY, "begin").returncode == 0
+    done = codex(*COMPACT_EARLY, "resume", "--last", "go on")
+    assert "Two." in done.stdout, done.stderr
+    assert kinds(backend) == ["turn", "compaction", "turn"]
+    assert windows(backend) == ["0", "0", "1"]
+    assert "BLOB" in json.dumps(last_input(backend)) and "One." not in json.dumps(last_input(backend))
