@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -73,7 +75,7 @@ def codex(request, gateway, backend, tmp_path):
             timeout=120,
         )
 
-    run.version = request.param
+    run.version, run.program, run.environ, run.home = request.param, program, environ, home
     yield run
     assert backend.findings == [], "over all its requests the session looks wrong"
 
@@ -186,3 +188,60 @@ def test_a_compaction_before_a_turn(codex, backend):
     assert kinds(backend) == ["turn", "compaction", "turn"]
     assert windows(backend) == ["0", "0", "1"]
     assert "BLOB" in json.dumps(last_input(backend)) and "One." not in json.dumps(last_input(backend))
+
+
+@pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed")
+def test_a_compaction_by_hand(codex, backend, tmp_path):
+    if codex.version == "0.169.0":
+        pytest.skip("its TUI asks for a title in between, whenever it likes; its recordings cover this")
+    project = codex.home / "project"
+    project.mkdir()
+    with (codex.home / ".codex/config.toml").open("a") as config:
+        config.write(f'\n[projects."{project}"]\ntrust_level = "trusted"\n')
+    backend.script(reply(text("One.")), reply(compaction("BLOB")), reply(text("Two.")))
+
+    def tmux(*words):
+        command = ["tmux", "-S", str(tmp_path / "tmux"), *words]
+        return subprocess.run(command, capture_output=True, text=True, env=codex.environ).stdout
+
+    def screen_shows(*wanted):
+        deadline = time.monotonic() + 45
+        while not any(word in (shown := tmux("capture-pane", "-p")) for word in wanted):
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.1)
+
+    def type_in(line):
+        tmux("send-keys", "-l", line)
+        screen_shows(line)
+        tmux("send-keys", "Enter")
+
+    tmux(
+        "-f",
+        "/dev/null",
+        "new-session",
+        "-d",
+        "-x",
+        "120",
+        "-y",
+        "40",
+        "-c",
+        str(project),
+        codex.program,
+        *COMPACT_EARLY[-2:],
+    )
+    try:
+        screen_shows("\u203a")
+        type_in("begin now")
+        screen_shows("One.")
+        type_in("/compact")
+        screen_shows("ompacted")
+        type_in("and go on")
+        screen_shows("Two.")
+    finally:
+        tmux("kill-server")
+    sent = [request for request in backend.dispatches if request.body["model"] == "gpt-5.5"]
+    told = [json.loads(request.header("x-codex-turn-metadata")) for request in sent]
+    assert [one["request_kind"] for one in told] == ["turn", "compaction", "turn"]
+    assert told[1]["compaction"]["trigger"] == "manual"
+    assert [one["window_id"].rpartition(":")[2] for one in told] == ["0", "0", "1"]
+    assert len({one["turn_id"] for one in told}) == 3
