@@ -47,7 +47,11 @@ def relay(gateway: Gateway, attempt: Attempt) -> "Relay":
     :raises UpstreamBroken, UpstreamTimeout: the upstream answered neither with events nor with a response.
     :raises ClientGone: the client hung up meanwhile.
     """
-    return Relay(gateway, attempt, _answer(gateway.settings, attempt))
+    try:
+        return Relay(gateway, attempt, _answer(gateway.settings, attempt))
+    except (GatewayError, ClientGone):
+        attempt.reply.body.close()
+        raise
 
 
 def _answer(settings: Settings, attempt: Attempt) -> Iterator[bytes | None]:
@@ -55,11 +59,7 @@ def _answer(settings: Settings, attempt: Attempt) -> Iterator[bytes | None]:
     if _is_event_stream(attempt):
         blocks = _blocks(settings, attempt)
     else:
-        try:
-            blocks = events_of(_read_json(settings, attempt))
-        except BaseException:
-            attempt.reply.body.close()
-            raise
+        blocks = events_of(_read_json(settings, attempt))
     return as_compaction(blocks) if attempt.summarises else blocks
 
 

@@ -78,6 +78,7 @@ class SocketBody(ReplyBody):
         self._readiness: Readiness | None = None
         self._unread = b""
         self._reset = False
+        self._closed = False
         file.waits = False
         try:
             self._unread = head.fp.read1(READ_SIZE) or b""  # what came in the same packet as the head
@@ -113,6 +114,9 @@ class SocketBody(ReplyBody):
         return self._readiness.wait(timeout)
 
     def close(self) -> None:
+        if self._closed:
+            return  # by now the connection may serve another request
+        self._closed = True
         reusable = self._framing.ended and not self._framing.excess and not self._unread and not self._head.will_close
         if reusable:
             self._socket.settimeout(None)
