@@ -257,3 +257,16 @@ def test_a_header_that_cannot_be_sent_is_not_told(tmp_path, fake_upstream, value
     assert "not-for-logs" not in "".join(traceback.format_exception_only(error)) + repr(error) + repr(vars(error))
     assert error.__cause__ is None and (error.__context__ is None or error.__suppress_context__)
     assert fake_upstream.requests == []
+
+
+def test_closing_an_answer_twice_leaves_the_next_one_alone(tmp_path, fake_upstream):
+    fake_upstream.script(Reply([b"first"], framing="length"), Reply([b"sec", Step.HOLD, b"ond"], framing="length"))
+    client = new_client(tmp_path)
+    first = client.stream(NOBODY, "POST", f"{fake_upstream.url}/", {}, b"{}")
+    assert read_whole(first) == b"first"
+    second = client.stream(NOBODY, "POST", f"{fake_upstream.url}/", {}, b"{}")
+    assert second.body.read(PATIENCE) == b"sec"
+    first.body.close()
+    assert second.body._socket.gettimeout() == 0, "its reads would block, and nobody would look after the client"
+    fake_upstream.release.set()
+    assert read_whole(second) == b"ond"
