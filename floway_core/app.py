@@ -59,7 +59,7 @@ def _end(response: Response) -> Response:
     entry.streamed = response.is_streamed
     response.headers["x-request-id"] = entry.id
     if not entry.streamed:
-        entry.write()
+        entry.end()
     return response
 
 

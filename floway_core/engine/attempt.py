@@ -53,7 +53,7 @@ def attempt(gateway: Gateway, request: ClientRequest, turn: Turn) -> Attempt:
     :raises GatewayError: nobody serves the model, the upstream refused, or it cannot be reached.
     :raises ClientGone: the client hung up meanwhile.
     """
-    left = affinity.ordered(candidates(gateway, request.body["model"]), turn.input)
+    left = affinity.ordered(candidates(gateway, request.api_key, request.body["model"]), turn.input)
     previous = _previous(gateway, turn)
     while True:
         candidate, *left = left

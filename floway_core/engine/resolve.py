@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from floway_core.contexts import Upstream
+from floway_core.contexts import ApiKey, Upstream
 from floway_core.errors import GatewayError
 from floway_core.gateway import Gateway
 from floway_core.provider import Model
@@ -28,8 +28,8 @@ class Offer:
     """Why the model list of an upstream could not be had, by its name."""
 
 
-def offer(gateway: Gateway) -> Offer:
-    """Every model of every enabled upstream whose provider is installed."""
+def offer(gateway: Gateway, api_key: ApiKey | None = None) -> Offer:
+    """Every model of every enabled upstream whose provider is installed, as far as ``api_key`` may use it."""
     candidates: list[Candidate] = []
     failed: dict[str, GatewayError] = {}
     for upstream in upstreams.all_rows(gateway.services.database):
@@ -43,12 +43,12 @@ def offer(gateway: Gateway) -> Offer:
     return Offer(tuple(candidates), failed)
 
 
-def candidates(gateway: Gateway, model: str) -> list[Candidate]:
-    """The candidates for ``model``, the preferred one first; at least one.
+def candidates(gateway: Gateway, api_key: ApiKey, model: str) -> list[Candidate]:
+    """The candidates for ``model`` that ``api_key`` may use, the preferred one first; at least one.
 
     :raises GatewayError: 404 ``model_not_found``; what the upstream's own failure was, when nothing can be had at all.
     """
-    found = offer(gateway)
+    found = offer(gateway, api_key)
     fitting = [candidate for candidate in found.candidates if candidate.model.id == model]
     if not fitting:
         if not found.candidates and len(found.failed) == 1:
@@ -65,10 +65,10 @@ def model_not_found(model: str, hint: str = "") -> GatewayError:
     return GatewayError(404, message, code="model_not_found", param="model")
 
 
-def models(gateway: Gateway) -> Iterator[Model]:
-    """Every model that can be asked for, once."""
+def models(gateway: Gateway, api_key: ApiKey) -> Iterator[Model]:
+    """Every model that ``api_key`` may ask for, once."""
     seen: set[str] = set()
-    for candidate in offer(gateway).candidates:
+    for candidate in offer(gateway, api_key).candidates:
         if candidate.model.id not in seen:
             seen.add(candidate.model.id)
             yield candidate.model

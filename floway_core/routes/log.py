@@ -1,7 +1,8 @@
-"""One log line per request, written when its last byte has left."""
+"""What is known of a request when its last byte has left; one log line tells it."""
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from uuid6 import uuid7
@@ -32,6 +33,8 @@ class RequestLog:
     tokens: tuple[int, int, int] = (0, 0, 0)
     """Input, cached input, output."""
     started: float = field(default_factory=time.monotonic)
+    at_end: list[Callable[["RequestLog"], None]] = field(default_factory=list)
+    """What else is to be done when the last byte has left, or the client is gone."""
 
     def note_answer(self, transcript: Transcript) -> None:
         """Take outcome and usage from what the upstream told."""
@@ -49,8 +52,16 @@ class RequestLog:
         if error.upstream:
             self.upstream, self.dispatches = error.upstream, error.dispatches
 
-    def write(self) -> None:
-        """Log the line."""
+    def end(self) -> None:
+        """Log the line, and do what is to be done at the end."""
+        self._write()
+        for act in self.at_end:
+            try:
+                act(self)
+            except Exception:  # the answer has left, and the others want their turn
+                log.exception("After request %s", self.id)
+
+    def _write(self) -> None:
         milliseconds = (time.monotonic() - self.started) * 1000
         log.log(
             logging.WARNING if self.status >= 500 or self.outcome == "failed" else logging.INFO,

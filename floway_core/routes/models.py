@@ -38,8 +38,9 @@ def get_model(model_id: str) -> Response:
 
 def _models() -> list[Model]:
     gateway = current_gateway()
-    g.request_log.key = authenticate(gateway, request).name
-    return list(resolve.models(gateway))
+    api_key = authenticate(gateway, request)
+    g.request_log.key = api_key.name
+    return list(resolve.models(gateway, api_key))
 
 
 def _described(model: Model) -> dict[str, Any]:

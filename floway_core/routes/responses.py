@@ -149,4 +149,4 @@ class _Logged:
             self._stream.close()
         finally:
             self._entry.note_answer(self._stream.transcript)
-            self._entry.write()
+            self._entry.end()

@@ -64,10 +64,11 @@ class OpenedGateway:
 
     def begin(self, model: str, text: str) -> AttemptContext:
         """An attempt whose first hook has run."""
-        candidate = resolve.candidates(self._gateway, model)[0]
+        api_key = ApiKey("key_1", "test")
+        candidate = resolve.candidates(self._gateway, api_key, model)[0]
         given = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}]
         body = {"model": model, "input": given, "stream": True}
-        request = ClientRequest(str(uuid.uuid4()), ApiKey("key_1", "test"), {}, body, True, _StayingClient())
+        request = ClientRequest(str(uuid.uuid4()), api_key, {}, body, True, _StayingClient())
         attempt = AttemptContext(
             id=str(uuid.uuid4()),
             request=request,

@@ -1,0 +1,42 @@
+"""The command line: ``floway``."""
+
+import sys
+
+import click
+
+from floway_core import __version__, plugins
+from floway_core.cli import keys, serve, setup, upstreams
+from floway_core.cli.session import Session, services
+from floway_core.errors import GatewayError, StartupError
+
+__all__ = ["cli", "main", "services"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="floway")
+def cli() -> None:
+    """A gateway for the OpenAI Responses API. Settings come from FLOWAY_* variables: see `floway config`."""
+
+
+for command in (
+    serve.serve,
+    setup.migrate,
+    setup.show_config,
+    setup.list_plugins,
+    setup.retention_group,
+    keys.keys_group,
+    upstreams.upstreams_group,
+    upstreams.list_models,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line with the commands of core and of all plugins."""
+    try:
+        manager = plugins.build_plugin_manager()
+        plugins.add_commands(manager, cli)
+        cli.main(obj=Session(manager), prog_name="floway")
+    except (StartupError, GatewayError) as error:
+        print(f"floway: {error}", file=sys.stderr)
+        sys.exit(1)

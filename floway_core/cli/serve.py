@@ -1,0 +1,47 @@
+"""``floway serve``."""
+
+import click
+
+from floway_core import __version__
+from floway_core.cli.session import Session
+from floway_core.gateway import Gateway
+from floway_core.store import keys, upstreams
+
+
+@click.command()
+@click.option("--bind", metavar="HOST:PORT", help="Where to listen (setting FLOWAY_BIND).")
+@click.pass_obj
+def serve(session: Session, bind: str | None) -> None:
+    """Run the gateway."""
+    import os
+
+    from floway_core.app import create_app  # only this command needs the web framework
+    from floway_core.server import Server, check_bind
+
+    if bind:
+        os.environ["FLOWAY_BIND"] = bind  # workers read their settings from the environment, too
+    check_bind(session.settings.bind)
+    # What keeps a worker from starting is found here, where it can be said in one line.
+    gateway: Gateway = create_app(session.settings, session.manager).extensions["floway"]
+    click.echo(f"Floway {__version__} listens on {session.settings.bind}", err=True)
+    for line in _missing(gateway):
+        click.echo(f"  missing: {line}", err=True)
+    gateway.services.database.close_all()
+    Server(session.settings).run()
+
+
+def _missing(gateway: Gateway) -> list[str]:
+    """What still keeps clients from being served, and what mends it."""
+    database, providers, missing = gateway.services.database, gateway.providers, []
+    rows = upstreams.all_rows(database)
+    for row in rows:
+        if row.kind not in providers.by_kind:
+            missing.append(f"the plugin of provider {row.kind!r}, which the upstream {row.name!r} needs")
+    if not providers.by_kind:
+        missing.append("a provider. Install one, for example: pip install floway-<provider>")
+    elif not any(row.enabled and row.kind in providers.by_kind for row in rows):
+        kinds = ", ".join(f"`floway {kind} --help`" for kind in sorted(providers.by_kind))
+        missing.append(f"an upstream. See {kinds}")
+    if not any(row.revoked_at is None for row in keys.all_rows(database)):
+        missing.append("an API key for the clients. Make one with: floway keys create NAME")
+    return missing

@@ -1,0 +1,39 @@
+"""What the commands of one call share."""
+
+import functools
+from dataclasses import dataclass
+
+import click
+import pluggy
+
+from floway_core import plugins
+from floway_core.config import Settings
+from floway_core.contexts import Services
+from floway_core.gateway import Gateway, open_services, read_settings
+from floway_core.log import configure_logging
+
+
+@dataclass
+class Session:
+    """What the commands of one call share; each part is made when it is first needed."""
+
+    manager: pluggy.PluginManager
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        settings = read_settings(self.manager)
+        configure_logging(settings.log_level if settings.log_level != "info" else "warning")
+        return settings
+
+    @functools.cached_property
+    def services(self) -> Services:
+        return open_services(self.settings, self.manager)
+
+    @functools.cached_property
+    def gateway(self) -> Gateway:
+        return Gateway(self.services, plugins.build_providers(self.manager, self.services))
+
+
+def services(context: click.Context) -> Services:
+    """The services for a command, from its click context. Opens the database, and brings its schema up to date."""
+    return context.find_object(Session).services

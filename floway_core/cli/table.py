@@ -1,0 +1,16 @@
+"""Plain text for a terminal."""
+
+import time
+from typing import Any
+
+
+def table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    lines = [headings, *(tuple(str(cell) for cell in row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def date(unix_seconds: int | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(unix_seconds)) if unix_seconds else "-"
