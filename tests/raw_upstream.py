@@ -35,6 +35,7 @@ class Talk:
     def request(self):
         """The body of the next request."""
         head = self._read(b"\r\n\r\n")
+        self._upstream.heads.put(head)
         length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
         body = self._read(int(length[1]) if length else 0)
         self._upstream.bodies.put(body)
@@ -98,6 +99,8 @@ class RawUpstream:
         """
         self.bodies = queue.Queue()
         """Bodies of the requests in the order in which they came."""
+        self.heads = queue.Queue()
+        """And their heads, as they came."""
         self.gone = threading.Event()
         """Set when a peer hung up on an upstream at ``Talk.hold``."""
         self.connections = 0

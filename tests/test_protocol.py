@@ -11,7 +11,7 @@ from floway_core.protocol import jsontext, sse
 from floway_core.protocol.responses import Transcript, usage_of
 from floway_core.testing import event, message_item, message_stream
 from floway_core.testing.events import parse, response
-from floway_core.upstream.body import Chunked, Counted, UntilClosed
+from floway_core.upstream.answer import Answer
 
 
 def pieces_of(data, cuts):
@@ -77,57 +77,101 @@ def test_only_line_ends_end_lines(separator):
 
 
 # ------------------------------------------------------------------------------------------------------------ framing
-@given(st.lists(st.binary(min_size=1, max_size=40), max_size=8), CUTS, st.booleans(), st.booleans())
-def test_any_cutting_of_a_chunked_body_yields_the_same_body(chunks, cuts, extended, trailed):
+HEAD = b"HTTP/1.1 200 OK\r\n%s\r\n\r\n"
+CHUNKED = HEAD % b"transfer-encoding: chunked"
+
+
+def fed(*pieces):
+    """An answer that came in ``pieces``, and its body so far."""
+    answer, body = Answer(), b""
+    for piece in pieces:
+        body += answer.feed(piece)
+    return answer, body
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=8), CUTS, st.booleans(), st.booleans(), st.booleans())
+def test_any_cutting_of_a_chunked_answer_yields_the_same_body(chunks, cuts, extended, trailed, hinted):
     extension = b';name="a b"' if extended else b""
+    hints = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" if hinted else b""
     framed = b"".join(b"%X%s\r\n%s\r\n" % (len(chunk), extension, chunk) for chunk in chunks) + b"0\r\n"
     framed += b"x-trailer: 1\r\n\r\n" if trailed else b"\r\n"
-    framing, body = Chunked(), b""
-    for piece in pieces_of(framed, cuts):
-        assert not framing.ended
-        body += framing.unframe(piece)
+    answer, body = fed(*pieces_of(hints + CHUNKED + framed, cuts))
     assert body == b"".join(chunks)
-    assert framing.ended and not framing.excess
+    assert (answer.status, answer.headers) == (200, [("transfer-encoding", "chunked")])
+    assert answer.ended and answer.reusable
 
 
-@given(st.binary(min_size=1, max_size=200), CUTS, st.binary(max_size=3))
-def test_any_cutting_of_a_counted_body_yields_the_same_body(content, cuts, excess):
-    framing, body = Counted(len(content)), b""
-    pieces = pieces_of(content, cuts)
-    for piece in [*pieces[:-1], pieces[-1] + excess]:
-        body += framing.unframe(piece)
+@given(
+    st.binary(min_size=1, max_size=200),
+    CUTS,
+    st.binary(max_size=3).filter(lambda excess: not excess.strip(b"\r\n") or excess[:1] not in b"\r\n"),
+)
+def test_any_cutting_of_a_counted_answer_yields_the_same_body(content, cuts, excess):
+    pieces = pieces_of(HEAD % b"content-length: %d" % len(content) + content, cuts)
+    answer, body = fed(*pieces[:-1], pieces[-1] + excess)
     assert body == content
-    assert framing.ended and framing.excess is bool(excess)
+    assert answer.ended and answer.reusable is not bool(excess.strip(b"\r\n"))
 
 
 @pytest.mark.parametrize("framed", [b"", b"5\r\nab", b"5\r\nabcde", b"5\r\nabcde\r\n", b"0\r\n", b"0\r\na: b\r\n"])
 def test_a_chunked_body_that_ends_early(framed):
-    framing = Chunked()
-    if framed:
-        framing.unframe(framed)
-    assert not framing.ended
+    answer, _ = fed(CHUNKED + framed)
+    assert not answer.ended
     with pytest.raises(UpstreamBroken):
-        framing.unframe(b"")
+        answer.feed(b"")
 
 
 @pytest.mark.parametrize("framed", [b"x\r\n", b"-1\r\n", b"\r\n", b"5\r\nabcdeX\r\n", b"0x5\r\n", b"a" * 20_000])
 def test_what_is_not_chunked_is_refused(framed):
     with pytest.raises(UpstreamBroken):
-        Chunked().unframe(framed)
+        fed(CHUNKED + framed)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"ICY 200 OK\r\n\r\n",
+        b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx-odd(y): 1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 30_000,
+    ],
+)
+def test_a_head_that_is_refused(head):
+    with pytest.raises(UpstreamBroken):
+        fed(head)
+
+
+def test_trailers_must_end():
+    answer, _ = fed(CHUNKED + b"1\r\na\r\n0\r\n")
+    with pytest.raises(UpstreamBroken, match="does not end"):
+        for _ in range(1000):
+            answer.feed(b"x" * 1000)
 
 
 def test_bytes_behind_a_chunked_body_are_noticed():
-    framing = Chunked()
-    assert framing.unframe(b"1\r\na\r\n0\r\n\r\nmore") == b"a"
-    assert framing.ended and framing.excess
+    answer, body = fed(CHUNKED + b"1\r\na\r\n0\r\n\r\nmore")
+    assert body == b"a"
+    assert answer.ended and not answer.reusable
 
 
-def test_the_other_framings_at_the_end_of_the_connection():
-    until_closed = UntilClosed()
-    assert until_closed.unframe(b"a") == b"a" and not until_closed.ended
-    assert until_closed.unframe(b"") == b"" and until_closed.ended
+@pytest.mark.parametrize("framing", [b"a: b", b"transfer-encoding: gzip"])
+def test_a_body_may_end_with_the_connection(framing):
+    answer, body = fed(HEAD % framing + b"a")
+    assert body == b"a" and not answer.ended
+    assert answer.feed(b"") == b"" and answer.ended and not answer.reusable
+
+
+@pytest.mark.parametrize("received", [b"", b"HTTP/1.1 200 OK\r\na: b\r\n", HEAD % b"content-length: 1"])
+def test_other_answers_do_not(received):
+    answer = Answer()
+    if received:
+        answer.feed(received)
     with pytest.raises(UpstreamBroken):
-        Counted(1).unframe(b"")
+        answer.feed(b"")
 
 
 # --------------------------------------------------------------------------------------------------------- transcript
@@ -165,10 +209,12 @@ def test_a_failure_continues_the_numbers_and_the_response():
 @pytest.mark.parametrize(
     ("usage", "counts"),
     [
-        (None, (0, 0, 0)),
-        ({}, (0, 0, 0)),
-        ({"input_tokens": 7, "input_tokens_details": {"cached_tokens": 3}, "output_tokens": 5}, (7, 3, 5)),
-        ({"input_tokens": "7", "input_tokens_details": None, "output_tokens": 5}, (0, 0, 5)),
+        (None, (0, 0, 0, 0)),
+        ({}, (0, 0, 0, 0)),
+        ({"input_tokens": 7, "input_tokens_details": {"cached_tokens": 3}, "output_tokens": 5}, (7, 3, 5, 0)),
+        ({"output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 4}}, (0, 0, 5, 4)),
+        ({"input_tokens": "7", "input_tokens_details": None, "output_tokens": 5}, (0, 0, 5, 0)),
+        ({"input_tokens": -7, "input_tokens_details": {"cached_tokens": 2**70}, "output_tokens": 1.5}, (0, 0, 0, 0)),
     ],
 )
 def test_usage(usage, counts):

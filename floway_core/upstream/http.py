@@ -1,30 +1,63 @@
 """Sending requests to upstreams over pooled connections."""
 
 import functools
-import http.client
-import io
-import socket
-from collections.abc import Iterator, Mapping
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, ProxyManager
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
+from urllib3 import HTTPConnectionPool
+from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
-from urllib3.util import SKIP_HEADER, Timeout
+from urllib3.util import SKIP_HEADER
 
 from floway_core.config import Settings
-from floway_core.contexts import ResponsesRequestContext
-from floway_core.errors import ClientGone, GatewayError, UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from floway_core.provider import GeneratedBody, ReplyBody, UpstreamReply
-from floway_core.upstream.body import READ_SIZE, SocketBody, WatchedFile
-from floway_core.upstream.wait import watched_client
+from floway_core.contexts import Client, ResponsesRequestContext
+from floway_core.errors import GatewayError, UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from floway_core.provider import ReplyBody, UpstreamReply
+from floway_core.upstream.exchange import Exchange
 
 HEADER_REFUSED = "A header of this request cannot be sent to the upstream."
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+UNFIT_FOR_A_VALUE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How to reach a URL."""
+
+    pool: HTTPConnectionPool
+    target: str
+    """What to ask for on one of its connections."""
+    host: str
+    tunnelled: bool
+    """Whether a proxy passes everything on unread, as it has to for TLS."""
+
+    def connect(self, timeout: float) -> Exchange:
+        """A connection that is kept from an earlier request, or a new one.
+
+        :param timeout: seconds for each step of connecting.
+        """
+        connection = self.pool._get_conn()
+        if connection.is_closed:
+            try:
+                connection.timeout = timeout
+                if self.tunnelled:
+                    self.pool._prepare_proxy(connection)
+                self.pool._validate_conn(connection)
+                if connection.is_closed:
+                    connection.connect()
+            except BaseException:
+                connection.close()
+                raise
+        connection.sock.settimeout(0)
+        return Exchange(self.pool, connection)
 
 
 class HttpClient:
@@ -35,8 +68,9 @@ class HttpClient:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._adapter = _WatchingAdapter(pool_connections=16, pool_maxsize=settings.threads, max_retries=0)
-        self._timeout = Timeout(connect=settings.connect_timeout, read=settings.first_byte_timeout)
+        self._adapter = HTTPAdapter(pool_connections=16, pool_maxsize=settings.threads, max_retries=0)
+        self._connect_timeout = settings.connect_timeout
+        self._first_byte_timeout = settings.first_byte_timeout
         self._environment_of = functools.lru_cache(maxsize=256)(_environment_of)
         self._way_to = functools.lru_cache(maxsize=256)(self._find_way_to)
 
@@ -50,38 +84,28 @@ class HttpClient:
         :raises UpstreamUnreachable, UpstreamTimeout: there is no answer.
         :raises ClientGone: the client hung up; the request is abandoned.
         """
-        pool, target = self._way_to(url)
-        token = watched_client.set(ctx.attempt.request.client)
+        way, client = self._way_to(url), ctx.attempt.request.client
+        message = _message(method, way, headers, body)
         try:
-            # What the adapter's send() does, without looking everything up again for each request.
-            response = pool.urlopen(
-                method,
-                target,
-                body,
-                _complete(url, headers, body),
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                timeout=self._timeout,
-                preload_content=False,
-                decode_content=False,
-            )
-        except NewConnectionError as error:
+            exchange = way.connect(self._connect_timeout)
+        except (HTTPError, HTTPException, OSError) as error:
+            if isinstance(error, Urllib3Timeout) and not isinstance(error, NewConnectionError):
+                raise _late(url) from error
             raise UpstreamUnreachable(f"The upstream {_origin(url)} cannot be reached.") from error
-        except Urllib3Timeout as error:
-            raise UpstreamTimeout(f"The upstream {_origin(url)} did not answer in time.") from error
-        except ProtocolError as error:
-            raise UpstreamUnreachable(
-                f"The upstream {_origin(url)} closed the connection without an answer."
-            ) from error
-        except (HTTPError, OSError) as error:
-            raise UpstreamUnreachable(f"The upstream {_origin(url)} cannot be reached.") from error
-        except ValueError:  # http.client refuses line breaks and what is beyond latin-1
-            raise GatewayError(400, HEADER_REFUSED) from None
-        finally:
-            watched_client.reset(token)
-        received = [(name.lower(), value) for name, value in response.headers.items()]
-        return UpstreamReply(response.status, received, _body(response))
+        try:
+            exchange.send(message, client)
+            exchange.receive_head(self._first_byte_timeout, client)
+        except BaseException as error:
+            exchange.close()
+            if isinstance(error, TimeoutError):
+                raise _late(url) from error
+            if isinstance(error, OSError | UpstreamBroken):
+                raise UpstreamUnreachable(
+                    f"The upstream {_origin(url)} closed the connection without an answer."
+                ) from error
+            raise
+        answer = exchange.answer
+        return UpstreamReply(answer.status, answer.headers, _readable(exchange))
 
     def fetch(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, timeout: float = 30.0
@@ -91,25 +115,26 @@ class HttpClient:
         :param timeout: seconds, for connecting and for each read.
         :raises UpstreamUnreachable, UpstreamTimeout: there is no answer.
         """
-        request = _prepared(method, url, _complete(url, headers, body), body)
+        request = _prepared(method, url, headers, body)
         try:
             response = self._adapter.send(request, timeout=timeout, **self._environment_of(_origin(url)))
             response.content  # noqa: B018 - reading it frees the connection
         except requests.Timeout as error:
-            raise UpstreamTimeout(f"The upstream {_origin(url)} did not answer in time.") from error
+            raise _late(url) from error
         except requests.RequestException as error:
             raise UpstreamUnreachable(f"The upstream {_origin(url)} cannot be reached.") from error
         except ValueError:  # its message quotes the header, which may be a secret
             raise GatewayError(400, HEADER_REFUSED) from None
         return response
 
-    def _find_way_to(self, url: str) -> tuple[HTTPConnectionPool, str]:
-        """The pool of connections for ``url``, as the adapter sets it up, and what to ask for on one of them."""
+    def _find_way_to(self, url: str) -> _Way:
         environment = self._environment_of(_origin(url))
         request = _prepared("GET", url, {}, None)
         pool = self._adapter.get_connection_with_tls_context(request, **environment)
         self._adapter.cert_verify(pool, url, environment["verify"], environment["cert"])
-        return pool, self._adapter.request_url(request, environment["proxies"])
+        target = requests.utils.requote_uri(self._adapter.request_url(request, environment["proxies"]))
+        tunnelled = pool.proxy is not None and url.startswith("https:")
+        return _Way(pool, target, urlsplit(url).netloc, tunnelled)
 
 
 def _environment_of(origin: str) -> dict[str, Any]:
@@ -122,120 +147,74 @@ def _origin(url: str) -> str:
     return "{0.scheme}://{0.netloc}".format(urlsplit(url))
 
 
-def _complete(url: str, headers: Mapping[str, str], body: bytes | None) -> dict[str, str]:
-    """``headers`` with those that a request cannot do without, and none that urllib3 would add."""
+def _late(url: str) -> UpstreamTimeout:
+    return UpstreamTimeout(f"The upstream {_origin(url)} did not answer in time.")
+
+
+def _message(method: str, way: _Way, headers: Mapping[str, str], body: bytes) -> bytes:
+    """The whole request as it is sent.
+
+    :raises GatewayError: a header cannot be sent; the message does not quote it, as it may be a secret.
+    """
+    lines = [f"{method} {way.target} HTTP/1.1"]
+    if not way.tunnelled:
+        headers = {**headers, **way.pool.proxy_headers}
     names = {name.lower() for name in headers}
-    complete = {name: SKIP_HEADER for name in ("accept-encoding", "user-agent") if name not in names}
-    complete |= headers
+    for name, value in headers.items():
+        if not _is_token(name) or UNFIT_FOR_A_VALUE.search(value):
+            raise GatewayError(400, HEADER_REFUSED)
+        lines.append(f"{name}: {value}")
     if "host" not in names:
-        complete["host"] = urlsplit(url).netloc
-    if body is not None and "content-length" not in names:
-        complete["content-length"] = str(len(body))
-    return complete
+        lines.append(f"host: {way.host}")
+    if "content-length" not in names and "transfer-encoding" not in names:
+        lines.append(f"content-length: {len(body)}")
+    try:
+        return "\r\n".join([*lines, "\r\n"]).encode("latin-1") + body
+    except UnicodeEncodeError:
+        raise GatewayError(400, HEADER_REFUSED) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_token(name: str) -> bool:
+    return TOKEN.fullmatch(name) is not None
 
 
 def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> requests.PreparedRequest:
-    """A request made by hand: ``requests.Request.prepare`` would reorder headers and add its own."""
+    """A request made by hand: ``requests.Request.prepare`` and urllib3 would reorder headers and add their own."""
+    names = {name.lower() for name in headers}
+    complete = {name: SKIP_HEADER for name in ("accept-encoding", "user-agent") if name not in names}
+    complete |= headers
+    if body is not None and "content-length" not in names:
+        complete["content-length"] = str(len(body))
     request = requests.PreparedRequest()
     request.method, request.url, request.body = method, url, body
-    request.headers = CaseInsensitiveDict(headers)
+    request.headers = CaseInsensitiveDict(complete)
     return request
 
 
-def _body(response: HTTPResponse) -> ReplyBody:
-    head = response._fp  # urllib3 hides it, but only here the body can be had as it arrives
-    if isinstance(head, _Answer) and head.fp and "content-encoding" not in response.headers:
-        return SocketBody(response, head)
-    return GeneratedBody(_decoded(response), response.close)
+def _readable(exchange: Exchange) -> ReplyBody:
+    codings = {value.lower() for name, value in exchange.answer.headers if name == "content-encoding"}
+    return _Unpacked(exchange) if codings - {"identity", ""} else exchange
 
 
-def _decoded(response: HTTPResponse) -> Iterator[bytes]:
-    """A body that came compressed although nobody asked for it: let urllib3 unpack it."""
-    try:
-        yield from response.stream(READ_SIZE, decode_content=True)
-    except HTTPError as error:
-        raise UpstreamBroken("The upstream's answer ended early or is damaged.") from error
+class _Unpacked(ReplyBody):
+    """A body that came compressed although nobody asked for it."""
 
+    def __init__(self, packed: ReplyBody) -> None:
+        self._packed = packed
+        self._decoder = zlib.decompressobj(32 + zlib.MAX_WBITS)  # finds out whether it is gzip or deflate
 
-# ----------------------------------------------------------------------------- connections that watch for the client
-SEND_TIMEOUT = 60.0
-"""Seconds that an upstream may take to accept one piece of a request."""
+    def read(self, timeout: float, client: Client | None = None) -> bytes | None:
+        while data := self._packed.read(timeout, client):
+            try:
+                unpacked = self._decoder.decompress(data)
+            except zlib.error as error:
+                raise UpstreamBroken("The upstream's answer is damaged or compressed in an unknown way.") from error
+            if unpacked:
+                return unpacked
+        if data == b"" and not self._decoder.eof:
+            raise UpstreamBroken("The upstream's answer ended early.")
+        return data
 
-SENT_AT_ONCE = 256 * 1024
-"""Bytes of a request that are sent before looking after the client."""
-
-
-class _Answer(http.client.HTTPResponse):
-    """Reads the head of an answer with an eye on the client, and skips interim answers, of which ``http.client`` only
-    knows 100: what follows a 103 would be taken for the answer to the next request."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(WatchedFile(self.fp.detach(), sock, watched_client.get()))
-
-    def _read_status(self) -> tuple[str, int, str]:
-        version, status, reason = super()._read_status()
-        interim = 100 <= status < 200 and status != http.client.SWITCHING_PROTOCOLS
-        return version, http.client.CONTINUE if interim else status, reason
-
-
-class _Watching:
-    """Head and body leave in one packet, where ``http.client`` would send two, and the connect timeout does not limit
-    the time that sending takes."""
-
-    response_class = _Answer
-    _head: bytes | None = None
-
-    def endheaders(self, *args: Any, **kwargs: Any) -> None:
-        self._head = b""
-        super().endheaders(*args, **kwargs)
-
-    def send(self, data: bytes) -> None:
-        if self._head == b"":
-            self._head = data
-            return
-        if self._head:
-            data, self._head = self._head + data, None
-        if self.sock is None:
-            self.connect()
-        self.sock.settimeout(SEND_TIMEOUT)
-        client, whole = watched_client.get(), memoryview(data)
-        for start in range(0, len(whole), SENT_AT_ONCE):
-            if start and client and client.gone():
-                raise ClientGone
-            self.sock.sendall(whole[start : start + SENT_AT_ONCE])
-
-    def getresponse(self):
-        if self._head:
-            self.send(b"")  # there was no body
-        return super().getresponse()
-
-
-class _WatchingHTTP(_Watching, HTTPConnection):
-    pass
-
-
-class _WatchingHTTPS(_Watching, HTTPSConnection):
-    pass
-
-
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _WatchingHTTP
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _WatchingHTTPS
-
-
-POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
-
-
-class _WatchingAdapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = POOLS
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> ProxyManager:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = POOLS
-        return manager
+    def close(self) -> None:
+        self._packed.close()

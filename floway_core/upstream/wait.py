@@ -2,15 +2,9 @@
 
 import select
 import time
-from contextvars import ContextVar
 
 from floway_core.contexts import Client
-from floway_core.errors import ClientGone
-
-# The client on whose behalf the running thread sends a request: a connection that waits for its answer knows it from
-# here, because the HTTP library in between cannot pass it on.
-watched_client: ContextVar[Client | None] = ContextVar("watched_client", default=None)
-
+from floway_core.errors import ClientGone, ShuttingDown
 
 # Linux tells that the peer has closed even while unread bytes are in the way; elsewhere only reading shows it.
 CLOSED = getattr(select, "POLLRDHUP", 0)
@@ -28,21 +22,33 @@ class Readiness:
         self._client_fileno = client.fileno() if client else None
         if self._client_fileno is not None:
             self._poll.register(self._client_fileno, select.POLLIN | CLOSED)
+        self._ending_fileno = client.ending_fileno() if client else None
+        if self._ending_fileno is not None:
+            self._poll.register(self._ending_fileno, select.POLLIN)
 
     def wait(self, timeout: float) -> bool:
         """Whether the descriptor became readable (or failed) within ``timeout`` seconds.
 
         :raises ClientGone: the client hung up.
+        :raises ShuttingDown: the gateway ends.
         """
         deadline = time.monotonic() + timeout
         while True:
-            ready = dict(self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-            if self._client_fileno in ready:
-                if ready[self._client_fileno] & GONE or self.client.gone():
-                    raise ClientGone
-                # It sent something early. That stays readable until the next request is served.
-                self._poll.modify(self._client_fileno, CLOSED)
-            if self._fileno in ready:
+            ready = self._poll.poll(max(0.0, timeout) * 1000)
+            if len(ready) == 1 and ready[0][0] == self._fileno:
+                return True  # as nearly always
+            self._look_at(dict(ready))
+            timeout = deadline - time.monotonic()
+            if any(fileno == self._fileno for fileno, _ in ready):
                 return True
-            if time.monotonic() >= deadline:
+            if timeout <= 0:
                 return False
+
+    def _look_at(self, ready: dict[int, int]) -> None:
+        if self._client_fileno in ready:
+            if ready[self._client_fileno] & GONE or self.client.gone():
+                raise ClientGone
+            # It sent something early. That stays readable until the next request is served.
+            self._poll.modify(self._client_fileno, CLOSED)
+        if self._ending_fileno in ready:
+            raise ShuttingDown
