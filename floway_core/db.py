@@ -1,55 +1,118 @@
 """The database connection: SQLite or PostgreSQL, pooled per process."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import math
+import os
+import select as descriptors
+import sqlite3
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import peewee
 from playhouse import db_url
-from playhouse.pool import PooledSqliteDatabase
+from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
 
 from floway_core.config import SettingsError
 
 # With the write-ahead log (see ``migrate``), "normal" syncs lose nothing when a process dies; a power cut may lose the
 # last commits but never damages the file.
-SQLITE_PRAGMAS = {"synchronous": "normal", "foreign_keys": 1, "busy_timeout": 10_000}
-
-# A server that does not answer must not hold a thread, or the pool, for ever. Seconds; the last one milliseconds.
-POSTGRESQL = {"connect_timeout": 5, "keepalives_idle": 30, "tcp_user_timeout": 10_000}
+SQLITE_PRAGMAS = {"synchronous": "normal", "foreign_keys": 1}
 
 POOL = {
     "max_connections": 32,  # held for single queries only, so few serve many threads
-    "timeout": 10,  # seconds to wait for one of them
     "stale_timeout": 300,  # seconds after which an idle one is closed
 }
 
+PATIENCE = 10.0
 
-def connect(url: str) -> peewee.Database:
+
+def connect(url: str, patience: float = PATIENCE) -> peewee.Database:
     """A database for ``url``; nothing is opened before the first ``connection_context()``.
 
+    :param patience: seconds to wait for a lock, for a free connection, for a server that does not answer.
     :raises SettingsError: the URL is not usable.
     """
+    pool = {**POOL, "timeout": math.ceil(patience)}
     scheme, separator, rest = url.partition("://")
     if scheme == "sqlite" and separator and rest.startswith("/") and ":memory:" not in rest:
-        return PooledSqliteDatabase(
+        database = _Sqlite(
             rest.removeprefix("/"),
-            **POOL,
+            **pool,
             autoconnect=False,
             check_same_thread=False,  # the pool hands a connection from thread to thread, never to two at once
-            pragmas=SQLITE_PRAGMAS,
+            factory=_SqliteConnection,
+            pragmas={**SQLITE_PRAGMAS, "busy_timeout": int(patience * 1000)},
         )
+        database.patience = patience
+        return database
     if scheme in ("postgres", "postgresql"):
+        limits = {
+            "connect_timeout": max(2, math.ceil(patience / 2)),  # seconds; for each address of the server
+            "keepalives_idle": 30,  # seconds
+            "tcp_user_timeout": int(patience * 1000),  # milliseconds
+        }
         try:
-            return db_url.connect(
-                f"postgresql+pool://{rest}",
-                unquote_user=True,
-                unquote_password=True,
-                **POOL,
-                **{name: value for name, value in POSTGRESQL.items() if f"{name}=" not in rest},
-                autoconnect=False,
-            )
+            given = db_url.parse(f"postgresql://{rest}", unquote_user=True, unquote_password=True)
+            if not given["database"]:
+                raise ValueError("no name")
+            return _Postgresql(**{**limits, **given, **pool}, autoconnect=False)
         except (ValueError, peewee.ImproperlyConfigured) as error:
             raise SettingsError(f"FLOWAY_DATABASE_URL cannot be used: {type(error).__name__}.") from None
     raise SettingsError("FLOWAY_DATABASE_URL is not sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME.")
+
+
+class _SqliteConnection(sqlite3.Connection):
+    file: tuple[int, int] | None = None
+    """Device and inode of what it reads and writes."""
+
+
+class _Sqlite(PooledSqliteDatabase):
+    """Notices when its file has been moved, deleted or replaced: a connection goes on with what it once opened, and
+    what it stores there is lost."""
+
+    patience: float
+    """Seconds to wait for another writer."""
+
+    _file: tuple[int, int] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.writing = threading.RLock()
+
+    def _connect(self) -> sqlite3.Connection:
+        with self._pool_lock:
+            known, self._file = self._file, _identity(self.database)
+            if known and not self._file:
+                self._file = known
+                raise peewee.OperationalError("the database file is gone")
+            return super()._connect()
+
+    def _add_conn_hooks(self, conn: _SqliteConnection) -> None:
+        conn.file = self._file = _identity(self.database)
+        super()._add_conn_hooks(conn)
+
+    def _is_closed(self, conn: _SqliteConnection) -> bool:
+        return conn.file != self._file or super()._is_closed(conn)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+class _Postgresql(PooledPostgresqlDatabase):
+    """Asks the system, and not the server, whether a connection still stands: that saves a round trip each time."""
+
+    def _is_closed(self, conn: Any) -> bool:
+        if conn.closed:
+            return True
+        poll = descriptors.poll()
+        poll.register(conn.fileno(), descriptors.POLLIN)
+        return bool(poll.poll(0))  # nothing was asked, so there is nothing to read but a farewell
 
 
 def run(database: peewee.Database, sql: str, *parameters: Any) -> Any:
@@ -68,13 +131,34 @@ def select(database: peewee.Database, sql: str, *parameters: Any) -> list[tuple]
         return run(database, sql, *parameters).fetchall()
 
 
+def marks(values: Collection[Any]) -> str:
+    """The parameters of ``IN (...)`` for as many ``values``."""
+    return ", ".join("?" * len(values))
+
+
 def insert(database: peewee.Database, table: str, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Insert rows that all have the same columns, and return their ids."""
-    row = f"({', '.join('?' * len(rows[0]))})"
+    row = f"({marks(rows[0])})"
     sql = f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES {', '.join([row] * len(rows))} RETURNING id"
     return [row_id for (row_id,) in run(database, sql, *(value for row in rows for value in row.values())).fetchall()]
 
 
-def transaction(database: peewee.Database) -> Any:
-    """A transaction that writes. SQLite is told at once: one that begins by reading may find itself locked out."""
-    return database.atomic("IMMEDIATE") if isinstance(database, peewee.SqliteDatabase) else database.atomic()
+@contextlib.contextmanager
+def transaction(database: peewee.Database) -> Iterator[None]:
+    """A transaction that writes, on a connection of its own if none is open.
+
+    SQLite is told at once: a transaction that begins by reading may find itself locked out. And threads line up for it
+    here, before they take a connection: there is one writer at a time, and SQLite's own way of waiting is to sleep and
+    to look again, for up to 100 milliseconds each time, with connections in hand that others need.
+    """
+    if not isinstance(database, _Sqlite):
+        with database.connection_context(), database.atomic():
+            yield
+    elif database.writing.acquire(timeout=database.patience):
+        try:
+            with database.connection_context(), database.atomic("IMMEDIATE"):
+                yield
+        finally:
+            database.writing.release()
+    else:
+        raise peewee.OperationalError("database is locked")

@@ -1,5 +1,6 @@
 """Beginning a turn: from the request to everything the model is to see."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,9 @@ def begin(database: peewee.Database, api_key_id: str, body: Mapping[str, Any], r
 
     :raises GatewayError: 400 for a previous response, 404 for an item, that is not there.
     """
-    with database.connection_context():  # one for all that is asked
+    # A turn that continues another asks several things, on one connection; most others ask nothing.
+    named = body.get("previous_response_id") is not None
+    with database.connection_context() if named else contextlib.nullcontext():
         return _begin(database, api_key_id, body, load.oldest_alive(retention_days))
 
 
@@ -38,7 +41,7 @@ def _begin(database: peewee.Database, api_key_id: str, body: Mapping[str, Any], 
         previous, count = place
         resent = _place_of(bodies, count)
     if previous:
-        retain.touch(database, previous.conversation)
+        retain.touch(database, previous)
     return Turn(
         api_key_id=api_key_id,
         response_id=f"resp_{uuid7().hex}",
@@ -68,7 +71,7 @@ def snapshot_of(database: peewee.Database, api_key_id: str, response_id: str, re
     found = load.find(database, api_key_id, response_id, load.oldest_alive(retention_days))
     if found is None:
         raise load.response_not_found(response_id)
-    retain.touch(database, found.conversation)
+    retain.touch(database, found)
     return found
 
 

@@ -38,7 +38,7 @@ def claim_ordinal(database: peewee.Database, snapshot_row: int) -> int:
     :raises PreviousGone: the snapshot has been deleted.
     """
     claim = "UPDATE responses_snapshots SET ordinals = ordinals + 1 WHERE id = ? RETURNING ordinals"
-    with database.connection_context(), transaction(database):
+    with transaction(database):
         rows = run(database, claim, snapshot_row).fetchall()
     if not rows:
         raise PreviousGone
@@ -91,7 +91,7 @@ def _commit(
         *(_row(item, None, False) for item in kept),
         *(_row(item, upstream_id, True) for item in output),
     ]
-    with database.connection_context(), transaction(database):
+    with transaction(database):
         if parent:
             conversation = parent.conversation
             _hold_key(database, turn.api_key_id)
@@ -125,9 +125,11 @@ def _commit(
 
 
 def use(database: peewee.Database, conversation: int, now: int) -> None:
-    """Note a use. It also locks the conversation until the transaction ends: who changes its snapshots does this first,
-    so that of two who do one waits for the other and none of them for both."""
-    run(database, "UPDATE responses_conversations SET used_at = ? WHERE id = ?", now, conversation)
+    """Note a use, unless the clock has gone back since the last one. It also locks the conversation until the
+    transaction ends: who changes its snapshots does this first, so that of two who do one waits for the other and none
+    of them for both."""
+    latest = "CASE WHEN used_at > ? THEN used_at ELSE ? END"
+    run(database, f"UPDATE responses_conversations SET used_at = {latest} WHERE id = ?", now, now, conversation)
 
 
 def _hold_key(database: peewee.Database, api_key_id: str) -> None:

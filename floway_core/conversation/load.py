@@ -8,8 +8,9 @@ import peewee
 
 from floway_core.conversation.payloads import Decoder, StoredDataError, column_id, parsed_object
 from floway_core.conversation.rows import Snapshot, StoredItem
+from floway_core.db import marks, select
 from floway_core.errors import GatewayError
-from floway_core.models import Conversations, Items, Snapshots
+from floway_core.models import Items, Snapshots
 from floway_core.protocol import items
 
 PAYLOAD = "responses_items.payload"
@@ -23,7 +24,7 @@ IDS_PER_QUERY = 500
 # makes a row without one, so that no rows mean no snapshot: it may be deleted between two queries.
 _CHAIN = """
 WITH RECURSIVE chain (id, parent_id, mode, depth) AS (
-    SELECT id, parent_id, mode, depth FROM responses_snapshots WHERE id = {0}
+    SELECT id, parent_id, mode, depth FROM responses_snapshots WHERE id = ?
     UNION ALL
     SELECT s.id, s.parent_id, s.mode, s.depth
     FROM responses_snapshots s JOIN chain ON s.id = chain.parent_id
@@ -34,16 +35,34 @@ FROM chain LEFT JOIN responses_items i ON i.snapshot_id = chain.id
 ORDER BY chain.depth, i.position
 """
 
-_SNAPSHOT = (
-    Snapshots.id,
-    Snapshots.conversation,
-    Snapshots.response_id,
-    Snapshots.depth,
-    Snapshots.history_hash,
-    Snapshots.metadata_json,
+_SNAPSHOT = """
+SELECT s.id, s.conversation_id, s.response_id, s.depth, s.history_hash, c.used_at, s.metadata_json
+FROM responses_snapshots s JOIN responses_conversations c ON c.id = s.conversation_id
+WHERE """
+
+_ALIVE = "s.api_key_id = ? AND s.deleted_at IS NULL AND c.used_at >= ?"
+
+_WITH_HISTORY = """
+s.id IN (
+    SELECT MAX(s.id) FROM responses_snapshots s JOIN responses_conversations c ON c.id = s.conversation_id
+    WHERE {alive} AND s.history_hash IN ({marks}) GROUP BY s.history_hash
 )
-_HASH = -2
-"""Where in these columns the hash is."""
+"""
+"""Of those with the same history the latest; there may be many, when a client often says the same."""
+
+
+_ITEMS = """
+SELECT item_id, id, upstream_id, payload FROM responses_items WHERE id IN (
+    SELECT MAX(i.id) FROM responses_items i
+    JOIN responses_snapshots s ON s.id = i.snapshot_id JOIN responses_conversations c ON c.id = s.conversation_id
+    WHERE {alive} AND i.api_key_id = ? AND i.item_id IN ({marks}) GROUP BY i.item_id
+)
+"""
+
+_ISSUERS = """
+SELECT blob_hash, upstream_id FROM responses_items
+WHERE api_key_id = ? AND blob_hash IN ({marks}) AND upstream_id IS NOT NULL ORDER BY id
+"""
 
 
 def find(database: peewee.Database, api_key_id: str, response_id: str, oldest: int) -> Snapshot | None:
@@ -51,10 +70,9 @@ def find(database: peewee.Database, api_key_id: str, response_id: str, oldest: i
 
     :param oldest: conversations not used since this Unix second have expired.
     """
-    alive = _alive(api_key_id, oldest) & (Snapshots.response_id == (column_id(response_id) or ""))
-    with database.connection_context():
-        row = next(iter(Snapshots.select(*_SNAPSHOT).join(Conversations).where(alive).tuples().execute(database)), None)
-    return _snapshot(row) if row else None
+    named = column_id(response_id) or ""
+    rows = select(database, f"{_SNAPSHOT} {_ALIVE} AND s.response_id = ?", api_key_id, oldest, named)
+    return _snapshot(rows[0]) if rows else None
 
 
 def recognise(
@@ -69,17 +87,11 @@ def recognise(
     if not ends:
         return None
     places = {hashes[place - 1]: place for place in ends}
-    latest = (  # of those with the same history; there may be many, when a client often says the same
-        Snapshots.select(peewee.fn.MAX(Snapshots.id))
-        .join(Conversations)
-        .where(_alive(api_key_id, oldest) & Snapshots.history_hash.in_(list(places)))
-        .group_by(Snapshots.history_hash)
-    )
-    with database.connection_context():
-        rows = list(Snapshots.select(*_SNAPSHOT).where(Snapshots.id.in_(latest)).tuples().execute(database))
-    if not rows:
+    among = _WITH_HISTORY.format(alive=_ALIVE, marks=marks(places))
+    found = [_snapshot(row) for row in select(database, _SNAPSHOT + among, api_key_id, oldest, *places)]
+    if not found:
         return None
-    best = _snapshot(max(rows, key=lambda row: places[row[_HASH]]))
+    best = max(found, key=lambda snapshot: places[snapshot.history_hash])
     return best, places[best.history_hash]
 
 
@@ -102,8 +114,7 @@ def _history_rows(
     database: peewee.Database, snapshot_row: int
 ) -> list[tuple[dict[str, Any], str | None, str, bool, int]] | None:
     """(body, upstream id, item id, is output, snapshot row) of each item in the history."""
-    with database.connection_context():
-        rows = database.execute_sql(_CHAIN.format(database.param), (snapshot_row,)).fetchall()
+    rows = select(database, _CHAIN, snapshot_row)
     if not rows:
         return None
     decode = Decoder(PAYLOAD)
@@ -120,19 +131,11 @@ def by_item_ids(
     """The stored items with these ids, the latest of each, as far as there are any."""
     wanted = list(dict.fromkeys(column_id(item_id) or "" for item_id in item_ids))
     found, decode = {}, Decoder(PAYLOAD)
-    with database.connection_context():
-        for start in range(0, len(wanted), IDS_PER_QUERY):
-            named = Items.item_id.in_(wanted[start : start + IDS_PER_QUERY])
-            latest = (
-                Items.select(peewee.fn.MAX(Items.id))
-                .join(Snapshots)
-                .join(Conversations)
-                .where(_alive(api_key_id, oldest) & (Items.api_key == api_key_id) & named)
-                .group_by(Items.item_id)
-            )
-            query = Items.select(Items.item_id, Items.id, Items.upstream_id, Items.payload).where(Items.id.in_(latest))
-            for item_id, row, upstream, payload in query.tuples().execute(database):
-                found[item_id] = StoredItem(decode(payload, row), upstream)
+    for start in range(0, len(wanted), IDS_PER_QUERY):
+        named = wanted[start : start + IDS_PER_QUERY]
+        sql = _ITEMS.format(alive=_ALIVE, marks=marks(named))
+        for item_id, row, upstream, payload in select(database, sql, api_key_id, oldest, api_key_id, *named):
+            found[item_id] = StoredItem(decode(payload, row), upstream)
     return found
 
 
@@ -140,14 +143,9 @@ def issuers(database: peewee.Database, api_key_id: str, blob_hashes: Iterable[st
     """Which upstream issued the encrypted contents with these hashes, as far as that is known."""
     wanted = list(dict.fromkeys(blob_hashes))
     found: dict[str, str] = {}
-    with database.connection_context():
-        for start in range(0, len(wanted), IDS_PER_QUERY):
-            query = Items.select(Items.blob_hash, Items.upstream_id).where(
-                Items.api_key == api_key_id,
-                Items.blob_hash.in_(wanted[start : start + IDS_PER_QUERY]),
-                Items.upstream_id.is_null(False),
-            )
-            found.update(query.order_by(Items.id).tuples().execute(database))
+    for start in range(0, len(wanted), IDS_PER_QUERY):
+        asked = wanted[start : start + IDS_PER_QUERY]
+        found.update(select(database, _ISSUERS.format(marks=marks(asked)), api_key_id, *asked))
     return found
 
 
@@ -195,12 +193,8 @@ def response_not_found(response_id: str) -> GatewayError:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-def _alive(api_key_id: str, oldest: int) -> peewee.Expression:
-    return (Snapshots.api_key == api_key_id) & Snapshots.deleted_at.is_null() & (Conversations.used_at >= oldest)
-
-
 def _snapshot(row: tuple) -> Snapshot:
-    """:param row: the columns ``_SNAPSHOT``."""
+    """:param row: what ``_SNAPSHOT`` selects."""
     return Snapshot(*row[:-1], metadata=_metadata(row[0], row[-1]))
 
 

@@ -1,5 +1,6 @@
 """How items and envelopes are kept in a row: JSON, compressed when that pays."""
 
+import threading
 from typing import Any
 
 import zstandard
@@ -27,14 +28,24 @@ class StoredDataError(GatewayError):
         super().__init__(500, f"Stored data is damaged: {column} of row {row}.", code="stored_data_invalid")
 
 
+# Making one takes longer than using it, and one of each thread's own would take memory; but it is for one at a time.
+_COMPRESSOR = zstandard.ZstdCompressor()
+_COMPRESSING = threading.Lock()
+
+
 def encode(value: dict[str, Any]) -> bytes:
     """``value`` as the content of a payload column."""
     plain = jsontext.dumps(value)
     if len(plain) >= WORTH_COMPRESSING:
-        packed = zstandard.compress(plain)
+        packed = _compress(plain)
         if len(packed) < len(plain) * 0.9:
             return ZSTD + packed
     return PLAIN + plain
+
+
+def _compress(plain: bytes) -> bytes:
+    with _COMPRESSING:
+        return _COMPRESSOR.compress(plain)
 
 
 class Decoder:
@@ -49,16 +60,17 @@ class Decoder:
 
         :raises StoredDataError: it was not made by ``encode``.
         """
-        payload = (
-            bytes(payload) if isinstance(payload, (bytes, memoryview)) else b""
-        )  # SQLite holds no column to its type
+        return parsed_object(self._unpacked(payload, row), self._column, row)
+
+    def _unpacked(self, payload: bytes, row: object) -> bytes:
+        # SQLite holds no column to its type.
+        payload = bytes(payload) if isinstance(payload, (bytes, memoryview)) else b""
         if payload[:1] == PLAIN:
-            return parsed_object(payload[1:], self._column, row)
+            return payload[1:]
         if payload[:1] == ZSTD:
             try:
-                if zstandard.frame_content_size(payload[1:]) > LARGEST:
-                    raise StoredDataError(self._column, row)
-                return parsed_object(self._zstd.decompress(payload[1:], max_output_size=LARGEST), self._column, row)
+                if zstandard.frame_content_size(payload[1:]) <= LARGEST:
+                    return self._zstd.decompress(payload[1:], max_output_size=LARGEST)
             except zstandard.ZstdError:
                 pass
         raise StoredDataError(self._column, row)

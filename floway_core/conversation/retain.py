@@ -24,13 +24,12 @@ BATCH = 200
 """Conversations deleted in one transaction, so that nobody waits long for the database."""
 
 
-def touch(database: peewee.Database, conversation: int) -> None:
-    """Note that a conversation was used just now."""
+def touch(database: peewee.Database, snapshot: Snapshot) -> None:
+    """Note that the conversation of a snapshot was used just now."""
     now = int(time.time())
-    stale = (Conversations.id == conversation) & (Conversations.used_at < now - TOUCH_INTERVAL)
-    with database.connection_context():
-        if Conversations.select().where(stale).exists(database):
-            Conversations.update(used_at=now).where(stale).execute(database)
+    if snapshot.used_at < now - TOUCH_INTERVAL:
+        with database.connection_context():
+            Conversations.update(used_at=now).where(Conversations.id == snapshot.conversation).execute(database)
 
 
 def delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
@@ -38,7 +37,7 @@ def delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
 
     What its children need of it stays until the last of them is gone.
     """
-    with database.connection_context(), transaction(database):
+    with transaction(database):
         now = int(time.time())
         use(database, snapshot.conversation, now)
         Snapshots.update(deleted_at=now).where(Snapshots.id == snapshot.row).execute(database)
@@ -70,7 +69,7 @@ def sweep(database: peewee.Database, retention_days: int) -> int:
     """Delete the conversations that have not been used for ``retention_days``, and return how many there were."""
     oldest, deleted = oldest_alive(retention_days), 0
     while True:
-        with database.connection_context(), transaction(database):
+        with transaction(database):
             expired = Conversations.select(Conversations.id).where(Conversations.used_at < oldest).limit(BATCH)
             if database.for_update:  # nobody can use them now, and another sweeper takes others
                 expired = expired.for_update(skip_locked=True)

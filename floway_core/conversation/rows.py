@@ -23,6 +23,8 @@ class Snapshot:
     response_id: str
     depth: int
     history_hash: str
+    used_at: int
+    """When its conversation was last used, Unix seconds; see ``Conversations.used_at``."""
     metadata: Mapping[str, Mapping[str, Any]]
     """For each plugin its metadata."""
 

@@ -1,6 +1,5 @@
 """Both databases; a store to call directly, and gateways whose providers answer what each request asks them to."""
 
-import os
 import shutil
 import uuid
 from pathlib import Path
@@ -13,61 +12,8 @@ from floway_core.db import connect
 from floway_core.store import keys, upstreams
 from floway_core.testing import Caller, RunningGateway, write_plugin
 
-from . import postgresql
 from .acting import Client
 from .storing import Store, execute
-
-
-@pytest.fixture(scope="session")
-def postgresql_url():
-    """The URL of a PostgreSQL server."""
-    try:
-        with postgresql.server() as url:
-            yield url
-    except postgresql.NoServer as reason:
-        if os.environ.get(postgresql.REQUIRED) == "1":
-            raise
-        pytest.skip(f"no PostgreSQL server: {reason}")
-
-
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-def new_database(request, tmp_path_factory):
-    """Makes an empty database and returns its URL."""
-    return _maker(request.param, request, tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def new_sqlite(request, tmp_path_factory):
-    """As ``new_database``, for tests of what only SQLite does."""
-    return _maker("sqlite", request, tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def new_postgresql(request, tmp_path_factory):
-    """As ``new_database``, for tests that need several hosts."""
-    return _maker("postgresql", request, tmp_path_factory)
-
-
-def _maker(kind, request, tmp_path_factory):
-    if kind == "sqlite":
-        folder = tmp_path_factory.mktemp("databases")
-        return lambda: f"sqlite:///{folder}/{uuid.uuid4().hex}.db"
-    server = request.getfixturevalue("postgresql_url")
-
-    def make():
-        name = f"floway_{uuid.uuid4().hex}"
-        database = connect(server)
-        execute(database, f"CREATE DATABASE {name}")
-        database.close_all()
-        return _named(server, name)
-
-    return make
-
-
-def _named(url, name):
-    """``url`` with another database's name."""
-    path, mark, query = url.partition("?")
-    return f"{path.rpartition('/')[0]}/{name}{mark}{query}"
 
 
 @pytest.fixture(scope="session")

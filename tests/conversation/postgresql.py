@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 NAMED = "FLOWAY_TEST_DATABASE_URL"
@@ -23,6 +24,17 @@ class NoServer(Exception):
     """There is none; the message says why."""
 
 
+@dataclass(frozen=True)
+class Own:
+    """A server that the tests have started."""
+
+    url: str
+    """The URL of a database on it."""
+    stop: Callable[[], None]
+    """Ends it as a crash would, with all connections."""
+    start: Callable[[], None]
+
+
 @contextlib.contextmanager
 def server() -> Iterator[str]:
     """The URL of a database on a server that runs as long as the context.
@@ -34,16 +46,28 @@ def server() -> Iterator[str]:
     if os.environ.get(NAMED):
         yield os.environ[NAMED]
         return
+    with own_server() as own:
+        yield own.url
+
+
+@contextlib.contextmanager
+def own_server() -> Iterator[Own]:
+    """A server that may be stopped and started, and runs as long as the context.
+
+    :raises NoServer: there is none to be had.
+    """
+    if importlib.util.find_spec("psycopg2") is None:
+        raise NoServer("the driver psycopg2 is not installed")
     reasons = []
     for programs in _programs():
         with contextlib.ExitStack() as stack:
             try:
-                url = stack.enter_context(_started(programs))
+                own = stack.enter_context(_started(programs))
             except (OSError, subprocess.SubprocessError) as error:
                 told = getattr(error, "stderr", None) or str(error)
                 reasons.append(f"{programs}: {' '.join(told.split())[-200:]}")
                 continue
-            yield url
+            yield own
             return
     raise NoServer("; ".join(reasons) or f"pgserver is not installed, there is no pg_ctl, and {NAMED} is not set")
 
@@ -59,7 +83,7 @@ def _programs() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _started(programs: Path) -> Iterator[str]:
+def _started(programs: Path) -> Iterator[Own]:
     folder = Path(tempfile.mkdtemp(prefix="floway-pg-"))  # short: the path of a socket may have 100 characters
     user = {}
     if os.geteuid() == 0:  # the server refuses to run as root
@@ -80,12 +104,18 @@ def _started(programs: Path) -> Iterator[str]:
             **user,
         )
 
+    def start() -> None:
+        run("pg_ctl", "-w", "-l", str(log), "-o", f"{OPTIONS} -k {folder}", "start")
+
+    def stop() -> None:
+        run("pg_ctl", "-w", "-m", "immediate", "stop")
+
     try:
         run("initdb", "-U", "floway", "--auth=trust", "--encoding=UTF8", "--no-sync")
-        run("pg_ctl", "-w", "-l", str(log), "-o", f"{OPTIONS} -k {folder}", "start")
+        start()
         try:
-            yield f"postgresql://floway@/postgres?host={folder}"
+            yield Own(f"postgresql://floway@/postgres?host={folder}", stop, start)
         finally:
-            run("pg_ctl", "-w", "-m", "immediate", "stop")
+            stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

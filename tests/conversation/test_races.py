@@ -1,5 +1,6 @@
 """Things that happen at the same time: forks, deletions, sweeps."""
 
+import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -148,11 +149,11 @@ def test_several_sweepers(store):
 @pytest.mark.parametrize("_", range(10))
 def test_a_sweep_spares_what_is_being_used(store, _):
     response_id = store.turn("Hi", said("a"))
-    found = store.snapshot(response_id)
+    found = dataclasses.replace(store.snapshot(response_id), used_at=LONG_AGO)
     expire(store)
     at_once(
         lambda: retain.sweep(store.database, DAYS),
-        lambda: retain.touch(store.database, found.conversation),
+        lambda: retain.touch(store.database, found),
     )
     if store.rows() == [0, 0, 0]:
         assert store.snapshot(response_id) is None

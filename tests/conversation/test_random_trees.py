@@ -145,7 +145,8 @@ class TreesOverHttp(RuleBasedStateMachine):
 
     @initialize()
     def start(self):
-        self.client, self.model = self.new_client(), Model()
+        self.client, self.stranger, self.model = self.new_client(), self.new_client(), Model()
+        self.outputs = {}
 
     @rule(number=PICK, text=TEXTS, stream=st.booleans(), again=st.booleans())
     def turn(self, number, text, stream, again):
@@ -155,6 +156,17 @@ class TreesOverHttp(RuleBasedStateMachine):
         told = self.client.turn(given, None if again else previous, stream=stream)
         assert told.sent == [[*before, user(text)]]
         self.model.histories[told.id] = [*before, user(text), *told.output]
+        self.outputs[told.id] = told.output
+
+    @precondition(lambda self: self.model.alive)
+    @rule(number=PICK)
+    def read(self, number):
+        response_id = self.model.pick(number)
+        output = self.outputs.get(response_id, self.model.histories[response_id])
+        assert self.client.caller.get(f"/v1/responses/{response_id}").json()["output"] == output
+        seen = self.client.caller.get(f"/v1/responses/{response_id}/input_items?order=asc&limit=100").json()
+        if response_id in self.outputs and not seen["has_more"]:
+            assert usual([*seen["data"], *output]) == usual(self.model.histories[response_id])
 
     @precondition(lambda self: self.model.alive)
     @rule(number=PICK, stream=st.booleans())
@@ -189,6 +201,12 @@ class TreesOverHttp(RuleBasedStateMachine):
             refused = self.client.ask("last", previous_response_id=response_id)
             assert refused.error["code"] == "previous_response_not_found"
             assert self.client.caller.get(f"/v1/responses/{response_id}").status == 404
+        for response_id in self.model.histories:
+            refused = self.stranger.ask("last", previous_response_id=response_id)
+            assert refused.error["code"] == "previous_response_not_found"
+            for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")):
+                assert self.stranger.caller.send(method, f"/v1/responses/{response_id}{path}").status == 404
+        assert self.stranger.rows() == [0, 0, 0]
 
 
 def test_random_trees_over_http(client_of, acting):
