@@ -38,6 +38,22 @@ class Upstream:
     enabled: bool
     position: int
     """Candidates are tried in ascending order of this number."""
+    prefix: str = ""
+    """Stands before the names of its models, with a slash between; empty for none."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much an API key may be used, over all workers and hosts; None where there is no limit."""
+
+    requests_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    """Requests whose answer has not left yet, streamed ones and others."""
+    tokens_per_day: int | None = None
+    """Input and output tokens of a UTC day."""
+
+
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,13 @@ class ApiKey:
 
     id: str
     name: str
+    expires_at: int | None = None
+    """Unix time, seconds, from which it is refused."""
+    models: frozenset[str] | None = None
+    """The models it may use, named as clients ask for them; None: all."""
+    upstreams: frozenset[str] | None = None
+    """Ids of the upstreams it may use; None: all."""
+    limits: Limits = NO_LIMITS
 
 
 class Client(Protocol):
@@ -56,6 +79,9 @@ class Client(Protocol):
 
     def gone(self) -> bool:
         """Whether the client has hung up. Never blocks."""
+
+    def ending_fileno(self) -> int | None:
+        """A descriptor that becomes readable when the gateway ends and nobody may wait any longer; None for never."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +139,7 @@ class ResponsesRequestContext:
     dispatch: int
     """1 for the first dispatch of the attempt, 2 for the second, ..."""
     body: dict[str, Any]
-    """The client's body, with ``model`` set to the upstream's name for it."""
+    """The client's body, with ``model`` set to the upstream's name for it, and with what an alias asks for."""
     headers: dict[str, str] = field(default_factory=dict)
     """Headers for the upstream in the order they are sent. Starts empty: nothing of the client's leaks by default."""
 

@@ -14,9 +14,43 @@ class ApiKeys(peewee.Model):
     created_at = peewee.BigIntegerField()
     """Unix time, seconds."""
     revoked_at = peewee.BigIntegerField(null=True)
+    expires_at = peewee.BigIntegerField(null=True)
+    models = peewee.TextField(null=True)
+    """The models it may use, as a JSON list; NULL: all."""
+    upstreams = peewee.TextField(null=True)
+    """Ids of the upstreams it may use, as a JSON list; NULL: all."""
+    requests_per_minute = peewee.IntegerField(null=True)
+    concurrent_requests = peewee.IntegerField(null=True)
+    tokens_per_day = peewee.BigIntegerField(null=True)
 
     class Meta:
         table_name = "api_keys"
+
+
+class KeyUses(peewee.Model):
+    """What a key with limits has used of them. Whoever lets a request in locks the row."""
+
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE", primary_key=True)
+    whole_at = peewee.BigIntegerField()
+    """When its requests per minute will all be there again, Unix time in microseconds."""
+    day = peewee.IntegerField()
+    """The day on which ``tokens`` were used, counted from 1970-01-01 UTC."""
+    tokens = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "api_key_uses"
+
+
+class KeyLeases(peewee.Model):
+    """Running requests of keys that may have so many at a time. What is not renewed ran in a worker that is gone."""
+
+    id = peewee.CharField(primary_key=True)
+    """The id of the request."""
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
+    expires_at = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "api_key_leases"
 
 
 class Upstreams(peewee.Model):
@@ -28,9 +62,24 @@ class Upstreams(peewee.Model):
     enabled = peewee.BooleanField()
     position = peewee.IntegerField()
     created_at = peewee.BigIntegerField()
+    prefix = peewee.CharField(default="")
 
     class Meta:
         table_name = "upstreams"
+
+
+class Aliases(peewee.Model):
+    """Names by which clients may ask for other models."""
+
+    name = peewee.CharField(primary_key=True)
+    targets_json = peewee.TextField()
+    """A JSON array of ``[model, id of the upstream or null]``, the preferred one first."""
+    effort = peewee.CharField(null=True)
+    verbosity = peewee.CharField(null=True)
+    service_tier = peewee.CharField(null=True)
+
+    class Meta:
+        table_name = "model_aliases"
 
 
 class SecretChecks(peewee.Model):

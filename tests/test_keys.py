@@ -3,8 +3,17 @@
 import hashlib
 import json
 import sqlite3
+import time
+import uuid
 
 import pytest
+
+from floway_core import migrate
+from floway_core.db import connect
+from floway_core.errors import GatewayError
+from floway_core.store import keys
+
+OPTIONS = ("expires_at", "models", "upstreams", "requests_per_minute", "concurrent_requests", "tokens_per_day")
 
 
 @pytest.fixture
@@ -70,18 +79,125 @@ def test_the_list(installation):
     installation.run("keys", "revoke", "laptop")
     listed = installation.run("keys", "list")
     heading, first, second = listed.stdout.splitlines()
-    assert heading.split() == ["NAME", "KEY", "CREATED", "REVOKED"]
-    assert first.startswith("laptop ") and keys[0][-4:] in first and not first.endswith("-")
-    assert second.startswith("server room ") and second.endswith("-")
+    assert heading.split() == ["NAME", "KEY", "CREATED", "EXPIRES", "REVOKED", "LIMITS"]
+    assert first.startswith("laptop ") and keys[0][-4:] in first and first.split()[-2:] != ["-", "-"]
+    assert second.startswith("server room ") and second.split()[-3:] == ["-", "-", "-"]
     assert not any(key in listed.stdout for key in keys)
     rows = json.loads(installation.run("keys", "list", "--json").stdout)
     assert [row["name"] for row in rows] == ["laptop", "server room"]
-    assert set(rows[0]) == {"id", "name", "hint", "created_at", "revoked_at"}
+    assert set(rows[0]) == {"id", "name", "hint", "created_at", "revoked_at", *OPTIONS}
+    assert [rows[1][option] for option in OPTIONS] == [None] * 6
 
 
 def test_an_empty_list(installation):
-    assert installation.run("keys", "list").stdout == "NAME  KEY  CREATED  REVOKED\n"
+    assert installation.run("keys", "list").stdout == "NAME  KEY  CREATED  EXPIRES  REVOKED  LIMITS\n"
     assert installation.run("keys", "list", "--json").stdout == "[]\n"
+
+
+def listed(installation):
+    (row,) = json.loads(installation.run("keys", "list", "--json").stdout)
+    return [row[option] for option in OPTIONS]
+
+
+def test_what_a_key_may_do(install, plugin_folder):
+    installation = install(plugin_folders=[plugin_folder])
+    assert installation.run("add-wire", "one").returncode == 0
+    limits = ("--requests-per-minute", "60", "--concurrent", "4", "--tokens-per-day", "1000000")
+    chosen = ("--expires", "30d", "--model", "model-2", "--model", "fast", "--upstream", "one", *limits)
+    assert installation.run("keys", "create", "laptop", *chosen).returncode == 0
+    expires_at, *others = listed(installation)
+    assert 0 <= time.time() + 30 * 86_400 - expires_at < 60
+    assert others == [["fast", "model-2"], ["one"], 60, 4, 1000000]
+    shown = installation.run("keys", "list").stdout.splitlines()[1]
+    assert shown.endswith("models fast, model-2; upstreams one; 60/minute; 4 at a time; 1000000 tokens/day")
+    change = ("keys", "change", "laptop")
+    assert installation.run(*change, "--concurrent", "5", "--clear", "model", "--clear", "expires").returncode == 0
+    assert listed(installation) == [None, None, ["one"], 60, 5, 1000000]
+    assert installation.run(*change, "--expires", "2345-06-07T08:09:10+00:00").returncode == 0
+    assert listed(installation)[0] == 11847456550
+    assert installation.run("upstreams", "remove", "one").returncode == 0
+    assert listed(installation)[2][0].startswith("up_")  # it may use what is gone, and nothing else
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("create b --expires soon", "'soon' is neither a span such as 30d or 12h nor a date such as 2030-12-31."),
+        ("create b --expires 2020-01-01", "'2020-01-01' is over."),
+        ("create b --expires 999999w", "a moment in the future"),
+        ("create b --concurrent 0", "0 is not in the range x>=1"),
+        ("create b --requests-per-minute many", "'many' is not a valid integer"),
+        ("create b --requests-per-minute 1000001", "a whole number from 1 to 1000000"),
+        ("create b --upstream nowhere", "There is no upstream named 'nowhere'."),
+        ("change a --clear model --model m", "--model is both given and cleared."),
+        ("change a", "There is nothing to change."),
+        ("change b --clear model", "There is no API key named 'b'."),
+    ],
+)
+def test_what_makes_no_sense(installation, command, says):
+    if command.startswith("change a"):
+        installation.run("keys", "create", "a")
+    done = installation.run("keys", *command.split())
+    assert (done.returncode != 0, done.stdout) == (True, "")
+    assert says in done.stderr and "Traceback" not in done.stderr
+
+
+# ----------------------------------------------------------------------------------------------------------- the store
+@pytest.fixture(scope="module")
+def database(new_database):
+    database = connect(new_database())
+    migrate.apply(database, [migrate.CORE])
+    yield database
+    database.close_all()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("expires_at", 1_700_000_000),
+        ("expires_at", 10**12),
+        ("expires_at", "2030-01-01"),
+        ("models", []),
+        ("models", "model-1"),
+        ("models", ["model-1", 2]),
+        ("models", ["\ud83d"]),
+        ("models", [" "]),
+        ("upstreams", ["nowhere"]),
+        ("upstreams", {}),
+        ("requests_per_minute", 0),
+        ("requests_per_minute", True),
+        ("concurrent_requests", -1),
+        ("concurrent_requests", 2**64),
+        ("tokens_per_day", 1.5),
+        ("name", "another"),
+        ("key_hash", "0" * 64),
+    ],
+)
+def test_options_that_are_refused(database, option, value):
+    name = uuid.uuid4().hex
+    key = keys.create(database, name)
+    before = keys.recognise(database, key)
+    for act, named in ((keys.create, uuid.uuid4().hex), (keys.change, name)):
+        with pytest.raises(GatewayError) as caught:
+            act(database, named, {option: value})
+        assert (caught.value.status, caught.value.param) == (400, option)
+    assert keys.recognise(database, key) == before
+
+
+def test_changes_take_effect_at_once(database):
+    name = uuid.uuid4().hex
+    key = keys.create(database, name, {"models": ["b", "a", "b"], "tokens_per_day": 10**15})
+    found = keys.recognise(database, key)
+    assert (found.models, found.upstreams, found.limits.tokens_per_day) == (frozenset("ab"), None, 10**15)
+    keys.change(database, name, {"models": None, "concurrent_requests": 1})
+    found = keys.recognise(database, key)
+    assert (found.models, found.limits.tokens_per_day, found.limits.concurrent_requests) == (None, 10**15, 1)
+    keys.change(database, name, {})
+    assert keys.recognise(database, key) == found
+    for options in ({}, {"models": None}):
+        with pytest.raises(GatewayError) as caught:
+            keys.change(database, uuid.uuid4().hex, options)
+        assert caught.value.status == 404
 
 
 def test_removing_an_upstream_that_does_not_exist(installation):

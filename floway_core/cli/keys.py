@@ -1,13 +1,81 @@
 """``floway keys``: API keys of clients."""
 
+import datetime
 import json
+import re
+import time
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any, cast
 
 import click
 
 from floway_core.cli.session import services
 from floway_core.cli.table import date, table
 from floway_core.store import keys
+
+SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+FIELDS = {
+    "expires": "expires_at",
+    "model": "models",
+    "upstream": "upstreams",
+    "requests-per-minute": "requests_per_minute",
+    "concurrent": "concurrent_requests",
+    "tokens-per-day": "tokens_per_day",
+}
+"""The fields of a key, by the options that choose them."""
+
+
+class Moment(click.ParamType):
+    """A span from now or a date, as Unix seconds."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if span := re.fullmatch(r"(\d{1,6})([mhdw])", value):
+            return int(time.time()) + int(span[1]) * SECONDS[span[2]]
+        try:
+            moment = int(datetime.datetime.fromisoformat(value).timestamp())
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is neither a span such as 30d or 12h nor a date such as 2030-12-31.", param, ctx)
+        if moment <= time.time():
+            self.fail(f"{value!r} is over.", param, ctx)
+        return moment
+
+
+def _number(option: str, help: str) -> Callable:
+    return click.option(f"--{option}", FIELDS[option], type=click.IntRange(1), metavar="N", help=help)
+
+
+def _choosing(command: Callable) -> Callable:
+    """The options that choose what a key may do."""
+    for option in (
+        _number("tokens-per-day", "Input and output tokens in a UTC day."),
+        _number("concurrent", "Requests at a time, streamed ones and others."),
+        _number("requests-per-minute", "Requests that are let in."),
+        click.option("--upstream", "upstreams", multiple=True, help="An upstream it may use, as --model."),
+        click.option("--model", "models", multiple=True, help="A model it may use; repeat it for more. Default: all."),
+        click.option(
+            "--expires",
+            "expires_at",
+            type=Moment(),
+            metavar="30d|DATE",
+            help="Refuse it from then on: 30d, 12h, or a local date.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _chosen(given: dict[str, Any], cleared: tuple[str, ...] = ()) -> keys.Options:
+    values = {name: value for name, value in given.items() if value not in (None, ())}
+    options = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    for option in cleared:
+        if FIELDS[option] in values:
+            raise click.UsageError(f"--{option} is both given and cleared.")
+        options[FIELDS[option]] = None
+    return cast(keys.Options, options)
 
 
 @click.group("keys")
@@ -17,10 +85,24 @@ def keys_group() -> None:
 
 @keys_group.command("create")
 @click.argument("name")
+@_choosing
 @click.pass_context
-def create_key(context: click.Context, name: str) -> None:
+def create_key(context: click.Context, name: str, **given: Any) -> None:
     """Make a key and print it. It is shown this once: only its hash is kept."""
-    click.echo(keys.create(services(context).database, name))
+    click.echo(keys.create(services(context).database, name, _chosen(given)))
+
+
+@keys_group.command("change")
+@click.argument("name")
+@_choosing
+@click.option("--clear", multiple=True, type=click.Choice(list(FIELDS)), help="Take that choice back.")
+@click.pass_context
+def change_key(context: click.Context, name: str, clear: tuple[str, ...], **given: Any) -> None:
+    """Change what a key may do, from its next request on. What is not mentioned stays as it is."""
+    options = _chosen(given, clear)
+    if not options:
+        raise click.UsageError("There is nothing to change.")
+    keys.change(services(context).database, name, options)
 
 
 @keys_group.command("list")
@@ -32,8 +114,22 @@ def list_keys(context: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        cells = [(row.name, row.hint, date(row.created_at), date(row.revoked_at)) for row in rows]
-        click.echo(table(("NAME", "KEY", "CREATED", "REVOKED"), cells))
+        cells = [
+            (row.name, row.hint, date(row.created_at), date(row.expires_at), date(row.revoked_at), _terms(row))
+            for row in rows
+        ]
+        click.echo(table(("NAME", "KEY", "CREATED", "EXPIRES", "REVOKED", "LIMITS"), cells))
+
+
+def _terms(row: keys.KeyRow) -> str:
+    terms = [
+        row.models is not None and f"models {', '.join(row.models)}",
+        row.upstreams is not None and f"upstreams {', '.join(row.upstreams)}",
+        row.requests_per_minute and f"{row.requests_per_minute}/minute",
+        row.concurrent_requests and f"{row.concurrent_requests} at a time",
+        row.tokens_per_day and f"{row.tokens_per_day} tokens/day",
+    ]
+    return "; ".join(term for term in terms if term) or "-"
 
 
 @keys_group.command("revoke")

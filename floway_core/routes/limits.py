@@ -1,0 +1,74 @@
+"""Letting a request in as far as the limits of its API key allow, and telling the client how far that is."""
+
+import logging
+from collections.abc import Iterator, Mapping
+
+import peewee
+from flask import Response, after_this_request
+
+from floway_core.contexts import NO_LIMITS, ApiKey
+from floway_core.engine.stream import Relay
+from floway_core.gateway import Gateway
+from floway_core.protocol.responses import Tokens, usage_of
+from floway_core.routes.log import RequestLog
+from floway_core.store import limits
+
+log = logging.getLogger("floway.limits")
+
+PREFIX = "x-ratelimit-"
+
+
+class Stay:
+    """A request that was let in, from then until it has ended."""
+
+    def __init__(self, gateway: Gateway, key: ApiKey, request_id: str) -> None:
+        self._gateway = gateway
+        self._key = key
+        self._request_id = request_id
+        self._ended = False
+
+    def end(self, tokens: Tokens) -> None:
+        """The request uses nothing any more. Ending twice changes nothing.
+
+        :param tokens: what it has used.
+        """
+        if self._ended:
+            return
+        self._gateway.leases.let_go(self._request_id)
+        limits.leave(self._gateway.services.database, self._key, self._request_id, tokens.input + tokens.output)
+        self._ended = True
+
+    def ending_in_time(self, relay: Relay) -> Iterator[bytes]:
+        """The bytes of ``relay``. The request ends before its client learns that it has, and sends the next one."""
+        for piece in relay:
+            if relay.transcript.terminal:
+                try:
+                    self.end(usage_of(relay.transcript.envelope))
+                except (peewee.PeeweeException, ValueError) as error:  # ValueError: the pool has no connection left
+                    log.warning("Request %s could not be counted, and will be later: %s", self._request_id, error)
+            yield piece
+
+
+def enter(gateway: Gateway, key: ApiKey, entry: RequestLog) -> Stay | None:
+    """Count the running request against the limits of ``key``; None if it has none.
+
+    :raises GatewayError: 429 ``rate_limit_exceeded``.
+    """
+    if key.limits == NO_LIMITS:
+        return None
+    told = limits.enter(gateway.services.database, key, entry.id)
+    if key.limits.concurrent_requests:
+        gateway.leases.hold(entry.id)
+    stay = Stay(gateway, key, entry.id)
+    entry.at_end.append(lambda entry: stay.end(entry.tokens))
+    after_this_request(lambda response: _tell(response, told))
+    return stay
+
+
+def _tell(response: Response, told: Mapping[str, str]) -> Response:
+    """Put the limits of the key in the place of the upstream's: two sets would contradict each other."""
+    if told:
+        for name in {name for name in response.headers.keys() if name.lower().startswith(PREFIX)}:
+            del response.headers[name]
+        response.headers.extend(told)
+    return response

@@ -1,0 +1,53 @@
+"""The running requests of this process that hold a lease: a thread renews them until they end."""
+
+import logging
+import threading
+import time
+
+import peewee
+
+from floway_core.store import limits
+
+log = logging.getLogger("floway.limits")
+
+RENEWAL = limits.TERM / 3
+"""Seconds between two renewals: one that fails has time for another try."""
+
+
+class Leases:
+    """Leases held by this process. Any thread may call; the thread that renews begins with the first lease.
+
+    :param interval: seconds between two renewals.
+    """
+
+    def __init__(self, database: peewee.Database, interval: float = RENEWAL) -> None:
+        self._database = database
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._held: set[str] = set()
+        self._thread: threading.Thread | None = None
+
+    def hold(self, request_id: str) -> None:
+        """Renew the lease of this request from now on."""
+        with self._lock:
+            self._held.add(request_id)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._renew_forever, name="leases", daemon=True)
+                self._thread.start()
+
+    def let_go(self, request_id: str) -> None:
+        """Renew it no more."""
+        with self._lock:
+            self._held.discard(request_id)
+
+    def _renew_forever(self) -> None:
+        while True:
+            time.sleep(self._interval)
+            with self._lock:
+                held = list(self._held)
+            if not held:
+                continue
+            try:
+                limits.renew(self._database, held)
+            except (peewee.PeeweeException, ValueError) as error:  # ValueError: the pool has no connection left
+                log.warning("Leases could not be renewed: %s", error)
