@@ -8,7 +8,7 @@ import click
 from floway_core.cli.session import Session, services
 from floway_core.cli.table import table
 from floway_core.engine import resolve
-from floway_core.errors import GatewayError, StartupError
+from floway_core.errors import StartupError
 from floway_core.store import upstreams
 
 
@@ -17,16 +17,24 @@ from floway_core.store import upstreams
 @click.pass_obj
 def list_models(session: Session, as_json: bool) -> None:
     """List the models and the upstreams that serve them, in the order in which those are tried."""
-    offer = resolve.offer(session.gateway)
-    served: dict[str, list[str]] = {}
+    offer = resolve.offer(session.gateway, wait_for_all=True)
+    served: dict[str, list[resolve.Candidate]] = {}
     for candidate in offer.candidates:
-        served.setdefault(candidate.model.id, []).append(candidate.upstream.name)
+        served.setdefault(candidate.model.id, []).append(candidate)
     if as_json:
-        click.echo(json.dumps(served, indent=2))
+        names = {model: [candidate.upstream.name for candidate in found] for model, found in served.items()}
+        click.echo(json.dumps(names, indent=2))
     else:
-        click.echo(table(("MODEL", "UPSTREAMS"), [(model, ", ".join(names)) for model, names in served.items()]))
+        cells = [(model, ", ".join(map(_place, found))) for model, found in served.items()]
+        click.echo(table(("MODEL", "UPSTREAMS"), cells))
     for name in offer.failed:
         click.echo(f"The models of {name!r} cannot be had; see: floway upstreams test {name}", err=True)
+
+
+def _place(candidate: resolve.Candidate) -> str:
+    """The upstream, and the model as it names it if clients do not name it so."""
+    own = candidate.upstream_name
+    return candidate.upstream.name if own == candidate.model.id else f"{candidate.upstream.name} ({own})"
 
 
 @click.group("upstreams")
@@ -37,29 +45,33 @@ def upstreams_group() -> None:
 @upstreams_group.command("add")
 @click.argument("kind")
 @click.argument("name")
+@click.option("--prefix", default="", help="Clients ask for PREFIX/model.")
 @click.pass_context
-def add_upstream(context: click.Context, kind: str, name: str) -> None:
+def add_upstream(context: click.Context, kind: str, name: str, prefix: str) -> None:
     """Add an upstream of a provider that has nothing to set up. Others bring a command: `floway KIND --help`."""
     session: Session = context.obj
     if kind not in session.gateway.providers.by_kind:
         raise StartupError(f"There is no provider {kind!r}.")
     if kind in context.find_root().command.commands:
         raise StartupError(f"This provider has a command of its own to add an upstream: floway {kind} --help")
-    upstreams.add(session.services.database, kind, name)
+    upstreams.add(session.services.database, kind, name, prefix)
     click.echo(f"Added the upstream {name!r}.", err=True)
 
 
 @upstreams_group.command("list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.pass_context
-def list_upstreams(context: click.Context, as_json: bool) -> None:
-    """List the upstreams in the order in which they are tried."""
-    rows = upstreams.all_rows(services(context).database)
+@click.pass_obj
+def list_upstreams(session: Session, as_json: bool) -> None:
+    """List the upstreams in the order in which they are tried, and what is known to keep one from serving."""
+    rows = [(row, session.gateway.problem(row)) for row in upstreams.all_rows(session.services.database)]
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        click.echo(json.dumps([{**asdict(row), "problem": problem} for row, problem in rows], indent=2))
     else:
-        cells = [(row.name, row.kind, "yes" if row.enabled else "no", row.id) for row in rows]
-        click.echo(table(("NAME", "PROVIDER", "ENABLED", "ID"), cells))
+        cells = [
+            (row.name, row.kind, "yes" if row.enabled else "no", row.prefix or "-", row.id, problem or "ready")
+            for row, problem in rows
+        ]
+        click.echo(table(("NAME", "PROVIDER", "ENABLED", "PREFIX", "ID", "STATE"), cells))
 
 
 @upstreams_group.command("enable")
@@ -67,7 +79,7 @@ def list_upstreams(context: click.Context, as_json: bool) -> None:
 @click.pass_context
 def enable_upstream(context: click.Context, name: str) -> None:
     """Serve from an upstream."""
-    upstreams.set_enabled(services(context).database, name, True)
+    upstreams.change(services(context).database, name, enabled=True)
 
 
 @upstreams_group.command("disable")
@@ -75,7 +87,7 @@ def enable_upstream(context: click.Context, name: str) -> None:
 @click.pass_context
 def disable_upstream(context: click.Context, name: str) -> None:
     """Leave an upstream out, without forgetting it."""
-    upstreams.set_enabled(services(context).database, name, False)
+    upstreams.change(services(context).database, name, enabled=False)
 
 
 @upstreams_group.command("move")
@@ -84,21 +96,24 @@ def disable_upstream(context: click.Context, name: str) -> None:
 @click.pass_context
 def move_upstream(context: click.Context, name: str, place: int) -> None:
     """Change the order: PLACE 1 is tried first."""
-    upstreams.move(services(context).database, name, place)
+    upstreams.change(services(context).database, name, place=place)
+
+
+@upstreams_group.command("prefix")
+@click.argument("name")
+@click.argument("prefix", default="")
+@click.pass_context
+def set_prefix(context: click.Context, name: str, prefix: str) -> None:
+    """Have clients ask for PREFIX/model; without PREFIX, for the model alone."""
+    upstreams.change(services(context).database, name, prefix=prefix)
 
 
 @upstreams_group.command("test")
 @click.argument("name")
 @click.pass_obj
 def test_upstream(session: Session, name: str) -> None:
-    """Ask an upstream for its models, with the credentials stored for it."""
-    row = next((row for row in upstreams.all_rows(session.services.database) if row.name == name), None)
-    if row is None:
-        raise GatewayError(404, f"There is no upstream named {name!r}.")
-    provider = session.gateway.providers.by_kind.get(row.kind)
-    if provider is None:
-        raise StartupError(f"The provider {row.kind!r} of upstream {name!r} is not installed.")
-    found = provider.list_models(row)
+    """Ask an upstream for its models now, with the credentials stored for it."""
+    found = resolve.ask(session.gateway, name)
     click.echo(f"{name} works and serves {len(found)} models: {', '.join(model.id for model in found)}")
 
 

@@ -1,6 +1,9 @@
 """The configured upstreams."""
 
+import re
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import peewee
 from uuid6 import uuid7
@@ -10,17 +13,21 @@ from floway_core.db import select, transaction
 from floway_core.errors import GatewayError
 from floway_core.models import Upstreams
 
+LONGEST_PREFIX = 100
 
-def add(database: peewee.Database, kind: str, name: str) -> Upstream:
+
+def add(database: peewee.Database, kind: str, name: str, prefix: str = "") -> Upstream:
     """Store a new upstream of provider ``kind`` behind the existing ones, enabled.
 
     Call it inside the transaction that stores the plugin's own rows, if there are any.
 
-    :raises GatewayError: 409, the name is taken.
+    :param prefix: stands before the names of its models, with a slash between.
+    :raises GatewayError: 400, the prefix is unusable; 409, the name is taken.
     """
-    with database.connection_context(), transaction(database):
+    check_prefix(prefix)
+    with transaction(database):
         last = Upstreams.select(peewee.fn.MAX(Upstreams.position)).scalar(database)
-        upstream = Upstream(f"up_{uuid7().hex}", kind, name, True, 1 if last is None else last + 1)
+        upstream = Upstream(f"up_{uuid7().hex}", kind, name, True, 1 if last is None else last + 1, prefix)
         try:
             Upstreams.insert(**vars(upstream), created_at=int(time.time())).execute(database)
         except peewee.IntegrityError:
@@ -30,35 +37,59 @@ def add(database: peewee.Database, kind: str, name: str) -> Upstream:
 
 def all_rows(database: peewee.Database) -> list[Upstream]:
     """Every upstream in the order in which they are tried."""
-    rows = select(database, "SELECT id, kind, name, enabled, position FROM upstreams ORDER BY position, id")
-    return [Upstream(row_id, kind, name, bool(enabled), position) for row_id, kind, name, enabled, position in rows]
+    sql = "SELECT id, kind, name, enabled, position, prefix FROM upstreams ORDER BY position, id"
+    return [from_row(row) for row in select(database, sql)]
 
 
-def set_enabled(database: peewee.Database, name: str, enabled: bool) -> None:
-    """Serve from an upstream, or leave it out, from the next request on.
+def from_row(row: Sequence[Any]) -> Upstream:
+    """The upstream in a row: id, kind, name, enabled, position, prefix."""
+    row_id, kind, name, enabled, position, prefix = row
+    return Upstream(row_id, kind, name, bool(enabled), position, prefix)
 
-    :raises GatewayError: 404, no upstream has this name.
+
+def find(database: peewee.Database, name: str) -> Upstream:
+    """The upstream of this name.
+
+    :raises GatewayError: 404, there is none.
     """
-    with database.connection_context():
-        changed = Upstreams.update(enabled=enabled).where(Upstreams.name == name).execute(database)
-    if not changed:
+    found = next((row for row in all_rows(database) if row.name == name), None)
+    if found is None:
         raise _unknown(name)
+    return found
 
 
-def move(database: peewee.Database, name: str, place: int) -> None:
-    """Put an upstream at ``place`` in the order, counted from 1; the others close up behind it.
+def change(
+    database: peewee.Database,
+    name: str,
+    *,
+    enabled: bool | None = None,
+    prefix: str | None = None,
+    place: int | None = None,
+) -> None:
+    """Change what is given, from the next request on; all of it or nothing.
 
-    :raises GatewayError: 404, no upstream has this name.
+    :param enabled: serve from it, or leave it out.
+    :param prefix: stands before the names of its models; empty for none.
+    :param place: its place in the order, counted from 1; the others close up behind it.
+    :raises GatewayError: 400, the prefix is unusable; 404, no upstream has this name.
     """
-    with database.connection_context(), transaction(database):
-        rows = all_rows(database)
-        moved = next((row for row in rows if row.name == name), None)
-        if moved is None:
-            raise _unknown(name)
-        rows.remove(moved)
-        rows.insert(place - 1, moved)
-        for position, row in enumerate(rows, 1):
-            Upstreams.update(position=position).where(Upstreams.id == row.id).execute(database)
+    with transaction(database):
+        upstream = find(database, name)
+        changes: dict[str, Any] = {} if enabled is None else {"enabled": enabled}
+        if prefix is not None:
+            check_prefix(prefix)
+            changes["prefix"] = prefix
+        if changes:
+            Upstreams.update(changes).where(Upstreams.id == upstream.id).execute(database)
+        if place is not None:
+            _move(database, upstream, place)
+
+
+def _move(database: peewee.Database, upstream: Upstream, place: int) -> None:
+    rows = [row for row in all_rows(database) if row.id != upstream.id]
+    rows.insert(place - 1, upstream)
+    for position, row in enumerate(rows, 1):
+        Upstreams.update(position=position).where(Upstreams.id == row.id).execute(database)
 
 
 def remove(database: peewee.Database, name: str) -> None:
@@ -69,6 +100,15 @@ def remove(database: peewee.Database, name: str) -> None:
     with database.connection_context():
         if not Upstreams.delete().where(Upstreams.name == name).execute(database):
             raise _unknown(name)
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse what cannot stand before the name of a model.
+
+    :raises GatewayError: 400.
+    """
+    if prefix and not (re.fullmatch(r"[\w.:-]+(/[\w.:-]+)*", prefix) and len(prefix) <= LONGEST_PREFIX):
+        raise GatewayError(400, "A prefix has letters, digits and . : _ - / only.", param="prefix")
 
 
 def _unknown(name: str) -> GatewayError:

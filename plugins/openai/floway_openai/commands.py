@@ -9,6 +9,8 @@ import click
 
 from floway_core import cli
 from floway_core.config import origin_url
+from floway_core.errors import GatewayError
+from floway_core.store import upstreams
 from floway_openai import connections, headers
 from floway_openai.connections import Connection
 
@@ -33,8 +35,10 @@ def _checked_headers(context: click.Context, parameter: click.Parameter, values:
 
 
 def _checked_prefix(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    if value and not re.fullmatch(r"[\w.:-]+(/[\w.:-]+)*", value):
-        raise click.BadParameter("letters, digits and . : _ - / are expected")
+    try:
+        upstreams.check_prefix(value)
+    except GatewayError as error:
+        raise click.BadParameter(error.message) from None
     return value
 
 
@@ -81,8 +85,8 @@ def add(
     compacts: bool,
 ) -> None:
     """Add an upstream."""
-    connection = Connection(base_url, _read_key(key_file, no_key), extra, models, prefix, compacts)
-    connections.add(cli.services(context), name, connection)
+    connection = Connection(base_url, _read_key(key_file, no_key), extra, models, compacts)
+    connections.add(cli.services(context), name, connection, prefix)
     click.echo(f"Added the upstream {name!r}. To try it: floway upstreams test {name}", err=True)
 
 
@@ -113,7 +117,7 @@ def list_(context: click.Context, as_json: bool) -> None:
             "key": connection.api_key is not None,
             "headers": sorted(connection.headers),
             "models": list(connection.models),
-            "prefix": connection.prefix,
+            "prefix": row.prefix,
             "compacts": connection.compacts,
         }
         for row, connection in connections.all_rows(cli.services(context))

@@ -13,7 +13,7 @@ from floway_core.store import upstreams
 
 KIND = "openai"
 
-READ = "SELECT base_url, api_key, headers, models_json, prefix, compacts FROM openai_connections WHERE upstream_id = ?"
+READ = "SELECT base_url, api_key, headers, models_json, compacts FROM openai_connections WHERE upstream_id = ?"
 
 
 class Connections(peewee.Model):
@@ -27,7 +27,6 @@ class Connections(peewee.Model):
     """A JSON object, sealed: some hold secrets, too."""
     models_json = peewee.TextField()
     """A JSON array of names; empty when the upstream is asked."""
-    prefix = peewee.CharField()
     compacts = peewee.BooleanField()
 
     class Meta:
@@ -45,8 +44,6 @@ class Connection:
     """Sent with every request, beside the plugin's own."""
     models: tuple[str, ...] = ()
     """The models that are served; none when the upstream is to be asked."""
-    prefix: str = ""
-    """Stands before the names of the models, with a slash between; empty for none."""
     compacts: bool = False
 
     def secret_headers(self) -> dict[str, str]:
@@ -54,21 +51,21 @@ class Connection:
         return {**self.headers, **({"authorization": f"Bearer {self.api_key}"} if self.api_key else {})}
 
 
-def add(services: Services, name: str, connection: Connection) -> Upstream:
+def add(services: Services, name: str, connection: Connection, prefix: str = "") -> Upstream:
     """Make an upstream.
 
+    :param prefix: stands before the names of its models, with a slash between.
     :raises GatewayError: 409, the name is taken.
     """
     seal = services.secrets.seal
-    with services.database.connection_context(), transaction(services.database):
-        upstream = upstreams.add(services.database, KIND, name)
+    with transaction(services.database):
+        upstream = upstreams.add(services.database, KIND, name, prefix)
         Connections.insert(
             upstream_id=upstream.id,
             base_url=connection.base_url,
             api_key=seal(connection.api_key) if connection.api_key else None,
             headers=seal(jsontext.dumps(dict(connection.headers)).decode()),
             models_json=jsontext.dumps(connection.models).decode(),
-            prefix=connection.prefix,
             compacts=connection.compacts,
         ).execute(services.database)
     return upstream
@@ -87,11 +84,11 @@ def read(services: Services, upstream: Upstream) -> Connection:
     """
     rows = select(services.database, READ, upstream.id)
     if not rows:
-        raise GatewayError(503, f"The upstream {upstream.name!r} is not set up.", code="upstream_not_set_up")
-    base_url, api_key, headers, models, prefix, compacts = rows[0]
+        raise GatewayError(503, "The upstream is not set up: remove it, and add it again.", code="upstream_not_set_up")
+    base_url, api_key, headers, models, compacts = rows[0]
     key = services.secrets.open(api_key) if api_key else None
     extra = jsontext.loads(services.secrets.open(headers).encode())
-    return Connection(base_url, key, extra, tuple(jsontext.loads(models.encode())), prefix, bool(compacts))
+    return Connection(base_url, key, extra, tuple(jsontext.loads(models.encode())), bool(compacts))
 
 
 def replace_key(services: Services, upstream: Upstream, api_key: str | None) -> None:

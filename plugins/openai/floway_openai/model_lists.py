@@ -26,6 +26,7 @@ class _Shelf:
     loading: threading.Lock = field(default_factory=threading.Lock)
     models: Sequence[Model] | None = None
     failure: str = ""
+    """Why the last try failed; empty when it did not."""
     due: float = 0.0
     """When to ask again."""
 
@@ -49,16 +50,40 @@ class ModelLists:
 
         :raises GatewayError: there is none and it cannot be had.
         """
-        shelf = self._shelves.setdefault(upstream.id, _Shelf())
+        shelf = self._shelf(upstream)
         if shelf.models is None:
             with shelf.loading:
                 if shelf.models is None and self.now() >= shelf.due:
                     self._load(upstream, shelf)
-        elif self.now() >= shelf.due and shelf.loading.acquire(blocking=False):
+        models = self.at_hand(upstream)
+        assert models is not None
+        return models
+
+    def at_hand(self, upstream: Upstream) -> Sequence[Model] | None:
+        """The list of ``upstream``; None before the first try. What is due is asked for in the background.
+
+        :raises GatewayError: there is none, because the last try has failed.
+        """
+        shelf = self._shelf(upstream)
+        if shelf.models is None and not shelf.failure:
+            return None
+        if self.now() >= shelf.due and shelf.loading.acquire(blocking=False):
             self._renew(upstream, shelf)
         if shelf.models is None:
             raise GatewayError(502, shelf.failure, code="models_unavailable")
         return shelf.models
+
+    def ask(self, upstream: Upstream) -> Sequence[Model]:
+        """The list as ``upstream`` gives it now.
+
+        :raises GatewayError: it gives none.
+        """
+        shelf, models = self._shelf(upstream), self.fetch(upstream)
+        self._keep(upstream, shelf, models)
+        return models
+
+    def _shelf(self, upstream: Upstream) -> _Shelf:
+        return self._shelves.get(upstream.id) or self._shelves.setdefault(upstream.id, _Shelf())
 
     def _renew(self, upstream: Upstream, shelf: _Shelf) -> None:
         """``shelf.loading`` is held, and released at the end."""
@@ -76,12 +101,18 @@ class ModelLists:
 
     def _load(self, upstream: Upstream, shelf: _Shelf) -> None:
         try:
-            shelf.models = self.fetch(upstream)
-            shelf.due = self.now() + LIFETIME
+            self._keep(upstream, shelf, self.fetch(upstream))
         except GatewayError as error:
-            log.warning("The models of upstream %s cannot be had: %s", upstream.name, error.message)
+            if error.message != shelf.failure:
+                log.warning("The models of upstream %s cannot be had: %s", upstream.name, error.message)
             shelf.failure = error.message
             shelf.due = self.now() + RETRY_AFTER
+
+    def _keep(self, upstream: Upstream, shelf: _Shelf, models: Sequence[Model]) -> None:
+        if shelf.failure:
+            log.info("The models of upstream %s can be had again", upstream.name)
+        shelf.models, shelf.failure = models, ""
+        shelf.due = self.now() + LIFETIME
 
 
 def parse(content: bytes) -> list[Model]:

@@ -15,7 +15,8 @@ from floway_openai.provider import OpenAIProvider
 
 @hookimpl
 def register_migrations() -> MigrationSource:
-    return MigrationSource("openai", Path(__file__).parent / "migrations")
+    sealed = ("openai_connections.api_key", "openai_connections.headers")
+    return MigrationSource("openai", Path(__file__).parent / "migrations", sealed)
 
 
 @hookimpl

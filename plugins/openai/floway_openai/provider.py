@@ -1,6 +1,5 @@
 """The provider of kind ``openai``: requests go to the upstream as the client made them."""
 
-import dataclasses
 from collections.abc import Sequence
 
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, Upstream
@@ -29,23 +28,33 @@ class OpenAIProvider(Provider):
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
         return self._lists.models(upstream)
 
+    def models_at_hand(self, upstream: Upstream) -> Sequence[Model] | None:
+        return self._lists.at_hand(upstream)
+
+    def ask_models(self, upstream: Upstream) -> Sequence[Model]:
+        return self._lists.ask(upstream)
+
     def compacts(self, upstream: Upstream) -> bool:
         return connections.read(self._services, upstream).compacts
 
     def _fetch_models(self, upstream: Upstream) -> list[Model]:
         connection = connections.read(self._services, upstream)
-        found = [Model(name, upstream.name) for name in connection.models] or self._ask_models(upstream, connection)
-        if not connection.prefix:
-            return found
-        return [dataclasses.replace(m, id=f"{connection.prefix}/{m.id}", upstream_name=m.id) for m in found]
-
-    def _ask_models(self, upstream: Upstream, connection: Connection) -> list[Model]:
+        if connection.models:
+            return [Model(name, upstream.name) for name in connection.models]
         url = f"{connection.base_url}/models"
         answer = self._http.fetch("GET", url, connection.secret_headers(), timeout=MODELS_TIMEOUT)
         if answer.status_code != 200:
             message = f"The upstream {upstream.name!r} answered {answer.status_code} when asked for its models."
             raise GatewayError(502, message, code="upstream_error")
         return model_lists.parse(answer.content)
+
+    # ------------------------------------------------------------------------------------------------------- health
+    def problem(self, upstream: Upstream) -> str | None:
+        connections.read(self._services, upstream)
+        return None
+
+    def address(self, upstream: Upstream) -> str | None:
+        return connections.read(self._services, upstream).base_url
 
     # ------------------------------------------------------------------------------------------------------ sending
     def begin(self, ctx: AttemptContext) -> Connection:

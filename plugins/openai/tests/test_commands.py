@@ -87,7 +87,7 @@ def test_a_key_from_a_file_with_everything(installation):
         (["--base-url", HTTPS, "--no-key", "--header", "no colon"], "'name: value' is expected"),
         (["--base-url", HTTPS, "--no-key", "--header", "x: a\nb: c"], "'name: value' is expected"),
         (["--base-url", HTTPS, "--no-key", "--header", "x: \u00fc"], "'name: value' is expected"),
-        (["--base-url", HTTPS, "--no-key", "--prefix", "a b"], "are expected"),
+        (["--base-url", HTTPS, "--no-key", "--prefix", "a b"], "A prefix has letters"),
     ],
 )
 def test_what_is_refused_leaves_nothing(empty, options, says):

@@ -115,3 +115,53 @@ def test_without_a_thread_to_be_had_the_next_request_tries_again(setup):
     assert [model.id for model in lists.models(UPSTREAM)] == ["a"]
     setup.time += LIFETIME
     assert [[model.id for model in lists.models(UPSTREAM)] for _ in range(2)] == [["a"], ["a"]]
+
+
+def test_what_is_at_hand_is_had_without_waiting(setup):
+    assert setup.lists.at_hand(UPSTREAM) is None and not setup.asked, "nothing is known before the first try"
+    setup.names()
+    assert [model.id for model in setup.lists.at_hand(UPSTREAM)] == ["a"]
+    setup.time += LIFETIME
+    assert [model.id for model in setup.lists.at_hand(UPSTREAM)] == ["a"] and len(setup.waiting) == 1
+    setup.work()
+    assert [model.id for model in setup.lists.at_hand(UPSTREAM)] == ["b"] and not setup.waiting
+
+
+def test_a_failure_is_at_hand_too_and_mended_behind_the_scenes(setup):
+    setup.fails = True
+    for _ in range(2):
+        with pytest.raises(GatewayError, match="No list from one"):
+            setup.names()
+    with pytest.raises(GatewayError, match="No list from one"):
+        setup.lists.at_hand(UPSTREAM)
+    assert not setup.waiting, "tries are spaced"
+    setup.time += RETRY_AFTER
+    with pytest.raises(GatewayError, match="No list from one"):
+        setup.lists.at_hand(UPSTREAM)
+    setup.fails = False
+    setup.work()
+    assert [model.id for model in setup.lists.at_hand(UPSTREAM)] == ["b"]
+
+
+def test_asking_asks_and_keeps_the_answer(setup):
+    assert setup.names() == ["a"]
+    assert [model.id for model in setup.lists.ask(UPSTREAM)] == ["b"] and setup.names() == ["b"]
+    setup.fails = True
+    with pytest.raises(GatewayError, match="No list from one"):
+        setup.lists.ask(UPSTREAM)
+    assert setup.names() == ["b"]
+
+
+def test_a_failure_is_logged_when_it_begins_and_when_it_ends(setup, caplog):
+    caplog.set_level("INFO")
+    setup.fails = True
+    for _ in range(3):
+        with pytest.raises(GatewayError):
+            setup.names()
+        setup.time += RETRY_AFTER
+    setup.fails = False
+    assert setup.names() == ["d"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "The models of upstream one cannot be had: No list from one.",
+        "The models of upstream one can be had again",
+    ]

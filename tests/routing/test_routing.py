@@ -1,126 +1,15 @@
 """Which of several upstreams serves a request: their order, who is left out, who takes over, who goes on."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
-from floway_core.db import connect
 from floway_core.store import upstreams
-from floway_core.testing import (
-    Caller,
-    FakeUpstream,
-    Reply,
-    RunningGateway,
-    Step,
-    items_stream,
-    message_item,
-    message_stream,
-    write_plugin,
-)
+from floway_core.testing import Reply, Step, items_stream, message_item
 
-PLUGIN = '''"""Two providers for tests; each request says in a header where the upstreams are."""
+from .conftest import ANSWER, NAMES, floway, refusal, served
 
-import json
-
-from floway_core.errors import GatewayError
-from floway_core.hookspecs import hookimpl
-from floway_core.protocol import jsontext
-from floway_core.provider import Model, Provider
-from floway_core.upstream import HttpClient
-
-
-class Near(Provider):
-    kind = "near"
-
-    def __init__(self, services):
-        self.http = HttpClient(services.settings)
-
-    def list_models(self, upstream):
-        if upstream.name == "moody":
-            raise GatewayError(502, "It gives no list.")
-        return [Model("shared", self.kind), Model(f"{upstream.name}/shared", self.kind, upstream_name="shared")]
-
-    def send(self, ctx):
-        url = json.loads(ctx.attempt.request.headers["x-test-urls"])[ctx.attempt.upstream.name]
-        return self.http.stream(ctx, "POST", f"{url}/{ctx.attempt.model}", {}, jsontext.dumps(ctx.body))
-
-
-class Far(Near):
-    kind = "far"
-
-
-@hookimpl
-def register_providers(services):
-    return [Near(services), Far(services)]
-
-
-@hookimpl
-def register_commands(cli):
-    @cli.group("far")
-    def group():
-        """A command of its own."""
-'''
-
-NAMES = ["first", "second", "third"]
-KINDS = {"first": "near", "second": "near", "third": "far"}
-ANSWER = Reply(message_stream())
 REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("routed")
-    write_plugin(folder, "routed", PLUGIN)
-    with RunningGateway(plugin_folders=[folder]) as running:
-        yield running
-
-
-@pytest.fixture
-def house(gateway):
-    """Three upstreams in their order, two of them of one kind, and a client that knows where they are."""
-    database = connect(f"sqlite:///{gateway.database}")
-    places = {name: FakeUpstream() for name in NAMES}
-    for name in NAMES:
-        upstreams.add(database, KINDS[name], name)
-    caller = Caller(gateway.url, gateway.key)
-    yield SimpleNamespace(places=places, caller=caller, database=database)
-    for row in upstreams.all_rows(database):
-        upstreams.remove(database, row.name)
-    for place in places.values():
-        place.close()
-    database.close_all()
-
-
-@pytest.fixture
-def ask(house):
-    """Sends a request; each upstream answers as told, else well. The answer knows who was ``tried``."""
-
-    def send(model="shared", replies=None, urls=None, **fields):
-        for name, place in house.places.items():
-            place.forget()
-            place.script((replies or {}).get(name, ANSWER))
-        where = {name: place.url for name, place in house.places.items()} | (urls or {})
-        house.caller.headers["x-test-urls"] = json.dumps(where)
-        exchange = house.caller.create(model=model, **fields)
-        exchange.tried = [name for name, place in house.places.items() if exchange.body and place.requests]
-        return exchange
-
-    return send
-
-
-def floway(gateway, *arguments):
-    done = gateway.run(*arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def served(gateway):
-    return json.loads(floway(gateway, "models", "--json"))
-
-
-def refusal(status):
-    return Reply([b'{"error":{"message":"No."}}'], status, [("content-type", "application/json")])
 
 
 # ---------------------------------------------------------------------------------------------------- order, in and out
@@ -191,7 +80,7 @@ def test_a_refused_account_gives_way_to_another_provider_only(ask, house, gatewa
     assert (answer.status, answer.tried) == (200, ["first", "third"])
     answer = ask(replies={"first": refusal(500), "second": refusal(status), "third": refusal(503)}, stream=stream)
     assert (answer.status, answer.tried) == (503, NAMES), "the last refusal is the client's"
-    upstreams.set_enabled(house.database, "third", False)
+    upstreams.change(house.database, "third", enabled=False)
     answer = ask(replies={"first": refusal(status)}, stream=stream)
     assert (answer.status, answer.tried) == (status, ["first"])
 
@@ -213,10 +102,10 @@ def test_an_answer_that_has_begun_is_nobody_elses(ask):
 @pytest.fixture
 def by_second(ask, house):
     """A response whose reasoning only the second upstream can read."""
-    upstreams.move(house.database, "second", 1)
+    upstreams.change(house.database, "second", place=1)
     answer = ask(replies={"second": Reply(items_stream([REASONING, message_item("One.")]))})
     assert answer.tried == ["second"]
-    upstreams.move(house.database, "second", 3)
+    upstreams.change(house.database, "second", place=3)
     return answer.json()["id"]
 
 
@@ -234,7 +123,7 @@ def test_a_conversation_goes_on_elsewhere_without_the_reasoning(ask, house, by_s
     answer = ask(previous_response_id=by_second, replies={"second": refusal(500)})
     assert (answer.status, answer.tried) == (200, ["first", "second"])
     assert sent_types(house, "first") == ["message", "message", "message"]
-    upstreams.set_enabled(house.database, "second", False)
+    upstreams.change(house.database, "second", enabled=False)
     assert ask(previous_response_id=by_second).tried == ["first"]
 
 

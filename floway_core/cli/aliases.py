@@ -1,0 +1,90 @@
+"""``floway aliases``: names that stand for other models."""
+
+import json
+from dataclasses import asdict
+
+import click
+
+from floway_core.cli.session import services
+from floway_core.cli.table import table
+from floway_core.errors import GatewayError
+from floway_core.store import aliases, upstreams
+
+
+@click.group("aliases")
+def aliases_group() -> None:
+    """Names by which clients may ask for other models."""
+
+
+@aliases_group.command("set")
+@click.argument("name")
+@click.argument("targets", metavar="MODEL[@UPSTREAM]...", nargs=-1, required=True)
+@click.option("--effort", help="Reasoning effort, such as low or high.")
+@click.option("--verbosity", help="Verbosity of the text, such as low or high.")
+@click.option("--service-tier", help="Service tier, such as flex or priority.")
+@click.pass_context
+def set_alias(
+    context: click.Context,
+    name: str,
+    targets: tuple[str, ...],
+    effort: str | None,
+    verbosity: str | None,
+    service_tier: str | None,
+) -> None:
+    """Let NAME stand for models, the preferred one first: the next is tried when one fails.
+
+    Models are named as clients ask for them. With @UPSTREAM only that upstream is asked; a model that has an @ in its
+    own name gets one more at the end. What the options say goes before what the client says.
+    """
+    database = services(context).database
+    names = {row.name for row in upstreams.all_rows(database)}
+    overrides = aliases.Overrides(effort, verbosity, service_tier)
+    aliases.put(database, name, [_target(text, names) for text in targets], overrides)
+    click.echo(f"{name!r} stands for {', '.join(targets)}.", err=True)
+
+
+def _target(text: str, upstream_names: set[str]) -> tuple[str, str | None]:
+    """(model, name of the upstream or None). Both may have an @ in their names: that of an upstream is known."""
+    pieces = text.split("@")
+    if not pieces[-1]:
+        return "@".join(pieces[:-1]), None
+    for count in range(1, len(pieces)):
+        upstream = "@".join(pieces[count:])
+        if upstream in upstream_names:
+            return "@".join(pieces[:count]), upstream
+    if len(pieces) > 1:
+        raise GatewayError(400, f"There is no upstream named {text.partition('@')[2]!r}.", param="targets")
+    return text, None
+
+
+@aliases_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def list_aliases(context: click.Context, as_json: bool) -> None:
+    """List the aliases with what they stand for."""
+    rows = aliases.all_rows(services(context).database)
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        cells = [
+            (row.name, _shown(row), row.effort or "-", row.verbosity or "-", row.service_tier or "-") for row in rows
+        ]
+        click.echo(table(("ALIAS", "STANDS FOR", "EFFORT", "VERBOSITY", "SERVICE TIER"), cells))
+
+
+def _shown(row: aliases.AliasRow) -> str:
+    """The targets as ``floway aliases set`` takes them."""
+    texts = []
+    for target in row.targets:
+        model, upstream = target["model"] or "", target["upstream"]
+        texts.append(f"{model}@{upstream}" if upstream else model + "@" * ("@" in model))
+    return ", ".join(texts) or "-"
+
+
+@aliases_group.command("remove")
+@click.argument("name")
+@click.pass_context
+def remove_alias(context: click.Context, name: str) -> None:
+    """Forget an alias."""
+    aliases.remove(services(context).database, name)
+    click.echo(f"The alias {name!r} is removed.", err=True)

@@ -1,0 +1,69 @@
+"""``/admin/api/upstreams``: the upstreams and their order. Their credentials are for the commands of their plugins."""
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from floway_core.engine import resolve
+from floway_core.errors import GatewayError
+from floway_core.routes import current_gateway
+from floway_core.routes.admin.fields import checked, read_body
+from floway_core.store import upstreams
+
+blueprint = Blueprint("upstreams", __name__, url_prefix="/upstreams")
+
+
+@blueprint.get("")
+def list_upstreams() -> Response:
+    """All upstreams in the order in which they are tried."""
+    return jsonify({"data": _all_shown()})
+
+
+@blueprint.get("/<path:name>")
+def get_upstream(name: str) -> Response:
+    """One upstream."""
+    return jsonify(_shown(name))
+
+
+@blueprint.patch("/<path:name>")
+def change_upstream(name: str) -> Response:
+    """Enable or disable it, move it in the order, give it another prefix."""
+    changes = checked(read_body(), {"enabled": bool, "place": int, "prefix": str})
+    if changes.get("place", 1) < 1:
+        raise GatewayError(400, "Places are counted from 1.", param="place", code="invalid_value")
+    upstreams.change(current_gateway().services.database, name, **changes)
+    return jsonify(_shown(name))
+
+
+@blueprint.post("/<path:name>/test")
+def test_upstream(name: str) -> Response:
+    """Ask it for its models now, with the credentials stored for it."""
+    return jsonify({"name": name, "models": [model.id for model in resolve.ask(current_gateway(), name)]})
+
+
+@blueprint.delete("/<path:name>")
+def remove_upstream(name: str) -> Response:
+    """Remove it and the credentials stored for it."""
+    upstreams.remove(current_gateway().services.database, name)
+    return Response(status=204)
+
+
+def _shown(name: str) -> dict[str, Any]:
+    upstreams.find(current_gateway().services.database, name)
+    return next(shown for shown in _all_shown() if shown["name"] == name)
+
+
+def _all_shown() -> list[dict[str, Any]]:
+    gateway = current_gateway()
+    return [
+        {
+            "id": row.id,
+            "name": row.name,
+            "kind": row.kind,
+            "enabled": row.enabled,
+            "place": place,
+            "prefix": row.prefix,
+            "problem": gateway.problem(row),
+        }
+        for place, row in enumerate(upstreams.all_rows(gateway.services.database), 1)
+    ]
