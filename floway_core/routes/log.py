@@ -4,73 +4,148 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from uuid6 import uuid7
 
+from floway_core.engine.course import Course
 from floway_core.errors import GatewayError
-from floway_core.protocol.responses import FAILED, Transcript, usage_of
+from floway_core.log import Structured
+from floway_core.protocol.responses import FAILED, NO_TOKENS, Tokens, usage_of
 
 log = logging.getLogger("floway.request")
 
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that did not wait; nobody receives it, but it stands in the log."""
 
-@dataclass
-class RequestLog:
+LONGEST_WORD = 100
+"""Characters of a text chosen by a client that stand in the log."""
+
+
+@dataclass(eq=False)
+class RequestLog(Structured):
     """What is known of a request so far. Holds nothing secret and nothing of what was said."""
 
     method: str
     path: str
+    route: str | None = None
+    """The path as it is declared, with ``<names>``; None when there is nothing at ``path``."""
     id: str = field(default_factory=lambda: str(uuid7()))
-    key: str = "-"
-    model: str = "-"
-    upstream: str = "-"
-    dispatches: int = 0
+    key: str | None = None
+    """Name of the API key."""
+    model: str | None = None
+    """As the client asked for it, whether there is such a model or not."""
+    metered: bool = False
+    """Whether it asks for a response, which counts as usage of its key."""
     status: int = 0
     streamed: bool = False
-    outcome: str = "-"
-    """How the answer ended: the last word of its terminal event, or ``cut``."""
-    error: str = "-"
+    error: str | None = None
     """The code of the error that the client was told."""
-    tokens: tuple[int, int, int] = (0, 0, 0)
-    """Input, cached input, output."""
+    course: Course = field(default_factory=Course)
     started: float = field(default_factory=time.monotonic)
+    first_byte: float | None = None
+    """Seconds until the first byte of a stream was there to be sent."""
     at_end: list[Callable[["RequestLog"], None]] = field(default_factory=list)
     """What else is to be done when the last byte has left, or the client is gone."""
 
-    def note_answer(self, transcript: Transcript) -> None:
-        """Take outcome and usage from what the upstream told."""
-        terminal = transcript.terminal
-        self.outcome = terminal.removeprefix("response.") if terminal else str(transcript.envelope.get("status", "cut"))
-        if self.streamed and not terminal:
-            self.outcome = "cut"
-        self.tokens = usage_of(transcript.envelope)
-        if terminal == FAILED and isinstance(told := transcript.envelope.get("error"), dict):
-            self.error = str(told.get("code"))
+    # ------------------------------------------------------------------------------------------- known from ``end`` on
+    duration: float = 0
+    """Seconds."""
+    outcome: str | None = None
+    """How the answer of an upstream ended: ``completed``, ``incomplete``, ``failed``, or ``cut`` without its end."""
+    tokens: Tokens = NO_TOKENS
+    tier: str = ""
+    """The service tier that the upstream says it has served; empty if it says none."""
+
+    def note_first_byte(self) -> None:
+        self.first_byte = time.monotonic() - self.started
 
     def note_error(self, error: GatewayError) -> None:
-        """Take the reason, and who gave it, from what is told instead of an answer."""
+        """Take the reason from what is told instead of an answer."""
         self.error = error.code or error.type
-        if error.upstream:
-            self.upstream, self.dispatches = error.upstream, error.dispatches
 
     def end(self) -> None:
         """Log the line, and do what is to be done at the end."""
-        self._write()
+        self.duration = time.monotonic() - self.started
+        self._note_answer()
+        serious = self.status >= 500 or self.outcome == "failed"
+        log.log(logging.WARNING if serious else logging.INFO, self)
         for act in self.at_end:
             try:
                 act(self)
             except Exception:  # the answer has left, and the others want their turn
                 log.exception("After request %s", self.id)
 
-    def _write(self) -> None:
-        milliseconds = (time.monotonic() - self.started) * 1000
-        log.log(
-            logging.WARNING if self.status >= 500 or self.outcome == "failed" else logging.INFO,
-            "%s %s %d %.0fms id=%s key=%s model=%s upstream=%s dispatches=%d outcome=%s error=%s tokens=%d/%d/%d",
-            self.method, _word(self.path), self.status, milliseconds, self.id, _word(self.key), _word(self.model),
-            _word(self.upstream), self.dispatches, _word(self.outcome), _word(self.error), *self.tokens,
-        )  # fmt: skip
+    def _note_answer(self) -> None:
+        transcript = self.course.transcript
+        if transcript is None:
+            return
+        told = transcript.envelope
+        self.tokens = usage_of(told)
+        tier = told.get("service_tier")
+        self.tier = tier if isinstance(tier, str) else ""
+        if self.status == CLIENT_CLOSED_REQUEST:
+            self.outcome = "cut"
+        elif self.status >= 400 or transcript.terminal == FAILED:
+            self.outcome = "failed"
+        elif transcript.terminal is None:
+            self.outcome = "cut"
+        else:
+            self.outcome = transcript.terminal.removeprefix("response.")
+        if transcript.terminal == FAILED and isinstance(error := told.get("error"), dict):
+            self.error = self.error or str(error.get("code"))
+
+    @property
+    def failed(self) -> bool:
+        """Whether the client did not get the answer that it asked for."""
+        return self.status >= 400 or self.outcome in ("failed", "cut")
+
+    @property
+    def upstream(self) -> str | None:
+        """Name of the upstream that was tried last."""
+        return self.course.tried[-1].upstream.name if self.course.tried else None
+
+    # ---------------------------------------------------------------------------------------------------- as a log line
+    def fields(self) -> dict[str, Any]:
+        return {
+            "message": f"{self.method} {self.path[:LONGEST_WORD]} {self.status}",
+            "request_id": self.id,
+            "method": self.method,
+            "path": self.path[:LONGEST_WORD],
+            "route": self.route,
+            "status": self.status,
+            "duration_ms": _milliseconds(self.duration),
+            "first_byte_ms": _milliseconds(self.first_byte),
+            "key": self.key,
+            "model": self.model and self.model[:LONGEST_WORD],
+            "upstream": self.upstream,
+            "attempts": len(self.course.tried),
+            "dispatches": self.course.dispatches,
+            "continued": self.course.continued,
+            "outcome": self.outcome,
+            "error": self.error and self.error[:LONGEST_WORD],
+            "input_tokens": self.tokens.input,
+            "cached_tokens": self.tokens.cached,
+            "output_tokens": self.tokens.output,
+            "reasoning_tokens": self.tokens.reasoning,
+        }
+
+    def __str__(self) -> str:
+        first = "-" if self.first_byte is None else f"{self.first_byte * 1000:.0f}ms"
+        return (
+            f"{self.method} {_word(self.path)} {self.status} {self.duration * 1000:.0f}ms id={self.id} "
+            f"key={_word(self.key)} model={_word(self.model)} upstream={_word(self.upstream)} "
+            f"attempts={len(self.course.tried)} dispatches={self.course.dispatches} first={first} "
+            f"outcome={self.outcome or '-'} error={_word(self.error)} tokens={'/'.join(map(str, self.tokens))}"
+        )
 
 
-def _word(text: str) -> str:
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
+
+
+def _word(text: str | None) -> str:
     """``text`` fit for one line: a client chose it."""
-    return text if text.isprintable() and " " not in text and len(text) <= 100 else repr(text[:100])
+    if text is None:
+        return "-"
+    return text if text.isprintable() and " " not in text and len(text) <= LONGEST_WORD else repr(text[:LONGEST_WORD])

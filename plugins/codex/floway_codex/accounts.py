@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
-from floway_core.db import select
+from floway_core.db import select, transaction
 from floway_core.errors import GatewayError
 
 ACTIVE = "active"
@@ -79,7 +79,7 @@ def terminate(services: Services, upstream_id: str, state: str, message: str, ve
     """
     database = services.database
     unchanged = (Credentials.upstream_id == upstream_id) & (Credentials.version == version)
-    with database.connection_context(), database.atomic():
+    with transaction(database):
         # An update that changes nothing, but keeps an import from slipping in between.
         if not Credentials.update(version=version).where(unchanged).execute(database):
             return False
@@ -91,7 +91,7 @@ def sign_out(services: Services, upstream_id: str) -> None:
     """Forget the tokens. The account keeps its upstream and its installation id for when it is signed in again."""
     database = services.database
     forgotten = {"refresh_token": "", "id_token": "", "version": Credentials.version + 1}
-    with database.connection_context(), database.atomic():
+    with transaction(database):
         Credentials.update(forgotten).where(Credentials.upstream_id == upstream_id).execute(database)
         _end(services, upstream_id, SIGNED_OUT, "")
 

@@ -54,7 +54,8 @@ def begin(
     )
     sealed = (headers.get(turns.TURN_STATE), continued and continued.turn_state)
     attempt.turn_state = turns.unseal(services.secrets, sealed, attempt.owner)
-    log.debug("Attempt %s: %s", ctx.id, described(attempt))
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("Attempt %s: %s", ctx.id, described(attempt))
     return attempt
 
 

@@ -76,6 +76,20 @@ class Catalogue:
                 self._take_stored(upstream, shelf)
                 if not self._serves(shelf):
                     self._ask(upstream, shelf)
+        models = self.at_hand(upstream)
+        assert models is not None
+        return models
+
+    def at_hand(self, upstream: Upstream) -> Sequence[Model] | None:
+        """The list of ``upstream``; None before the first try. What is due is asked for in the background.
+
+        :raises GatewayError: there is none, because the last try has failed.
+        """
+        shelf = self._shelf(upstream)
+        if not self._serves(shelf) and shelf.error is None:
+            self._take_stored(upstream, shelf)
+            if not self._serves(shelf):
+                return None
         if self._due(shelf) and shelf.loading.acquire(blocking=False):
             self._renew_in_background(upstream, shelf)
         held = shelf.held
@@ -83,6 +97,15 @@ class Catalogue:
             return held.models
         assert shelf.error is not None
         raise shelf.error.with_traceback(None)
+
+    def ask(self, upstream: Upstream) -> Sequence[Model]:
+        """The list as the backend gives it now.
+
+        :raises GatewayError: it gives none.
+        """
+        fetched = self.source.fetch(upstream)
+        self._keep(upstream, self._shelf(upstream), fetched)
+        return fetched.models
 
     def details(self, upstream: Upstream, slug: str) -> Mapping[str, Any]:
         """The catalogue entry of a model, as far as the list has been loaded before; else empty."""
@@ -140,8 +163,14 @@ class Catalogue:
         if not self._due(shelf):
             return
         try:
-            shelf.held, shelf.error = self.source.fetch(upstream), None
+            self._keep(upstream, shelf, self.source.fetch(upstream))
         except GatewayError as error:
-            log.warning("The models of upstream %s could not be loaded: %s", upstream.name, error.message)
+            if shelf.error is None or shelf.error.message != error.message:
+                log.warning("The models of upstream %s could not be loaded: %s", upstream.name, error.message)
             shelf.error = error
             shelf.next_try = self.now() + RETRY_AFTER
+
+    def _keep(self, upstream: Upstream, shelf: _Shelf, fetched: ModelList) -> None:
+        if shelf.error is not None:
+            log.info("The models of upstream %s could be loaded again", upstream.name)
+        shelf.held, shelf.error = fetched, None

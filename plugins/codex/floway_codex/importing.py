@@ -81,7 +81,7 @@ def import_account(services: Services, auth_json: Any, name: str | None = None) 
     sign_in = read_auth_json(auth_json)
     database = services.database
     try:
-        with database.connection_context(), transaction(database):
+        with transaction(database):
             upstream = _renewed(services, sign_in, name) or _added(services, sign_in, name)
             _store_tokens(services, upstream.id, sign_in)
     except peewee.IntegrityError:

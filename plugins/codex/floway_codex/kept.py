@@ -1,7 +1,7 @@
 """What the plugin keeps with a snapshot: the identity that the conversation goes on with, and where it came from."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 PLUGIN = "codex"
@@ -31,7 +31,7 @@ class Kept:
     """For each id what it was taken from."""
 
     def as_metadata(self) -> dict[str, Any]:
-        return asdict(self)
+        return dict(vars(self))
 
 
 def read(metadata: Mapping[str, Mapping[str, Any]]) -> Kept | None:

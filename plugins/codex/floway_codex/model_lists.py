@@ -1,9 +1,11 @@
 """Model lists: asking the backend (``GET /codex/models``), and keeping the answer in the database."""
 
+import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from urllib.parse import urlencode
 
 import peewee
@@ -16,6 +18,7 @@ from floway_codex.tokens import TokenSource
 from floway_core.contexts import Services, Upstream
 from floway_core.db import select
 from floway_core.errors import GatewayError
+from floway_core.prices import Price, parse_prices
 from floway_core.protocol import jsontext
 from floway_core.provider import Model
 from floway_core.upstream import HttpClient
@@ -99,6 +102,12 @@ class ModelLists:
         return ModelList(parse(rows[0][0].encode()), *rows[0][1:]) if rows else None
 
 
+@functools.cache
+def prices() -> Mapping[str, Price]:
+    """What the models would cost with an API key, by name."""
+    return parse_prices(files("floway_codex").joinpath("prices.toml").read_text(encoding="utf-8"))
+
+
 def parse(body: bytes) -> tuple[Model, ...]:
     """The models in ``{"models": [{"slug": ...}, ...]}``, hidden ones too: they can be asked for by name.
 
@@ -118,5 +127,5 @@ def parse(body: bytes) -> tuple[Model, ...]:
         if not isinstance(slug, str) or not slug:
             log.warning("Entry %d of the Codex model list has no name and is skipped", place)
             continue
-        models.append(Model(id=slug, owned_by="openai", details=entry))
+        models.append(Model(id=slug, owned_by="openai", details=entry, price=prices().get(slug)))
     return tuple(models)

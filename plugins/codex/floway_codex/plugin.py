@@ -1,9 +1,10 @@
 """The hooks of the plugin; each of them only hands over."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
+from prometheus_client import CollectorRegistry
 
 from floway_codex.provider import CodexProvider
 from floway_codex.settings import SETTINGS
@@ -21,7 +22,8 @@ def register_settings() -> Iterable[Setting]:
 
 @hookimpl
 def register_migrations() -> MigrationSource:
-    return MigrationSource("codex", Path(__file__).parent / "migrations")
+    sealed = ("codex_credentials.refresh_token", "codex_credentials.id_token", "codex_tokens.access_token")
+    return MigrationSource("codex", Path(__file__).parent / "migrations", sealed)
 
 
 @hookimpl
@@ -43,6 +45,13 @@ def register_routes() -> Iterable:
     from floway_codex.routes import blueprint  # the command line has no use for Flask
 
     return [blueprint()]
+
+
+@hookimpl
+def register_metrics(registry: CollectorRegistry, providers: Mapping[str, Provider]) -> None:
+    provider = providers[CodexProvider.kind]
+    assert isinstance(provider, CodexProvider)  # two plugins cannot claim one kind
+    provider.register_metrics(registry)
 
 
 @hookimpl

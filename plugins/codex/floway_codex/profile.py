@@ -46,6 +46,12 @@ class Profile:
     body_keys: tuple[str, ...]
 
     @functools.cached_property
+    def authorization(self) -> tuple[str, str]:
+        """Name and template of the header of a request that carries the access token."""
+        rows = [(name, one) for name, alternatives in self.responses_headers for one in alternatives]
+        return next((name, one) for name, one in rows if "access_token" in _placeholders(one))
+
+    @functools.cached_property
     def known(self) -> Mapping[str, Any]:
         """The placeholders that the profile itself has values for."""
         own = {**self.values, "version": self.version}
@@ -53,9 +59,9 @@ class Profile:
 
 
 @functools.cache
-def _placeholders(template: str) -> tuple[str, ...]:
+def _placeholders(template: Any) -> tuple[str, ...]:
     """The names in a template. There are only as many templates as the profiles have."""
-    return tuple(PLACEHOLDER.findall(template))
+    return tuple(PLACEHOLDER.findall(template)) if isinstance(template, str) else ()
 
 
 def fill(template: Any, values: Mapping[str, Any]) -> Any:

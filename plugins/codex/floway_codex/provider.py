@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from floway_codex import accounts, beginning, profile, quota, request, turns, unauthorized
+from prometheus_client import CollectorRegistry
+
+from floway_codex import accounts, beginning, health, metrics, profile, quota, request, turns, unauthorized
 from floway_codex.attempt import CodexAttempt
 from floway_codex.catalogue import Catalogue
 from floway_codex.encoding import encoded
@@ -35,8 +37,26 @@ class CodexProvider(Provider):
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
         return self._catalogue.models(upstream)
 
+    def models_at_hand(self, upstream: Upstream) -> Sequence[Model] | None:
+        return self._catalogue.at_hand(upstream)
+
+    def ask_models(self, upstream: Upstream) -> Sequence[Model]:
+        return self._catalogue.ask(upstream)
+
     def compacts(self, upstream: Upstream) -> bool:
         return True
+
+    # ------------------------------------------------------------------------------------------------------ metrics
+    def register_metrics(self, registry: CollectorRegistry) -> None:
+        self._tokens.renewals.count_in(registry)
+        registry.register(metrics.Quota(self._services))
+
+    # ------------------------------------------------------------------------------------------------------- health
+    def problem(self, upstream: Upstream) -> str | None:
+        return health.problem(self._services, upstream.id)
+
+    def address(self, upstream: Upstream) -> str | None:
+        return self._base_url
 
     # ------------------------------------------------------------------------------------------------------ sending
     def begin(self, ctx: AttemptContext) -> CodexAttempt:

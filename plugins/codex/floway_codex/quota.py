@@ -43,7 +43,10 @@ def snapshots(headers: Sequence[tuple[str, str]], now: float, refusal: bytes | N
     :returns: ``limit``, ``name``, ``plan``, ``primary`` and ``secondary`` (``used_percent``, ``window_minutes``,
         ``resets_at``), ``credits`` and ``refused_until``, as far as known.
     """
-    said = {name.removeprefix(PREFIX): value.strip() for name, value in headers if name.startswith(PREFIX)}
+    headers = [(name, value) for name, value in headers if name.startswith(PREFIX)]
+    if not headers and refusal is None:
+        return []
+    said = {name.removeprefix(PREFIX): value.strip() for name, value in headers}
     own = {_limit_name(found[1]): f"x-{found[1]}-" for name, _ in headers if (found := FAMILY.fullmatch(name))}
     active = _limit_name(said.get("active-limit") or DEFAULT_LIMIT)
     default = {

@@ -49,10 +49,8 @@ def headers(attempt: CodexAttempt, values: Mapping[str, Any]) -> dict[str, str]:
 
 def authorized(profile: Profile, prepared: Mapping[str, str], token: str) -> dict[str, str]:
     """``prepared`` with the access token where the profile has it."""
-    # Rendered with the token alone: just authorization, and constants that are in ``prepared`` too.
-    return in_order(
-        {**render(profile.responses_headers, {"access_token": token}), **prepared}, _names(profile.responses_headers)
-    )
+    name, template = profile.authorization
+    return in_order({name: fill(template, {"access_token": token}), **prepared}, _names(profile.responses_headers))
 
 
 # -------------------------------------------------------------------------------------------------------------- body

@@ -56,7 +56,7 @@ class Stated:
 
 @dataclass(frozen=True)
 class Said:
-    """The places of one request, in order."""
+    """The places of one request in which there is something, in order."""
 
     places: Sequence[tuple[str, Mapping[str, Any]]]
 
@@ -72,12 +72,12 @@ class Said:
     @property
     def turn_metadata(self) -> Mapping[str, Any]:
         """The turn metadata as it came, from the first place that has any; ids in it may be anything."""
-        return next((content for place, content in self.places if KINDS[place] == METADATA and content), {})
+        return next((content for place, content in self.places if KINDS[place] == METADATA), {})
 
     @property
     def client_metadata(self) -> dict[str, str]:
         """The body's ``client_metadata``: its texts only; ids in it may be anything."""
-        given = next(content for place, content in self.places if place == CLIENT)
+        given = next((content for place, content in self.places if place == CLIENT), {})
         return {
             key: value
             for key, value in given.items()
@@ -98,7 +98,7 @@ def read(headers: Mapping[str, str], body: Mapping[str, Any], order: Sequence[st
         HEADER_METADATA: _parsed(headers.get(TURN_METADATA)),
         BODY_METADATA: _parsed(client.get(TURN_METADATA)),
     }
-    return Said([(place, places[place]) for place in order])
+    return Said([(place, places[place]) for place in order if places[place]])
 
 
 def well_formed(value: Any) -> str | None:

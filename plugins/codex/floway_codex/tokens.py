@@ -10,6 +10,7 @@ import peewee
 
 from floway_codex import accounts, credentials, jwt, oauth
 from floway_codex.credentials import RefreshToken
+from floway_codex.metrics import Renewals
 from floway_codex.profile import Profile
 from floway_core.contexts import Services
 from floway_core.errors import GatewayError
@@ -41,6 +42,7 @@ class TokenSource:
     step, so that one that lives is done by then."""
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
+    renewals: Renewals = field(default_factory=Renewals)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _failures: dict[str, list[GatewayError]] = field(default_factory=dict)
     """The latest failure of each upstream, and how many there were: threads that waited for one share it."""
@@ -125,7 +127,8 @@ class TokenSource:
         return stored
 
     def _spend(self, upstream_id: str, spent: RefreshToken, reason: str) -> str:
-        grant = oauth.refresh(self.http, self.url, self.profile, spent.value, reason, self.lease / 4)
+        with self.renewals.counted(reason):
+            grant = oauth.refresh(self.http, self.url, self.profile, spent.value, reason, self.lease / 4)
         expires_at = jwt.expiry(grant.access_token) or int(self.now() + (grant.expires_in or UNKNOWN_LIFETIME))
         stored = self._insist(
             lambda: credentials.replace(

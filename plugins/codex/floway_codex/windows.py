@@ -12,6 +12,8 @@ import uuid
 
 import peewee
 
+from floway_core.db import transaction
+
 LIFETIME = 366 * 86_400
 """Seconds after which the counter of a conversation that needed no number is forgotten."""
 
@@ -30,7 +32,7 @@ def claim(database: peewee.Database, api_key_id: str, first_response_id: str, ab
     Inside a transaction it is part of that.
     """
     now = int(time.time())
-    with database.connection_context(), database.atomic():
+    with transaction(database):
         _execute(database, FORGET, now - LIFETIME)
         found = _execute(database, CLAIM, first_response_id, api_key_id, above + 1, now, above, above, now).fetchall()
     return found[0][0]

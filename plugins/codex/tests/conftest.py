@@ -73,6 +73,9 @@ class NoClient:
     def gone(self) -> bool:
         return False
 
+    def ending_fileno(self) -> None:
+        return None
+
 
 def open_services(folder: Path, **environ: str) -> Services:
     """As another process would open the same database."""

@@ -145,6 +145,61 @@ def test_an_answer_that_names_another_etag_has_the_list_renewed():
     assert backend.asked == 2
 
 
+def test_what_is_at_hand_is_had_without_waiting():
+    backend = Backend(["a"], ["b"], DOWN)
+    at_hand = backend.catalogue.at_hand
+    assert at_hand(UPSTREAM) is None and not backend.asked, "nothing is known before the first try"
+    backend.names()
+    backend.clock += SOFT_AGE
+    assert at_hand(UPSTREAM)[0].id == "a" and backend.asked == 1
+    backend.catch_up()
+    assert at_hand(UPSTREAM)[0].id == "b"
+    restarted = backend.process()
+    assert restarted.at_hand(UPSTREAM)[0].id == "b" and backend.asked == 2, "what is stored is at hand"
+    backend.clock += HARD_AGE
+    assert at_hand(UPSTREAM) is None
+    with pytest.raises(GatewayError, match="down"):
+        backend.names()
+    with pytest.raises(GatewayError, match="down"):
+        at_hand(UPSTREAM)
+    assert backend.asked == 3 and not backend.waiting
+
+
+def test_a_failure_at_hand_is_mended_in_the_background():
+    backend = Backend(DOWN, ["a"])
+    with pytest.raises(GatewayError, match="down"):
+        backend.names()
+    backend.clock += RETRY_AFTER
+    with pytest.raises(GatewayError, match="down"):
+        backend.catalogue.at_hand(UPSTREAM)
+    backend.catch_up()
+    assert backend.catalogue.at_hand(UPSTREAM)[0].id == "a"
+
+
+def test_asking_asks_and_keeps_the_answer():
+    backend = Backend(["a"], ["b"], DOWN)
+    assert backend.names() == ["a"]
+    assert backend.catalogue.ask(UPSTREAM)[0].id == "b" and backend.names() == ["b"]
+    with pytest.raises(GatewayError, match="down"):
+        backend.catalogue.ask(UPSTREAM)
+    assert backend.names() == ["b"]
+
+
+def test_a_failure_is_logged_when_it_begins_and_when_it_ends(caplog):
+    caplog.set_level("INFO")
+    backend = Backend(DOWN, DOWN, GatewayError(502, "another"), ["a"])
+    for _ in range(3):
+        with pytest.raises(GatewayError):
+            backend.names()
+        backend.clock += RETRY_AFTER
+    assert backend.names() == ["a"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "The models of upstream work could not be loaded: down",
+        "The models of upstream work could not be loaded: another",
+        "The models of upstream work could be loaded again",
+    ]
+
+
 def test_one_thread_asks_and_the_others_wait_or_take_the_old_list():
     inside, go = threading.Event(), threading.Event()
     backend = Backend(["a"], ["b"])

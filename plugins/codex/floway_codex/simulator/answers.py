@@ -8,6 +8,9 @@ from typing import Any
 JSON = Any
 Headers = tuple[tuple[str, str], ...]
 
+ESCAPED = "backslashreplace"
+"""How lone surrogates are written, which UTF-8 does not know: as in JSON."""
+
 JSON_TYPE = ("content-type", "application/json")
 CHALLENGE = """<!DOCTYPE html>
 <html lang="en-US">
@@ -62,7 +65,7 @@ class Refused(Exception):
 
 def json_answer(status: int, body: JSON, headers: Headers = (), note: str = "") -> Answer:
     """An answer with a JSON body."""
-    data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors=ESCAPED)
     given = {name.lower() for name, _ in headers}
     return Answer(status, data, headers if "content-type" in given else (JSON_TYPE, *headers), note or str(status))
 
@@ -84,4 +87,4 @@ def challenge(rule: str) -> Answer:
     """The edge's HTML page for what does not look like the CLI; a comment in it names the broken rule."""
     page = CHALLENGE.format(rule=html.escape(rule).replace("--", "- -"))
     headers = (("content-type", "text/html; charset=UTF-8"), ("cf-mitigated", "challenge"))
-    return Answer(403, page.encode(), headers, f"403 {rule}")
+    return Answer(403, page.encode(errors=ESCAPED), headers, f"403 {rule}")

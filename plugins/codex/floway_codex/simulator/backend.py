@@ -188,5 +188,5 @@ def default_reply(body: JSON) -> Reply:
 def plain_text(content: JSON) -> str:
     """The text of a message's content or a tool's output, which may be a string or a list of parts."""
     if isinstance(content, list):
-        return "".join(part.get("text", "") for part in content if isinstance(part, dict))
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else json.dumps(content)

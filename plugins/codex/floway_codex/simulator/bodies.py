@@ -113,6 +113,9 @@ def check_common(body: JSON, models: dict[str, JSON], agent: str, allowed: froze
             raise detail(f"Unsupported parameter: {name}")
     if entry is None:
         raise detail(f"The '{body.get('model')}' model is not supported when using Codex with a ChatGPT account.")
+    for name in ("reasoning", "text"):
+        if not isinstance(body.get(name), dict | None):
+            raise wrong_type(name, "an object")
     for problem in item_problems(body["input"]):
         raise problem
 
@@ -134,6 +137,8 @@ def item_problems(items: list[JSON]) -> Iterator[Refused]:
         for name in ("id", "call_id"):
             if item.get(name) is not None and kind != "item_reference":
                 yield from id_problems(f"input[{index}].{name}", item[name])
+        if not isinstance(kind, str | None):
+            yield wrong_type(f"input[{index}].type", "a string")
         prefix = ID_PREFIXES.get(kind)
         if prefix and item.get("id") is not None and item["id"].partition("_")[0] != prefix:
             yield error(
@@ -153,10 +158,15 @@ def item_problems(items: list[JSON]) -> Iterator[Refused]:
             )
 
 
+def wrong_type(where: str, expected: str) -> Refused:
+    """A value of another type than expected."""
+    return error(400, "invalid_type", f"Invalid type for '{where}': expected {expected}.", param=where)
+
+
 def id_problems(where: str, value: JSON) -> Iterator[Refused]:
     """What is wrong with an id whatever its item's type."""
     if not isinstance(value, str):
-        yield error(400, "invalid_type", f"Invalid type for '{where}': expected a string.", param=where)
+        yield wrong_type(where, "a string")
     elif len(value) > MAX_ID:
         yield error(
             400,

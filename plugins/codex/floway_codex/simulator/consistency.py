@@ -145,7 +145,7 @@ def read(request: RecordedRequest, account: str) -> Seen:
         installation=metadata["installation_id"],
         state=request.header(TURN_STATE),
         items=tuple(map(digest, items)),
-        compactions=tuple(item["encrypted_content"] for item in items if item.get("type") in COMPACTIONS),
+        compactions=tuple(str(item.get("encrypted_content")) for item in items if item.get("type") in COMPACTIONS),
     )
 
 

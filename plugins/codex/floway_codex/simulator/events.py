@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from .answers import EventStream, Headers
+from .answers import ESCAPED, EventStream, Headers
 from .replies import OutputItem, Reply
 
 JSON = Any
@@ -43,7 +43,7 @@ def event_stream(step: Reply, body: JSON, headers: Headers) -> EventStream:
 def sse(event: JSON) -> bytes:
     """One server-sent event."""
     data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {event['type']}\ndata: {data}\n\n".encode()
+    return f"event: {event['type']}\ndata: {data}\n\n".encode(errors=ESCAPED)
 
 
 def response_events(step: Reply, body: JSON) -> Iterator[tuple[float, JSON]]:

@@ -213,7 +213,7 @@ def json_object(text: str) -> dict[str, JSON] | None:
         return None
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl
 import zstandard
 
 JSON = Any
+DEEPEST = 200
+"""Levels of nesting in a body, so that what is read can be written again."""
 
 
 @dataclass
@@ -107,9 +109,21 @@ def decode_body(request: RecordedRequest) -> JSON:
     if (request.header("content-type") or "").startswith("application/x-www-form-urlencoded"):
         return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True))
     try:
-        return json.loads(raw)
-    except ValueError as error:
+        body = json.loads(raw)
+    except (ValueError, RecursionError) as error:
         raise BodyError(400, f"Invalid JSON body: {error}") from error
+    if is_deeper(body, DEEPEST):
+        raise BodyError(400, f"Invalid JSON body: nested deeper than {DEEPEST} levels")
+    return body
+
+
+def is_deeper(value: JSON, levels: int) -> bool:
+    """True when lists and objects are nested in more levels than that."""
+    level = [value]
+    for _ in range(levels + 1):
+        inner = (part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list))
+        level = [part for parts in inner for part in parts]
+    return bool(level)
 
 
 def decompress(raw: bytes) -> bytes:

@@ -83,7 +83,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("transfer-encoding"):  # the CLI always sends content-length
             self.close_connection = True
             return self.send(Answer(411, b"Length Required\n"))
-        raw = self.rfile.read(int(self.headers.get("content-length") or 0))
+        length = self.headers.get("content-length") or "0"
+        if not (length.isascii() and length.isdigit()):
+            self.close_connection = True
+            return self.send(Answer(400, b"Bad Request\n"))
+        raw = self.rfile.read(int(length))
         request = received(self.command, self.path, list(self.headers.items()), raw)
         if self.path.startswith(control.PREFIX):
             return self.send(control.answer(self.server.simulator, request))

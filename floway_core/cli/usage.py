@@ -1,0 +1,59 @@
+"""``floway usage``: what was used, and what that costs."""
+
+import json
+from collections.abc import Sequence
+
+import click
+
+from floway_core.cli.session import services
+from floway_core.cli.table import table
+from floway_core.store import usage
+from floway_core.store.usage import Usage
+
+COUNTS = ("requests", "failed_requests", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+HEADINGS = ("REQUESTS", "FAILED", "INPUT", "CACHED", "OUTPUT", "REASONING", "COST (USD)")
+
+
+@click.command("usage")
+@click.option(
+    "--by", type=click.Choice(list(usage.GROUPS)), multiple=True, help="May be repeated.  [default: key, model]"
+)
+@click.option("--since", metavar="DATE|DAYS", help="The first day (UTC): 2026-01-31, or 7d for seven days ago.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def show_usage(context: click.Context, by: tuple[str, ...], since: str | None, as_json: bool) -> None:
+    """Show requests, tokens and cost. Cached tokens are part of the input, reasoning is part of the output.
+
+    The cost is what the tokens cost by the price that was known when they were used (setting FLOWAY_PRICES). For an
+    account at a flat rate it is what they would have cost without one.
+    """
+    groups = by or usage.DEFAULT_GROUPS
+    try:
+        first = usage.parse_since(since) if since else None
+    except ValueError as expected:
+        raise click.BadParameter(f"{since!r} is not {expected}.", context, param_hint="--since") from None
+    rows = usage.read(services(context).database, groups, first)
+    if as_json:
+        click.echo(json.dumps([row.as_dict() for row in rows], indent=2))
+    else:
+        click.echo(table((*(name.upper() for name in groups), *HEADINGS), [*_cells(rows), *_total(rows, len(groups))]))
+
+
+def _cells(rows: Sequence[Usage]) -> list[tuple]:
+    return [(*row.group.values(), *(vars(row)[name] for name in COUNTS), _cost(row)) for row in rows]
+
+
+def _total(rows: Sequence[Usage], columns: int) -> list[tuple]:
+    """A line for all of them together, if there are several."""
+    if len(rows) < 2:
+        return []
+    sums = {name: sum(vars(row)[name] for row in rows) for name in usage.SUM_FIELDS}
+    ((*_, cost),) = _cells([Usage({}, **sums)])
+    return [("all", *[""] * (columns - 1), *(sums[name] for name in COUNTS), cost)]
+
+
+def _cost(row: Usage) -> str:
+    known = f"{row.known_cost_usd:.4f}"
+    if row.cost_usd is not None:
+        return known
+    return f"{known} + unknown" if row.known_cost_usd else "unknown"
