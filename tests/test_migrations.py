@@ -64,9 +64,10 @@ def test_from_nothing(installation):
         table: [row[1] for row in query(installation, f"PRAGMA table_info({table})")]
         for table in ("api_keys", "upstreams")
     }
+    options = ["expires_at", "models", "upstreams", "requests_per_minute", "concurrent_requests", "tokens_per_day"]
     assert columns == {
-        "api_keys": ["id", "name", "key_hash", "hint", "created_at", "revoked_at"],
-        "upstreams": ["id", "kind", "name", "enabled", "position", "created_at"],
+        "api_keys": ["id", "name", "key_hash", "hint", "created_at", "revoked_at", *options],
+        "upstreams": ["id", "kind", "name", "enabled", "position", "created_at", "prefix"],
     }
 
 
@@ -151,6 +152,41 @@ def test_a_migration_with_a_programming_error_is_named(install, tmp_path):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "'mine'" in line
+
+
+REBUILD = """
+import peewee
+
+def up(migrator, db):
+    for statement in (
+        "CREATE TABLE mine_parents (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE mine_children (id INTEGER REFERENCES mine_parents (id) ON DELETE CASCADE)",
+        "INSERT INTO mine_parents VALUES (1), (2)",
+        "INSERT INTO mine_children VALUES (1)",
+        "CREATE TABLE mine_new_parents (id INTEGER PRIMARY KEY, more TEXT)",
+        "INSERT INTO mine_new_parents (id) SELECT id FROM mine_parents WHERE id >= {least}",
+        "DROP TABLE mine_parents",
+        "ALTER TABLE mine_new_parents RENAME TO mine_parents",
+    ):
+        db.execute_sql(statement)
+"""
+
+
+def test_a_table_that_is_made_anew_takes_nothing_with_it_that_refers_to_it(install, tmp_path):
+    folder = with_migration(tmp_path, "pass")
+    (tmp_path / "migrations" / "0002_rebuild.py").write_text(REBUILD.format(least=1))
+    installation = install(plugin_folders=[folder])
+    assert installation.run("migrate").returncode == 0
+    assert query(installation, "SELECT id FROM mine_children") == [(1,)]
+
+
+def test_a_migration_that_leaves_rows_without_what_they_refer_to_is_undone(install, tmp_path):
+    folder = with_migration(tmp_path, "pass")
+    (tmp_path / "migrations" / "0002_rebuild.py").write_text(REBUILD.format(least=2))
+    installation = install(plugin_folders=[folder])
+    done = installation.run("migrate")
+    assert done.returncode == 1 and "mine_children" in done.stderr.splitlines()[-1]
+    assert "mine_parents" not in [name for name, _ in schema(installation)]
 
 
 def test_a_source_with_an_unusable_name_is_named(install, tmp_path):

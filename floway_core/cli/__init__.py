@@ -5,7 +5,7 @@ import sys
 import click
 
 from floway_core import __version__, plugins
-from floway_core.cli import keys, serve, setup, upstreams
+from floway_core.cli import aliases, doctor, keys, secrets, serve, setup, upstreams, usage
 from floway_core.cli.session import Session, services
 from floway_core.errors import GatewayError, StartupError
 
@@ -20,6 +20,8 @@ def cli() -> None:
 
 for command in (
     serve.serve,
+    doctor.doctor,
+    secrets.secrets_group,
     setup.migrate,
     setup.show_config,
     setup.list_plugins,
@@ -27,6 +29,8 @@ for command in (
     keys.keys_group,
     upstreams.upstreams_group,
     upstreams.list_models,
+    usage.show_usage,
+    aliases.aliases_group,
 ):
     cli.add_command(command)
 
@@ -34,6 +38,8 @@ for command in (
 def main() -> None:
     """Run the command line with the commands of core and of all plugins."""
     try:
+        if sys.argv[1:2] == ["doctor"]:  # has to work where plugins do not, and loads them by itself
+            cli.main(prog_name="floway")
         manager = plugins.build_plugin_manager()
         plugins.add_commands(manager, cli)
         cli.main(obj=Session(manager), prog_name="floway")

@@ -1,11 +1,17 @@
 """``floway serve``."""
 
+import logging
+
 import click
 
 from floway_core import __version__
 from floway_core.cli.session import Session
+from floway_core.config import Settings
 from floway_core.gateway import Gateway
+from floway_core.log import JSON, configure_logging
 from floway_core.store import keys, upstreams
+
+log = logging.getLogger("floway")
 
 
 @click.command()
@@ -16,18 +22,30 @@ def serve(session: Session, bind: str | None) -> None:
     import os
 
     from floway_core.app import create_app  # only this command needs the web framework
-    from floway_core.server import Server, check_bind
+    from floway_core.server import Server, allow_files, check_bind, share_metrics
 
     if bind:
         os.environ["FLOWAY_BIND"] = bind  # workers read their settings from the environment, too
     check_bind(session.settings.bind)
+    allow_files(session.settings)
     # What keeps a worker from starting is found here, where it can be said in one line.
     gateway: Gateway = create_app(session.settings, session.manager).extensions["floway"]
-    click.echo(f"Floway {__version__} listens on {session.settings.bind}", err=True)
+    _say(session.settings, logging.INFO, f"Floway {__version__} listens on {session.settings.bind}")
     for line in _missing(gateway):
-        click.echo(f"  missing: {line}", err=True)
+        _say(session.settings, logging.WARNING, f"  missing: {line}")
     gateway.services.database.close_all()
+    if session.settings.serves_metrics:
+        share_metrics()
     Server(session.settings).run()
+
+
+def _say(settings: Settings, level: int, line: str) -> None:
+    """Tell the operator: as it is, or as one more line of a log that programs read."""
+    if settings.log_format == JSON:
+        configure_logging(settings.log_level, JSON)
+        log.log(level, "%s", line.strip())
+    else:
+        click.echo(line, err=True)
 
 
 def _missing(gateway: Gateway) -> list[str]:
@@ -37,6 +55,8 @@ def _missing(gateway: Gateway) -> list[str]:
     for row in rows:
         if row.kind not in providers.by_kind:
             missing.append(f"the plugin of provider {row.kind!r}, which the upstream {row.name!r} needs")
+        elif row.enabled and (problem := gateway.problem(row)):
+            missing.append(f"the upstream {row.name!r}. {problem}")
     if not providers.by_kind:
         missing.append("a provider. Install one, for example: pip install floway-<provider>")
     elif not any(row.enabled and row.kind in providers.by_kind for row in rows):

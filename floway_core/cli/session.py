@@ -11,6 +11,7 @@ from floway_core.config import Settings
 from floway_core.contexts import Services
 from floway_core.gateway import Gateway, open_services, read_settings
 from floway_core.log import configure_logging
+from floway_core.store.leases import Leases
 
 
 @dataclass
@@ -22,7 +23,8 @@ class Session:
     @functools.cached_property
     def settings(self) -> Settings:
         settings = read_settings(self.manager)
-        configure_logging(settings.log_level if settings.log_level != "info" else "warning")
+        level = settings.log_level if settings.log_level != "info" else "warning"
+        configure_logging(level, settings.log_format)
         return settings
 
     @functools.cached_property
@@ -31,7 +33,8 @@ class Session:
 
     @functools.cached_property
     def gateway(self) -> Gateway:
-        return Gateway(self.services, plugins.build_providers(self.manager, self.services))
+        providers = plugins.build_providers(self.manager, self.services)
+        return Gateway(self.services, providers, Leases(self.services.database))
 
 
 def services(context: click.Context) -> Services:

@@ -1,22 +1,54 @@
 """What is set up: settings, plugins, the database schema, conversations that expire."""
 
 import json
+import os
 from dataclasses import asdict
 
 import click
 
 from floway_core import config, plugins
-from floway_core.cli.session import Session, services
+from floway_core import migrate as schema
+from floway_core.cli.session import Session
 from floway_core.cli.table import table
 from floway_core.conversation import retain
+from floway_core.gateway import database_errors, existing_database
 
 
-@click.command()
+@click.group(invoke_without_command=True)
+@click.option("--to", "target", metavar="SOURCE/NAME", help="Go back to this migration; SOURCE/0 undoes them all.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_context
-def migrate(context: click.Context) -> None:
+def migrate(context: click.Context, target: str | None, yes: bool) -> None:
     """Bring the database schema up to date. Every other command that needs it does so, too."""
-    services(context)
+    session: Session = context.obj
+    if context.invoked_subcommand:
+        return
+    if target:
+        _undo(session, target, yes)
+        return
+    session.services  # noqa: B018 - brings it up to date
     click.echo("The database schema is up to date.")
+
+
+def _undo(session: Session, target: str, yes: bool) -> None:
+    database, sources = existing_database(session.settings), plugins.migration_sources(session.manager)
+    with database_errors(session.settings):
+        names = schema.to_undo(database, sources, target)
+        if names and not yes:
+            click.confirm(f"This undoes {', '.join(names)}, and loses what was stored with it. Go on?", abort=True)
+        for name in schema.undo(database, sources, target):
+            click.echo(f"undone: {name}")
+    click.echo(f"The database schema is that of {target}. Any command of this version would bring it up to date again.")
+
+
+@migrate.command("list")
+@click.pass_obj
+def list_migrations(session: Session) -> None:
+    """List the migrations of core and of the plugins, and when they were applied. Changes nothing."""
+    database = existing_database(session.settings)
+    with database_errors(session.settings), database.connection_context():
+        rows = schema.history(database, plugins.migration_sources(session.manager))
+    click.echo(table(("MIGRATION", "APPLIED"), [(name, f"{at:%Y-%m-%d %H:%M}" if at else "-") for name, at in rows]))
 
 
 @click.command("config")
@@ -24,7 +56,7 @@ def migrate(context: click.Context) -> None:
 @click.pass_obj
 def show_config(session: Session, as_json: bool) -> None:
     """Show every setting with its effective value; secrets are hidden."""
-    rows = config.shown(session.settings, plugins.declared_settings(session.manager))
+    rows = config.shown(session.settings, plugins.declared_settings(session.manager), os.environ)
     if as_json:
         click.echo(json.dumps({setting.variable: value for setting, value in rows}, indent=2))
     else:

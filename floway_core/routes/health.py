@@ -18,11 +18,24 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """200 when the database answers; what is still missing for the main job is told beside it."""
+    """200 when the database answers; ``degraded`` when no upstream can serve, and why.
+
+    That is no 503: all hosts share the accounts, so a balancer would take the last of them away for a quota that is
+    used up, and clients would lose the answer that tells them. A restart would mend nothing either.
+    """
     gateway = current_gateway()
     try:
-        rows = upstreams.all_rows(gateway.services.database)
+        rows = [row for row in upstreams.all_rows(gateway.services.database) if row.enabled]
+        problems = [(row, gateway.problem(row)) for row in rows]
     except (peewee.PeeweeException, ValueError):  # ValueError: the pool has no connection left
         raise GatewayError(503, "The database does not answer.", code="database_unavailable") from None
-    usable = [row for row in rows if row.enabled and row.kind in gateway.providers.by_kind]
-    return jsonify({"status": "ok", "providers": sorted(gateway.providers.by_kind), "upstreams": len(usable)})
+    serving = [row for row, problem in problems if problem is None]
+    told = [{"provider": row.kind, "problem": problem} for row, problem in problems if problem]  # names are nobody's
+    return jsonify(
+        {
+            "status": "ok" if serving else "degraded",
+            "providers": sorted(gateway.providers.by_kind),
+            "upstreams": len(serving),
+            "problems": told,
+        }
+    )

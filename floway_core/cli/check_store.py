@@ -1,0 +1,117 @@
+"""Checks of ``floway doctor``: the database, its schema, the secret key, the API keys."""
+
+import time
+from collections.abc import Iterator
+
+import peewee
+import pluggy
+
+from floway_core import migrate, plugins
+from floway_core.cli.finding import FAIL, OK, WARN, Finding
+from floway_core.config import Settings, without_password
+from floway_core.db import POOL, select
+from floway_core.errors import StartupError
+from floway_core.gateway import database_errors, existing_database
+from floway_core.secrets import KEY_FILE, SecretBox, keys_in
+from floway_core.store import keys, sealed
+
+
+# ----------------------------------------------------------------------------------------------------------- database
+def open_database(settings: Settings, manager: pluggy.PluginManager) -> tuple[peewee.Database | None, list[Finding]]:
+    """The database as it is; None when it cannot be used or does not have the schema of this version."""
+    try:
+        with database_errors(settings):
+            database = existing_database(settings)
+            with database.connection_context():
+                condition = (
+                    _sqlite(database) if isinstance(database, peewee.SqliteDatabase) else _server(database, settings)
+                )
+                schema = _schema(database, manager)
+    except StartupError as error:
+        mend = "Start the database server, or correct FLOWAY_DATABASE_URL or FLOWAY_DATA_DIR."
+        return None, [Finding("database", FAIL, str(error), mend)]
+    found = [condition, schema]
+    return (database if all(one.status != FAIL for one in found) and not schema.mend else None), found
+
+
+def _sqlite(database: peewee.SqliteDatabase) -> Finding:
+    told = [row[0] for row in database.execute_sql("PRAGMA quick_check(1)").fetchall()]
+    if told != ["ok"]:
+        mend = "Stop Floway and restore a backup; `sqlite3 FILE .recover` may save what came after it."
+        return Finding("database", FAIL, f"{database.database} is damaged: {' '.join(told[0].split())}", mend)
+    mode = database.pragma("journal_mode")
+    if mode != "wal":
+        mend = "Any start sets it; a file system over the network may not offer it, and is no place for SQLite."
+        return Finding("database", WARN, f"{database.database} has the journal mode {mode}, not wal.", mend)
+    return Finding("database", OK, f"{database.database} is sound, and has a write-ahead log")
+
+
+def _server(database: peewee.Database, settings: Settings) -> Finding:
+    (version,), (most,) = (
+        database.execute_sql(f"SHOW {name}").fetchone() for name in ("server_version", "max_connections")
+    )
+    told = f"PostgreSQL {version} at {without_password(settings.database_url)}"
+    needed = settings.workers * POOL["max_connections"]
+    if needed > int(most):
+        mend = f"Set max_connections of the server above {needed} for each host, or FLOWAY_WORKERS lower."
+        return Finding("database", WARN, f"{told} takes {most} connections; this host alone may want {needed}.", mend)
+    return Finding("database", OK, told)
+
+
+def _schema(database: peewee.Database, manager: pluggy.PluginManager) -> Finding:
+    sources = plugins.migration_sources(manager)
+    try:
+        migrate.refuse_newer(database, sources)
+    except StartupError as error:
+        mend = "Install the newer version; or with that one: floway migrate --to (see docs/deployment.md)."
+        return Finding("migrations", FAIL, str(error), mend)
+    if pending := migrate.pending(database, sources):
+        mend = "`floway migrate` or any start applies them; make a backup before."
+        return Finding("migrations", WARN, f"not applied yet: {', '.join(pending)}", mend)
+    return Finding("migrations", OK, "the schema is that of this version")
+
+
+# --------------------------------------------------------------------------------------------------------- secret key
+LOST = "Restore the key from the backup. Without it, accounts have to sign in again, and keys to be given again."
+
+
+def secret_key(
+    settings: Settings, manager: pluggy.PluginManager, database: peewee.Database
+) -> tuple[SecretBox | None, list[Finding]]:
+    """What opens the stored credentials; None when the key is not there or is another one."""
+    file = settings.data_dir / KEY_FILE
+    try:
+        text = settings.secret_key or file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        return None, [Finding("secret key", FAIL, f"{file} cannot be read: {error}", LOST)]
+    if not keys_in(text):
+        return None, [Finding("secret key", FAIL, f"{file} is empty.", LOST)]
+    box = SecretBox(text)
+    words = sealed.words(database)
+    if words and not box.opens(words[-1]):
+        return None, [Finding("secret key", FAIL, sealed.STALE, LOST)]
+    found = [
+        Finding("secret key", FAIL, f"{count} values in {column} cannot be opened.", LOST)
+        for column in sealed.columns(plugins.migration_sources(manager))
+        if (count := sum(not box.opens(value) for value in sealed.values(database, column)))
+    ]
+    if len(keys_in(text)) > 1:
+        mend = "floway secrets rotate, then floway secrets rotate --finish"
+        found.append(Finding("secret key", WARN, "A rotation has not been finished: there are several keys.", mend))
+    return box, found or [Finding("secret key", OK, "it fits the database, and opens everything stored")]
+
+
+# ----------------------------------------------------------------------------------------------------------- API keys
+def api_keys(database: peewee.Database) -> Iterator[Finding]:
+    """Whether any client is let in."""
+    now = time.time()
+    rows = [row for row in keys.all_rows(database) if row.revoked_at is None]
+    valid = [row for row in rows if row.expires_at is None or row.expires_at > now]
+    if valid:
+        expired = f", {len(rows) - len(valid)} expired" if len(rows) > len(valid) else ""
+        count = select(database, "SELECT COUNT(*) FROM responses_conversations")[0][0]
+        yield Finding("API keys", OK, f"{len(valid)} valid{expired}; {count} conversations are stored")
+    else:
+        yield Finding(
+            "API keys", FAIL, "There is none that is valid, so no client is let in.", "floway keys create NAME"
+        )

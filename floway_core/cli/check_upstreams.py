@@ -1,0 +1,100 @@
+"""Checks of ``floway doctor``: each upstream, the way to it, and the clock."""
+
+import email.utils
+import time
+from collections.abc import Iterator
+
+import peewee
+import pluggy
+
+from floway_core import plugins
+from floway_core.cli.finding import FAIL, OK, WARN, Finding
+from floway_core.config import Settings
+from floway_core.contexts import Services, Upstream
+from floway_core.errors import GatewayError, StartupError
+from floway_core.gateway import Gateway
+from floway_core.provider import Provider
+from floway_core.secrets import SecretBox
+from floway_core.store import upstreams
+from floway_core.store.leases import Leases
+from floway_core.upstream import HttpClient
+
+PATIENCE = 10.0
+"""Seconds for an answer."""
+
+SKEWED, WRONG = 30, 300
+"""Seconds by which the clock may differ; beyond the second one, tokens are renewed too late or all the time."""
+
+
+def check(
+    settings: Settings, manager: pluggy.PluginManager, database: peewee.Database, box: SecretBox
+) -> Iterator[Finding]:
+    """Every upstream that is enabled, and the clock by what they answer."""
+    services = Services(settings, database, box)
+    try:
+        gateway = Gateway(services, plugins.build_providers(manager, services), Leases(database))
+    except StartupError as error:
+        yield Finding("upstreams", FAIL, str(error), "Uninstall one of them; Floway does not start.")
+        return
+    rows = [row for row in upstreams.all_rows(database) if row.enabled]
+    if not rows:
+        mend = "See `floway upstreams add --help`, and `floway PROVIDER --help` of the providers that have commands."
+        yield Finding("upstreams", FAIL, "There is none that is enabled, so nothing can be served.", mend)
+    http, skews = HttpClient(settings), []
+    for row in rows:
+        provider = gateway.providers.by_kind.get(row.kind)
+        if provider is None:
+            mend = f"pip install it, or: floway upstreams disable {row.name}"
+            yield Finding("upstreams", FAIL, f"{row.name}: {gateway.problem(row)}", mend)
+            continue
+        if problem := gateway.problem(row):
+            yield Finding(
+                "upstreams", FAIL, f"{row.name}: {problem}", f"Until then: floway upstreams disable {row.name}"
+            )
+            continue
+        try:
+            skew = _skew(http, provider, row)
+        except GatewayError as error:
+            mend = "Look at the network, proxies and the upstream's address."
+            yield Finding("upstreams", FAIL, f"{row.name}: {error.message}", mend)
+            continue
+        skews += [skew] if skew is not None else []
+        yield _models(provider, row)
+    if skews:
+        yield _clock(min(skews, key=abs))
+
+
+def _models(provider: Provider, upstream: Upstream) -> Finding:
+    try:
+        found = provider.list_models(upstream)
+    except GatewayError as error:
+        mend = (
+            f"Its credentials may be wrong (floway {upstream.kind} --help); then: floway upstreams test {upstream.name}"
+        )
+        return Finding("upstreams", FAIL, f"{upstream.name}: {error.message}", mend)
+    return Finding("upstreams", OK, f"{upstream.name} serves {len(found)} models")
+
+
+def _skew(http: HttpClient, provider: Provider, upstream: Upstream) -> float | None:
+    """Seconds by which this clock is ahead of the upstream's; None when it does not tell.
+
+    :raises GatewayError: there is no way to it.
+    """
+    address = provider.address(upstream)
+    if address is None:
+        return None
+    asked = time.time()
+    answer = http.fetch("HEAD", address, {}, timeout=PATIENCE)
+    try:
+        told = email.utils.parsedate_to_datetime(answer.headers["date"]).timestamp()
+    except (KeyError, ValueError):
+        return None
+    return (asked + time.time()) / 2 - told - 0.5  # it tells whole seconds
+
+
+def _clock(skew: float) -> Finding:
+    told = f"it is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} the upstream's"
+    if abs(skew) < SKEWED:
+        return Finding("clock", OK, told)
+    mend = "Let the system set it: timedatectl set-ntp true, or chrony."
+    return Finding("clock", WARN if abs(skew) < WRONG else FAIL, f"{told}: expiry of tokens is misjudged.", mend)

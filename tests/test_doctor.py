@@ -1,0 +1,266 @@
+"""``floway doctor``: every ailment is found, told with its remedy, and the remedy helps."""
+
+import email.utils
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+
+from floway_core.testing import Caller, Installation, Reply, write_plugin
+
+from . import vault
+
+AWAY = '''
+"""A provider whose upstream is somewhere else."""
+
+import os
+
+from floway_core.config import Setting, text
+from floway_core.errors import GatewayError
+from floway_core.hookspecs import hookimpl
+from floway_core.provider import Model, Provider
+
+
+class Away(Provider):
+    kind = "away"
+
+    def list_models(self, upstream):
+        return [Model("away", "test")]
+
+    def address(self, upstream):
+        return os.environ["AWAY_URL"]
+
+    def send(self, ctx):
+        raise GatewayError(502, "Never.")
+
+
+@hookimpl
+def register_settings():
+    return [Setting("away_thing", text, None, "Nothing.", secret=True)]
+
+
+@hookimpl
+def register_providers(services):
+    return [Away()]
+'''
+
+
+@pytest.fixture(scope="module")
+def set_up(tmp_path_factory):
+    """A data folder with a key and an upstream."""
+    folder = vault.write(tmp_path_factory.mktemp("doctor") / "plugins")
+    write_plugin(folder, "away", AWAY)
+    with Installation(plugin_folders=[folder]) as made:
+        assert made.run("keys", "create", "me").returncode == 0
+        assert made.run("upstreams", "add", "away", "far").returncode == 0
+        yield folder, made.data_dir
+
+
+@pytest.fixture
+def installation(set_up, install, fake_upstream, tmp_path):
+    """One that is well: with a key, and an upstream that can be reached."""
+    shutil.copytree(set_up[0], tmp_path / "plugins")
+    now = email.utils.formatdate(time.time(), usegmt=True)
+    fake_upstream.answer_always("/", Reply([], 404, [("date", now), ("content-length", "0")]))
+    made = install(plugin_folders=[tmp_path / "plugins"], environ={"AWAY_URL": f"{fake_upstream.url}/"})
+    shutil.copytree(set_up[1], made.data_dir)
+    return made
+
+
+def examined(installation, *, environ=None):
+    """(exit status, {check: findings that are not ok}); each of those says how to mend it."""
+    done = installation.run("doctor", "--json", environ=environ)
+    assert done.stderr == "", done.stderr
+    findings = json.loads(done.stdout)
+    ill = [finding for finding in findings if finding["status"] != "ok"]
+    assert all(finding["mend"] for finding in ill) and not any(f["mend"] for f in findings if f["status"] == "ok")
+    found = {}
+    for finding in ill:
+        found.setdefault(finding["check"], []).append(finding)
+    assert done.returncode == any(finding["status"] == "fail" for finding in ill)
+    return done.returncode, found
+
+
+def only(installation, check, status, *, environ=None):
+    """The one finding that is not ok."""
+    returncode, found = examined(installation, environ=environ)
+    assert list(found) == [check], found
+    (finding,) = found[check]
+    assert finding["status"] == status and returncode == (status == "fail")
+    return f"{finding['told']} {finding['mend']}"
+
+
+def files(installation):
+    """Everything in the data folder, and what it holds, but for what SQLite makes when a file is read."""
+    return {
+        str(file): file.read_bytes()
+        for file in installation.folder.rglob("*")
+        if file.is_file() and not file.name.endswith(("-wal", "-shm", ".pyc"))
+    }
+
+
+def execute(installation, statement):
+    with closing(sqlite3.connect(installation.database)) as database, database:
+        database.execute(statement)
+
+
+def test_a_healthy_installation(installation, fake_upstream):
+    before = files(installation)
+    done = installation.run("doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert all(line.startswith("ok    ") for line in lines)
+    checks = ["plugins", "settings", "files", "space", "limits", "database", "migrations", "secret key", "API keys"]
+    assert [line[6:].partition(":")[0] for line in lines] == [*checks, "upstreams", "clock"]
+    assert files(installation) == before
+    assert {request.method for request in fake_upstream.requests} == {"HEAD"}
+    assert not [name for request in fake_upstream.requests for name, _ in request.headers if name == "authorization"]
+
+
+def test_nothing_is_there_yet_and_nothing_is_made(install):
+    installation = install()
+    returncode, found = examined(installation)
+    assert returncode == 1 and set(found) == {"files", "database"}
+    assert "floway migrate" in found["database"][0]["told"] and not installation.data_dir.exists()
+
+
+# ------------------------------------------------------------------------------------------------ plugins and settings
+def test_plugins_that_keep_floway_from_starting(installation, tmp_path):
+    write_plugin(tmp_path / "plugins", "old", "")
+    (metadata,) = (tmp_path / "plugins").glob("old_plugin*/METADATA")
+    metadata.write_text(metadata.read_text() + "Requires-Dist: floway-core <0.0.1\n")
+    write_plugin(tmp_path / "plugins", "broken", "import nothing_of_that_name")
+    assert installation.run("keys", "list").returncode == 1
+    returncode, found = examined(installation)
+    assert returncode == 1 and list(found) == ["plugins"]
+    broken, old = (finding["told"] for finding in found["plugins"])
+    assert "'broken'" in broken and "'old'" in old and "floway-core <0.0.1" in old
+
+
+def test_all_wrong_settings_at_once(installation):
+    wrong = {
+        "FLOWAY_WORKER": "1",
+        "FLOWAY_THREADS": "many",
+        "FLOWAY_GONE_URL": "https://x",
+        "FLOWAY_AWAY_THING": "hush",
+    }
+    returncode, found = examined(installation, environ=wrong)
+    assert returncode == 1 and list(found) == ["settings"]
+    gone, threads, worker = (finding["told"] for finding in found["settings"])
+    assert "plugin that is not installed" in gone and "FLOWAY_THREADS" in threads and "FLOWAY_WORKERS?" in worker
+
+
+def test_a_configuration_file_that_cannot_be_read(installation):
+    assert "/nowhere" in only(installation, "settings", "fail", environ={"FLOWAY_CONFIG": "/nowhere"})
+
+
+# --------------------------------------------------------------------------------------------------- files and limits
+def test_files_that_others_may_read(installation):
+    modes = {installation.data_dir: 0o755, installation.data_dir / "secret.key": 0o644, installation.database: 0o640}
+    for file, mode in modes.items():
+        file.chmod(mode)
+    returncode, found = examined(installation)
+    assert returncode == 1 and list(found) == ["files"]
+    for finding in found["files"]:
+        assert finding["mend"].startswith("chmod ")
+        assert os.system(finding["mend"]) == 0
+    assert examined(installation) == (0, {})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_files_of_somebody_else(installation):
+    os.chown(installation.database, 12345, 12345)
+    assert "chown root" in only(installation, "files", "warn")
+
+
+def test_more_streams_than_the_system_allows(installation):
+    command = ["sh", "-c", 'ulimit -n 1500; exec "$@"', "sh", sys.executable, "-m", "floway_core", "doctor"]
+    done = subprocess.run(command, env=installation.environ, capture_output=True, text=True, timeout=30)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("warn")]
+    assert "open files, and the limit is 1500." in line and "LimitNOFILE=" in done.stdout
+    assert done.returncode == 0
+
+
+# ---------------------------------------------------------------------------------------------------------- database
+def test_a_damaged_database(installation):
+    installation.database.write_bytes(installation.database.read_bytes()[:8192] + b"x" * 20_000)
+    returncode, found = examined(installation)
+    assert returncode == 1 and list(found) == ["database"]
+
+
+def test_another_journal_mode(installation):
+    execute(installation, "PRAGMA journal_mode=delete")
+    assert "not wal" in only(installation, "database", "warn")
+
+
+def test_a_server_that_cannot_be_reached(installation):
+    url = "postgresql://user:s3cret@127.0.0.1:1/name"
+    told = only(installation, "database", "fail", environ={"FLOWAY_DATABASE_URL": url})
+    assert "user:***@127.0.0.1" in told and "s3cret" not in told
+
+
+def test_migrations_that_are_pending_or_unknown(installation):
+    execute(installation, "UPDATE floway_migrations SET name = '9999_later' WHERE id = 1")
+    assert "9999_later" in only(installation, "migrations", "fail")
+    execute(installation, "DELETE FROM floway_migrations WHERE name = '9999_later'")
+    assert "floway/0001" in only(installation, "migrations", "warn")
+
+
+# ---------------------------------------------------------------------------------------------------------- secret key
+def test_a_secret_key_that_is_lost_or_wrong(installation):
+    assert installation.run("add-vault", "safe", typed="token-1").returncode == 0
+    file = installation.data_dir / "secret.key"
+    key = file.read_text()
+    file.unlink()
+    assert "cannot be read" in only(installation, "secret key", "fail") and not file.exists()
+    only(installation, "secret key", "fail", environ={"FLOWAY_SECRET_KEY": "another"})
+    file.write_text("another\n")
+    file.chmod(0o600)
+    assert "backup" in only(installation, "secret key", "fail")
+    file.write_text(key)
+    assert examined(installation) == (0, {})
+    execute(installation, "UPDATE vault_tokens SET token = 'broken'")
+    assert "vault_tokens.token" in examined(installation)[1]["secret key"][0]["told"]
+
+
+def test_a_rotation_that_was_not_finished(installation):
+    assert installation.run("secrets", "rotate").returncode == 0
+    assert "--finish" in only(installation, "secret key", "warn")
+
+
+# ------------------------------------------------------------------------------------------------ keys and upstreams
+def test_no_key_and_no_upstream(installation):
+    assert installation.run("keys", "revoke", "me").returncode == 0
+    assert installation.run("upstreams", "disable", "far").returncode == 0
+    returncode, found = examined(installation)
+    assert returncode == 1 and list(found) == ["API keys", "upstreams"]
+
+
+def test_upstreams_that_cannot_serve(installation, unreachable):
+    execute(installation, "UPDATE upstreams SET kind = 'gone'")
+    assert "'gone' is not installed" in only(installation, "upstreams", "fail")
+    execute(installation, "UPDATE upstreams SET kind = 'away'")
+    told = only(installation, "upstreams", "fail", environ={"AWAY_URL": unreachable})
+    assert f"far: The upstream {unreachable} cannot be reached" in told
+    assert installation.run("add-vault", "safe", typed="").returncode == 0
+    assert "safe: The vault is signed out" in only(installation, "upstreams", "fail")
+
+
+@pytest.mark.parametrize(("ahead", "status"), [(100, "warn"), (-4000, "fail")])
+def test_a_clock_that_is_wrong(installation, fake_upstream, ahead, status):
+    then = email.utils.formatdate(time.time() - ahead, usegmt=True)
+    fake_upstream.answer_always("/", Reply([], 200, [("date", then), ("content-length", "0")]))
+    assert ("ahead of" if ahead > 0 else "behind") in only(installation, "clock", status)
+
+
+def test_it_looks_at_a_database_that_is_in_use(start_gateway, tmp_path):
+    gateway = start_gateway(plugin_folders=[vault.write(tmp_path / "plugins")])
+    assert gateway.run("add-vault", "safe", typed="token-1").returncode == 0
+    assert Caller(gateway.url, gateway.key).create(model="vault").status == 200
+    assert examined(gateway) == (0, {})
