@@ -39,6 +39,11 @@ def test_an_input_of_the_wrong_type(ask, refused, given):
     refused(ask.create(given), 400, "invalid_type", "input")
 
 
+def test_too_many_items(ask, refused, fake_upstream):
+    refused(ask.create([{}] * 50_001), 400, "array_above_max_length", "input")
+    assert fake_upstream.requests == []
+
+
 @pytest.mark.parametrize("item", ["text", None, 1, [{"role": "user"}]])
 def test_an_item_that_is_no_object(ask, refused, item):
     refused(ask.create([{"role": "user", "content": "Hi"}, item]), 400, "invalid_type", "input[1]")

@@ -14,6 +14,17 @@ GOOD = json.dumps(BODY, ensure_ascii=False).encode()
 LIMIT = 2**20
 
 
+@pytest.fixture(scope="module")
+def roomy_gateway(start_wired):
+    return start_wired(max_body_bytes=str(16 * LIMIT))
+
+
+@pytest.fixture
+def roomy(call, roomy_gateway):
+    """A client of a gateway that takes large bodies."""
+    return call(roomy_gateway)
+
+
 def raw_deflate(data):
     packer = zlib.compressobj(wbits=-15)
     return packer.compress(data) + packer.flush()
@@ -52,18 +63,30 @@ def test_what_is_no_json_object_is_refused(ask, refused, fake_upstream, body, sa
     assert fake_upstream.requests == []
 
 
-@pytest.mark.parametrize("depth", [200, 300, 900, 960, 990, 1000, 2000, 50_000])
+@pytest.mark.parametrize("depth", [100, 252, 253, 254, 300, 900, 960, 990, 1000, 2000, 50_000])
 @pytest.mark.parametrize("text", [b'"x"', b'"\\ud83d"'])
-def test_a_deeply_nested_body_is_relayed_or_refused(ask, fake_upstream, depth, text):
-    fake_upstream.script(Reply(message_stream()))
-    answer = ask.post(b'{"model":"model-1","input":"Hi","x":%s%s%s}' % (b"[" * depth, text, b"]" * depth))
-    if depth <= 200:
-        assert answer.status == 200
-    if answer.status == 200:
-        assert fake_upstream.requests[0].body.count(b"[") >= depth
+@pytest.mark.parametrize("place", [b'"input":"Hi","x":%s', b'"input":[%s]', b'"input":[{"role":"user","content":%s}]'])
+def test_a_deeply_nested_body_is_relayed_or_refused(ask, refused, fake_upstream, depth, text, place):
+    """254 levels may be nested in each other, the body itself being one of them."""
+    around = place.count(b"[") + place.count(b"{")
+    if place == b'"input":[%s]':
+        nested = b'{"a":' * (depth - around) + text + b"}" * (depth - around)
     else:
-        assert (answer.status, fake_upstream.requests) == (400, [])
-        assert answer.json()["error"]["type"] == "invalid_request_error"
+        nested = b"[" * (depth - around) + text + b"]" * (depth - around)
+    fake_upstream.script(Reply(message_stream()))
+    answer = ask.post(b'{"model":"model-1",%s}' % (place % nested))
+    if depth < 254:
+        assert answer.status == 200
+        assert json.loads(text) == innermost(json.loads(fake_upstream.requests[0].body))
+    else:
+        refused(answer, 400, "invalid_json")
+        assert fake_upstream.requests == []
+
+
+def innermost(value):
+    while isinstance(value, list | dict):
+        value = list(value.values())[-1] if isinstance(value, dict) else value[-1]
+    return value
 
 
 def test_lone_surrogates_are_accepted_and_relayed(ask, fake_upstream):
@@ -148,6 +171,19 @@ def test_a_small_body_that_unpacks_to_a_huge_one_is_refused(ask, refused, coding
     bomb = pack(bytes(200 * LIMIT))
     assert len(bomb) < LIMIT
     refused(ask.post(bomb, content_encoding=coding), 413, "request_too_large")
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"0"])
+def test_a_body_that_takes_much_more_memory_than_it_has_bytes_is_refused(roomy, refused, fake_upstream, value):
+    body = b'{"model":"model-1","input":[],"x":[%s]}' % b",".join([value] * 2_100_000)
+    packed = gzip.compress(body, 1)
+    assert "2000000 values" in refused(roomy.post(packed, content_encoding="gzip"), 413, "request_too_large")
+    assert fake_upstream.requests == []
+
+
+def test_a_large_body_is_accepted(roomy, fake_upstream):
+    fake_upstream.script(Reply(message_stream()))
+    assert roomy.post(filled(6 * LIMIT)).status == 200
 
 
 def test_a_bomb_inside_a_bomb_is_refused(ask, refused):

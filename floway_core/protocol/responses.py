@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from floway_core.protocol import jsontext, sse
 
@@ -96,6 +96,13 @@ class Transcript:
                 return event.replace(told, jsontext.dumps(response["id"]))
         return sse.encode(kind, jsontext.dumps(content))
 
+    def take(self, response: dict[str, Any]) -> None:
+        """Take notice of an answer that came as one response object. One without a status counts as completed."""
+        kind = f"response.{response.get('status') or 'completed'}"
+        self.terminal = kind if kind in TERMINAL else "response.completed"
+        self.envelope = {**response, "status": self.terminal.removeprefix("response."), **self._known}
+        self.envelope["output"] = self._complete(response.get("output") or [])
+
     def _complete(self, told: list[Any]) -> list[Any]:
         """The output by index: items as they were streamed, else as the terminal event tells them."""
         by_index = {**{index: item for index, item in enumerate(told) if isinstance(item, dict)}, **self._items}
@@ -153,12 +160,35 @@ def is_response(value: Any) -> bool:
     return True
 
 
-def usage_of(response: Mapping[str, Any]) -> tuple[int, int, int]:
-    """(input, cached input, output) tokens of a response object; 0 for what it does not tell."""
+class Tokens(NamedTuple):
+    """What a response has used."""
+
+    input: int
+    cached: int
+    """Part of ``input``."""
+    output: int
+    reasoning: int
+    """Part of ``output``."""
+
+
+NO_TOKENS = Tokens(0, 0, 0, 0)
+MOST_TOKENS = 10**9
+"""More than any response uses. A number beyond it is nonsense, which must not spoil sums."""
+
+
+def usage_of(response: Mapping[str, Any]) -> Tokens:
+    """The tokens of a response object; 0 for what it does not tell."""
     usage = response.get("usage")
     if not isinstance(usage, dict):
-        return 0, 0, 0
-    details = usage.get("input_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
-    counts = (usage.get("input_tokens"), cached, usage.get("output_tokens"))
-    return tuple(count if isinstance(count, int) else 0 for count in counts)
+        return NO_TOKENS
+    return Tokens(
+        _count(usage, "input_tokens"),
+        _count(usage.get("input_tokens_details"), "cached_tokens"),
+        _count(usage, "output_tokens"),
+        _count(usage.get("output_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def _count(told: Any, name: str) -> int:
+    count = told.get(name) if isinstance(told, dict) else None
+    return count if isinstance(count, int) and 0 <= count <= MOST_TOKENS else 0

@@ -13,6 +13,9 @@ from floway_core.protocol import jsontext
 
 CHUNK = 256 * 1024
 
+MOST_VALUES = 2_000_000
+"""JSON values in a body. Each takes some 64 bytes in memory, even if it was sent in two."""
+
 
 def read_object(request: Request, limit: int) -> dict[str, Any]:
     """The JSON object that ``request`` carries.
@@ -26,12 +29,17 @@ def read_object(request: Request, limit: int) -> dict[str, Any]:
         data = request.get_data(cache=False)
     except RequestEntityTooLarge:
         raise _too_large(limit) from None
-    except ClientDisconnected:
+    except ClientDisconnected as error:
+        if isinstance(error.__context__, BlockingIOError):  # how the timeout of the server's socket shows
+            raise GatewayError(408, "The request body did not arrive in time.", code="request_timeout") from None
         raise GatewayError(400, "The request body ended early or is malformed.", code="invalid_body") from None
     if len(data) > limit:
         raise _too_large(limit)
     for coding in reversed(_codings(request)):
         data = _decoded(coding, data, limit)
+    if len(data) > MOST_VALUES and sum(map(data.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        message = f"The request body holds more than {MOST_VALUES} values."
+        raise GatewayError(413, message, code="request_too_large")
     try:
         content = jsontext.loads(data)
     except ValueError as error:
