@@ -1,0 +1,204 @@
+"""Measures Floway, alone or beside other gateways, and prints a table.
+
+    python -m benchmarks run [--with nginx litellm codex] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
+    python -m benchmarks load [--streams 500] [--seconds 120]
+    python -m benchmarks table RESULT.json [--markdown]
+
+A gateway gets one core and the load another, where there are two. Rounds are interleaved: every scenario is run for one
+gateway after the other, so that what else the machine does hits all of them alike.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from benchmarks import overload, scenarios, table, targets
+from benchmarks.processes import busy, cores
+from benchmarks.scenarios import Bench
+from benchmarks.targets import ROOT, Target
+from benchmarks.wire import Order
+
+WARM_UP = ("request", "burst")
+
+
+def main() -> None:
+    options = _parser().parse_args()
+    options.act(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(required=True)
+
+    run = commands.add_parser("run", help="measure, and print a table")
+    run.add_argument("--with", dest="others", nargs="*", default=[], choices=("nginx", "litellm", "codex"))
+    names = [*scenarios.SCENARIOS, scenarios.HOLD]
+    run.add_argument("--scenarios", nargs="*", default=names, choices=names)
+    run.add_argument("--rounds", type=int, default=3, help="long scenarios are run in the first one only")
+    run.add_argument("--seconds", type=float, default=2.0, help="of each short run")
+    run.add_argument("--hold", type=int, nargs="*", default=[500, 1000], help="streams that are held at the same time")
+    run.add_argument("--hold-seconds", type=float, default=12.0, help="for which many streams are held")
+    run.add_argument("--ramp", type=float, default=3.0, help="seconds over which they are opened")
+    run.add_argument("--turns", type=int, default=1000, help="of the long conversation")
+    run.add_argument("--settling", type=float, default=0.3, help="seconds after a run that still count as CPU time")
+    run.add_argument("--output", type=Path, default=ROOT / ".bench" / "result.json")
+    run.add_argument("--litellm-python", type=Path, default=ROOT / ".bench" / "litellm" / "bin" / "python")
+    run.set_defaults(act=_run)
+
+    load = commands.add_parser("load", help="hold many streams for long, then ask for too many")
+    load.add_argument("--streams", type=int, default=500)
+    load.add_argument("--seconds", type=float, default=120.0)
+    load.add_argument("--ramp", type=float, default=5.0)
+    load.add_argument("--threads", type=int, default=1024, help="streams per worker in the burst beyond the limit")
+    load.add_argument("--burst-seconds", type=float, default=20.0, help="for which the streams of that burst go on")
+    load.set_defaults(act=_load)
+
+    shown = commands.add_parser("table", help="print the table of a result again")
+    shown.add_argument("result", type=Path)
+    shown.add_argument("--markdown", action="store_true")
+    shown.set_defaults(act=_table)
+    return parser
+
+
+# ------------------------------------------------------------------------------------------------------------- commands
+def _run(options: argparse.Namespace) -> None:
+    load_cpus, gateway_cpus = cores()
+    result: table.Result = {"about": about(load_cpus, gateway_cpus), "targets": [], "runs": []}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    began, worked = time.monotonic(), busy(gateway_cpus)
+    with contextlib.ExitStack() as stack:
+        upstream_url = stack.enter_context(targets.upstream(load_cpus))
+        measured = [targets.direct(upstream_url)]
+        for start in _starters(options, upstream_url, gateway_cpus):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="floway-bench-")))
+            try:
+                measured.append(start(folder))
+            except FileNotFoundError as error:
+                _note(f"left out: {error}")
+                continue
+            stack.callback(measured[-1].tree.stop)
+            _note(f"{measured[-1].name} {measured[-1].version} answers")
+        result["targets"] = [_described(target) for target in measured]
+        for run in _measure(options, measured, load_cpus):
+            result["runs"].append(run)
+            own = sum(target.tree.cpu() for target in measured if target.tree)
+            others = (busy(gateway_cpus) - worked - own) / (time.monotonic() - began)
+            result["about"]["gateways' core"] = f"others used {max(0.0, others):.0%} of it"
+            options.output.write_text(json.dumps(result, indent=1))
+    print(*table.lines(result), sep="\n")
+    _note(f"kept in {options.output}")
+    if any(run["failed"] for run in result["runs"] if run["target"].startswith("Floway")):
+        sys.exit("Floway did not relay everything: see above.")
+
+
+def _load(options: argparse.Namespace) -> None:
+    load_cpus, gateway_cpus = overload.cores()
+    print(*(f"{name}: {value}" for name, value in about(load_cpus, gateway_cpus).items()), "", sep="\n")
+    with targets.upstream(load_cpus) as upstream_url:
+        held = overload.hold(upstream_url, load_cpus, gateway_cpus, options.streams, options.seconds, options.ramp)
+        print(*overload.held_lines(held, options.streams, options.seconds), "", sep="\n", flush=True)
+        order = Order(10, int(options.burst_seconds * 1e5))
+        refused = overload.beyond(upstream_url, load_cpus, gateway_cpus, options.threads, order)
+        print(*overload.refused_lines(refused), sep="\n")
+    if not (held.sound and refused.sound):
+        sys.exit("The load was not borne.")
+
+
+def _table(options: argparse.Namespace) -> None:
+    print(*table.lines(json.loads(options.result.read_text()), options.markdown), sep="\n")
+
+
+# ------------------------------------------------------------------------------------------------------------ measuring
+def _starters(options: argparse.Namespace, upstream_url: str, cpus: set[int]) -> Iterator[Callable[[Path], Target]]:
+    yield lambda folder: targets.floway(upstream_url, cpus, folder)
+    if "codex" in options.others:
+        yield lambda folder: targets.floway_codex(upstream_url, cpus, folder)
+    if "nginx" in options.others:
+        yield lambda folder: targets.nginx(upstream_url, cpus, folder)
+    if "litellm" in options.others:
+        yield lambda folder: targets.litellm(upstream_url, cpus, folder, options.litellm_python)
+
+
+def _measure(options: argparse.Namespace, measured: list[Target], load_cpus: set[int]) -> Iterator[dict]:
+    benches = [
+        Bench(
+            target,
+            load_cpus,
+            options.seconds,
+            options.hold_seconds,
+            options.ramp,
+            options.turns,
+            options.settling,
+        )
+        for target in measured
+    ]
+    for bench in benches:
+        for name in WARM_UP:
+            scenarios.SCENARIOS[name](replace(bench, seconds=min(1.0, options.seconds)))
+    for round in range(options.rounds):
+        for kind in options.scenarios:
+            if round and kind in scenarios.ONCE:
+                continue
+            for name, scenario in _variants(kind, options.hold):
+                for bench in benches:
+                    if _applies(kind, bench.target):
+                        metrics = scenario(bench)
+                        _note(f"round {round + 1}  {name:11} {bench.target.name:18} {_short(metrics)}")
+                        yield {"round": round, "scenario": name, "target": bench.target.name, **metrics}
+
+
+def _variants(kind: str, holds: list[int]) -> list[tuple[str, Callable[[Bench], scenarios.Metrics]]]:
+    if kind != scenarios.HOLD:
+        return [(kind, scenarios.SCENARIOS[kind])]
+    return [(f"{kind}{streams}", functools.partial(scenarios.held, streams=streams)) for streams in holds]
+
+
+def _applies(kind: str, target: Target) -> bool:
+    return bool(target.tree or kind in scenarios.DIRECT) and (target.keeps or kind not in scenarios.KEEPING)
+
+
+def about(load_cpus: set[int], gateway_cpus: set[int]) -> dict[str, str]:
+    """What has to be known of the machine to judge the figures."""
+    model = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return {
+        "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "machine": f"{len(model)} × {model[0] if model else platform.machine()}, Linux {platform.release()}",
+        "cores": f"load on {_joined(load_cpus)}, gateway on {_joined(gateway_cpus)}",
+        "Python": platform.python_version(),
+        "load average before": f"{os.getloadavg()[0]:.2f}",
+        "command": "python -m benchmarks " + " ".join(sys.argv[1:]),
+    }
+
+
+def _joined(cpus: set[int]) -> str:
+    return ", ".join(map(str, sorted(cpus)))
+
+
+def _described(target: Target) -> dict:
+    return {"name": target.name, "version": target.version, "started": target.started, "idle": asdict(target.idle)}
+
+
+def _short(metrics: scenarios.Metrics) -> str:
+    figures = [f"{name}={value:.4g}" for name, value in metrics.items() if isinstance(value, (int, float))]
+    return " ".join([*figures, *metrics["problems"]])
+
+
+def _lines(file: str) -> list[str]:
+    return Path(file).read_text().splitlines()
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+"""The scenarios: what each of them asks of a gateway, and what it reports."""
+
+import http.client
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.load import Plan
+from benchmarks.processes import start
+from benchmarks.targets import ROOT, Target
+from benchmarks.wire import MODEL, Order
+
+Metrics = dict[str, Any]
+"""What a scenario reports: figures by name, and under ``complete``, ``failed``, ``problems`` whether they count."""
+
+ANSWER = 40
+"""Deltas of an ordinary answer."""
+LAG = 120.0
+"""Seconds by which many streams may end too late."""
+LEAST = 100
+"""Answers over which the cost of a request is taken at least: of a few, one that is odd would decide."""
+RATE = 10
+"""Events per second of a slow stream."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One gateway, and how long to measure it."""
+
+    target: Target
+    cpus: set[int]
+    """Where the load runs."""
+    seconds: float = 3.0
+    hold_seconds: float = 12.0
+    ramp: float = 3.0
+    """Seconds over which many streams are opened."""
+    turns: int = 1000
+    """Length of the long conversation."""
+    settling: float = 0.3
+    """Seconds after the last answer for what a gateway does behind it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the load generator, and what the gateway used meanwhile."""
+
+    result: dict[str, Any]
+    cpu: float
+    """Seconds."""
+    memory: list[tuple[float, int]]
+    """PSS in KiB, by the seconds since the beginning."""
+
+    @property
+    def per_answer(self) -> float:
+        """CPU seconds for each answer."""
+        return self.cpu / max(1, self.result["complete"])
+
+    @property
+    def events(self) -> float:
+        """Events in each answer."""
+        return self.result["events"] / max(1, self.result["complete"])
+
+
+def drive(bench: Bench, body: dict[str, Any], order: Order, watch: float | None = None, **plan: Any) -> Run:
+    """Run the load generator once.
+
+    :param watch: seconds between two looks at the gateway's memory; None: no look.
+    """
+    target = bench.target
+    wanted = Plan(target.url, body, order.deltas, headers=target.headers, exact=target.exact, **plan)
+    load = start(
+        [sys.executable, "-m", "benchmarks.load"],
+        bench.cpus,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    before, began, memory = _cpu(target), time.monotonic(), []
+    given: str | None = json.dumps(asdict(wanted))
+    try:
+        while True:
+            try:
+                said, _ = load.communicate(given, timeout=watch)
+                break
+            except subprocess.TimeoutExpired:
+                given = None
+                if target.tree:
+                    memory.append((time.monotonic() - began, target.tree.memory().total))
+    finally:
+        if load.poll() is None:
+            load.kill()
+            load.wait()
+    time.sleep(bench.settling)
+    return Run(json.loads(said), _cpu(target) - before, memory)
+
+
+def _cpu(target: Target) -> float:
+    return target.tree.cpu() if target.tree else 0.0
+
+
+def _metrics(*runs: Run, **figures: float | None) -> Metrics:
+    results = [run.result for run in runs]
+    counted = {name: sum(result[name] for result in results) for name in ("complete", "failed", "unfinished")}
+    problems = [problem for result in results for problem in result["problems"]]
+    return {**figures, **counted, "problems": problems[:3]}
+
+
+# ------------------------------------------------------------------------------------------------------------- requests
+def body_of(order: Order, *, stream: bool = True, store: bool = True, history: list | None = None) -> dict[str, Any]:
+    """A request as an agent makes it."""
+    question = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": str(order)}]}
+    parameters = {"type": "object", "properties": {"cmd": {"type": "string"}}, "required": ["cmd"]}
+    tool = {
+        "type": "function",
+        "name": "shell",
+        "description": "Runs a command.",
+        "parameters": parameters,
+        "strict": False,
+    }
+    return {
+        "model": MODEL,
+        "instructions": "You are a coding agent.",
+        "input": [*(history or []), question],
+        "tools": [tool],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "reasoning": {"effort": "medium", "summary": "auto"},
+        "store": store,
+        "stream": stream,
+    }
+
+
+def history_of(kib: int) -> list[dict[str, Any]]:
+    """Items of about one KiB each: questions, calls, their results and answers."""
+    filler, items = "Read the file, explain what it does and then change it. " * 16, []
+    for number in range(0, kib, 4):
+        call = {"call_id": f"call_{number}", "name": "shell", "arguments": json.dumps({"cmd": filler})}
+        items += [
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": f"{number} {filler}"}]},
+            {"type": "function_call", **call},
+            {"type": "function_call_output", "call_id": f"call_{number}", "output": filler},
+            {
+                "type": "message",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": f"{number} {filler}"}],
+            },
+        ]
+    return items
+
+
+def _once(target: Target, body: dict[str, Any]) -> dict[str, Any]:
+    parts = urlsplit(target.url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+    headers = {"content-type": "application/json", **target.headers}
+    connection.request("POST", parts.path, json.dumps(body), headers)
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    return answer
+
+
+# ------------------------------------------------------------------------------------------------------------ scenarios
+def whole(bench: Bench, store: bool, history: list | None = None) -> Metrics:
+    """Requests that do not stream, on 16 connections."""
+    order = Order(ANSWER)
+    body = body_of(order, stream=False, store=store, history=history)
+    run = drive(bench, body, order, connections=16, requests=LEAST, seconds=bench.seconds)
+    rate = run.result["complete"] / run.result["seconds"]
+    return _metrics(run, cpu_ms=run.per_answer * 1e3, rate=rate)
+
+
+def resent(bench: Bench) -> Metrics:
+    """A client that sends its whole history again, of which only the last question is new."""
+    order = Order(ANSWER)
+    before = body_of(order, stream=False, history=history_of(64))
+    answer = _once(bench.target, before)
+    return whole(bench, store=True, history=[*before["input"], *answer.get("output", [])])
+
+
+def alone(bench: Bench) -> Metrics:
+    """Requests that do not stream, one at a time."""
+    order = Order(ANSWER)
+    run = drive(bench, body_of(order, stream=False, store=False), order, requests=LEAST, seconds=bench.seconds)
+    total = run.result["total_ms"]
+    return _metrics(run, p50=total.get("p50"), p99=total.get("p99"))
+
+
+def first(bench: Bench) -> Metrics:
+    """One stream at a time, an event every 2 ms."""
+    order = Order(10, 2000)
+    result = (run := drive(bench, body_of(order), order, seconds=2 * bench.seconds)).result
+    return _metrics(
+        run,
+        first_p50=result["first_ms"].get("p50"),
+        first_p99=result["first_ms"].get("p99"),
+        delay_p50=result["delay_ms"].get("p50"),
+        delay_p99=result["delay_ms"].get("p99"),
+    )
+
+
+def slow(bench: Bench) -> Metrics:
+    """20 streams with an event every 10 ms: what grows with their length is the cost of events, the rest a stream's."""
+    short, long = Order(4, 10_000), Order(int(50 * bench.seconds) + 50, 10_000)
+    few = drive(bench, body_of(short), short, connections=20, requests=LEAST, seconds=bench.seconds)
+    many = drive(bench, body_of(long), long, connections=20, requests=40)
+    event = (many.per_answer - few.per_answer) / max(1, many.events - few.events)
+    return _metrics(few, many, event_us=event * 1e6, stream_ms=(few.per_answer - event * few.events) * 1e3)
+
+
+def burst(bench: Bench) -> Metrics:
+    """4 streams whose upstream writes as fast as it is read."""
+    order = Order(1000)
+    run = drive(bench, body_of(order), order, connections=4, seconds=bench.seconds)
+    rate = run.result["events"] / run.result["seconds"]
+    return _metrics(run, event_us=run.cpu / max(1, run.result["events"]) * 1e6, rate=rate)
+
+
+def chained(bench: Bench) -> Metrics:
+    """Conversations of 20 turns that name the response before."""
+    order = Order(ANSWER)
+    run = drive(bench, body_of(order, stream=False), order, requests=LEAST, seconds=bench.seconds, turns=20)
+    total = run.result["total_ms"]
+    return _metrics(run, cpu_ms=run.per_answer * 1e3, p50=total.get("p50"), p99=total.get("p99"))
+
+
+def long_chain(bench: Bench) -> Metrics:
+    """One long conversation, of which the last fifth is measured."""
+    order, last = Order(ANSWER), max(1, bench.turns // 5)
+    body = body_of(order, stream=False)
+    before = drive(bench, body, order, requests=bench.turns - last, turns=bench.turns)
+    run = drive(bench, body, order, requests=last, turns=bench.turns, previous=before.result["last_id"])
+    total = run.result["total_ms"]
+    return _metrics(before, run, cpu_ms=run.per_answer * 1e3, p50=total.get("p50"), p99=total.get("p99"))
+
+
+def held(bench: Bench, streams: int) -> Metrics:
+    """Many slow streams at the same time."""
+    order = Order(int(bench.hold_seconds * RATE), 1_000_000 // RATE)
+    run = drive(
+        bench,
+        body_of(order),
+        order,
+        watch=max(1.0, bench.hold_seconds / 60),
+        connections=streams,
+        requests=streams,
+        ramp=bench.ramp,
+        patience=bench.hold_seconds + LAG,
+    )
+    result = run.result
+    return _metrics(
+        run,
+        cpu_percent=100 * run.cpu / result["seconds"],
+        event_us=run.cpu / max(1, result["events"]) * 1e6,
+        rate=result["events"] / result["seconds"],
+        deltas=result["deltas"],
+        first_p99=result["first_ms"].get("p99"),
+        delay_p50=result["delay_ms"].get("p50"),
+        delay_p99=result["delay_ms"].get("p99"),
+        delay_max=result["delay_ms"].get("max"),
+        **_held_memory(bench, run.memory, streams),
+    )
+
+
+def _held_memory(bench: Bench, memory: list[tuple[float, int]], streams: int) -> dict[str, Any]:
+    """What a stream takes beyond the idle gateway, and what is added while all streams go on."""
+    level = [(at, held) for at, held in memory if bench.ramp + 1 <= at <= bench.hold_seconds]
+    if not level:
+        return {}
+    return {
+        "stream_kib": (max(held for _, held in level) - bench.target.idle.total) / streams,
+        "growth_kib": level[-1][1] - level[len(level) // 3][1],
+        "memory": [(round(at, 1), held) for at, held in level],
+    }
+
+
+SCENARIOS: dict[str, Callable[[Bench], Metrics]] = {
+    "request": lambda bench: whole(bench, store=False),
+    "stored": lambda bench: whole(bench, store=True),
+    "history": lambda bench: whole(bench, store=False, history=history_of(64)),
+    "resent": resent,
+    "alone": alone,
+    "first": first,
+    "slow": slow,
+    "burst": burst,
+    "chained": chained,
+    "long-chain": long_chain,
+}
+HOLD = "hold"
+"""The scenario that there is for any number of streams: with 500 of them, ``hold500``."""
+ONCE = ("long-chain", HOLD)
+"""Scenarios that are long enough to be run in the first round only."""
+DIRECT = ("request", "alone", "first", "burst", HOLD)
+"""Scenarios that say something without a gateway."""
+KEEPING = ("long-chain",)
+"""Scenarios for gateways that keep conversations."""

@@ -1,0 +1,264 @@
+"""What is measured: Floway as a user starts it, other gateways, and the fake upstream itself (``direct``)."""
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchmarks import wire
+from benchmarks.processes import Memory, Tree, free_port, start
+from floway_core import __version__
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 120.0
+"""Seconds after which a gateway that does not start is given up."""
+SETTLING = 0.5
+"""Seconds after the first request until memory counts as idle."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Somebody who answers requests."""
+
+    name: str
+    url: str
+    version: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    exact: bool = True
+    """Relays deltas as the upstream wrote them."""
+    keeps: bool = False
+    """Keeps conversations; another one passes ``previous_response_id`` on to the upstream."""
+    tree: Tree | None = None
+    """Its processes; None where they are not measured."""
+    started: dict[str, float] = field(default_factory=dict)
+    """Seconds to the first answer, seconds of CPU time until then."""
+    idle: Memory = Memory(0, 0)
+
+
+@contextlib.contextmanager
+def upstream(cpus: set[int]) -> Iterator[str]:
+    """A fake upstream that runs.
+
+    :returns: its base URL.
+    """
+    process = start([sys.executable, "-m", "benchmarks.upstream"], cpus, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process.stdout.readline().strip() + "/v1"
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+def direct(upstream_url: str) -> Target:
+    """The fake upstream without a gateway: what the load generator and it can do by themselves."""
+    return Target("direct", f"{upstream_url}/responses")
+
+
+# ------------------------------------------------------------------------------------------------------------- gateways
+def floway(upstream_url: str, cpus: set[int], folder: Path, settings: dict[str, str] | None = None) -> Target:
+    """Floway with default settings and SQLite on disk; its upstream is one of the plugin floway-openai."""
+    environ = _clean(folder, settings)
+    _floway(environ, folder, "openai", "add", "bench", "--base-url", upstream_url, "--no-key", "--model", wire.MODEL)
+    return _serve("Floway", environ, cpus, folder)
+
+
+def floway_codex(upstream_url: str, cpus: set[int], folder: Path) -> Target:
+    """Floway with the plugin floway-codex: every request gets an identity, every answer updates the quota."""
+    environ = _clean(folder, {"codex_base_url": upstream_url.removesuffix("/v1") + "/backend-api"})
+    auth = folder / "auth.json"
+    auth.write_text(json.dumps(_sign_in()))
+    _floway(environ, folder, "codex", "import", str(auth))
+    return _serve("Floway with Codex", environ, cpus, folder)
+
+
+def nginx(upstream_url: str, cpus: set[int], folder: Path) -> Target:
+    """nginx as a plain reverse proxy: what relaying costs at least."""
+    binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if not binary:
+        raise FileNotFoundError("nginx is not installed")
+    port = free_port()
+    (folder / "nginx.conf").write_text(_NGINX.format(upstream=urlsplit(upstream_url).netloc, port=port))
+    command = [binary, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log", "-g", "daemon off;"]
+    version = _said(binary, "-v").rpartition("/")[2]
+    return _started("nginx", f"http://127.0.0.1:{port}/v1/responses", command, cpus, folder, version=version)
+
+
+def litellm(upstream_url: str, cpus: set[int], folder: Path, python: Path) -> Target:
+    """LiteLLM's proxy with one worker, out of the virtual environment of ``python``."""
+    script = python.absolute().parent / "litellm"
+    if not script.exists():
+        raise FileNotFoundError(f"there is no {script}: `make bench-peers` installs it")
+    port, config = free_port(), folder / "litellm.json"
+    parameters = {"model": f"openai/{wire.MODEL}", "api_base": upstream_url, "api_key": "none"}
+    config.write_text(
+        json.dumps(
+            {
+                "model_list": [
+                    {
+                        "model_name": wire.MODEL,
+                        "litellm_params": parameters,
+                        "model_info": {"supports_reasoning": True},
+                    }
+                ],
+                "general_settings": {"master_key": "sk-bench"},
+                "litellm_settings": {"telemetry": False},
+            }
+        )
+    )
+    query = "import importlib.metadata; print(importlib.metadata.version('litellm'))"
+    version = _said(str(script.parent / "python"), "-c", query)
+    return _started(
+        "LiteLLM",
+        f"http://127.0.0.1:{port}/v1/responses",
+        [str(script), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"],
+        cpus,
+        folder,
+        environ={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        version=version,
+        headers={"authorization": "Bearer sk-bench"},
+        exact=False,
+    )
+
+
+_NGINX = """
+worker_processes 1;
+pid nginx.pid;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off;
+  client_body_temp_path body; proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  client_max_body_size 64m;
+  client_body_buffer_size 1m;
+  keepalive_requests 1000000;
+  upstream fake {{ server {upstream}; keepalive 2048; keepalive_requests 1000000; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{
+      proxy_pass http://fake;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffering off;
+      proxy_read_timeout 600s;
+    }}
+  }}
+}}
+"""
+
+
+def _said(*command: str) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _clean(folder: Path, settings: dict[str, str] | None) -> dict[str, str]:
+    """The environment without settings of the machine's own Floway."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("FLOWAY_")}
+    given = {f"FLOWAY_{name.upper()}": value for name, value in (settings or {}).items()}
+    return {**environ, "FLOWAY_DATA_DIR": str(folder / "data"), **given}
+
+
+def _floway(environ: dict[str, str], folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "floway_core", *arguments]
+    done = subprocess.run(command, env=environ, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"floway {' '.join(arguments)} failed: {done.stderr}")
+    return done.stdout.strip()
+
+
+def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path) -> Target:
+    key = _floway(environ, folder, "keys", "create", "bench")
+    bind = f"127.0.0.1:{free_port()}"
+    return _started(
+        name,
+        f"http://{bind}/v1/responses",
+        [sys.executable, "-m", "floway_core", "serve", "--bind", bind],
+        cpus,
+        folder,
+        environ=environ,
+        version=__version__,
+        headers={"authorization": f"Bearer {key}"},
+        keeps=True,
+    )
+
+
+def _sign_in() -> dict:
+    """What the official CLI keeps of a sign-in, with tokens that only look like some."""
+
+    def token(**claims) -> str:
+        parts = ({"alg": "none"}, {"exp": int(time.time()) + 86400, **claims})
+        return ".".join(
+            [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts] + ["x"]
+        )
+
+    account = {"chatgpt_account_id": "bench", "chatgpt_plan_type": "pro", "chatgpt_user_id": "bench"}
+    claims = {"email": "bench@example.com", "https://api.openai.com/auth": account}
+    tokens = {
+        "id_token": token(**claims),
+        "access_token": token(**claims),
+        "refresh_token": "none",
+        "account_id": "bench",
+    }
+    return {
+        "OPENAI_API_KEY": None,
+        "tokens": tokens,
+        "last_refresh": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- starting
+def _started(
+    name: str,
+    url: str,
+    command: list[str],
+    cpus: set[int],
+    folder: Path,
+    environ: dict[str, str] | None = None,
+    **about,
+) -> Target:
+    """Start a gateway, and wait until it has answered a request."""
+    began = time.monotonic()
+    tree = Tree(command, cpus, folder, environ)
+    try:
+        while not _answers(url, about.get("headers", {})):
+            if tree.process.poll() is not None or time.monotonic() - began > PATIENCE:
+                raise RuntimeError(f"{name} does not start: {tree.log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.02)
+        started = {"seconds": time.monotonic() - began, "cpu": tree.cpu()}
+        time.sleep(SETTLING)
+        return Target(name, url, tree=tree, started=started, idle=tree.memory(), **about)
+    except BaseException:
+        tree.stop()
+        raise
+
+
+def _answers(url: str, headers: dict[str, str]) -> bool:
+    """Make one request.
+
+    :returns: whether somebody listens.
+    :raises RuntimeError: somebody does, and refuses the request.
+    """
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)
+    body = json.dumps({"model": wire.MODEL, "input": str(wire.Order(1)), "store": False})
+    try:
+        connection.request("POST", parts.path, body, {"content-type": "application/json", **headers})
+        answer = connection.getresponse()
+        said = answer.read()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"{url} answers with status {answer.status}: {said[:500]!r}")
+    return True

@@ -1,0 +1,122 @@
+"""The benchmark works: its checks notice all that goes wrong, and each of its scenarios runs. No figure decides."""
+
+import json
+import os
+import subprocess
+import sys
+from array import array
+from pathlib import Path
+
+import pytest
+
+from benchmarks import wire
+from benchmarks.answers import Bad, StreamCheck, check_whole
+from benchmarks.load import Load, Plan
+from benchmarks.processes import cores
+from benchmarks.targets import upstream
+
+ROOT = Path(__file__).parent.parent
+DELTAS = 4
+ID = b"%032x" % 7
+STAMPS = [b"%018d" % number for number in range(DELTAS)]
+
+
+def delta_events():
+    return [
+        b"".join((head, ID, middle, stamp, wire.DELTA_TAIL))
+        for stamp, (head, middle) in zip(STAMPS, map(wire.delta_parts, range(DELTAS)), strict=True)
+    ]
+
+
+def checked(deltas, exact=True):
+    opening = b"".join(wire.opening_events(ID))
+    closing = b"".join(wire.closing_events(ID, DELTAS, wire.full_text(range(DELTAS), STAMPS)))
+    check = StreamCheck(DELTAS, exact, array("Q"))
+    check.feed(opening + deltas + closing, now=0)
+    check.finish()
+
+
+def test_no_byte_of_a_delta_is_lost_doubled_or_altered_unnoticed():
+    whole = b"".join(delta_events())
+    checked(whole)
+    for at in range(len(whole)):
+        for changed in (b"", whole[at : at + 1] * 2, bytes([whole[at] ^ 1])):
+            with pytest.raises(Bad):
+                checked(whole[:at] + changed + whole[at + 1 :])
+
+
+def test_deltas_that_a_gateway_writes_anew_are_compared_by_content():
+    events = [json.loads(event.partition(b"data: ")[2]) for event in delta_events()]
+    anew = [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]
+    checked(b"".join(anew), exact=False)
+    with pytest.raises(Bad):
+        checked(b"".join(anew))
+    for wrong in (anew[:-1], anew[::-1], [*anew, anew[-1]], [anew[0].replace(b"t000000", b"t00000"), *anew[1:]]):
+        with pytest.raises(Bad):
+            checked(b"".join(wrong), exact=False)
+
+
+def test_no_byte_of_a_text_in_one_piece_is_altered_unnoticed():
+    text = wire.full_text(range(DELTAS), STAMPS[:1] * DELTAS)
+    assert check_whole(wire.whole_answer(ID, DELTAS, text), DELTAS) == f"resp_{ID.decode()}"
+    for wrong in [*(text[:at] + text[at + 1 :] for at in range(len(text))), text[27:] + text[:27], text * 2]:
+        with pytest.raises(Bad):
+            check_whole(wire.whole_answer(ID, DELTAS, wrong), DELTAS)
+
+
+@pytest.fixture(scope="module")
+def url():
+    with upstream(cores()[0]) as base:
+        yield f"{base}/responses"
+
+
+def asked(url, order, stream=True, **plan):
+    return Load(Plan(url, {"input": str(order), "stream": stream}, order.deltas, requests=3, **plan)).run()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("fault", wire.FAULTS)
+@pytest.mark.parametrize("every", [0, 100])
+def test_what_an_upstream_does_wrong_is_noticed(url, fault, every, exact):
+    result = asked(url, wire.Order(100, every, fault), exact=exact)
+    assert (result["complete"], result["failed"]) == (0, 3), result
+    assert result["problems"]
+
+
+@pytest.mark.parametrize("order", [wire.Order(0), wire.Order(1), wire.Order(2000), wire.Order(5, 1000)], ids=str)
+def test_what_an_upstream_does_right_is_counted(url, order):
+    streamed, whole = asked(url, order), asked(url, order, stream=False)
+    for result in (streamed, whole):
+        assert (result["complete"], result["failed"], result["unfinished"]) == (3, 0, 0), result
+    assert streamed["events"] == 3 * (order.deltas + 8)
+    assert streamed["deltas"] == 3 * order.deltas
+
+
+def test_what_is_not_complete_in_time_is_not_counted(url):
+    result = asked(url, wire.Order(1000, 1_000_000), patience=0.1)
+    assert (result["complete"], result["failed"], result["unfinished"]) == (0, 0, 1)
+
+
+def run(*arguments):
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("FLOWAY_")}
+    command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_scenario_runs_and_gets_into_the_table(tmp_path):
+    short = "--rounds 1 --seconds 0.1 --hold 10 --hold-seconds 3 --ramp 0 --turns 10 --settling 0".split()
+    run("run", *short, "--output", tmp_path / "result.json")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert all(run["complete"] and not run["failed"] for run in result["runs"])
+    table = run("table", "--markdown", tmp_path / "result.json").splitlines()
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table if line.startswith("|")]
+    assert rows[0][-2:] == ["direct", "Floway"]
+    assert len(rows) > 35
+    assert [row for row in rows if row[-1] in ("–", "invalid")] == []
+
+
+def test_the_load_test_runs():
+    table = run(*"load --streams 10 --seconds 1 --ramp 0 --threads 4 --burst-seconds 1".split())
+    assert "10 streams" in table and "503 with retry-after" in table
