@@ -4,7 +4,7 @@ import logging
 
 import peewee
 import pluggy
-from flask import Blueprint, Flask, Response, g, request
+from flask import Blueprint, Flask, Response, current_app, g, request
 from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.exceptions import HTTPException
 
@@ -12,13 +12,11 @@ from floway_core import plugins
 from floway_core.config import Settings
 from floway_core.errors import ClientGone, GatewayError
 from floway_core.gateway import open_gateway
-from floway_core.routes import health, models, responses, stored
-from floway_core.routes.log import RequestLog
+from floway_core.routes import admin, health, metrics, models, openapi, responses, stored, usage
+from floway_core.routes.load import Bounded, check_load
+from floway_core.routes.log import CLIENT_CLOSED_REQUEST, RequestLog
 
 log = logging.getLogger("floway")
-
-CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a client that did not wait; nobody receives it, but it stands in the log."""
 
 
 def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
@@ -29,15 +27,25 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
     app = Flask("floway_core", static_folder=None)
     app.json.compact = True
     app.json.sort_keys = False
-    app.extensions["floway"] = open_gateway(settings, manager)
+    gateway = app.extensions["floway"] = open_gateway(settings, manager)
+    app.extensions["floway_at_end"] = [usage.counting(gateway)]
+    if settings.serves_metrics:
+        app.extensions["floway_metrics"] = counted = metrics.open_metrics()
+        app.extensions["floway_at_end"].append(counted.count)
+        plugins.register_metrics(manager, counted.registry, gateway.providers)
+        app.register_blueprint(metrics.blueprint)
+    if settings.admin_token is not None:
+        app.register_blueprint(admin.blueprint())
     for blueprint in (
         responses.blueprint,
         stored.blueprint,
         models.blueprint,
         health.blueprint,
+        openapi.blueprint,
         *plugins.blueprints(manager, Blueprint),
     ):
         app.register_blueprint(blueprint)
+    app.wsgi_app = Bounded(app.wsgi_app, settings.threads)
     app.before_request(_begin)
     app.after_request(_end)
     app.register_error_handler(GatewayError, _gateway_error)
@@ -50,7 +58,10 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
 
 
 def _begin() -> None:
-    g.request_log = RequestLog(request.method, request.path)
+    route = request.url_rule.rule if request.url_rule else None
+    at_end = list(current_app.extensions["floway_at_end"])
+    g.request_log = RequestLog(request.method, request.path, route, at_end=at_end)
+    check_load(request.environ)
 
 
 def _end(response: Response) -> Response:
@@ -60,6 +71,8 @@ def _end(response: Response) -> Response:
     response.headers["x-request-id"] = entry.id
     if not entry.streamed:
         entry.end()
+    elif counted := current_app.extensions.get("floway_metrics"):
+        counted.begin_stream()
     return response
 
 

@@ -16,6 +16,7 @@ from floway_core.errors import StartupError
 PREFIX = "FLOWAY_"
 CONFIG_FILE = PREFIX + "CONFIG"
 HIDDEN = "(hidden)"
+METRICS_OFF, METRICS_TOKEN, METRICS_OPEN = "off", "token", "open"
 
 
 class SettingsError(StartupError):
@@ -86,6 +87,24 @@ def level(value: str) -> str:
     return value.lower()
 
 
+def one_of(*words: str) -> Callable[[str], str]:
+    """One of a few words."""
+
+    def parse(value: str) -> str:
+        if value.lower() not in words:
+            raise ValueError(f"{', '.join(words[:-1])} or {words[-1]}")
+        return value.lower()
+
+    return parse
+
+
+def token(value: str) -> str:
+    """A secret that is sent in a header."""
+    if not re.fullmatch(r"[!-~]{16,}", value):
+        raise ValueError("at least 16 characters of printable ASCII without spaces")
+    return value
+
+
 def origin_url(value: str) -> str:
     """An ``https`` URL, or ``http`` on loopback: credentials travel there. Without a final slash."""
     parts = urlsplit(value)
@@ -122,18 +141,40 @@ class Settings:
         "Encrypts stored credentials. Default: generated once as secret.key in the data folder.",
         secret=True,
     )
+    admin_token: str | None = _setting(
+        token, None, "Opens /admin/api, which is not there without it. At least 16 characters.", secret=True
+    )
     bind: str = _setting(address, "127.0.0.1:8788", "Where `floway serve` listens: HOST:PORT or unix:PATH.")
     workers: int = _setting(count, "2", "Worker processes.")
-    threads: int = _setting(count, "1024", "Requests that one worker serves at the same time.")
+    threads: int = _setting(count, "1024", "Requests that one worker serves at the same time; more are refused.")
     max_body_bytes: int = _setting(count, str(64 * 2**20), "Largest request body, after decompression, in bytes.")
+    max_headers: int = _setting(count, "100", "Header fields that a request may have.")
+    max_header_bytes: int = _setting(count, str(32 * 2**10), "Largest header field of a request, in bytes.")
+    client_timeout: float = _setting(
+        seconds, "60", "Seconds for which a client may stop sending its request or reading its answer."
+    )
     connect_timeout: float = _setting(seconds, "10", "Seconds to connect to an upstream.")
     first_byte_timeout: float = _setting(seconds, "300", "Seconds until an upstream begins to answer.")
     idle_timeout: float = _setting(seconds, "300", "Seconds an upstream may be silent within an answer.")
+    total_timeout: float = _setting(seconds, "3600", "Seconds an upstream may take for a whole answer.")
+    database_timeout: float = _setting(seconds, "10", "Seconds to wait for a database that is locked or away.")
     keepalive_interval: float = _setting(seconds, "15", "Seconds of silence after which a stream gets a comment.")
     graceful_timeout: float = _setting(seconds, "120", "Seconds that running streams get to finish at shutdown.")
     retention_days: int = _setting(count, "30", "Days for which a conversation is kept after its last use.")
     log_level: str = _setting(level, "info", "debug, info, warning or error.")
+    log_format: str = _setting(one_of("human", "json"), "human", "What log lines look like: human or json.")
+    metrics: str = _setting(
+        one_of(METRICS_OFF, METRICS_TOKEN, METRICS_OPEN),
+        METRICS_TOKEN,
+        "Who may read /metrics: nobody (off), who has the admin token (token) or everybody (open).",
+    )
+    prices: Path | None = _setting(path, None, "A price table in TOML, for the cost of usage.")
     plugin: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def serves_metrics(self) -> bool:
+        """Whether there is anybody who may read ``/metrics``."""
+        return self.metrics == METRICS_OPEN or (self.metrics == METRICS_TOKEN and self.admin_token is not None)
 
 
 CORE_SETTINGS = tuple(Setting(f.name, default=f.default, **f.metadata) for f in fields(Settings) if f.metadata)
@@ -180,13 +221,14 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) 
                 raise SettingsError(f"{setting.variable} and {variable} are both set; one of them is enough.")
             given[setting.name] = (_secret_from(Path(value), variable), variable)
         else:
-            raise SettingsError(f"{variable} is not a setting.{_suggestion(variable, known)}")
+            raise SettingsError(f"{variable} is not a setting.{_suggestion(name, known)}")
     return given
 
 
-def _suggestion(variable: str, known: Mapping[str, Setting]) -> str:
-    near = difflib.get_close_matches(variable.removeprefix(PREFIX).lower(), known, n=1)
-    return f" Did you mean {known[near[0]].variable}?" if near else ""
+def _suggestion(name: str, known: Mapping[str, Setting]) -> str:
+    # Only what is very near: a setting of a plugin that is not installed must not be taken for a slip of the pen.
+    near = difflib.get_close_matches(name.removesuffix("_file"), known, n=1, cutoff=0.8)
+    return f" Did you mean {known[near[0]].variable}?" if near else " Does it belong to a plugin that is not installed?"
 
 
 def _secret_from(file: Path, variable: str) -> str:
@@ -209,7 +251,7 @@ def _from_file(name: str | None, known: Mapping[str, Setting]) -> dict[str, tupl
     given = {}
     for key, value in table.items():
         if key not in known:
-            raise SettingsError(f"{name}: {key!r} is not a setting.")
+            raise SettingsError(f"{name}: {key!r} is not a setting.{_suggestion(key, known)}")
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise SettingsError(f"{name}: {key} is not a text or a number.")
         given[key] = (str(value), name)
@@ -217,8 +259,13 @@ def _from_file(name: str | None, known: Mapping[str, Setting]) -> dict[str, tupl
 
 
 # ------------------------------------------------------------------------------------------------------------ showing
-def shown(settings: Settings, declared: Iterable[Setting] = ()) -> list[tuple[Setting, str]]:
-    """Every setting with its effective value as text; secrets and passwords in URLs are hidden."""
+def shown(
+    settings: Settings, declared: Iterable[Setting] = (), environ: Mapping[str, str] = MappingProxyType({})
+) -> list[tuple[Setting, str]]:
+    """Every setting with its effective value as text; secrets and passwords in URLs are hidden.
+
+    :param environ: where variables that name files of secrets are looked up.
+    """
     rows = []
     for setting in (*CORE_SETTINGS, *declared):
         value = settings.plugin[setting.name] if setting.name in settings.plugin else vars(settings)[setting.name]
@@ -228,6 +275,9 @@ def shown(settings: Settings, declared: Iterable[Setting] = ()) -> list[tuple[Se
             rows.append((setting, HIDDEN))
         else:
             rows.append((setting, without_password(str(value))))
+        if setting.secret:
+            file = Setting(f"{setting.name}_file", path, None, f"A file that holds {setting.variable} instead.")
+            rows.append((file, environ.get(file.variable) or "(not set)"))
     return rows
 
 

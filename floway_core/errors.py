@@ -48,10 +48,6 @@ class GatewayError(Exception):
         self.headers = dict(headers or {})
         self.relayed_headers: list[tuple[str, str]] = []
         """Headers of an upstream that the client is to see."""
-        self.upstream: str | None = None
-        """Name of the upstream where it happened."""
-        self.dispatches = 0
-        """Requests that upstream had been sent by then."""
 
     def body(self) -> dict[str, Any]:
         """The OpenAI error body: ``{"error": {"message", "type", "param", "code"}}``."""
@@ -60,6 +56,14 @@ class GatewayError(Exception):
     def content(self) -> bytes:
         """``body`` as JSON."""
         return jsontext.dumps(self.body())
+
+
+class ShuttingDown(GatewayError):
+    """The gateway ends, and the time is over for what still runs."""
+
+    def __init__(self) -> None:
+        message = "The gateway is shutting down."
+        super().__init__(503, message, code="server_shutting_down", headers={"retry-after": "1"})
 
 
 class UpstreamUnreachable(GatewayError):

@@ -1,22 +1,53 @@
 """The running gateway: everything that serving a request depends on."""
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 import peewee
 import pluggy
 
 from floway_core import migrate, plugins
 from floway_core.config import Settings, load_settings, without_password
-from floway_core.contexts import Services
-from floway_core.db import connect, run, transaction
-from floway_core.errors import StartupError
+from floway_core.contexts import Services, Upstream
+from floway_core.db import connect
+from floway_core.errors import GatewayError, StartupError
 from floway_core.plugins import Providers
-from floway_core.secrets import SealBroken, SecretBox, read_or_create_key
+from floway_core.provider import Model
+from floway_core.secrets import KEY_FILE, SealBroken, SecretBox, read_or_create_key
+from floway_core.store import sealed
+from floway_core.store.leases import Leases
+from floway_core.store.usage import Pending
 
 log = logging.getLogger("floway")
+
+
+class Ending:
+    """The moment from which nobody may wait for an upstream any longer, because this process ends."""
+
+    def __init__(self) -> None:
+        self._seen, self._held = socket.socketpair()
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable then."""
+        return self._seen.fileno()
+
+    def announce(self) -> None:
+        """It is now."""
+        self._held.close()
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A model list that is being waited for."""
+
+    models: Future[Sequence[Model]]
+    started: float
+    """On the monotonic clock."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +56,26 @@ class Gateway:
 
     services: Services
     providers: Providers
+    leases: Leases
+    loading: dict[str, Loading] = field(default_factory=dict)
+    """The model lists that are being waited for, by upstream id."""
+    ending: Ending = field(default_factory=Ending)
+    usage: Pending = field(default_factory=Pending)
+    """What the keys have used, and the database does not hold yet."""
 
     @property
     def settings(self) -> Settings:
         return self.services.settings
+
+    def problem(self, upstream: Upstream) -> str | None:
+        """Why ``upstream`` cannot serve now, in a sentence without secrets; None when nothing is known against it."""
+        provider = self.providers.by_kind.get(upstream.kind)
+        if provider is None:
+            return f"The plugin of provider {upstream.kind!r} is not installed."
+        try:
+            return provider.problem(upstream)
+        except GatewayError as error:
+            return error.message
 
 
 def read_settings(manager: pluggy.PluginManager, environ: Mapping[str, str] | None = None) -> Settings:
@@ -48,38 +95,53 @@ def open_services(settings: Settings, manager: pluggy.PluginManager) -> Services
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise StartupError(f"The data folder {settings.data_dir} cannot be made: {error.strerror}.") from error
-    key = settings.secret_key or read_or_create_key(settings.data_dir / "secret.key")
-    database = connect(settings.database_url)
-    try:
+    secrets = secret_box(settings)
+    database = connect(settings.database_url, settings.database_timeout)
+    with database_errors(settings):
         _keep_private(database)
         for name in migrate.apply(database, plugins.migration_sources(manager)):
             log.info("Applied migration %s", name)
-    except peewee.ImproperlyConfigured as error:
-        raise StartupError("PostgreSQL needs its driver: pip install floway-core[postgresql]") from error
-    except (peewee.DatabaseError, OSError) as error:
-        shown = without_password(settings.database_url)
-        raise StartupError(f"The database {shown} cannot be used: {' '.join(str(error).split())}") from error
-    secrets = SecretBox(key)
-    _check_key(database, secrets)
+    # No reason not to start: keys and conversations do not depend on it.
+    if not sealed.is_current(database, secrets):
+        log.warning("%s", SealBroken().message)
     return Services(settings, database, secrets)
 
 
-def _check_key(database: peewee.Database, secrets: SecretBox) -> None:
-    """Warn of a wrong or lost secret key, which would show only when a credential is needed.
+def secret_box(settings: Settings) -> SecretBox:
+    """What encrypts stored credentials; its key is made if there is none.
 
-    It is no reason not to start: keys and conversations do not depend on it.
+    :raises StartupError: the key cannot be read or made.
     """
-    with database.connection_context():
-        rows = run(database, "SELECT sealed FROM secret_checks WHERE id = 1").fetchall()
-        if not rows:
-            sql = "INSERT INTO secret_checks (id, sealed) VALUES (1, ?) ON CONFLICT DO NOTHING"
-            with transaction(database):
-                run(database, sql, secrets.seal("floway"))
-            rows = run(database, "SELECT sealed FROM secret_checks WHERE id = 1").fetchall()
+    if settings.secret_key:
+        return SecretBox(settings.secret_key)
+    file = settings.data_dir / KEY_FILE
+    return SecretBox(read_or_create_key(file), file)
+
+
+def existing_database(settings: Settings) -> peewee.Database:
+    """The database as it is: neither made nor brought up to date.
+
+    :raises StartupError: SQLite's file does not exist.
+    """
+    database = connect(settings.database_url, settings.database_timeout)
+    if isinstance(database, peewee.SqliteDatabase) and not os.path.exists(database.database):
+        raise StartupError(f"There is no database {database.database} yet; `floway migrate` makes it.")
+    return database
+
+
+@contextlib.contextmanager
+def database_errors(settings: Settings) -> Iterator[None]:
+    """Say in one line what the database has against what is done in the block.
+
+    :raises StartupError: it cannot be used.
+    """
     try:
-        secrets.open(rows[0][0])
-    except SealBroken as error:
-        log.warning("%s", error.message)
+        yield
+    except peewee.ImproperlyConfigured as error:
+        raise StartupError("PostgreSQL needs its driver: pip install floway-core[postgresql]") from error
+    except (peewee.DatabaseError, peewee.InterfaceError, OSError) as error:
+        shown = without_password(settings.database_url)
+        raise StartupError(f"The database {shown} cannot be used: {' '.join(str(error).split())}") from error
 
 
 def _keep_private(database: peewee.Database) -> None:
@@ -94,4 +156,4 @@ def open_gateway(settings: Settings, manager: pluggy.PluginManager) -> Gateway:
     :raises StartupError: it is not.
     """
     services = open_services(settings, manager)
-    return Gateway(services, plugins.build_providers(manager, services))
+    return Gateway(services, plugins.build_providers(manager, services), Leases(services.database))

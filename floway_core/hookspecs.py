@@ -14,10 +14,11 @@ and on no others. A plugin without a provider is an observer: its lifecycle hook
 the owner's, with the same contexts, which it should only read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import click
 import pluggy
+from prometheus_client import CollectorRegistry
 
 from floway_core.config import Setting
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext
@@ -47,7 +48,8 @@ def register_migrations() -> MigrationSource:
 
     When: before the database is used. Core's migrations have run already, so tables may refer to core's.
     May change: nothing; the migrations make the plugin's own tables, and leave those of others alone.
-    Returns: a name and a folder of numbered migrations; each source has its own history.
+    Returns: a name, a folder of numbered migrations, and the columns that hold what ``services.secrets`` has sealed;
+    each source has its own history.
     If it raises: Floway does not start and says which plugin is at fault.
     """
 
@@ -85,6 +87,22 @@ def register_routes() -> Iterable:
     May change: nothing.
     Returns: the blueprints.
     If it raises: Floway does not start and says which plugin is at fault.
+    """
+
+
+@hookspec
+def register_metrics(registry: CollectorRegistry, providers: Mapping[str, Provider]) -> None:
+    """Add metrics of the plugin's own to what ``/metrics`` tells, with the library ``prometheus_client``.
+
+    When: once per process, while the application is built, unless ``/metrics`` is switched off. ``providers`` are all
+    of them, by kind. What the process counts goes into a ``Counter``, a ``Histogram`` or a ``Gauge`` that is made with
+    ``registry=registry``: it is added up over all workers, and a gauge needs a ``multiprocess_mode`` for that. What the
+    database knows is better read when it is asked for, by a collector given to ``registry.register``. Labels must not
+    hold what clients choose.
+    May change: ``registry``, by adding to it; names of metrics start with ``floway_`` and the plugin's name.
+    Returns: nothing.
+    If it raises: Floway does not start and says which plugin is at fault. A collector that raises is left out of the
+    answer, and that is logged.
     """
 
 

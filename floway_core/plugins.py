@@ -11,6 +11,7 @@ from typing import Any
 import click
 import pluggy
 from packaging.requirements import Requirement
+from prometheus_client import CollectorRegistry
 
 from floway_core import __version__, hookspecs
 from floway_core.config import Setting
@@ -104,6 +105,12 @@ def blueprints(manager: pluggy.PluginManager, kind: type) -> list[Any]:
     :param kind: Flask's class of them, which is not known here.
     """
     return [blueprint for _, found in _lists(manager, "register_routes", kind) for blueprint in found]
+
+
+def register_metrics(manager: pluggy.PluginManager, registry: CollectorRegistry, providers: "Providers") -> None:
+    """Let every plugin add its metrics to ``registry``."""
+    for _ in _each(manager, "register_metrics", registry=registry, providers=providers.by_kind):
+        pass
 
 
 def add_commands(manager: pluggy.PluginManager, cli: click.Group) -> None:

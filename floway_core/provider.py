@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from floway_core.contexts import Client, ResponsesRequestContext, Upstream
+from floway_core.prices import Price
 
 MAX_DISPATCHES = 4
 """Requests that one attempt may send to its upstream."""
@@ -24,6 +25,8 @@ class Model:
     """The upstream's own catalogue entry, for clients that ask for the catalogue in its native form."""
     upstream_name: str = ""
     """What the upstream calls it, if that is not ``id``."""
+    price: Price | None = None
+    """What its tokens cost, if that is known. A price table of the operator's comes first."""
 
 
 class ReplyBody(ABC):
@@ -94,10 +97,32 @@ class Provider(ABC):
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
         """The models that ``upstream`` serves.
 
-        Called for every request that has to be routed, so an answer that needs the network must be cached.
+        Called for every request that has to be routed, so an answer that needs the network must be cached; see
+        ``models_at_hand`` then.
 
         :raises GatewayError: the list cannot be had. Other upstreams are still considered.
         """
+
+    def models_at_hand(self, upstream: Upstream) -> Sequence[Model] | None:
+        """As ``list_models``, but without waiting: an old list, or the last failure, is good enough and is renewed in
+        the background. None when nothing is known yet.
+
+        A provider that asks the network overrides it, so that an upstream that does not answer holds up no request that
+        others can serve. ``list_models`` is then called, in a thread of its own, when nothing is known yet, and for
+        models that nobody is known to serve.
+
+        :raises GatewayError: the last try has failed.
+        """
+        return self.list_models(upstream)
+
+    def ask_models(self, upstream: Upstream) -> Sequence[Model]:
+        """As ``list_models``, but the upstream is asked now, whatever is cached: the operator wants to see it work.
+
+        A provider with a cache overrides it.
+
+        :raises GatewayError: as ``list_models``.
+        """
+        return self.list_models(upstream)
 
     @abstractmethod
     def send(self, ctx: ResponsesRequestContext) -> UpstreamReply:
@@ -116,6 +141,22 @@ class Provider(ABC):
         Asked when a client wants to compact. For an upstream that does not, the gateway asks the model for a summary.
         """
         return False
+
+    def problem(self, upstream: Upstream) -> str | None:
+        """Why ``upstream`` cannot serve now, as far as is known here: signed out, say, or used up until some time.
+
+        Asked by ``/readyz``, which everybody may read, and often: no network, no secret and no name of an account.
+
+        :returns: a sentence that says what is wrong and what mends it, or None.
+        :raises GatewayError: its message is the sentence.
+        """
+        return None
+
+    def address(self, upstream: Upstream) -> str | None:
+        """The URL at which ``upstream`` is, or None. ``floway doctor`` sees by it whether there is a way, and what time
+        it is there; it sends no credentials.
+        """
+        return None
 
     def recover(self, ctx: ResponsesRequestContext, refusal: Refusal) -> bool:
         """Mend what made the upstream refuse, for example by renewing a token.

@@ -1,13 +1,257 @@
-"""gunicorn's worker with threads, as Floway needs it."""
+"""gunicorn's worker with threads, as Floway needs it: patient with streams, and not with clients that stand still."""
 
-from gunicorn.workers.gthread import ThreadWorker
+import contextlib
+import math
+import os
+import select
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from gunicorn.http.errors import NoMoreData, ParseException
+from gunicorn.workers.gthread import TConn, ThreadWorker
+from uuid6 import uuid7
+
+from floway_core.inbound import Parser, refusal
+
+LINGER = 0.05
+"""Seconds that a thread waits on a connection for the next request. After that the main loop does, for as long as
+connections are kept; but handing over and back takes longer than serving a small request."""
+
+FAREWELL = 2.0
+"""Seconds that a client gets to close a connection on which it was told the last answer, and for which an unused
+connection is still served after the order to stop: its next request may be on the way."""
+
+LAST_WORDS = 2.0
+"""Seconds before the end of the grace time at which what still runs is told to end. After half of them the worker
+leaves by itself: at the end of the grace time it would be killed."""
+
+TICK = 0.1
+"""Seconds between two looks at the clock while stopping."""
+
+RESET = struct.pack("ii", 1, 0)
+"""For SO_LINGER: closing drops what was not sent."""
 
 
 class Worker(ThreadWorker):
-    """Refuses new connections while it stops: else they would wait, unanswered, until the last stream has ended."""
+    """Threads are for requests only: connections wait in the main loop for their first byte, for another request and
+    for their end.
+
+    SIGTERM ends the worker when its requests have ended, or the grace time is over; SIGINT and SIGQUIT end it now.
+    Requests that still run then fail with ``ShuttingDown``.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._told_to_end_at = self._ends_at = math.inf
+        self._closing: dict[TConn, None] = {}
+
+    # ------------------------------------------------------------------------------------------------ in the threads
+    def handle(self, conn: TConn) -> bool:
+        """Serve requests that come in quick succession.
+
+        :returns: whether another may come later.
+        """
+        kept = self._serve(conn)
+        while (
+            kept
+            and self.alive
+            and (conn.parser.ahead or (self.nr_conns <= self.cfg.threads and _readable(conn, LINGER)))
+        ):
+            kept = self._serve(conn)
+        return kept
+
+    def _serve(self, conn: TConn) -> bool:
+        request = None
+        try:
+            conn.sock.setblocking(True)
+            if conn.parser is None:
+                conn.parser = Parser(self.cfg, conn.sock, conn.client, self._patience)
+            conn.init()
+            request = next(conn.parser)
+            kept = self.handle_request(request, conn)
+            # A body that nobody has read is not waited for: it goes away with the connection.
+            return kept and conn.parser.finish_body(deadline=time.monotonic() + LINGER)
+        except (NoMoreData, StopIteration):
+            return False
+        except (BlockingIOError, TimeoutError):  # how the timeouts of the socket show
+            self.log.warning("Gave up a client that stood still for %g seconds: %s", self._patience, _name(conn))
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            conn.sock.close()
+            return False
+        except OSError:
+            return False  # the client is gone
+        except Exception as error:
+            self.handle_error(request, conn.sock, conn.client, error)
+            return False
+
+    def handle_error(self, request: Any, sock: socket.socket, client: Any, error: Exception) -> None:
+        """Answer what did not get as far as the application."""
+        request_id = str(uuid7())
+        if isinstance(error, ParseException):
+            self.log.warning("Refused request %s, which is not valid HTTP: %s", request_id, type(error).__name__)
+        else:
+            self.log.exception("Request %s failed outside of the application", request_id)
+        with contextlib.suppress(OSError):
+            sock.sendall(refusal(error, request_id))
+
+    # ---------------------------------------------------------------------------------------------- in the main loop
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        gateway = self.wsgi.extensions["floway"]
+        self._ending = gateway.ending
+        self._store_usage = partial(gateway.usage.flush, gateway.services.database)
+        self._patience = gateway.settings.client_timeout
+
+    def accept(self, listener: socket.socket) -> None:
+        try:
+            super().accept(listener)
+        except OSError as error:  # of files or memory: others may be served nevertheless
+            self.log.error("A connection could not be accepted: %s", error)
+            time.sleep(TICK)
+
+    def enqueue_req(self, conn: TConn) -> None:
+        if conn.data_ready or conn.initialized:
+            super().enqueue_req(conn)
+        else:
+            if self.nr_conns >= self.worker_connections:
+                self._make_room()
+            _limit_patience(conn.sock, self._patience)
+            self._wait_for(conn, self.pending_conns, self.on_pending_socket_readable)
+
+    def _make_room(self) -> None:
+        """Drop the connection that is needed least: else new ones would wait, unanswered, until an old one ends."""
+        if self._closing:
+            self._forget(next(iter(self._closing)))
+        elif idle := self.keepalived_conns or self.pending_conns:
+            conn = idle.popleft()
+            self.poller.unregister(conn.sock)
+            self._drop(conn)
+
+    def finish_request(self, conn: TConn, served: Future[bool]) -> None:
+        if error := served.exception():
+            self.log.error("Serving a connection failed", exc_info=error)
+        if not error and served.result():
+            self._wait_for(conn, self.keepalived_conns, self.on_client_socket_readable)
+        else:
+            self._part_from(conn)
+
+    def _wait_for(self, conn: TConn, waiting: Any, callback: Callable) -> None:
+        conn.timeout = time.monotonic() + min(self._patience, self.cfg.keepalive if self.alive else FAREWELL)
+        conn.sock.setblocking(False)
+        waiting.append(conn)
+        self._watch(conn, callback)
+
+    def _watch(self, conn: TConn, callback: Callable) -> None:
+        def on_readable(sock: socket.socket) -> None:
+            if sock.fileno() >= 0:  # else it was dropped since, to make room
+                callback(conn, sock)
+
+        self.poller.register(conn.sock, selectors.EVENT_READ, on_readable)
+
+    def _part_from(self, conn: TConn) -> None:
+        """Close a connection when its client has: closing first could take from it what it has not read yet."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+        except OSError:
+            self._drop(conn)
+            return
+        conn.timeout = time.monotonic() + FAREWELL
+        self._closing[conn] = None
+        self._watch(conn, self._on_closing)
+
+    def _on_closing(self, conn: TConn, sock: socket.socket) -> None:
+        try:
+            if sock.recv(64 * 1024):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._forget(conn)
+
+    def _forget(self, conn: TConn) -> None:
+        del self._closing[conn]
+        self.poller.unregister(conn.sock)
+        self._drop(conn)
+
+    def _drop(self, conn: TConn) -> None:
+        self.nr_conns -= 1
+        conn.close()
+
+    def murder_pending(self) -> None:
+        super().murder_pending()
+        now = time.monotonic()
+        for conn in [conn for conn in self._closing if conn.timeout <= now]:
+            self._forget(conn)
+
+    # ------------------------------------------------------------------------------------------------------ stopping
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        grace = self.cfg.graceful_timeout
+        last_words = min(LAST_WORDS, grace / 4)
+        self._stop(grace - last_words, grace - last_words / 2)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        self._stop(0, LAST_WORDS / 2)
+
+    def _stop(self, told_after: float, ends_after: float) -> None:
+        now = time.monotonic()
+        self._told_to_end_at = min(self._told_to_end_at, now + told_after)
+        self._ends_at = min(self._ends_at, now + ends_after)
+        for conn in (*self.keepalived_conns, *self.pending_conns):
+            conn.timeout = min(conn.timeout, now + FAREWELL)
+        super().handle_exit(0, None)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        if self.alive:
+            super().wait_for_and_dispatch_events(timeout)
+            return
+        self.notify()  # or the arbiter takes it for stuck
+        now = time.monotonic()
+        if now >= self._told_to_end_at:
+            self._ending.announce()
+            used = self.nr_conns - len(self.keepalived_conns) - len(self.pending_conns)
+            if not used or now >= self._ends_at:
+                self._leave(used - len(self._closing))
+        super().wait_for_and_dispatch_events(min(timeout, TICK))
+
+    def _leave(self, running: int) -> None:
+        """End without waiting for the threads, as the interpreter would."""
+        if running:
+            self.log.warning("%d requests did not end in time and were cut off", running)
+        self._store_usage()
+        os._exit(0)
 
     def set_accept_enabled(self, enabled: bool) -> None:
+        """As gunicorn's. A worker that stops refuses new connections: else they would wait, unanswered, until the last
+        stream has ended."""
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:
             for listener in self.sockets:
                 listener.close()
+
+
+def _readable(conn: TConn, timeout: float) -> bool:
+    poll = select.poll()
+    poll.register(conn.sock, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))
+
+
+def _limit_patience(sock: socket.socket, seconds: float) -> None:
+    """Let reading from and sending to a client fail that stands still for so long, or does not answer any more."""
+    limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    if sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
+
+def _name(conn: TConn) -> str:
+    return "{}:{}".format(*conn.client[:2]) if isinstance(conn.client, tuple) else "a client"

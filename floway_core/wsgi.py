@@ -3,15 +3,17 @@
 ``floway serve`` runs the same application with the server settings that suit it.
 """
 
+import atexit
 import gc
 import sys
 
 from floway_core.app import create_app
 from floway_core.conversation.retain import start_sweeping
 from floway_core.errors import StartupError
-from floway_core.gateway import read_settings
+from floway_core.gateway import Gateway, read_settings
 from floway_core.log import configure_logging
 from floway_core.plugins import build_plugin_manager
+from floway_core.store.usage import start_flushing
 
 APP_LOAD_ERROR = 4
 """The exit status with which gunicorn's workers say that starting them again is no use."""
@@ -21,7 +23,7 @@ def _create_app():
     try:
         manager = build_plugin_manager()
         settings = read_settings(manager)
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, settings.log_format)
         app = create_app(settings, manager)
     except StartupError as error:
         print(f"floway: {error}", file=sys.stderr, flush=True)
@@ -29,7 +31,11 @@ def _create_app():
     # What is loaded by now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
-    start_sweeping(app.extensions["floway"].services.database, settings.retention_days)
+    gateway: Gateway = app.extensions["floway"]
+    database = gateway.services.database
+    start_sweeping(database, settings.retention_days)
+    start_flushing(gateway.usage, database)
+    atexit.register(gateway.usage.flush, database)
     return app
 
 

@@ -1,13 +1,19 @@
 """One gateway for most tests, with a provider that sends to the upstream which each test scripts for itself."""
 
 import json
+import os
 import shutil
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 
+from floway_core.db import connect
 from floway_core.testing import Caller, RunningGateway, write_plugin
+
+from .conversation import postgresql
+from .conversation.storing import execute
 
 pytest_plugins = ["floway_core.testing.fixtures"]
 
@@ -54,6 +60,48 @@ def start_wired(plugin_folder, journal_file):
 def gateway(start_wired):
     """The gateway that most tests talk to."""
     return start_wired(max_body_bytes=str(LARGEST_BODY))
+
+
+COUNTING = '''"""An observer for tests with metrics of its own, and one that cannot be had."""
+
+from prometheus_client import Counter
+
+from floway_core.hookspecs import hookimpl
+
+counters = []
+
+
+class Broken:
+    def collect(self):
+        raise RuntimeError("the collector stumbles")
+
+
+@hookimpl
+def register_metrics(registry, providers):
+    counters[:] = [Counter("floway_counting_attempts", "Attempts.", ["kinds"], registry=registry)]
+    counters.append(" ".join(sorted(providers)))
+    registry.register(Broken())
+
+
+@hookimpl
+def on_attempt_start(ctx):
+    counters[0].labels(counters[1]).inc()
+'''
+
+
+@pytest.fixture(scope="session")
+def watched(plugin_folder, journal_file, tmp_path_factory):
+    """A gateway with two workers, metrics for everybody and a log in JSON."""
+    folder = tmp_path_factory.mktemp("counting")
+    write_plugin(folder, "counting", COUNTING)
+    prices = folder / "prices.toml"
+    prices.write_text('["model-1"]\ninput = 4\ncached_input = 1\noutput = 10\nflex = { output = 1 }\n')
+    settings = {"workers": "2", "metrics": "open", "log_format": "json", "prices": str(prices)}
+    folders, environ = [plugin_folder, folder], {"TEST_JOURNAL": str(journal_file)}
+    with RunningGateway(settings, plugin_folders=folders, environ=environ) as gateway:
+        for command, name in (("add-wire", "first"), ("add-canned", "second")):
+            assert gateway.run(command, name).returncode == 0
+        yield gateway
 
 
 @pytest.fixture
@@ -115,3 +163,55 @@ def refused():
         return body["error"]["message"]
 
     return check
+
+
+@pytest.fixture(scope="session")
+def postgresql_url():
+    """The URL of a PostgreSQL server."""
+    try:
+        with postgresql.server() as url:
+            yield url
+    except postgresql.NoServer as reason:
+        if os.environ.get(postgresql.REQUIRED) == "1":
+            raise
+        pytest.skip(f"no PostgreSQL server: {reason}")
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def new_database(request, tmp_path_factory):
+    """Makes an empty database and returns its URL."""
+    return _maker(request.param, request, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def new_sqlite(request, tmp_path_factory):
+    """As ``new_database``, for tests of what only SQLite does."""
+    return _maker("sqlite", request, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def new_postgresql(request, tmp_path_factory):
+    """As ``new_database``, for tests that need several hosts."""
+    return _maker("postgresql", request, tmp_path_factory)
+
+
+def _maker(kind, request, tmp_path_factory):
+    if kind == "sqlite":
+        folder = tmp_path_factory.mktemp("databases")
+        return lambda: f"sqlite:///{folder}/{uuid.uuid4().hex}.db"
+    server = request.getfixturevalue("postgresql_url")
+
+    def make():
+        name = f"floway_{uuid.uuid4().hex}"
+        database = connect(server)
+        execute(database, f"CREATE DATABASE {name}")
+        database.close_all()
+        return _named(server, name)
+
+    return make
+
+
+def _named(url, name):
+    """``url`` with another database's name."""
+    path, mark, query = url.partition("?")
+    return f"{path.rpartition('/')[0]}/{name}{mark}{query}"

@@ -79,7 +79,9 @@ def test_an_unknown_setting_suggests_a_known_one(rejected, variable, hint):
 
 
 def test_an_unknown_setting_like_no_other(rejected):
-    assert rejected(FLOWAY_QQQQ="1") == "floway: FLOWAY_QQQQ is not a setting."
+    line = "floway: FLOWAY_QQQQ is not a setting. Does it belong to a plugin that is not installed?"
+    assert rejected(FLOWAY_QQQQ="1") == line
+    assert rejected(FLOWAY_ECHO_BASE_URL="1") == line.replace("QQQQ", "ECHO_BASE_URL")
 
 
 def test_an_empty_variable_counts_as_not_set(shown):
@@ -175,8 +177,11 @@ def test_a_database_password_is_hidden_wherever_it_stands(installation, url):
 def test_a_secret_may_stand_in_a_file(shown, tmp_path):
     file = tmp_path / "token"
     file.write_text("hush\n")
-    assert shown(FLOWAY_WIRE_TOKEN_FILE=str(file))["FLOWAY_WIRE_TOKEN"] == "(hidden)"
-    assert shown()["FLOWAY_WIRE_TOKEN"] == "(not set)"
+    values = shown(FLOWAY_WIRE_TOKEN_FILE=str(file))
+    assert (values["FLOWAY_WIRE_TOKEN"], values["FLOWAY_WIRE_TOKEN_FILE"]) == ("(hidden)", str(file))
+    values = shown()
+    assert (values["FLOWAY_WIRE_TOKEN"], values["FLOWAY_WIRE_TOKEN_FILE"]) == ("(not set)", "(not set)")
+    assert values["FLOWAY_SECRET_KEY_FILE"] == "(not set)"
 
 
 def test_a_secret_in_two_places(rejected, tmp_path):

@@ -44,6 +44,10 @@ MISTAKES = {
             '        __import__("logging").getLogger("floway").debug(key)\n        headers = {',
         ),
     ),
+    "a sealed column is not declared": (
+        "test_what_is_sealed_is_sealed_anew_with_another_key",
+        (HOOKS, ', sealed=("parrot_perches.sealed_key",)', ""),
+    ),
     "rows stay behind": ("test_rows_go_with_their_upstream", (MIGRATION, ', on_delete="CASCADE"', "")),
     "there is no way back": (
         "test_migrates_from_nothing_and_back",

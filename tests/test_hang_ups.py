@@ -99,9 +99,9 @@ def test_how_an_answer_ended_stands_in_the_log(ask, gateway, fake_upstream):
     answer = ask.create()
     assert answer.status == 200
     (line,) = [line for line in gateway.log.splitlines() if answer.headers["x-request-id"] in line]
-    for part in ("POST /v1/responses 200 ", "key=test", "model=model-1", "upstream=first", "dispatches=1"):
-        assert part in line
-    assert line.endswith("outcome=completed error=- tokens=7/3/5")
+    parts = ("POST /v1/responses 200 ", "key=test", "model=model-1", "upstream=first", "attempts=1 dispatches=1 ")
+    assert all(part in line for part in parts)
+    assert line.endswith("outcome=completed error=- tokens=7/3/5/0")
 
 
 # ---------------------------------------------------------------------------------------------- upstream connections

@@ -141,7 +141,12 @@ def test_core_alone_starts_and_says_what_is_missing(start_gateway):
     caller = Caller(gateway.url, gateway.key)
     assert caller.get("/v1/models").json() == {"object": "list", "data": []}
     assert caller.create().status == 404
-    assert caller.get("/readyz").json() == {"status": "ok", "providers": [], "upstreams": 0}
+    assert caller.get("/readyz").json() == {
+        "status": "degraded",
+        "providers": [],
+        "upstreams": 0,
+        "problems": [],
+    }
     assert gateway.stop() == 0
 
 

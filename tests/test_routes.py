@@ -101,4 +101,4 @@ def test_health(ask):
     assert ask.get("/healthz", authorization=None).json() == {"status": "ok"}
     ready = ask.get("/readyz", authorization=None)
     assert ready.status == 200
-    assert ready.json() == {"status": "ok", "providers": ["canned", "wire"], "upstreams": 2}
+    assert ready.json() == {"status": "ok", "providers": ["canned", "wire"], "upstreams": 2, "problems": []}

@@ -13,8 +13,16 @@ from floway_core.contexts import AttemptContext, ClientRequest, PreviousSnapshot
 from floway_core.conversation.commit import claim_ordinal
 from floway_core.conversation.rows import Turn
 from floway_core.engine import affinity, compaction
+from floway_core.engine.course import Course
 from floway_core.engine.resolve import Candidate, candidates
-from floway_core.errors import GatewayError, UpstreamBroken, UpstreamRefused
+from floway_core.errors import (
+    GatewayError,
+    ShuttingDown,
+    UpstreamBroken,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 from floway_core.gateway import Gateway
 from floway_core.protocol import jsontext
 from floway_core.provider import MAX_DISPATCHES, Refusal, UpstreamReply
@@ -34,6 +42,8 @@ tried, only another provider."""
 PASSING_FAILURES = frozenset({408, *range(500, 600)})
 """Statuses by which an upstream, or the way to it, fails. Any other candidate may do better."""
 
+UNANSWERED = (UpstreamBroken, UpstreamTimeout, UpstreamUnreachable)
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -43,28 +53,42 @@ class Attempt:
     turn: Turn
     summarises: bool
     """Whether the upstream was asked for a summary, because it cannot compact."""
-    dispatches: int
     reply: UpstreamReply
+    course: Course
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """The fields of the response object that the gateway knows better than the upstream."""
+        asked = self.context.request.body["model"]
+        return self.turn.envelope | ({} if asked == self.context.model else {"model": asked})
 
 
-def attempt(gateway: Gateway, request: ClientRequest, turn: Turn) -> Attempt:
+def attempt(gateway: Gateway, request: ClientRequest, turn: Turn, course: Course) -> Attempt:
     """Find an upstream for ``request`` and have it accept it. The caller closes ``reply.body``.
 
+    :param course: is told what happens.
     :raises GatewayError: nobody serves the model, the upstream refused, or it cannot be reached.
     :raises ClientGone: the client hung up meanwhile.
     """
     left = affinity.ordered(candidates(gateway, request.api_key, request.body["model"]), turn.input)
     previous = _previous(gateway, turn)
+    course.continued = previous is not None
     while True:
         candidate, *left = left
+        course.tried.append(candidate)
         try:
-            return _try(gateway, request, turn, previous, candidate)
+            return _try(gateway, request, turn, previous, candidate, course)
+        except ShuttingDown:
+            raise
         except GatewayError as error:
-            error.upstream = candidate.upstream.name
+            if isinstance(error, UNANSWERED):
+                course.failures.append((candidate, error.code or ""))
             left = _left_after(error, candidate, left)
             if not left:
                 raise
-            log.warning("Upstream %s failed (%s); trying %s", error.upstream, error.message, left[0].upstream.name)
+            # What an upstream says may quote what was said to it.
+            why = error.status if isinstance(error, UpstreamRefused) else error.message
+            log.warning("Upstream %s failed (%s); trying %s", candidate.upstream.name, why, left[0].upstream.name)
 
 
 def _left_after(error: GatewayError, failed: Candidate, left: Sequence[Candidate]) -> list[Candidate]:
@@ -77,25 +101,33 @@ def _left_after(error: GatewayError, failed: Candidate, left: Sequence[Candidate
 
 
 def _try(
-    gateway: Gateway, request: ClientRequest, turn: Turn, previous: PreviousSnapshot | None, candidate: Candidate
+    gateway: Gateway,
+    request: ClientRequest,
+    turn: Turn,
+    previous: PreviousSnapshot | None,
+    candidate: Candidate,
+    course: Course,
 ) -> Attempt:
     context = AttemptContext(
         id=str(uuid7()),
         request=request,
         upstream=candidate.upstream,
         provider=gateway.providers.by_kind[candidate.upstream.kind],
-        model=candidate.model.upstream_name or candidate.model.id,
+        model=candidate.upstream_name,
         previous=previous,
     )
     summarises = compaction.wanted(turn.input) and not context.provider.compacts(context.upstream)
     hooks = gateway.providers.hooks[candidate.upstream.kind]
     hooks.call("on_attempt_start", context)
     for number in range(1, MAX_DISPATCHES + 1):
-        prepared = ResponsesRequestContext(context, number, body=_copy_of_body(context, turn, summarises))
+        body = _copy_of_body(context, candidate.overrides.applied_to(request.body), turn, summarises)
+        prepared = ResponsesRequestContext(context, number, body)
         hooks.call("prepare_responses_request", prepared)
+        course.dispatches += 1
         reply = context.provider.send(prepared)
         if 200 <= reply.status < 300:
-            return Attempt(context, turn, summarises, number, reply)
+            return Attempt(context, turn, summarises, reply, course)
+        course.failures.append((candidate, str(reply.status)))
         try:
             content = _read_refusal(context, reply)
         finally:
@@ -103,9 +135,7 @@ def _try(
         refusal = Refusal(reply.status, reply.headers, content)
         if not context.provider.recover(prepared, refusal):
             break
-    refused = UpstreamRefused(refusal.status, refusal.headers, refusal.content)
-    refused.dispatches = number
-    raise refused
+    raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
 
 
 def _previous(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:
@@ -115,11 +145,11 @@ def _previous(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:
     return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, claim)
 
 
-def _copy_of_body(context: AttemptContext, turn: Turn, summarises: bool) -> dict[str, Any]:
+def _copy_of_body(context: AttemptContext, asked: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:
     given = compaction.unpacked(affinity.readable(turn.input, context.upstream.id))
-    body = {**context.request.body, "model": context.model, "input": [item.body for item in given]}
+    body = {**asked, "model": context.model, "input": [item.body for item in given]}
     try:
-        return jsontext.loads(jsontext.dumps(compaction.summary_request(body) if summarises else body))
+        return jsontext.copied(compaction.summary_request(body) if summarises else body)
     except ValueError:
         raise GatewayError(400, "The request body is nested too deeply.") from None
 

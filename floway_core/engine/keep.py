@@ -40,6 +40,7 @@ def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
             lambda own: SnapshotCommitContext(context, turn.response_id, mode, own),
         )
 
+    attempt.course.unstored = True  # until it is, whatever keeps it from being
     try:
         commit(
             gateway.services.database,
@@ -51,7 +52,9 @@ def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
         )
     except (peewee.PeeweeException, ValueError) as error:  # ValueError: also the pool has no connection left
         log.error("Response %s could not be stored: %s: %s", turn.response_id, type(error).__name__, error)
-        raise GatewayError(503, "The response could not be stored.", code="storage_failed") from error
+        message = "The response could not be stored."
+        raise GatewayError(503, message, code="storage_failed", headers={"retry-after": "1"}) from error
+    attempt.course.unstored = False
 
 
 def _guarded(hooks: ScopedHooks, database: peewee.Database) -> ScopedHooks:

@@ -73,7 +73,7 @@ class Relay:
 
     def __init__(self, gateway: Gateway, attempt: Attempt, blocks: Iterator[bytes | None]) -> None:
         """:param blocks: complete events; None when a keep-alive is due."""
-        self.transcript = Transcript(attempt.turn.envelope, attempt.context.model)
+        self.transcript = attempt.course.transcript = Transcript(attempt.known, attempt.context.model)
         self._gateway = gateway
         self._attempt = attempt
         self._blocks = blocks
@@ -126,13 +126,16 @@ def collect(gateway: Gateway, attempt: Attempt) -> Transcript:
     :raises GatewayError: the answer failed, broke off or could not be stored.
     :raises ClientGone: the client hung up meanwhile.
     """
-    transcript = Transcript(attempt.turn.envelope)
+    transcript = attempt.course.transcript = Transcript(attempt.known)
     try:
-        for block in _answer(gateway.settings, attempt):
-            for _ in transcript.follow(block or b""):
-                pass
-            if transcript.terminal:
-                break
+        if attempt.summarises or _is_event_stream(attempt):
+            for block in _answer(gateway.settings, attempt):
+                for _ in transcript.follow(block or b""):
+                    pass
+                if transcript.terminal:
+                    break
+        else:
+            transcript.take(_read_json(gateway.settings, attempt))
         if transcript.terminal not in COMPLETED:
             raise _failure(transcript)
         keep(gateway, attempt, transcript.envelope)
@@ -162,8 +165,10 @@ def _read_json(settings: Settings, attempt: Attempt) -> dict[str, Any]:
     kind = attempt.reply.header("content-type") or ""
     if not re.match(r"application/([\w.-]+\+)?json\b", kind, re.IGNORECASE):
         raise UpstreamBroken(f"The upstream answered with {kind!r} instead of a response.")
-    pieces, size = [], 0
+    pieces, size, ends = [], 0, time.monotonic() + settings.total_timeout
     while data := attempt.reply.body.read(settings.idle_timeout, attempt.context.request.client):
+        if time.monotonic() >= ends:
+            raise _overtime(attempt, settings)
         pieces.append(data)
         size += len(data)
         if size > LONGEST_EVENT:
@@ -187,29 +192,39 @@ def _blocks(settings: Settings, attempt: Attempt) -> Iterator[bytes | None]:
     """
     splitter = sse.EventSplitter(LONGEST_EVENT)
     body, client = attempt.reply.body, attempt.context.request.client
-    silent_since = time.monotonic()
+    now = silent_since = time.monotonic()
+    ends = now + settings.total_timeout
     while True:
-        left = silent_since + settings.idle_timeout - time.monotonic()
-        data = body.read(min(settings.keepalive_interval, max(left, 0)), client)
+        data = body.read(
+            min(settings.keepalive_interval, silent_since + settings.idle_timeout - now, ends - now), client
+        )
+        now = time.monotonic()
+        if data == b"":
+            return
+        if now >= ends:
+            raise _overtime(attempt, settings)
         if data is None:
-            if time.monotonic() - silent_since >= settings.idle_timeout:
+            if now - silent_since >= settings.idle_timeout:
                 raise _silence(attempt, settings)
             yield None
-        elif data:
-            silent_since = time.monotonic()
-            try:
-                block = splitter.feed(data)
-            except ValueError as error:
-                raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
-            if block:
-                yield block
-        else:
-            return
+            continue
+        silent_since = now
+        try:
+            block = splitter.feed(data)
+        except ValueError as error:
+            raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
+        if block:
+            yield block
 
 
 def _silence(attempt: Attempt, settings: Settings) -> UpstreamTimeout:
     name, limit = attempt.context.upstream.name, settings.idle_timeout
     return UpstreamTimeout(f"The upstream {name!r} has been silent for {limit:g} seconds.")
+
+
+def _overtime(attempt: Attempt, settings: Settings) -> UpstreamTimeout:
+    name, limit = attempt.context.upstream.name, settings.total_timeout
+    return UpstreamTimeout(f"The upstream {name!r} has not finished within {limit:g} seconds.")
 
 
 def _drain(attempt: Attempt) -> None:

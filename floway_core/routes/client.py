@@ -4,11 +4,14 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
+from floway_core.gateway import Ending
+
 
 class SocketClient:
     """Watches the socket on which gunicorn received the request; sees nothing where the server offers none."""
 
-    def __init__(self, environ: Mapping[str, Any]) -> None:
+    def __init__(self, environ: Mapping[str, Any], ending: Ending) -> None:
+        self._ending = ending
         found = environ.get("gunicorn.socket")
         # A TLS socket cannot be looked at without reading from it.
         self._socket = found if type(found) is socket.socket else None
@@ -25,3 +28,6 @@ class SocketClient:
             return False
         except OSError:
             return True
+
+    def ending_fileno(self) -> int:
+        return self._ending.fileno()

@@ -1,5 +1,7 @@
 """``POST /v1/responses``: creating a response."""
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, Response, g, request
@@ -12,13 +14,16 @@ from floway_core.engine.stream import Relay, collect, relay
 from floway_core.errors import GatewayError
 from floway_core.protocol import headers, jsontext
 from floway_core.protocol.items import TRIGGER, as_items
-from floway_core.routes import STREAM_HEADERS, current_gateway
+from floway_core.routes import STREAM_HEADERS, current_gateway, limits
 from floway_core.routes.auth import authenticate
 from floway_core.routes.body import read_object
 from floway_core.routes.client import SocketClient
 from floway_core.routes.log import RequestLog
 
 blueprint = Blueprint("responses", __name__)
+
+MOST_ITEMS = 50_000
+"""In the input of one request: far more than any model takes."""
 
 
 @blueprint.post("/v1/responses")
@@ -28,10 +33,9 @@ def create_response() -> Response:
     accepted = _accepted(_checked_body())
     entry, passed = g.request_log, headers.of_upstream(accepted.reply.headers)
     if accepted.context.request.stream:
-        stream = _Logged(relay(current_gateway(), accepted), entry)
+        stream = _Logged(relay(current_gateway(), accepted), entry, g.stay)
         return Response(stream, headers=[*STREAM_HEADERS.items(), *passed], direct_passthrough=True)
     transcript = collect(current_gateway(), accepted)
-    entry.note_answer(transcript)
     return Response(jsontext.dumps(transcript.envelope), headers=passed, mimetype="application/json")
 
 
@@ -44,7 +48,6 @@ def compact() -> Response:
     body = {**body, "stream": False, "input": [*as_items(body.get("input") or []), trigger]}
     accepted = _accepted(body)
     transcript = collect(current_gateway(), accepted)
-    g.request_log.note_answer(transcript)
     response = transcript.envelope
     shown = {name: response.get(name) for name in ("id", "created_at", "output", "usage")}
     content = jsontext.dumps({**shown, "object": "response.compaction"})
@@ -54,7 +57,8 @@ def compact() -> Response:
 def _checked_body() -> dict[str, Any]:
     gateway = current_gateway()
     g.api_key = authenticate(gateway, request)
-    g.request_log.key = g.api_key.name
+    g.request_log.key, g.request_log.metered = g.api_key.name, True
+    g.stay = limits.enter(gateway, g.api_key, g.request_log)
     body = read_object(request, gateway.settings.max_body_bytes)
     check(body)
     g.request_log.model = body["model"]
@@ -71,11 +75,9 @@ def _accepted(body: dict[str, Any]) -> Attempt:
         headers=headers.of_client(request.headers.items()),
         body=_for_upstream(body, turn),
         stream=body.get("stream") is True,
-        client=SocketClient(request.environ),
+        client=SocketClient(request.environ, gateway.ending),
     )
-    accepted = attempt(gateway, wanted, turn)
-    entry.upstream, entry.dispatches = accepted.context.upstream.name, accepted.dispatches
-    return accepted
+    return attempt(gateway, wanted, turn, entry.course)
 
 
 def _for_upstream(body: dict[str, Any], turn: Turn) -> dict[str, Any]:
@@ -115,6 +117,9 @@ def check(body: dict[str, Any]) -> None:
     if body.get("input") is not None:
         _expect(body, "input", (str, list), "a string or a list of items")
     if isinstance(body.get("input"), list):
+        if len(body["input"]) > MOST_ITEMS:
+            message = f"Invalid 'input': an array of at most {MOST_ITEMS} items is expected."
+            raise GatewayError(400, message, param="input", code="array_above_max_length")
         for number, item in enumerate(body["input"]):
             if not isinstance(item, dict):
                 raise _wrong_type(f"input[{number}]", "an object")
@@ -137,16 +142,19 @@ def _wrong_type(name: str, wanted: str) -> GatewayError:
 class _Logged:
     """A relay whose outcome is logged when the last byte has left."""
 
-    def __init__(self, stream: Relay, entry: RequestLog) -> None:
+    def __init__(self, stream: Relay, entry: RequestLog, stay: limits.Stay | None) -> None:
         self._stream = stream
         self._entry = entry
+        self._stay = stay
 
-    def __iter__(self):
-        return iter(self._stream)
+    def __iter__(self) -> Iterator[bytes]:
+        pieces = self._stay.ending_in_time(self._stream) if self._stay else iter(self._stream)
+        first = next(pieces, b"")
+        self._entry.note_first_byte()
+        return itertools.chain((first,), pieces)
 
     def close(self) -> None:
         try:
             self._stream.close()
         finally:
-            self._entry.note_answer(self._stream.transcript)
             self._entry.end()

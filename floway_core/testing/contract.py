@@ -27,7 +27,15 @@ import pytest
 from floway_core.testing import events
 from floway_core.testing.client import PATIENCE, Caller, Exchange
 from floway_core.testing.gateway import Installation, RunningGateway
-from floway_core.testing.inside import BYSTANDER, OpenedGateway, failing_commits, migrated_twice, row_counts, texts_in
+from floway_core.testing.inside import (
+    BYSTANDER,
+    OpenedGateway,
+    failing_commits,
+    migrated_twice,
+    row_counts,
+    sealed_texts,
+    texts_in,
+)
 from floway_core.testing.plugin import write_plugin
 from floway_core.testing.upstream import FakeUpstream, Recorded, Reply, Step
 
@@ -245,6 +253,11 @@ class ProviderContract:
             assert installation.run("upstreams", "remove", name).returncode == 0
             assert row_counts(installation.database) == before
 
+    def test_models_are_at_hand_once_they_are_known(self, opened):
+        """``models_at_hand`` and ``ask_models`` tell what ``list_models`` tells."""
+        listed, *others = opened.model_lists()
+        assert listed and others == [listed] * 3
+
     def test_migrates_from_nothing_and_back(self, opened, tmp_path):
         """Down leaves core's schema alone, and up again gives the same tables."""
         if not self.has_tables:
@@ -266,6 +279,19 @@ class ProviderContract:
         files = [file.read_bytes() for file in gateway.data_dir.rglob("*") if file.is_file()]
         for written in (*answers, *files, gateway.log.encode()):
             assert not [secret for secret in self.secrets if secret.encode() in written]
+
+    def test_what_is_sealed_is_sealed_anew_with_another_key(self, upstream):
+        """The migrations name the columns, so ``floway secrets rotate`` finds them."""
+        if not self.secrets:
+            pytest.skip("secrets is empty: the provider keeps none")
+        with Installation(self.settings(upstream), installed=[self.plugin]) as installation:
+            self.add_upstream(installation, upstream)
+            before = sealed_texts(installation.database)
+            for step in ([], ["--finish"]):
+                done = installation.run("secrets", "rotate", *step)
+                assert (done.returncode, done.stderr) == (0, "")
+            after = sealed_texts(installation.database)
+        assert len(after) == len(before) > 1 and not after & before, "MigrationSource.sealed does not name all columns"
 
 
 def _response(exchange: Exchange, stream: bool) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Installation:
             **{name: value for name, value in os.environ.items() if not _misleading(name)},
             "PYTHONPATH": os.pathsep.join([str(self.folder), *folders, *filter(None, [os.environ.get("PYTHONPATH")])]),
             "FLOWAY_DATA_DIR": str(self.data_dir),
+            "TMPDIR": str(self.folder),
             **{f"FLOWAY_{name.upper()}": value for name, value in (settings or {}).items()},
             **(environ or {}),
         }

@@ -15,6 +15,7 @@ from floway_core.contexts import ApiKey, AttemptContext, ClientRequest, Response
 from floway_core.engine import resolve
 from floway_core.gateway import open_gateway, read_settings
 from floway_core.migrate import CORE, MigrationSource
+from floway_core.store import upstreams
 from floway_core.testing.gateway import Installation
 
 BYSTANDER = '''"""A provider that answers with what it was given."""
@@ -53,6 +54,9 @@ class _StayingClient:
     def gone(self) -> bool:
         return False
 
+    def ending_fileno(self) -> None:
+        return None
+
 
 class OpenedGateway:
     """The gateway of an installation, opened in this process with one plugin alone. A context manager."""
@@ -74,7 +78,7 @@ class OpenedGateway:
             request=request,
             upstream=candidate.upstream,
             provider=self._gateway.providers.by_kind[candidate.upstream.kind],
-            model=candidate.model.upstream_name or candidate.model.id,
+            model=candidate.upstream_name,
         )
         self._hooks(attempt).call("on_attempt_start", attempt)
         return attempt
@@ -85,6 +89,16 @@ class OpenedGateway:
         context = ResponsesRequestContext(attempt, dispatch, body)
         self._hooks(attempt).call("prepare_responses_request", context)
         return context
+
+    def model_lists(self) -> Iterator[list[str] | None]:
+        """The models of the plugin's upstream: when waited for, at hand then, when it is asked anew, at hand then."""
+        rows = upstreams.all_rows(self._gateway.services.database)
+        upstream = next(row for row in rows if row.kind in self._gateway.providers.by_kind)
+        provider = self._gateway.providers.by_kind[upstream.kind]
+        at_hand = provider.models_at_hand
+        for ask in (provider.list_models, at_hand, provider.ask_models, at_hand):
+            found = ask(upstream)
+            yield None if found is None else [model.id for model in found]
 
     def _hooks(self, attempt: AttemptContext) -> plugins.ScopedHooks:
         return self._gateway.providers.hooks[attempt.upstream.kind]
@@ -108,6 +122,16 @@ def row_counts(file: Path) -> dict[str, int]:
     with _connected(file) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in sorted(tables)}
+
+
+def sealed_texts(file: Path) -> set[str]:
+    """Everything in a SQLite file that looks as if ``services.secrets`` had sealed it."""
+    found: set[str] = set()
+    with _connected(file) as connection:
+        for table in row_counts(file):
+            for row in connection.execute(f'SELECT * FROM "{table}"'):
+                found.update(value for value in row if isinstance(value, str) and value.startswith("gAAAA"))
+    return found
 
 
 def texts_in(file: Path, table: str, column: str, response_id: str) -> list[Any]:

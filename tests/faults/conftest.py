@@ -1,0 +1,38 @@
+"""Gateways of their own for tests that overload, stop or break them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from floway_core.testing import RunningGateway
+
+
+@pytest.fixture
+def start(plugin_folder):
+    """Starts gateways with the test plugins, and one upstream; they live as long as the test."""
+    started = []
+
+    def make(**settings):
+        environ = {"TEST_JOURNAL": os.devnull}
+        started.append(RunningGateway(settings, plugin_folders=[plugin_folder], environ=environ))
+        done = started[-1].run("add-wire", "first")
+        assert done.returncode == 0, done.stderr
+        return started[-1]
+
+    yield make
+    logs = [gateway.log for gateway in started]
+    for gateway in started:
+        gateway.__exit__()
+    assert not any("Traceback" in log for log in logs), logs
+
+
+@pytest.fixture
+def workers():
+    """The process ids of a gateway's workers."""
+
+    def read(gateway):
+        pid = gateway.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    return read

@@ -1,0 +1,193 @@
+"""The database is locked, full, gone or restarted: clients are told to try again, and nothing has to be restarted."""
+
+import contextlib
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from floway_core.testing import Reply, message_stream
+from floway_core.testing.events import parse
+
+from ..conversation import postgresql
+
+TABLES = ("responses_snapshots", "responses_items", "responses_conversations")
+
+
+@pytest.fixture
+def on(start, call, fake_upstream):
+    """Starts a gateway on a database, which is soon out of patience, and makes a client of it."""
+    fake_upstream.answer_always("/answers", Reply(message_stream()))
+
+    def make(**settings):
+        gateway = start(database_timeout="0.2", **settings)
+        return gateway, call(gateway)
+
+    return make
+
+
+def is_told(ask, refused, code):
+    """Assert that every kind of request that needs the database fails in the way that invites another try."""
+    answer = ask.create()
+    assert answer.headers["retry-after"] == "1"
+    refused(answer, 503, code)
+    stream = ask.stream()
+    if stream.status == 503:
+        assert stream.headers["retry-after"] == "1"
+        refused(stream, 503, code)
+    else:
+        error, failed = parse(stream.body)[-2:]
+        assert (error["type"], error["code"], failed["type"]) == ("error", code, "response.failed")
+        assert failed["response"]["error"]["code"] == code
+
+
+def goes_on(ask, previous):
+    """Assert that a conversation can be continued; return the id of its last response."""
+    answer = ask.create("on", previous_response_id=previous)
+    assert answer.status == 200, answer.body
+    return answer.json()["id"]
+
+
+def rows(database):
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES]
+
+
+def test_a_database_that_another_process_holds(on, refused):
+    gateway, ask = on()
+    first = ask.create().json()["id"]
+    before = rows(gateway.database)
+    with contextlib.closing(sqlite3.connect(gateway.database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        is_told(ask, refused, "storage_failed")
+        assert ask.create(store=False).status == 200
+        assert ask.get(f"/v1/responses/{first}").status == 200
+        assert (ask.get("/healthz").status, ask.get("/readyz").status) == (200, 200)
+        other.execute("ROLLBACK")
+    assert rows(gateway.database) == before
+    goes_on(ask, first)
+
+
+# ---------------------------------------------------------------------------------------------------------------- full
+@contextlib.contextmanager
+def small_disk(gateway, workers):
+    """What the gateway writes goes to a file system that is full."""
+    filling = gateway.data_dir / "filling"
+    with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
+        for size in (2**16, 2**9):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(b"x" * size)
+    yield
+    filling.unlink()
+
+
+@contextlib.contextmanager
+def quota(gateway, workers):
+    """Files of the gateway may not become longer than they are."""
+    longest = max(path.stat().st_size for path in (*gateway.data_dir.iterdir(), gateway.log_file))
+    limits = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in workers(gateway)}
+    for pid, (_, hard) in limits.items():
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (longest, hard))
+    yield
+    for pid, limit in limits.items():
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
+
+
+@pytest.fixture
+def tiny_folder(tmp_path):
+    """A file system of two megabytes."""
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", tmp_path], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted: {done.stderr.strip()}")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def is_full_and_recovers(gateway, ask, refused, workers, full):
+    first = ask.create().json()["id"]
+    with full(gateway, workers):
+        before = rows(gateway.database) if full is quota else None
+        large = os.urandom(300_000).hex()  # which cannot be compressed to little
+        for _ in range(3):
+            answer = ask.create(large)
+            assert answer.headers["retry-after"] == "1"
+            refused(answer, 503, "storage_failed")
+        error, failed = parse(ask.stream(large).body)[-2:]
+        assert (error["code"], failed["response"]["error"]["code"]) == ("storage_failed", "storage_failed")
+        assert ask.create(store=False).status == 200
+    assert before is None or rows(gateway.database) == before
+    assert rows(gateway.database)[0] == 1
+    assert len(ask.get(f"/v1/responses/{goes_on(ask, first)}/input_items").json()["data"]) == 3
+    with contextlib.closing(sqlite3.connect(gateway.database)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_disk_that_is_full(on, refused, workers, tiny_folder):
+    gateway, ask = on(data_dir=str(tiny_folder))
+    gateway.data_dir = tiny_folder
+    is_full_and_recovers(gateway, ask, refused, workers, small_disk)
+
+
+def test_a_quota_that_is_used_up(on, refused, workers):
+    gateway, ask = on()
+    is_full_and_recovers(gateway, ask, refused, workers, quota)
+
+
+# ---------------------------------------------------------------------------------------------------------------- gone
+def test_a_file_that_is_gone_and_comes_back(on, refused, tmp_path):
+    """A connection to a file that was deleted would take everything, and keep nothing."""
+    gateway, ask = on(workers="2")
+    first = ask.create().json()["id"]
+    files = [path for path in gateway.data_dir.iterdir() if path.name.startswith("floway.db")]
+    for path in files:
+        shutil.move(path, tmp_path)
+    for _ in range(5):
+        is_told(ask, refused, "database_unavailable")
+    assert (ask.get("/healthz").status, ask.get("/readyz").status) == (200, 503)
+    assert not gateway.database.exists()
+    for path in files:
+        shutil.move(tmp_path / path.name, path)
+    second = goes_on(ask, first)
+    with contextlib.closing(sqlite3.connect(tmp_path / "backup")) as backup:
+        with contextlib.closing(sqlite3.connect(gateway.database)) as source:
+            source.backup(backup)
+    os.chmod(tmp_path / "backup", 0o600)
+    for path in files:
+        path.unlink(missing_ok=True)
+    shutil.move(tmp_path / "backup", gateway.database)  # restored: another file of the same name
+    for _ in range(5):
+        second = goes_on(ask, second)
+    assert rows(gateway.database)[0] == 7
+
+
+@pytest.fixture
+def own_postgresql():
+    try:
+        with postgresql.own_server() as own:
+            yield own
+    except postgresql.NoServer as reason:
+        if os.environ.get(postgresql.REQUIRED) == "1":
+            raise
+        pytest.skip(f"no PostgreSQL server: {reason}")
+
+
+def test_a_server_that_is_restarted(on, refused, own_postgresql):
+    """Connections from before are not used again: the first request that comes is served."""
+    gateway, ask = on(database_url=own_postgresql.url)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: ask.create().json()["id"], range(16)))  # so that the pool has several
+    own_postgresql.stop()
+    is_told(ask, refused, "database_unavailable")
+    assert (ask.get("/healthz").status, ask.get("/readyz").status) == (200, 503)
+    own_postgresql.start()
+    for response_id in made:
+        goes_on(ask, response_id)
+    own_postgresql.stop()
+    own_postgresql.start()  # with nobody asking in between
+    for response_id in made:
+        goes_on(ask, response_id)

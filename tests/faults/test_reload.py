@@ -1,0 +1,90 @@
+"""SIGHUP: new workers take over under load, and no client notices."""
+
+import http.client
+import json
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+
+from floway_core.testing import Reply, Step, message_stream
+from floway_core.testing.events import DONE
+
+from .talking import is_refused, wait_for
+
+CLIENTS = 6
+RELOADS = 2
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept connections", "new connections"])
+def test_no_request_fails(start, workers, fake_upstream, kept):
+    """Clients that try nothing twice send one request after the other, for as long as workers come and go."""
+    gateway = start(workers="2", graceful_timeout="20")
+    fake_upstream.answer_always("/answers", Reply(message_stream()))
+    over = threading.Event()
+    place = urlsplit(gateway.url).netloc
+
+    def converse(number):
+        connection, served = http.client.HTTPConnection(place, timeout=20), 0
+        body = json.dumps({"model": "model-1", "input": "Hi", "stream": number % 2 == 0, "store": False})
+        headers = {"authorization": f"Bearer {gateway.key}", "x-test-upstream": fake_upstream.url}
+        while not over.is_set():
+            connection.request("POST", "/v1/responses", body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+            assert answer.status == 200 and b'"completed"' in content
+            served += 1
+            if not kept:
+                connection.close()
+        connection.close()
+        return served
+
+    def reload():
+        old = set(workers(gateway))
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: len(found := set(workers(gateway))) == 2 and not found & old)
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        clients = [pool.submit(converse, number) for number in range(CLIENTS)]
+        try:
+            for _ in range(RELOADS):
+                reload()
+        finally:
+            over.set()
+        assert all(client.result() for client in clients)
+
+
+def test_running_streams_finish_with_the_old_workers(start, call, workers, fake_upstream):
+    gateway = start(workers="1", graceful_timeout="20")
+    ask = call(gateway)
+    first, *others = message_stream()
+    fake_upstream.script(Reply([first, Step.HOLD, *others]))
+    running = ask.stream()
+    running.read_until(b"\n\n")
+    (old,) = workers(gateway)
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: len(workers(gateway)) == 2)
+    fake_upstream.script(Reply(message_stream()))
+    assert ask.create().status == 200
+    fake_upstream.release.set()
+    assert running.body.endswith(DONE)
+    wait_for(lambda: old not in workers(gateway))
+
+
+def test_it_can_be_stopped_while_old_workers_finish(start, call, workers, fake_upstream):
+    """The grace time is longer than this test is patient."""
+    gateway = start(workers="1", graceful_timeout="600")
+    ask = call(gateway)
+    first, *others = message_stream()
+    fake_upstream.script(Reply([first, Step.HOLD, *others]))
+    running = ask.stream()
+    running.read_until(b"\n\n")
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: len(workers(gateway)) == 2)
+    gateway.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: is_refused(gateway))
+    fake_upstream.release.set()
+    assert running.body.endswith(DONE)
+    assert gateway.process.wait(20) == 0
