@@ -2,15 +2,22 @@
 PYTHON ?= python3
 VENV ?= .venv
 CLIENTS ?= .clients
+# Where the benchmark keeps its results and the gateways that Floway is measured against; BENCH_OPTIONS: see docs/performance.md.
+BENCH ?= .bench
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
 
-.PHONY: demo test test-clients test-packages lint clean
+.PHONY: demo test fuzz test-clients test-packages test-deployment bench bench-peers bench-load lint clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/floway codex demo
 
 test: $(VENV)/ready lint
-	$(VENV)/bin/python -m pytest tests plugins --ignore tests/e2e
+	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile tests plugins --ignore tests/e2e
+
+# Tens of thousands of made-up requests, other ones each time; the suite sends a fixed few of them.
+FUZZ ?= 60
+fuzz: $(VENV)/ready
+	FLOWAY_TEST_FUZZ=$(FUZZ) $(VENV)/bin/python -m pytest tests/fuzz
 
 # The real Codex CLI, from npm, through the gateway to the simulated backend.
 test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready)
@@ -19,6 +26,21 @@ test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready)
 # The wheels, built and installed into empty environments; and the plugins of docs/plugins.md, as a stranger would.
 test-packages: $(VENV)/ready
 	$(VENV)/bin/python -m pytest tests/e2e/test_packages.py tests/e2e/test_third_party.py
+
+# The files and commands of docs/deployment.md; without nginx, sqlite3 or a PostgreSQL what needs them is skipped.
+test-deployment: $(VENV)/ready
+	$(VENV)/bin/python -m pytest tests/e2e/test_deployment.py
+
+# What a request, an event and a turn cost; the same beside nginx and LiteLLM; many streams for minutes, and too many.
+bench: $(VENV)/ready
+	$(VENV)/bin/python -m benchmarks run --output $(BENCH)/result.json $(BENCH_OPTIONS)
+
+bench-peers: $(VENV)/ready $(BENCH)/litellm/ready
+	$(VENV)/bin/python -m benchmarks run --output $(BENCH)/result.json \
+		--with nginx litellm --litellm-python $(BENCH)/litellm/bin/python $(BENCH_OPTIONS)
+
+bench-load: $(VENV)/ready
+	$(VENV)/bin/python -m benchmarks load $(BENCH_OPTIONS)
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
@@ -30,9 +52,14 @@ $(VENV)/ready: setup.cfg plugins/codex/setup.cfg plugins/echo/setup.cfg plugins/
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -e plugins/codex -e plugins/echo -e plugins/openai
 	touch $@
 
+$(BENCH)/litellm/ready:
+	$(PYTHON) -m venv $(BENCH)/litellm
+	$(BENCH)/litellm/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]'
+	touch $@
+
 $(CLIENTS)/%/ready:
 	npm install --silent --no-fund --no-audit --prefix $(CLIENTS)/$* @openai/codex@$*
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) build dist *.egg-info plugins/*/*.egg-info plugins/*/build
+	rm -rf $(VENV) $(CLIENTS) $(BENCH) build dist *.egg-info plugins/*/*.egg-info plugins/*/build
