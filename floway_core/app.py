@@ -2,19 +2,18 @@
 
 import logging
 
-import peewee
 import pluggy
 from flask import Blueprint, Flask, Response, current_app, g, request
-from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.exceptions import HTTPException
 
 from floway_core import plugins
 from floway_core.config import Settings
+from floway_core.db import DATABASE_ERRORS
 from floway_core.errors import ClientGone, GatewayError
 from floway_core.gateway import open_gateway
 from floway_core.routes import admin, health, metrics, models, openapi, responses, stored, usage
 from floway_core.routes.load import Bounded, check_load
-from floway_core.routes.log import CLIENT_CLOSED_REQUEST, RequestLog
+from floway_core.routes.log import CLIENT_CLOSED_REQUEST, Logged, RequestLog
 
 log = logging.getLogger("floway")
 
@@ -50,8 +49,8 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
     app.after_request(_end)
     app.register_error_handler(GatewayError, _gateway_error)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(peewee.PeeweeException, _database_error)
-    app.register_error_handler(MaxConnectionsExceeded, _database_error)
+    for kind in DATABASE_ERRORS:
+        app.register_error_handler(kind, _database_error)
     app.register_error_handler(ClientGone, _client_gone)
     app.register_error_handler(Exception, _unexpected)
     return app
@@ -71,7 +70,9 @@ def _end(response: Response) -> Response:
     response.headers["x-request-id"] = entry.id
     if not entry.streamed:
         entry.end()
-    elif counted := current_app.extensions.get("floway_metrics"):
+        return response
+    response.response = Logged(response.response, entry)
+    if counted := current_app.extensions.get("floway_metrics"):
         counted.begin_stream()
     return response
 

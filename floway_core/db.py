@@ -11,7 +11,7 @@ from typing import Any
 
 import peewee
 from playhouse import db_url
-from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
+from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase, PooledSqliteDatabase
 
 from floway_core.config import SettingsError
 
@@ -25,6 +25,9 @@ POOL = {
 }
 
 PATIENCE = 10.0
+
+DATABASE_ERRORS = (peewee.PeeweeException, MaxConnectionsExceeded)
+"""What a query raises when the database fails; the second one when no connection becomes free in time."""
 
 
 def connect(url: str, patience: float = PATIENCE) -> peewee.Database:
@@ -145,7 +148,9 @@ def insert(database: peewee.Database, table: str, rows: Sequence[Mapping[str, An
 
 @contextlib.contextmanager
 def transaction(database: peewee.Database) -> Iterator[None]:
-    """A transaction that writes, on a connection of its own if none is open.
+    """A transaction that writes, on a connection of its own. One within another is part of that.
+
+    Not to be begun with a connection in hand: who writes may be waiting for just that one.
 
     SQLite is told at once: a transaction that begins by reading may find itself locked out. And threads line up for it
     here, before they take a connection: there is one writer at a time, and SQLite's own way of waiting is to sleep and

@@ -14,7 +14,7 @@ import pluggy
 from floway_core import migrate, plugins
 from floway_core.config import Settings, load_settings, without_password
 from floway_core.contexts import Services, Upstream
-from floway_core.db import connect
+from floway_core.db import DATABASE_ERRORS, connect
 from floway_core.errors import GatewayError, StartupError
 from floway_core.plugins import Providers
 from floway_core.provider import Model
@@ -76,6 +76,11 @@ class Gateway:
             return provider.problem(upstream)
         except GatewayError as error:
             return error.message
+        except DATABASE_ERRORS:
+            raise
+        except Exception:  # a stranger's code may fail in any way
+            log.exception("The plugin of upstream %s does not know whether it can serve", upstream.name)
+            return f"The plugin of provider {upstream.kind!r} has a fault, which is in the log."
 
 
 def read_settings(manager: pluggy.PluginManager, environ: Mapping[str, str] | None = None) -> Settings:
@@ -155,5 +160,12 @@ def open_gateway(settings: Settings, manager: pluggy.PluginManager) -> Gateway:
 
     :raises StartupError: it is not.
     """
-    services = open_services(settings, manager)
+    return make_gateway(open_services(settings, manager), manager)
+
+
+def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
+    """The gateway around ``services``, with the providers of the plugins in ``manager``.
+
+    :raises StartupError: a plugin is at fault.
+    """
     return Gateway(services, plugins.build_providers(manager, services), Leases(services.database))

@@ -40,6 +40,9 @@ def configure_logging(level: str, style: str = HUMAN) -> None:
     server = logging.getLogger("gunicorn.error")
     server.handlers.clear()
     server.propagate = True
+    # What no line shows is not looked up either: it would take longer than all the rest of a record.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 class Lines(logging.Formatter):

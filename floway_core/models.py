@@ -83,7 +83,8 @@ class Aliases(peewee.Model):
 
 
 class SecretChecks(peewee.Model):
-    """One row: a sealed word, by which a wrong secret key is noticed at once."""
+    """A sealed word for every secret key in use, by which a wrong one is noticed at once; the newest has the highest
+    id."""
 
     sealed = peewee.TextField()
 

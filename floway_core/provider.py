@@ -43,6 +43,13 @@ class ReplyBody(ABC):
         :raises ClientGone: ``client`` hung up.
         """
 
+    def fileno(self) -> int | None:
+        """A descriptor that becomes readable when ``read(0)`` may have something; None when there is none.
+
+        Who waits for it looks after the client, too; ``read(0)`` does not.
+        """
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the upstream. A connection whose body was read to its end is kept for the next request."""

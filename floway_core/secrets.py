@@ -54,19 +54,18 @@ class SecretBox:
                 continue
         raise InvalidToken
 
-    def _reread(self) -> bool:
-        """Take the keys from the file if it has changed; False when it has not."""
+    def _reread(self) -> None:
+        """Take the keys from the file if it has changed."""
         version = _version(self._file)
         if self._file is None or version in (None, self._version):
-            return False
+            return
         try:
             text = self._file.read_text()
         except (OSError, UnicodeDecodeError):
-            return False
+            return
         if keys_in(text):
             self._use(text)
         self._version = version
-        return True
 
     def seal(self, text: str) -> str:
         """``text`` encrypted with the first key, as ASCII."""
@@ -78,10 +77,12 @@ class SecretBox:
 
         :raises SealBroken: sealed with another key, or damaged.
         """
+        keys = self._keys
         try:
             return self._open(sealed)
         except (InvalidToken, UnicodeError):
-            if not self._reread():
+            self._reread()
+            if self._keys is keys:  # else there are others, whoever was the one to read them
                 raise SealBroken from None
         return self.open(sealed)
 

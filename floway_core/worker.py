@@ -8,17 +8,23 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from types import FrameType
 from typing import Any
 
+from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 from uuid6 import uuid7
 
+from floway_core.engine.stream import Relay
 from floway_core.inbound import Parser, refusal
+from floway_core.routes import RELAY
+from floway_core.streaming import Stream, StreamLoop
 
 LINGER = 0.05
 """Seconds that a thread waits on a connection for the next request. After that the main loop does, for as long as
@@ -53,12 +59,13 @@ class Worker(ThreadWorker):
         self._closing: dict[TConn, None] = {}
 
     # ------------------------------------------------------------------------------------------------ in the threads
-    def handle(self, conn: TConn) -> bool:
+    def handle(self, conn: TConn, answer: "_Answer | None" = None) -> bool | None:
         """Serve requests that come in quick succession.
 
-        :returns: whether another may come later.
+        :param answer: a stream to be gone on with, before all others.
+        :returns: whether another may come later; None while a stream goes on without a thread.
         """
-        kept = self._serve(conn)
+        kept = self._serve(conn, answer)
         while (
             kept
             and self.alive
@@ -67,15 +74,17 @@ class Worker(ThreadWorker):
             kept = self._serve(conn)
         return kept
 
-    def _serve(self, conn: TConn) -> bool:
-        request = None
+    def _serve(self, conn: TConn, answer: "_Answer | None" = None) -> bool | None:
+        request = answer and answer.request
         try:
             conn.sock.setblocking(True)
             if conn.parser is None:
                 conn.parser = Parser(self.cfg, conn.sock, conn.client, self._patience)
             conn.init()
-            request = next(conn.parser)
-            kept = self.handle_request(request, conn)
+            if answer is None:
+                request = next(conn.parser)
+                answer = self._begun(request, conn)
+            kept = self._pass_on(answer)
             # A body that nobody has read is not waited for: it goes away with the connection.
             return kept and conn.parser.finish_body(deadline=time.monotonic() + LINGER)
         except (NoMoreData, StopIteration):
@@ -90,6 +99,65 @@ class Worker(ThreadWorker):
         except Exception as error:
             self.handle_error(request, conn.sock, conn.client, error)
             return False
+
+    def _begun(self, request: Any, conn: TConn) -> "_Answer":
+        """The answer to a request, of which nothing has been sent yet."""
+        self.cfg.pre_request(self, request)
+        answer = _Answer(conn, request, *wsgi.create(request, conn.sock, conn.client, conn.server, self.cfg))
+        answer.environ["wsgi.multithread"] = True
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+        if not self.alive or not self.cfg.keepalive or len(self.keepalived_conns) >= self.max_keepalived:
+            answer.response.force_close()
+        answer.source = self.wsgi(answer.environ, answer.response.start_response)
+        return answer
+
+    def _pass_on(self, answer: "_Answer") -> bool | None:
+        """Send what is left of an answer; a stream leaves for the loop as soon as it has to wait.
+
+        :returns: as ``handle``.
+        """
+        left = False
+        try:
+            upstream = answer.resumed_or_begun()
+            for piece in answer.pieces:
+                if piece:
+                    answer.response.write(piece)
+                elif piece is None:
+                    answer.relay.waiting()
+                elif upstream is not None:
+                    left = True
+                    answer.conn.sock.setblocking(False)
+                    self._streams.add(answer.as_stream(upstream, self._take_back))
+                    return None
+            answer.response.close()
+            return not answer.response.should_close()
+        except OSError:
+            raise
+        except Exception:
+            if not answer.response.headers_sent:
+                raise
+            self.log.exception("Sending an answer failed")
+            return False
+        finally:
+            if not left:
+                self._end(answer)
+
+    def _end(self, answer: "_Answer") -> None:
+        request, response, environ = answer.request, answer.response, answer.environ
+        self.log.access(response, request, environ, datetime.now() - answer.started)
+        try:
+            if hasattr(answer.source, "close"):
+                answer.source.close()
+        finally:
+            self.cfg.post_request(self, request, environ, response)
+
+    def _take_back(self, answer: "_Answer") -> None:
+        """Let a thread go on with a stream. Called in the loop."""
+        served = self.tpool.submit(self.handle, answer.conn, answer)
+        served.add_done_callback(lambda served: self.method_queue.defer(self.finish_request, answer.conn, served))
 
     def handle_error(self, request: Any, sock: socket.socket, client: Any, error: Exception) -> None:
         """Answer what did not get as far as the application."""
@@ -107,7 +175,11 @@ class Worker(ThreadWorker):
         gateway = self.wsgi.extensions["floway"]
         self._ending = gateway.ending
         self._store_usage = partial(gateway.usage.flush, gateway.services.database)
-        self._patience = gateway.settings.client_timeout
+        settings = gateway.settings
+        self._patience = settings.client_timeout
+        tick = min(1.0, settings.keepalive_interval / 4, settings.idle_timeout / 4)
+        self._streams = StreamLoop(gateway.ending.fileno(), self._patience, tick)
+        self._streams.start()
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -134,9 +206,11 @@ class Worker(ThreadWorker):
             self.poller.unregister(conn.sock)
             self._drop(conn)
 
-    def finish_request(self, conn: TConn, served: Future[bool]) -> None:
+    def finish_request(self, conn: TConn, served: Future[bool | None]) -> None:
         if error := served.exception():
             self.log.error("Serving a connection failed", exc_info=error)
+        if not error and served.result() is None:
+            return
         if not error and served.result():
             self._wait_for(conn, self.keepalived_conns, self.on_client_socket_readable)
         else:
@@ -236,6 +310,56 @@ class Worker(ThreadWorker):
         if not enabled and not self.alive:
             for listener in self.sockets:
                 listener.close()
+
+
+@dataclass(eq=False)
+class _Answer:
+    """What is being sent to a client, and what that needs."""
+
+    conn: TConn
+    request: Any
+    response: wsgi.Response
+    environ: dict[str, Any]
+    source: Any = ()
+    """What the application returned."""
+    pieces: Iterator[bytes | None] | None = None
+    stream: Stream | None = None
+    """As which it goes on while it has no thread."""
+    started: datetime = field(default_factory=datetime.now)
+
+    @property
+    def relay(self) -> Relay | None:
+        """Where a stream comes from."""
+        return self.environ.get(RELAY)
+
+    def resumed_or_begun(self) -> int | None:
+        """Make ``pieces`` ready to be gone on with.
+
+        :returns: if they do not wait for their upstream, a descriptor that becomes readable when they have more.
+        :raises OSError: the client gets no more.
+        """
+        if self.stream is None:
+            self.pieces = iter(self.source)
+            # What TLS does with a socket is not for the loop.
+            return self.relay.without_waiting() if self.relay and type(self.conn.sock) is socket.socket else None
+        stream, self.stream = self.stream, None
+        self.relay.waiting()
+        if stream.error:
+            raise stream.error
+        self.response.sent += stream.sent
+        self.conn.sock.sendall(stream.unsent)
+        return None
+
+    def as_stream(self, upstream: int, take_back: Callable[["_Answer"], None]) -> Stream:
+        """The answer as it goes on without a thread."""
+        self.stream = Stream(
+            pieces=self.pieces,
+            upstream=upstream,
+            client=self.conn.sock,
+            chunked=self.response.chunked,
+            on_leave=lambda stream: take_back(self),
+        )
+        return self.stream
 
 
 def _readable(conn: TConn, timeout: float) -> bool:

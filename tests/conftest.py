@@ -62,8 +62,9 @@ def gateway(start_wired):
     return start_wired(max_body_bytes=str(LARGEST_BODY))
 
 
-COUNTING = '''"""An observer for tests with metrics of its own, and one that cannot be had."""
+COUNTING = '''"""An observer for tests with metrics of its own, and one that cannot be had, and a route that streams."""
 
+from flask import Blueprint, Response
 from prometheus_client import Counter
 
 from floway_core.hookspecs import hookimpl
@@ -81,6 +82,13 @@ def register_metrics(registry, providers):
     counters[:] = [Counter("floway_counting_attempts", "Attempts.", ["kinds"], registry=registry)]
     counters.append(" ".join(sorted(providers)))
     registry.register(Broken())
+
+
+@hookimpl
+def register_routes():
+    blueprint = Blueprint("counting", __name__)
+    blueprint.add_url_rule("/counting", view_func=lambda: Response(iter(["one", "two"])))
+    return [blueprint]
 
 
 @hookimpl

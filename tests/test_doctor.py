@@ -259,6 +259,15 @@ def test_a_clock_that_is_wrong(installation, fake_upstream, ahead, status):
     assert ("ahead of" if ahead > 0 else "behind") in only(installation, "clock", status)
 
 
+def test_an_alias_that_nobody_serves(installation):
+    assert "cannot ask for it" not in installation.run("aliases", "set", "near", "away", "nothing").stderr
+    assert examined(installation) == (0, {})
+    assert installation.run("upstreams", "prefix", "far", "x").returncode == 0
+    assert "near stands for nothing" in only(installation, "aliases", "warn")
+    assert "cannot ask for it" in installation.run("aliases", "set", "near", "away").stderr
+    assert "cannot ask for it" not in installation.run("aliases", "set", "near", "x/away").stderr
+
+
 def test_it_looks_at_a_database_that_is_in_use(start_gateway, tmp_path):
     gateway = start_gateway(plugin_folders=[vault.write(tmp_path / "plugins")])
     assert gateway.run("add-vault", "safe", typed="token-1").returncode == 0

@@ -207,3 +207,25 @@ def test_leases_are_renewed_while_they_are_held(database, new_key, enter):
         time.sleep(0.005)
     assert left(held) > limits.TERM - 20 and left(dropped) < 0
     leases.let_go(held)
+
+
+def test_leases_are_renewed_although_a_thread_could_not_be_started(database, new_key, enter, monkeypatch):
+    key, first, second = new_key(concurrent_requests=2), uuid.uuid4().hex, uuid.uuid4().hex
+    leases = Leases(database, interval=0.01)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert let_in(enter(key, first)) == [True]
+        leases.hold(first)
+    assert let_in(enter(key, second)) == [True]
+    leases.hold(second)
+    execute(database, "UPDATE api_key_leases SET expires_at = 5 WHERE api_key_id = ?", key.id)
+    deadline = time.monotonic() + 20
+    while (5,) in select(database, "SELECT expires_at FROM api_key_leases WHERE api_key_id = ?", key.id):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    for request_id in (first, second):
+        leases.let_go(request_id)

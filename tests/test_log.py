@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from floway_core.log import JsonLines, Lines
-from floway_core.testing import Reply, failed_stream, message_stream
+from floway_core.testing import Reply, Step, failed_stream, items_stream, message_stream
 
 PATIENCE = 20
 
@@ -105,10 +105,11 @@ def test_a_continued_conversation_is_told(ask_watched, watched, fake_upstream):
     ("reply", "outcome", "error"),
     [
         (Reply(failed_stream("server_is_overloaded", "Busy.")), "failed", "server_is_overloaded"),
+        (Reply(failed_stream(None, "No reason.")), "failed", "upstream_failed"),
         (Reply(message_stream()[:3]), "failed", "upstream_disconnected"),
         (Reply([b"{}"], 429), None, "upstream_refused"),
     ],
-    ids=["failed", "broken", "refused"],
+    ids=["failed", "without reason", "broken", "refused"],
 )
 def test_how_a_failure_ended(ask_watched, watched, fake_upstream, reply, outcome, error, stream):
     fake_upstream.script(reply)
@@ -117,6 +118,36 @@ def test_how_a_failure_ended(ask_watched, watched, fake_upstream, reply, outcome
     line = line_of(watched, answer)
     assert (line["outcome"], line["upstream"], line["dispatches"]) == (outcome, "first", 1)
     assert line["error"] == error
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        (items_stream([], usage=USAGE), "upstream_disconnected"),
+        (failed_stream("context_length_exceeded", "Too long.", usage=USAGE), "context_length_exceeded"),
+    ],
+    ids=["empty", "failed"],
+)
+def test_what_a_compaction_has_used_that_came_to_nothing(ask_watched, watched, fake_upstream, told, error, stream):
+    fake_upstream.script(Reply(told))
+    answer = ask_watched.create([{"type": "compaction_trigger"}], stream=stream)
+    assert answer.body
+    line = line_of(watched, answer)
+    assert (line["outcome"], line["error"]) == ("failed", error)
+    assert (line["input_tokens"], line["output_tokens"]) == (70, 50)
+
+
+def test_a_client_that_left_before_the_first_byte(ask_watched, watched, fake_upstream):
+    fake_upstream.script(Reply([Step.HOLD, *message_stream()]))
+    abandoned = ask_watched.create(model="org/model-3", stream=True)
+    fake_upstream.wait_for_request(1)
+    abandoned.hang_up()
+    deadline = time.monotonic() + PATIENCE
+    while not (found := [told for told in objects(watched) if told.get("model") == "org/model-3"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert [told["first_byte_ms"] for told in found] == [None]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\u2028", "\x1b[2K"], ids=repr)

@@ -148,6 +148,14 @@ def test_sessions_open_streams_and_reasoning(ask, grown, fake_upstream):
         assert grown.value("tokens_total", **place, kind=kind) == count
 
 
+def test_what_a_plugin_streams_is_counted_too(ask, grown):
+    assert ask.get("/counting").body == b"onetwo"
+    place = {"route": "/counting", "model": "none", "upstream": "none"}
+    grown.wait_for(1, "requests_total", **place, status="200", outcome="none")
+    assert grown.value("open_streams") == 0
+    assert grown.value("first_byte_seconds_count", **place) == 1
+
+
 def test_failures_of_upstreams_are_counted_by_reason(ask, grown, fake_upstream, unreachable):
     fake_upstream.script(Reply([b"{}"], 429), Reply([b"{}"], 500), Reply(message_stream()[:3]))
     assert [ask.create().status, ask.create(model="shared").status, ask.create().status] == [429, 200, 502]

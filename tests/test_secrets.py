@@ -6,6 +6,7 @@ import threading
 from contextlib import closing
 
 import pytest
+from cryptography.fernet import Fernet
 
 from floway_core.secrets import SecretBox, write_keys
 from floway_core.testing import Caller, Installation
@@ -208,6 +209,23 @@ def test_a_key_that_is_replaced_in_the_file_is_used_from_then_on(tmp_path):
     assert SecretBox("new").open(box.seal("text")) == box.open(early) == "text"
     file.unlink()
     assert box.open(box.seal("text")) == "text"
+
+
+def test_threads_that_meet_a_new_key_at_the_same_time(tmp_path, monkeypatch):
+    """Between the failure of one and its look at the file, another has read it anew."""
+    file = tmp_path / "secret.key"
+    file.write_text("old")
+    slow = SecretBox("old", file)
+    write_keys(file, ["new", "old"])
+    sealed, decrypt = SecretBox("new").seal("text"), Fernet.decrypt
+
+    def overtaken(key, token):
+        monkeypatch.undo()
+        assert slow.open(sealed) == "text"
+        return decrypt(key, token)
+
+    monkeypatch.setattr(Fernet, "decrypt", overtaken)
+    assert slow.open(sealed) == "text"
 
 
 def test_servers_go_on_serving_meanwhile(start_gateway, vault_folder):

@@ -5,8 +5,9 @@ from dataclasses import asdict
 
 import click
 
-from floway_core.cli.session import services
+from floway_core.cli.session import Session, services
 from floway_core.cli.table import table
+from floway_core.engine import resolve
 from floway_core.errors import GatewayError
 from floway_core.store import aliases, upstreams
 
@@ -22,25 +23,29 @@ def aliases_group() -> None:
 @click.option("--effort", help="Reasoning effort, such as low or high.")
 @click.option("--verbosity", help="Verbosity of the text, such as low or high.")
 @click.option("--service-tier", help="Service tier, such as flex or priority.")
-@click.pass_context
+@click.pass_obj
 def set_alias(
-    context: click.Context,
+    session: Session,
     name: str,
     targets: tuple[str, ...],
     effort: str | None,
     verbosity: str | None,
     service_tier: str | None,
 ) -> None:
-    """Let NAME stand for models, the preferred one first: the next is tried when one fails.
+    """Let NAME stand for other models.
 
-    Models are named as clients ask for them. With @UPSTREAM only that upstream is asked; a model that has an @ in its
-    own name gets one more at the end. What the options say goes before what the client says.
+    The preferred one comes first, and the next is tried when one fails. Models are named as clients ask for them. With
+    @UPSTREAM only that upstream is asked; a model that has an @ in its own name gets one more at the end. What the
+    options say goes before what the client says.
     """
-    database = services(context).database
+    database = session.services.database
     names = {row.name for row in upstreams.all_rows(database)}
     overrides = aliases.Overrides(effort, verbosity, service_tier)
     aliases.put(database, name, [_target(text, names) for text in targets], overrides)
     click.echo(f"{name!r} stands for {', '.join(targets)}.", err=True)
+    offer = resolve.offer(session.gateway, wait_for_all=True)
+    if not any(candidate.model.id == name for candidate in offer.candidates):
+        click.echo("No upstream serves that now, so clients cannot ask for it; see: floway models", err=True)
 
 
 def _target(text: str, upstream_names: set[str]) -> tuple[str, str | None]:

@@ -28,7 +28,7 @@ def open_database(settings: Settings, manager: pluggy.PluginManager) -> tuple[pe
                 )
                 schema = _schema(database, manager)
     except StartupError as error:
-        mend = "Start the database server, or correct FLOWAY_DATABASE_URL or FLOWAY_DATA_DIR."
+        mend = "If another database is meant, correct FLOWAY_DATABASE_URL or FLOWAY_DATA_DIR."
         return None, [Finding("database", FAIL, str(error), mend)]
     found = [condition, schema]
     return (database if all(one.status != FAIL for one in found) and not schema.mend else None), found

@@ -1,4 +1,4 @@
-"""Checks of ``floway doctor``: each upstream, the way to it, and the clock."""
+"""Checks of ``floway doctor``: each upstream, the way to it, the clock, and the aliases."""
 
 import email.utils
 import time
@@ -7,16 +7,15 @@ from collections.abc import Iterator
 import peewee
 import pluggy
 
-from floway_core import plugins
 from floway_core.cli.finding import FAIL, OK, WARN, Finding
 from floway_core.config import Settings
 from floway_core.contexts import Services, Upstream
+from floway_core.engine import resolve
 from floway_core.errors import GatewayError, StartupError
-from floway_core.gateway import Gateway
+from floway_core.gateway import Gateway, make_gateway
 from floway_core.provider import Provider
 from floway_core.secrets import SecretBox
-from floway_core.store import upstreams
-from floway_core.store.leases import Leases
+from floway_core.store import aliases, upstreams
 from floway_core.upstream import HttpClient
 
 PATIENCE = 10.0
@@ -29,10 +28,9 @@ SKEWED, WRONG = 30, 300
 def check(
     settings: Settings, manager: pluggy.PluginManager, database: peewee.Database, box: SecretBox
 ) -> Iterator[Finding]:
-    """Every upstream that is enabled, and the clock by what they answer."""
-    services = Services(settings, database, box)
+    """Every upstream that is enabled, the clock by what they answer, and whether they serve what aliases stand for."""
     try:
-        gateway = Gateway(services, plugins.build_providers(manager, services), Leases(database))
+        gateway = make_gateway(Services(settings, database, box), manager)
     except StartupError as error:
         yield Finding("upstreams", FAIL, str(error), "Uninstall one of them; Floway does not start.")
         return
@@ -62,11 +60,21 @@ def check(
         yield _models(provider, row)
     if skews:
         yield _clock(min(skews, key=abs))
+    yield from _aliases(gateway)
+
+
+def _aliases(gateway: Gateway) -> Iterator[Finding]:
+    rows = aliases.all_rows(gateway.services.database)
+    served = {candidate.model.id for candidate in resolve.offer(gateway, wait_for_all=True).candidates} if rows else ()
+    for row in rows:
+        if row.name not in served:
+            mend = "Compare `floway aliases list` with `floway models`: has a model another prefix now?"
+            yield Finding("aliases", WARN, f"{row.name} stands for nothing that an upstream serves.", mend)
 
 
 def _models(provider: Provider, upstream: Upstream) -> Finding:
     try:
-        found = provider.list_models(upstream)
+        found = provider.ask_models(upstream)
     except GatewayError as error:
         mend = (
             f"Its credentials may be wrong (floway {upstream.kind} --help); then: floway upstreams test {upstream.name}"

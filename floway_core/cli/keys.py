@@ -55,7 +55,7 @@ def _choosing(command: Callable) -> Callable:
         _number("concurrent", "Requests at a time, streamed ones and others."),
         _number("requests-per-minute", "Requests that are let in."),
         click.option("--upstream", "upstreams", multiple=True, help="An upstream it may use, as --model."),
-        click.option("--model", "models", multiple=True, help="A model it may use; repeat it for more. Default: all."),
+        click.option("--model", "models", multiple=True, help="A model it may use; repeat it for more."),
         click.option(
             "--expires",
             "expires_at",
@@ -88,7 +88,10 @@ def keys_group() -> None:
 @_choosing
 @click.pass_context
 def create_key(context: click.Context, name: str, **given: Any) -> None:
-    """Make a key and print it. It is shown this once: only its hash is kept."""
+    """Make a key and print it. It is shown this once: only its hash is kept.
+
+    Without options it may use every model of every upstream, without limits and for ever.
+    """
     click.echo(keys.create(services(context).database, name, _chosen(given)))
 
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import click
 import pluggy
 
-from floway_core import plugins
 from floway_core.config import Settings
 from floway_core.contexts import Services
-from floway_core.gateway import Gateway, open_services, read_settings
+from floway_core.gateway import Gateway, make_gateway, open_services, read_settings
 from floway_core.log import configure_logging
-from floway_core.store.leases import Leases
 
 
 @dataclass
@@ -33,8 +31,7 @@ class Session:
 
     @functools.cached_property
     def gateway(self) -> Gateway:
-        providers = plugins.build_providers(self.manager, self.services)
-        return Gateway(self.services, providers, Leases(self.services.database))
+        return make_gateway(self.services, self.manager)
 
 
 def services(context: click.Context) -> Services:

@@ -44,7 +44,10 @@ def _undo(session: Session, target: str, yes: bool) -> None:
 @migrate.command("list")
 @click.pass_obj
 def list_migrations(session: Session) -> None:
-    """List the migrations of core and of the plugins, and when they were applied. Changes nothing."""
+    """List the migrations, and when they were applied.
+
+    Those of core come first, then those of each plugin. Changes nothing.
+    """
     database = existing_database(session.settings)
     with database_errors(session.settings), database.connection_context():
         rows = schema.history(database, plugins.migration_sources(session.manager))
@@ -55,7 +58,7 @@ def list_migrations(session: Session) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def show_config(session: Session, as_json: bool) -> None:
-    """Show every setting with its effective value; secrets are hidden."""
+    """Show all settings with their values, but no secret."""
     rows = config.shown(session.settings, plugins.declared_settings(session.manager), os.environ)
     if as_json:
         click.echo(json.dumps({setting.variable: value for setting, value in rows}, indent=2))
@@ -67,7 +70,7 @@ def show_config(session: Session, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_plugins(session: Session, as_json: bool) -> None:
-    """List the installed plugins: their providers, migrations and hooks."""
+    """List the plugins and their hooks."""
     owners = session.gateway.providers.owners
     sources = dict(plugins.named_migration_sources(session.manager))
     rows = []
@@ -88,7 +91,10 @@ def list_plugins(session: Session, as_json: bool) -> None:
 
 @click.group("retention")
 def retention_group() -> None:
-    """How long conversations are kept (setting FLOWAY_RETENTION_DAYS)."""
+    """Expired conversations.
+
+    How long they are kept says the setting FLOWAY_RETENTION_DAYS.
+    """
 
 
 @retention_group.command("run")

@@ -16,7 +16,10 @@ from floway_core.store import upstreams
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_models(session: Session, as_json: bool) -> None:
-    """List the models and the upstreams that serve them, in the order in which those are tried."""
+    """List the models and who serves them.
+
+    The upstreams of a model stand in the order in which they are tried.
+    """
     offer = resolve.offer(session.gateway, wait_for_all=True)
     served: dict[str, list[resolve.Candidate]] = {}
     for candidate in offer.candidates:
@@ -62,7 +65,11 @@ def add_upstream(context: click.Context, kind: str, name: str, prefix: str) -> N
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_upstreams(session: Session, as_json: bool) -> None:
-    """List the upstreams in the order in which they are tried, and what is known to keep one from serving."""
+    """List the upstreams and their states.
+
+    They stand in the order in which they are tried. A state other than "ready" is what is known to keep one from
+    serving; nobody is asked.
+    """
     rows = [(row, session.gateway.problem(row)) for row in upstreams.all_rows(session.services.database)]
     if as_json:
         click.echo(json.dumps([{**asdict(row), "problem": problem} for row, problem in rows], indent=2))
@@ -104,7 +111,10 @@ def move_upstream(context: click.Context, name: str, place: int) -> None:
 @click.argument("prefix", default="")
 @click.pass_context
 def set_prefix(context: click.Context, name: str, prefix: str) -> None:
-    """Have clients ask for PREFIX/model; without PREFIX, for the model alone."""
+    """Have clients ask for PREFIX/model.
+
+    Without PREFIX they ask for the model alone.
+    """
     upstreams.change(services(context).database, name, prefix=prefix)
 
 
@@ -112,7 +122,10 @@ def set_prefix(context: click.Context, name: str, prefix: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def test_upstream(session: Session, name: str) -> None:
-    """Ask an upstream for its models now, with the credentials stored for it."""
+    """Ask an upstream for its models now.
+
+    It is asked with the credentials stored for it, whether it is enabled or not.
+    """
     found = resolve.ask(session.gateway, name)
     click.echo(f"{name} works and serves {len(found)} models: {', '.join(model.id for model in found)}")
 

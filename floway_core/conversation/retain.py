@@ -9,7 +9,7 @@ import peewee
 from floway_core.conversation.commit import use
 from floway_core.conversation.load import oldest_alive
 from floway_core.conversation.rows import Snapshot
-from floway_core.db import transaction
+from floway_core.db import DATABASE_ERRORS, transaction
 from floway_core.models import Conversations, Snapshots
 
 log = logging.getLogger("floway.retention")
@@ -94,6 +94,6 @@ def _sweep_forever(database: peewee.Database, retention_days: int) -> None:
             deleted = sweep(database, retention_days)
             if deleted:
                 log.info("Deleted %d expired conversations", deleted)
-        except (peewee.PeeweeException, ValueError) as error:  # ValueError: the pool has no connection left
+        except DATABASE_ERRORS as error:
             log.warning("Expired conversations could not be deleted: %s", error)
         time.sleep(SWEEP_INTERVAL)

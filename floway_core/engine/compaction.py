@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from floway_core.conversation.rows import StoredItem
-from floway_core.errors import UpstreamBroken
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import TRIGGER
 from floway_core.protocol.responses import FAILED, Transcript
@@ -43,10 +42,9 @@ def summary_request(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_compaction(blocks: Iterable[bytes | None]) -> Iterator[bytes | None]:
-    """The events of an answer that holds a summary, turned into those of a compaction.
+    """The events of an answer that holds a summary, turned into those of a compaction, or of a failure without one.
 
     :param blocks: events, and None when a keep-alive is due.
-    :raises UpstreamBroken: there is no summary in it.
     """
     transcript = Transcript({})
     for block in blocks:
@@ -56,10 +54,13 @@ def as_compaction(blocks: Iterable[bytes | None]) -> Iterator[bytes | None]:
             pass
         if transcript.terminal:
             break
-    if transcript.terminal in (None, FAILED):
-        yield transcript.failure("server_error", "The model gave no summary.")
-        return
-    yield from events_of({**transcript.envelope, "output": [_item(_text_of(transcript.envelope["output"]))]})
+    told = transcript.envelope
+    if transcript.terminal == FAILED:
+        yield from events_of({**told, "output": []})
+    elif transcript.terminal and (summary := _text_of(told["output"])):
+        yield from events_of({**told, "output": [_item(summary)]})
+    else:
+        yield transcript.failure("upstream_disconnected", "The model gave no summary.")
 
 
 def _text_of(output: Iterable[dict[str, Any]]) -> str:
@@ -70,10 +71,7 @@ def _text_of(output: Iterable[dict[str, Any]]) -> str:
         for part in item["content"]
         if isinstance(part, dict) and isinstance(part.get("text"), str)
     ]
-    text = "\n".join(parts).strip()
-    if not text:
-        raise UpstreamBroken("The model gave no summary.")
-    return text
+    return "\n".join(parts).strip()
 
 
 def _item(summary: str) -> dict[str, Any]:

@@ -1,15 +1,22 @@
 """The model lists of several upstreams, had without waiting long for one that does not answer."""
 
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from threading import Thread
+from typing import TypeVar
 
 from floway_core.contexts import Upstream
+from floway_core.db import DATABASE_ERRORS
 from floway_core.errors import GatewayError
 from floway_core.gateway import Gateway, Loading
 from floway_core.provider import Model
+
+log = logging.getLogger("floway.engine")
+
+Told = TypeVar("Told")
 
 PATIENCE = 2.0
 """Seconds for which an upstream that has never told its models is waited for, although others will do."""
@@ -35,7 +42,7 @@ def at_hand(gateway: Gateway, upstreams: Collection[Upstream]) -> Lists:
     lists = Lists()
     for upstream in upstreams:
         try:
-            models = gateway.providers.by_kind[upstream.kind].models_at_hand(upstream)
+            models = _asked(gateway.providers.by_kind[upstream.kind].models_at_hand, upstream)
         except GatewayError as error:
             lists.failed[upstream.name], models = error, None
         if models is None:
@@ -82,14 +89,30 @@ def _load(gateway: Gateway, upstream: Upstream) -> Loading:
 
     def work() -> None:
         try:
-            mine.models.set_result(gateway.providers.by_kind[upstream.kind].list_models(upstream))
+            mine.models.set_result(_asked(gateway.providers.by_kind[upstream.kind].list_models, upstream))
         except Exception as error:  # it belongs to those who wait
             mine.models.set_exception(error)
         finally:
             del gateway.loading[upstream.id]
 
     try:
-        Thread(target=work, name="floway-models", daemon=True).start()
+        # No daemon, which would end with the process: a provider may be renewing a token first.
+        Thread(target=work, name="floway-models").start()
     except RuntimeError:  # no thread can be started just now
         work()
     return mine
+
+
+def _asked(ask: Callable[[Upstream], Told], upstream: Upstream) -> Told:
+    """What a provider says. A fault of its plugin is a failure of this upstream, and no other's.
+
+    :raises GatewayError: the list cannot be had.
+    """
+    try:
+        return ask(upstream)
+    except (GatewayError, *DATABASE_ERRORS):
+        raise
+    except Exception as error:  # a stranger's code may fail in any way
+        log.exception("The models of upstream %s cannot be had", upstream.name)
+        message = f"The plugin of upstream {upstream.name!r} cannot tell its models."
+        raise GatewayError(502, message, code="models_unavailable") from error

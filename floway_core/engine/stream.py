@@ -54,10 +54,10 @@ def relay(gateway: Gateway, attempt: Attempt) -> "Relay":
         raise
 
 
-def _answer(settings: Settings, attempt: Attempt) -> Iterator[bytes | None]:
+def _answer(settings: Settings, attempt: Attempt) -> "Iterator[bytes | None] | _Blocks":
     """The events of the answer, whatever form it comes in; None when a keep-alive is due."""
     if _is_event_stream(attempt):
-        blocks = _blocks(settings, attempt)
+        blocks = _Blocks(settings, attempt)
     else:
         blocks = events_of(_read_json(settings, attempt))
     return as_compaction(blocks) if attempt.summarises else blocks
@@ -69,46 +69,76 @@ class Relay:
     Every event is passed on as soon as it is complete, byte for byte, but for the response objects in some (see
     ``Transcript.follow``). The terminal event leaves when the response has been stored, and not before. A stream that
     breaks ends in ``error`` and ``response.failed``, never in silence.
+
+    Iterating waits for the upstream, unless it is told to do ``without_waiting``.
     """
 
-    def __init__(self, gateway: Gateway, attempt: Attempt, blocks: Iterator[bytes | None]) -> None:
-        """:param blocks: complete events; None when a keep-alive is due."""
+    def __init__(self, gateway: Gateway, attempt: Attempt, blocks: "Iterator[bytes | None] | _Blocks") -> None:
+        """:param blocks: complete events; None when a keep-alive is due, ``b""`` when there is nothing to pass on."""
         self.transcript = attempt.course.transcript = Transcript(attempt.known, attempt.context.model)
         self._gateway = gateway
         self._attempt = attempt
         self._blocks = blocks
         self._told_all = False
 
-    def __iter__(self) -> Iterator[bytes]:
+    def without_waiting(self) -> int | None:
+        """Go on without waiting: what iterating yields is ``b""`` then when nothing has arrived, and None once, before
+        what takes longer and is to be done while ``waiting``.
+
+        :returns: a descriptor that becomes readable when there may be more; None when there is no such thing, and
+            everything is as it was.
+        """
+        if not isinstance(self._blocks, _Blocks):
+            return None
+        fileno = self._attempt.reply.body.fileno()
+        self._blocks.waits = fileno is None
+        return fileno
+
+    def waiting(self) -> None:
+        """Go on as in the beginning."""
+        self._blocks.waits = True
+
+    def __iter__(self) -> Iterator[bytes | None]:
         try:
             for block in self._blocks:
                 if block is None:
                     yield sse.KEEPALIVE
-                else:
+                elif block:
                     yield from self._followed(block)
+                else:
+                    yield b""
                 if self.transcript.terminal:
                     return
             raise UpstreamBroken("The upstream ended its stream without a terminal event.")
         except ClientGone:
             return
         except GatewayError as error:
+            yield from self._until_waiting()
             yield self.transcript.failure(error.code or "server_error", error.message)
         except Exception:  # the head has left: only an event can still tell the client
             log.exception("Relaying the answer failed")
+            yield from self._until_waiting()
             yield self.transcript.failure("server_error", "The gateway failed while it relayed the answer.")
 
-    def _followed(self, block: bytes) -> Iterator[bytes]:
+    def _followed(self, block: bytes) -> Iterator[bytes | None]:
         told = []
         for piece in self.transcript.follow(block):
-            self._told_all = self.transcript.terminal is not None
-            if self.transcript.terminal in COMPLETED:
+            if self.transcript.terminal:
+                self._told_all = True
                 if told:
                     yield b"".join(told)
-                keep(self._gateway, self._attempt, self.transcript.envelope)
-                yield piece + sse.DONE
+                yield from self._until_waiting()
+                if self.transcript.terminal in COMPLETED:
+                    keep(self._gateway, self._attempt, self.transcript.envelope)
+                    piece += sse.DONE
+                yield piece
                 return
             told.append(piece)
         yield b"".join(told)
+
+    def _until_waiting(self) -> Iterator[None]:
+        if isinstance(self._blocks, _Blocks) and not self._blocks.waits:
+            yield None
 
     def close(self) -> None:
         """Let go of the upstream. Called when the last byte has been sent, or the client is gone."""
@@ -184,37 +214,56 @@ def _read_json(settings: Settings, attempt: Attempt) -> dict[str, Any]:
     return response
 
 
-def _blocks(settings: Settings, attempt: Attempt) -> Iterator[bytes | None]:
-    """Blocks of complete events as they arrive; None when a keep-alive is due.
+class _Blocks:
+    """Blocks of complete events as they arrive; None when a keep-alive is due, ``b""`` when nothing is there and nobody
+    waits. Iterating raises
 
-    :raises UpstreamBroken, UpstreamTimeout: the stream ended early, fell silent or is unreadable.
-    :raises ClientGone: the client hung up.
+    - ``UpstreamBroken`` or ``UpstreamTimeout``: the stream ended early, fell silent or is unreadable;
+    - ``ClientGone``: the client hung up.
     """
-    splitter = sse.EventSplitter(LONGEST_EVENT)
-    body, client = attempt.reply.body, attempt.context.request.client
-    now = silent_since = time.monotonic()
-    ends = now + settings.total_timeout
-    while True:
-        data = body.read(
-            min(settings.keepalive_interval, silent_since + settings.idle_timeout - now, ends - now), client
-        )
-        now = time.monotonic()
-        if data == b"":
-            return
-        if now >= ends:
-            raise _overtime(attempt, settings)
-        if data is None:
-            if now - silent_since >= settings.idle_timeout:
-                raise _silence(attempt, settings)
-            yield None
-            continue
-        silent_since = now
-        try:
-            block = splitter.feed(data)
-        except ValueError as error:
-            raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
-        if block:
-            yield block
+
+    def __init__(self, settings: Settings, attempt: Attempt) -> None:
+        self.waits = True
+        self._settings = settings
+        self._attempt = attempt
+        self._body, self._client = attempt.reply.body, attempt.context.request.client
+        self._splitter = sse.EventSplitter(LONGEST_EVENT)
+        self._told = self._heard = time.monotonic()
+        self._ends = self._told + settings.total_timeout
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        return self
+
+    def __next__(self) -> bytes | None:
+        while True:
+            data = self._body.read(self._patience() if self.waits else 0, self._client)
+            now = time.monotonic()
+            if data == b"":
+                raise StopIteration
+            if now >= self._ends:
+                raise _overtime(self._attempt, self._settings)
+            if data is None:
+                return self._nothing(now)
+            self._heard = self._told = now
+            try:
+                block = self._splitter.feed(data)
+            except ValueError as error:
+                raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
+            if block or not self.waits:
+                return block
+
+    def _patience(self) -> float:
+        """Seconds until the client, or the upstream, has waited long enough."""
+        now, settings = time.monotonic(), self._settings
+        return min(settings.keepalive_interval, self._heard + settings.idle_timeout - now, self._ends - now)
+
+    def _nothing(self, now: float) -> bytes | None:
+        if now - self._heard >= self._settings.idle_timeout:
+            raise _silence(self._attempt, self._settings)
+        if not self.waits and now - self._told < self._settings.keepalive_interval:
+            return b""
+        self._told = now
+        return None
 
 
 def _silence(attempt: Attempt, settings: Settings) -> UpstreamTimeout:

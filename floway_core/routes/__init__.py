@@ -10,6 +10,10 @@ STREAM_HEADERS = {
     "x-accel-buffering": "no",  # or nginx would hold events back
 }
 
+RELAY = "floway.relay"
+"""The name in the WSGI environment of the ``engine.stream.Relay`` that an answer comes from: a server that knows it
+need not wait for the upstream in a thread."""
+
 
 def current_gateway() -> Gateway:
     """The gateway of the application that serves the running request."""

@@ -1,8 +1,8 @@
 """``/healthz`` and ``/readyz``: is the process alive, and can it serve."""
 
-import peewee
 from flask import Blueprint, Response, jsonify
 
+from floway_core.db import DATABASE_ERRORS
 from floway_core.errors import GatewayError
 from floway_core.routes import current_gateway
 from floway_core.store import upstreams
@@ -27,7 +27,7 @@ def readyz() -> Response:
     try:
         rows = [row for row in upstreams.all_rows(gateway.services.database) if row.enabled]
         problems = [(row, gateway.problem(row)) for row in rows]
-    except (peewee.PeeweeException, ValueError):  # ValueError: the pool has no connection left
+    except DATABASE_ERRORS:
         raise GatewayError(503, "The database does not answer.", code="database_unavailable") from None
     serving = [row for row, problem in problems if problem is None]
     told = [{"provider": row.kind, "problem": problem} for row, problem in problems if problem]  # names are nobody's

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Iterator, Mapping
 
-import peewee
 from flask import Response, after_this_request
 
 from floway_core.contexts import NO_LIMITS, ApiKey
+from floway_core.db import DATABASE_ERRORS
 from floway_core.engine.stream import Relay
 from floway_core.gateway import Gateway
 from floway_core.protocol.responses import Tokens, usage_of
@@ -24,7 +24,7 @@ class Stay:
     def __init__(self, gateway: Gateway, key: ApiKey, request_id: str) -> None:
         self._gateway = gateway
         self._key = key
-        self._request_id = request_id
+        self.request_id = request_id
         self._ended = False
 
     def end(self, tokens: Tokens) -> None:
@@ -34,19 +34,30 @@ class Stay:
         """
         if self._ended:
             return
-        self._gateway.leases.let_go(self._request_id)
-        limits.leave(self._gateway.services.database, self._key, self._request_id, tokens.input + tokens.output)
+        self._gateway.leases.let_go(self.request_id)
+        limits.leave(self._gateway.services.database, self._key, self.request_id, tokens.input + tokens.output)
         self._ended = True
 
-    def ending_in_time(self, relay: Relay) -> Iterator[bytes]:
-        """The bytes of ``relay``. The request ends before its client learns that it has, and sends the next one."""
-        for piece in relay:
-            if relay.transcript.terminal:
+
+class EndingInTime:
+    """A relay whose request ends before its client learns that it has, and sends the next one."""
+
+    def __init__(self, relay: Relay, stay: Stay) -> None:
+        self._relay = relay
+        self._stay = stay
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        transcript = self._relay.transcript
+        for piece in self._relay:
+            if piece and transcript.terminal:
                 try:
-                    self.end(usage_of(relay.transcript.envelope))
-                except (peewee.PeeweeException, ValueError) as error:  # ValueError: the pool has no connection left
-                    log.warning("Request %s could not be counted, and will be later: %s", self._request_id, error)
+                    self._stay.end(usage_of(transcript.envelope))
+                except DATABASE_ERRORS as error:
+                    log.warning("Request %s could not be counted, and will be later: %s", self._stay.request_id, error)
             yield piece
+
+    def close(self) -> None:
+        self._relay.close()
 
 
 def enter(gateway: Gateway, key: ApiKey, entry: RequestLog) -> Stay | None:

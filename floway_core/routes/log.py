@@ -1,8 +1,9 @@
 """What is known of a request when its last byte has left; one log line tells it."""
 
+import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,7 +94,7 @@ class RequestLog(Structured):
         else:
             self.outcome = transcript.terminal.removeprefix("response.")
         if transcript.terminal == FAILED and isinstance(error := told.get("error"), dict):
-            self.error = self.error or str(error.get("code"))
+            self.error = self.error or str(error.get("code") or "upstream_failed")
 
     @property
     def failed(self) -> bool:
@@ -138,6 +139,28 @@ class RequestLog(Structured):
             f"attempts={len(self.course.tried)} dispatches={self.course.dispatches} first={first} "
             f"outcome={self.outcome or '-'} error={_word(self.error)} tokens={'/'.join(map(str, self.tokens))}"
         )
+
+
+class Logged:
+    """A streamed answer whose request ends when its last byte has left, or the client is gone."""
+
+    def __init__(self, pieces: Iterable[bytes | None], entry: RequestLog) -> None:
+        self._pieces = pieces
+        self._entry = entry
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        pieces = iter(self._pieces)
+        first = next(pieces, b"")
+        if first:
+            self._entry.note_first_byte()
+        return itertools.chain((first,), pieces)
+
+    def close(self) -> None:
+        try:
+            if hasattr(self._pieces, "close"):
+                self._pieces.close()
+        finally:
+            self._entry.end()
 
 
 def _milliseconds(seconds: float | None) -> float | None:

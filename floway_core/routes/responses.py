@@ -1,7 +1,5 @@
 """``POST /v1/responses``: creating a response."""
 
-import itertools
-from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, Response, g, request
@@ -10,15 +8,14 @@ from floway_core.contexts import ClientRequest
 from floway_core.conversation.begin import begin
 from floway_core.conversation.rows import Turn
 from floway_core.engine.attempt import Attempt, attempt
-from floway_core.engine.stream import Relay, collect, relay
+from floway_core.engine.stream import collect, relay
 from floway_core.errors import GatewayError
 from floway_core.protocol import headers, jsontext
 from floway_core.protocol.items import TRIGGER, as_items
-from floway_core.routes import STREAM_HEADERS, current_gateway, limits
+from floway_core.routes import RELAY, STREAM_HEADERS, current_gateway, limits
 from floway_core.routes.auth import authenticate
 from floway_core.routes.body import read_object
 from floway_core.routes.client import SocketClient
-from floway_core.routes.log import RequestLog
 
 blueprint = Blueprint("responses", __name__)
 
@@ -31,10 +28,11 @@ MOST_ITEMS = 50_000
 def create_response() -> Response:
     """Serve one request, as a stream of events or as one JSON object."""
     accepted = _accepted(_checked_body())
-    entry, passed = g.request_log, headers.of_upstream(accepted.reply.headers)
+    passed = headers.of_upstream(accepted.reply.headers)
     if accepted.context.request.stream:
-        stream = _Logged(relay(current_gateway(), accepted), entry, g.stay)
-        return Response(stream, headers=[*STREAM_HEADERS.items(), *passed], direct_passthrough=True)
+        stream = request.environ[RELAY] = relay(current_gateway(), accepted)
+        told = limits.EndingInTime(stream, g.stay) if g.stay else stream
+        return Response(told, headers=[*STREAM_HEADERS.items(), *passed], direct_passthrough=True)
     transcript = collect(current_gateway(), accepted)
     return Response(jsontext.dumps(transcript.envelope), headers=passed, mimetype="application/json")
 
@@ -55,13 +53,13 @@ def compact() -> Response:
 
 
 def _checked_body() -> dict[str, Any]:
-    gateway = current_gateway()
-    g.api_key = authenticate(gateway, request)
-    g.request_log.key, g.request_log.metered = g.api_key.name, True
-    g.stay = limits.enter(gateway, g.api_key, g.request_log)
+    gateway, entry = current_gateway(), g.request_log
+    key = g.api_key = authenticate(gateway, request)
+    entry.key, entry.metered = key.name, True
+    g.stay = limits.enter(gateway, key, entry)
     body = read_object(request, gateway.settings.max_body_bytes)
     check(body)
-    g.request_log.model = body["model"]
+    entry.model = body["model"]
     return body
 
 
@@ -137,24 +135,3 @@ def _expect(body: dict[str, Any], name: str, types: type | tuple[type, ...], wan
 
 def _wrong_type(name: str, wanted: str) -> GatewayError:
     return GatewayError(400, f"Invalid type for '{name}': expected {wanted}.", param=name, code="invalid_type")
-
-
-class _Logged:
-    """A relay whose outcome is logged when the last byte has left."""
-
-    def __init__(self, stream: Relay, entry: RequestLog, stay: limits.Stay | None) -> None:
-        self._stream = stream
-        self._entry = entry
-        self._stay = stay
-
-    def __iter__(self) -> Iterator[bytes]:
-        pieces = self._stay.ending_in_time(self._stream) if self._stay else iter(self._stream)
-        first = next(pieces, b"")
-        self._entry.note_first_byte()
-        return itertools.chain((first,), pieces)
-
-    def close(self) -> None:
-        try:
-            self._stream.close()
-        finally:
-            self._entry.end()

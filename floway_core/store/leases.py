@@ -6,6 +6,7 @@ import time
 
 import peewee
 
+from floway_core.db import DATABASE_ERRORS
 from floway_core.store import limits
 
 log = logging.getLogger("floway.limits")
@@ -25,15 +26,19 @@ class Leases:
         self._interval = interval
         self._lock = threading.Lock()
         self._held: set[str] = set()
-        self._thread: threading.Thread | None = None
+        self._renewing = False
 
     def hold(self, request_id: str) -> None:
         """Renew the lease of this request from now on."""
         with self._lock:
             self._held.add(request_id)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._renew_forever, name="leases", daemon=True)
-                self._thread.start()
+            if self._renewing:
+                return
+            try:
+                threading.Thread(target=self._renew_forever, name="leases", daemon=True).start()
+                self._renewing = True
+            except RuntimeError:  # no thread can be started just now; the next request tries again
+                log.warning("Leases are not renewed for now: no thread can be started")
 
     def let_go(self, request_id: str) -> None:
         """Renew it no more."""
@@ -49,5 +54,5 @@ class Leases:
                 continue
             try:
                 limits.renew(self._database, held)
-            except (peewee.PeeweeException, ValueError) as error:  # ValueError: the pool has no connection left
+            except DATABASE_ERRORS as error:
                 log.warning("Leases could not be renewed: %s", error)

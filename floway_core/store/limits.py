@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import peewee
 
 from floway_core.contexts import ApiKey, Limits
-from floway_core.db import run, transaction
+from floway_core.db import marks, run, transaction
 from floway_core.errors import GatewayError
 
 SECOND = 1_000_000
@@ -80,10 +80,10 @@ def enter(database: peewee.Database, key: ApiKey, request_id: str) -> dict[str, 
 
 def renew(database: peewee.Database, request_ids: list[str]) -> None:
     """Let the leases of running requests last for another term."""
-    places = ", ".join("?" * len(request_ids))
     until = int(time.time()) + TERM
-    with database.connection_context():
-        run(database, f"UPDATE api_key_leases SET expires_at = ? WHERE id IN ({places})", until, *request_ids)
+    with transaction(database):
+        changed = f"UPDATE api_key_leases SET expires_at = ? WHERE id IN ({marks(request_ids)})"
+        run(database, changed, until, *request_ids)
 
 
 def leave(database: peewee.Database, key: ApiKey, request_id: str, tokens: int) -> None:

@@ -97,18 +97,25 @@ class Exchange(ReplyBody):
             body = self.answer.feed(data)
         return body
 
+    def fileno(self) -> int | None:
+        return self._socket.fileno()
+
     def _receive(self, timeout: float, client: Client | None) -> bytes | None:
-        """What has arrived, ``b""`` at the end of the connection, None when nothing came in time."""
+        """What has arrived, ``b""`` at the end of the connection, None when nothing came in time.
+
+        :param timeout: 0 leaves the client out of sight, too.
+        """
         if self._readiness is None or self._readiness.client is not client:
             self._readiness = Readiness(self._socket.fileno(), client)
         while True:
-            # TLS decrypts whole records, where poll() cannot see what is left.
-            if not (self._tls and self._socket.pending()) and not self._readiness.wait(timeout):
+            # Nothing is left over from the last time: one read takes a whole record of TLS.
+            if timeout and not self._readiness.wait(timeout):
                 return None
             try:
                 return self._socket.recv(READ_SIZE)
-            except NOTHING_YET:  # TLS wants more of a record
-                continue
+            except NOTHING_YET:  # for TLS: there is not yet a whole record
+                if not timeout:
+                    return None
 
     def close(self) -> None:
         if self._closed:

@@ -29,8 +29,14 @@ class Near(Provider):
     def list_models(self, upstream):
         if upstream.name == "moody":
             raise GatewayError(502, "It gives no list.")
+        if upstream.name == "clumsy":
+            raise KeyError("data")
         shared = Model("shared", self.kind, details={"slug": "shared", "of": self.kind})
         return [shared, Model(f"{upstream.name}/shared", self.kind, upstream_name="shared")]
+
+    def problem(self, upstream):
+        if upstream.name == "clumsy":
+            raise KeyError("data")
 
     def send(self, ctx):
         url = json.loads(ctx.attempt.request.headers["x-test-urls"])[ctx.attempt.upstream.name]

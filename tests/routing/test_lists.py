@@ -109,3 +109,17 @@ def test_the_command_line_waits_for_all(house, gateway, add):
     done = gateway.run("models", "--json")
     assert json.loads(done.stdout)["theirs"] == [remote.url]
     assert f"The models of '{broken.url}' cannot be had" in done.stderr
+
+
+def test_a_plugin_that_stumbles_over_one_upstream_serves_the_others(ask, house, gateway, add):
+    upstreams.add(house.database, "near", "clumsy")
+    upstreams.change(house.database, "clumsy", place=1)
+    odd = add(Reply([b"7"], headers=JSON), place=2)
+    for _ in range(2):
+        assert ask().tried == ["first"]
+        hint = f'(models from upstream(s) "clumsy", "{odd.url}" failed to load)'
+        assert hint in ask("unknown").json()["error"]["message"]
+    assert "shared" in listed(house.caller)
+    (told,) = house.caller.get("/readyz").json()["problems"]
+    assert told == {"provider": "near", "problem": "The plugin of provider 'near' has a fault, which is in the log."}
+    assert "KeyError: 'data'" in gateway.log and "TypeError" in gateway.log

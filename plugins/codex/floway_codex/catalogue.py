@@ -51,7 +51,9 @@ class _Shelf:
 
 
 def _in_background(work: Callable[[], None]) -> None:
-    threading.Thread(target=work, name="codex-models", daemon=True).start()
+    # No daemon: that would end with the process, perhaps between the spending of a refresh token and the storing of the
+    # next one.
+    threading.Thread(target=work, name="codex-models").start()
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,10 @@ def codex() -> None:
 @click.option("--name", help="Name of the upstream. Default: codex- and the account's email.")
 @click.pass_context
 def import_(context: click.Context, file: BinaryIO, name: str | None) -> None:
-    """Make an upstream of the account in FILE, the CLI's auth.json; - reads standard input.
+    """Make an upstream of a sign-in of the CLI.
 
-    An account that is there already gets the new tokens and is active again.
+    FILE is its auth.json; - reads standard input. An account that is there already gets the new tokens and is active
+    again.
     """
     services = cli.services(context)
     try:
@@ -156,7 +157,10 @@ def _bind(context: click.Context, parameter: click.Parameter, value: str) -> tup
 @click.option("--bind", default="127.0.0.1:8790", show_default=True, callback=_bind, help="HOST:PORT to listen on.")
 @click.option("--auth-file", type=click.Path(dir_okay=False, path_type=Path), help="Write an auth.json to import here.")
 def simulate(bind: tuple[str, int], auth_file: Path | None) -> None:
-    """Run a stand-in of the Codex backend, for trying things out without an account."""
+    """Run a stand-in of the Codex backend.
+
+    It is for trying things out without an account.
+    """
     from floway_codex.simulator.server import serve  # nothing else here needs it
 
     serve(*bind, auth_file)

@@ -41,7 +41,7 @@ BEHAVIOUR = (
 
 @click.command()
 def differences() -> None:
-    """Show how requests of the CLI differ when they come through Floway."""
+    """Show what Floway changes in requests of the CLI."""
     click.echo(table())
 
 

@@ -16,7 +16,10 @@ FIND = "SELECT metadata_json FROM responses_snapshots WHERE response_id = ? AND 
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_context
 def explain(context: click.Context, response_id: str, as_json: bool) -> None:
-    """Show as whom the response RESPONSE_ID was asked for, and which rule each id comes from."""
+    """Show as whom a response was asked for.
+
+    For the stored response RESPONSE_ID, with the rule that each id comes from.
+    """
     rows = select(cli.services(context).database, FIND, response_id)
     if not rows:
         raise click.ClickException(f"There is no stored response {response_id}.")

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from importlib.resources import files
 from urllib.parse import urlencode
 
-import peewee
 import requests
-from playhouse.pool import MaxConnectionsExceeded
 
 from floway_codex import accounts, tables, unauthorized
 from floway_codex.profile import Profile, render
 from floway_codex.tokens import TokenSource
 from floway_core.contexts import Services, Upstream
-from floway_core.db import select
+from floway_core.db import DATABASE_ERRORS, select
 from floway_core.errors import GatewayError
 from floway_core.prices import Price, parse_prices
 from floway_core.protocol import jsontext
@@ -92,7 +90,7 @@ class ModelLists:
         try:
             with database.connection_context():
                 query.execute(database)
-        except (peewee.PeeweeException, MaxConnectionsExceeded) as error:
+        except DATABASE_ERRORS as error:
             log.warning("The models of upstream %s could not be stored: %s", upstream.name, error)
 
     def stored(self, upstream: Upstream) -> ModelList | None:

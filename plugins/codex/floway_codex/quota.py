@@ -9,12 +9,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import peewee
-from playhouse.pool import MaxConnectionsExceeded
-
 from floway_codex.tables import Quota
 from floway_core.contexts import Services
-from floway_core.db import select
+from floway_core.db import DATABASE_ERRORS, select
 from floway_core.protocol import jsontext
 
 PREFIX = "x-codex-"
@@ -137,7 +134,7 @@ def note(
     try:
         for found in snapshots(headers, now, refusal):
             _keep(services, upstream_id, found, int(now))
-    except (peewee.PeeweeException, MaxConnectionsExceeded) as error:
+    except DATABASE_ERRORS as error:
         log.warning("The quota of upstream %s could not be stored: %s", upstream_id, error)
 
 

@@ -47,13 +47,13 @@ def import_account(installation: Installation, auth_json: dict[str, Any], *more:
     file.unlink()
 
 
-def keep_models(gateway: RunningGateway) -> None:
-    """Store a model list as if the backend had been asked just now, so that it is not."""
+def keep_models(gateway: Installation, age: int = 0) -> None:
+    """Store a model list as if the backend had been asked so many seconds ago; just now, and it is not asked."""
     body = json.dumps({"models": [{"slug": MODEL}]})
     run_sql(
         f"sqlite:///{gateway.database}",
         "INSERT INTO codex_catalogue (upstream_id, client_version, fetched_at, etag, body) "
-        f"SELECT upstream_id, '0.142.0', {int(time.time())}, '', '{body}' FROM codex_accounts",
+        f"SELECT upstream_id, '0.142.0', {int(time.time()) - age}, '', '{body}' FROM codex_accounts",
     )
 
 

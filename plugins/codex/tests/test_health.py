@@ -51,15 +51,24 @@ def test_an_account_that_is_signed_out_or_refused(ready, backend):
     assert "signed_out" in ready()[1]
 
 
-def test_the_doctor_finds_the_backend_and_an_account_that_is_signed_out(ready, backend):
-    def examined():
-        done = ready.gateway.run("doctor", "--json")
-        findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
-        return done.returncode, findings["upstreams"]["status"], findings["upstreams"]["told"], "clock" in findings
+def examined(gateway):
+    """What ``floway doctor`` says of the one upstream, and whether it has looked at the clock."""
+    done = gateway.run("doctor", "--json")
+    findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    return done.returncode, findings["upstreams"]["status"], findings["upstreams"]["told"], "clock" in findings
 
-    returncode, status, told, clock = examined()
+
+def test_the_doctor_asks_the_backend_although_the_models_are_known(ready, backend):
+    assert gateways.ask(ready.gateway).status == 200
+    backend.revoke(ready.account_id)
+    returncode, status, told, _ = examined(ready.gateway)
+    assert (returncode, status) == (1, "fail") and "session_terminated" in told
+
+
+def test_the_doctor_finds_the_backend_and_an_account_that_is_signed_out(ready, backend):
+    returncode, status, told, clock = examined(ready.gateway)
     assert (returncode, status, clock) == (0, "ok", True) and " serves " in told
     (row,) = json.loads(ready.gateway.run("upstreams", "list", "--json").stdout)
     assert ready.gateway.run("codex", "logout", row["name"]).returncode == 0
-    returncode, status, told, clock = examined()
+    returncode, status, told, clock = examined(ready.gateway)
     assert (returncode, status, clock) == (1, "fail", False) and "signed_out" in told
