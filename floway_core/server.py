@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import time
 from types import FrameType
 from typing import Any
 
@@ -22,11 +23,15 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from floway_core.config import Settings
 from floway_core.errors import StartupError
+from floway_core.gateway import open_gateway, read_settings
+from floway_core.plugins import build_plugin_manager
 
 log = logging.getLogger("floway")
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable by which prometheus_client learns of it."""
+
+OWN_FOLDER = "floway-metrics-"
 
 KEEPALIVE = 10
 """Seconds that an idle client connection is kept: longer than HTTP clients keep theirs, as a rule."""
@@ -36,6 +41,9 @@ SPARE_THREADS = 64
 
 IDLE_CONNECTIONS = 1024
 """Connections of one worker beyond its threads: those without a request at the moment."""
+
+PAUSE = 1.0
+"""Seconds before a worker is replaced that could not start."""
 
 OTHER_FILES = 128
 """Descriptors of one worker beside its connections: database, pools, log, libraries."""
@@ -86,7 +94,7 @@ def share_metrics() -> None:
     :raises StartupError: there is no place for it.
     """
     try:
-        os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix="floway-metrics-")
+        os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix=OWN_FOLDER)
     except OSError as error:
         message = f"A folder for metrics cannot be made: {error.strerror}. FLOWAY_METRICS=off needs none."
         raise StartupError(message) from error
@@ -99,7 +107,8 @@ def child_exit(server: Arbiter, worker: Worker) -> None:
 
 
 def _remove_metrics(server: Arbiter) -> None:
-    if folder := os.environ.get(METRICS_FOLDER):
+    folder = os.environ.get(METRICS_FOLDER, "")
+    if os.path.basename(folder).startswith(OWN_FOLDER):  # one that the operator has named is theirs
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -148,6 +157,12 @@ class _Arbiter(Arbiter):
         super().signal(sig, frame)
 
     def reload(self) -> None:
+        try:
+            _check_start()
+        except StartupError as error:
+            log.error("The workers are not replaced, because new ones could not start: %s", error)
+            return
+        log.info("Replacing the workers")
         self._reloads = True
         super().reload()
         self._reloads = False
@@ -176,6 +191,22 @@ class Server(BaseApplication):
         _Arbiter(self).run()
 
     def load(self) -> Flask:
-        from floway_core.wsgi import app  # imported in the worker: connections must not be shared by a fork
-
+        try:
+            from floway_core.wsgi import app  # imported in the worker: connections must not be shared by a fork
+        except (Exception, SystemExit) as error:
+            # It could start when the server did. Its status would have gunicorn give up, and the others with it.
+            log.error("A worker could not start; another one tries in %g seconds", PAUSE, exc_info=_fault(error))
+            time.sleep(PAUSE)
+            raise SystemExit(1) from None
         return app
+
+
+def _check_start() -> None:
+    """:raises StartupError: a worker could not start now."""
+    manager = build_plugin_manager()
+    open_gateway(read_settings(manager), manager).services.database.close_all()
+
+
+def _fault(error: BaseException) -> BaseException | None:
+    """What is to be told with its traceback; of others a line has been printed."""
+    return None if isinstance(error, SystemExit) else error

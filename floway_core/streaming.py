@@ -6,12 +6,16 @@ So when a stream has begun, and only waits for its upstream, its thread leaves i
 another one does, when there is something to do that takes longer: storing the response, most of all.
 """
 
+import contextlib
+import logging
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+
+log = logging.getLogger("floway.streaming")
 
 GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
@@ -35,7 +39,8 @@ class Stream:
     sent: int = 0
     """Bytes of the body."""
     error: OSError | None = None
-    """Why the client gets no more of it: it is gone (``ConnectionError``), or stands still (``TimeoutError``)."""
+    """Why the client gets no more of it: it is gone or there was a fault (``ConnectionError``), or it stands still
+    (``TimeoutError``)."""
 
 
 class StreamLoop:
@@ -53,6 +58,7 @@ class StreamLoop:
         """Held while ``_streams`` changes, and while events are looked at, which could be those of another stream else:
         descriptors are used again."""
         self._ending = ending
+        self._ended = False
         self._patience = patience
         self._tick = tick
         self._epoll.register(ending, select.EPOLLIN)
@@ -64,9 +70,16 @@ class StreamLoop:
         """Pass ``stream`` on from now on. Its client must not block."""
         client = stream.client.fileno()
         with self._lock:
-            self._streams[stream.upstream] = self._streams[client] = stream
+            if self._ended:
+                stream.on_leave(stream)
+                return
             self._epoll.register(client, select.EPOLLRDHUP)
-            self._epoll.register(stream.upstream, select.EPOLLIN)
+            try:
+                self._epoll.register(stream.upstream, select.EPOLLIN)
+            except OSError:
+                self._epoll.unregister(client)
+                raise
+            self._streams[stream.upstream] = self._streams[client] = stream
 
     def _run(self) -> None:
         looked = time.monotonic()
@@ -77,11 +90,19 @@ class StreamLoop:
                     if fileno == self._ending:
                         self._end()
                     elif stream := self._streams.get(fileno):
-                        self._on_event(stream, fileno, what)
+                        self._safely(self._on_event, stream, fileno, what)
                 now = time.monotonic()
                 if now - looked >= self._tick:
                     looked = now
                     self._look_after_all(now)
+
+    def _safely(self, act: Callable, stream: Stream, *arguments: int) -> None:
+        try:
+            act(stream, *arguments)
+        except Exception:  # all others still depend on this thread
+            log.exception("A stream failed")
+            stream.error = ConnectionAbortedError()
+            self._leave(stream)
 
     def _on_event(self, stream: Stream, fileno: int, events: int) -> None:
         if fileno == stream.upstream:
@@ -136,20 +157,23 @@ class StreamLoop:
         """Keep-alives, and the ends of patience."""
         for stream in set(self._streams.values()):
             if not stream.stalled_at:
-                self._advance(stream)
+                self._safely(self._advance, stream)
             elif now - stream.stalled_at > self._patience:
                 stream.error = TimeoutError()
                 self._leave(stream)
 
     def _end(self) -> None:
+        self._ended = True
         self._epoll.unregister(self._ending)
         for stream in set(self._streams.values()):
             self._leave(stream)
 
     def _leave(self, stream: Stream) -> None:
-        client = stream.client.fileno()
-        del self._streams[stream.upstream], self._streams[client]
-        self._epoll.unregister(client)
-        if not stream.stalled_at:
-            self._epoll.unregister(stream.upstream)
-        stream.on_leave(stream)
+        for fileno in (stream.upstream, stream.client.fileno()):
+            self._streams.pop(fileno, None)
+            with contextlib.suppress(OSError):  # an upstream is not registered while its client is waited for
+                self._epoll.unregister(fileno)
+        try:
+            stream.on_leave(stream)
+        except RuntimeError as error:  # no thread is left to go on with it, because the process ends
+            log.warning("A stream was cut off: %s", error)

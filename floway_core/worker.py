@@ -128,9 +128,14 @@ class Worker(ThreadWorker):
                 elif piece is None:
                     answer.relay.waiting()
                 elif upstream is not None:
-                    left = True
                     answer.conn.sock.setblocking(False)
-                    self._streams.add(answer.as_stream(upstream, self._take_back))
+                    stream = answer.as_stream(upstream, self._take_back)
+                    left = True  # another thread may end it before this one gets any further
+                    try:
+                        self._streams.add(stream)
+                    except BaseException:
+                        left = False
+                        raise
                     return None
             answer.response.close()
             return not answer.response.should_close()

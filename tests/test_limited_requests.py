@@ -2,10 +2,12 @@
 
 import os
 import signal
+import sqlite3
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -16,7 +18,7 @@ from floway_core.db import connect, select
 from floway_core.gateway import read_settings
 from floway_core.store import keys, limits, upstreams
 from floway_core.store.leases import Leases
-from floway_core.testing import Caller, Reply, RunningGateway, Step, message_stream
+from floway_core.testing import Caller, FakeUpstream, Reply, RunningGateway, Step, message_stream
 
 from .conversation.storing import execute
 from .plugins import wire
@@ -234,6 +236,29 @@ def test_a_killed_worker_leaves_its_places_for_a_term(start_wired, fake_upstream
     execute(database, "UPDATE api_key_leases SET expires_at = expires_at - ?", limits.TERM)  # as if it had passed
     assert caller.create().status == 200
     database.close_all()
+
+
+def test_no_stream_waits_while_another_is_counted(start_wired, fake_upstream):
+    gateway = start_wired(database_timeout="60")
+    key = gateway.run("keys", "create", "limited", "--concurrent", "5").stdout.strip()
+    first, *others = message_stream()
+    with (
+        FakeUpstream() as upstream_of_other,
+        closing(sqlite3.connect(gateway.database, isolation_level=None)) as database,
+    ):
+        ending = Caller(gateway.url, key, {"x-test-upstream": fake_upstream.url})
+        running = Caller(gateway.url, gateway.key, {"x-test-upstream": upstream_of_other.url})
+        fake_upstream.script(Reply([first, Step.HOLD, b"".join(others)]))
+        upstream_of_other.script(Reply([first, Step.HOLD, *others]))
+        streams = [ending.stream(store=False), running.stream(store=False)]
+        for stream in streams:
+            stream.read_until(b"response.created")
+        database.execute("BEGIN IMMEDIATE")
+        fake_upstream.release.set()
+        upstream_of_other.release.set()
+        assert streams[1].body.endswith(b"data: [DONE]\n\n")
+        database.execute("ROLLBACK")
+        assert streams[0].body.endswith(b"data: [DONE]\n\n")
 
 
 def test_a_running_request_keeps_its_lease(tmp_path, monkeypatch, fake_upstream):

@@ -113,10 +113,12 @@ def test_mending_for_ever_is_stopped(ask, fake_upstream):
 
 # --------------------------------------------------------------------------------------------------------- no answer
 @pytest.mark.parametrize("stream", [True, False])
-def test_an_upstream_that_cannot_be_reached(ask, refused, unreachable, stream):
+def test_an_upstream_that_cannot_be_reached(ask, refused, gateway, unreachable, stream):
+    """The operator is told where it is, and the client is not."""
     ask.headers["x-test-upstream"] = unreachable
     message = refused(ask.create(stream=stream), 502, "upstream_unreachable")
-    assert unreachable in message
+    assert message == "The upstream cannot be reached."
+    assert f"The upstream at {unreachable} cannot be reached" in gateway.log
 
 
 @pytest.mark.parametrize("step", [Step.CUT, Step.RESET])

@@ -49,7 +49,7 @@ def relay(gateway: Gateway, attempt: Attempt) -> "Relay":
     """
     try:
         return Relay(gateway, attempt, _answer(gateway.settings, attempt))
-    except (GatewayError, ClientGone):
+    except BaseException:
         attempt.reply.body.close()
         raise
 
@@ -125,9 +125,9 @@ class Relay:
         for piece in self.transcript.follow(block):
             if self.transcript.terminal:
                 self._told_all = True
+                yield from self._until_waiting()
                 if told:
                     yield b"".join(told)
-                yield from self._until_waiting()
                 if self.transcript.terminal in COMPLETED:
                     keep(self._gateway, self._attempt, self.transcript.envelope)
                     piece += sse.DONE

@@ -140,7 +140,11 @@ def _told_refusal(limits: Limits, use: _Use) -> tuple[str, int] | None:
         wait = use.whole_at - (allowance - 1) * (MINUTE // allowance) - use.now
         return f"{allowance} requests per minute. Please try again in {_duration(wait)}.", wait
     if limits.concurrent_requests and use.running >= limits.concurrent_requests:
-        return f"{limits.concurrent_requests} requests at a time. Please try again when one of them has ended.", SECOND
+        requests = "request" if limits.concurrent_requests == 1 else "requests"
+        return (
+            f"{limits.concurrent_requests} {requests} at a time. Please try again when one of them has ended.",
+            SECOND,
+        )
     return None
 
 

@@ -1,6 +1,7 @@
 """Sending requests to upstreams over pooled connections."""
 
 import functools
+import logging
 import re
 import zlib
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from floway_core.contexts import Client, ResponsesRequestContext
 from floway_core.errors import GatewayError, UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from floway_core.provider import ReplyBody, UpstreamReply
 from floway_core.upstream.exchange import Exchange
+
+log = logging.getLogger("floway.upstream")
 
 HEADER_REFUSED = "A header of this request cannot be sent to the upstream."
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -90,19 +93,17 @@ class HttpClient:
             exchange = way.connect(self._connect_timeout)
         except (HTTPError, HTTPException, OSError) as error:
             if isinstance(error, Urllib3Timeout) and not isinstance(error, NewConnectionError):
-                raise _late(url) from error
-            raise UpstreamUnreachable(f"The upstream {_origin(url)} cannot be reached.") from error
+                raise _unanswered(url, UpstreamTimeout, "did not answer in time") from error
+            raise _unanswered(url, UpstreamUnreachable, "cannot be reached") from error
         try:
             exchange.send(message, client)
             exchange.receive_head(self._first_byte_timeout, client)
         except BaseException as error:
             exchange.close()
             if isinstance(error, TimeoutError):
-                raise _late(url) from error
+                raise _unanswered(url, UpstreamTimeout, "did not answer in time") from error
             if isinstance(error, OSError | UpstreamBroken):
-                raise UpstreamUnreachable(
-                    f"The upstream {_origin(url)} closed the connection without an answer."
-                ) from error
+                raise _unanswered(url, UpstreamUnreachable, "closed the connection without an answer") from error
             raise
         answer = exchange.answer
         return UpstreamReply(answer.status, answer.headers, _readable(exchange))
@@ -120,7 +121,7 @@ class HttpClient:
             response = self._adapter.send(request, timeout=timeout, **self._environment_of(_origin(url)))
             response.content  # noqa: B018 - reading it frees the connection
         except requests.Timeout as error:
-            raise _late(url) from error
+            raise UpstreamTimeout(f"The upstream {_origin(url)} did not answer in time.") from error
         except requests.RequestException as error:
             raise UpstreamUnreachable(f"The upstream {_origin(url)} cannot be reached.") from error
         except ValueError:  # its message quotes the header, which may be a secret
@@ -147,8 +148,10 @@ def _origin(url: str) -> str:
     return "{0.scheme}://{0.netloc}".format(urlsplit(url))
 
 
-def _late(url: str) -> UpstreamTimeout:
-    return UpstreamTimeout(f"The upstream {_origin(url)} did not answer in time.")
+def _unanswered(url: str, kind: type[GatewayError], what: str) -> GatewayError:
+    """The failure as the client is told. Where the upstream is stands in the log, for the operator."""
+    log.warning("The upstream at %s %s", _origin(url), what)
+    return kind(f"The upstream {what}.")
 
 
 def _message(method: str, way: _Way, headers: Mapping[str, str], body: bytes) -> bytes:

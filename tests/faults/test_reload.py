@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -88,3 +89,42 @@ def test_it_can_be_stopped_while_old_workers_finish(start, call, workers, fake_u
     fake_upstream.release.set()
     assert running.body.endswith(DONE)
     assert gateway.process.wait(20) == 0
+
+
+@pytest.fixture
+def breakable(start, tmp_path):
+    """A gateway, and what breaks its settings or mends them."""
+    file = tmp_path / "floway.toml"
+
+    def write(days):
+        file.write_text(f"retention_days = {days}")
+
+    write(7)
+    return start(workers="2", config=str(file)), write
+
+
+def test_settings_that_are_broken_replace_nobody(breakable, call, workers, fake_upstream):
+    gateway, write = breakable
+    before = workers(gateway)
+    write('"many"')
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "The workers are not replaced" in gateway.log)
+    assert "FLOWAY_RETENTION_DAYS" in gateway.log or "retention_days" in gateway.log
+    fake_upstream.script(Reply(message_stream()))
+    assert call(gateway).create().status == 200
+    assert workers(gateway) == before
+
+
+def test_a_worker_that_cannot_start_takes_nobody_with_it(breakable, call, workers, fake_upstream):
+    gateway, write = breakable
+    killed, other = workers(gateway)
+    write('"many"')
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: "A worker could not start" in gateway.log)
+    fake_upstream.script(Reply(message_stream()))
+    assert call(gateway).create().status == 200 and other in workers(gateway)
+    write(7)
+    told = gateway.log.count("could not start")
+    wait_for(lambda: len(workers(gateway)) == 2 and call(gateway).get("/readyz").status == 200)
+    gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.process.wait(20) == 0 and gateway.log.count("could not start") <= told + 1

@@ -1,0 +1,161 @@
+"""The loop that passes on streams without a thread each, by itself: over real sockets, without a gateway around it."""
+
+import queue
+import socket
+
+import pytest
+
+from floway_core.streaming import Stream, StreamLoop
+
+PATIENCE = 10
+
+
+class Sides:
+    """A stream with somebody at both of its ends."""
+
+    def __init__(self):
+        self.upstream, self.inner = socket.socketpair()
+        self.client, self.outer = socket.socketpair()
+        self.outer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        for end in (self.inner, self.outer):
+            end.setblocking(False)
+        for end in (self.upstream, self.client):
+            end.settimeout(PATIENCE)
+        self.left = queue.Queue()
+        self.read = 0
+        self.stream = Stream(self._pieces(), self.inner.fileno(), self.outer, chunked=False, on_leave=self._leave)
+
+    def _leave(self, stream):
+        self.left.put(stream)
+
+    def _pieces(self):
+        while True:
+            try:
+                piece = self.inner.recv(65536)
+            except BlockingIOError:
+                piece = b""
+            else:
+                if not piece:
+                    return
+            self.read += len(piece)
+            assert piece != b"fail"
+            yield None if piece == b"wait" else piece
+
+
+@pytest.fixture
+def sides():
+    sides = Sides()
+    yield sides
+    for end in (sides.upstream, sides.client):  # those on the other side are the loop's
+        end.close()
+
+
+@pytest.fixture
+def ending():
+    seen, held = socket.socketpair()
+    yield seen, held
+    seen.close()
+    held.close()
+
+
+@pytest.fixture
+def started(sides, ending):
+    def start(patience=PATIENCE):
+        loop = StreamLoop(ending[0].fileno(), patience, tick=0.02)
+        loop.start()
+        return loop
+
+    return start
+
+
+def test_what_comes_is_passed_on(started, sides):
+    started().add(sides.stream)
+    for piece in (b"one", b"two"):
+        sides.upstream.sendall(piece)
+        assert sides.client.recv(100) == piece
+    assert sides.stream.sent == 6 and sides.left.empty()
+
+
+def test_pieces_are_framed(started, sides):
+    sides.stream.chunked = True
+    started().add(sides.stream)
+    sides.upstream.sendall(b"a" * 17)
+    assert sides.client.recv(100) == b"11\r\n" + b"a" * 17 + b"\r\n"
+
+
+@pytest.mark.parametrize("how", ["marked", "ended"])
+def test_a_thread_is_asked_to_go_on(started, sides, how):
+    started().add(sides.stream)
+    if how == "marked":
+        sides.upstream.sendall(b"wait")
+    else:
+        sides.upstream.close()
+    assert sides.left.get(timeout=PATIENCE) is sides.stream and sides.stream.error is None
+    sides.upstream.close()
+    with pytest.raises(queue.Empty):  # the loop has nothing to do with it any more
+        sides.left.get(timeout=0.1)
+
+
+def test_a_slow_client_slows_its_upstream(started, sides):
+    started().add(sides.stream)
+    sides.upstream.setblocking(False)
+    sent = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            sent += sides.upstream.send(bytes([sent % 251]) * 1000)
+    held, received = sides.read, b""
+    assert held < sent
+    sides.upstream.setblocking(True)
+    while len(received) < sent:
+        received += sides.client.recv(65536)
+    assert sides.stream.sent == sides.read == sent and sides.left.empty()
+
+
+def test_a_slow_client_whose_upstream_ends_gets_everything(started, sides):
+    started().add(sides.stream)
+    sides.upstream.sendall(b"x" * 100_000)
+    sides.upstream.close()
+    received = 0
+    while received + len(sides.stream.unsent) < 100_000 or sides.left.empty():
+        received += len(sides.client.recv(65536)) if received < 100_000 else 0
+    assert received == 100_000 and sides.left.get().error is None
+
+
+def test_a_client_that_stands_still_is_given_up(started, sides):
+    started(patience=0.05).add(sides.stream)
+    sides.upstream.sendall(b"x" * 100_000)
+    assert isinstance(sides.left.get(timeout=PATIENCE).error, TimeoutError)
+
+
+def test_a_client_that_hangs_up_is_noticed(started, sides):
+    started().add(sides.stream)
+    sides.client.close()
+    assert isinstance(sides.left.get(timeout=PATIENCE).error, ConnectionError)
+
+
+def test_a_stream_that_fails_leaves_the_others_alone(started, sides):
+    loop, other = started(), Sides()
+    loop.add(sides.stream)
+    loop.add(other.stream)
+    sides.upstream.sendall(b"fail")
+    assert isinstance(sides.left.get(timeout=PATIENCE).error, ConnectionAbortedError)
+    other.upstream.sendall(b"one")
+    assert other.client.recv(100) == b"one"
+
+
+def test_everybody_leaves_at_the_end(started, sides, ending):
+    loop, other = started(), Sides()
+    loop.add(sides.stream)
+    loop.add(other.stream)
+    ending[1].close()
+    assert sides.left.get(timeout=PATIENCE).error is None
+    assert other.left.get(timeout=PATIENCE).error is None
+
+
+def test_who_comes_after_the_end_leaves_at_once(started, sides, ending):
+    loop, late = started(), Sides()
+    loop.add(sides.stream)
+    ending[1].close()
+    assert sides.left.get(timeout=PATIENCE)
+    loop.add(late.stream)
+    assert late.left.get(timeout=PATIENCE).error is None
