@@ -126,7 +126,8 @@ def test_a_client_that_does_not_read_cannot_prevent_the_end(start, call, fake_up
     fake_upstream.script(Reply([first, second, third, *[delta] * 2000]))
     answer = begun(call(gateway))
     assert gateway.stop() == 0
-    assert "1 requests did not end in time" in gateway.log
+    # The system may have had room for the last words.
+    assert "1 requests did not end in time" in gateway.log or "error=server_shutting_down" in gateway.log
     answer.hang_up()
 
 
