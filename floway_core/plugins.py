@@ -119,6 +119,17 @@ def add_commands(manager: pluggy.PluginManager, cli: click.Group) -> None:
         pass
 
 
+def commands(manager: pluggy.PluginManager) -> dict[str, list[str]]:
+    """The names of the commands that each plugin adds, by plugin."""
+    found = {}
+    for name, plugin in manager.list_name_plugin():
+        if caller := _only(manager, "register_commands", plugin):
+            group = click.Group()
+            caller(cli=group)
+            found[name] = sorted(group.commands)
+    return found
+
+
 def _each(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
     """(plugin name, result) of one hook, plugin by plugin, so that a failure can be laid at the right door."""
     for name, plugin in manager.list_name_plugin():

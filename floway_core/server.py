@@ -54,7 +54,7 @@ def options(settings: Settings) -> dict[str, Any]:
     return {
         "bind": settings.bind,
         "workers": settings.workers,
-        # A thread for each request: a stream mostly waits, and an idle thread costs next to nothing.
+        # A thread for each request until its stream has begun, and again at its end: see ``floway_core.streaming``.
         "worker_class": "floway_core.worker.Worker",
         "threads": settings.threads + SPARE_THREADS,
         "worker_connections": settings.threads + SPARE_THREADS + IDLE_CONNECTIONS,

@@ -1,5 +1,6 @@
 """Plugins that do not fit keep Floway from starting, with one line that says which one is at fault."""
 
+import json
 import subprocess
 import sys
 
@@ -170,3 +171,30 @@ def test_an_installed_plugin_is_found(start_gateway):
     assert gateway.run("echo", "add").returncode == 0
     text = Caller(gateway.url, gateway.key).create(model="echo").json()["output"][0]["content"][0]["text"]
     assert text == "You said: Hi"
+
+
+def test_plugins_are_listed_with_what_they_bring(install):
+    listed = json.loads(install(installed=["echo"]).run("plugins", "--json").stdout)
+    assert [plugin["name"] for plugin in listed] == ["echo"]
+    assert (listed[0]["providers"], listed[0]["commands"], listed[0]["migrations"]) == (["echo"], ["echo"], None)
+    assert listed[0]["hooks"] == ["register_commands", "register_providers"]
+
+
+def test_the_state_of_migrations_is_listed(install, tmp_path):
+    write_plugin(tmp_path, "mine", MIGRATING.format(folder=str(tmp_path / "mine_steps")))
+    (tmp_path / "mine_steps").mkdir()
+    for name in ("0001_first.py", "0002_second.py"):
+        (tmp_path / "mine_steps" / name).write_text("def up(migrator, db): pass\ndef down(migrator, db): pass\n")
+    done = install(plugin_folders=[tmp_path]).run("plugins")
+    assert "2 applied" in done.stdout, done.stderr
+
+
+MIGRATING = """
+from pathlib import Path
+from floway_core.hookspecs import hookimpl
+from floway_core.migrate import MigrationSource
+
+@hookimpl
+def register_migrations():
+    return MigrationSource("mine", Path({folder!r}))
+"""

@@ -70,23 +70,38 @@ def show_config(session: Session, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_plugins(session: Session, as_json: bool) -> None:
-    """List the plugins and their hooks."""
+    """List the plugins, and what each brings."""
     owners = session.gateway.providers.owners
     sources = dict(plugins.named_migration_sources(session.manager))
+    commands = plugins.commands(session.manager)
     rows = []
     for plugin in plugins.installed(session.manager):
-        kinds = [kind for kind, owner in owners.items() if owner == plugin.name]
-        source = sources.get(plugin.name)
-        rows.append({**asdict(plugin), "providers": kinds, "migrations": source.name if source else None})
+        rows.append(
+            {
+                **asdict(plugin),
+                "providers": [kind for kind, owner in owners.items() if owner == plugin.name],
+                "commands": commands.get(plugin.name, []),
+                "migrations": _state(session, sources.get(plugin.name)),
+            }
+        )
     if as_json:
         click.echo(json.dumps(rows, indent=2))
-    else:
-        cells = [
-            (row["name"], row["distribution"], " ".join(row["providers"]) or "-", row["migrations"] or "-", hooks)
-            for row in rows
-            for hooks in [" ".join(row["hooks"])]
-        ]
-        click.echo(table(("NAME", "PACKAGE", "PROVIDERS", "MIGRATIONS", "HOOKS"), cells))
+        return
+    shown = ("name", "distribution", "providers", "commands", "migrations", "hooks")
+    cells = [
+        tuple((" ".join(value) if isinstance(value := row[name], (list, tuple)) else value) or "-" for name in shown)
+        for row in rows
+    ]
+    click.echo(table(("NAME", "PACKAGE", "PROVIDERS", "COMMANDS", "MIGRATIONS", "HOOKS"), cells))
+
+
+def _state(session: Session, source: schema.MigrationSource | None) -> str | None:
+    """How far a plugin's migrations have been applied; None if it has none."""
+    if source is None:
+        return None
+    with session.services.database.connection_context():
+        applied = [when is not None for _, when in schema.history(session.services.database, [source])]
+    return f"{applied.count(True)} applied" + (f", {applied.count(False)} pending" if False in applied else "")
 
 
 @click.group("retention")
