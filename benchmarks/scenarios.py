@@ -240,6 +240,7 @@ def long_chain(bench: Bench) -> Metrics:
 
 def held(bench: Bench, streams: int) -> Metrics:
     """Many slow streams at the same time."""
+    before = bench.target.tree.memory().total if bench.target.tree else 0
     order = Order(int(bench.hold_seconds * RATE), 1_000_000 // RATE)
     run = drive(
         bench,
@@ -262,17 +263,20 @@ def held(bench: Bench, streams: int) -> Metrics:
         delay_p50=result["delay_ms"].get("p50"),
         delay_p99=result["delay_ms"].get("p99"),
         delay_max=result["delay_ms"].get("max"),
-        **_held_memory(bench, run.memory, streams),
+        **_held_memory(bench, run.memory, before, streams),
     )
 
 
-def _held_memory(bench: Bench, memory: list[tuple[float, int]], streams: int) -> dict[str, Any]:
-    """What a stream takes beyond the idle gateway, and what is added while all streams go on."""
+def _held_memory(bench: Bench, memory: list[tuple[float, int]], before: int, streams: int) -> dict[str, Any]:
+    """What a stream takes, and what is added while all streams go on.
+
+    :param before: KiB that the gateway had before the first of them.
+    """
     level = [(at, held) for at, held in memory if bench.ramp + 1 <= at <= bench.hold_seconds]
     if not level:
         return {}
     return {
-        "stream_kib": (max(held for _, held in level) - bench.target.idle.total) / streams,
+        "stream_kib": (max(held for _, held in level) - before) / streams,
         "growth_kib": level[-1][1] - level[len(level) // 3][1],
         "memory": [(round(at, 1), held) for at, held in level],
     }
