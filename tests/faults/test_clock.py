@@ -32,13 +32,19 @@ def jumping(plugin_folder, tmp_path_factory):
     """A gateway whose clock ``jump(seconds)`` puts that much before or behind the real one."""
     folder = tmp_path_factory.mktemp("jumping")
     clock = folder / "clock"
-    clock.write_text("0")
+
+    def jump(seconds):
+        written = folder / "written"
+        written.write_text(str(seconds))
+        written.replace(clock)  # it is read all the time, and must never be empty
+
+    jump(0)
     write_plugin(folder, "jumping", JUMPING)
     environ = {"TEST_CLOCK": str(clock), "TEST_JOURNAL": "/dev/null"}
     settings = {"idle_timeout": "2", "total_timeout": "60", "keepalive_interval": "0.05"}
     with RunningGateway(settings, plugin_folders=[folder, plugin_folder], environ=environ) as gateway:
         assert gateway.run("add-wire", "first").returncode == 0
-        yield SimpleNamespace(gateway=gateway, jump=lambda seconds: clock.write_text(str(seconds)))
+        yield SimpleNamespace(gateway=gateway, jump=jump)
         assert "Traceback" not in gateway.log
 
 
