@@ -67,19 +67,19 @@ class StreamLoop:
         threading.Thread(target=self._run, name="streams", daemon=True).start()
 
     def add(self, stream: Stream) -> None:
-        """Pass ``stream`` on from now on. Its client must not block."""
+        """Pass ``stream`` on from now on, or let it leave at once if that cannot be. Its client must not block."""
         client = stream.client.fileno()
         with self._lock:
-            if self._ended:
-                stream.on_leave(stream)
-                return
-            self._epoll.register(client, select.EPOLLRDHUP)
-            try:
-                self._epoll.register(stream.upstream, select.EPOLLIN)
-            except OSError:
-                self._epoll.unregister(client)
-                raise
             self._streams[stream.upstream] = self._streams[client] = stream
+            try:
+                self._epoll.register(client, select.EPOLLRDHUP)
+                self._epoll.register(stream.upstream, select.EPOLLIN)
+            except OSError as error:  # the system has a limit
+                log.warning("A stream keeps its thread: %s", error)
+                self._leave(stream)
+            else:
+                if self._ended:
+                    self._leave(stream)
 
     def _run(self) -> None:
         looked = time.monotonic()

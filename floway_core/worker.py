@@ -131,11 +131,7 @@ class Worker(ThreadWorker):
                     answer.conn.sock.setblocking(False)
                     stream = answer.as_stream(upstream, self._take_back)
                     left = True  # another thread may end it before this one gets any further
-                    try:
-                        self._streams.add(stream)
-                    except BaseException:
-                        left = False
-                        raise
+                    self._streams.add(stream)
                     return None
             answer.response.close()
             return not answer.response.should_close()

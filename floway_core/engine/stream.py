@@ -1,5 +1,6 @@
 """Following the upstream's answer: relayed as a stream, or collected into one response."""
 
+import contextlib
 import logging
 import re
 import time
@@ -47,11 +48,11 @@ def relay(gateway: Gateway, attempt: Attempt) -> "Relay":
     :raises UpstreamBroken, UpstreamTimeout: the upstream answered neither with events nor with a response.
     :raises ClientGone: the client hung up meanwhile.
     """
-    try:
-        return Relay(gateway, attempt, _answer(gateway.settings, attempt))
-    except BaseException:
-        attempt.reply.body.close()
-        raise
+    with contextlib.ExitStack() as on_failure:
+        on_failure.callback(attempt.reply.body.close)
+        made = Relay(gateway, attempt, _answer(gateway.settings, attempt))
+        on_failure.pop_all()
+        return made
 
 
 def _answer(settings: Settings, attempt: Attempt) -> "Iterator[bytes | None] | _Blocks":

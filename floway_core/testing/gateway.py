@@ -1,6 +1,8 @@
 """A Floway of its own for a test: its data folder, its settings, its plugins, and a server that really runs."""
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -191,6 +193,10 @@ def _misleading(variable: str) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody has. It is none of those that systems give to outgoing connections: between this look and the
+    server's, one of them could get it."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -1,5 +1,6 @@
 """Sending requests to upstreams over pooled connections."""
 
+import contextlib
 import functools
 import logging
 import re
@@ -49,16 +50,15 @@ class _Way:
         """
         connection = self.pool._get_conn()
         if connection.is_closed:
-            try:
+            with contextlib.ExitStack() as on_failure:
+                on_failure.callback(connection.close)
                 connection.timeout = timeout
                 if self.tunnelled:
                     self.pool._prepare_proxy(connection)
                 self.pool._validate_conn(connection)
                 if connection.is_closed:
                     connection.connect()
-            except BaseException:
-                connection.close()
-                raise
+                on_failure.pop_all()
         connection.sock.settimeout(0)
         return Exchange(self.pool, connection)
 
@@ -95,16 +95,16 @@ class HttpClient:
             if isinstance(error, Urllib3Timeout) and not isinstance(error, NewConnectionError):
                 raise _unanswered(url, UpstreamTimeout, "did not answer in time") from error
             raise _unanswered(url, UpstreamUnreachable, "cannot be reached") from error
-        try:
-            exchange.send(message, client)
-            exchange.receive_head(self._first_byte_timeout, client)
-        except BaseException as error:
-            exchange.close()
-            if isinstance(error, TimeoutError):
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(exchange.close)
+            try:
+                exchange.send(message, client)
+                exchange.receive_head(self._first_byte_timeout, client)
+            except TimeoutError as error:
                 raise _unanswered(url, UpstreamTimeout, "did not answer in time") from error
-            if isinstance(error, OSError | UpstreamBroken):
+            except (OSError, UpstreamBroken) as error:
                 raise _unanswered(url, UpstreamUnreachable, "closed the connection without an answer") from error
-            raise
+            on_failure.pop_all()
         answer = exchange.answer
         return UpstreamReply(answer.status, answer.headers, _readable(exchange))
 
