@@ -2,6 +2,7 @@
 
 import contextlib
 import enum
+import random
 import socket
 import struct
 import threading
@@ -82,7 +83,7 @@ class FakeUpstream:
         self._standing: dict[str, Reply] = {}
         self._changed = threading.Condition()
         self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = _listener()
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -197,6 +198,14 @@ def unreachable_url() -> Iterator[str]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # without listen(), connecting is refused; bound, the port stays nobody else's
         yield "http://{}:{}".format(*taken.getsockname())
+
+
+def _listener() -> socket.socket:
+    """A socket that listens on a port of chance: systems soon give the same one again, and who still asks the upstream
+    that had it before, such as the gateway of another test, would be answered."""
+    while True:
+        with contextlib.suppress(OSError):
+            return socket.create_server(("127.0.0.1", random.SystemRandom().randrange(12_000, 20_000)))
 
 
 _NOTHING_SCRIPTED = Reply(
