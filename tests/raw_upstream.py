@@ -108,12 +108,14 @@ class RawUpstream:
         self._play = play
         self._tls = tls
         self._sockets = []
+        self._talking = []
         self._listener = socket.socket()
         if receive_buffer:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen(100)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def url(self):
@@ -130,27 +132,41 @@ class RawUpstream:
         return self
 
     def __exit__(self, *_):
-        for each in (self._listener, *self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+        """End all talks. Each thread closes its own socket: closed by another, its number could be a new one's while
+        the thread still reads, and what the new one is sent would be lost."""
+        shut_down(self._listener)
+        self._accepting.join(PATIENCE)
+        self.released.release(len(self._talking) + 1)
+        for each in self._sockets:
+            shut_down(each)
+        for thread in self._talking:
+            thread.join(PATIENCE)
 
     def _accept(self):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._listener:
             while True:
                 connection, _ = self._listener.accept()
+                self._sockets.append(connection)
                 connection.settimeout(2 * PATIENCE)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += 1
-                threading.Thread(target=self._talk, args=(connection, self.connections), daemon=True).start()
+                thread = threading.Thread(target=self._talk, args=(connection, self.connections), daemon=True)
+                self._talking.append(thread)
+                thread.start()
 
     def _talk(self, connection, number):
-        with contextlib.suppress(OSError, Gone, ssl.SSLError):
-            if self._tls:
-                connection = self._tls.wrap_socket(connection, server_side=True)
+        if self._tls:
+            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
             self._sockets.append(connection)
-            with connection:
-                self._play(Talk(self, connection, number))
+        with contextlib.suppress(OSError, Gone), connection:
+            if self._tls:
+                connection.do_handshake()
+            self._play(Talk(self, connection, number))
+
+
+def shut_down(connection):
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # below TLS: that belongs to the thread that speaks it
 
 
 def head(*headers, status="200 OK"):

@@ -84,7 +84,8 @@ class FakeUpstream:
         self._changed = threading.Condition()
         self._sockets: list[socket.socket] = []
         self._listener = _listener()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def url(self) -> str:
@@ -119,13 +120,16 @@ class FakeUpstream:
             return self.requests[number - 1]
 
     def close(self) -> None:
-        """Stop listening and drop all connections."""
+        """Stop listening and drop all connections.
+
+        The sockets are shut down here and closed by the threads that use them: a thread that is about to read must not
+        find the number of its socket given to another one.
+        """
         self.release.set()
-        with self._changed:
-            for open_socket in (self._listener, *self._sockets):
-                with contextlib.suppress(OSError):
-                    open_socket.shutdown(socket.SHUT_RDWR)
-                open_socket.close()
+        _shut_down(self._listener)
+        self._accepting.join(PATIENCE)
+        for open_socket in self._sockets:
+            _shut_down(open_socket)
 
     def __enter__(self) -> Self:
         return self
@@ -135,17 +139,13 @@ class FakeUpstream:
 
     # ------------------------------------------------------------------------------------------------- connections
     def _accept(self) -> None:
-        while True:
-            try:
+        with contextlib.suppress(OSError), self._listener:
+            while True:
                 accepted, _ = self._listener.accept()
-            except OSError:
-                return
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._changed:
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += 1
                 self._sockets.append(accepted)
-                number = self.connections
-            threading.Thread(target=self._converse, args=(accepted, number), daemon=True).start()
+                threading.Thread(target=self._converse, args=(accepted, self.connections), daemon=True).start()
 
     def _converse(self, connection: socket.socket, number: int) -> None:
         with contextlib.suppress(OSError, _Gone), connection, connection.makefile("rb") as stream:
@@ -198,6 +198,11 @@ def unreachable_url() -> Iterator[str]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # without listen(), connecting is refused; bound, the port stays nobody else's
         yield "http://{}:{}".format(*taken.getsockname())
+
+
+def _shut_down(open_socket: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the peer may have been first
+        open_socket.shutdown(socket.SHUT_RDWR)
 
 
 def _listener() -> socket.socket:
