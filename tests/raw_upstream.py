@@ -4,7 +4,6 @@ import contextlib
 import queue
 import re
 import socket
-import ssl
 import struct
 import threading
 from types import SimpleNamespace
