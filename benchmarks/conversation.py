@@ -22,6 +22,7 @@ from floway_core import migrate
 from floway_core.conversation import load
 from floway_core.conversation.begin import begin
 from floway_core.conversation.commit import claim_ordinal, commit
+from floway_core.conversation.recent import RecentHistories
 from floway_core.conversation.rows import Turn
 from floway_core.db import connect, select
 from floway_core.store import keys
@@ -71,6 +72,7 @@ class Conversation:
         name = f"benchmark {uuid.uuid4().hex}"
         keys.create(database, name)
         self.database, self.resends, self.name = database, resends, name
+        self.recent = RecentHistories(0)  # the database is what is measured
         self.key = select(database, "SELECT id FROM api_keys WHERE name = ?", name)[0][0]
         self.history: list[dict[str, Any]] = []
         self.previous: str | None = None
@@ -86,18 +88,19 @@ class Conversation:
         if not self.resends:
             body["previous_response_id"] = self.previous
         started = time.perf_counter()
-        turn = begin(self.database, self.key, body, DAYS)
+        turn = begin(self.database, self.recent, self.key, body, DAYS)
         begun = time.perf_counter()
         self._commit(turn, output)
         ended = time.perf_counter()
         self.previous = turn.response_id
         self.history += [*given, *output]
-        assert len(turn.input) == len(self.history) - len(output)
+        assert len(turn.input.items) == len(self.history) - len(output)
         return begun - started, ended - begun
 
     def _commit(self, turn: Turn, output: list[dict[str, Any]]) -> None:
         commit(
             self.database,
+            self.recent,
             turn,
             upstream_id="up_1",
             response={"id": turn.response_id, "object": "response", "status": "completed", "output": output},
@@ -107,13 +110,13 @@ class Conversation:
 
     def load(self) -> float:
         """:returns: the median of the seconds that loading the whole conversation takes."""
-        row = load.find(self.database, self.key, self.previous, 0).row
+        snapshot = load.find(self.database, self.key, self.previous, 0)
         taken = []
         for _ in range(AVERAGED):
             started = time.perf_counter()
-            found = load.history(self.database, row)
+            found = load.history(self.database, self.recent, snapshot)
             taken.append(time.perf_counter() - started)
-            assert [item.body for item in found] == self.history
+            assert found.items == self.history
         return statistics.median(taken)
 
     def stored(self) -> tuple[int, int]:

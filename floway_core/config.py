@@ -62,6 +62,11 @@ def count(value: str) -> int:
     return int(value)
 
 
+def size(value: str) -> int:
+    """A number of bytes."""
+    return 0 if value == "0" else count(value)
+
+
 def seconds(value: str) -> float:
     """A positive number of seconds."""
     if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value) or not float(value):
@@ -161,6 +166,9 @@ class Settings:
     keepalive_interval: float = _setting(seconds, "15", "Seconds of silence after which a stream gets a comment.")
     graceful_timeout: float = _setting(seconds, "120", "Seconds that running streams get to finish at shutdown.")
     retention_days: int = _setting(count, "30", "Days for which a conversation is kept after its last use.")
+    history_cache_bytes: int = _setting(
+        size, str(32 * 2**20), "Bytes in which a worker keeps the conversations led by previous_response_id; 0: none."
+    )
     log_level: str = _setting(level, "info", "debug, info, warning or error.")
     log_format: str = _setting(one_of("human", "json"), "human", "What log lines look like: human or json.")
     metrics: str = _setting(

@@ -14,6 +14,7 @@ import pluggy
 from floway_core import migrate, plugins
 from floway_core.config import Settings, load_settings, without_password
 from floway_core.contexts import Services, Upstream
+from floway_core.conversation.recent import RecentHistories
 from floway_core.db import DATABASE_ERRORS, connect
 from floway_core.errors import GatewayError, StartupError
 from floway_core.plugins import Providers
@@ -57,6 +58,7 @@ class Gateway:
     services: Services
     providers: Providers
     leases: Leases
+    histories: RecentHistories
     loading: dict[str, Loading] = field(default_factory=dict)
     """The model lists that are being waited for, by upstream id."""
     ending: Ending = field(default_factory=Ending)
@@ -168,4 +170,9 @@ def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
 
     :raises StartupError: a plugin is at fault.
     """
-    return Gateway(services, plugins.build_providers(manager, services), Leases(services.database))
+    return Gateway(
+        services,
+        plugins.build_providers(manager, services),
+        Leases(services.database),
+        RecentHistories(services.settings.history_cache_bytes),
+    )

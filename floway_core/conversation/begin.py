@@ -8,12 +8,15 @@ import peewee
 from uuid6 import uuid7
 
 from floway_core.conversation import load, retain
-from floway_core.conversation.rows import Snapshot, StoredItem, Turn
+from floway_core.conversation.recent import RecentHistories
+from floway_core.conversation.rows import History, Snapshot, Turn
 from floway_core.errors import GatewayError
 from floway_core.protocol import items
 
 
-def begin(database: peewee.Database, api_key_id: str, body: Mapping[str, Any], retention_days: int) -> Turn:
+def begin(
+    database: peewee.Database, recent: RecentHistories, api_key_id: str, body: Mapping[str, Any], retention_days: int
+) -> Turn:
     """The turn that the checked request ``body`` asks for.
 
     :raises GatewayError: 400 for a previous response, 404 for an item, that is not there.
@@ -21,25 +24,26 @@ def begin(database: peewee.Database, api_key_id: str, body: Mapping[str, Any], r
     # A turn that continues another asks several things, on one connection; most others ask nothing.
     named = body.get("previous_response_id") is not None
     with database.connection_context() if named else contextlib.nullcontext():
-        return _begin(database, api_key_id, body, load.oldest_alive(retention_days))
+        return _begin(database, recent, api_key_id, body, load.oldest_alive(retention_days))
 
 
-def _begin(database: peewee.Database, api_key_id: str, body: Mapping[str, Any], oldest: int) -> Turn:
+def _begin(
+    database: peewee.Database, recent: RecentHistories, api_key_id: str, body: Mapping[str, Any], oldest: int
+) -> Turn:
     given = items.as_items(body.get("input") or [])
     named = body.get("previous_response_id")
     store = body.get("store") is not False
-    previous, known, resent = None, [], 0
+    previous, known, resent = None, History(), 0
     if named is not None:
         previous = load.find(database, api_key_id, named, oldest)
-        found = load.history(database, previous.row) if previous else None
+        found = load.history(database, recent, previous) if previous else None
         if found is None:
             raise previous_not_found(named)
         known = found
-    sent = _with_issuers(database, api_key_id, _resolved(database, api_key_id, given, oldest))
-    bodies = [item.body for item in sent]
-    if named is None and store and (place := load.recognise(database, api_key_id, items.lasting(bodies), oldest)):
+    sent = _resolved(database, api_key_id, given, oldest)
+    if named is None and store and (place := load.recognise(database, api_key_id, items.lasting(sent.items), oldest)):
         previous, count = place
-        resent = _place_of(bodies, count)
+        resent = _place_of(sent.items, count)
     if previous:
         retain.touch(database, previous)
     return Turn(
@@ -48,8 +52,8 @@ def _begin(database: peewee.Database, api_key_id: str, body: Mapping[str, Any], 
         store=store,
         previous=previous,
         named=named is not None,
-        input=[*known, *sent],
-        added=items.lasting(bodies[resent:]),
+        input=History(known.items + sent.items, known.issuers + sent.issuers),
+        added=items.lasting(sent.items[resent:]),
     )
 
 
@@ -84,32 +88,22 @@ def _place_of(given: list[dict[str, Any]], count: int) -> int:
     return len(given)
 
 
-def _resolved(database: peewee.Database, api_key_id: str, given: list[dict[str, Any]], oldest: int) -> list[StoredItem]:
-    """``given`` with each reference replaced by the item it means."""
-    references = [item for item in given if _is_reference(item)]
-    found = (
-        load.by_item_ids(database, api_key_id, [item.get("id") for item in references], oldest) if references else {}
-    )
-    resolved = []
-    for item in given:
-        if not _is_reference(item):
-            resolved.append(StoredItem(item))
-        elif isinstance(named := item.get("id"), str) and named in found:
-            resolved.append(found[named])
-        else:
-            raise GatewayError(404, f"Item with id '{named}' not found.", param="input")
-    return resolved
+def _resolved(database: peewee.Database, api_key_id: str, given: list[dict[str, Any]], oldest: int) -> History:
+    """``given`` with each reference replaced by the item it means, and with the upstreams that issued what only they
+    can read, as far as that is known."""
+    sent = History(list(given), [None] * len(given))
+    if references := {place: item.get("id") for place, item in enumerate(given) if _is_reference(item)}:
+        found = load.by_item_ids(database, api_key_id, references.values(), oldest)
+        for place, named in references.items():
+            if not isinstance(named, str) or named not in found:
+                raise GatewayError(404, f"Item with id '{named}' not found.", param="input")
+            sent.items[place], sent.issuers[place] = found[named]
+    if hashes := {place: found for place, item in enumerate(sent.items) if (found := items.blob_hash(item))}:
+        issuers = load.issuers(database, api_key_id, hashes.values())
+        for place, blob_hash in hashes.items():
+            sent.issuers[place] = sent.issuers[place] or issuers.get(blob_hash)
+    return sent
 
 
 def _is_reference(item: dict[str, Any]) -> bool:
-    return item.get("type") == "item_reference" or set(item) == {"id"}
-
-
-def _with_issuers(database: peewee.Database, api_key_id: str, given: list[StoredItem]) -> list[StoredItem]:
-    """``given`` with the upstreams that issued what only they can read, as far as that is known."""
-    hashes = {place: found for place, item in enumerate(given) if (found := items.blob_hash(item.body))}
-    issuers = load.issuers(database, api_key_id, hashes.values()) if hashes else {}
-    return [
-        StoredItem(item.body, item.upstream_id or issuers.get(hashes.get(place, "")))
-        for place, item in enumerate(given)
-    ]
+    return item.get("type") == "item_reference" or (len(item) == 1 and "id" in item)

@@ -9,6 +9,7 @@ import peewee
 from uuid6 import uuid7
 
 from floway_core.conversation import payloads
+from floway_core.conversation.recent import PackedHistory, RecentHistories
 from floway_core.conversation.rows import Turn
 from floway_core.db import insert, run, select, transaction
 from floway_core.errors import GatewayError
@@ -47,6 +48,7 @@ def claim_ordinal(database: peewee.Database, snapshot_row: int) -> int:
 
 def commit(
     database: peewee.Database,
+    recent: RecentHistories,
     turn: Turn,
     *,
     upstream_id: str | None,
@@ -56,6 +58,7 @@ def commit(
 ) -> None:
     """Store what a turn added, all of it or nothing. When it returns, any worker can continue the response.
 
+    :param recent: holds the new history afterwards, if it held that which the turn continues.
     :param upstream_id: who issued the output; None when the gateway made it.
     :param response: the complete response object.
     :param ordinal: claims this snapshot's place among the children of its parent; not called for a root.
@@ -63,17 +66,18 @@ def commit(
     :raises ValueError: something is no JSON.
     """
     try:
-        _commit(database, turn, upstream_id, response, ordinal, hook)
+        _commit(database, recent, turn, upstream_id, response, ordinal, hook)
     except PreviousGone:
         if turn.named:
             raise
         # The client never spoke of the other response, and has sent everything that this one needs.
-        alone = dataclasses.replace(turn, previous=None, added=items.lasting(item.body for item in turn.input))
-        _commit(database, alone, upstream_id, response, ordinal, hook)
+        alone = dataclasses.replace(turn, previous=None, added=items.lasting(turn.input.items))
+        _commit(database, recent, alone, upstream_id, response, ordinal, hook)
 
 
 def _commit(
     database: peewee.Database,
+    recent: RecentHistories,
     turn: Turn,
     upstream_id: str | None,
     response: dict[str, Any],
@@ -87,9 +91,19 @@ def _commit(
     parent = turn.previous
     base = parent.history_hash if parent and mode == "append" else items.START
     envelope = payloads.encode({key: value for key, value in response.items() if key != "output"})
+    issuers = [None] * len(kept) + [upstream_id] * len(output)
+    texts = [jsontext.dumps(item) for item in (*kept, *output)]
     rows = [
-        *(_row(item, None, False) for item in kept),
-        *(_row(item, upstream_id, True) for item in output),
+        {
+            "is_output": place >= len(kept),
+            "item_id": payloads.column_id(item.get("id")) or f"item_{uuid7().hex}",
+            "upstream_id": issuers[place],
+            "blob_hash": items.blob_hash(item),
+            "payload": payloads.encode_text(texts[place]),
+            "api_key_id": turn.api_key_id,
+            "position": place,
+        }
+        for place, item in enumerate((*kept, *output))
     ]
     with transaction(database):
         if parent:
@@ -118,10 +132,13 @@ def _commit(
             "created_at": now,
         }
         (snapshot,) = insert(database, "responses_snapshots", [row])
-        owner = {"snapshot_id": snapshot, "api_key_id": turn.api_key_id}
-        numbered = [{**row, **owner, "position": place} for place, row in enumerate(rows)]
-        for start in range(0, len(numbered), ROWS_PER_INSERT):
-            insert(database, "responses_items", numbered[start : start + ROWS_PER_INSERT])
+        owned = [{**row, "snapshot_id": snapshot} for row in rows]
+        for start in range(0, len(owned), ROWS_PER_INSERT):
+            insert(database, "responses_items", owned[start : start + ROWS_PER_INSERT])
+    if turn.named and parent:  # who sends the whole history again will hardly name it next time
+        before = recent.get(parent) if mode == "append" else None
+        if before or mode == "replace":
+            recent.put(conversation, turn.response_id, PackedHistory(texts, issuers, before))
 
 
 def use(database: peewee.Database, conversation: int, now: int) -> None:
@@ -144,13 +161,3 @@ def _checked(metadata: dict[str, dict[str, Any]]) -> str:
         if not isinstance(own, dict):
             raise ValueError(f"the metadata of plugin {name!r} is no object")
     return jsontext.dumps(metadata).decode()
-
-
-def _row(item: dict[str, Any], upstream_id: str | None, is_output: bool) -> dict[str, Any]:
-    return {
-        "is_output": is_output,
-        "item_id": payloads.column_id(item.get("id")) or f"item_{uuid7().hex}",
-        "upstream_id": upstream_id,
-        "blob_hash": items.blob_hash(item),
-        "payload": payloads.encode(item),
-    }

@@ -7,7 +7,8 @@ from typing import Any
 import peewee
 
 from floway_core.conversation.payloads import Decoder, StoredDataError, column_id, parsed_object
-from floway_core.conversation.rows import Snapshot, StoredItem
+from floway_core.conversation.recent import PackedHistory, RecentHistories
+from floway_core.conversation.rows import History, Snapshot
 from floway_core.db import marks, select
 from floway_core.errors import GatewayError
 from floway_core.models import Items, Snapshots
@@ -101,41 +102,44 @@ def _from_client(item: dict[str, Any]) -> bool:
     return kind.endswith("_output") or (kind == "message" and item.get("role") != "assistant")
 
 
-def history(database: peewee.Database, snapshot_row: int) -> list[StoredItem] | None:
+def history(database: peewee.Database, recent: RecentHistories, snapshot: Snapshot) -> History | None:
     """All items that a snapshot stands for, in order; None when it has been deleted meanwhile.
 
+    :param recent: where it is looked for first, and kept.
     :raises StoredDataError: a row is damaged.
     """
-    rows = _history_rows(database, snapshot_row)
-    return None if rows is None else [StoredItem(body, upstream) for body, upstream, *_ in rows]
-
-
-def _history_rows(
-    database: peewee.Database, snapshot_row: int
-) -> list[tuple[dict[str, Any], str | None, str, bool, int]] | None:
-    """(body, upstream id, item id, is output, snapshot row) of each item in the history."""
-    rows = select(database, _CHAIN, snapshot_row)
-    if not rows:
+    if kept := recent.get(snapshot):
+        return kept.unpacked()
+    rows = _history_rows(database, snapshot)
+    if rows is None:
         return None
     decode = Decoder(PAYLOAD)
-    return [
-        (decode(payload, row), upstream, item_id, bool(is_output), snapshot)
-        for row, upstream, payload, item_id, is_output, snapshot in rows
-        if row is not None
-    ]
+    texts = [decode.text(payload, row) for row, _, payload, *_ in rows]
+    found = History(
+        [parsed_object(text, PAYLOAD, row) for text, (row, *_) in zip(texts, rows, strict=True)],
+        [upstream for _, upstream, *_ in rows],
+    )
+    recent.put(snapshot.conversation, snapshot.response_id, PackedHistory(texts, found.issuers))
+    return found
+
+
+def _history_rows(database: peewee.Database, snapshot: Snapshot) -> list[tuple] | None:
+    """What ``_CHAIN`` selects, a row for each item; None without the snapshot."""
+    rows = select(database, _CHAIN, snapshot.row)
+    return [row for row in rows if row[0] is not None] if rows else None
 
 
 def by_item_ids(
     database: peewee.Database, api_key_id: str, item_ids: Iterable[object], oldest: int
-) -> dict[str, StoredItem]:
-    """The stored items with these ids, the latest of each, as far as there are any."""
+) -> dict[str, tuple[dict[str, Any], str | None]]:
+    """The stored items with these ids, the latest of each, as far as there are any; each with its issuer."""
     wanted = list(dict.fromkeys(column_id(item_id) or "" for item_id in item_ids))
     found, decode = {}, Decoder(PAYLOAD)
     for start in range(0, len(wanted), IDS_PER_QUERY):
         named = wanted[start : start + IDS_PER_QUERY]
         sql = _ITEMS.format(alive=_ALIVE, marks=marks(named))
         for item_id, row, upstream, payload in select(database, sql, api_key_id, oldest, api_key_id, *named):
-            found[item_id] = StoredItem(decode(payload, row), upstream)
+            found[item_id] = (decode(payload, row), upstream)
     return found
 
 
@@ -177,14 +181,16 @@ def input_items(database: peewee.Database, snapshot: Snapshot) -> list[dict[str,
 
     :raises GatewayError: 404, it has been deleted meanwhile.
     """
-    rows = _history_rows(database, snapshot.row)
+    rows = _history_rows(database, snapshot)
     if rows is None:
         raise response_not_found(snapshot.response_id)
-    return [
-        {**body, "id": body.get("id") or item_id}
-        for body, _, item_id, is_output, row in rows
-        if not (is_output and row == snapshot.row)
+    decode = Decoder(PAYLOAD)
+    seen = [
+        (decode(payload, row), item_id)
+        for row, _, payload, item_id, is_output, owner in rows
+        if not (is_output and owner == snapshot.row)
     ]
+    return [{**item, "id": item.get("id") or item_id} for item, item_id in seen]
 
 
 def response_not_found(response_id: str) -> GatewayError:

@@ -35,7 +35,11 @@ _COMPRESSING = threading.Lock()
 
 def encode(value: dict[str, Any]) -> bytes:
     """``value`` as the content of a payload column."""
-    plain = jsontext.dumps(value)
+    return encode_text(jsontext.dumps(value))
+
+
+def encode_text(plain: bytes) -> bytes:
+    """JSON as the content of a payload column."""
     if len(plain) >= WORTH_COMPRESSING:
         packed = _compress(plain)
         if len(packed) < len(plain) * 0.9:
@@ -60,9 +64,13 @@ class Decoder:
 
         :raises StoredDataError: it was not made by ``encode``.
         """
-        return parsed_object(self._unpacked(payload, row), self._column, row)
+        return parsed_object(self.text(payload, row), self._column, row)
 
-    def _unpacked(self, payload: bytes, row: object) -> bytes:
+    def text(self, payload: bytes, row: object) -> bytes:
+        """The JSON in ``payload``; whether it is any has not been looked at.
+
+        :raises StoredDataError: it was not made by ``encode``.
+        """
         # SQLite holds no column to its type.
         payload = bytes(payload) if isinstance(payload, (bytes, memoryview)) else b""
         if payload[:1] == PLAIN:

@@ -1,17 +1,23 @@
 """The values that pass between the store and the engine."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True)
-class StoredItem:
-    """An item of a conversation."""
+@dataclass
+class History:
+    """Items of a conversation, in order. Nobody changes them."""
 
-    body: dict[str, Any]
-    upstream_id: str | None = None
-    """The upstream that issued it; None for what the client or the gateway made."""
+    items: list[dict[str, Any]] = field(default_factory=list)
+    issuers: list[str | None] = field(default_factory=list)
+    """For each item the id of the upstream that issued it; None for what the client or the gateway made."""
+
+    @functools.cached_property
+    def kinds(self) -> frozenset[str]:
+        """The types that occur among the items."""
+        return frozenset(kind for item in self.items if isinstance(kind := item.get("type"), str))
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Turn:
     """What the turn continues, named by the client or recognised in what it sent."""
     named: bool
     """Whether the client named it in ``previous_response_id``."""
-    input: list[StoredItem]
+    input: History
     """Everything the model is to see."""
     added: list[dict[str, Any]] = field(default_factory=list)
     """The part of ``input`` that is not in the history of ``previous``."""

@@ -5,19 +5,20 @@ before it, so only its issuer can go on; reasoning is left out for others, which
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from floway_core.conversation.rows import StoredItem
+from floway_core.conversation.rows import History
 from floway_core.engine.resolve import Candidate
 from floway_core.errors import GatewayError
 from floway_core.protocol.items import COMPACTIONS
 
 
-def ordered(candidates: Sequence[Candidate], given: Sequence[StoredItem]) -> list[Candidate]:
+def ordered(candidates: Sequence[Candidate], given: History) -> list[Candidate]:
     """The candidates that can serve a conversation, those who issued its items first, the latest issuer before all.
 
     :raises GatewayError: 400 ``responses_item_routing_unavailable``: its compaction can be read by none of them.
     """
-    needed = dict.fromkeys(item.upstream_id for item in given if item.upstream_id and _is_compaction(item))
+    needed = set() if given.kinds.isdisjoint(COMPACTIONS) else _who_compacted(given)
     if len(needed) > 1:
         raise _unavailable("The input holds compaction items of several upstreams.")
     if needed:
@@ -25,17 +26,21 @@ def ordered(candidates: Sequence[Candidate], given: Sequence[StoredItem]) -> lis
         if not able:
             raise _unavailable("The upstream that compacted this conversation does not serve this model now.")
         return able
-    latest = {item.upstream_id: place for place, item in enumerate(given) if item.upstream_id}
+    latest = {issuer: place for place, issuer in enumerate(given.issuers) if issuer}
     return sorted(candidates, key=lambda candidate: -latest.get(candidate.upstream.id, -1))
 
 
-def readable(given: Sequence[StoredItem], upstream_id: str) -> list[StoredItem]:
+def _who_compacted(given: History) -> set[str]:
+    pairs = zip(given.items, given.issuers, strict=True)
+    return {issuer for item, issuer in pairs if issuer and item.get("type") in COMPACTIONS}
+
+
+def readable(given: History, upstream_id: str) -> list[dict[str, Any]]:
     """The items for one upstream: without the reasoning that only another can read."""
-    return [item for item in given if item.body.get("type") != "reasoning" or item.upstream_id in (None, upstream_id)]
-
-
-def _is_compaction(item: StoredItem) -> bool:
-    return item.body.get("type") in COMPACTIONS
+    if "reasoning" not in given.kinds:
+        return given.items
+    pairs = zip(given.items, given.issuers, strict=True)
+    return [item for item, issuer in pairs if item.get("type") != "reasoning" or issuer in (None, upstream_id)]
 
 
 def _unavailable(message: str) -> GatewayError:

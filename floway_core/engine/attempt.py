@@ -146,8 +146,10 @@ def _previous(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:
 
 
 def _copy_of_body(context: AttemptContext, asked: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:
-    given = compaction.unpacked(affinity.readable(turn.input, context.upstream.id))
-    body = {**asked, "model": context.model, "input": [item.body for item in given]}
+    given = affinity.readable(turn.input, context.upstream.id)
+    if "compaction" in turn.input.kinds:
+        given = list(compaction.unpacked(given))
+    body = {**asked, "model": context.model, "input": given}
     try:
         return jsontext.copied(compaction.summary_request(body) if summarises else body)
     except ValueError:

@@ -7,10 +7,10 @@ place of the history, in plain sight: it hides nothing, it only keeps to the for
 import base64
 import binascii
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from floway_core.conversation.rows import StoredItem
+from floway_core.conversation.rows import History
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import TRIGGER
 from floway_core.protocol.responses import FAILED, Transcript
@@ -28,9 +28,9 @@ handover only; do not call tools."""
 LEAD_IN = "The conversation so far was replaced by this handover from the assistant that led it:\n\n"
 
 
-def wanted(given: Sequence[StoredItem]) -> bool:
+def wanted(given: History) -> bool:
     """Whether the input asks for a compaction."""
-    return any(item.body.get("type") == TRIGGER for item in given)
+    return TRIGGER in given.kinds
 
 
 def summary_request(body: dict[str, Any]) -> dict[str, Any]:
@@ -81,19 +81,19 @@ def _item(summary: str) -> dict[str, Any]:
     return {"id": f"cmp_{uuid.uuid4().hex}", "type": "compaction", "encrypted_content": blob}
 
 
-def unpacked(given: Iterable[StoredItem]) -> Iterator[StoredItem]:
-    """The input with the gateway's own compaction items replaced by what they hold; those of upstreams stay."""
+def unpacked(given: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The items with the gateway's own compactions replaced by what they hold; those of upstreams stay."""
     for item in given:
-        inside = _inside(item.body)
+        inside = _inside(item) if item.get("type") == "compaction" else None
         if inside is None:
             yield item
         else:
-            yield from map(StoredItem, inside)
+            yield from inside
 
 
-def _inside(body: dict[str, Any]) -> list[dict[str, Any]] | None:
-    blob = body.get("encrypted_content")
-    if body.get("type") != "compaction" or not isinstance(blob, str) or not blob.startswith(MARK):
+def _inside(compaction: dict[str, Any]) -> list[dict[str, Any]] | None:
+    blob = compaction.get("encrypted_content")
+    if not isinstance(blob, str) or not blob.startswith(MARK):
         return None
     try:
         inside = jsontext.loads(base64.urlsafe_b64decode(blob.removeprefix(MARK)))

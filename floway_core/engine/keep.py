@@ -44,6 +44,7 @@ def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
     try:
         commit(
             gateway.services.database,
+            gateway.histories,
             turn,
             upstream_id=None if attempt.summarises else context.upstream.id,
             response=response,

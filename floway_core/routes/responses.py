@@ -66,7 +66,7 @@ def _checked_body() -> dict[str, Any]:
 def _accepted(body: dict[str, Any]) -> Attempt:
     """The attempt whose upstream has accepted the request."""
     gateway, entry, key = current_gateway(), g.request_log, g.api_key
-    turn = begin(gateway.services.database, key.id, body, gateway.settings.retention_days)
+    turn = begin(gateway.services.database, gateway.histories, key.id, body, gateway.settings.retention_days)
     wanted = ClientRequest(
         id=entry.id,
         api_key=key,
@@ -81,7 +81,7 @@ def _accepted(body: dict[str, Any]) -> Attempt:
 def _for_upstream(body: dict[str, Any], turn: Turn) -> dict[str, Any]:
     """The request with everything said before, instead of a reference to it."""
     whole = {name: value for name, value in body.items() if name != "previous_response_id"}
-    return {**whole, "input": [item.body for item in turn.input]}
+    return {**whole, "input": turn.input.items}
 
 
 @blueprint.get("/v1/responses")

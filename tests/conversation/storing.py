@@ -5,6 +5,7 @@ import uuid
 from floway_core.conversation import load
 from floway_core.conversation.begin import begin
 from floway_core.conversation.commit import claim_ordinal, commit
+from floway_core.conversation.recent import RecentHistories
 from floway_core.db import select
 from floway_core.store import keys
 
@@ -38,8 +39,10 @@ def execute(database, sql, *parameters):
 class Store:
     """A database as one API key sees it."""
 
-    def __init__(self, database, key_id=None):
+    def __init__(self, database, key_id=None, memory=0):
+        """:param memory: bytes for recent histories; with none every turn shows what the tables hold."""
         self.database = database
+        self.recent = RecentHistories(memory)
         self.key_id = key_id or self._new_key()
 
     def _new_key(self):
@@ -49,12 +52,14 @@ class Store:
 
     def begin(self, given, previous=None, **fields):
         """The turn of a request."""
-        return begin(self.database, self.key_id, {"input": given, "previous_response_id": previous, **fields}, DAYS)
+        body = {"input": given, "previous_response_id": previous, **fields}
+        return begin(self.database, self.recent, self.key_id, body, DAYS)
 
     def commit(self, turn, *output, upstream="up_1", metadata=None, hook=None):
         """Commit a turn, and return the id of the response."""
         commit(
             self.database,
+            self.recent,
             turn,
             upstream_id=upstream,
             response={"id": turn.response_id, "object": "response", "status": "completed", "output": list(output)},
@@ -73,7 +78,7 @@ class Store:
 
     def history(self, response_id):
         """The items that the next turn would see."""
-        return [item.body for item in load.history(self.database, self.snapshot(response_id).row)]
+        return load.history(self.database, self.recent, self.snapshot(response_id)).items
 
     def rows(self):
         """How many rows the key has, by table."""

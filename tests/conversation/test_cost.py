@@ -5,7 +5,6 @@ import random
 
 import pytest
 
-from floway_core.conversation import load
 from floway_core.db import select
 
 from .storing import said, user
@@ -84,7 +83,7 @@ def test_a_turn_by_id_asks_the_same_at_every_length(store, queries, length):
     assert len(loading) == 1 and "responses_items" in loading[0]
     assert len(reads) <= 5 and len(queries) <= 16
     del queries[:]
-    found = load.history(store.database, store.snapshot(previous).row)
+    found = store.history(previous)
     assert len(found) == 4 * length and len(queries) == 2, "one to find it, one for the chain and its items"
 
 

@@ -38,6 +38,8 @@ def test_a_payload(store, stored, payload):
     fails(lambda: store.begin("More", stored), column, row)
     fails(lambda: store.begin([{"id": "msg_a"}]), column, row)
     fails(lambda: load.response(store.database, store.snapshot(stored)), column, row)
+    row = row_of(store, "responses_items", "position = 0")
+    store.execute("UPDATE responses_items SET payload = ? WHERE id = ?", payload, row)
     fails(lambda: load.input_items(store.database, store.snapshot(stored)), column, row)
 
 

@@ -90,7 +90,7 @@ def test_references_are_looked_up_together(store, queries):
     store.turn("Hi", *output)
     del queries[:]
     turn = store.begin([{"id": item["id"]} for item in output], store=False)
-    assert [item.body for item in turn.input] == output
+    assert turn.input.items == output
     assert len(queries) == 3
 
 

@@ -52,13 +52,13 @@ class Model:
 
 
 class Trees(RuleBasedStateMachine):
-    """One API key and its model. ``store`` is set by who runs it."""
+    """One API key and its model. The database, and the bytes of histories kept in memory, are set by who runs it."""
 
-    database = None
+    database = memory = None
 
     @initialize()
     def start(self):
-        self.store, self.model = Store(self.database), Model()
+        self.store, self.model = Store(self.database, memory=self.memory), Model()
 
     @rule(texts=GIVEN, output=OUTPUT)
     def begins(self, texts, output):
@@ -129,13 +129,14 @@ class Trees(RuleBasedStateMachine):
     def _turn(self, given, previous, output):
         turn = self.store.begin(given, previous)
         before = self.model.histories[previous] if previous else []
-        assert usual(item.body for item in turn.input) == usual([*before, *given])
+        assert usual(turn.input.items) == usual([*before, *given])
         self.model.histories[self.store.commit(turn, *output)] = [*before, *given, *output]
 
 
-def test_random_trees(database):
-    machine = type("OnDatabase", (Trees,), {"database": database})
-    run(machine, settings=settings(max_examples=60, stateful_step_count=25, **FULL, **CHECKS))
+@pytest.mark.parametrize("memory", [0, 1500, 10**6])
+def test_random_trees(database, memory):
+    machine = type("OnDatabase", (Trees,), {"database": database, "memory": memory})
+    run(machine, settings=settings(max_examples=40, stateful_step_count=25, **FULL, **CHECKS))
 
 
 class TreesOverHttp(RuleBasedStateMachine):

@@ -1,0 +1,157 @@
+"""Histories kept in memory: read once, right for every fork, and never a way past a deletion or a key."""
+
+import pytest
+
+from floway_core.conversation import retain
+from floway_core.errors import GatewayError
+
+from .storing import Store, said, user
+
+PLENTY = 10**6
+
+
+@pytest.fixture
+def remembering(database):
+    """Makes a store that may keep so many bytes of histories in memory."""
+    return lambda memory=PLENTY, key_id=None: Store(database, key_id, memory)
+
+
+@pytest.fixture
+def read(queries):
+    """How many histories have been read from the tables since it was asked last."""
+
+    def count():
+        found = sum("RECURSIVE" in text for text in queries)
+        del queries[:]
+        return found
+
+    return count
+
+
+def led(store, turns, text="turn"):
+    """The id of the last response of a conversation of so many turns."""
+    previous = None
+    for number in range(turns):
+        previous = store.turn([user(f"{text} {number}")], said(f"{text}{number}"), previous=previous)
+    return previous
+
+
+def history_of(turns, text="turn"):
+    return [item for number in range(turns) for item in (user(f"{text} {number}"), said(f"{text}{number}"))]
+
+
+def test_a_conversation_is_read_once(remembering, read):
+    store = remembering()
+    last = led(store, 10)
+    assert read() == 1, "when the second turn continues the first"
+    assert store.begin([], last).input.items == history_of(10)
+    assert read() == 0
+
+
+def test_without_memory_it_is_read_each_time(remembering, read):
+    led(remembering(0), 10)
+    assert read() == 9
+
+
+def test_what_is_kept_says_what_the_tables_say(remembering):
+    store = remembering()
+    first = store.turn([user("One")], said("a"), upstream="up_1")
+    blob = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}
+    second = store.turn([user("Two")], blob, said("b"), previous=first, upstream="up_2")
+    third = store.turn([{"id": "msg_a"}], said("c \ud83d", id="msg_c"), previous=second, upstream=None)
+    kept, stored = store.begin([], third).input, remembering(0, store.key_id).begin([], third).input
+    assert kept == stored
+    assert kept.issuers == [None, "up_1", None, "up_2", "up_2", None, None]
+
+
+def test_forks(remembering, read):
+    store = remembering()
+    root = led(store, 3)
+    forks = [store.turn([user(f"fork {number}")], said(f"f{number}"), previous=root) for number in range(3)]
+    for number, fork in enumerate(forks):
+        expected = [*history_of(3), user(f"fork {number}"), said(f"f{number}")]
+        assert store.begin([], fork).input.items == expected
+        assert store.begin([], root).input.items == history_of(3)
+    read()
+    assert [store.begin([], fork).input.items[-1] for fork in forks] == [said("f0"), said("f1"), said("f2")]
+    assert read() == 0
+
+
+def test_nobody_can_change_what_is_kept(remembering):
+    store = remembering()
+    last = led(store, 2)
+    store.begin([], last).input.items[0]["content"].clear()
+    assert store.begin([], last).input.items == history_of(2)
+
+
+def test_a_failed_commit_leaves_it_as_it_was(remembering):
+    def fail(mode):
+        raise ValueError
+
+    store = remembering()
+    last = led(store, 2)
+    turn = store.begin([user("More")], last)
+    with pytest.raises(ValueError):
+        store.commit(turn, said("x"), hook=fail)
+    assert store.begin([], last).input.items == history_of(2)
+
+
+def test_a_compacted_conversation(remembering, read):
+    store = remembering()
+    blob = {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}
+    compacted = store.turn([{"type": "compaction_trigger"}], blob, previous=led(store, 3))
+    read()
+    more = store.turn([user("More")], said("more"), previous=compacted)
+    assert store.begin([], more).input.items == [blob, user("More"), said("more")]
+    assert read() == 0
+
+
+def test_deleted_expired_and_foreign_ones_are_refused(remembering, database):
+    store = remembering()
+    mine, expired = led(store, 3), led(store, 3)
+    stranger = Store(database)
+    stranger.recent = store.recent
+    retain.delete_response(database, store.snapshot(mine))
+    store.execute("UPDATE responses_conversations SET used_at = 0 WHERE id = ?", store.snapshot(expired).conversation)
+    for asking, response_id in ((store, mine), (store, expired), (stranger, led(store, 2))):
+        with pytest.raises(GatewayError) as refused:
+            asking.begin([], response_id)
+        assert refused.value.code == "previous_response_not_found"
+
+
+def test_the_memory_is_limited(remembering, read):
+    store = remembering(10_000)
+    long = [led(store, 5, text * 200) for text in "abcdef"]
+    read()
+    assert [store.begin([], last).input.items for last in reversed(long)][-1] == history_of(5, "a" * 200)
+    assert 4 <= read() <= 5, "the last one or two are still there"
+
+
+def test_the_least_recently_used_goes_first(remembering, read):
+    store = remembering(15_000)
+    used = led(store, 5, "u" * 100)
+    for text in "abcdef":
+        led(store, 5, text * 100)
+        read()
+        store.begin([], used)
+        assert read() == 0
+
+
+def test_one_that_is_too_long_drives_out_no_other(remembering, read):
+    store = remembering(10_000)
+    short, long = led(store, 3), led(store, 5, "long" * 500)
+    store.begin([], long)
+    read()
+    store.begin([], short)
+    assert read() == 0
+
+
+def test_who_sends_everything_again_takes_no_memory(remembering, read):
+    store = remembering()
+    first = store.turn([user("One")], said("a"))
+    second = store.turn([user("One"), said("a"), user("Two")], said("b"))
+    assert store.snapshot(second).depth == 1
+    read()
+    store.begin([], first)
+    store.begin([], second)
+    assert read() == 2
