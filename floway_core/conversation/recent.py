@@ -38,7 +38,7 @@ class PackedHistory:
             parts.append(part)
             part = part._previous
         parts.reverse()
-        items = jsontext.loads(b"[%s]" % b",".join(part._text for part in parts if part._text))
+        items = jsontext.parsed(b"[%s]" % b",".join(part._text for part in parts if part._text))
         return History(items, list(chain.from_iterable(part._issuers for part in parts)))
 
 

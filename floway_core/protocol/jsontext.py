@@ -17,7 +17,7 @@ def loads(data: bytes) -> Any:
 
     :raises ValueError: not JSON, not UTF-8, or nested in more than ``MOST_LEVELS`` levels.
     """
-    value = _parsed(data)
+    value = parsed(data)
     if len(data) > 2 * MOST_LEVELS and _is_too_deep(value):  # each level takes two brackets
         raise ValueError("nested too deeply")
     return value
@@ -28,10 +28,11 @@ def copied(value: Any) -> Any:
 
     :raises ValueError: as ``dumps``.
     """
-    return _parsed(dumps(value))
+    return parsed(dumps(value))
 
 
-def _parsed(data: bytes) -> Any:
+def parsed(data: bytes) -> Any:
+    """As ``loads``, for what has been looked at before: no matter how deeply it is nested."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
