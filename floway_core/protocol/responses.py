@@ -13,11 +13,13 @@ TERMINAL = (*COMPLETED, FAILED)
 ITEM_DONE = "response.output_item.done"
 
 # A name in quotes cannot stand inside a JSON string, where the quotes would be escaped; so an event without a match
-# does not matter. A match may still be something else: it is parsed then.
-_NOTABLE = re.compile(
-    rb'(?:"|event: ?)(?:error|response\.(?:created|queued|in_progress|completed|incomplete|failed|output_item\.done))'
-    rb'["\r\n]'
+# does not matter. A match may still be something else: it is parsed then. Each pattern begins with plain text, which is
+# found ten times as fast as a choice; what has to stand before it is looked at afterwards.
+_ABOUT_RESPONSE = re.compile(
+    rb'response\.(?<=["\s:]response\.)'
+    rb'(?:created|queued|in_progress|completed|incomplete|failed|output_item\.done)["\r\n]'
 )
+_ABOUT_ERROR = re.compile(rb'error(?<=["\s:]error)["\r\n]')
 
 
 class Transcript:
@@ -47,8 +49,8 @@ class Transcript:
             anew, and clients read the answer from there.
         """
         at = 0
-        while found := _NOTABLE.search(block, at):
-            start, end = sse.around(block, found.start(), at)
+        while (place := _notable(block, at)) is not None:
+            start, end = sse.around(block, place, at)
             if start > at:
                 self._pass(block[at:start])
                 yield block[at:start]
@@ -134,6 +136,16 @@ class Transcript:
         """The highest sequence number seen, or -1: the last event that has one has the highest."""
         numbers = re.findall(rb'"sequence_number": ?(\d{1,15})\b', self._numbered)
         return int(numbers[-1]) if numbers else -1
+
+
+def _notable(block: bytes, at: int) -> int | None:
+    """A place within the first event, from ``at`` on, that may matter."""
+    response = _ABOUT_RESPONSE.search(block, at)
+    place = response.start() if response else len(block)
+    error = _ABOUT_ERROR.search(block, at, place)
+    if error:
+        return error.start()
+    return place if response else None
 
 
 def _blank_response(model: str) -> dict[str, Any]:
