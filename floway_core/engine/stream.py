@@ -157,7 +157,7 @@ def collect(gateway: Gateway, attempt: Attempt) -> Transcript:
     :raises GatewayError: the answer failed, broke off or could not be stored.
     :raises ClientGone: the client hung up meanwhile.
     """
-    transcript = attempt.course.transcript = Transcript(attempt.known)
+    transcript = attempt.course.transcript = Transcript(attempt.known, shown=False)
     try:
         if attempt.summarises or _is_event_stream(attempt):
             for block in _answer(gateway.settings, attempt):

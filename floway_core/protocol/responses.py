@@ -25,9 +25,10 @@ _ABOUT_ERROR = re.compile(rb'error(?<=["\s:]error)["\r\n]')
 class Transcript:
     """What the events of one answer have told so far. Deltas are not looked at."""
 
-    def __init__(self, known: Mapping[str, Any], model: str = "") -> None:
+    def __init__(self, known: Mapping[str, Any], model: str = "", *, shown: bool = True) -> None:
         """:param known: fields of the response object that the gateway knows better than the upstream, like ``id``.
         :param model: what was asked for, for a failure before the upstream has said anything.
+        :param shown: whether the client sees the events; else they need not be written anew.
         """
         self.envelope: dict[str, Any] = {}
         """The response object as it was last announced; complete, with its output, after the terminal event."""
@@ -37,6 +38,7 @@ class Transcript:
         """The content of an ``error`` event, if one came."""
         self._known = known
         self._model = model
+        self._shown = shown
         self._items: dict[int, Any] = {}
         self._numbered = b""
 
@@ -92,6 +94,8 @@ class Transcript:
         if kind in TERMINAL:
             self.terminal = kind
             response["output"] = self._complete(told_output if isinstance(told_output, list) else [])
+        if not self._shown:
+            return event
         if self._known.keys() == {"id"} and response.get("output") == told_output and isinstance(told_id, str):
             told = jsontext.dumps(told_id)
             if event.count(told) == 1:  # else some of them may be something else
