@@ -1,7 +1,7 @@
 """The account behind an upstream, and whether it can be used."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
@@ -19,14 +19,17 @@ SIGNED_OUT = "signed_out"
 MENDING = "Sign in again: `floway codex login`, or `floway codex import FILE` with a new auth.json of the codex CLI."
 
 FIND = """
-SELECT a.account_id, a.user_id, a.email, a.plan, a.installation_id, h.state, h.message, h.since
-FROM codex_accounts a JOIN codex_health h ON h.upstream_id = a.upstream_id WHERE a.upstream_id = ?
+SELECT a.account_id, a.user_id, a.email, a.plan, a.installation_id, h.state, h.message, h.since,
+    t.access_token, t.expires_at
+FROM codex_accounts a JOIN codex_health h ON h.upstream_id = a.upstream_id
+    LEFT JOIN codex_tokens t ON t.upstream_id = a.upstream_id
+WHERE a.upstream_id = ?
 """
 
 
 @dataclass(frozen=True)
 class Account:
-    """The one account of an upstream, without its credentials."""
+    """The one account of an upstream. Of its credentials only the access token, which is sealed."""
 
     upstream_id: str
     account_id: str
@@ -37,6 +40,9 @@ class Account:
     state: str
     message: str
     since: int
+    sealed_token: str | None = field(default=None, repr=False, compare=False)
+    """As it was stored when the account was read; None when there was none."""
+    token_expires_at: int | None = field(default=None, compare=False)
 
 
 def unavailable(state: str, message: str) -> GatewayError:

@@ -52,7 +52,7 @@ class ModelLists:
         :raises GatewayError: there is no answer, or no list in it.
         """
         account = accounts.require_active(self.services, upstream.id)
-        token = self.tokens.access_token(upstream.id)
+        token = self.tokens.of_account(account)
         response = self._ask(token, account.account_id)
         if response.status_code == 401:
             unauthorized.end_session(self.services, upstream, token, response.content)

@@ -81,7 +81,10 @@ class CodexProvider(Provider):
             body = encoded(jsontext.dumps(ctx.body), attempt.encoding)
         except ValueError as error:
             raise GatewayError(400, f"The request cannot be written as JSON: {error}.") from error
-        attempt.token = self._tokens.access_token(ctx.attempt.upstream.id)
+        again = ctx.dispatch > 1  # the account was read before the first
+        attempt.token = (
+            self._tokens.access_token(ctx.attempt.upstream.id) if again else self._tokens.of_account(attempt.account)
+        )
         headers = request.authorized(attempt.profile, ctx.headers, attempt.token)
         reply = self._http.stream(ctx, "POST", f"{self._base_url}/codex/responses", headers, body)
         attempt.turn_state = attempt.turn_state or reply.header(turns.TURN_STATE)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import peewee
 
 from floway_codex import accounts, credentials, jwt, oauth
+from floway_codex.accounts import Account
 from floway_codex.credentials import RefreshToken
 from floway_codex.metrics import Renewals
 from floway_codex.profile import Profile
@@ -46,6 +47,12 @@ class TokenSource:
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _failures: dict[str, list[GatewayError]] = field(default_factory=dict)
     """The latest failure of each upstream, and how many there were: threads that waited for one share it."""
+
+    def of_account(self, account: Account) -> str:
+        """As ``access_token``, for an account that was read just now."""
+        if account.sealed_token and account.token_expires_at > self.now() + FRESH_FOR:
+            return self.services.secrets.open(account.sealed_token)
+        return self.access_token(account.upstream_id)
 
     def access_token(self, upstream_id: str, reason: str = oauth.PROACTIVE) -> str:
         """An access token with more than five minutes left, renewed if need be.
