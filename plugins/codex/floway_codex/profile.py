@@ -9,7 +9,7 @@ field with null as its template only marks the place of what a client may send.
 import functools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from typing import Any
@@ -58,24 +58,25 @@ class Profile:
         return {**own, "user_agent": fill(self.user_agent, own)}
 
 
-@functools.cache
-def _placeholders(template: Any) -> tuple[str, ...]:
-    """The names in a template. There are only as many templates as the profiles have."""
-    return tuple(PLACEHOLDER.findall(template)) if isinstance(template, str) else ()
+def _placeholders(template: Any) -> list[str]:
+    """The names in a template."""
+    return PLACEHOLDER.findall(template) if isinstance(template, str) else []
 
 
 def fill(template: Any, values: Mapping[str, Any]) -> Any:
     """``template`` with its placeholders replaced, or None when one of them has no value."""
-    if not isinstance(template, str):
-        return template
+    return _filler(template)(values) if isinstance(template, str) else template
+
+
+@functools.cache
+def _filler(template: str) -> Callable[[Mapping[str, Any]], Any]:
+    """What ``fill`` does to a template. There are only as many as the profiles have."""
     names = _placeholders(template)
     if not names:
-        return template
+        return lambda values: template
     if template == f"{{{names[0]}}}":
-        return values.get(names[0])
-    if any(values.get(name) is None for name in names):
-        return None
-    return template.format_map(values)
+        return lambda values: values.get(names[0])
+    return lambda values: None if any(values.get(name) is None for name in names) else template.format_map(values)
 
 
 def render(templates: Templates, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,9 +91,10 @@ def render(templates: Templates, values: Mapping[str, Any]) -> dict[str, Any]:
     return rendered
 
 
-def constants(templates: Templates) -> set[str]:
+@functools.cache
+def constants(templates: Templates) -> frozenset[str]:
     """The fields whose value is the same in every request."""
-    return {name for name, alternatives in templates if not any(PLACEHOLDER.search(str(one)) for one in alternatives)}
+    return frozenset(name for name, alternatives in templates if not any(map(_placeholders, alternatives)))
 
 
 def render_body(templates: Templates, values: Mapping[str, Any]) -> bytes:
