@@ -287,6 +287,7 @@ SCENARIOS: dict[str, Callable[[Bench], Metrics]] = {
     "stored": lambda bench: whole(bench, store=True),
     "history": lambda bench: whole(bench, store=False, history=history_of(64)),
     "resent": resent,
+    "long-request": lambda bench: whole(bench, store=False, history=history_of(1400)),
     "alone": alone,
     "first": first,
     "slow": slow,
@@ -296,7 +297,7 @@ SCENARIOS: dict[str, Callable[[Bench], Metrics]] = {
 }
 HOLD = "hold"
 """The scenario that there is for any number of streams: with 500 of them, ``hold500``."""
-ONCE = ("long-chain", HOLD)
+ONCE = ("long-request", "long-chain", HOLD)
 """Scenarios that are long enough to be run in the first round only."""
 DIRECT = ("request", "alone", "first", "burst", HOLD)
 """Scenarios that say something without a gateway."""

@@ -86,6 +86,7 @@ GROUPS = (
         (
             Figure("CPU ms per turn, in 20 turns", "chained", "cpu_ms", 2),
             Figure("time per turn p50, ms, in 20 turns", "chained", "p50", 2),
+            Figure("CPU ms of a request as long, not stored", "long-request", "cpu_ms", 2),
             Figure("CPU ms per turn, end of a long conversation", "long-chain", "cpu_ms", 2),
             Figure("time per turn p50, ms, end of a long conversation", "long-chain", "p50", 2),
         ),

@@ -60,7 +60,7 @@ class Stream:
         self.over = False
 
     def next_event(self, stamp: bytes) -> bytes:
-        """The next event as a chunk; after the last one, the end of the body."""
+        """The next event as a chunk; with the last one, the end of the body."""
         if self.opening:
             return _chunk(self.opening.pop())
         written = len(self.stamps)
@@ -73,10 +73,9 @@ class Stream:
             return b"%x\r\n%b%b%b%b%b\r\n" % (size, head, self.id, middle, stamp, wire.DELTA_TAIL)
         if self.closing is None:
             self.closing = self._closing()
-        if self.closing:
-            return _chunk(self.closing.pop())
-        self.over = True
-        return b"0\r\n\r\n"
+        event = _chunk(self.closing.pop())
+        self.over = not self.closing
+        return event + b"0\r\n\r\n" if self.over else event
 
     def _closing(self) -> list[bytes]:
         events = wire.closing_events(self.id, self.order.deltas, self._text())
