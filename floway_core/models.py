@@ -1,4 +1,5 @@
-"""The tables of core. Models are not bound to a database: every query says where it runs, ``.execute(database)``."""
+"""The tables of core, also those that are only asked in SQL. Models are not bound to a database: every query says where
+it runs, ``.execute(database)``."""
 
 import peewee
 
@@ -109,7 +110,7 @@ class Snapshots(peewee.Model):
 
     id = peewee.BigAutoField()
     response_id = peewee.CharField(unique=True, max_length=64)
-    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE", index=False)
     conversation = peewee.ForeignKeyField(Conversations, column_name="conversation_id", on_delete="CASCADE")
     parent = peewee.ForeignKeyField("self", column_name="parent_id", null=True)
     mode = peewee.CharField(max_length=8)
@@ -139,8 +140,8 @@ class Items(peewee.Model):
     """The items that one response added, input first, then output."""
 
     id = peewee.BigAutoField()
-    snapshot = peewee.ForeignKeyField(Snapshots, column_name="snapshot_id", on_delete="CASCADE")
-    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
+    snapshot = peewee.ForeignKeyField(Snapshots, column_name="snapshot_id", on_delete="CASCADE", index=False)
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE", index=False)
     position = peewee.IntegerField()
     is_output = peewee.BooleanField()
     item_id = peewee.CharField(null=True)
@@ -155,3 +156,29 @@ class Items(peewee.Model):
     class Meta:
         table_name = "responses_items"
         indexes = ((("snapshot", "position"), True), (("api_key", "item_id"), False), (("api_key", "blob_hash"), False))
+
+
+class Usage(peewee.Model):
+    """What requests have used, by day, API key, model and upstream. Names, not ids: what is deleted stays counted."""
+
+    day = peewee.CharField(max_length=10)
+    """UTC, as ``2026-01-31``."""
+    api_key = peewee.TextField()
+    model = peewee.TextField()
+    """As clients ask for it."""
+    upstream = peewee.TextField()
+    requests = peewee.BigIntegerField()
+    failed_requests = peewee.BigIntegerField()
+    input_tokens = peewee.BigIntegerField()
+    cached_tokens = peewee.BigIntegerField()
+    """Part of ``input_tokens``."""
+    output_tokens = peewee.BigIntegerField()
+    reasoning_tokens = peewee.BigIntegerField()
+    """Part of ``output_tokens``."""
+    cost_usd = peewee.DoubleField()
+    unpriced_requests = peewee.BigIntegerField()
+    """Requests that used tokens of which nobody knows the price; they are not in ``cost_usd``."""
+
+    class Meta:
+        table_name = "usage"
+        primary_key = peewee.CompositeKey("day", "api_key", "model", "upstream")

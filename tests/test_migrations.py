@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import peewee
 import pytest
 from playhouse.migrations import Runner
 
-from floway_core import migrations
+from floway_core import migrations, models
 from floway_core.db import connect
 from floway_core.testing import write_plugin
 
@@ -53,6 +54,27 @@ def schema(installation):
 
 def applied(installation, source="floway"):
     return [name for (name,) in query(installation, f"SELECT name FROM {source}_migrations ORDER BY id")]
+
+
+def described(database, table):
+    """Columns (name, nullable, part of the primary key), indexes that are more than a key, and foreign keys."""
+    return (
+        {(column.name, column.null, column.primary_key) for column in database.get_columns(table)},
+        {(tuple(index.columns), index.unique) for index in database.get_indexes(table)},
+        {(key.column, key.dest_table, key.dest_column) for key in database.get_foreign_keys(table)},
+    )
+
+
+def test_the_models_say_what_is_there(installation, tmp_path):
+    installation.run("migrate")
+    kinds = [kind for kind in vars(models).values() if isinstance(kind, type) and issubclass(kind, peewee.Model)]
+    migrated, modelled = connect(f"sqlite:///{installation.database}"), connect(f"sqlite:///{tmp_path / 'models.db'}")
+    with migrated.connection_context(), modelled.connection_context(), modelled.bind_ctx(kinds):
+        modelled.create_tables(kinds)
+        tables = {kind._meta.table_name for kind in kinds}
+        assert tables == {name for name in migrated.get_tables() if not name.endswith(("_migrations", "_history"))}
+        for table in sorted(tables):
+            assert described(migrated, table) == described(modelled, table), table
 
 
 def test_from_nothing(installation):
