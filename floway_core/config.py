@@ -63,8 +63,10 @@ def count(value: str) -> int:
 
 
 def size(value: str) -> int:
-    """A number of bytes."""
-    return 0 if value == "0" else count(value)
+    """A number of bytes, or 0."""
+    if not re.fullmatch(r"0|[1-9]\d{0,17}", value):
+        raise ValueError("a number of bytes")
+    return int(value)
 
 
 def seconds(value: str) -> float:

@@ -1,11 +1,16 @@
 """Settings: where they come from, and what is said about wrong ones."""
 
 import json
+import re
 import socket
+from pathlib import Path
 
 import pytest
 
+from floway_core.config import CORE_SETTINGS
 from floway_core.testing import Installation
+
+FOLDER = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +50,7 @@ def rejected(installation):
     [
         ("WORKERS", ["0", "-1", "two", "1.5", " 1", "1_000", "٣"], "a whole number from 1"),
         ("MAX_BODY_BYTES", ["64M", "0"], "a whole number from 1"),
+        ("HISTORY_CACHE_BYTES", ["-1", "32M", "00", "1.5"], "a number of bytes"),
         ("IDLE_TIMEOUT", ["0", "-1", "soon", "1e3", "inf", "nan", "0.0"], "a positive number of seconds"),
         ("BIND", ["localhost", ":80", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:http", "unix:"], "HOST:PORT"),
         ("LOG_LEVEL", ["loud", "1"], "debug, info, warning or error"),
@@ -248,3 +254,10 @@ def test_the_database_is_for_its_owner_alone():
     with Installation() as installed:
         assert installed.run("keys", "create", "me").returncode == 0
         assert {file.stat().st_mode & 0o077 for file in installed.data_dir.iterdir()} == {0}
+
+
+def test_the_readme_tells_of_every_setting():
+    rows = [line for line in (FOLDER / "README.md").read_text().splitlines() if line.startswith("| `FLOWAY_")]
+    told = {name for row in rows for name in re.findall(r"`(FLOWAY_[A-Z_]+)`", row)}
+    files = {f"{setting.variable}_FILE" for setting in CORE_SETTINGS if setting.secret}
+    assert told == {setting.variable for setting in CORE_SETTINGS} | files
