@@ -104,7 +104,7 @@ class Conversation:
             turn,
             upstream_id="up_1",
             response={"id": turn.response_id, "object": "response", "status": "completed", "output": output},
-            ordinal=lambda: claim_ordinal(self.database, turn.previous.row),
+            ordinal=lambda: claim_ordinal(self.database, turn.previous),
             hook=lambda mode: {},
         )
 

@@ -10,13 +10,16 @@ from uuid6 import uuid7
 
 from floway_core.conversation import payloads
 from floway_core.conversation.recent import PackedHistory, RecentHistories
-from floway_core.conversation.rows import Turn
+from floway_core.conversation.rows import Snapshot, Turn
 from floway_core.db import insert, run, select, transaction
 from floway_core.errors import GatewayError
 from floway_core.models import ApiKeys
 from floway_core.protocol import items, jsontext
 
 ROWS_PER_INSERT = 100
+
+SAME = "id = ? AND response_id = ?"
+"""A snapshot that was found before: by now its row may have been deleted, and the next snapshot have got its id."""
 
 
 class PreviousGone(GatewayError):
@@ -33,14 +36,14 @@ class MetadataHook(Protocol):
         """:returns: the new snapshot's metadata, by plugin."""
 
 
-def claim_ordinal(database: peewee.Database, snapshot_row: int) -> int:
+def claim_ordinal(database: peewee.Database, snapshot: Snapshot) -> int:
     """The next ordinal for a child of a snapshot, from 1. No two callers anywhere get the same.
 
     :raises PreviousGone: the snapshot has been deleted.
     """
-    claim = "UPDATE responses_snapshots SET ordinals = ordinals + 1 WHERE id = ? RETURNING ordinals"
+    claim = f"UPDATE responses_snapshots SET ordinals = ordinals + 1 WHERE {SAME} RETURNING ordinals"
     with transaction(database):
-        rows = run(database, claim, snapshot_row).fetchall()
+        rows = run(database, claim, snapshot.row, snapshot.response_id).fetchall()
     if not rows:
         raise PreviousGone
     return rows[0][0]
@@ -110,7 +113,7 @@ def _commit(
             conversation = parent.conversation
             _hold_key(database, turn.api_key_id)
             use(database, conversation, now)
-            if not select(database, "SELECT 1 FROM responses_snapshots WHERE id = ?", parent.row):
+            if not select(database, f"SELECT 1 FROM responses_snapshots WHERE {SAME}", parent.row, parent.response_id):
                 raise PreviousGone
         else:
             (conversation,) = insert(
@@ -138,7 +141,7 @@ def _commit(
     if turn.named and parent:  # who sends the whole history again will hardly name it next time
         before = recent.get(parent) if mode == "append" else None
         if before or mode == "replace":
-            recent.put(conversation, turn.response_id, PackedHistory(texts, issuers, before))
+            recent.put(conversation, PackedHistory(turn.response_id, texts, issuers, before))
 
 
 def use(database: peewee.Database, conversation: int, now: int) -> None:

@@ -1,7 +1,7 @@
 """Reading: what a client refers to, and what it sent before."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import peewee
@@ -21,17 +21,18 @@ RECOGNISED_DEPTH = 128
 
 IDS_PER_QUERY = 500
 
-# The snapshots from one back to where its history starts, and all their items in order. A snapshot that has no items
-# makes a row without one, so that no rows mean no snapshot: it may be deleted between two queries.
+# The snapshots from one back to where its history starts, or to one whose history is known, and all their items in
+# order. A snapshot that has no items makes a row without one, so that no rows mean no snapshot: it may be deleted
+# between two queries, and its row given to another, which is why it is asked for by both of its ids.
 _CHAIN = """
-WITH RECURSIVE chain (id, parent_id, mode, depth) AS (
-    SELECT id, parent_id, mode, depth FROM responses_snapshots WHERE id = ?
+WITH RECURSIVE chain (id, parent_id, mode, depth, response_id) AS (
+    SELECT id, parent_id, mode, depth, response_id FROM responses_snapshots WHERE id = ? AND response_id = ?
     UNION ALL
-    SELECT s.id, s.parent_id, s.mode, s.depth
+    SELECT s.id, s.parent_id, s.mode, s.depth, s.response_id
     FROM responses_snapshots s JOIN chain ON s.id = chain.parent_id
-    WHERE chain.mode = 'append'
+    WHERE chain.mode = 'append' AND chain.response_id NOT IN (''{known})
 )
-SELECT i.id, i.upstream_id, i.payload, i.item_id, i.is_output, chain.id
+SELECT i.id, i.upstream_id, i.payload, i.item_id, i.is_output, chain.response_id
 FROM chain LEFT JOIN responses_items i ON i.snapshot_id = chain.id
 ORDER BY chain.depth, i.position
 """
@@ -110,23 +111,28 @@ def history(database: peewee.Database, recent: RecentHistories, snapshot: Snapsh
     """
     if kept := recent.get(snapshot):
         return kept.unpacked()
-    rows = _history_rows(database, snapshot)
-    if rows is None:
+    known = {history.response_id: history for history in recent.latest(snapshot.conversation)}
+    rows = _chain(database, snapshot, known)
+    if not rows:
         return None
+    beginning = known.get(rows[0][-1])
+    added = [row for row in rows if row[0] is not None and (beginning is None or row[-1] != beginning.response_id)]
     decode = Decoder(PAYLOAD)
-    texts = [decode.text(payload, row) for row, _, payload, *_ in rows]
-    found = History(
-        [parsed_object(text, PAYLOAD, row) for text, (row, *_) in zip(texts, rows, strict=True)],
-        [upstream for _, upstream, *_ in rows],
-    )
-    recent.put(snapshot.conversation, snapshot.response_id, PackedHistory(texts, found.issuers))
-    return found
+    texts = [decode.text(payload, row) for row, _, payload, *_ in added]
+    items = [parsed_object(text, PAYLOAD, row) for text, (row, *_) in zip(texts, added, strict=True)]
+    issuers = [upstream for _, upstream, *_ in added]
+    recent.put(snapshot.conversation, PackedHistory(snapshot.response_id, texts, issuers, beginning))
+    before = beginning.unpacked() if beginning else History()
+    return History(before.items + items, before.issuers + issuers)
 
 
-def _history_rows(database: peewee.Database, snapshot: Snapshot) -> list[tuple] | None:
-    """What ``_CHAIN`` selects, a row for each item; None without the snapshot."""
-    rows = select(database, _CHAIN, snapshot.row)
-    return [row for row in rows if row[0] is not None] if rows else None
+def _chain(database: peewee.Database, snapshot: Snapshot, known: Collection[str] = ()) -> list[tuple]:
+    """What ``_CHAIN`` selects; nothing without the snapshot.
+
+    :param known: response ids of snapshots behind which the chain need not go on.
+    """
+    sql = _CHAIN.format(known=", ?" * len(known))
+    return select(database, sql, snapshot.row, snapshot.response_id, *known)
 
 
 def by_item_ids(
@@ -167,7 +173,8 @@ def response(database: peewee.Database, snapshot: Snapshot) -> dict[str, Any]:
     with database.connection_context():
         # In this order: a snapshot that is still there had all its items when they were read.
         rows = list(output.tuples().execute(database))
-        found = Snapshots.select(Snapshots.envelope).where(Snapshots.id == snapshot.row).tuples().execute(database)
+        same = (Snapshots.id == snapshot.row) & (Snapshots.response_id == snapshot.response_id)
+        found = Snapshots.select(Snapshots.envelope).where(same).tuples().execute(database)
         envelopes = [envelope for (envelope,) in found]
     if not envelopes:
         raise response_not_found(snapshot.response_id)
@@ -181,14 +188,14 @@ def input_items(database: peewee.Database, snapshot: Snapshot) -> list[dict[str,
 
     :raises GatewayError: 404, it has been deleted meanwhile.
     """
-    rows = _history_rows(database, snapshot)
-    if rows is None:
+    rows = _chain(database, snapshot)
+    if not rows:
         raise response_not_found(snapshot.response_id)
     decode = Decoder(PAYLOAD)
     seen = [
         (decode(payload, row), item_id)
         for row, _, payload, item_id, is_output, owner in rows
-        if not (is_output and owner == snapshot.row)
+        if row is not None and not (is_output and owner == snapshot.response_id)
     ]
     return [{**item, "id": item.get("id") or item_id} for item, item_id in seen]
 

@@ -29,7 +29,8 @@ def touch(database: peewee.Database, snapshot: Snapshot) -> None:
     now = int(time.time())
     if snapshot.used_at < now - TOUCH_INTERVAL:
         with database.connection_context():
-            Conversations.update(used_at=now).where(Conversations.id == snapshot.conversation).execute(database)
+            same = (Conversations.id == snapshot.conversation) & (Conversations.used_at == snapshot.used_at)
+            Conversations.update(used_at=now).where(same).execute(database)
 
 
 def delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
@@ -40,7 +41,9 @@ def delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
     with transaction(database):
         now = int(time.time())
         use(database, snapshot.conversation, now)
-        Snapshots.update(deleted_at=now).where(Snapshots.id == snapshot.row).execute(database)
+        same = (Snapshots.id == snapshot.row) & (Snapshots.response_id == snapshot.response_id)
+        if not Snapshots.update(deleted_at=now).where(same).execute(database):
+            return  # it is gone already
         row: int | None = snapshot.row
         while row is not None:
             row = _delete_if_unneeded(database, row)

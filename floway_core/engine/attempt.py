@@ -141,7 +141,7 @@ def _try(
 def _previous(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:
     if turn.previous is None:
         return None
-    claim = functools.cache(functools.partial(claim_ordinal, gateway.services.database, turn.previous.row))
+    claim = functools.cache(functools.partial(claim_ordinal, gateway.services.database, turn.previous))
     return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, claim)
 
 

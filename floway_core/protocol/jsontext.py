@@ -17,7 +17,7 @@ def loads(data: bytes) -> Any:
 
     :raises ValueError: not JSON, not UTF-8, or nested in more than ``MOST_LEVELS`` levels.
     """
-    value = parsed(data)
+    value = _parsed(data)
     if len(data) > 2 * MOST_LEVELS and _is_too_deep(value):  # each level takes two brackets
         raise ValueError("nested too deeply")
     return value
@@ -28,11 +28,18 @@ def copied(value: Any) -> Any:
 
     :raises ValueError: as ``dumps``.
     """
-    return parsed(dumps(value))
+    return _parsed(dumps(value))
 
 
-def parsed(data: bytes) -> Any:
-    """As ``loads``, for what has been looked at before: no matter how deeply it is nested."""
+def all_parsed(texts: list[bytes]) -> list[Any]:
+    """What ``loads`` makes of each of ``texts``, which it has accepted before: at once, if they allow it."""
+    try:
+        return orjson.loads(b"[%s]" % b",".join(texts))
+    except orjson.JSONDecodeError:  # one of them has something that orjson alone refuses
+        return [_parsed(text) for text in texts]
+
+
+def _parsed(data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -33,7 +33,9 @@ def get_response(response_id: str) -> Response:
 @blueprint.delete("/<response_id>")
 def delete_response(response_id: str) -> Response:
     """Forget the response. Responses that continue it are not affected."""
-    retain.delete_response(_database(), _snapshot(response_id))
+    snapshot = _snapshot(response_id)
+    retain.delete_response(_database(), snapshot)
+    current_gateway().histories.forget(snapshot.conversation)
     return jsonify({"id": response_id, "object": "response", "deleted": True})
 
 

@@ -63,7 +63,7 @@ class Store:
             turn,
             upstream_id=upstream,
             response={"id": turn.response_id, "object": "response", "status": "completed", "output": list(output)},
-            ordinal=lambda: claim_ordinal(self.database, turn.previous.row),
+            ordinal=lambda: claim_ordinal(self.database, turn.previous),
             hook=hook or (lambda mode: metadata or {}),
         )
         return turn.response_id

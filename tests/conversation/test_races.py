@@ -52,8 +52,8 @@ def test_sixteen_forks(store):
 
 
 def test_ordinals_are_claimed_once(store):
-    row = store.snapshot(store.turn("Hi", said("a"))).row
-    claimed = at_once(*[lambda: [claim_ordinal(store.database, row) for _ in range(5)] for _ in range(8)])
+    parent = store.snapshot(store.turn("Hi", said("a")))
+    claimed = at_once(*[lambda: [claim_ordinal(store.database, parent) for _ in range(5)] for _ in range(8)])
     assert sorted(sum(claimed, [])) == list(range(1, 41))
 
 

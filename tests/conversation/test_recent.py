@@ -1,8 +1,13 @@
 """Histories kept in memory: read once, right for every fork, and never a way past a deletion or a key."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from floway_core.conversation import retain
+from floway_core.conversation.payloads import Decoder
+from floway_core.conversation.recent import PackedHistory, RecentHistories
 from floway_core.errors import GatewayError
 
 from .storing import Store, said, user
@@ -94,6 +99,8 @@ def test_a_failed_commit_leaves_it_as_it_was(remembering):
     with pytest.raises(ValueError):
         store.commit(turn, said("x"), hook=fail)
     assert store.begin([], last).input.items == history_of(2)
+    kept = {history.response_id for history in store.recent.latest(turn.previous.conversation)}
+    assert last in kept and turn.response_id not in kept
 
 
 def test_a_compacted_conversation(remembering, read):
@@ -120,15 +127,16 @@ def test_deleted_expired_and_foreign_ones_are_refused(remembering, database):
 
 
 def test_the_memory_is_limited(remembering, read):
-    store = remembering(10_000)
+    store = remembering(25_000)
     long = [led(store, 5, text * 200) for text in "abcdef"]
     read()
     assert [store.begin([], last).input.items for last in reversed(long)][-1] == history_of(5, "a" * 200)
-    assert 4 <= read() <= 5, "the last one or two are still there"
+    assert 0 < read() < 6, "some are still there"
+    assert store.recent.size <= 25_000
 
 
 def test_the_least_recently_used_goes_first(remembering, read):
-    store = remembering(15_000)
+    store = remembering(30_000)
     used = led(store, 5, "u" * 100)
     for text in "abcdef":
         led(store, 5, text * 100)
@@ -137,13 +145,75 @@ def test_the_least_recently_used_goes_first(remembering, read):
         assert read() == 0
 
 
-def test_one_that_is_too_long_drives_out_no_other(remembering, read):
-    store = remembering(10_000)
-    short, long = led(store, 3), led(store, 5, "long" * 500)
+@pytest.mark.parametrize("size", [30, 100, 500, 5000])
+def test_one_that_is_too_long_drives_out_no_other(remembering, read, size):
+    store = remembering(20_000)
+    short, long = led(store, 3), led(store, 12, "long" * size)
     store.begin([], long)
     read()
     store.begin([], short)
     assert read() == 0
+
+
+def test_two_workers_share_a_conversation(remembering):
+    """Each reads what the other has added since, and keeps what it has read once."""
+    one = remembering()
+    other = remembering(PLENTY, one.key_id)
+    last = led(one, 1)
+    for number in range(1, 40):
+        last = (one, other)[number % 2].turn([user(f"turn {number}")], said(f"turn{number}"), previous=last)
+    for worker in (one, other):
+        assert worker.begin([], last).input.items == history_of(40)
+        assert worker.recent.size < 60_000, "what each has read and written once, not a history for every turn"
+
+
+def test_only_what_is_new_is_read(remembering, monkeypatch):
+    one = remembering()
+    last = led(one, 30)
+    more = remembering(0, one.key_id).turn([user("more")], said("more"), previous=last)
+    decoded = []
+    text = Decoder.text
+    monkeypatch.setattr(Decoder, "text", lambda self, payload, row: decoded.append(row) or text(self, payload, row))
+    assert one.begin([], more).input.items == [*history_of(30), user("more"), said("more")]
+    assert len(decoded) == 2
+
+
+def test_what_is_put_twice_counts_once(remembering):
+    store = remembering()
+    last = led(store, 3)
+    size = store.recent.size
+    for _ in range(3):
+        store.recent.put(1, PackedHistory("resp_1", [b"{}"], [None]))
+        store.begin([], last)
+    assert 0 < store.recent.size - size < 1000
+
+
+def test_what_goes_on_from_something_dropped_is_not_kept(remembering):
+    recent = RecentHistories(10_000)
+    first = PackedHistory("resp_1", [b"{}"], [None])
+    recent.put(1, first)
+    recent.forget(1)
+    recent.put(1, PackedHistory("resp_2", [b"{}"], [None], first))
+    assert recent.size == 0 and recent.latest(1) == []
+
+
+def test_many_threads(database):
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        store = Store(database, memory=30_000)
+
+        def lead(worker):
+            last, text = None, f"worker{worker}" * 20
+            for number in range(12):
+                last = store.turn([user(f"{text} {number}")], said(f"{text}{number}"), previous=last)
+                assert store.begin([], last).input.items == history_of(number + 1, text)
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(lead, range(12)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert store.recent.size <= 30_000
 
 
 def test_who_sends_everything_again_takes_no_memory(remembering, read):

@@ -1,0 +1,68 @@
+"""Who has found a row, and comes back to it later, may find another's in its place: SQLite gives the ids of deleted
+rows to new ones. What is asked for is gone then, and nothing of the other is read, changed or deleted."""
+
+import pytest
+
+from floway_core.conversation import load, retain
+from floway_core.conversation.commit import PreviousGone, claim_ordinal
+from floway_core.errors import GatewayError
+
+from .storing import Store, said, user
+
+
+@pytest.fixture
+def taken(store, database):
+    """A snapshot whose row has been given to another key, where the database does that; and the other's store and
+    response."""
+    mine = store.turn([user("Mine")], said("mine"))
+    stale = store.snapshot(mine)
+    retain.delete_response(database, stale)
+    other = Store(database)
+    theirs = other.turn([user("Theirs")], said("theirs"))
+    if database.param == "?":
+        assert (other.snapshot(theirs).row, other.snapshot(theirs).conversation) == (stale.row, stale.conversation)
+    return stale, other, theirs
+
+
+def test_it_is_not_continued(store, database):
+    first = store.turn([user("One")], said("a"))
+    turn = store.begin([user("Two")], first)
+    retain.delete_response(database, store.snapshot(first))
+    other = Store(database)
+    theirs = other.turn([user("Theirs")], said("theirs"))
+    before = (store.rows(), other.rows())
+    with pytest.raises(PreviousGone):
+        store.commit(turn, said("b"))
+    assert (store.rows(), other.rows()) == before
+    assert other.history(theirs) == [user("Theirs"), said("theirs")]
+
+
+def test_no_child_of_it_is_counted(taken, database):
+    stale, other, theirs = taken
+    with pytest.raises(PreviousGone):
+        claim_ordinal(database, stale)
+    assert claim_ordinal(database, other.snapshot(theirs)) == 1
+
+
+def test_it_is_not_read(taken, store, database):
+    stale, _, _ = taken
+    assert load.history(database, store.recent, stale) is None
+    for read in (load.response, load.input_items):
+        with pytest.raises(GatewayError) as refused:
+            read(database, stale)
+        assert refused.value.status == 404
+
+
+def test_it_is_not_deleted(taken, database):
+    stale, other, theirs = taken
+    retain.delete_response(database, stale)
+    assert other.history(theirs) == [user("Theirs"), said("theirs")]
+
+
+def test_it_is_not_kept_alive(taken, database):
+    stale, other, theirs = taken
+    conversation = other.snapshot(theirs).conversation
+    other.execute("UPDATE responses_conversations SET used_at = used_at - 90000 WHERE id = ?", conversation)
+    before = other.snapshot(theirs).used_at
+    retain.touch(database, type(stale)(**{**vars(stale), "used_at": before - 1}))
+    assert other.snapshot(theirs).used_at == before
