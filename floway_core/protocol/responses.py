@@ -50,8 +50,15 @@ class Transcript:
             the one in the terminal event gets the output that was streamed: some upstreams leave it out or encrypt it
             anew, and clients read the answer from there.
         """
-        at = 0
-        while (place := _notable(block, at)) is not None:
+        at, response = 0, -1
+        while True:
+            if response < at:
+                found = _ABOUT_RESPONSE.search(block, at)
+                response = found.start() if found else len(block)
+            error = _ABOUT_ERROR.search(block, at, response)
+            place = error.start() if error else response
+            if place == len(block):
+                break
             start, end = sse.around(block, place, at)
             if start > at:
                 self._pass(block[at:start])
@@ -140,16 +147,6 @@ class Transcript:
         """The highest sequence number seen, or -1: the last event that has one has the highest."""
         numbers = re.findall(rb'"sequence_number": ?(\d{1,15})\b', self._numbered)
         return int(numbers[-1]) if numbers else -1
-
-
-def _notable(block: bytes, at: int) -> int | None:
-    """A place within the first event, from ``at`` on, that may matter."""
-    response = _ABOUT_RESPONSE.search(block, at)
-    place = response.start() if response else len(block)
-    error = _ABOUT_ERROR.search(block, at, place)
-    if error:
-        return error.start()
-    return place if response else None
 
 
 def _blank_response(model: str) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def _accepted(body: dict[str, Any]) -> Attempt:
 def _for_upstream(body: dict[str, Any], turn: Turn) -> dict[str, Any]:
     """The request with everything said before, instead of a reference to it."""
     whole = {name: value for name, value in body.items() if name != "previous_response_id"}
-    return {**whole, "input": turn.input.items}
+    return {**whole, "input": list(turn.input.items)}
 
 
 @blueprint.get("/v1/responses")
