@@ -154,11 +154,12 @@ class RawUpstream:
                 thread.start()
 
     def _talk(self, connection, number):
-        if self._tls:
-            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-            self._sockets.append(connection)
-        with contextlib.suppress(OSError, Gone), connection:
+        with contextlib.suppress(OSError, Gone), contextlib.ExitStack() as at_end:
+            at_end.callback(connection.close)
             if self._tls:
+                connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                at_end.callback(connection.close)
+                self._sockets.append(connection)
                 connection.do_handshake()
             self._play(Talk(self, connection, number))
 

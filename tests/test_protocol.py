@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from floway_core.errors import UpstreamBroken
 from floway_core.protocol import jsontext, sse
+from floway_core.protocol.jsontext import MOST_LEVELS
 from floway_core.protocol.responses import Transcript, usage_of
 from floway_core.testing import event, message_item, message_stream
 from floway_core.testing.events import parse, response
@@ -189,6 +190,37 @@ def test_only_what_matters_stands_alone():
     assert [len(parse(piece)) for piece in pieces] == [1, len(message_stream()) - 3, 1, 1]
 
 
+@pytest.mark.parametrize("line", [b"event: %s", b"event:%s"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_an_event_may_be_named_by_its_event_line_alone(line, end):
+    def named(name, data):
+        return line % name + end + b"data: " + jsontext.dumps(data) + end + end
+
+    transcript = Transcript({})
+    item = message_item("one")
+    follow(transcript, named(b"response.output_item.done", {"output_index": 0, "item": item}))
+    follow(transcript, named(b"error", {"message": "Careful."}))
+    assert transcript.error == {"message": "Careful."}
+    follow(transcript, named(b"response.completed", {"response": {"status": "completed"}}))
+    assert transcript.terminal == "response.completed" and transcript.envelope["output"] == [item]
+
+
+def test_a_name_within_a_longer_one_does_not_matter():
+    odd = b"".join(
+        b'data: {"type":"%s","response":{}}\n\n' % name
+        for name in (
+            b"xresponse.completed",
+            b"response.completed.x",
+            b"my.error",
+            b"xerror",
+            b"response.output_text.delta",
+        )
+    )
+    transcript = Transcript({})
+    assert list(transcript.follow(odd)) == [odd]
+    assert (transcript.terminal, transcript.error) == (None, None)
+
+
 def follow(transcript, event):
     for _ in transcript.follow(event):
         pass
@@ -245,3 +277,17 @@ def test_text_for_headers_is_ascii(text):
 def test_what_is_no_json_is_a_value_error(data):
     with pytest.raises(ValueError):
         jsontext.loads(data)
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"":', b"}")])
+def test_how_deep_json_may_be_nested(opening, closing):
+    deepest = opening * (MOST_LEVELS - 1) + b"[]" + closing * (MOST_LEVELS - 1)
+    assert jsontext.dumps(jsontext.loads(deepest)) == deepest
+    with pytest.raises(ValueError):
+        jsontext.loads(b"[" + deepest + b"]")
+
+
+@given(st.lists(st.integers(-(10**30), 10**30) | st.text() | st.just("\ud83d")))
+def test_parsing_texts_together_is_parsing_each(values):
+    texts = [jsontext.dumps(value) for value in values]
+    assert jsontext.all_parsed(texts) == [jsontext.loads(text) for text in texts]

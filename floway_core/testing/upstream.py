@@ -84,6 +84,7 @@ class FakeUpstream:
         self._changed = threading.Condition()
         self._sockets: list[socket.socket] = []
         self._listener = _listener()
+        self._closing = False
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
@@ -126,7 +127,10 @@ class FakeUpstream:
         find the number of its socket given to another one.
         """
         self.release.set()
+        self._closing = True
         _shut_down(self._listener)
+        with contextlib.suppress(OSError):  # some systems let a thread that accepts wait all the same
+            socket.create_connection(self._listener.getsockname()).close()
         self._accepting.join(PATIENCE)
         for open_socket in self._sockets:
             _shut_down(open_socket)
@@ -140,7 +144,7 @@ class FakeUpstream:
     # ------------------------------------------------------------------------------------------------- connections
     def _accept(self) -> None:
         with contextlib.suppress(OSError), self._listener:
-            while True:
+            while not self._closing:
                 accepted, _ = self._listener.accept()
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += 1

@@ -70,6 +70,15 @@ def test_a_token_is_renewed_five_minutes_before_it_expires(services, network, le
     assert source(services).access_token(upstream.id).endswith(".second" if renewed else ".access-first")
 
 
+@pytest.mark.parametrize("left, renewed", [(tokens.FRESH_FOR + 5, False), (tokens.FRESH_FOR - 5, True), (-5, True)])
+def test_the_token_that_was_read_with_the_account_is_no_exception(services, network, left, renewed):
+    upstream = import_account(services, auth_json(lifetime=left))
+    network.post(TOKEN_URL, json={"access_token": token("second"), "refresh_token": "refresh-second"})
+    account = accounts.require_active(services, upstream.id)
+    assert source(services).of_account(account).endswith(".second" if renewed else ".access-first")
+    assert "sealed" not in repr(account)
+
+
 def test_a_token_of_unknown_age_is_renewed_first(services, network):
     upstream = import_account(services, auth_json(lifetime=None))
     network.post(TOKEN_URL, json={"access_token": token("second")})
