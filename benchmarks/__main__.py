@@ -41,7 +41,8 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="measure, and print a table")
     run.add_argument("--with", dest="others", nargs="*", default=[], choices=("nginx", "litellm", "codex"))
-    names = [*scenarios.SCENARIOS, scenarios.HOLD]
+    names = [name for name in scenarios.SCENARIOS if name not in scenarios.LARGE]
+    names += [scenarios.HOLD, *scenarios.LARGE]
     run.add_argument("--scenarios", nargs="*", default=names, choices=names)
     run.add_argument("--rounds", type=int, default=3, help="long scenarios are run in the first one only")
     run.add_argument("--seconds", type=float, default=2.0, help="of each short run")

@@ -301,5 +301,7 @@ ONCE = ("long-request", "long-chain", HOLD)
 """Scenarios that are long enough to be run in the first round only."""
 DIRECT = ("request", "alone", "first", "burst", HOLD)
 """Scenarios that say something without a gateway."""
+LARGE = ("long-request", "long-chain")
+"""Scenarios that fill a gateway's memory, and so come after those that look at it."""
 KEEPING = ("long-chain",)
 """Scenarios for gateways that keep conversations."""

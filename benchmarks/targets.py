@@ -139,7 +139,7 @@ http {{
   client_body_temp_path body; proxy_temp_path proxy;
   fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   client_max_body_size 64m;
-  client_body_buffer_size 1m;
+  client_body_buffer_size 4m;
   keepalive_requests 1000000;
   upstream fake {{ server {upstream}; keepalive 2048; keepalive_requests 1000000; }}
   server {{
