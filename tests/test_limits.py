@@ -4,12 +4,14 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
 from floway_core import migrate
 from floway_core.db import connect, select
 from floway_core.errors import GatewayError
+from floway_core.routes import limits as letting_in
 from floway_core.store import keys, limits
 from floway_core.store.leases import Leases
 
@@ -229,3 +231,13 @@ def test_leases_are_renewed_although_a_thread_could_not_be_started(database, new
         time.sleep(0.005)
     for request_id in (first, second):
         leases.let_go(request_id)
+
+
+@pytest.mark.parametrize("limit", ["requests_per_minute", "concurrent_requests", "tokens_per_day"])
+def test_a_key_that_is_deleted_before_it_is_let_in_is_unknown(database, new_key, limit):
+    key = new_key(**{limit: 5})
+    keys.delete(database, key.name)
+    gateway = SimpleNamespace(services=SimpleNamespace(database=database))
+    with pytest.raises(GatewayError) as refused:
+        letting_in.enter(gateway, key, SimpleNamespace(id=uuid.uuid4().hex))
+    assert (refused.value.status, refused.value.code) == (401, "invalid_api_key")

@@ -22,7 +22,7 @@ def authenticate(gateway: Gateway, request: Request) -> ApiKey:
         raise _refusal("No API key given: send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'.")
     key = keys.recognise(gateway.services.database, given)
     if key is None:
-        raise _refusal("The API key is unknown or revoked.")
+        raise unknown_key()
     if key.expires_at is not None and key.expires_at <= time.time():
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(key.expires_at))
         raise _refusal(f"The API key expired at {when} UTC.")
@@ -38,6 +38,11 @@ def authenticate_admin(gateway: Gateway, request: Request) -> None:
     # of the hashes, or the time taken would tell how long the token is
     if token is None or not hmac.compare_digest(_digest(given), _digest(token)):
         raise _refusal("This needs the admin token: send it as 'Authorization: Bearer TOKEN'.", "invalid_admin_token")
+
+
+def unknown_key() -> GatewayError:
+    """The refusal of a key that there is not, or not any more."""
+    return _refusal("The API key is unknown or revoked.")
 
 
 def _bearer(request: Request) -> str:

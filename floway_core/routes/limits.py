@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 
+import peewee
 from flask import Response, after_this_request
 
 from floway_core.contexts import NO_LIMITS, ApiKey
@@ -10,6 +11,7 @@ from floway_core.db import DATABASE_ERRORS
 from floway_core.engine.stream import Relay
 from floway_core.gateway import Gateway
 from floway_core.protocol.responses import Tokens, usage_of
+from floway_core.routes.auth import unknown_key
 from floway_core.routes.log import RequestLog
 from floway_core.store import limits
 
@@ -63,11 +65,14 @@ class EndingInTime:
 def enter(gateway: Gateway, key: ApiKey, entry: RequestLog) -> Stay | None:
     """Count the running request against the limits of ``key``; None if it has none.
 
-    :raises GatewayError: 429 ``rate_limit_exceeded``.
+    :raises GatewayError: 429 ``rate_limit_exceeded``; 401, there is no such key any more.
     """
     if key.limits == NO_LIMITS:
         return None
-    told = limits.enter(gateway.services.database, key, entry.id)
+    try:
+        told = limits.enter(gateway.services.database, key, entry.id)
+    except peewee.IntegrityError:  # it was deleted between two queries
+        raise unknown_key() from None
     if key.limits.concurrent_requests:
         gateway.leases.hold(entry.id)
     stay = Stay(gateway, key, entry.id)

@@ -52,6 +52,7 @@ def enter(database: peewee.Database, key: ApiKey, request_id: str) -> dict[str, 
 
     :returns: the ``x-ratelimit-*`` headers of the answer.
     :raises GatewayError: 429 ``rate_limit_exceeded``, with those and ``retry-after``.
+    :raises peewee.IntegrityError: the key has been deleted meanwhile.
     """
     limits = key.limits
     with transaction(database):
