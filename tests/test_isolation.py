@@ -168,6 +168,8 @@ def named_in_bodies(two):
     for item in (two.response["id"], *two.items):
         yield item, lambda named: {"input": [{"type": "item_reference", "id": named}]}
         yield item, lambda named: {"input": [{"id": named}]}
+        yield item, lambda named: {"input": [{"type": None, "id": named}]}
+        yield item, lambda named: {"input": [{"type": None, "id": named, "status": None}]}
 
 
 @pytest.mark.parametrize("stream", [True, False])

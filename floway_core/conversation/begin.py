@@ -106,4 +106,9 @@ def _resolved(database: peewee.Database, api_key_id: str, given: list[dict[str, 
 
 
 def _is_reference(item: dict[str, Any]) -> bool:
-    return item.get("type") == "item_reference" or (len(item) == 1 and "id" in item)
+    kind = item.get("type")
+    if kind is not None:
+        return kind == "item_reference"
+    return {name for name, value in item.items() if value is not None} == {
+        "id"
+    }  # SDKs write null for what is not there
