@@ -134,6 +134,16 @@ def select(database: peewee.Database, sql: str, *parameters: Any) -> list[tuple]
         return run(database, sql, *parameters).fetchall()
 
 
+def hold(database: peewee.Database, table: str, row_id: str) -> None:
+    """Keep a row from being deleted until the transaction ends.
+
+    To be done first in it: who deletes the row locks it before all that goes with it, and so one of the two waits for
+    the other, and neither for both.
+    """
+    if database.for_update:  # elsewhere the whole database is locked
+        run(database, f"SELECT 1 FROM {table} WHERE id = ? FOR KEY SHARE", row_id)
+
+
 def marks(values: Collection[Any]) -> str:
     """The parameters of ``IN (...)`` for as many ``values``."""
     return ", ".join("?" * len(values))

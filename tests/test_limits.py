@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -241,3 +242,23 @@ def test_a_key_that_is_deleted_before_it_is_let_in_is_unknown(database, new_key,
     with pytest.raises(GatewayError) as refused:
         letting_in.enter(gateway, key, SimpleNamespace(id=uuid.uuid4().hex))
     assert (refused.value.status, refused.value.code) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize("_", range(25))
+def test_a_key_is_deleted_while_its_requests_end(database, new_key, _):
+    """Nothing waits for ever, and nothing fails."""
+    key = new_key(concurrent_requests=8, tokens_per_day=10**6)
+    running = [uuid.uuid4().hex for _ in range(5)]
+    for request_id in running:
+        limits.enter(database, key, request_id)
+    acts = [partial(limits.leave, database, key, request_id, 10) for request_id in running]
+    acts += [partial(keys.delete, database, key.name), partial(limits.renew, database, running)]
+    start = threading.Barrier(len(acts))
+
+    def do(act):
+        start.wait()
+        act()
+
+    with ThreadPoolExecutor(len(acts)) as pool:
+        list(pool.map(do, acts))
+    assert [row.name for row in keys.all_rows(database) if row.name == key.name] == []

@@ -8,7 +8,10 @@ from contextlib import closing
 import pytest
 from cryptography.fernet import Fernet
 
+from floway_core import migrate
+from floway_core.db import connect
 from floway_core.secrets import SecretBox, write_keys
+from floway_core.store import sealed
 from floway_core.testing import Caller, Installation
 
 from . import vault
@@ -273,3 +276,17 @@ def test_a_key_in_the_settings_is_the_operators_to_change(install, vault_folder)
     assert "remove its line" in rotate(installation, "--finish", **both)
     rotate(installation, "--finish", **new)
     assert not (installation.data_dir / "secret.key").exists()
+
+
+def test_finishing_late_forgets_no_newer_key(new_database):
+    """Another host may have begun the next rotation meanwhile."""
+    database = connect(new_database())
+    migrate.apply(database, [migrate.CORE])
+    keys = [Fernet.generate_key().decode() for _ in range(3)]
+    assert sealed.is_current(database, SecretBox(keys[0]))
+    for newest in (keys[1], keys[2]):
+        sealed.renew(database, [], [newest, *keys])
+    sealed.retire(database, keys[1])
+    assert [sealed.unused(database, [key]) for key in keys] == [[keys[0]], [], []]
+    assert sealed.is_current(database, SecretBox(keys[2])) and not sealed.is_current(database, SecretBox(keys[1]))
+    database.close_all()

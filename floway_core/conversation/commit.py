@@ -1,6 +1,5 @@
 """Writing: a snapshot with its items, in one transaction."""
 
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -11,9 +10,8 @@ from uuid6 import uuid7
 from floway_core.conversation import payloads
 from floway_core.conversation.recent import PackedHistory, RecentHistories
 from floway_core.conversation.rows import Snapshot, Turn
-from floway_core.db import insert, run, select, transaction
+from floway_core.db import hold, insert, run, select, transaction
 from floway_core.errors import GatewayError
-from floway_core.models import ApiKeys
 from floway_core.protocol import items, jsontext
 
 ROWS_PER_INSERT = 100
@@ -74,8 +72,7 @@ def commit(
         if turn.named:
             raise
         # The client never spoke of the other response, and has sent everything that this one needs.
-        alone = dataclasses.replace(turn, previous=None, added=items.lasting(turn.input.items))
-        _commit(database, recent, alone, upstream_id, response, ordinal, hook)
+        _commit(database, recent, turn.alone(), upstream_id, response, ordinal, hook)
 
 
 def _commit(
@@ -111,7 +108,7 @@ def _commit(
     with transaction(database):
         if parent:
             conversation = parent.conversation
-            _hold_key(database, turn.api_key_id)
+            hold(database, "api_keys", turn.api_key_id)
             use(database, conversation, now)
             if not select(database, f"SELECT 1 FROM responses_snapshots WHERE {SAME}", parent.row, parent.response_id):
                 raise PreviousGone
@@ -150,12 +147,6 @@ def use(database: peewee.Database, conversation: int, now: int) -> None:
     of them for both."""
     latest = "CASE WHEN used_at > ? THEN used_at ELSE ? END"
     run(database, f"UPDATE responses_conversations SET used_at = {latest} WHERE id = ?", now, now, conversation)
-
-
-def _hold_key(database: peewee.Database, api_key_id: str) -> None:
-    """Keep the API key from being deleted, before anything else is locked: its deletion takes the same order."""
-    if database.for_update:  # elsewhere the whole database is locked
-        list(ApiKeys.select(ApiKeys.id).where(ApiKeys.id == api_key_id).for_update("FOR KEY SHARE").execute(database))
 
 
 def _checked(metadata: dict[str, dict[str, Any]]) -> str:

@@ -1,9 +1,12 @@
 """The values that pass between the store and the engine."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from floway_core.protocol import items
 
 
 @dataclass
@@ -51,6 +54,10 @@ class Turn:
     """Everything the model is to see."""
     added: list[dict[str, Any]] = field(default_factory=list)
     """The part of ``input`` that is not in the history of ``previous``."""
+
+    def alone(self) -> "Turn":
+        """The same, as the beginning of a conversation of its own: the client has sent all that it needs."""
+        return dataclasses.replace(self, previous=None, added=items.lasting(self.input.items))
 
     @property
     def envelope(self) -> dict[str, Any]:

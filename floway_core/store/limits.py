@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import peewee
 
 from floway_core.contexts import ApiKey, Limits
-from floway_core.db import marks, run, transaction
+from floway_core.db import hold, marks, run, transaction
 from floway_core.errors import GatewayError
 
 SECOND = 1_000_000
@@ -82,9 +82,11 @@ def enter(database: peewee.Database, key: ApiKey, request_id: str) -> dict[str, 
 def renew(database: peewee.Database, request_ids: list[str]) -> None:
     """Let the leases of running requests last for another term."""
     until = int(time.time()) + TERM
+    named = marks(request_ids)
+    if database.for_update:  # one that is held is being deleted, or is renewed the next time
+        named = f"SELECT id FROM api_key_leases WHERE id IN ({named}) FOR UPDATE SKIP LOCKED"
     with transaction(database):
-        changed = f"UPDATE api_key_leases SET expires_at = ? WHERE id IN ({marks(request_ids)})"
-        run(database, changed, until, *request_ids)
+        run(database, f"UPDATE api_key_leases SET expires_at = ? WHERE id IN ({named})", until, *request_ids)
 
 
 def leave(database: peewee.Database, key: ApiKey, request_id: str, tokens: int) -> None:
@@ -93,6 +95,7 @@ def leave(database: peewee.Database, key: ApiKey, request_id: str, tokens: int) 
     if not counts and not leased:
         return
     with transaction(database):
+        hold(database, "api_keys", key.id)
         if counts:
             today = _now() // DAY
             added = "tokens = CASE WHEN day = ? THEN tokens + ? ELSE ? END, day = ?"

@@ -109,12 +109,14 @@ def renew(database: peewee.Database, sealed: Sequence[str], keys: Sequence[str])
 
 
 def retire(database: peewee.Database, key: str) -> None:
-    """Forget all secret keys but ``key``."""
+    """Forget all secret keys that are older than ``key``."""
     box = SecretBox(key)
     with database.connection_context():
-        for word in words(database):
-            if not box.opens(word):
-                run(database, "DELETE FROM secret_checks WHERE sealed = ?", word)
+        rows = select(database, "SELECT id, sealed FROM secret_checks ORDER BY id")
+        opened = [row for row, word in rows if box.opens(word)]
+        for row, _ in rows:
+            if opened and row < opened[-1] and row not in opened:
+                run(database, "DELETE FROM secret_checks WHERE id = ?", row)
         _empty_log(database)
 
 

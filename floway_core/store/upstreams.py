@@ -54,7 +54,7 @@ def find(database: peewee.Database, name: str) -> Upstream:
     """
     found = next((row for row in all_rows(database) if row.name == name), None)
     if found is None:
-        raise _unknown(name)
+        raise unknown(name)
     return found
 
 
@@ -74,6 +74,8 @@ def change(
     :raises GatewayError: 400, the prefix is unusable; 404, no upstream has this name.
     """
     with transaction(database):
+        if place is not None:
+            _hold_order(database)
         upstream = find(database, name)
         changes: dict[str, Any] = {} if enabled is None else {"enabled": enabled}
         if prefix is not None:
@@ -83,6 +85,12 @@ def change(
             Upstreams.update(changes).where(Upstreams.id == upstream.id).execute(database)
         if place is not None:
             _move(database, upstream, place)
+
+
+def _hold_order(database: peewee.Database) -> None:
+    """Let nobody else change the order until the transaction ends."""
+    if database.for_update:  # elsewhere the whole database is locked
+        list(Upstreams.select(Upstreams.id).order_by(Upstreams.id).for_update().execute(database))
 
 
 def _move(database: peewee.Database, upstream: Upstream, place: int) -> None:
@@ -99,7 +107,7 @@ def remove(database: peewee.Database, name: str) -> None:
     """
     with database.connection_context():
         if not Upstreams.delete().where(Upstreams.name == name).execute(database):
-            raise _unknown(name)
+            raise unknown(name)
 
 
 def check_prefix(prefix: str) -> None:
@@ -111,5 +119,6 @@ def check_prefix(prefix: str) -> None:
         raise GatewayError(400, "A prefix has letters, digits and . : _ - / only.", param="prefix")
 
 
-def _unknown(name: str) -> GatewayError:
+def unknown(name: str) -> GatewayError:
+    """The 404 for an upstream that there is not."""
     return GatewayError(404, f"There is no upstream named {name!r}.", param="name")

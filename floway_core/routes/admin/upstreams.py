@@ -49,8 +49,10 @@ def remove_upstream(name: str) -> Response:
 
 
 def _shown(name: str) -> dict[str, Any]:
-    upstreams.find(current_gateway().services.database, name)
-    return next(shown for shown in _all_shown() if shown["name"] == name)
+    found = next((shown for shown in _all_shown() if shown["name"] == name), None)
+    if found is None:
+        raise upstreams.unknown(name)
+    return found
 
 
 def _all_shown() -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import peewee
 from floway_codex.accounts import ACTIVE, REFRESH_FAILED
 from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
-from floway_core.db import select
+from floway_core.db import hold, select
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def replace(
     token = {"access_token": seal(access), "expires_at": expires_at}
     unchanged = (Credentials.upstream_id == upstream_id) & (Credentials.version == version)
     with database.connection_context(), _synced(database), database.atomic():
+        hold(database, "upstreams", upstream_id)
         if not Credentials.update(changed).where(unchanged).execute(database):
             return False
         Tokens.insert(upstream_id=upstream_id, **token).on_conflict(

@@ -92,8 +92,12 @@ def read(services: Services, upstream: Upstream) -> Connection:
 
 
 def replace_key(services: Services, upstream: Upstream, api_key: str | None) -> None:
-    """Use another key from the next request on."""
+    """Use another key from the next request on.
+
+    :raises GatewayError: 404, the upstream has been removed.
+    """
     sealed = services.secrets.seal(api_key) if api_key else None
     query = Connections.update(api_key=sealed).where(Connections.upstream_id == upstream.id)
     with services.database.connection_context():
-        query.execute(services.database)
+        if not query.execute(services.database):
+            raise upstreams.unknown(upstream.name)
