@@ -291,3 +291,15 @@ def test_how_deep_json_may_be_nested(opening, closing):
 def test_parsing_texts_together_is_parsing_each(values):
     texts = [jsontext.dumps(value) for value in values]
     assert jsontext.all_parsed(texts) == [jsontext.loads(text) for text in texts]
+
+
+@pytest.mark.parametrize("beside", [b"", b',"\\ud83d"'])
+@pytest.mark.parametrize("digits", [b"9" * 19, b"9" * 20, b"-" + b"9" * 19, b"9" * 25, b"9" * 300])
+def test_integers_mean_the_same_whatever_stands_beside_them(digits, beside):
+    assert jsontext.loads(b"[%s%s]" % (digits, beside))[0] == jsontext.loads(digits)
+
+
+@pytest.mark.parametrize("beside", [b"", b',"\\ud83d"'])
+def test_an_integer_beyond_all_numbers_is_refused(beside):
+    with pytest.raises(ValueError):
+        jsontext.loads(b"[%s%s]" % (b"9" * 400, beside))

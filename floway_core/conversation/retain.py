@@ -6,10 +6,10 @@ import time
 
 import peewee
 
-from floway_core.conversation.commit import use
+from floway_core.conversation.commit import SAME, use
 from floway_core.conversation.load import oldest_alive
 from floway_core.conversation.rows import Snapshot
-from floway_core.db import DATABASE_ERRORS, transaction
+from floway_core.db import DATABASE_ERRORS, select, transaction
 from floway_core.models import Conversations, Snapshots
 
 log = logging.getLogger("floway.retention")
@@ -39,6 +39,8 @@ def delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
     What its children need of it stays until the last of them is gone.
     """
     with transaction(database):
+        if not select(database, f"SELECT 1 FROM responses_snapshots WHERE {SAME}", snapshot.row, snapshot.response_id):
+            return  # it is gone already, and its conversation may be another one by now
         now = int(time.time())
         use(database, snapshot.conversation, now)
         same = (Snapshots.id == snapshot.row) & (Snapshots.response_id == snapshot.response_id)

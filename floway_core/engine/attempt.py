@@ -10,7 +10,7 @@ from typing import Any
 from uuid6 import uuid7
 
 from floway_core.contexts import AttemptContext, ClientRequest, PreviousSnapshot, ResponsesRequestContext
-from floway_core.conversation.commit import claim_ordinal
+from floway_core.conversation.commit import PreviousGone, claim_ordinal
 from floway_core.conversation.rows import Turn
 from floway_core.engine import affinity, compaction
 from floway_core.engine.course import Course
@@ -80,6 +80,11 @@ def attempt(gateway: Gateway, request: ClientRequest, turn: Turn, course: Course
             return _try(gateway, request, turn, previous, candidate, course)
         except ShuttingDown:
             raise
+        except PreviousGone:
+            if turn.named or turn.previous is None:
+                raise
+            turn, previous, course.continued = turn.alone(), None, False
+            left = [candidate, *left]
         except GatewayError as error:
             if isinstance(error, UNANSWERED):
                 course.failures.append((candidate, error.code or ""))

@@ -46,7 +46,7 @@ def _parsed(data: bytes) -> Any:
         if b"\\u" not in data:
             raise ValueError(str(error)) from None
     try:
-        return json.loads(data, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(data, parse_constant=_refuse, parse_float=_finite, parse_int=_integer)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -88,6 +88,12 @@ def ascii_text(value: Any) -> str:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _integer(digits: str) -> int | float:
+    """As orjson has it: beyond 64 bits it becomes a float."""
+    number = int(digits) if len(digits) <= 20 else 2**64
+    return number if -(2**63) <= number < 2**64 else _finite(digits)
 
 
 def _finite(digits: str) -> float:

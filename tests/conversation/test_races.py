@@ -93,6 +93,22 @@ def test_what_is_recognised_may_be_deleted_meanwhile(store):
     assert found == (0, 0)
 
 
+def test_what_is_recognised_may_be_deleted_before_the_attempt_starts(client_of, acting):
+    client = client_of(acting)
+    first = client.turn("One")
+    whole = [user("One"), *first.output, user("Two")]
+    told = client.turn(whole, headers={"x-test-claim": "late"})
+    assert told.sent == [whole] and told.commit["previous"] is None
+    assert client.turn("Three", told.id).sent == [[*whole, *told.output, user("Three")]]
+
+
+def test_what_is_continued_by_id_may_not_be_deleted_before_either(client_of, acting):
+    client = client_of(acting)
+    first = client.turn("One")
+    refused = client.ask("Two", previous_response_id=first.id, headers={"x-test-claim": "late"})
+    assert refused.status == 409 and refused.sent == []
+
+
 def test_what_is_continued_by_id_may_not(store):
     parent = store.turn("Hi", said("a"))
     turn = store.begin("More", parent)

@@ -55,8 +55,12 @@ def test_it_is_not_read(taken, store, database):
 
 def test_it_is_not_deleted(taken, database):
     stale, other, theirs = taken
+    conversation = other.snapshot(theirs).conversation
+    other.execute("UPDATE responses_conversations SET used_at = used_at - 90000 WHERE id = ?", conversation)
+    before = other.snapshot(theirs).used_at
     retain.delete_response(database, stale)
     assert other.history(theirs) == [user("Theirs"), said("theirs")]
+    assert other.snapshot(theirs).used_at == before
 
 
 def test_it_is_not_kept_alive(taken, database):

@@ -4,6 +4,8 @@
 ``x-test-answer``: ``empty`` (the terminal event leaves the output out), ``incomplete``, ``failed`` or ``cut``.
 ``x-test-upstream``: the URL of an upstream that answers instead.
 ``x-test-refuse``: ``{"name of an upstream": status}``.
+``x-test-claim``: ``early`` (the place among the children is claimed when the attempt starts) or ``late`` (the same, and
+the response that is continued has been deleted by then).
 ``x-test-commit``: what ``on_snapshot_commit`` does beside counting.
 Every dispatch and every commit is written down in the test's journal.
 """
@@ -15,6 +17,7 @@ import uuid
 import click
 
 from floway_core.cli import services as services_of
+from floway_core.conversation import load, retain
 from floway_core.errors import GatewayError, UpstreamUnreachable
 from floway_core.hookspecs import hookimpl
 from floway_core.protocol import jsontext
@@ -34,6 +37,10 @@ class Actor(Provider):
 
     def __init__(self, services):
         self._client = HttpClient(services.settings)
+        self._database = services.database
+
+    def delete(self, api_key_id, response_id):
+        retain.delete_response(self._database, load.find(self._database, api_key_id, response_id, 0))
 
     def compacts(self, upstream):
         return True
@@ -101,7 +108,10 @@ def register_commands(cli):
 
 @hookimpl
 def on_attempt_start(ctx):
-    if ctx.request.headers.get("x-test-claim") == "early":
+    how = ctx.request.headers.get("x-test-claim")
+    if how == "late" and ctx.previous:  # another request has deleted it by then
+        ctx.provider.delete(ctx.request.api_key.id, ctx.previous.response_id)
+    if how and ctx.previous:
         ctx.provider_state = ctx.previous.ordinal()
 
 
