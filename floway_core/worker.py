@@ -137,7 +137,7 @@ class Worker(ThreadWorker):
             return not answer.response.should_close()
         except OSError:
             raise
-        except Exception:
+        except Exception:  # the head has left: all that can still be done is to end the connection
             if not answer.response.headers_sent:
                 raise
             self.log.exception("Sending an answer failed")

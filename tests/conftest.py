@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from floway_core import migrate
 from floway_core.db import connect
 from floway_core.testing import Caller, RunningGateway, write_plugin
 
@@ -189,6 +190,15 @@ def postgresql_url():
 def new_database(request, tmp_path_factory):
     """Makes an empty database and returns its URL."""
     return _maker(request.param, request, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def database(new_database):
+    """A migrated database that tests share; each has keys of its own."""
+    database = connect(new_database())
+    migrate.apply(database, [migrate.CORE])
+    yield database
+    database.close_all()
 
 
 @pytest.fixture(scope="session")

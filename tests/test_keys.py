@@ -8,8 +8,6 @@ import uuid
 
 import pytest
 
-from floway_core import migrate
-from floway_core.db import connect
 from floway_core.errors import GatewayError
 from floway_core.store import keys
 
@@ -143,14 +141,6 @@ def test_what_makes_no_sense(installation, command, says):
 
 
 # ----------------------------------------------------------------------------------------------------------- the store
-@pytest.fixture(scope="module")
-def database(new_database):
-    database = connect(new_database())
-    migrate.apply(database, [migrate.CORE])
-    yield database
-    database.close_all()
-
-
 @pytest.mark.parametrize(
     ("option", "value"),
     [

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from floway_core import migrate
-from floway_core.db import connect, select
+from floway_core.db import select
 from floway_core.errors import GatewayError
 from floway_core.routes import limits as letting_in
 from floway_core.store import keys, limits
@@ -19,14 +18,6 @@ from floway_core.store.leases import Leases
 from .conversation.storing import execute
 
 NOON = 1_900_000_000 // 86_400 * 86_400 + 43_200
-
-
-@pytest.fixture(scope="module")
-def database(new_database):
-    database = connect(new_database())
-    migrate.apply(database, [migrate.CORE])
-    yield database
-    database.close_all()
 
 
 @pytest.fixture

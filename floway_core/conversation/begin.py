@@ -109,6 +109,5 @@ def _is_reference(item: dict[str, Any]) -> bool:
     kind = item.get("type")
     if kind is not None:
         return kind == "item_reference"
-    return {name for name, value in item.items() if value is not None} == {
-        "id"
-    }  # SDKs write null for what is not there
+    said = {name for name, value in item.items() if value is not None}  # SDKs write null for what is not there
+    return said == {"id"}

@@ -118,13 +118,12 @@ class RunningGateway(Installation):
         bind = f"127.0.0.1:{_free_port()}"
         self.url = f"http://{bind}"
         self.process = self._serve(bind)
-        try:
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self.remove)
+            on_failure.callback(self.kill)
             self.key = self._made("keys", "create", "test").strip()
             self._wait_until_ready()
-        except BaseException:
-            self.kill()
-            self.remove()
-            raise
+            on_failure.pop_all()
 
     @property
     def log(self) -> str:

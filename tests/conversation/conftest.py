@@ -7,22 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from floway_core import migrate
 from floway_core.db import connect
 from floway_core.store import keys, upstreams
 from floway_core.testing import Caller, RunningGateway, write_plugin
 
 from .acting import Client
 from .storing import Store, execute
-
-
-@pytest.fixture(scope="session")
-def database(new_database):
-    """A migrated database that tests share; each has a key of its own."""
-    database = connect(new_database())
-    migrate.apply(database, [migrate.CORE])
-    yield database
-    database.close_all()
 
 
 @pytest.fixture

@@ -6,17 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from floway_core import migrate
-from floway_core.db import connect
 from floway_core.store import upstreams
-
-
-@pytest.fixture(scope="module")
-def database(new_database):
-    database = connect(new_database())
-    migrate.apply(database, [migrate.CORE])
-    yield database
-    database.close_all()
 
 
 @pytest.mark.parametrize("_", range(5))
