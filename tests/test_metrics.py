@@ -131,6 +131,16 @@ def test_what_dead_workers_have_counted_stays_and_their_streams_do_not(watched, 
     assert [line for line in told if line["logger"] == "gunicorn.error"]
 
 
+def test_a_worker_that_has_just_begun_to_count_is_no_failure(watched, ask, grown):
+    """Nor one that was killed then: its files stay."""
+    worker = next(iter(workers(watched)))
+    counted = (Path(os.readlink(file)) for file in Path(f"/proc/{worker}/fd").iterdir())
+    folder = next(file.parent for file in counted if file.match("counter_*.db"))
+    for kind in ("counter", "histogram", "gauge_livesum"):
+        (folder / f"{kind}_999999.db").touch()
+    assert grown.value("open_streams") == 0
+
+
 def test_sessions_open_streams_and_reasoning(ask, grown, fake_upstream):
     details = {"input_tokens_details": {"cached_tokens": 90}, "output_tokens_details": {"reasoning_tokens": 4}}
     usage = {"input_tokens": 100, "output_tokens": 10, **details}

@@ -58,7 +58,7 @@ class Registry(CollectorRegistry):
             # The library decides when it is imported, and who imported it may not have known of the folder.
             values.ValueClass = values.MultiProcessValue()
         try:
-            super().register(MultiProcessCollector(None, folder))
+            super().register(_Folder(None, folder))
         except ValueError:
             raise StartupError(f"{FOLDER} names {folder!r}, which is no folder.") from None
 
@@ -67,6 +67,23 @@ class Registry(CollectorRegistry):
             super().register(_Guarded(collector))
         elif not self._shared:  # else what it counts is in the folder, and read from there
             super().register(collector)
+
+
+class _Folder(MultiProcessCollector):
+    """What all workers have counted. The library stumbles over a file that a worker has just made, or was killed over:
+    as long as it is empty, nothing has been counted in it."""
+
+    def collect(self) -> Iterable[Metric]:
+        with os.scandir(self._path) as entries:
+            files = [entry.path for entry in entries if entry.name.endswith(".db") and _is_begun(entry)]
+        return self.merge(files)
+
+
+def _is_begun(file: os.DirEntry) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:  # that of a dead worker's open streams
+        return False
 
 
 class _Guarded(Collector):
