@@ -82,14 +82,52 @@ class _Sqlite(PooledSqliteDatabase):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.writing = threading.RLock()
+        self._reading = threading.Lock()
+        self._reader: _SqliteConnection | None = None
+
+    def read(self, sql: str, parameters: Sequence[Any]) -> list[tuple] | None:
+        """The rows of a query outside of any transaction, from a connection that is kept for these.
+
+        To be lent one by the pool takes longer than what most requests ask.
+
+        :returns: None if it is in use, or a transaction has to answer.
+        """
+        if not self.is_closed() or not self._reading.acquire(blocking=False):
+            return None
+        try:
+            with peewee.__exception_wrapper__:
+                if self._reader is None or self._reader.file != _identity(self.database):
+                    self._renew_reader()
+                return self._reader.execute(sql, parameters).fetchall()
+        finally:
+            self._reading.release()
+
+    def _renew_reader(self) -> None:
+        self._close_reader()
+        with self._pool_lock:
+            self._check_file()
+            self._reader = peewee.SqliteDatabase._connect(self)
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def close_all(self) -> None:
+        with self._reading:
+            self._close_reader()
+        super().close_all()
 
     def _connect(self) -> sqlite3.Connection:
         with self._pool_lock:
-            known, self._file = self._file, _identity(self.database)
-            if known and not self._file:
-                self._file = known
-                raise peewee.OperationalError("the database file is gone")
+            self._check_file()
             return super()._connect()
+
+    def _check_file(self) -> None:
+        known, self._file = self._file, _identity(self.database)
+        if known and not self._file:
+            self._file = known
+            raise peewee.OperationalError("the database file is gone")
 
     def _add_conn_hooks(self, conn: _SqliteConnection) -> None:
         conn.file = self._file = _identity(self.database)
@@ -129,7 +167,9 @@ def run(database: peewee.Database, sql: str, *parameters: Any) -> Any:
 
 
 def select(database: peewee.Database, sql: str, *parameters: Any) -> list[tuple]:
-    """The rows of a statement, as ``run`` takes it. Opens a connection if there is none."""
+    """The rows of a statement that only reads, as ``run`` takes it. Opens a connection if there is none."""
+    if isinstance(database, _Sqlite) and (rows := database.read(sql, parameters)) is not None:
+        return rows
     with database.connection_context():
         return run(database, sql, *parameters).fetchall()
 

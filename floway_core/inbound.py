@@ -95,6 +95,12 @@ class _Unreader(SocketUnreader):
 class _Request(Request):
     """Refuses what two servers in a row may read differently: line ends without CR, and folded headers."""
 
+    def _peer_is_trusted_proxy(self) -> bool:
+        """As gunicorn's, which parses the address of the client before it looks into a list that is empty."""
+        if isinstance(self.peer_addr, tuple) and not self.cfg.forwarded_allow_ips:
+            return False
+        return super()._peer_is_trusted_proxy()
+
     def _parse_fast(self, unreader: _Unreader, buf: bytearray) -> bytes:
         rest = super()._parse_fast(unreader, buf)
         head = bytes(buf[: len(buf) - len(rest)])

@@ -23,6 +23,7 @@ from uuid6 import uuid7
 
 from floway_core.engine.stream import Relay
 from floway_core.inbound import Parser, refusal
+from floway_core.outbound import Outgoing
 from floway_core.routes import RELAY
 from floway_core.streaming import Stream, StreamLoop
 
@@ -103,7 +104,8 @@ class Worker(ThreadWorker):
     def _begun(self, request: Any, conn: TConn) -> "_Answer":
         """The answer to a request, of which nothing has been sent yet."""
         self.cfg.pre_request(self, request)
-        answer = _Answer(conn, request, *wsgi.create(request, conn.sock, conn.client, conn.server, self.cfg))
+        made = wsgi.create(request, conn.sock, conn.client, conn.server, self.cfg, response_class=Outgoing)
+        answer = _Answer(conn, request, *made)
         answer.environ["wsgi.multithread"] = True
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
@@ -172,6 +174,8 @@ class Worker(ThreadWorker):
 
     # ---------------------------------------------------------------------------------------------- in the main loop
     def load_wsgi(self) -> None:
+        # As attributes: gunicorn asks for two dozen settings per request, and looks each up in a table of objects.
+        vars(self.cfg).update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().load_wsgi()
         gateway = self.wsgi.extensions["floway"]
         self._ending = gateway.ending
@@ -319,7 +323,7 @@ class _Answer:
 
     conn: TConn
     request: Any
-    response: wsgi.Response
+    response: Outgoing
     environ: dict[str, Any]
     source: Any = ()
     """What the application returned."""
