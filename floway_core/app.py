@@ -57,10 +57,10 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
 
 
 def _begin() -> None:
-    route = request.url_rule.rule if request.url_rule else None
-    at_end = list(current_app.extensions["floway_at_end"])
-    g.request_log = RequestLog(request.method, request.path, route, at_end=at_end)
-    check_load(request.environ)
+    current, at_end = request._get_current_object(), current_app.extensions["floway_at_end"]
+    route = current.url_rule.rule if current.url_rule else None
+    g.request_log = RequestLog(current.method, current.path, route, at_end=list(at_end))
+    check_load(current.environ)
 
 
 def _end(response: Response) -> Response:

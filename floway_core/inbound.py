@@ -1,10 +1,11 @@
 """Requests as they come off a client's connection: gunicorn's parser, stricter, and with an end to all waiting."""
 
+import io
 import socket
 import time
 from typing import Any
 
-from gunicorn.http.body import Body, ChunkedReader
+from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import (
     ExpectationFailed,
     InvalidChunkExtension,
@@ -20,6 +21,9 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 
 from floway_core.errors import GatewayError
+
+READ_SIZE = 64 * 1024
+"""Bytes that are read from a connection at a time."""
 
 LONGEST_FRAMING = 32 * 1024
 """Bytes that the size of a chunk with its extensions, or all trailers, may have."""
@@ -53,7 +57,7 @@ class Parser(RequestParser):
         """:param patience: seconds for the head of a request."""
         super().__init__(cfg, sock, client)
         self.mesg_class = _Request
-        self.unreader = _Unreader(sock)
+        self.unreader = _Unreader(sock, READ_SIZE)
         self._patience = patience
 
     @property
@@ -70,6 +74,8 @@ class Parser(RequestParser):
             self.unreader.deadline = None
 
     def finish_body(self, deadline: float | None = None, max_bytes: int | None = None) -> bool:
+        if self.mesg and self.mesg.arriving.ended:
+            return True
         before = self.unreader.deadline
         self.unreader.deadline = deadline or before
         try:
@@ -113,26 +119,61 @@ class _Request(Request):
         reader = self.body.reader
         if isinstance(reader, ChunkedReader):
             reader = _ChunkedReader(self, self.unreader)
-        self.body = Body(_BodyReader(self, reader))
+        else:
+            reader = _LengthReader(self.unreader, reader.length)
+        self.arriving = _Body(self, reader)
+        self.body = io.BufferedReader(self.arriving)
 
 
-class _BodyReader:
+class _Body(io.RawIOBase):
     """Ends the connection with a body that is damaged: what follows it must not be taken for a request."""
 
     def __init__(self, request: Request, reader: Any) -> None:
         self._request = request
         self._reader = reader
+        self.ended = False
 
-    def read(self, size: int) -> bytes:
-        """:raises OSError: the body is damaged, or does not come."""
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        """:raises OSError: the body is damaged, ends early, or does not come."""
         try:
-            return self._reader.read(size)
+            data = self._reader.read(len(buffer))
         except OSError:
             self._request.force_close()
             raise
         except ParseException as error:  # of a trailer
             self._request.force_close()
             raise NoMoreData from error
+        buffer[: len(data)] = data
+        self.ended = not data
+        return len(data)
+
+
+class _LengthReader:
+    """A body of so many bytes, as they arrive; gunicorn's hands them out by the kilobyte and puts the rest back."""
+
+    def __init__(self, unreader: _Unreader, length: int) -> None:
+        self._unreader = unreader
+        self._left = length
+
+    def read(self, size: int) -> bytes:
+        """Some of it, at most ``size`` bytes; ``b""`` at its end.
+
+        :raises NoMoreData: the connection has ended before.
+        """
+        size = min(size, self._left)
+        if not size:
+            return b""
+        data = self._unreader.read()
+        if not data:
+            raise NoMoreData
+        if len(data) > size:
+            self._unreader.unread(data[size:])
+            data = data[:size]
+        self._left -= len(data)
+        return data
 
 
 class _ChunkedReader(ChunkedReader):

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from uuid6 import uuid7
-
 from floway_core.contexts import AttemptContext, ClientRequest, PreviousSnapshot, ResponsesRequestContext
 from floway_core.conversation.commit import PreviousGone, claim_ordinal
 from floway_core.conversation.rows import Turn
@@ -114,7 +112,7 @@ def _try(
     course: Course,
 ) -> Attempt:
     context = AttemptContext(
-        id=str(uuid7()),
+        id=f"{request.id}.{len(course.tried)}",
         request=request,
         upstream=candidate.upstream,
         provider=gateway.providers.by_kind[candidate.upstream.kind],

@@ -1,13 +1,18 @@
 """Which headers pass through the gateway."""
 
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 # The client's credentials are the gateway's business and no provider's.
 CREDENTIALS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"})
+
+UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
+"""Variables of WSGI that are headers, too. They may be there and empty when the client sent none."""
 
 # They describe the connection to the upstream, or that host: RFC 9110 section 7.6.1, and what edge servers add.
 NOT_RELAYED = frozenset(
@@ -19,10 +24,21 @@ NOT_RELAYED = frozenset(
 )
 
 
-def of_client(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """A client's headers as plugins see them: names in lower case, without credentials."""
-    named = ((name.lower(), value) for name, value in headers)
-    return {name: value for name, value in named if name not in CREDENTIALS}
+def of_client(environ: Mapping[str, Any]) -> dict[str, str]:
+    """A client's headers as plugins see them: names in lower case, without credentials.
+
+    :param environ: that of WSGI, which has them under names such as ``HTTP_USER_AGENT``.
+    """
+    named = ((_name(variable), variable, value) for variable, value in environ.items())
+    return {name: value for name, variable, value in named if name and (value or variable not in UNPREFIXED)}
+
+
+@functools.lru_cache(maxsize=1024)
+def _name(variable: str) -> str | None:
+    """The header behind a variable; None if there is none, or it is not for plugins."""
+    prefixed = f"HTTP_{variable}" if variable in UNPREFIXED else variable
+    name = prefixed.removeprefix("HTTP_").replace("_", "-").lower()
+    return name if name not in CREDENTIALS and prefixed.startswith("HTTP_") else None
 
 
 def of_upstream(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

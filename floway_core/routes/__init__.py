@@ -1,6 +1,9 @@
 """The HTTP surface: thin views that parse, call the engine and answer."""
 
-from flask import current_app
+from typing import Any
+
+from flask import Response, current_app
+from werkzeug.datastructures import Headers
 
 from floway_core.gateway import Gateway
 
@@ -13,6 +16,14 @@ STREAM_HEADERS = {
 RELAY = "floway.relay"
 """The name in the WSGI environment of the ``engine.stream.Relay`` that an answer comes from: a server that knows it
 need not wait for the upstream in a thread."""
+
+
+class Finished(Response):
+    """An answer whose headers are sent as they stand: it leads nowhere else, and its length is known or not to be told.
+    Others are looked through, and copied, once more."""
+
+    def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
+        return self.headers
 
 
 def current_gateway() -> Gateway:

@@ -6,10 +6,14 @@ from typing import Any
 
 import zstandard
 from flask import Request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected
+from werkzeug.wsgi import get_input_stream
 
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
+
+READ_SIZE = 64 * 1024
+"""Bytes of a body that are read at a time."""
 
 CHUNK = 256 * 1024
 
@@ -23,18 +27,7 @@ def read_object(request: Request, limit: int) -> dict[str, Any]:
     :param limit: bytes that the body may have, as sent and after decompression.
     :raises GatewayError: 400, 413 or 415.
     """
-    # One byte more: a chunked body is cut at the maximum without a word.
-    request.max_content_length = limit + 1
-    try:
-        data = request.get_data(cache=False)
-    except RequestEntityTooLarge:
-        raise _too_large(limit) from None
-    except ClientDisconnected as error:
-        if isinstance(error.__context__, BlockingIOError):  # how the timeout of the server's socket shows
-            raise GatewayError(408, "The request body did not arrive in time.", code="request_timeout") from None
-        raise GatewayError(400, "The request body ended early or is malformed.", code="invalid_body") from None
-    if len(data) > limit:
-        raise _too_large(limit)
+    data = _sent(request, limit)
     for coding in reversed(_codings(request)):
         data = _decoded(coding, data, limit)
     if len(data) > MOST_VALUES and sum(map(data.count, (b",", b"[", b"{"))) > MOST_VALUES:
@@ -47,6 +40,24 @@ def read_object(request: Request, limit: int) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise GatewayError(400, "The request body is not a JSON object.", code="invalid_json")
     return content
+
+
+def _sent(request: Request, limit: int) -> bytes:
+    """The body as it was sent."""
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
+    stream, pieces, size = get_input_stream(request.environ), [], 0
+    try:
+        while piece := stream.read(READ_SIZE):
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                raise _too_large(limit)
+    except BlockingIOError:  # how the timeout of the server's socket shows
+        raise GatewayError(408, "The request body did not arrive in time.", code="request_timeout") from None
+    except (OSError, ClientDisconnected):
+        raise GatewayError(400, "The request body ended early or is malformed.", code="invalid_body") from None
+    return b"".join(pieces)
 
 
 def _codings(request: Request) -> list[str]:

@@ -1,6 +1,5 @@
 """How many requests are served at the same time: what is more is refused at once, instead of waiting unanswered."""
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -29,11 +28,13 @@ class Bounded:
         if not self._enter():
             environ[REFUSED] = True
             return self._app(environ, start_response)
-        with contextlib.ExitStack() as on_failure:
-            on_failure.callback(self._leave)
+        answer = None
+        try:
             answer = _Answer(self._app(environ, start_response), self._leave)
-            on_failure.pop_all()
-            return answer
+        finally:
+            if answer is None:
+                self._leave()
+        return answer
 
     def _enter(self) -> bool:
         with self._lock:

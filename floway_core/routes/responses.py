@@ -1,21 +1,24 @@
 """``POST /v1/responses``: creating a response."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, g, request
 
-from floway_core.contexts import ClientRequest
+from floway_core.contexts import ApiKey, ClientRequest
 from floway_core.conversation.begin import begin
 from floway_core.conversation.rows import Turn
 from floway_core.engine.attempt import Attempt, attempt
 from floway_core.engine.stream import collect, relay
 from floway_core.errors import GatewayError
+from floway_core.gateway import Gateway
 from floway_core.protocol import headers, jsontext
 from floway_core.protocol.items import TRIGGER, as_items
-from floway_core.routes import RELAY, STREAM_HEADERS, current_gateway, limits
+from floway_core.routes import RELAY, STREAM_HEADERS, Finished, current_gateway, limits
 from floway_core.routes.auth import authenticate
 from floway_core.routes.body import read_object
 from floway_core.routes.client import SocketClient
+from floway_core.routes.log import RequestLog
 
 blueprint = Blueprint("responses", __name__)
 
@@ -27,55 +30,74 @@ MOST_ITEMS = 50_000
 @blueprint.post("/responses")
 def create_response() -> Response:
     """Serve one request, as a stream of events or as one JSON object."""
-    accepted = _accepted(_checked_body())
+    asked = _let_in()
+    accepted = _accepted(asked, asked.body)
     passed = headers.of_upstream(accepted.reply.headers)
     if accepted.context.request.stream:
-        stream = request.environ[RELAY] = relay(current_gateway(), accepted)
-        told = limits.EndingInTime(stream, g.stay) if g.stay else stream
-        return Response(told, headers=[*STREAM_HEADERS.items(), *passed], direct_passthrough=True)
-    transcript = collect(current_gateway(), accepted)
-    return Response(jsontext.dumps(transcript.envelope), headers=passed, mimetype="application/json")
+        stream = asked.environ[RELAY] = relay(asked.gateway, accepted)
+        told = limits.EndingInTime(stream, asked.stay) if asked.stay else stream
+        return Finished(told, headers=[*STREAM_HEADERS.items(), *passed], direct_passthrough=True)
+    transcript = collect(asked.gateway, accepted)
+    return Finished(jsontext.dumps(transcript.envelope), headers=passed, mimetype="application/json")
 
 
 @blueprint.post("/v1/responses/compact")
 @blueprint.post("/responses/compact")
 def compact() -> Response:
     """Compact a conversation: the answer's ``output`` takes its place."""
-    body = _checked_body()
+    asked = _let_in()
     trigger = {"type": TRIGGER}
-    body = {**body, "stream": False, "input": [*as_items(body.get("input") or []), trigger]}
-    accepted = _accepted(body)
-    transcript = collect(current_gateway(), accepted)
+    body = {**asked.body, "stream": False, "input": [*as_items(asked.body.get("input") or []), trigger]}
+    accepted = _accepted(asked, body)
+    transcript = collect(asked.gateway, accepted)
     response = transcript.envelope
     shown = {name: response.get(name) for name in ("id", "created_at", "output", "usage")}
     content = jsontext.dumps({**shown, "object": "response.compaction"})
-    return Response(content, headers=headers.of_upstream(accepted.reply.headers), mimetype="application/json")
+    return Finished(content, headers=headers.of_upstream(accepted.reply.headers), mimetype="application/json")
 
 
-def _checked_body() -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Asked:
+    """A request that was let in: its key is good, and its body makes sense."""
+
+    gateway: Gateway
+    environ: dict[str, Any]
+    """That of WSGI."""
+    entry: RequestLog
+    key: ApiKey
+    stay: limits.Stay | None
+    body: dict[str, Any]
+
+
+def _let_in() -> _Asked:
+    """:raises GatewayError: it is not."""
     gateway, entry = current_gateway(), g.request_log
-    key = g.api_key = authenticate(gateway, request)
+    current = request._get_current_object()
+    key = authenticate(gateway, current)
     entry.key, entry.metered = key.name, True
-    g.stay = limits.enter(gateway, key, entry)
-    body = read_object(request, gateway.settings.max_body_bytes)
+    stay = limits.enter(gateway, key, entry)
+    body = read_object(current, gateway.settings.max_body_bytes)
     check(body)
     entry.model = body["model"]
-    return body
+    return _Asked(gateway, current.environ, entry, key, stay, body)
 
 
-def _accepted(body: dict[str, Any]) -> Attempt:
-    """The attempt whose upstream has accepted the request."""
-    gateway, entry, key = current_gateway(), g.request_log, g.api_key
+def _accepted(asked: _Asked, body: dict[str, Any]) -> Attempt:
+    """The attempt whose upstream has accepted the request.
+
+    :param body: what is asked of it.
+    """
+    gateway, key = asked.gateway, asked.key
     turn = begin(gateway.services.database, gateway.histories, key.id, body, gateway.settings.retention_days)
     wanted = ClientRequest(
-        id=entry.id,
+        id=asked.entry.id,
         api_key=key,
-        headers=headers.of_client(request.headers.items()),
+        headers=headers.of_client(asked.environ),
         body=_for_upstream(body, turn),
         stream=body.get("stream") is True,
-        client=SocketClient(request.environ, gateway.ending),
+        client=SocketClient(asked.environ, gateway.ending),
     )
-    return attempt(gateway, wanted, turn, entry.course)
+    return attempt(gateway, wanted, turn, asked.entry.course)
 
 
 def _for_upstream(body: dict[str, Any], turn: Turn) -> dict[str, Any]:

@@ -95,16 +95,18 @@ class HttpClient:
             if isinstance(error, Urllib3Timeout) and not isinstance(error, NewConnectionError):
                 raise _unanswered(url, UpstreamTimeout, "did not answer in time") from error
             raise _unanswered(url, UpstreamUnreachable, "cannot be reached") from error
-        with contextlib.ExitStack() as on_failure:
-            on_failure.callback(exchange.close)
-            try:
-                exchange.send(message, client)
-                exchange.receive_head(self._first_byte_timeout, client)
-            except TimeoutError as error:
-                raise _unanswered(url, UpstreamTimeout, "did not answer in time") from error
-            except (OSError, UpstreamBroken) as error:
-                raise _unanswered(url, UpstreamUnreachable, "closed the connection without an answer") from error
-            on_failure.pop_all()
+        answered = False
+        try:
+            exchange.send(message, client)
+            exchange.receive_head(self._first_byte_timeout, client)
+            answered = True
+        except TimeoutError as error:
+            raise _unanswered(url, UpstreamTimeout, "did not answer in time") from error
+        except (OSError, UpstreamBroken) as error:
+            raise _unanswered(url, UpstreamUnreachable, "closed the connection without an answer") from error
+        finally:
+            if not answered:
+                exchange.close()
         answer = exchange.answer
         return UpstreamReply(answer.status, answer.headers, _readable(exchange))
 
