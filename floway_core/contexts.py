@@ -118,8 +118,7 @@ class AttemptContext:
     """One try at one candidate. Lives from ``on_attempt_start`` until the answer has been relayed."""
 
     id: str
-    """The id of the request, a dot, and which of its tries this is, counted from 1: unlike any other, and good to find in
-    a log beside those of the request."""
+    """That of the request, a dot, and which of its tries this is, counted from 1. No other attempt has it."""
     request: ClientRequest
     upstream: Upstream
     provider: "Provider"

@@ -84,10 +84,10 @@ def recognise(
 
     :param given: the items of a request that names no previous response.
     """
-    hashes = items.extended_hashes(items.START, given)
     ends = [place for place, item in enumerate(given, 1) if not _from_client(item)][-RECOGNISED_DEPTH:]
     if not ends:
         return None
+    hashes = items.extended_hashes(items.START, given[: ends[-1]])
     places = {hashes[place - 1]: place for place in ends}
     among = _WITH_HISTORY.format(alive=_ALIVE, marks=marks(places))
     found = [_snapshot(row) for row in select(database, _SNAPSHOT + among, api_key_id, oldest, *places)]

@@ -62,6 +62,8 @@ def _guarded(hooks: ScopedHooks, database: peewee.Database) -> ScopedHooks:
     """``hooks`` with each observer in a savepoint of its own: a query of theirs that fails would otherwise end the
     whole transaction on PostgreSQL, though their failures are nobody else's."""
     name = "on_snapshot_commit"
+    if not hooks.observers[name]:
+        return hooks
 
     def guarded(observer: Callable) -> Callable:
         def call(ctx: SnapshotCommitContext) -> None:

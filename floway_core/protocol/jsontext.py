@@ -83,7 +83,10 @@ def canonical(value: Any) -> bytes:
 
 def ascii_text(value: Any) -> str:
     """Compact JSON with everything beyond ASCII escaped, fit for a header."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    return _ASCII.encode(value)
+
+
+_ASCII = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
 
 
 def _refuse(constant: str) -> None:

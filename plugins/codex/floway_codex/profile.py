@@ -9,7 +9,7 @@ field with null as its template only marks the place of what a client may send.
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from typing import Any
@@ -63,32 +63,46 @@ def _placeholders(template: Any) -> list[str]:
     return PLACEHOLDER.findall(template) if isinstance(template, str) else []
 
 
-def fill(template: Any, values: Mapping[str, Any]) -> Any:
+Filler = str | Callable[[Mapping[str, Any]], Any]
+"""A template that is one placeholder, by the name of that; any other as what makes its value of all values."""
+
+
+def fill(template: str, values: Mapping[str, Any]) -> Any:
     """``template`` with its placeholders replaced, or None when one of them has no value."""
-    return _filler(template)(values) if isinstance(template, str) else template
-
-
-@functools.cache
-def _filler(template: str) -> Callable[[Mapping[str, Any]], Any]:
-    """What ``fill`` does to a template. There are only as many as the profiles have."""
-    names = _placeholders(template)
-    if not names:
-        return lambda values: template
-    if template == f"{{{names[0]}}}":
-        return lambda values: values.get(names[0])
-    return lambda values: None if any(values.get(name) is None for name in names) else template.format_map(values)
+    filler = _filler(template)
+    return values.get(filler) if isinstance(filler, str) else filler(values)
 
 
 def render(templates: Templates, values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of ``templates`` that have a value, in their order."""
     rendered = {}
-    for name, alternatives in templates:
-        for template in alternatives:
-            value = fill(template, values)
+    for name, alternatives in _fillers(templates):
+        for filler in alternatives:
+            value = values.get(filler) if isinstance(filler, str) else filler(values)
             if value is not None:
                 rendered[name] = value
                 break
     return rendered
+
+
+@functools.cache
+def _fillers(templates: Templates) -> Sequence[tuple[str, Sequence[Filler]]]:
+    """For each field its alternatives. There are only as many as the profiles have."""
+    return [(name, [_filler_of_any(template) for template in alternatives]) for name, alternatives in templates]
+
+
+def _filler_of_any(template: Any) -> Filler:
+    return _filler(template) if isinstance(template, str) else lambda values: template
+
+
+@functools.cache
+def _filler(template: str) -> Filler:
+    names = _placeholders(template)
+    if not names:
+        return lambda values: template
+    if template == f"{{{names[0]}}}":
+        return names[0]
+    return lambda values: None if any(values.get(name) is None for name in names) else template.format_map(values)
 
 
 @functools.cache
