@@ -1,5 +1,6 @@
 """Encoding request bodies."""
 
+import functools
 from urllib.parse import urlsplit
 
 import zstandard
@@ -10,6 +11,7 @@ LEVEL = 3
 OFFICIAL_HOST = "chatgpt.com"
 
 
+@functools.cache
 def chosen(setting: str, base_url: str) -> str:
     """The encoding for a backend. Left to itself it is as with the CLI, which compresses for the official one alone."""
     if setting != AUTO:

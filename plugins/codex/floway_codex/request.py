@@ -1,6 +1,7 @@
 """The request for the backend: identity and profile projected onto headers and body. Pure functions."""
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from floway_codex.attempt import CodexAttempt
@@ -57,7 +58,7 @@ def authorized(profile: Profile, prepared: Mapping[str, str], token: str) -> dic
 def values(attempt: CodexAttempt, body: Mapping[str, Any]) -> dict[str, Any]:
     """The profile's placeholders for this request; the turn metadata's text is one of them."""
     reasoning = body.get("reasoning")
-    effort = reasoning.get("effort") if isinstance(reasoning, Mapping) else None
+    effort = reasoning.get("effort") if isinstance(reasoning, dict) else None
     tier = body.get("service_tier")
     compacts = asks_for_compaction(body)
     known = {
@@ -83,7 +84,7 @@ def asks_for_compaction(body: Mapping[str, Any]) -> bool:
     """Whether the input ends with a compaction trigger."""
     items = body.get("input")
     last = items[-1] if isinstance(items, list) and items else None
-    return isinstance(last, Mapping) and last.get("type") == TRIGGER
+    return isinstance(last, dict) and last.get("type") == TRIGGER
 
 
 def turn_metadata(attempt: CodexAttempt, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,5 +183,6 @@ def in_order(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {**{name: given[name] for name in names if name in given}, **given}
 
 
-def _names(templates: Templates) -> Iterable[str]:
-    return (name for name, _ in templates)
+@functools.cache
+def _names(templates: Templates) -> Sequence[str]:
+    return [name for name, _ in templates]

@@ -91,7 +91,7 @@ def read(headers: Mapping[str, str], body: Mapping[str, Any], order: Sequence[st
     :param headers: names in lower case.
     """
     client = body.get("client_metadata")
-    client = client if isinstance(client, Mapping) else {}
+    client = client if isinstance(client, dict) else {}
     places = {
         HEADER: headers,
         CLIENT: client,
