@@ -88,7 +88,7 @@ class Conversation:
         if not self.resends:
             body["previous_response_id"] = self.previous
         started = time.perf_counter()
-        turn = begin(self.database, self.recent, self.key, body, DAYS)
+        turn = begin(self.database, self.recent, self.key, body, f"resp_{uuid.uuid4().hex}", DAYS)
         begun = time.perf_counter()
         self._commit(turn, output)
         ended = time.perf_counter()

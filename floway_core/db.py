@@ -90,9 +90,9 @@ class _Sqlite(PooledSqliteDatabase):
 
         To be lent one by the pool takes longer than what most requests ask.
 
-        :returns: None if it is in use, or a transaction has to answer.
+        :returns: None if it is in use, if a transaction has to answer, or if somebody wants to see every statement.
         """
-        if not self.is_closed() or not self._reading.acquire(blocking=False):
+        if not self.is_closed() or self.query_hooks or not self._reading.acquire(blocking=False):
             return None
         try:
             with peewee.__exception_wrapper__:

@@ -264,6 +264,13 @@ def test_every_reply_has_a_request_id_that_stands_in_the_log(ask, gateway):
     assert "chosen-by-the-client" not in gateway.log
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_id_of_a_response_tells_that_of_its_request(ask, fake_upstream, stream):
+    fake_upstream.script(Reply(message_stream()))
+    answer = ask.stream() if stream else ask.create()
+    assert f'"resp_{answer.headers["x-request-id"].replace("-", "")}"' in answer.body.decode()
+
+
 def test_what_is_no_http_gets_one_too(gateway):
     host, port = urlsplit(gateway.url).netloc.split(":")
     with socket.create_connection((host, int(port)), PATIENCE) as connection:

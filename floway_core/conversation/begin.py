@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import peewee
-from uuid6 import uuid7
 
 from floway_core.conversation import load, retain
 from floway_core.conversation.recent import RecentHistories
@@ -15,20 +14,31 @@ from floway_core.protocol import items
 
 
 def begin(
-    database: peewee.Database, recent: RecentHistories, api_key_id: str, body: Mapping[str, Any], retention_days: int
+    database: peewee.Database,
+    recent: RecentHistories,
+    api_key_id: str,
+    body: Mapping[str, Any],
+    response_id: str,
+    retention_days: int,
 ) -> Turn:
     """The turn that the checked request ``body`` asks for.
 
+    :param response_id: for the response to come; never given before.
     :raises GatewayError: 400 for a previous response, 404 for an item, that is not there.
     """
     # A turn that continues another asks several things, on one connection; most others ask nothing.
     named = body.get("previous_response_id") is not None
     with database.connection_context() if named else contextlib.nullcontext():
-        return _begin(database, recent, api_key_id, body, load.oldest_alive(retention_days))
+        return _begin(database, recent, api_key_id, body, response_id, load.oldest_alive(retention_days))
 
 
 def _begin(
-    database: peewee.Database, recent: RecentHistories, api_key_id: str, body: Mapping[str, Any], oldest: int
+    database: peewee.Database,
+    recent: RecentHistories,
+    api_key_id: str,
+    body: Mapping[str, Any],
+    response_id: str,
+    oldest: int,
 ) -> Turn:
     given = items.as_items(body.get("input") or [])
     named = body.get("previous_response_id")
@@ -48,7 +58,7 @@ def _begin(
         retain.touch(database, previous)
     return Turn(
         api_key_id=api_key_id,
-        response_id=f"resp_{uuid7().hex}",
+        response_id=response_id,
         store=store,
         previous=previous,
         named=named is not None,

@@ -88,7 +88,10 @@ def _accepted(asked: _Asked, body: dict[str, Any]) -> Attempt:
     :param body: what is asked of it.
     """
     gateway, key = asked.gateway, asked.key
-    turn = begin(gateway.services.database, gateway.histories, key.id, body, gateway.settings.retention_days)
+    response_id = f"resp_{asked.entry.id.replace('-', '')}"  # who has a response finds its request in the log
+    turn = begin(
+        gateway.services.database, gateway.histories, key.id, body, response_id, gateway.settings.retention_days
+    )
     wanted = ClientRequest(
         id=asked.entry.id,
         api_key=key,

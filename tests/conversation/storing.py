@@ -53,7 +53,7 @@ class Store:
     def begin(self, given, previous=None, **fields):
         """The turn of a request."""
         body = {"input": given, "previous_response_id": previous, **fields}
-        return begin(self.database, self.recent, self.key_id, body, DAYS)
+        return begin(self.database, self.recent, self.key_id, body, f"resp_{uuid.uuid4().hex}", DAYS)
 
     def commit(self, turn, *output, upstream="up_1", metadata=None, hook=None):
         """Commit a turn, and return the id of the response."""

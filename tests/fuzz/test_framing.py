@@ -193,6 +193,20 @@ def test_unusual_chunks_are_one_body(line, post, size):
     assert line.stands_open()
 
 
+def test_what_follows_a_large_body_is_served_next(line, post):
+    body = BODY.replace(b"Hi", b"Hi" * 150_000)
+    line.send(post + b"content-length: %d\r\n\r\n" % len(body) + body + HEALTH * 2)
+    assert [status for status, *_ in line.answers(3)] == [404, 200, 200]
+
+
+@pytest.mark.parametrize("sent", [0, 1, len(BODY) - 1])
+def test_a_body_that_ends_early_is_told_so(line, post, sent):
+    line.send(post + LENGTH + b"\r\n" + BODY[:sent])
+    line.socket.shutdown(socket.SHUT_WR)
+    refused(answers := line.answers())
+    assert json.loads(answers[0][2])["error"]["code"] == "invalid_body"
+
+
 def test_requests_that_are_sent_at_once_are_answered_in_order(line, post):
     line.send(HEALTH + post + LENGTH + b"\r\n" + BODY + post + CHUNKED + b"\r\n" + CHUNK + b"0\r\n\r\n" + HEALTH * 3)
     assert [status for status, *_ in line.answers(6)] == [200, 404, 404, 200, 200, 200]
