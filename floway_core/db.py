@@ -193,7 +193,7 @@ def insert(database: peewee.Database, table: str, rows: Sequence[Mapping[str, An
     """Insert rows that all have the same columns, and return their ids."""
     row = f"({marks(rows[0])})"
     sql = f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES {', '.join([row] * len(rows))} RETURNING id"
-    return [row_id for (row_id,) in run(database, sql, *(value for row in rows for value in row.values())).fetchall()]
+    return [row_id for (row_id,) in run(database, sql, *[value for row in rows for value in row.values()]).fetchall()]
 
 
 @contextlib.contextmanager

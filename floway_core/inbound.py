@@ -25,6 +25,9 @@ from floway_core.errors import GatewayError
 READ_SIZE = 64 * 1024
 """Bytes that are read from a connection at a time."""
 
+SMALL_READ = 1024
+"""Bytes of a body that are read for whoever wants fewer. Every request, and so every stream, keeps room for them."""
+
 LONGEST_FRAMING = 32 * 1024
 """Bytes that the size of a chunk with its extensions, or all trailers, may have."""
 
@@ -122,7 +125,7 @@ class _Request(Request):
         else:
             reader = _LengthReader(self.unreader, reader.length)
         self.arriving = _Body(self, reader)
-        self.body = io.BufferedReader(self.arriving)
+        self.body = io.BufferedReader(self.arriving, SMALL_READ)
 
 
 class _Body(io.RawIOBase):
@@ -132,6 +135,7 @@ class _Body(io.RawIOBase):
         self._request = request
         self._reader = reader
         self.ended = False
+        """Whether all of it has been read, its end, too."""
 
     def readable(self) -> bool:
         return True

@@ -43,7 +43,7 @@ def _begin(
     given = items.as_items(body.get("input") or [])
     named = body.get("previous_response_id")
     store = body.get("store") is not False
-    previous, known, resent = None, History(), 0
+    previous, known, resent, hashes = None, History(), 0, []
     if named is not None:
         previous = load.find(database, api_key_id, named, oldest)
         found = load.history(database, recent, previous) if previous else None
@@ -51,9 +51,12 @@ def _begin(
             raise previous_not_found(named)
         known = found
     sent = _resolved(database, api_key_id, given, oldest)
-    if named is None and store and (place := load.recognise(database, api_key_id, items.lasting(sent.items), oldest)):
-        previous, count = place
-        resent = _place_of(sent.items, count)
+    if named is None and store:
+        lasting = items.lasting(sent.items)
+        hashes = items.extended_hashes(items.START, lasting)
+        if place := load.recognise(database, api_key_id, lasting, hashes, oldest):
+            previous, count = place
+            resent = _place_of(sent.items, count)
     if previous:
         retain.touch(database, previous)
     return Turn(
@@ -64,6 +67,7 @@ def _begin(
         named=named is not None,
         input=History(known.items + sent.items, known.issuers + sent.issuers),
         added=items.lasting(sent.items[resent:]),
+        hashed=hashes[-1] if hashes else None,
     )
 
 

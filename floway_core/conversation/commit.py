@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import peewee
-from uuid6 import uuid7
 
 from floway_core.conversation import payloads
 from floway_core.conversation.recent import PackedHistory, RecentHistories
@@ -89,14 +88,17 @@ def _commit(
     kept = [] if mode == "replace" else turn.added
     now = int(time.time())
     parent = turn.previous
-    base = parent.history_hash if parent and mode == "append" else items.START
+    if mode == "append":
+        before = turn.hashed or items.extended_hash(parent.history_hash if parent else items.START, kept)
+    else:
+        before = items.START
     envelope = payloads.encode({key: value for key, value in response.items() if key != "output"})
     issuers = [None] * len(kept) + [upstream_id] * len(output)
     texts = [jsontext.dumps(item) for item in (*kept, *output)]
     rows = [
         {
             "is_output": place >= len(kept),
-            "item_id": payloads.column_id(item.get("id")) or f"item_{uuid7().hex}",
+            "item_id": payloads.column_id(item.get("id")) or f"item_{turn.response_id.removeprefix('resp_')}_{place}",
             "upstream_id": issuers[place],
             "blob_hash": items.blob_hash(item),
             "payload": payloads.encode_text(texts[place]),
@@ -126,7 +128,7 @@ def _commit(
             "depth": parent.depth + 1 if parent else 0,
             "ordinal": ordinal() if parent else 0,
             "ordinals": 0,
-            "history_hash": [base, *items.extended_hashes(base, [*kept, *output])][-1],
+            "history_hash": items.extended_hash(before, output),
             "envelope": envelope,
             "metadata_json": _checked(metadata),
             "created_at": now,
@@ -136,9 +138,9 @@ def _commit(
         for start in range(0, len(owned), ROWS_PER_INSERT):
             insert(database, "responses_items", owned[start : start + ROWS_PER_INSERT])
     if turn.named and parent:  # who sends the whole history again will hardly name it next time
-        before = recent.get(parent) if mode == "append" else None
-        if before or mode == "replace":
-            recent.put(conversation, PackedHistory(turn.response_id, texts, issuers, before))
+        beginning = recent.get(parent) if mode == "append" else None
+        if beginning or mode == "replace":
+            recent.put(conversation, PackedHistory(turn.response_id, texts, issuers, beginning))
 
 
 def use(database: peewee.Database, conversation: int, now: int) -> None:

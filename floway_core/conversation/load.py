@@ -12,7 +12,6 @@ from floway_core.conversation.rows import History, Snapshot
 from floway_core.db import marks, select
 from floway_core.errors import GatewayError
 from floway_core.models import Items, Snapshots
-from floway_core.protocol import items
 
 PAYLOAD = "responses_items.payload"
 
@@ -78,16 +77,16 @@ def find(database: peewee.Database, api_key_id: str, response_id: str, oldest: i
 
 
 def recognise(
-    database: peewee.Database, api_key_id: str, given: Sequence[dict[str, Any]], oldest: int
+    database: peewee.Database, api_key_id: str, given: Sequence[dict[str, Any]], hashes: Sequence[str], oldest: int
 ) -> tuple[Snapshot, int] | None:
     """The snapshot whose whole history is the longest beginning of ``given``, and how many items that is.
 
     :param given: the items of a request that names no previous response.
+    :param hashes: of the history after each of them.
     """
     ends = [place for place, item in enumerate(given, 1) if not _from_client(item)][-RECOGNISED_DEPTH:]
     if not ends:
         return None
-    hashes = items.extended_hashes(items.START, given[: ends[-1]])
     places = {hashes[place - 1]: place for place in ends}
     among = _WITH_HISTORY.format(alive=_ALIVE, marks=marks(places))
     found = [_snapshot(row) for row in select(database, _SNAPSHOT + among, api_key_id, oldest, *places)]

@@ -54,6 +54,8 @@ class Turn:
     """Everything the model is to see."""
     added: list[dict[str, Any]] = field(default_factory=list)
     """The part of ``input`` that is not in the history of ``previous``."""
+    hashed: str | None = None
+    """The hash of the history up to and with ``added``, if that is known already."""
 
     def alone(self) -> "Turn":
         """The same, as the beginning of a conversation of its own: the client has sent all that it needs."""

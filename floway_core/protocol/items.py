@@ -72,6 +72,11 @@ def extended_hashes(history_hash: str, items: Iterable[dict[str, Any]]) -> list[
     return hashes
 
 
+def extended_hash(history_hash: str, items: Iterable[dict[str, Any]]) -> str:
+    """The hash of a history with all of ``items`` behind it, as ``extended_hashes`` tells it of the last."""
+    return [history_hash, *extended_hashes(history_hash, items)][-1]
+
+
 def blob_hash(item: dict[str, Any]) -> str | None:
     """Hex SHA-256 of an item's ``encrypted_content``, or None when it has none."""
     blob = item.get("encrypted_content")
