@@ -23,7 +23,7 @@ def begin(
 ) -> Turn:
     """The turn that the checked request ``body`` asks for.
 
-    :param response_id: for the response to come; never given before.
+    :param response_id: for the response to come; never given before, and the ids of items without one depend on it.
     :raises GatewayError: 400 for a previous response, 404 for an item, that is not there.
     """
     # A turn that continues another asks several things, on one connection; most others ask nothing.
@@ -43,7 +43,7 @@ def _begin(
     given = items.as_items(body.get("input") or [])
     named = body.get("previous_response_id")
     store = body.get("store") is not False
-    previous, known, resent, hashes = None, History(), 0, []
+    previous, known, resent, hashed = None, History(), 0, None
     if named is not None:
         previous = load.find(database, api_key_id, named, oldest)
         found = load.history(database, recent, previous) if previous else None
@@ -54,6 +54,7 @@ def _begin(
     if named is None and store:
         lasting = items.lasting(sent.items)
         hashes = items.extended_hashes(items.START, lasting)
+        hashed = hashes[-1] if hashes else items.START
         if place := load.recognise(database, api_key_id, lasting, hashes, oldest):
             previous, count = place
             resent = _place_of(sent.items, count)
@@ -67,7 +68,7 @@ def _begin(
         named=named is not None,
         input=History(known.items + sent.items, known.issuers + sent.issuers),
         added=items.lasting(sent.items[resent:]),
-        hashed=hashes[-1] if hashes else None,
+        hashed=hashed,
     )
 
 

@@ -88,10 +88,10 @@ def _commit(
     kept = [] if mode == "replace" else turn.added
     now = int(time.time())
     parent = turn.previous
-    if mode == "append":
-        before = turn.hashed or items.extended_hash(parent.history_hash if parent else items.START, kept)
+    if mode == "replace":
+        hash_before = items.START
     else:
-        before = items.START
+        hash_before = turn.hashed or items.extended_hash(parent.history_hash if parent else items.START, kept)
     envelope = payloads.encode({key: value for key, value in response.items() if key != "output"})
     issuers = [None] * len(kept) + [upstream_id] * len(output)
     texts = [jsontext.dumps(item) for item in (*kept, *output)]
@@ -128,7 +128,7 @@ def _commit(
             "depth": parent.depth + 1 if parent else 0,
             "ordinal": ordinal() if parent else 0,
             "ordinals": 0,
-            "history_hash": items.extended_hash(before, output),
+            "history_hash": items.extended_hash(hash_before, output),
             "envelope": envelope,
             "metadata_json": _checked(metadata),
             "created_at": now,

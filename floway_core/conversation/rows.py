@@ -55,7 +55,8 @@ class Turn:
     added: list[dict[str, Any]] = field(default_factory=list)
     """The part of ``input`` that is not in the history of ``previous``."""
     hashed: str | None = None
-    """The hash of the history up to and with ``added``, if that is known already."""
+    """The hash of the history from its beginning to the end of ``added``: of all that was sent, whatever of it had been
+    stored before. None for a turn that names what it continues, and one that is not stored."""
 
     def alone(self) -> "Turn":
         """The same, as the beginning of a conversation of its own: the client has sent all that it needs."""

@@ -46,7 +46,7 @@ def as_compaction(blocks: Iterable[bytes | None]) -> Iterator[bytes | None]:
 
     :param blocks: events, and None when a keep-alive is due.
     """
-    transcript = Transcript({})
+    transcript = Transcript({}, shown=False)
     for block in blocks:
         if block is None:
             yield None

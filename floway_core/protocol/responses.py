@@ -19,10 +19,6 @@ _ABOUT_RESPONSE = re.compile(
     rb'response\.(?<=["\s:]response\.)'
     rb'(?:created|queued|in_progress|completed|incomplete|failed|output_item\.done)["\r\n]'
 )
-_ABOUT_RESULT = re.compile(
-    rb'response\.(?<=["\s:]response\.)'
-    rb'(?:completed|incomplete|failed|output_item\.done)["\r\n]'
-)
 _ABOUT_ERROR = re.compile(rb'error(?<=["\s:]error)["\r\n]')
 
 
@@ -32,12 +28,10 @@ class Transcript:
     def __init__(self, known: Mapping[str, Any], model: str = "", *, shown: bool = True) -> None:
         """:param known: fields of the response object that the gateway knows better than the upstream, like ``id``.
         :param model: what was asked for, for a failure before the upstream has said anything.
-        :param shown: whether the client sees the events; else they need not be written anew, nor followed before there
-            is something of the result in them.
+        :param shown: whether the client sees the events; else they need not be written anew.
         """
         self.envelope: dict[str, Any] = {}
-        """The response object as it was last announced to the client; complete, with its output, after the terminal
-        event."""
+        """The response object as it was last announced; complete, with its output, after the terminal event."""
         self.terminal: str | None = None
         """The type of the terminal event, once it came."""
         self.error: dict[str, Any] | None = None
@@ -45,7 +39,6 @@ class Transcript:
         self._known = known
         self._model = model
         self._shown = shown
-        self._about_response = _ABOUT_RESPONSE if shown else _ABOUT_RESULT
         self._items: dict[int, Any] = {}
         self._numbered = b""
 
@@ -60,7 +53,7 @@ class Transcript:
         at, response = 0, -1
         while True:
             if response < at:
-                found = self._about_response.search(block, at)
+                found = _ABOUT_RESPONSE.search(block, at)
                 response = found.start() if found else len(block)
             error = _ABOUT_ERROR.search(block, at, response)
             place = error.start() if error else response

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import requests
 
 from floway_codex import accounts, tables, unauthorized
-from floway_codex.profile import Profile, render
+from floway_codex.profile import Profile
 from floway_codex.tokens import TokenSource
 from floway_core.contexts import Services, Upstream
 from floway_core.db import DATABASE_ERRORS, select
@@ -73,7 +73,7 @@ class ModelLists:
     def _ask(self, token: str, account_id: str) -> requests.Response:
         known = {**self.profile.known, "access_token": token, "account_id": account_id}
         url = f"{self.base_url}/codex/models?{urlencode({'client_version': self.profile.version})}"
-        return self.http.fetch("GET", url, render(self.profile.models_headers, known))
+        return self.http.fetch("GET", url, self.profile.models_headers.render(known))
 
     def _store(self, upstream: Upstream, fetched: ModelList, body: bytes) -> None:
         """When it cannot be stored, that is logged: the list is good all the same."""

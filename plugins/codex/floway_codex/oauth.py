@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import requests
 
-from floway_codex.profile import Profile, render, render_body
+from floway_codex.profile import Profile
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.upstream import HttpClient
@@ -61,7 +61,7 @@ def refresh(
     :raises GatewayError: 503, the endpoint cannot be reached, is out of order or answers nonsense.
     """
     known = {**profile.known, "refresh_token": refresh_token, "refresh_reason": reason}
-    headers, body = render(profile.token_headers, known), render_body(profile.token_body, known)
+    headers, body = profile.token_headers.render(known), jsontext.dumps(profile.token_body.render(known))
     try:
         return _ask(http, url, headers, body, timeout, refresh_token)
     except _NoAnswer as why:
@@ -85,7 +85,7 @@ def exchange(
         "client_id": known["client_id"],
         "code_verifier": verifier,
     }
-    headers = {**render(profile.token_headers, known), "content-type": "application/x-www-form-urlencoded"}
+    headers = {**profile.token_headers.render(known), "content-type": "application/x-www-form-urlencoded"}
     try:
         return _ask(http, url, headers, urlencode(form).encode(), timeout, code)
     except _NoAnswer as why:

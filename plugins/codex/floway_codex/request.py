@@ -1,13 +1,12 @@
 """The request for the backend: identity and profile projected onto headers and body. Pure functions."""
 
-import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from floway_codex.attempt import CodexAttempt
 from floway_codex.encoding import IDENTITY
 from floway_codex.items import as_lite, input_items, offered
-from floway_codex.profile import Profile, Templates, constants, fill, render
+from floway_codex.profile import Profile
 from floway_codex.said import TURN_METADATA
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import TRIGGER
@@ -45,13 +44,13 @@ COMPACTION = {
 # ---------------------------------------------------------------------------------------------------------- headers
 def headers(attempt: CodexAttempt, values: Mapping[str, Any]) -> dict[str, str]:
     """All headers but ``authorization``, in the profile's order."""
-    return render(attempt.profile.responses_headers, values)
+    return attempt.profile.responses_headers.render(values)
 
 
 def authorized(profile: Profile, prepared: Mapping[str, str], token: str) -> dict[str, str]:
     """``prepared`` with the access token where the profile has it."""
     name, template = profile.authorization
-    return in_order({name: fill(template, {"access_token": token}), **prepared}, _names(profile.responses_headers))
+    return in_order({name: template.fill({"access_token": token}), **prepared}, profile.responses_headers.names)
 
 
 # -------------------------------------------------------------------------------------------------------------- body
@@ -92,7 +91,7 @@ def turn_metadata(attempt: CodexAttempt, known: Mapping[str, Any]) -> dict[str, 
 
     That of a Codex client is complete, so it only has its ids set right.
     """
-    made = render(attempt.profile.turn_metadata, known)
+    made = attempt.profile.turn_metadata.render(known)
     theirs = {
         name: value
         for name, value in attempt.identity.turn_metadata.items()
@@ -110,7 +109,7 @@ def turn_metadata(attempt: CodexAttempt, known: Mapping[str, Any]) -> dict[str, 
     merged = {**made, **theirs}
     merged |= {name: known[name] for name in IDS}
     merged |= {name: value for name, value in fixed.items() if name in merged}
-    return in_order(merged, _names(attempt.profile.turn_metadata))
+    return in_order(merged, attempt.profile.turn_metadata.names)
 
 
 def _has_type(value: Any, expected: type | None) -> bool:
@@ -120,10 +119,10 @@ def _has_type(value: Any, expected: type | None) -> bool:
 
 def client_metadata(attempt: CodexAttempt, known: Mapping[str, Any]) -> dict[str, str]:
     """The body's ``client_metadata``: texts only; the identity's keys cannot be contradicted."""
-    templates = attempt.profile.client_metadata
-    settled = set(_names(templates)) - constants(templates) | {TURN_METADATA}
+    made = attempt.profile.client_metadata
+    settled = set(made.names) - made.constants | {TURN_METADATA}
     theirs = {key: value for key, value in attempt.identity.client_metadata.items() if key not in settled}
-    return {**render(templates, known), **theirs}
+    return {**made.render(known), **theirs}
 
 
 def body(attempt: CodexAttempt, given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,7 +141,7 @@ def body(attempt: CodexAttempt, given: Mapping[str, Any], known: Mapping[str, An
     if "input" in given:
         made["input"] = input_items(given["input"])
     made["include"] = included(given.get("include"))
-    made.setdefault("prompt_cache_key", fill(attempt.profile.prompt_cache_key, known))
+    made.setdefault("prompt_cache_key", attempt.profile.prompt_cache_key.fill(known))
     if takes_default_instructions(attempt) and made.get("instructions") in (None, ""):
         made["instructions"] = DEFAULT_INSTRUCTIONS
     lite_form = wants_lite_form(attempt)
@@ -181,8 +180,3 @@ def included(include: Any) -> Any:
 def in_order(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """``given`` with ``names`` first, in that order, and the rest behind."""
     return {**{name: given[name] for name in names if name in given}, **given}
-
-
-@functools.cache
-def _names(templates: Templates) -> Sequence[str]:
-    return [name for name, _ in templates]
