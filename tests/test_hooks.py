@@ -23,7 +23,7 @@ def test_order_and_arguments(ask, fake_upstream, journal):
         ("wire", "prepare_responses_request", 2),
         ("auditor", "prepare_responses_request", 2),
     ]
-    assert len({line["attempt"] for line in lines}) == 1
+    assert {line["attempt"] for line in lines} == {f"{answer.headers['x-request-id']}.1"}
     assert {line["upstream"] for line in lines} == {"first"}
     assert {(line["kind"], line["model"]) for line in lines if line["plugin"] == "wire"} == {("wire", "model-1")}
     seen = [line for line in lines if line["plugin"] == "auditor"]

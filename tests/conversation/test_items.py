@@ -4,11 +4,13 @@ import json
 
 import pytest
 
+from floway_core.db import select
 from floway_core.testing import Reply, event
 from floway_core.testing.events import response as response_object
 
 from .storing import said, user
 
+IDS = "SELECT item_id FROM responses_items WHERE api_key_id = ?"
 CALL = {"type": "function_call", "id": "fc_1", "name": "f", "arguments": "{}", "call_id": "call_1"}
 RESULT = {"type": "function_call_output", "call_id": "call_1", "output": "42"}
 UNKNOWN = {"type": "quantum_thought", "id": "qt_1", "state": {"up": 0.5, "down": [None, "ü"]}, "flag": False}
@@ -83,6 +85,13 @@ def test_the_latest_of_several_with_one_id_is_meant(client):
     client.turn("One", output=[said("old", id="msg_1")])
     client.turn("Two", output=[said("new", id="msg_1")])
     assert client.turn([{"id": "msg_1"}]).sent == [[said("new", id="msg_1")]]
+
+
+def test_items_without_an_id_get_one_of_their_own(store):
+    first = store.turn([user("One"), user("Two")], said("a"))
+    store.turn([user("Three")], said("b"), previous=first)
+    ids = [row_id for (row_id,) in select(store.database, IDS, store.key_id)]
+    assert len(ids) == len(set(ids)) == 5
 
 
 def test_references_are_looked_up_together(store, queries):
