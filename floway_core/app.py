@@ -1,12 +1,10 @@
 """The WSGI application."""
 
 import logging
-from collections.abc import Callable
 
 import pluggy
-from flask import Blueprint, Flask, Request, Response, current_app, g, request
+from flask import Blueprint, Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import MapAdapter
 
 from floway_core import plugins
 from floway_core.config import Settings
@@ -20,28 +18,12 @@ from floway_core.routes.log import CLIENT_CLOSED_REQUEST, Logged, RequestLog
 log = logging.getLogger("floway")
 
 
-class Application(Flask):
-    """Leaves out what Flask does for each request and this program has no use for."""
-
-    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Without a look at the host: no route depends on it, and making sense of it takes longer than all the rest."""
-        if request is None or "HTTP_UPGRADE" in request.environ:
-            return super().create_url_adapter(request)
-        host, query = request.environ.get("HTTP_HOST", ""), request.query_string.decode("latin-1")
-        place = request.root_path, "", request.scheme, request.path
-        return MapAdapter(self.url_map, host, *place, request.method, query)
-
-    def ensure_sync(self, func: Callable) -> Callable:
-        """Views are plain functions: there is no event loop to run coroutines in."""
-        return func
-
-
 def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
     """The application, ready to serve.
 
     :raises StartupError: the settings, a plugin or the database keep it from starting.
     """
-    app = Application("floway_core", static_folder=None)
+    app = Flask("floway_core", static_folder=None)
     app.json.compact = True
     app.json.sort_keys = False
     gateway = app.extensions["floway"] = open_gateway(settings, manager)

@@ -85,7 +85,7 @@ class _Sqlite(PooledSqliteDatabase):
         self._reading = threading.Lock()
         self._reader: _SqliteConnection | None = None
 
-    def read(self, sql: str, parameters: Sequence[Any]) -> list[tuple] | None:
+    def read_at_once(self, sql: str, parameters: Sequence[Any]) -> list[tuple] | None:
         """The rows of a query outside of any transaction, from a connection that is kept for these.
 
         To be lent one by the pool takes longer than what most requests ask.
@@ -96,17 +96,23 @@ class _Sqlite(PooledSqliteDatabase):
             return None
         try:
             with peewee.__exception_wrapper__:
-                if self._reader is None or self._reader.file != _identity(self.database):
-                    self._renew_reader()
-                return self._reader.execute(sql, parameters).fetchall()
+                return self._usable_reader().execute(sql, parameters).fetchall()
+        except BaseException:
+            self._close_reader()
+            raise
         finally:
             self._reading.release()
 
-    def _renew_reader(self) -> None:
+    def _usable_reader(self) -> _SqliteConnection:
+        known = self._reader
+        if known and known.file == _identity(self.database):
+            return known
         self._close_reader()
         with self._pool_lock:
-            self._check_file()
+            self._note_file()
             self._reader = peewee.SqliteDatabase._connect(self)
+        self._reader.execute("PRAGMA query_only = 1")  # who writes has to line up
+        return self._reader
 
     def _close_reader(self) -> None:
         if self._reader is not None:
@@ -120,10 +126,11 @@ class _Sqlite(PooledSqliteDatabase):
 
     def _connect(self) -> sqlite3.Connection:
         with self._pool_lock:
-            self._check_file()
+            self._note_file()
             return super()._connect()
 
-    def _check_file(self) -> None:
+    def _note_file(self) -> None:
+        """:raises peewee.OperationalError: it is gone."""
         known, self._file = self._file, _identity(self.database)
         if known and not self._file:
             self._file = known
@@ -168,7 +175,7 @@ def run(database: peewee.Database, sql: str, *parameters: Any) -> Any:
 
 def select(database: peewee.Database, sql: str, *parameters: Any) -> list[tuple]:
     """The rows of a statement that only reads, as ``run`` takes it. Opens a connection if there is none."""
-    if isinstance(database, _Sqlite) and (rows := database.read(sql, parameters)) is not None:
+    if isinstance(database, _Sqlite) and (rows := database.read_at_once(sql, parameters)) is not None:
         return rows
     with database.connection_context():
         return run(database, sql, *parameters).fetchall()

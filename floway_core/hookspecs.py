@@ -82,8 +82,8 @@ def register_commands(cli: click.Group) -> None:
 def register_routes() -> Iterable:
     """Supply Flask blueprints for paths that clients of this provider expect beside ``/v1``.
 
-    When: once, while the application is built. A view, which is a plain function, may hand its request to one of the
-    public views of ``floway_core.routes``, once.
+    When: once, while the application is built. A view may hand its request to one of the public views of
+    ``floway_core.routes``, once.
     May change: nothing.
     Returns: the blueprints.
     If it raises: Floway does not start and says which plugin is at fault.

@@ -22,7 +22,7 @@ from gunicorn.http.unreader import SocketUnreader
 
 from floway_core.errors import GatewayError
 
-READ_SIZE = 64 * 1024
+READ_SIZE = 32 * 1024
 """Bytes that are read from a connection at a time."""
 
 SMALL_READ = 1024
@@ -77,13 +77,13 @@ class Parser(RequestParser):
             self.unreader.deadline = None
 
     def finish_body(self, deadline: float | None = None, max_bytes: int | None = None) -> bool:
-        if self.mesg and self.mesg.arriving.ended:
+        if self.mesg and self.mesg.body.raw.ended:
             return True
         before = self.unreader.deadline
         self.unreader.deadline = deadline or before
         try:
             return super().finish_body(deadline, max_bytes)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: the application has closed it
             return False
         finally:
             self.unreader.deadline = before
@@ -123,12 +123,11 @@ class _Request(Request):
         if isinstance(reader, ChunkedReader):
             reader = _ChunkedReader(self, self.unreader)
         else:
-            reader = _LengthReader(self.unreader, reader.length)
-        self.arriving = _Body(self, reader)
-        self.body = io.BufferedReader(self.arriving, SMALL_READ)
+            reader = _LengthReader(self, reader.length)
+        self.body = io.BufferedReader(_RawBody(self, reader), SMALL_READ)
 
 
-class _Body(io.RawIOBase):
+class _RawBody(io.RawIOBase):
     """Ends the connection with a body that is damaged: what follows it must not be taken for a request."""
 
     def __init__(self, request: Request, reader: Any) -> None:
@@ -141,7 +140,7 @@ class _Body(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:
-        """:raises OSError: the body is damaged, ends early, or does not come."""
+        """:raises OSError: the body is damaged, or does not come."""
         try:
             data = self._reader.read(len(buffer))
         except OSError:
@@ -158,23 +157,20 @@ class _Body(io.RawIOBase):
 class _LengthReader:
     """A body of so many bytes, as they arrive; gunicorn's hands them out by the kilobyte and puts the rest back."""
 
-    def __init__(self, unreader: _Unreader, length: int) -> None:
-        self._unreader = unreader
+    def __init__(self, request: Request, length: int) -> None:
+        self._request = request
         self._left = length
 
     def read(self, size: int) -> bytes:
-        """Some of it, at most ``size`` bytes; ``b""`` at its end.
-
-        :raises NoMoreData: the connection has ended before.
-        """
+        """Some of it, at most ``size`` bytes; ``b""`` at its end, or that of the connection."""
         size = min(size, self._left)
         if not size:
             return b""
-        data = self._unreader.read()
+        data = self._request.unreader.read()
         if not data:
-            raise NoMoreData
+            self._request.force_close()
         if len(data) > size:
-            self._unreader.unread(data[size:])
+            self._request.unreader.unread(data[size:])
             data = data[:size]
         self._left -= len(data)
         return data

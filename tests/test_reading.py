@@ -2,6 +2,7 @@
 
 import threading
 
+import peewee
 import pytest
 
 from floway_core.db import connect, run, select, transaction
@@ -58,3 +59,17 @@ def test_who_watches_statements_sees_them_all(sqlite):
     sqlite.query_hooks.append(lambda event: seen.append(event.sql))
     select(sqlite, "SELECT 1")
     assert seen == ["SELECT 1"]
+
+
+def test_a_reading_statement_writes_nothing(sqlite):
+    with pytest.raises(peewee.OperationalError, match="readonly"):
+        select(sqlite, "INSERT INTO numbers VALUES (1) RETURNING value")
+    assert select(sqlite, "SELECT count(*) FROM numbers") == [(0,)]
+
+
+def test_a_connection_that_has_failed_is_not_used_again(sqlite):
+    select(sqlite, "PRAGMA cache_size = 77")
+    assert select(sqlite, "PRAGMA cache_size") == [(77,)]
+    with pytest.raises(peewee.OperationalError):
+        select(sqlite, "SELECT nothing FROM nowhere")
+    assert select(sqlite, "PRAGMA cache_size") != [(77,)]

@@ -1,6 +1,5 @@
 """Which headers pass through the gateway."""
 
-import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,7 +10,7 @@ VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 # The client's credentials are the gateway's business and no provider's.
 CREDENTIALS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"})
 
-UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
+UNPREFIXED = ("CONTENT_TYPE", "CONTENT_LENGTH")
 """Variables of WSGI that are headers, too. They may be there and empty when the client sent none."""
 
 # They describe the connection to the upstream, or that host: RFC 9110 section 7.6.1, and what edge servers add.
@@ -29,16 +28,11 @@ def of_client(environ: Mapping[str, Any]) -> dict[str, str]:
 
     :param environ: that of WSGI, which has them under names such as ``HTTP_USER_AGENT``.
     """
-    named = ((_name(variable), variable, value) for variable, value in environ.items())
-    return {name: value for name, variable, value in named if name and (value or variable not in UNPREFIXED)}
-
-
-@functools.lru_cache(maxsize=1024)
-def _name(variable: str) -> str | None:
-    """The header behind a variable; None if there is none, or it is not for plugins."""
-    prefixed = f"HTTP_{variable}" if variable in UNPREFIXED else variable
-    name = prefixed.removeprefix("HTTP_").replace("_", "-").lower()
-    return name if name not in CREDENTIALS and prefixed.startswith("HTTP_") else None
+    named = [(variable[5:], value) for variable, value in environ.items() if variable.startswith("HTTP_")]
+    named = [pair for pair in named if pair[0] not in UNPREFIXED]
+    named += [(variable, value) for variable in UNPREFIXED if (value := environ.get(variable))]
+    told = {variable.replace("_", "-").lower(): value for variable, value in named}
+    return {name: value for name, value in told.items() if name not in CREDENTIALS}
 
 
 def of_upstream(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

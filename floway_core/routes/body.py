@@ -44,8 +44,12 @@ def read_object(request: Request, limit: int) -> dict[str, Any]:
 
 def _sent(request: Request, limit: int) -> bytes:
     """The body as it was sent."""
-    if (request.content_length or 0) > limit:
+    length = request.content_length or 0
+    if length > limit:
         raise _too_large(limit)
+    known = getattr(request, "_cached_data", None)  # by a plugin that has looked at it before
+    if known is not None:
+        return known
     stream, pieces, size = get_input_stream(request.environ), [], 0
     try:
         while piece := stream.read(READ_SIZE):
@@ -56,7 +60,9 @@ def _sent(request: Request, limit: int) -> bytes:
     except BlockingIOError:  # how the timeout of the server's socket shows
         raise GatewayError(408, "The request body did not arrive in time.", code="request_timeout") from None
     except (OSError, ClientDisconnected):
-        raise GatewayError(400, "The request body ended early or is malformed.", code="invalid_body") from None
+        raise _broken() from None
+    if size < length:
+        raise _broken()
     return b"".join(pieces)
 
 
@@ -138,3 +144,7 @@ DECODERS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
 
 def _too_large(limit: int) -> GatewayError:
     return GatewayError(413, f"The request body is larger than {limit} bytes.", code="request_too_large")
+
+
+def _broken() -> GatewayError:
+    return GatewayError(400, "The request body ended early or is malformed.", code="invalid_body")

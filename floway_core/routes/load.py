@@ -28,13 +28,11 @@ class Bounded:
         if not self._enter():
             environ[REFUSED] = True
             return self._app(environ, start_response)
-        answer = None
         try:
-            answer = _Answer(self._app(environ, start_response), self._leave)
-        finally:
-            if answer is None:
-                self._leave()
-        return answer
+            return _Answer(self._app(environ, start_response), self._leave)
+        except BaseException:
+            self._leave()
+            raise
 
     def _enter(self) -> bool:
         with self._lock:

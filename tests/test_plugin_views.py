@@ -1,0 +1,106 @@
+"""Views of plugins that do with their requests what views may do: look first, leave early, close, stumble."""
+
+import json
+import socket
+from urllib.parse import urlsplit
+
+import pytest
+
+from floway_core.testing import Caller, RunningGateway, write_plugin
+
+PATIENCE = 20
+BODY = b'{"model": "model-9", "input": "Hi"}'
+VIEWS = """
+from flask import Blueprint, Response, request
+
+from floway_core.hookspecs import hookimpl
+from floway_core.routes.responses import create_response
+
+views = Blueprint("views", __name__)
+
+@views.post("/look")
+def look():
+    request.get_json(force=True)
+    return create_response()
+
+@views.post("/length")
+def length():
+    return str(len(request.get_data()))
+
+@views.post("/close")
+def close():
+    request.stream.read(1)
+    request.stream.close()
+    return "closed"
+
+def stumbling():
+    raise RuntimeError("before the first byte")
+    yield
+
+@views.get("/stumbling")
+def stumble():
+    return Response(stumbling())
+
+@views.get("/numbers")
+def numbers():
+    return Response(iter([1, 2]), direct_passthrough=True)
+
+@hookimpl
+def register_routes():
+    return [views]
+"""
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """A gateway with these views."""
+    folder = tmp_path_factory.mktemp("views")
+    write_plugin(folder, "views", VIEWS)
+    with RunningGateway({"max_body_bytes": "1000"}, plugin_folders=[folder]) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def caller(odd):
+    return Caller(odd.url, odd.key)
+
+
+@pytest.fixture
+def talk(odd):
+    """Sends bytes, and returns everything that comes until the gateway closes the connection."""
+
+    def made(data, shut=True):
+        parts = urlsplit(odd.url)
+        with socket.create_connection((parts.hostname, parts.port), PATIENCE) as line:
+            line.sendall(data)
+            if shut:
+                line.shutdown(socket.SHUT_WR)
+            return line.makefile("rb").read()
+
+    return made
+
+
+def test_a_view_may_look_at_the_body_before_it_hands_the_request_on(caller):
+    answer = caller.send("POST", "/look", BODY)
+    assert answer.json()["error"]["code"] == "model_not_found"
+    larger = json.dumps({"model": "model-9", "input": "x" * 1000}).encode()
+    assert caller.send("POST", "/look", larger).json()["error"]["code"] == "request_too_large"
+
+
+def test_a_view_gets_what_has_come_of_a_body_that_ends_early(talk):
+    answer = talk(b"POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhello")
+    assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"\r\n\r\n5")
+
+
+def test_a_view_may_close_the_body(talk):
+    head = b"POST /close HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(BODY)
+    answer = talk(head + BODY + b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n", shut=False)
+    assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"\r\n\r\nclosed")
+
+
+@pytest.mark.parametrize("path", ["/stumbling", "/numbers"])
+def test_a_view_that_stumbles_before_the_first_byte_is_answered(talk, path):
+    answer = talk(f"GET {path} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 500 ") and answer.count(b"HTTP/1.1 ") == 1
+    answer = talk(f"HEAD {path} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"\r\n\r\n") and answer.count(b"HTTP/1.1 ") == 1
