@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from floway_core import plugins
+from floway_core.hookspecs import hookimpl
+from floway_core.provider import Provider
 from floway_core.testing import Reply, message_stream
 
 HOOKS = ["on_attempt_start", "prepare_responses_request"]
@@ -89,3 +92,57 @@ def test_a_fault_of_the_owner_is_a_500_without_details(ask, gateway, refused, fa
     assert fake_upstream.requests == []
     assert f"Request {answer.headers['x-request-id']} failed" in gateway.log
     assert "RuntimeError: a detail that is nobody's business" in gateway.log
+
+
+class Named:
+    """Observers and owners whose hook writes its name down, in each of the forms that pluggy takes."""
+
+    def __init__(self, name, journal, kind=None):
+        self.name, self.journal, self.kind = name, journal, kind
+
+    @hookimpl
+    def register_providers(self):
+        return [canned_provider(self.kind)] if self.kind else []
+
+
+class Plain(Named):
+    @hookimpl
+    def on_attempt_start(self, ctx):
+        self.journal.append((self.name, ctx))
+
+
+class Silent(Named):
+    @hookimpl
+    def on_attempt_start(self):
+        self.journal.append((self.name, None))
+
+
+class Around(Named):
+    @hookimpl(wrapper=True)
+    def on_attempt_start(self, ctx):
+        yield
+        self.journal.append((self.name, ctx))
+
+
+def canned_provider(kind):
+    class Canned(Provider):
+        def list_models(self, upstream):
+            return []
+
+        def send(self, ctx):
+            raise NotImplementedError
+
+    provider = Canned()
+    provider.kind = kind
+    return provider
+
+
+@pytest.mark.parametrize("owner", [Plain, Silent, Around])
+def test_hooks_are_called_in_every_form(owner):
+    manager, journal = plugins.build_plugin_manager(only=()), []
+    for number, kind in enumerate([owner, Plain, Silent, Around]):
+        plugins.register(manager, kind(str(number), journal, kind=None if number else "canned"), str(number))
+    hooks = plugins.build_providers(manager, None).hooks["canned"]
+    hooks.call("on_attempt_start", "the context")
+    silent = "0" if owner is Silent else None
+    assert journal == [(number, None if number in (silent, "2") else "the context") for number in ("0", "1", "2", "3")]
