@@ -1,10 +1,15 @@
 """The WSGI application."""
 
 import logging
+from collections.abc import Callable, Mapping
+from inspect import iscoroutinefunction
+from types import FunctionType
+from typing import Any
 
 import pluggy
-from flask import Blueprint, Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Request, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import MapAdapter
 
 from floway_core import plugins
 from floway_core.config import Settings
@@ -17,13 +22,56 @@ from floway_core.routes.log import CLIENT_CLOSED_REQUEST, Logged, RequestLog
 
 log = logging.getLogger("floway")
 
+MOST_SERVER_NAMES, LONGEST_SERVER_NAME = 64, 255
+"""How many are kept, and characters of one: clients choose them."""
+
+
+class Application(Flask):
+    """Flask's, which need not find out in every request what it has found out before."""
+
+    _plain: frozenset[Callable] = frozenset()
+    """Functions that are no coroutines."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._server_names: dict[tuple[str, str], str] = {}
+        """What scheme and host of a request make the name of this server, which redirects lead to."""
+
+    def settle(self) -> None:
+        """To be called when all functions have been registered."""
+        hooks = [*self.before_request_funcs.values(), *self.after_request_funcs.values()]
+        known = [*self.view_functions.values(), *(func for funcs in hooks for func in funcs)]
+        functions = [func for func in known if isinstance(func, FunctionType)]
+        self._plain = frozenset(func for func in functions if not iscoroutinefunction(func))
+
+    def ensure_sync(self, func: Callable) -> Callable:
+        return func if isinstance(func, FunctionType) and func in self._plain else super().ensure_sync(func)
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        if request is None or "HTTP_HOST" not in request.environ or "HTTP_UPGRADE" in request.environ:
+            return super().create_url_adapter(request)
+        place = request.scheme, request.environ["HTTP_HOST"]
+        name = self._server_names.get(place)
+        if name is None:
+            made = super().create_url_adapter(request)
+            if len(self._server_names) < MOST_SERVER_NAMES and len(place[1]) < LONGEST_SERVER_NAME:
+                self._server_names[place] = made.server_name
+            return made
+        script, path, query = (_decoded(request.environ, key) for key in ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING"))
+        return MapAdapter(self.url_map, name, script, "", request.scheme, path, request.method, query)
+
+
+def _decoded(environ: Mapping[str, str], name: str) -> str:
+    """As Werkzeug does it: WSGI's texts are bytes in disguise."""
+    return environ.get(name, "").encode("latin-1").decode(errors="replace")
+
 
 def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
     """The application, ready to serve.
 
     :raises StartupError: the settings, a plugin or the database keep it from starting.
     """
-    app = Flask("floway_core", static_folder=None)
+    app = Application("floway_core", static_folder=None)
     app.json.compact = True
     app.json.sort_keys = False
     gateway = app.extensions["floway"] = open_gateway(settings, manager)
@@ -53,6 +101,7 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
         app.register_error_handler(kind, _database_error)
     app.register_error_handler(ClientGone, _client_gone)
     app.register_error_handler(Exception, _unexpected)
+    app.settle()
     return app
 
 

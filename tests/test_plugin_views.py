@@ -1,6 +1,7 @@
 """Views of plugins that do with their requests what views may do: look first, leave early, close, stumble."""
 
 import json
+import re
 import socket
 from urllib.parse import urlsplit
 
@@ -32,6 +33,14 @@ def close():
     request.stream.read(1)
     request.stream.close()
     return "closed"
+
+@views.get("/folder/")
+def folder():
+    return "folder"
+
+@views.get("/waiting")
+async def waiting():
+    return "waited"
 
 def stumbling():
     raise RuntimeError("before the first byte")
@@ -104,3 +113,31 @@ def test_a_view_that_stumbles_before_the_first_byte_is_answered(talk, path):
     assert answer.startswith(b"HTTP/1.1 500 ") and answer.count(b"HTTP/1.1 ") == 1
     answer = talk(f"HEAD {path} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"\r\n\r\n") and answer.count(b"HTTP/1.1 ") == 1
+
+
+HOSTS = [
+    (b"", rb"http://127\.0\.0\.1:\d+/"),
+    (b"host: Gateway\r\n", rb"http://gateway/"),
+    (b"host: gateway:80\r\n", rb"http://gateway/"),
+    (b"host: gateway:8080\r\n", rb"http://gateway:8080/"),
+    (b"host: \xff[]{}\r\n", rb"http:///"),
+    (b"host: a..b\r\n", None),
+]
+
+
+@pytest.mark.parametrize(("host", "place"), HOSTS)
+def test_a_redirect_leads_to_the_host_of_the_request(talk, host, place):
+    """The second time, too, when the host is known."""
+    for _ in range(2):
+        answer = talk(b"GET /folder?x=\xc3\xbc HTTP/1.1\r\n" + host + b"\r\n")
+        if place:
+            assert answer.startswith(b"HTTP/1.1 308 ") and re.search(
+                rb"Location: %sfolder/\?x=%%C3%%BC\r" % place, answer
+            )
+        else:
+            assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_view_that_is_a_coroutine_is_told_what_it_lacks(caller, odd):
+    assert caller.get("/waiting").status == 500
+    assert "Flask with the 'async' extra" in odd.log
