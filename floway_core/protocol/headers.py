@@ -10,8 +10,8 @@ VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 # The client's credentials are the gateway's business and no provider's.
 CREDENTIALS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"})
 
-UNPREFIXED = ("CONTENT_TYPE", "CONTENT_LENGTH")
-"""Variables of WSGI that are headers, too. They may be there and empty when the client sent none."""
+UNPREFIXED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+"""Headers that WSGI has under names of their own. These may be there and empty when the client sent none."""
 
 # They describe the connection to the upstream, or that host: RFC 9110 section 7.6.1, and what edge servers add.
 NOT_RELAYED = frozenset(
@@ -28,11 +28,18 @@ def of_client(environ: Mapping[str, Any]) -> dict[str, str]:
 
     :param environ: that of WSGI, which has them under names such as ``HTTP_USER_AGENT``.
     """
-    named = [(variable[5:], value) for variable, value in environ.items() if variable.startswith("HTTP_")]
-    named = [pair for pair in named if pair[0] not in UNPREFIXED]
-    named += [(variable, value) for variable in UNPREFIXED if (value := environ.get(variable))]
-    told = {variable.replace("_", "-").lower(): value for variable, value in named}
-    return {name: value for name, value in told.items() if name not in CREDENTIALS}
+    told = {
+        variable[5:].replace("_", "-").lower(): value
+        for variable, value in environ.items()
+        if variable.startswith("HTTP_")
+    }
+    for name, variable in UNPREFIXED.items():
+        told.pop(name, None)
+        if value := environ.get(variable):
+            told[name] = value
+    for name in CREDENTIALS:
+        told.pop(name, None)
+    return told
 
 
 def of_upstream(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
