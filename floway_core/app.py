@@ -45,9 +45,12 @@ class Application(Flask):
         self._plain = frozenset(func for func in functions if not iscoroutinefunction(func))
 
     def ensure_sync(self, func: Callable) -> Callable:
+        """As Flask's, without looking into a function again."""
         return func if isinstance(func, FunctionType) and func in self._plain else super().ensure_sync(func)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """As Flask's, without making sense of a known host again. What finds routes for WebSockets, and does without a
+        host, is left to Flask."""
         if request is None or "HTTP_HOST" not in request.environ or "HTTP_UPGRADE" in request.environ:
             return super().create_url_adapter(request)
         place = request.scheme, request.environ["HTTP_HOST"]

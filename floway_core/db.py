@@ -97,8 +97,8 @@ class _Sqlite(PooledSqliteDatabase):
         try:
             with peewee.__exception_wrapper__:
                 return self._usable_reader().execute(sql, parameters).fetchall()
-        except BaseException:
-            self._close_reader()
+        except peewee.PeeweeException:
+            self._close_reader()  # it may be what has failed
             raise
         finally:
             self._reading.release()

@@ -28,11 +28,13 @@ class Bounded:
         if not self._enter():
             environ[REFUSED] = True
             return self._app(environ, start_response)
+        answer = None
         try:
-            return _Answer(self._app(environ, start_response), self._leave)
-        except BaseException:
-            self._leave()
-            raise
+            answer = _Answer(self._app(environ, start_response), self._leave)
+            return answer
+        finally:
+            if answer is None:
+                self._leave()
 
     def _enter(self) -> bool:
         with self._lock:
