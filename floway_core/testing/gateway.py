@@ -113,7 +113,7 @@ class RunningGateway(Installation):
     """
 
     def __init__(self, settings: Mapping[str, str] | None = None, **options: Any) -> None:
-        super().__init__({"workers": "1", "threads": "32", "graceful_timeout": "2", **(settings or {})}, **options)
+        super().__init__({"workers": "1", "graceful_timeout": "2", **(settings or {})}, **options)
         self.log_file = self.folder / "gateway.log"
         bind = f"127.0.0.1:{_free_port()}"
         self.url = f"http://{bind}"

@@ -11,7 +11,7 @@ from .storing import user
 @pytest.fixture(scope="module")
 def two_workers(start_acting, new_database):
     """A gateway with two workers."""
-    return start_acting(new_database(), workers="2", threads="64")
+    return start_acting(new_database(), workers="2")
 
 
 def test_sixty_four_conversations_at_once(client_of, two_workers):

@@ -63,7 +63,7 @@ def token_requests(simulator):
 
 
 def test_a_hundred_requests_to_four_workers_refresh_once(simulator):
-    with gateways.start(simulator, workers="4", threads="64") as gateway:
+    with gateways.start(simulator, workers="4") as gateway:
         gateways.import_account(gateway, simulator.new_account(access_lifetime=-60))
         assert ask_at_once([gateway], 100) == [200] * 100
         assert simulator.refreshes == len(token_requests(simulator)) == 1
@@ -71,7 +71,7 @@ def test_a_hundred_requests_to_four_workers_refresh_once(simulator):
 
 
 def test_a_hundred_requests_that_are_all_refused_refresh_once(simulator):
-    with gateways.start(simulator, workers="4", threads="64") as gateway, ThreadPoolExecutor(100) as pool:
+    with gateways.start(simulator, workers="4") as gateway, ThreadPoolExecutor(100) as pool:
         gateways.import_account(gateway, simulator.new_account())
         assert gateways.ask(gateway).status == 200
         simulator.expire_access_tokens()
