@@ -75,7 +75,7 @@ def always(hosts, stream=True, headers=()):
 def test_two_hosts_that_race_for_requests(hosts, stream, refused):
     always(hosts)
     callers = hosts.callers(requests_per_minute=2)  # the next one comes back in 30 seconds
-    gate = threading.Barrier(16)
+    gate = threading.Barrier(16, timeout=60)
 
     def race(number):
         gate.wait()
@@ -99,7 +99,7 @@ def test_two_hosts_that_race_for_requests(hosts, stream, refused):
 def test_two_hosts_that_race_for_places(hosts, refused):
     hosts.upstream.answer_always("/answers", Reply(message_stream(), before=[Step.HOLD]))
     callers = hosts.callers(concurrent_requests=3)
-    gate = threading.Barrier(12)
+    gate = threading.Barrier(12, timeout=60)
 
     def race(number):
         gate.wait()

@@ -164,7 +164,7 @@ def test_a_clock_that_jumps_locks_nobody_out(database, new_key, enter, clock, ju
 @pytest.mark.parametrize("option", ["requests_per_minute", "concurrent_requests"])
 def test_threads_that_race(database, new_key, enter, clock, option):
     key = new_key(**{option: 5})
-    gate = threading.Barrier(24)
+    gate = threading.Barrier(24, timeout=60)
 
     def race(_):
         gate.wait()
@@ -244,7 +244,7 @@ def test_a_key_is_deleted_while_its_requests_end(database, new_key, _):
         limits.enter(database, key, request_id)
     acts = [partial(limits.leave, database, key, request_id, 10) for request_id in running]
     acts += [partial(keys.delete, database, key.name), partial(limits.renew, database, running)]
-    start = threading.Barrier(len(acts))
+    start = threading.Barrier(len(acts), timeout=60)
 
     def do(act):
         start.wait()

@@ -19,7 +19,7 @@ LONG_AGO = 1_000_000
 
 def at_once(*calls):
     """Run all calls at the same time; their results, or what they raised."""
-    gate = threading.Barrier(len(calls))
+    gate = threading.Barrier(len(calls), timeout=60)
 
     def run(call):
         gate.wait()

@@ -17,7 +17,7 @@ def two_workers(start_acting, new_database):
 def test_sixty_four_conversations_at_once(client_of, two_workers):
     """Nobody is turned away because the database is busy; every id can be continued from either worker."""
     client = client_of(two_workers)
-    gate = threading.Barrier(64)
+    gate = threading.Barrier(64, timeout=60)
 
     def converse(number):
         expected, previous = [], None
@@ -37,7 +37,7 @@ def test_sixty_four_conversations_at_once(client_of, two_workers):
 def test_sixty_four_forks_of_one_response(client_of, two_workers):
     client = client_of(two_workers)
     root = client.turn("One")
-    gate = threading.Barrier(64)
+    gate = threading.Barrier(64, timeout=60)
 
     def fork(number):
         gate.wait()

@@ -54,7 +54,7 @@ def test_a_burst_is_answered(start, call, fake_upstream):
     ask = call(start(threads=str(LIMIT)))
     first, *others = message_stream()
     fake_upstream.script(*[Reply([first, Step.HOLD, *others])] * LIMIT)
-    gate = threading.Barrier(50)
+    gate = threading.Barrier(50, timeout=60)
 
     def come(_):
         gate.wait()

@@ -17,7 +17,7 @@ def test_moves_at_once(database, _):
     names = [uuid.uuid4().hex for _ in range(6)]
     for name in names:
         upstreams.add(database, "none", name)
-    start = threading.Barrier(4)
+    start = threading.Barrier(4, timeout=60)
 
     def move(worker):
         start.wait()

@@ -81,7 +81,7 @@ def test_a_refresh_begun_before_a_new_sign_in_does_not_replace_it(services, expi
 
 def test_fifty_requests_make_one_refresh(services, expired, network):
     network.post(TOKEN_URL, json={"access_token": token("second")}, match=spends("refresh-first"))
-    renewing, together = source(services), threading.Barrier(50)
+    renewing, together = source(services), threading.Barrier(50, timeout=60)
 
     def ask(_):
         together.wait(PATIENCE)
@@ -96,7 +96,7 @@ class Gate:
     """A lock that lets nobody in before ``parties`` threads stand at it."""
 
     def __init__(self, parties):
-        self.lock, self.barrier = threading.Lock(), threading.Barrier(parties)
+        self.lock, self.barrier = threading.Lock(), threading.Barrier(parties, timeout=60)
 
     def __enter__(self):
         self.barrier.wait(PATIENCE)
