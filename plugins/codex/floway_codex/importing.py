@@ -11,7 +11,7 @@ from floway_codex import jwt
 from floway_codex.accounts import ACTIVE
 from floway_codex.tables import Accounts, Credentials, Health, Tokens
 from floway_core.contexts import Services, Upstream
-from floway_core.db import transaction
+from floway_core.db import hold, transaction
 from floway_core.errors import GatewayError
 from floway_core.store import upstreams
 
@@ -90,13 +90,16 @@ def import_account(services: Services, auth_json: Any, name: str | None = None) 
 
 
 def _renewed(services: Services, sign_in: SignIn, name: str | None) -> Upstream | None:
-    """The upstream that the account already has, if any. The update comes first: it locks what is read after it."""
+    """The upstream that the account already has, if any."""
     database = services.database
     changed = {"user_id": sign_in.user_id, "email": sign_in.email, "plan": sign_in.plan, "imported_at": _now()}
     mine = Accounts.account_id == sign_in.account_id
-    if not Accounts.update(changed).where(mine).execute(database):
-        return None
     upstream_id = Accounts.select(Accounts.upstream_id).where(mine).scalar(database)
+    if upstream_id is None:
+        return None
+    hold(database, "upstreams", upstream_id)
+    if not Accounts.update(changed).where(mine, Accounts.upstream_id == upstream_id).execute(database):
+        return None  # it was removed just now
     upstream = next(row for row in upstreams.all_rows(database) if row.id == upstream_id)
     if name not in (None, upstream.name):
         raise GatewayError(

@@ -10,6 +10,7 @@ from floway_codex.accounts import Account
 from floway_codex.importing import KIND
 from floway_core.contexts import Services
 from floway_core.db import select
+from floway_core.errors import GatewayError
 from floway_core.store import upstreams
 
 
@@ -32,18 +33,25 @@ def read(services: Services) -> list[Status]:
     """The Codex upstreams in the order in which they are tried."""
     expiries = dict(select(services.database, "SELECT upstream_id, expires_at FROM codex_tokens"))
     fetched = dict(select(services.database, "SELECT upstream_id, fetched_at FROM codex_catalogue"))
-    return [
-        Status(
-            upstream=row.name,
-            enabled=row.enabled,
-            account=accounts.find(services, row.id),
-            token_expires_at=expiries.get(row.id),
-            models_fetched_at=fetched.get(row.id),
-            limits=quota.read(services, row.id),
+    found = []
+    for row in upstreams.all_rows(services.database):
+        if row.kind != KIND:
+            continue
+        try:
+            account = accounts.find(services, row.id)
+        except GatewayError:  # it was removed just now
+            continue
+        found.append(
+            Status(
+                upstream=row.name,
+                enabled=row.enabled,
+                account=account,
+                token_expires_at=expiries.get(row.id),
+                models_fetched_at=fetched.get(row.id),
+                limits=quota.read(services, row.id),
+            )
         )
-        for row in upstreams.all_rows(services.database)
-        if row.kind == KIND
-    ]
+    return found
 
 
 def as_json(status: Status) -> dict[str, Any]:

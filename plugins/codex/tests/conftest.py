@@ -2,7 +2,10 @@
 
 import base64
 import json
+import os
+import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,8 @@ from floway_core.db import connect
 from floway_core.migrate import CORE, apply
 from floway_core.secrets import SecretBox
 from floway_core.store import keys
+
+from . import gateways
 
 BASE = "https://chatgpt.com/backend-api"
 TOKEN_URL = "https://auth.openai.com/oauth/token"
@@ -90,6 +95,31 @@ def services(tmp_path: Path):
     opened = open_services(tmp_path)
     yield opened
     opened.database.close_all()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url():
+    """A server on which databases may be made."""
+    if named := os.environ.get("FLOWAY_TEST_DATABASE_URL"):
+        yield named
+        return
+    pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL: FLOWAY_TEST_DATABASE_URL is not set, no pgserver")
+    with tempfile.TemporaryDirectory(prefix="floway-pg-", ignore_cleanup_errors=True) as folder:
+        server = pgserver.get_server(folder)
+        yield server.get_uri()
+        server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    """An empty database that several gateways can use."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/shared.db"
+    server = request.getfixturevalue("postgresql_url")
+    name = f"floway_{uuid.uuid4().hex}"
+    gateways.run_sql(server, f"CREATE DATABASE {name}")
+    path, mark, query = server.partition("?")
+    return f"{path.rpartition('/')[0]}/{name}{mark}{query}"
 
 
 @pytest.fixture

@@ -188,6 +188,13 @@ def test_status_shows_everything_but_secrets(run, services):
         assert secret not in shown + json.dumps(found)
 
 
+def test_status_leaves_out_what_has_no_account(run, services):
+    """Removed between one query and the next."""
+    upstreams.add(services.database, "codex", "ghost")
+    import_account(services, auth_json())
+    assert [one["account_id"] for one in json.loads(run("status", "--json").output)] == ["acct-1"]
+
+
 def test_moments_are_told_in_two_units():
     assert status.moment(1000 + 2 * 3600 + 5 * 60, 1000) == "in 2 h 5 min (1970-01-01 02:21 UTC)"
     assert status.moment(1000, 1000 + 3 * 86400 + 60) == "3 d 1 min ago (1970-01-01 00:16 UTC)"

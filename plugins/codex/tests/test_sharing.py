@@ -1,8 +1,5 @@
 """Many requests, workers and gateways with one account: its refresh token is spent once, and none of them fails."""
 
-import os
-import tempfile
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,31 +10,6 @@ from . import gateways
 PATIENCE = 60.0
 LEASE = "3"
 """Seconds. The killed gateway would wait a quarter of it for the token endpoint."""
-
-
-@pytest.fixture(scope="session")
-def postgresql_url():
-    """A server on which databases may be made."""
-    if named := os.environ.get("FLOWAY_TEST_DATABASE_URL"):
-        yield named
-        return
-    pgserver = pytest.importorskip("pgserver", reason="no PostgreSQL: FLOWAY_TEST_DATABASE_URL is not set, no pgserver")
-    with tempfile.TemporaryDirectory(prefix="floway-pg-", ignore_cleanup_errors=True) as folder:
-        server = pgserver.get_server(folder)
-        yield server.get_uri()
-        server.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request, tmp_path):
-    """An empty database that several gateways can use."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/shared.db"
-    server = request.getfixturevalue("postgresql_url")
-    name = f"floway_{uuid.uuid4().hex}"
-    gateways.run_sql(server, f"CREATE DATABASE {name}")
-    path, mark, query = server.partition("?")
-    return f"{path.rpartition('/')[0]}/{name}{mark}{query}"
 
 
 @pytest.fixture

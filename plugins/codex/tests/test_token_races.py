@@ -5,14 +5,16 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import peewee
 import pytest
 from floway_codex import accounts, credentials
 from floway_codex.importing import import_account
-from floway_codex.tables import Credentials
+from floway_codex.tables import Accounts, Credentials, Health, Tokens
 
 from floway_core.errors import GatewayError, UpstreamTimeout
+from floway_core.store import upstreams
 from floway_core.upstream import HttpClient
 
 from .conftest import TOKEN_URL, auth_json, open_services, token
@@ -115,6 +117,35 @@ def test_threads_that_waited_share_the_failure(services, expired, network):
         failures = [pool.submit(renewing.access_token, expired.id).exception for _ in range(8)]
         assert {failure(PATIENCE).code for failure in failures} == {"codex_refresh_unavailable"}
     assert len(network.calls) == 1
+
+
+def test_an_upstream_is_removed_while_its_account_changes(tmp_path, database_url):
+    """Nothing waits for ever, nothing fails, and nothing is left by halves."""
+    services = open_services(tmp_path, FLOWAY_DATABASE_URL=database_url)
+    tables = (Accounts, Credentials, Health, Tokens)
+    for _ in range(25):
+        added = import_account(services, auth_json())
+        changes = [
+            partial(upstreams.remove, services.database, added.name),
+            partial(import_account, services, auth_json("second")),
+            partial(accounts.terminate, services, added.id, accounts.REFRESH_FAILED, "refresh_token_reused", 1),
+            partial(accounts.sign_out, services, added.id),
+            partial(credentials.replace, services, added.id, 1, "refresh-third", None, "access-third", 2**31),
+        ]
+        start = threading.Barrier(len(changes), timeout=60)
+
+        def make(change, start=start):
+            start.wait()
+            change()
+
+        with ThreadPoolExecutor(len(changes)) as pool:
+            list(pool.map(make, changes))
+        with services.database.connection_context():
+            left = [table.select().count(services.database) for table in tables]
+            assert left[:3] in ([0] * 3, [1] * 3) and left[3] <= left[0]
+        for row in upstreams.all_rows(services.database):
+            upstreams.remove(services.database, row.name)
+    services.database.close_all()
 
 
 def test_another_process_waits_for_the_one_that_renews(tmp_path, network):

@@ -3,12 +3,13 @@
 import json
 import re
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
 from floway_core import cli
 from floway_core.config import origin_url
+from floway_core.contexts import Services, Upstream
 from floway_core.errors import GatewayError
 from floway_core.store import upstreams
 from floway_openai import connections, headers
@@ -97,7 +98,7 @@ def add(
 def set_key(context: click.Context, name: str, key_file: TextIO | None, no_key: bool) -> None:
     """Use another key from the next request on; everything else stays."""
     services = cli.services(context)
-    row = next((row for row, _ in connections.all_rows(services) if row.name == name), None)
+    row = next((row for row in connections.all_upstreams(services) if row.name == name), None)
     if row is None:
         raise click.ClickException(f"There is no OpenAI upstream named {name!r}.")
     connections.replace_key(services, row, _read_key(key_file, no_key))
@@ -109,26 +110,36 @@ def set_key(context: click.Context, name: str, key_file: TextIO | None, no_key: 
 @click.pass_context
 def list_(context: click.Context, as_json: bool) -> None:
     """List the upstreams. Keys and the values of headers are not shown."""
-    rows = [
-        {
-            "name": row.name,
-            "enabled": row.enabled,
-            "base_url": connection.base_url,
-            "key": connection.api_key is not None,
-            "headers": sorted(connection.headers),
-            "models": list(connection.models),
-            "prefix": row.prefix,
-            "compacts": connection.compacts,
-        }
-        for row, connection in connections.all_rows(cli.services(context))
-    ]
+    services = cli.services(context)
+    rows = [_shown(services, row) for row in connections.all_upstreams(services)]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif not rows:
         click.echo("There is no OpenAI upstream. `floway openai add NAME --base-url URL` adds one.")
     for row in [] if as_json else rows:
+        if "problem" in row:
+            click.echo(f"{row['name']}  {row['problem']}")
+            continue
         click.echo(f"{row['name']}  {row['base_url']}{'' if row['enabled'] else '  (disabled)'}")
         click.echo(f"    key: {'yes' if row['key'] else 'none'}, compacts: {'yes' if row['compacts'] else 'no'}")
         click.echo(f"    models: {', '.join(row['models']) or 'as it lists them'}, prefix: {row['prefix'] or 'none'}")
         if row["headers"]:
             click.echo(f"    headers: {', '.join(row['headers'])}")
+
+
+def _shown(services: Services, upstream: Upstream) -> dict[str, Any]:
+    """What the list says of an upstream; of one that cannot be used, why."""
+    row = {"name": upstream.name, "enabled": upstream.enabled}
+    try:
+        connection = connections.read(services, upstream)
+    except GatewayError as error:
+        return {**row, "problem": error.message}
+    return {
+        **row,
+        "base_url": connection.base_url,
+        "key": connection.api_key is not None,
+        "headers": sorted(connection.headers),
+        "models": list(connection.models),
+        "prefix": upstream.prefix,
+        "compacts": connection.compacts,
+    }

@@ -71,10 +71,9 @@ def add(services: Services, name: str, connection: Connection, prefix: str = "")
     return upstream
 
 
-def all_rows(services: Services) -> list[tuple[Upstream, Connection]]:
+def all_upstreams(services: Services) -> list[Upstream]:
     """Every upstream of this plugin, in the order in which they are tried."""
-    mine = [row for row in upstreams.all_rows(services.database) if row.kind == KIND]
-    return [(row, read(services, row)) for row in mine]
+    return [row for row in upstreams.all_rows(services.database) if row.kind == KIND]
 
 
 def read(services: Services, upstream: Upstream) -> Connection:

@@ -115,3 +115,15 @@ def test_names_are_unique(installation):
 def test_an_empty_list(installation):
     assert "floway openai add" in installation.run("openai", "list").stdout
     assert listed(installation) == []
+
+
+def test_an_upstream_that_cannot_be_used_keeps_nobody_from_the_others(installation):
+    """Stored with another secret key: the list says so, and another key can be given to the others."""
+    assert add(installation, "--base-url", HTTPS, "--key-file", "-").returncode == 0
+    other_secret = {"FLOWAY_SECRET_KEY": "another"}
+    found = installation.run("openai", "list", "--json", environ=other_secret)
+    (shown,) = json.loads(found.stdout)
+    assert shown["name"] == "one" and "cannot be decrypted" in shown["problem"]
+    assert f"one  {shown['problem']}" in installation.run("openai", "list", environ=other_secret).stdout
+    replaced = installation.run("openai", "set-key", "one", "--key-file", "-", typed="new", environ=other_secret)
+    assert "the key is replaced" in replaced.stderr
