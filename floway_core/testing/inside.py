@@ -118,9 +118,9 @@ def _connected(file: Path) -> Iterator[sqlite3.Connection]:
 
 
 def row_counts(file: Path) -> dict[str, int]:
-    """How many rows each table of a SQLite file has."""
+    """How many rows each table of a SQLite file has, but for the usage, which is stored every now and then."""
     with _connected(file) as connection:
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = set(_tables(connection)) - {"usage"}
         return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in sorted(tables)}
 
 
@@ -128,10 +128,14 @@ def sealed_texts(file: Path) -> set[str]:
     """Everything in a SQLite file that looks as if ``services.secrets`` had sealed it."""
     found: set[str] = set()
     with _connected(file) as connection:
-        for table in row_counts(file):
+        for table in _tables(connection):
             for row in connection.execute(f'SELECT * FROM "{table}"'):
                 found.update(value for value in row if isinstance(value, str) and value.startswith("gAAAA"))
     return found
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
 
 
 def texts_in(file: Path, table: str, column: str, response_id: str) -> list[Any]:
