@@ -83,7 +83,11 @@ def canonical(value: Any) -> bytes:
 
 def ascii_text(value: Any) -> str:
     """Compact JSON with everything beyond ASCII escaped, fit for a header."""
-    return _ASCII.encode(value)
+    try:
+        text = orjson.dumps(value).decode()
+    except TypeError:
+        return _ASCII.encode(value)
+    return text if text.isascii() and text.isprintable() else _ASCII.encode(value)
 
 
 _ASCII = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)

@@ -165,10 +165,9 @@ def _message(method: str, way: _Way, headers: Mapping[str, str], body: bytes) ->
     if not way.tunnelled:
         headers = {**headers, **way.pool.proxy_headers}
     names = {name.lower() for name in headers}
-    for name, value in headers.items():
-        if not _is_token(name) or UNFIT_FOR_A_VALUE.search(value):
-            raise GatewayError(400, HEADER_REFUSED)
-        lines.append(f"{name}: {value}")
+    if not all(map(_is_token, headers)) or UNFIT_FOR_A_VALUE.search("".join(headers.values())):
+        raise GatewayError(400, HEADER_REFUSED)
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     if "host" not in names:
         lines.append(f"host: {way.host}")
     if "content-length" not in names and "transfer-encoding" not in names:

@@ -12,7 +12,8 @@ from uuid6 import uuid7
 
 from floway_codex import session, turns
 from floway_codex.kept import Kept
-from floway_codex.said import Said, Stated, is_uuid4
+from floway_codex.said import Said, Stated
+from floway_codex.uuids import is_uuid4
 from floway_codex.windows import context_window_id, window_number
 
 PREVIOUS = "previous response"

@@ -76,7 +76,8 @@ def values(attempt: CodexAttempt, body: Mapping[str, Any]) -> dict[str, Any]:
     }
     if not compacts:  # what the CLI leaves out in a compaction
         known |= {"turn_trigger": "user", "turn_model": known["model"], "turn_effort": known["reasoning_effort"]}
-    return {**known, "turn_metadata": jsontext.ascii_text(turn_metadata(attempt, known))}
+    known["turn_metadata"] = jsontext.ascii_text(turn_metadata(attempt, known))
+    return known
 
 
 def asks_for_compaction(body: Mapping[str, Any]) -> bool:
@@ -91,10 +92,12 @@ def turn_metadata(attempt: CodexAttempt, known: Mapping[str, Any]) -> dict[str, 
 
     That of a Codex client is complete, so it only has its ids set right.
     """
-    made = attempt.profile.turn_metadata.render(known)
+    made, said = attempt.profile.turn_metadata.render(known), attempt.identity.turn_metadata
+    if not said:
+        return made
     theirs = {
         name: value
-        for name, value in attempt.identity.turn_metadata.items()
+        for name, value in said.items()
         if _has_type(value, type(made[name]) if name in made else TYPES.get(name))
         and (name not in OPTIONAL_IDS or known.get(name) is not None)  # else it was malformed
     }
@@ -103,7 +106,7 @@ def turn_metadata(attempt: CodexAttempt, known: Mapping[str, Any]) -> dict[str, 
         theirs["compaction"] = {**COMPACTION, **theirs.get("compaction", {}), **fixed_form}
         theirs["request_kind"] = known["request_kind"]
     fixed = {name: known[name] for name in (*OPTIONAL_IDS, *FOLLOWING) if known.get(name) is not None}
-    if attempt.client and "request_kind" in attempt.identity.turn_metadata:
+    if attempt.client and "request_kind" in said:
         ids = {name: known[name] for name in IDS}
         return {**theirs, **ids, **{name: value for name, value in fixed.items() if name in theirs}}
     merged = {**made, **theirs}
@@ -120,8 +123,11 @@ def _has_type(value: Any, expected: type | None) -> bool:
 def client_metadata(attempt: CodexAttempt, known: Mapping[str, Any]) -> dict[str, str]:
     """The body's ``client_metadata``: texts only; the identity's keys cannot be contradicted."""
     made = attempt.profile.client_metadata
-    settled = set(made.names) - made.constants | {TURN_METADATA}
-    theirs = {key: value for key, value in attempt.identity.client_metadata.items() if key not in settled}
+    theirs = {
+        key: value
+        for key, value in attempt.identity.client_metadata.items()
+        if key not in made.varying and key != TURN_METADATA
+    }
     return {**made.render(known), **theirs}
 
 

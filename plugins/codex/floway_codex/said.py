@@ -1,6 +1,5 @@
 """What a client says about itself: the ids it states, and the places where it states them."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +43,8 @@ KEYS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "context_window": {METADATA: ("context_window_id",)},
 }
 """Under which names an id is found, by kind of place."""
+HEADERS = frozenset(key for places in KEYS.values() for key in places.get(HEADER, ()))
+"""The headers among them."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def read(headers: Mapping[str, str], body: Mapping[str, Any], order: Sequence[st
     client = body.get("client_metadata")
     client = client if isinstance(client, dict) else {}
     places = {
-        HEADER: headers,
+        HEADER: {name: headers[name] for name in HEADERS & headers.keys()},
         CLIENT: client,
         HEADER_METADATA: _parsed(headers.get(TURN_METADATA)),
         BODY_METADATA: _parsed(client.get(TURN_METADATA)),
@@ -107,11 +108,6 @@ def well_formed(value: Any) -> str | None:
         return None
     value = value.strip()
     return value if 0 < len(value) <= LONGEST and value.isascii() and value.isprintable() else None
-
-
-def is_uuid4(value: str) -> bool:
-    """Whether this is the usual text of a random UUID."""
-    return bool(re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", value))
 
 
 def _parsed(text: Any) -> dict[str, Any]:

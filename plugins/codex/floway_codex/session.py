@@ -1,10 +1,10 @@
 """The session of a client that names none: derived from what does not change while a conversation goes on."""
 
 import hashlib
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from floway_codex import uuids
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import COMPACTIONS, usual_form
 
@@ -22,8 +22,8 @@ def derived(api_key_id: str, instructions: Any, items: Sequence[Mapping[str, Any
         return None
     scope = [api_key_id, instructions if isinstance(instructions, str) else ""]
     beginning = [usual_form(dict(item)) for item in seed(items)]
-    digest = hashlib.sha256(jsontext.canonical(scope) + SEPARATOR + jsontext.canonical(beginning)).digest()
-    return str(uuid.UUID(bytes=digest[:16], version=4))
+    digest = hashlib.sha256(jsontext.canonical(scope) + SEPARATOR + jsontext.canonical(beginning)).hexdigest()
+    return uuids.shaped(digest, "4")
 
 
 def seed(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -36,10 +36,10 @@ class Fields:
         """:param rows: the name of a field and its templates."""
         self.templates = [(name, [Template(given) for given in alternatives]) for name, *alternatives in rows]
         self.names = [name for name, _ in self.templates]
-        self.constants = frozenset(
-            name for name, alternatives in self.templates if not any(template.names for template in alternatives)
+        self.varying = frozenset(
+            name for name, alternatives in self.templates if any(template.names for template in alternatives)
         )
-        """The fields whose value is the same in every request."""
+        """The fields whose value differs from request to request."""
 
     def render(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that have a value."""

@@ -8,10 +8,10 @@ into, new numbers come from one counter per conversation. It is named by the res
 import hashlib
 import re
 import time
-import uuid
 
 import peewee
 
+from floway_codex import uuids
 from floway_core.db import transaction
 
 LIFETIME = 366 * 86_400
@@ -56,11 +56,9 @@ def context_window_id(window: str, thread: str) -> str | None:
 
     :returns: None when the thread's id is no UUID.
     """
-    try:
-        made = uuid.UUID(thread)
-    except ValueError:
+    version = uuids.version(thread)
+    if version is None:
         return None
-    digest = hashlib.sha256(window.encode()).digest()
-    age = made.bytes[:6] if made.version == 7 else digest[-6:]
-    shaped = uuid.UUID(bytes=age + digest[:10], version=4).int
-    return str(uuid.UUID(int=shaped & ~(0xF << 76) | (made.version or 4) << 76))
+    digits = hashlib.sha256(window.encode()).hexdigest()
+    age = thread.replace("-", "")[:12].lower() if version == "7" else digits[-12:]
+    return uuids.shaped(age + digits, version)

@@ -5,6 +5,7 @@ import json
 import pytest
 from floway_codex import said
 from floway_codex.said import BODY_METADATA, CLIENT, HEADER, HEADER_METADATA, KEYS, KINDS, TURN_METADATA
+from floway_codex.uuids import is_uuid4
 
 INSTALLATION = "11111111-1111-4111-8111-111111111111"
 CASES = [(name, place, key) for name, keys in KEYS.items() for place in KINDS for key in keys.get(KINDS[place], ())]
@@ -53,8 +54,8 @@ def test_a_value_that_does_not_fit_gives_way_to_the_next():
     headers, body = placed(
         (HEADER, "x-codex-installation-id", "no-uuid"), (CLIENT, "x-codex-installation-id", INSTALLATION)
     )
-    assert said.read(headers, body).find("installation", said.is_uuid4).value == INSTALLATION
-    assert said.read({}, {}).find("installation", said.is_uuid4) is None
+    assert said.read(headers, body).find("installation", is_uuid4).value == INSTALLATION
+    assert said.read({}, {}).find("installation", is_uuid4) is None
 
 
 MALFORMED = ["", "   ", "x" * 201, "a\nb", "a\x7fb", "a\x00", "é", 7, None, True, ["a"], {"a": 1}]
