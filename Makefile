@@ -12,7 +12,7 @@ demo: $(VENV)/ready
 	$(VENV)/bin/floway codex demo
 
 test: $(VENV)/ready lint
-	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile tests plugins --ignore tests/e2e
+	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile -o faulthandler_exit_on_timeout=true tests plugins --ignore tests/e2e
 
 # Tens of thousands of made-up requests, other ones each time; the suite sends a fixed few of them.
 FUZZ ?= 60

@@ -82,7 +82,7 @@ def canonical(value: Any) -> bytes:
 
 
 def ascii_text(value: Any) -> str:
-    """Compact JSON with everything beyond ASCII escaped, fit for a header."""
+    """Compact JSON with everything beyond printable ASCII escaped, fit for a header."""
     try:
         text = orjson.dumps(value).decode()
     except TypeError:

@@ -23,7 +23,7 @@ def derived(api_key_id: str, instructions: Any, items: Sequence[Mapping[str, Any
     scope = [api_key_id, instructions if isinstance(instructions, str) else ""]
     beginning = [usual_form(dict(item)) for item in seed(items)]
     digest = hashlib.sha256(jsontext.canonical(scope) + SEPARATOR + jsontext.canonical(beginning)).hexdigest()
-    return uuids.shaped(digest, "4")
+    return uuids.shaped(digest, 4)
 
 
 def seed(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

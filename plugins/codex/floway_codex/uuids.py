@@ -1,22 +1,17 @@
-"""UUIDs in their usual text form, told and made of digests. The ``uuid`` module's objects take five times as long."""
+"""UUIDs as texts in their usual form: telling one, and making one of a digest."""
 
 import re
 
-_USUAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-
-
-def version(text: str) -> str | None:
-    """The digit that stands for the version, or None when ``text`` is no UUID in its usual form."""
-    found = _USUAL.fullmatch(text)
-    return found[1] if found else None
+UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 def is_uuid4(text: str) -> bool:
     """Whether this is the usual text of a random UUID."""
-    return version(text) == "4"
+    return UUID4.fullmatch(text) is not None
 
 
-def shaped(digits: str, version: str) -> str:
-    """The UUID of a version that has these 32 hexadecimal digits, but for those of version and variant."""
+def shaped(digits: str, version: int) -> str:
+    """The UUID of a version that begins with these hexadecimal digits (at least 32), but for what tells version and
+    variant."""
     variant = "89ab"[int(digits[16], 16) % 4]
-    return f"{digits[:8]}-{digits[8:12]}-{version}{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+    return f"{digits[:8]}-{digits[8:12]}-{version:x}{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"

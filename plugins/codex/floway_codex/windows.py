@@ -8,6 +8,7 @@ into, new numbers come from one counter per conversation. It is named by the res
 import hashlib
 import re
 import time
+import uuid
 
 import peewee
 
@@ -56,9 +57,10 @@ def context_window_id(window: str, thread: str) -> str | None:
 
     :returns: None when the thread's id is no UUID.
     """
-    version = uuids.version(thread)
-    if version is None:
+    try:
+        made = uuid.UUID(thread)
+    except ValueError:
         return None
     digits = hashlib.sha256(window.encode()).hexdigest()
-    age = thread.replace("-", "")[:12].lower() if version == "7" else digits[-12:]
-    return uuids.shaped(age + digits, version)
+    age = made.hex[:12] if made.version == 7 else digits[-12:]
+    return uuids.shaped(age + digits, made.version or 4)

@@ -169,3 +169,10 @@ def test_a_codex_client_gets_the_profile_nearest_to_its_version(version, expecte
     default = profile.shipped()["0.169.0"]
     found = profile.closest(version, default)
     assert found is default if expected == "the default" else found.version == expected
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_turn_metadata_of_a_profile_is_complete(version):
+    """To requests of clients that have none of their own, nothing is added."""
+    names = set(profile.shipped()[version].turn_metadata.names)
+    assert names >= {*request.IDS, "request_kind", "compaction"}

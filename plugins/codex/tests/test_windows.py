@@ -25,6 +25,8 @@ def test_a_context_window_id_is_a_uuid7_as_old_as_the_thread_and_stays_with_the_
     assert first[:13] == THREAD[:13] and first != second == context_window_id(f"{THREAD}:1", THREAD)
     derived = str(uuid.uuid4())
     assert uuid.UUID(context_window_id(f"{derived}:0", derived)).version == 4
+    for spelling in (THREAD.upper(), THREAD.replace("-", "")):
+        assert context_window_id(f"{THREAD}:0", spelling) == first
     assert context_window_id("t:0", "t") is None
 
 

@@ -101,6 +101,7 @@ def set_key(context: click.Context, name: str, key_file: TextIO | None, no_key: 
     row = next((row for row in connections.all_upstreams(services) if row.name == name), None)
     if row is None:
         raise click.ClickException(f"There is no OpenAI upstream named {name!r}.")
+    connections.read(services, row)  # stored with another secret key, it would become readable with neither
     connections.replace_key(services, row, _read_key(key_file, no_key))
     click.echo(f"{name}: the key is replaced", err=True)
 
@@ -117,10 +118,10 @@ def list_(context: click.Context, as_json: bool) -> None:
     elif not rows:
         click.echo("There is no OpenAI upstream. `floway openai add NAME --base-url URL` adds one.")
     for row in [] if as_json else rows:
-        if "problem" in row:
-            click.echo(f"{row['name']}  {row['problem']}")
+        click.echo(f"{row['name']}  {row['base_url'] or ''}{'' if row['enabled'] else '  (disabled)'}")
+        if row["problem"]:
+            click.echo(f"    problem: {row['problem']}")
             continue
-        click.echo(f"{row['name']}  {row['base_url']}{'' if row['enabled'] else '  (disabled)'}")
         click.echo(f"    key: {'yes' if row['key'] else 'none'}, compacts: {'yes' if row['compacts'] else 'no'}")
         click.echo(f"    models: {', '.join(row['models']) or 'as it lists them'}, prefix: {row['prefix'] or 'none'}")
         if row["headers"]:
@@ -128,18 +129,20 @@ def list_(context: click.Context, as_json: bool) -> None:
 
 
 def _shown(services: Services, upstream: Upstream) -> dict[str, Any]:
-    """What the list says of an upstream; of one that cannot be used, why."""
-    row = {"name": upstream.name, "enabled": upstream.enabled}
+    """What the list says of an upstream; of one that cannot be read, little more than why."""
+    connection, problem = None, None
     try:
         connection = connections.read(services, upstream)
     except GatewayError as error:
-        return {**row, "problem": error.message}
+        problem = error.message
     return {
-        **row,
-        "base_url": connection.base_url,
-        "key": connection.api_key is not None,
-        "headers": sorted(connection.headers),
-        "models": list(connection.models),
+        "name": upstream.name,
+        "enabled": upstream.enabled,
         "prefix": upstream.prefix,
-        "compacts": connection.compacts,
+        "problem": problem,
+        "base_url": connection and connection.base_url,
+        "key": connection and connection.api_key is not None,
+        "headers": connection and sorted(connection.headers),
+        "models": connection and list(connection.models),
+        "compacts": connection and connection.compacts,
     }

@@ -56,6 +56,7 @@ def test_a_key_from_a_file_with_everything(installation):
             "headers": ["x-team"],
             "models": ["a", "b"],
             "prefix": "p",
+            "problem": None,
             "compacts": True,
         }
     ]
@@ -117,13 +118,25 @@ def test_an_empty_list(installation):
     assert listed(installation) == []
 
 
-def test_an_upstream_that_cannot_be_used_keeps_nobody_from_the_others(installation):
-    """Stored with another secret key: the list says so, and another key can be given to the others."""
-    assert add(installation, "--base-url", HTTPS, "--key-file", "-").returncode == 0
+def test_an_upstream_that_cannot_be_read_keeps_nobody_from_the_others(installation):
+    """Stored with another secret key: the list says so, and the others are listed and changed as ever."""
     other_secret = {"FLOWAY_SECRET_KEY": "another"}
-    found = installation.run("openai", "list", "--json", environ=other_secret)
-    (shown,) = json.loads(found.stdout)
-    assert shown["name"] == "one" and "cannot be decrypted" in shown["problem"]
-    assert f"one  {shown['problem']}" in installation.run("openai", "list", environ=other_secret).stdout
-    replaced = installation.run("openai", "set-key", "one", "--key-file", "-", typed="new", environ=other_secret)
-    assert "the key is replaced" in replaced.stderr
+
+    def run(*arguments):
+        return installation.run("openai", *arguments, typed="new", environ=other_secret)
+
+    options = ("--base-url", HTTPS, "--key-file", "-")
+    assert add(installation, *options).returncode == 0
+    assert installation.run("upstreams", "disable", "one").returncode == 0
+    assert run("add", "two", *options).returncode == 0
+    broken, whole = json.loads(run("list", "--json").stdout)
+    assert broken.keys() == whole.keys() and (broken["name"], whole["name"]) == ("one", "two")
+    assert "cannot be decrypted" in broken["problem"] and broken["base_url"] is None
+    assert whole["problem"] is None and whole["base_url"] == HTTPS
+    shown = run("list").stdout
+    assert "one    (disabled)" in shown and broken["problem"] in shown and f"two  {HTTPS}" in shown
+    refused = run("set-key", "one", "--key-file", "-")
+    assert refused.returncode == 1 and "cannot be decrypted" in refused.stderr
+    assert run("set-key", "two", "--key-file", "-").returncode == 0
+    assert [row["problem"] for row in json.loads(run("list", "--json").stdout)] == [broken["problem"], None]
+    assert listed(installation)[0]["problem"] is None  # with the first secret key it is as it was
