@@ -1,6 +1,6 @@
 """The objects that hooks and providers receive."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -107,6 +107,8 @@ class PreviousSnapshot:
     response_id: str
     metadata: Mapping[str, Mapping[str, Any]]
     """What the plugins kept with it, by plugin. Read it, never change it."""
+    added: Sequence[Mapping[str, Any]]
+    """The input items that the request adds to it, oldest first. Read them, never change them."""
     ordinal: Callable[[], int]
     """Claims the place of this request's snapshot among the children of the previous one: 1 for the first child, and
     more for each fork. No two requests anywhere get the same. The first call asks the database, later ones repeat it.

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from floway_core.testing import Reply, message_stream
+from floway_core.testing.events import parse
 
 GOOD = {"model": "model-1", "input": "Hi"}
 
@@ -97,3 +98,26 @@ def test_null_means_not_given(ask, fake_upstream, name):
 def test_background_false_means_not_given(ask, fake_upstream):
     fake_upstream.script(Reply(message_stream()))
     assert ask.create(background=False).status == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("told", [{}, {"metadata": {}}, {"metadata": None}])
+def test_the_metadata_of_a_request_comes_back(ask, fake_upstream, stream, told):
+    """Whether the upstream knows of it or not."""
+    fake_upstream.script(Reply(message_stream(**told)))
+    answer = ask.create(metadata={"a": "b"}, stream=stream)
+    response = parse(answer.body)[-1]["response"] if stream else answer.json()
+    assert response["metadata"] == {"a": "b"}
+    stored = ask.get(f"/v1/responses/{response['id']}").json()
+    assert stored["metadata"] == {"a": "b"}
+
+
+def test_the_ids_of_responses_stay_here(ask, fake_upstream):
+    """No upstream knows them."""
+    fake_upstream.script(*[Reply(message_stream())] * 2)
+    first = ask.create().json()["id"]
+    options = {"mode": "implicit", "comparison_response_id": first}
+    assert ask.create(previous_response_id=first, prompt_cache_options=options).status == 200
+    sent = fake_upstream.requests[-1].body
+    assert json.loads(sent)["prompt_cache_options"] == {"mode": "implicit"}
+    assert first.removeprefix("resp_").encode() not in sent

@@ -11,6 +11,7 @@ from floway_core.conversation.recent import RecentHistories
 from floway_core.conversation.rows import History, Snapshot, Turn
 from floway_core.errors import GatewayError
 from floway_core.protocol import items
+from floway_core.protocol.items import is_bare
 
 
 def begin(
@@ -105,14 +106,18 @@ def _place_of(given: list[dict[str, Any]], count: int) -> int:
 
 def _resolved(database: peewee.Database, api_key_id: str, given: list[dict[str, Any]], oldest: int) -> History:
     """``given`` with each reference replaced by the item it means, and with the upstreams that issued what only they
-    can read, as far as that is known."""
+    can read, as far as that is known.
+
+    Reasoning that comes back without what the model is to read of it stands for the item of its id, if there is one.
+    """
     sent = History(list(given), [None] * len(given))
-    if references := {place: item.get("id") for place, item in enumerate(given) if _is_reference(item)}:
-        found = load.by_item_ids(database, api_key_id, references.values(), oldest)
-        for place, named in references.items():
-            if not isinstance(named, str) or named not in found:
+    if names := {place: item.get("id") for place, item in enumerate(given) if _is_reference(item) or is_bare(item)}:
+        found = load.by_item_ids(database, api_key_id, names.values(), oldest)
+        for place, named in names.items():
+            if isinstance(named, str) and named in found:
+                sent.items[place], sent.issuers[place] = found[named]
+            elif not is_bare(given[place]):
                 raise GatewayError(404, f"Item with id '{named}' not found.", param="input")
-            sent.items[place], sent.issuers[place] = found[named]
     if hashes := {place: found for place, item in enumerate(sent.items) if (found := items.blob_hash(item))}:
         issuers = load.issuers(database, api_key_id, hashes.values())
         for place, blob_hash in hashes.items():

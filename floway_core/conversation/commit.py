@@ -74,6 +74,11 @@ def commit(
         _commit(database, recent, turn.alone(), upstream_id, response, ordinal, hook)
 
 
+def _made_id(response_id: str, place: int, item: dict[str, Any]) -> str:
+    """For an item that came without: no other item has it, and OpenAI takes it for one of its kind."""
+    return f"{'msg' if 'role' in item else 'item'}_{response_id.removeprefix('resp_')}_{place}"
+
+
 def _commit(
     database: peewee.Database,
     recent: RecentHistories,
@@ -98,7 +103,7 @@ def _commit(
     rows = [
         {
             "is_output": place >= len(kept),
-            "item_id": payloads.column_id(item.get("id")) or f"item_{turn.response_id.removeprefix('resp_')}_{place}",
+            "item_id": payloads.column_id(item.get("id")) or _made_id(turn.response_id, place, item),
             "upstream_id": issuers[place],
             "blob_hash": items.blob_hash(item),
             "payload": payloads.encode_text(texts[place]),

@@ -12,6 +12,7 @@ from floway_core.conversation.rows import History, Snapshot
 from floway_core.db import marks, select
 from floway_core.errors import GatewayError
 from floway_core.models import Items, Snapshots
+from floway_core.protocol.items import as_listed
 
 PAYLOAD = "responses_items.payload"
 
@@ -196,7 +197,7 @@ def input_items(database: peewee.Database, snapshot: Snapshot) -> list[dict[str,
         for row, _, payload, item_id, is_output, owner in rows
         if row is not None and not (is_output and owner == snapshot.response_id)
     ]
-    return [{**item, "id": item.get("id") or item_id} for item, item_id in seen]
+    return [{**as_listed(item), "id": item.get("id") or item_id} for item, item_id in seen]
 
 
 def response_not_found(response_id: str) -> GatewayError:

@@ -57,8 +57,12 @@ class Attempt:
     @property
     def known(self) -> dict[str, Any]:
         """The fields of the response object that the gateway knows better than the upstream."""
-        asked = self.context.request.body["model"]
-        return self.turn.envelope | ({} if asked == self.context.model else {"model": asked})
+        known, asked = self.turn.envelope, self.context.request.body
+        if asked["model"] != self.context.model:
+            known["model"] = asked["model"]
+        if isinstance(asked.get("metadata"), dict):  # not every upstream takes it
+            known["metadata"] = asked["metadata"]
+        return known
 
 
 def attempt(gateway: Gateway, request: ClientRequest, turn: Turn, course: Course) -> Attempt:
@@ -145,7 +149,7 @@ def _previous(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:
     if turn.previous is None:
         return None
     claim = functools.cache(functools.partial(claim_ordinal, gateway.services.database, turn.previous))
-    return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, claim)
+    return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, turn.added, claim)
 
 
 def _copy_of_body(context: AttemptContext, asked: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:

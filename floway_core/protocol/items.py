@@ -83,6 +83,22 @@ def blob_hash(item: dict[str, Any]) -> str | None:
     return hashlib.sha256(blob.encode("utf-8", "replace")).hexdigest() if isinstance(blob, str) and blob else None
 
 
+def is_bare(item: dict[str, Any]) -> bool:
+    """Whether an item is reasoning of which only its id and a summary are left: who is to read it has to know it."""
+    return item.get("type") == "reasoning" and isinstance(item.get("id"), str) and not item.get("encrypted_content")
+
+
+def as_listed(item: dict[str, Any]) -> dict[str, Any]:
+    """``item`` as the API lists it: a message has its type, a status, and its content in parts, however it was sent."""
+    if "role" not in item:
+        return item
+    content = item.get("content")
+    if isinstance(content, str):
+        kind = {"type": "output_text", "annotations": []} if item["role"] == "assistant" else {"type": "input_text"}
+        content = [{**kind, "text": content}]
+    return {**item, "type": "message", "status": item.get("status") or "completed", "content": content}
+
+
 def lasting(given: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The items that become part of a history."""
     return [item for item in given if item.get("type") != TRIGGER]

@@ -104,8 +104,10 @@ def _accepted(asked: _Asked, body: dict[str, Any]) -> Attempt:
 
 
 def _for_upstream(body: dict[str, Any], turn: Turn) -> dict[str, Any]:
-    """The request with everything said before, instead of a reference to it."""
+    """The request with everything said before, instead of a reference to it: no upstream knows the ids of responses."""
     whole = {name: value for name, value in body.items() if name != "previous_response_id"}
+    if isinstance(options := whole.get("prompt_cache_options"), dict):
+        whole["prompt_cache_options"] = {name: options[name] for name in options if name != "comparison_response_id"}
     return {**whole, "input": list(turn.input.items)}
 
 

@@ -57,6 +57,12 @@ def test_reasoning_is_known_by_its_blob(client, by_second, drop, store):
     assert client.turn(given, model="model-1", store=store).sent == [[user("One"), said("a"), user("Two")]]
 
 
+def test_reasoning_is_known_by_its_id_where_only_that_is_left(client, by_second):
+    given = [user("One"), {"type": "reasoning", "id": "rs_1_second", "summary": []}, said("a"), user("Two")]
+    assert client.turn(given, model="both").tried == ["second"]
+    assert client.turn(given, model="model-1").sent == [[user("One"), said("a"), user("Two")]]
+
+
 def test_a_reference_brings_its_issuer_along(client, by_second):
     told = client.turn([{"id": "rs_1_second"}, user("Two")], model="both")
     assert told.tried == ["second"]

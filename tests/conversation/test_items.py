@@ -81,6 +81,20 @@ def test_references(client, shape):
     }
 
 
+@pytest.mark.parametrize("rest", [{"summary": []}, {"summary": [], "encrypted_content": None}])
+def test_reasoning_without_its_content_is_a_reference(client, rest):
+    """So send it back who have no use for what they cannot read. What nobody knows is left as it is."""
+    reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}
+    first = client.turn("One", output=[reasoning, said("a")])
+    again = [user("One"), {"type": "reasoning", "id": "rs_1", **rest}, said("a"), user("Two")]
+    told = client.turn(again)
+    assert told.sent == [[user("One"), reasoning, said("a"), user("Two")]]
+    assert client.rows()[0] == 1, "it goes on with what it repeats"
+    unknown = {"type": "reasoning", "id": "rs_unknown", **rest}
+    assert client.turn([user("One"), unknown]).sent == [[user("One"), unknown]]
+    assert first.output[0] == reasoning
+
+
 def test_the_latest_of_several_with_one_id_is_meant(client):
     client.turn("One", output=[said("old", id="msg_1")])
     client.turn("Two", output=[said("new", id="msg_1")])

@@ -67,11 +67,28 @@ def test_input_items(client):
     assert [item["content"] for item in items] == [
         item["content"] for item in [user("One"), *first.output, user("Two"), user("Three")]
     ]
-    assert items[1] == first.output[0] and items[3] == given[1]
+    assert items[1] == first.output[0] and items[3] == {**given[1], "status": "completed"}
     assert get(client, f"{second.id}/input_items").json()["data"] == items[::-1]
     assert get(client, f"{first.id}/input_items").json()["data"] == items[:1]
     assert (listed["first_id"], listed["last_id"]) == (items[0]["id"], items[-1]["id"])
     assert client.turn([{"id": items[0]["id"]}]).sent == [[user("One")]], "the ids can be referred to"
+
+
+@pytest.mark.parametrize(
+    ("role", "part"),
+    [
+        ("user", {"type": "input_text", "text": "Hi"}),
+        ("developer", {"type": "input_text", "text": "Hi"}),
+        ("assistant", {"type": "output_text", "text": "Hi", "annotations": []}),
+    ],
+)
+def test_messages_in_short_form_are_listed_in_full(client, role, part):
+    """As the SDKs read them."""
+    told = client.turn([{"role": role, "content": "Hi"}])
+    assert told.sent == [[{"role": role, "content": "Hi"}]]
+    [item] = get(client, f"{told.id}/input_items").json()["data"]
+    assert item.pop("id").startswith("msg_")
+    assert item == {"type": "message", "role": role, "status": "completed", "content": [part]}
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])

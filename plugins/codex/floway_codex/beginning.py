@@ -36,6 +36,7 @@ def begin(
             api_key_id=ctx.request.api_key.id,
             instructions=body.get("instructions"),
             input=[item for item in as_items(body.get("input") or []) if isinstance(item, dict)],
+            added=ctx.previous.added if ctx.previous else (),
             kept=continued,
             ordinal=ctx.previous.ordinal if ctx.previous else lambda: 1,
             new_window=functools.partial(windows.claim, services.database, ctx.request.api_key.id),

@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from floway_core.protocol.items import is_bare
+
 LONGEST_ID = 64
 ID = re.compile(r"[A-Za-z0-9_-]+")
 ID_PREFIXES = {
@@ -50,7 +52,7 @@ def input_items(given: Any) -> Any:
     if isinstance(given, str):
         return [message("user", given)]
     if isinstance(given, list):
-        return [_item(item) for item in given if not _is_reference(item)]
+        return [_item(item) for item in given if not _is_name(item)]
     return given
 
 
@@ -59,9 +61,9 @@ def message(role: str, text: str) -> dict[str, Any]:
     return {"type": "message", "role": role, "content": [{"type": "input_text", "text": text}]}
 
 
-def _is_reference(item: Any) -> bool:
-    """Whether an item only names another one. Nothing is stored upstream that it could mean."""
-    return isinstance(item, dict) and item.get("type") == "item_reference"
+def _is_name(item: Any) -> bool:
+    """Whether an item only names another one, or reasoning. Nothing is stored upstream that it could mean."""
+    return isinstance(item, dict) and (item.get("type") == "item_reference" or is_bare(item))
 
 
 def _item(item: Any) -> Any:

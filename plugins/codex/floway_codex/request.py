@@ -16,8 +16,8 @@ ENCRYPTED_REASONING = "reasoning.encrypted_content"
 
 REJECTED = frozenset(
     "frequency_penalty logprobs max_completion_tokens max_output_tokens max_tokens max_tool_calls metadata "
-    "presence_penalty prompt_cache_retention safety_identifier stream_options temperature top_logprobs top_p "
-    "truncation user".split()
+    "presence_penalty prompt_cache_options prompt_cache_retention safety_identifier stream_options temperature "
+    "top_logprobs top_p truncation user".split()
 )
 """Fields that the backend refuses ("Unsupported parameter") and that only tune a request. Others it refuses, such as
 ``previous_response_id``, ``conversation`` or ``prompt``, mean something: they are passed on, and it says no itself."""

@@ -15,11 +15,17 @@ from floway_core.secrets import SealBroken, SecretBox
 TURN_STATE = "x-codex-turn-state"
 
 
-def answers_calls(items: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether an input ends with results of tools that the last answer asked for, and nothing else is new in it.
+def answers_calls(items: Sequence[Mapping[str, Any]], added: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a request adds results of tools that the last answer asked for to a conversation, and nothing else.
 
-    Such a request goes on with the turn that the answer belongs to.
+    It then goes on with the turn that the answer belongs to. A client that sends the calls along has had them from
+    another answer.
+
+    :param items: the whole input.
+    :param added: the part of it that is new.
     """
+    if not all(map(_is_output, added)):
+        return False
     outputs = len(items)
     while outputs and _is_output(items[outputs - 1]):
         outputs -= 1

@@ -160,6 +160,23 @@ def test_a_tool_loop_by_id_is_one_turn(backend, sdk):
     assert set(column(backend, "window")) == {0}
 
 
+def test_a_tool_loop_that_keeps_naming_what_was_before_it_takes_no_older_turn_for_its_own(backend, sdk):
+    """The AI SDK names one response in all its steps and sends along what has been said since."""
+    backend.script(
+        reply(text("one"), headers={TURN_STATE: "TS-1"}),
+        reply(function_call("f", {}), headers={TURN_STATE: "TS-2"}),
+        reply(text("done"), headers={TURN_STATE: "TS-3"}),
+    )
+    first = sdk.responses.create(model=MODEL, input="One").id
+    said = [user("Run it")]
+    called = sdk.responses.create(model=MODEL, input=said, previous_response_id=first, tools=[FUNCTION]).output[0]
+    call = {"type": "function_call", "call_id": called.call_id, "name": "f", "arguments": called.arguments}
+    said += [call, {"type": "function_call_output", "call_id": called.call_id, "output": "1"}]
+    sdk.responses.create(model=MODEL, input=said, previous_response_id=first, tools=[FUNCTION])
+    assert len(set(column(backend, "turn_id"))) == 3
+    assert column(backend, "state") == [None, None, None]
+
+
 def test_a_401_in_a_turn_changes_nothing_but_the_token(backend, sdk):
     """X-14"""
     first = sdk.responses.create(model=MODEL, input="One")

@@ -172,7 +172,11 @@ def test_call_ids_that_would_be_refused_are_replaced_alike_in_call_and_output(bo
 
 def test_references_never_leave(body):
     """Core has put the items in their place; what is left of them would mean nothing upstream."""
-    assert body(input=[{"type": "item_reference", "id": "msg_1"}, USER])["input"] == [USER]
+    reasoning = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm."}]}
+    for name in ({"type": "item_reference", "id": "msg_1"}, reasoning, {**reasoning, "encrypted_content": None}):
+        assert body(input=[name, USER])["input"] == [USER]
+    whole = {**reasoning, "encrypted_content": "sealed"}
+    assert body(input=[whole, USER])["input"] == [whole, USER]
 
 
 # --------------------------------------------------------------------------------------------------------- compaction
@@ -228,6 +232,9 @@ def test_system_messages_become_developer_messages(body):
     assert [item["role"] for item in made["input"]] == ["developer", "developer", "user"]
 
 
+REASONING = {"type": "reasoning", "encrypted_content": "sealed"}
+
+
 @pytest.mark.parametrize(
     "item, kept",
     [
@@ -238,10 +245,10 @@ def test_system_messages_become_developer_messages(body):
         ({"type": "function_call", "id": "fc_1"}, True),
         ({"type": "function_call", "id": "fco_1"}, False),
         ({"type": "function_call_output", "id": "fco_1"}, True),
-        ({"type": "reasoning", "id": "rs_" + "x" * (LONGEST_ID - 3)}, True),
-        ({"type": "reasoning", "id": "rs_" + "x" * (LONGEST_ID - 2)}, False),
-        ({"type": "reasoning", "id": "rs_ä"}, False),
-        ({"type": "reasoning", "id": "rs_a.b"}, False),
+        ({**REASONING, "id": "rs_" + "x" * (LONGEST_ID - 3)}, True),
+        ({**REASONING, "id": "rs_" + "x" * (LONGEST_ID - 2)}, False),
+        ({**REASONING, "id": "rs_ä"}, False),
+        ({**REASONING, "id": "rs_a.b"}, False),
         ({"type": "reasoning", "id": None}, False),
         ({"type": "reasoning", "id": 5}, False),
         ({"type": "unheard_of", "id": "anything-goes"}, True),
