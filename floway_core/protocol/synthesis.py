@@ -31,24 +31,70 @@ def events_of(response: dict[str, Any]) -> Iterator[bytes]:
     yield event(terminal, response={**response, "status": terminal.removeprefix("response.")})
 
 
+Told = Iterator[tuple[str, dict[str, Any]]]
+"""Types of events, and what stands in them besides the place of the item."""
+
+
 def _begun(item: dict[str, Any]) -> dict[str, Any]:
-    empty = {"content": []} if item.get("type") == "message" else {"arguments": ""} if "arguments" in item else {}
+    """``item`` before anything of it has been told."""
+    filled, _ = _TOLD.get(str(item.get("type")), _IN_ONE_PIECE)
+    empty = {name: "" if isinstance(item[name], str) else [] for name in filled if name in item}
     return {**item, **empty, **({"status": "in_progress"} if "status" in item else {})}
 
 
-def _parts(item: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parts(item: dict[str, Any]) -> Told:
     """The events between the beginning and the end of an item."""
-    if item.get("type") == "function_call":
-        arguments = item.get("arguments", "")
-        yield "response.function_call_arguments.delta", {"delta": arguments}
-        yield "response.function_call_arguments.done", {"arguments": arguments, "name": item.get("name", "")}
-    if item.get("type") == "message" and isinstance(item.get("content"), list):
-        for place, part in enumerate(item["content"]):
-            at = {"content_index": place}
-            if part.get("type") == "output_text":
-                yield "response.content_part.added", {**at, "part": {**part, "text": ""}}
-                yield "response.output_text.delta", {**at, "delta": part.get("text", ""), "logprobs": []}
-                yield "response.output_text.done", {**at, "text": part.get("text", ""), "logprobs": []}
-            else:
-                yield "response.content_part.added", {**at, "part": part}
-            yield "response.content_part.done", {**at, "part": part}
+    _, told = _TOLD.get(str(item.get("type")), _IN_ONE_PIECE)
+    return told(item)
+
+
+def _function_call(item: dict[str, Any]) -> Told:
+    arguments = item.get("arguments", "")
+    yield "response.function_call_arguments.delta", {"delta": arguments}
+    yield "response.function_call_arguments.done", {"arguments": arguments, "name": item.get("name", "")}
+
+
+def _custom_tool_call(item: dict[str, Any]) -> Told:
+    yield "response.custom_tool_call_input.delta", {"delta": item.get("input", "")}
+    yield "response.custom_tool_call_input.done", {"input": item.get("input", "")}
+
+
+def _message(item: dict[str, Any]) -> Told:
+    for place, part in _objects(item.get("content")):
+        at, text = {"content_index": place}, part.get("text", "")
+        if part.get("type") == "output_text":
+            yield "response.content_part.added", {**at, "part": {**part, "text": ""}}
+            yield "response.output_text.delta", {**at, "delta": text, "logprobs": []}
+            yield "response.output_text.done", {**at, "text": text, "logprobs": []}
+        else:
+            yield "response.content_part.added", {**at, "part": part}
+        yield "response.content_part.done", {**at, "part": part}
+
+
+def _reasoning(item: dict[str, Any]) -> Told:
+    for place, part in _objects(item.get("summary")):
+        at, text = {"summary_index": place}, part.get("text", "")
+        yield "response.reasoning_summary_part.added", {**at, "part": {**part, "text": ""}}
+        yield "response.reasoning_summary_text.delta", {**at, "delta": text}
+        yield "response.reasoning_summary_text.done", {**at, "text": text}
+        yield "response.reasoning_summary_part.done", {**at, "part": part}
+    for place, part in _objects(item.get("content")):
+        at, text = {"content_index": place}, part.get("text", "")
+        yield "response.reasoning_text.delta", {**at, "delta": text}
+        yield "response.reasoning_text.done", {**at, "text": text}
+
+
+def _objects(parts: Any) -> list[tuple[int, dict[str, Any]]]:
+    """The objects in a list, with their places in it."""
+    given = enumerate(parts if isinstance(parts, list) else [])
+    return [(place, part) for place, part in given if isinstance(part, dict)]
+
+
+_TOLD = {
+    "message": (("content",), _message),
+    "reasoning": (("summary", "content"), _reasoning),
+    "function_call": (("arguments",), _function_call),
+    "custom_tool_call": (("input",), _custom_tool_call),
+}
+"""For each type of item that is told in parts the fields that they fill, and the events that tell them."""
+_IN_ONE_PIECE = ((), lambda item: iter(()))

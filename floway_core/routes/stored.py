@@ -21,7 +21,8 @@ LARGEST_PAGE = 100
 
 @blueprint.get("/<response_id>")
 def get_response(response_id: str) -> Response:
-    """The response, or with ``?stream=true`` its events, those after ``starting_after`` (a sequence number)."""
+    """The response, or with ``?stream=true`` its events, those after ``starting_after``: a sequence number of another
+    replay, since a replay tells each part in one piece and has fewer events than the stream of an upstream."""
     response = load.response(_database(), _snapshot(response_id))
     if request.args.get("stream") != "true":
         return Response(jsontext.dumps(response), mimetype="application/json")

@@ -49,6 +49,37 @@ def test_a_replay_ends_in_the_same_response(client):
         assert rest == events[after + 1 :]
 
 
+def test_a_replay_tells_every_part(client):
+    """Clients that only add up what comes bit by bit get all of it."""
+    summary, text = {"type": "summary_text", "text": "Short."}, {"type": "reasoning_text", "text": "At length."}
+    output = [
+        {"type": "reasoning", "id": "rs_1", "summary": [summary, summary], "content": [text], "encrypted_content": "x"},
+        {
+            "type": "custom_tool_call",
+            "id": "ctc_1",
+            "name": "g",
+            "input": "text",
+            "call_id": "c",
+            "status": "completed",
+        },
+        said("a"),
+    ]
+    events = get(client, f"{client.turn('One', output=output).id}?stream=true").events()
+    deltas = [(event["type"], event["output_index"], event["delta"]) for event in events if "delta" in event]
+    assert deltas == [
+        ("response.reasoning_summary_text.delta", 0, "Short."),
+        ("response.reasoning_summary_text.delta", 0, "Short."),
+        ("response.reasoning_text.delta", 0, "At length."),
+        ("response.custom_tool_call_input.delta", 1, "text"),
+        ("response.output_text.delta", 2, "a"),
+    ]
+    assert [event["summary_index"] for event in events if "summary_index" in event] == [0] * 4 + [1] * 4
+    begun = [event["item"] for event in events if event["type"] == "response.output_item.added"]
+    assert begun[0] == {**output[0], "summary": [], "content": []}
+    assert begun[1] == {**output[1], "input": "", "status": "in_progress"}
+    assert [event["item"] for event in events if event["type"] == "response.output_item.done"] == output
+
+
 @pytest.mark.parametrize("after", ["-1", "x", "1.5", "٣", "9" * 20, ""])
 def test_a_replay_from_nowhere(client, after):
     told = client.turn("One")
