@@ -95,6 +95,7 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
         *plugins.blueprints(manager, Blueprint),
     ):
         app.register_blueprint(blueprint)
+    app.register_blueprint(stored.blueprint, name="stored_without_v1", url_prefix="/responses")
     app.wsgi_app = Bounded(app.wsgi_app, settings.threads)
     app.before_request(_begin)
     app.after_request(_end)

@@ -21,6 +21,10 @@ BY_ID = {
     ("GET", "/v1/responses/<response_id>/input_items"),
     ("DELETE", "/v1/responses/<response_id>"),
     ("POST", "/v1/responses/<response_id>/cancel"),
+    ("GET", "/responses/<response_id>"),
+    ("GET", "/responses/<response_id>/input_items"),
+    ("DELETE", "/responses/<response_id>"),
+    ("POST", "/responses/<response_id>/cancel"),
 }
 """Routes that name a response."""
 
