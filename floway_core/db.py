@@ -203,22 +203,40 @@ def insert(database: peewee.Database, table: str, rows: Sequence[Mapping[str, An
     return [row_id for (row_id,) in run(database, sql, *[value for row in rows for value in row.values()]).fetchall()]
 
 
+def write(database: peewee.Database, sql: str, *parameters: Any) -> list[tuple]:
+    """The rows that a single statement returns which writes, as ``run`` takes it. Within a transaction it is part of
+    that, else it is one by itself: to begin and to end one takes longer than most statements."""
+    with _in_line(database):
+        return run(database, sql, *parameters).fetchall()
+
+
 @contextlib.contextmanager
 def transaction(database: peewee.Database) -> Iterator[None]:
     """A transaction that writes, on a connection of its own. One within another is part of that.
 
     Not to be begun with a connection in hand: who writes may be waiting for just that one.
 
-    SQLite is told at once: a transaction that begins by reading may find itself locked out. And threads line up for it
-    here, before they take a connection: there is one writer at a time, and SQLite's own way of waiting is to sleep and
-    to look again, for up to 100 milliseconds each time, with connections in hand that others need.
+    SQLite is told at once: a transaction that begins by reading may find itself locked out.
+    """
+    kind = ("IMMEDIATE",) if isinstance(database, _Sqlite) else ()
+    with _in_line(database), database.atomic(*kind):
+        yield
+
+
+@contextlib.contextmanager
+def _in_line(database: peewee.Database) -> Iterator[None]:
+    """A connection to write on.
+
+    For SQLite's, threads line up here, before they take one: there is one writer at a time, and SQLite's own way of
+    waiting is to sleep and to look again, for up to 100 milliseconds each time, with connections in hand that others
+    need.
     """
     if not isinstance(database, _Sqlite):
-        with database.connection_context(), database.atomic():
+        with database.connection_context():
             yield
     elif database.writing.acquire(timeout=database.patience):
         try:
-            with database.connection_context(), database.atomic("IMMEDIATE"):
+            with database.connection_context():
                 yield
         finally:
             database.writing.release()

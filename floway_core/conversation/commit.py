@@ -9,7 +9,7 @@ import peewee
 from floway_core.conversation import payloads
 from floway_core.conversation.recent import PackedHistory, RecentHistories
 from floway_core.conversation.rows import Snapshot, Turn
-from floway_core.db import hold, insert, run, select, transaction
+from floway_core.db import hold, insert, run, select, transaction, write
 from floway_core.errors import GatewayError
 from floway_core.protocol import items, jsontext
 
@@ -39,8 +39,7 @@ def claim_ordinal(database: peewee.Database, snapshot: Snapshot) -> int:
     :raises PreviousGone: the snapshot has been deleted.
     """
     claim = f"UPDATE responses_snapshots SET ordinals = ordinals + 1 WHERE {SAME} RETURNING ordinals"
-    with transaction(database):
-        rows = run(database, claim, snapshot.row, snapshot.response_id).fetchall()
+    rows = write(database, claim, snapshot.row, snapshot.response_id)
     if not rows:
         raise PreviousGone
     return rows[0][0]
