@@ -11,7 +11,6 @@ from floway_core.conversation.recent import RecentHistories
 from floway_core.conversation.rows import History, Snapshot, Turn
 from floway_core.errors import GatewayError
 from floway_core.protocol import items
-from floway_core.protocol.items import is_bare
 
 
 def begin(
@@ -111,12 +110,13 @@ def _resolved(database: peewee.Database, api_key_id: str, given: list[dict[str, 
     Reasoning that comes back without what the model is to read of it stands for the item of its id, if there is one.
     """
     sent = History(list(given), [None] * len(given))
-    if names := {place: item.get("id") for place, item in enumerate(given) if _is_reference(item) or is_bare(item)}:
-        found = load.by_item_ids(database, api_key_id, names.values(), oldest)
-        for place, named in names.items():
+    if names := {place: item for place, item in enumerate(given) if _is_reference(item) or items.is_bare(item)}:
+        found = load.by_item_ids(database, api_key_id, [item.get("id") for item in names.values()], oldest)
+        for place, item in names.items():
+            named = item.get("id")
             if isinstance(named, str) and named in found:
                 sent.items[place], sent.issuers[place] = found[named]
-            elif not is_bare(given[place]):
+            elif not items.is_bare(item):
                 raise GatewayError(404, f"Item with id '{named}' not found.", param="input")
     if hashes := {place: found for place, item in enumerate(sent.items) if (found := items.blob_hash(item))}:
         issuers = load.issuers(database, api_key_id, hashes.values())

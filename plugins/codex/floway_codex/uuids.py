@@ -1,4 +1,7 @@
-"""UUIDs as texts in their usual form: telling one, and making one of a digest."""
+"""UUIDs as texts in their usual form: telling one, and making one of a digest.
+
+Of any version: ``uuid.UUID`` takes 1 to 5 only, and ``uuid6.UUID`` 6 to 8.
+"""
 
 import re
 
