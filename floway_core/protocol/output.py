@@ -307,7 +307,7 @@ def _fuller(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     winner, other = (first, second) if _weight(first) >= _weight(second) else (second, first)
     item = dict(winner)
     for name, value in other.items():
-        if item.get(name) is None and value is not None:
+        if item.get(name) is None and value is not None and name != "status":  # that of an item that has begun
             item[name] = value
     if item.get("status") == "in_progress" and isinstance(other.get("status"), str):
         item["status"] = other["status"]
