@@ -12,7 +12,7 @@ from floway_core.db import connect
 from floway_core.gateway import read_settings
 from floway_core.plugins import build_plugin_manager
 from floway_core.prices import Price, parse_prices
-from floway_core.protocol.responses import Tokens
+from floway_core.protocol.usage import Tokens
 from floway_core.store import keys, usage
 from floway_core.store.usage import Pending
 from floway_core.testing import Caller, Reply, RunningGateway, Step, message_stream

@@ -167,7 +167,8 @@ def by_item_ids(
     :param references: the id at each position of ``given``.
     :param given: the input items of the request.
     """
-    wanted = list(dict.fromkeys(item_id for item_id in references.values() if column_id(item_id)))
+    # Ids that no column holds are looked up, too: a refusal costs the same whatever was asked for.
+    wanted = list(dict.fromkeys(column_id(item_id) or "" for item_id in references.values()))
     found: dict[str, StoredItem] = {}
     repeated: set[str] = set()
     decode = Decoder(PAYLOAD)

@@ -23,6 +23,9 @@ _ID_IS_OPTIONAL = frozenset(
 )
 """Items that an upstream takes without an id. Others get one that is made from theirs."""
 
+_MEANT_NULLS: dict[object, frozenset[str]] = {"reasoning": frozenset({"content"})}
+"""Fields that are null where they have no value, and that every upstream takes so."""
+
 
 def fit_for_upstream(given: History, upstream_id: str) -> list[dict[str, Any]]:
     """The items of a history as the upstream gets them. Those that need no change are the same objects.
@@ -52,7 +55,7 @@ def _fit(item: dict[str, Any], seen: set[str], *, is_foreign: bool, is_own: bool
         if isinstance(parts, list) and any(isinstance(part, dict) and None in part.values() for part in parts):
             changes[name] = [_without_nulls(part) if isinstance(part, dict) else part for part in parts]
     if changes or None in item.values():
-        return _without_nulls({**item, **changes})
+        return _without_nulls({**item, **changes}, _MEANT_NULLS.get(item.get("type"), frozenset()))
     return item
 
 
@@ -69,5 +72,5 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def _without_nulls(value: dict[str, Any]) -> dict[str, Any]:
-    return {name: part for name, part in value.items() if part is not None}
+def _without_nulls(value: dict[str, Any], meant: frozenset[str] = frozenset()) -> dict[str, Any]:
+    return {name: part for name, part in value.items() if part is not None or name in meant}

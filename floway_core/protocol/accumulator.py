@@ -189,6 +189,8 @@ class ResponseAccumulator:
 
     def _add_delta(self, content: dict[str, Any], place: Place) -> bytes | None:
         item = self._items.of_event(content, place)
+        if item is None:
+            return None
         event = self._readdressed(content, item)
         if not item.closed:
             part = item.part(place, content.get(place.index_name))
@@ -200,6 +202,8 @@ class ResponseAccumulator:
     def _add_part(self, kind: str, content: dict[str, Any]) -> bytes | None:
         place = TEXTS.get(kind) or PARTS[kind]
         item = self._items.of_event(content, place)
+        if item is None:
+            return None
         if not item.closed:
             part = item.part(place, content.get(place.index_name))
             if kind in PARTS and isinstance(content.get("part"), dict):
@@ -343,11 +347,16 @@ def _parse_events(block: bytes) -> list[dict[str, Any] | None]:
             contents = orjson.loads(b"[%b]" % b",".join(data))
         except orjson.JSONDecodeError:
             contents = []
-        if len(contents) == len(data) and all(
-            isinstance(one, dict) and isinstance(one.get("type"), str) for one in contents
-        ):
+        if len(contents) == len(data) and all(map(_is_plain, contents)):
             return contents
     return [_parse_event(event) for event in sse.split(block)]
+
+
+def _is_plain(content: Any) -> bool:
+    """Whether an event has a type, and is not nested more deeply than what is written anew may be."""
+    if not isinstance(content, dict) or not isinstance(kind := content.get("type"), str):
+        return False
+    return kind in DELTAS or not jsontext.is_too_deep(content)
 
 
 def _parse_event(event: bytes) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ def loads(data: bytes) -> Any:
     :raises ValueError: not JSON, not UTF-8, or nested in more than ``MOST_LEVELS`` levels.
     """
     value = _parsed(data)
-    if len(data) > 2 * MOST_LEVELS and _is_too_deep(value):  # each level takes two brackets
+    if len(data) > 2 * MOST_LEVELS and is_too_deep(value):  # each level takes two brackets
         raise ValueError("nested too deeply")
     return value
 
@@ -110,7 +110,7 @@ def _finite(digits: str) -> float:
     return number
 
 
-def _is_too_deep(value: Any) -> bool:
+def is_too_deep(value: Any) -> bool:
     """Whether lists and objects are nested in more than ``MOST_LEVELS`` levels."""
     try:
         orjson.dumps(value)

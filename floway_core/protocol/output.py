@@ -173,9 +173,11 @@ class OutputItems:
         item.close(payload)
         return item
 
-    def of_event(self, content: Mapping[str, Any], place: Place) -> OutputItem:
-        """The item that an event about a part of an item is about."""
+    def of_event(self, content: Mapping[str, Any], place: Place) -> OutputItem | None:
+        """The item that an event about a part of an item is about; None where it does not say which."""
         item_id, index = content.get("item_id"), content.get("output_index")
+        if not isinstance(item_id, str) and not isinstance(index, int):
+            return None
         item = self._by_id.get(item_id) if isinstance(item_id, str) else None
         if item is None or item.closed:
             at_index = self._by_index.get(index) if isinstance(index, int) else None

@@ -104,12 +104,13 @@ def test_a_sign_in_that_has_ended(gateway, simulator, account, signed_in, happen
     assert (shown["state"], shown["state_message"]) == ("active", "")
 
 
-def test_a_401_that_comes_with_every_token_reaches_the_client(gateway, simulator, signed_in):
+def test_a_401_that_comes_with_every_token_is_the_accounts_and_not_the_clients(gateway, simulator, signed_in):
     signed_in()
     before = simulator.refreshes
     unauthorized = refusal(401, {"detail": "Unauthorized"})
     simulator.script(unauthorized, unauthorized)
-    assert gateways.answer_of(gateways.ask(gateway)) == (401, "Unauthorized")
+    status, message = gateways.answer_of(gateways.ask(gateway))
+    assert status == 503 and "your API key is not at fault" in message
     assert simulator.refreshes == before + 1
     [shown] = gateways.status(gateway)
     assert shown["state"] == "active"
