@@ -34,6 +34,9 @@ class Application(Flask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # No redirect: it would be absolute, and http behind a proxy that speaks TLS, and have the client send its key
+        # there. A slash at the end changes nothing, and one too many in between leads nowhere.
+        self.url_map.strict_slashes = self.url_map.merge_slashes = self.url_map.redirect_defaults = False
         self._server_names: dict[tuple[str, str], str] = {}
         """What scheme and host of a request make the name of this server, which redirects lead to."""
 
@@ -143,6 +146,8 @@ def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     if status == 404:
         message = f"There is nothing at {request.method} {request.path}."
+        if "//" in request.path:
+            message = f"{message} There is a slash too many."
     else:
         message = f"{error.name} for {request.method} {request.path}."
     allowed = {"allow": ", ".join(error.valid_methods)} if getattr(error, "valid_methods", None) else {}

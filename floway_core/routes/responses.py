@@ -1,5 +1,6 @@
 """``POST /v1/responses``: creating a response."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from floway_core.errors import GatewayError
 from floway_core.gateway import Gateway
 from floway_core.protocol import headers, jsontext
 from floway_core.protocol.items import TRIGGER, as_items
+from floway_core.protocol.request_schema import find_fault
 from floway_core.routes import RELAY, STREAM_HEADERS, Finished, current_gateway, limits
 from floway_core.routes.auth import authenticate
 from floway_core.routes.body import read_object
@@ -21,9 +23,6 @@ from floway_core.routes.client import SocketClient
 from floway_core.routes.log import RequestLog
 
 blueprint = Blueprint("responses", __name__)
-
-MOST_ITEMS = 50_000
-"""In the input of one request: far more than any model takes."""
 
 
 @blueprint.post("/v1/responses")
@@ -120,45 +119,10 @@ def websocket_refused() -> Response:
     raise GatewayError(426, "WebSocket is not offered here: send a POST request.", code="upgrade_refused")
 
 
-def check(body: dict[str, Any]) -> None:
+def check(body: Mapping[str, Any]) -> None:
     """Refuse what no upstream could make sense of.
 
     :raises GatewayError: 400, naming the parameter.
     """
-    if body.get("model") in (None, ""):
-        raise GatewayError(
-            400, "Missing required parameter: 'model'.", param="model", code="missing_required_parameter"
-        )
-    _expect(body, "model", str, "a string")
-    if body.get("previous_response_id") is not None:
-        _expect(body, "previous_response_id", str, "a string")
-    for name in ("conversation", "background"):
-        if body.get(name):
-            raise GatewayError(400, f"{name!r} is not supported.", param=name, code="unsupported_parameter")
-    if body.get("input") is None and body.get("previous_response_id") is None:
-        raise GatewayError(
-            400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
-        )
-    if body.get("input") is not None:
-        _expect(body, "input", (str, list), "a string or a list of items")
-    if isinstance(body.get("input"), list):
-        if len(body["input"]) > MOST_ITEMS:
-            message = f"Invalid 'input': an array of at most {MOST_ITEMS} items is expected."
-            raise GatewayError(400, message, param="input", code="array_above_max_length")
-        for number, item in enumerate(body["input"]):
-            if not isinstance(item, dict):
-                raise _wrong_type(f"input[{number}]", "an object")
-            if not isinstance(item.get("type"), str | None):
-                raise _wrong_type(f"input[{number}].type", "a string")
-    for name in ("stream", "store"):
-        if body.get(name) is not None:
-            _expect(body, name, bool, "a boolean")
-
-
-def _expect(body: dict[str, Any], name: str, types: type | tuple[type, ...], wanted: str) -> None:
-    if not isinstance(body[name], types):
-        raise _wrong_type(name, wanted)
-
-
-def _wrong_type(name: str, wanted: str) -> GatewayError:
-    return GatewayError(400, f"Invalid type for '{name}': expected {wanted}.", param=name, code="invalid_type")
+    if fault := find_fault(body):
+        raise GatewayError(400, fault.message, param=fault.param, code=fault.code)
