@@ -4,6 +4,14 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+IGNORED = "x-floway-ignored"
+"""The header of an answer that lists what of the request the upstream could not honour."""
+
+LONGEST_LIST = 2000
+"""Characters of such a list: clients have limits for headers."""
+
+_FIELD = re.compile(r"[A-Za-z0-9_.\[\]-]{1,100}")
+
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -101,3 +109,18 @@ def of_upstream(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         if name not in NOT_RELAYED and name not in hop_by_hop and not name.startswith(NOT_RELAYED_BEGINNINGS)
         if NAME.fullmatch(name) and VALUE.fullmatch(value)
     ]
+
+
+def with_ignored(headers: Iterable[tuple[str, str]], names: Iterable[str]) -> list[tuple[str, str]]:
+    """``headers`` with the list of what was ignored of the request, by an upstream that is a gateway, too, or for it.
+
+    :param names: of fields. One that is no fit for a header, as clients may choose it, is left out.
+    """
+    headers = list(headers)
+    theirs = [name.strip() for header, value in headers if header == IGNORED for name in value.split(",")]
+    fit = [name for name in dict.fromkeys((*names, *theirs)) if _FIELD.fullmatch(name)]
+    listed = ", ".join(fit)
+    if len(listed) > LONGEST_LIST:
+        listed = listed[: listed.rindex(", ", 0, LONGEST_LIST)] + ", ..."
+    others = [(header, value) for header, value in headers if header != IGNORED]
+    return [*others, (IGNORED, listed)] if listed else others

@@ -158,7 +158,8 @@ def _faults_of(value: Any, rule: Rule, path: str) -> Iterator[Fault]:
                 yield from _faults_of(value[name], inner, f"{path}.{name}")
         if rule.values:
             for name, own in value.items():
-                yield from _faults_of(own, rule.values, f"{path}.{name[:LONGEST_NAME]}")
+                if own is not None:
+                    yield from _faults_of(own, rule.values, f"{path}.{name[:LONGEST_NAME]}")
     elif isinstance(value, list):
         if rule.most_elements is not None and len(value) > rule.most_elements:
             message = f"Invalid '{path}': an array of at most {rule.most_elements} items is expected."

@@ -31,7 +31,7 @@ def create_response() -> Response:
     """Serve one request, as a stream of events or as one JSON object."""
     asked = _let_in()
     accepted = _accepted(asked, asked.body)
-    passed = headers.of_upstream(accepted.reply.headers)
+    passed = _answer_headers(accepted)
     if accepted.context.request.stream:
         stream = asked.environ[RELAY] = relay(asked.gateway, accepted)
         told = limits.EndingInTime(stream, asked.stay) if asked.stay else stream
@@ -52,7 +52,7 @@ def compact() -> Response:
     response = transcript.envelope
     shown = {name: response.get(name) for name in ("id", "created_at", "output", "usage")}
     content = jsontext.dumps({**shown, "object": "response.compaction"})
-    return Finished(content, headers=headers.of_upstream(accepted.reply.headers), mimetype="application/json")
+    return Finished(content, headers=_answer_headers(accepted), mimetype="application/json")
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,12 @@ def _accepted(asked: _Asked, body: dict[str, Any]) -> Attempt:
         client=SocketClient(asked.environ, gateway.ending),
     )
     return attempt(gateway, wanted, turn, asked.entry.course)
+
+
+def _answer_headers(accepted: Attempt) -> list[tuple[str, str]]:
+    """What the client gets of the upstream's headers, and what of its request was ignored."""
+    passed = headers.of_upstream(accepted.reply.headers)
+    return headers.with_ignored(passed, accepted.context.ignored)
 
 
 def _for_upstream(body: dict[str, Any], turn: Turn) -> dict[str, Any]:
