@@ -38,6 +38,14 @@ def close():
 def folder():
     return "folder"
 
+@views.get("/")
+def page():
+    return "a page of its own"
+
+@views.post("/v1/chat/completions")
+def chat():
+    return "chatted"
+
 @views.get("/waiting")
 async def waiting():
     return "waited"
@@ -113,6 +121,13 @@ def test_a_view_that_stumbles_before_the_first_byte_is_answered(talk, path):
     assert answer.startswith(b"HTTP/1.1 500 ") and answer.count(b"HTTP/1.1 ") == 1
     answer = talk(f"HEAD {path} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"\r\n\r\n") and answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_routes_of_a_plugin_come_before_what_core_says_of_their_paths(caller):
+    assert caller.get("/").body == b"a page of its own"
+    assert caller.send("POST", "/v1/chat/completions", BODY).body == b"chatted"
+    assert caller.get("/v1/chat/completions").status == 405
+    assert caller.send("POST", "/v1/embeddings", BODY).json()["error"]["code"] == "unsupported_endpoint"
 
 
 HOSTS = [
