@@ -182,7 +182,7 @@ def test_which_headers_of_the_upstream_are_relayed(ask, fake_upstream, stream):
 
 
 FOREIGN = {
-    "leads elsewhere": ["location", "refresh", "link", "content-location", "sourcemap"],
+    "leads elsewhere": ["location", "refresh", "link", "content-location", "sourcemap", "allow"],
     "is about the bytes": ["content-disposition", "content-range", "etag", "last-modified", "expires", "age", "pragma"],
     "is about the account": ["set-cookie", "www-authenticate", "authentication-info", "clear-site-data"],
     "is a policy of the origin": [

@@ -22,7 +22,7 @@ UNPREFIXED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"
 """Headers that WSGI has under names of their own. These may be there and empty when the client sent none."""
 
 _OF_THE_CONNECTION = """
-    alt-svc alt-used connection http2-settings keep-alive proxy-authenticate proxy-authentication-info
+    alt-svc alt-used connection expect http2-settings keep-alive proxy-authenticate proxy-authentication-info
     proxy-authorization proxy-connection proxy-status te trailer transfer-encoding upgrade via
 """
 """They end where the connection to the upstream ends: RFC 9110 section 7.6.1."""
@@ -33,8 +33,10 @@ _OF_THE_CONTENT = """
 """
 """They describe bytes, and how long these may be kept; the gateway writes other bytes."""
 
-_OF_THE_PLACE = "expect link location refresh sourcemap x-sourcemap service-worker-allowed speculation-rules"
-"""They lead to URLs as the upstream has them, which the client would resolve here, or follow past the gateway."""
+_OF_THE_PLACE = """
+    accept-patch accept-post allow link location refresh service-worker-allowed sourcemap speculation-rules x-sourcemap
+"""
+"""They are about the upstream's URLs: the client would resolve them here, or follow them past the gateway."""
 
 _OF_THE_SIGN_IN = """
     authentication-control authentication-info clear-site-data optional-www-authenticate set-cookie set-cookie2
@@ -46,7 +48,8 @@ _OF_THE_ORIGIN = """
     accept-ch content-security-policy content-security-policy-report-only critical-ch document-policy expect-ct
     feature-policy nel origin-agent-cluster p3p permissions-policy public-key-pins public-key-pins-report-only
     referrer-policy report-to reporting-endpoints strict-transport-security timing-allow-origin x-content-type-options
-    x-dns-prefetch-control x-frame-options x-permitted-cross-domain-policies x-xss-protection
+    x-dns-prefetch-control x-frame-options x-permitted-cross-domain-policies x-robots-tag
+    x-xss-protection
 """
 """They tell a browser what it may do at that origin. This one is the gateway's."""
 
@@ -56,19 +59,16 @@ _OF_THE_HOST = "date server server-timing x-powered-by x-request-id"
 _FOR_A_PROXY = "x-lighttpd-send-file x-reproxy-url x-sendfile"
 """They have a proxy in front of the gateway send a file or a page of its own instead."""
 
-NOT_RELAYED = frozenset(
-    " ".join(
-        (
-            _OF_THE_CONNECTION,
-            _OF_THE_CONTENT,
-            _OF_THE_PLACE,
-            _OF_THE_SIGN_IN,
-            _OF_THE_ORIGIN,
-            _OF_THE_HOST,
-            _FOR_A_PROXY,
-        )
-    ).split()
+_GROUPS = (
+    _OF_THE_CONNECTION,
+    _OF_THE_CONTENT,
+    _OF_THE_PLACE,
+    _OF_THE_SIGN_IN,
+    _OF_THE_ORIGIN,
+    _OF_THE_HOST,
+    _FOR_A_PROXY,
 )
+NOT_RELAYED = frozenset(name for group in _GROUPS for name in group.split())
 """Headers of an upstream's answer that mean the upstream, and would mean something else here."""
 
 NOT_RELAYED_BEGINNINGS = ("access-control-", "cf-", "cross-origin-", "x-accel-", "sec-")
