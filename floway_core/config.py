@@ -163,6 +163,11 @@ class Settings:
     connect_timeout: float = _setting(seconds, "10", "Seconds to connect to an upstream.")
     first_byte_timeout: float = _setting(seconds, "300", "Seconds until an upstream begins to answer.")
     idle_timeout: float = _setting(seconds, "300", "Seconds an upstream may be silent within an answer.")
+    failover_window: float = _setting(
+        seconds,
+        "5",
+        "Seconds for which a stream without content yet is held back, while another upstream could take over.",
+    )
     total_timeout: float = _setting(seconds, "3600", "Seconds an upstream may take for a whole answer.")
     database_timeout: float = _setting(seconds, "10", "Seconds to wait for a database that is locked or away.")
     keepalive_interval: float = _setting(seconds, "15", "Seconds of silence after which a stream gets a comment.")

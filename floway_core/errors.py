@@ -1,11 +1,11 @@
 """The errors of the gateway, and the one place where an OpenAI error body is built."""
 
-import html
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from floway_core.protocol import headers, jsontext
+from floway_core.protocol.failures import NO_REASON, Failure, default_type, read_failure_body
+from floway_core.protocol.retry import retry_after
 
 
 class StartupError(Exception):
@@ -87,44 +87,84 @@ class UpstreamBroken(GatewayError):
         super().__init__(502, message, code="upstream_disconnected")
 
 
-class UpstreamRefused(GatewayError):
-    """The upstream answered with a status that is not 2xx. The client gets that status, and what was said.
+class UpstreamFailed(GatewayError):
+    """The upstream accepted the request and then said that it failed: in a 200, or in an event of its stream."""
 
-    An OpenAI error body is relayed byte for byte, because clients read more in it than the four usual fields. Other
-    answers are put into that shape.
+    def __init__(self, failure: Failure, received: Iterable[tuple[str, str]] = ()) -> None:
+        """:param received: headers of the answer, names in lower case."""
+        code = failure.code or "upstream_failed"
+        super().__init__(failure.status, failure.message, type=failure.type, code=code, param=failure.param)
+        self.failure = failure
+        self.headers = _retry_headers(failure, failure.status, received)
+
+    def body(self) -> dict[str, Any]:
+        return {**self.failure.siblings, "error": {**self.failure.extra, **super().body()["error"]}}
+
+
+class UpstreamRefused(GatewayError):
+    """The upstream answered with a status that is not 2xx. The client gets that status, and the reason.
+
+    A complete OpenAI error body is relayed byte for byte. Other answers are put into that shape, with the upstream's
+    other fields beside the usual ones.
     """
 
     def __init__(self, status: int, received: Iterable[tuple[str, str]], content: bytes) -> None:
         """:param received: headers of the answer, names in lower case.
         :param content: its body.
         """
-        try:
-            told = jsontext.loads(content)
-        except ValueError:
-            told = None
-        self._relayed = content if isinstance(told, dict) and isinstance(told.get("error"), dict) else None
-        message = _message_in(told) or _words_of(content) or "The upstream gave no reason."
+        received = list(received)
+        self.upstream_status = status
         # 3xx and the like are no answer a client could act on
         status = status if 400 <= status < 600 else 502
-        kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(status)
-        super().__init__(status, message, type=kind, code="upstream_refused")
+        self.failure = read_failure_body(content, status) or Failure(NO_REASON, status=status)
+        kind, code = self.failure.type or default_type(status), self.failure.code or "upstream_refused"
+        super().__init__(status, self.failure.message, type=kind, code=code, param=self.failure.param)
+        self._relayed = content if _is_complete_error(content) else None
         self.relayed_headers = headers.of_upstream(received)
+        if "retry-after" not in dict(self.relayed_headers):
+            self.headers = _retry_headers(self.failure, status, received)
+
+    def body(self) -> dict[str, Any]:
+        return {**self.failure.siblings, "error": {**self.failure.extra, **super().body()["error"]}}
 
     def content(self) -> bytes:
         return super().content() if self._relayed is None else self._relayed
 
 
-def _message_in(told: Any) -> str | None:
-    """The sentence in a JSON error of another shape: ``{"detail": ...}``, ``{"message": ...}``, ``{"error": ...}``."""
-    if isinstance(told, dict):
-        for key in ("detail", "message", "error"):
-            if isinstance(told.get(key), str) and told[key]:
-                return told[key]
-    return None
+class AccountRefused(GatewayError):
+    """The upstream refused the gateway's own account. The client's API key is good, and must not look bad."""
+
+    def __init__(self, upstream: str, status: int) -> None:
+        """:param upstream: its name.
+        :param status: 401 or 403, as the upstream answered.
+        """
+        super().__init__(503 if status == 401 else 502, account_refusal(upstream, status), code=ACCOUNT_REFUSED)
 
 
-def _words_of(content: bytes) -> str:
-    """The visible beginning of a page of HTML or text."""
-    page = content[:20_000].decode("utf-8", "replace")
-    page = re.sub(r"(?is)<(script|style|head)\b.*?</\1>|<!--.*?-->|<[^>]*>", " ", page)
-    return " ".join(html.unescape(page).split())[:500]
+ACCOUNT_REFUSED = "upstream_account_refused"
+
+
+def account_refusal(upstream: str, status: int) -> str:
+    """The sentence for the client of an upstream that refused its account with 401 or 403."""
+    what = "does not accept the gateway's own sign-in" if status == 401 else "denies the gateway's own account access"
+    return (
+        f"The upstream {upstream!r} {what} ({status}). Its operator has to see to that; your API key is not at fault."
+    )
+
+
+def _is_complete_error(content: bytes) -> bool:
+    try:
+        value = jsontext.loads(content)
+    except ValueError:
+        return False
+    error = value.get("error") if isinstance(value, dict) else None
+    return (
+        isinstance(error, dict)
+        and all(isinstance(error.get(name), str) for name in ("message", "type"))
+        and all(name in error and isinstance(error[name], str | None) for name in ("param", "code"))
+    )
+
+
+def _retry_headers(failure: Failure, status: int, received: Iterable[tuple[str, str]]) -> dict[str, str]:
+    wait = retry_after(failure, received) if status in (429, 503) else None
+    return {} if wait is None else {"retry-after": str(wait)}

@@ -61,6 +61,8 @@ class Gateway:
     histories: RecentHistories
     loading: dict[str, Loading] = field(default_factory=dict)
     """The model lists that are being waited for, by upstream id."""
+    account_refusals: dict[str, str] = field(default_factory=dict)
+    """What this process knows of upstreams that refuse their accounts: a sentence, by upstream id."""
     ending: Ending = field(default_factory=Ending)
     usage: Pending = field(default_factory=Pending)
     """What the keys have used, and the database does not hold yet."""
@@ -75,7 +77,7 @@ class Gateway:
         if provider is None:
             return f"The plugin of provider {upstream.kind!r} is not installed."
         try:
-            return provider.problem(upstream)
+            return provider.problem(upstream) or self.account_refusals.get(upstream.id)
         except GatewayError as error:
             return error.message
         except DATABASE_ERRORS:

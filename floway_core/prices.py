@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from floway_core.errors import StartupError
-from floway_core.protocol.responses import Tokens
+from floway_core.protocol.usage import Tokens
 
 RATES = ("input", "cached_input", "output")
 

@@ -21,7 +21,7 @@ from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 from uuid6 import uuid7
 
-from floway_core.engine.stream import Relay
+from floway_core.engine.relay import Relay
 from floway_core.inbound import Parser, refusal
 from floway_core.outbound import Outgoing
 from floway_core.routes import RELAY

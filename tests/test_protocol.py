@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from floway_core.errors import UpstreamBroken
 from floway_core.protocol import jsontext, sse
+from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.jsontext import MOST_LEVELS
-from floway_core.protocol.responses import Transcript, usage_of
+from floway_core.protocol.usage import usage_of
 from floway_core.testing import event, message_item, message_stream
 from floway_core.testing.events import parse, response
 from floway_core.upstream.answer import Answer
@@ -42,19 +43,20 @@ def test_any_cutting_of_a_stream_yields_the_same_events(stream, cuts):
 @given(STREAMS)
 def test_following_a_block_loses_nothing(stream):
     block = sse.EventSplitter(10**6).feed(stream)
-    assert b"".join(Transcript({}).follow(block)) == block
+    events = ResponseAccumulator({})
+    assert events.add_events(block) + events.terminal_event == block
 
 
 @given(st.lists(st.sampled_from([*message_stream(), b": ping\n\n", b"\n", b"data: x\r\n\r\n"]), max_size=12))
 def test_events_are_followed_alike_together_and_alone(events):
-    together, alone = Transcript({"id": "resp_9"}), Transcript({"id": "resp_9"})
-    seen = b"".join(together.follow(b"".join(events)))
-    one_by_one = []
+    together, alone = ResponseAccumulator({"id": "resp_9"}), ResponseAccumulator({"id": "resp_9"})
+    seen = together.add_events(b"".join(events)) + together.terminal_event
+    one_by_one = b""
     for each in events:
         if not alone.terminal:
-            one_by_one += alone.follow(each)
-    assert seen == b"".join(one_by_one)
-    assert (together.terminal, together.envelope) == (alone.terminal, alone.envelope)
+            one_by_one += alone.add_events(each)
+    assert seen == one_by_one + alone.terminal_event
+    assert (together.terminal, together.response) == (alone.terminal, alone.response)
 
 
 def test_an_event_may_only_be_so_long():
@@ -175,19 +177,14 @@ def test_other_answers_do_not(received):
         answer.feed(b"")
 
 
-# --------------------------------------------------------------------------------------------------------- transcript
+# ------------------------------------------------------------------------------------------------------ accumulator
 @given(st.recursive(st.none() | st.booleans() | st.text(), lambda inner: st.lists(inner, max_size=3)))
-def test_no_event_is_too_odd_to_be_noted(content):
-    transcript = Transcript({})
-    for data in (content, {"type": content}, {"type": "response.completed", "response": content}, {"error": content}):
+def test_no_event_is_too_odd_to_be_followed(content):
+    events = ResponseAccumulator({})
+    for data in (content, {"type": content}, {"type": "response.completed", "response": content}):
         odd = sse.encode("response.output_item.done", jsontext.dumps(data))
-        assert b"".join(transcript.follow(odd)) == odd
-    assert parse(transcript.failure("code", "message"))[-1]["type"] == "response.failed"
-
-
-def test_only_what_matters_stands_alone():
-    pieces = list(Transcript({}).follow(b"".join(message_stream())))
-    assert [len(parse(piece)) for piece in pieces] == [1, len(message_stream()) - 3, 1, 1]
+        assert events.add_events(odd) == odd
+    assert parse(events.fail("code", "message"))[-1]["type"] == "response.failed"
 
 
 @pytest.mark.parametrize("line", [b"event: %s", b"event:%s"])
@@ -196,46 +193,33 @@ def test_an_event_may_be_named_by_its_event_line_alone(line, end):
     def named(name, data):
         return line % name + end + b"data: " + jsontext.dumps(data) + end + end
 
-    transcript = Transcript({})
+    events = ResponseAccumulator({})
     item = message_item("one")
-    follow(transcript, named(b"response.output_item.done", {"output_index": 0, "item": item}))
-    follow(transcript, named(b"error", {"message": "Careful."}))
-    assert transcript.error == {"message": "Careful."}
-    follow(transcript, named(b"response.completed", {"response": {"status": "completed"}}))
-    assert transcript.terminal == "response.completed" and transcript.envelope["output"] == [item]
+    events.add_events(named(b"response.output_item.done", {"output_index": 0, "item": item}))
+    events.add_events(named(b"error", {"message": "Careful."}))
+    assert events.failure.message == "Careful."
+    events.add_events(named(b"response.completed", {"response": {"status": "completed"}}))
+    assert events.terminal == "response.completed" and events.response["output"] == [item]
 
 
 def test_a_name_within_a_longer_one_does_not_matter():
-    odd = b"".join(
-        b'data: {"type":"%s","response":{}}\n\n' % name
-        for name in (
-            b"xresponse.completed",
-            b"response.completed.x",
-            b"my.error",
-            b"xerror",
-            b"response.output_text.delta",
-        )
-    )
-    transcript = Transcript({})
-    assert list(transcript.follow(odd)) == [odd]
-    assert (transcript.terminal, transcript.error) == (None, None)
-
-
-def follow(transcript, event):
-    for _ in transcript.follow(event):
-        pass
+    names = (b"xresponse.completed", b"response.completed.x", b"my.error", b"xerror", b"response.made_up.delta")
+    odd = b"".join(b'data: {"type":"%s","response":{}}\n\n' % name for name in names)
+    events = ResponseAccumulator({}, rewrite=False)
+    assert events.add_events(odd) == odd
+    assert (events.terminal, events.failure) == (None, None)
 
 
 def test_a_failure_continues_the_numbers_and_the_response():
-    transcript = Transcript({"id": "resp_9"})
-    follow(transcript, event("response.created", sequence_number=0, response=response(metadata={"a": "b"})))
+    events = ResponseAccumulator({"id": "resp_9"})
+    events.add_events(event("response.created", sequence_number=0, response=response(metadata={"a": "b"})))
     item = message_item("one")
-    follow(transcript, event("response.output_item.done", sequence_number=4, output_index=0, item=item))
-    follow(transcript, event("response.output_text.delta", sequence_number=5, delta='"sequence_number":99'))
-    error, failed = parse(transcript.failure("code", "message"))
+    events.add_events(event("response.output_item.done", sequence_number=4, output_index=0, item=item))
+    events.add_events(event("response.made_up.delta", sequence_number=5, delta='"sequence_number":99'))
+    error, failed = parse(events.fail("code", "message"))
     assert (error["sequence_number"], failed["sequence_number"]) == (6, 7)
-    told = {"id": "resp_9", "metadata": {"a": "b"}, "status": "failed", "output": [item]}
-    assert {name: failed["response"][name] for name in told} == told
+    expected = {"id": "resp_9", "metadata": {"a": "b"}, "status": "failed", "output": [item]}
+    assert {name: failed["response"][name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -244,8 +228,10 @@ def test_a_failure_continues_the_numbers_and_the_response():
         (None, (0, 0, 0, 0)),
         ({}, (0, 0, 0, 0)),
         ({"input_tokens": 7, "input_tokens_details": {"cached_tokens": 3}, "output_tokens": 5}, (7, 3, 5, 0)),
-        ({"output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 4}}, (0, 0, 5, 4)),
-        ({"input_tokens": "7", "input_tokens_details": None, "output_tokens": 5}, (0, 0, 5, 0)),
+        ({"prompt_tokens": 7, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 2}}, (7, 2, 5, 0)),
+        ({"input_tokens": 7, "total_tokens": 12, "output_tokens_details": {"reasoning_tokens": 4}}, (7, 0, 5, 4)),
+        ({"output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 4}}, (0, 0, 0, 0)),
+        ({"input_tokens": "7", "input_tokens_details": None, "output_tokens": 5}, (0, 0, 0, 0)),
         ({"input_tokens": -7, "input_tokens_details": {"cached_tokens": 2**70}, "output_tokens": 1.5}, (0, 0, 0, 0)),
     ],
 )

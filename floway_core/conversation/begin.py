@@ -50,7 +50,7 @@ def _begin(
         if found is None:
             raise previous_not_found(named)
         known = found
-    sent = _resolved(database, api_key_id, given, oldest)
+    sent = _resolved(database, api_key_id, given, known, oldest)
     if named is None and store:
         lasting = items.lasting(sent.items)
         hashes = items.extended_hashes(items.START, lasting)
@@ -103,21 +103,23 @@ def _place_of(given: list[dict[str, Any]], count: int) -> int:
     return len(given)
 
 
-def _resolved(database: peewee.Database, api_key_id: str, given: list[dict[str, Any]], oldest: int) -> History:
+def _resolved(
+    database: peewee.Database, api_key_id: str, given: list[dict[str, Any]], known: History, oldest: int
+) -> History:
     """``given`` with each reference replaced by the item it means, and with the upstreams that issued what only they
     can read, as far as that is known.
 
     Reasoning that comes back without what the model is to read of it stands for the item of its id, if there is one.
+
+    :param known: the history that the request continues; an item of it is meant before any other.
     """
     sent = History(list(given), [None] * len(given))
-    if names := {place: item for place, item in enumerate(given) if _is_reference(item) or items.is_bare(item)}:
-        found = load.by_item_ids(database, api_key_id, [item.get("id") for item in names.values()], oldest)
-        for place, item in names.items():
-            named = item.get("id")
-            if isinstance(named, str) and named in found:
-                sent.items[place], sent.issuers[place] = found[named]
-            elif not items.is_bare(item):
-                raise GatewayError(404, f"Item with id '{named}' not found.", param="input")
+    for position, found in _referenced(database, api_key_id, given, known, oldest).items():
+        if found is not None:
+            sent.items[position], sent.issuers[position] = found
+    for item in sent.items:
+        if items.is_reference(item):
+            raise GatewayError(404, f"Item with id '{item.get('id')}' not found.", param="input")
     if hashes := {place: found for place, item in enumerate(sent.items) if (found := items.blob_hash(item))}:
         issuers = load.issuers(database, api_key_id, hashes.values())
         for place, blob_hash in hashes.items():
@@ -125,9 +127,23 @@ def _resolved(database: peewee.Database, api_key_id: str, given: list[dict[str, 
     return sent
 
 
-def _is_reference(item: dict[str, Any]) -> bool:
-    kind = item.get("type")
-    if kind is not None:
-        return kind == "item_reference"
-    said = {name for name, value in item.items() if value is not None}  # SDKs write null for what is not there
-    return said == {"id"}
+def _referenced(
+    database: peewee.Database, api_key_id: str, given: list[dict[str, Any]], known: History, oldest: int
+) -> dict[int, load.StoredItem | None]:
+    """What stands for the items of ``given`` that are there by id alone, by position."""
+    named = {
+        position: item["id"]
+        for position, item in enumerate(given)
+        if (items.is_reference(item) or items.is_bare(item)) and isinstance(item.get("id"), str)
+    }
+    if not named:
+        return {}
+    pairs = zip(known.items, known.issuers, strict=True)
+    in_history = {item.get("id"): (item, issuer) for item, issuer in pairs if isinstance(item.get("id"), str)}
+    found: dict[int, load.StoredItem | None] = {
+        position: in_history[item_id] for position, item_id in named.items() if item_id in in_history
+    }
+    elsewhere = {position: item_id for position, item_id in named.items() if position not in found}
+    if elsewhere:
+        found |= load.by_item_ids(database, api_key_id, elsewhere, given, oldest)
+    return found

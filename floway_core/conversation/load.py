@@ -1,7 +1,7 @@
 """Reading: what a client refers to, and what it sent before."""
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import peewee
@@ -12,7 +12,7 @@ from floway_core.conversation.rows import History, Snapshot
 from floway_core.db import marks, select
 from floway_core.errors import GatewayError
 from floway_core.models import Items, Snapshots
-from floway_core.protocol.items import as_listed
+from floway_core.protocol.items import as_listed, is_bare, is_reference, usual_form
 
 PAYLOAD = "responses_items.payload"
 
@@ -20,6 +20,9 @@ RECOGNISED_DEPTH = 128
 """How many of the latest places in a resent history are looked at: one turn rarely adds more items than this."""
 
 IDS_PER_QUERY = 500
+
+MAX_SAME_ID = 50
+"""Stored items with one id that are compared, to find out which of them is meant."""
 
 # The snapshots from one back to where its history starts, or to one whose history is known, and all their items in
 # order. A snapshot that has no items makes a row without one, so that no rows mean no snapshot: it may be deleted
@@ -53,13 +56,22 @@ s.id IN (
 """Of those with the same history the latest; there may be many, when a client often says the same."""
 
 
-_ITEMS = """
-SELECT item_id, id, upstream_id, payload FROM responses_items WHERE id IN (
-    SELECT MAX(i.id) FROM responses_items i
-    JOIN responses_snapshots s ON s.id = i.snapshot_id JOIN responses_conversations c ON c.id = s.conversation_id
-    WHERE {alive} AND i.api_key_id = ? AND i.item_id IN ({marks}) GROUP BY i.item_id
-)
+_NAMED = """
+FROM responses_items i
+JOIN responses_snapshots s ON s.id = i.snapshot_id JOIN responses_conversations c ON c.id = s.conversation_id
+WHERE {alive} AND i.api_key_id = ? AND i.item_id"""
+
+_ITEMS = f"""
+SELECT item.item_id, item.id, item.upstream_id, item.payload, named.first FROM responses_items item JOIN (
+    SELECT MAX(i.id) AS last, MIN(i.id) AS first {_NAMED} IN ({{marks}}) GROUP BY i.item_id
+) named ON named.last = item.id
 """
+
+_SAME_ID = f"""
+SELECT i.id, i.upstream_id, i.payload, i.snapshot_id, i.position {_NAMED} = ? ORDER BY i.id DESC LIMIT {MAX_SAME_ID + 1}
+"""
+
+_AROUND = "SELECT position, payload, id FROM responses_items WHERE snapshot_id = ? AND position IN (?, ?)"
 
 _ISSUERS = """
 SELECT blob_hash, upstream_id FROM responses_items
@@ -135,18 +147,79 @@ def _chain(database: peewee.Database, snapshot: Snapshot, known: Collection[str]
     return select(database, sql, snapshot.row, snapshot.response_id, *known)
 
 
+StoredItem = tuple[dict[str, Any], str | None]
+"""An item, and the upstream that issued it."""
+
+
 def by_item_ids(
-    database: peewee.Database, api_key_id: str, item_ids: Iterable[object], oldest: int
-) -> dict[str, tuple[dict[str, Any], str | None]]:
-    """The stored items with these ids, the latest of each, as far as there are any; each with its issuer."""
-    wanted = list(dict.fromkeys(column_id(item_id) or "" for item_id in item_ids))
-    found, decode = {}, Decoder(PAYLOAD)
+    database: peewee.Database,
+    api_key_id: str,
+    references: Mapping[int, str],
+    given: Sequence[dict[str, Any]],
+    oldest: int,
+) -> dict[int, StoredItem | None]:
+    """The stored items that a request refers to by id, by the position of the reference.
+
+    Ids of upstreams are not unique: some number from one in each answer. Of several items with an id, the one counts
+    whose neighbours are those of the reference; where that leaves a doubt it is None, because it might be the content
+    of another conversation. Ids that are not stored are left out.
+
+    :param references: the id at each position of ``given``.
+    :param given: the input items of the request.
+    """
+    wanted = list(dict.fromkeys(item_id for item_id in references.values() if column_id(item_id)))
+    found: dict[str, StoredItem] = {}
+    repeated: set[str] = set()
+    decode = Decoder(PAYLOAD)
     for start in range(0, len(wanted), IDS_PER_QUERY):
         named = wanted[start : start + IDS_PER_QUERY]
         sql = _ITEMS.format(alive=_ALIVE, marks=marks(named))
-        for item_id, row, upstream, payload in select(database, sql, api_key_id, oldest, api_key_id, *named):
+        for item_id, row, upstream, payload, first in select(database, sql, api_key_id, oldest, api_key_id, *named):
             found[item_id] = (decode(payload, row), upstream)
-    return found
+            if row != first:
+                repeated.add(item_id)
+    resolved: dict[int, StoredItem | None] = {}
+    for position, item_id in references.items():
+        if item_id in repeated:
+            resolved[position] = _meant(database, api_key_id, item_id, given, position, oldest)
+        elif item_id in found:
+            resolved[position] = found[item_id]
+    return resolved
+
+
+def _meant(
+    database: peewee.Database,
+    api_key_id: str,
+    item_id: str,
+    given: Sequence[dict[str, Any]],
+    position: int,
+    oldest: int,
+) -> StoredItem | None:
+    """Which of several stored items with an id a reference means; None when that is not certain."""
+    rows = select(database, _SAME_ID.format(alive=_ALIVE), api_key_id, oldest, api_key_id, item_id)
+    decode = Decoder(PAYLOAD)
+    texts = [decode.text(payload, row) for row, _, payload, *_ in rows]
+    if len(set(texts)) > 1 or len(rows) > MAX_SAME_ID:
+        near = [_has_neighbours(database, snapshot, place, given, position) for *_, snapshot, place in rows]
+        texts, rows = ([one for one, is_near in zip(many, near, strict=True) if is_near] for many in (texts, rows))
+    if len(set(texts)) != 1:
+        return None
+    return parsed_object(texts[0], PAYLOAD, rows[0][0]), rows[0][1]
+
+
+def _has_neighbours(
+    database: peewee.Database, snapshot: int, place: int, given: Sequence[dict[str, Any]], position: int
+) -> bool:
+    """Whether a stored item stands between the items that stand around a reference, as far as both are known."""
+    decode, equal = Decoder(PAYLOAD), []
+    for stored_place, payload, row in select(database, _AROUND, snapshot, place - 1, place + 1):
+        at = position + stored_place - place
+        if 0 <= at < len(given):
+            stored, sent = decode(payload, row), given[at]
+            same_id = sent.get("id") is not None and sent.get("id") == stored.get("id")
+            by_id = is_reference(sent) or is_bare(sent)
+            equal.append(same_id if by_id else usual_form(sent) == usual_form(stored))
+    return bool(equal) and all(equal)
 
 
 def issuers(database: peewee.Database, api_key_id: str, blob_hashes: Iterable[str]) -> dict[str, str]:

@@ -5,7 +5,6 @@ before it, so only its issuer can go on; reasoning is left out for others, which
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from floway_core.conversation.rows import History
 from floway_core.engine.resolve import Candidate
@@ -35,12 +34,13 @@ def _who_compacted(given: History) -> set[str]:
     return {issuer for item, issuer in pairs if issuer and item.get("type") in COMPACTIONS}
 
 
-def readable(given: History, upstream_id: str) -> list[dict[str, Any]]:
-    """The items for one upstream: without the reasoning that only another can read."""
+def without_foreign_reasoning(given: History, upstream_id: str) -> History:
+    """The history for one upstream: without the reasoning that only another can read."""
     if "reasoning" not in given.kinds:
-        return given.items
+        return given
     pairs = zip(given.items, given.issuers, strict=True)
-    return [item for item, issuer in pairs if item.get("type") != "reasoning" or issuer in (None, upstream_id)]
+    readable = [pair for pair in pairs if pair[0].get("type") != "reasoning" or pair[1] in (None, upstream_id)]
+    return History([item for item, _ in readable], [issuer for _, issuer in readable])
 
 
 def _unavailable(message: str) -> GatewayError:

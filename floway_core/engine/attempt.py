@@ -1,46 +1,26 @@
-"""Trying candidates: the hooks, the dispatches, and what to make of a refusal."""
+"""Trying one candidate: the hooks, the dispatches, and what the upstream has accepted."""
 
-import functools
-import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from floway_core.contexts import AttemptContext, ClientRequest, PreviousSnapshot, ResponsesRequestContext
-from floway_core.conversation.commit import PreviousGone, claim_ordinal
 from floway_core.conversation.rows import Turn
 from floway_core.engine import affinity, compaction
 from floway_core.engine.course import Course
-from floway_core.engine.resolve import Candidate, candidates
-from floway_core.errors import (
-    GatewayError,
-    ShuttingDown,
-    UpstreamBroken,
-    UpstreamRefused,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-)
+from floway_core.engine.input_items import fit_for_upstream
+from floway_core.engine.resolve import Candidate
+from floway_core.errors import ACCOUNT_REFUSED, GatewayError, UpstreamBroken, UpstreamRefused, account_refusal
 from floway_core.gateway import Gateway
 from floway_core.protocol import jsontext
+from floway_core.protocol.failures import Failure
 from floway_core.provider import MAX_DISPATCHES, Refusal, UpstreamReply
-
-log = logging.getLogger("floway.engine")
 
 LARGEST_REFUSAL = 2**20
 """Bytes of an error body that are kept."""
 
 REFUSAL_TIMEOUT = 5.0
 """Seconds to wait for the body of an error answer."""
-
-ACCOUNT_REFUSALS = frozenset({401, 403, 429})
-"""Statuses by which an upstream refuses an account. A limit is not got around: no other account of the same provider is
-tried, only another provider."""
-
-PASSING_FAILURES = frozenset({408, *range(500, 600)})
-"""Statuses by which an upstream, or the way to it, fails. Any other candidate may do better."""
-
-UNANSWERED = (UpstreamBroken, UpstreamTimeout, UpstreamUnreachable)
 
 
 @dataclass(frozen=True)
@@ -55,59 +35,23 @@ class Attempt:
     course: Course
 
     @property
-    def known(self) -> dict[str, Any]:
+    def overrides(self) -> dict[str, Any]:
         """The fields of the response object that the gateway knows better than the upstream."""
-        known, asked = self.turn.envelope, self.context.request.body
-        if asked["model"] != self.context.model:
-            known["model"] = asked["model"]
-        if isinstance(asked.get("metadata"), dict):  # not every upstream takes it
-            known["metadata"] = asked["metadata"]
-        return known
+        overrides, request = self.turn.envelope, self.context.request.body
+        if request["model"] != self.context.model:
+            overrides["model"] = request["model"]
+        if isinstance(request.get("metadata"), dict):  # not every upstream takes it
+            overrides["metadata"] = request["metadata"]
+        return overrides
+
+    def present_failure(self, failure: Failure) -> Failure:
+        """What the client of a stream may see of an upstream's failure: not what makes its own API key look bad."""
+        if failure.status not in (401, 403):
+            return failure
+        return Failure(account_refusal(self.context.upstream.name, failure.status), ACCOUNT_REFUSED, "server_error")
 
 
-def attempt(gateway: Gateway, request: ClientRequest, turn: Turn, course: Course) -> Attempt:
-    """Find an upstream for ``request`` and have it accept it. The caller closes ``reply.body``.
-
-    :param course: is told what happens.
-    :raises GatewayError: nobody serves the model, the upstream refused, or it cannot be reached.
-    :raises ClientGone: the client hung up meanwhile.
-    """
-    left = affinity.ordered(candidates(gateway, request.api_key, request.body["model"]), turn.input)
-    previous = _previous(gateway, turn)
-    course.continued = previous is not None
-    while True:
-        candidate, *left = left
-        course.tried.append(candidate)
-        try:
-            return _try(gateway, request, turn, previous, candidate, course)
-        except ShuttingDown:
-            raise
-        except PreviousGone:
-            if turn.named or turn.previous is None:
-                raise
-            turn, previous, course.continued = turn.alone(), None, False
-            left = [candidate, *left]
-        except GatewayError as error:
-            if isinstance(error, UNANSWERED):
-                course.failures.append((candidate, error.code or ""))
-            left = _left_after(error, candidate, left)
-            if not left:
-                raise
-            # What an upstream says may quote what was said to it.
-            why = error.status if isinstance(error, UpstreamRefused) else error.message
-            log.warning("Upstream %s failed (%s); trying %s", candidate.upstream.name, why, left[0].upstream.name)
-
-
-def _left_after(error: GatewayError, failed: Candidate, left: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates that may still be tried."""
-    if error.status in PASSING_FAILURES:
-        return list(left)
-    if error.status in ACCOUNT_REFUSALS:
-        return [candidate for candidate in left if candidate.upstream.kind != failed.upstream.kind]
-    return []
-
-
-def _try(
+def start_attempt(
     gateway: Gateway,
     request: ClientRequest,
     turn: Turn,
@@ -115,6 +59,12 @@ def _try(
     candidate: Candidate,
     course: Course,
 ) -> Attempt:
+    """Have the upstream of ``candidate`` accept the request. The caller closes ``reply.body``.
+
+    :param course: is told what happens.
+    :raises GatewayError: the upstream refused, or cannot be reached, or its plugin failed.
+    :raises ClientGone: the client hung up meanwhile.
+    """
     context = AttemptContext(
         id=f"{request.id}.{len(course.tried)}",
         request=request,
@@ -133,6 +83,7 @@ def _try(
         course.dispatches += 1
         reply = context.provider.send(prepared)
         if 200 <= reply.status < 300:
+            gateway.account_refusals.pop(context.upstream.id, None)
             return Attempt(context, turn, summarises, reply, course)
         course.failures.append((candidate, str(reply.status)))
         try:
@@ -145,15 +96,9 @@ def _try(
     raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
 
 
-def _previous(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:
-    if turn.previous is None:
-        return None
-    claim = functools.cache(functools.partial(claim_ordinal, gateway.services.database, turn.previous))
-    return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, turn.added, claim)
-
-
 def _copy_of_body(context: AttemptContext, asked: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:
-    given = affinity.readable(turn.input, context.upstream.id)
+    readable = affinity.without_foreign_reasoning(turn.input, context.upstream.id)
+    given = fit_for_upstream(readable, context.upstream.id)
     if "compaction" in turn.input.kinds:
         given = list(compaction.unpacked(given))
     body = {**asked, "model": context.model, "input": given}

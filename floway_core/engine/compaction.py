@@ -12,9 +12,10 @@ from typing import Any
 
 from floway_core.conversation.rows import History
 from floway_core.protocol import jsontext
+from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.items import TRIGGER
-from floway_core.protocol.responses import FAILED, Transcript
-from floway_core.protocol.synthesis import events_of
+from floway_core.protocol.responses import COMPLETED, FAILED
+from floway_core.protocol.synthesis import synthesize_events
 
 MARK = "floway1."
 """How an ``encrypted_content`` of the gateway begins."""
@@ -46,21 +47,20 @@ def as_compaction(blocks: Iterable[bytes | None]) -> Iterator[bytes | None]:
 
     :param blocks: events, and None when a keep-alive is due.
     """
-    transcript = Transcript({}, shown=False)
+    events = ResponseAccumulator({}, rewrite=False)
     for block in blocks:
         if block is None:
             yield None
-        for _ in transcript.follow(block or b""):
-            pass
-        if transcript.terminal:
+        events.add_events(block or b"")
+        if events.terminal:
             break
-    told = transcript.envelope
-    if transcript.terminal == FAILED:
-        yield from events_of({**told, "output": []})
-    elif transcript.terminal and (summary := _text_of(told["output"])):
-        yield from events_of({**told, "output": [_item(summary)]})
-    else:
-        yield transcript.failure("upstream_disconnected", "The model gave no summary.")
+    response = events.response
+    if events.terminal == FAILED:
+        yield from synthesize_events({**response, "output": []})
+    elif events.terminal == COMPLETED and (summary := _text_of(response["output"])):
+        yield from synthesize_events({**response, "output": [_item(summary)]})
+    else:  # an incomplete summary would lose what it has not come to
+        yield events.fail("upstream_disconnected", "The model gave no complete summary.")
 
 
 def _text_of(output: Iterable[dict[str, Any]]) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from floway_core.engine.resolve import Candidate
-from floway_core.protocol.responses import Transcript
+from floway_core.protocol.accumulator import ResponseAccumulator
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Course:
     """What kept dispatches from being accepted: the status of the answer, or the code of the error without one."""
     continued: bool = False
     """Whether it continues a conversation."""
-    transcript: Transcript | None = None
-    """What is told by the upstream that has accepted."""
+    events: ResponseAccumulator | None = None
+    """What the upstream that was tried last has sent in its answer."""
     unstored: bool = False
     """Whether the response was to be stored and could not."""

@@ -9,6 +9,7 @@ import peewee
 
 from floway_core.contexts import SnapshotCommitContext
 from floway_core.conversation.commit import commit
+from floway_core.conversation.rows import Turn
 from floway_core.engine import compaction
 from floway_core.engine.attempt import Attempt
 from floway_core.errors import GatewayError, UpstreamBroken
@@ -27,9 +28,7 @@ def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
     :raises UpstreamBroken: it was to compact the conversation, and does not.
     """
     turn, context = attempt.turn, attempt.context
-    output = [item for item in response["output"] if isinstance(item, dict)]
-    if compaction.wanted(turn.input) and not replaces_history(output):
-        raise UpstreamBroken("The upstream did not compact the conversation.")
+    check_compacted(turn, response)
     if not turn.store:
         return
     hooks = _guarded(gateway.providers.hooks[context.upstream.kind], gateway.services.database)
@@ -56,6 +55,18 @@ def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
         message = "The response could not be stored."
         raise GatewayError(503, message, code="storage_failed", headers={"retry-after": "1"}) from error
     attempt.course.unstored = False
+
+
+def check_compacted(turn: Turn, response: dict[str, Any]) -> None:
+    """Make sure that a response whose request asks for a compaction holds one, and all of it.
+
+    :raises UpstreamBroken: it does not. A client would drop the history for nothing.
+    """
+    if not compaction.wanted(turn.input):
+        return
+    output = [item for item in response["output"] if isinstance(item, dict)]
+    if response.get("status") != "completed" or not replaces_history(output):
+        raise UpstreamBroken("The upstream did not compact the conversation.")
 
 
 def _guarded(hooks: ScopedHooks, database: peewee.Database) -> ScopedHooks:

@@ -88,6 +88,15 @@ def is_bare(item: dict[str, Any]) -> bool:
     return item.get("type") == "reasoning" and isinstance(item.get("id"), str) and not item.get("encrypted_content")
 
 
+def is_reference(item: dict[str, Any]) -> bool:
+    """Whether an item only names another one by its id."""
+    kind = item.get("type")
+    if kind is not None:
+        return kind == "item_reference"
+    stated = {name for name, value in item.items() if value is not None}  # SDKs write null for what is not there
+    return stated == {"id"}
+
+
 def as_listed(item: dict[str, Any]) -> dict[str, Any]:
     """``item`` as the API lists it: a message has its type, a status, and its content in parts, however it was sent."""
     if "role" not in item:

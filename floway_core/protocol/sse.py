@@ -38,21 +38,16 @@ class EventSplitter:
             raise ValueError(f"an event is longer than {self._longest} bytes")
         return complete
 
+    @property
+    def rest(self) -> bytes:
+        """What is there of an event that is not complete."""
+        return bytes(self._rest)
 
-def _end_of_last(data: bytes | bytearray, start: int, end: int | None = None) -> int:
-    """Where the last event that is complete in ``data[start:end]`` ends; 0 when there is none."""
-    plain, mixed = data.rfind(b"\n\n", start, end), data.rfind(b"\n\r\n", start, end)
+
+def _end_of_last(data: bytes | bytearray, start: int) -> int:
+    """Where the last event that is complete in ``data[start:]`` ends; 0 when there is none."""
+    plain, mixed = data.rfind(b"\n\n", start), data.rfind(b"\n\r\n", start)
     return max(plain + 2 if plain >= 0 else 0, mixed + 3 if mixed >= 0 else 0)
-
-
-def around(block: bytes, place: int, least: int) -> tuple[int, int]:
-    """Where the event at ``place`` in a block of complete ones begins and ends.
-
-    :param least: it does not begin before this.
-    """
-    start = max(least, _end_of_last(block, least, place))
-    after = _BOUNDARY.search(block, place)
-    return start, after.end() if after else len(block)
 
 
 def parse(event: bytes) -> tuple[str | None, bytes]:
@@ -71,3 +66,14 @@ def parse(event: bytes) -> tuple[str | None, bytes]:
 def encode(name: str, data: bytes) -> bytes:
     """An event with one line of data."""
     return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
+
+
+def split(block: bytes) -> list[bytes]:
+    """The events in a block of complete ones; together they are the block."""
+    events, start = [], 0
+    for boundary in _BOUNDARY.finditer(block):
+        events.append(block[start : boundary.end()])
+        start = boundary.end()
+    if start < len(block):
+        events.append(block[start:])
+    return events

@@ -6,7 +6,7 @@ from typing import Any
 from floway_core.protocol import jsontext, sse
 
 
-def events_of(response: dict[str, Any]) -> Iterator[bytes]:
+def synthesize_events(response: dict[str, Any]) -> Iterator[bytes]:
     """The events that a client which streams expects before it gets ``response``.
 
     :param response: a complete response object. One without a status counts as completed.
@@ -23,12 +23,18 @@ def events_of(response: dict[str, Any]) -> Iterator[bytes]:
     yield event("response.created", response=begun)
     yield event("response.in_progress", response=begun)
     for index, item in enumerate(response.get("output") or []):
-        yield event("response.output_item.added", output_index=index, item=_begun(item))
-        for kind, content in _parts(item):
-            yield event(kind, item_id=item.get("id", ""), output_index=index, **content)
-        yield event("response.output_item.done", output_index=index, item=item)
+        for kind, content in item_events(item, index):
+            yield event(kind, **content)
     terminal = f"response.{status}" if status in ("completed", "incomplete", "failed") else "response.completed"
     yield event(terminal, response={**response, "status": terminal.removeprefix("response.")})
+
+
+def item_events(item: dict[str, Any], index: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Type and content of the events that announce, fill and close an item, in this order."""
+    yield "response.output_item.added", {"output_index": index, "item": _begun(item)}
+    for kind, content in _parts(item):
+        yield kind, {"item_id": item.get("id", ""), "output_index": index, **content}
+    yield "response.output_item.done", {"output_index": index, "item": item}
 
 
 Told = Iterator[tuple[str, dict[str, Any]]]

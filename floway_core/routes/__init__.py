@@ -14,7 +14,7 @@ STREAM_HEADERS = {
 }
 
 RELAY = "floway.relay"
-"""The name in the WSGI environment of the ``engine.stream.Relay`` that an answer comes from: a server that knows it
+"""The name in the WSGI environment of the ``engine.relay.Relay`` that an answer comes from: a server that knows it
 need not wait for the upstream in a thread."""
 
 

@@ -8,9 +8,9 @@ from flask import Response, after_this_request
 
 from floway_core.contexts import NO_LIMITS, ApiKey
 from floway_core.db import DATABASE_ERRORS
-from floway_core.engine.stream import Relay
+from floway_core.engine.relay import Relay
 from floway_core.gateway import Gateway
-from floway_core.protocol.responses import Tokens, usage_of
+from floway_core.protocol.usage import Tokens, usage_of
 from floway_core.routes.auth import unknown_key
 from floway_core.routes.log import RequestLog
 from floway_core.store import limits
@@ -49,11 +49,11 @@ class EndingInTime:
         self._stay = stay
 
     def __iter__(self) -> Iterator[bytes | None]:
-        transcript = self._relay.transcript
+        events = self._relay.events
         for piece in self._relay:
-            if piece and transcript.terminal:
+            if piece and events.terminal:
                 try:
-                    self._stay.end(usage_of(transcript.envelope))
+                    self._stay.end(usage_of(events.response))
                 except DATABASE_ERRORS as error:
                     log.warning("Request %s could not be counted, and will be later: %s", self._stay.request_id, error)
             yield piece

@@ -12,7 +12,8 @@ from uuid6 import uuid7
 from floway_core.engine.course import Course
 from floway_core.errors import GatewayError
 from floway_core.log import Structured
-from floway_core.protocol.responses import FAILED, NO_TOKENS, Tokens, usage_of
+from floway_core.protocol.responses import FAILED
+from floway_core.protocol.usage import NO_TOKENS, Tokens, usage_of
 
 log = logging.getLogger("floway.request")
 
@@ -78,22 +79,22 @@ class RequestLog(Structured):
                 log.exception("After request %s", self.id)
 
     def _note_answer(self) -> None:
-        transcript = self.course.transcript
-        if transcript is None:
+        events = self.course.events
+        if events is None:
             return
-        told = transcript.envelope
-        self.tokens = usage_of(told)
-        tier = told.get("service_tier")
+        response = events.response
+        self.tokens = usage_of(response)
+        tier = response.get("service_tier")
         self.tier = tier if isinstance(tier, str) else ""
         if self.status == CLIENT_CLOSED_REQUEST:
             self.outcome = "cut"
-        elif self.status >= 400 or transcript.terminal == FAILED:
+        elif self.status >= 400 or events.terminal == FAILED:
             self.outcome = "failed"
-        elif transcript.terminal is None:
+        elif events.terminal is None:
             self.outcome = "cut"
         else:
-            self.outcome = transcript.terminal.removeprefix("response.")
-        if transcript.terminal == FAILED and isinstance(error := told.get("error"), dict):
+            self.outcome = events.terminal.removeprefix("response.")
+        if events.terminal == FAILED and isinstance(error := response.get("error"), dict):
             self.error = self.error or str(error.get("code") or "upstream_failed")
 
     @property

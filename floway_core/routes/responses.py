@@ -9,8 +9,7 @@ from flask import Blueprint, Response, g, request
 from floway_core.contexts import ApiKey, ClientRequest
 from floway_core.conversation.begin import begin
 from floway_core.conversation.rows import Turn
-from floway_core.engine.attempt import Attempt, attempt
-from floway_core.engine.stream import collect, relay
+from floway_core.engine.serve import Answer, respond
 from floway_core.errors import GatewayError
 from floway_core.gateway import Gateway
 from floway_core.protocol import headers, jsontext
@@ -30,14 +29,13 @@ blueprint = Blueprint("responses", __name__)
 def create_response() -> Response:
     """Serve one request, as a stream of events or as one JSON object."""
     asked = _let_in()
-    accepted = _accepted(asked, asked.body)
-    passed = _answer_headers(accepted)
-    if accepted.context.request.stream:
-        stream = asked.environ[RELAY] = relay(asked.gateway, accepted)
-        told = limits.EndingInTime(stream, asked.stay) if asked.stay else stream
+    answer = _respond(asked, asked.body)
+    passed = _answer_headers(answer)
+    if answer.relay:
+        asked.environ[RELAY] = answer.relay
+        told = limits.EndingInTime(answer.relay, asked.stay) if asked.stay else answer.relay
         return Finished(told, headers=[*STREAM_HEADERS.items(), *passed], direct_passthrough=True)
-    transcript = collect(asked.gateway, accepted)
-    return Finished(jsontext.dumps(transcript.envelope), headers=passed, mimetype="application/json")
+    return Finished(jsontext.dumps(answer.response), headers=passed, mimetype="application/json")
 
 
 @blueprint.post("/v1/responses/compact")
@@ -47,12 +45,10 @@ def compact() -> Response:
     asked = _let_in()
     trigger = {"type": TRIGGER}
     body = {**asked.body, "stream": False, "input": [*as_items(asked.body.get("input") or []), trigger]}
-    accepted = _accepted(asked, body)
-    transcript = collect(asked.gateway, accepted)
-    response = transcript.envelope
-    shown = {name: response.get(name) for name in ("id", "created_at", "output", "usage")}
+    answer = _respond(asked, body)
+    shown = {name: answer.response.get(name) for name in ("id", "created_at", "output", "usage")}
     content = jsontext.dumps({**shown, "object": "response.compaction"})
-    return Finished(content, headers=_answer_headers(accepted), mimetype="application/json")
+    return Finished(content, headers=_answer_headers(answer), mimetype="application/json")
 
 
 @dataclass(frozen=True)
@@ -81,8 +77,8 @@ def _let_in() -> _Asked:
     return _Asked(gateway, current.environ, entry, key, stay, body)
 
 
-def _accepted(asked: _Asked, body: dict[str, Any]) -> Attempt:
-    """The attempt whose upstream has accepted the request.
+def _respond(asked: _Asked, body: dict[str, Any]) -> Answer:
+    """The answer of an upstream.
 
     :param body: what is asked of it.
     """
@@ -99,13 +95,12 @@ def _accepted(asked: _Asked, body: dict[str, Any]) -> Attempt:
         stream=body.get("stream") is True,
         client=SocketClient(asked.environ, gateway.ending),
     )
-    return attempt(gateway, wanted, turn, asked.entry.course)
+    return respond(gateway, wanted, turn, asked.entry.course)
 
 
-def _answer_headers(accepted: Attempt) -> list[tuple[str, str]]:
+def _answer_headers(answer: Answer) -> list[tuple[str, str]]:
     """What the client gets of the upstream's headers, and what of its request was ignored."""
-    passed = headers.of_upstream(accepted.reply.headers)
-    return headers.with_ignored(passed, accepted.context.ignored)
+    return headers.with_ignored(headers.of_upstream(answer.headers), answer.ignored)
 
 
 def _for_upstream(body: dict[str, Any], turn: Turn) -> dict[str, Any]:

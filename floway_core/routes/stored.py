@@ -10,7 +10,7 @@ from floway_core.conversation.begin import snapshot_of
 from floway_core.conversation.rows import Snapshot
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
-from floway_core.protocol.synthesis import events_of
+from floway_core.protocol.synthesis import synthesize_events
 from floway_core.routes import STREAM_HEADERS, current_gateway
 from floway_core.routes.auth import authenticate
 
@@ -27,7 +27,7 @@ def get_response(response_id: str) -> Response:
     if request.args.get("stream") != "true":
         return Response(jsontext.dumps(response), mimetype="application/json")
     after = _number("starting_after", -1, least=0)
-    events = [event for number, event in enumerate(events_of(response)) if number > after]
+    events = [event for number, event in enumerate(synthesize_events(response)) if number > after]
     return Response([*events, sse.DONE], headers=STREAM_HEADERS)
 
 

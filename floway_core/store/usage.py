@@ -17,7 +17,7 @@ from typing import Any
 import peewee
 
 from floway_core.db import run, select, transaction
-from floway_core.protocol.responses import Tokens
+from floway_core.protocol.usage import Tokens
 
 log = logging.getLogger("floway.usage")
 

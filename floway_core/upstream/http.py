@@ -236,15 +236,24 @@ class _Unpacked(ReplyBody):
 
     def read(self, timeout: float, client: Client | None = None) -> bytes | None:
         while data := self._packed.read(timeout, client):
-            try:
-                unpacked = self._decoder.decompress(data)
-            except zlib.error as error:
-                raise UpstreamBroken("The upstream's answer is damaged or compressed in an unknown way.") from error
-            if unpacked:
+            if unpacked := self._decompress(data):
                 return unpacked
         if data == b"" and not self._decoder.eof:
             raise UpstreamBroken("The upstream's answer ended early.")
         return data
+
+    def _decompress(self, data: bytes) -> bytes:
+        """gzip may come in several members: some servers make one of each piece that they send."""
+        unpacked = b""
+        while data:
+            if self._decoder.eof:
+                self._decoder = zlib.decompressobj(32 + zlib.MAX_WBITS)
+            try:
+                unpacked += self._decoder.decompress(data)
+            except zlib.error as error:
+                raise UpstreamBroken("The upstream's answer is damaged or compressed in an unknown way.") from error
+            data = self._decoder.unused_data
+        return unpacked
 
     def close(self) -> None:
         self._packed.close()

@@ -7,7 +7,7 @@ from floway_codex.model_lists import prices
 from floway_codex.simulator import Simulator, reply, text
 from prometheus_client.parser import text_string_to_metric_families
 
-from floway_core.protocol.responses import Tokens
+from floway_core.protocol.usage import Tokens
 
 from . import gateways
 

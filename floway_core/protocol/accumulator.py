@@ -1,0 +1,372 @@
+"""Following the events of one answer: what the client is to see of them, and the response that they make."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from floway_core.protocol import jsontext, sse
+from floway_core.protocol.failures import NO_REASON, Failure, read_failure
+from floway_core.protocol.output import DELTAS, PARTS, TEXTS, OutputItem, OutputItems, Place
+from floway_core.protocol.responses import COMPLETED, FAILED, INCOMPLETE, blank_response
+from floway_core.protocol.synthesis import item_events
+from floway_core.protocol.usage import complete_usage
+
+UNREAD_EVENT_BYTES = 2**20
+"""An event that is longer, and whose content is not needed, is not parsed: it holds an image."""
+
+_DATA = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
+_TYPE = re.compile(rb'"type": ?"([\w.]+)"')
+
+# What upstreams call the end of a response; most have only the first three.
+_ENDS = {
+    COMPLETED: COMPLETED,
+    INCOMPLETE: INCOMPLETE,
+    FAILED: FAILED,
+    "response.done": COMPLETED,
+    "response.cancelled": FAILED,
+    "response.canceled": FAILED,
+}
+_END_OF_STATUS = {"incomplete": INCOMPLETE, "failed": FAILED, "cancelled": FAILED, "canceled": FAILED}
+
+
+class _NewId(NamedTuple):
+    """An event in which nothing but the id of the response changes, so that it need not be written anew."""
+
+    old: bytes
+    new: bytes
+
+    def written_into(self, event: bytes) -> bytes | None:
+        """None where some of what looks like the id may be something else."""
+        return event.replace(self.old, self.new) if event.count(self.old) == 1 else None
+
+
+class _DeltaTarget:
+    """Where the delta of an event went, because most of the next ones go there, too."""
+
+    __slots__ = ("_index", "_index_name", "_item_id", "_part", "_text", "_type", "sequence_number")
+
+    def __init__(self, content: Mapping[str, Any], index_name: str | None, text: bytearray) -> None:
+        self._type, self._item_id, self._index = content["type"], content.get("item_id"), content.get("output_index")
+        self._index_name, self._part = index_name, content.get(index_name)
+        self._text = text
+        self.sequence_number = -1
+        """The last one."""
+
+    def takes(self, content: Mapping[str, Any]) -> bool:
+        """Add the delta of ``content`` if it belongs here."""
+        if (
+            content["type"] != self._type
+            or content.get("item_id") != self._item_id
+            or content.get("output_index") != self._index
+            or content.get(self._index_name) != self._part
+        ):
+            return False
+        delta, number = content.get("delta"), content.get("sequence_number")
+        if isinstance(delta, str):
+            try:
+                self._text += delta.encode()
+            except UnicodeEncodeError:  # half a character; the other half comes with the next delta
+                self._text += delta.encode("utf-8", "surrogatepass")
+        if isinstance(number, int):
+            self.sequence_number = number
+        return True
+
+
+class ResponseAccumulator:
+    """The events of one answer so far.
+
+    ``add_events`` or ``add_response`` takes what the upstream sends; ``fail`` ends the answer in its place.
+    """
+
+    def __init__(
+        self,
+        overrides: Mapping[str, Any],
+        model: str = "",
+        *,
+        rewrite: bool = True,
+        present: Callable[[Failure], Failure] = lambda failure: failure,
+    ) -> None:
+        """:param overrides: fields of the response object that the gateway knows better than the upstream, like ``id``.
+        :param model: the model of the request, for a failure before the upstream has sent anything.
+        :param rewrite: whether a client sees the events; else only the response counts.
+        :param present: makes of an upstream's failure what the client may see of it.
+        """
+        self.response: dict[str, Any] = {}
+        """The response object as it was sent last; complete, with its output, after the terminal event."""
+        self.terminal: str | None = None
+        """The type of the terminal event, once it came."""
+        self.terminal_event = b""
+        """That event as the client is to see it."""
+        self.failure: Failure | None = None
+        """What an ``error`` event or the terminal one gave as the reason of a failure."""
+        self.saw_done = False
+        """Whether the upstream has sent ``[DONE]``."""
+        self._overrides = overrides
+        self._model = model
+        self._rewrite = rewrite
+        self._present = present
+        self._items = OutputItems(str(overrides.get("id") or ""))
+        self._sequence_number = -1
+        self._target: _DeltaTarget | None = None
+        self._error_sent = False
+
+    @property
+    def has_content(self) -> bool:
+        """Whether any of the output has come."""
+        return bool(self._items)
+
+    def add_events(self, block: bytes) -> bytes:
+        """Take complete events, up to and including a terminal one, which is left in ``terminal_event``.
+
+        :returns: what the client is to see of those before it. Events are unchanged, but for response objects, for ids
+            and numbers that are not unique, and for errors in a form that clients do not know. ``[DONE]`` is left out.
+        """
+        raw: list[bytes] = []
+        for position, content in enumerate(_parse_events(block)):
+            if content is not None and (target := self._target) and target.takes(content):
+                continue
+            event = self._add(content) if content is not None else None
+            if event is None and content is not None:
+                continue
+            if not raw:
+                raw = sse.split(block)
+            if content is None:
+                if sse.parse(raw[position])[1].strip() == b"[DONE]":
+                    raw[position], self.saw_done = b"", True
+            elif isinstance(event, _NewId):
+                raw[position] = event.written_into(raw[position]) or self._encode_as(str(content["type"]), content)
+            elif event is not None:
+                raw[position] = event
+            if self.terminal:
+                self.terminal_event = raw[position]
+                return b"".join(raw[:position])
+        return b"".join(raw) if raw else block
+
+    def add_response(self, response: dict[str, Any]) -> None:
+        """Take an answer that came as one complete response object. One without a status counts as completed."""
+        self._end(COMPLETED, {**response})
+
+    def fail(self, code: str, message: str) -> bytes:
+        """The events that end a stream that has failed: ``error``, unless one was sent, and ``response.failed``.
+
+        The error stands in both places where clients look: at the top level (the OpenAI specification) and under
+        ``error`` (the OpenAI SDKs raise from there). A reason that the upstream has given takes precedence.
+        """
+        failure = self._present(self.failure) if self.failure else Failure(message, code, "server_error")
+        events = b"" if self._error_sent else self._error_event(failure)
+        response = {**blank_response(self._model), **self.response, **self._overrides, "status": "failed"}
+        response["output"] = self._output([], "incomplete")
+        response["error"] = {"code": failure.code or code, "message": failure.message}
+        _complete_usage(response)
+        self.response, self.terminal = response, FAILED
+        return events + self._encode(FAILED, response=response)
+
+    # --------------------------------------------------------------------------------------------------- one event
+    def _add(self, content: dict[str, Any]) -> bytes | _NewId | None:
+        """The event as the client is to see it; None for as it is."""
+        kind = content.get("type")
+        number = content.get("sequence_number")
+        if isinstance(number, int):
+            self._sequence_number = max(self._sequence_number, number)
+        if self._target:
+            self._sequence_number = max(self._sequence_number, self._target.sequence_number)
+            self._target = None
+        if place := DELTAS.get(kind) if isinstance(kind, str) else None:
+            return self._add_delta(content, place)
+        if place := TEXTS.get(kind) or PARTS.get(kind) if isinstance(kind, str) else None:
+            return self._add_part(kind, content)
+        if kind in ("response.output_item.added", "response.output_item.done"):
+            return self._add_item(kind, content)
+        if isinstance(response := content.get("response"), dict) and str(kind).startswith("response."):
+            return self._add_response_object(str(kind), content, response)
+        if kind in ("error", "response.error") or (content.get("error") and not str(kind).startswith("response.")):
+            return self._add_error(content)
+        if kind is None and (failure := read_failure(content)):
+            return self._add_error(content, failure)
+        return None
+
+    def _add_delta(self, content: dict[str, Any], place: Place) -> bytes | None:
+        item = self._items.of_event(content, place)
+        event = self._readdressed(content, item)
+        if not item.closed:
+            part = item.part(place, content.get(place.index_name))
+            target = _DeltaTarget(content, place.index_name, part.text)
+            target.takes(content)
+            self._target = target if event is None else None
+        return event
+
+    def _add_part(self, kind: str, content: dict[str, Any]) -> bytes | None:
+        place = TEXTS.get(kind) or PARTS[kind]
+        item = self._items.of_event(content, place)
+        if not item.closed:
+            part = item.part(place, content.get(place.index_name))
+            if kind in PARTS and isinstance(content.get("part"), dict):
+                part.payload = content["part"]
+            elif isinstance(text := content.get(place.text), str):
+                part.text[:] = text.encode("utf-8", "surrogatepass")
+            if isinstance(name := content.get("name"), str) and place.index_name is None:
+                item.payload.setdefault("name", name)
+        return self._readdressed(content, item)
+
+    def _add_item(self, kind: str, content: dict[str, Any]) -> bytes | None:
+        payload, index = content.get("item"), content.get("output_index")
+        if not isinstance(payload, dict):
+            return None
+        if kind == "response.output_item.added":
+            item = self._items.add(payload, index)
+        else:
+            item = self._items.close(payload, index)
+        if item.id is not None and payload.get("id") != item.id:
+            return self._encode_as(kind, {**content, "output_index": item.index, "item": {**payload, "id": item.id}})
+        return self._readdressed(content, item)
+
+    def _readdressed(self, content: dict[str, Any], item: OutputItem) -> bytes | None:
+        """The event with the id and the number that the client knows its item by; None where it has them."""
+        index, item_id = content.get("output_index"), content.get("item_id")
+        same_id = item_id is None or item_id == item.id or item.id is None
+        if not self._rewrite or (index in (None, item.index) and same_id):
+            return None
+        content = {**content, "output_index": item.index}
+        return self._encode_as(str(content["type"]), content if same_id else {**content, "item_id": item.id})
+
+    def _add_error(self, content: dict[str, Any], failure: Failure | None = None) -> bytes | None:
+        self.failure = failure or read_failure(content) or Failure(NO_REASON, "upstream_failed")
+        shown = self._present(self.failure)
+        self._error_sent = True
+        told = content.get("error") if isinstance(content.get("error"), dict) else content
+        if shown is self.failure and content.get("type") == "error" and isinstance(told.get("message"), str):
+            return None
+        return self._error_event(shown, content.get("sequence_number"))
+
+    def _add_response_object(
+        self, kind: str, content: dict[str, Any], response: dict[str, Any]
+    ) -> bytes | _NewId | None:
+        before, number = tuple(map(response.get, ("id", "usage", "output", "status"))), self._sequence_number
+        missing: list[bytes] = []
+        if kind in _ENDS:
+            missing = self._end(_ENDS[kind], response)
+        else:
+            self.response = response
+            response.update(self._overrides)
+            _complete_usage(response)
+        if not self._rewrite:
+            return b"" if self.terminal else None
+        content["type"] = self.terminal or kind
+        if missing:
+            content["sequence_number"] = number + len(missing) + 1
+        elif content["type"] == kind and self._overrides.keys() == {"id"} and isinstance(before[0], str):
+            same = before[1:3] == (response.get("usage"), response.get("output")) and self.failure is None
+            if same and (self.terminal is None or before[3] == response["status"]):
+                return _NewId(jsontext.dumps(before[0]), jsontext.dumps(response["id"]))
+        return b"".join(missing) + self._encode_as(str(content["type"]), content)
+
+    # ------------------------------------------------------------------------------------------------------ the end
+    def _end(self, end: str, response: dict[str, Any]) -> list[bytes]:
+        """Complete ``response``.
+
+        :returns: events that are missing: for items that only the final response has, or that were never closed.
+        """
+        status = response.get("status")
+        end = _END_OF_STATUS.get(status, end) if isinstance(status, str) and end != FAILED else end
+        final = response.get("output") if isinstance(response.get("output"), list) else []
+        final = [item for item in final if isinstance(item, dict)]
+        if end == FAILED or (response.get("error") and not final and not self._items):
+            end = FAILED
+            self._note_failure(response)
+        status = end.removeprefix("response.")
+        response.update(self._overrides)
+        response["status"] = status
+        _complete_usage(response)
+        items = self._items.complete(final)
+        unfinished = "incomplete" if end != COMPLETED else "completed"
+        wholes = [(item, whole) for item in items if (whole := item.whole(unfinished)) is not None]
+        response["output"] = [whole for _, whole in wholes]
+        self.response, self.terminal = response, end
+        if end == FAILED or not self._rewrite:
+            return []
+        return [event for item, whole in wholes if not item.closed for event in self._missing_events(item, whole)]
+
+    def _note_failure(self, response: dict[str, Any]) -> None:
+        error = response.get("error")
+        failure = read_failure({"error": error}) if error else None
+        self.failure = failure or self.failure
+        if self.failure is None:
+            return
+        shown = self._present(self.failure)
+        well_formed = isinstance(error, dict) and isinstance(error.get("message"), str) and shown is self.failure
+        if not well_formed:
+            response["error"] = {"code": shown.code or "server_error", "message": shown.message}
+
+    def _missing_events(self, item: OutputItem, whole: dict[str, Any]) -> list[bytes]:
+        item.closed = True
+        events = list(item_events(whole, item.index))
+        if item.announced:
+            events = events[-1:]
+        return [self._encode(kind, **content) for kind, content in events]
+
+    def _output(self, final: list[dict[str, Any]], status: str) -> list[dict[str, Any]]:
+        wholes = [item.whole(status) for item in self._items.complete(final)]
+        return [whole for whole in wholes if whole is not None]
+
+    # ------------------------------------------------------------------------------------------------------ writing
+    def _error_event(self, failure: Failure, number: object = None) -> bytes:
+        self._error_sent = True
+        error = failure.error_object()
+        usual = {"code": error["code"], "message": error["message"], "param": error["param"]}
+        if isinstance(number, int):
+            return self._encode_as("error", {"type": "error", **usual, "sequence_number": number, "error": error})
+        return self._encode("error", **usual, error=error)
+
+    def _encode(self, kind: str, **content: Any) -> bytes:
+        """An event of the gateway's own."""
+        if self._target:
+            self._sequence_number = max(self._sequence_number, self._target.sequence_number)
+        self._sequence_number += 1
+        return self._encode_as(kind, {"type": kind, "sequence_number": self._sequence_number, **content})
+
+    def _encode_as(self, kind: str, content: Mapping[str, Any]) -> bytes:
+        return sse.encode(kind, jsontext.dumps(content))
+
+
+def _complete_usage(response: dict[str, Any]) -> None:
+    if response.get("usage") is not None:
+        response["usage"] = complete_usage(response["usage"])
+
+
+def _parse_events(block: bytes) -> list[dict[str, Any] | None]:
+    """The content of each event, with its ``type``; None for what is no JSON object, such as a comment."""
+    data = _DATA.findall(block)
+    if len(block) < UNREAD_EVENT_BYTES and len(data) == block.count(b"\n\n") and b"\r" not in block:
+        try:
+            contents = orjson.loads(b"[%b]" % b",".join(data))
+        except orjson.JSONDecodeError:
+            contents = []
+        if len(contents) == len(data) and all(
+            isinstance(one, dict) and isinstance(one.get("type"), str) for one in contents
+        ):
+            return contents
+    return [_parse_event(event) for event in sse.split(block)]
+
+
+def _parse_event(event: bytes) -> dict[str, Any] | None:
+    if len(event) >= UNREAD_EVENT_BYTES and _is_passed_unread(event):
+        return None
+    name, data = sse.parse(event)
+    try:
+        content = jsontext.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(content, dict):
+        return None
+    if not isinstance(content.get("type"), str):
+        content["type"] = name
+    return content
+
+
+def _is_passed_unread(event: bytes) -> bool:
+    """Whether nothing depends on what is in a long event."""
+    found = _TYPE.search(event, 0, 4096)
+    kind = found[1].decode() if found else ""
+    return kind.endswith((".delta", ".partial_image")) and kind not in DELTAS

@@ -1,0 +1,117 @@
+"""Ids that upstreams give more than once: an item that is referred to is never one of another conversation."""
+
+import pytest
+
+from .storing import said, user
+
+CALL = {"type": "function_call", "name": "f", "arguments": "{}"}
+SEALED = {"type": "reasoning", "id": "rs_1", "summary": []}
+
+
+def reasoning(text):
+    return {**SEALED, "encrypted_content": text}
+
+
+def call(number):
+    return {**CALL, "id": "fc_1", "call_id": f"call_{number}"}
+
+
+def result(number):
+    return {"type": "function_call_output", "call_id": f"call_{number}", "output": "42"}
+
+
+REFERENCES = [{"type": "item_reference", "id": "rs_1"}, {"id": "rs_1"}]
+
+
+def without_id(item):
+    return {name: value for name, value in item.items() if name != "id"}
+
+
+@pytest.mark.parametrize("reference", [*REFERENCES, SEALED])
+def test_the_conversation_at_hand_comes_first(client, reference):
+    mine = client.turn("One", output=[reasoning("mine"), call(1)])
+    client.turn("Other", output=[reasoning("another's"), call(2)])
+    told = client.turn([reference, result(1)], mine.id)
+    assert "another's" not in str(told.sent) and str(told.sent).count("'mine'") == 2
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_tool_loop_of_references_finds_its_own(client, reference, first):
+    """As the AI SDK sends it: the reasoning as a reference, the call as it came."""
+    one = client.turn("What?", output=[reasoning("one"), call(1)])
+    two = client.turn("What?", output=[reasoning("two"), call(2)])
+    number, mine = (1, one) if first else (2, two)
+    told = client.turn([user("What?"), reference, without_id(call(number)), result(number)])
+    assert told.sent[0][1] == mine.output[0]
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_what_is_not_certain_is_refused(client, reference):
+    client.turn("What?", output=[reasoning("one"), said("a")])
+    client.turn("What?", output=[reasoning("two"), said("b")])
+    for given in ([reference], [user("What?"), reference], [user("Else"), reference, user("More")]):
+        refused = client.ask(given)
+        assert (refused.status, refused.error["param"]) == (404, "input")
+        assert refused.sent == []
+
+
+def test_reasoning_that_is_not_certain_stays_as_it_came(client):
+    client.turn("What?", output=[reasoning("one"), said("a")])
+    client.turn("What?", output=[reasoning("two"), said("b")])
+    told = client.turn([user("What?"), SEALED, user("More")])
+    assert told.sent == [[user("What?"), SEALED, user("More")]]
+
+
+def test_the_same_item_stored_twice_is_one(client):
+    for _ in range(2):
+        client.turn([user("What?"), {**said("a"), "id": "msg_1"}, user("More")], store=True)
+    assert client.turn([{"id": "msg_1"}]).sent == [[said("a", id="msg_1")]]
+
+
+def test_many_conversations_with_one_id(client):
+    for number in range(60):
+        client.turn(f"Question {number}", output=[reasoning(f"thought {number}"), call(number)])
+    refused = client.ask([REFERENCES[0]])
+    assert refused.status == 404
+    told = client.turn([user("Question 58"), REFERENCES[0], without_id(call(58)), result(58)])
+    assert told.sent[0][1] == reasoning("thought 58")
+
+
+def test_no_id_is_sent_twice(client):
+    first = client.turn("One", output=[reasoning("one"), said("a", id="msg_1")])
+    second = client.turn("Two", first.id, output=[reasoning("two"), said("b", id="msg_1")])
+    third = client.turn("Three", second.id)
+    (sent,) = third.sent
+    ids = [item["id"] for item in sent if "id" in item]
+    assert len(ids) == len(set(ids))
+    assert [item.get("encrypted_content") for item in sent if item["type"] == "reasoning"] == ["one", "two"]
+    again = client.turn("Four", third.id).sent[0]
+    assert again[: len(sent)] == sent, "a prompt that was cached stays as it was"
+
+
+def test_long_ids_are_not_sent_and_call_ids_stay_pairs(client):
+    long = "x" * 65
+    given = [
+        user("One") | {"id": f"msg_{long}"},
+        {**CALL, "call_id": f"call_{long}", "id": f"fc_{long}"},
+        {"type": "function_call_output", "call_id": f"call_{long}", "output": "1"},
+    ]
+    (sent,) = client.turn(given).sent
+    assert all("id" not in item for item in sent)
+    assert sent[1]["call_id"] == sent[2]["call_id"] and len(sent[1]["call_id"]) <= 64
+
+
+def test_what_another_upstream_numbered_is_sent_without_its_numbers(client):
+    first = client.turn("One", model="model-2", output=[said("a", id="msg_1"), call(1)])
+    told = client.turn([result(1)], first.id, model="model-1")
+    assert told.tried == ["first"]
+    assert told.sent == [[user("One"), without_id(said("a")), without_id(call(1)), result(1)]]
+
+
+def test_nulls_that_an_upstream_wrote_are_not_sent_back(client):
+    part = {"type": "output_text", "text": "a", "annotations": [], "logprobs": None}
+    item = {**said("a"), "content": [part], "phase": None}
+    first = client.turn("One", output=[item])
+    (sent,) = client.turn("Two", first.id).sent
+    assert sent[1] == said("a")
