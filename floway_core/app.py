@@ -16,9 +16,10 @@ from floway_core.config import Settings
 from floway_core.db import DATABASE_ERRORS
 from floway_core.errors import ClientGone, GatewayError
 from floway_core.gateway import open_gateway
-from floway_core.routes import admin, health, metrics, models, openapi, responses, stored, usage
+from floway_core.routes import admin, health, metrics, models, openapi, responses, root, stored, usage
 from floway_core.routes.load import Bounded, check_load
 from floway_core.routes.log import CLIENT_CLOSED_REQUEST, Logged, RequestLog
+from floway_core.routes.unserved import SERVED, unserved_feature
 
 log = logging.getLogger("floway")
 
@@ -34,6 +35,9 @@ class Application(Flask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # No redirect: it would be absolute, and http behind a proxy that speaks TLS, and have the client send its key
+        # there. A slash at the end changes nothing, and one too many in between leads nowhere.
+        self.url_map.strict_slashes = self.url_map.merge_slashes = self.url_map.redirect_defaults = False
         self._server_names: dict[tuple[str, str], str] = {}
         """What scheme and host of a request make the name of this server, which redirects lead to."""
 
@@ -93,6 +97,7 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
         health.blueprint,
         openapi.blueprint,
         *plugins.blueprints(manager, Blueprint),
+        root.blueprint,  # the last one, so that a plugin may have a page there
     ):
         app.register_blueprint(blueprint)
     app.register_blueprint(stored.blueprint, name="stored_without_v1", url_prefix="/responses")
@@ -142,12 +147,21 @@ def _gateway_error(error: GatewayError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     if status == 404:
-        message = f"There is nothing at {request.method} {request.path}."
-    else:
-        message = f"{error.name} for {request.method} {request.path}."
+        return _gateway_error(_not_found(request.method, request.path))
+    message = f"{error.name} for {request.method} {request.path}."
     allowed = {"allow": ", ".join(error.valid_methods)} if getattr(error, "valid_methods", None) else {}
-    code = {404: "not_found", 405: "method_not_allowed"}.get(status)
+    code = {405: "method_not_allowed"}.get(status)
     return _gateway_error(GatewayError(status, message, code=code, headers=allowed))
+
+
+def _not_found(method: str, path: str) -> GatewayError:
+    message = f"There is nothing at {method} {path}."
+    if "//" in path:
+        message = f"{message} There is a slash too many."
+    elif feature := unserved_feature(path):
+        message = f"{method} {path} is not served here: Floway does not offer {feature}. {SERVED}"
+        return GatewayError(404, message, code="unsupported_endpoint")
+    return GatewayError(404, message, code="not_found")
 
 
 def _database_error(error: Exception) -> Response:

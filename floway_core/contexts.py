@@ -71,6 +71,10 @@ class ApiKey:
     limits: Limits = NO_LIMITS
 
 
+HONOURED_HERE = frozenset({"input", "metadata", "model", "previous_response_id", "store", "stream"})
+"""Fields of a request that the gateway makes true itself, whatever an upstream does with them."""
+
+
 class Client(Protocol):
     """The client's side of the connection, as far as whoever waits for an upstream needs to see it."""
 
@@ -131,6 +135,8 @@ class AttemptContext:
     """What the request continues, named by the client or recognised in the history it sent; None at the start."""
     provider_state: Any = None
     """Belongs to the plugin that owns the upstream: what must stay the same over all dispatches of the attempt."""
+    ignored: list[str] = field(default_factory=list)
+    """What the upstream cannot honour of the client's request; see ``ResponsesRequestContext.ignore``."""
 
 
 @dataclass
@@ -144,6 +150,21 @@ class ResponsesRequestContext:
     """The client's body, with ``model`` set to the upstream's name for it, and with what an alias asks for."""
     headers: dict[str, str] = field(default_factory=dict)
     """Headers for the upstream in the order they are sent. Starts empty: nothing of the client's leaks by default."""
+
+    def ignore(self, *names: str) -> None:
+        """Tell the client, in the answer's header ``x-floway-ignored``, which fields of its request are left out for
+        this upstream, so that nobody believes that they worked.
+
+        Names of fields that the client did not send, or sent as null, do not count, and neither do those that the
+        gateway honours itself. The same name twice is there once.
+
+        :param names: as errors name fields in ``param``: ``temperature``, ``reasoning.effort``, ``tools[0]``.
+        """
+        sent = self.attempt.request.body
+        for name in names:
+            top = name.partition(".")[0].partition("[")[0]
+            if sent.get(top) is not None and top not in HONOURED_HERE and name not in self.attempt.ignored:
+                self.attempt.ignored.append(name)
 
 
 @dataclass

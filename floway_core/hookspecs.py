@@ -125,7 +125,8 @@ def prepare_responses_request(ctx: ResponsesRequestContext) -> None:
 
     When: before every dispatch of an attempt, each time with a fresh copy of body and headers. Must be idempotent: a
     second dispatch of an attempt carries the same identity.
-    May change: ``ctx.body`` and ``ctx.headers``, if the plugin owns the upstream.
+    May change: ``ctx.body`` and ``ctx.headers``, if the plugin owns the upstream. Fields that it leaves out because the
+    upstream cannot honour them are named with ``ctx.ignore("temperature")``: the client gets the list in a header.
     Returns: nothing.
     If it raises: as in ``on_attempt_start``: the owner's exception ends the attempt and nothing more is sent, an
     observer's is logged.

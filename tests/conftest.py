@@ -13,6 +13,7 @@ from floway_core import migrate
 from floway_core.db import connect
 from floway_core.testing import Caller, RunningGateway, write_plugin
 
+from .authority import make_certificates
 from .conversation import postgresql
 from .conversation.storing import execute
 
@@ -172,6 +173,12 @@ def refused():
         return body["error"]["message"]
 
     return check
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """The files of a throw-away authority (its certificate) and of a server (certificate and key)."""
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="session")

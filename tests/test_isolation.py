@@ -43,6 +43,7 @@ SAME_FOR_ALL = {
     ("GET", "/models/<path:model_id>"),
     ("GET", "/v1/responses"),
     ("GET", "/responses"),
+    ("GET", "/"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/openapi.json"),

@@ -35,6 +35,25 @@ def test_a_missing_input(ask, refused, body):
     assert message == "Missing required parameter: 'input'."
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("given", [{}, {"input": None}])
+def test_a_prompt_needs_no_input(ask, fake_upstream, stream, given):
+    fake_upstream.script(*[Reply(message_stream())] * 2)
+    prompt = {"id": "pmpt_1", "version": "2", "variables": {"name": "x"}}
+    answer = ask.post({"model": "model-1", "prompt": prompt, "stream": stream, **given})
+    assert answer.status == 200
+    told = parse(answer.body)[-1]["response"] if stream else answer.json()
+    sent = json.loads(fake_upstream.requests[0].body)
+    assert (sent["prompt"], sent["input"]) == (prompt, [])
+    assert ask.create("Go on", previous_response_id=told["id"]).status == 200
+    assert [item["role"] for item in json.loads(fake_upstream.requests[1].body)["input"]] == ["assistant", "user"]
+
+
+@pytest.mark.parametrize("prompt", [{}, {"id": None}, {"id": "", "version": "1"}])
+def test_a_prompt_without_its_id(ask, refused, prompt):
+    refused(ask.post({"model": "model-1", "prompt": prompt}), 400, "missing_required_parameter", "prompt.id")
+
+
 @pytest.mark.parametrize("given", [1, True, {"role": "user"}, 1.5])
 def test_an_input_of_the_wrong_type(ask, refused, given):
     refused(ask.create(given), 400, "invalid_type", "input")

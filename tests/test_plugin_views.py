@@ -34,9 +34,17 @@ def close():
     request.stream.close()
     return "closed"
 
-@views.get("/folder/")
+@views.get("/folder/", strict_slashes=True)
 def folder():
     return "folder"
+
+@views.get("/")
+def page():
+    return "a page of its own"
+
+@views.post("/v1/chat/completions")
+def chat():
+    return "chatted"
 
 @views.get("/waiting")
 async def waiting():
@@ -115,6 +123,13 @@ def test_a_view_that_stumbles_before_the_first_byte_is_answered(talk, path):
     assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"\r\n\r\n") and answer.count(b"HTTP/1.1 ") == 1
 
 
+def test_routes_of_a_plugin_come_before_what_core_says_of_their_paths(caller):
+    assert caller.get("/").body == b"a page of its own"
+    assert caller.send("POST", "/v1/chat/completions", BODY).body == b"chatted"
+    assert caller.get("/v1/chat/completions").status == 405
+    assert caller.send("POST", "/v1/embeddings", BODY).json()["error"]["code"] == "unsupported_endpoint"
+
+
 HOSTS = [
     (b"", rb"http://127\.0\.0\.1:\d+/"),
     (b"host: Gateway\r\n", rb"http://gateway/"),
@@ -127,7 +142,7 @@ HOSTS = [
 
 @pytest.mark.parametrize(("host", "place"), HOSTS)
 def test_a_redirect_leads_to_the_host_of_the_request(talk, host, place):
-    """The second time, too, when the host is known."""
+    """Only a plugin's own rule redirects. The second time, too, when the host is known."""
     for _ in range(2):
         answer = talk(b"GET /folder?x=\xc3\xbc HTTP/1.1\r\n" + host + b"\r\n")
         if place:

@@ -181,6 +181,63 @@ def test_which_headers_of_the_upstream_are_relayed(ask, fake_upstream, stream):
     assert not [(name, value) for name, value in kept if value in headers.get_all(name, []) and name != "connection"]
 
 
+FOREIGN = {
+    "leads elsewhere": ["location", "refresh", "link", "content-location", "sourcemap", "allow"],
+    "is about the bytes": ["content-disposition", "content-range", "etag", "last-modified", "expires", "age", "pragma"],
+    "is about the account": ["set-cookie", "www-authenticate", "authentication-info", "clear-site-data"],
+    "is a policy of the origin": [
+        "access-control-allow-origin",
+        "access-control-allow-credentials",
+        "content-security-policy",
+        "cross-origin-opener-policy",
+        "permissions-policy",
+        "reporting-endpoints",
+        "strict-transport-security",
+        "x-frame-options",
+    ],
+    "describes the host": ["server", "server-timing", "x-powered-by", "via", "cf-cache-status"],
+    "is an order to a proxy": ["x-accel-redirect", "x-accel-expires", "x-sendfile", "x-reproxy-url"],
+    "is for the next hop": [
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "upgrade",
+        "alt-svc",
+    ],
+}
+
+
+@pytest.mark.parametrize("why", FOREIGN)
+@pytest.mark.parametrize("status", [200, 201, 429, 503])
+@pytest.mark.parametrize("stream", [True, False])
+def test_headers_that_mean_the_upstream_stay_there(ask, fake_upstream, why, status, stream):
+    made_up = [(name.title() if status == 429 else name, f"made-up {name}") for name in FOREIGN[why]]
+    passed = ("x-ratelimit-remaining-tokens", "7")
+    head = [("content-type", "text/event-stream" if status < 300 else "application/json"), *made_up, passed]
+    body = message_stream() if status < 300 else [b'{"error": {"message": "No."}}']
+    fake_upstream.script(Reply(body, status, head))
+    answer = ask.create(stream=stream)
+    assert answer.status == (200 if status < 300 else status) and answer.body
+    assert answer.headers["x-ratelimit-remaining-tokens"] == "7"
+    assert not [value for value in answer.headers.values() if value.startswith("made-up")]
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [["close, x-internal, X-Other"], ["x-internal", "close", "X-OTHER"], [" x-internal ,,x-other,\t close"]],
+)
+@pytest.mark.parametrize("status", [200, 400])
+def test_headers_that_connection_names_are_for_the_next_hop(ask, fake_upstream, connection, status):
+    head = [("content-type", "text/event-stream"), ("x-internal", "1"), ("X-Other", "2"), ("x-third", "3")]
+    head += [("Connection", value) for value in connection]
+    fake_upstream.script(Reply(message_stream() if status == 200 else [b"no"], status, head, "close"))
+    answer = ask.create()
+    assert answer.status == status
+    assert [answer.headers[name] for name in ("x-internal", "x-other", "x-third")] == [None, None, "3"]
+
+
 @pytest.mark.parametrize("kind", [None, "text/event-stream", "Text/Event-Stream; charset=utf-8"])
 def test_a_stream_needs_no_content_type_but_if_there_is_one_it_counts(ask, fake_upstream, kind):
     fake_upstream.script(Reply(message_stream(), headers=[("content-type", kind)] if kind else []))

@@ -2,10 +2,11 @@
 
 import pytest
 
+from floway_core import __version__
 from floway_core.testing import Reply, message_stream
 
 
-@pytest.mark.parametrize("target", [("GET", "/"), ("GET", "/v1/nothing"), ("POST", "/v1/responses/"), ("PUT", "/x y")])
+@pytest.mark.parametrize("target", [("GET", "/nothing"), ("GET", "/v1/nothing"), ("PUT", "/x y")])
 def test_an_unknown_path(ask, refused, target):
     method, path = target[0], target[1].replace(" ", "%20")
     assert refused(ask.send(method, path), 404, "not_found") == f"There is nothing at {target[0]} {target[1]}."
@@ -26,9 +27,55 @@ def test_a_wrong_method(ask, refused, method, path, allowed):
     assert set(answer.headers["allow"].split(", ")) == allowed
 
 
+def test_the_root_says_what_this_is(ask):
+    answer = ask.get("/", authorization=None)
+    assert answer.status == 200 and answer.json()["name"] == "Floway"
+    for path in answer.json()["serves"].values():
+        assert ask.get(path).status in (200, 426), f"{path} is there"
+    assert __version__ not in answer.body.decode()
+
+
 def test_a_probe_of_the_root_is_answered(ask):
-    answer = ask.send("HEAD", "/")
-    assert (answer.status, answer.body) == (404, b"")
+    answer = ask.send("HEAD", "/", headers={"authorization": None})
+    assert (answer.status, answer.body) == (200, b"")
+    assert ask.send("POST", "/").status == 405
+
+
+ELSEWHERE = [
+    ("POST", "/v1/chat/completions", "Chat Completions"),
+    ("POST", "/chat/completions/", "Chat Completions"),
+    ("GET", "/v1/chat/completions/chatcmpl-1", "Chat Completions"),
+    ("POST", "/v1/messages", "the Messages API"),
+    ("POST", "/v1/messages/count_tokens?beta=true", "the Messages API"),
+    ("POST", "/v1beta/models/model-1:generateContent", "the generateContent API"),
+    ("GET", "/v1beta", "the generateContent API"),
+    ("POST", "/v1/embeddings", "the Embeddings API"),
+    ("POST", "/v1/completions", "the Completions API"),
+    ("POST", "/v1/conversations", "the Conversations API"),
+    ("GET", "/v1/conversations/conv_1/items", "the Conversations API"),
+    ("DELETE", "/v1/files/file_1", "the Files API"),
+    ("POST", "/v1/images/generations", "the Images API"),
+    ("POST", "/v1/audio/transcriptions", "the Audio API"),
+    ("GET", "/v1/realtime", "the Realtime API"),
+    ("POST", "/api/chat", "a model server's own API"),
+    ("GET", "/api/tags", "a model server's own API"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "feature"), ELSEWHERE)
+@pytest.mark.parametrize("key", [True, False], ids=["key", "no key"])
+def test_who_asks_for_what_is_not_offered_is_told_what_is(ask, refused, method, path, feature, key):
+    headers = {} if key else {"authorization": None}
+    message = refused(ask.send(method, path, b"{}", headers), 404, "unsupported_endpoint")
+    served = "Floway serves the Responses API: POST /v1/responses. Everything it serves is described at /openapi.json."
+    assert message == f"{method} {path.partition('?')[0]} is not served here: Floway does not offer {feature}. {served}"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/chat", "/api", "/api/keys", "/chats", "/v1/filesystem", "/v1/v1/files", "/v1", "/v1/"]
+)
+def test_paths_that_nobody_knows_stay_unknown(ask, refused, path):
+    assert refused(ask.get(path), 404, "not_found") == f"There is nothing at GET {path}."
 
 
 UPGRADE = {

@@ -1,69 +1,28 @@
 """Upstreams behind TLS: records are no packets, and a session ticket is no answer."""
 
-import datetime
-import ipaddress
-import ssl
-
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from floway_core.errors import UpstreamUnreachable
 from floway_core.testing import RunningGateway, message_stream
 from floway_core.testing.events import DONE, renamed
 
+from .authority import server_context
 from .raw_upstream import NOBODY, PATIENCE, RawUpstream, chunked, head, new_client, read_whole
 
 LARGEST_RECORD = 2**14
 EVENTS = message_stream("Grüße 😀 " * 400, pieces=7)
 
 
-def certificate(name, key, issuer=None, issuer_key=None, *, authority):
-    """A certificate for this machine, or one that signs others; without an issuer it signs itself."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    today = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(today - datetime.timedelta(days=1))
-        .not_valid_after(today + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(issuer_key or key, hashes.SHA256())
-    )
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The files of a throw-away authority (its certificate) and of a server (certificate and key)."""
-    folder = tmp_path_factory.mktemp("tls")
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    root = certificate("Throw-away authority", root_key, authority=True)
-    leaf = certificate("upstream", key, root, root_key, authority=False)
-    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "root.pem").write_bytes(root.public_bytes(serialization.Encoding.PEM))
-    (folder / "server.pem").write_bytes(leaf.public_bytes(serialization.Encoding.PEM) + key.private_bytes(*plain))
-    return folder / "root.pem", folder / "server.pem"
-
-
 @pytest.fixture(params=["TLSv1_2", "TLSv1_3"])
-def tls(request, made):
+def tls(request, certificates):
     """The server's side of TLS. From version 1.3 it sends tickets before anything else."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = context.maximum_version = ssl.TLSVersion[request.param]
-    context.load_cert_chain(made[1])
-    return context
+    return server_context(request.param, certificates[1])
 
 
 @pytest.fixture(scope="module")
-def gateway(plugin_folder, journal_file, made):
+def gateway(plugin_folder, journal_file, certificates):
     """A gateway that trusts the authority."""
-    environ = {"TEST_JOURNAL": str(journal_file), "REQUESTS_CA_BUNDLE": str(made[0])}
+    environ = {"TEST_JOURNAL": str(journal_file), "REQUESTS_CA_BUNDLE": str(certificates[0])}
     settings = {"idle_timeout": str(PATIENCE), "first_byte_timeout": "60"}
     with RunningGateway(settings, plugin_folders=[plugin_folder], environ=environ) as gateway:
         assert gateway.run("add-wire", "first").returncode == 0
@@ -71,9 +30,9 @@ def gateway(plugin_folder, journal_file, made):
 
 
 @pytest.fixture
-def client(made, monkeypatch, tmp_path):
+def client(certificates, monkeypatch, tmp_path):
     """An ``HttpClient`` that trusts the authority."""
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(made[0]))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates[0]))
     return new_client(tmp_path)
 
 

@@ -271,7 +271,7 @@ def input_items(database: peewee.Database, snapshot: Snapshot) -> list[dict[str,
         for row, _, payload, item_id, is_output, owner in rows
         if row is not None and not (is_output and owner == snapshot.response_id)
     ]
-    return [{**as_listed(item), "id": item.get("id") or item_id} for item, item_id in seen]
+    return [{**as_listed(item), "id": item_id} for item, item_id in seen]
 
 
 def response_not_found(response_id: str) -> GatewayError:

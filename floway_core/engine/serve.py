@@ -48,6 +48,8 @@ class Answer:
 
     headers: Sequence[tuple[str, str]]
     """Of the upstream, names in lower case."""
+    ignored: Sequence[str]
+    """Fields of the request that the upstream could not honour."""
     relay: Relay | None
     """The answer as it streams, for a client that wants that."""
     response: dict[str, Any]
@@ -88,7 +90,8 @@ def respond(gateway: Gateway, request: ClientRequest, turn: Turn, course: Course
                 raise _for_client(error, candidate) from error
     if relay is None and course.events is not None:
         keep(gateway, attempt, course.events.response)
-    return Answer(attempt.reply.headers, relay, {} if relay or not course.events else course.events.response)
+    response = {} if relay or not course.events else course.events.response
+    return Answer(attempt.reply.headers, attempt.context.ignored, relay, response)
 
 
 def _answer(gateway: Gateway, attempt: Attempt, left: Sequence[Candidate]) -> Relay | None:

@@ -30,6 +30,7 @@ def list_models() -> Response:
 @blueprint.get("/models/<path:model_id>")
 def get_model(model_id: str) -> Response:
     """One model."""
+    model_id = model_id.removesuffix("/")  # ids hold slashes, so the one at the end of a path is taken for a part of it
     for model in _models():
         if model.id == model_id:
             return jsonify(_described(model))

@@ -1,5 +1,6 @@
 """``POST /v1/responses``: creating a response."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from floway_core.errors import GatewayError
 from floway_core.gateway import Gateway
 from floway_core.protocol import headers, jsontext
 from floway_core.protocol.items import TRIGGER, as_items
+from floway_core.protocol.request_schema import find_fault
 from floway_core.routes import RELAY, STREAM_HEADERS, Finished, current_gateway, limits
 from floway_core.routes.auth import authenticate
 from floway_core.routes.body import read_object
@@ -21,9 +23,6 @@ from floway_core.routes.log import RequestLog
 
 blueprint = Blueprint("responses", __name__)
 
-MOST_ITEMS = 50_000
-"""In the input of one request: far more than any model takes."""
-
 
 @blueprint.post("/v1/responses")
 @blueprint.post("/responses")
@@ -31,7 +30,7 @@ def create_response() -> Response:
     """Serve one request, as a stream of events or as one JSON object."""
     asked = _let_in()
     answer = _respond(asked, asked.body)
-    passed = headers.of_upstream(answer.headers)
+    passed = _answer_headers(answer)
     if answer.relay:
         asked.environ[RELAY] = answer.relay
         told = limits.EndingInTime(answer.relay, asked.stay) if asked.stay else answer.relay
@@ -49,7 +48,7 @@ def compact() -> Response:
     answer = _respond(asked, body)
     shown = {name: answer.response.get(name) for name in ("id", "created_at", "output", "usage")}
     content = jsontext.dumps({**shown, "object": "response.compaction"})
-    return Finished(content, headers=headers.of_upstream(answer.headers), mimetype="application/json")
+    return Finished(content, headers=_answer_headers(answer), mimetype="application/json")
 
 
 @dataclass(frozen=True)
@@ -99,6 +98,11 @@ def _respond(asked: _Asked, body: dict[str, Any]) -> Answer:
     return respond(gateway, wanted, turn, asked.entry.course)
 
 
+def _answer_headers(answer: Answer) -> list[tuple[str, str]]:
+    """What the client gets of the upstream's headers, and what of its request was ignored."""
+    return headers.with_ignored(headers.of_upstream(answer.headers), answer.ignored)
+
+
 def _for_upstream(body: dict[str, Any], turn: Turn) -> dict[str, Any]:
     """The request with everything said before, instead of a reference to it: no upstream knows the ids of responses."""
     whole = {name: value for name, value in body.items() if name != "previous_response_id"}
@@ -116,45 +120,10 @@ def websocket_refused() -> Response:
     raise GatewayError(426, "WebSocket is not offered here: send a POST request.", code="upgrade_refused")
 
 
-def check(body: dict[str, Any]) -> None:
+def check(body: Mapping[str, Any]) -> None:
     """Refuse what no upstream could make sense of.
 
     :raises GatewayError: 400, naming the parameter.
     """
-    if body.get("model") in (None, ""):
-        raise GatewayError(
-            400, "Missing required parameter: 'model'.", param="model", code="missing_required_parameter"
-        )
-    _expect(body, "model", str, "a string")
-    if body.get("previous_response_id") is not None:
-        _expect(body, "previous_response_id", str, "a string")
-    for name in ("conversation", "background"):
-        if body.get(name):
-            raise GatewayError(400, f"{name!r} is not supported.", param=name, code="unsupported_parameter")
-    if body.get("input") is None and body.get("previous_response_id") is None:
-        raise GatewayError(
-            400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
-        )
-    if body.get("input") is not None:
-        _expect(body, "input", (str, list), "a string or a list of items")
-    if isinstance(body.get("input"), list):
-        if len(body["input"]) > MOST_ITEMS:
-            message = f"Invalid 'input': an array of at most {MOST_ITEMS} items is expected."
-            raise GatewayError(400, message, param="input", code="array_above_max_length")
-        for number, item in enumerate(body["input"]):
-            if not isinstance(item, dict):
-                raise _wrong_type(f"input[{number}]", "an object")
-            if not isinstance(item.get("type"), str | None):
-                raise _wrong_type(f"input[{number}].type", "a string")
-    for name in ("stream", "store"):
-        if body.get(name) is not None:
-            _expect(body, name, bool, "a boolean")
-
-
-def _expect(body: dict[str, Any], name: str, types: type | tuple[type, ...], wanted: str) -> None:
-    if not isinstance(body[name], types):
-        raise _wrong_type(name, wanted)
-
-
-def _wrong_type(name: str, wanted: str) -> GatewayError:
-    return GatewayError(400, f"Invalid type for '{name}': expected {wanted}.", param=name, code="invalid_type")
+    if fault := find_fault(body):
+        raise GatewayError(400, fault.message, param=fault.param, code=fault.code)

@@ -50,7 +50,7 @@ def cancel_response(response_id: str) -> Response:
 @blueprint.get("/<response_id>/input_items")
 def list_input_items(response_id: str) -> Response:
     """What the model saw, in pages: ``limit`` (1 to 100), ``order`` (``desc`` or ``asc``), ``after`` (an item's id)."""
-    given = load.input_items(_database(), _snapshot(response_id))
+    given = _with_distinct_ids(load.input_items(_database(), _snapshot(response_id)))
     order = request.args.get("order", "desc")
     if order not in ("asc", "desc"):
         raise GatewayError(400, "Invalid value for 'order': expected 'asc' or 'desc'.", param="order")
@@ -68,6 +68,26 @@ def list_input_items(response_id: str) -> Response:
             "has_more": len(page) > limit,
         }
     )
+
+
+def _with_distinct_ids(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The items, oldest first, each with an id that no other has.
+
+    Clients go on after the id of the last item of a page, so an id has to stand for a position. But ids that upstreams
+    and clients make up repeat. The first item of an id keeps it; those after it get a number behind theirs, the same in
+    every page.
+    """
+    taken = {item["id"] for item in given}
+    numbers: dict[str, int] = {}
+    listed = []
+    for item in given:
+        item_id = item["id"]
+        number = numbers.get(item_id, 0) + 1
+        while number > 1 and f"{item_id}-{number}" in taken:
+            number += 1
+        numbers[item_id] = number
+        listed.append(item if number == 1 else {**item, "id": f"{item_id}-{number}"})
+    return listed
 
 
 def _after(given: list[dict[str, Any]], item_id: str | None) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ from floway_core.upstream.wait import Readiness
 
 READ_SIZE = 64 * 1024
 NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError)
+CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError, UpstreamBroken)
+"""What sending or receiving raises when the peer has closed or reset the connection. A timeout is none of them."""
 
 SEND_TIMEOUT = 60.0
 """Seconds that an upstream may take to accept one piece of a request."""
@@ -30,9 +32,13 @@ SENT_AT_ONCE = 256 * 1024
 class Exchange(ReplyBody):
     """Send a request, receive the head of its answer, then read the body; close it in any case."""
 
-    def __init__(self, pool: HTTPConnectionPool, connection: HTTPConnection) -> None:
-        """:param connection: one of ``pool``, connected, with a timeout of 0."""
+    def __init__(self, pool: HTTPConnectionPool, connection: HTTPConnection, *, reused: bool) -> None:
+        """:param connection: one of ``pool``, connected, with a timeout of 0.
+        :param reused: whether it has served another request before.
+        """
         self.answer = Answer()
+        self._reused = reused
+        self._received = False
         self._pool = pool
         self._connection = connection
         self._socket = connection.sock
@@ -85,6 +91,14 @@ class Exchange(ReplyBody):
                 raise TimeoutError
             self._body += self.answer.feed(data)
 
+    def was_swallowed(self, error: Exception) -> bool:
+        """Whether ``error`` means that a connection from the pool took the request and closed without a byte of answer.
+
+        Upstreams close connections that were idle, or served enough requests, whenever they like. A request that
+        crosses that is lost unread, and may be sent again: RFC 9112 section 9.3.1.
+        """
+        return self._reused and not self._received and isinstance(error, CLOSED)
+
     def read(self, timeout: float, client: Client | None = None) -> bytes | None:
         body, self._body = self._body, b""
         while not body and not self.answer.ended:
@@ -112,7 +126,9 @@ class Exchange(ReplyBody):
             if timeout and not self._readiness.wait(timeout):
                 return None
             try:
-                return self._socket.recv(READ_SIZE)
+                data = self._socket.recv(READ_SIZE)
+                self._received = self._received or bool(data)
+                return data
             except NOTHING_YET:  # for TLS: there is not yet a whole record
                 if not timeout:
                     return None

@@ -32,6 +32,10 @@ TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 UNFIT_FOR_A_VALUE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
+class _Swallowed(Exception):
+    """A connection from the pool took a request and closed without a byte of answer: it may be sent once more."""
+
+
 @dataclass(frozen=True)
 class _Way:
     """How to reach a URL."""
@@ -43,13 +47,17 @@ class _Way:
     tunnelled: bool
     """Whether a proxy passes everything on unread, as it has to for TLS."""
 
-    def connect(self, timeout: float) -> Exchange:
+    def connect(self, timeout: float, *, fresh: bool = False) -> Exchange:
         """A connection that is kept from an earlier request, or a new one.
 
         :param timeout: seconds for each step of connecting.
+        :param fresh: whether it has to be a new one.
         """
         connection = self.pool._get_conn()
-        if connection.is_closed:
+        if fresh:
+            connection.close()  # what is behind it in the pool may be as stale
+        reused = not connection.is_closed
+        if not reused:
             with contextlib.ExitStack() as on_failure:
                 on_failure.callback(connection.close)
                 connection.timeout = timeout
@@ -60,7 +68,7 @@ class _Way:
                     connection.connect()
                 on_failure.pop_all()
         connection.sock.settimeout(0)
-        return Exchange(self.pool, connection)
+        return Exchange(self.pool, connection, reused=reused)
 
 
 class HttpClient:
@@ -90,38 +98,56 @@ class HttpClient:
         way, client = self._way_to(url), ctx.attempt.request.client
         message = _message(method, way, headers, body)
         try:
-            exchange = way.connect(self._connect_timeout)
+            exchange = self._send(way, url, message, client)
+        except _Swallowed:
+            log.info(
+                "The upstream at %s closed a pooled connection unanswered; the request goes out again", _origin(url)
+            )
+            exchange = self._send(way, url, message, client, fresh=True)
+        return UpstreamReply(exchange.answer.status, exchange.answer.headers, _readable(exchange))
+
+    def _send(self, way: _Way, url: str, message: bytes, client: Client | None, *, fresh: bool = False) -> Exchange:
+        """Send ``message`` and wait for the head of the answer.
+
+        :param fresh: whether the connection has to be a new one.
+        :raises _Swallowed: a connection from the pool closed without a byte of answer; a new one never raises it.
+        """
+        try:
+            exchange = way.connect(self._connect_timeout, fresh=fresh)
         except (HTTPError, HTTPException, OSError) as error:
             if isinstance(error, Urllib3Timeout) and not isinstance(error, NewConnectionError):
                 raise _unanswered(url, UpstreamTimeout, "did not answer in time") from error
             raise _unanswered(url, UpstreamUnreachable, "cannot be reached") from error
-        answered = False
-        try:
-            exchange.send(message, client)
-            exchange.receive_head(self._first_byte_timeout, client)
-            answered = True
-        except TimeoutError as error:
-            raise _unanswered(url, UpstreamTimeout, "did not answer in time") from error
-        except (OSError, UpstreamBroken) as error:
-            raise _unanswered(url, UpstreamUnreachable, "closed the connection without an answer") from error
-        finally:
-            if not answered:
-                exchange.close()
-        answer = exchange.answer
-        return UpstreamReply(answer.status, answer.headers, _readable(exchange))
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(exchange.close)
+            try:
+                exchange.send(message, client)
+                exchange.receive_head(self._first_byte_timeout, client)
+            except TimeoutError as error:
+                raise _unanswered(url, UpstreamTimeout, "did not answer in time") from error
+            except (OSError, UpstreamBroken) as error:
+                if exchange.was_swallowed(error):
+                    raise _Swallowed from error
+                raise _unanswered(url, UpstreamUnreachable, "closed the connection without an answer") from error
+            on_failure.pop_all()
+        return exchange
 
     def fetch(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, timeout: float = 30.0
     ) -> requests.Response:
         """Send a request that does not belong to a client's, and read the whole answer.
 
+        Such requests are rare, and some must not be sent twice (a refresh token works once). So each has a connection
+        of its own: an old one could swallow it.
+
         :param timeout: seconds, for connecting and for each read.
         :raises UpstreamUnreachable, UpstreamTimeout: there is no answer.
         """
         request = _prepared(method, url, headers, body)
         try:
-            response = self._adapter.send(request, timeout=timeout, **self._environment_of(_origin(url)))
-            response.content  # noqa: B018 - reading it frees the connection
+            with contextlib.closing(HTTPAdapter(max_retries=0)) as adapter:
+                response = adapter.send(request, timeout=timeout, **self._environment_of(_origin(url)))
+                response.content  # noqa: B018 - reads it
         except requests.Timeout as error:
             raise UpstreamTimeout(f"The upstream {_origin(url)} did not answer in time.") from error
         except requests.RequestException as error:

@@ -151,7 +151,7 @@ def test_nobody_helps_once_the_client_has_content(client):
     failed = client.ask("One", model="both", stream=True, headers={"x-test-answer": "cut"})
     assert failed.tried == ["first"]
     failed = client.ask("One", model="both", headers={"x-test-answer": "cut"})
-    assert failed.tried == ["first", "second"]
+    assert failed.tried == ["first", "second", "third"], "who does not stream has been sent nothing"
 
 
 def test_a_foreign_candidate_gets_no_reasoning_on_the_second_try(client, by_second):

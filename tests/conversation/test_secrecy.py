@@ -110,7 +110,8 @@ def test_no_secret_is_ever_written_in_plain(gateway, fake_upstream):
 
     caller = Caller(gateway.url, gateway.key)
     refusal = Reply([b'{"error":{"message":"No."}}'], 401, [("content-type", "application/json")], "length")
-    fake_upstream.script(Reply(message_stream("One.")), refusal, Reply(before=[Step.RESET]), Reply([b"data: {\n\n"]))
+    resets = [Reply(before=[Step.RESET])] * 2  # the first on a pooled connection, so that it is sent again
+    fake_upstream.script(Reply(message_stream("One.")), refusal, *resets, Reply([b"data: {\n\n"]))
     assert [take(caller.stream(model="parrot-1")) for _ in range(4)] == [200, 503, 502, 200]
     assert TOKEN in fake_upstream.requests[-1].header("authorization")
     for authorization in (None, f"Bearer {GUESSED}", f"Basic {GUESSED}", f"Bearer {ADMIN_TOKEN}"):

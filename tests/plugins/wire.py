@@ -75,6 +75,7 @@ def prepare_responses_request(ctx):
     ctx.headers["Content-Type"] = "application/json"
     ctx.headers["x-State"] = ctx.attempt.provider_state
     ctx.headers.update({k: v for k, v in ctx.attempt.request.headers.items() if k.startswith("x-test-")})
+    ctx.ignore(*ctx.attempt.request.headers.get("x-test-ignore", "").split())
     if "x-test-note" in ctx.attempt.request.headers:  # would pile up if a second dispatch saw what the first changed
         ctx.body["input"][0]["noted"] = ctx.body["input"][0].get("noted", 0) + 1
         ctx.body["input"].append({"type": "note"})

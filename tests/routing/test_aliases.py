@@ -105,7 +105,7 @@ def test_overrides_go_before_what_the_client_says(ask, house, alias):
     assert body["reasoning"] == {"effort": "high", "summary": "auto"}
     assert body["text"] == {"format": {"type": "text"}, "verbosity": "low"}
     assert (body["service_tier"], body["top_p"]) == ("flex", 1)
-    ask("deep", reasoning=None, text="odd")
+    ask("deep", reasoning=None, text=None)
     assert (sent(house, "first")["reasoning"], sent(house, "first")["text"]) == (
         {"effort": "high"},
         {"verbosity": "low"},

@@ -8,6 +8,7 @@ from floway_codex import accounts, beginning, health, metrics, profile, quota, r
 from floway_codex.attempt import CodexAttempt
 from floway_codex.catalogue import Catalogue
 from floway_codex.encoding import encoded
+from floway_codex.ignored import ignored_fields
 from floway_codex.importing import KIND
 from floway_codex.model_lists import ModelLists
 from floway_codex.tokens import TokenSource
@@ -71,8 +72,9 @@ class CodexProvider(Provider):
     def prepare(self, ctx: ResponsesRequestContext) -> None:
         """Make ``ctx`` the request that the backend is to receive, all but the access token."""
         attempt: CodexAttempt = ctx.attempt.provider_state
-        known = request.values(attempt, ctx.body)
-        ctx.body = request.body(attempt, ctx.body, known)
+        known, sent = request.values(attempt, ctx.body), ctx.body
+        ctx.body = request.body(attempt, sent, known)
+        ctx.ignore(*ignored_fields(sent, ctx.body, lite_form=request.wants_lite_form(attempt)))
         ctx.headers = request.headers(attempt, known)
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamReply:

@@ -21,6 +21,7 @@ class Echo(Provider):
         return [Model(id="echo", owned_by="floway")]
 
     def send(self, ctx):
+        ctx.ignore(*ctx.body)  # the answer's header x-floway-ignored lists what had no effect: here, all but the input
         text = f"You said: {last_text(ctx.body['input'])}"
         message = {
             "id": f"msg_{uuid.uuid4().hex}",

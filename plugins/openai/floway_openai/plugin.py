@@ -9,7 +9,6 @@ from floway_core.contexts import AttemptContext, ResponsesRequestContext, Servic
 from floway_core.hookspecs import hookimpl
 from floway_core.migrate import MigrationSource
 from floway_core.provider import Provider
-from floway_openai import headers
 from floway_openai.provider import OpenAIProvider
 
 
@@ -39,4 +38,5 @@ def on_attempt_start(ctx: AttemptContext) -> None:
 
 @hookimpl
 def prepare_responses_request(ctx: ResponsesRequestContext) -> None:
-    ctx.headers = headers.for_upstream(ctx.attempt.request, stream=ctx.body.get("stream") is True)
+    assert isinstance(ctx.attempt.provider, OpenAIProvider)
+    ctx.attempt.provider.prepare(ctx)

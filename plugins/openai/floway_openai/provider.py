@@ -64,6 +64,12 @@ class OpenAIProvider(Provider):
         """
         return connections.read(self._services, ctx.upstream)
 
+    def prepare(self, ctx: ResponsesRequestContext) -> None:
+        """Give ``ctx`` its headers. The body goes as the client made it."""
+        ctx.headers = headers.for_upstream(ctx.attempt.request, stream=ctx.body.get("stream") is True)
+        if ctx.body.get("prompt") and not ctx.body["input"]:
+            del ctx.body["input"]  # a stored prompt may stand alone
+
     def send(self, ctx: ResponsesRequestContext) -> UpstreamReply:
         connection: Connection = ctx.attempt.provider_state
         try:

@@ -43,6 +43,16 @@ def test_the_body_goes_as_it_is(gateway, upstream, caller, stream):
     ]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stored_prompt_goes_alone(gateway, upstream, caller, stream):
+    add(gateway, "one", upstream.url)
+    given = {"model": "model-1", "prompt": {"id": "pmpt_1", "variables": {"name": "x"}}, "stream": stream}
+    upstream.script(Reply(message_stream()) if stream else as_json({"output": [message_item("Hello.")]}))
+    assert caller.post(given).status == 200
+    (sent,) = dispatches(upstream)
+    assert json.loads(sent.body) == given
+
+
 def test_of_the_clients_headers_few_are_passed_on(gateway, upstream, caller):
     add(gateway, "one", upstream.url)
     upstream.script(*[Reply(message_stream())] * 3)
