@@ -157,13 +157,21 @@ def _bind(context: click.Context, parameter: click.Parameter, value: str) -> tup
 @click.option("--bind", default="127.0.0.1:8790", show_default=True, callback=_bind, help="HOST:PORT to listen on.")
 @click.option("--auth-file", type=click.Path(dir_okay=False, path_type=Path), help="Write an auth.json to import here.")
 def simulate(bind: tuple[str, int], auth_file: Path | None) -> None:
-    """Run a stand-in of the Codex backend.
+    """Run a stand-in of the Codex backend, and print what makes Floway use it.
 
     It is for trying things out without an account.
     """
     from floway_codex.simulator.server import serve  # nothing else here needs it
 
-    serve(*bind, auth_file)
+    try:
+        serve(*bind, auth_file)
+    except OSError as error:
+        if error.filename is not None:
+            raise click.ClickException(f"{error.filename} cannot be written: {error.strerror}.") from None
+        host, port = bind
+        raise click.ClickException(
+            f"The simulator cannot listen on {host}:{port}: {error.strerror or error}. Try --bind 127.0.0.1:PORT."
+        ) from None
 
 
 @codex.command()
