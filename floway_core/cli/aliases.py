@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from floway_core.cli.session import Session, services
+from floway_core.cli.session import ReadOnlyCommand, Session, services
 from floway_core.cli.table import table
 from floway_core.engine import resolve
 from floway_core.errors import GatewayError
@@ -62,7 +62,7 @@ def _target(text: str, upstream_names: set[str]) -> tuple[str, str | None]:
     return text, None
 
 
-@aliases_group.command("list")
+@aliases_group.command("list", cls=ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def list_aliases(context: click.Context, as_json: bool) -> None:

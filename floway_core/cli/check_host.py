@@ -74,7 +74,7 @@ def files(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Who may read the data folder and what is in it, whose it is, and whether there is room."""
     folder = settings.data_dir
     if not folder.is_dir():
-        mend = "Any command makes it; if there should be one, FLOWAY_DATA_DIR is wrong."
+        mend = "`floway migrate` makes it, or `floway serve`; if there should be one, FLOWAY_DATA_DIR is wrong."
         yield Finding("files", WARN, f"The data folder {folder} does not exist.", mend)
         return
     private = [folder / KEY_FILE, *sorted(folder.glob("*.db*"))]

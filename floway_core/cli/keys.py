@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import click
 
-from floway_core.cli.session import services
+from floway_core.cli.session import ReadOnlyCommand, services
 from floway_core.cli.table import date, table
 from floway_core.store import keys
 
@@ -108,7 +108,7 @@ def change_key(context: click.Context, name: str, clear: tuple[str, ...], **give
     keys.change(services(context).database, name, options)
 
 
-@keys_group.command("list")
+@keys_group.command("list", cls=ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def list_keys(context: click.Context, as_json: bool) -> None:

@@ -5,14 +5,14 @@ from dataclasses import asdict
 
 import click
 
-from floway_core.cli.session import Session, services
+from floway_core.cli.session import ReadOnlyCommand, Session, services
 from floway_core.cli.table import table
 from floway_core.engine import resolve
 from floway_core.errors import StartupError
 from floway_core.store import upstreams
 
 
-@click.command("models")
+@click.command("models", cls=ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_models(session: Session, as_json: bool) -> None:
@@ -61,7 +61,7 @@ def add_upstream(context: click.Context, kind: str, name: str, prefix: str) -> N
     click.echo(f"Added the upstream {name!r}.", err=True)
 
 
-@upstreams_group.command("list")
+@upstreams_group.command("list", cls=ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_upstreams(session: Session, as_json: bool) -> None:
@@ -118,7 +118,7 @@ def set_prefix(context: click.Context, name: str, prefix: str) -> None:
     upstreams.change(services(context).database, name, prefix=prefix)
 
 
-@upstreams_group.command("test")
+@upstreams_group.command("test", cls=ReadOnlyCommand)
 @click.argument("name")
 @click.pass_obj
 def test_upstream(session: Session, name: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from floway_core.cli.session import services
+from floway_core.cli.session import ReadOnlyCommand, services
 from floway_core.cli.table import table
 from floway_core.store import usage
 from floway_core.store.usage import Usage
@@ -14,7 +14,7 @@ COUNTS = ("requests", "failed_requests", "input_tokens", "cached_tokens", "outpu
 HEADINGS = ("REQUESTS", "FAILED", "INPUT", "CACHED", "OUTPUT", "REASONING", "COST (USD)")
 
 
-@click.command("usage")
+@click.command("usage", cls=ReadOnlyCommand)
 @click.option(
     "--by", type=click.Choice(list(usage.GROUPS)), multiple=True, help="May be repeated.  [default: key, model]"
 )

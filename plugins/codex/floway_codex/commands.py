@@ -131,7 +131,7 @@ def logout(context: click.Context, name: str) -> None:
     click.echo(f"{name}: signed out")
 
 
-@codex.command(name="status")
+@codex.command(name="status", cls=cli.ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="For programs; times are Unix seconds.")
 @click.pass_context
 def status_(context: click.Context, as_json: bool) -> None:

@@ -106,7 +106,7 @@ def set_key(context: click.Context, name: str, key_file: TextIO | None, no_key: 
     click.echo(f"{name}: the key is replaced", err=True)
 
 
-@openai.command("list")
+@openai.command("list", cls=cli.ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_context
 def list_(context: click.Context, as_json: bool) -> None:
