@@ -88,8 +88,8 @@ def test_from_nothing(installation):
     }
     options = ["expires_at", "models", "upstreams", "requests_per_minute", "concurrent_requests", "tokens_per_day"]
     assert columns == {
-        "api_keys": ["id", "name", "key_hash", "hint", "created_at", "revoked_at", *options],
-        "upstreams": ["id", "kind", "name", "enabled", "position", "created_at", "prefix"],
+        "api_keys": ["id", "name", "key_hash", "hint", "created_at", "revoked_at", *options, "last_used_at"],
+        "upstreams": ["id", "kind", "name", "enabled", "position", "created_at", "prefix", "tried_at", "failure"],
     }
 
 

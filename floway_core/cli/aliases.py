@@ -70,6 +70,8 @@ def list_aliases(context: click.Context, as_json: bool) -> None:
     rows = aliases.all_rows(services(context).database)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    elif not rows:
+        click.echo("There is no alias. `floway aliases set NAME MODEL` makes one; `floway models` lists the models.")
     else:
         cells = [
             (row.name, _shown(row), row.effort or "-", row.verbosity or "-", row.service_tier or "-") for row in rows

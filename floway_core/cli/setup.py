@@ -94,6 +94,9 @@ def list_plugins(session: Session, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
+    if not rows:
+        click.echo("There is no plugin. Floway needs one with a provider: pip install floway-PROVIDER")
+        return
     shown = ("name", "distribution", "providers", "commands", "migrations", "hooks")
     cells = [
         tuple((" ".join(value) if isinstance(value := row[name], (list, tuple)) else value) or "-" for name in shown)

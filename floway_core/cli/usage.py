@@ -35,6 +35,9 @@ def show_usage(context: click.Context, by: tuple[str, ...], since: str | None, a
     rows = usage.read(services(context).database, groups, first)
     if as_json:
         click.echo(json.dumps([row.as_dict() for row in rows], indent=2))
+    elif not rows:
+        when = f" since {first}" if first else " yet"
+        click.echo(f"Nothing has been used{when}. Requests with an API key count here a second after they have ended.")
     else:
         click.echo(table((*(name.upper() for name in groups), *HEADINGS), [*_cells(rows), *_total(rows, len(groups))]))
 
