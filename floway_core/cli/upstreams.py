@@ -9,7 +9,7 @@ from floway_core.cli.confirm import confirm, yes_option
 from floway_core.cli.session import ReadOnlyCommand, Session, services
 from floway_core.cli.table import date, table
 from floway_core.engine import resolve
-from floway_core.errors import StartupError
+from floway_core.errors import GatewayError, StartupError
 from floway_core.store import upstreams
 
 
@@ -187,6 +187,16 @@ def test_upstream(session: Session, name: str) -> None:
     """
     found = resolve.ask(session.gateway, name)
     click.echo(f"{name} works and serves {len(found)} models: {', '.join(model.id for model in found)}")
+
+
+def try_upstream(context: click.Context, name: str) -> None:
+    """For commands that have set up an upstream: ask it for its models, and say in a line what came of it."""
+    try:
+        found = resolve.ask(context.find_object(Session).gateway, name)
+    except GatewayError as error:
+        click.echo(f"Warning: {error.message} Until it works: floway upstreams test {name}", err=True)
+    else:
+        click.echo(f"It answers, and serves {len(found)} models.", err=True)
 
 
 @upstreams_group.command("remove")
