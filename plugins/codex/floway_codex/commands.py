@@ -1,13 +1,14 @@
 """``floway codex ...``"""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
-from floway_codex import accounts, login, status
+from floway_codex import accounts, browser, login, status
 from floway_codex.callback import Callback
 from floway_codex.importing import KIND, import_account
 from floway_core import cli
@@ -52,6 +53,7 @@ def _show(services: Services, upstream: Upstream) -> None:
 @codex.command(name="login")
 @click.option("--name", help="Name of the upstream. Default: codex- and the account's email.")
 @click.option("--paste", is_flag=True, help="Ask for the URL that the browser ends on, for a browser elsewhere.")
+@click.option("--no-browser", is_flag=True, help="Do not open the browser of this machine.")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -67,15 +69,17 @@ def _show(services: Services, upstream: Upstream) -> None:
     help="Seconds to wait for the browser.",
 )
 @click.pass_context
-def login_(context: click.Context, name: str | None, paste: bool, port: int, timeout: float) -> None:
+def login_(context: click.Context, name: str | None, paste: bool, no_browser: bool, port: int, timeout: float) -> None:
     """Sign in with a browser, and make an upstream of the account.
 
+    The browser is opened where there is one: on a desktop, and not in a session from another machine.
     An account that is there already gets the new tokens and is active again.
     """
     services = cli.services(context)
     try:
         sign_in = login.begin(services, port)
-        code = _pasted_code(sign_in) if paste else _received_code(sign_in, port, timeout)
+        opens = not no_browser and browser.is_here(os.environ)
+        code = _pasted_code(sign_in) if paste else _received_code(sign_in, port, timeout, opens)
         upstream = login.finish(services, sign_in, code, name)
     except login.SignInFailed as failure:
         raise click.ClickException(f"The sign-in failed: {failure}") from None
@@ -91,7 +95,7 @@ def _pasted_code(sign_in: login.SignIn) -> str:
         raise click.ClickException(f"{str(error).capitalize()}.") from None
 
 
-def _received_code(sign_in: login.SignIn, port: int, timeout: float) -> str:
+def _received_code(sign_in: login.SignIn, port: int, timeout: float, opens: bool) -> str:
     def accepts(url: str) -> bool:
         try:
             login.code(url, sign_in.state)
@@ -103,7 +107,10 @@ def _received_code(sign_in: login.SignIn, port: int, timeout: float) -> str:
 
     try:
         with Callback(port, login.PATH) as callback:
-            click.echo(f"Open this page in a browser of this machine and sign in:\n\n{sign_in.url}\n")
+            hint = "The browser opens this page; if it does not, open it" if opens else "Open this page"
+            click.echo(f"{hint} in a browser of this machine and sign in:\n\n{sign_in.url}\n")
+            if opens:
+                browser.show(sign_in.url)
             click.echo("Waiting for the browser. If it runs on another machine, stop this and use --paste.")
             return login.code(callback.wait(accepts, timeout), sign_in.state)
     except OSError as error:  # TimeoutError is one, too
