@@ -182,7 +182,7 @@ def test_the_last_use_of_a_key_and_the_last_try_of_an_upstream(
     one, two = json.loads(gateway.run("upstreams", "list", "--json").stdout)
     assert one["tried_at"] >= used["created_at"] and one["failure"] is None and two["tried_at"] is None
     _, first, second = gateway.run("upstreams", "list").stdout.splitlines()
-    assert " answered 20" in first and second.endswith("not tried yet")
+    assert " answered 20" in first and second.endswith("unknown until a request or a test")
 
 
 def test_an_upstream_that_fails_is_not_called_ready(start_gateway, plugin_folder, journal_file, unreachable):

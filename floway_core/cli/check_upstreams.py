@@ -30,7 +30,8 @@ MENDS = {
     "upstream_unreachable": UNANSWERED,
     "upstream_timeout": UNANSWERED,
     NoModelList.ADDRESS: (
-        "The address is probably wrong: what answers at {address} is no API of this kind. See: floway {kind} --help"
+        "The address is probably wrong: what answers at {address} is no API of this kind. "
+        "See `floway config` and `floway {kind} --help`."
     ),
     NoModelList.CREDENTIALS: (
         "Its credentials are wrong, or belong elsewhere than to {address}. See: floway {kind} --help"

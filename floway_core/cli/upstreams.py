@@ -116,7 +116,7 @@ def list_upstreams(session: Session, as_json: bool) -> None:
 def _state(last: upstreams.Try) -> str:
     """What the last try says. It may have been long ago, so its time goes with it."""
     if last.tried_at is None:
-        return "not tried yet"
+        return "unknown until a request or a test"
     return f"failed {date(last.tried_at)}: {last.failure}" if last.failure else f"answered {date(last.tried_at)}"
 
 

@@ -163,12 +163,12 @@ def test_what_an_upstream_answers_when_it_is_added(installation, upstream, optio
 
 def test_an_upstream_is_not_tried_if_the_operator_does_not_want_it(installation, upstream):
     assert tried(installation, upstream.url, "--no-test") == [] and upstream.requests == []
-    assert state(installation).endswith("not tried yet")
+    assert state(installation).endswith("unknown until a request or a test")
 
 
 def test_an_empty_list(installation):
     assert "floway openai add" in installation.run("openai", "list").stdout
-    assert listed(installation) == []
+    assert listed(installation) == [] and not installation.data_dir.exists()
 
 
 def test_an_upstream_that_cannot_be_read_keeps_nobody_from_the_others(installation):
