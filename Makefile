@@ -6,6 +6,12 @@ CLIENTS ?= .clients
 BENCH ?= .bench
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
 
+# The first line of output, so that nobody has to wonder at the silence of what comes first.
+SETS_UP = $(if $(wildcard $(VENV)/ready),, First it sets up $(VENV), which takes a minute or two.)
+SAYS_demo = A demo of the main job against a simulated backend: no account is needed, and it takes about 10 seconds.$(SETS_UP)
+SAYS_test = Lint and all tests, on all processors: about 5 minutes on two of them.$(SETS_UP)
+$(foreach goal,$(or $(MAKECMDGOALS),demo),$(if $(SAYS_$(goal)),$(info $(SAYS_$(goal)))))
+
 .PHONY: demo test fuzz test-clients test-packages test-deployment bench bench-peers bench-load lint clean
 
 demo: $(VENV)/ready

@@ -68,7 +68,19 @@ def direct(upstream_url: str) -> Target:
 def floway(upstream_url: str, cpus: set[int], folder: Path, settings: dict[str, str] | None = None) -> Target:
     """Floway with default settings and SQLite on disk; its upstream is one of the plugin floway-openai."""
     environ = _clean(folder, settings)
-    _floway(environ, folder, "openai", "add", "bench", "--base-url", upstream_url, "--no-key", "--model", wire.MODEL)
+    _floway(
+        environ,
+        folder,
+        "openai",
+        "add",
+        "bench",
+        "--base-url",
+        upstream_url,
+        "--no-key",
+        "--no-test",
+        "--model",
+        wire.MODEL,
+    )
     return _serve("Floway", environ, cpus, folder)
 
 

@@ -18,6 +18,36 @@ CONFIG_FILE = PREFIX + "CONFIG"
 HIDDEN = "(hidden)"
 METRICS_OFF, METRICS_TOKEN, METRICS_OPEN = "off", "token", "open"
 
+CLIENT_VARIABLES = frozenset(
+    PREFIX + name
+    for name in (
+        "API_BASE",
+        "API_BASE_URL",
+        "API_ENDPOINT",
+        "API_HOST",
+        "API_KEY",
+        "API_TOKEN",
+        "API_TYPE",
+        "API_URL",
+        "API_VERSION",
+        "AUTH_TOKEN",
+        "BASE_URL",
+        "ENDPOINT",
+        "KEY",
+        "MODEL",
+        "MODEL_NAME",
+        "MODELS",
+        "ORG_ID",
+        "ORGANIZATION",
+        "PROJECT",
+        "PROJECT_ID",
+        "TOKEN",
+        "URL",
+    )
+)
+"""What the configurations of clients call the gateway's address, key and model. They are set in the same shell, but are
+no settings of the server."""
+
 
 class SettingsError(StartupError):
     """A setting is unknown or malformed; the message names it."""
@@ -199,9 +229,9 @@ CORE_SETTINGS = tuple(Setting(f.name, default=f.default, **f.metadata) for f in 
 def load_settings(environ: Mapping[str, str], declared: Iterable[Setting] = ()) -> Settings:
     """The settings from ``environ`` and the TOML file it may name in ``FLOWAY_CONFIG``; the environment wins.
 
-    An empty variable counts as not set.
+    An empty variable counts as not set, and so do those of clients (``CLIENT_VARIABLES``).
 
-    :param declared: the plugins' settings.
+    :param declared: the plugins' settings. They come before what clients might mean by the same name.
     :raises SettingsError: a setting is unknown or malformed.
     """
     known = {setting.name: setting for setting in (*CORE_SETTINGS, *declared)}
@@ -235,9 +265,14 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) 
             if environ.get(setting.variable):
                 raise SettingsError(f"{setting.variable} and {variable} are both set; one of them is enough.")
             given[setting.name] = (_secret_from(Path(value), variable), variable)
-        else:
+        elif not is_clients(variable):
             raise SettingsError(f"{variable} is not a setting.{_suggestion(name, known)}")
     return given
+
+
+def is_clients(variable: str) -> bool:
+    """Whether an environment variable is one that clients need, or names the file that holds it, and no setting."""
+    return variable.removesuffix("_FILE") in CLIENT_VARIABLES
 
 
 def _suggestion(name: str, known: Mapping[str, Setting]) -> str:

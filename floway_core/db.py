@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import secrets
 import select as descriptors
 import sqlite3
 import threading
@@ -39,16 +40,7 @@ def connect(url: str, patience: float = PATIENCE) -> peewee.Database:
     pool = {**POOL, "timeout": math.ceil(patience)}
     scheme, separator, rest = url.partition("://")
     if scheme == "sqlite" and separator and rest.startswith("/") and ":memory:" not in rest:
-        database = _Sqlite(
-            rest.removeprefix("/"),
-            **pool,
-            autoconnect=False,
-            check_same_thread=False,  # the pool hands a connection from thread to thread, never to two at once
-            factory=_SqliteConnection,
-            pragmas={**SQLITE_PRAGMAS, "busy_timeout": int(patience * 1000)},
-        )
-        database.patience = patience
-        return database
+        return _sqlite(rest.removeprefix("/"), patience)
     if scheme in ("postgres", "postgresql"):
         limits = {
             "connect_timeout": max(2, math.ceil(patience / 2)),  # seconds; for each address of the server
@@ -63,6 +55,25 @@ def connect(url: str, patience: float = PATIENCE) -> peewee.Database:
         except (ValueError, peewee.ImproperlyConfigured) as error:
             raise SettingsError(f"FLOWAY_DATABASE_URL cannot be used: {type(error).__name__}.") from None
     raise SettingsError("FLOWAY_DATABASE_URL is not sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME.")
+
+
+def in_memory() -> peewee.Database:
+    """An empty SQLite database that no file holds, and that is gone when all its connections are closed."""
+    return _sqlite(f"file:{secrets.token_hex(8)}?mode=memory&cache=shared", PATIENCE, uri=True)
+
+
+def _sqlite(place: str, patience: float, **options: Any) -> "_Sqlite":
+    database = _Sqlite(
+        place,
+        **{**POOL, "timeout": math.ceil(patience)},
+        autoconnect=False,
+        check_same_thread=False,  # the pool hands a connection from thread to thread, never to two at once
+        factory=_SqliteConnection,
+        pragmas={**SQLITE_PRAGMAS, "busy_timeout": int(patience * 1000)},
+        **options,
+    )
+    database.patience = patience
+    return database
 
 
 class _SqliteConnection(sqlite3.Connection):

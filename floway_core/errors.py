@@ -87,6 +87,27 @@ class UpstreamBroken(GatewayError):
         super().__init__(502, message, code="upstream_disconnected")
 
 
+class NoModelList(GatewayError):
+    """An upstream that was asked for its models has answered something else. The code says what that speaks against."""
+
+    CREDENTIALS = "upstream_credentials_refused"
+    ADDRESS = "upstream_address_wrong"
+    """Something answers there, but it is no such API."""
+    TROUBLE = "upstream_error"
+
+    def __init__(self, who: str, status: int, content_type: str | None = None) -> None:
+        """:param who: the beginning of the sentence: the upstream."""
+        is_page = (content_type or "").lower().startswith("text/html")
+        if status in (401, 403, 407) and not is_page:
+            code = self.CREDENTIALS
+        elif status >= 500 or status in (408, 425, 429):
+            code = self.TROUBLE
+        else:
+            code = self.ADDRESS
+        told = "sent no model list." if status == 200 else f"answered {status} when asked for its models."
+        super().__init__(502, f"{who} {told}", code=code)
+
+
 class UpstreamFailed(GatewayError):
     """The upstream accepted the request and then said that it failed: in a 200, or in an event of its stream."""
 

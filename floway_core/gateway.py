@@ -15,11 +15,11 @@ from floway_core import migrate, plugins
 from floway_core.config import Settings, load_settings, without_password
 from floway_core.contexts import Services, Upstream
 from floway_core.conversation.recent import RecentHistories
-from floway_core.db import DATABASE_ERRORS, connect
+from floway_core.db import DATABASE_ERRORS, connect, in_memory
 from floway_core.errors import GatewayError, StartupError
 from floway_core.plugins import Providers
 from floway_core.provider import Model
-from floway_core.secrets import KEY_FILE, SealBroken, SecretBox, read_or_create_key
+from floway_core.secrets import KEY_FILE, SealBroken, SecretBox, new_key, read_or_create_key
 from floway_core.store import sealed
 from floway_core.store.leases import Leases
 from floway_core.store.usage import Pending
@@ -116,6 +116,25 @@ def open_services(settings: Settings, manager: pluggy.PluginManager) -> Services
     return Services(settings, database, secrets)
 
 
+def read_only_services(settings: Settings, manager: pluggy.PluginManager) -> Services:
+    """The services of an installation for who only looks at it: no folder, database or secret key is made.
+
+    Where there is no database yet, an empty one in memory stands for it, and where there is no secret key, one that is
+    forgotten. A database of an older version is brought up to date all the same: else it could not be read.
+
+    :raises StartupError: what is there cannot be used.
+    """
+    has_key = settings.secret_key or (settings.data_dir / KEY_FILE).exists()
+    secrets = secret_box(settings) if has_key else SecretBox(new_key())
+    database = database_in_use(settings) or in_memory()
+    with database_errors(settings):
+        for name in migrate.apply(database, plugins.migration_sources(manager)):
+            log.info("Applied migration %s", name)
+    if (words := sealed.words(database)) and not secrets.opens(words[-1]):
+        log.warning("%s", SealBroken().message)
+    return Services(settings, database, secrets)
+
+
 def secret_box(settings: Settings) -> SecretBox:
     """What encrypts stored credentials; its key is made if there is none.
 
@@ -136,6 +155,18 @@ def existing_database(settings: Settings) -> peewee.Database:
     if isinstance(database, peewee.SqliteDatabase) and not os.path.exists(database.database):
         raise StartupError(f"There is no database {database.database} yet; `floway migrate` makes it.")
     return database
+
+
+def database_in_use(settings: Settings) -> peewee.Database | None:
+    """The database as it is; None when no Floway has used it yet.
+
+    :raises StartupError: it cannot be used.
+    """
+    database = connect(settings.database_url, settings.database_timeout)
+    if isinstance(database, peewee.SqliteDatabase) and not os.path.exists(database.database):
+        return None
+    with database_errors(settings), database.connection_context():
+        return database if database.table_exists(migrate.CORE.table) else None
 
 
 @contextlib.contextmanager

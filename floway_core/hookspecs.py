@@ -71,7 +71,8 @@ def register_commands(cli: click.Group) -> None:
     """Add commands to ``floway``, as a rule one group named like the provider kind.
 
     When: each time the command line starts. Commands reach the database through
-    ``floway_core.cli.services(context)``, which opens it on first use.
+    ``floway_core.cli.services(context)``, which opens it on first use. One that only looks is a
+    ``floway_core.cli.ReadOnlyCommand``: it sees an empty installation where there is none yet, and makes nothing.
     May change: ``cli``, by adding to it.
     Returns: nothing.
     If it raises: ``floway`` does not start and says which plugin is at fault.

@@ -31,6 +31,11 @@ class MigrationSource:
     sealed: tuple[str, ...] = ()
     """The columns that hold sealed texts, as ``table.column``: they are sealed anew when the secret key changes."""
 
+    @property
+    def table(self) -> str:
+        """The table of its history."""
+        return f"{self.name}_migrations"
+
 
 CORE = MigrationSource("floway", Path(migrations.__file__).parent)
 
@@ -158,7 +163,7 @@ def _log_ahead(database: peewee.SqliteDatabase) -> None:
 def _runner(database: peewee.Database, source: MigrationSource) -> Runner:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", source.name) or not source.folder.is_dir():
         raise StartupError(f"Migration source {source.name!r}: the name or the folder {source.folder} is unusable.")
-    return Runner(database, str(source.folder), table_name=f"{source.name}_migrations")
+    return Runner(database, str(source.folder), table_name=source.table)
 
 
 def refuse_newer(database: peewee.Database, sources: Iterable[MigrationSource]) -> None:

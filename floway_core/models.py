@@ -23,6 +23,8 @@ class ApiKeys(peewee.Model):
     requests_per_minute = peewee.IntegerField(null=True)
     concurrent_requests = peewee.IntegerField(null=True)
     tokens_per_day = peewee.BigIntegerField(null=True)
+    last_used_at = peewee.BigIntegerField(null=True)
+    """Unix time in seconds, to the minute; NULL: never, or before this was noted."""
 
     class Meta:
         table_name = "api_keys"
@@ -64,6 +66,10 @@ class Upstreams(peewee.Model):
     position = peewee.IntegerField()
     created_at = peewee.BigIntegerField()
     prefix = peewee.CharField(default="")
+    tried_at = peewee.BigIntegerField(null=True)
+    """When it was last asked for something, Unix time in seconds, to the minute; NULL: never."""
+    failure = peewee.TextField(null=True)
+    """How that failed; empty if it did not."""
 
     class Meta:
         table_name = "upstreams"

@@ -9,6 +9,7 @@ import signal
 import socket
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -68,7 +69,6 @@ def options(settings: Settings) -> dict[str, Any]:
         "loglevel": "warning" if settings.log_level == "info" else settings.log_level,
         "logger_class": ServerLog,
         "child_exit": child_exit,
-        "on_exit": _remove_metrics,
         "proc_name": "floway",
         # Several Floways of one user would share its default path.
         "control_socket_disable": True,
@@ -106,7 +106,7 @@ def child_exit(server: Arbiter, worker: Worker) -> None:
         mark_process_dead(worker.pid, folder)
 
 
-def _remove_metrics(server: Arbiter) -> None:
+def _remove_metrics() -> None:
     folder = os.environ.get(METRICS_FOLDER, "")
     if os.path.basename(folder).startswith(OWN_FOLDER):  # one that the operator has named is theirs
         shutil.rmtree(folder, ignore_errors=True)
@@ -179,13 +179,22 @@ class _Arbiter(Arbiter):
 class Server(BaseApplication):
     """gunicorn's arbiter around the application that ``floway_core.wsgi`` makes, built anew in every worker."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, begin: Callable[[Sequence[str]], None], end: Callable[[], None]) -> None:
+        """:param begin: called with the URLs, or ``unix:PATH``, as soon as clients can connect.
+        :param end: called when nothing of the server runs any more.
+        """
+        self._settings, self._begin, self._end = settings, begin, end
         super().__init__()
 
     def load_config(self) -> None:
         for name, value in options(self._settings).items():
             self.cfg.set(name, value)
+        self.cfg.set("when_ready", lambda server: self._begin([str(listener) for listener in server.LISTENERS]))
+        self.cfg.set("on_exit", lambda server: self._exit())
+
+    def _exit(self) -> None:
+        _remove_metrics()
+        self._end()
 
     def run(self) -> None:
         _Arbiter(self).run()

@@ -212,6 +212,8 @@ def test_upstreams_are_listed_and_changed(gateway, house, call):
         "place": 1,
         "prefix": "",
         "problem": None,
+        "tried_at": None,
+        "failure": None,
     }
     assert one == shown and "not installed" in third["problem"]
     assert call("GET", f"{UPSTREAMS}/other") == other
@@ -219,6 +221,9 @@ def test_upstreams_are_listed_and_changed(gateway, house, call):
     assert changed == {**other, "place": 1, "prefix": "out", "enabled": False, "problem": "It is signed out."}
     assert [row["name"] for row in call("GET", UPSTREAMS)["data"]] == ["other", house.url, "third"]
     assert call("PATCH", f"{UPSTREAMS}/other", {"enabled": True, "prefix": "", "place": None}) == {**other, "place": 1}
+    assert call("PATCH", f"{UPSTREAMS}/other", {"name": "another"}) == {**other, "name": "another", "place": 1}
+    assert error(call("PATCH", f"{UPSTREAMS}/another", {"name": "third"}, status=409))[0] == "name"
+    assert call("PATCH", f"{UPSTREAMS}/another", {"name": "other", "place": 1})["name"] == "other"
     assert call("DELETE", f"{UPSTREAMS}/other", status=204) is None
     listed = json.loads(gateway.run("upstreams", "list", "--json").stdout)
     assert [row["name"] for row in listed] == [house.url, "third"]
@@ -232,6 +237,9 @@ def test_an_upstream_is_asked_now(house, call, fake_upstream, unreachable):
     upstreams.add(house.database, "remote", unreachable)
     path = f"{UPSTREAMS}/{unreachable.replace('//', '%2F%2F')}/test"
     assert error(call("POST", path, status=502)) == (None, "upstream_unreachable")
+    one, other = call("GET", UPSTREAMS)["data"]
+    assert one["tried_at"] and one["failure"] is None
+    assert other["tried_at"] and "cannot be reached" in other["failure"]
     upstreams.add(house.database, "uninstalled", "third")
     assert "not installed" in call("POST", f"{UPSTREAMS}/third/test", status=409)["error"]["message"]
 
@@ -245,7 +253,8 @@ def test_what_is_wrong_with_a_change(house, call):
         ({"enabled": 1}, "enabled"),
         ({"prefix": "a b"}, "prefix"),
         ({"enabled": False, "prefix": "/"}, "prefix"),
-        ({"name": "x"}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": 7}, "name"),
         ({"api_key": "secret"}, "api_key"),
     ):
         assert error(call("PATCH", f"{UPSTREAMS}/other", body, status=400))[0] == param

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from floway_core.config import CORE_SETTINGS
+from floway_core.config import CLIENT_VARIABLES, CORE_SETTINGS
 from floway_core.testing import Installation
 
 FOLDER = Path(__file__).parents[1]
@@ -82,6 +82,23 @@ def test_a_database_that_is_not_offered(installation, url):
 def test_an_unknown_setting_suggests_a_known_one(rejected, variable, hint):
     line = rejected(**{variable: "1"})
     assert f"{variable} is not a setting." in line and f"Did you mean {hint}?" in line
+
+
+def test_what_clients_need_in_the_same_shell_is_left_alone(shown, installation):
+    """The README has ``FLOWAY_API_KEY`` exported, and then further commands run."""
+    exported = set(re.findall(r"env_key = \"(\w+)\"|\\$(FLOWAY_[A-Z_]*KEY)", (FOLDER / "README.md").read_text()))
+    names = {name for pair in exported for name in pair if name}
+    assert names == {"FLOWAY_API_KEY"} <= CLIENT_VARIABLES
+    assert {"FLOWAY_BASE_URL", "FLOWAY_API_BASE", "FLOWAY_MODEL"} <= CLIENT_VARIABLES
+    environ = {**dict.fromkeys(CLIENT_VARIABLES, "anything at all"), "FLOWAY_API_KEY_FILE": "/nowhere"}
+    assert shown(**environ) == shown()
+    assert installation.run("keys", "list", environ=environ).returncode == 0
+    done = installation.run("doctor", environ={"FLOWAY_API_KEY": "sk-floway-hush"})
+    assert "FLOWAY_API_KEY: for clients, not used here" in done.stdout and "hush" not in done.stdout
+
+
+def test_no_setting_is_called_as_clients_call_theirs():
+    assert not CLIENT_VARIABLES & {setting.variable for setting in CORE_SETTINGS}
 
 
 def test_an_unknown_setting_like_no_other(rejected):
@@ -241,8 +258,8 @@ def test_addresses_that_are_none(rejected, address):
 
 def test_another_secret_key_than_the_databases_is_noticed_at_once(tmp_path):
     with Installation() as installed:
-        assert installed.run("keys", "list").returncode == 0
-        assert installed.run("keys", "list").returncode == 0
+        assert installed.run("migrate").returncode == 0
+        assert installed.run("migrate").returncode == 0
         (installed.data_dir / "secret.key").unlink()
         done = installed.run("keys", "list")
     assert done.returncode == 0

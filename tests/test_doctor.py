@@ -219,7 +219,6 @@ def test_a_secret_key_that_is_lost_or_wrong(installation):
     key = file.read_text()
     file.unlink()
     assert "cannot be read" in only(installation, "secret key", "fail") and not file.exists()
-    only(installation, "secret key", "fail", environ={"FLOWAY_SECRET_KEY": "another"})
     file.write_text("another\n")
     file.chmod(0o600)
     assert "backup" in only(installation, "secret key", "fail")
@@ -227,6 +226,47 @@ def test_a_secret_key_that_is_lost_or_wrong(installation):
     assert examined(installation) == (0, {})
     execute(installation, "UPDATE vault_tokens SET token = 'broken'")
     assert "vault_tokens.token" in examined(installation)[1]["secret key"][0]["told"]
+
+
+def test_a_key_of_another_database_is_not_called_an_old_one(installation, tmp_path):
+    """And where it comes from is told: it is there that it has to be corrected."""
+    assert installation.run("add-vault", "safe", typed="token-1").returncode == 0
+    own = installation.data_dir / "secret.key"
+    elsewhere = tmp_path / "elsewhere.key"
+    elsewhere.write_text("hush-2\n")
+    elsewhere.chmod(0o600)
+    table = tmp_path / "floway.toml"
+    table.write_text('secret_key = "hush-3"\n')
+    for environ, origin in (
+        ({"FLOWAY_SECRET_KEY": "hush-1"}, "FLOWAY_SECRET_KEY"),
+        ({"FLOWAY_SECRET_KEY_FILE": str(elsewhere)}, "FLOWAY_SECRET_KEY_FILE"),
+        ({"FLOWAY_CONFIG": str(table)}, f"secret_key in {table}"),
+    ):
+        told = only(installation, "secret key", "fail", environ=environ)
+        assert "another one than that of this database" in told and f"It comes from {origin}." in told
+        assert f"Do without {origin}: the key in {own} is the right one." in told
+        assert "rotated" not in told and "hush" not in told
+    own.write_text("another\n")
+    told = only(installation, "secret key", "fail")
+    assert "another one than that of this database" in told and f"It comes from {own}." in told and "backup" in told
+    own.unlink()
+    told = only(installation, "secret key", "fail", environ={"FLOWAY_SECRET_KEY": "hush-1"})
+    assert "Correct FLOWAY_SECRET_KEY." in told and "backup" in told and "rotated" not in told
+
+
+def test_a_key_that_has_been_rotated_is_called_an_old_one(installation):
+    assert installation.run("add-vault", "safe", typed="token-1").returncode == 0
+    own = installation.data_dir / "secret.key"
+    old = own.read_text()
+    assert installation.run("secrets", "rotate").returncode == 0
+    new = own.read_text()
+    own.write_text(old)
+    assert "has been rotated since" in only(installation, "secret key", "fail")
+    assert "rotated since" in installation.run("secrets", "rotate").stderr
+    own.write_text(new)
+    assert installation.run("secrets", "rotate", "--finish").returncode == 0
+    own.write_text(old)  # nothing knows it any more
+    assert "another one than that of this database" in only(installation, "secret key", "fail")
 
 
 def test_a_rotation_that_was_not_finished(installation):

@@ -41,7 +41,11 @@ def test_problems_of_upstreams(gateway):
         ("bob@example.com", SIGNED_OUT),
     ]
     lines = gateway.run("upstreams", "list").stdout.splitlines()
-    assert lines[0].endswith("STATE") and lines[1].endswith("ready") and lines[2].endswith(SIGNED_OUT)
+    assert (
+        lines[0].endswith("STATE")
+        and lines[1].endswith("unknown until a request or a test")
+        and lines[2].endswith(SIGNED_OUT)
+    )
 
     assert gateway.run("upstreams", "disable", "ann@example.com").returncode == 0
     assert ready(gateway) == {"status": "degraded", **known, "upstreams": 0}

@@ -19,6 +19,11 @@ def installation(install):
     return install()
 
 
+def one_line_of(text):
+    (line,) = text.splitlines()
+    return line
+
+
 def one_line(done):
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
@@ -77,18 +82,18 @@ def test_the_list(installation):
     installation.run("keys", "revoke", "laptop")
     listed = installation.run("keys", "list")
     heading, first, second = listed.stdout.splitlines()
-    assert heading.split() == ["NAME", "KEY", "CREATED", "EXPIRES", "REVOKED", "LIMITS"]
+    assert heading.split() == ["NAME", "KEY", "CREATED", "LAST", "USED", "EXPIRES", "REVOKED", "LIMITS"]
     assert first.startswith("laptop ") and keys[0][-4:] in first and first.split()[-2:] != ["-", "-"]
     assert second.startswith("server room ") and second.split()[-3:] == ["-", "-", "-"]
     assert not any(key in listed.stdout for key in keys)
     rows = json.loads(installation.run("keys", "list", "--json").stdout)
     assert [row["name"] for row in rows] == ["laptop", "server room"]
-    assert set(rows[0]) == {"id", "name", "hint", "created_at", "revoked_at", *OPTIONS}
+    assert set(rows[0]) == {"id", "name", "hint", "created_at", "revoked_at", "last_used_at", *OPTIONS}
     assert [rows[1][option] for option in OPTIONS] == [None] * 6
 
 
 def test_an_empty_list(installation):
-    assert installation.run("keys", "list").stdout == "NAME  KEY  CREATED  EXPIRES  REVOKED  LIMITS\n"
+    assert "floway keys create" in one_line_of(installation.run("keys", "list").stdout)
     assert installation.run("keys", "list", "--json").stdout == "[]\n"
 
 
@@ -113,7 +118,7 @@ def test_what_a_key_may_do(install, plugin_folder):
     assert listed(installation) == [None, None, ["one"], 60, 5, 1000000]
     assert installation.run(*change, "--expires", "2345-06-07T08:09:10+00:00").returncode == 0
     assert listed(installation)[0] == 11847456550
-    assert installation.run("upstreams", "remove", "one").returncode == 0
+    assert installation.run("upstreams", "remove", "one", "--yes").returncode == 0
     assert listed(installation)[2][0].startswith("up_")  # it may use what is gone, and nothing else
 
 
@@ -205,6 +210,6 @@ def test_upstreams_are_added_listed_and_removed(install, plugin_folder):
         ("two", "canned", True),
     ]
     assert rows[0]["position"] < rows[1]["position"]
-    assert installation.run("upstreams", "remove", "one").returncode == 0
+    assert installation.run("upstreams", "remove", "one", "--yes").returncode == 0
     (_, left) = installation.run("upstreams", "list").stdout.splitlines()
     assert left.split()[:3] == ["two", "canned", "yes"]

@@ -217,7 +217,7 @@ def test_a_fault_is_one_line_with_its_traceback(ask_watched, watched):
 
 def test_the_server_and_its_start_speak_json_too(watched):
     start = [told["message"] for told in objects(watched) if told["logger"] == "floway"]
-    assert start[0].endswith(f"listens on {urlsplit(watched.url).netloc}")
+    assert start[0].endswith(f"listens on {watched.url}")
     assert any(message.startswith("missing: ") for message in start)
 
 

@@ -185,8 +185,11 @@ def test_the_state_of_migrations_is_listed(install, tmp_path):
     (tmp_path / "mine_steps").mkdir()
     for name in ("0001_first.py", "0002_second.py"):
         (tmp_path / "mine_steps" / name).write_text("def up(migrator, db): pass\ndef down(migrator, db): pass\n")
-    done = install(plugin_folders=[tmp_path]).run("plugins")
-    assert "2 applied" in done.stdout, done.stderr
+    installation = install(plugin_folders=[tmp_path])
+    assert "0 applied, 2 pending" in installation.run("plugins").stdout
+    assert installation.run("migrate").returncode == 0
+    done = installation.run("plugins")
+    assert "2 applied" in done.stdout and "pending" not in done.stdout, done.stderr
 
 
 MIGRATING = """

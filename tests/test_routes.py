@@ -134,7 +134,7 @@ def test_an_upstream_without_its_list_does_not_hide_the_others(ask, gateway, ref
         assert ask.get("/v1/models").status == 200
         message = refused(ask.create(model="model-9"), 404, "model_not_found", "model")
     finally:
-        assert gateway.run("upstreams", "remove", "moody").returncode == 0
+        assert gateway.run("upstreams", "remove", "moody", "--yes").returncode == 0
     hint = ' (models from upstream(s) "moody" failed to load)'
     assert message == f"Model model-9 is not available on any configured upstream{hint}."
 

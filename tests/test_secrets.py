@@ -85,7 +85,7 @@ def test_everything_is_sealed_anew_and_the_old_key_opens_nothing(installation):
     assert keys(installation) == [new] and opened(installation, new) == ALL
     assert (installation.data_dir / "secret.key").stat().st_mode & 0o777 == 0o600
     done = installation.run("upstreams", "list")
-    assert (done.returncode, done.stderr) == (0, "") and done.stdout.count("ready") == 2
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.count("unknown until") == 2
 
 
 def test_nothing_is_left_in_the_files_that_the_old_key_opens(start_gateway, vault_folder):
@@ -116,21 +116,21 @@ def test_with_several_hosts_no_process_meets_what_it_cannot_open(installation, i
         (other.data_dir / "secret.key").write_text((installation.data_dir / "secret.key").read_text())
         return other.run("upstreams", "list")
 
-    assert copied().stdout.count("ready") == 2
+    assert copied().stdout.count("unknown until") == 2
     (old,) = keys(installation)
     rotate(installation, "--prepare")
     assert keys(installation)[0] == old and len(keys(installation)) == 2 and opened(installation, old) == ALL
     assert "--finish" in refused(installation, "--prepare") and "nothing is sealed" in (
         refused(installation, "--finish").lower()
     )
-    assert copied().stdout.count("ready") == 2
+    assert copied().stdout.count("unknown until") == 2
     rotate(installation)
     assert keys(installation)[1:] == [old]
-    assert other.run("upstreams", "list").stdout.count("ready") == 2  # with the file of the first step
-    assert copied().stdout.count("ready") == 2
+    assert other.run("upstreams", "list").stdout.count("unknown until") == 2  # with the file of the first step
+    assert copied().stdout.count("unknown until") == 2
     rotate(installation, "--finish")
-    assert other.run("upstreams", "list").stdout.count("ready") == 2  # with that of the second
-    assert copied().stdout.count("ready") == 2 and old not in keys(other)
+    assert other.run("upstreams", "list").stdout.count("unknown until") == 2  # with that of the second
+    assert copied().stdout.count("unknown until") == 2 and old not in keys(other)
 
 
 def test_a_host_that_was_forgotten_does_no_harm(installation, install, vault_folder):
@@ -141,7 +141,7 @@ def test_a_host_that_was_forgotten_does_no_harm(installation, install, vault_fol
     rotate(installation, "--finish")
     before = keys(other)
     done = other.run("secrets", "rotate")
-    assert done.returncode == 1 and "not the newest" in done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and "another one than that of this database" in done.stderr.splitlines()[-1]
     assert opened(installation) == ALL and keys(other) == before
 
 

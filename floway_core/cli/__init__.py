@@ -6,10 +6,11 @@ import click
 
 from floway_core import __version__, plugins
 from floway_core.cli import aliases, doctor, keys, secrets, serve, setup, upstreams, usage
-from floway_core.cli.session import Session, services
+from floway_core.cli.session import ReadOnlyCommand, Session, services
+from floway_core.cli.upstreams import try_upstream
 from floway_core.errors import GatewayError, StartupError
 
-__all__ = ["cli", "main", "services"]
+__all__ = ["ReadOnlyCommand", "cli", "main", "services", "try_upstream"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

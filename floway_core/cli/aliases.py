@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from floway_core.cli.session import Session, services
+from floway_core.cli.session import ReadOnlyCommand, Session, services
 from floway_core.cli.table import table
 from floway_core.engine import resolve
 from floway_core.errors import GatewayError
@@ -62,7 +62,7 @@ def _target(text: str, upstream_names: set[str]) -> tuple[str, str | None]:
     return text, None
 
 
-@aliases_group.command("list")
+@aliases_group.command("list", cls=ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def list_aliases(context: click.Context, as_json: bool) -> None:
@@ -70,6 +70,8 @@ def list_aliases(context: click.Context, as_json: bool) -> None:
     rows = aliases.all_rows(services(context).database)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    elif not rows:
+        click.echo("There is no alias. `floway aliases set NAME MODEL` makes one; `floway models` lists the models.")
     else:
         cells = [
             (row.name, _shown(row), row.effort or "-", row.verbosity or "-", row.service_tier or "-") for row in rows

@@ -13,7 +13,7 @@ import pluggy
 
 from floway_core import __version__, plugins
 from floway_core.cli.finding import FAIL, OK, WARN, Finding
-from floway_core.config import CONFIG_FILE, PREFIX, Settings, SettingsError, load_settings
+from floway_core.config import CONFIG_FILE, CORE_SETTINGS, PREFIX, Settings, SettingsError, is_clients, load_settings
 from floway_core.errors import StartupError
 from floway_core.secrets import KEY_FILE
 from floway_core.server import SPARE_THREADS, files_needed
@@ -62,7 +62,10 @@ def load_settings_one_by_one(
     except SettingsError as error:
         return None, [*found, Finding("settings", FAIL, str(error), "Correct it; Floway does not start.")]
     if not found:
-        found.append(Finding("settings", OK, f"{len(given)} variables are set, and understood"))
+        own = {setting.variable for setting in (*CORE_SETTINGS, *declared)}
+        ignored = sorted(name for name in given if is_clients(name) and name not in own)
+        left = f"; {', '.join(ignored)}: for clients, not used here" if ignored else ""
+        found.append(Finding("settings", OK, f"{len(given) - len(ignored)} variables are set, and understood{left}"))
     return settings, found
 
 
@@ -71,7 +74,7 @@ def files(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Who may read the data folder and what is in it, whose it is, and whether there is room."""
     folder = settings.data_dir
     if not folder.is_dir():
-        mend = "Any command makes it; if there should be one, FLOWAY_DATA_DIR is wrong."
+        mend = "`floway migrate` makes it, or `floway serve`; if there should be one, FLOWAY_DATA_DIR is wrong."
         yield Finding("files", WARN, f"The data folder {folder} does not exist.", mend)
         return
     private = [folder / KEY_FILE, *sorted(folder.glob("*.db*"))]

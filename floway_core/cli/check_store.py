@@ -1,14 +1,15 @@
 """Checks of ``floway doctor``: the database, its schema, the secret key, the API keys."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import peewee
 import pluggy
 
 from floway_core import migrate, plugins
 from floway_core.cli.finding import FAIL, OK, WARN, Finding
-from floway_core.config import Settings, without_password
+from floway_core.config import CONFIG_FILE, PREFIX, Settings, without_password
 from floway_core.db import POOL, select
 from floway_core.errors import StartupError
 from floway_core.gateway import database_errors, existing_database
@@ -76,7 +77,7 @@ LOST = "Restore the key from the backup. Without it, accounts have to sign in ag
 
 
 def secret_key(
-    settings: Settings, manager: pluggy.PluginManager, database: peewee.Database
+    settings: Settings, manager: pluggy.PluginManager, database: peewee.Database, environ: Mapping[str, str]
 ) -> tuple[SecretBox | None, list[Finding]]:
     """What opens the stored credentials; None when the key is not there or is another one."""
     file = settings.data_dir / KEY_FILE
@@ -87,9 +88,10 @@ def secret_key(
     if not keys_in(text):
         return None, [Finding("secret key", FAIL, f"{file} is empty.", LOST)]
     box = SecretBox(text)
-    words = sealed.words(database)
-    if words and not box.opens(words[-1]):
-        return None, [Finding("secret key", FAIL, sealed.STALE, LOST)]
+    if wrong := sealed.mismatch(database, box):
+        origin = _origin(settings, environ)
+        mend = LOST if origin == str(file) else _other_key(database, file, origin)
+        return None, [Finding("secret key", FAIL, f"{wrong} It comes from {origin}.", mend)]
     found = [
         Finding("secret key", FAIL, f"{count} values in {column} cannot be opened.", LOST)
         for column in sealed.columns(plugins.migration_sources(manager))
@@ -99,6 +101,24 @@ def secret_key(
         mend = "floway secrets rotate, then floway secrets rotate --finish"
         found.append(Finding("secret key", WARN, "A rotation has not been finished: there are several keys.", mend))
     return box, found or [Finding("secret key", OK, "it fits the database, and opens everything stored")]
+
+
+def _origin(settings: Settings, environ: Mapping[str, str]) -> str:
+    """Where the secret key comes from."""
+    named = [name for name in (f"{PREFIX}SECRET_KEY", f"{PREFIX}SECRET_KEY_FILE") if environ.get(name)]
+    if named:
+        return named[0]
+    return f"secret_key in {environ.get(CONFIG_FILE)}" if settings.secret_key else str(settings.data_dir / KEY_FILE)
+
+
+def _other_key(database: peewee.Database, file: Path, origin: str) -> str:
+    """What to do about a wrong key in the settings: perhaps the one in the data folder was meant."""
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    fits = keys_in(text) and sealed.mismatch(database, SecretBox(text)) is None
+    return f"Do without {origin}: the key in {file} is the right one." if fits else f"Correct {origin}. {LOST}"
 
 
 # ----------------------------------------------------------------------------------------------------------- API keys

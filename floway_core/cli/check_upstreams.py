@@ -11,7 +11,7 @@ from floway_core.cli.finding import FAIL, OK, WARN, Finding
 from floway_core.config import Settings
 from floway_core.contexts import Services, Upstream
 from floway_core.engine import resolve
-from floway_core.errors import GatewayError, StartupError
+from floway_core.errors import GatewayError, NoModelList, StartupError
 from floway_core.gateway import Gateway, make_gateway
 from floway_core.provider import Provider
 from floway_core.secrets import SecretBox
@@ -23,6 +23,21 @@ PATIENCE = 10.0
 
 SKEWED, WRONG = 30, 300
 """Seconds by which the clock may differ; beyond the second one, tokens are renewed too late or all the time."""
+
+UNANSWERED = "Is {address} right? Then look at the network and at proxies; after that: floway upstreams test {name}"
+ANYTHING_ELSE = "If it does not pass by itself, see: floway {kind} --help; then: floway upstreams test {name}"
+MENDS = {
+    "upstream_unreachable": UNANSWERED,
+    "upstream_timeout": UNANSWERED,
+    NoModelList.ADDRESS: (
+        "The address is probably wrong: what answers at {address} is no API of this kind. "
+        "See `floway config` and `floway {kind} --help`."
+    ),
+    NoModelList.CREDENTIALS: (
+        "Its credentials are wrong, or belong elsewhere than to {address}. See: floway {kind} --help"
+    ),
+}
+"""What to do about a failure, by the code of the error."""
 
 
 def check(
@@ -53,8 +68,7 @@ def check(
         try:
             skew = _skew(http, provider, row)
         except GatewayError as error:
-            mend = "Look at the network, proxies and the upstream's address."
-            yield Finding("upstreams", FAIL, f"{row.name}: {error.message}", mend)
+            yield _failed(provider, row, error)
             continue
         skews += [skew] if skew is not None else []
         yield _models(provider, row)
@@ -76,11 +90,15 @@ def _models(provider: Provider, upstream: Upstream) -> Finding:
     try:
         found = provider.ask_models(upstream)
     except GatewayError as error:
-        mend = (
-            f"Its credentials may be wrong (floway {upstream.kind} --help); then: floway upstreams test {upstream.name}"
-        )
-        return Finding("upstreams", FAIL, f"{upstream.name}: {error.message}", mend)
+        return _failed(provider, upstream, error)
     return Finding("upstreams", OK, f"{upstream.name} serves {len(found)} models")
+
+
+def _failed(provider: Provider, upstream: Upstream, error: GatewayError) -> Finding:
+    """Why an upstream does not answer as it should, and what mends it."""
+    address = provider.address(upstream) or "its address"
+    mend = MENDS.get(error.code or "", ANYTHING_ELSE).format(address=address, kind=upstream.kind, name=upstream.name)
+    return Finding("upstreams", FAIL, f"{upstream.name}: {error.message}", mend)
 
 
 def _skew(http: HttpClient, provider: Provider, upstream: Upstream) -> float | None:

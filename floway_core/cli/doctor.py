@@ -53,7 +53,7 @@ def _examine() -> Iterator[Finding]:
     yield from found
     if database is None:
         return
-    box, found = check_store.secret_key(settings, manager, database)
+    box, found = check_store.secret_key(settings, manager, database, os.environ)
     yield from found
     yield from check_store.api_keys(database)
     if box is not None:

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import click
 
-from floway_core.cli.session import services
+from floway_core.cli.confirm import confirm, yes_option
+from floway_core.cli.session import ReadOnlyCommand, services
 from floway_core.cli.table import date, table
 from floway_core.store import keys
 
@@ -106,22 +107,31 @@ def change_key(context: click.Context, name: str, clear: tuple[str, ...], **give
     if not options:
         raise click.UsageError("There is nothing to change.")
     keys.change(services(context).database, name, options)
+    click.echo(f"The key {name!r} is changed.", err=True)
 
 
-@keys_group.command("list")
+@keys_group.command("list", cls=ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def list_keys(context: click.Context, as_json: bool) -> None:
-    """List the keys, revoked ones too."""
+    """List the keys, revoked ones too.
+
+    The last use is known to the minute.
+    """
     rows = keys.all_rows(services(context).database)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    elif not rows:
+        click.echo("There is no API key. `floway keys create NAME` makes one for a client.")
     else:
         cells = [
-            (row.name, row.hint, date(row.created_at), date(row.expires_at), date(row.revoked_at), _terms(row))
-            for row in rows
+            (row.name, row.hint, date(row.created_at), date(row.last_used_at), *_end(row), _terms(row)) for row in rows
         ]
-        click.echo(table(("NAME", "KEY", "CREATED", "EXPIRES", "REVOKED", "LIMITS"), cells))
+        click.echo(table(("NAME", "KEY", "CREATED", "LAST USED", "EXPIRES", "REVOKED", "LIMITS"), cells))
+
+
+def _end(row: keys.KeyRow) -> tuple[str, str]:
+    return date(row.expires_at), date(row.revoked_at)
 
 
 def _terms(row: keys.KeyRow) -> str:
@@ -146,8 +156,12 @@ def revoke_key(context: click.Context, name: str) -> None:
 
 @keys_group.command("delete")
 @click.argument("name")
+@yes_option
 @click.pass_context
-def delete_key(context: click.Context, name: str) -> None:
-    """Remove a key and all conversations it has stored."""
-    keys.delete(services(context).database, name)
+def delete_key(context: click.Context, name: str, yes: bool) -> None:
+    """Remove a key and all conversations it has stored. Asks first."""
+    database = services(context).database
+    keys.find(database, name)
+    confirm(f"This deletes the key {name!r} and all conversations it has stored.", yes)
+    keys.delete(database, name)
     click.echo(f"The key {name!r} and its conversations are deleted.", err=True)

@@ -41,8 +41,8 @@ def rotate(session: Session, step: str | None) -> None:
     Running servers go on serving. With several hosts run --prepare first, and copy secret.key to all of them after
     each of the three steps. It can be run again after a crash at any moment.
     """
-    if not sealed.is_current(session.services.database, session.services.secrets):
-        raise StartupError(sealed.STALE)
+    if wrong := sealed.mismatch(session.services.database, session.services.secrets):
+        raise StartupError(f"{wrong} {sealed.REMEDY}")
     if strangers := migrate.strangers(session.services.database, plugins.migration_sources(session.manager)):
         raise StartupError(STRANGERS.format(names=", ".join(strangers)))
     with _alone(session.settings.data_dir):

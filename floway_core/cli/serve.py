@@ -1,6 +1,7 @@
 """``floway serve``."""
 
 import logging
+from collections.abc import Sequence
 
 import click
 
@@ -30,13 +31,20 @@ def serve(session: Session, bind: str | None) -> None:
     allow_files(session.settings)
     # What keeps a worker from starting is found here, where it can be said in one line.
     gateway: Gateway = create_app(session.settings, session.manager).extensions["floway"]
-    _say(session.settings, logging.INFO, f"Floway {__version__} listens on {session.settings.bind}")
-    for line in _missing(gateway):
-        _say(session.settings, logging.WARNING, f"  missing: {line}")
+    missing = _missing(gateway)
     gateway.services.database.close_all()
     if session.settings.serves_metrics:
         share_metrics()
-    Server(session.settings).run()
+
+    def begin(addresses: Sequence[str]) -> None:
+        _say(session.settings, logging.INFO, f"Floway {__version__} listens on {', '.join(addresses)}")
+        for line in missing:
+            _say(session.settings, logging.WARNING, f"  missing: {line}")
+
+    def end() -> None:
+        _say(session.settings, logging.INFO, "Floway has stopped")
+
+    Server(session.settings, begin, end).run()
 
 
 def _say(settings: Settings, level: int, line: str) -> None:

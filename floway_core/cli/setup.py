@@ -5,13 +5,17 @@ import os
 from dataclasses import asdict
 
 import click
+import peewee
 
 from floway_core import config, plugins
 from floway_core import migrate as schema
-from floway_core.cli.session import Session
+from floway_core.cli.session import ReadOnlyCommand, Session
 from floway_core.cli.table import table
+from floway_core.contexts import Services
 from floway_core.conversation import retain
-from floway_core.gateway import database_errors, existing_database
+from floway_core.db import in_memory
+from floway_core.gateway import database_errors, database_in_use, existing_database
+from floway_core.secrets import SecretBox, new_key
 
 
 @click.group(invoke_without_command=True)
@@ -41,7 +45,7 @@ def _undo(session: Session, target: str, yes: bool) -> None:
     click.echo(f"The database schema is that of {target}. Any command of this version would bring it up to date again.")
 
 
-@migrate.command("list")
+@migrate.command("list", cls=ReadOnlyCommand)
 @click.pass_obj
 def list_migrations(session: Session) -> None:
     """List the migrations, and when they were applied.
@@ -54,7 +58,7 @@ def list_migrations(session: Session) -> None:
     click.echo(table(("MIGRATION", "APPLIED"), [(name, f"{at:%Y-%m-%d %H:%M}" if at else "-") for name, at in rows]))
 
 
-@click.command("config")
+@click.command("config", cls=ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def show_config(session: Session, as_json: bool) -> None:
@@ -66,12 +70,15 @@ def show_config(session: Session, as_json: bool) -> None:
         click.echo(table(("SETTING", "VALUE", "MEANING"), [(s.variable, value, s.help) for s, value in rows]))
 
 
-@click.command("plugins")
+@click.command("plugins", cls=ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_plugins(session: Session, as_json: bool) -> None:
     """List the plugins, and what each brings."""
-    owners = session.gateway.providers.owners
+    database = database_in_use(session.settings)
+    # Which kinds there are does not depend on what is stored: nothing is, here.
+    nothing = Services(session.settings, in_memory(), SecretBox(new_key()))
+    owners = plugins.build_providers(session.manager, nothing).owners
     sources = dict(plugins.named_migration_sources(session.manager))
     commands = plugins.commands(session.manager)
     rows = []
@@ -81,11 +88,14 @@ def list_plugins(session: Session, as_json: bool) -> None:
                 **asdict(plugin),
                 "providers": [kind for kind, owner in owners.items() if owner == plugin.name],
                 "commands": commands.get(plugin.name, []),
-                "migrations": _state(session, sources.get(plugin.name)),
+                "migrations": _state(database, sources.get(plugin.name)),
             }
         )
     if as_json:
         click.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        click.echo("There is no plugin. Floway needs one with a provider: pip install floway-PROVIDER")
         return
     shown = ("name", "distribution", "providers", "commands", "migrations", "hooks")
     cells = [
@@ -95,12 +105,13 @@ def list_plugins(session: Session, as_json: bool) -> None:
     click.echo(table(("NAME", "PACKAGE", "PROVIDERS", "COMMANDS", "MIGRATIONS", "HOOKS"), cells))
 
 
-def _state(session: Session, source: schema.MigrationSource | None) -> str | None:
+def _state(database: peewee.Database | None, source: schema.MigrationSource | None) -> str | None:
     """How far a plugin's migrations have been applied; None if it has none."""
     if source is None:
         return None
-    with session.services.database.connection_context():
-        applied = [when is not None for _, when in schema.history(session.services.database, [source])]
+    database = database or in_memory()
+    with database.connection_context():
+        applied = [when is not None for _, when in schema.history(database, [source])]
     return f"{applied.count(True)} applied" + (f", {applied.count(False)} pending" if False in applied else "")
 
 

@@ -5,14 +5,15 @@ from dataclasses import asdict
 
 import click
 
-from floway_core.cli.session import Session, services
-from floway_core.cli.table import table
+from floway_core.cli.confirm import confirm, yes_option
+from floway_core.cli.session import ReadOnlyCommand, Session, services
+from floway_core.cli.table import date, table
 from floway_core.engine import resolve
-from floway_core.errors import StartupError
+from floway_core.errors import GatewayError, StartupError
 from floway_core.store import upstreams
 
 
-@click.command("models")
+@click.command("models", cls=ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_models(session: Session, as_json: bool) -> None:
@@ -27,11 +28,34 @@ def list_models(session: Session, as_json: bool) -> None:
     if as_json:
         names = {model: [candidate.upstream.name for candidate in found] for model, found in served.items()}
         click.echo(json.dumps(names, indent=2))
+    elif not served:
+        click.echo(_no_models(session))
     else:
         cells = [(model, ", ".join(map(_place, found))) for model, found in served.items()]
         click.echo(table(("MODEL", "UPSTREAMS"), cells))
     for name in offer.failed:
         click.echo(f"The models of {name!r} cannot be had; see: floway upstreams test {name}", err=True)
+
+
+def _no_models(session: Session) -> str:
+    rows = upstreams.all_rows(session.services.database)
+    if not rows:
+        return _no_upstream(session)
+    if not any(row.enabled for row in rows):
+        return "No upstream is enabled. `floway upstreams enable NAME` serves from one again."
+    return "No upstream tells a model. See: floway upstreams list"
+
+
+def _no_upstream(session: Session) -> str:
+    """What to do next where there is no upstream."""
+    kinds, commands = (
+        sorted(session.gateway.providers.by_kind),
+        click.get_current_context().find_root().command.commands,
+    )
+    if not kinds:
+        return "There is no upstream, and no plugin with a provider: pip install floway-PROVIDER"
+    ways = [f"`floway {kind} --help`" if kind in commands else f"`floway upstreams add {kind} NAME`" for kind in kinds]
+    return f"There is no upstream. How to add one: {', '.join(ways)}"
 
 
 def _place(candidate: resolve.Candidate) -> str:
@@ -61,24 +85,39 @@ def add_upstream(context: click.Context, kind: str, name: str, prefix: str) -> N
     click.echo(f"Added the upstream {name!r}.", err=True)
 
 
-@upstreams_group.command("list")
+@upstreams_group.command("list", cls=ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_upstreams(session: Session, as_json: bool) -> None:
     """List the upstreams and their states.
 
-    They stand in the order in which they are tried. A state other than "ready" is what is known to keep one from
-    serving; nobody is asked.
+    They stand in the order in which they are tried. The state is what keeps one from serving, or else what came of the
+    last time that it was asked for something; nobody is asked now. `floway upstreams test NAME` does that.
     """
-    rows = [(row, session.gateway.problem(row)) for row in upstreams.all_rows(session.services.database)]
+    database = session.services.database
+    tries = upstreams.last_tries(database)
+    rows = [
+        (row, session.gateway.problem(row), tries.get(row.id, upstreams.NOT_TRIED))
+        for row in upstreams.all_rows(database)
+    ]
     if as_json:
-        click.echo(json.dumps([{**asdict(row), "problem": problem} for row, problem in rows], indent=2))
+        shown = [{**asdict(row), "problem": problem, **asdict(last)} for row, problem, last in rows]
+        click.echo(json.dumps(shown, indent=2))
+    elif not rows:
+        click.echo(_no_upstream(session))
     else:
         cells = [
-            (row.name, row.kind, "yes" if row.enabled else "no", row.prefix or "-", row.id, problem or "ready")
-            for row, problem in rows
+            (row.name, row.kind, "yes" if row.enabled else "no", row.prefix or "-", row.id, problem or _state(last))
+            for row, problem, last in rows
         ]
         click.echo(table(("NAME", "PROVIDER", "ENABLED", "PREFIX", "ID", "STATE"), cells))
+
+
+def _state(last: upstreams.Try) -> str:
+    """What the last try says. It may have been long ago, so its time goes with it."""
+    if last.tried_at is None:
+        return "unknown until a request or a test"
+    return f"failed {date(last.tried_at)}: {last.failure}" if last.failure else f"answered {date(last.tried_at)}"
 
 
 @upstreams_group.command("enable")
@@ -87,6 +126,7 @@ def list_upstreams(session: Session, as_json: bool) -> None:
 def enable_upstream(context: click.Context, name: str) -> None:
     """Serve from an upstream."""
     upstreams.change(services(context).database, name, enabled=True)
+    click.echo(f"The upstream {name!r} is enabled.", err=True)
 
 
 @upstreams_group.command("disable")
@@ -95,6 +135,7 @@ def enable_upstream(context: click.Context, name: str) -> None:
 def disable_upstream(context: click.Context, name: str) -> None:
     """Leave an upstream out, without forgetting it."""
     upstreams.change(services(context).database, name, enabled=False)
+    click.echo(f"The upstream {name!r} is disabled.", err=True)
 
 
 @upstreams_group.command("move")
@@ -103,7 +144,10 @@ def disable_upstream(context: click.Context, name: str) -> None:
 @click.pass_context
 def move_upstream(context: click.Context, name: str, place: int) -> None:
     """Change the order: PLACE 1 is tried first."""
-    upstreams.change(services(context).database, name, place=place)
+    database = services(context).database
+    upstreams.change(database, name, place=place)
+    names = [row.name for row in upstreams.all_rows(database)]
+    click.echo(f"The upstream {name!r} is in place {names.index(name) + 1} of {len(names)}.", err=True)
 
 
 @upstreams_group.command("prefix")
@@ -116,9 +160,24 @@ def set_prefix(context: click.Context, name: str, prefix: str) -> None:
     Without PREFIX they ask for the model alone.
     """
     upstreams.change(services(context).database, name, prefix=prefix)
+    asked = f"{prefix}/MODEL" if prefix else "MODEL, without a prefix"
+    click.echo(f"Clients ask for {asked}, to be served by the upstream {name!r}.", err=True)
 
 
-@upstreams_group.command("test")
+@upstreams_group.command("rename")
+@click.argument("old")
+@click.argument("new")
+@click.pass_context
+def rename_upstream(context: click.Context, old: str, new: str) -> None:
+    """Give an upstream another name.
+
+    API keys and aliases that name it go on with it. What it was used for until now stays under the old name.
+    """
+    upstreams.change(services(context).database, old, new_name=new)
+    click.echo(f"The upstream {old!r} is called {new!r} now.", err=True)
+
+
+@upstreams_group.command("test", cls=ReadOnlyCommand)
 @click.argument("name")
 @click.pass_obj
 def test_upstream(session: Session, name: str) -> None:
@@ -130,10 +189,24 @@ def test_upstream(session: Session, name: str) -> None:
     click.echo(f"{name} works and serves {len(found)} models: {', '.join(model.id for model in found)}")
 
 
+def try_upstream(context: click.Context, name: str) -> None:
+    """For commands that have set up an upstream: ask it for its models, and say in a line what came of it."""
+    try:
+        found = resolve.ask(context.find_object(Session).gateway, name)
+    except GatewayError as error:
+        click.echo(f"Warning: {error.message} Until it works: floway upstreams test {name}", err=True)
+    else:
+        click.echo(f"It answers, and serves {len(found)} models.", err=True)
+
+
 @upstreams_group.command("remove")
 @click.argument("name")
+@yes_option
 @click.pass_context
-def remove_upstream(context: click.Context, name: str) -> None:
-    """Remove an upstream and the credentials stored for it."""
-    upstreams.remove(services(context).database, name)
+def remove_upstream(context: click.Context, name: str, yes: bool) -> None:
+    """Remove an upstream and the credentials stored for it. Asks first."""
+    database = services(context).database
+    upstreams.find(database, name)
+    confirm(f"This removes the upstream {name!r} and the credentials stored for it.", yes)
+    upstreams.remove(database, name)
     click.echo(f"The upstream {name!r} is removed.", err=True)

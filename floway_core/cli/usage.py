@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from floway_core.cli.session import services
+from floway_core.cli.session import ReadOnlyCommand, services
 from floway_core.cli.table import table
 from floway_core.store import usage
 from floway_core.store.usage import Usage
@@ -14,7 +14,7 @@ COUNTS = ("requests", "failed_requests", "input_tokens", "cached_tokens", "outpu
 HEADINGS = ("REQUESTS", "FAILED", "INPUT", "CACHED", "OUTPUT", "REASONING", "COST (USD)")
 
 
-@click.command("usage")
+@click.command("usage", cls=ReadOnlyCommand)
 @click.option(
     "--by", type=click.Choice(list(usage.GROUPS)), multiple=True, help="May be repeated.  [default: key, model]"
 )
@@ -35,6 +35,9 @@ def show_usage(context: click.Context, by: tuple[str, ...], since: str | None, a
     rows = usage.read(services(context).database, groups, first)
     if as_json:
         click.echo(json.dumps([row.as_dict() for row in rows], indent=2))
+    elif not rows:
+        when = f" since {first}" if first else " yet"
+        click.echo(f"Nothing has been used{when}. Requests with an API key count here a second after they have ended.")
     else:
         click.echo(table((*(name.upper() for name in groups), *HEADINGS), [*_cells(rows), *_total(rows, len(groups))]))
 

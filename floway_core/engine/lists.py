@@ -45,9 +45,11 @@ def at_hand(gateway: Gateway, upstreams: Collection[Upstream]) -> Lists:
             models = _asked(gateway.providers.by_kind[upstream.kind].models_at_hand, upstream)
         except GatewayError as error:
             lists.failed[upstream.name], models = error, None
+            gateway.usage.lately.tried(upstream.id, error.message)
         if models is None:
             lists.lacking.append(upstream)
         else:
+            gateway.usage.lately.recovered(upstream.id)
             lists.models[upstream.id] = models
     return lists
 
@@ -91,6 +93,8 @@ def _load(gateway: Gateway, upstream: Upstream) -> Loading:
         try:
             mine.models.set_result(_asked(gateway.providers.by_kind[upstream.kind].list_models, upstream))
         except Exception as error:  # it belongs to those who wait
+            if isinstance(error, GatewayError):
+                gateway.usage.lately.tried(upstream.id, error.message)
             mine.models.set_exception(error)
         finally:
             del gateway.loading[upstream.id]

@@ -9,7 +9,7 @@ from floway_core.engine.lists import Lists, at_hand, complete
 from floway_core.errors import GatewayError
 from floway_core.gateway import Gateway
 from floway_core.provider import Model
-from floway_core.store import aliases, upstreams
+from floway_core.store import aliases, lately, upstreams
 from floway_core.store.aliases import NO_OVERRIDES, Alias, Overrides, Target
 
 
@@ -163,5 +163,10 @@ def ask(gateway: Gateway, name: str) -> list[Model]:
     provider = gateway.providers.by_kind.get(upstream.kind)
     if provider is None:
         raise GatewayError(409, f"The provider {upstream.kind!r} of upstream {name!r} is not installed.")
-    lists = Lists({upstream.id: provider.ask_models(upstream)})
+    try:
+        lists = Lists({upstream.id: provider.ask_models(upstream)})
+    except GatewayError as error:
+        lately.note_try(gateway.services.database, upstream.id, error.message)
+        raise
+    lately.note_try(gateway.services.database, upstream.id)
     return [candidate.model for candidate in _models([upstream], lists)]

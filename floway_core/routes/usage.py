@@ -2,11 +2,23 @@
 
 from collections.abc import Callable
 
+from floway_core.engine.course import Course
 from floway_core.engine.resolve import Candidate
 from floway_core.gateway import Gateway
 from floway_core.prices import Price, read_prices
 from floway_core.routes.log import RequestLog
+from floway_core.store.lately import Lately
 from floway_core.store.usage import NOBODY
+
+FAILURES = {
+    "upstream_unreachable": "It cannot be reached.",
+    "upstream_timeout": "It did not answer in time.",
+    "upstream_disconnected": "It broke off its answer.",
+}
+"""What an upstream did instead of answering, by the code of the error."""
+
+TELLING = {401, 402, 403, 404, 408, 429, *range(500, 600)}
+"""Statuses that say something of the upstream or its account."""
 
 
 def counting(gateway: Gateway) -> Callable[[RequestLog], None]:
@@ -20,7 +32,11 @@ def counting(gateway: Gateway) -> Callable[[RequestLog], None]:
         return prices.get(candidate.model.id) or prices.get(candidate.upstream_name) or candidate.model.price
 
     def count(entry: RequestLog) -> None:
-        if not entry.metered or entry.key is None:
+        if entry.key is None:
+            return
+        gateway.usage.lately.used(entry.key)
+        _note_tries(gateway.usage.lately, entry.course)
+        if not entry.metered:
             return
         candidate = entry.course.tried[-1] if entry.course.tried else None
         price = price_of(candidate) if candidate else None
@@ -34,3 +50,12 @@ def counting(gateway: Gateway) -> Callable[[RequestLog], None]:
         )
 
     return count
+
+
+def _note_tries(lately: Lately, course: Course) -> None:
+    """Note how the upstreams did that were tried; what is the client's own fault says nothing of them."""
+    for candidate, why in course.failures:
+        if told := FAILURES.get(why) or (why.isdigit() and int(why) in TELLING and f"It answered {why}."):
+            lately.tried(candidate.upstream.id, told)
+    if course.transcript is not None:
+        lately.tried(course.tried[-1].upstream.id)

@@ -59,6 +59,8 @@ class KeyRow:
     requests_per_minute: int | None
     concurrent_requests: int | None
     tokens_per_day: int | None
+    last_used_at: int | None
+    """To the minute; None: never, or before this was noted."""
 
 
 def create(database: peewee.Database, name: str, options: Options | None = None) -> str:
@@ -177,6 +179,7 @@ def _listed(row: ApiKeys, upstream_names: Mapping[str, str]) -> KeyRow:
         requests_per_minute=row.requests_per_minute,
         concurrent_requests=row.concurrent_requests,
         tokens_per_day=row.tokens_per_day,
+        last_used_at=row.last_used_at,
     )
 
 

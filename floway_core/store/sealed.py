@@ -17,10 +17,9 @@ from floway_core.secrets import SealBroken, SecretBox
 
 WORD = "floway"
 
-STALE = (
-    "The secret key is not the newest one that this database has been used with. Take the file secret.key of the host "
-    "on which it was rotated, or of the backup that belongs to the database."
-)
+STALE = "The secret key is an old one of this database: it has been rotated since."
+FOREIGN = "The secret key is another one than that of this database, and opens nothing that is stored there."
+REMEDY = "Take the file secret.key of a host that can open it, or of the backup that belongs to the database."
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,14 @@ def is_current(database: peewee.Database, box: SecretBox) -> bool:
             if not words(database):
                 _add_word(database, box)
     return box.opens(words(database)[-1])
+
+
+def mismatch(database: peewee.Database, box: SecretBox) -> str | None:
+    """What is wrong with the secret key in ``box``; None if it is the newest of the database, or that has none yet."""
+    found = words(database)
+    if not found or box.opens(found[-1]):
+        return None
+    return STALE if any(map(box.opens, found)) else FOREIGN
 
 
 def unused(database: peewee.Database, keys: Iterable[str]) -> list[str]:
@@ -91,7 +98,7 @@ def renew(database: peewee.Database, sealed: Sequence[str], keys: Sequence[str])
             database.pragma("secure_delete", 1)  # what the old key opens is not to stay in the file's free space
         with alone(database):
             if not is_current(database, box):
-                raise StartupError(STALE)
+                raise StartupError(f"{mismatch(database, box)} {REMEDY}")
             for column in sealed:
                 table, _, name = column.partition(".")
                 for value in values(database, column):

@@ -18,6 +18,8 @@ import peewee
 
 from floway_core.db import run, select, transaction
 from floway_core.protocol.usage import Tokens
+from floway_core.store import lately
+from floway_core.store.lately import Lately
 
 log = logging.getLogger("floway.usage")
 
@@ -57,6 +59,8 @@ class Pending:
     They do not grow with the number of requests, so that they can wait for a database that is away.
     """
 
+    lately: Lately = field(default_factory=Lately)
+    """What is stored together with the sums."""
     _sums: dict[tuple[int, str, str, str], list[float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _flushing: threading.Lock = field(default_factory=threading.Lock)
@@ -86,12 +90,16 @@ class Pending:
         with self._flushing:  # at the end of the process, wait for the thread: what it has taken is nowhere else
             with self._lock:
                 sums, self._sums = self._sums, {}
-            if not sums:
+            moments = self.lately.take()
+            if not sums and not moments:
                 return True
             try:
-                _store(database, sums)
+                with transaction(database):
+                    _store(database, sums)
+                    lately.store(database, moments)
             except (peewee.PeeweeException, ValueError) as error:  # ValueError: the pool has no connection left
                 self._merge(sums)
+                self.lately.put_back(moments)
                 log.debug("Usage is not stored yet: %s", error)
                 return False
             return True
@@ -101,15 +109,14 @@ def _store(database: peewee.Database, sums: dict[tuple[int, str, str, str], list
     added = ", ".join(f"{name} = usage.{name} + excluded.{name}" for name in SUMS)
     row = f"({', '.join('?' * len(KEY + SUMS))})"
     rows = sorted(((_date(day), *names), values) for (day, *names), values in sums.items())
-    with transaction(database):
-        for start in range(0, len(rows), ROWS_PER_INSERT):  # in order: two who lock rows must not wait for each other
-            part = rows[start : start + ROWS_PER_INSERT]
-            run(
-                database,
-                f"INSERT INTO usage ({', '.join(KEY + SUMS)}) VALUES {', '.join([row] * len(part))} "
-                f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {added}",
-                *(value for key, values in part for value in (*key, *values)),
-            )
+    for start in range(0, len(rows), ROWS_PER_INSERT):  # in order: two who lock rows must not wait for each other
+        part = rows[start : start + ROWS_PER_INSERT]
+        run(
+            database,
+            f"INSERT INTO usage ({', '.join(KEY + SUMS)}) VALUES {', '.join([row] * len(part))} "
+            f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {added}",
+            *(value for key, values in part for value in (*key, *values)),
+        )
 
 
 def _date(day: int) -> str:

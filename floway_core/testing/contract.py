@@ -250,7 +250,7 @@ class ProviderContract:
             self.add_upstream(installation, upstream)
             assert row_counts(installation.database) != before
             name = json.loads(installation.run("upstreams", "list", "--json").stdout)[0]["name"]
-            assert installation.run("upstreams", "remove", name).returncode == 0
+            assert installation.run("upstreams", "remove", name, "--yes").returncode == 0
             assert row_counts(installation.database) == before
 
     def test_models_are_at_hand_once_they_are_known(self, opened):

@@ -122,7 +122,7 @@ def test_deleting_a_key_deletes_what_it_stored(acting, client_of):
     client.turn("Two", root.id)
     client.turn("Three", root.id)
     mine = select(acting.database, "SELECT id FROM api_keys WHERE key_hash = ?", client.key_hash)[0][0]
-    assert acting.gateway.run("keys", "delete", name).returncode == 0
+    assert acting.gateway.run("keys", "delete", name, "--yes").returncode == 0
     for table in ("responses_conversations", "responses_snapshots", "responses_items"):
         assert select(acting.database, f"SELECT count(*) FROM {table} WHERE api_key_id = ?", mine) == [(0,)]
     assert client.ask("Two", previous_response_id=root.id).status == 401

@@ -12,7 +12,7 @@ def test_the_core_wheel_brings_its_migrations(wheels):
 def test_core_alone_starts_without_providers(wheels, environment):
     environment("pip", "install", "--quiet", wheels["floway_core"])
     assert environment("floway", "keys", "create", "me").startswith("sk-floway-")
-    assert "NAME" in environment("floway", "upstreams", "list")
+    assert "There is no upstream" in environment("floway", "upstreams", "list")
     assert "echo" not in environment("floway", "--help")
 
 

@@ -235,7 +235,7 @@ def holder(gateway):
 
     yield make
     for name in made:
-        floway(gateway, "keys", "delete", name)
+        floway(gateway, "keys", "delete", name, "--yes")
 
 
 def test_a_key_for_some_models(ask, house, alias, holder):

@@ -34,7 +34,7 @@ def test_a_disabled_one_is_left_out(ask, house, gateway):
 
 def test_changes_count_from_the_next_request_on(ask, house, gateway):
     for name in ("first", "second"):
-        floway(gateway, "upstreams", "remove", name)
+        floway(gateway, "upstreams", "remove", name, "--yes")
     assert ask().tried == ["third"]
     floway(gateway, "upstreams", "add", "near", "first")
     assert ask("first/shared").tried == ["first"]

@@ -27,12 +27,13 @@ def get_upstream(name: str) -> Response:
 
 @blueprint.patch("/<path:name>")
 def change_upstream(name: str) -> Response:
-    """Enable or disable it, move it in the order, give it another prefix."""
-    changes = checked(read_body(), {"enabled": bool, "place": int, "prefix": str})
+    """Enable or disable it, move it in the order, give it another name or prefix."""
+    changes = checked(read_body(), {"name": str, "enabled": bool, "place": int, "prefix": str})
     if changes.get("place", 1) < 1:
         raise GatewayError(400, "Places are counted from 1.", param="place", code="invalid_value")
-    upstreams.change(current_gateway().services.database, name, **changes)
-    return jsonify(_shown(name))
+    new_name = changes.pop("name", None)
+    upstreams.change(current_gateway().services.database, name, new_name=new_name, **changes)
+    return jsonify(_shown(new_name or name))
 
 
 @blueprint.post("/<path:name>/test")
@@ -57,6 +58,7 @@ def _shown(name: str) -> dict[str, Any]:
 
 def _all_shown() -> list[dict[str, Any]]:
     gateway = current_gateway()
+    tries = upstreams.last_tries(gateway.services.database)
     return [
         {
             "id": row.id,
@@ -66,6 +68,7 @@ def _all_shown() -> list[dict[str, Any]]:
             "place": place,
             "prefix": row.prefix,
             "problem": gateway.problem(row),
+            **vars(tries.get(row.id, upstreams.NOT_TRIED)),
         }
         for place, row in enumerate(upstreams.all_rows(gateway.services.database), 1)
     ]

@@ -1,13 +1,14 @@
 """``floway codex ...``"""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
-from floway_codex import accounts, login, status
+from floway_codex import accounts, browser, login, status
 from floway_codex.callback import Callback
 from floway_codex.importing import KIND, import_account
 from floway_core import cli
@@ -52,6 +53,7 @@ def _show(services: Services, upstream: Upstream) -> None:
 @codex.command(name="login")
 @click.option("--name", help="Name of the upstream. Default: codex- and the account's email.")
 @click.option("--paste", is_flag=True, help="Ask for the URL that the browser ends on, for a browser elsewhere.")
+@click.option("--no-browser", is_flag=True, help="Do not open the browser of this machine.")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -67,15 +69,17 @@ def _show(services: Services, upstream: Upstream) -> None:
     help="Seconds to wait for the browser.",
 )
 @click.pass_context
-def login_(context: click.Context, name: str | None, paste: bool, port: int, timeout: float) -> None:
+def login_(context: click.Context, name: str | None, paste: bool, no_browser: bool, port: int, timeout: float) -> None:
     """Sign in with a browser, and make an upstream of the account.
 
+    The browser is opened where there is one: on a desktop, and not in a session from another machine.
     An account that is there already gets the new tokens and is active again.
     """
     services = cli.services(context)
     try:
         sign_in = login.begin(services, port)
-        code = _pasted_code(sign_in) if paste else _received_code(sign_in, port, timeout)
+        opens = not no_browser and browser.is_here(os.environ)
+        code = _pasted_code(sign_in) if paste else _received_code(sign_in, port, timeout, opens)
         upstream = login.finish(services, sign_in, code, name)
     except login.SignInFailed as failure:
         raise click.ClickException(f"The sign-in failed: {failure}") from None
@@ -91,7 +95,7 @@ def _pasted_code(sign_in: login.SignIn) -> str:
         raise click.ClickException(f"{str(error).capitalize()}.") from None
 
 
-def _received_code(sign_in: login.SignIn, port: int, timeout: float) -> str:
+def _received_code(sign_in: login.SignIn, port: int, timeout: float, opens: bool) -> str:
     def accepts(url: str) -> bool:
         try:
             login.code(url, sign_in.state)
@@ -103,7 +107,10 @@ def _received_code(sign_in: login.SignIn, port: int, timeout: float) -> str:
 
     try:
         with Callback(port, login.PATH) as callback:
-            click.echo(f"Open this page in a browser of this machine and sign in:\n\n{sign_in.url}\n")
+            hint = "The browser opens this page; if it does not, open it" if opens else "Open this page"
+            click.echo(f"{hint} in a browser of this machine and sign in:\n\n{sign_in.url}\n")
+            if opens:
+                browser.show(sign_in.url)
             click.echo("Waiting for the browser. If it runs on another machine, stop this and use --paste.")
             return login.code(callback.wait(accepts, timeout), sign_in.state)
     except OSError as error:  # TimeoutError is one, too
@@ -131,7 +138,7 @@ def logout(context: click.Context, name: str) -> None:
     click.echo(f"{name}: signed out")
 
 
-@codex.command(name="status")
+@codex.command(name="status", cls=cli.ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="For programs; times are Unix seconds.")
 @click.pass_context
 def status_(context: click.Context, as_json: bool) -> None:
@@ -157,13 +164,21 @@ def _bind(context: click.Context, parameter: click.Parameter, value: str) -> tup
 @click.option("--bind", default="127.0.0.1:8790", show_default=True, callback=_bind, help="HOST:PORT to listen on.")
 @click.option("--auth-file", type=click.Path(dir_okay=False, path_type=Path), help="Write an auth.json to import here.")
 def simulate(bind: tuple[str, int], auth_file: Path | None) -> None:
-    """Run a stand-in of the Codex backend.
+    """Run a stand-in of the Codex backend, and print what makes Floway use it.
 
     It is for trying things out without an account.
     """
     from floway_codex.simulator.server import serve  # nothing else here needs it
 
-    serve(*bind, auth_file)
+    try:
+        serve(*bind, auth_file)
+    except OSError as error:
+        if error.filename is not None:
+            raise click.ClickException(f"{error.filename} cannot be written: {error.strerror}.") from None
+        host, port = bind
+        raise click.ClickException(
+            f"The simulator cannot listen on {host}:{port}: {error.strerror or error}. Try --bind 127.0.0.1:PORT."
+        ) from None
 
 
 @codex.command()

@@ -11,7 +11,7 @@ from floway_core.db import select
 FIND = "SELECT metadata_json FROM responses_snapshots WHERE response_id = ? AND deleted_at IS NULL"
 
 
-@click.command()
+@click.command(cls=cli.ReadOnlyCommand)
 @click.argument("response_id")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_context

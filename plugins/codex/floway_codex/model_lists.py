@@ -15,7 +15,7 @@ from floway_codex.profile import Profile
 from floway_codex.tokens import TokenSource
 from floway_core.contexts import Services, Upstream
 from floway_core.db import DATABASE_ERRORS, select
-from floway_core.errors import GatewayError
+from floway_core.errors import NoModelList
 from floway_core.prices import Price, parse_prices
 from floway_core.protocol import jsontext
 from floway_core.provider import Model
@@ -61,11 +61,7 @@ class ModelLists:
         if response.status_code == 401:
             unauthorized.end_session(self.services, upstream, token, response.content)
         if response.status_code != 200:
-            raise GatewayError(
-                502,
-                f"The Codex backend answered {response.status_code} when asked for its models.",
-                code="upstream_error",
-            )
+            raise NoModelList("The Codex backend", response.status_code, response.headers.get("content-type"))
         fetched = ModelList(parse(response.content), response.headers.get("etag", "")[:200], self.now())
         self._store(upstream, fetched, response.content)
         return fetched
@@ -118,7 +114,7 @@ def parse(body: bytes) -> tuple[Model, ...]:
     except (ValueError, KeyError, TypeError):
         entries = None
     if not isinstance(entries, list):
-        raise GatewayError(502, "The Codex backend sent no model list.", code="upstream_error")
+        raise NoModelList("The Codex backend", 200)
     models = []
     for place, entry in enumerate(entries):
         slug = entry.get("slug") if isinstance(entry, dict) else None

@@ -72,3 +72,11 @@ def test_the_doctor_finds_the_backend_and_an_account_that_is_signed_out(ready, b
     assert ready.gateway.run("codex", "logout", row["name"]).returncode == 0
     returncode, status, told, clock = examined(ready.gateway)
     assert (returncode, status, clock) == (1, "fail", False) and "signed_out" in told
+
+
+def test_the_doctor_tells_a_wrong_address_from_a_bad_sign_in(ready, backend):
+    wrong = {"FLOWAY_CODEX_BASE_URL": f"{backend.url}/nowhere"}
+    findings = json.loads(ready.gateway.run("doctor", "--json", environ=wrong).stdout)
+    (found,) = [finding for finding in findings if finding["check"] == "upstreams"]
+    assert "404" in found["told"] and f"{backend.url}/nowhere" in found["mend"] and "floway config" in found["mend"]
+    assert "address is probably wrong" in found["mend"] and "redentials" not in found["mend"]

@@ -1,16 +1,20 @@
 """Signing in and out on the command line, with the simulated sign-in page and an HTTP client as the browser."""
 
 import contextlib
+import os
+import pty
 import re
 import socket
 import subprocess
 import sys
 import threading
+import tty
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 from floway_codex import callback
+from floway_codex.browser import DISPLAYS, REMOTE
 from floway_codex.simulator import Simulator
 
 from floway_core.testing import Installation
@@ -99,6 +103,89 @@ def test_a_browser_signs_in_and_the_account_can_be_used(simulator, browser, port
         assert simulator.refreshes == 0
         with pytest.raises(requests.ConnectionError):  # nobody listens any more
             browser.get(page.url)
+
+
+BROWSER = """#!{python}
+import pathlib, sys, requests
+pathlib.Path({marker!r}).touch()
+with requests.Session() as session:
+    session.trust_env = False
+    session.get(sys.argv[1])
+"""
+
+
+@pytest.fixture
+def desktop(installation, tmp_path):
+    """Signs in at a terminal, with a browser that needs nobody: (exit status, shown, whether that was opened)."""
+    marker, program = tmp_path / "opened", tmp_path / "browser"
+    program.write_text(BROWSER.format(python=sys.executable, marker=str(marker)))
+    program.chmod(0o700)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "xdg-open").symlink_to(program)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    unset = {name: "" for name in (*REMOTE, *DISPLAYS, "BROWSER")}
+
+    def sign_in(*options, finish=None, environ=None):
+        here, there = pty.openpty()
+        tty.setraw(there)
+        places = {"BROWSER": str(program)} if environ is None else environ
+        environ = {name: value for name, value in {**unset, **places, "PATH": path}.items() if value}
+        given = {name: value for name, value in installation.environ.items() if name not in unset} | environ
+        command = [sys.executable, "-m", "floway_core", "codex", "login", *options]
+        with subprocess.Popen(command, env=given, stdin=subprocess.DEVNULL, stdout=there, stderr=there) as process:
+            watchdog = threading.Timer(PATIENCE, process.kill)
+            watchdog.start()
+            os.close(there)
+            shown = ""
+            with open(here, "rb", buffering=0) as terminal, contextlib.suppress(OSError):  # at its end
+                while piece := terminal.read(4096):
+                    shown += piece.decode()
+                    if finish and (url := re.search(r"^(http\S+/oauth/authorize\S*)\n", shown, re.MULTILINE)):
+                        finish.get(url[1])
+                        finish = None
+            watchdog.cancel()
+        return process.returncode, shown, marker.exists()
+
+    return sign_in
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        None,
+        {"DISPLAY": ":0"},
+        {"WAYLAND_DISPLAY": "wayland-0"},
+    ],
+    ids=["BROWSER", "X11", "Wayland"],
+)
+def test_the_browser_of_a_desktop_is_opened(desktop, port, environ):
+    if environ and not sys.platform.startswith("linux"):
+        pytest.skip("xdg-open is Linux's")
+    status, shown, opened = desktop("--port", port, environ=environ)
+    assert (status, opened) == (0, True) and "The browser opens this page" in shown
+    assert last_line(shown).startswith("codex-user@example.com: user@example.com, plan pro, account ")
+
+
+@pytest.mark.parametrize(
+    ("options", "environ"),
+    [
+        (("--no-browser",), None),
+        ((), {"DISPLAY": ":0", "SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22"}),
+        ((), {}),
+    ],
+    ids=["not wanted", "from another machine", "no desktop"],
+)
+def test_no_browser_is_opened_where_nobody_would_see_it(desktop, browser, port, options, environ):
+    status, shown, opened = desktop("--port", port, *options, finish=browser, environ=environ)
+    assert (status, opened) == (0, False), shown
+    assert shown.startswith("Open this page in a browser of this machine")
+
+
+def test_no_browser_is_opened_for_a_script(installation, browser, port, tmp_path):
+    installation.environ["BROWSER"] = f"touch {tmp_path}/opened"
+    login = Login(installation, "--port", port)
+    assert browser.get(login.url).status_code == 200 and login.end()[0] == 0
+    assert not (tmp_path / "opened").exists()
 
 
 def test_the_url_is_the_one_that_the_cli_would_open(start_login, simulator, port):

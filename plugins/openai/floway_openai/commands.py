@@ -73,6 +73,7 @@ def _read_key(file: TextIO | None, no_key: bool) -> str | None:
 @click.option("--model", "models", multiple=True, help="Serve this model, and do not ask for a list. Repeatable.")
 @click.option("--prefix", default="", callback=_checked_prefix, help="Clients ask for PREFIX/model.")
 @click.option("--compacts", is_flag=True, help="The upstream takes compaction_trigger items, as another Floway does.")
+@click.option("--no-test", is_flag=True, help="Do not ask it for its models now.")
 @click.pass_context
 def add(
     context: click.Context,
@@ -84,11 +85,14 @@ def add(
     models: tuple[str, ...],
     prefix: str,
     compacts: bool,
+    no_test: bool,
 ) -> None:
-    """Add an upstream."""
+    """Add an upstream, and see whether it answers. It is added whether it does or not."""
     connection = Connection(base_url, _read_key(key_file, no_key), extra, models, compacts)
     connections.add(cli.services(context), name, connection, prefix)
-    click.echo(f"Added the upstream {name!r}. To try it: floway upstreams test {name}", err=True)
+    click.echo(f"Added the upstream {name!r}.", err=True)
+    if not no_test:
+        cli.try_upstream(context, name)
 
 
 @openai.command("set-key")
@@ -106,7 +110,7 @@ def set_key(context: click.Context, name: str, key_file: TextIO | None, no_key: 
     click.echo(f"{name}: the key is replaced", err=True)
 
 
-@openai.command("list")
+@openai.command("list", cls=cli.ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_context
 def list_(context: click.Context, as_json: bool) -> None:

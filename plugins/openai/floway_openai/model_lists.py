@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from floway_core.contexts import Upstream
-from floway_core.errors import GatewayError
+from floway_core.errors import GatewayError, NoModelList
 from floway_core.protocol import jsontext
 from floway_core.provider import Model
 
@@ -125,7 +125,7 @@ def parse(content: bytes) -> list[Model]:
     except (ValueError, KeyError, TypeError):
         entries = None
     if not isinstance(entries, list):
-        raise GatewayError(502, "The upstream sent no model list.", code="upstream_error")
+        raise NoModelList("The upstream", 200)
     return [
         Model(entry["id"], _text(entry.get("owned_by")), _time(entry.get("created")))
         for entry in entries

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import requests
+
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, Upstream
-from floway_core.errors import GatewayError, UpstreamRefused
+from floway_core.errors import GatewayError, NoModelList, UpstreamRefused
 from floway_core.protocol import jsontext
 from floway_core.provider import Model, Provider, Refusal, UpstreamReply
 from floway_core.upstream import HttpClient
@@ -32,20 +34,36 @@ class OpenAIProvider(Provider):
         return self._lists.at_hand(upstream)
 
     def ask_models(self, upstream: Upstream) -> Sequence[Model]:
+        connection = connections.read(self._services, upstream)
+        if connection.models:
+            self._knock(upstream, connection)
         return self._lists.ask(upstream)
 
     def compacts(self, upstream: Upstream) -> bool:
         return connections.read(self._services, upstream).compacts
 
+    def _knock(self, upstream: Upstream, connection: Connection) -> None:
+        """See that somebody is there, where the models are named by the operator: whoever names them may do so because
+        there is no list, or none for this key.
+
+        :raises GatewayError: nobody is there, or the key is refused.
+        """
+        answer = self._get_models(connection)
+        if answer.status_code == 401:
+            raise NoModelList(f"The upstream {upstream.name!r}", 401)
+
+    def _get_models(self, connection: Connection) -> requests.Response:
+        url = f"{connection.base_url}/models"
+        return self._http.fetch("GET", url, connection.secret_headers(), timeout=MODELS_TIMEOUT)
+
     def _fetch_models(self, upstream: Upstream) -> list[Model]:
         connection = connections.read(self._services, upstream)
         if connection.models:
             return [Model(name, upstream.name) for name in connection.models]
-        url = f"{connection.base_url}/models"
-        answer = self._http.fetch("GET", url, connection.secret_headers(), timeout=MODELS_TIMEOUT)
+        answer = self._get_models(connection)
         if answer.status_code != 200:
-            message = f"The upstream {upstream.name!r} answered {answer.status_code} when asked for its models."
-            raise GatewayError(502, message, code="upstream_error")
+            who = f"The upstream {upstream.name!r}"
+            raise NoModelList(who, answer.status_code, answer.headers.get("content-type"))
         return model_lists.parse(answer.content)
 
     # ------------------------------------------------------------------------------------------------------- health

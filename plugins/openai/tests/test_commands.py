@@ -6,6 +6,8 @@ import pytest
 
 from floway_core.testing import Installation
 
+from .conftest import as_json
+
 KEY = "sk-never-shown"
 HTTPS = "https://api.example.com/v1"
 
@@ -24,7 +26,7 @@ def empty():
 
 
 def add(installation, *options, name="one", typed=KEY):
-    return installation.run("openai", "add", name, *options, typed=typed)
+    return installation.run("openai", "add", name, "--no-test", *options, typed=typed)
 
 
 def listed(installation):
@@ -113,9 +115,60 @@ def test_names_are_unique(installation):
     assert "no OpenAI upstream named 'two'" in installation.run("openai", "set-key", "two", "--no-key").stderr
 
 
+def tried(installation, url, *options):
+    """What is said after an upstream has been added and tried."""
+    where = ["--base-url", f"{url}/v1", "--key-file", "-"]
+    done = installation.run("openai", "add", "one", *where, *options, typed=KEY)
+    assert (done.returncode, done.stdout) == (0, "") and KEY not in done.stderr
+    added, *lines = done.stderr.splitlines()
+    assert added == "Added the upstream 'one'." and [row["name"] for row in listed(installation)] == ["one"]
+    return lines
+
+
+def state(installation):
+    return installation.run("upstreams", "list").stdout.splitlines()[1]
+
+
+def test_an_upstream_is_tried_when_it_is_added(installation, upstream):
+    assert tried(installation, upstream.url) == ["It answers, and serves 2 models."]
+    (sent,) = upstream.requests
+    assert (sent.method, sent.path, sent.header("authorization")) == ("GET", "/v1/models", f"Bearer {KEY}")
+    assert " answered 20" in state(installation)
+
+
+@pytest.mark.parametrize("options", [(), ("--model", "a")])
+def test_one_that_cannot_be_reached_is_added_with_a_warning(installation, unreachable, options):
+    (line,) = tried(installation, unreachable, *options)
+    assert line == (f"Warning: The upstream {unreachable} cannot be reached. Until it works: floway upstreams test one")
+    assert f": The upstream {unreachable} cannot be reached." in state(installation)
+    again = installation.run("upstreams", "test", "one")
+    assert again.returncode == 1 and "cannot be reached" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "says"),
+    [
+        ((), 401, "answered 401"),
+        ((), 404, "answered 404"),
+        (("--model", "a"), 401, "answered 401"),
+        (("--model", "a", "--model", "b"), 404, "It answers, and serves 2 models."),
+        (("--model", "a", "--model", "b"), 403, "It answers, and serves 2 models."),  # of a key that may not list
+    ],
+)
+def test_what_an_upstream_answers_when_it_is_added(installation, upstream, options, status, says):
+    upstream.answer_always("/v1/models", as_json({"error": {"message": f"no {KEY}"}}, status))
+    (line,) = tried(installation, upstream.url, *options)
+    assert says in line and line.startswith("Warning: ") == (status in (401, 404) and "answered" in says)
+
+
+def test_an_upstream_is_not_tried_if_the_operator_does_not_want_it(installation, upstream):
+    assert tried(installation, upstream.url, "--no-test") == [] and upstream.requests == []
+    assert state(installation).endswith("unknown until a request or a test")
+
+
 def test_an_empty_list(installation):
     assert "floway openai add" in installation.run("openai", "list").stdout
-    assert listed(installation) == []
+    assert listed(installation) == [] and not installation.data_dir.exists()
 
 
 def test_an_upstream_that_cannot_be_read_keeps_nobody_from_the_others(installation):

@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -162,17 +164,24 @@ class Simulator:
 def serve(host: str, port: int, auth_file: Path | None) -> None:
     """Run in the foreground until SIGINT or SIGTERM, with one account.
 
-    Prints base_url, auth_url and, when its auth.json is written, the file's path, one per line.
+    Prints what a shell has to run for Floway to use it, and writes the account's auth.json to ``auth_file``.
+
+    :raises OSError: nobody can listen there, or the file cannot be written.
     """
     ended = threading.Event()
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with Simulator(host, port) as simulator:
             auth = simulator.new_account()
-            lines = [simulator.base_url, simulator.auth_url]
+            lines = [
+                f"export FLOWAY_CODEX_BASE_URL={simulator.base_url}",
+                f"export FLOWAY_CODEX_AUTH_URL={simulator.auth_url}",
+            ]
             if auth_file is not None:
                 write_private(auth_file, json.dumps(auth, indent=2) + "\n")
-                lines.append(str(auth_file))
+                lines.append(f"floway codex import {shlex.quote(str(auth_file.absolute()))}")
+            note = "A stand-in of the Codex backend runs here until Ctrl-C. Run this where Floway is to use it:"
+            print(note, file=sys.stderr, flush=True)
             print(*lines, sep="\n", flush=True)
             ended.wait()
     finally:
