@@ -13,6 +13,10 @@ CREDENTIALS = frozenset({"authorization", "proxy-authorization", "x-api-key", "a
 UNPREFIXED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 """Headers that WSGI has under names of their own. These may be there and empty when the client sent none."""
 
+UNDERSCORED = "floway.underscored"
+"""The name in the WSGI environment of the headers with an underscore in their name that reach the application, as a
+mapping. The environment's own names cannot tell an underscore from a hyphen."""
+
 # They describe the connection to the upstream, or that host: RFC 9110 section 7.6.1, and what edge servers add.
 NOT_RELAYED = frozenset(
     """
@@ -26,7 +30,8 @@ NOT_RELAYED = frozenset(
 def of_client(environ: Mapping[str, Any]) -> dict[str, str]:
     """A client's headers as plugins see them: names in lower case, without credentials.
 
-    :param environ: that of WSGI, which has them under names such as ``HTTP_USER_AGENT``.
+    :param environ: that of WSGI, which has them under names such as ``HTTP_USER_AGENT``, but for those with an
+        underscore.
     """
     told = {
         variable[5:].replace("_", "-").lower(): value
@@ -39,7 +44,15 @@ def of_client(environ: Mapping[str, Any]) -> dict[str, str]:
             told[name] = value
     for name in CREDENTIALS:
         told.pop(name, None)
-    return told
+    return {**told, **environ.get(UNDERSCORED, {})}
+
+
+def is_readable_with_underscore(name: Any) -> bool:
+    """Whether ``name`` can be that of a header that reaches plugins with its underscore: in lower case, and no other
+    spelling of a credential."""
+    if not isinstance(name, str) or "_" not in name or not NAME.fullmatch(name):
+        return False
+    return name.replace("_", "-").strip("-") not in CREDENTIALS
 
 
 def of_upstream(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

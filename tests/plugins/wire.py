@@ -17,6 +17,7 @@ from floway_core.upstream import HttpClient
 
 class Wire(Provider):
     kind = "wire"
+    underscore_headers = ("x_test_trace", "content_length")
 
     def __init__(self, services):
         self._client = HttpClient(services.settings)
@@ -74,7 +75,7 @@ def prepare_responses_request(ctx):
     fail("prepare_responses_request", ctx.attempt.request)
     ctx.headers["Content-Type"] = "application/json"
     ctx.headers["x-State"] = ctx.attempt.provider_state
-    ctx.headers.update({k: v for k, v in ctx.attempt.request.headers.items() if k.startswith("x-test-")})
+    ctx.headers.update({k: v for k, v in ctx.attempt.request.headers.items() if "test" in k or "_" in k})
     if "x-test-note" in ctx.attempt.request.headers:  # would pile up if a second dispatch saw what the first changed
         ctx.body["input"][0]["noted"] = ctx.body["input"][0].get("noted", 0) + 1
         ctx.body["input"].append({"type": "note"})
