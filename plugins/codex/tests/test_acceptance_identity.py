@@ -98,7 +98,9 @@ CHAINS = {
 VALUES = {"window": "thread:{}", "installation": "{0}{0}{0}{0}{0}{0}{0}{0}-1111-4111-8111-111111111111"}
 
 
-@pytest.mark.parametrize("name, first", [(name, first) for name, chain in CHAINS.items() for first in range(len(chain))])
+@pytest.mark.parametrize(
+    "name, first", [(name, first) for name, chain in CHAINS.items() for first in range(len(chain))]
+)
 def test_an_earlier_place_wins(front, name, first):
     """All places but the first few hold a value; what cannot be an id in these gives way."""
     places = [{}, {}, {}, {}]
