@@ -1,6 +1,8 @@
 """Gateways in front of a simulated backend, for tests through the outermost entry."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,3 +131,37 @@ def ids(request: RecordedRequest) -> dict[str, str]:
 def user(said: str) -> dict[str, Any]:
     """A message of the user."""
     return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": said}]}
+
+
+RUNS_EACH = """
+import contextlib, io, json, sys
+from floway_core.cli import main
+
+for arguments in json.load(sys.stdin):
+    sys.argv = ["floway", *arguments]
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+    print(json.dumps([status, out.getvalue(), err.getvalue()]))
+"""
+
+
+def run_each(installation: Installation, commands: list[list[str]]) -> list[tuple[int, str, str]]:
+    """Run ``floway`` with each of these arguments, all in one process, because starting many takes long.
+
+    :returns: status, standard output and standard error of each.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", RUNS_EACH],
+        env=installation.environ,
+        cwd=installation.folder,
+        input=json.dumps(commands),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
