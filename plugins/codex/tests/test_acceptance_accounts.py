@@ -6,11 +6,14 @@ Rows are named as in the table of ``test_acceptance.py``.
 import dataclasses
 import json
 import time
+import uuid
 
 import pytest
 from floway_codex.simulator import Simulator, compaction, refusal, reply, text
 from floway_codex.simulator.accounts import unsigned_jwt
 from floway_codex.simulator.answers import json_answer
+
+from floway_core.testing import Installation
 
 from . import gateways
 from .conftest import auth_json
@@ -75,7 +78,7 @@ def test_what_is_no_sign_in_is_refused(refusals, row):
 
 
 def test_an_account_is_imported_shown_and_removed(simulated):
-    """IM-1, CF-1, ST-1, CP-3, CP-4, JW-1, JW-5, JW-6: its name is its email's, no token is shown, nothing stays."""
+    """IM-1, CF-1, ST-1, CP-3, CP-4, JW-1, JW-6, QU-4: its name is its email's, no token is shown, nothing stays."""
     simulator, gateway = simulated
     made = simulator.new_account("ben@example.com", plan="plus")
     file = gateway.folder / "ben.json"
@@ -86,8 +89,34 @@ def test_an_account_is_imported_shown_and_removed(simulated):
     _, account = json.loads(ends[1][1])
     assert json.loads(ends[3][1])[1]["installation_id"] == account["installation_id"]
     assert (account["upstream"], account["state"], account["plan"]) == ("codex-ben@example.com", "active", "plus")
+    assert account["limits"] == []
     secrets = [made["tokens"][name] for name in ("access_token", "refresh_token", "id_token")]
     assert not [secret for secret in secrets if secret in repr(ends)]
+
+
+def test_an_email_may_stand_on_top_and_an_account_of_an_older_version_gets_an_installation(simulated):
+    """JW-5, MG-1, X-19: and takes the next write at once."""
+    simulator, _ = simulated
+    legacy = [
+        "INSERT INTO upstreams (id, kind, name, enabled, position, created_at, prefix) "
+        "VALUES ('up_1', 'codex', 'old', 1, 1, 0, '')",
+        "INSERT INTO codex_accounts VALUES ('up_1', 'a', 'u', 'e', 'p', '', 5)",
+        "INSERT INTO codex_credentials VALUES ('up_1', 'sealed', 'sealed', 7, NULL, 0)",
+        "INSERT INTO codex_health VALUES ('up_1', 'active', '', 3)",
+    ]
+    with Installation(gateways.settings(simulator), installed=["codex"]) as installation:
+        back = gateways.run_each(installation, [["migrate"], ["migrate", "--to", "codex/0001_accounts", "--yes"]])
+        assert [status for status, _, _ in back] == [0, 0], back
+        for statement in legacy:
+            gateways.run_sql(f"sqlite:///{installation.database}", statement)
+        file = installation.folder / "auth.json"
+        file.write_text(json.dumps(with_claims()))
+        status = ["codex", "status", "--json"]
+        before, done, after = gateways.run_each(installation, [status, ["codex", "import", str(file)], status])
+    assert [before[0], done[0], after[0]] == [0, 0, 0], (before, done, after)
+    (old,), (new,) = json.loads(before[1]), json.loads(after[1])
+    assert uuid.UUID(old["installation_id"]).version == 4 and new["installation_id"] == old["installation_id"]
+    assert (new["upstream"], new["email"], new["state"]) == ("old", "ann@b.c", "active")
 
 
 # --------------------------------------------------------------------------------------------------------------- quota
@@ -212,8 +241,8 @@ ENTRIES = {
     "MO-7 modalities and levels": ({"slug": "m", "input_modalities": ["text", "image"],
                                     "supported_reasoning_levels": [{"effort": "low"}],
                                     "default_reasoning_level": "low"}, True),
-    "MO-9, MO-10, MO-22 what nobody knows": ({"slug": "n", "input_modalities": ["smell"], "of_tomorrow": {"a": [1]},
-                                              "supported_reasoning_levels": [{}], "default_reasoning_level": "x"}, True),
+    "MO-9, MO-10, MO-22 what nobody knows": ({"slug": "n", "input_modalities": ["smell"], "of_tomorrow": {},
+                                              "supported_reasoning_levels": [{}], "default_reasoning_level": ""}, True),
     "hidden": ({"slug": "h", "visibility": "hide"}, True),
 }  # fmt: skip
 
@@ -260,3 +289,30 @@ def test_the_age_of_a_model_list(minutes, served, asked):
         assert listed == ([gateways.MODEL] if served else [])
         requests = simulator.wait_for_requests(asked) if asked else simulator.requests
         assert len(requests) == asked
+
+
+# row: a model, the tier that is asked for, what a million tokens of new input, cached input and output cost
+PRICES = {
+    "MO-12": ("gpt-5.5", None, (5, 0.5, 30)), "MO-13 priority": ("gpt-5.5", "priority", (12.5, 1.25, 75)),
+    "MO-12 another": ("gpt-5.4", None, (2.5, 0.25, 15)), "MO-14 no price": ("few", None, None),
+}  # fmt: skip
+
+
+def test_a_turn_is_priced_as_the_api_would():
+    """By the tier in which it was served, and not at all where the model has no price."""
+    with Simulator() as simulator, gateways.start(simulator) as gateway:
+        entry = next(one for one in simulator.backend.catalogue.models if one["slug"] == gateways.MODEL)
+        models = tuple({**entry, "slug": slug} for slug in {model for model, _, _ in PRICES.values()})
+        simulator.backend.catalogue = dataclasses.replace(simulator.backend.catalogue, models=models)
+        gateways.import_account(gateway, simulator.new_account())
+        front, costs = gateways.Front(simulator, gateway), dict.fromkeys((model for model, _, _ in PRICES.values()), 0)
+        for model, tier, rates in PRICES.values():
+            simulator.script(reply(text("pong"), total_tokens=50_000, cached_tokens=1_000))
+            used = front.ask(model=model, **({"service_tier": tier} if tier else {}))["usage"]
+            counts = used["input_tokens"] - 1_000, 1_000, used["output_tokens"]
+            if rates:
+                costs[model] += sum(count * rate for count, rate in zip(counts, rates, strict=True)) / 1e6
+        gateway.stop()
+        rows = {row["model"]: row for row in json.loads(gateway.run("usage", "--json").stdout)}
+    assert rows.pop("few")["cost_usd"] is None and costs.pop("few") == 0
+    assert {model: row["cost_usd"] for model, row in rows.items()} == pytest.approx(costs)

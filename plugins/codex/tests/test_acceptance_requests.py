@@ -184,6 +184,27 @@ def test_a_second_401_is_told(front, path):
     assert len(front.simulator.dispatches) == 2
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_a_401_that_ends_the_sign_in_ends_the_account(front, path):
+    """TX-23, TC-4: with what the backend said; it is not tried again, now or later."""
+    ended = {"error": {"code": "token_invalidated", "message": "Signed out."}}
+    front.simulator.script(refusal(401, ended))
+    for _ in range(2):
+        answer = front.send({"input": "Hi"}, path=path)
+        error = answer.json()["error"]
+        assert (answer.status, error["code"]) == (503, "session_terminated") and "Signed out" in error["message"]
+    assert len(front.simulator.dispatches) == 1
+    database = f"sqlite:///{front.gateway.database}"
+    ((state, token),) = gateways.run_sql(
+        database, "SELECT state, (SELECT count(*) FROM codex_tokens) FROM codex_health"
+    )
+    assert (state, token) == ("session_terminated", 0)
+    known = next(iter(front.simulator.backend.accounts.by_id.values()))
+    tokens = {**front.simulator.backend.accounts.issue(known, 3600), "account_id": known.account_id}
+    gateways.import_account(front.gateway, {"tokens": tokens})
+    assert front.ask(path=path)["id"]
+
+
 # -------------------------------------------------------------------------------------------------------- answers
 def test_the_terminal_event_holds_what_was_streamed(front):
     """X-7, X-8: the backend leaves its output empty."""

@@ -107,6 +107,19 @@ def test_when_a_token_is_renewed(account, row, left, renewed):
     assert len(used) == 1 and (f"Bearer {new['access_token']}" in used) == renewed
 
 
+def test_a_list_of_models_needs_a_token_too(account):
+    """PR-2, PR-3: the one that is fresh, or a new one."""
+    ((name,),) = account.sql("SELECT name FROM upstreams")
+    for expired in (False, True):
+        account.simulator.clear()
+        if expired:
+            account.sql("DELETE FROM codex_tokens")
+            account.endpoint.script(answered(200, account.new_tokens()))
+        assert account.gateway.run("upstreams", "test", name).returncode == 0
+        assert len(account.endpoint.requests) == expired
+        assert [request.answered for request in account.simulator.requests] == ["200 models"]
+
+
 # row: what the endpoint answers, apart from the access token
 PARTIAL = {
     "all": {"refresh_token": "r2", "id_token": unsigned_jwt({}), "expires_in": 3600},
@@ -153,7 +166,7 @@ FINAL = {
 
 @pytest.mark.parametrize("row", FINAL)
 def test_a_refusal_for_good_ends_the_account(account, row):
-    """TX-1, TX-31: the endpoint is asked once, the backend never; a new sign-in heals."""
+    """TX-1, TX-29, TX-31: the endpoint is asked once, the backend never, as the log says; a new sign-in heals."""
     status, body, message = FINAL[row]
     account.expire()
     account.endpoint.script(answered(status, body))
@@ -162,6 +175,8 @@ def test_a_refusal_for_good_ends_the_account(account, row):
         assert (told, error["type"], error["code"]) == (503, "codex_upstream_unavailable", "refresh_failed")
         assert message in error["message"] and "`floway codex import FILE`" in error["message"]
     assert len(account.endpoint.requests) == 1 and account.simulator.dispatches == []
+    lines = [line for line in account.gateway.log.splitlines() if "POST /v1/responses 503" in line]
+    assert "attempts=1 dispatches=0" in lines[-1]
     assert account.state[0] == "refresh_failed" and message in account.state[1]
     account.sign_in()  # PR-8
     assert account.ask()[0] == 200 and account.state == ("active", "")
