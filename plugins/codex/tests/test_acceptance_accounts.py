@@ -94,8 +94,8 @@ def test_an_account_is_imported_shown_and_removed(simulated):
     assert not [secret for secret in secrets if secret in repr(ends)]
 
 
-def test_an_email_may_stand_on_top_and_an_account_of_an_older_version_gets_an_installation(simulated):
-    """JW-5, MG-1, X-19: and takes the next write at once."""
+def test_an_account_of_an_older_version_gets_an_installation(simulated):
+    """JW-5, MG-1, X-19: and takes the next write at once; an email may stand on top of the claims."""
     simulator, _ = simulated
     legacy = [
         "INSERT INTO upstreams (id, kind, name, enabled, position, created_at, prefix) "
@@ -212,6 +212,19 @@ def test_a_429_is_shown_relayed_and_bars_nothing(barred, row):
     assert "refused_until" not in after and after["primary"] == {"used_percent": 1}
 
 
+def test_a_quota_that_cannot_be_stored_fails_no_request(front):
+    """QU-10, QU-11: that is logged."""
+    database = f"sqlite:///{front.gateway.database}"
+    fails = "CREATE TRIGGER full BEFORE INSERT ON codex_quota BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+    gateways.run_sql(database, fails)
+    try:
+        front.simulator.script(reply(text(), headers={"x-codex-active-limit": "unheard_of"}))
+        assert front.ask()["status"] == "completed"
+    finally:
+        gateways.run_sql(database, "DROP TRIGGER full")
+    assert "could not be stored: the disk is full" in front.gateway.log and "Traceback" not in front.gateway.log
+
+
 # -------------------------------------------------------------------------------------------------------------- models
 ENTRY = {"slug": "made-up", "use_responses_lite": False}
 LISTS = {
@@ -316,3 +329,16 @@ def test_a_turn_is_priced_as_the_api_would():
         rows = {row["model"]: row for row in json.loads(gateway.run("usage", "--json").stdout)}
     assert rows.pop("few")["cost_usd"] is None and costs.pop("few") == 0
     assert {model: row["cost_usd"] for model, row in rows.items()} == pytest.approx(costs)
+
+
+def test_each_setting_does_what_it_says():
+    """The profile and the encoding; the URLs lead each of these tests to its simulator, and the lease has its own."""
+    with Simulator() as simulator:
+        more = {"codex_profile": "0.169.0", "codex_request_encoding": "zstd"}
+        with gateways.start(simulator, **more) as gateway:
+            gateways.import_account(gateway, simulator.new_account())
+            assert gateways.ask(gateway).status == 200
+            refused = gateway.run("upstreams", "list", environ={"FLOWAY_CODEX_PROFILE": "0.1.0"})
+        (request,) = simulator.dispatches
+    assert (request.header("version"), request.header("content-encoding")) == ("0.169.0", "zstd")
+    assert refused.returncode == 1 and "0.169.0" in refused.stderr

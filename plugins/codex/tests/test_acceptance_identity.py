@@ -200,7 +200,7 @@ def test_a_failed_try_counts_as_the_first_continuation(front):
     assert ids(front.sent(previous_response_id=first["id"]))["window"] == "failing:1"
 
 
-def test_a_tool_loop_that_is_not_stored_keeps_its_session_but_not_its_turn(front):
+def test_an_unstored_tool_loop_keeps_its_session_alone(front):
     asked = [user("Call f.")]
     front.simulator.script(reply(function_call("f", {})))
     answer = front.ask(input=asked, store=False)
@@ -211,7 +211,7 @@ def test_a_tool_loop_that_is_not_stored_keeps_its_session_but_not_its_turn(front
     assert first["session"] == second["session"] and first["turn"] != second["turn"]
 
 
-def test_a_compaction_is_asked_for_in_the_old_window_and_the_next_request_is_in_a_new_one(front):
+def test_a_compaction_stays_in_its_window_and_what_follows_is_in_the_next(front):
     """RS-4"""
     first = front.ask({"session-id": "long"})
     front.simulator.clear()

@@ -248,7 +248,7 @@ def test_an_upstream_that_is_removed_meanwhile(account):
     assert account.ask()[0] == 200
 
 
-def test_new_tokens_are_stored_before_they_are_used_even_if_the_database_is_busy(account):
+def test_new_tokens_are_stored_before_they_are_used(account):
     """X-2, AT-7: the write is tried again, and meanwhile the backend sees nothing."""
     new = account.new_tokens()
     before = len(account.gateway.log)
