@@ -126,7 +126,7 @@ class _Request(Request):
         return bool(self.cfg.forwarded_allow_ips) and super()._peer_is_trusted_proxy()
 
     def _apply_header_policy(self, name: str, value: str, *args: Any, from_trailer: bool = False) -> Any:
-        if (spelled := name.lower()) in self._read and not from_trailer:
+        if "_" in name and (spelled := name.lower()) in self._read and not from_trailer:
             before = self.underscored.get(spelled)
             self.underscored[spelled] = value if before is None else f"{before},{value}"  # as WSGI does with others
             return None
