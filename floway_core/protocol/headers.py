@@ -7,15 +7,15 @@ from typing import Any
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
+UNDERSCORED = "floway.underscored"
+"""The name in the WSGI environment of the headers with an underscore in their name that reach the application, as a
+mapping. The environment's own names cannot tell an underscore from a hyphen."""
+
 # The client's credentials are the gateway's business and no provider's.
 CREDENTIALS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"})
 
 UNPREFIXED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 """Headers that WSGI has under names of their own. These may be there and empty when the client sent none."""
-
-UNDERSCORED = "floway.underscored"
-"""The name in the WSGI environment of the headers with an underscore in their name that reach the application, as a
-mapping. The environment's own names cannot tell an underscore from a hyphen."""
 
 # They describe the connection to the upstream, or that host: RFC 9110 section 7.6.1, and what edge servers add.
 NOT_RELAYED = frozenset(

@@ -71,11 +71,12 @@ def on_attempt_start(ctx):
 
 @hookimpl
 def prepare_responses_request(ctx):
+    ctx.headers.update({k: v for k, v in ctx.attempt.request.headers.items() if "_" in k})
     journal("prepare_responses_request", ctx.attempt, dispatch=ctx.dispatch)
     fail("prepare_responses_request", ctx.attempt.request)
     ctx.headers["Content-Type"] = "application/json"
     ctx.headers["x-State"] = ctx.attempt.provider_state
-    ctx.headers.update({k: v for k, v in ctx.attempt.request.headers.items() if "test" in k or "_" in k})
+    ctx.headers.update({k: v for k, v in ctx.attempt.request.headers.items() if k.startswith("x-test-")})
     if "x-test-note" in ctx.attempt.request.headers:  # would pile up if a second dispatch saw what the first changed
         ctx.body["input"][0]["noted"] = ctx.body["input"][0].get("noted", 0) + 1
         ctx.body["input"].append({"type": "note"})
