@@ -1,5 +1,6 @@
 """Headers with an underscore in their name: those that a provider reads reach it, and none is taken for another."""
 
+import contextlib
 import http.client
 import json
 import re
@@ -148,6 +149,17 @@ OPTIONS = re.search(r"^```python gunicorn.conf.py\n(.*?)^```$", PAGE, re.MULTILI
 APP = "floway_core.wsgi:app"
 
 
+def wait_for(path, server):
+    """Until somebody listens at ``path``; the file is there a little before."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        assert server.poll() is None and time.monotonic() < deadline
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            return
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("command, reads", [
     (["floway_core", "serve", "--bind"], True),
     (["gunicorn", "-c", "floway.conf.py", APP, "--bind"], True),
@@ -167,10 +179,7 @@ def test_nor_behind_a_unix_socket_and_under_gunicorns_command(
         arguments = [sys.executable, "-m", *command, f"unix:{path}"]
         with subprocess.Popen(arguments, env=installation.environ, cwd=installation.folder) as server:
             try:
-                deadline = time.monotonic() + PATIENCE
-                while not path.exists():
-                    assert server.poll() is None and time.monotonic() < deadline
-                    time.sleep(0.01)
+                wait_for(path, server)
                 length = f"content-length: {len(BODY)}"
                 lines = [f"authorization: Bearer {key}", f"x-test-upstream: {fake_upstream.url}", length]
                 smuggled = ["x_test_upstream: http://127.0.0.1:1", "x_api_key: nonsense", "x_forwarded_proto: https"]
