@@ -261,19 +261,22 @@ ENTRIES = {
 
 
 @pytest.fixture(scope="module")
-def with_odd_models():
-    """A gateway whose backend has a list with all of ``ENTRIES``."""
-    with Simulator() as simulator, gateways.start(simulator) as gateway:
+def with_settings():
+    """A gateway with another profile and encoding, whose backend has a list with all of ``ENTRIES``."""
+    settings = {"codex_profile": "0.169.0", "codex_request_encoding": "zstd"}
+    with Simulator() as simulator, gateways.start(simulator, **settings) as gateway:
         known = simulator.backend.catalogue
         entries = (*known.models, *(entry for entry, _ in ENTRIES.values()))
-        simulator.backend.catalogue = dataclasses.replace(known, models=entries, etag='"odd"')
         gateways.import_account(gateway, simulator.new_account())
+        simulator.backend.catalogue = dataclasses.replace(known, models=entries)
+        assert gateways.caller(gateway).get("/v1/models").status == 200
+        simulator.backend.catalogue = known
         yield simulator, gateway
 
 
-def test_models_are_listed_and_entries_kept_whole(with_odd_models):
+def test_models_are_listed_and_entries_kept_whole(with_settings):
     """MO-1, MO-11, MO-16 to MO-21, PR-2: the CLI, which knows what is in them, gets them as they came."""
-    simulator, gateway = with_odd_models
+    simulator, gateway = with_settings
     caller = gateways.caller(gateway)
     listed = {model["id"]: model for model in caller.get("/v1/models").json()["data"]}
     native = caller.get("/backend-api/codex/models?client_version=0.142.0").json()["models"]
@@ -283,25 +286,49 @@ def test_models_are_listed_and_entries_kept_whole(with_odd_models):
             assert listed[entry["slug"]]["owned_by"] == "openai"
     assert gateways.MODEL in listed
     (asked,) = [request for request in simulator.requests if request.method == "GET"]
-    assert asked.path == "/backend-api/codex/models?client_version=0.142.0"
+    assert asked.path == "/backend-api/codex/models?client_version=0.169.0"
     assert asked.header("authorization") and asked.header("chatgpt-account-id")
-    assert asked.header("originator") == "codex_cli_rs" and asked.header("user-agent").startswith(
-        "codex_cli_rs/0.142.0"
-    )
+    originator = asked.header("originator")
+    assert originator.startswith("codex") and asked.header("user-agent").startswith(f"{originator}/0.169.0")
 
 
-@pytest.mark.parametrize("minutes, served, asked", [(1, True, 0), (15, True, 1), (25 * 60, False, 1)])
-def test_the_age_of_a_model_list(minutes, served, asked):
-    """A list of ten minutes is renewed in the background, one of a day ago does not serve."""
+def test_each_setting_does_what_it_says(with_settings):
+    """The profile and the encoding; the URLs lead all these tests to their simulators, and the lease has its own."""
+    simulator, gateway = with_settings
+    assert gateways.ask(gateway).status == 200
+    request = simulator.dispatches[-1]
+    assert (request.header("version"), request.header("content-encoding")) == ("0.169.0", "zstd")
+    refused = gateway.run("upstreams", "list", environ={"FLOWAY_CODEX_PROFILE": "0.1.0"})
+    assert refused.returncode == 1 and "0.169.0" in refused.stderr
+
+
+# row: minutes since a model list was asked for, whether it serves, whether it is asked for again
+AGES = {"young": (1, True, False), "ten minutes": (15, True, True), "a day": (25 * 60, False, True)}
+
+
+def test_the_age_of_a_model_list():
+    """One of ten minutes is renewed in the background, one of a day ago does not serve."""
     with Simulator() as simulator, gateways.start(simulator) as gateway:
-        gateways.import_account(gateway, simulator.new_account())
-        gateways.keep_models(gateway, age=minutes * 60)
-        if not served:  # nobody can tell from an answer that was waited for
-            simulator.backend.models = lambda request: json_answer(503, {}, ())
+        accounts = {row: simulator.new_account(f"{row.replace(' ', '-')}@example.com") for row in AGES}
+        files = {row: gateway.folder / f"{minutes}.json" for row, (minutes, _, _) in AGES.items()}
+        for row, file in files.items():
+            file.write_text(json.dumps(accounts[row]))
+        gateways.run_each(gateway, [["codex", "import", str(file)] for file in files.values()])
+        gateways.keep_models(gateway)
+        ids = {row: accounts[row]["tokens"]["account_id"] for row in AGES}
+        for row, (minutes, _, _) in AGES.items():
+            gateways.run_sql(
+                f"sqlite:///{gateway.database}",
+                f"UPDATE codex_catalogue SET fetched_at = fetched_at - {minutes * 60}, "
+                f"""body = '{{"models": [{{"slug": "{row}"}}]}}' """
+                f"WHERE upstream_id = (SELECT upstream_id FROM codex_accounts WHERE account_id = '{ids[row]}')",
+            )
+        simulator.backend.models = lambda request: json_answer(503, {}, ())  # a new list would hide the old one
         listed = [model["id"] for model in gateways.caller(gateway).get("/v1/models").json()["data"]]
-        assert listed == ([gateways.MODEL] if served else [])
-        requests = simulator.wait_for_requests(asked) if asked else simulator.requests
-        assert len(requests) == asked
+        asked = simulator.wait_for_requests(sum(again for _, _, again in AGES.values()))
+    assert listed == [row for row, (_, served, _) in AGES.items() if served]
+    told = {request.header("chatgpt-account-id") for request in asked}
+    assert told == {ids[row] for row, (_, _, again) in AGES.items() if again}
 
 
 # row: a model, the tier that is asked for, what a million tokens of new input, cached input and output cost
@@ -329,16 +356,3 @@ def test_a_turn_is_priced_as_the_api_would():
         rows = {row["model"]: row for row in json.loads(gateway.run("usage", "--json").stdout)}
     assert rows.pop("few")["cost_usd"] is None and costs.pop("few") == 0
     assert {model: row["cost_usd"] for model, row in rows.items()} == pytest.approx(costs)
-
-
-def test_each_setting_does_what_it_says():
-    """The profile and the encoding; the URLs lead each of these tests to its simulator, and the lease has its own."""
-    with Simulator() as simulator:
-        more = {"codex_profile": "0.169.0", "codex_request_encoding": "zstd"}
-        with gateways.start(simulator, **more) as gateway:
-            gateways.import_account(gateway, simulator.new_account())
-            assert gateways.ask(gateway).status == 200
-            refused = gateway.run("upstreams", "list", environ={"FLOWAY_CODEX_PROFILE": "0.1.0"})
-        (request,) = simulator.dispatches
-    assert (request.header("version"), request.header("content-encoding")) == ("0.169.0", "zstd")
-    assert refused.returncode == 1 and "0.169.0" in refused.stderr
