@@ -96,7 +96,8 @@ class ClientRequest:
     """Request id, a UUIDv7; also the ``x-request-id`` of the answer."""
     api_key: ApiKey
     headers: Mapping[str, str]
-    """Request headers, names in lower case, without the client's credentials and cookies."""
+    """Request headers, names in lower case, without the client's credentials and cookies. Of those with an underscore
+    in their name only what a provider reads (``Provider.underscore_headers``)."""
     body: Mapping[str, Any]
     """The parsed JSON body, with ``input`` as a list of items and everything said before in it."""
     stream: bool

@@ -3,6 +3,8 @@
 import io
 import socket
 import time
+from collections.abc import Set
+from functools import partial
 from typing import Any
 
 from gunicorn.http.body import ChunkedReader
@@ -56,10 +58,14 @@ def refusal(error: Exception, request_id: str) -> bytes:
 class Parser(RequestParser):
     """Cuts a connection into requests; where it cannot tell where the next one begins, there is none."""
 
-    def __init__(self, cfg: Any, sock: socket.socket, client: Any, patience: float) -> None:
-        """:param patience: seconds for the head of a request."""
+    def __init__(
+        self, cfg: Any, sock: socket.socket, client: Any, patience: float, underscored: Set[str] = frozenset()
+    ) -> None:
+        """:param patience: seconds for the head of a request.
+        :param underscored: the headers with an underscore in their name that are read, in lower case.
+        """
         super().__init__(cfg, sock, client)
-        self.mesg_class = _Request
+        self.mesg_class = partial(_Request, underscored)
         self.unreader = _Unreader(sock, READ_SIZE)
         self._patience = patience
 
@@ -102,13 +108,29 @@ class _Unreader(SocketUnreader):
 
 
 class _Request(Request):
-    """Refuses what two servers in a row may read differently: line ends without CR, and folded headers."""
+    """Refuses what two servers in a row may read differently: line ends without CR, and folded headers.
+
+    WSGI's environment cannot tell ``-`` from ``_`` in the name of a header, so none with an underscore gets there.
+    Those that somebody reads are kept apart.
+    """
+
+    def __init__(self, read: Set[str], *args: Any) -> None:
+        self._read = read
+        self.underscored: dict[str, str] = {}
+        """Headers with an underscore in their name, by that name in lower case. Only those that are read."""
+        super().__init__(*args)
 
     def _peer_is_trusted_proxy(self) -> bool:
-        """As gunicorn's, which parses the address of the client before it looks into a list that is empty."""
-        if isinstance(self.peer_addr, tuple) and not self.cfg.forwarded_allow_ips:
-            return False
-        return super()._peer_is_trusted_proxy()
+        """As gunicorn's, which parses the address of the client before it looks into a list that is empty; and trusts
+        all who come through a Unix socket, a proxy's clients too."""
+        return bool(self.cfg.forwarded_allow_ips) and super()._peer_is_trusted_proxy()
+
+    def _apply_header_policy(self, name: str, value: str, *args: Any, from_trailer: bool = False) -> Any:
+        if "_" in name and (spelled := name.lower()) in self._read and not from_trailer:
+            before = self.underscored.get(spelled)
+            self.underscored[spelled] = value if before is None else f"{before},{value}"  # as WSGI does with others
+            return None
+        return super()._apply_header_policy(name, value, *args, from_trailer=from_trailer)
 
     def _parse_fast(self, unreader: _Unreader, buf: bytearray) -> bytes:
         rest = super()._parse_fast(unreader, buf)

@@ -18,6 +18,7 @@ from floway_core.config import Setting
 from floway_core.contexts import Services, SnapshotCommitContext
 from floway_core.errors import StartupError
 from floway_core.migrate import CORE, MigrationSource
+from floway_core.protocol import headers
 from floway_core.provider import Provider
 
 GROUP = "floway"
@@ -248,6 +249,11 @@ class Providers:
     owners: Mapping[str, str]
     """Provider kind to the name of the plugin that registered it."""
 
+    @property
+    def underscore_headers(self) -> frozenset[str]:
+        """All headers with an underscore in their name that a provider reads."""
+        return frozenset(name for provider in self.by_kind.values() for name in provider.underscore_headers)
+
 
 def build_providers(manager: pluggy.PluginManager, services: Services) -> Providers:
     """Ask every plugin for its providers.
@@ -263,6 +269,9 @@ def build_providers(manager: pluggy.PluginManager, services: Services) -> Provid
             if provider.kind in owners:
                 first = owners[provider.kind]
                 raise PluginError(f"Plugins {first!r} and {name!r} both claim the provider kind {provider.kind!r}.")
+            for header in provider.underscore_headers:
+                if not headers.is_readable_with_underscore(header):
+                    raise PluginError(f"Plugin {name!r}: {header!r} cannot be one of the underscore_headers.")
             by_kind[provider.kind] = provider
             owners[provider.kind] = name
     observers = {

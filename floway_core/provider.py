@@ -1,7 +1,7 @@
 """What a provider is: the base class and the types it answers with."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +99,14 @@ class Provider(ABC):
 
     kind: str = ""
     """Unique name of the provider, lower case; also the first word of its commands and settings."""
+
+    underscore_headers: Collection[str] = ()
+    """Headers with an underscore in their name, in lower case, that the provider reads, such as ``trace_id``.
+
+    All others of the kind are dropped: WSGI, and many a proxy, could not tell ``trace_id`` from ``trace-id``. These are
+    in ``ClientRequest.headers`` under exactly this name, never under that with a hyphen. Look for the latter first: a
+    client that sends both means it.
+    """
 
     @abstractmethod
     def list_models(self, upstream: Upstream) -> Sequence[Model]:

@@ -24,6 +24,7 @@ from uuid6 import uuid7
 from floway_core.engine.relay import Relay
 from floway_core.inbound import Parser, refusal
 from floway_core.outbound import Outgoing
+from floway_core.protocol.headers import UNDERSCORED
 from floway_core.routes import RELAY
 from floway_core.streaming import Stream, StreamLoop
 
@@ -80,7 +81,7 @@ class Worker(ThreadWorker):
         try:
             conn.sock.setblocking(True)
             if conn.parser is None:
-                conn.parser = Parser(self.cfg, conn.sock, conn.client, self._patience)
+                conn.parser = Parser(self.cfg, conn.sock, conn.client, self._patience, self._underscored)
             conn.init()
             if answer is None:
                 request = next(conn.parser)
@@ -107,6 +108,7 @@ class Worker(ThreadWorker):
         made = wsgi.create(request, conn.sock, conn.client, conn.server, self.cfg, response_class=Outgoing)
         answer = _Answer(conn, request, *made)
         answer.environ["wsgi.multithread"] = True
+        answer.environ[UNDERSCORED] = request.underscored
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
@@ -182,6 +184,7 @@ class Worker(ThreadWorker):
         self._store_usage = partial(gateway.usage.flush, gateway.services.database)
         settings = gateway.settings
         self._patience = settings.client_timeout
+        self._underscored = gateway.providers.underscore_headers
         tick = min(1.0, settings.keepalive_interval / 4, settings.idle_timeout / 4)
         self._streams = StreamLoop(gateway.ending.fileno(), self._patience, tick)
         self._streams.start()

@@ -121,6 +121,26 @@ def test_a_worker_that_cuts_requests_off_stores_what_it_has_counted(serve, fake_
     assert row["input_tokens"] == 7
 
 
+TIERS = [(None, 10), ("default", 10), ("flex", 1), ("priority", 10), ("of tomorrow", 10)]
+"""The tier that an answer was served in, and what a million of its output tokens costs."""
+
+
+def test_answers_cost_what_their_tier_does(serve, fake_upstream):
+    """US-1 to US-6: input, cached and output tokens are counted apart; what an upstream does not tell is nothing."""
+    gateway, caller = serve()
+    for tier, _ in TIERS:
+        fake_upstream.script(Reply(message_stream(**({"service_tier": tier} if tier else {}))))
+        assert caller.create().status == 200
+    fake_upstream.script(Reply(message_stream(usage=None)), Reply(message_stream()))
+    assert [caller.create(model=model).status for model in ("model-1", "model-2")] == [200, 200]
+    gateway.stop()
+    rows = {row["model"]: row for row in shown(gateway)}
+    assert rows["model-1"]["cost_usd"] == pytest.approx(sum(4 * 4 + 3 * 1 + 5 * output for _, output in TIERS) / 1e6)
+    counted = [rows["model-1"][name] for name in ("requests", "input_tokens", "cached_tokens", "output_tokens")]
+    assert counted == [len(TIERS) + 1, *(len(TIERS) * each for each in (7, 3, 5))]
+    assert rows["model-2"]["cost_usd"] is None and rows["model-2"]["output_tokens"] == 5
+
+
 # ------------------------------------------------------------------------------------------------------------- reading
 @pytest.fixture
 def used(install):

@@ -15,6 +15,10 @@ _FIELD = re.compile(r"[A-Za-z0-9_.\[\]-]{1,100}")
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
+UNDERSCORED = "floway.underscored"
+"""The name in the WSGI environment of the headers with an underscore in their name that reach the application, as a
+mapping. The environment's own names cannot tell an underscore from a hyphen."""
+
 # The client's credentials are the gateway's business and no provider's.
 CREDENTIALS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"})
 
@@ -78,7 +82,8 @@ NOT_RELAYED_BEGINNINGS = ("access-control-", "cf-", "cross-origin-", "x-accel-",
 def of_client(environ: Mapping[str, Any]) -> dict[str, str]:
     """A client's headers as plugins see them: names in lower case, without credentials.
 
-    :param environ: that of WSGI, which has them under names such as ``HTTP_USER_AGENT``.
+    :param environ: that of WSGI, which has them under names such as ``HTTP_USER_AGENT``, but for those with an
+        underscore.
     """
     told = {
         variable[5:].replace("_", "-").lower(): value
@@ -91,7 +96,15 @@ def of_client(environ: Mapping[str, Any]) -> dict[str, str]:
             told[name] = value
     for name in CREDENTIALS:
         told.pop(name, None)
-    return told
+    return {**told, **environ.get(UNDERSCORED, {})}
+
+
+def is_readable_with_underscore(name: Any) -> bool:
+    """Whether ``name`` can be that of a header that reaches plugins with its underscore: in lower case, and no other
+    spelling of a credential."""
+    if not isinstance(name, str) or "_" not in name or not NAME.fullmatch(name):
+        return False
+    return name.replace("_", "-").strip("-") not in CREDENTIALS
 
 
 def of_upstream(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

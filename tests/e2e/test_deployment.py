@@ -123,9 +123,9 @@ class Client:
         self.context = ssl.create_default_context()
         self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE
 
-    def send(self, method, path, body=None):
+    def send(self, method, path, body=None, **more):
         connection = http.client.HTTPSConnection(self.address, timeout=PATIENCE, context=self.context)
-        connection.request(method, path, body, self.headers)
+        connection.request(method, path, body, {**self.headers, **more})
         return connection, connection.getresponse()
 
     def create(self, text="Hi", **fields):
@@ -166,6 +166,14 @@ def test_a_large_body_passes_and_one_beyond_the_limit_does_not(client, fake_upst
     with contextlib.suppress(OSError):  # nginx may answer and close before it has read everything
         _, answer = client.create("x" * 70_000_000)
         assert answer.status == 413
+
+
+def test_a_header_with_an_underscore_that_is_read_passes(client, fake_upstream):
+    fake_upstream.script(Reply(message_stream("Done.")))
+    body = json.dumps({"model": "model-1", "input": "Hi"})
+    _, answer = client.send("POST", "/v1/responses", body, x_test_trace="mine", x_api_key="nonsense", x_other="1")
+    assert answer.status == 200
+    assert [pair for pair in fake_upstream.requests[0].headers if "_" in pair[0]] == [("x_test_trace", "mine")]
 
 
 def test_a_client_that_hangs_up_is_noticed_behind_it(client, fake_upstream):

@@ -17,6 +17,7 @@ from floway_core.upstream import HttpClient
 
 class Wire(Provider):
     kind = "wire"
+    underscore_headers = ("x_test_trace", "content_length")
 
     def __init__(self, services):
         self._client = HttpClient(services.settings)
@@ -70,6 +71,7 @@ def on_attempt_start(ctx):
 
 @hookimpl
 def prepare_responses_request(ctx):
+    ctx.headers.update({k: v for k, v in ctx.attempt.request.headers.items() if "_" in k})
     journal("prepare_responses_request", ctx.attempt, dispatch=ctx.dispatch)
     fail("prepare_responses_request", ctx.attempt.request)
     ctx.headers["Content-Type"] = "application/json"

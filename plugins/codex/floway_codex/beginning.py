@@ -32,7 +32,6 @@ def begin(
     resolved = identity.resolve(
         identity.Request(
             said=said.read(headers, body),
-            is_codex=client is not None,
             api_key_id=ctx.request.api_key.id,
             instructions=body.get("instructions"),
             input=[item for item in as_items(body.get("input") or []) if isinstance(item, dict)],

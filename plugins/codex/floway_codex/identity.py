@@ -73,8 +73,6 @@ class Request:
     """What an identity is resolved from."""
 
     said: Said
-    is_codex: bool
-    """Whether it comes from a codex client, which states all of its ids."""
     api_key_id: str
     instructions: Any
     input: Sequence[Mapping[str, Any]]
@@ -101,8 +99,7 @@ def resolve(request: Request) -> Identity:
     window = _window(request, thread.value)
     turn = _turn(request, thread.value)
     installation = said.find("installation", is_uuid4) or Stated(request.installation, "account")
-    # To others than the CLI it is an id of one request; the backend wants to see the thread there.
-    client_request = (request.is_codex and said.find("client_request")) or Stated(thread.value, "thread")
+    client_request = said.find("client_request") or Stated(thread.value, "thread")
     goes_on = kept is not None and kept.turn == turn.value
     found = {
         "session": its_session,

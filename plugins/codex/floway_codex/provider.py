@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
-from floway_codex import accounts, beginning, health, metrics, profile, quota, request, turns, unauthorized
+from floway_codex import accounts, beginning, health, metrics, profile, quota, request, said, turns, unauthorized
 from floway_codex.attempt import CodexAttempt
 from floway_codex.catalogue import Catalogue
 from floway_codex.encoding import encoded
@@ -23,6 +23,7 @@ class CodexProvider(Provider):
     """Speaks to the Codex backend as the codex CLI does, with the account of the upstream."""
 
     kind = KIND
+    underscore_headers = frozenset(name for name in said.HEADERS if "_" in name)
 
     def __init__(self, services: Services) -> None:
         settings = services.settings.plugin

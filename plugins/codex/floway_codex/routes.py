@@ -12,5 +12,7 @@ def blueprint() -> Blueprint:
     routes.add_url_rule("/responses", view_func=create_response, methods=["POST"])
     routes.add_url_rule("/responses/compact", view_func=compact, methods=["POST"])
     routes.add_url_rule("/responses", view_func=websocket_refused, methods=["GET"])
+    # What has the headers of an upgrade is routed apart. After a 426 the CLI posts at once.
+    routes.add_url_rule("/responses", view_func=websocket_refused, websocket=True)
     routes.add_url_rule("/models", view_func=list_models, methods=["GET"])
     return routes

@@ -175,3 +175,18 @@ def dispatch(started: AttemptContext, number: int = 1) -> ResponsesRequestContex
     context = ResponsesRequestContext(started, number, {**started.request.body, "model": started.model})
     plugin.prepare_responses_request(context)
     return context
+
+
+@pytest.fixture(scope="session")
+def simulated():
+    """A simulated backend, and a running gateway with one account of it, for the rows of the acceptance tables."""
+    with Simulator() as simulator, gateways.start(simulator, secret_key=gateways.SECRET_KEY) as gateway:
+        gateways.import_account(gateway, simulator.new_account(), "--name", "work")
+        yield simulator, gateway
+
+
+@pytest.fixture
+def front(simulated) -> gateways.Front:
+    """Asks the gateway and shows what the backend got; nothing is recorded and scripted at first."""
+    simulated[0].clear()
+    return gateways.Front(*simulated)

@@ -1,10 +1,14 @@
 """Gateways in front of a simulated backend, for tests through the outermost entry."""
 
 import json
+import subprocess
+import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from floway_codex.simulator import Simulator
+from floway_codex.simulator import RecordedRequest, Simulator
 
 from floway_core.db import connect
 from floway_core.testing import Caller, Exchange, Installation, RunningGateway
@@ -80,3 +84,84 @@ def status(installation: Installation) -> list[dict[str, Any]]:
     done = installation.run("codex", "status", "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@dataclass(frozen=True)
+class Front:
+    """Both sides of a gateway: what a client sends to it, and what the backend gets then."""
+
+    simulator: Simulator
+    gateway: RunningGateway
+
+    def send(self, body: dict[str, Any], headers: Mapping[str, str] = {}, path: str = "/v1/responses") -> Exchange:
+        """Send a request with exactly these headers, underscores and all, beside the usual ones."""
+        content = json.dumps({"model": MODEL, **body}).encode()
+        return caller(self.gateway).send("POST", path, content, {"content-type": "application/json", **headers})
+
+    def ask(self, headers: Mapping[str, str] = {}, path: str = "/v1/responses", **body: Any) -> dict[str, Any]:
+        """The answer to a request that has to succeed."""
+        answer = self.send({"input": "Hi", **body}, headers, path)
+        assert answer.status == 200, answer.body
+        return answer.json()
+
+    def sent(self, headers: Mapping[str, str] = {}, **body: Any) -> RecordedRequest:
+        """What the backend gets of such a request; all other dispatches are forgotten."""
+        self.simulator.clear()
+        self.ask(headers, **body)
+        (request,) = self.simulator.dispatches
+        return request
+
+
+def ids(request: RecordedRequest) -> dict[str, str]:
+    """The ids of a dispatch; fails where headers, ``client_metadata`` and turn metadata disagree."""
+    client, metadata = request.body["client_metadata"], json.loads(request.header("x-codex-turn-metadata"))
+    assert client["x-codex-turn-metadata"] == request.header("x-codex-turn-metadata")
+    surfaces = {
+        "session": (request.header("session-id"), client["session_id"], metadata["session_id"]),
+        "thread": (request.header("thread-id"), client["thread_id"], metadata["thread_id"]),
+        "window": (request.header("x-codex-window-id"), client["x-codex-window-id"], metadata["window_id"]),
+        "turn": (client["turn_id"], metadata["turn_id"]),
+        "installation": (client["x-codex-installation-id"], metadata["installation_id"]),
+        "client_request": (request.header("x-client-request-id"),),
+    }
+    assert all(len(set(found)) == 1 for found in surfaces.values()), surfaces
+    return {name: found[0] for name, found in surfaces.items()}
+
+
+def user(said: str) -> dict[str, Any]:
+    """A message of the user."""
+    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": said}]}
+
+
+RUNS_EACH = """
+import contextlib, io, json, sys
+from floway_core.cli import main
+
+for arguments in json.load(sys.stdin):
+    sys.argv = ["floway", *arguments]
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+    print(json.dumps([status, out.getvalue(), err.getvalue()]))
+"""
+
+
+def run_each(installation: Installation, commands: list[list[str]]) -> list[tuple[int, str, str]]:
+    """Run ``floway`` with each of these arguments, all in one process, because starting many takes long.
+
+    :returns: status, standard output and standard error of each.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", RUNS_EACH],
+        env=installation.environ,
+        cwd=installation.folder,
+        input=json.dumps(commands),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]

@@ -133,10 +133,14 @@ def test_a_client_that_states_its_session_once_keeps_it(backend, sdk):
     assert column(backend, "thread_id") == ["my-thread", "my-thread"]
 
 
-def test_a_client_request_id_of_an_sdk_caller_does_not_reach_the_backend(backend, sdk):
-    sdk.responses.create(model=MODEL, input="One", extra_headers={"x-client-request-id": "req-of-mine"})
-    (request,) = backend.dispatches
-    assert request.header("x-client-request-id") == request.header("thread-id")
+def test_a_client_request_id_is_passed_on_for_every_caller(backend, sdk):
+    """TX-20; where none is stated, or nothing that fits into a header of the CLI, it is the thread."""
+    stated = ["req-of-mine", None, "", "x" * 201]
+    for value in stated:
+        headers = {} if value is None else {"x-client-request-id": value}
+        sdk.responses.create(model=MODEL, input="One", extra_headers=headers)
+    threads = [request.header("thread-id") for request in backend.dispatches]
+    assert [request.header("x-client-request-id") for request in backend.dispatches] == ["req-of-mine", *threads[1:]]
 
 
 # -------------------------------------------------------------------------------------------------------------- turns

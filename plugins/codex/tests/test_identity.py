@@ -28,7 +28,6 @@ def resolved(headers=None, body=None, input=(), **more):
     """The identity of a request; ``more`` as in ``identity.Request``."""
     asked = {
         "said": said.read(headers or {}, body or {}),
-        "is_codex": False,
         "api_key_id": "key_1",
         "instructions": None,
         "input": input,
@@ -66,11 +65,10 @@ def test_the_thread_follows_a_stated_session_and_the_rest_follows_the_thread():
     assert (found.session, found.client_request, found.window) == ("s", "t", "t:0")
 
 
-@pytest.mark.parametrize("is_codex, expected", [(True, "theirs"), (False, "t")])
-def test_only_a_codex_client_means_the_backends_client_request_id(is_codex, expected):
-    """TX-20. Of other clients it is an id of one request, and the backend refuses what is not the thread."""
-    headers = {"thread-id": "t", "x-client-request-id": "theirs"}
-    assert resolved(headers, is_codex=is_codex).client_request == expected
+def test_a_client_request_id_is_stated_or_the_thread():
+    """TX-20"""
+    assert resolved({"thread-id": "t", "x-client-request-id": "theirs"}).client_request == "theirs"
+    assert resolved({"thread-id": "t", "x-client-request-id": "malförmed"}).client_request == "t"
 
 
 @pytest.mark.parametrize("stated", ["no-uuid", INSTALLATION.upper(), "11111111-1111-7111-8111-111111111111"])

@@ -24,7 +24,6 @@ LEAKS = [pattern.replace("*", "thing") for pattern in fingerprint.FORBIDDEN + fi
         ("content-type", "text/plain"),
         ("version", "0.1.0"),
         ("chatgpt-account-id", "another"),
-        ("x-client-request-id", "another"),
         ("session-id", "another"),
         ("thread-id", "another"),
         ("x-codex-window-id", "another"),
@@ -43,6 +42,11 @@ def test_headers_unlike_the_cli(backend: sim.Simulator, auth: JSON, name: str, v
     assert answer.status == 403 and answer.headers["content-type"].startswith("text/html")
     rule = backend.requests[0].answered.removeprefix("403 ")
     assert rule and f"<!-- simulator: {rule.partition(' ')[0]}".encode() in answer.body
+
+
+def test_a_client_request_id_of_its_own_passes(backend: sim.Simulator, auth: JSON) -> None:
+    headers, body = dispatch(auth)
+    assert send(backend.url, "POST", RESPONSES, {**headers, "x-client-request-id": "mine"}, body).status == 200
 
 
 @pytest.mark.parametrize("cookie", ["__cf_bm=A", "__cf_bm=A; _cfuvid=B; cf_clearance=C="])

@@ -145,8 +145,6 @@ def client_identity(endpoint: str, values: dict[str, str]) -> Iterator[str]:
 def thread_identity(endpoint: str, values: dict[str, str], body: JSON) -> Iterator[str]:
     """Session, thread, window, turn and installation: the same on every surface."""
     thread = values.get("thread-id", "")
-    if endpoint == RESPONSES and values.get("x-client-request-id") != thread:
-        yield "x-client-request-id: must be the thread id"
     window = re.fullmatch(r"(.+):(0|[1-9][0-9]*)", values.get("x-codex-window-id", ""))
     if window is None or window[1] != thread:
         yield "x-codex-window-id: must be <thread-id>:<number>"
