@@ -71,8 +71,9 @@ class CodexProvider(Provider):
     def prepare(self, ctx: ResponsesRequestContext) -> None:
         """Make ``ctx`` the request that the backend is to receive, all but the access token."""
         attempt: CodexAttempt = ctx.attempt.provider_state
-        known = request.values(attempt, ctx.body)
-        ctx.body = request.body(attempt, ctx.body, known)
+        accepted = request.accepted(attempt, ctx.body)
+        known = request.values(attempt, accepted)
+        ctx.body = request.body(attempt, accepted, known)
         ctx.headers = request.headers(attempt, known)
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamReply:
