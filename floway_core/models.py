@@ -23,6 +23,8 @@ class ApiKeys(peewee.Model):
     requests_per_minute = peewee.IntegerField(null=True)
     concurrent_requests = peewee.IntegerField(null=True)
     tokens_per_day = peewee.BigIntegerField(null=True)
+    shows_account = peewee.BooleanField(null=True)
+    """Whether its clients see what upstreams tell of the account behind the gateway; NULL: no."""
 
     class Meta:
         table_name = "api_keys"

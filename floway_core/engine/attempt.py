@@ -10,7 +10,7 @@ from typing import Any
 from floway_core.contexts import AttemptContext, ClientRequest, PreviousSnapshot, ResponsesRequestContext
 from floway_core.conversation.commit import PreviousGone, claim_ordinal
 from floway_core.conversation.rows import Turn
-from floway_core.engine import affinity, compaction
+from floway_core.engine import account, affinity, compaction
 from floway_core.engine.course import Course
 from floway_core.engine.resolve import Candidate, candidates
 from floway_core.errors import (
@@ -58,6 +58,7 @@ class Attempt:
     def known(self) -> dict[str, Any]:
         """The fields of the response object that the gateway knows better than the upstream."""
         known, asked = self.turn.envelope, self.context.request.body
+        known["instructions"] = asked.get("instructions")  # a provider may fill in others, or move them elsewhere
         if asked["model"] != self.context.model:
             known["model"] = asked["model"]
         if isinstance(asked.get("metadata"), dict):  # not every upstream takes it
@@ -133,7 +134,7 @@ def _try(
         course.dispatches += 1
         reply = context.provider.send(prepared)
         if 200 <= reply.status < 300:
-            return Attempt(context, turn, summarises, reply, course)
+            return Attempt(context, turn, summarises, account.hide_in_reply(context, reply), course)
         course.failures.append((candidate, str(reply.status)))
         try:
             content = _read_refusal(context, reply)
@@ -142,6 +143,7 @@ def _try(
         refusal = Refusal(reply.status, reply.headers, content)
         if not context.provider.recover(prepared, refusal):
             break
+    refusal = account.hide_in_refusal(context, refusal)
     raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
 
 

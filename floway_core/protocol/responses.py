@@ -96,14 +96,15 @@ class Transcript:
 
     def _note_response(self, kind: str, content: dict[str, Any], response: dict[str, Any], event: bytes) -> bytes:
         told_id, told_output = response.get("id"), response.get("output")
+        corrections = self._corrections(response)
         self.envelope = response
-        response.update(self._known)
+        response.update(corrections)
         if kind in TERMINAL:
             self.terminal = kind
             response["output"] = self._complete(told_output if isinstance(told_output, list) else [])
         if not self._shown:
             return event
-        if self._known.keys() == {"id"} and response.get("output") == told_output and isinstance(told_id, str):
+        if corrections.keys() <= {"id"} and response.get("output") == told_output and isinstance(told_id, str):
             told = jsontext.dumps(told_id)
             if event.count(told) == 1:  # else some of them may be something else
                 return event.replace(told, jsontext.dumps(response["id"]))
@@ -113,8 +114,13 @@ class Transcript:
         """Take notice of an answer that came as one response object. One without a status counts as completed."""
         kind = f"response.{response.get('status') or 'completed'}"
         self.terminal = kind if kind in TERMINAL else "response.completed"
-        self.envelope = {**response, "status": self.terminal.removeprefix("response."), **self._known}
+        self.envelope = {**response, "status": self.terminal.removeprefix("response.")}
+        self.envelope.update(self._corrections(response))
         self.envelope["output"] = self._complete(response.get("output") or [])
+
+    def _corrections(self, response: Mapping[str, Any]) -> dict[str, Any]:
+        """What the gateway knows better. A field that is not there says the same as null."""
+        return {name: value for name, value in self._known.items() if response.get(name) != value}
 
     def _complete(self, told: list[Any]) -> list[Any]:
         """The output by index: items as they were streamed, else as the terminal event tells them."""
@@ -136,7 +142,8 @@ class Transcript:
         else:
             told = self.error.get("error") if isinstance(self.error.get("error"), dict) else self.error
             code, message = str(told.get("code") or code), str(told.get("message") or message)
-        response = {**_blank_response(self._model), **self.envelope, **self._known}
+        response = {**_blank_response(self._model), **self.envelope}
+        response.update(self._corrections(response))
         response |= {"output": self._complete([]), "status": "failed"}
         response["error"] = {"code": code, "message": message}
         self.envelope, self.terminal = response, FAILED

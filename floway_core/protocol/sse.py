@@ -38,6 +38,18 @@ class EventSplitter:
             raise ValueError(f"an event is longer than {self._longest} bytes")
         return complete
 
+    def rest(self) -> bytes:
+        """What has come after the last complete event. It is not kept any longer."""
+        rest, self._rest = bytes(self._rest), bytearray()
+        return rest
+
+
+def split(block: bytes) -> list[bytes]:
+    """The events of a block of complete ones, each with the empty line at its end."""
+    ends = [found.end() for found in _BOUNDARY.finditer(block)]
+    starts = [0, *ends]
+    return [block[start:end] for start, end in zip(starts, [*ends, len(block)], strict=True) if start < end]
+
 
 def _end_of_last(data: bytes | bytearray, start: int, end: int | None = None) -> int:
     """Where the last event that is complete in ``data[start:end]`` ends; 0 when there is none."""

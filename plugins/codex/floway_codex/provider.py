@@ -14,7 +14,7 @@ from floway_codex.tokens import TokenSource
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext, Upstream
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
-from floway_core.provider import Model, Provider, Refusal, UpstreamReply
+from floway_core.provider import AccountDetails, Model, Provider, Refusal, UpstreamReply
 from floway_core.upstream import HttpClient
 
 
@@ -22,6 +22,13 @@ class CodexProvider(Provider):
     """Speaks to the Codex backend as the codex CLI does, with the account of the upstream."""
 
     kind = KIND
+    account_details = AccountDetails(
+        headers=("chatgpt-*", "openai-organization", "openai-project", "x-codex-*"),
+        needed_headers=(turns.TURN_STATE,),
+        response_fields=("safety_identifier",),
+        error_fields=("eligible_promo", "plan_type", "promo_message"),
+        events=("codex.*",),
+    )
 
     def __init__(self, services: Services) -> None:
         settings = services.settings.plugin
