@@ -162,8 +162,9 @@ def test_events_without_the_account_pass_byte_for_byte(upstream, clients):
 
 @pytest.mark.parametrize("shown", [True, False])
 @pytest.mark.parametrize("pieces", [1, 3])
-def test_an_answer_in_one_piece(upstream, clients, shown, pieces):
-    content = json.dumps(response("completed", output=[ITEM])).encode()
+@pytest.mark.parametrize("gap", ["", "\n\n"])
+def test_an_answer_in_one_piece(upstream, clients, shown, pieces, gap):
+    content = json.dumps(response("completed", output=[ITEM])).replace(', "', f', {gap}"').encode()
     step = -(-len(content) // pieces)
     chunks = [content[start : start + step] for start in range(0, len(content), step)]
     for stream in (False, True):

@@ -6,13 +6,15 @@ answer before anything else looks at it, so that streams, answers in one piece a
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from floway_core.contexts import AttemptContext, Client
 from floway_core.errors import UpstreamBroken
 from floway_core.protocol import jsontext, sse
 from floway_core.provider import AccountDetails, Provider, Refusal, ReplyBody, UpstreamReply
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 LARGEST = 64 * 2**20
 """Bytes of one event, or of an answer in one piece."""
@@ -89,7 +91,7 @@ class FilteredBody(ReplyBody):
         self._whole += data
         if len(self._whole) > LARGEST:
             raise UpstreamBroken(f"The upstream's answer is longer than {LARGEST} bytes.")
-        return b"" if data else self._filter.feed(bytes(self._whole)) + self._filter.rest()
+        return b"" if data else self._filter.whole(bytes(self._whole))
 
     def fileno(self) -> int | None:
         return self._inner.fileno()
@@ -98,14 +100,11 @@ class FilteredBody(ReplyBody):
         self._inner.close()
 
 
-@dataclass(frozen=True)
-class _Needles:
-    """Bytes without which an event says nothing of the account."""
-
-    texts: tuple[bytes, ...]
-
-    def are_in(self, block: bytes) -> bool:
-        return any(text in block for text in self.texts)
+def _needles(details: AccountDetails) -> tuple[bytes, ...]:
+    """Texts without which an event says nothing of the account. They are few: all events are searched for them."""
+    names = [*details.response_fields, *(["error"] if details.error_fields else [])]
+    names += ["headers"] if details.headers else []
+    return (*(b'"%b"' % name.encode() for name in names), *(kind.rstrip("*").encode() for kind in details.events))
 
 
 class EventFilter:
@@ -114,12 +113,7 @@ class EventFilter:
     def __init__(self, details: AccountDetails) -> None:
         self._details = details
         self._splitter = sse.EventSplitter(LARGEST)
-        self._needles = _Needles(
-            (
-                *(b'"%b"' % name.encode() for name in (*details.response_fields, *details.error_fields)),
-                *(pattern.rstrip("*").encode() for pattern in (*details.events, *details.headers)),
-            )
-        )
+        self._needles = _needles(details)
 
     def feed(self, data: bytes) -> bytes:
         """The visible part of the events that ``data`` completes.
@@ -130,7 +124,7 @@ class EventFilter:
             block = self._splitter.feed(data)
         except ValueError as error:
             raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
-        if not self._needles.are_in(block):
+        if not self._is_about_account(block):
             return block
         return b"".join(map(self._visible, sse.split(block)))
 
@@ -138,10 +132,21 @@ class EventFilter:
         """The visible part of what came after the last complete event: an event without its empty line, or all of an
         answer that is no stream."""
         rest = self._splitter.rest()
-        return _visible_json(self._details, rest) if rest.lstrip().startswith(b"{") else self._visible(rest)
+        return _visible_json(self._details, rest) if _is_json(rest) else self._visible(rest)
+
+    def whole(self, data: bytes) -> bytes:
+        """The visible part of an answer in one piece, whatever it really is."""
+        return _visible_json(self._details, data) if _is_json(data) else self.feed(data) + self.rest()
+
+    def _is_about_account(self, block: bytes) -> bool:
+        """Whether it may be; it is parsed then."""
+        for needle in self._needles:
+            if needle in block:
+                return True
+        return False
 
     def _visible(self, event: bytes) -> bytes:
-        if not self._needles.are_in(event):
+        if not self._is_about_account(event):
             return event
         name, data = sse.parse(event)
         try:
@@ -169,10 +174,14 @@ def _hide_in_event(details: AccountDetails, kind: str, content: dict[str, Any]) 
     return changed
 
 
+def _is_json(data: bytes) -> bool:
+    return data.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{")
+
+
 def _visible_json(details: AccountDetails, data: bytes) -> bytes:
     """An answer in one piece: a response object or an error body."""
     try:
-        content = jsontext.loads(data)
+        content = jsontext.loads(data.removeprefix(BYTE_ORDER_MARK))
     except ValueError:
         return data
     return jsontext.dumps(content) if isinstance(content, dict) and _hide_in_object(details, content) else data
