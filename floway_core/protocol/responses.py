@@ -119,8 +119,13 @@ class Transcript:
         self.envelope["output"] = self._complete(response.get("output") or [])
 
     def _corrections(self, response: Mapping[str, Any]) -> dict[str, Any]:
-        """What the gateway knows better. A field that is not there says the same as null."""
-        return {name: value for name, value in self._known.items() if response.get(name) != value}
+        """What the gateway knows better. A field that is empty or not there says the same as null."""
+        told = {name: response.get(name) for name in self._known}
+        return {
+            name: value
+            for name, value in self._known.items()
+            if told[name] != value and (told[name] or value is not None)
+        }
 
     def _complete(self, told: list[Any]) -> list[Any]:
         """The output by index: items as they were streamed, else as the terminal event tells them."""
