@@ -69,6 +69,8 @@ class ApiKey:
     upstreams: frozenset[str] | None = None
     """Ids of the upstreams it may use; None: all."""
     limits: Limits = NO_LIMITS
+    shows_account: bool = False
+    """Whether its clients see what upstreams tell of the account behind the gateway."""
 
 
 HONOURED_HERE = frozenset({"input", "metadata", "model", "previous_response_id", "store", "stream"})

@@ -25,6 +25,8 @@ class ApiKeys(peewee.Model):
     tokens_per_day = peewee.BigIntegerField(null=True)
     last_used_at = peewee.BigIntegerField(null=True)
     """Unix time in seconds, to the minute; NULL: never, or before this was noted."""
+    shows_account = peewee.BooleanField(null=True)
+    """Whether its clients see what upstreams tell of the account behind the gateway; NULL: no."""
 
     class Meta:
         table_name = "api_keys"

@@ -94,6 +94,43 @@ class Refusal:
     content: bytes
 
 
+@dataclass(frozen=True)
+class AccountDetails:
+    """What in an upstream's answers describes the account behind the gateway: its plan, its quota, its user.
+
+    Clients see it only with an API key that shows the account. Names of headers and types of events may end with ``*``,
+    which stands for anything. The answers of a provider that leaves all of it empty are not looked into.
+    """
+
+    headers: tuple[str, ...] = ()
+    """Names of headers, in lower case."""
+    needed_headers: tuple[str, ...] = ()
+    """Those that ``headers`` cover, and clients need all the same."""
+    response_fields: tuple[str, ...] = ()
+    """Fields of response objects; clients see null in their place."""
+    error_fields: tuple[str, ...] = ()
+    """Fields of error objects, in error answers and in events; clients do not see them."""
+    events: tuple[str, ...] = ()
+    """Types of events; clients do not see them."""
+
+    @property
+    def in_bodies(self) -> bool:
+        """Whether a body can tell anything of the account."""
+        return bool(self.response_fields or self.error_fields or self.events)
+
+    def covers_header(self, name: str) -> bool:
+        """Whether the header ``name`` (lower case) is to be hidden."""
+        return name not in self.needed_headers and _is_one_of(self.headers, name)
+
+    def covers_event(self, kind: str) -> bool:
+        """Whether events of this type are to be hidden."""
+        return _is_one_of(self.events, kind)
+
+
+def _is_one_of(patterns: Iterable[str], name: str) -> bool:
+    return any(name.startswith(one[:-1]) if one.endswith("*") else name == one for one in patterns)
+
+
 class Provider(ABC):
     """One kind of upstream. A single object serves all upstreams of its kind, from many threads at once."""
 
@@ -107,6 +144,9 @@ class Provider(ABC):
     in ``ClientRequest.headers`` under exactly this name, never under that with a hyphen. Look for the latter first: a
     client that sends both means it.
     """
+
+    account_details = AccountDetails()
+    """What in the answers is not every client's business."""
 
     @abstractmethod
     def list_models(self, upstream: Upstream) -> Sequence[Model]:

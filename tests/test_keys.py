@@ -88,7 +88,7 @@ def test_the_list(installation):
     assert not any(key in listed.stdout for key in keys)
     rows = json.loads(installation.run("keys", "list", "--json").stdout)
     assert [row["name"] for row in rows] == ["laptop", "server room"]
-    assert set(rows[0]) == {"id", "name", "hint", "created_at", "revoked_at", "last_used_at", *OPTIONS}
+    assert set(rows[0]) == {"id", "name", "hint", "created_at", "revoked_at", "last_used_at", "shows_account", *OPTIONS}
     assert [rows[1][option] for option in OPTIONS] == [None] * 6
 
 
@@ -164,6 +164,7 @@ def test_what_makes_no_sense(installation, command, says):
         ("concurrent_requests", -1),
         ("concurrent_requests", 2**64),
         ("tokens_per_day", 1.5),
+        ("shows_account", 1),
         ("name", "another"),
         ("key_hash", "0" * 64),
     ],

@@ -87,6 +87,7 @@ def test_from_nothing(installation):
         for table in ("api_keys", "upstreams")
     }
     options = ["expires_at", "models", "upstreams", "requests_per_minute", "concurrent_requests", "tokens_per_day"]
+    options.append("shows_account")
     assert columns == {
         "api_keys": ["id", "name", "key_hash", "hint", "created_at", "revoked_at", *options, "last_used_at"],
         "upstreams": ["id", "kind", "name", "enabled", "position", "created_at", "prefix", "tried_at", "failure"],

@@ -24,6 +24,7 @@ FIELDS = {
     "requests-per-minute": "requests_per_minute",
     "concurrent": "concurrent_requests",
     "tokens-per-day": "tokens_per_day",
+    "shows-account": "shows_account",
 }
 """The fields of a key, by the options that choose them."""
 
@@ -52,6 +53,13 @@ def _number(option: str, help: str) -> Callable:
 def _choosing(command: Callable) -> Callable:
     """The options that choose what a key may do."""
     for option in (
+        click.option(
+            "--shows-account",
+            is_flag=True,
+            flag_value=True,
+            default=None,
+            help="Let its clients see plan, quota and user of the account behind the gateway.",
+        ),
         _number("tokens-per-day", "Input and output tokens in a UTC day."),
         _number("concurrent", "Requests at a time, streamed ones and others."),
         _number("requests-per-minute", "Requests that are let in."),
@@ -141,6 +149,7 @@ def _terms(row: keys.KeyRow) -> str:
         row.requests_per_minute and f"{row.requests_per_minute}/minute",
         row.concurrent_requests and f"{row.concurrent_requests} at a time",
         row.tokens_per_day and f"{row.tokens_per_day} tokens/day",
+        row.shows_account and "shows the account",
     ]
     return "; ".join(term for term in terms if term) or "-"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from floway_core.contexts import AttemptContext, ClientRequest, PreviousSnapshot, ResponsesRequestContext
 from floway_core.conversation.rows import Turn
-from floway_core.engine import affinity, compaction
+from floway_core.engine import account, affinity, compaction
 from floway_core.engine.course import Course
 from floway_core.engine.input_items import fit_for_upstream
 from floway_core.engine.resolve import Candidate
@@ -38,6 +38,7 @@ class Attempt:
     def overrides(self) -> dict[str, Any]:
         """The fields of the response object that the gateway knows better than the upstream."""
         overrides, request = self.turn.envelope, self.context.request.body
+        overrides["instructions"] = request.get("instructions")  # a provider may fill in others, or move them elsewhere
         if request["model"] != self.context.model:
             overrides["model"] = request["model"]
         if isinstance(request.get("metadata"), dict):  # not every upstream takes it
@@ -84,7 +85,7 @@ def start_attempt(
         reply = context.provider.send(prepared)
         if 200 <= reply.status < 300:
             gateway.account_refusals.pop(context.upstream.id, None)
-            return Attempt(context, turn, summarises, reply, course)
+            return Attempt(context, turn, summarises, account.hide_in_reply(context, reply), course)
         course.failures.append((candidate, str(reply.status)))
         try:
             content = _read_refusal(context, reply)
@@ -93,6 +94,7 @@ def start_attempt(
         refusal = Refusal(reply.status, reply.headers, content)
         if not context.provider.recover(prepared, refusal):
             break
+    refusal = account.hide_in_refusal(context, refusal)
     raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
 
 

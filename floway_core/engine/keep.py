@@ -10,7 +10,7 @@ import peewee
 from floway_core.contexts import SnapshotCommitContext
 from floway_core.conversation.commit import commit
 from floway_core.conversation.rows import Turn
-from floway_core.engine import compaction
+from floway_core.engine import account, compaction
 from floway_core.engine.attempt import Attempt
 from floway_core.errors import GatewayError, UpstreamBroken
 from floway_core.gateway import Gateway
@@ -46,7 +46,7 @@ def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
             gateway.histories,
             turn,
             upstream_id=None if attempt.summarises else context.upstream.id,
-            response=response,
+            response=account.without_account(context.provider, response),
             ordinal=context.previous.ordinal if context.previous else None,
             hook=metadata,
         )

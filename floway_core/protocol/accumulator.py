@@ -156,10 +156,11 @@ class ResponseAccumulator:
         """
         failure = self._present(self.failure) if self.failure else Failure(message, code, "server_error")
         events = b"" if self._error_sent else self._error_event(failure)
-        response = {**blank_response(self._model), **self.response, **self._overrides, "status": "failed"}
+        response = {**blank_response(self._model), **self.response}
+        self._correct(response)
+        response["status"] = "failed"
         response["output"] = self._output([], "incomplete")
         response["error"] = {"code": failure.code or code, "message": failure.message}
-        _complete_usage(response)
         self.response, self.terminal = response, FAILED
         return events + self._encode(FAILED, response=response)
 
@@ -247,23 +248,22 @@ class ResponseAccumulator:
     def _add_response_object(
         self, kind: str, content: dict[str, Any], response: dict[str, Any]
     ) -> bytes | _NewId | None:
-        before, number = tuple(map(response.get, ("id", "usage", "output", "status"))), self._sequence_number
+        before, number = dict(response), self._sequence_number
         missing: list[bytes] = []
         if kind in _ENDS:
             missing = self._end(_ENDS[kind], response)
         else:
             self.response = response
-            response.update(self._overrides)
-            _complete_usage(response)
+            self._correct(response)
         if not self._rewrite:
             return b"" if self.terminal else None
         content["type"] = self.terminal or kind
         if missing:
             content["sequence_number"] = number + len(missing) + 1
-        elif content["type"] == kind and self._overrides.keys() == {"id"} and isinstance(before[0], str):
-            same = before[1:3] == (response.get("usage"), response.get("output")) and self.failure is None
-            if same and (self.terminal is None or before[3] == response["status"]):
-                return _NewId(jsontext.dumps(before[0]), jsontext.dumps(response["id"]))
+        elif content["type"] == kind and isinstance(before.get("id"), str) and isinstance(response.get("id"), str):
+            new_id = response["id"]
+            if {**before, "id": new_id} == response:
+                return _NewId(jsontext.dumps(before["id"]), jsontext.dumps(new_id))
         return b"".join(missing) + self._encode_as(str(content["type"]), content)
 
     # ------------------------------------------------------------------------------------------------------ the end
@@ -280,9 +280,8 @@ class ResponseAccumulator:
             end = FAILED
             self._note_failure(response)
         status = end.removeprefix("response.")
-        response.update(self._overrides)
+        self._correct(response)
         response["status"] = status
-        _complete_usage(response)
         items = self._items.complete(final)
         unfinished = "incomplete" if end != COMPLETED else "completed"
         wholes = [(item, whole) for item in items if (whole := item.whole(unfinished)) is not None]
@@ -291,6 +290,14 @@ class ResponseAccumulator:
         if end == FAILED or not self._rewrite:
             return []
         return [event for item, whole in wholes if not item.closed for event in self._missing_events(item, whole)]
+
+    def _correct(self, response: dict[str, Any]) -> None:
+        """Put in what the gateway knows better. A null takes the place of a value, but not of a missing field."""
+        for name, value in self._overrides.items():
+            if value is not None or response.get(name):
+                response[name] = value
+        if response.get("usage") is not None:
+            response["usage"] = complete_usage(response["usage"])
 
     def _note_failure(self, response: dict[str, Any]) -> None:
         error = response.get("error")
@@ -332,11 +339,6 @@ class ResponseAccumulator:
 
     def _encode_as(self, kind: str, content: Mapping[str, Any]) -> bytes:
         return sse.encode(kind, jsontext.dumps(content))
-
-
-def _complete_usage(response: dict[str, Any]) -> None:
-    if response.get("usage") is not None:
-        response["usage"] = complete_usage(response["usage"])
 
 
 def _parse_events(block: bytes) -> list[dict[str, Any] | None]:

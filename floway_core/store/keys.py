@@ -41,6 +41,8 @@ class Options(TypedDict, total=False):
     """Requests at a time, streamed ones and others."""
     tokens_per_day: int | None
     """Input and output tokens in a UTC day."""
+    shows_account: bool | None
+    """Whether its clients see what upstreams tell of the account behind the gateway."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class KeyRow:
     tokens_per_day: int | None
     last_used_at: int | None
     """To the minute; None: never, or before this was noted."""
+    shows_account: bool
 
 
 def create(database: peewee.Database, name: str, options: Options | None = None) -> str:
@@ -148,13 +151,14 @@ def recognise(database: peewee.Database, key: str) -> ApiKey | None:
     """The API key that ``key`` is, or None when it is unknown or revoked. It may have expired."""
     rows = select(
         database,
-        "SELECT id, name, expires_at, models, upstreams, requests_per_minute, concurrent_requests, tokens_per_day "
+        "SELECT id, name, expires_at, models, upstreams, shows_account, "
+        "requests_per_minute, concurrent_requests, tokens_per_day "
         "FROM api_keys WHERE key_hash = ? AND revoked_at IS NULL",
         _hash(key),
     )
     if not rows:
         return None
-    row_id, name, expires_at, models, allowed, *limits = rows[0]
+    row_id, name, expires_at, models, allowed, shows_account, *limits = rows[0]
     return ApiKey(
         id=row_id,
         name=name,
@@ -162,6 +166,7 @@ def recognise(database: peewee.Database, key: str) -> ApiKey | None:
         models=None if models is None else frozenset(json.loads(models)),
         upstreams=None if allowed is None else frozenset(json.loads(allowed)),
         limits=NO_LIMITS if limits == [None, None, None] else Limits(*limits),
+        shows_account=bool(shows_account),
     )
 
 
@@ -180,6 +185,7 @@ def _listed(row: ApiKeys, upstream_names: Mapping[str, str]) -> KeyRow:
         concurrent_requests=row.concurrent_requests,
         tokens_per_day=row.tokens_per_day,
         last_used_at=row.last_used_at,
+        shows_account=bool(row.shows_account),
     )
 
 
@@ -195,6 +201,10 @@ def _columns(database: peewee.Database, options: Mapping[str, Any]) -> dict[str,
 
 
 def _column(database: peewee.Database, name: str, value: Any) -> int | str:
+    if name == "shows_account":
+        if type(value) is not bool:
+            raise GatewayError(400, f"{name!r} is true or false, or null for false.", param=name)
+        return value
     if name == "models":
         return _as_json(set(_texts(name, value)))
     if name == "upstreams":

@@ -1,6 +1,8 @@
 """What the plugin keeps for one attempt (``ctx.provider_state``)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from floway_codex.accounts import Account
 from floway_codex.client import CodexClient
@@ -18,6 +20,8 @@ class CodexAttempt:
     client: CodexClient | None
     """None for a client that is no codex CLI."""
     profile: Profile
+    model: Mapping[str, Any]
+    """The catalogue entry of the model; empty when unknown."""
     lite: bool
     """Whether the request takes the responses-lite form."""
     encoding: str

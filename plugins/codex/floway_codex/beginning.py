@@ -48,6 +48,7 @@ def begin(
         identity=resolved,
         client=client,
         profile=profile.closest(client.version, default) if client else default,
+        model=model,
         lite=model.get("use_responses_lite") is True or (client is not None and client.lite),
         encoding=chosen(settings["codex_request_encoding"], settings["codex_base_url"]),
         first_response=continued.first_response if continued else None,

@@ -15,7 +15,7 @@ from floway_codex.tokens import TokenSource
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext, Upstream
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
-from floway_core.provider import Model, Provider, Refusal, UpstreamReply
+from floway_core.provider import AccountDetails, Model, Provider, Refusal, UpstreamReply
 from floway_core.upstream import HttpClient
 
 
@@ -24,6 +24,13 @@ class CodexProvider(Provider):
 
     kind = KIND
     underscore_headers = frozenset(name for name in said.HEADERS if "_" in name)
+    account_details = AccountDetails(
+        headers=("chatgpt-*", "openai-organization", "openai-project", "x-codex-*"),
+        needed_headers=(turns.TURN_STATE,),
+        response_fields=("safety_identifier",),
+        error_fields=("eligible_promo", "plan_type", "promo_message"),
+        events=("codex.*",),
+    )
 
     def __init__(self, services: Services) -> None:
         settings = services.settings.plugin
@@ -73,8 +80,9 @@ class CodexProvider(Provider):
     def prepare(self, ctx: ResponsesRequestContext) -> None:
         """Make ``ctx`` the request that the backend is to receive, all but the access token."""
         attempt: CodexAttempt = ctx.attempt.provider_state
-        known, sent = request.values(attempt, ctx.body), ctx.body
-        ctx.body = request.body(attempt, sent, known)
+        accepted = request.accepted(attempt, ctx.body)
+        known, sent = request.values(attempt, accepted), ctx.body
+        ctx.body = request.body(attempt, accepted, known)
         ctx.ignore(*ignored_fields(sent, ctx.body, lite_form=request.wants_lite_form(attempt)))
         ctx.headers = request.headers(attempt, known)
 

@@ -8,11 +8,11 @@ from floway_codex.encoding import IDENTITY
 from floway_codex.items import as_lite, input_items, offered
 from floway_codex.profile import Profile
 from floway_codex.said import TURN_METADATA
+from floway_codex.values import included, of_any_client, of_other_client
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import TRIGGER
 
 DEFAULT_INSTRUCTIONS = "You are a helpful assistant."
-ENCRYPTED_REASONING = "reasoning.encrypted_content"
 
 REJECTED = frozenset(
     "frequency_penalty logprobs max_completion_tokens max_output_tokens max_tokens max_tool_calls metadata "
@@ -54,6 +54,16 @@ def authorized(profile: Profile, prepared: Mapping[str, str], token: str) -> dic
 
 
 # -------------------------------------------------------------------------------------------------------------- body
+def accepted(attempt: CodexAttempt, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The client's body with values that the backend takes, before anything is derived from it. A codex CLI speaks of
+    models as its own version does, so little is changed in its requests.
+
+    :param given: the client's body, with the upstream's model name; it is not changed.
+    """
+    made = of_any_client(given)
+    return made if attempt.client else of_other_client(made, attempt.model)
+
+
 def values(attempt: CodexAttempt, body: Mapping[str, Any]) -> dict[str, Any]:
     """The profile's placeholders for this request; the turn metadata's text is one of them."""
     reasoning = body.get("reasoning")
@@ -134,7 +144,7 @@ def client_metadata(attempt: CodexAttempt, known: Mapping[str, Any]) -> dict[str
 def body(attempt: CodexAttempt, given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """The body for the backend.
 
-    :param given: the client's body, with the upstream's model name; it is not changed.
+    :param given: the client's body, as ``accepted`` makes it; it is not changed.
     """
     keys = attempt.profile.body_keys
     made = {
@@ -172,15 +182,6 @@ def wants_lite_form(attempt: CodexAttempt) -> bool:
     """Whether the request is to be put into the form of responses-lite. A client that sends its header has done that
     itself, in the way of its version."""
     return attempt.lite and not (attempt.client and attempt.client.lite)
-
-
-def included(include: Any) -> Any:
-    """``include`` with the encrypted reasoning: nothing is stored upstream, so reasoning has to travel."""
-    if include is None:
-        return [ENCRYPTED_REASONING]
-    if isinstance(include, list) and ENCRYPTED_REASONING not in include:
-        return [*include, ENCRYPTED_REASONING]
-    return include
 
 
 def in_order(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -116,6 +116,16 @@ def test_headers_of_a_200(backend: sim.Simulator, auth: JSON) -> None:
     assert lite == {"gpt-5.5": False, "gpt-6.1-sol": True, "gpt-5.4": False, "gpt-5.4-mini": False}
 
 
+def test_the_answer_tells_of_the_account(backend: sim.Simulator, auth: JSON) -> None:
+    answer = post(backend, auth)
+    limits, *events = answer.all_events()
+    assert limits["type"] == "codex.rate_limits" and limits["plan_type"] == "pro"
+    percent = answer.headers["x-codex-primary-used-percent"]
+    assert str(limits["rate_limits"]["primary"]["used_percent"]) == percent
+    (user,) = {event["response"]["safety_identifier"] for event in events if "response" in event}
+    assert user.startswith("user-")
+
+
 def test_scripted_headers_replace_and_remove(backend: sim.Simulator, auth: JSON) -> None:
     backend.script(sim.reply(headers={"x-models-etag": "other", "Content-Type": None}))
     answer = post(backend, auth)

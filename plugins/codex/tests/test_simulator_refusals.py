@@ -119,7 +119,7 @@ def test_models_check_less(backend: sim.Simulator, auth: JSON) -> None:
 
 
 # ---------------------------------------------------------------- refused bodies
-USER = {"type": "message", "role": "user", "content": "hi"}
+USER = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
 
 
 @pytest.mark.parametrize(
@@ -190,6 +190,102 @@ def test_item_ids(backend: sim.Simulator, auth: JSON, item: JSON, status: int) -
     answer = post(backend, auth, input=[item])
     assert answer.status == status
     assert status == 200 or answer.json()["error"]["message"]
+
+
+# ---------------------------------------------------------------- refused values
+CALL = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "done"}
+
+
+def image(url: JSON) -> JSON:
+    return {"input": [{**USER, "content": [{"type": "input_image", "image_url": url}]}]}
+
+
+def items(*given: JSON) -> JSON:
+    return {"input": [USER, *given]}
+
+
+def part(kind: str, role: str = "user", **more: JSON) -> JSON:
+    return {"input": [{**USER, "role": role, "content": [{"type": kind, "text": "x", **more}]}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        *(
+            ({"service_tier": tier}, f"Unsupported service_tier: {tier}")
+            for tier in ("auto", "default", "flex", "fast", "scale", None)
+        ),
+        ({"reasoning": {"effort": "extreme"}}, "Invalid value: 'extreme'. Supported values are: 'none', 'minimal', "),
+        ({"reasoning": {"effort": "minimal"}}, "Unsupported value: 'minimal' is not supported with the 'gpt-5.5' mod"),
+        ({"reasoning": {"summary": "none"}}, "Invalid value: 'none'. Supported values are: 'auto', 'concise', and"),
+        ({"text": {"verbosity": "long"}}, "Invalid value: 'long'. Supported values are: 'low', 'medium', and 'high'."),
+        ({"text": {"format": {"type": "xml"}}}, "Invalid value: 'xml'. "),
+        ({"include": ["message.output_text.logprobs"]}, "Invalid value: 'message.output_text.logprobs'. "),
+        ({"prompt_cache_key": "k" * 65}, "Invalid 'prompt_cache_key': string too long. "),
+        ({"tools": [{"type": "mcp"}]}, "Unsupported tool type: mcp"),
+        ({"tools": [{"name": "f"}]}, "Unsupported tool type: None"),
+        ({"tools": [{"type": "function"}]}, "Missing required parameter: 'tools[0].name'."),
+        ({"tools": [{"type": "function", "name": "a b"}]}, "Invalid 'tools[0].name': string does not match pattern. "),
+        ({"tools": [{"type": "function", "name": "f", "strict": None}]}, "Invalid type for 'tools[0].strict': "),
+        ({"tool_choice": "any"}, "Invalid value: 'any'. Supported values are: 'none', 'auto', and 'required'."),
+        ({"tool_choice": {"type": "web_search"}}, "Tool choice 'web_search' not found in 'tools' parameter."),
+        (items({**USER, "role": "tool"}), "Invalid value: 'tool'. Supported values are: 'assistant', "),
+        (items({**USER, "content": "hi"}), "Invalid type for 'input[1].content': expected an array "),
+        (items({"role": "user", "content": []}), "Missing required parameter: 'input[1].type'."),
+        (items({**USER, "status": None}), "Invalid type for 'input[1].status': "),
+        (items({**USER, "status": "done"}), "Invalid value: 'done'. Supported values are: 'in_progress', "),
+        (part("output_text"), "Invalid value: 'output_text'. Supported values are: 'input_text', 'input_image', and "),
+        (part("input_text", "assistant"), "Invalid value: 'input_text'. Supported values are: 'output_text' and 'ref"),
+        (part("text"), "Invalid value: 'text'. "),
+        (part("input_audio"), "Unsupported content type"),
+        (part("input_text", logprobs=None), "Invalid type for 'input[0].content[0].logprobs': "),
+        (image({"url": "x"}), "Invalid type for 'input[0].content[0].image_url': "),
+        (image("cat.png"), "Invalid 'input[0].content[0].image_url'. Expected a valid URL, "),
+        (image("data:image;base64,aGk="), "got unsupported MIME type 'image'."),
+        (image("data:image/png;base64,"), "got empty base64-encoded bytes."),
+        (image("data:image/png;base64,data:image/png;base64,aGk="), "got an invalid base64-encoded value."),
+        (items({**USER, "id": "msg_1"}, {**USER, "id": "msg_1"}), "Duplicate item found with id msg_1. Remove "),
+        (items(OUTPUT), "No tool call found for function call output with call_id call_1."),
+        (items(CALL), "No tool output found for function call call_1."),
+        (items({**CALL, "name": ""}, OUTPUT), "Invalid 'input[1].name': empty string. "),
+        (
+            items(CALL, {**OUTPUT, "output": [{"type": "output_text", "text": "x"}]}),
+            "Invalid value: 'output_text'. ",
+        ),
+        (
+            items({"type": "reasoning", "encrypted_content": "e", "summary": [], "content": [{"type": "text"}]}),
+            "Invalid 'input[1].content': array too long. Expected an array with maximum length 0, ",
+        ),
+        (
+            items({"type": "web_search_call", "action": {"type": "other"}}),
+            "Invalid value: 'other'. Supported values are: 'search', 'open_page', and 'find_in_page'.",
+        ),
+    ],
+)
+def test_values_that_are_refused(backend: sim.Simulator, auth: JSON, changes: JSON, refusal: str) -> None:
+    answer = post(backend, auth, **changes)
+    assert answer.status == 400, answer.body
+    said = answer.json()
+    assert refusal in (said.get("detail") or said["error"]["message"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"service_tier": "priority"},
+        {"reasoning": {"effort": "xhigh", "summary": "detailed"}},
+        {"text": {"verbosity": "high", "format": {"type": "json_object"}}},
+        {"include": ["reasoning.encrypted_content", "web_search_call.action.sources"]},
+        {"tools": [{"type": "web_search"}, {"type": "something_new"}], "tool_choice": "required"},
+        image("data:image/png;base64,aGk="),
+        image("https://example.com/cat.png"),
+        items(CALL, OUTPUT),
+        items({"type": "reasoning", "encrypted_content": "e", "summary": [], "content": None}),
+    ],
+)
+def test_values_that_pass(backend: sim.Simulator, auth: JSON, changes: JSON) -> None:
+    assert post(backend, auth, **changes).status == 200
 
 
 def test_encodings(backend: sim.Simulator, auth: JSON) -> None:

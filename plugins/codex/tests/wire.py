@@ -29,6 +29,10 @@ class Answer:
         return json.loads(self.body)
 
     def events(self) -> list[JSON]:
+        """The parsed events of the API, without the one about the account."""
+        return [event for event in self.all_events() if event["type"] != "codex.rate_limits"]
+
+    def all_events(self) -> list[JSON]:
         """The parsed events; each block is an event line and a data line that agree."""
         events = []
         for block in self.body.decode().removesuffix("\n\n").split("\n\n"):

@@ -221,6 +221,27 @@ def quota_fields(account: Account) -> Iterator[tuple[str, str]]:
     yield "credits-has-credits", "False"
     yield "credits-unlimited", "False"
     yield "credits-balance", ""
+    yield "promo-campaign-id", ""
+    yield "promo-message", ""
+
+
+def rate_limits(account: Account) -> JSON:
+    """The event that says the same as the headers."""
+    said = dict(quota_fields(account))
+    windows = {
+        window: {
+            "used_percent": int(said[f"{window}-used-percent"]),
+            "window_minutes": int(said[f"{window}-window-minutes"]),
+            "reset_at": int(said[f"{window}-reset-at"]),
+        }
+        for window in ("primary", "secondary")
+    }
+    return {
+        "type": "codex.rate_limits",
+        "plan_type": account.plan,
+        "rate_limits": {"allowed": True, "limit_reached": False, **windows},
+        "credits": {"has_credits": False, "unlimited": False, "balance": None},
+    }
 
 
 def check_quota(account: Account) -> None:

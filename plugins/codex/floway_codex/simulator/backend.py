@@ -87,13 +87,13 @@ class Backend:
             headers += ((TURN_STATE, f"ts_{secrets.token_urlsafe(48)}"),)
         step = self.next_step(request.body, default_reply)
         if isinstance(step, Reply):
-            return self.streamed(step, request.body, merged(headers, step.headers), seen)
+            return self.streamed(step, request.body, merged(headers, step.headers), seen, account)
         return plain_step(step, headers)
 
-    def streamed(self, step: Reply, body: JSON, headers: Headers, seen: Seen) -> AnyAnswer:
+    def streamed(self, step: Reply, body: JSON, headers: Headers, seen: Seen, account: Account) -> AnyAnswer:
         """A 200 event stream."""
         self.consistency.answered(seen, dict(headers).get(TURN_STATE), [item.body for item in step.items])
-        return event_stream(step, body, headers)
+        return event_stream(step, body, headers, account)
 
     def compact(self, request: RecordedRequest) -> AnyAnswer:
         """POST /codex/responses/compact: one JSON object instead of a stream."""

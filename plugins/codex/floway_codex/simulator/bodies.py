@@ -6,6 +6,7 @@ from typing import Any
 
 from .answers import Refused, detail, error
 from .fingerprint import cli_version
+from .values import check_values
 
 JSON = Any
 
@@ -118,6 +119,7 @@ def check_common(body: JSON, models: dict[str, JSON], agent: str, allowed: froze
             raise wrong_type(name, "an object")
     for problem in item_problems(body["input"]):
         raise problem
+    check_values(body, entry)
 
 
 def has_instructions(body: JSON, agent: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from .accounts import Account, rate_limits
 from .answers import ESCAPED, EventStream, Headers
 from .replies import OutputItem, Reply
 
@@ -19,25 +20,26 @@ CALLS = {
 }
 
 
-def event_stream(step: Reply, body: JSON, headers: Headers) -> EventStream:
-    """The stream that answers a request body with a reply."""
-    frames = []
-    for number, (delay, event) in enumerate(response_events(step, body)):
+def event_stream(step: Reply, body: JSON, headers: Headers, account: Account) -> EventStream:
+    """The stream that answers a request body with a reply. Its first event tells the account's limits; it does not
+    count among those after which the stream is cut or falls silent."""
+    frames, first = [], ((step.event_delay, sse(rate_limits(account))),)
+    for number, (delay, event) in enumerate(response_events(step, body, account)):
         frames.append((delay or step.event_delay, sse({**event, "sequence_number": number})))
     kinds = ",".join(item.body["type"] for item in step.items) or "(no items)"
     if step.hang_after is not None:
         return EventStream(
-            tuple(frames[: step.hang_after]), headers, "hang", f"200 {kinds} silent after {step.hang_after} events"
+            (*first, *frames[: step.hang_after]), headers, "hang", f"200 {kinds} silent after {step.hang_after} events"
         )
     if step.cut_after is not None:
         return EventStream(
-            tuple(frames[: step.cut_after]),
+            (*first, *frames[: step.cut_after]),
             headers,
             "end" if step.clean_cut else "cut",
             f"200 {kinds} cut after {step.cut_after} events",
         )
     ending = "failed" if step.fail is not None else "incomplete" if step.incomplete else "completed"
-    return EventStream(tuple(frames), headers, "end", f"200 {kinds} {ending}")
+    return EventStream((*first, *frames), headers, "end", f"200 {kinds} {ending}")
 
 
 def sse(event: JSON) -> bytes:
@@ -46,9 +48,9 @@ def sse(event: JSON) -> bytes:
     return f"event: {event['type']}\ndata: {data}\n\n".encode(errors=ESCAPED)
 
 
-def response_events(step: Reply, body: JSON) -> Iterator[tuple[float, JSON]]:
+def response_events(step: Reply, body: JSON, account: Account) -> Iterator[tuple[float, JSON]]:
     """(the item's own delay in seconds, event) from response.created to the terminal event."""
-    started = envelope(body)
+    started = envelope(body, account)
     yield 0, {"type": "response.created", "response": started}
     yield 0, {"type": "response.in_progress", "response": started}
     for index, item in enumerate(step.items):
@@ -144,8 +146,8 @@ def pieces(text: str, count: int) -> list[str]:
     return [text[start:end] for start, end in pairwise(edges)]
 
 
-def envelope(body: JSON) -> JSON:
-    """The response object as it starts, with the request's own settings."""
+def envelope(body: JSON, account: Account) -> JSON:
+    """The response object as it starts, with the request's own settings. It names the account's user."""
     asked, text = body.get("reasoning") or {}, body.get("text") or {}
     return {
         "id": f"resp_{secrets.token_hex(25)}",
@@ -168,7 +170,7 @@ def envelope(body: JSON) -> JSON:
         "prompt_cache_key": body.get("prompt_cache_key"),
         "prompt_cache_retention": None,
         "reasoning": {"effort": asked.get("effort"), "summary": asked.get("summary")},
-        "safety_identifier": None,
+        "safety_identifier": account.user_id,
         "service_tier": body.get("service_tier", "auto"),
         "store": False,
         "temperature": 1.0,
