@@ -116,7 +116,9 @@ def _note_failure(
     gateway: Gateway, course: Course, failed: Candidate, error: GatewayError, left: Sequence[Candidate]
 ) -> None:
     """Write down what has failed, for the log, the metrics and ``/readyz``."""
-    if isinstance(error, UpstreamBroken | UpstreamFailed | UpstreamTimeout | UpstreamUnreachable):
+    if isinstance(error, UpstreamFailed):
+        course.failures.append((failed, str(error.status)))  # its code is the upstream's to choose
+    elif isinstance(error, UpstreamBroken | UpstreamTimeout | UpstreamUnreachable):
         course.failures.append((failed, error.code or ""))
     if isinstance(error, UpstreamFailed | UpstreamRefused) and error.status in UNAUTHORIZED:
         problem = f"The upstream {failed.upstream.name!r} refused its account with {error.status}: sign in anew."

@@ -57,5 +57,6 @@ def _note_tries(lately: Lately, course: Course) -> None:
     for candidate, why in course.failures:
         if told := FAILURES.get(why) or (why.isdigit() and int(why) in TELLING and f"It answered {why}."):
             lately.tried(candidate.upstream.id, told)
-    if course.transcript is not None:
+    failed = [candidate for candidate, _ in course.failures]
+    if course.events is not None and course.tried[-1] not in failed:
         lately.tried(course.tried[-1].upstream.id)
