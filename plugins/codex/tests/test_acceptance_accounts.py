@@ -84,7 +84,7 @@ def test_an_account_is_imported_shown_and_removed(simulated):
     file = gateway.folder / "ben.json"
     file.write_text(json.dumps(made))
     commands = [["codex", "import", str(file)], ["codex", "status", "--json"]] * 2
-    ends = gateways.run_each(gateway, [*commands, ["upstreams", "remove", "codex-ben@example.com"]])
+    ends = gateways.run_each(gateway, [*commands, ["upstreams", "remove", "codex-ben@example.com", "--yes"]])
     assert [status for status, _, _ in ends[:4]] == [0, 0, 0, 0], ends
     _, account = json.loads(ends[1][1])
     assert json.loads(ends[3][1])[1]["installation_id"] == account["installation_id"]

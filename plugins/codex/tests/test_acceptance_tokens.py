@@ -242,7 +242,7 @@ def test_an_upstream_that_is_removed_meanwhile(account):
     """AT-1, AT-5, AT-8, AT-9, AT-15, AT-16: the request fails, later ones find no model, and nothing is left."""
     ((name,),) = account.sql("SELECT name FROM upstreams")
     with held_renewal(account, answered(200, account.new_tokens(), Step.HOLD)) as done:
-        removed = account.gateway.run("upstreams", "remove", name, typed="y\n")
+        removed = account.gateway.run("upstreams", "remove", name, "--yes")
         assert removed.returncode == 0, removed.stderr
     assert done[0][0] in (404, 503) and account.simulator.dispatches == []
     assert account.ask()[0] == 404 and account.sql("SELECT count(*) FROM codex_credentials") == [(0,)]

@@ -18,6 +18,8 @@ from .test_quota import HEADERS
 FOLDER = Path(migrations.__file__).parent
 KEPT = "9b1c43a6-7b6c-4c43-8f2e-6d5f0b1f6a01"
 
+COLUMNS = "id, kind, name, enabled, position, created_at, prefix"
+
 
 @pytest.fixture
 def before(tmp_path):
@@ -31,7 +33,7 @@ def before(tmp_path):
         for number, installation in ((1, ""), (2, KEPT)):
             values = f"'up_{number}'"
             for statement in (
-                f"INSERT INTO upstreams VALUES ({values}, 'codex', 'name-{number}', 1, {number}, 0, '')",
+                f"INSERT INTO upstreams ({COLUMNS}) VALUES ({values}, 'codex', 'name-{number}', 1, {number}, 0, '')",
                 f"INSERT INTO codex_accounts VALUES ({values}, 'acct-{number}', 'u', 'e', 'p', '{installation}', 5)",
                 f"INSERT INTO codex_credentials VALUES ({values}, 'sealed', 'sealed', 7, NULL, 0)",
                 f"INSERT INTO codex_tokens VALUES ({values}, 'sealed', 9)",
@@ -88,7 +90,7 @@ def test_no_account_can_be_without_an_installation_id(services, upstream, value)
 
 def test_an_account_is_that_of_one_upstream(services, upstream):
     with services.database.connection_context(), pytest.raises(peewee.IntegrityError, match="account_id"):
-        services.database.execute_sql("INSERT INTO upstreams VALUES ('up_x', 'codex', 'x', 1, 9, 0, '')")
+        services.database.execute_sql(f"INSERT INTO upstreams ({COLUMNS}) VALUES ('up_x', 'codex', 'x', 1, 9, 0, '')")
         services.database.execute_sql(
             "INSERT INTO codex_accounts "
             "SELECT 'up_x', account_id, user_id, email, plan, installation_id, imported_at FROM codex_accounts"

@@ -135,7 +135,9 @@ def served(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
 def test_serve_until_a_signal(served: tuple[subprocess.Popen[str], Path], number: int) -> None:
     process, auth_file = served
     base_url, auth_url, shown = (process.stdout.readline().rstrip("\n") for _ in range(3))
-    assert shown == str(auth_file) and stat.S_IMODE(auth_file.stat().st_mode) == 0o600
+    base_url = base_url.removeprefix("export FLOWAY_CODEX_BASE_URL=")
+    auth_url = auth_url.removeprefix("export FLOWAY_CODEX_AUTH_URL=")
+    assert shown == f"floway codex import {auth_file}" and stat.S_IMODE(auth_file.stat().st_mode) == 0o600
     url = base_url.removesuffix("/backend-api")
     assert auth_url == f"{url}/oauth/token"
     headers, body = dispatch(json.loads(auth_file.read_text()))

@@ -7,6 +7,7 @@ import pytest
 from floway_core.db import connect
 from floway_core.store import upstreams
 from floway_core.testing import Caller, FakeUpstream, Reply, RunningGateway
+from floway_core.testing.fixtures import unreachable  # noqa: F401 - a fixture
 
 JSON = [("content-type", "application/json")]
 KEY = "sk-the-operators"
