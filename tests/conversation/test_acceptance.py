@@ -61,7 +61,8 @@ def test_two_hundred_references_are_found_in_their_order(client):
     output = [said(f"{number:03}") for number in range(200)]
     client.turn("Hi", output=output)
     wanted = [*reversed(output), output[7]]
-    assert client.turn([{"id": item["id"]} for item in wanted]).sent == [wanted]
+    once_more = {name: value for name, value in output[7].items() if name != "id"}  # no id is sent twice
+    assert client.turn([{"id": item["id"]} for item in wanted]).sent == [[*wanted[:-1], once_more]]
 
 
 # ------------------------------------------------------------------------------------------------- who and what it is
