@@ -18,14 +18,13 @@ from typing import Any
 
 import peewee
 
-from floway_core import migrate
 from floway_core.conversation import load
-from floway_core.conversation.begin import begin
+from floway_core.conversation.cache import RecentHistories
 from floway_core.conversation.commit import claim_ordinal, commit
-from floway_core.conversation.recent import RecentHistories
-from floway_core.conversation.rows import Turn
-from floway_core.db import connect, select
-from floway_core.store import keys
+from floway_core.conversation.records import Turn
+from floway_core.conversation.turns import begin
+from floway_core.storage import keys, migrate
+from floway_core.storage.db import connect, select
 
 DAYS = 30
 AVERAGED = 10

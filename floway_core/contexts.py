@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import peewee
 
-from floway_core.config import Settings
 from floway_core.secrets import SecretBox
+from floway_core.settings import Settings
 
 if TYPE_CHECKING:
     from floway_core.provider import Provider

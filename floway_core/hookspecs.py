@@ -20,10 +20,10 @@ import click
 import pluggy
 from prometheus_client import CollectorRegistry
 
-from floway_core.config import Setting
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext
-from floway_core.migrate import MigrationSource
 from floway_core.provider import Provider
+from floway_core.settings import Setting
+from floway_core.storage.migrate import MigrationSource
 
 hookspec = pluggy.HookspecMarker("floway")
 hookimpl = pluggy.HookimplMarker("floway")
@@ -84,7 +84,7 @@ def register_routes() -> Iterable:
     """Supply Flask blueprints for paths that clients of this provider expect beside ``/v1``.
 
     When: once, while the application is built. A view may hand its request to one of the public views of
-    ``floway_core.routes``, once.
+    ``floway_core.web``, once.
     May change: nothing.
     Returns: the blueprints.
     If it raises: Floway does not start and says which plugin is at fault.

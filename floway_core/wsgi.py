@@ -7,13 +7,13 @@ import atexit
 import gc
 import sys
 
-from floway_core.app import create_app
-from floway_core.conversation.retain import start_sweeping
+from floway_core.conversation.retention import start_sweeping
 from floway_core.errors import StartupError
-from floway_core.gateway import Gateway, read_settings
-from floway_core.log import configure_logging
-from floway_core.plugins import build_plugin_manager
-from floway_core.store.usage import start_flushing
+from floway_core.runtime.gateway import Gateway, read_settings
+from floway_core.runtime.log import configure_logging
+from floway_core.runtime.plugins import build_plugin_manager
+from floway_core.storage.usage import start_flushing
+from floway_core.web.app import create_app
 
 APP_LOAD_ERROR = 4
 """The exit status with which gunicorn's workers say that starting them again is no use."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from floway_core import migrate
-from floway_core.db import connect
+from floway_core.storage import migrate
+from floway_core.storage.db import connect
 from floway_core.testing import Caller, RunningGateway, write_plugin
 
 from .authority import make_certificates

@@ -8,7 +8,7 @@ import struct
 import threading
 from types import SimpleNamespace
 
-from floway_core.config import load_settings
+from floway_core.settings import load_settings
 from floway_core.upstream import HttpClient
 
 PATIENCE = 10

@@ -12,11 +12,11 @@ PLUGIN = '''"""A provider whose answers tell of an account."""
 import click
 
 from floway_core.cli import services as services_of
-from floway_core.config import Setting, origin_url
+from floway_core.settings import Setting, origin_url
 from floway_core.hookspecs import hookimpl
 from floway_core.protocol import jsontext
 from floway_core.provider import AccountDetails, Model, Provider
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
 from floway_core.upstream import HttpClient
 
 

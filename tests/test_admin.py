@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from floway_core import plugins
-from floway_core.app import create_app
-from floway_core.db import connect
-from floway_core.gateway import read_settings
-from floway_core.store import aliases, keys, upstreams
+from floway_core.runtime import plugins
+from floway_core.runtime.gateway import read_settings
+from floway_core.storage import aliases, keys, upstreams
+from floway_core.storage.db import connect
 from floway_core.testing import Caller, Installation, Reply, RunningGateway, message_stream, write_plugin
+from floway_core.web.app import create_app
 
 TOKEN = "the-admin-token-of-the-tests"
 KEYS, UPSTREAMS, ALIASES, MODELS = (f"/admin/api/{part}" for part in ("keys", "upstreams", "aliases", "models"))

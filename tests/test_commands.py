@@ -10,9 +10,9 @@ import uuid
 
 import pytest
 
-from floway_core.db import connect, transaction
-from floway_core.store import keys, lately
-from floway_core.store.usage import Pending
+from floway_core.storage import keys, last_use
+from floway_core.storage.db import connect, transaction
+from floway_core.storage.usage import Pending
 from floway_core.testing import Caller, Reply, message_stream
 
 PATIENCE = 30
@@ -210,7 +210,7 @@ def test_the_same_is_stored_once_a_minute(database):
     assert pending.lately.take() == {}
     for moment, stored in ((now, now), (now - 100, now), (now + 100, now + 100)):
         with transaction(database):
-            lately.store(database, {("key", key): (moment, "")})
+            last_use.store(database, {("key", key): (moment, "")})
         assert keys.find(database, key).last_used_at == stored
 
 

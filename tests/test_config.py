@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from floway_core.config import CLIENT_VARIABLES, CORE_SETTINGS
+from floway_core.settings import CLIENT_VARIABLES, CORE_SETTINGS
 from floway_core.testing import Installation
 
 FOLDER = Path(__file__).parents[1]

@@ -21,7 +21,7 @@ AWAY = '''
 
 import os
 
-from floway_core.config import Setting, text
+from floway_core.settings import Setting, text
 from floway_core.errors import GatewayError
 from floway_core.hookspecs import hookimpl
 from floway_core.provider import Model, Provider

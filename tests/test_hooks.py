@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from floway_core import plugins
 from floway_core.hookspecs import hookimpl
 from floway_core.provider import Provider
+from floway_core.runtime import plugins
 from floway_core.testing import Reply, message_stream
 
 HOOKS = ["on_attempt_start", "prepare_responses_request"]

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from floway_core.protocol.request_schema import FIELDS
-from floway_core.routes.openapi import description
 from floway_core.testing import Reply, message_stream
+from floway_core.web.openapi import description
 
 TEXT, NUMBER, LIST, OBJECT, BOOLEAN = "hot", 5, [1], {"a": 1}, True
 

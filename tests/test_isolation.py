@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from floway_core import plugins
-from floway_core.app import create_app
-from floway_core.db import connect, select
-from floway_core.gateway import read_settings
-from floway_core.store import keys
+from floway_core.runtime import plugins
+from floway_core.runtime.gateway import read_settings
+from floway_core.storage import keys
+from floway_core.storage.db import connect, select
 from floway_core.testing import Caller, Reply, items_stream, message_item
+from floway_core.web.app import create_app
 
 ADMIN_TOKEN = "the-admin-token-of-this-test"
 

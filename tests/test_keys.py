@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from floway_core.errors import GatewayError
-from floway_core.store import keys
+from floway_core.storage import keys
 
 OPTIONS = ("expires_at", "models", "upstreams", "requests_per_minute", "concurrent_requests", "tokens_per_day")
 

@@ -12,13 +12,13 @@ from dataclasses import replace
 
 import pytest
 
-from floway_core import plugins
-from floway_core.app import create_app
-from floway_core.db import connect, select
-from floway_core.gateway import read_settings
-from floway_core.store import keys, limits, upstreams
-from floway_core.store.leases import Leases
+from floway_core.runtime import plugins
+from floway_core.runtime.gateway import read_settings
+from floway_core.storage import keys, limits, upstreams
+from floway_core.storage.db import connect, select
+from floway_core.storage.leases import Leases
 from floway_core.testing import Caller, FakeUpstream, Reply, RunningGateway, Step, message_stream
+from floway_core.web.app import create_app
 
 from .conversation.storing import execute
 from .plugins import wire

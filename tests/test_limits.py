@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from floway_core.db import select
 from floway_core.errors import GatewayError
-from floway_core.routes import limits as letting_in
-from floway_core.store import keys, limits
-from floway_core.store.leases import Leases
+from floway_core.storage import keys, limits
+from floway_core.storage.db import select
+from floway_core.storage.leases import Leases
+from floway_core.web import limits as letting_in
 
 from .conversation.storing import execute
 

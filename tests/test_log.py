@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from floway_core.log import JsonLines, Lines
+from floway_core.runtime.log import JsonLines, Lines
 from floway_core.testing import Reply, Step, failed_stream, items_stream, message_stream
 
 PATIENCE = 20

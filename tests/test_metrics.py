@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from floway_core.app import create_app
-from floway_core.gateway import read_settings
-from floway_core.plugins import build_plugin_manager
+from floway_core.runtime.gateway import read_settings
+from floway_core.runtime.plugins import build_plugin_manager
 from floway_core.testing import Reply, Step, message_stream
-from floway_core.testing.inside import failing_commits
+from floway_core.testing.in_process import failing_commits
+from floway_core.web.app import create_app
 
 PATIENCE = 20
 PLACE = {"route": "/v1/responses", "model": "model-1", "upstream": "first"}

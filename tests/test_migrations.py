@@ -11,8 +11,9 @@ import peewee
 import pytest
 from playhouse.migrations import Runner
 
-from floway_core import migrations, models
-from floway_core.db import connect
+from floway_core import migrations
+from floway_core.storage import tables as schema
+from floway_core.storage.db import connect
 from floway_core.testing import write_plugin
 
 FOLDER = Path(migrations.__file__).parent
@@ -21,7 +22,7 @@ NUMBERED = sorted(file.stem for file in FOLDER.glob("[0-9]*.py"))
 PLUGIN = """
 from pathlib import Path
 from floway_core.hookspecs import hookimpl
-from floway_core.migrate import MigrationSource
+from floway_core.storage.migrate import MigrationSource
 
 @hookimpl
 def register_migrations():
@@ -67,7 +68,7 @@ def described(database, table):
 
 def test_the_models_say_what_is_there(installation, tmp_path):
     installation.run("migrate")
-    kinds = [kind for kind in vars(models).values() if isinstance(kind, type) and issubclass(kind, peewee.Model)]
+    kinds = [kind for kind in vars(schema).values() if isinstance(kind, type) and issubclass(kind, peewee.Model)]
     migrated, modelled = connect(f"sqlite:///{installation.database}"), connect(f"sqlite:///{tmp_path / 'models.db'}")
     with migrated.connection_context(), modelled.connection_context(), modelled.bind_ctx(kinds):
         modelled.create_tables(kinds)

@@ -15,7 +15,7 @@ VIEWS = """
 from flask import Blueprint, Response, request
 
 from floway_core.hookspecs import hookimpl
-from floway_core.routes.responses import create_response
+from floway_core.web.responses import create_response
 
 views = Blueprint("views", __name__)
 

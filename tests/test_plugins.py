@@ -195,7 +195,7 @@ def test_the_state_of_migrations_is_listed(install, tmp_path):
 MIGRATING = """
 from pathlib import Path
 from floway_core.hookspecs import hookimpl
-from floway_core.migrate import MigrationSource
+from floway_core.storage.migrate import MigrationSource
 
 @hookimpl
 def register_migrations():

@@ -13,7 +13,7 @@ from floway_core.protocol.jsontext import MOST_LEVELS
 from floway_core.protocol.usage import usage_of
 from floway_core.testing import event, message_item, message_stream
 from floway_core.testing.events import parse, response
-from floway_core.upstream.answer import Answer
+from floway_core.upstream.response_parser import Answer
 
 
 def pieces_of(data, cuts):

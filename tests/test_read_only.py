@@ -7,9 +7,9 @@ from contextlib import closing
 import pytest
 from click.testing import CliRunner
 
-from floway_core import migrate
 from floway_core.cli import cli
-from floway_core.db import connect
+from floway_core.storage import migrate
+from floway_core.storage.db import connect
 from floway_core.testing import Installation
 
 from . import vault

@@ -5,7 +5,7 @@ import threading
 import peewee
 import pytest
 
-from floway_core.db import connect, run, select, transaction
+from floway_core.storage.db import connect, run, select, transaction
 
 PATIENCE = 20
 

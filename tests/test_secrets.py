@@ -8,10 +8,9 @@ from contextlib import closing
 import pytest
 from cryptography.fernet import Fernet
 
-from floway_core import migrate
-from floway_core.db import connect
 from floway_core.secrets import SecretBox, write_keys
-from floway_core.store import sealed
+from floway_core.storage import encrypted_columns, migrate
+from floway_core.storage.db import connect
 from floway_core.testing import Caller, Installation
 
 from . import vault
@@ -150,12 +149,12 @@ MOMENTS = [
     "call secrets.py write_keys 1",  # nothing has happened yet
     "return secrets.py write_keys 1",  # both keys are in the file, nothing is sealed anew
     "return secrets.py seal 2",  # in the middle of the transaction
-    "return sealed.py _add_word 1",  # it is about to be committed
-    "return sealed.py renew 1",  # everything is sealed anew
+    "return encrypted_columns.py _add_word 1",  # it is about to be committed
+    "return encrypted_columns.py renew 1",  # everything is sealed anew
 ]
 LATE_MOMENTS = [
     "return secrets.py write_keys 1",  # the old key is gone from the file, the database still knows it
-    "return sealed.py retire 1",
+    "return encrypted_columns.py retire 1",
 ]
 
 
@@ -283,10 +282,12 @@ def test_finishing_late_forgets_no_newer_key(new_database):
     database = connect(new_database())
     migrate.apply(database, [migrate.CORE])
     keys = [Fernet.generate_key().decode() for _ in range(3)]
-    assert sealed.is_current(database, SecretBox(keys[0]))
+    assert encrypted_columns.is_current(database, SecretBox(keys[0]))
     for newest in (keys[1], keys[2]):
-        sealed.renew(database, [], [newest, *keys])
-    sealed.retire(database, keys[1])
-    assert [sealed.unused(database, [key]) for key in keys] == [[keys[0]], [], []]
-    assert sealed.is_current(database, SecretBox(keys[2])) and not sealed.is_current(database, SecretBox(keys[1]))
+        encrypted_columns.renew(database, [], [newest, *keys])
+    encrypted_columns.retire(database, keys[1])
+    assert [encrypted_columns.unused(database, [key]) for key in keys] == [[keys[0]], [], []]
+    assert encrypted_columns.is_current(database, SecretBox(keys[2])) and not encrypted_columns.is_current(
+        database, SecretBox(keys[1])
+    )
     database.close_all()

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from floway_core.streaming import Stream, StreamLoop
+from floway_core.server.stream_loop import Stream, StreamLoop
 
 PATIENCE = 10
 

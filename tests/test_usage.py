@@ -6,16 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from floway_core import migrate
-from floway_core.app import create_app
-from floway_core.db import connect
-from floway_core.gateway import read_settings
-from floway_core.plugins import build_plugin_manager
 from floway_core.prices import Price, parse_prices
 from floway_core.protocol.usage import Tokens
-from floway_core.store import keys, usage
-from floway_core.store.usage import Pending
+from floway_core.runtime.gateway import read_settings
+from floway_core.runtime.plugins import build_plugin_manager
+from floway_core.storage import keys, migrate, usage
+from floway_core.storage.db import connect
+from floway_core.storage.usage import Pending
 from floway_core.testing import Caller, Reply, RunningGateway, Step, message_stream
+from floway_core.web.app import create_app
 
 TODAY = datetime.datetime.now(datetime.UTC).date()
 TOKEN = "an-admin-token-of-some-length"

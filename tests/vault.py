@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from floway_core.cli import services as services_of
-from floway_core.db import run, select
+from floway_core.storage.db import run, select
 from floway_core.hookspecs import hookimpl
-from floway_core.migrate import MigrationSource
+from floway_core.storage.migrate import MigrationSource
 from floway_core.provider import GeneratedBody, Model, Provider, UpstreamReply
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
 
 
 class Vault(Provider):

@@ -4,11 +4,12 @@ import sys
 
 import click
 
-from floway_core import __version__, plugins
-from floway_core.cli import aliases, doctor, keys, secrets, serve, setup, upstreams, usage
-from floway_core.cli.session import ReadOnlyCommand, Session, services
+from floway_core import __version__
+from floway_core.cli import aliases, config_commands, doctor, keys, secrets, serve, upstreams, usage
+from floway_core.cli.context import ReadOnlyCommand, Session, services
 from floway_core.cli.upstreams import try_upstream
 from floway_core.errors import GatewayError, StartupError
+from floway_core.runtime import plugins
 
 __all__ = ["ReadOnlyCommand", "cli", "main", "services", "try_upstream"]
 
@@ -23,10 +24,10 @@ for command in (
     serve.serve,
     doctor.doctor,
     secrets.secrets_group,
-    setup.migrate,
-    setup.show_config,
-    setup.list_plugins,
-    setup.retention_group,
+    config_commands.migrate,
+    config_commands.show_config,
+    config_commands.list_plugins,
+    config_commands.retention_group,
     keys.keys_group,
     upstreams.upstreams_group,
     upstreams.list_models,

@@ -5,11 +5,11 @@ from dataclasses import asdict
 
 import click
 
-from floway_core.cli.session import ReadOnlyCommand, Session, services
+from floway_core.cli.context import ReadOnlyCommand, Session, services
 from floway_core.cli.table import table
-from floway_core.engine import resolve
+from floway_core.engine import routing
 from floway_core.errors import GatewayError
-from floway_core.store import aliases, upstreams
+from floway_core.storage import aliases, upstreams
 
 
 @click.group("aliases")
@@ -43,7 +43,7 @@ def set_alias(
     overrides = aliases.Overrides(effort, verbosity, service_tier)
     aliases.put(database, name, [_target(text, names) for text in targets], overrides)
     click.echo(f"{name!r} stands for {', '.join(targets)}.", err=True)
-    offer = resolve.offer(session.gateway, wait_for_all=True)
+    offer = routing.offer(session.gateway, wait_for_all=True)
     if not any(candidate.model.id == name for candidate in offer.candidates):
         click.echo("No upstream serves that now, so clients cannot ask for it; see: floway models", err=True)
 

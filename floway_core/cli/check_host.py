@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pluggy
 
-from floway_core import __version__, plugins
-from floway_core.cli.finding import FAIL, OK, WARN, Finding
-from floway_core.config import CONFIG_FILE, CORE_SETTINGS, PREFIX, Settings, SettingsError, is_clients, load_settings
+from floway_core import __version__
+from floway_core.cli.check_result import FAIL, OK, WARN, Finding
 from floway_core.errors import StartupError
+from floway_core.runtime import plugins
 from floway_core.secrets import KEY_FILE
-from floway_core.server import SPARE_THREADS, files_needed
+from floway_core.server.command import SPARE_THREADS, files_needed
+from floway_core.settings import CONFIG_FILE, CORE_SETTINGS, PREFIX, Settings, SettingsError, is_clients, load_settings
 
 LITTLE_SPACE, TOO_LITTLE_SPACE = 2**30, 100 * 2**20
 """Bytes."""

@@ -7,14 +7,14 @@ from pathlib import Path
 import peewee
 import pluggy
 
-from floway_core import migrate, plugins
-from floway_core.cli.finding import FAIL, OK, WARN, Finding
-from floway_core.config import CONFIG_FILE, PREFIX, Settings, without_password
-from floway_core.db import POOL, select
+from floway_core.cli.check_result import FAIL, OK, WARN, Finding
 from floway_core.errors import StartupError
-from floway_core.gateway import database_errors, existing_database
+from floway_core.runtime import plugins
+from floway_core.runtime.gateway import database_errors, existing_database
 from floway_core.secrets import KEY_FILE, SecretBox, keys_in
-from floway_core.store import keys, sealed
+from floway_core.settings import CONFIG_FILE, PREFIX, Settings, without_password
+from floway_core.storage import encrypted_columns, keys, migrate
+from floway_core.storage.db import POOL, select
 
 
 # ----------------------------------------------------------------------------------------------------------- database
@@ -88,14 +88,14 @@ def secret_key(
     if not keys_in(text):
         return None, [Finding("secret key", FAIL, f"{file} is empty.", LOST)]
     box = SecretBox(text)
-    if wrong := sealed.mismatch(database, box):
+    if wrong := encrypted_columns.mismatch(database, box):
         origin = _origin(settings, environ)
         mend = LOST if origin == str(file) else _other_key(database, file, origin)
         return None, [Finding("secret key", FAIL, f"{wrong} It comes from {origin}.", mend)]
     found = [
         Finding("secret key", FAIL, f"{count} values in {column} cannot be opened.", LOST)
-        for column in sealed.columns(plugins.migration_sources(manager))
-        if (count := sum(not box.opens(value) for value in sealed.values(database, column)))
+        for column in encrypted_columns.columns(plugins.migration_sources(manager))
+        if (count := sum(not box.opens(value) for value in encrypted_columns.values(database, column)))
     ]
     if len(keys_in(text)) > 1:
         mend = "floway secrets rotate, then floway secrets rotate --finish"
@@ -117,7 +117,7 @@ def _other_key(database: peewee.Database, file: Path, origin: str) -> str:
         text = file.read_text()
     except (OSError, UnicodeDecodeError):
         text = ""
-    fits = keys_in(text) and sealed.mismatch(database, SecretBox(text)) is None
+    fits = keys_in(text) and encrypted_columns.mismatch(database, SecretBox(text)) is None
     return f"Do without {origin}: the key in {file} is the right one." if fits else f"Correct {origin}. {LOST}"
 
 

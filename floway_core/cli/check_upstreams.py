@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import peewee
 import pluggy
 
-from floway_core.cli.finding import FAIL, OK, WARN, Finding
-from floway_core.config import Settings
+from floway_core.cli.check_result import FAIL, OK, WARN, Finding
 from floway_core.contexts import Services, Upstream
-from floway_core.engine import resolve
+from floway_core.engine import routing
 from floway_core.errors import GatewayError, NoModelList, StartupError
-from floway_core.gateway import Gateway, make_gateway
 from floway_core.provider import Provider
+from floway_core.runtime.gateway import Gateway, make_gateway
 from floway_core.secrets import SecretBox
-from floway_core.store import aliases, upstreams
+from floway_core.settings import Settings
+from floway_core.storage import aliases, upstreams
 from floway_core.upstream import HttpClient
 
 PATIENCE = 10.0
@@ -79,7 +79,7 @@ def check(
 
 def _aliases(gateway: Gateway) -> Iterator[Finding]:
     rows = aliases.all_rows(gateway.services.database)
-    served = {candidate.model.id for candidate in resolve.offer(gateway, wait_for_all=True).candidates} if rows else ()
+    served = {candidate.model.id for candidate in routing.offer(gateway, wait_for_all=True).candidates} if rows else ()
     for row in rows:
         if row.name not in served:
             mend = "Compare `floway aliases list` with `floway models`: has a model another prefix now?"

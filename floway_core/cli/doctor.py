@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 import click
 
-from floway_core.cli.finding import FAIL, OK, WARN, Finding
-from floway_core.log import configure_logging
+from floway_core.cli.check_result import FAIL, OK, WARN, Finding
+from floway_core.runtime.log import configure_logging
 
 COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 

@@ -11,9 +11,9 @@ from typing import Any, cast
 import click
 
 from floway_core.cli.confirm import confirm, yes_option
-from floway_core.cli.session import ReadOnlyCommand, services
+from floway_core.cli.context import ReadOnlyCommand, services
 from floway_core.cli.table import date, table
-from floway_core.store import keys
+from floway_core.storage import keys
 
 SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from floway_core import migrate, plugins
-from floway_core.cli.session import Session
+from floway_core.cli.context import Session
 from floway_core.errors import StartupError
+from floway_core.runtime import plugins
 from floway_core.secrets import KEY_FILE, keys_in, new_key, read_or_create_key, write_keys
-from floway_core.store import sealed
+from floway_core.storage import encrypted_columns, migrate
 
 IN_SETTINGS = (
     "The secret key comes from the settings, which are yours to change: put a line with a new key {place}, restart all "
@@ -41,8 +41,8 @@ def rotate(session: Session, step: str | None) -> None:
     Running servers go on serving. With several hosts run --prepare first, and copy secret.key to all of them after
     each of the three steps. It can be run again after a crash at any moment.
     """
-    if wrong := sealed.mismatch(session.services.database, session.services.secrets):
-        raise StartupError(f"{wrong} {sealed.REMEDY}")
+    if wrong := encrypted_columns.mismatch(session.services.database, session.services.secrets):
+        raise StartupError(f"{wrong} {encrypted_columns.REMEDY}")
     if strangers := migrate.strangers(session.services.database, plugins.migration_sources(session.manager)):
         raise StartupError(STRANGERS.format(names=", ".join(strangers)))
     with _alone(session.settings.data_dir):
@@ -62,7 +62,7 @@ def _prepare(session: Session) -> None:
 
 def _rotate(session: Session) -> None:
     (keys, file), database = _keys(session), session.services.database
-    unused = sealed.unused(database, keys)
+    unused = encrypted_columns.unused(database, keys)
     if not unused and len(keys) > 1:
         raise StartupError(UNDER_WAY)
     if file is not None and keys[0] not in unused:
@@ -81,7 +81,7 @@ def _rotate(session: Session) -> None:
 
 def _finish(session: Session) -> None:
     (keys, file), database = _keys(session), session.services.database
-    if sealed.unused(database, keys):
+    if encrypted_columns.unused(database, keys):
         raise StartupError(NOT_YET)
     _renew(session, keys)  # what others have sealed with the old key since
     if len(keys) > 1 and file is None:
@@ -89,12 +89,12 @@ def _finish(session: Session) -> None:
     elif file is not None:
         write_keys(file, keys[:1])
         click.echo(f"{file} holds the new key alone. Copy the file to the other hosts, if there are any.")
-    sealed.retire(database, keys[0])
+    encrypted_columns.retire(database, keys[0])
 
 
 def _renew(session: Session, keys: list[str]) -> None:
-    columns = sealed.columns(plugins.migration_sources(session.manager))
-    renewal = sealed.renew(session.services.database, columns, keys)
+    columns = encrypted_columns.columns(plugins.migration_sources(session.manager))
+    renewal = encrypted_columns.renew(session.services.database, columns, keys)
     click.echo(f"{renewal.renewed} stored values were sealed with the old key, and are with the new one.")
     for column in sorted(set(renewal.unreadable)):
         count = renewal.unreadable.count(column)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import click
 
 from floway_core import __version__
-from floway_core.cli.session import Session
-from floway_core.config import Settings
-from floway_core.gateway import Gateway
-from floway_core.log import JSON, configure_logging
-from floway_core.store import keys, upstreams
+from floway_core.cli.context import Session
+from floway_core.runtime.gateway import Gateway
+from floway_core.runtime.log import JSON, configure_logging
+from floway_core.settings import Settings
+from floway_core.storage import keys, upstreams
 
 log = logging.getLogger("floway")
 
@@ -22,8 +22,8 @@ def serve(session: Session, bind: str | None) -> None:
     """Run the gateway."""
     import os
 
-    from floway_core.app import create_app  # only this command needs the web framework
-    from floway_core.server import Server, allow_files, check_bind, share_metrics
+    from floway_core.server.command import Server, allow_files, check_bind, share_metrics
+    from floway_core.web.app import create_app  # only this command needs the web framework
 
     if bind:
         os.environ["FLOWAY_BIND"] = bind  # workers read their settings from the environment, too

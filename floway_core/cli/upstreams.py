@@ -6,11 +6,11 @@ from dataclasses import asdict
 import click
 
 from floway_core.cli.confirm import confirm, yes_option
-from floway_core.cli.session import ReadOnlyCommand, Session, services
+from floway_core.cli.context import ReadOnlyCommand, Session, services
 from floway_core.cli.table import date, table
-from floway_core.engine import resolve
+from floway_core.engine import routing
 from floway_core.errors import GatewayError, StartupError
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
 
 
 @click.command("models", cls=ReadOnlyCommand)
@@ -21,8 +21,8 @@ def list_models(session: Session, as_json: bool) -> None:
 
     The upstreams of a model stand in the order in which they are tried.
     """
-    offer = resolve.offer(session.gateway, wait_for_all=True)
-    served: dict[str, list[resolve.Candidate]] = {}
+    offer = routing.offer(session.gateway, wait_for_all=True)
+    served: dict[str, list[routing.Candidate]] = {}
     for candidate in offer.candidates:
         served.setdefault(candidate.model.id, []).append(candidate)
     if as_json:
@@ -58,7 +58,7 @@ def _no_upstream(session: Session) -> str:
     return f"There is no upstream. How to add one: {', '.join(ways)}"
 
 
-def _place(candidate: resolve.Candidate) -> str:
+def _place(candidate: routing.Candidate) -> str:
     """The upstream, and the model as it names it if clients do not name it so."""
     own = candidate.upstream_name
     return candidate.upstream.name if own == candidate.model.id else f"{candidate.upstream.name} ({own})"
@@ -185,14 +185,14 @@ def test_upstream(session: Session, name: str) -> None:
 
     It is asked with the credentials stored for it, whether it is enabled or not.
     """
-    found = resolve.ask(session.gateway, name)
+    found = routing.ask(session.gateway, name)
     click.echo(f"{name} works and serves {len(found)} models: {', '.join(model.id for model in found)}")
 
 
 def try_upstream(context: click.Context, name: str) -> None:
     """For commands that have set up an upstream: ask it for its models, and say in a line what came of it."""
     try:
-        found = resolve.ask(context.find_object(Session).gateway, name)
+        found = routing.ask(context.find_object(Session).gateway, name)
     except GatewayError as error:
         click.echo(f"Warning: {error.message} Until it works: floway upstreams test {name}", err=True)
     else:

@@ -7,11 +7,11 @@ from typing import Any, Protocol
 import peewee
 
 from floway_core.conversation import payloads
-from floway_core.conversation.recent import PackedHistory, RecentHistories
-from floway_core.conversation.rows import Snapshot, Turn
-from floway_core.db import hold, insert, run, select, transaction, write
+from floway_core.conversation.cache import PackedHistory, RecentHistories
+from floway_core.conversation.records import Snapshot, Turn
 from floway_core.errors import GatewayError
 from floway_core.protocol import items, jsontext
+from floway_core.storage.db import hold, insert, run, select, transaction, write
 
 ROWS_PER_INSERT = 100
 

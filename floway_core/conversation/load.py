@@ -6,13 +6,13 @@ from typing import Any
 
 import peewee
 
+from floway_core.conversation.cache import PackedHistory, RecentHistories
 from floway_core.conversation.payloads import Decoder, StoredDataError, column_id, parsed_object
-from floway_core.conversation.recent import PackedHistory, RecentHistories
-from floway_core.conversation.rows import History, Snapshot
-from floway_core.db import marks, select
+from floway_core.conversation.records import History, Snapshot
 from floway_core.errors import GatewayError
-from floway_core.models import Items, Snapshots
 from floway_core.protocol.items import as_listed, is_bare, is_reference, usual_form
+from floway_core.storage.db import marks, select
+from floway_core.storage.tables import Items, Snapshots
 
 PAYLOAD = "responses_items.payload"
 

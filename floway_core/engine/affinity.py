@@ -6,8 +6,8 @@ before it, so only its issuer can go on; reasoning is left out for others, which
 
 from collections.abc import Sequence
 
-from floway_core.conversation.rows import History
-from floway_core.engine.resolve import Candidate
+from floway_core.conversation.records import History
+from floway_core.engine.routing import Candidate
 from floway_core.errors import GatewayError
 from floway_core.protocol.items import COMPACTIONS
 

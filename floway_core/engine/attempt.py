@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from floway_core.contexts import AttemptContext, ClientRequest, PreviousSnapshot, ResponsesRequestContext
-from floway_core.conversation.rows import Turn
+from floway_core.conversation.records import Turn
 from floway_core.engine import account, affinity, compaction
-from floway_core.engine.course import Course
 from floway_core.engine.input_items import fit_for_upstream
-from floway_core.engine.resolve import Candidate
+from floway_core.engine.routing import Candidate
+from floway_core.engine.trace import Course
 from floway_core.errors import ACCOUNT_REFUSED, GatewayError, UpstreamBroken, UpstreamRefused, account_refusal
-from floway_core.gateway import Gateway
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
 from floway_core.provider import MAX_DISPATCHES, Refusal, UpstreamReply
+from floway_core.runtime.gateway import Gateway
 
 LARGEST_REFUSAL = 2**20
 """Bytes of an error body that are kept."""

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from floway_core.conversation.rows import History
+from floway_core.conversation.records import History
 from floway_core.protocol import jsontext
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.items import TRIGGER

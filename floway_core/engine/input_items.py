@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from floway_core.conversation.rows import History
+from floway_core.conversation.records import History
 
 MAX_ID_LENGTH = 64
 """Characters of an item id or a call id. Strict upstreams refuse longer ones."""

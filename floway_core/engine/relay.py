@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 from floway_core.engine.attempt import Attempt
 from floway_core.engine.compaction import as_compaction
-from floway_core.engine.keep import check_compacted, keep
+from floway_core.engine.storing import check_compacted, keep
 from floway_core.engine.upstream_body import EventBlocks, is_event_stream, open_body, read_response
 from floway_core.errors import ClientGone, GatewayError, UpstreamBroken, UpstreamFailed, UpstreamTimeout
-from floway_core.gateway import Gateway
 from floway_core.protocol import sse
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.responses import FAILED, SUCCESSFUL
+from floway_core.runtime.gateway import Gateway
 
 log = logging.getLogger("floway.engine")
 

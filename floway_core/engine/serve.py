@@ -8,13 +8,13 @@ from typing import Any
 
 from floway_core.contexts import ClientRequest, PreviousSnapshot
 from floway_core.conversation.commit import PreviousGone, claim_ordinal
-from floway_core.conversation.rows import Turn
+from floway_core.conversation.records import Turn
 from floway_core.engine import affinity
 from floway_core.engine.attempt import Attempt, start_attempt
-from floway_core.engine.course import Course
-from floway_core.engine.keep import keep
 from floway_core.engine.relay import Relay, collect, open_relay
-from floway_core.engine.resolve import Candidate, candidates
+from floway_core.engine.routing import Candidate, candidates
+from floway_core.engine.storing import keep
+from floway_core.engine.trace import Course
 from floway_core.errors import (
     AccountRefused,
     GatewayError,
@@ -25,7 +25,7 @@ from floway_core.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from floway_core.gateway import Gateway
+from floway_core.runtime.gateway import Gateway
 
 log = logging.getLogger("floway.engine")
 

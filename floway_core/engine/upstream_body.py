@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from floway_core.config import Settings
 from floway_core.contexts import Client
 from floway_core.errors import GatewayError, UpstreamBroken, UpstreamFailed, UpstreamTimeout
 from floway_core.protocol import jsontext, sse
@@ -13,6 +12,7 @@ from floway_core.protocol.failures import Failure, read_failure, visible_text
 from floway_core.protocol.responses import is_final_response
 from floway_core.protocol.synthesis import synthesize_events
 from floway_core.provider import UpstreamReply
+from floway_core.settings import Settings
 
 MAX_EVENT_BYTES = 64 * 2**20
 """An event may hold a whole answer with images."""

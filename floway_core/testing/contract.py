@@ -27,7 +27,7 @@ import pytest
 from floway_core.testing import events
 from floway_core.testing.client import PATIENCE, Caller, Exchange
 from floway_core.testing.gateway import Installation, RunningGateway
-from floway_core.testing.inside import (
+from floway_core.testing.in_process import (
     BYSTANDER,
     OpenedGateway,
     failing_commits,

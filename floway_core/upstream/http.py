@@ -19,11 +19,11 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 from urllib3.util import SKIP_HEADER
 
-from floway_core.config import Settings
 from floway_core.contexts import Client, ResponsesRequestContext
 from floway_core.errors import GatewayError, UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from floway_core.provider import ReplyBody, UpstreamReply
-from floway_core.upstream.exchange import Exchange
+from floway_core.settings import Settings
+from floway_core.upstream.connection import Exchange
 
 log = logging.getLogger("floway.upstream")
 

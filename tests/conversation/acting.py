@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from floway_core.db import select
+from floway_core.storage.db import select
 from floway_core.testing import events
 
 
@@ -99,6 +99,6 @@ class Client:
 
     @property
     def key_hash(self):
-        from floway_core.store.keys import _hash
+        from floway_core.storage.keys import _hash
 
         return _hash(self.caller.headers["authorization"].removeprefix("Bearer "))

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from floway_core.db import connect
-from floway_core.store import keys, upstreams
+from floway_core.storage import keys, upstreams
+from floway_core.storage.db import connect
 from floway_core.testing import Caller, RunningGateway, write_plugin
 
 from .acting import Client

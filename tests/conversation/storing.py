@@ -3,11 +3,11 @@
 import uuid
 
 from floway_core.conversation import load
-from floway_core.conversation.begin import begin
+from floway_core.conversation.cache import RecentHistories
 from floway_core.conversation.commit import claim_ordinal, commit
-from floway_core.conversation.recent import RecentHistories
-from floway_core.db import select
-from floway_core.store import keys
+from floway_core.conversation.turns import begin
+from floway_core.storage import keys
+from floway_core.storage.db import select
 
 DAYS = 30
 TABLES = ("responses_conversations", "responses_snapshots", "responses_items")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from floway_core.db import select
+from floway_core.storage.db import select
 from floway_core.testing import Reply, events
 
 from .storing import DAYS, execute, said, user

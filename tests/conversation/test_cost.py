@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from floway_core.db import select
+from floway_core.storage.db import select
 
 from .storing import said, user
 

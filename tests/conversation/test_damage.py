@@ -2,10 +2,10 @@
 
 import pytest
 
-from floway_core import migrate
 from floway_core.conversation import load
-from floway_core.db import connect, select
 from floway_core.errors import GatewayError
+from floway_core.storage import migrate
+from floway_core.storage.db import connect, select
 
 from .storing import Store, said, user
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from floway_core.db import select
+from floway_core.storage.db import select
 from floway_core.testing import Reply, event
 from floway_core.testing.events import response as response_object
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from floway_core.db import select
-from floway_core.store import keys
+from floway_core.storage import keys
+from floway_core.storage.db import select
 from floway_core.testing import Caller, events
 
 from .storing import Store, said, user

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from floway_core.conversation import load, retain
+from floway_core.conversation import load, retention
 from floway_core.conversation.commit import PreviousGone, claim_ordinal
-from floway_core.db import select
 from floway_core.errors import GatewayError
-from floway_core.store import keys
+from floway_core.storage import keys
+from floway_core.storage.db import select
 
 from .storing import DAYS, Store, said, user
 
@@ -70,14 +70,14 @@ def test_a_response_is_deleted_while_it_is_continued(store, _):
     turn = store.begin("More", parent)
     found = store.snapshot(parent)
     child, deleted = at_once(
-        lambda: store.commit(turn, said("b")), lambda: retain.delete_response(store.database, found)
+        lambda: store.commit(turn, said("b")), lambda: retention.delete_response(store.database, found)
     )
     assert deleted is None and store.snapshot(parent) is None
     if isinstance(child, PreviousGone):
         assert store.rows() == [0, 0, 0]
     else:
         assert store.history(child) == [user("Hi"), said("a"), user("More"), said("b")]
-        retain.delete_response(store.database, store.snapshot(child))
+        retention.delete_response(store.database, store.snapshot(child))
         assert store.rows() == [0, 0, 0]
 
 
@@ -85,7 +85,7 @@ def test_what_is_recognised_may_be_deleted_meanwhile(store):
     parent = store.turn("Hi", said("a"))
     turn = store.begin([user("Hi"), said("a"), user("More")])
     assert turn.previous.response_id == parent
-    retain.delete_response(store.database, store.snapshot(parent))
+    retention.delete_response(store.database, store.snapshot(parent))
     child = store.commit(turn, said("b"))
     assert store.history(child) == [user("Hi"), said("a"), user("More"), said("b")]
     assert store.rows() == [1, 1, 4]
@@ -112,7 +112,7 @@ def test_what_is_continued_by_id_may_not_be_deleted_before_either(client_of, act
 def test_what_is_continued_by_id_may_not(store):
     parent = store.turn("Hi", said("a"))
     turn = store.begin("More", parent)
-    retain.delete_response(store.database, store.snapshot(parent))
+    retention.delete_response(store.database, store.snapshot(parent))
     with pytest.raises(PreviousGone) as caught:
         store.commit(turn, said("b"))
     assert caught.value.status == 409
@@ -125,7 +125,7 @@ def test_a_deletion_between_finding_and_loading(store, monkeypatch):
     history = load.history
 
     def too_late(*arguments):
-        retain.delete_response(store.database, found)
+        retention.delete_response(store.database, found)
         return history(*arguments)
 
     monkeypatch.setattr(load, "history", too_late)
@@ -145,7 +145,7 @@ def test_deletions_of_a_whole_line(store, _):
     for number in range(7):
         line.append(store.turn(str(number), said("b"), previous=line[-1]))
     twice = [store.snapshot(response_id) for response_id in line] * 2
-    outcomes = at_once(*[lambda one=one: retain.delete_response(store.database, one) for one in twice])
+    outcomes = at_once(*[lambda one=one: retention.delete_response(store.database, one) for one in twice])
     assert outcomes == [None] * 16
     assert store.rows() == [0, 0, 0]
 
@@ -158,7 +158,7 @@ def test_several_sweepers(store):
     for number in range(300):
         store.turn(str(number), said("a"))
     expire(store)
-    assert sum(at_once(*[lambda: retain.sweep(store.database, DAYS) for _ in range(4)])) >= 300
+    assert sum(at_once(*[lambda: retention.sweep(store.database, DAYS) for _ in range(4)])) >= 300
     assert store.rows() == [0, 0, 0]
 
 
@@ -168,8 +168,8 @@ def test_a_sweep_spares_what_is_being_used(store, _):
     found = dataclasses.replace(store.snapshot(response_id), used_at=LONG_AGO)
     expire(store)
     at_once(
-        lambda: retain.sweep(store.database, DAYS),
-        lambda: retain.touch(store.database, found),
+        lambda: retention.sweep(store.database, DAYS),
+        lambda: retention.touch(store.database, found),
     )
     if store.rows() == [0, 0, 0]:
         assert store.snapshot(response_id) is None

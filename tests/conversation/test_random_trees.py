@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run
 
-from floway_core.conversation import retain
-from floway_core.db import select
+from floway_core.conversation import retention
 from floway_core.protocol.items import usual_form
+from floway_core.storage.db import select
 
 from .storing import Store, said, user
 
@@ -108,7 +108,7 @@ class Trees(RuleBasedStateMachine):
     @rule(number=PICK)
     def deletes(self, number):
         response_id = self.model.pick(number)
-        retain.delete_response(self.store.database, self.store.snapshot(response_id))
+        retention.delete_response(self.store.database, self.store.snapshot(response_id))
         self.model.deleted.add(response_id)
 
     def teardown(self):
@@ -123,7 +123,7 @@ class Trees(RuleBasedStateMachine):
         )
         assert len(set(siblings)) == len(siblings)
         for response_id in self.model.alive:
-            retain.delete_response(self.store.database, self.store.snapshot(response_id))
+            retention.delete_response(self.store.database, self.store.snapshot(response_id))
         assert self.store.rows() == [0, 0, 0]
 
     def _turn(self, given, previous, output):

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from floway_core.conversation import retain
+from floway_core.conversation import retention
+from floway_core.conversation.cache import PackedHistory, RecentHistories
 from floway_core.conversation.payloads import Decoder
-from floway_core.conversation.recent import PackedHistory, RecentHistories
 from floway_core.errors import GatewayError
 
 from .storing import Store, said, user
@@ -118,7 +118,7 @@ def test_deleted_expired_and_foreign_ones_are_refused(remembering, database):
     mine, expired = led(store, 3), led(store, 3)
     stranger = Store(database)
     stranger.recent = store.recent
-    retain.delete_response(database, store.snapshot(mine))
+    retention.delete_response(database, store.snapshot(mine))
     store.execute("UPDATE responses_conversations SET used_at = 0 WHERE id = ?", store.snapshot(expired).conversation)
     for asking, response_id in ((store, mine), (store, expired), (stranger, led(store, 2))):
         with pytest.raises(GatewayError) as refused:

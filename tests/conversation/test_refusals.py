@@ -2,7 +2,7 @@
 
 import pytest
 
-from floway_core.conversation import retain
+from floway_core.conversation import retention
 from floway_core.errors import GatewayError
 
 from .storing import Store, execute, said
@@ -16,10 +16,10 @@ def refused_ids(store):
     other = Store(store.database)
     foreign = other.turn("Hi", said("a"))
     deleted = store.turn("Hi", said("a"))
-    retain.delete_response(store.database, store.snapshot(deleted))
+    retention.delete_response(store.database, store.snapshot(deleted))
     kept_for_its_child = store.turn("Hi", said("a"))
     store.turn("More", said("b"), previous=kept_for_its_child)
-    retain.delete_response(store.database, store.snapshot(kept_for_its_child))
+    retention.delete_response(store.database, store.snapshot(kept_for_its_child))
     expired = store.turn("Hi", said("a"))
     row = store.snapshot(expired).conversation
     store.execute("UPDATE responses_conversations SET used_at = 5 WHERE id = ?", row)

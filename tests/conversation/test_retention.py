@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from floway_core.conversation import load, retain
-from floway_core.db import select
+from floway_core.conversation import load, retention
 from floway_core.errors import GatewayError
-from floway_core.store import keys
+from floway_core.storage import keys
+from floway_core.storage.db import select
 
 from .storing import DAYS, Store, execute, said, user
 
@@ -36,14 +36,14 @@ def tree(store):
 
 def test_a_conversation_expires_as_a_whole(store, tree):
     age(store, DAYS - 0.01)
-    retain.sweep(store.database, DAYS)
+    retention.sweep(store.database, DAYS)
     assert store.rows() == [1, 5, 9]
     age(store, DAYS + 0.01)
     assert all(store.snapshot(one) is None for one in tree), "before any sweep"
     with pytest.raises(GatewayError):
         store.begin([{"id": "msg_a"}])
     assert store.begin([user("One"), said("a"), user("Two")]).previous is None
-    retain.sweep(store.database, DAYS)
+    retention.sweep(store.database, DAYS)
     assert store.rows() == [0, 0, 0]
 
 
@@ -87,7 +87,7 @@ def test_an_old_payload_lives_as_long_as_its_conversation(store):
     root = store.turn("One", said("a"))
     store.execute("UPDATE responses_snapshots SET created_at = 5 WHERE api_key_id = ?", store.key_id)
     child = store.turn("Two", said("b"), previous=root)
-    retain.sweep(store.database, 1)
+    retention.sweep(store.database, 1)
     assert store.history(child) == [user("One"), said("a"), user("Two"), said("b")]
 
 
@@ -95,18 +95,18 @@ def test_a_sweep_takes_only_what_is_old(store):
     other = Store(store.database)
     old, fresh = [store.turn(str(number), said("a")) for number in range(450)], other.turn("One", said("a"))
     age(store, DAYS + 1)
-    assert retain.sweep(store.database, DAYS) >= len(old)
+    assert retention.sweep(store.database, DAYS) >= len(old)
     assert (store.rows(), other.rows()) == ([0, 0, 0], [1, 1, 2])
     assert other.history(fresh) == [user("One"), said("a")]
 
 
 def test_for_ever_is_long(database):
     assert load.oldest_alive(10**17) == 0
-    assert retain.sweep(database, 10**17) == 0
+    assert retention.sweep(database, 10**17) == 0
 
 
 def test_the_command(acting, client):
-    retain.sweep(client.database, DAYS)  # what other tests left
+    retention.sweep(client.database, DAYS)  # what other tests left
     client.turn("One")
     mine = f"(SELECT id FROM api_keys WHERE key_hash = '{client.key_hash}')"
     execute(client.database, f"UPDATE responses_conversations SET used_at = 5 WHERE api_key_id = {mine}")

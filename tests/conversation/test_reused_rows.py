@@ -3,7 +3,7 @@ rows to new ones. What is asked for is gone then, and nothing of the other is re
 
 import pytest
 
-from floway_core.conversation import load, retain
+from floway_core.conversation import load, retention
 from floway_core.conversation.commit import PreviousGone, claim_ordinal
 from floway_core.errors import GatewayError
 
@@ -16,7 +16,7 @@ def taken(store, database):
     response."""
     mine = store.turn([user("Mine")], said("mine"))
     stale = store.snapshot(mine)
-    retain.delete_response(database, stale)
+    retention.delete_response(database, stale)
     other = Store(database)
     theirs = other.turn([user("Theirs")], said("theirs"))
     if database.param == "?":
@@ -27,7 +27,7 @@ def taken(store, database):
 def test_it_is_not_continued(store, database):
     first = store.turn([user("One")], said("a"))
     turn = store.begin([user("Two")], first)
-    retain.delete_response(database, store.snapshot(first))
+    retention.delete_response(database, store.snapshot(first))
     other = Store(database)
     theirs = other.turn([user("Theirs")], said("theirs"))
     before = (store.rows(), other.rows())
@@ -58,7 +58,7 @@ def test_it_is_not_deleted(taken, database):
     conversation = other.snapshot(theirs).conversation
     other.execute("UPDATE responses_conversations SET used_at = used_at - 90000 WHERE id = ?", conversation)
     before = other.snapshot(theirs).used_at
-    retain.delete_response(database, stale)
+    retention.delete_response(database, stale)
     assert other.history(theirs) == [user("Theirs"), said("theirs")]
     assert other.snapshot(theirs).used_at == before
 
@@ -68,5 +68,5 @@ def test_it_is_not_kept_alive(taken, database):
     conversation = other.snapshot(theirs).conversation
     other.execute("UPDATE responses_conversations SET used_at = used_at - 90000 WHERE id = ?", conversation)
     before = other.snapshot(theirs).used_at
-    retain.touch(database, type(stale)(**{**vars(stale), "used_at": before - 1}))
+    retention.touch(database, type(stale)(**{**vars(stale), "used_at": before - 1}))
     assert other.snapshot(theirs).used_at == before

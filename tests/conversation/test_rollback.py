@@ -2,8 +2,8 @@
 
 import json
 
-from floway_core.migrate import CORE
-from floway_core.store import keys
+from floway_core.storage import keys
+from floway_core.storage.migrate import CORE
 
 from ..vault import write
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from floway_core.db import connect
+from floway_core.storage.db import connect
 from floway_core.testing import Caller, Reply, RunningGateway, Step, message_stream
 
 from ..page import projects

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from floway_core import migrate
-from floway_core.db import connect, select
+from floway_core.storage import migrate
+from floway_core.storage.db import connect, select
 
 from .storing import Store, said
 
@@ -16,7 +16,7 @@ PROCESSES = 8
 PROCESS = """
 import sys
 from floway_core import migrate
-from floway_core.db import connect
+from floway_core.storage.db import connect
 
 print("ready", flush=True)
 for url in sys.stdin:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from floway_core.server import IDLE_CONNECTIONS, SPARE_THREADS
+from floway_core.server.command import IDLE_CONNECTIONS, SPARE_THREADS
 from floway_core.testing import Reply, Step, event, message_stream
 from floway_core.testing.events import DONE, renamed
 

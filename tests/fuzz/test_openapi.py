@@ -15,12 +15,12 @@ from schemathesis.checks import load_all_checks
 from schemathesis.specs.openapi import checks
 
 from floway_core import __version__
-from floway_core.app import create_app
-from floway_core.gateway import read_settings
-from floway_core.plugins import build_plugin_manager
-from floway_core.routes.openapi import description
-from floway_core.store import aliases, keys, upstreams
+from floway_core.runtime.gateway import read_settings
+from floway_core.runtime.plugins import build_plugin_manager
+from floway_core.storage import aliases, keys, upstreams
 from floway_core.testing import FakeUpstream, Reply, message_stream
+from floway_core.web.app import create_app
+from floway_core.web.openapi import description
 
 from .amount import examples
 

@@ -6,12 +6,12 @@ import os
 import click
 
 from floway_core.cli import services as services_of
-from floway_core.config import Setting, count, origin_url, text
 from floway_core.errors import GatewayError
 from floway_core.hookspecs import hookimpl
 from floway_core.protocol import jsontext
 from floway_core.provider import Model, Provider
-from floway_core.store import upstreams
+from floway_core.settings import Setting, count, origin_url, text
+from floway_core.storage import upstreams
 from floway_core.upstream import HttpClient
 
 

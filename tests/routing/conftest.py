@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from floway_core.db import connect
-from floway_core.store import aliases, upstreams
+from floway_core.storage import aliases, upstreams
+from floway_core.storage.db import connect
 from floway_core.testing import Caller, FakeUpstream, Reply, RunningGateway, message_stream, write_plugin
 
 PLUGIN = '''"""Providers for tests; each request says in a header where the upstreams are."""

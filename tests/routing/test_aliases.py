@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from floway_core.store import aliases, upstreams
+from floway_core.storage import aliases, upstreams
 from floway_core.testing import Caller, Reply, items_stream, message_item
 
 from .conftest import NAMES, floway, listed, refusal, sent, served

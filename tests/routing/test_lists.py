@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
 from floway_core.testing import FakeUpstream, Reply, Step
 
 from .conftest import ANSWER, floway, listed

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
 
 
 @pytest.mark.parametrize("_", range(5))

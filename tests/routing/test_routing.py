@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
 from floway_core.testing import Reply, Step, items_stream, message_item
 
 from .conftest import ANSWER, NAMES, floway, refusal, served

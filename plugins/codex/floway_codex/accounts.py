@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
-from floway_core.db import hold, select, transaction
 from floway_core.errors import GatewayError
+from floway_core.storage.db import hold, select, transaction
 
 ACTIVE = "active"
 SESSION_TERMINATED = "session_terminated"

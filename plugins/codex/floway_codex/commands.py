@@ -12,10 +12,10 @@ from floway_codex import accounts, browser, login, status
 from floway_codex.callback import Callback
 from floway_codex.importing import KIND, import_account
 from floway_core import cli
-from floway_core.config import address
 from floway_core.contexts import Services, Upstream
 from floway_core.protocol import jsontext
-from floway_core.store import upstreams
+from floway_core.settings import address
+from floway_core.storage import upstreams
 
 
 @click.group()

@@ -11,7 +11,7 @@ import peewee
 from floway_codex.accounts import ACTIVE, REFRESH_FAILED
 from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
-from floway_core.db import hold, select
+from floway_core.storage.db import hold, select
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import click
 
 from floway_codex import kept
 from floway_core import cli
-from floway_core.db import select
+from floway_core.storage.db import select
 
 FIND = "SELECT metadata_json FROM responses_snapshots WHERE response_id = ? AND deleted_at IS NULL"
 

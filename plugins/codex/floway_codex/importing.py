@@ -11,9 +11,9 @@ from floway_codex import jwt
 from floway_codex.accounts import ACTIVE
 from floway_codex.tables import Accounts, Credentials, Health, Tokens
 from floway_core.contexts import Services, Upstream
-from floway_core.db import hold, transaction
 from floway_core.errors import GatewayError
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
+from floway_core.storage.db import hold, transaction
 
 KIND = "codex"
 AUTH_CLAIM = "https://api.openai.com/auth"

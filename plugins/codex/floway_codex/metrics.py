@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from floway_codex import accounts, oauth, quota
 from floway_core.contexts import Services
-from floway_core.db import select
+from floway_core.storage.db import select
 
 LIMITS = """
     SELECT u.name, q.limit_name, q.snapshot_json FROM codex_quota q JOIN upstreams u ON u.id = q.upstream_id

@@ -14,11 +14,11 @@ from floway_codex import accounts, tables, unauthorized
 from floway_codex.profile import Profile
 from floway_codex.tokens import TokenSource
 from floway_core.contexts import Services, Upstream
-from floway_core.db import DATABASE_ERRORS, select
 from floway_core.errors import NoModelList
 from floway_core.prices import Price, parse_prices
 from floway_core.protocol import jsontext
 from floway_core.provider import Model
+from floway_core.storage.db import DATABASE_ERRORS, select
 from floway_core.upstream import HttpClient
 
 log = logging.getLogger("floway.codex")

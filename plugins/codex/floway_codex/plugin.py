@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry
 
 from floway_codex.provider import CodexProvider
 from floway_codex.settings import SETTINGS
-from floway_core.config import Setting
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext
 from floway_core.hookspecs import hookimpl
-from floway_core.migrate import MigrationSource
 from floway_core.provider import Provider
+from floway_core.settings import Setting
+from floway_core.storage.migrate import MigrationSource
 
 
 @hookimpl

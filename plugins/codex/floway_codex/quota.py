@@ -11,8 +11,8 @@ from typing import Any
 
 from floway_codex.tables import Quota
 from floway_core.contexts import Services
-from floway_core.db import DATABASE_ERRORS, select
 from floway_core.protocol import jsontext
+from floway_core.storage.db import DATABASE_ERRORS, select
 
 PREFIX = "x-codex-"
 FAMILY = re.compile(r"x-(codex-.+)-primary-used-percent")

@@ -2,8 +2,8 @@
 
 from flask import Blueprint
 
-from floway_core.routes.models import list_models
-from floway_core.routes.responses import compact, create_response, websocket_refused
+from floway_core.web.models import list_models
+from floway_core.web.responses import compact, create_response, websocket_refused
 
 
 def blueprint() -> Blueprint:

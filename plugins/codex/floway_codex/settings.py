@@ -4,7 +4,7 @@ from urllib.parse import urljoin, urlsplit
 
 from floway_codex import profile
 from floway_codex.encoding import AUTO, IDENTITY, OFFICIAL_HOST, ZSTD
-from floway_core.config import Setting, count, origin_url
+from floway_core.settings import Setting, count, origin_url
 
 BASE_PATH = "/backend-api"
 TOKEN_PATH = "/oauth/token"

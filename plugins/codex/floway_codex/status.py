@@ -9,9 +9,9 @@ from floway_codex import accounts, quota
 from floway_codex.accounts import Account
 from floway_codex.importing import KIND
 from floway_core.contexts import Services
-from floway_core.db import select
 from floway_core.errors import GatewayError
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
+from floway_core.storage.db import select
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import uuid
 import peewee
 
 from floway_codex import uuids
-from floway_core.db import transaction
+from floway_core.storage.db import transaction
 
 LIFETIME = 366 * 86_400
 """Seconds after which the counter of a conversation that needed no number is forgotten."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from floway_codex.simulator import RecordedRequest, Simulator
 
-from floway_core.db import connect
+from floway_core.storage.db import connect
 from floway_core.testing import Caller, Exchange, Installation, RunningGateway
 
 MODEL = "gpt-5.5"

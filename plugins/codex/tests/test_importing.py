@@ -12,7 +12,7 @@ from floway_codex.tables import Accounts
 
 from floway_core import cli
 from floway_core.errors import GatewayError
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
 
 from .conftest import auth_json, id_token, segment, token
 

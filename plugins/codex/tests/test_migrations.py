@@ -9,8 +9,8 @@ import pytest
 from floway_codex import accounts, credentials, migrations, quota
 from floway_codex.importing import import_account
 
-from floway_core.db import connect
-from floway_core.migrate import CORE, MigrationSource, apply
+from floway_core.storage.db import connect
+from floway_core.storage.migrate import CORE, MigrationSource, apply
 
 from .conftest import auth_json, open_services
 from .test_quota import HEADERS

@@ -10,8 +10,8 @@ from floway_codex import plugin, profile, request
 from floway_codex.importing import import_account
 from floway_codex.provider import CodexProvider
 
-from floway_core.config import SettingsError, load_settings
 from floway_core.contexts import ApiKey, AttemptContext, ClientRequest
+from floway_core.settings import SettingsError, load_settings
 
 from .conftest import MODELS_URL, TOKEN_URL, auth_json, dispatch, open_services, token
 

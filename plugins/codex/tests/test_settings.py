@@ -4,8 +4,8 @@ import pytest
 from floway_codex import plugin
 from floway_codex.encoding import chosen
 
-from floway_core import plugins
-from floway_core.config import SettingsError, load_settings
+from floway_core.runtime import plugins
+from floway_core.settings import SettingsError, load_settings
 
 
 def read(**environ):

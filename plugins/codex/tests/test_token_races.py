@@ -14,7 +14,7 @@ from floway_codex.importing import import_account
 from floway_codex.tables import Accounts, Credentials, Health, Tokens
 
 from floway_core.errors import GatewayError, UpstreamTimeout
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
 from floway_core.upstream import HttpClient
 
 from .conftest import TOKEN_URL, auth_json, open_services, token

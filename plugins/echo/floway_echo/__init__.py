@@ -9,7 +9,7 @@ import click
 from floway_core.cli import services as services_of
 from floway_core.hookspecs import hookimpl
 from floway_core.provider import GeneratedBody, Model, Provider, UpstreamReply
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
 
 
 class Echo(Provider):

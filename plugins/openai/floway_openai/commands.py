@@ -8,10 +8,10 @@ from typing import Any, TextIO
 import click
 
 from floway_core import cli
-from floway_core.config import origin_url
 from floway_core.contexts import Services, Upstream
 from floway_core.errors import GatewayError
-from floway_core.store import upstreams
+from floway_core.settings import origin_url
+from floway_core.storage import upstreams
 from floway_openai import connections, headers
 from floway_openai.connections import Connection
 

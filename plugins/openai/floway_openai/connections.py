@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import peewee
 
 from floway_core.contexts import Services, Upstream
-from floway_core.db import select, transaction
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
+from floway_core.storage.db import select, transaction
 
 KIND = "openai"
 

@@ -7,8 +7,8 @@ import click
 
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services
 from floway_core.hookspecs import hookimpl
-from floway_core.migrate import MigrationSource
 from floway_core.provider import Provider
+from floway_core.storage.migrate import MigrationSource
 from floway_openai.provider import OpenAIProvider
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from floway_core.db import connect
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
+from floway_core.storage.db import connect
 from floway_core.testing import Caller, FakeUpstream, Reply, RunningGateway
 from floway_core.testing.fixtures import unreachable  # noqa: F401 - a fixture
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from floway_core.db import connect
+from floway_core.storage.db import connect
 from floway_core.testing import Reply
 
 from .conftest import KEY, add, as_json

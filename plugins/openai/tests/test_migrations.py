@@ -7,8 +7,8 @@ import pytest
 from floway_openai import migrations
 from playhouse.migrations import Runner
 
-from floway_core.db import connect, select
-from floway_core.migrate import CORE, MigrationSource, apply
+from floway_core.storage.db import connect, select
+from floway_core.storage.migrate import CORE, MigrationSource, apply
 
 FOLDER = Path(migrations.__file__).parent
 

@@ -17,12 +17,12 @@ import uuid
 import click
 
 from floway_core.cli import services as services_of
-from floway_core.conversation import load, retain
+from floway_core.conversation import load, retention
 from floway_core.errors import GatewayError, UpstreamUnreachable
 from floway_core.hookspecs import hookimpl
 from floway_core.protocol import jsontext
 from floway_core.provider import GeneratedBody, Model, Provider, UpstreamReply
-from floway_core.store import upstreams
+from floway_core.storage import upstreams
 from floway_core.testing import events
 from floway_core.upstream import HttpClient
 
@@ -40,7 +40,7 @@ class Actor(Provider):
         self._database = services.database
 
     def delete(self, api_key_id, response_id):
-        retain.delete_response(self._database, load.find(self._database, api_key_id, response_id, 0))
+        retention.delete_response(self._database, load.find(self._database, api_key_id, response_id, 0))
 
     def compacts(self, upstream):
         return True

@@ -1,0 +1,132 @@
+"""What is set up: settings, plugins, the database schema, conversations that expire."""
+
+import json
+import os
+from dataclasses import asdict
+
+import click
+import peewee
+
+from floway_core import settings
+from floway_core.cli.context import ReadOnlyCommand, Session
+from floway_core.cli.table import table
+from floway_core.contexts import Services
+from floway_core.conversation import retention
+from floway_core.runtime import plugins
+from floway_core.runtime.gateway import database_errors, database_in_use, existing_database
+from floway_core.secrets import SecretBox, new_key
+from floway_core.storage import migrate as schema
+from floway_core.storage.db import in_memory
+
+
+@click.group(invoke_without_command=True)
+@click.option("--to", "target", metavar="SOURCE/NAME", help="Go back to this migration; SOURCE/0 undoes them all.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def migrate(context: click.Context, target: str | None, yes: bool) -> None:
+    """Bring the database schema up to date. Every other command that needs it does so, too."""
+    session: Session = context.obj
+    if context.invoked_subcommand:
+        return
+    if target:
+        _undo(session, target, yes)
+        return
+    session.services  # noqa: B018 - brings it up to date
+    click.echo("The database schema is up to date.")
+
+
+def _undo(session: Session, target: str, yes: bool) -> None:
+    database, sources = existing_database(session.settings), plugins.migration_sources(session.manager)
+    with database_errors(session.settings):
+        names = schema.to_undo(database, sources, target)
+        if names and not yes:
+            click.confirm(f"This undoes {', '.join(names)}, and loses what was stored with it. Go on?", abort=True)
+        for name in schema.undo(database, sources, target):
+            click.echo(f"undone: {name}")
+    click.echo(f"The database schema is that of {target}. Any command of this version would bring it up to date again.")
+
+
+@migrate.command("list", cls=ReadOnlyCommand)
+@click.pass_obj
+def list_migrations(session: Session) -> None:
+    """List the migrations, and when they were applied.
+
+    Those of core come first, then those of each plugin. Changes nothing.
+    """
+    database = existing_database(session.settings)
+    with database_errors(session.settings), database.connection_context():
+        rows = schema.history(database, plugins.migration_sources(session.manager))
+    click.echo(table(("MIGRATION", "APPLIED"), [(name, f"{at:%Y-%m-%d %H:%M}" if at else "-") for name, at in rows]))
+
+
+@click.command("config", cls=ReadOnlyCommand)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def show_config(session: Session, as_json: bool) -> None:
+    """Show all settings with their values, but no secret."""
+    rows = settings.shown(session.settings, plugins.declared_settings(session.manager), os.environ)
+    if as_json:
+        click.echo(json.dumps({setting.variable: value for setting, value in rows}, indent=2))
+    else:
+        click.echo(table(("SETTING", "VALUE", "MEANING"), [(s.variable, value, s.help) for s, value in rows]))
+
+
+@click.command("plugins", cls=ReadOnlyCommand)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def list_plugins(session: Session, as_json: bool) -> None:
+    """List the plugins, and what each brings."""
+    database = database_in_use(session.settings)
+    # Which kinds there are does not depend on what is stored: nothing is, here.
+    nothing = Services(session.settings, in_memory(), SecretBox(new_key()))
+    owners = plugins.build_providers(session.manager, nothing).owners
+    sources = dict(plugins.named_migration_sources(session.manager))
+    commands = plugins.commands(session.manager)
+    rows = []
+    for plugin in plugins.installed(session.manager):
+        rows.append(
+            {
+                **asdict(plugin),
+                "providers": [kind for kind, owner in owners.items() if owner == plugin.name],
+                "commands": commands.get(plugin.name, []),
+                "migrations": _state(database, sources.get(plugin.name)),
+            }
+        )
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        click.echo("There is no plugin. Floway needs one with a provider: pip install floway-PROVIDER")
+        return
+    shown = ("name", "distribution", "providers", "commands", "migrations", "hooks")
+    cells = [
+        tuple((" ".join(value) if isinstance(value := row[name], (list, tuple)) else value) or "-" for name in shown)
+        for row in rows
+    ]
+    click.echo(table(("NAME", "PACKAGE", "PROVIDERS", "COMMANDS", "MIGRATIONS", "HOOKS"), cells))
+
+
+def _state(database: peewee.Database | None, source: schema.MigrationSource | None) -> str | None:
+    """How far a plugin's migrations have been applied; None if it has none."""
+    if source is None:
+        return None
+    database = database or in_memory()
+    with database.connection_context():
+        applied = [when is not None for _, when in schema.history(database, [source])]
+    return f"{applied.count(True)} applied" + (f", {applied.count(False)} pending" if False in applied else "")
+
+
+@click.group("retention")
+def retention_group() -> None:
+    """Expired conversations.
+
+    How long they are kept says the setting FLOWAY_RETENTION_DAYS.
+    """
+
+
+@retention_group.command("run")
+@click.pass_obj
+def run_retention(session: Session) -> None:
+    """Delete expired conversations now. A running gateway does so every hour."""
+    deleted = retention.sweep(session.services.database, session.settings.retention_days)
+    click.echo(f"Deleted {deleted} expired conversations.")

@@ -1,0 +1,1 @@
+"""The HTTP server: gunicorn for long streams."""

@@ -1,0 +1,1 @@
+"""The database: its schema, and the rows of core that outlive a request."""

@@ -1,0 +1,246 @@
+"""API keys: created, changed, listed, revoked, recognised."""
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import peewee
+from uuid6 import uuid7
+
+from floway_core.contexts import NO_LIMITS, ApiKey, Limits
+from floway_core.errors import GatewayError
+from floway_core.storage import upstreams
+from floway_core.storage.db import select
+from floway_core.storage.tables import ApiKeys
+
+PREFIX = "sk-floway-"
+LONGEST_NAME = 100
+
+LARGEST = {"requests_per_minute": 1_000_000, "concurrent_requests": 1_000_000, "tokens_per_day": 10**15}
+"""The limits that a key can have, and how large they can be."""
+
+LAST_DAY = 253_402_300_799
+"""The end of the year 9999, as far as calendars go. Unix seconds."""
+
+
+class Options(TypedDict, total=False):
+    """What can be chosen for a key. None takes a choice back; what is left out stays as it is."""
+
+    expires_at: int | None
+    """Unix time, seconds, from which it is refused; in the future."""
+    models: list[str] | None
+    """The only models it may use, named as clients ask for them."""
+    upstreams: list[str] | None
+    """Names of the only upstreams it may use."""
+    requests_per_minute: int | None
+    concurrent_requests: int | None
+    """Requests at a time, streamed ones and others."""
+    tokens_per_day: int | None
+    """Input and output tokens in a UTC day."""
+    shows_account: bool | None
+    """Whether its clients see what upstreams tell of the account behind the gateway."""
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """An API key as it is listed. Times are Unix seconds; None: it does not expire, may use all, has no limit."""
+
+    id: str
+    name: str
+    hint: str
+    created_at: int
+    revoked_at: int | None
+    expires_at: int | None
+    models: list[str] | None
+    upstreams: list[str] | None
+    """Names; the id of one that has been removed."""
+    requests_per_minute: int | None
+    concurrent_requests: int | None
+    tokens_per_day: int | None
+    last_used_at: int | None
+    """To the minute; None: never, or before this was noted."""
+    shows_account: bool
+
+
+def create(database: peewee.Database, name: str, options: Options | None = None) -> str:
+    """Store a new key under ``name`` and return it. It cannot be had again: only its hash is kept.
+
+    :raises GatewayError: 400, the name or an option is unusable; 409, the name is taken.
+    """
+    if not _is_text(name):
+        raise GatewayError(
+            400, f"The name of a key is a short printable text, unlike {str(name)[:40]!r}.", param="name"
+        )
+    key = PREFIX + secrets.token_urlsafe(32)
+    row = {
+        "id": f"key_{uuid7().hex}",
+        "name": name,
+        "key_hash": _hash(key),
+        "hint": "..." + key[-4:],
+        "created_at": int(time.time()),
+    }
+    with database.connection_context():
+        try:
+            ApiKeys.insert({**row, **_columns(database, options or {})}).execute(database)
+        except peewee.IntegrityError:
+            raise GatewayError(
+                409, f"There is already an API key named {name!r}, perhaps a revoked one.", param="name"
+            ) from None
+    return key
+
+
+def change(database: peewee.Database, name: str, options: Options) -> None:
+    """Change what was chosen for the key, from the next request on.
+
+    :raises GatewayError: 400, an option is unusable; 404, no key has this name.
+    """
+    with database.connection_context():
+        # with nothing to change, the name is still to be checked
+        changes = _columns(database, options) or {"name": name}
+        if not ApiKeys.update(changes).where(ApiKeys.name == name).execute(database):
+            raise _unknown(name)
+
+
+def all_rows(database: peewee.Database) -> list[KeyRow]:
+    """Every key, oldest first, revoked ones too."""
+    with database.connection_context():
+        names = {row.id: row.name for row in upstreams.all_rows(database)}
+        return [
+            _listed(row, names) for row in ApiKeys.select().order_by(ApiKeys.created_at, ApiKeys.id).execute(database)
+        ]
+
+
+def find(database: peewee.Database, name: str) -> KeyRow:
+    """The key of this name as it is listed.
+
+    :raises GatewayError: 404, there is none.
+    """
+    found = next((row for row in all_rows(database) if row.name == name), None)
+    if found is None:
+        raise _unknown(name)
+    return found
+
+
+def revoke(database: peewee.Database, name: str) -> None:
+    """Refuse the key from the next request on. Revoking twice changes nothing.
+
+    :raises GatewayError: 404, no key has this name.
+    """
+    with database.connection_context():
+        named = ApiKeys.name == name
+        changed = ApiKeys.update(revoked_at=int(time.time())).where(named, ApiKeys.revoked_at.is_null())
+        if not changed.execute(database) and not ApiKeys.select().where(named).exists(database):
+            raise _unknown(name)
+
+
+def delete(database: peewee.Database, name: str) -> None:
+    """Remove the key, and with it every conversation it has stored.
+
+    :raises GatewayError: 404, no key has this name.
+    """
+    with database.connection_context():
+        if not ApiKeys.delete().where(ApiKeys.name == name).execute(database):
+            raise _unknown(name)
+
+
+def recognise(database: peewee.Database, key: str) -> ApiKey | None:
+    """The API key that ``key`` is, or None when it is unknown or revoked. It may have expired."""
+    rows = select(
+        database,
+        "SELECT id, name, expires_at, models, upstreams, shows_account, "
+        "requests_per_minute, concurrent_requests, tokens_per_day "
+        "FROM api_keys WHERE key_hash = ? AND revoked_at IS NULL",
+        _hash(key),
+    )
+    if not rows:
+        return None
+    row_id, name, expires_at, models, allowed, shows_account, *limits = rows[0]
+    return ApiKey(
+        id=row_id,
+        name=name,
+        expires_at=expires_at,
+        models=None if models is None else frozenset(json.loads(models)),
+        upstreams=None if allowed is None else frozenset(json.loads(allowed)),
+        limits=NO_LIMITS if limits == [None, None, None] else Limits(*limits),
+        shows_account=bool(shows_account),
+    )
+
+
+def _listed(row: ApiKeys, upstream_names: Mapping[str, str]) -> KeyRow:
+    ids = None if row.upstreams is None else json.loads(row.upstreams)
+    return KeyRow(
+        id=row.id,
+        name=row.name,
+        hint=row.hint,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+        expires_at=row.expires_at,
+        models=None if row.models is None else json.loads(row.models),
+        upstreams=None if ids is None else [upstream_names.get(upstream, upstream) for upstream in ids],
+        requests_per_minute=row.requests_per_minute,
+        concurrent_requests=row.concurrent_requests,
+        tokens_per_day=row.tokens_per_day,
+        last_used_at=row.last_used_at,
+        shows_account=bool(row.shows_account),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- options
+def _columns(database: peewee.Database, options: Mapping[str, Any]) -> dict[str, Any]:
+    """``options``, checked, as the table holds them."""
+    columns: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in Options.__annotations__:
+            raise GatewayError(400, f"{name[:40]!r} is not an option of an API key.", param=name[:40])
+        columns[name] = None if value is None else _column(database, name, value)
+    return columns
+
+
+def _column(database: peewee.Database, name: str, value: Any) -> int | str:
+    if name == "shows_account":
+        if type(value) is not bool:
+            raise GatewayError(400, f"{name!r} is true or false, or null for false.", param=name)
+        return value
+    if name == "models":
+        return _as_json(set(_texts(name, value)))
+    if name == "upstreams":
+        ids = {row.name: row.id for row in upstreams.all_rows(database)}
+        for wanted in _texts(name, value):
+            if wanted not in ids:
+                raise GatewayError(400, f"There is no upstream named {wanted!r}.", param=name)
+        return _as_json({ids[wanted] for wanted in value})
+    if name == "expires_at":
+        now = int(time.time())
+        if type(value) is not int or not now < value <= LAST_DAY:
+            raise GatewayError(400, "A key expires at a moment in the future, in Unix seconds.", param=name)
+        return value
+    if type(value) is not int or not 1 <= value <= LARGEST[name]:
+        raise GatewayError(400, f"{name!r} is a whole number from 1 to {LARGEST[name]}, or null.", param=name)
+    return value
+
+
+def _texts(name: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not value or not all(map(_is_text, value)):
+        raise GatewayError(400, f"{name!r} is a list of at least one name, or null for all of them.", param=name)
+    return value
+
+
+def _as_json(texts: set[str]) -> str:
+    return json.dumps(sorted(texts))
+
+
+def _is_text(text: Any) -> bool:
+    return isinstance(text, str) and bool(text.strip()) and text.isprintable() and len(text) <= LONGEST_NAME
+
+
+def _unknown(name: str) -> GatewayError:
+    return GatewayError(404, f"There is no API key named {name!r}.", param="name")
+
+
+def _hash(key: str) -> str:
+    # A key holds 256 random bits: a slow password hash would protect nothing and cost every request.
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,169 @@
+"""The configured upstreams."""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import peewee
+from uuid6 import uuid7
+
+from floway_core.contexts import Upstream
+from floway_core.errors import GatewayError
+from floway_core.storage.db import select, transaction
+from floway_core.storage.tables import Upstreams
+
+LONGEST_PREFIX = 100
+LONGEST_NAME = 255
+
+
+def add(database: peewee.Database, kind: str, name: str, prefix: str = "") -> Upstream:
+    """Store a new upstream of provider ``kind`` behind the existing ones, enabled.
+
+    Call it inside the transaction that stores the plugin's own rows, if there are any.
+
+    :param prefix: stands before the names of its models, with a slash between.
+    :raises GatewayError: 400, the name or the prefix is unusable; 409, the name is taken.
+    """
+    check_prefix(prefix)
+    _check_name(name)
+    with transaction(database):
+        last = Upstreams.select(peewee.fn.MAX(Upstreams.position)).scalar(database)
+        upstream = Upstream(f"up_{uuid7().hex}", kind, name, True, 1 if last is None else last + 1, prefix)
+        try:
+            Upstreams.insert(**vars(upstream), created_at=int(time.time())).execute(database)
+        except peewee.IntegrityError:
+            raise _taken(name) from None
+    return upstream
+
+
+def all_rows(database: peewee.Database) -> list[Upstream]:
+    """Every upstream in the order in which they are tried."""
+    sql = "SELECT id, kind, name, enabled, position, prefix FROM upstreams ORDER BY position, id"
+    return [from_row(row) for row in select(database, sql)]
+
+
+@dataclass(frozen=True)
+class Try:
+    """The last time that an upstream was asked for something."""
+
+    tried_at: int | None
+    """Unix time in seconds, to the minute; None: never."""
+    failure: str | None
+    """How it failed; None if it did not."""
+
+
+NOT_TRIED = Try(None, None)
+
+
+def last_tries(database: peewee.Database) -> dict[str, Try]:
+    """What came of the last try of each upstream, by its id."""
+    rows = select(database, "SELECT id, tried_at, failure FROM upstreams")
+    return {row_id: Try(tried_at, failure or None) for row_id, tried_at, failure in rows}
+
+
+def from_row(row: Sequence[Any]) -> Upstream:
+    """The upstream in a row: id, kind, name, enabled, position, prefix."""
+    row_id, kind, name, enabled, position, prefix = row
+    return Upstream(row_id, kind, name, bool(enabled), position, prefix)
+
+
+def find(database: peewee.Database, name: str) -> Upstream:
+    """The upstream of this name.
+
+    :raises GatewayError: 404, there is none.
+    """
+    found = next((row for row in all_rows(database) if row.name == name), None)
+    if found is None:
+        raise unknown(name)
+    return found
+
+
+def change(
+    database: peewee.Database,
+    name: str,
+    *,
+    new_name: str | None = None,
+    enabled: bool | None = None,
+    prefix: str | None = None,
+    place: int | None = None,
+) -> None:
+    """Change what is given, from the next request on; all of it or nothing.
+
+    :param new_name: what it is called from now on. Keys and aliases mean it by its id, and stay as they are.
+    :param enabled: serve from it, or leave it out.
+    :param prefix: stands before the names of its models; empty for none.
+    :param place: its place in the order, counted from 1; the others close up behind it.
+    :raises GatewayError: 400, the new name or the prefix is unusable; 404, no upstream has this name; 409, one has the
+        new name already.
+    """
+    with transaction(database):
+        if place is not None:
+            _hold_order(database)
+        upstream = find(database, name)
+        changes: dict[str, Any] = {} if enabled is None else {"enabled": enabled}
+        if prefix is not None:
+            check_prefix(prefix)
+            changes["prefix"] = prefix
+        if new_name is not None:
+            _check_name(new_name)
+            changes["name"] = new_name
+        if changes:
+            _update(database, upstream, changes)
+        if place is not None:
+            _move(database, upstream, place)
+
+
+def _update(database: peewee.Database, upstream: Upstream, changes: dict[str, Any]) -> None:
+    try:
+        Upstreams.update(changes).where(Upstreams.id == upstream.id).execute(database)
+    except peewee.IntegrityError:
+        raise _taken(changes["name"]) from None
+
+
+def _hold_order(database: peewee.Database) -> None:
+    """Let nobody else change the order until the transaction ends."""
+    if database.for_update:  # elsewhere the whole database is locked
+        list(Upstreams.select(Upstreams.id).order_by(Upstreams.id).for_update().execute(database))
+
+
+def _move(database: peewee.Database, upstream: Upstream, place: int) -> None:
+    rows = [row for row in all_rows(database) if row.id != upstream.id]
+    rows.insert(place - 1, upstream)
+    for position, row in enumerate(rows, 1):
+        Upstreams.update(position=position).where(Upstreams.id == row.id).execute(database)
+
+
+def remove(database: peewee.Database, name: str) -> None:
+    """Remove an upstream; rows of its plugin that refer to it go with it.
+
+    :raises GatewayError: 404, no upstream has this name.
+    """
+    with database.connection_context():
+        if not Upstreams.delete().where(Upstreams.name == name).execute(database):
+            raise unknown(name)
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse what cannot stand before the name of a model.
+
+    :raises GatewayError: 400.
+    """
+    if prefix and not (re.fullmatch(r"[\w.:-]+(/[\w.:-]+)*", prefix) and len(prefix) <= LONGEST_PREFIX):
+        raise GatewayError(400, "A prefix has letters, digits and . : _ - / only.", param="prefix")
+
+
+def _check_name(name: str) -> None:
+    if not (name.strip() and name.isprintable() and len(name) <= LONGEST_NAME):
+        message = f"The name of an upstream is a short printable text, unlike {name[:40]!r}."
+        raise GatewayError(400, message, param="name")
+
+
+def _taken(name: str) -> GatewayError:
+    return GatewayError(409, f"There is already an upstream named {name!r}.", param="name")
+
+
+def unknown(name: str) -> GatewayError:
+    """The 404 for an upstream that there is not."""
+    return GatewayError(404, f"There is no upstream named {name!r}.", param="name")

@@ -1,1 +1,0 @@
-"""Rows of core that outlive a request: API keys and upstreams."""

@@ -1,0 +1,25 @@
+"""``/admin/api/usage``: what was used, and what that costs."""
+
+from flask import Blueprint, Response, jsonify, request
+
+from floway_core.errors import GatewayError
+from floway_core.storage import usage
+from floway_core.web import current_gateway
+
+blueprint = Blueprint("usage", __name__, url_prefix="/usage")
+
+
+@blueprint.get("")
+def get_usage() -> Response:
+    """Usage ``by`` some of key, model, upstream and day, ``since`` a date (UTC) or some days ago (``7d``)."""
+    groups = request.args.get("by", ",".join(usage.DEFAULT_GROUPS)).split(",")
+    if unknown := [name for name in groups if name not in usage.GROUPS]:
+        message = f"Invalid value for 'by': {unknown[0][:40]!r} is none of {', '.join(usage.GROUPS)}."
+        raise GatewayError(400, message, param="by", code="invalid_value")
+    since = request.args.get("since")
+    try:
+        first = usage.parse_since(since) if since else None
+    except ValueError as expected:
+        raise GatewayError(400, f"Invalid value for 'since': {expected} is expected.", param="since") from None
+    rows = usage.read(current_gateway().services.database, groups, first)
+    return jsonify({"data": [row.as_dict() for row in rows]})
