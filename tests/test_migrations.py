@@ -12,7 +12,7 @@ import pytest
 from playhouse.migrations import Runner
 
 from floway_core import migrations
-from floway_core.storage import tables as schema
+from floway_core.storage import tables as declared
 from floway_core.storage.db import connect
 from floway_core.testing import write_plugin
 
@@ -68,7 +68,7 @@ def described(database, table):
 
 def test_the_models_say_what_is_there(installation, tmp_path):
     installation.run("migrate")
-    kinds = [kind for kind in vars(schema).values() if isinstance(kind, type) and issubclass(kind, peewee.Model)]
+    kinds = [kind for kind in vars(declared).values() if isinstance(kind, type) and issubclass(kind, peewee.Model)]
     migrated, modelled = connect(f"sqlite:///{installation.database}"), connect(f"sqlite:///{tmp_path / 'models.db'}")
     with migrated.connection_context(), modelled.connection_context(), modelled.bind_ctx(kinds):
         modelled.create_tables(kinds)
@@ -88,9 +88,18 @@ def test_from_nothing(installation):
         for table in ("api_keys", "upstreams")
     }
     options = ["expires_at", "models", "upstreams", "requests_per_minute", "concurrent_requests", "tokens_per_day"]
-    options.append("shows_account")
     assert columns == {
-        "api_keys": ["id", "name", "key_hash", "hint", "created_at", "revoked_at", *options, "last_used_at"],
+        "api_keys": [
+            "id",
+            "name",
+            "key_hash",
+            "hint",
+            "created_at",
+            "revoked_at",
+            *options,
+            "last_used_at",
+            "shows_account",
+        ],
         "upstreams": ["id", "kind", "name", "enabled", "position", "created_at", "prefix", "tried_at", "failure"],
     }
 
