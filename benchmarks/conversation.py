@@ -19,10 +19,10 @@ from typing import Any
 import peewee
 
 from floway_core.conversation import load
-from floway_core.conversation.cache import RecentHistories
+from floway_core.conversation.cache import HistoryCache
 from floway_core.conversation.commit import claim_ordinal, commit
 from floway_core.conversation.records import Turn
-from floway_core.conversation.turns import begin
+from floway_core.conversation.turns import resolve_turn
 from floway_core.storage import keys, migrate
 from floway_core.storage.db import connect, select
 
@@ -71,7 +71,7 @@ class Conversation:
         name = f"benchmark {uuid.uuid4().hex}"
         keys.create(database, name)
         self.database, self.resends, self.name = database, resends, name
-        self.recent = RecentHistories(0)  # the database is what is measured
+        self.recent = HistoryCache(0)  # the database is what is measured
         self.key = select(database, "SELECT id FROM api_keys WHERE name = ?", name)[0][0]
         self.history: list[dict[str, Any]] = []
         self.previous: str | None = None
@@ -87,7 +87,7 @@ class Conversation:
         if not self.resends:
             body["previous_response_id"] = self.previous
         started = time.perf_counter()
-        turn = begin(self.database, self.recent, self.key, body, f"resp_{uuid.uuid4().hex}", DAYS)
+        turn = resolve_turn(self.database, self.recent, self.key, body, f"resp_{uuid.uuid4().hex}", DAYS)
         begun = time.perf_counter()
         self._commit(turn, output)
         ended = time.perf_counter()
@@ -109,11 +109,11 @@ class Conversation:
 
     def load(self) -> float:
         """:returns: the median of the seconds that loading the whole conversation takes."""
-        snapshot = load.find(self.database, self.key, self.previous, 0)
+        snapshot = load.find_snapshot(self.database, self.key, self.previous, 0)
         taken = []
         for _ in range(AVERAGED):
             started = time.perf_counter()
-            found = load.history(self.database, self.recent, snapshot)
+            found = load.load_history(self.database, self.recent, snapshot)
             taken.append(time.perf_counter() - started)
             assert found.items == self.history
         return statistics.median(taken)

@@ -77,16 +77,16 @@ HONOURED_HERE = frozenset({"input", "metadata", "model", "previous_response_id",
 """Fields of a request that the gateway makes true itself, whatever an upstream does with them."""
 
 
-class Client(Protocol):
+class ClientConnection(Protocol):
     """The client's side of the connection, as far as whoever waits for an upstream needs to see it."""
 
     def fileno(self) -> int | None:
         """A descriptor that becomes readable when the client hangs up, or None when that cannot be seen."""
 
-    def gone(self) -> bool:
+    def is_closed(self) -> bool:
         """Whether the client has hung up. Never blocks."""
 
-    def ending_fileno(self) -> int | None:
+    def shutdown_fileno(self) -> int | None:
         """A descriptor that becomes readable when the gateway ends and nobody may wait any longer; None for never."""
 
 
@@ -104,7 +104,7 @@ class ClientRequest:
     """The parsed JSON body, with ``input`` as a list of items and everything said before in it."""
     stream: bool
     """Whether the client wants server-sent events."""
-    client: Client
+    client: ClientConnection
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class PreviousSnapshot:
     response_id: str
     metadata: Mapping[str, Mapping[str, Any]]
     """What the plugins kept with it, by plugin. Read it, never change it."""
-    added: Sequence[Mapping[str, Any]]
+    new_items: Sequence[Mapping[str, Any]]
     """The input items that the request adds to it, oldest first. Read them, never change them."""
     ordinal: Callable[[], int]
     """Claims the place of this request's snapshot among the children of the previous one: 1 for the first child, and

@@ -12,7 +12,7 @@ class StartupError(Exception):
     """Floway cannot start. The message is one line for the operator: what is wrong and what mends it."""
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client closed its connection; there is nobody left to answer."""
 
 
@@ -141,7 +141,7 @@ class UpstreamRefused(GatewayError):
         kind, code = self.failure.type or default_type(status), self.failure.code or "upstream_refused"
         super().__init__(status, self.failure.message, type=kind, code=code, param=self.failure.param)
         self._relayed = content if _is_complete_error(content) else None
-        self.relayed_headers = headers.of_upstream(received)
+        self.relayed_headers = headers.relayed_headers(received)
         if "retry-after" not in dict(self.relayed_headers):
             self.headers = _retry_headers(self.failure, status, received)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from floway_core.contexts import Client, ResponsesRequestContext, Upstream
+from floway_core.contexts import ClientConnection, ResponsesRequestContext, Upstream
 from floway_core.prices import Price
 
 MAX_DISPATCHES = 4
@@ -29,18 +29,18 @@ class Model:
     """What its tokens cost, if that is known. A price table of the operator's comes first."""
 
 
-class ReplyBody(ABC):
+class ResponseBody(ABC):
     """The bytes of an upstream's answer, as they arrive."""
 
     @abstractmethod
-    def read(self, timeout: float, client: Client | None = None) -> bytes | None:
+    def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
         """The bytes that have arrived, waiting for the first of them.
 
         :param timeout: seconds to wait.
         :param client: while waiting, watch this client too.
         :returns: bytes; ``b""`` once the body has ended as it should; None when nothing came in time.
         :raises UpstreamBroken: the body ended early.
-        :raises ClientGone: ``client`` hung up.
+        :raises ClientDisconnected: ``client`` hung up.
         """
 
     def fileno(self) -> int | None:
@@ -55,14 +55,14 @@ class ReplyBody(ABC):
         """Let go of the upstream. A connection whose body was read to its end is kept for the next request."""
 
 
-class GeneratedBody(ReplyBody):
+class IterableBody(ResponseBody):
     """A body made by the provider itself: an iterable of byte strings, closed with the body."""
 
     def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None] | None = None) -> None:
         self._chunks = iter(chunks)
         self._on_close = on_close
 
-    def read(self, timeout: float, client: Client | None = None) -> bytes | None:
+    def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
         return next((chunk for chunk in self._chunks if chunk), b"")
 
     def close(self) -> None:
@@ -71,13 +71,13 @@ class GeneratedBody(ReplyBody):
 
 
 @dataclass
-class UpstreamReply:
+class UpstreamResponse:
     """An upstream's answer to one dispatch: status and headers are here, the body may still be on its way."""
 
     status: int
     headers: Sequence[tuple[str, str]]
     """Names in lower case, in the order received."""
-    body: ReplyBody
+    body: ResponseBody
 
     def header(self, name: str) -> str | None:
         """The first value of header ``name`` (lower case), or None."""
@@ -85,7 +85,7 @@ class UpstreamReply:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class ErrorResponse:
     """An upstream's answer that is not 2xx, with its whole body."""
 
     status: int
@@ -153,12 +153,12 @@ class Provider(ABC):
         """The models that ``upstream`` serves.
 
         Called for every request that has to be routed, so an answer that needs the network must be cached; see
-        ``models_at_hand`` then.
+        ``cached_models`` then.
 
         :raises GatewayError: the list cannot be had. Other upstreams are still considered.
         """
 
-    def models_at_hand(self, upstream: Upstream) -> Sequence[Model] | None:
+    def cached_models(self, upstream: Upstream) -> Sequence[Model] | None:
         """As ``list_models``, but without waiting: an old list, or the last failure, is good enough and is renewed in
         the background. None when nothing is known yet.
 
@@ -170,7 +170,7 @@ class Provider(ABC):
         """
         return self.list_models(upstream)
 
-    def ask_models(self, upstream: Upstream) -> Sequence[Model]:
+    def fetch_models(self, upstream: Upstream) -> Sequence[Model]:
         """As ``list_models``, but the upstream is asked now, whatever is cached: the operator wants to see it work.
 
         A provider with a cache overrides it.
@@ -180,24 +180,24 @@ class Provider(ABC):
         return self.list_models(upstream)
 
     @abstractmethod
-    def send(self, ctx: ResponsesRequestContext) -> UpstreamReply:
+    def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
         """Send one request to the upstream and return as soon as its status and headers are there.
 
         A 2xx answer is a stream of Responses events, or one complete response as JSON; the client gets the form it
         asked for. Any other status is relayed to the client as a failure.
 
         :raises GatewayError: there is no answer to relay (``floway_core.upstream`` raises the fitting ones).
-        :raises ClientGone: the client hung up before the upstream answered.
+        :raises ClientDisconnected: the client hung up before the upstream answered.
         """
 
-    def compacts(self, upstream: Upstream) -> bool:
+    def supports_compaction(self, upstream: Upstream) -> bool:
         """Whether ``upstream`` compacts: takes a ``compaction_trigger`` item and answers with a ``compaction`` item.
 
         Asked when a client wants to compact. For an upstream that does not, the gateway asks the model for a summary.
         """
         return False
 
-    def problem(self, upstream: Upstream) -> str | None:
+    def unavailable_reason(self, upstream: Upstream) -> str | None:
         """Why ``upstream`` cannot serve now, as far as is known here: signed out, say, or used up until some time.
 
         Asked by ``/readyz``, which everybody may read, and often: no network, no secret and no name of an account.
@@ -213,7 +213,7 @@ class Provider(ABC):
         """
         return None
 
-    def recover(self, ctx: ResponsesRequestContext, refusal: Refusal) -> bool:
+    def handle_error_response(self, ctx: ResponsesRequestContext, refusal: ErrorResponse) -> bool:
         """Mend what made the upstream refuse, for example by renewing a token.
 
         Called for every answer that is not 2xx. Dispatches of one attempt are limited to ``MAX_DISPATCHES``.

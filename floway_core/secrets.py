@@ -17,7 +17,7 @@ KEY_FILE = "secret.key"
 """Its name in the data folder."""
 
 
-class SealBroken(GatewayError):
+class DecryptionError(GatewayError):
     """What was sealed cannot be opened: it is damaged, or was sealed with another key. Reaches a client as a 503."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class SecretBox:
             self._use(text)
         self._version = version
 
-    def seal(self, text: str) -> str:
+    def encrypt(self, text: str) -> str:
         """``text`` encrypted with the first key, as ASCII."""
         self._reread()
         return self._keys[0].encrypt(text.encode()).decode("ascii")
@@ -75,7 +75,7 @@ class SecretBox:
     def open(self, sealed: str) -> str:
         """What ``seal`` was given.
 
-        :raises SealBroken: sealed with another key, or damaged.
+        :raises DecryptionError: sealed with another key, or damaged.
         """
         keys = self._keys
         try:
@@ -83,14 +83,14 @@ class SecretBox:
         except (InvalidToken, UnicodeError):
             self._reread()
             if self._keys is keys:  # else there are others, whoever was the one to read them
-                raise SealBroken from None
+                raise DecryptionError from None
         return self.open(sealed)
 
     def opens(self, sealed: str) -> bool:
         """Whether ``open`` would succeed."""
         try:
             self.open(sealed)
-        except SealBroken:
+        except DecryptionError:
             return False
         return True
 

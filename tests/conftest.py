@@ -11,7 +11,7 @@ import pytest
 
 from floway_core.storage import migrate
 from floway_core.storage.db import connect
-from floway_core.testing import Caller, RunningGateway, write_plugin
+from floway_core.testing import ApiClient, RunningGateway, write_plugin
 
 from .authority import make_certificates
 from .conversation import postgresql
@@ -120,7 +120,7 @@ def call(fake_upstream):
     made = []
 
     def make(gateway):
-        made.append(Caller(gateway.url, gateway.key, {"x-test-upstream": fake_upstream.url}))
+        made.append(ApiClient(gateway.url, gateway.key, {"x-test-upstream": fake_upstream.url}))
         return made[-1]
 
     yield make

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from floway_core.protocol import sse
-from floway_core.testing import Caller, FakeUpstream, Reply, RunningGateway, write_plugin
+from floway_core.testing import ApiClient, FakeUpstream, Reply, RunningGateway, write_plugin
 
 PLUGIN = '''"""A provider whose answers tell of an account."""
 
@@ -91,7 +91,7 @@ def gateway(upstream, tmp_path_factory):
 def clients(gateway):
     """A client whose key shows the account, and one whose key does not."""
     shown = gateway.run("keys", "create", "shown", "--shows-account").stdout.strip()
-    return {True: Caller(gateway.url, shown), False: Caller(gateway.url, gateway.key)}
+    return {True: ApiClient(gateway.url, shown), False: ApiClient(gateway.url, gateway.key)}
 
 
 def response(status, **more):
@@ -247,7 +247,7 @@ def test_the_key_is_chosen_listed_and_changed(gateway, upstream):
         upstream.script(Reply(STREAMS["events"]))
         return b"user-9" in whole(client.stream())
 
-    client = Caller(gateway.url, gateway.run("keys", "create", "ann").stdout.strip())
+    client = ApiClient(gateway.url, gateway.run("keys", "create", "ann").stdout.strip())
     assert (listed(), sees()) == (False, False)
     assert gateway.run("keys", "change", "ann", "--shows-account").returncode == 0
     assert (listed(), sees()) == (True, True) and "shows the account" in gateway.run("keys", "list").stdout
@@ -258,7 +258,7 @@ def test_the_key_is_chosen_listed_and_changed(gateway, upstream):
 
 
 def test_the_key_is_chosen_by_the_admin_api(gateway):
-    admin = Caller(gateway.url, "t" * 16)
+    admin = ApiClient(gateway.url, "t" * 16)
     made = admin.post({"name": "ben", "shows_account": True}, "/admin/api/keys").json()
     assert made["shows_account"] is True
     for value in (False, True, None):

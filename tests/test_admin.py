@@ -12,7 +12,7 @@ from floway_core.runtime import plugins
 from floway_core.runtime.gateway import read_settings
 from floway_core.storage import aliases, keys, upstreams
 from floway_core.storage.db import connect
-from floway_core.testing import Caller, Installation, Reply, RunningGateway, message_stream, write_plugin
+from floway_core.testing import ApiClient, Installation, Reply, RunningGateway, message_stream, write_plugin
 from floway_core.web.app import create_app
 
 TOKEN = "the-admin-token-of-the-tests"
@@ -36,7 +36,7 @@ class Remote(Provider):
     def list_models(self, upstream):
         return [Model("remote-1", "them")]
 
-    def ask_models(self, upstream):
+    def fetch_models(self, upstream):
         self.http.fetch("GET", f"{upstream.name}/models", {})
         return [Model("remote-1", "them"), Model("remote-2", "them")]
 
@@ -66,7 +66,7 @@ def house(gateway, fake_upstream):
     """A gateway with one upstream, and nothing else but its own key; ``admin`` is a client with the token."""
     database = connect(f"sqlite:///{gateway.database}")
     upstreams.add(database, "remote", fake_upstream.url)
-    yield SimpleNamespace(admin=Caller(gateway.url, TOKEN), database=database, url=fake_upstream.url)
+    yield SimpleNamespace(admin=ApiClient(gateway.url, TOKEN), database=database, url=fake_upstream.url)
     for row in keys.all_rows(database):
         if row.name != "test":
             keys.delete(database, row.name)
@@ -112,7 +112,7 @@ def all_routes(settings):
 def test_without_a_token_in_the_settings_there_is_nothing(start_gateway):
     assert all_routes({}) == []
     running = start_gateway()
-    for caller in (Caller(running.url, TOKEN), Caller(running.url, running.key), Caller(running.url, "")):
+    for caller in (ApiClient(running.url, TOKEN), ApiClient(running.url, running.key), ApiClient(running.url, "")):
         answer = caller.get(KEYS)
         assert (answer.status, answer.json()["error"]["code"]) == (404, "not_found")
         assert answer.body == caller.get("/admin/apj/keys").body.replace(b"apj", b"api")
@@ -166,7 +166,7 @@ def test_the_life_of_a_key(gateway, house, call, fake_upstream):
     assert call("GET", path) == made == call("GET", KEYS)["data"][1]
     assert made == json.loads(gateway.run("keys", "list", "--json").stdout)[1]
     fake_upstream.script(Reply(message_stream()))
-    client = Caller(gateway.url, key)
+    client = ApiClient(gateway.url, key)
     assert client.create(model="remote-1").status == 200
     changed = call("PATCH", path, {"models": None, "upstreams": [house.url], "requests_per_minute": 9})
     assert changed == {**made, "models": None, "upstreams": [house.url], "requests_per_minute": 9}
@@ -275,7 +275,7 @@ def test_the_life_of_an_alias(gateway, house, call, fake_upstream):
     assert call("GET", f"{ALIASES}/team/fast") == made and call("GET", ALIASES) == {"data": [made]}
     assert json.loads(gateway.run("aliases", "list", "--json").stdout) == [made]
     fake_upstream.script(Reply(message_stream()))
-    assert Caller(gateway.url, gateway.key).create(model="team/fast").status == 200
+    assert ApiClient(gateway.url, gateway.key).create(model="team/fast").status == 200
     assert json.loads(fake_upstream.requests[0].body)["reasoning"] == {"effort": "low"}
     made = call("PUT", f"{ALIASES}/team/fast", {"targets": [{"model": "remote-1"}], "verbosity": "high"})
     assert (made["effort"], made["verbosity"]) == (None, "high"), "it is replaced as a whole"
@@ -359,7 +359,7 @@ def test_the_examples_on_the_page_are_true():
     """Run in their order; what is made by chance may differ."""
     with RunningGateway({"admin_token": TOKEN}, installed=["echo"]) as gateway:
         assert gateway.run("echo", "add", "mirror").returncode == 0
-        admin = Caller(gateway.url, TOKEN)
+        admin = ApiClient(gateway.url, TOKEN)
         examples = re.findall(r"^\$ admin \$api(.*)\n(.*)$", PAGE, re.MULTILINE)
         assert len(examples) == 7
         for command, answer in examples:

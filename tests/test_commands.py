@@ -12,8 +12,8 @@ import pytest
 
 from floway_core.storage import keys, last_use
 from floway_core.storage.db import connect, transaction
-from floway_core.storage.usage import Pending
-from floway_core.testing import Caller, Reply, message_stream
+from floway_core.storage.usage import UsageBuffer
+from floway_core.testing import ApiClient, Reply, message_stream
 
 PATIENCE = 30
 
@@ -140,7 +140,7 @@ def test_keys_and_aliases_go_on_with_an_upstream_that_is_renamed(start_gateway, 
     key = gateway.run("keys", "create", "limited", "--upstream", "one").stdout.strip()
     assert gateway.run("upstreams", "rename", "one", "a new / name").returncode == 0
     assert names(gateway, "upstreams") == ["a new / name", "two"]
-    assert Caller(gateway.url, key).create(model="fast").status == 200
+    assert ApiClient(gateway.url, key).create(model="fast").status == 200
     assert json.loads(gateway.run("keys", "list", "--json").stdout)[1]["upstreams"] == ["a new / name"]
     assert "canned@a new / name" in gateway.run("aliases", "list").stdout
 
@@ -172,7 +172,7 @@ def test_the_last_use_of_a_key_and_the_last_try_of_an_upstream(
     for command in ("add-wire one", "add-canned two", "keys create unused"):
         assert gateway.run(*command.split()).returncode == 0
     fake_upstream.script(Reply(message_stream()))
-    assert Caller(gateway.url, gateway.key, {"x-test-upstream": fake_upstream.url}).create().status == 200
+    assert ApiClient(gateway.url, gateway.key, {"x-test-upstream": fake_upstream.url}).create().status == 200
     assert gateway.stop() == 0
 
     used, unused = json.loads(gateway.run("keys", "list", "--json").stdout)
@@ -188,7 +188,7 @@ def test_the_last_use_of_a_key_and_the_last_try_of_an_upstream(
 def test_an_upstream_that_fails_is_not_called_ready(start_gateway, plugin_folder, journal_file, unreachable):
     gateway = start_gateway(plugin_folders=[plugin_folder], environ={"TEST_JOURNAL": str(journal_file)})
     assert gateway.run("add-wire", "one").returncode == 0
-    assert Caller(gateway.url, gateway.key, {"x-test-upstream": unreachable}).create().status == 502
+    assert ApiClient(gateway.url, gateway.key, {"x-test-upstream": unreachable}).create().status == 502
     assert gateway.stop() == 0
     (row,) = json.loads(gateway.run("upstreams", "list", "--json").stdout)
     assert row["problem"] is None and row["tried_at"] and row["failure"] == "It cannot be reached."
@@ -202,12 +202,12 @@ def test_the_same_is_stored_once_a_minute(database):
     """However often it happens; and what happened later, in another process, stays."""
     key, now = uuid.uuid4().hex, int(time.time())
     keys.create(database, key)
-    pending = Pending()
+    pending = UsageBuffer()
     for _ in range(3):
-        pending.lately.used(key)
-    assert len(pending.lately.take()) == 1
-    pending.lately.used(key)
-    assert pending.lately.take() == {}
+        pending.last_use.used(key)
+    assert len(pending.last_use.take()) == 1
+    pending.last_use.used(key)
+    assert pending.last_use.take() == {}
     for moment, stored in ((now, now), (now - 100, now), (now + 100, now + 100)):
         with transaction(database):
             last_use.store(database, {("key", key): (moment, "")})
@@ -215,8 +215,8 @@ def test_the_same_is_stored_once_a_minute(database):
 
 
 def test_what_cannot_be_stored_waits(database, new_sqlite):
-    key, pending = uuid.uuid4().hex, Pending()
+    key, pending = uuid.uuid4().hex, UsageBuffer()
     keys.create(database, key)
-    pending.lately.used(key)
+    pending.last_use.used(key)
     assert not pending.flush(connect(new_sqlite()))  # it has no tables
     assert pending.flush(database) and keys.find(database, key).last_used_at

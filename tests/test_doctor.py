@@ -12,7 +12,7 @@ from contextlib import closing
 
 import pytest
 
-from floway_core.testing import Caller, Installation, Reply, write_plugin
+from floway_core.testing import ApiClient, Installation, Reply, write_plugin
 
 from . import vault
 
@@ -311,5 +311,5 @@ def test_an_alias_that_nobody_serves(installation):
 def test_it_looks_at_a_database_that_is_in_use(start_gateway, tmp_path):
     gateway = start_gateway(plugin_folders=[vault.write(tmp_path / "plugins")])
     assert gateway.run("add-vault", "safe", typed="token-1").returncode == 0
-    assert Caller(gateway.url, gateway.key).create(model="vault").status == 200
+    assert ApiClient(gateway.url, gateway.key).create(model="vault").status == 200
     assert examined(gateway) == (0, {})

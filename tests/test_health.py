@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from floway_core.testing import Caller
+from floway_core.testing import ApiClient
 
 from . import vault
 
@@ -26,7 +26,7 @@ def gateway(start_gateway, tmp_path):
 
 
 def ready(gateway):
-    exchange = Caller(gateway.url, gateway.key).get("/readyz", authorization=None)
+    exchange = ApiClient(gateway.url, gateway.key).get("/readyz", authorization=None)
     assert exchange.status == 200 and b"example.com" not in exchange.body and b"token-1" not in exchange.body
     return exchange.json()
 
@@ -78,7 +78,7 @@ def test_the_start_names_them(install, tmp_path):
 def test_a_database_that_does_not_answer(gateway):
     with closing(sqlite3.connect(gateway.database)) as database, database:
         database.execute("ALTER TABLE upstreams RENAME TO elsewhere")
-    exchange = Caller(gateway.url, gateway.key).get("/readyz")
+    exchange = ApiClient(gateway.url, gateway.key).get("/readyz")
     assert exchange.status == 503 and exchange.json()["error"]["code"] == "database_unavailable"
 
 
@@ -87,7 +87,7 @@ def test_the_admin_api_tells_it_with_names(start_gateway, tmp_path):
     gateway = start_gateway({"admin_token": token}, plugin_folders=[vault.write(tmp_path / "plugins")])
     for name, typed in (("ann", "token-1"), ("bob", "")):
         assert gateway.run("add-vault", name, typed=typed).returncode == 0
-    caller = Caller(gateway.url, token)
+    caller = ApiClient(gateway.url, token)
     told = caller.get("/admin/api/health").json()
     assert told["status"] == "ok"
     assert [(row["name"], row["problem"]) for row in told["upstreams"]] == [("ann", None), ("bob", SIGNED_OUT)]

@@ -11,7 +11,7 @@ from floway_core.runtime import plugins
 from floway_core.runtime.gateway import read_settings
 from floway_core.storage import keys
 from floway_core.storage.db import connect, select
-from floway_core.testing import Caller, Reply, items_stream, message_item
+from floway_core.testing import ApiClient, Reply, items_stream, message_item
 from floway_core.web.app import create_app
 
 ADMIN_TOKEN = "the-admin-token-of-this-test"
@@ -78,7 +78,7 @@ def two(guarded, fake_upstream):
     """Two clients with a key each, and what the first has stored: ids, and a text that the other must not see."""
     database = connect(f"sqlite:///{guarded.database}")
     mine, other = (
-        Caller(guarded.url, keys.create(database, uuid.uuid4().hex), {"x-test-upstream": fake_upstream.url})
+        ApiClient(guarded.url, keys.create(database, uuid.uuid4().hex), {"x-test-upstream": fake_upstream.url})
         for _ in range(2)
     )
     secret, word = f"the secret {uuid.uuid4().hex}", uuid.uuid4().hex

@@ -17,7 +17,7 @@ from floway_core.runtime.gateway import read_settings
 from floway_core.storage import keys, limits, upstreams
 from floway_core.storage.db import connect, select
 from floway_core.storage.leases import Leases
-from floway_core.testing import Caller, FakeUpstream, Reply, RunningGateway, Step, message_stream
+from floway_core.testing import ApiClient, FakeUpstream, Reply, RunningGateway, Step, message_stream
 from floway_core.web.app import create_app
 
 from .conversation.storing import execute
@@ -35,7 +35,7 @@ class Hosts:
     def callers(self, **options):
         """A client of each with one new key."""
         key = keys.create(self.database, uuid.uuid4().hex, options)
-        return [Caller(gateway.url, key, {"x-test-upstream": self.upstream.url}) for gateway in self.gateways]
+        return [ApiClient(gateway.url, key, {"x-test-upstream": self.upstream.url}) for gateway in self.gateways]
 
     def count(self, table):
         ((rows,),) = select(self.database, f"SELECT COUNT(*) FROM {table}")
@@ -224,7 +224,7 @@ def test_a_killed_worker_leaves_its_places_for_a_term(start_wired, fake_upstream
     database = connect(f"sqlite:///{gateway.database}")
     fake_upstream.script(Reply([*message_stream()[:1], Step.HOLD]), Reply(message_stream()))
     key = keys.create(database, "killed", {"concurrent_requests": 1})
-    caller = Caller(gateway.url, key, {"x-test-upstream": fake_upstream.url})
+    caller = ApiClient(gateway.url, key, {"x-test-upstream": fake_upstream.url})
     cut = caller.stream()
     cut.read_until(b"\n\n")
     for pid in children(gateway.process.pid):
@@ -246,8 +246,8 @@ def test_no_stream_waits_while_another_is_counted(start_wired, fake_upstream):
         FakeUpstream() as upstream_of_other,
         closing(sqlite3.connect(gateway.database, isolation_level=None)) as database,
     ):
-        ending = Caller(gateway.url, key, {"x-test-upstream": fake_upstream.url})
-        running = Caller(gateway.url, gateway.key, {"x-test-upstream": upstream_of_other.url})
+        ending = ApiClient(gateway.url, key, {"x-test-upstream": fake_upstream.url})
+        running = ApiClient(gateway.url, gateway.key, {"x-test-upstream": upstream_of_other.url})
         fake_upstream.script(Reply([first, Step.HOLD, b"".join(others)]))
         upstream_of_other.script(Reply([first, Step.HOLD, *others]))
         streams = [ending.stream(store=False), running.stream(store=False)]

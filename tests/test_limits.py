@@ -47,7 +47,7 @@ def enter(database):
 
     def enter(key, request_id=None):
         try:
-            return limits.enter(database, key, request_id or uuid.uuid4().hex)
+            return limits.admit(database, key, request_id or uuid.uuid4().hex)
         except GatewayError as error:
             return error
 
@@ -88,16 +88,16 @@ def test_what_is_told_about_requests(new_key, enter, clock):
 def test_tokens_of_a_day(database, new_key, enter, clock):
     key = new_key(tokens_per_day=100)
     assert list(enter(key).values()) == ["100", "100", "12h0m0s"]
-    limits.leave(database, key, "r", 60)
+    limits.release(database, key, "r", 60)
     assert enter(key)["x-ratelimit-remaining-tokens"] == "40"
-    limits.leave(database, key, "r", 60)  # what a request costs shows when it has ended
+    limits.release(database, key, "r", 60)  # what a request costs shows when it has ended
     clock.now += 43_200 - 61.5
     refused = enter(key)
     assert refused.message == "Rate limit reached: 100 tokens per day (UTC). Please try again in 1m1.5s."
     assert list(refused.headers.values()) == ["100", "0", "1m1.5s", "62"]
     clock.now += 61.5
     assert list(enter(key).values()) == ["100", "100", "24h0m0s"]
-    limits.leave(database, key, "r", 7)
+    limits.release(database, key, "r", 7)
     assert enter(key)["x-ratelimit-remaining-tokens"] == "93"
 
 
@@ -107,18 +107,18 @@ def test_requests_at_a_time(database, new_key, enter, clock):
     refused = enter(key)
     assert refused.message == "Rate limit reached: 2 requests at a time. Please try again when one of them has ended."
     assert refused.headers == {"retry-after": "1"}
-    limits.leave(database, key, "one", 0)
+    limits.release(database, key, "one", 0)
     assert let_in(enter(key, "three"), enter(key)) == [True, False]
     clock.now += limits.TERM - 1
     limits.renew(database, ["two", "long gone"])
     clock.now += 2  # nobody renewed the third: its worker is gone
     assert let_in(enter(key, "four"), enter(key)) == [True, False]
     for request_id in ("two", "four"):
-        limits.leave(database, key, request_id, 0)
+        limits.release(database, key, request_id, 0)
     clock.now += limits.ABANDONED
     assert let_in(enter(key, "five")) == [True]
     assert select(database, "SELECT id FROM api_key_leases WHERE api_key_id = ?", key.id) == [("five",)]
-    limits.leave(database, key, "five", 0)
+    limits.release(database, key, "five", 0)
 
 
 def test_a_worker_that_was_held_up_has_its_leases_again(database, new_key, enter, clock):
@@ -126,18 +126,18 @@ def test_a_worker_that_was_held_up_has_its_leases_again(database, new_key, enter
     enter(key, "held up")
     clock.now += limits.TERM + 1
     assert let_in(enter(key, "another")) == [True]
-    limits.leave(database, key, "another", 0)
+    limits.release(database, key, "another", 0)
     limits.renew(database, ["held up"])
     assert let_in(enter(key)) == [False]
-    limits.leave(database, key, "held up", 0)
+    limits.release(database, key, "held up", 0)
 
 
 def test_what_one_limit_refuses_uses_nothing_of_another(database, new_key, enter, clock):
     key = new_key(requests_per_minute=3, concurrent_requests=1)
     assert let_in(enter(key, "a"), enter(key), enter(key)) == [True, False, False]
-    limits.leave(database, key, "a", 0)
+    limits.release(database, key, "a", 0)
     assert enter(key, "b")["x-ratelimit-remaining-requests"] == "1"
-    limits.leave(database, key, "b", 0)
+    limits.release(database, key, "b", 0)
 
 
 @pytest.mark.parametrize("jump", [-30, -400, -3600, -(10**9), 3600, 10**9])
@@ -147,15 +147,15 @@ def test_a_clock_that_jumps_locks_nobody_out(database, new_key, enter, clock, ju
     daily = new_key(tokens_per_day=10)
     for _ in range(2):
         enter(key, "its worker was killed")
-        limits.leave(database, key, "of another", 0)
+        limits.release(database, key, "of another", 0)
         enter(key)
         enter(daily)
-        limits.leave(database, daily, "r", 10)
+        limits.release(database, daily, "r", 10)
         clock.now += jump
         clock.now += 120
         entered = enter(key, "after")
         assert let_in(entered) == [True]
-        limits.leave(database, key, "after", 0)
+        limits.release(database, key, "after", 0)
         assert let_in(enter(daily)) == [abs(jump) > 86_400 or clock.now // 86_400 != NOON // 86_400]
         execute(database, "DELETE FROM api_key_leases")
         jump = -jump
@@ -193,14 +193,14 @@ def test_leases_are_renewed_while_they_are_held(database, new_key, enter):
     for request_id in (held, dropped):
         assert let_in(enter(key, request_id)) == [True]
         leases.hold(request_id)
-    leases.let_go(dropped)
+    leases.release(dropped)
     execute(database, "UPDATE api_key_leases SET expires_at = ? WHERE api_key_id = ?", int(time.time()) - 5, key.id)
     deadline = time.monotonic() + 20
     while left(held) < 0:
         assert time.monotonic() < deadline
         time.sleep(0.005)
     assert left(held) > limits.TERM - 20 and left(dropped) < 0
-    leases.let_go(held)
+    leases.release(held)
 
 
 def test_leases_are_renewed_although_a_thread_could_not_be_started(database, new_key, enter, monkeypatch):
@@ -222,7 +222,7 @@ def test_leases_are_renewed_although_a_thread_could_not_be_started(database, new
         assert time.monotonic() < deadline
         time.sleep(0.005)
     for request_id in (first, second):
-        leases.let_go(request_id)
+        leases.release(request_id)
 
 
 @pytest.mark.parametrize("limit", ["requests_per_minute", "concurrent_requests", "tokens_per_day"])
@@ -231,7 +231,7 @@ def test_a_key_that_is_deleted_before_it_is_let_in_is_unknown(database, new_key,
     keys.delete(database, key.name)
     gateway = SimpleNamespace(services=SimpleNamespace(database=database))
     with pytest.raises(GatewayError) as refused:
-        letting_in.enter(gateway, key, SimpleNamespace(id=uuid.uuid4().hex))
+        letting_in.admit(gateway, key, SimpleNamespace(id=uuid.uuid4().hex))
     assert (refused.value.status, refused.value.code) == (401, "invalid_api_key")
 
 
@@ -241,8 +241,8 @@ def test_a_key_is_deleted_while_its_requests_end(database, new_key, _):
     key = new_key(concurrent_requests=8, tokens_per_day=10**6)
     running = [uuid.uuid4().hex for _ in range(5)]
     for request_id in running:
-        limits.enter(database, key, request_id)
-    acts = [partial(limits.leave, database, key, request_id, 10) for request_id in running]
+        limits.admit(database, key, request_id)
+    acts = [partial(limits.release, database, key, request_id, 10) for request_id in running]
     acts += [partial(keys.delete, database, key.name), partial(limits.renew, database, running)]
     start = threading.Barrier(len(acts), timeout=60)
 

@@ -132,7 +132,7 @@ def test_what_dead_workers_have_counted_stays_and_their_streams_do_not(watched, 
 
 
 def test_a_worker_that_has_just_begun_to_count_is_no_failure(watched, ask, grown):
-    """Nor one that was killed then: its files stay."""
+    """Nor one that was killed then: its files admission."""
     worker = next(iter(workers(watched)))
     counted = (Path(os.readlink(file)) for file in Path(f"/proc/{worker}/fd").iterdir())
     folder = next(file.parent for file in counted if file.match("counter_*.db"))

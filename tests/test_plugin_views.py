@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from floway_core.testing import Caller, RunningGateway, write_plugin
+from floway_core.testing import ApiClient, RunningGateway, write_plugin
 
 PATIENCE = 20
 BODY = b'{"model": "model-9", "input": "Hi"}'
@@ -79,7 +79,7 @@ def odd(tmp_path_factory):
 
 @pytest.fixture
 def caller(odd):
-    return Caller(odd.url, odd.key)
+    return ApiClient(odd.url, odd.key)
 
 
 @pytest.fixture

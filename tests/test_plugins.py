@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from floway_core import __version__
-from floway_core.testing import Caller, write_plugin
+from floway_core.testing import ApiClient, write_plugin
 
 PROVIDER = """
 from floway_core.hookspecs import hookimpl
@@ -139,7 +139,7 @@ def test_under_gunicorn_the_worker_is_not_started_again_and_again(install, tmp_p
 def test_core_alone_starts_and_says_what_is_missing(start_gateway):
     gateway = start_gateway()
     assert "missing: a provider" in gateway.log and "pip install floway-" in gateway.log
-    caller = Caller(gateway.url, gateway.key)
+    caller = ApiClient(gateway.url, gateway.key)
     assert caller.get("/v1/models").json() == {"object": "list", "data": []}
     assert caller.create().status == 404
     assert caller.get("/readyz").json() == {
@@ -162,14 +162,14 @@ def test_an_upstream_whose_provider_is_gone_is_left_out(install, plugin_folder, 
     gateway = start_gateway()
     with_plugins = install(plugin_folders=[plugin_folder], environ={"FLOWAY_DATA_DIR": str(gateway.data_dir)})
     assert with_plugins.run("add-wire", "orphan").returncode == 0
-    assert Caller(gateway.url, gateway.key).get("/v1/models").json()["data"] == []
+    assert ApiClient(gateway.url, gateway.key).get("/v1/models").json()["data"] == []
     assert "orphan" in gateway.run("upstreams", "list").stdout
 
 
 def test_an_installed_plugin_is_found(start_gateway):
     gateway = start_gateway(installed=["echo"])
     assert gateway.run("echo", "add").returncode == 0
-    text = Caller(gateway.url, gateway.key).create(model="echo").json()["output"][0]["content"][0]["text"]
+    text = ApiClient(gateway.url, gateway.key).create(model="echo").json()["output"][0]["content"][0]["text"]
     assert text == "You said: Hi"
 
 

@@ -13,7 +13,7 @@ from floway_core.protocol.jsontext import MOST_LEVELS
 from floway_core.protocol.usage import usage_of
 from floway_core.testing import event, message_item, message_stream
 from floway_core.testing.events import parse, response
-from floway_core.upstream.response_parser import Answer
+from floway_core.upstream.response_parser import ResponseParser
 
 
 def pieces_of(data, cuts):
@@ -86,7 +86,7 @@ CHUNKED = HEAD % b"transfer-encoding: chunked"
 
 def fed(*pieces):
     """An answer that came in ``pieces``, and its body so far."""
-    answer, body = Answer(), b""
+    answer, body = ResponseParser(), b""
     for piece in pieces:
         body += answer.feed(piece)
     return answer, body
@@ -170,7 +170,7 @@ def test_a_body_may_end_with_the_connection(framing):
 
 @pytest.mark.parametrize("received", [b"", b"HTTP/1.1 200 OK\r\na: b\r\n", HEAD % b"content-length: 1"])
 def test_other_answers_do_not(received):
-    answer = Answer()
+    answer = ResponseParser()
     if received:
         answer.feed(received)
     with pytest.raises(UpstreamBroken):
@@ -276,7 +276,7 @@ def test_how_deep_json_may_be_nested(opening, closing):
 @given(st.lists(st.integers(-(10**30), 10**30) | st.text() | st.just("\ud83d")))
 def test_parsing_texts_together_is_parsing_each(values):
     texts = [jsontext.dumps(value) for value in values]
-    assert jsontext.all_parsed(texts) == [jsontext.loads(text) for text in texts]
+    assert jsontext.loads_many(texts) == [jsontext.loads(text) for text in texts]
 
 
 @pytest.mark.parametrize("beside", [b"", b',"\\ud83d"'])

@@ -5,7 +5,7 @@ import threading
 import peewee
 import pytest
 
-from floway_core.storage.db import connect, run, select, transaction
+from floway_core.storage.db import connect, execute, select, transaction
 
 PATIENCE = 20
 
@@ -15,7 +15,7 @@ def sqlite(new_sqlite):
     """A database with a table ``numbers``."""
     database = connect(new_sqlite())
     with transaction(database):
-        run(database, "CREATE TABLE numbers (value INTEGER)")
+        execute(database, "CREATE TABLE numbers (value INTEGER)")
     yield database
     database.close_all()
 
@@ -47,7 +47,7 @@ def test_a_transaction_reads_what_it_has_written_and_nobody_else_does(sqlite):
         looking.join(PATIENCE)
 
     with transaction(sqlite):
-        run(sqlite, "INSERT INTO numbers VALUES (?)", 7)
+        execute(sqlite, "INSERT INTO numbers VALUES (?)", 7)
         assert select(sqlite, "SELECT value FROM numbers WHERE value = ?", 7) == [(7,)]
         look()
     look()

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from floway_core.secrets import SecretBox, write_keys
 from floway_core.storage import encrypted_columns, migrate
 from floway_core.storage.db import connect
-from floway_core.testing import Caller, Installation
+from floway_core.testing import ApiClient, Installation
 
 from . import vault
 
@@ -99,7 +99,7 @@ def test_nothing_is_left_in_the_files_that_the_old_key_opens(start_gateway, vaul
 def test_what_is_sealed_with_the_old_key_too_late_is_found_at_the_end(installation):
     (old,) = keys(installation)
     rotate(installation)
-    rows(installation, f"UPDATE vault_tokens SET token = '{SecretBox(old).seal('token-3')}' WHERE token = ''")
+    rows(installation, f"UPDATE vault_tokens SET token = '{SecretBox(old).encrypt('token-3')}' WHERE token = ''")
     assert "1 stored value" in rotate(installation, "--finish")
     assert opened(installation) == ["token-1", "token-2", "token-3"]
 
@@ -206,11 +206,11 @@ def test_a_key_that_is_replaced_in_the_file_is_used_from_then_on(tmp_path):
     file = tmp_path / "secret.key"
     file.write_text("old\n")
     box = SecretBox("old", file)
-    early = box.seal("text")
+    early = box.encrypt("text")
     write_keys(file, ["new", "old"])
-    assert SecretBox("new").open(box.seal("text")) == box.open(early) == "text"
+    assert SecretBox("new").open(box.encrypt("text")) == box.open(early) == "text"
     file.unlink()
-    assert box.open(box.seal("text")) == "text"
+    assert box.open(box.encrypt("text")) == "text"
 
 
 def test_threads_that_meet_a_new_key_at_the_same_time(tmp_path, monkeypatch):
@@ -219,7 +219,7 @@ def test_threads_that_meet_a_new_key_at_the_same_time(tmp_path, monkeypatch):
     file.write_text("old")
     slow = SecretBox("old", file)
     write_keys(file, ["new", "old"])
-    sealed, decrypt = SecretBox("new").seal("text"), Fernet.decrypt
+    sealed, decrypt = SecretBox("new").encrypt("text"), Fernet.decrypt
 
     def overtaken(key, token):
         monkeypatch.undo()
@@ -239,7 +239,7 @@ def test_servers_go_on_serving_meanwhile(start_gateway, vault_folder):
     answers = []
 
     def ask():
-        caller = Caller(gateway.url, gateway.key)
+        caller = ApiClient(gateway.url, gateway.key)
         while not done.is_set():
             answers.append(caller.create(model="vault").body)
             asked.set()

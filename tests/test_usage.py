@@ -12,8 +12,8 @@ from floway_core.runtime.gateway import read_settings
 from floway_core.runtime.plugins import build_plugin_manager
 from floway_core.storage import keys, migrate, usage
 from floway_core.storage.db import connect
-from floway_core.storage.usage import Pending
-from floway_core.testing import Caller, Reply, RunningGateway, Step, message_stream
+from floway_core.storage.usage import UsageBuffer
+from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_stream
 from floway_core.web.app import create_app
 
 TODAY = datetime.datetime.now(datetime.UTC).date()
@@ -58,7 +58,7 @@ def serve(plugin_folder, journal_file, fake_upstream, tmp_path):
         started.append(RunningGateway(settings, plugin_folders=[plugin_folder], environ=environ))
         for command, name in (("add-wire", "first"), ("add-canned", "second")):
             assert started[-1].run(command, name).returncode == 0
-        return started[-1], Caller(started[-1].url, started[-1].key, {"x-test-upstream": fake_upstream.url})
+        return started[-1], ApiClient(started[-1].url, started[-1].key, {"x-test-upstream": fake_upstream.url})
 
     yield start
     for gateway in started:
@@ -146,7 +146,7 @@ def used(install):
     """An installation with some usage."""
     installation = install()
     installation.data_dir.mkdir()
-    database, pending = connect(f"sqlite:///{installation.database}"), Pending()
+    database, pending = connect(f"sqlite:///{installation.database}"), UsageBuffer()
     migrate.apply(database, [migrate.CORE])
     for model, cost in (("priced", 0.0001), ("priced", 0.0001), ("unpriced", None)):
         add(pending, model=model, cost=cost, tokens=(7, 3, 5, 1))
@@ -193,7 +193,7 @@ def test_the_admin_api_tells_the_same(used):
 
 # ------------------------------------------------------------------------------------------------------------ the store
 def test_many_processes_add_to_the_same_rows(database):
-    pendings = [Pending() for _ in range(8)]
+    pendings = [UsageBuffer() for _ in range(8)]
 
     def work(pending):
         for number in range(20):
@@ -210,7 +210,7 @@ def test_many_processes_add_to_the_same_rows(database):
 
 def test_what_cannot_be_stored_waits(new_sqlite, tmp_path):
     database = connect(f"sqlite:///{tmp_path}/away.db")
-    pending = Pending()
+    pending = UsageBuffer()
     for _ in range(1000):
         add(pending)
     assert not pending.flush(database)  # there is no such table yet
@@ -224,7 +224,7 @@ def test_what_cannot_be_stored_waits(new_sqlite, tmp_path):
 
 
 def test_usage_outlives_its_key(database):
-    pending = Pending()
+    pending = UsageBuffer()
     keys.create(database, "ann")
     add(pending)
     keys.delete(database, "ann")
@@ -235,7 +235,7 @@ def test_usage_outlives_its_key(database):
 
 @pytest.mark.parametrize("name", ["\0", "a\0b", "\ud800", "x" * 10_000, "'; DROP TABLE usage; --", ""], ids=ascii)
 def test_no_name_keeps_the_others_from_being_stored(database, name):
-    pending = Pending()
+    pending = UsageBuffer()
     add(pending, model=name)
     add(pending, model=name.replace("\0", ""))
     add(pending, model="plain", tokens=(10**9, 10**9, 10**9, 10**9))
@@ -245,7 +245,7 @@ def test_no_name_keeps_the_others_from_being_stored(database, name):
 
 
 def test_days_are_those_of_utc(database, monkeypatch):
-    pending = Pending()
+    pending = UsageBuffer()
     for moment in ("2026-01-31T23:59:59+00:00", "2026-02-01T00:00:00+00:00"):
         monkeypatch.setattr(usage.time, "time", datetime.datetime.fromisoformat(moment).timestamp)
         add(pending)

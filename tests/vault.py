@@ -12,7 +12,7 @@ from floway_core.cli import services as services_of
 from floway_core.storage.db import run, select
 from floway_core.hookspecs import hookimpl
 from floway_core.storage.migrate import MigrationSource
-from floway_core.provider import GeneratedBody, Model, Provider, UpstreamReply
+from floway_core.provider import IterableBody, Model, Provider, UpstreamResponse
 from floway_core.storage import upstreams
 
 
@@ -39,8 +39,8 @@ class Vault(Provider):
         part = {"type": "output_text", "text": token, "annotations": []}
         item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
         answer = {"id": "resp_1", "object": "response", "status": "completed", "output": [item]}
-        body = GeneratedBody([json.dumps(answer).encode()])
-        return UpstreamReply(200, [("content-type", "application/json")], body)
+        body = IterableBody([json.dumps(answer).encode()])
+        return UpstreamResponse(200, [("content-type", "application/json")], body)
 
 
 def put(services, upstream_id, token):

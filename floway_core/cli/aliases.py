@@ -43,7 +43,7 @@ def set_alias(
     overrides = aliases.Overrides(effort, verbosity, service_tier)
     aliases.put(database, name, [_target(text, names) for text in targets], overrides)
     click.echo(f"{name!r} stands for {', '.join(targets)}.", err=True)
-    offer = routing.offer(session.gateway, wait_for_all=True)
+    offer = routing.list_offered(session.gateway, wait_for_all=True)
     if not any(candidate.model.id == name for candidate in offer.candidates):
         click.echo("No upstream serves that now, so clients cannot ask for it; see: floway models", err=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import peewee
 import pluggy
 
-from floway_core.cli.check_result import FAIL, OK, WARN, Finding
+from floway_core.cli.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.errors import StartupError
 from floway_core.runtime import plugins
 from floway_core.runtime.gateway import database_errors, existing_database
@@ -18,7 +18,9 @@ from floway_core.storage.db import POOL, select
 
 
 # ----------------------------------------------------------------------------------------------------------- database
-def open_database(settings: Settings, manager: pluggy.PluginManager) -> tuple[peewee.Database | None, list[Finding]]:
+def open_database(
+    settings: Settings, manager: pluggy.PluginManager
+) -> tuple[peewee.Database | None, list[CheckResult]]:
     """The database as it is; None when it cannot be used or does not have the schema of this version."""
     try:
         with database_errors(settings):
@@ -30,24 +32,24 @@ def open_database(settings: Settings, manager: pluggy.PluginManager) -> tuple[pe
                 schema = _schema(database, manager)
     except StartupError as error:
         mend = "If another database is meant, correct FLOWAY_DATABASE_URL or FLOWAY_DATA_DIR."
-        return None, [Finding("database", FAIL, str(error), mend)]
+        return None, [CheckResult("database", FAIL, str(error), mend)]
     found = [condition, schema]
     return (database if all(one.status != FAIL for one in found) and not schema.mend else None), found
 
 
-def _sqlite(database: peewee.SqliteDatabase) -> Finding:
+def _sqlite(database: peewee.SqliteDatabase) -> CheckResult:
     told = [row[0] for row in database.execute_sql("PRAGMA quick_check(1)").fetchall()]
     if told != ["ok"]:
         mend = "Stop Floway and restore a backup; `sqlite3 FILE .recover` may save what came after it."
-        return Finding("database", FAIL, f"{database.database} is damaged: {' '.join(told[0].split())}", mend)
+        return CheckResult("database", FAIL, f"{database.database} is damaged: {' '.join(told[0].split())}", mend)
     mode = database.pragma("journal_mode")
     if mode != "wal":
         mend = "Any start sets it; a file system over the network may not offer it, and is no place for SQLite."
-        return Finding("database", WARN, f"{database.database} has the journal mode {mode}, not wal.", mend)
-    return Finding("database", OK, f"{database.database} is sound, and has a write-ahead log")
+        return CheckResult("database", WARN, f"{database.database} has the journal mode {mode}, not wal.", mend)
+    return CheckResult("database", OK, f"{database.database} is sound, and has a write-ahead log")
 
 
-def _server(database: peewee.Database, settings: Settings) -> Finding:
+def _server(database: peewee.Database, settings: Settings) -> CheckResult:
     (version,), (most,) = (
         database.execute_sql(f"SHOW {name}").fetchone() for name in ("server_version", "max_connections")
     )
@@ -55,21 +57,23 @@ def _server(database: peewee.Database, settings: Settings) -> Finding:
     needed = settings.workers * POOL["max_connections"]
     if needed > int(most):
         mend = f"Set max_connections of the server above {needed} for each host, or FLOWAY_WORKERS lower."
-        return Finding("database", WARN, f"{told} takes {most} connections; this host alone may want {needed}.", mend)
-    return Finding("database", OK, told)
+        return CheckResult(
+            "database", WARN, f"{told} takes {most} connections; this host alone may want {needed}.", mend
+        )
+    return CheckResult("database", OK, told)
 
 
-def _schema(database: peewee.Database, manager: pluggy.PluginManager) -> Finding:
+def _schema(database: peewee.Database, manager: pluggy.PluginManager) -> CheckResult:
     sources = plugins.migration_sources(manager)
     try:
         migrate.refuse_newer(database, sources)
     except StartupError as error:
         mend = "Install the newer version; or with that one: floway migrate --to (see docs/deployment.md)."
-        return Finding("migrations", FAIL, str(error), mend)
+        return CheckResult("migrations", FAIL, str(error), mend)
     if pending := migrate.pending(database, sources):
         mend = "`floway migrate` or any start applies them; make a backup before."
-        return Finding("migrations", WARN, f"not applied yet: {', '.join(pending)}", mend)
-    return Finding("migrations", OK, "the schema is that of this version")
+        return CheckResult("migrations", WARN, f"not applied yet: {', '.join(pending)}", mend)
+    return CheckResult("migrations", OK, "the schema is that of this version")
 
 
 # --------------------------------------------------------------------------------------------------------- secret key
@@ -78,29 +82,29 @@ LOST = "Restore the key from the backup. Without it, accounts have to sign in ag
 
 def secret_key(
     settings: Settings, manager: pluggy.PluginManager, database: peewee.Database, environ: Mapping[str, str]
-) -> tuple[SecretBox | None, list[Finding]]:
+) -> tuple[SecretBox | None, list[CheckResult]]:
     """What opens the stored credentials; None when the key is not there or is another one."""
     file = settings.data_dir / KEY_FILE
     try:
         text = settings.secret_key or file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        return None, [Finding("secret key", FAIL, f"{file} cannot be read: {error}", LOST)]
+        return None, [CheckResult("secret key", FAIL, f"{file} cannot be read: {error}", LOST)]
     if not keys_in(text):
-        return None, [Finding("secret key", FAIL, f"{file} is empty.", LOST)]
+        return None, [CheckResult("secret key", FAIL, f"{file} is empty.", LOST)]
     box = SecretBox(text)
     if wrong := encrypted_columns.mismatch(database, box):
         origin = _origin(settings, environ)
         mend = LOST if origin == str(file) else _other_key(database, file, origin)
-        return None, [Finding("secret key", FAIL, f"{wrong} It comes from {origin}.", mend)]
+        return None, [CheckResult("secret key", FAIL, f"{wrong} It comes from {origin}.", mend)]
     found = [
-        Finding("secret key", FAIL, f"{count} values in {column} cannot be opened.", LOST)
+        CheckResult("secret key", FAIL, f"{count} values in {column} cannot be opened.", LOST)
         for column in encrypted_columns.columns(plugins.migration_sources(manager))
         if (count := sum(not box.opens(value) for value in encrypted_columns.values(database, column)))
     ]
     if len(keys_in(text)) > 1:
         mend = "floway secrets rotate, then floway secrets rotate --finish"
-        found.append(Finding("secret key", WARN, "A rotation has not been finished: there are several keys.", mend))
-    return box, found or [Finding("secret key", OK, "it fits the database, and opens everything stored")]
+        found.append(CheckResult("secret key", WARN, "A rotation has not been finished: there are several keys.", mend))
+    return box, found or [CheckResult("secret key", OK, "it fits the database, and opens everything stored")]
 
 
 def _origin(settings: Settings, environ: Mapping[str, str]) -> str:
@@ -122,7 +126,7 @@ def _other_key(database: peewee.Database, file: Path, origin: str) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------- API keys
-def api_keys(database: peewee.Database) -> Iterator[Finding]:
+def api_keys(database: peewee.Database) -> Iterator[CheckResult]:
     """Whether any client is let in."""
     now = time.time()
     rows = [row for row in keys.all_rows(database) if row.revoked_at is None]
@@ -130,8 +134,8 @@ def api_keys(database: peewee.Database) -> Iterator[Finding]:
     if valid:
         expired = f", {len(rows) - len(valid)} expired" if len(rows) > len(valid) else ""
         count = select(database, "SELECT COUNT(*) FROM responses_conversations")[0][0]
-        yield Finding("API keys", OK, f"{len(valid)} valid{expired}; {count} conversations are stored")
+        yield CheckResult("API keys", OK, f"{len(valid)} valid{expired}; {count} conversations are stored")
     else:
-        yield Finding(
+        yield CheckResult(
             "API keys", FAIL, "There is none that is valid, so no client is let in.", "floway keys create NAME"
         )

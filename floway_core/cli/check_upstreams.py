@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import peewee
 import pluggy
 
-from floway_core.cli.check_result import FAIL, OK, WARN, Finding
+from floway_core.cli.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.contexts import Services, Upstream
 from floway_core.engine import routing
 from floway_core.errors import GatewayError, NoModelList, StartupError
@@ -42,26 +42,26 @@ MENDS = {
 
 def check(
     settings: Settings, manager: pluggy.PluginManager, database: peewee.Database, box: SecretBox
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """Every upstream that is enabled, the clock by what they answer, and whether they serve what aliases stand for."""
     try:
         gateway = make_gateway(Services(settings, database, box), manager)
     except StartupError as error:
-        yield Finding("upstreams", FAIL, str(error), "Uninstall one of them; Floway does not start.")
+        yield CheckResult("upstreams", FAIL, str(error), "Uninstall one of them; Floway does not start.")
         return
     rows = [row for row in upstreams.all_rows(database) if row.enabled]
     if not rows:
         mend = "See `floway upstreams add --help`, and `floway PROVIDER --help` of the providers that have commands."
-        yield Finding("upstreams", FAIL, "There is none that is enabled, so nothing can be served.", mend)
+        yield CheckResult("upstreams", FAIL, "There is none that is enabled, so nothing can be served.", mend)
     http, skews = HttpClient(settings), []
     for row in rows:
         provider = gateway.providers.by_kind.get(row.kind)
         if provider is None:
             mend = f"pip install it, or: floway upstreams disable {row.name}"
-            yield Finding("upstreams", FAIL, f"{row.name}: {gateway.problem(row)}", mend)
+            yield CheckResult("upstreams", FAIL, f"{row.name}: {gateway.unavailable_reason(row)}", mend)
             continue
-        if problem := gateway.problem(row):
-            yield Finding(
+        if problem := gateway.unavailable_reason(row):
+            yield CheckResult(
                 "upstreams", FAIL, f"{row.name}: {problem}", f"Until then: floway upstreams disable {row.name}"
             )
             continue
@@ -77,28 +77,32 @@ def check(
     yield from _aliases(gateway)
 
 
-def _aliases(gateway: Gateway) -> Iterator[Finding]:
+def _aliases(gateway: Gateway) -> Iterator[CheckResult]:
     rows = aliases.all_rows(gateway.services.database)
-    served = {candidate.model.id for candidate in routing.offer(gateway, wait_for_all=True).candidates} if rows else ()
+    served = (
+        {candidate.model.id for candidate in routing.list_offered(gateway, wait_for_all=True).candidates}
+        if rows
+        else ()
+    )
     for row in rows:
         if row.name not in served:
             mend = "Compare `floway aliases list` with `floway models`: has a model another prefix now?"
-            yield Finding("aliases", WARN, f"{row.name} stands for nothing that an upstream serves.", mend)
+            yield CheckResult("aliases", WARN, f"{row.name} stands for nothing that an upstream serves.", mend)
 
 
-def _models(provider: Provider, upstream: Upstream) -> Finding:
+def _models(provider: Provider, upstream: Upstream) -> CheckResult:
     try:
-        found = provider.ask_models(upstream)
+        found = provider.fetch_models(upstream)
     except GatewayError as error:
         return _failed(provider, upstream, error)
-    return Finding("upstreams", OK, f"{upstream.name} serves {len(found)} models")
+    return CheckResult("upstreams", OK, f"{upstream.name} serves {len(found)} models")
 
 
-def _failed(provider: Provider, upstream: Upstream, error: GatewayError) -> Finding:
+def _failed(provider: Provider, upstream: Upstream, error: GatewayError) -> CheckResult:
     """Why an upstream does not answer as it should, and what mends it."""
     address = provider.address(upstream) or "its address"
     mend = MENDS.get(error.code or "", ANYTHING_ELSE).format(address=address, kind=upstream.kind, name=upstream.name)
-    return Finding("upstreams", FAIL, f"{upstream.name}: {error.message}", mend)
+    return CheckResult("upstreams", FAIL, f"{upstream.name}: {error.message}", mend)
 
 
 def _skew(http: HttpClient, provider: Provider, upstream: Upstream) -> float | None:
@@ -118,9 +122,9 @@ def _skew(http: HttpClient, provider: Provider, upstream: Upstream) -> float | N
     return (asked + time.time()) / 2 - told - 0.5  # it tells whole seconds
 
 
-def _clock(skew: float) -> Finding:
+def _clock(skew: float) -> CheckResult:
     told = f"it is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} the upstream's"
     if abs(skew) < SKEWED:
-        return Finding("clock", OK, told)
+        return CheckResult("clock", OK, told)
     mend = "Let the system set it: timedatectl set-ntp true, or chrony."
-    return Finding("clock", WARN if abs(skew) < WRONG else FAIL, f"{told}: expiry of tokens is misjudged.", mend)
+    return CheckResult("clock", WARN if abs(skew) < WRONG else FAIL, f"{told}: expiry of tokens is misjudged.", mend)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from floway_core.cli.check_result import FAIL, OK, WARN, Finding
+from floway_core.cli.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.runtime.log import configure_logging
 
 COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
@@ -35,7 +35,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
     context.exit(1 if any(finding.status == FAIL for finding in findings) else 0)
 
 
-def _examine() -> Iterator[Finding]:
+def _examine() -> Iterator[CheckResult]:
     """Every finding as soon as it is made. What depends on something that is broken is left out."""
     import os
 

@@ -43,7 +43,7 @@ def rotate(session: Session, step: str | None) -> None:
     """
     if wrong := encrypted_columns.mismatch(session.services.database, session.services.secrets):
         raise StartupError(f"{wrong} {encrypted_columns.REMEDY}")
-    if strangers := migrate.strangers(session.services.database, plugins.migration_sources(session.manager)):
+    if strangers := migrate.unknown_migrations(session.services.database, plugins.migration_sources(session.manager)):
         raise StartupError(STRANGERS.format(names=", ".join(strangers)))
     with _alone(session.settings.data_dir):
         {"prepare": _prepare, "finish": _finish, None: _rotate}[step](session)

@@ -21,7 +21,7 @@ def list_models(session: Session, as_json: bool) -> None:
 
     The upstreams of a model stand in the order in which they are tried.
     """
-    offer = routing.offer(session.gateway, wait_for_all=True)
+    offer = routing.list_offered(session.gateway, wait_for_all=True)
     served: dict[str, list[routing.Candidate]] = {}
     for candidate in offer.candidates:
         served.setdefault(candidate.model.id, []).append(candidate)
@@ -97,7 +97,7 @@ def list_upstreams(session: Session, as_json: bool) -> None:
     database = session.services.database
     tries = upstreams.last_tries(database)
     rows = [
-        (row, session.gateway.problem(row), tries.get(row.id, upstreams.NOT_TRIED))
+        (row, session.gateway.unavailable_reason(row), tries.get(row.id, upstreams.NOT_TRIED))
         for row in upstreams.all_rows(database)
     ]
     if as_json:
@@ -185,14 +185,14 @@ def test_upstream(session: Session, name: str) -> None:
 
     It is asked with the credentials stored for it, whether it is enabled or not.
     """
-    found = routing.ask(session.gateway, name)
+    found = routing.fetch_models(session.gateway, name)
     click.echo(f"{name} works and serves {len(found)} models: {', '.join(model.id for model in found)}")
 
 
 def try_upstream(context: click.Context, name: str) -> None:
     """For commands that have set up an upstream: ask it for its models, and say in a line what came of it."""
     try:
-        found = routing.ask(context.find_object(Session).gateway, name)
+        found = routing.fetch_models(context.find_object(Session).gateway, name)
     except GatewayError as error:
         click.echo(f"Warning: {error.message} Until it works: floway upstreams test {name}", err=True)
     else:

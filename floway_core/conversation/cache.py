@@ -49,7 +49,7 @@ class PackedHistory:
             part = part._previous
         parts.reverse()
         texts = [text for part in parts for text in part._texts]
-        return History(jsontext.all_parsed(texts), [issuer for part in parts for issuer in part._issuers])
+        return History(jsontext.loads_many(texts), [issuer for part in parts for issuer in part._issuers])
 
     def follows(self, kept: "dict[str, PackedHistory]") -> bool:
         """Whether what comes before, if anything does, is among ``kept``."""
@@ -64,7 +64,7 @@ class _Conversation:
     size: int = 0
 
 
-class RecentHistories:
+class HistoryCache:
     """The histories of the conversations that were led on last. For many threads."""
 
     def __init__(self, limit: int) -> None:

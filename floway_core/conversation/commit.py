@@ -7,11 +7,11 @@ from typing import Any, Protocol
 import peewee
 
 from floway_core.conversation import payloads
-from floway_core.conversation.cache import PackedHistory, RecentHistories
+from floway_core.conversation.cache import HistoryCache, PackedHistory
 from floway_core.conversation.records import Snapshot, Turn
 from floway_core.errors import GatewayError
 from floway_core.protocol import items, jsontext
-from floway_core.storage.db import hold, insert, run, select, transaction, write
+from floway_core.storage.db import execute, insert, lock_row, select, transaction, write
 
 ROWS_PER_INSERT = 100
 
@@ -19,7 +19,7 @@ SAME = "id = ? AND response_id = ?"
 """A snapshot that was found before: by now its row may have been deleted, and the next snapshot have got its id."""
 
 
-class PreviousGone(GatewayError):
+class PreviousResponseDeleted(GatewayError):
     """What a turn continues has been deleted while it ran."""
 
     def __init__(self) -> None:
@@ -36,18 +36,18 @@ class MetadataHook(Protocol):
 def claim_ordinal(database: peewee.Database, snapshot: Snapshot) -> int:
     """The next ordinal for a child of a snapshot, from 1. No two callers anywhere get the same.
 
-    :raises PreviousGone: the snapshot has been deleted.
+    :raises PreviousResponseDeleted: the snapshot has been deleted.
     """
     claim = f"UPDATE responses_snapshots SET ordinals = ordinals + 1 WHERE {SAME} RETURNING ordinals"
     rows = write(database, claim, snapshot.row, snapshot.response_id)
     if not rows:
-        raise PreviousGone
+        raise PreviousResponseDeleted
     return rows[0][0]
 
 
 def commit(
     database: peewee.Database,
-    recent: RecentHistories,
+    recent: HistoryCache,
     turn: Turn,
     *,
     upstream_id: str | None,
@@ -61,16 +61,16 @@ def commit(
     :param upstream_id: who issued the output; None when the gateway made it.
     :param response: the complete response object.
     :param ordinal: claims this snapshot's place among the children of its parent; not called for a root.
-    :raises PreviousGone: the client continues by id what has been deleted while the turn ran.
+    :raises PreviousResponseDeleted: the client continues by id what has been deleted while the turn ran.
     :raises ValueError: something is no JSON.
     """
     try:
         _commit(database, recent, turn, upstream_id, response, ordinal, hook)
-    except PreviousGone:
-        if turn.named:
+    except PreviousResponseDeleted:
+        if turn.explicit_previous:
             raise
         # The client never spoke of the other response, and has sent everything that this one needs.
-        _commit(database, recent, turn.alone(), upstream_id, response, ordinal, hook)
+        _commit(database, recent, turn.as_root(), upstream_id, response, ordinal, hook)
 
 
 def _made_id(response_id: str, place: int, item: dict[str, Any]) -> str:
@@ -80,7 +80,7 @@ def _made_id(response_id: str, place: int, item: dict[str, Any]) -> str:
 
 def _commit(
     database: peewee.Database,
-    recent: RecentHistories,
+    recent: HistoryCache,
     turn: Turn,
     upstream_id: str | None,
     response: dict[str, Any],
@@ -89,13 +89,13 @@ def _commit(
 ) -> None:
     output = [item for item in response["output"] if isinstance(item, dict)]
     mode = "replace" if items.replaces_history(output) else "append"
-    kept = [] if mode == "replace" else turn.added
+    kept = [] if mode == "replace" else turn.new_items
     now = int(time.time())
     parent = turn.previous
     if mode == "replace":
         hash_before = items.START
     else:
-        hash_before = turn.hashed or items.extended_hash(parent.history_hash if parent else items.START, kept)
+        hash_before = turn.history_hash or items.extended_hash(parent.history_hash if parent else items.START, kept)
     envelope = payloads.encode({key: value for key, value in response.items() if key != "output"})
     issuers = [None] * len(kept) + [upstream_id] * len(output)
     texts = [jsontext.dumps(item) for item in (*kept, *output)]
@@ -114,10 +114,10 @@ def _commit(
     with transaction(database):
         if parent:
             conversation = parent.conversation
-            hold(database, "api_keys", turn.api_key_id)
-            use(database, conversation, now)
+            lock_row(database, "api_keys", turn.api_key_id)
+            mark_used(database, conversation, now)
             if not select(database, f"SELECT 1 FROM responses_snapshots WHERE {SAME}", parent.row, parent.response_id):
-                raise PreviousGone
+                raise PreviousResponseDeleted
         else:
             (conversation,) = insert(
                 database, "responses_conversations", [{"api_key_id": turn.api_key_id, "used_at": now}]
@@ -141,18 +141,18 @@ def _commit(
         owned = [{**row, "snapshot_id": snapshot} for row in rows]
         for start in range(0, len(owned), ROWS_PER_INSERT):
             insert(database, "responses_items", owned[start : start + ROWS_PER_INSERT])
-    if turn.named and parent:  # who sends the whole history again will hardly name it next time
+    if turn.explicit_previous and parent:  # who sends the whole history again will hardly name it next time
         beginning = recent.get(parent) if mode == "append" else None
         if beginning or mode == "replace":
             recent.put(conversation, PackedHistory(turn.response_id, texts, issuers, beginning))
 
 
-def use(database: peewee.Database, conversation: int, now: int) -> None:
+def mark_used(database: peewee.Database, conversation: int, now: int) -> None:
     """Note a use, unless the clock has gone back since the last one. It also locks the conversation until the
     transaction ends: who changes its snapshots does this first, so that of two who do one waits for the other and none
     of them for both."""
     latest = "CASE WHEN used_at > ? THEN used_at ELSE ? END"
-    run(database, f"UPDATE responses_conversations SET used_at = {latest} WHERE id = ?", now, now, conversation)
+    execute(database, f"UPDATE responses_conversations SET used_at = {latest} WHERE id = ?", now, now, conversation)
 
 
 def _checked(metadata: dict[str, dict[str, Any]]) -> str:

@@ -6,12 +6,12 @@ from typing import Any
 
 import peewee
 
-from floway_core.conversation.cache import PackedHistory, RecentHistories
+from floway_core.conversation.cache import HistoryCache, PackedHistory
 from floway_core.conversation.payloads import Decoder, StoredDataError, column_id, parsed_object
 from floway_core.conversation.records import History, Snapshot
 from floway_core.errors import GatewayError
-from floway_core.protocol.items import as_listed, is_bare, is_reference, usual_form
-from floway_core.storage.db import marks, select
+from floway_core.protocol.items import is_bare, is_reference, listed_form, usual_form
+from floway_core.storage.db import placeholders, select
 from floway_core.storage.tables import Items, Snapshots
 
 PAYLOAD = "responses_items.payload"
@@ -79,7 +79,7 @@ WHERE api_key_id = ? AND blob_hash IN ({marks}) AND upstream_id IS NOT NULL ORDE
 """
 
 
-def find(database: peewee.Database, api_key_id: str, response_id: str, oldest: int) -> Snapshot | None:
+def find_snapshot(database: peewee.Database, api_key_id: str, response_id: str, oldest: int) -> Snapshot | None:
     """The snapshot of ``response_id``, or None: unknown, malformed, deleted, expired or another key's, all alike.
 
     :param oldest: conversations not used since this Unix second have expired.
@@ -89,7 +89,7 @@ def find(database: peewee.Database, api_key_id: str, response_id: str, oldest: i
     return _snapshot(rows[0]) if rows else None
 
 
-def recognise(
+def recognise_history(
     database: peewee.Database, api_key_id: str, given: Sequence[dict[str, Any]], hashes: Sequence[str], oldest: int
 ) -> tuple[Snapshot, int] | None:
     """The snapshot whose whole history is the longest beginning of ``given``, and how many items that is.
@@ -101,7 +101,7 @@ def recognise(
     if not ends:
         return None
     places = {hashes[place - 1]: place for place in ends}
-    among = _WITH_HISTORY.format(alive=_ALIVE, marks=marks(places))
+    among = _WITH_HISTORY.format(alive=_ALIVE, marks=placeholders(places))
     found = [_snapshot(row) for row in select(database, _SNAPSHOT + among, api_key_id, oldest, *places)]
     if not found:
         return None
@@ -115,7 +115,7 @@ def _from_client(item: dict[str, Any]) -> bool:
     return kind.endswith("_output") or (kind == "message" and item.get("role") != "assistant")
 
 
-def history(database: peewee.Database, recent: RecentHistories, snapshot: Snapshot) -> History | None:
+def load_history(database: peewee.Database, recent: HistoryCache, snapshot: Snapshot) -> History | None:
     """All items that a snapshot stands for, in order; None when it has been deleted meanwhile.
 
     :param recent: where it is looked for first, and kept.
@@ -151,7 +151,7 @@ StoredItem = tuple[dict[str, Any], str | None]
 """An item, and the upstream that issued it."""
 
 
-def by_item_ids(
+def find_items(
     database: peewee.Database,
     api_key_id: str,
     references: Mapping[int, str],
@@ -174,7 +174,7 @@ def by_item_ids(
     decode = Decoder(PAYLOAD)
     for start in range(0, len(wanted), IDS_PER_QUERY):
         named = wanted[start : start + IDS_PER_QUERY]
-        sql = _ITEMS.format(alive=_ALIVE, marks=marks(named))
+        sql = _ITEMS.format(alive=_ALIVE, marks=placeholders(named))
         for item_id, row, upstream, payload, first in select(database, sql, api_key_id, oldest, api_key_id, *named):
             found[item_id] = (decode(payload, row), upstream)
             if row != first:
@@ -223,17 +223,17 @@ def _has_neighbours(
     return bool(equal) and all(equal)
 
 
-def issuers(database: peewee.Database, api_key_id: str, blob_hashes: Iterable[str]) -> dict[str, str]:
+def find_issuers(database: peewee.Database, api_key_id: str, blob_hashes: Iterable[str]) -> dict[str, str]:
     """Which upstream issued the encrypted contents with these hashes, as far as that is known."""
     wanted = list(dict.fromkeys(blob_hashes))
     found: dict[str, str] = {}
     for start in range(0, len(wanted), IDS_PER_QUERY):
         asked = wanted[start : start + IDS_PER_QUERY]
-        found.update(select(database, _ISSUERS.format(marks=marks(asked)), api_key_id, *asked))
+        found.update(select(database, _ISSUERS.format(marks=placeholders(asked)), api_key_id, *asked))
     return found
 
 
-def response(database: peewee.Database, snapshot: Snapshot) -> dict[str, Any]:
+def load_response(database: peewee.Database, snapshot: Snapshot) -> dict[str, Any]:
     """The response object as the client got it.
 
     :raises StoredDataError: a row is damaged.
@@ -257,7 +257,7 @@ def response(database: peewee.Database, snapshot: Snapshot) -> dict[str, Any]:
     return {**envelope, "output": [decode(payload, row) for row, payload in rows]}
 
 
-def input_items(database: peewee.Database, snapshot: Snapshot) -> list[dict[str, Any]]:
+def load_input_items(database: peewee.Database, snapshot: Snapshot) -> list[dict[str, Any]]:
     """What the model saw for the response of a snapshot: every item with an id, oldest first.
 
     :raises GatewayError: 404, it has been deleted meanwhile.
@@ -271,7 +271,7 @@ def input_items(database: peewee.Database, snapshot: Snapshot) -> list[dict[str,
         for row, _, payload, item_id, is_output, owner in rows
         if row is not None and not (is_output and owner == snapshot.response_id)
     ]
-    return [{**as_listed(item), "id": item_id} for item, item_id in seen]
+    return [{**listed_form(item), "id": item_id} for item, item_id in seen]
 
 
 def response_not_found(response_id: str) -> GatewayError:
@@ -293,6 +293,6 @@ def _metadata(row: int, text: str) -> dict[str, dict[str, Any]]:
     return metadata
 
 
-def oldest_alive(retention_days: int) -> int:
+def expiry_cutoff(retention_days: int) -> int:
     """Conversations not used since this Unix second have expired."""
     return max(0, int(time.time()) - retention_days * 86_400)

@@ -48,26 +48,26 @@ class Turn:
     store: bool
     previous: Snapshot | None
     """What the turn continues, named by the client or recognised in what it sent."""
-    named: bool
+    explicit_previous: bool
     """Whether the client named it in ``previous_response_id``."""
     input: History
     """Everything the model is to see."""
-    added: list[dict[str, Any]] = field(default_factory=list)
+    new_items: list[dict[str, Any]] = field(default_factory=list)
     """The part of ``input`` that is not in the history of ``previous``."""
-    hashed: str | None = None
+    history_hash: str | None = None
     """The hash of the history from its beginning to the end of ``added``: of all that was sent, whatever of it had been
     stored before. None for a turn that names what it continues, and one that is not stored."""
 
-    def alone(self) -> "Turn":
+    def as_root(self) -> "Turn":
         """The same, as the beginning of a conversation of its own: the client has sent all that it needs."""
-        return dataclasses.replace(self, previous=None, added=items.lasting(self.input.items))
+        return dataclasses.replace(self, previous=None, new_items=items.without_triggers(self.input.items))
 
     @property
-    def envelope(self) -> dict[str, Any]:
+    def overrides(self) -> dict[str, Any]:
         """The fields of the response object that only the gateway knows."""
         known: dict[str, Any] = {"id": self.response_id}
         if self.store:
             known["store"] = True
-        if self.named and self.previous:
+        if self.explicit_previous and self.previous:
             known["previous_response_id"] = self.previous.response_id
         return known

@@ -6,8 +6,8 @@ import time
 
 import peewee
 
-from floway_core.conversation.commit import SAME, use
-from floway_core.conversation.load import oldest_alive
+from floway_core.conversation.commit import SAME, mark_used
+from floway_core.conversation.load import expiry_cutoff
 from floway_core.conversation.records import Snapshot
 from floway_core.storage.db import DATABASE_ERRORS, select, transaction
 from floway_core.storage.tables import Conversations, Snapshots
@@ -24,7 +24,7 @@ BATCH = 200
 """Conversations deleted in one transaction, so that nobody waits long for the database."""
 
 
-def touch(database: peewee.Database, snapshot: Snapshot) -> None:
+def mark_used_if_due(database: peewee.Database, snapshot: Snapshot) -> None:
     """Note that the conversation of a snapshot was used just now."""
     now = int(time.time())
     if snapshot.used_at < now - TOUCH_INTERVAL:
@@ -42,7 +42,7 @@ def delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
         if not select(database, f"SELECT 1 FROM responses_snapshots WHERE {SAME}", snapshot.row, snapshot.response_id):
             return  # it is gone already, and its conversation may be another one by now
         now = int(time.time())
-        use(database, snapshot.conversation, now)
+        mark_used(database, snapshot.conversation, now)
         same = (Snapshots.id == snapshot.row) & (Snapshots.response_id == snapshot.response_id)
         if not Snapshots.update(deleted_at=now).where(same).execute(database):
             return  # it is gone already
@@ -72,7 +72,7 @@ def _delete_if_unneeded(database: peewee.Database, row: int) -> int | None:
 
 def sweep(database: peewee.Database, retention_days: int) -> int:
     """Delete the conversations that have not been used for ``retention_days``, and return how many there were."""
-    oldest, deleted = oldest_alive(retention_days), 0
+    oldest, deleted = expiry_cutoff(retention_days), 0
     while True:
         with transaction(database):
             expired = Conversations.select(Conversations.id).where(Conversations.used_at < oldest).limit(BATCH)

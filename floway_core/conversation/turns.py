@@ -7,15 +7,15 @@ from typing import Any
 import peewee
 
 from floway_core.conversation import load, retention
-from floway_core.conversation.cache import RecentHistories
+from floway_core.conversation.cache import HistoryCache
 from floway_core.conversation.records import History, Snapshot, Turn
 from floway_core.errors import GatewayError
 from floway_core.protocol import items
 
 
-def begin(
+def resolve_turn(
     database: peewee.Database,
-    recent: RecentHistories,
+    recent: HistoryCache,
     api_key_id: str,
     body: Mapping[str, Any],
     response_id: str,
@@ -29,12 +29,12 @@ def begin(
     # A turn that continues another asks several things, on one connection; most others ask nothing.
     named = body.get("previous_response_id") is not None
     with database.connection_context() if named else contextlib.nullcontext():
-        return _begin(database, recent, api_key_id, body, response_id, load.oldest_alive(retention_days))
+        return _begin(database, recent, api_key_id, body, response_id, load.expiry_cutoff(retention_days))
 
 
 def _begin(
     database: peewee.Database,
-    recent: RecentHistories,
+    recent: HistoryCache,
     api_key_id: str,
     body: Mapping[str, Any],
     response_id: str,
@@ -45,30 +45,30 @@ def _begin(
     store = body.get("store") is not False
     previous, known, resent, hashed = None, History(), 0, None
     if named is not None:
-        previous = load.find(database, api_key_id, named, oldest)
-        found = load.history(database, recent, previous) if previous else None
+        previous = load.find_snapshot(database, api_key_id, named, oldest)
+        found = load.load_history(database, recent, previous) if previous else None
         if found is None:
             raise previous_not_found(named)
         known = found
     sent = _resolved(database, api_key_id, given, known, oldest)
     if named is None and store:
-        lasting = items.lasting(sent.items)
+        lasting = items.without_triggers(sent.items)
         hashes = items.extended_hashes(items.START, lasting)
         hashed = hashes[-1] if hashes else items.START
-        if place := load.recognise(database, api_key_id, lasting, hashes, oldest):
+        if place := load.recognise_history(database, api_key_id, lasting, hashes, oldest):
             previous, count = place
             resent = _place_of(sent.items, count)
     if previous:
-        retention.touch(database, previous)
+        retention.mark_used_if_due(database, previous)
     return Turn(
         api_key_id=api_key_id,
         response_id=response_id,
         store=store,
         previous=previous,
-        named=named is not None,
+        explicit_previous=named is not None,
         input=History(known.items + sent.items, known.issuers + sent.issuers),
-        added=items.lasting(sent.items[resent:]),
-        hashed=hashed,
+        new_items=items.without_triggers(sent.items[resent:]),
+        history_hash=hashed,
     )
 
 
@@ -87,10 +87,10 @@ def snapshot_of(database: peewee.Database, api_key_id: str, response_id: str, re
 
     :raises GatewayError: 404.
     """
-    found = load.find(database, api_key_id, response_id, load.oldest_alive(retention_days))
+    found = load.find_snapshot(database, api_key_id, response_id, load.expiry_cutoff(retention_days))
     if found is None:
         raise load.response_not_found(response_id)
-    retention.touch(database, found)
+    retention.mark_used_if_due(database, found)
     return found
 
 
@@ -121,7 +121,7 @@ def _resolved(
         if items.is_reference(item):
             raise GatewayError(404, f"Item with id '{item.get('id')}' not found.", param="input")
     if hashes := {place: found for place, item in enumerate(sent.items) if (found := items.blob_hash(item))}:
-        issuers = load.issuers(database, api_key_id, hashes.values())
+        issuers = load.find_issuers(database, api_key_id, hashes.values())
         for place, blob_hash in hashes.items():
             sent.issuers[place] = sent.issuers[place] or issuers.get(blob_hash)
     return sent
@@ -145,5 +145,5 @@ def _referenced(
     }
     elsewhere = {position: item_id for position, item_id in named.items() if position not in found}
     if elsewhere:
-        found |= load.by_item_ids(database, api_key_id, elsewhere, given, oldest)
+        found |= load.find_items(database, api_key_id, elsewhere, given, oldest)
     return found

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from floway_core.contexts import AttemptContext, Client
+from floway_core.contexts import AttemptContext, ClientConnection
 from floway_core.errors import UpstreamBroken
 from floway_core.protocol import jsontext, sse
-from floway_core.provider import AccountDetails, Provider, Refusal, ReplyBody, UpstreamReply
+from floway_core.provider import AccountDetails, ErrorResponse, Provider, ResponseBody, UpstreamResponse
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -21,7 +21,7 @@ LARGEST = 64 * 2**20
 
 
 # --------------------------------------------------------------------------------------------------------- the hooks
-def hide_in_reply(context: AttemptContext, reply: UpstreamReply) -> UpstreamReply:
+def hide_in_reply(context: AttemptContext, reply: UpstreamResponse) -> UpstreamResponse:
     """``reply`` as the client of this attempt may see it; the same object where there is nothing to hide."""
     details = _hidden(context)
     if details is None:
@@ -30,7 +30,7 @@ def hide_in_reply(context: AttemptContext, reply: UpstreamReply) -> UpstreamRepl
     return replace(reply, headers=_visible_headers(details, reply.headers), body=body)
 
 
-def hide_in_refusal(context: AttemptContext, refusal: Refusal) -> Refusal:
+def hide_in_refusal(context: AttemptContext, refusal: ErrorResponse) -> ErrorResponse:
     """The same for an answer that is not 2xx."""
     details = _hidden(context)
     if details is None:
@@ -58,22 +58,22 @@ def _visible_headers(details: AccountDetails, headers: Iterable[tuple[str, str]]
     return [(name, value) for name, value in headers if not details.covers_header(name)]
 
 
-def _media_type(reply: UpstreamReply) -> str:
+def _media_type(reply: UpstreamResponse) -> str:
     return (reply.header("content-type") or "text/event-stream").partition(";")[0].strip().lower()
 
 
 # -------------------------------------------------------------------------------------------------------------- bodies
-class FilteredBody(ReplyBody):
+class FilteredBody(ResponseBody):
     """A body without what describes the account. Of a stream it hands out complete events, and leaves those that say
     nothing of it as they came; an answer in one piece is handed out when it is complete."""
 
-    def __init__(self, inner: ReplyBody, details: AccountDetails, media_type: str) -> None:
+    def __init__(self, inner: ResponseBody, details: AccountDetails, media_type: str) -> None:
         self._inner = inner
         self._filter = EventFilter(details)
         self._whole = bytearray() if media_type.endswith("json") else None
         self._ended = False
 
-    def read(self, timeout: float, client: Client | None = None) -> bytes | None:
+    def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
         deadline = time.monotonic() + timeout if timeout else 0.0
         while not self._ended:
             data = self._inner.read(max(0.0, deadline - time.monotonic()) if timeout else 0, client)

@@ -12,7 +12,7 @@ from floway_core.errors import GatewayError
 from floway_core.protocol.items import COMPACTIONS
 
 
-def ordered(candidates: Sequence[Candidate], given: History) -> list[Candidate]:
+def order_candidates(candidates: Sequence[Candidate], given: History) -> list[Candidate]:
     """The candidates that can serve a conversation, those who issued its items first, the latest issuer before all.
 
     :raises GatewayError: 400 ``responses_item_routing_unavailable``: its compaction can be read by none of them.

@@ -9,11 +9,11 @@ from floway_core.conversation.records import Turn
 from floway_core.engine import account, affinity, compaction
 from floway_core.engine.input_items import fit_for_upstream
 from floway_core.engine.routing import Candidate
-from floway_core.engine.trace import Course
+from floway_core.engine.trace import RequestTrace
 from floway_core.errors import ACCOUNT_REFUSED, GatewayError, UpstreamBroken, UpstreamRefused, account_refusal
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
-from floway_core.provider import MAX_DISPATCHES, Refusal, UpstreamReply
+from floway_core.provider import MAX_DISPATCHES, ErrorResponse, UpstreamResponse
 from floway_core.runtime.gateway import Gateway
 
 LARGEST_REFUSAL = 2**20
@@ -31,13 +31,13 @@ class Attempt:
     turn: Turn
     summarises: bool
     """Whether the upstream was asked for a summary, because it cannot compact."""
-    reply: UpstreamReply
-    course: Course
+    reply: UpstreamResponse
+    trace: RequestTrace
 
     @property
     def overrides(self) -> dict[str, Any]:
         """The fields of the response object that the gateway knows better than the upstream."""
-        overrides, request = self.turn.envelope, self.context.request.body
+        overrides, request = self.turn.overrides, self.context.request.body
         overrides["instructions"] = request.get("instructions")  # a provider may fill in others, or move them elsewhere
         if request["model"] != self.context.model:
             overrides["model"] = request["model"]
@@ -58,41 +58,41 @@ def start_attempt(
     turn: Turn,
     previous: PreviousSnapshot | None,
     candidate: Candidate,
-    course: Course,
+    trace: RequestTrace,
 ) -> Attempt:
     """Have the upstream of ``candidate`` accept the request. The caller closes ``reply.body``.
 
-    :param course: is told what happens.
+    :param trace: is told what happens.
     :raises GatewayError: the upstream refused, or cannot be reached, or its plugin failed.
-    :raises ClientGone: the client hung up meanwhile.
+    :raises ClientDisconnected: the client hung up meanwhile.
     """
     context = AttemptContext(
-        id=f"{request.id}.{len(course.tried)}",
+        id=f"{request.id}.{len(trace.tried)}",
         request=request,
         upstream=candidate.upstream,
         provider=gateway.providers.by_kind[candidate.upstream.kind],
         model=candidate.upstream_name,
         previous=previous,
     )
-    summarises = compaction.wanted(turn.input) and not context.provider.compacts(context.upstream)
+    summarises = compaction.is_requested(turn.input) and not context.provider.supports_compaction(context.upstream)
     hooks = gateway.providers.hooks[candidate.upstream.kind]
     hooks.call("on_attempt_start", context)
     for number in range(1, MAX_DISPATCHES + 1):
         body = _copy_of_body(context, candidate.overrides.applied_to(request.body), turn, summarises)
         prepared = ResponsesRequestContext(context, number, body)
         hooks.call("prepare_responses_request", prepared)
-        course.dispatches += 1
+        trace.dispatches += 1
         reply = context.provider.send(prepared)
         if 200 <= reply.status < 300:
             gateway.account_refusals.pop(context.upstream.id, None)
-            return Attempt(context, turn, summarises, account.hide_in_reply(context, reply), course)
-        course.failures.append((candidate, str(reply.status)))
+            return Attempt(context, turn, summarises, account.hide_in_reply(context, reply), trace)
+        trace.failures.append((candidate, str(reply.status)))
         try:
             content = _read_refusal(context, reply)
         finally:
             reply.body.close()
-        refusal = Refusal(reply.status, reply.headers, content)
-        if not context.provider.recover(prepared, refusal):
+        refusal = ErrorResponse(reply.status, reply.headers, content)
+        if not context.provider.handle_error_response(prepared, refusal):
             break
     refusal = account.hide_in_refusal(context, refusal)
     raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
@@ -102,15 +102,15 @@ def _copy_of_body(context: AttemptContext, asked: dict[str, Any], turn: Turn, su
     readable = affinity.without_foreign_reasoning(turn.input, context.upstream.id)
     given = fit_for_upstream(readable, context.upstream.id)
     if "compaction" in turn.input.kinds:
-        given = list(compaction.unpacked(given))
+        given = list(compaction.expand(given))
     body = {**asked, "model": context.model, "input": given}
     try:
-        return jsontext.copied(compaction.summary_request(body) if summarises else body)
+        return jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
     except ValueError:
         raise GatewayError(400, "The request body is nested too deeply.") from None
 
 
-def _read_refusal(context: AttemptContext, reply: UpstreamReply) -> bytes:
+def _read_refusal(context: AttemptContext, reply: UpstreamResponse) -> bytes:
     """The body of an error answer. What is wrong with it must not hide the refusal itself, so it may be cut."""
     content, deadline = b"", time.monotonic() + REFUSAL_TIMEOUT
     try:

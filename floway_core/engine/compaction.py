@@ -29,7 +29,7 @@ handover only; do not call tools."""
 LEAD_IN = "The conversation so far was replaced by this handover from the assistant that led it:\n\n"
 
 
-def wanted(given: History) -> bool:
+def is_requested(given: History) -> bool:
     """Whether the input asks for a compaction."""
     return TRIGGER in given.kinds
 
@@ -81,8 +81,8 @@ def _item(summary: str) -> dict[str, Any]:
     return {"id": f"cmp_{uuid.uuid4().hex}", "type": "compaction", "encrypted_content": blob}
 
 
-def unpacked(given: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The items with the gateway's own compactions replaced by what they hold; those of upstreams stay."""
+def expand(given: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The items with the gateway's own compactions replaced by what they hold; those of upstreams admission."""
     for item in given:
         inside = _inside(item) if item.get("type") == "compaction" else None
         if inside is None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
 from floway_core.provider import Model
-from floway_core.runtime.gateway import Gateway, Loading
+from floway_core.runtime.gateway import Gateway, PendingModelList
 from floway_core.storage.db import DATABASE_ERRORS
 
 log = logging.getLogger("floway.engine")
@@ -23,7 +23,7 @@ PATIENCE = 2.0
 
 
 @dataclass
-class Lists:
+class ModelLists:
     """The lists of some upstreams, as far as they are known."""
 
     models: dict[str, Sequence[Model]] = field(default_factory=dict)
@@ -34,27 +34,27 @@ class Lists:
     """The upstreams that have told nothing yet, and those that failed."""
 
 
-def at_hand(gateway: Gateway, upstreams: Collection[Upstream]) -> Lists:
+def cached_lists(gateway: Gateway, upstreams: Collection[Upstream]) -> ModelLists:
     """What is known at this moment. Never waits.
 
     :param upstreams: their providers are installed.
     """
-    lists = Lists()
+    lists = ModelLists()
     for upstream in upstreams:
         try:
-            models = _asked(gateway.providers.by_kind[upstream.kind].models_at_hand, upstream)
+            models = _asked(gateway.providers.by_kind[upstream.kind].cached_models, upstream)
         except GatewayError as error:
             lists.failed[upstream.name], models = error, None
-            gateway.usage.lately.tried(upstream.id, error.message)
+            gateway.usage.last_use.tried(upstream.id, error.message)
         if models is None:
             lists.lacking.append(upstream)
         else:
-            gateway.usage.lately.recovered(upstream.id)
+            gateway.usage.last_use.recovered(upstream.id)
             lists.models[upstream.id] = models
     return lists
 
 
-def complete(gateway: Gateway, lists: Lists, enough: Callable[[], bool]) -> None:
+def wait_for_lists(gateway: Gateway, lists: ModelLists, enough: Callable[[], bool]) -> None:
     """Wait for what is lacking in ``lists``, all of it at the same time.
 
     :param enough: says whether ``lists`` will do. Then those that failed are left alone, and new ones are waited for
@@ -82,10 +82,10 @@ def complete(gateway: Gateway, lists: Lists, enough: Callable[[], bool]) -> None
         lists.failed[upstream.name] = GatewayError(504, message, code="models_unavailable")
 
 
-def _load(gateway: Gateway, upstream: Upstream) -> Loading:
+def _load(gateway: Gateway, upstream: Upstream) -> PendingModelList:
     """The list of ``upstream``, as all get it who wait for it now."""
-    mine = Loading(Future(), time.monotonic())
-    running = gateway.loading.setdefault(upstream.id, mine)
+    mine = PendingModelList(Future(), time.monotonic())
+    running = gateway.pending_model_lists.setdefault(upstream.id, mine)
     if running is not mine:
         return running
 
@@ -94,10 +94,10 @@ def _load(gateway: Gateway, upstream: Upstream) -> Loading:
             mine.models.set_result(_asked(gateway.providers.by_kind[upstream.kind].list_models, upstream))
         except Exception as error:  # it belongs to those who wait
             if isinstance(error, GatewayError):
-                gateway.usage.lately.tried(upstream.id, error.message)
+                gateway.usage.last_use.tried(upstream.id, error.message)
             mine.models.set_exception(error)
         finally:
-            del gateway.loading[upstream.id]
+            del gateway.pending_model_lists[upstream.id]
 
     try:
         # No daemon, which would end with the process: a provider may be renewing a token first.

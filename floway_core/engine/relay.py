@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 from floway_core.engine.attempt import Attempt
 from floway_core.engine.compaction import as_compaction
-from floway_core.engine.storing import check_compacted, keep
+from floway_core.engine.storing import check_compacted, store_response
 from floway_core.engine.upstream_body import EventBlocks, is_event_stream, open_body, read_response
-from floway_core.errors import ClientGone, GatewayError, UpstreamBroken, UpstreamFailed, UpstreamTimeout
+from floway_core.errors import ClientDisconnected, GatewayError, UpstreamBroken, UpstreamFailed, UpstreamTimeout
 from floway_core.protocol import sse
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.responses import FAILED, SUCCESSFUL
@@ -29,7 +29,7 @@ def open_relay(gateway: Gateway, attempt: Attempt, gives_way: Callable[[GatewayE
     :param gives_way: whether another candidate is tried after an error; None when there is no other. Then nothing is
         held back.
     :raises GatewayError: the upstream failed before it sent any content.
-    :raises ClientGone: the client hung up meanwhile.
+    :raises ClientDisconnected: the client hung up meanwhile.
     """
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(attempt.reply.body.close)
@@ -81,7 +81,7 @@ class Relay:
 
     def __init__(self, gateway: Gateway, attempt: Attempt, blocks: Blocks) -> None:
         """:param blocks: complete events; None when a keep-alive is due, ``b""`` when there is nothing to pass on."""
-        self.events = attempt.course.events = ResponseAccumulator(
+        self.events = attempt.trace.events = ResponseAccumulator(
             attempt.overrides, attempt.context.model, present=attempt.present_failure
         )
         self._gateway = gateway
@@ -125,7 +125,7 @@ class Relay:
                 if self.events.saw_done:
                     break
             raise UpstreamBroken("The upstream ended its stream without a terminal event.")
-        except ClientGone:
+        except ClientDisconnected:
             return
         except UpstreamFailed as error:
             self.events.failure = self.events.failure or error.failure
@@ -151,7 +151,7 @@ class Relay:
             yield passed
         last = self.events.terminal_event
         if self.events.terminal in SUCCESSFUL:
-            keep(self._gateway, self._attempt, self.events.response)
+            store_response(self._gateway, self._attempt, self.events.response)
             last += sse.DONE
         yield last
 
@@ -174,9 +174,9 @@ def collect(gateway: Gateway, attempt: Attempt) -> ResponseAccumulator:
 
     :returns: what the upstream sent; the response is its ``response``.
     :raises GatewayError: the answer failed or broke off.
-    :raises ClientGone: the client hung up meanwhile.
+    :raises ClientDisconnected: the client hung up meanwhile.
     """
-    events = attempt.course.events = ResponseAccumulator(attempt.overrides, rewrite=False)
+    events = attempt.trace.events = ResponseAccumulator(attempt.overrides, rewrite=False)
     context = attempt.context
     source = (gateway.settings, attempt.reply, context.upstream.name, context.request.client)
     try:
@@ -222,5 +222,5 @@ def _drain(attempt: Attempt) -> None:
     try:
         while (left := deadline - time.monotonic()) > 0 and attempt.reply.body.read(left):
             pass
-    except (UpstreamBroken, ClientGone):
+    except (UpstreamBroken, ClientDisconnected):
         pass

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from floway_core.contexts import ApiKey, Upstream
-from floway_core.engine.model_lists import Lists, at_hand, complete
+from floway_core.engine.model_lists import ModelLists, cached_lists, wait_for_lists
 from floway_core.errors import GatewayError
 from floway_core.provider import Model
 from floway_core.runtime.gateway import Gateway
@@ -30,7 +30,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Offer:
+class Catalogue:
     """What can be had at this moment."""
 
     candidates: tuple[Candidate, ...]
@@ -40,7 +40,7 @@ class Offer:
 
 
 # ---------------------------------------------------------------------------------------------------------- one model
-def candidates(gateway: Gateway, api_key: ApiKey, model: str) -> list[Candidate]:
+def find_candidates(gateway: Gateway, api_key: ApiKey, model: str) -> list[Candidate]:
     """The candidates for ``model`` that ``api_key`` may use, the preferred one first; at least one.
 
     :raises GatewayError: 404 ``model_not_found``; what the upstream's own failure was, when nothing can be had at all.
@@ -50,10 +50,10 @@ def candidates(gateway: Gateway, api_key: ApiKey, model: str) -> list[Candidate]
     alias = alias or Alias(model, (Target(model),))
     if not _may_use(api_key, model):
         alias = Alias(model, ())  # as if nobody served it, to the last byte
-    lists = at_hand(gateway, usable)
+    lists = cached_lists(gateway, usable)
     found = _serving(alias, usable, lists)
     if lists.lacking:
-        complete(gateway, lists, enough=lambda: bool(_serving(alias, usable, lists)))
+        wait_for_lists(gateway, lists, enough=lambda: bool(_serving(alias, usable, lists)))
         found = _serving(alias, usable, lists)
     if not found:
         raise _not_served(model, lists)
@@ -72,7 +72,7 @@ def _may_use(api_key: ApiKey | None, model: str) -> bool:
     return api_key is None or api_key.models is None or model in api_key.models
 
 
-def _serving(alias: Alias, usable: Iterable[Upstream], lists: Lists) -> list[Candidate]:
+def _serving(alias: Alias, usable: Iterable[Upstream], lists: ModelLists) -> list[Candidate]:
     """The candidates for what ``alias`` stands for: target by target, each in the order of the upstreams."""
     found: dict[tuple[str, str], Candidate] = {}
     for target in alias.targets:
@@ -103,7 +103,7 @@ def _named(model: Model, name: str) -> Model:
     return dataclasses.replace(model, id=name, upstream_name=model.upstream_name or model.id, details=details)
 
 
-def _not_served(model: str, lists: Lists) -> GatewayError:
+def _not_served(model: str, lists: ModelLists) -> GatewayError:
     if len(lists.failed) == 1 and not any(lists.models.values()):
         return next(iter(lists.failed.values())).with_traceback(None)
     names = ", ".join(f'"{name}"' for name in lists.failed)
@@ -117,7 +117,7 @@ def model_not_found(model: str, hint: str = "") -> GatewayError:
 
 
 # ---------------------------------------------------------------------------------------------------------- all models
-def offer(gateway: Gateway, api_key: ApiKey | None = None, *, wait_for_all: bool = False) -> Offer:
+def list_offered(gateway: Gateway, api_key: ApiKey | None = None, *, wait_for_all: bool = False) -> Catalogue:
     """Every model of every enabled upstream whose provider is installed, as far as ``api_key`` may use it.
 
     An alias takes the place of a model that has its name.
@@ -128,32 +128,32 @@ def offer(gateway: Gateway, api_key: ApiKey | None = None, *, wait_for_all: bool
     with database.connection_context():
         known = aliases.all_aliases(database)
         usable = _usable(gateway, upstreams.all_rows(database), api_key)
-    lists = at_hand(gateway, usable)
+    lists = cached_lists(gateway, usable)
     if lists.lacking:
-        complete(gateway, lists, enough=lambda: not wait_for_all and any(lists.models.values()))
+        wait_for_lists(gateway, lists, enough=lambda: not wait_for_all and any(lists.models.values()))
     taken = {alias.name for alias in known}
     found = [candidate for candidate in _models(usable, lists) if candidate.model.id not in taken]
     found += [candidate for alias in known for candidate in _serving(alias, usable, lists)]
-    return Offer(tuple(candidate for candidate in found if _may_use(api_key, candidate.model.id)), lists.failed)
+    return Catalogue(tuple(candidate for candidate in found if _may_use(api_key, candidate.model.id)), lists.failed)
 
 
-def _models(usable: Iterable[Upstream], lists: Lists) -> Iterator[Candidate]:
+def _models(usable: Iterable[Upstream], lists: ModelLists) -> Iterator[Candidate]:
     for upstream in usable:
         for model in lists.models.get(upstream.id, ()):
             name = f"{upstream.prefix}/{model.id}" if upstream.prefix else model.id
             yield Candidate(upstream, _named(model, name))
 
 
-def models(gateway: Gateway, api_key: ApiKey) -> Iterator[Model]:
+def list_models(gateway: Gateway, api_key: ApiKey) -> Iterator[Model]:
     """Every model that ``api_key`` may ask for, once."""
     seen: set[str] = set()
-    for candidate in offer(gateway, api_key).candidates:
+    for candidate in list_offered(gateway, api_key).candidates:
         if candidate.model.id not in seen:
             seen.add(candidate.model.id)
             yield candidate.model
 
 
-def ask(gateway: Gateway, name: str) -> list[Model]:
+def fetch_models(gateway: Gateway, name: str) -> list[Model]:
     """The models of the upstream ``name``, as clients ask for them. It is asked now, whatever is cached.
 
     :raises GatewayError: 404, there is no such upstream; 409, its provider is not installed; what keeps it from
@@ -164,7 +164,7 @@ def ask(gateway: Gateway, name: str) -> list[Model]:
     if provider is None:
         raise GatewayError(409, f"The provider {upstream.kind!r} of upstream {name!r} is not installed.")
     try:
-        lists = Lists({upstream.id: provider.ask_models(upstream)})
+        lists = ModelLists({upstream.id: provider.fetch_models(upstream)})
     except GatewayError as error:
         last_use.note_try(gateway.services.database, upstream.id, error.message)
         raise

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from floway_core.contexts import ClientRequest, PreviousSnapshot
-from floway_core.conversation.commit import PreviousGone, claim_ordinal
+from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
 from floway_core.conversation.records import Turn
 from floway_core.engine import affinity
 from floway_core.engine.attempt import Attempt, start_attempt
 from floway_core.engine.relay import Relay, collect, open_relay
-from floway_core.engine.routing import Candidate, candidates
-from floway_core.engine.storing import keep
-from floway_core.engine.trace import Course
+from floway_core.engine.routing import Candidate, find_candidates
+from floway_core.engine.storing import store_response
+from floway_core.engine.trace import RequestTrace
 from floway_core.errors import (
     AccountRefused,
     GatewayError,
@@ -43,7 +43,7 @@ UNAUTHORIZED = frozenset({401, 403})
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServedResponse:
     """The answer to a request."""
 
     headers: Sequence[tuple[str, str]]
@@ -56,50 +56,50 @@ class Answer:
     """The response object, complete and stored, for a client that does not stream."""
 
 
-def respond(gateway: Gateway, request: ClientRequest, turn: Turn, course: Course) -> Answer:
+def respond(gateway: Gateway, request: ClientRequest, turn: Turn, trace: RequestTrace) -> ServedResponse:
     """Find an upstream that answers ``request``. The caller closes ``relay``.
 
     A client that does not stream has been sent nothing, so another candidate may take over whenever one fails; for a
     stream, until its first content has come.
 
-    :param course: is told what happens.
+    :param trace: is told what happens.
     :raises GatewayError: nobody serves the model, the upstreams refused or failed, or nothing could be stored.
-    :raises ClientGone: the client hung up meanwhile.
+    :raises ClientDisconnected: the client hung up meanwhile.
     """
-    left = affinity.ordered(candidates(gateway, request.api_key, request.body["model"]), turn.input)
+    left = affinity.order_candidates(find_candidates(gateway, request.api_key, request.body["model"]), turn.input)
     previous = _previous(gateway, turn)
-    course.continued = previous is not None
+    trace.continued = previous is not None
     while True:
         candidate, *left = left
-        course.tried.append(candidate)
+        trace.tried.append(candidate)
         try:
-            attempt = start_attempt(gateway, request, turn, previous, candidate, course)
+            attempt = start_attempt(gateway, request, turn, previous, candidate, trace)
             relay = _answer(gateway, attempt, left)
             break
         except ShuttingDown:
             raise
-        except PreviousGone:
-            if turn.named or turn.previous is None:
+        except PreviousResponseDeleted:
+            if turn.explicit_previous or turn.previous is None:
                 raise
-            turn, previous, course.continued = turn.alone(), None, False
+            turn, previous, trace.continued = turn.as_root(), None, False
             left = [candidate, *left]
         except GatewayError as error:
             left = _left_after(error, candidate, left)
-            _note_failure(gateway, course, candidate, error, left)
+            _note_failure(gateway, trace, candidate, error, left)
             if not left:
                 raise _for_client(error, candidate) from error
-    if relay is None and course.events is not None:
-        keep(gateway, attempt, course.events.response)
-    response = {} if relay or not course.events else course.events.response
-    return Answer(attempt.reply.headers, attempt.context.ignored, relay, response)
+    if relay is None and trace.events is not None:
+        store_response(gateway, attempt, trace.events.response)
+    response = {} if relay or not trace.events else trace.events.response
+    return ServedResponse(attempt.reply.headers, attempt.context.ignored, relay, response)
 
 
 def _answer(gateway: Gateway, attempt: Attempt, left: Sequence[Candidate]) -> Relay | None:
-    """Open the stream, or collect the whole response, which is then in the events of the course."""
+    """Open the stream, or collect the whole response, which is then in the events of the trace."""
     if not attempt.context.request.stream:
         collect(gateway, attempt)
         return None
-    failed = attempt.course.tried[-1]
+    failed = attempt.trace.tried[-1]
     return open_relay(gateway, attempt, (lambda error: bool(_left_after(error, failed, left))) if left else None)
 
 
@@ -113,13 +113,13 @@ def _left_after(error: GatewayError, failed: Candidate, left: Sequence[Candidate
 
 
 def _note_failure(
-    gateway: Gateway, course: Course, failed: Candidate, error: GatewayError, left: Sequence[Candidate]
+    gateway: Gateway, trace: RequestTrace, failed: Candidate, error: GatewayError, left: Sequence[Candidate]
 ) -> None:
     """Write down what has failed, for the log, the metrics and ``/readyz``."""
     if isinstance(error, UpstreamFailed):
-        course.failures.append((failed, str(error.status)))  # its code is the upstream's to choose
+        trace.failures.append((failed, str(error.status)))  # its code is the upstream's to choose
     elif isinstance(error, UpstreamBroken | UpstreamTimeout | UpstreamUnreachable):
-        course.failures.append((failed, error.code or ""))
+        trace.failures.append((failed, error.code or ""))
     if isinstance(error, UpstreamFailed | UpstreamRefused) and error.status in UNAUTHORIZED:
         problem = f"The upstream {failed.upstream.name!r} refused its account with {error.status}: sign in anew."
         gateway.account_refusals[failed.upstream.id] = problem
@@ -142,4 +142,4 @@ def _previous(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:
     if turn.previous is None:
         return None
     claim = functools.cache(functools.partial(claim_ordinal, gateway.services.database, turn.previous))
-    return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, turn.added, claim)
+    return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, turn.new_items, claim)

@@ -20,7 +20,7 @@ from floway_core.runtime.plugins import ScopedHooks
 log = logging.getLogger("floway.engine")
 
 
-def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
+def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
     """Store a complete response, if the client wants that.
 
     :param response: the response object with its output.
@@ -39,11 +39,11 @@ def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
             lambda own: SnapshotCommitContext(context, turn.response_id, mode, own),
         )
 
-    attempt.course.unstored = True  # until it is, whatever keeps it from being
+    attempt.trace.unstored = True  # until it is, whatever keeps it from being
     try:
         commit(
             gateway.services.database,
-            gateway.histories,
+            gateway.history_cache,
             turn,
             upstream_id=None if attempt.summarises else context.upstream.id,
             response=account.without_account(context.provider, response),
@@ -54,7 +54,7 @@ def keep(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
         log.error("Response %s could not be stored: %s: %s", turn.response_id, type(error).__name__, error)
         message = "The response could not be stored."
         raise GatewayError(503, message, code="storage_failed", headers={"retry-after": "1"}) from error
-    attempt.course.unstored = False
+    attempt.trace.unstored = False
 
 
 def check_compacted(turn: Turn, response: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ def check_compacted(turn: Turn, response: dict[str, Any]) -> None:
 
     :raises UpstreamBroken: it does not. A client would drop the history for nothing.
     """
-    if not compaction.wanted(turn.input):
+    if not compaction.is_requested(turn.input):
         return
     output = [item for item in response["output"] if isinstance(item, dict)]
     if response.get("status") != "completed" or not replaces_history(output):

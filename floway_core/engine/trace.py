@@ -7,7 +7,7 @@ from floway_core.protocol.accumulator import ResponseAccumulator
 
 
 @dataclass
-class Course:
+class RequestTrace:
     """One for each request. Whoever watches reads it when the last byte has left."""
 
     tried: list[Candidate] = field(default_factory=list)

@@ -5,13 +5,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from floway_core.contexts import Client
+from floway_core.contexts import ClientConnection
 from floway_core.errors import GatewayError, UpstreamBroken, UpstreamFailed, UpstreamTimeout
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.failures import Failure, read_failure, visible_text
 from floway_core.protocol.responses import is_final_response
 from floway_core.protocol.synthesis import synthesize_events
-from floway_core.provider import UpstreamReply
+from floway_core.provider import UpstreamResponse
 from floway_core.settings import Settings
 
 MAX_EVENT_BYTES = 64 * 2**20
@@ -27,30 +27,32 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def open_body(
-    settings: Settings, reply: UpstreamReply, upstream: str, client: Client
+    settings: Settings, reply: UpstreamResponse, upstream: str, client: ClientConnection
 ) -> "EventBlocks | Iterator[bytes]":
     """The events of an answer, whatever form it comes in.
 
     :param upstream: its name, for messages.
     :raises UpstreamFailed, UpstreamBroken, UpstreamTimeout: the answer is neither events nor a response.
-    :raises ClientGone: ``client`` hung up meanwhile.
+    :raises ClientDisconnected: ``client`` hung up meanwhile.
     """
     if is_event_stream(reply):
         return EventBlocks(settings, reply, upstream, client)
     return synthesize_events(read_response(settings, reply, upstream, client))
 
 
-def is_event_stream(reply: UpstreamReply) -> bool:
+def is_event_stream(reply: UpstreamResponse) -> bool:
     """Whether the answer says that it is one. Some upstreams leave the content type out."""
     kind = reply.header("content-type")
     return kind is None or kind.partition(";")[0].strip().lower() == "text/event-stream"
 
 
-def read_response(settings: Settings, reply: UpstreamReply, upstream: str, client: Client) -> dict[str, Any]:
+def read_response(
+    settings: Settings, reply: UpstreamResponse, upstream: str, client: ClientConnection
+) -> dict[str, Any]:
     """A response that comes in one piece.
 
     :raises UpstreamFailed, UpstreamBroken, UpstreamTimeout: it is none, or not complete.
-    :raises ClientGone: ``client`` hung up meanwhile.
+    :raises ClientDisconnected: ``client`` hung up meanwhile.
     """
     kind = reply.header("content-type") or ""
     if not re.match(r"application/([\w.-]+\+)?json\b", kind, re.IGNORECASE):
@@ -98,12 +100,12 @@ class EventBlocks:
     waits. Iterating raises
 
     - ``UpstreamBroken``, ``UpstreamFailed`` or ``UpstreamTimeout``: the stream ended early, fell silent or is none;
-    - ``ClientGone``: the client hung up.
+    - ``ClientDisconnected``: the client hung up.
 
     What calls itself a stream of events and is JSON is read as a response that comes in one piece.
     """
 
-    def __init__(self, settings: Settings, reply: UpstreamReply, upstream: str, client: Client) -> None:
+    def __init__(self, settings: Settings, reply: UpstreamResponse, upstream: str, client: ClientConnection) -> None:
         self.waits = True
         self.hold_until: float | None = None
         """A moment of the monotonic clock at which waiting ends, to see how far the stream has come."""

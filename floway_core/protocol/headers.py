@@ -79,7 +79,7 @@ NOT_RELAYED_BEGINNINGS = ("access-control-", "cf-", "cross-origin-", "x-accel-",
 """As well as those that begin like this: policies of the origin, of an edge server, and orders to a proxy."""
 
 
-def of_client(environ: Mapping[str, Any]) -> dict[str, str]:
+def client_headers(environ: Mapping[str, Any]) -> dict[str, str]:
     """A client's headers as plugins see them: names in lower case, without credentials.
 
     :param environ: that of WSGI, which has them under names such as ``HTTP_USER_AGENT``, but for those with an
@@ -107,7 +107,7 @@ def is_readable_with_underscore(name: Any) -> bool:
     return name.replace("_", "-").strip("-") not in CREDENTIALS
 
 
-def of_upstream(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def relayed_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The headers of an upstream's answer that the client gets to see: rate limits, quota, turn state and the like.
 
     :param headers: names in lower case. What the protocol forbids in a name or a value is left out, and so is what a

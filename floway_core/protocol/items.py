@@ -97,7 +97,7 @@ def is_reference(item: dict[str, Any]) -> bool:
     return stated == {"id"}
 
 
-def as_listed(item: dict[str, Any]) -> dict[str, Any]:
+def listed_form(item: dict[str, Any]) -> dict[str, Any]:
     """``item`` as the API lists it: a message has its type, a status, and its content in parts, however it was sent."""
     if "role" not in item:
         return item
@@ -108,7 +108,7 @@ def as_listed(item: dict[str, Any]) -> dict[str, Any]:
     return {**item, "type": "message", "status": item.get("status") or "completed", "content": content}
 
 
-def lasting(given: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def without_triggers(given: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The items that become part of a history."""
     return [item for item in given if item.get("type") != TRIGGER]
 

@@ -23,7 +23,7 @@ def loads(data: bytes) -> Any:
     return value
 
 
-def copied(value: Any) -> Any:
+def deep_copy(value: Any) -> Any:
     """A copy of ``value`` that shares nothing with it.
 
     :raises ValueError: as ``dumps``.
@@ -31,7 +31,7 @@ def copied(value: Any) -> Any:
     return _parsed(dumps(value))
 
 
-def all_parsed(texts: list[bytes]) -> list[Any]:
+def loads_many(texts: list[bytes]) -> list[Any]:
     """What ``loads`` makes of each of ``texts``, which it has accepted before: at once, if they allow it."""
     try:
         return orjson.loads(b"[%s]" % b",".join(texts))

@@ -12,22 +12,22 @@ import peewee
 import pluggy
 
 from floway_core.contexts import Services, Upstream
-from floway_core.conversation.cache import RecentHistories
+from floway_core.conversation.cache import HistoryCache
 from floway_core.errors import GatewayError, StartupError
 from floway_core.provider import Model
 from floway_core.runtime import plugins
 from floway_core.runtime.plugins import Providers
-from floway_core.secrets import KEY_FILE, SealBroken, SecretBox, new_key, read_or_create_key
+from floway_core.secrets import KEY_FILE, DecryptionError, SecretBox, new_key, read_or_create_key
 from floway_core.settings import Settings, load_settings, without_password
 from floway_core.storage import encrypted_columns, migrate
 from floway_core.storage.db import DATABASE_ERRORS, connect, in_memory
 from floway_core.storage.leases import Leases
-from floway_core.storage.usage import Pending
+from floway_core.storage.usage import UsageBuffer
 
 log = logging.getLogger("floway")
 
 
-class Ending:
+class ShutdownSignal:
     """The moment from which nobody may wait for an upstream any longer, because this process ends."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Ending:
 
 
 @dataclass(frozen=True)
-class Loading:
+class PendingModelList:
     """A model list that is being waited for."""
 
     models: Future[Sequence[Model]]
@@ -58,26 +58,26 @@ class Gateway:
     services: Services
     providers: Providers
     leases: Leases
-    histories: RecentHistories
-    loading: dict[str, Loading] = field(default_factory=dict)
+    history_cache: HistoryCache
+    pending_model_lists: dict[str, PendingModelList] = field(default_factory=dict)
     """The model lists that are being waited for, by upstream id."""
     account_refusals: dict[str, str] = field(default_factory=dict)
     """What this process knows of upstreams that refuse their accounts: a sentence, by upstream id."""
-    ending: Ending = field(default_factory=Ending)
-    usage: Pending = field(default_factory=Pending)
+    shutdown: ShutdownSignal = field(default_factory=ShutdownSignal)
+    usage: UsageBuffer = field(default_factory=UsageBuffer)
     """What the keys have used, and the database does not hold yet."""
 
     @property
     def settings(self) -> Settings:
         return self.services.settings
 
-    def problem(self, upstream: Upstream) -> str | None:
+    def unavailable_reason(self, upstream: Upstream) -> str | None:
         """Why ``upstream`` cannot serve now, in a sentence without secrets; None when nothing is known against it."""
         provider = self.providers.by_kind.get(upstream.kind)
         if provider is None:
             return f"The plugin of provider {upstream.kind!r} is not installed."
         try:
-            return provider.problem(upstream) or self.account_refusals.get(upstream.id)
+            return provider.unavailable_reason(upstream) or self.account_refusals.get(upstream.id)
         except GatewayError as error:
             return error.message
         except DATABASE_ERRORS:
@@ -112,7 +112,7 @@ def open_services(settings: Settings, manager: pluggy.PluginManager) -> Services
             log.info("Applied migration %s", name)
     # No reason not to start: keys and conversations do not depend on it.
     if not encrypted_columns.is_current(database, secrets):
-        log.warning("%s", SealBroken().message)
+        log.warning("%s", DecryptionError().message)
     return Services(settings, database, secrets)
 
 
@@ -131,7 +131,7 @@ def read_only_services(settings: Settings, manager: pluggy.PluginManager) -> Ser
         for name in migrate.apply(database, plugins.migration_sources(manager)):
             log.info("Applied migration %s", name)
     if (words := encrypted_columns.words(database)) and not secrets.opens(words[-1]):
-        log.warning("%s", SealBroken().message)
+        log.warning("%s", DecryptionError().message)
     return Services(settings, database, secrets)
 
 
@@ -207,5 +207,5 @@ def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
         services,
         plugins.build_providers(manager, services),
         Leases(services.database),
-        RecentHistories(services.settings.history_cache_bytes),
+        HistoryCache(services.settings.history_cache_bytes),
     )

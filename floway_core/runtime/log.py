@@ -13,7 +13,7 @@ from floway_core.protocol import jsontext
 HUMAN, JSON = "human", "json"
 
 
-class Structured(ABC):
+class StructuredMessage(ABC):
     """What is logged in place of a message, if it has values that programs want to find by name.
 
     ``str`` makes the message of it.
@@ -72,7 +72,7 @@ class JsonLines(Lines):
             "time": moment(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            **(record.msg.fields() if isinstance(record.msg, Structured) else {"message": record.getMessage()}),
+            **(record.msg.fields() if isinstance(record.msg, StructuredMessage) else {"message": record.getMessage()}),
         }
         if trace := self._trace(record):
             content["exception"] = trace

@@ -55,7 +55,7 @@ def refusal(error: Exception, request_id: str) -> bytes:
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
 
 
-class Parser(RequestParser):
+class ConnectionParser(RequestParser):
     """Cuts a connection into requests; where it cannot tell where the next one begins, there is none."""
 
     def __init__(

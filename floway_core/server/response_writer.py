@@ -7,7 +7,7 @@ from gunicorn import util
 from gunicorn.http.wsgi import Response
 
 
-class Outgoing(Response):
+class ResponseWriter(Response):
     """Saves the system call that gunicorn spends on the head alone, and often the client one for reading it.
 
     ``headers_sent`` says just that: until then, another answer can take the place of this one.

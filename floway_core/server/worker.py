@@ -23,20 +23,20 @@ from uuid6 import uuid7
 
 from floway_core.engine.relay import Relay
 from floway_core.protocol.headers import UNDERSCORED
-from floway_core.server.request_parser import Parser, refusal
-from floway_core.server.response_writer import Outgoing
+from floway_core.server.request_parser import ConnectionParser, refusal
+from floway_core.server.response_writer import ResponseWriter
 from floway_core.server.stream_loop import Stream, StreamLoop
 from floway_core.web import RELAY
 
-LINGER = 0.05
+NEXT_REQUEST_WAIT = 0.05
 """Seconds that a thread waits on a connection for the next request. After that the main loop does, for as long as
 connections are kept; but handing over and back takes longer than serving a small request."""
 
-FAREWELL = 2.0
+LINGERING_CLOSE = 2.0
 """Seconds that a client gets to close a connection on which it was told the last answer, and for which an unused
 connection is still served after the order to stop: its next request may be on the way."""
 
-LAST_WORDS = 2.0
+FINAL_EVENTS_MARGIN = 2.0
 """Seconds before the end of the grace time at which what still runs is told to end. After half of them the worker
 leaves by itself: at the end of the grace time it would be killed."""
 
@@ -61,7 +61,7 @@ class Worker(ThreadWorker):
         self._closing: dict[TConn, None] = {}
 
     # ------------------------------------------------------------------------------------------------ in the threads
-    def handle(self, conn: TConn, answer: "_Answer | None" = None) -> bool | None:
+    def handle(self, conn: TConn, answer: "_ClientResponse | None" = None) -> bool | None:
         """Serve requests that come in quick succession.
 
         :param answer: a stream to be gone on with, before all others.
@@ -71,28 +71,30 @@ class Worker(ThreadWorker):
         while (
             kept
             and self.alive
-            and (conn.parser.ahead or (self.nr_conns <= self.cfg.threads and _readable(conn, LINGER)))
+            and (conn.parser.ahead or (self.nr_conns <= self.cfg.threads and _readable(conn, NEXT_REQUEST_WAIT)))
         ):
             kept = self._serve(conn)
         return kept
 
-    def _serve(self, conn: TConn, answer: "_Answer | None" = None) -> bool | None:
+    def _serve(self, conn: TConn, answer: "_ClientResponse | None" = None) -> bool | None:
         request = answer and answer.request
         try:
             conn.sock.setblocking(True)
             if conn.parser is None:
-                conn.parser = Parser(self.cfg, conn.sock, conn.client, self._patience, self._underscored)
+                conn.parser = ConnectionParser(
+                    self.cfg, conn.sock, conn.client, self._client_timeout, self._underscored
+                )
             conn.init()
             if answer is None:
                 request = next(conn.parser)
                 answer = self._begun(request, conn)
             kept = self._pass_on(answer)
             # A body that nobody has read is not waited for: it goes away with the connection.
-            return kept and conn.parser.finish_body(deadline=time.monotonic() + LINGER)
+            return kept and conn.parser.finish_body(deadline=time.monotonic() + NEXT_REQUEST_WAIT)
         except (NoMoreData, StopIteration):
             return False
         except (BlockingIOError, TimeoutError):  # how the timeouts of the socket show
-            self.log.warning("Gave up a client that stood still for %g seconds: %s", self._patience, _name(conn))
+            self.log.warning("Gave up a client that stood still for %g seconds: %s", self._client_timeout, _name(conn))
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             conn.sock.close()
             return False
@@ -102,11 +104,11 @@ class Worker(ThreadWorker):
             self.handle_error(request, conn.sock, conn.client, error)
             return False
 
-    def _begun(self, request: Any, conn: TConn) -> "_Answer":
+    def _begun(self, request: Any, conn: TConn) -> "_ClientResponse":
         """The answer to a request, of which nothing has been sent yet."""
         self.cfg.pre_request(self, request)
-        made = wsgi.create(request, conn.sock, conn.client, conn.server, self.cfg, response_class=Outgoing)
-        answer = _Answer(conn, request, *made)
+        made = wsgi.create(request, conn.sock, conn.client, conn.server, self.cfg, response_class=ResponseWriter)
+        answer = _ClientResponse(conn, request, *made)
         answer.environ["wsgi.multithread"] = True
         answer.environ[UNDERSCORED] = request.underscored
         self.nr += 1
@@ -118,7 +120,7 @@ class Worker(ThreadWorker):
         answer.source = self.wsgi(answer.environ, answer.response.start_response)
         return answer
 
-    def _pass_on(self, answer: "_Answer") -> bool | None:
+    def _pass_on(self, answer: "_ClientResponse") -> bool | None:
         """Send what is left of an answer; a stream leaves for the loop as soon as it has to wait.
 
         :returns: as ``handle``.
@@ -133,7 +135,7 @@ class Worker(ThreadWorker):
                     answer.relay.waiting()
                 elif upstream is not None:
                     answer.conn.sock.setblocking(False)
-                    stream = answer.as_stream(upstream, self._take_back)
+                    stream = answer.as_stream(upstream, self._resume_in_thread)
                     left = True  # another thread may end it before this one gets any further
                     self._streams.add(stream)
                     return None
@@ -150,7 +152,7 @@ class Worker(ThreadWorker):
             if not left:
                 self._end(answer)
 
-    def _end(self, answer: "_Answer") -> None:
+    def _end(self, answer: "_ClientResponse") -> None:
         request, response, environ = answer.request, answer.response, answer.environ
         self.log.access(response, request, environ, datetime.now() - answer.started)
         try:
@@ -159,7 +161,7 @@ class Worker(ThreadWorker):
         finally:
             self.cfg.post_request(self, request, environ, response)
 
-    def _take_back(self, answer: "_Answer") -> None:
+    def _resume_in_thread(self, answer: "_ClientResponse") -> None:
         """Let a thread go on with a stream. Called in the loop."""
         served = self.tpool.submit(self.handle, answer.conn, answer)
         served.add_done_callback(lambda served: self.method_queue.defer(self.finish_request, answer.conn, served))
@@ -180,13 +182,13 @@ class Worker(ThreadWorker):
         vars(self.cfg).update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().load_wsgi()
         gateway = self.wsgi.extensions["floway"]
-        self._ending = gateway.ending
+        self._ending = gateway.shutdown
         self._store_usage = partial(gateway.usage.flush, gateway.services.database)
         settings = gateway.settings
-        self._patience = settings.client_timeout
+        self._client_timeout = settings.client_timeout
         self._underscored = gateway.providers.underscore_headers
         tick = min(1.0, settings.keepalive_interval / 4, settings.idle_timeout / 4)
-        self._streams = StreamLoop(gateway.ending.fileno(), self._patience, tick)
+        self._streams = StreamLoop(gateway.shutdown.fileno(), self._client_timeout, tick)
         self._streams.start()
 
     def accept(self, listener: socket.socket) -> None:
@@ -201,11 +203,11 @@ class Worker(ThreadWorker):
             super().enqueue_req(conn)
         else:
             if self.nr_conns >= self.worker_connections:
-                self._make_room()
-            _limit_patience(conn.sock, self._patience)
+                self._drop_idle_connection()
+            _set_socket_timeouts(conn.sock, self._client_timeout)
             self._wait_for(conn, self.pending_conns, self.on_pending_socket_readable)
 
-    def _make_room(self) -> None:
+    def _drop_idle_connection(self) -> None:
         """Drop the connection that is needed least: else new ones would wait, unanswered, until an old one ends."""
         if self._closing:
             self._forget(next(iter(self._closing)))
@@ -222,10 +224,12 @@ class Worker(ThreadWorker):
         if not error and served.result():
             self._wait_for(conn, self.keepalived_conns, self.on_client_socket_readable)
         else:
-            self._part_from(conn)
+            self._close_gracefully(conn)
 
     def _wait_for(self, conn: TConn, waiting: Any, callback: Callable) -> None:
-        conn.timeout = time.monotonic() + min(self._patience, self.cfg.keepalive if self.alive else FAREWELL)
+        conn.timeout = time.monotonic() + min(
+            self._client_timeout, self.cfg.keepalive if self.alive else LINGERING_CLOSE
+        )
         conn.sock.setblocking(False)
         waiting.append(conn)
         self._watch(conn, callback)
@@ -237,7 +241,7 @@ class Worker(ThreadWorker):
 
         self.poller.register(conn.sock, selectors.EVENT_READ, on_readable)
 
-    def _part_from(self, conn: TConn) -> None:
+    def _close_gracefully(self, conn: TConn) -> None:
         """Close a connection when its client has: closing first could take from it what it has not read yet."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
@@ -245,7 +249,7 @@ class Worker(ThreadWorker):
         except OSError:
             self._drop(conn)
             return
-        conn.timeout = time.monotonic() + FAREWELL
+        conn.timeout = time.monotonic() + LINGERING_CLOSE
         self._closing[conn] = None
         self._watch(conn, self._on_closing)
 
@@ -277,18 +281,18 @@ class Worker(ThreadWorker):
     # ------------------------------------------------------------------------------------------------------ stopping
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         grace = self.cfg.graceful_timeout
-        last_words = min(LAST_WORDS, grace / 4)
+        last_words = min(FINAL_EVENTS_MARGIN, grace / 4)
         self._stop(grace - last_words, grace - last_words / 2)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        self._stop(0, LAST_WORDS / 2)
+        self._stop(0, FINAL_EVENTS_MARGIN / 2)
 
     def _stop(self, told_after: float, ends_after: float) -> None:
         now = time.monotonic()
         self._told_to_end_at = min(self._told_to_end_at, now + told_after)
         self._ends_at = min(self._ends_at, now + ends_after)
         for conn in (*self.keepalived_conns, *self.pending_conns):
-            conn.timeout = min(conn.timeout, now + FAREWELL)
+            conn.timeout = min(conn.timeout, now + LINGERING_CLOSE)
         super().handle_exit(0, None)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
@@ -321,12 +325,12 @@ class Worker(ThreadWorker):
 
 
 @dataclass(eq=False)
-class _Answer:
+class _ClientResponse:
     """What is being sent to a client, and what that needs."""
 
     conn: TConn
     request: Any
-    response: Outgoing
+    response: ResponseWriter
     environ: dict[str, Any]
     source: Any = ()
     """What the application returned."""
@@ -358,7 +362,7 @@ class _Answer:
         self.conn.sock.sendall(stream.unsent)
         return None
 
-    def as_stream(self, upstream: int, take_back: Callable[["_Answer"], None]) -> Stream:
+    def as_stream(self, upstream: int, take_back: Callable[["_ClientResponse"], None]) -> Stream:
         """The answer as it goes on without a thread."""
         self.stream = Stream(
             pieces=self.pieces,
@@ -376,7 +380,7 @@ def _readable(conn: TConn, timeout: float) -> bool:
     return bool(poll.poll(timeout * 1000))
 
 
-def _limit_patience(sock: socket.socket, seconds: float) -> None:
+def _set_socket_timeouts(sock: socket.socket, seconds: float) -> None:
     """Let reading from and sending to a client fail that stands still for so long, or does not answer any more."""
     limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)

@@ -96,7 +96,7 @@ class _Sqlite(PooledSqliteDatabase):
         self._reading = threading.Lock()
         self._reader: _SqliteConnection | None = None
 
-    def read_at_once(self, sql: str, parameters: Sequence[Any]) -> list[tuple] | None:
+    def read_fast_path(self, sql: str, parameters: Sequence[Any]) -> list[tuple] | None:
         """The rows of a query outside of any transaction, from a connection that is kept for these.
 
         To be lent one by the pool takes longer than what most requests ask.
@@ -174,7 +174,7 @@ class _Postgresql(PooledPostgresqlDatabase):
         return bool(poll.poll(0))  # nothing was asked, so there is nothing to read but a farewell
 
 
-def run(database: peewee.Database, sql: str, *parameters: Any) -> Any:
+def execute(database: peewee.Database, sql: str, *parameters: Any) -> Any:
     """Run a statement that is written as SQL, with ``?`` for parameters, on the connection that is open.
 
     For what every request does: there, building the SQL from a query object takes longer than running it.
@@ -186,39 +186,41 @@ def run(database: peewee.Database, sql: str, *parameters: Any) -> Any:
 
 def select(database: peewee.Database, sql: str, *parameters: Any) -> list[tuple]:
     """The rows of a statement that only reads, as ``run`` takes it. Opens a connection if there is none."""
-    if isinstance(database, _Sqlite) and (rows := database.read_at_once(sql, parameters)) is not None:
+    if isinstance(database, _Sqlite) and (rows := database.read_fast_path(sql, parameters)) is not None:
         return rows
     with database.connection_context():
-        return run(database, sql, *parameters).fetchall()
+        return execute(database, sql, *parameters).fetchall()
 
 
-def hold(database: peewee.Database, table: str, row_id: str) -> None:
+def lock_row(database: peewee.Database, table: str, row_id: str) -> None:
     """Keep a row from being deleted until the transaction ends.
 
     To be done first in it: who deletes the row locks it before all that goes with it, and so one of the two waits for
     the other, and neither for both.
     """
     if database.for_update:  # elsewhere the whole database is locked
-        run(database, f"SELECT 1 FROM {table} WHERE id = ? FOR KEY SHARE", row_id)
+        execute(database, f"SELECT 1 FROM {table} WHERE id = ? FOR KEY SHARE", row_id)
 
 
-def marks(values: Collection[Any]) -> str:
+def placeholders(values: Collection[Any]) -> str:
     """The parameters of ``IN (...)`` for as many ``values``."""
     return ", ".join("?" * len(values))
 
 
 def insert(database: peewee.Database, table: str, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Insert rows that all have the same columns, and return their ids."""
-    row = f"({marks(rows[0])})"
+    row = f"({placeholders(rows[0])})"
     sql = f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES {', '.join([row] * len(rows))} RETURNING id"
-    return [row_id for (row_id,) in run(database, sql, *[value for row in rows for value in row.values()]).fetchall()]
+    return [
+        row_id for (row_id,) in execute(database, sql, *[value for row in rows for value in row.values()]).fetchall()
+    ]
 
 
 def write(database: peewee.Database, sql: str, *parameters: Any) -> list[tuple]:
     """The rows that a single statement returns which writes, as ``run`` takes it. Within a transaction it is part of
     that, else it is one by itself: to begin and to end one takes longer than most statements."""
     with _in_line(database):
-        return run(database, sql, *parameters).fetchall()
+        return execute(database, sql, *parameters).fetchall()
 
 
 @contextlib.contextmanager

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import peewee
 
 from floway_core.errors import StartupError
-from floway_core.secrets import SealBroken, SecretBox
-from floway_core.storage.db import run, select
-from floway_core.storage.migrate import MigrationSource, alone
+from floway_core.secrets import DecryptionError, SecretBox
+from floway_core.storage.db import execute, select
+from floway_core.storage.migrate import MigrationSource, exclusive
 
 WORD = "floway"
 
@@ -41,7 +41,7 @@ def words(database: peewee.Database) -> list[str]:
 def is_current(database: peewee.Database, box: SecretBox) -> bool:
     """Whether ``box`` has the newest secret key of the database. A new database takes the one in ``box``."""
     if not words(database):
-        with database.connection_context(), alone(database):
+        with database.connection_context(), exclusive(database):
             if not words(database):
                 _add_word(database, box)
     return box.opens(words(database)[-1])
@@ -63,7 +63,7 @@ def unused(database: peewee.Database, keys: Iterable[str]) -> list[str]:
 
 def _add_word(database: peewee.Database, box: SecretBox) -> None:
     next_id = "SELECT COALESCE(MAX(id), 0) + 1, ? FROM secret_checks"
-    run(database, f"INSERT INTO secret_checks (id, sealed) {next_id}", box.seal(WORD))
+    execute(database, f"INSERT INTO secret_checks (id, sealed) {next_id}", box.encrypt(WORD))
 
 
 # ----------------------------------------------------------------------------------------------------------- rotation
@@ -96,7 +96,7 @@ def renew(database: peewee.Database, sealed: Sequence[str], keys: Sequence[str])
     with database.connection_context():
         if isinstance(database, peewee.SqliteDatabase):
             database.pragma("secure_delete", 1)  # what the old key opens is not to stay in the file's free space
-        with alone(database):
+        with exclusive(database):
             if not is_current(database, box):
                 raise StartupError(f"{mismatch(database, box)} {REMEDY}")
             for column in sealed:
@@ -106,8 +106,8 @@ def renew(database: peewee.Database, sealed: Sequence[str], keys: Sequence[str])
                         if not first.opens(value):
                             # Found by itself, because every sealed value is another; one that is new by now stays.
                             sql = f"UPDATE {table} SET {name} = ? WHERE {name} = ?"
-                            renewed += run(database, sql, first.seal(box.open(value)), value).rowcount
-                    except SealBroken:
+                            renewed += execute(database, sql, first.encrypt(box.open(value)), value).rowcount
+                    except DecryptionError:
                         unreadable.append(column)
             if unused(database, keys[:1]):
                 _add_word(database, first)
@@ -123,7 +123,7 @@ def retire(database: peewee.Database, key: str) -> None:
         opened = [row for row, word in rows if box.opens(word)]
         for row, _ in rows:
             if opened and row < opened[-1] and row not in opened:
-                run(database, "DELETE FROM secret_checks WHERE id = ?", row)
+                execute(database, "DELETE FROM secret_checks WHERE id = ?", row)
         _empty_log(database)
 
 

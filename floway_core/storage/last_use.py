@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import peewee
 
-from floway_core.storage.db import run
+from floway_core.storage.db import execute
 
 PRECISION = 60
 """Seconds within which the same is not noted again."""
@@ -28,7 +28,7 @@ STATEMENTS = {
 
 
 @dataclass
-class Lately:
+class LastUseBuffer:
     """What is not in the database yet. One per process; shared by all threads. Grows with keys and upstreams only."""
 
     _noted: dict[tuple[str, str], Moment] = field(default_factory=dict)
@@ -72,13 +72,13 @@ class Lately:
 
 
 def store(database: peewee.Database, taken: Mapping[tuple[str, str], Moment]) -> None:
-    """Store what ``Lately.take`` gave, in the transaction that is open. Later moments of other processes stay."""
+    """Store what ``LastUseBuffer.take`` gave, in the transaction that is open. Later ones of others stay."""
     for (kind, name), (moment, failure) in sorted(taken.items()):  # in order: see ``usage``
         values = (moment, name, moment) if kind == "key" else (moment, failure[:LONGEST_FAILURE], name, moment)
-        run(database, STATEMENTS[kind], *values)
+        execute(database, STATEMENTS[kind], *values)
 
 
 def note_try(database: peewee.Database, upstream_id: str, failure: str = "") -> None:
-    """Store at once that an upstream was tried; for commands, as ``Lately.tried`` is for the server."""
+    """Store at once that an upstream was tried; for commands, as ``LastUseBuffer.tried`` is for the server."""
     with database.connection_context():
         store(database, {("upstream", upstream_id): (int(time.time()), failure)})

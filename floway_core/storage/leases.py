@@ -40,7 +40,7 @@ class Leases:
             except RuntimeError:  # no thread can be started just now; the next request tries again
                 log.warning("Leases are not renewed for now: no thread can be started")
 
-    def let_go(self, request_id: str) -> None:
+    def release(self, request_id: str) -> None:
         """Renew it no more."""
         with self._lock:
             self._held.discard(request_id)

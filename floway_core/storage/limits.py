@@ -15,7 +15,7 @@ import peewee
 
 from floway_core.contexts import ApiKey, Limits
 from floway_core.errors import GatewayError
-from floway_core.storage.db import hold, marks, run, transaction
+from floway_core.storage.db import execute, lock_row, placeholders, transaction
 
 SECOND = 1_000_000
 """In microseconds, the unit of all times that carry no other."""
@@ -45,7 +45,7 @@ class _Use:
     """Requests, this one not counted; 0 if they are not limited."""
 
 
-def enter(database: peewee.Database, key: ApiKey, request_id: str) -> dict[str, str]:
+def admit(database: peewee.Database, key: ApiKey, request_id: str) -> dict[str, str]:
     """Let a request of a key with limits in, and count it. One that is refused is not counted.
 
     If running requests are limited, the key holds a lease from now on, which its worker has to ``renew`` and ``leave``.
@@ -59,7 +59,7 @@ def enter(database: peewee.Database, key: ApiKey, request_id: str) -> dict[str, 
         if limits.concurrent_requests:
             # First of all: this waits for whoever deletes the key, and who would else wait for us, too.
             lease = "INSERT INTO api_key_leases (id, api_key_id, expires_at) VALUES (?, ?, ?)"
-            run(database, lease, request_id, key.id, int(time.time()) + TERM)
+            execute(database, lease, request_id, key.id, int(time.time()) + TERM)
         use = _locked_use(database, key, request_id)
         told = _told_refusal(limits, use)
         if told:
@@ -75,39 +75,39 @@ def enter(database: peewee.Database, key: ApiKey, request_id: str) -> dict[str, 
             )
         if limits.requests_per_minute:
             use = replace(use, whole_at=use.whole_at + MINUTE // limits.requests_per_minute)
-            run(database, "UPDATE api_key_uses SET whole_at = ? WHERE api_key_id = ?", use.whole_at, key.id)
+            execute(database, "UPDATE api_key_uses SET whole_at = ? WHERE api_key_id = ?", use.whole_at, key.id)
     return _headers(limits, use)
 
 
 def renew(database: peewee.Database, request_ids: list[str]) -> None:
     """Let the leases of running requests last for another term."""
     until = int(time.time()) + TERM
-    named = marks(request_ids)
+    named = placeholders(request_ids)
     if database.for_update:  # one that is held is being deleted, or is renewed the next time
         named = f"SELECT id FROM api_key_leases WHERE id IN ({named}) FOR UPDATE SKIP LOCKED"
     with transaction(database):
-        run(database, f"UPDATE api_key_leases SET expires_at = ? WHERE id IN ({named})", until, *request_ids)
+        execute(database, f"UPDATE api_key_leases SET expires_at = ? WHERE id IN ({named})", until, *request_ids)
 
 
-def leave(database: peewee.Database, key: ApiKey, request_id: str, tokens: int) -> None:
+def release(database: peewee.Database, key: ApiKey, request_id: str, tokens: int) -> None:
     """The request has ended: give its lease back, and count the tokens that it used."""
     counts, leased = key.limits.tokens_per_day and tokens, key.limits.concurrent_requests
     if not counts and not leased:
         return
     with transaction(database):
-        hold(database, "api_keys", key.id)
+        lock_row(database, "api_keys", key.id)
         if counts:
             today = _now() // DAY
             added = "tokens = CASE WHEN day = ? THEN tokens + ? ELSE ? END, day = ?"
             changed = f"UPDATE api_key_uses SET {added} WHERE api_key_id = ?"
-            run(database, changed, today, tokens, tokens, today, key.id)
+            execute(database, changed, today, tokens, tokens, today, key.id)
         if leased:
-            run(database, "DELETE FROM api_key_leases WHERE id = ?", request_id)
+            execute(database, "DELETE FROM api_key_leases WHERE id = ?", request_id)
 
 
 def _locked_use(database: peewee.Database, key: ApiKey, request_id: str) -> _Use:
     """What the key has used. Nobody else lets a request of it in until the transaction ends."""
-    cursor = run(
+    cursor = execute(
         database,
         "INSERT INTO api_key_uses (api_key_id, whole_at, day, tokens) VALUES (?, 0, 0, 0) "
         "ON CONFLICT (api_key_id) DO UPDATE SET api_key_id = excluded.api_key_id RETURNING whole_at, day, tokens",
@@ -127,11 +127,11 @@ def _locked_use(database: peewee.Database, key: ApiKey, request_id: str) -> _Use
 def _running(database: peewee.Database, key: ApiKey, request_id: str, now: int) -> int:
     """How many requests of the key run beside this one. ``now`` is in seconds."""
     old = "DELETE FROM api_key_leases WHERE api_key_id = ? AND (expires_at < ? OR expires_at > ?)"
-    run(database, old, key.id, now - ABANDONED, now + ABANDONED)
+    execute(database, old, key.id, now - ABANDONED, now + ABANDONED)
     others = (
         "SELECT COUNT(*) FROM api_key_leases WHERE api_key_id = ? AND id <> ? AND expires_at > ? AND expires_at <= ?"
     )
-    return run(database, others, key.id, request_id, now, now + TERM + SLACK).fetchone()[0]
+    return execute(database, others, key.id, request_id, now, now + TERM + SLACK).fetchone()[0]
 
 
 def _told_refusal(limits: Limits, use: _Use) -> tuple[str, int] | None:

@@ -112,7 +112,7 @@ def undo(database: peewee.Database, sources: Iterable[MigrationSource], target: 
     return names
 
 
-def strangers(database: peewee.Database, sources: Iterable[MigrationSource]) -> list[str]:
+def unknown_migrations(database: peewee.Database, sources: Iterable[MigrationSource]) -> list[str]:
     """Names of sources that are not among ``sources``, and some of whose migrations are applied."""
     with database.connection_context():
         found = {table.removesuffix("_migrations") for table in database.get_tables() if table.endswith("_migrations")}
@@ -133,12 +133,12 @@ def _blamed(source: MigrationSource) -> Iterator[None]:
 def _schema_change(database: peewee.Database) -> Iterator[None]:
     """As ``alone``. SQLite changes some tables by making them anew, and what refers to them must not go meanwhile."""
     if not isinstance(database, peewee.SqliteDatabase):
-        with alone(database):
+        with exclusive(database):
             yield
         return
     database.pragma("foreign_keys", 0)  # has no effect within a transaction
     try:
-        with alone(database):
+        with exclusive(database):
             yield
             broken = {row[0] for row in database.execute_sql("PRAGMA foreign_key_check").fetchall()}
             if broken:
@@ -178,7 +178,7 @@ def refuse_newer(database: peewee.Database, sources: Iterable[MigrationSource]) 
 
 
 @contextlib.contextmanager
-def alone(database: peewee.Database) -> Iterator[None]:
+def exclusive(database: peewee.Database) -> Iterator[None]:
     """A transaction that no other process runs at the same time."""
     if isinstance(database, peewee.SqliteDatabase):
         with database.atomic("IMMEDIATE"):

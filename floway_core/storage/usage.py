@@ -18,8 +18,8 @@ import peewee
 
 from floway_core.protocol.usage import Tokens
 from floway_core.storage import last_use
-from floway_core.storage.db import run, select, transaction
-from floway_core.storage.last_use import Lately
+from floway_core.storage.db import execute, select, transaction
+from floway_core.storage.last_use import LastUseBuffer
 
 log = logging.getLogger("floway.usage")
 
@@ -53,13 +53,13 @@ NOBODY = "-"
 
 
 @dataclass
-class Pending:
+class UsageBuffer:
     """Sums that are not in the database yet. One per process; shared by all threads.
 
     They do not grow with the number of requests, so that they can wait for a database that is away.
     """
 
-    lately: Lately = field(default_factory=Lately)
+    last_use: LastUseBuffer = field(default_factory=LastUseBuffer)
     """What is stored together with the sums."""
     _sums: dict[tuple[int, str, str, str], list[float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -90,7 +90,7 @@ class Pending:
         with self._flushing:  # at the end of the process, wait for the thread: what it has taken is nowhere else
             with self._lock:
                 sums, self._sums = self._sums, {}
-            moments = self.lately.take()
+            moments = self.last_use.take()
             if not sums and not moments:
                 return True
             try:
@@ -99,7 +99,7 @@ class Pending:
                     last_use.store(database, moments)
             except (peewee.PeeweeException, ValueError) as error:  # ValueError: the pool has no connection left
                 self._merge(sums)
-                self.lately.put_back(moments)
+                self.last_use.put_back(moments)
                 log.debug("Usage is not stored yet: %s", error)
                 return False
             return True
@@ -111,7 +111,7 @@ def _store(database: peewee.Database, sums: dict[tuple[int, str, str, str], list
     rows = sorted(((_date(day), *names), values) for (day, *names), values in sums.items())
     for start in range(0, len(rows), ROWS_PER_INSERT):  # in order: two who lock rows must not wait for each other
         part = rows[start : start + ROWS_PER_INSERT]
-        run(
+        execute(
             database,
             f"INSERT INTO usage ({', '.join(KEY + SUMS)}) VALUES {', '.join([row] * len(part))} "
             f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {added}",
@@ -129,14 +129,14 @@ def _storable(name: str) -> str:
     return name.encode(errors="replace").decode().replace("\0", "")[:LONGEST_NAME]
 
 
-def start_flushing(pending: Pending, database: peewee.Database) -> threading.Thread:
+def start_flushing(pending: UsageBuffer, database: peewee.Database) -> threading.Thread:
     """Flush now and then in a thread that ends with the process."""
     thread = threading.Thread(target=_flush_forever, args=(pending, database), name="usage", daemon=True)
     thread.start()
     return thread
 
 
-def _flush_forever(pending: Pending, database: peewee.Database) -> None:
+def _flush_forever(pending: UsageBuffer, database: peewee.Database) -> None:
     stored = True
     while True:
         time.sleep(FLUSH_INTERVAL)

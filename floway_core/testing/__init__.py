@@ -4,15 +4,15 @@ It needs the standard library only; ``floway_core.testing.fixtures``, and the te
 ``floway_core.testing.contract``, need pytest, too.
 """
 
-from floway_core.testing.client import Caller, Exchange
+from floway_core.testing.client import ApiClient, ApiResponse
 from floway_core.testing.events import event, failed_stream, items_stream, message_item, message_stream
 from floway_core.testing.gateway import Installation, RunningGateway
 from floway_core.testing.plugin import write_plugin
 from floway_core.testing.upstream import FakeUpstream, Recorded, Reply, Step, unreachable_url
 
 __all__ = [
-    "Caller",
-    "Exchange",
+    "ApiClient",
+    "ApiResponse",
     "FakeUpstream",
     "Installation",
     "Recorded",

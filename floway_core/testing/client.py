@@ -13,7 +13,7 @@ PATIENCE = 20.0
 """Seconds after which waiting for bytes is given up; only a failing test waits as long."""
 
 
-class Exchange:
+class ApiResponse:
     """One request that has been sent, and its answer as far as it was read."""
 
     def __init__(self, connection: http.client.HTTPConnection) -> None:
@@ -82,12 +82,12 @@ class Exchange:
         return self._response
 
 
-class Caller:
+class ApiClient:
     """A client of the gateway at ``url``. ``headers`` go with every request."""
 
     def __init__(self, url: str, key: str, headers: Mapping[str, str] | None = None) -> None:
         self.headers = {"authorization": f"Bearer {key}", **(headers or {})}
-        self.exchanges: list[Exchange] = []
+        self.exchanges: list[ApiResponse] = []
         self._address = urlsplit(url).netloc
 
     def send(
@@ -96,7 +96,7 @@ class Caller:
         path: str,
         body: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str | None] = {},
-    ) -> Exchange:
+    ) -> ApiResponse:
         """Send a request; do not wait for its answer.
 
         :param body: bytes, or pieces that are sent chunked.
@@ -105,23 +105,23 @@ class Caller:
         connection = http.client.HTTPConnection(self._address, timeout=PATIENCE)
         merged = {name: value for name, value in {**self.headers, **headers}.items() if value is not None}
         connection.request(method, path, body, merged)
-        self.exchanges.append(Exchange(connection))
+        self.exchanges.append(ApiResponse(connection))
         return self.exchanges[-1]
 
-    def get(self, path: str, **headers: str | None) -> Exchange:
+    def get(self, path: str, **headers: str | None) -> ApiResponse:
         """Send a GET. Underscores in the names of headers stand for hyphens."""
         return self.send("GET", path, headers=_spelled(headers))
 
-    def post(self, body: Any, path: str = "/v1/responses", **headers: str | None) -> Exchange:
+    def post(self, body: Any, path: str = "/v1/responses", **headers: str | None) -> ApiResponse:
         """Send a POST with ``body`` as JSON, or as it is if it is bytes."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.send("POST", path, content, {"content-type": "application/json", **_spelled(headers)})
 
-    def create(self, input: Any = "Hi", *, model: str = "model-1", **fields: Any) -> Exchange:
+    def create(self, input: Any = "Hi", *, model: str = "model-1", **fields: Any) -> ApiResponse:
         """Ask for a response."""
         return self.post({"model": model, "input": input, **fields})
 
-    def stream(self, input: Any = "Hi", **fields: Any) -> Exchange:
+    def stream(self, input: Any = "Hi", **fields: Any) -> ApiResponse:
         """Ask for a response as a stream of events."""
         return self.create(input, stream=True, **fields)
 

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 from floway_core.testing import events
-from floway_core.testing.client import PATIENCE, Caller, Exchange
+from floway_core.testing.client import PATIENCE, ApiClient, ApiResponse
 from floway_core.testing.gateway import Installation, RunningGateway
 from floway_core.testing.in_process import (
     BYSTANDER,
@@ -115,9 +115,9 @@ class ProviderContract:
         return running[1]
 
     @pytest.fixture
-    def caller(self, gateway: RunningGateway) -> Caller:
+    def caller(self, gateway: RunningGateway) -> ApiClient:
         """A client of the gateway."""
-        return Caller(gateway.url, gateway.key)
+        return ApiClient(gateway.url, gateway.key)
 
     @pytest.fixture
     def needs_upstream(self) -> None:
@@ -131,7 +131,7 @@ class ProviderContract:
         with OpenedGateway(gateway, self.plugin) as opened:
             yield opened
 
-    def _ask(self, caller: Caller, input: Any, stream: bool, **fields: Any) -> Exchange:
+    def _ask(self, caller: ApiClient, input: Any, stream: bool, **fields: Any) -> ApiResponse:
         return caller.create(input, model=self.model, stream=stream, **fields)
 
     def _dispatches(self, upstream: FakeUpstream) -> list[Recorded]:
@@ -254,7 +254,7 @@ class ProviderContract:
             assert row_counts(installation.database) == before
 
     def test_models_are_at_hand_once_they_are_known(self, opened):
-        """``models_at_hand`` and ``ask_models`` tell what ``list_models`` tells."""
+        """``cached_models`` and ``fetch_models`` tell what ``list_models`` tells."""
         listed, *others = opened.model_lists()
         assert listed and others == [listed] * 3
 
@@ -295,7 +295,7 @@ class ProviderContract:
         assert len(after) == len(before) > 1 and not after & before, "MigrationSource.sealed does not name all columns"
 
 
-def _response(exchange: Exchange, stream: bool) -> dict[str, Any]:
+def _response(exchange: ApiResponse, stream: bool) -> dict[str, Any]:
     """The response of an answer that went well, in the form that was asked for."""
     assert exchange.status == 200, exchange.body
     if not stream:

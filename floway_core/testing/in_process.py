@@ -23,7 +23,7 @@ BYSTANDER = '''"""A provider that answers with what it was given."""
 import json
 
 from floway_core.hookspecs import hookimpl
-from floway_core.provider import GeneratedBody, Model, Provider, UpstreamReply
+from floway_core.provider import IterableBody, Model, Provider, UpstreamResponse
 
 
 class Bystander(Provider):
@@ -37,7 +37,7 @@ class Bystander(Provider):
         content = [{"type": "output_text", "text": got, "annotations": []}]
         message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content}
         answer = json.dumps({"id": "resp_1", "object": "response", "status": "completed", "output": [message]})
-        return UpstreamReply(200, [("content-type", "application/json")], GeneratedBody([answer.encode()]))
+        return UpstreamResponse(200, [("content-type", "application/json")], IterableBody([answer.encode()]))
 
 
 @hookimpl
@@ -51,10 +51,10 @@ class _StayingClient:
     def fileno(self) -> None:
         return None
 
-    def gone(self) -> bool:
+    def is_closed(self) -> bool:
         return False
 
-    def ending_fileno(self) -> None:
+    def shutdown_fileno(self) -> None:
         return None
 
 
@@ -69,7 +69,7 @@ class OpenedGateway:
     def begin(self, model: str, text: str) -> AttemptContext:
         """An attempt whose first hook has run."""
         api_key = ApiKey("key_1", "test")
-        candidate = routing.candidates(self._gateway, api_key, model)[0]
+        candidate = routing.find_candidates(self._gateway, api_key, model)[0]
         given = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}]
         body = {"model": model, "input": given, "stream": True}
         request = ClientRequest(str(uuid.uuid4()), api_key, {}, body, True, _StayingClient())
@@ -95,8 +95,8 @@ class OpenedGateway:
         rows = upstreams.all_rows(self._gateway.services.database)
         upstream = next(row for row in rows if row.kind in self._gateway.providers.by_kind)
         provider = self._gateway.providers.by_kind[upstream.kind]
-        at_hand = provider.models_at_hand
-        for ask in (provider.list_models, at_hand, provider.ask_models, at_hand):
+        at_hand = provider.cached_models
+        for ask in (provider.list_models, at_hand, provider.fetch_models, at_hand):
             found = ask(upstream)
             yield None if found is None else [model.id for model in found]
 

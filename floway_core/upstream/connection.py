@@ -11,11 +11,11 @@ import time
 from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
 
-from floway_core.contexts import Client
-from floway_core.errors import ClientGone, UpstreamBroken
-from floway_core.provider import ReplyBody
-from floway_core.upstream.poll import Readiness
-from floway_core.upstream.response_parser import Answer
+from floway_core.contexts import ClientConnection
+from floway_core.errors import ClientDisconnected, UpstreamBroken
+from floway_core.provider import ResponseBody
+from floway_core.upstream.poll import ReadinessPoller
+from floway_core.upstream.response_parser import ResponseParser
 
 READ_SIZE = 64 * 1024
 NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError)
@@ -29,29 +29,29 @@ SENT_AT_ONCE = 256 * 1024
 """Bytes of a request that are sent before looking after the client."""
 
 
-class Exchange(ReplyBody):
+class UpstreamExchange(ResponseBody):
     """Send a request, receive the head of its answer, then read the body; close it in any case."""
 
     def __init__(self, pool: HTTPConnectionPool, connection: HTTPConnection, *, reused: bool) -> None:
         """:param connection: one of ``pool``, connected, with a timeout of 0.
         :param reused: whether it has served another request before.
         """
-        self.answer = Answer()
+        self.answer = ResponseParser()
         self._reused = reused
         self._received = False
         self._pool = pool
         self._connection = connection
         self._socket = connection.sock
         self._tls = isinstance(connection.sock, ssl.SSLSocket)
-        self._readiness: Readiness | None = None
+        self._readiness: ReadinessPoller | None = None
         self._body = b""
         self._closed = False
 
-    def send(self, message: bytes, client: Client | None) -> None:
+    def send(self, message: bytes, client: ClientConnection | None) -> None:
         """Send head and body of the request.
 
         :raises TimeoutError: the upstream does not accept it.
-        :raises ClientGone: ``client`` hung up meanwhile.
+        :raises ClientDisconnected: ``client`` hung up meanwhile.
         """
         whole, sent = memoryview(message), 0
         if not self._tls:
@@ -66,22 +66,22 @@ class Exchange(ReplyBody):
         self._socket.settimeout(SEND_TIMEOUT)
         try:
             for start in range(sent, len(whole), SENT_AT_ONCE):
-                if start and client and client.gone():
-                    raise ClientGone
+                if start and client and client.is_closed():
+                    raise ClientDisconnected
                 self._socket.sendall(whole[start : start + SENT_AT_ONCE])
         except (BrokenPipeError, ConnectionResetError):
             pass
         finally:
             self._socket.settimeout(0)
 
-    def receive_head(self, timeout: float, client: Client | None) -> None:
+    def receive_head(self, timeout: float, client: ClientConnection | None) -> None:
         """Wait until the head of the answer is complete; then ``answer`` tells it.
 
         :param timeout: seconds for the whole head.
         :raises TimeoutError: it was not complete in time.
         :raises OSError: the connection was reset.
         :raises UpstreamBroken: the connection ended, or this is no HTTP.
-        :raises ClientGone: ``client`` hung up meanwhile.
+        :raises ClientDisconnected: ``client`` hung up meanwhile.
         """
         deadline = time.monotonic() + timeout
         while not self.answer.status:
@@ -99,7 +99,7 @@ class Exchange(ReplyBody):
         """
         return self._reused and not self._received and isinstance(error, CLOSED)
 
-    def read(self, timeout: float, client: Client | None = None) -> bytes | None:
+    def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
         body, self._body = self._body, b""
         while not body and not self.answer.ended:
             try:
@@ -114,13 +114,13 @@ class Exchange(ReplyBody):
     def fileno(self) -> int | None:
         return self._socket.fileno()
 
-    def _receive(self, timeout: float, client: Client | None) -> bytes | None:
+    def _receive(self, timeout: float, client: ClientConnection | None) -> bytes | None:
         """What has arrived, ``b""`` at the end of the connection, None when nothing came in time.
 
         :param timeout: 0 leaves the client out of sight, too.
         """
         if self._readiness is None or self._readiness.client is not client:
-            self._readiness = Readiness(self._socket.fileno(), client)
+            self._readiness = ReadinessPoller(self._socket.fileno(), client)
         while True:
             # Nothing is left over from the last time: one read takes a whole record of TLS.
             if timeout and not self._readiness.wait(timeout):

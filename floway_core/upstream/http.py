@@ -19,11 +19,11 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 from urllib3.util import SKIP_HEADER
 
-from floway_core.contexts import Client, ResponsesRequestContext
+from floway_core.contexts import ClientConnection, ResponsesRequestContext
 from floway_core.errors import GatewayError, UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from floway_core.provider import ReplyBody, UpstreamReply
+from floway_core.provider import ResponseBody, UpstreamResponse
 from floway_core.settings import Settings
-from floway_core.upstream.connection import Exchange
+from floway_core.upstream.connection import UpstreamExchange
 
 log = logging.getLogger("floway.upstream")
 
@@ -37,7 +37,7 @@ class _Swallowed(Exception):
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Route:
     """How to reach a URL."""
 
     pool: HTTPConnectionPool
@@ -47,7 +47,7 @@ class _Way:
     tunnelled: bool
     """Whether a proxy passes everything on unread, as it has to for TLS."""
 
-    def connect(self, timeout: float, *, fresh: bool = False) -> Exchange:
+    def connect(self, timeout: float, *, fresh: bool = False) -> UpstreamExchange:
         """A connection that is kept from an earlier request, or a new one.
 
         :param timeout: seconds for each step of connecting.
@@ -68,7 +68,7 @@ class _Way:
                     connection.connect()
                 on_failure.pop_all()
         connection.sock.settimeout(0)
-        return Exchange(self.pool, connection, reused=reused)
+        return UpstreamExchange(self.pool, connection, reused=reused)
 
 
 class HttpClient:
@@ -83,37 +83,39 @@ class HttpClient:
         self._connect_timeout = settings.connect_timeout
         self._first_byte_timeout = settings.first_byte_timeout
         self._environment_of = functools.lru_cache(maxsize=256)(_environment_of)
-        self._way_to = functools.lru_cache(maxsize=256)(self._find_way_to)
+        self._route_for = functools.lru_cache(maxsize=256)(self._find_route)
 
     def stream(
         self, ctx: ResponsesRequestContext, method: str, url: str, headers: Mapping[str, str], body: bytes
-    ) -> UpstreamReply:
+    ) -> UpstreamResponse:
         """Send a request and return when status and headers of the answer are there.
 
         Header order and spelling are kept. While waiting, the client of ``ctx`` is watched.
 
         :raises UpstreamUnreachable, UpstreamTimeout: there is no answer.
-        :raises ClientGone: the client hung up; the request is abandoned.
+        :raises ClientDisconnected: the client hung up; the request is abandoned.
         """
-        way, client = self._way_to(url), ctx.attempt.request.client
-        message = _message(method, way, headers, body)
+        route, client = self._route_for(url), ctx.attempt.request.client
+        message = _message(method, route, headers, body)
         try:
-            exchange = self._send(way, url, message, client)
+            exchange = self._send(route, url, message, client)
         except _Swallowed:
             log.info(
                 "The upstream at %s closed a pooled connection unanswered; the request goes out again", _origin(url)
             )
-            exchange = self._send(way, url, message, client, fresh=True)
-        return UpstreamReply(exchange.answer.status, exchange.answer.headers, _readable(exchange))
+            exchange = self._send(route, url, message, client, fresh=True)
+        return UpstreamResponse(exchange.answer.status, exchange.answer.headers, _readable(exchange))
 
-    def _send(self, way: _Way, url: str, message: bytes, client: Client | None, *, fresh: bool = False) -> Exchange:
+    def _send(
+        self, route: _Route, url: str, message: bytes, client: ClientConnection | None, *, fresh: bool = False
+    ) -> UpstreamExchange:
         """Send ``message`` and wait for the head of the answer.
 
         :param fresh: whether the connection has to be a new one.
         :raises _Swallowed: a connection from the pool closed without a byte of answer; a new one never raises it.
         """
         try:
-            exchange = way.connect(self._connect_timeout, fresh=fresh)
+            exchange = route.connect(self._connect_timeout, fresh=fresh)
         except (HTTPError, HTTPException, OSError) as error:
             if isinstance(error, Urllib3Timeout) and not isinstance(error, NewConnectionError):
                 raise _unanswered(url, UpstreamTimeout, "did not answer in time") from error
@@ -156,14 +158,14 @@ class HttpClient:
             raise GatewayError(400, HEADER_REFUSED) from None
         return response
 
-    def _find_way_to(self, url: str) -> _Way:
+    def _find_route(self, url: str) -> _Route:
         environment = self._environment_of(_origin(url))
         request = _prepared("GET", url, {}, None)
         pool = self._adapter.get_connection_with_tls_context(request, **environment)
         self._adapter.cert_verify(pool, url, environment["verify"], environment["cert"])
         target = requests.utils.requote_uri(self._adapter.request_url(request, environment["proxies"]))
         tunnelled = pool.proxy is not None and url.startswith("https:")
-        return _Way(pool, target, urlsplit(url).netloc, tunnelled)
+        return _Route(pool, target, urlsplit(url).netloc, tunnelled)
 
 
 def _environment_of(origin: str) -> dict[str, Any]:
@@ -182,20 +184,20 @@ def _unanswered(url: str, kind: type[GatewayError], what: str) -> GatewayError:
     return kind(f"The upstream {what}.")
 
 
-def _message(method: str, way: _Way, headers: Mapping[str, str], body: bytes) -> bytes:
+def _message(method: str, route: _Route, headers: Mapping[str, str], body: bytes) -> bytes:
     """The whole request as it is sent.
 
     :raises GatewayError: a header cannot be sent; the message does not quote it, as it may be a secret.
     """
-    lines = [f"{method} {way.target} HTTP/1.1"]
-    if not way.tunnelled:
-        headers = {**headers, **way.pool.proxy_headers}
+    lines = [f"{method} {route.target} HTTP/1.1"]
+    if not route.tunnelled:
+        headers = {**headers, **route.pool.proxy_headers}
     names = {name.lower() for name in headers}
     if not all(map(_is_token, headers)) or UNFIT_FOR_A_VALUE.search("".join(headers.values())):
         raise GatewayError(400, HEADER_REFUSED)
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if "host" not in names:
-        lines.append(f"host: {way.host}")
+        lines.append(f"host: {route.host}")
     if "content-length" not in names and "transfer-encoding" not in names:
         lines.append(f"content-length: {len(body)}")
     try:
@@ -222,19 +224,19 @@ def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | N
     return request
 
 
-def _readable(exchange: Exchange) -> ReplyBody:
+def _readable(exchange: UpstreamExchange) -> ResponseBody:
     codings = {value.lower() for name, value in exchange.answer.headers if name == "content-encoding"}
     return _Unpacked(exchange) if codings - {"identity", ""} else exchange
 
 
-class _Unpacked(ReplyBody):
+class _Unpacked(ResponseBody):
     """A body that came compressed although nobody asked for it."""
 
-    def __init__(self, packed: ReplyBody) -> None:
+    def __init__(self, packed: ResponseBody) -> None:
         self._packed = packed
         self._decoder = zlib.decompressobj(32 + zlib.MAX_WBITS)  # finds out whether it is gzip or deflate
 
-    def read(self, timeout: float, client: Client | None = None) -> bytes | None:
+    def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
         while data := self._packed.read(timeout, client):
             if unpacked := self._decompress(data):
                 return unpacked
@@ -251,7 +253,7 @@ class _Unpacked(ReplyBody):
             try:
                 unpacked += self._decoder.decompress(data)
             except zlib.error as error:
-                raise UpstreamBroken("The upstream's answer is damaged or compressed in an unknown way.") from error
+                raise UpstreamBroken("The upstream's answer is damaged or compressed in an unknown route.") from error
             data = self._decoder.unused_data
         return unpacked
 

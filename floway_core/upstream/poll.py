@@ -3,18 +3,18 @@
 import select
 import time
 
-from floway_core.contexts import Client
-from floway_core.errors import ClientGone, ShuttingDown
+from floway_core.contexts import ClientConnection
+from floway_core.errors import ClientDisconnected, ShuttingDown
 
 # Linux tells that the peer has closed even while unread bytes are in the way; elsewhere only reading shows it.
 CLOSED = getattr(select, "POLLRDHUP", 0)
 GONE = CLOSED | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
-class Readiness:
+class ReadinessPoller:
     """Waits until a descriptor can be read, or its client hangs up."""
 
-    def __init__(self, fileno: int, client: Client | None) -> None:
+    def __init__(self, fileno: int, client: ClientConnection | None) -> None:
         self.client = client
         self._poll = select.poll()
         self._poll.register(fileno, select.POLLIN)
@@ -22,14 +22,14 @@ class Readiness:
         self._client_fileno = client.fileno() if client else None
         if self._client_fileno is not None:
             self._poll.register(self._client_fileno, select.POLLIN | CLOSED)
-        self._ending_fileno = client.ending_fileno() if client else None
+        self._ending_fileno = client.shutdown_fileno() if client else None
         if self._ending_fileno is not None:
             self._poll.register(self._ending_fileno, select.POLLIN)
 
     def wait(self, timeout: float) -> bool:
         """Whether the descriptor became readable (or failed) within ``timeout`` seconds.
 
-        :raises ClientGone: the client hung up.
+        :raises ClientDisconnected: the client hung up.
         :raises ShuttingDown: the gateway ends.
         """
         deadline = time.monotonic() + timeout
@@ -46,8 +46,8 @@ class Readiness:
 
     def _look_at(self, ready: dict[int, int]) -> None:
         if self._client_fileno in ready:
-            if ready[self._client_fileno] & GONE or self.client.gone():
-                raise ClientGone
+            if ready[self._client_fileno] & GONE or self.client.is_closed():
+                raise ClientDisconnected
             # It sent something early. That stays readable until the next request is served.
             self._poll.modify(self._client_fileno, CLOSED)
         if self._ending_fileno in ready:

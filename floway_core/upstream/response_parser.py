@@ -8,7 +8,7 @@ LONGEST_HEAD = 128 * 1024
 """Bytes that may come in a row without any of the body: head, interim answers, trailers."""
 
 
-class Answer:
+class ResponseParser:
     """One answer, fed with what is read from a connection. Interim answers (100 to 199) before it are skipped."""
 
     def __init__(self) -> None:

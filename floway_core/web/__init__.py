@@ -18,7 +18,7 @@ RELAY = "floway.relay"
 need not wait for the upstream in a thread."""
 
 
-class Finished(Response):
+class PreparedResponse(Response):
     """An answer whose headers are sent as they stand: it leads nowhere else, and its length is known or not to be told.
     Others are looked through, and copied, once more."""
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from floway_core.errors import GatewayError
 
-REFUSED = "floway.refused"
+OVERLOADED = "floway.refused"
 """The name in the WSGI environment of what says that there is no place for a request."""
 
 ALWAYS_SERVED = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths that matter most when there is too much to do."""
 
 
-class Bounded:
+class ConcurrencyLimit:
     """A WSGI application for so many requests at a time. It is called for the others, too, to refuse them."""
 
     def __init__(self, app: Callable, limit: int) -> None:
@@ -26,11 +26,11 @@ class Bounded:
         if environ["PATH_INFO"] in ALWAYS_SERVED:
             return self._app(environ, start_response)
         if not self._enter():
-            environ[REFUSED] = True
+            environ[OVERLOADED] = True
             return self._app(environ, start_response)
         answer = None
         try:
-            answer = _Answer(self._app(environ, start_response), self._leave)
+            answer = _CountedBody(self._app(environ, start_response), self._leave)
             return answer
         finally:
             if answer is None:
@@ -47,7 +47,7 @@ class Bounded:
             self._running -= 1
 
 
-class _Answer:
+class _CountedBody:
     """What an application answers. ``closed`` is called at its end."""
 
     def __init__(self, pieces: Iterable[bytes], closed: Callable[[], None]) -> None:
@@ -65,11 +65,11 @@ class _Answer:
             self._closed()
 
 
-def check_load(environ: Mapping[str, Any]) -> None:
+def refuse_if_overloaded(environ: Mapping[str, Any]) -> None:
     """Refuse a request for which there is no place.
 
     :raises GatewayError: 503 ``server_overloaded``.
     """
-    if environ.get(REFUSED):
+    if environ.get(OVERLOADED):
         message = "The gateway serves as many requests as it can at the moment. Try again soon."
         raise GatewayError(503, message, code="server_overloaded", headers={"retry-after": "1"})

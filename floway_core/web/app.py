@@ -11,14 +11,14 @@ from flask import Blueprint, Flask, Request, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
-from floway_core.errors import ClientGone, GatewayError
+from floway_core.errors import ClientDisconnected, GatewayError
 from floway_core.runtime import plugins
 from floway_core.runtime.gateway import open_gateway
 from floway_core.settings import Settings
 from floway_core.storage.db import DATABASE_ERRORS
 from floway_core.web import admin, health, metrics, models, openapi, responses, root, stored, usage
-from floway_core.web.admission import Bounded, check_load
-from floway_core.web.request_log import CLIENT_CLOSED_REQUEST, Logged, RequestLog
+from floway_core.web.admission import ConcurrencyLimit, refuse_if_overloaded
+from floway_core.web.request_log import CLIENT_CLOSED_REQUEST, LoggedBody, RequestLogEntry
 from floway_core.web.unserved import SERVED, unserved_feature
 
 log = logging.getLogger("floway")
@@ -101,14 +101,14 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
     ):
         app.register_blueprint(blueprint)
     app.register_blueprint(stored.blueprint, name="stored_without_v1", url_prefix="/responses")
-    app.wsgi_app = Bounded(app.wsgi_app, settings.threads)
+    app.wsgi_app = ConcurrencyLimit(app.wsgi_app, settings.threads)
     app.before_request(_begin)
     app.after_request(_end)
     app.register_error_handler(GatewayError, _gateway_error)
     app.register_error_handler(HTTPException, _http_error)
     for kind in DATABASE_ERRORS:
         app.register_error_handler(kind, _database_error)
-    app.register_error_handler(ClientGone, _client_gone)
+    app.register_error_handler(ClientDisconnected, _client_gone)
     app.register_error_handler(Exception, _unexpected)
     app.settle()
     return app
@@ -117,19 +117,19 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
 def _begin() -> None:
     current, at_end = request._get_current_object(), current_app.extensions["floway_at_end"]
     route = current.url_rule.rule if current.url_rule else None
-    g.request_log = RequestLog(current.method, current.path, route, at_end=list(at_end))
-    check_load(current.environ)
+    g.request_log = RequestLogEntry(current.method, current.path, route, on_close=list(at_end))
+    refuse_if_overloaded(current.environ)
 
 
 def _end(response: Response) -> Response:
-    entry: RequestLog = g.request_log
+    entry: RequestLogEntry = g.request_log
     entry.status = response.status_code
     entry.streamed = response.is_streamed
     response.headers["x-request-id"] = entry.id
     if not entry.streamed:
         entry.end()
         return response
-    response.response = Logged(response.response, entry)
+    response.response = LoggedBody(response.response, entry)
     if counted := current_app.extensions.get("floway_metrics"):
         counted.begin_stream()
     return response
@@ -170,7 +170,7 @@ def _database_error(error: Exception) -> Response:
     return _gateway_error(GatewayError(503, message, code="database_unavailable", headers={"retry-after": "1"}))
 
 
-def _client_gone(error: ClientGone) -> Response:
+def _client_gone(error: ClientDisconnected) -> Response:
     return Response(status=CLIENT_CLOSED_REQUEST)
 
 

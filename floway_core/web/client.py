@@ -4,13 +4,13 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from floway_core.runtime.gateway import Ending
+from floway_core.runtime.gateway import ShutdownSignal
 
 
 class SocketClient:
     """Watches the socket on which gunicorn received the request; sees nothing where the server offers none."""
 
-    def __init__(self, environ: Mapping[str, Any], ending: Ending) -> None:
+    def __init__(self, environ: Mapping[str, Any], ending: ShutdownSignal) -> None:
         self._ending = ending
         found = environ.get("gunicorn.socket")
         # A TLS socket cannot be looked at without reading from it.
@@ -19,7 +19,7 @@ class SocketClient:
     def fileno(self) -> int | None:
         return self._socket.fileno() if self._socket and self._socket.fileno() >= 0 else None
 
-    def gone(self) -> bool:
+    def is_closed(self) -> bool:
         if self._socket is None:
             return False
         try:
@@ -29,5 +29,5 @@ class SocketClient:
         except OSError:
             return True
 
-    def ending_fileno(self) -> int:
+    def shutdown_fileno(self) -> int:
         return self._ending.fileno()

@@ -26,7 +26,7 @@ def readyz() -> Response:
     gateway = current_gateway()
     try:
         rows = [row for row in upstreams.all_rows(gateway.services.database) if row.enabled]
-        problems = [(row, gateway.problem(row)) for row in rows]
+        problems = [(row, gateway.unavailable_reason(row)) for row in rows]
     except DATABASE_ERRORS:
         raise GatewayError(503, "The database does not answer.", code="database_unavailable") from None
     serving = [row for row, problem in problems if problem is None]

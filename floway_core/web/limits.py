@@ -13,14 +13,14 @@ from floway_core.runtime.gateway import Gateway
 from floway_core.storage import limits
 from floway_core.storage.db import DATABASE_ERRORS
 from floway_core.web.auth import unknown_key
-from floway_core.web.request_log import RequestLog
+from floway_core.web.request_log import RequestLogEntry
 
 log = logging.getLogger("floway.limits")
 
 PREFIX = "x-ratelimit-"
 
 
-class Stay:
+class AdmittedRequest:
     """A request that was let in, from then until it has ended."""
 
     def __init__(self, gateway: Gateway, key: ApiKey, request_id: str) -> None:
@@ -36,17 +36,17 @@ class Stay:
         """
         if self._ended:
             return
-        self._gateway.leases.let_go(self.request_id)
-        limits.leave(self._gateway.services.database, self._key, self.request_id, tokens.input + tokens.output)
+        self._gateway.leases.release(self.request_id)
+        limits.release(self._gateway.services.database, self._key, self.request_id, tokens.input + tokens.output)
         self._ended = True
 
 
-class EndingInTime:
+class ReleaseBeforeTerminal:
     """A relay whose request ends before its client learns that it has, and sends the next one."""
 
-    def __init__(self, relay: Relay, stay: Stay) -> None:
+    def __init__(self, relay: Relay, admission: AdmittedRequest) -> None:
         self._relay = relay
-        self._stay = stay
+        self._stay = admission
 
     def __iter__(self) -> Iterator[bytes | None]:
         events = self._relay.events
@@ -62,7 +62,7 @@ class EndingInTime:
         self._relay.close()
 
 
-def enter(gateway: Gateway, key: ApiKey, entry: RequestLog) -> Stay | None:
+def admit(gateway: Gateway, key: ApiKey, entry: RequestLogEntry) -> AdmittedRequest | None:
     """Count the running request against the limits of ``key``; None if it has none.
 
     :raises GatewayError: 429 ``rate_limit_exceeded``; 401, there is no such key any more.
@@ -70,15 +70,15 @@ def enter(gateway: Gateway, key: ApiKey, entry: RequestLog) -> Stay | None:
     if key.limits == NO_LIMITS:
         return None
     try:
-        told = limits.enter(gateway.services.database, key, entry.id)
+        told = limits.admit(gateway.services.database, key, entry.id)
     except peewee.IntegrityError:  # it was deleted between two queries
         raise unknown_key() from None
     if key.limits.concurrent_requests:
         gateway.leases.hold(entry.id)
-    stay = Stay(gateway, key, entry.id)
-    entry.at_end.append(lambda entry: stay.end(entry.tokens))
+    admission = AdmittedRequest(gateway, key, entry.id)
+    entry.on_close.append(lambda entry: admission.end(entry.tokens))
     after_this_request(lambda response: _tell(response, told))
-    return stay
+    return admission
 
 
 def _tell(response: Response, told: Mapping[str, str]) -> Response:

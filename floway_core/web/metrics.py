@@ -17,7 +17,7 @@ from floway_core.errors import StartupError
 from floway_core.settings import METRICS_OPEN
 from floway_core.web import current_gateway
 from floway_core.web.auth import authenticate_admin
-from floway_core.web.request_log import RequestLog
+from floway_core.web.request_log import RequestLogEntry
 
 blueprint = Blueprint("metrics", __name__)
 
@@ -137,25 +137,25 @@ class Metrics:
         """A stream begins, which ``count`` will end."""
         self._open.inc()
 
-    def count(self, entry: RequestLog) -> None:
+    def count(self, entry: RequestLogEntry) -> None:
         """Count a request that has ended."""
         route, model, upstream = entry.route or NONE, NONE, NONE
-        course = entry.course
-        if course.tried:
-            model, upstream = course.tried[-1].model.id, course.tried[-1].upstream.name
+        trace = entry.trace
+        if trace.tried:
+            model, upstream = trace.tried[-1].model.id, trace.tried[-1].upstream.name
         self._requests(route, model, upstream, entry.status, entry.outcome or NONE).inc()
         self._durations(route, model, upstream).observe(entry.duration)
         if entry.first_byte is not None:
             self._first_bytes(route, model, upstream).observe(entry.first_byte)
         if entry.streamed:
             self._open.dec()
-        session = "hit" if course.continued else "miss"
+        session = "hit" if trace.continued else "miss"
         for kind, count in zip(entry.tokens._fields, entry.tokens, strict=True):
             if count:
                 self._tokens(model, upstream, session, kind).inc(count)
-        for candidate, reason in course.failures:
+        for candidate, reason in trace.failures:
             self._failures(candidate.model.id, candidate.upstream.name, reason).inc()
-        if course.unstored:
+        if trace.unstored:
             self._unstored(upstream).inc()
 
 

@@ -41,7 +41,7 @@ def _models() -> list[Model]:
     gateway = current_gateway()
     api_key = authenticate(gateway, request)
     g.request_log.key = api_key.name
-    return list(routing.models(gateway, api_key))
+    return list(routing.list_models(gateway, api_key))
 
 
 def _described(model: Model) -> dict[str, Any]:

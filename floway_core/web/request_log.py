@@ -9,11 +9,11 @@ from typing import Any
 
 from uuid6 import uuid7
 
-from floway_core.engine.trace import Course
+from floway_core.engine.trace import RequestTrace
 from floway_core.errors import GatewayError
 from floway_core.protocol.responses import FAILED
 from floway_core.protocol.usage import NO_TOKENS, Tokens, usage_of
-from floway_core.runtime.log import Structured
+from floway_core.runtime.log import StructuredMessage
 
 log = logging.getLogger("floway.request")
 
@@ -25,7 +25,7 @@ LONGEST_WORD = 100
 
 
 @dataclass(eq=False)
-class RequestLog(Structured):
+class RequestLogEntry(StructuredMessage):
     """What is known of a request so far. Holds nothing secret and nothing of what was said."""
 
     method: str
@@ -43,11 +43,11 @@ class RequestLog(Structured):
     streamed: bool = False
     error: str | None = None
     """The code of the error that the client was told."""
-    course: Course = field(default_factory=Course)
+    trace: RequestTrace = field(default_factory=RequestTrace)
     started: float = field(default_factory=time.monotonic)
     first_byte: float | None = None
     """Seconds until the first byte of a stream was there to be sent."""
-    at_end: list[Callable[["RequestLog"], None]] = field(default_factory=list)
+    on_close: list[Callable[["RequestLogEntry"], None]] = field(default_factory=list)
     """What else is to be done when the last byte has left, or the client is gone."""
 
     # ------------------------------------------------------------------------------------------- known from ``end`` on
@@ -72,14 +72,14 @@ class RequestLog(Structured):
         self._note_answer()
         serious = self.status >= 500 or self.outcome == "failed"
         log.log(logging.WARNING if serious else logging.INFO, self)
-        for act in self.at_end:
+        for act in self.on_close:
             try:
                 act(self)
             except Exception:  # the answer has left, and the others want their turn
                 log.exception("After request %s", self.id)
 
     def _note_answer(self) -> None:
-        events = self.course.events
+        events = self.trace.events
         if events is None:
             return
         response = events.response
@@ -105,7 +105,7 @@ class RequestLog(Structured):
     @property
     def upstream(self) -> str | None:
         """Name of the upstream that was tried last."""
-        return self.course.tried[-1].upstream.name if self.course.tried else None
+        return self.trace.tried[-1].upstream.name if self.trace.tried else None
 
     # ---------------------------------------------------------------------------------------------------- as a log line
     def fields(self) -> dict[str, Any]:
@@ -121,9 +121,9 @@ class RequestLog(Structured):
             "key": self.key,
             "model": self.model and self.model[:LONGEST_WORD],
             "upstream": self.upstream,
-            "attempts": len(self.course.tried),
-            "dispatches": self.course.dispatches,
-            "continued": self.course.continued,
+            "attempts": len(self.trace.tried),
+            "dispatches": self.trace.dispatches,
+            "continued": self.trace.continued,
             "outcome": self.outcome,
             "error": self.error and self.error[:LONGEST_WORD],
             "input_tokens": self.tokens.input,
@@ -137,15 +137,15 @@ class RequestLog(Structured):
         return (
             f"{self.method} {_word(self.path)} {self.status} {self.duration * 1000:.0f}ms id={self.id} "
             f"key={_word(self.key)} model={_word(self.model)} upstream={_word(self.upstream)} "
-            f"attempts={len(self.course.tried)} dispatches={self.course.dispatches} first={first} "
+            f"attempts={len(self.trace.tried)} dispatches={self.trace.dispatches} first={first} "
             f"outcome={self.outcome or '-'} error={_word(self.error)} tokens={'/'.join(map(str, self.tokens))}"
         )
 
 
-class Logged:
+class LoggedBody:
     """A streamed answer whose request ends when its last byte has left, or the client is gone."""
 
-    def __init__(self, pieces: Iterable[bytes | None], entry: RequestLog) -> None:
+    def __init__(self, pieces: Iterable[bytes | None], entry: RequestLogEntry) -> None:
         self._pieces = pieces
         self._entry = entry
 

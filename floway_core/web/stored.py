@@ -23,7 +23,7 @@ LARGEST_PAGE = 100
 def get_response(response_id: str) -> Response:
     """The response, or with ``?stream=true`` its events, those after ``starting_after``: a sequence number of another
     replay, since a replay tells each part in one piece and has fewer events than the stream of an upstream."""
-    response = load.response(_database(), _snapshot(response_id))
+    response = load.load_response(_database(), _snapshot(response_id))
     if request.args.get("stream") != "true":
         return Response(jsontext.dumps(response), mimetype="application/json")
     after = _number("starting_after", -1, least=0)
@@ -36,7 +36,7 @@ def delete_response(response_id: str) -> Response:
     """Forget the response. Responses that continue it are not affected."""
     snapshot = _snapshot(response_id)
     retention.delete_response(_database(), snapshot)
-    current_gateway().histories.forget(snapshot.conversation)
+    current_gateway().history_cache.forget(snapshot.conversation)
     return jsonify({"id": response_id, "object": "response", "deleted": True})
 
 
@@ -50,7 +50,7 @@ def cancel_response(response_id: str) -> Response:
 @blueprint.get("/<response_id>/input_items")
 def list_input_items(response_id: str) -> Response:
     """What the model saw, in pages: ``limit`` (1 to 100), ``order`` (``desc`` or ``asc``), ``after`` (an item's id)."""
-    given = _with_distinct_ids(load.input_items(_database(), _snapshot(response_id)))
+    given = _with_distinct_ids(load.load_input_items(_database(), _snapshot(response_id)))
     order = request.args.get("order", "desc")
     if order not in ("asc", "desc"):
         raise GatewayError(400, "Invalid value for 'order': expected 'asc' or 'desc'.", param="order")

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from floway_core.engine.routing import Candidate
-from floway_core.engine.trace import Course
+from floway_core.engine.trace import RequestTrace
 from floway_core.prices import Price, read_prices
 from floway_core.runtime.gateway import Gateway
-from floway_core.storage.last_use import Lately
+from floway_core.storage.last_use import LastUseBuffer
 from floway_core.storage.usage import NOBODY
-from floway_core.web.request_log import RequestLog
+from floway_core.web.request_log import RequestLogEntry
 
 FAILURES = {
     "upstream_unreachable": "It cannot be reached.",
@@ -21,7 +21,7 @@ TELLING = {401, 402, 403, 404, 408, 429, *range(500, 600)}
 """Statuses that say something of the upstream or its account."""
 
 
-def counting(gateway: Gateway) -> Callable[[RequestLog], None]:
+def counting(gateway: Gateway) -> Callable[[RequestLogEntry], None]:
     """What counts requests.
 
     :raises StartupError: the operator's price table cannot be used.
@@ -31,14 +31,14 @@ def counting(gateway: Gateway) -> Callable[[RequestLog], None]:
     def price_of(candidate: Candidate) -> Price | None:
         return prices.get(candidate.model.id) or prices.get(candidate.upstream_name) or candidate.model.price
 
-    def count(entry: RequestLog) -> None:
+    def count(entry: RequestLogEntry) -> None:
         if entry.key is None:
             return
-        gateway.usage.lately.used(entry.key)
-        _note_tries(gateway.usage.lately, entry.course)
+        gateway.usage.last_use.used(entry.key)
+        _note_tries(gateway.usage.last_use, entry.trace)
         if not entry.metered:
             return
-        candidate = entry.course.tried[-1] if entry.course.tried else None
+        candidate = entry.trace.tried[-1] if entry.trace.tried else None
         price = price_of(candidate) if candidate else None
         gateway.usage.add(
             entry.key,
@@ -52,11 +52,11 @@ def counting(gateway: Gateway) -> Callable[[RequestLog], None]:
     return count
 
 
-def _note_tries(lately: Lately, course: Course) -> None:
+def _note_tries(last_use: LastUseBuffer, trace: RequestTrace) -> None:
     """Note how the upstreams did that were tried; what is the client's own fault says nothing of them."""
-    for candidate, why in course.failures:
+    for candidate, why in trace.failures:
         if told := FAILURES.get(why) or (why.isdigit() and int(why) in TELLING and f"It answered {why}."):
-            lately.tried(candidate.upstream.id, told)
-    failed = [candidate for candidate, _ in course.failures]
-    if course.events is not None and course.tried[-1] not in failed:
-        lately.tried(course.tried[-1].upstream.id)
+            last_use.tried(candidate.upstream.id, told)
+    failed = [candidate for candidate, _ in trace.failures]
+    if trace.events is not None and trace.tried[-1] not in failed:
+        last_use.tried(trace.tried[-1].upstream.id)

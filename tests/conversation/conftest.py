@@ -9,7 +9,7 @@ import pytest
 
 from floway_core.storage import keys, upstreams
 from floway_core.storage.db import connect
-from floway_core.testing import Caller, RunningGateway, write_plugin
+from floway_core.testing import ApiClient, RunningGateway, write_plugin
 
 from .acting import Client
 from .storing import Store, execute
@@ -68,7 +68,7 @@ def client_of():
 
     def make(acting, key=None):
         key = key or keys.create(acting.database, uuid.uuid4().hex)
-        made.append(Client(Caller(acting.gateway.url, key), acting.journal, acting.database))
+        made.append(Client(ApiClient(acting.gateway.url, key), acting.journal, acting.database))
         return made[-1]
 
     yield make

@@ -3,9 +3,9 @@
 import uuid
 
 from floway_core.conversation import load
-from floway_core.conversation.cache import RecentHistories
+from floway_core.conversation.cache import HistoryCache
 from floway_core.conversation.commit import claim_ordinal, commit
-from floway_core.conversation.turns import begin
+from floway_core.conversation.turns import resolve_turn
 from floway_core.storage import keys
 from floway_core.storage.db import select
 
@@ -42,7 +42,7 @@ class Store:
     def __init__(self, database, key_id=None, memory=0):
         """:param memory: bytes for recent histories; with none every turn shows what the tables hold."""
         self.database = database
-        self.recent = RecentHistories(memory)
+        self.recent = HistoryCache(memory)
         self.key_id = key_id or self._new_key()
 
     def _new_key(self):
@@ -53,7 +53,7 @@ class Store:
     def begin(self, given, previous=None, **fields):
         """The turn of a request."""
         body = {"input": given, "previous_response_id": previous, **fields}
-        return begin(self.database, self.recent, self.key_id, body, f"resp_{uuid.uuid4().hex}", DAYS)
+        return resolve_turn(self.database, self.recent, self.key_id, body, f"resp_{uuid.uuid4().hex}", DAYS)
 
     def commit(self, turn, *output, upstream="up_1", metadata=None, hook=None):
         """Commit a turn, and return the id of the response."""
@@ -74,11 +74,11 @@ class Store:
 
     def snapshot(self, response_id):
         """The snapshot, or None."""
-        return load.find(self.database, self.key_id, response_id, load.oldest_alive(DAYS))
+        return load.find_snapshot(self.database, self.key_id, response_id, load.expiry_cutoff(DAYS))
 
     def history(self, response_id):
         """The items that the next turn would see."""
-        return load.history(self.database, self.recent, self.snapshot(response_id)).items
+        return load.load_history(self.database, self.recent, self.snapshot(response_id)).items
 
     def rows(self):
         """How many rows the key has, by table."""

@@ -37,10 +37,10 @@ def test_a_payload(store, stored, payload):
     fails(lambda: store.history(stored), column, row)
     fails(lambda: store.begin("More", stored), column, row)
     fails(lambda: store.begin([{"id": "msg_a"}]), column, row)
-    fails(lambda: load.response(store.database, store.snapshot(stored)), column, row)
+    fails(lambda: load.load_response(store.database, store.snapshot(stored)), column, row)
     row = row_of(store, "responses_items", "position = 0")
     store.execute("UPDATE responses_items SET payload = ? WHERE id = ?", payload, row)
-    fails(lambda: load.input_items(store.database, store.snapshot(stored)), column, row)
+    fails(lambda: load.load_input_items(store.database, store.snapshot(stored)), column, row)
 
 
 @pytest.mark.parametrize("payloads", SPREAD)
@@ -55,7 +55,7 @@ def test_payloads_that_make_sense_together_only(store, stored, payloads):
 def test_an_envelope(store, stored, payload):
     row = row_of(store, "responses_snapshots")
     store.execute("UPDATE responses_snapshots SET envelope = ? WHERE id = ?", payload, row)
-    fails(lambda: load.response(store.database, store.snapshot(stored)), "responses_snapshots.envelope", row)
+    fails(lambda: load.load_response(store.database, store.snapshot(stored)), "responses_snapshots.envelope", row)
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "7", '"x"', "{", '{"plugin": 1}', '{"plugin": [], "other": {}}'])

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from floway_core.storage import keys
 from floway_core.storage.db import select
-from floway_core.testing import Caller, events
+from floway_core.testing import ApiClient, events
 
 from .storing import Store, said, user
 
@@ -106,7 +106,7 @@ def test_workers_are_killed_in_the_middle_of_commits(start_acting, new_database)
     with ThreadPoolExecutor(CONVERSATIONS) as pool:
         tasks = [
             pool.submit(
-                converse, Caller(acting.gateway.url, key), seen, seed, lambda: deaths(acting.gateway) >= KILLS, True
+                converse, ApiClient(acting.gateway.url, key), seen, seed, lambda: deaths(acting.gateway) >= KILLS, True
             )
             for seed in range(CONVERSATIONS)
         ]
@@ -126,7 +126,7 @@ def test_the_whole_server_is_killed(start_acting, new_database):
         ended, enough = threading.Event(), len(seen.complete) + 60
         with ThreadPoolExecutor(CONVERSATIONS) as pool:
             for seed in range(CONVERSATIONS):
-                caller = Caller(acting.gateway.url, key)
+                caller = ApiClient(acting.gateway.url, key)
                 pool.submit(converse, caller, seen, 1000 + len(seen.complete) + seed, ended.is_set, False)
             deadline = time.monotonic() + 30
             while len(seen.complete) < enough and time.monotonic() < deadline:

@@ -35,7 +35,7 @@ def test_odd_ids_and_texts_are_stored(store, odd):
     assert store.snapshot(first).metadata == {"plugin": {"odd": odd, odd: 1}}
     second = store.begin([*given, *output, user("More")])
     assert second.previous.response_id == first
-    assert second.added == [user("More")]
+    assert second.new_items == [user("More")]
 
 
 def test_ids_that_are_no_texts(store):

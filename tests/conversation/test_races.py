@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from floway_core.conversation import load, retention
-from floway_core.conversation.commit import PreviousGone, claim_ordinal
+from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
 from floway_core.errors import GatewayError
 from floway_core.storage import keys
 from floway_core.storage.db import select
@@ -73,7 +73,7 @@ def test_a_response_is_deleted_while_it_is_continued(store, _):
         lambda: store.commit(turn, said("b")), lambda: retention.delete_response(store.database, found)
     )
     assert deleted is None and store.snapshot(parent) is None
-    if isinstance(child, PreviousGone):
+    if isinstance(child, PreviousResponseDeleted):
         assert store.rows() == [0, 0, 0]
     else:
         assert store.history(child) == [user("Hi"), said("a"), user("More"), said("b")]
@@ -113,7 +113,7 @@ def test_what_is_continued_by_id_may_not(store):
     parent = store.turn("Hi", said("a"))
     turn = store.begin("More", parent)
     retention.delete_response(store.database, store.snapshot(parent))
-    with pytest.raises(PreviousGone) as caught:
+    with pytest.raises(PreviousResponseDeleted) as caught:
         store.commit(turn, said("b"))
     assert caught.value.status == 409
     assert store.rows() == [0, 0, 0]
@@ -122,17 +122,17 @@ def test_what_is_continued_by_id_may_not(store):
 def test_a_deletion_between_finding_and_loading(store, monkeypatch):
     parent = store.turn("Hi", said("a"))
     found = store.snapshot(parent)
-    history = load.history
+    history = load.load_history
 
     def too_late(*arguments):
         retention.delete_response(store.database, found)
         return history(*arguments)
 
-    monkeypatch.setattr(load, "history", too_late)
+    monkeypatch.setattr(load, "load_history", too_late)
     with pytest.raises(GatewayError) as caught:
         store.begin("More", parent)
     assert caught.value.code == "previous_response_not_found"
-    for read in (load.response, load.input_items):
+    for read in (load.load_response, load.load_input_items):
         with pytest.raises(GatewayError) as caught:
             read(store.database, found)
         assert caught.value.status == 404
@@ -169,7 +169,7 @@ def test_a_sweep_spares_what_is_being_used(store, _):
     expire(store)
     at_once(
         lambda: retention.sweep(store.database, DAYS),
-        lambda: retention.touch(store.database, found),
+        lambda: retention.mark_used_if_due(store.database, found),
     )
     if store.rows() == [0, 0, 0]:
         assert store.snapshot(response_id) is None

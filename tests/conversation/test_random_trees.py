@@ -85,13 +85,13 @@ class Trees(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.alive)
     @rule(number=PICK, texts=GIVEN, seal=TEXTS)
-    def compacts(self, number, texts, seal):
+    def supports_compaction(self, number, texts, seal):
         blob = {"type": "compaction", "id": f"cmp_{seal}", "encrypted_content": seal}
         turn = self.store.begin([*map(user, texts), TRIGGER], self.model.pick(number))
         self.model.histories[self.store.commit(turn, blob)] = [blob]
 
     @precondition(lambda self: self.model.alive)
-    @rule(number=PICK, texts=GIVEN, named=st.booleans())
+    @rule(number=PICK, texts=GIVEN, explicit_previous=st.booleans())
     def fails(self, number, texts, named):
         previous = self.model.pick(number)
         given = [user(text) for text in texts]

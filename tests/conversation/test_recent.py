@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from floway_core.conversation import retention
-from floway_core.conversation.cache import PackedHistory, RecentHistories
+from floway_core.conversation.cache import HistoryCache, PackedHistory
 from floway_core.conversation.payloads import Decoder
 from floway_core.errors import GatewayError
 
@@ -189,7 +189,7 @@ def test_what_is_put_twice_counts_once(remembering):
 
 
 def test_what_goes_on_from_something_dropped_is_not_kept(remembering):
-    recent = RecentHistories(10_000)
+    recent = HistoryCache(10_000)
     first = PackedHistory("resp_1", [b"{}"], [None])
     recent.put(1, first)
     recent.forget(1)

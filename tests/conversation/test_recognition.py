@@ -50,8 +50,8 @@ def test_harmless_changes(store, change):
     first = store.turn([user("One")], REASONING, CALL)
     second = store.turn([RESULT], said("a"), previous=first)
     turn = store.begin([*map(change, history), user("Two")])
-    assert turn.previous.response_id == second and not turn.named
-    assert turn.added == [user("Two")]
+    assert turn.previous.response_id == second and not turn.explicit_previous
+    assert turn.new_items == [user("Two")]
     assert turn.input.items == [*map(change, history), user("Two")], "sent as the client wrote it"
     third = store.commit(turn, said("b"))
     assert store.history(third) == [*history, user("Two"), said("b")]
@@ -85,9 +85,9 @@ HARMFUL = {
 def test_another_history(store, history):
     store.turn("One", said("a"))
     turn = store.begin([*history, user("Two")])
-    assert turn.previous is None or len(turn.added) == len(history) - 1
+    assert turn.previous is None or len(turn.new_items) == len(history) - 1
     if turn.previous is None:
-        assert turn.added == [*history, user("Two")]
+        assert turn.new_items == [*history, user("Two")]
 
 
 @pytest.mark.parametrize("kind", ["mcp_approval_request", "image_generation_call", "local_shell_call_output", None])
@@ -108,10 +108,10 @@ def test_the_longest_known_beginning_counts(store):
     second = store.turn("Two", said("b"), previous=first)
     store.turn("Three", said("c"), previous=second)
     turn = store.begin([user("One"), said("a"), user("Two"), said("b"), user("Other")])
-    assert turn.previous.response_id == second and turn.added == [user("Other")]
+    assert turn.previous.response_id == second and turn.new_items == [user("Other")]
     turn = store.begin([user("One"), said("a"), user("Two"), said("edited"), user("Three")])
     assert turn.previous.response_id == first
-    assert turn.added == [user("Two"), said("edited"), user("Three")]
+    assert turn.new_items == [user("Two"), said("edited"), user("Three")]
 
 
 def test_the_latest_of_equal_histories_counts(store):
@@ -135,7 +135,7 @@ def test_a_trigger_is_passed_over(store, place):
     given.insert(place, trigger)
     turn = store.begin(given)
     assert turn.previous.response_id == first
-    assert turn.added == [user("Two")]
+    assert turn.new_items == [user("Two")]
     assert turn.input.items == given
 
 
@@ -145,11 +145,11 @@ def test_a_window_that_starts_with_a_compaction(store):
     compacted = store.commit(store.begin([{"type": "compaction_trigger"}], first), blob)
     assert store.history(compacted) == [blob]
     turn = store.begin([without(blob, "id"), user("Two")])
-    assert turn.previous.response_id == compacted and turn.added == [user("Two")]
+    assert turn.previous.response_id == compacted and turn.new_items == [user("Two")]
     second = store.commit(turn, said("b"))
     assert store.history(second) == [blob, user("Two"), said("b")]
     turn = store.begin([blob, user("Two"), said("b"), user("Three")])
-    assert turn.previous.response_id == second and turn.added == [user("Three")]
+    assert turn.previous.response_id == second and turn.new_items == [user("Three")]
 
 
 def test_lone_surrogates_and_their_escapes_differ(store):

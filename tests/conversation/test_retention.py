@@ -101,7 +101,7 @@ def test_a_sweep_takes_only_what_is_old(store):
 
 
 def test_for_ever_is_long(database):
-    assert load.oldest_alive(10**17) == 0
+    assert load.expiry_cutoff(10**17) == 0
     assert retention.sweep(database, 10**17) == 0
 
 

@@ -4,7 +4,7 @@ rows to new ones. What is asked for is gone then, and nothing of the other is re
 import pytest
 
 from floway_core.conversation import load, retention
-from floway_core.conversation.commit import PreviousGone, claim_ordinal
+from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
 from floway_core.errors import GatewayError
 
 from .storing import Store, said, user
@@ -31,7 +31,7 @@ def test_it_is_not_continued(store, database):
     other = Store(database)
     theirs = other.turn([user("Theirs")], said("theirs"))
     before = (store.rows(), other.rows())
-    with pytest.raises(PreviousGone):
+    with pytest.raises(PreviousResponseDeleted):
         store.commit(turn, said("b"))
     assert (store.rows(), other.rows()) == before
     assert other.history(theirs) == [user("Theirs"), said("theirs")]
@@ -39,15 +39,15 @@ def test_it_is_not_continued(store, database):
 
 def test_no_child_of_it_is_counted(taken, database):
     stale, other, theirs = taken
-    with pytest.raises(PreviousGone):
+    with pytest.raises(PreviousResponseDeleted):
         claim_ordinal(database, stale)
     assert claim_ordinal(database, other.snapshot(theirs)) == 1
 
 
 def test_it_is_not_read(taken, store, database):
     stale, _, _ = taken
-    assert load.history(database, store.recent, stale) is None
-    for read in (load.response, load.input_items):
+    assert load.load_history(database, store.recent, stale) is None
+    for read in (load.load_response, load.load_input_items):
         with pytest.raises(GatewayError) as refused:
             read(database, stale)
         assert refused.value.status == 404
@@ -68,5 +68,5 @@ def test_it_is_not_kept_alive(taken, database):
     conversation = other.snapshot(theirs).conversation
     other.execute("UPDATE responses_conversations SET used_at = used_at - 90000 WHERE id = ?", conversation)
     before = other.snapshot(theirs).used_at
-    retention.touch(database, type(stale)(**{**vars(stale), "used_at": before - 1}))
+    retention.mark_used_if_due(database, type(stale)(**{**vars(stale), "used_at": before - 1}))
     assert other.snapshot(theirs).used_at == before

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from floway_core.storage.db import connect
-from floway_core.testing import Caller, Reply, RunningGateway, Step, message_stream
+from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_stream
 
 from ..page import projects
 
@@ -108,7 +108,7 @@ def test_no_secret_is_ever_written_in_plain(gateway, fake_upstream):
     run("doctor", FLOWAY_SECRET_KEY=PASSWORD, FLOWAY_SECRET_KEYS=PASSWORD)
     run("keys", "list", FLOWAY_SECRET_KEY=PASSWORD)
 
-    caller = Caller(gateway.url, gateway.key)
+    caller = ApiClient(gateway.url, gateway.key)
     refusal = Reply([b'{"error":{"message":"No."}}'], 401, [("content-type", "application/json")], "length")
     resets = [Reply(before=[Step.RESET])] * 2  # the first on a pooled connection, so that it is sent again
     fake_upstream.script(Reply(message_stream("One.")), refusal, *resets, Reply([b"data: {\n\n"]))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from floway_core.testing import Caller, Reply, RunningGateway, Step, event, message_stream
+from floway_core.testing import ApiClient, Reply, RunningGateway, Step, event, message_stream
 from floway_core.testing.events import response
 
 from ..conversation import postgresql
@@ -200,7 +200,7 @@ def test_gunicorn_with_the_configuration_of_the_page(install, tmp_path):
     settings = {"bind": bind, "workers": "2", "threads": "8", "metrics": "open", "graceful_timeout": "5"}
     installation = install(settings, plugin_folders=[write(tmp_path / "plugins")])
     run(installation, "add-vault", "safe", typed="token-1")
-    caller = Caller(f"http://{bind}", run(installation, "keys", "create", "me").strip())
+    caller = ApiClient(f"http://{bind}", run(installation, "keys", "create", "me").strip())
     (tmp_path / "gunicorn.conf.py").write_text(BLOCKS["gunicorn.conf.py"])
     (line,) = re.findall(r"^    gunicorn (-c gunicorn.conf.py .*)$", PAGE, re.MULTILINE)
     command = [sys.executable, "-m", "gunicorn", *line.split()]
@@ -259,7 +259,7 @@ def talking(caller):
 
 def back_and_forth(first, kind, backup, other):
     """A backup of a gateway under load, restored elsewhere; ``other`` is that environment. The id to go on from."""
-    caller = Caller(first.url, first.key)
+    caller = ApiClient(first.url, first.key)
     said = caller.create("Remember me", model="vault").json()["id"]
     with talking(caller):
         done = shell(f"backup-{kind}", first.environ, BACKUP=str(backup))
@@ -285,7 +285,7 @@ class Continued(RunningGateway):
 def goes_on(environ, key, said, folder):
     settings = {name: value for name, value in environ.items() if name in ("FLOWAY_DATA_DIR", "FLOWAY_DATABASE_URL")}
     with Continued(settings, plugin_folders=[folder]) as gateway:
-        answer = Caller(gateway.url, key).create("Still there?", model="vault", previous_response_id=said)
+        answer = ApiClient(gateway.url, key).create("Still there?", model="vault", previous_response_id=said)
         assert answer.status == 200 and "token-1" in json.dumps(answer.json()), answer.body
         (row,) = json.loads(run(gateway, "upstreams", "list", "--json"))
         assert row["problem"] is None

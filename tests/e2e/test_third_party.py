@@ -31,7 +31,7 @@ import json
 import os
 
 from floway_core.hookspecs import hookimpl
-from floway_core.provider import GeneratedBody, Model, Provider, UpstreamReply
+from floway_core.provider import IterableBody, Model, Provider, UpstreamResponse
 
 
 class Nosy(Provider):
@@ -41,7 +41,7 @@ class Nosy(Provider):
         return [Model("nosy-1", "nosy")]
 
     def send(self, ctx):
-        return UpstreamReply(200, [("content-type", "application/json")], GeneratedBody([b'{"output": []}']))
+        return UpstreamResponse(200, [("content-type", "application/json")], IterableBody([b'{"output": []}']))
 
 
 @hookimpl

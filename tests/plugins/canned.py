@@ -7,7 +7,7 @@ import click
 
 from floway_core.cli import services as services_of
 from floway_core.hookspecs import hookimpl
-from floway_core.provider import GeneratedBody, Model, Provider, UpstreamReply
+from floway_core.provider import IterableBody, Model, Provider, UpstreamResponse
 from floway_core.storage import upstreams
 
 
@@ -23,7 +23,7 @@ class Canned(Provider):
         response = {"id": "resp_canned", "object": "response", "status": "completed", "model": "canned", "output": []}
         data = json.dumps({"type": "response.completed", "sequence_number": 0, "response": response})
         event = f"event: response.completed\ndata: {data}\n\n".encode()
-        return UpstreamReply(200, [("content-type", "text/event-stream")], GeneratedBody([event]))
+        return UpstreamResponse(200, [("content-type", "text/event-stream")], IterableBody([event]))
 
 
 @hookimpl

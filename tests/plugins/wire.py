@@ -32,7 +32,7 @@ class Wire(Provider):
         url = ctx.attempt.request.headers.get("x-test-upstream", self._settings["wire_url"])
         return self._client.stream(ctx, "POST", f"{url}/answers", ctx.headers, jsontext.dumps(ctx.body))
 
-    def recover(self, ctx, refusal):
+    def handle_error_response(self, ctx, refusal):
         often = ctx.attempt.request.headers.get("x-test-recover") == "always"
         return refusal.status == 401 and (often or ctx.dispatch == 1)
 

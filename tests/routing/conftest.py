@@ -7,7 +7,7 @@ import pytest
 
 from floway_core.storage import aliases, upstreams
 from floway_core.storage.db import connect
-from floway_core.testing import Caller, FakeUpstream, Reply, RunningGateway, message_stream, write_plugin
+from floway_core.testing import ApiClient, FakeUpstream, Reply, RunningGateway, message_stream, write_plugin
 
 PLUGIN = '''"""Providers for tests; each request says in a header where the upstreams are."""
 
@@ -65,7 +65,7 @@ class Remote(Near):
         self.known[upstream.id] = [Model(name, self.kind) for name in answer.json()]
         return self.known[upstream.id]
 
-    def models_at_hand(self, upstream):
+    def cached_models(self, upstream):
         if upstream.id in self.failed:
             raise self.failed[upstream.id]
         return self.known.get(upstream.id)
@@ -106,7 +106,7 @@ def house(gateway):
     places = {name: FakeUpstream() for name in NAMES}
     for name in NAMES:
         upstreams.add(database, KINDS[name], name)
-    caller = Caller(gateway.url, gateway.key)
+    caller = ApiClient(gateway.url, gateway.key)
     yield SimpleNamespace(places=places, caller=caller, database=database)
     for row in upstreams.all_rows(database):
         upstreams.remove(database, row.name)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from floway_core.storage import aliases, upstreams
-from floway_core.testing import Caller, Reply, items_stream, message_item
+from floway_core.testing import ApiClient, Reply, items_stream, message_item
 
 from .conftest import NAMES, floway, listed, refusal, sent, served
 
@@ -231,7 +231,7 @@ def holder(gateway):
     def make(*options):
         name = f"restricted {len(made)}"
         made.append(name)
-        return Caller(gateway.url, floway(gateway, "keys", "create", name, *options).strip())
+        return ApiClient(gateway.url, floway(gateway, "keys", "create", name, *options).strip())
 
     yield make
     for name in made:

@@ -14,7 +14,7 @@ def get_health() -> Response:
     """Which upstreams can serve, and why the others cannot; ``degraded`` when none can."""
     gateway = current_gateway()
     shown = [
-        {"name": row.name, "kind": row.kind, "enabled": row.enabled, "problem": gateway.problem(row)}
+        {"name": row.name, "kind": row.kind, "enabled": row.enabled, "problem": gateway.unavailable_reason(row)}
         for row in upstreams.all_rows(gateway.services.database)
     ]
     serving = any(one["enabled"] and one["problem"] is None for one in shown)

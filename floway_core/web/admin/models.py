@@ -13,7 +13,7 @@ blueprint = Blueprint("models", __name__, url_prefix="/models")
 @blueprint.get("")
 def list_models() -> Response:
     """All models, aliases too, and the upstreams that serve them in the order in which those are tried."""
-    offer = routing.offer(current_gateway())
+    offer = routing.list_offered(current_gateway())
     served: dict[str, dict[str, Any]] = {}
     for candidate in offer.candidates:
         model = candidate.model

@@ -39,7 +39,7 @@ def change_upstream(name: str) -> Response:
 @blueprint.post("/<path:name>/test")
 def test_upstream(name: str) -> Response:
     """Ask it for its models now, with the credentials stored for it."""
-    return jsonify({"name": name, "models": [model.id for model in routing.ask(current_gateway(), name)]})
+    return jsonify({"name": name, "models": [model.id for model in routing.fetch_models(current_gateway(), name)]})
 
 
 @blueprint.delete("/<path:name>")
@@ -67,7 +67,7 @@ def _all_shown() -> list[dict[str, Any]]:
             "enabled": row.enabled,
             "place": place,
             "prefix": row.prefix,
-            "problem": gateway.problem(row),
+            "problem": gateway.unavailable_reason(row),
             **vars(tries.get(row.id, upstreams.NOT_TRIED)),
         }
         for place, row in enumerate(upstreams.all_rows(gateway.services.database), 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
 from floway_core.errors import GatewayError
-from floway_core.storage.db import hold, select, transaction
+from floway_core.storage.db import lock_row, select, transaction
 
 ACTIVE = "active"
 SESSION_TERMINATED = "session_terminated"
@@ -86,7 +86,7 @@ def terminate(services: Services, upstream_id: str, state: str, message: str, ve
     database = services.database
     unchanged = (Credentials.upstream_id == upstream_id) & (Credentials.version == version)
     with transaction(database):
-        hold(database, "upstreams", upstream_id)
+        lock_row(database, "upstreams", upstream_id)
         # An update that changes nothing, but keeps an import from slipping in between.
         if not Credentials.update(version=version).where(unchanged).execute(database):
             return False
@@ -99,7 +99,7 @@ def sign_out(services: Services, upstream_id: str) -> None:
     database = services.database
     forgotten = {"refresh_token": "", "id_token": "", "version": Credentials.version + 1}
     with transaction(database):
-        hold(database, "upstreams", upstream_id)
+        lock_row(database, "upstreams", upstream_id)
         Credentials.update(forgotten).where(Credentials.upstream_id == upstream_id).execute(database)
         _end(services, upstream_id, SIGNED_OUT, "")
 

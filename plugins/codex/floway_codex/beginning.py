@@ -35,7 +35,7 @@ def begin(
             api_key_id=ctx.request.api_key.id,
             instructions=body.get("instructions"),
             input=[item for item in as_items(body.get("input") or []) if isinstance(item, dict)],
-            added=ctx.previous.added if ctx.previous else (),
+            new_items=ctx.previous.new_items if ctx.previous else (),
             kept=continued,
             ordinal=ctx.previous.ordinal if ctx.previous else lambda: 1,
             new_window=functools.partial(windows.claim, services.database, ctx.request.api_key.id),
@@ -84,6 +84,6 @@ def to_keep(services: Services, commit: SnapshotCommitContext) -> kept.Kept:
         client_request=found.client_request,
         installation=found.installation,
         asked_in=found.window,
-        turn_state=turns.seal(services.secrets, state, attempt.owner) if state else "",
+        turn_state=turns.encrypt(services.secrets, state, attempt.owner) if state else "",
         rules=found.rules,
     )

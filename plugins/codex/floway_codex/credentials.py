@@ -11,7 +11,7 @@ import peewee
 from floway_codex.accounts import ACTIVE, REFRESH_FAILED
 from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
-from floway_core.storage.db import hold, select
+from floway_core.storage.db import lock_row, select
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ def replace(
     :param expires_at: of the access token, Unix seconds.
     :returns: False when the credentials are other ones by now, or none; nothing was stored.
     """
-    database, seal = services.database, services.secrets.seal
+    database, seal = services.database, services.secrets.encrypt
     changed = {"refresh_token": seal(refresh), "version": version + 1}
     if id_token:
         changed["id_token"] = seal(id_token)
     token = {"access_token": seal(access), "expires_at": expires_at}
     unchanged = (Credentials.upstream_id == upstream_id) & (Credentials.version == version)
     with database.connection_context(), _synced(database), database.atomic():
-        hold(database, "upstreams", upstream_id)
+        lock_row(database, "upstreams", upstream_id)
         if not Credentials.update(changed).where(unchanged).execute(database):
             return False
         Tokens.insert(upstream_id=upstream_id, **token).on_conflict(

@@ -77,7 +77,7 @@ class Request:
     instructions: Any
     input: Sequence[Mapping[str, Any]]
     """Everything the model is to see."""
-    added: Sequence[Mapping[str, Any]]
+    new_items: Sequence[Mapping[str, Any]]
     """The part of ``input`` that is not in the history of the response that it continues."""
     kept: Kept | None
     """The identity of the response that it continues, if it continues one of this plugin's."""
@@ -157,6 +157,6 @@ def _window(request: Request, thread: str) -> Stated:
 def _turn(request: Request, thread: str) -> Stated:
     if stated := request.said.find("turn"):
         return stated
-    if request.kept and request.kept.thread == thread and turns.answers_calls(request.input, request.added):
+    if request.kept and request.kept.thread == thread and turns.answers_calls(request.input, request.new_items):
         return Stated(request.kept.turn, f"{PREVIOUS}, whose tool calls are answered")
     return Stated(str(uuid7()), "new")

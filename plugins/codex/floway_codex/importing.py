@@ -13,7 +13,7 @@ from floway_codex.tables import Accounts, Credentials, Health, Tokens
 from floway_core.contexts import Services, Upstream
 from floway_core.errors import GatewayError
 from floway_core.storage import upstreams
-from floway_core.storage.db import hold, transaction
+from floway_core.storage.db import lock_row, transaction
 
 KIND = "codex"
 AUTH_CLAIM = "https://api.openai.com/auth"
@@ -97,7 +97,7 @@ def _renewed(services: Services, sign_in: SignIn, name: str | None) -> Upstream 
     upstream_id = Accounts.select(Accounts.upstream_id).where(mine).scalar(database)
     if upstream_id is None:
         return None
-    hold(database, "upstreams", upstream_id)
+    lock_row(database, "upstreams", upstream_id)
     if not Accounts.update(changed).where(mine, Accounts.upstream_id == upstream_id).execute(database):
         return None  # it was removed just now
     upstream = next(row for row in upstreams.all_rows(database) if row.id == upstream_id)
@@ -130,7 +130,7 @@ def _add_by_default_name(services: Services, sign_in: SignIn) -> Upstream:
 
 
 def _store_tokens(services: Services, upstream_id: str, sign_in: SignIn) -> None:
-    database, seal = services.database, services.secrets.seal
+    database, seal = services.database, services.secrets.encrypt
     sealed = {"refresh_token": seal(sign_in.refresh_token), "id_token": seal(sign_in.id_token)}
     free = {"lease_owner": None, "lease_until": 0}
     Credentials.insert(upstream_id=upstream_id, **sealed, version=1, **free).on_conflict(

@@ -15,7 +15,7 @@ from floway_codex.tokens import TokenSource
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext, Upstream
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
-from floway_core.provider import AccountDetails, Model, Provider, Refusal, UpstreamReply
+from floway_core.provider import AccountDetails, ErrorResponse, Model, Provider, UpstreamResponse
 from floway_core.upstream import HttpClient
 
 
@@ -46,13 +46,13 @@ class CodexProvider(Provider):
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
         return self._catalogue.models(upstream)
 
-    def models_at_hand(self, upstream: Upstream) -> Sequence[Model] | None:
+    def cached_models(self, upstream: Upstream) -> Sequence[Model] | None:
         return self._catalogue.at_hand(upstream)
 
-    def ask_models(self, upstream: Upstream) -> Sequence[Model]:
+    def fetch_models(self, upstream: Upstream) -> Sequence[Model]:
         return self._catalogue.ask(upstream)
 
-    def compacts(self, upstream: Upstream) -> bool:
+    def supports_compaction(self, upstream: Upstream) -> bool:
         return True
 
     # ------------------------------------------------------------------------------------------------------ metrics
@@ -61,8 +61,8 @@ class CodexProvider(Provider):
         registry.register(metrics.Quota(self._services))
 
     # ------------------------------------------------------------------------------------------------------- health
-    def problem(self, upstream: Upstream) -> str | None:
-        return health.problem(self._services, upstream.id)
+    def unavailable_reason(self, upstream: Upstream) -> str | None:
+        return health.unavailable_reason(self._services, upstream.id)
 
     def address(self, upstream: Upstream) -> str | None:
         return self._base_url
@@ -86,7 +86,7 @@ class CodexProvider(Provider):
         ctx.ignore(*ignored_fields(sent, ctx.body, lite_form=request.wants_lite_form(attempt)))
         ctx.headers = request.headers(attempt, known)
 
-    def send(self, ctx: ResponsesRequestContext) -> UpstreamReply:
+    def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
         attempt: CodexAttempt = ctx.attempt.provider_state
         try:
             body = encoded(jsontext.dumps(ctx.body), attempt.encoding)
@@ -110,12 +110,12 @@ class CodexProvider(Provider):
         ctx.metadata = beginning.to_keep(self._services, ctx).as_metadata()
 
     # ------------------------------------------------------------------------------------------------------ refusals
-    def recover(self, ctx: ResponsesRequestContext, refusal: Refusal) -> bool:
+    def handle_error_response(self, ctx: ResponsesRequestContext, refusal: ErrorResponse) -> bool:
         if refusal.status == 429:
             quota.note(self._services, ctx.attempt.upstream.id, refusal.headers, refusal.content)
         return refusal.status == 401 and self._renew_token(ctx.attempt, refusal)
 
-    def _renew_token(self, ctx: AttemptContext, refusal: Refusal) -> bool:
+    def _renew_token(self, ctx: AttemptContext, refusal: ErrorResponse) -> bool:
         """The CLI sends the same token once more before it renews it (0.142, 0.169); that first try is left out.
 
         :returns: False when the token has been renewed in this attempt before.

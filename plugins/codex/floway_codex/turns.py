@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from floway_core.secrets import SealBroken, SecretBox
+from floway_core.secrets import DecryptionError, SecretBox
 
 TURN_STATE = "x-codex-turn-state"
 
@@ -52,7 +52,7 @@ class Owner:
 
 def seal(secrets: SecretBox, state: str, owner: Owner) -> str:
     """A turn state in the form in which it leaves the gateway."""
-    return secrets.seal(json.dumps([state, owner.account_id, owner.turn]))
+    return secrets.encrypt(json.dumps([state, owner.account_id, owner.turn]))
 
 
 def unseal(secrets: SecretBox, sealed: Iterable[str | None], owner: Owner) -> str | None:
@@ -60,7 +60,7 @@ def unseal(secrets: SecretBox, sealed: Iterable[str | None], owner: Owner) -> st
     for one in filter(None, sealed):
         try:
             state, account_id, turn = json.loads(secrets.open(one))
-        except (SealBroken, ValueError):  # forged, damaged, or from before the gateway got another key
+        except (DecryptionError, ValueError):  # forged, damaged, or from before the gateway got another key
             continue
         if Owner(account_id, turn) == owner:
             return state

@@ -75,10 +75,10 @@ class NoClient:
     def fileno(self) -> None:
         return None
 
-    def gone(self) -> bool:
+    def is_closed(self) -> bool:
         return False
 
-    def ending_fileno(self) -> None:
+    def shutdown_fileno(self) -> None:
         return None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from floway_codex.simulator import RecordedRequest, Simulator
 
 from floway_core.storage.db import connect
-from floway_core.testing import Caller, Exchange, Installation, RunningGateway
+from floway_core.testing import ApiClient, ApiResponse, Installation, RunningGateway
 
 MODEL = "gpt-5.5"
 SECRET_KEY = "the secret key of gateways that share a database"
@@ -61,18 +61,18 @@ def keep_models(gateway: Installation, age: int = 0) -> None:
     )
 
 
-def caller(gateway: RunningGateway) -> Caller:
-    return Caller(gateway.url, gateway.key)
+def caller(gateway: RunningGateway) -> ApiClient:
+    return ApiClient(gateway.url, gateway.key)
 
 
-def ask(gateway: RunningGateway) -> Exchange:
+def ask(gateway: RunningGateway) -> ApiResponse:
     """One answer, read to its end."""
     exchange = caller(gateway).create(model=MODEL)
     assert exchange.body is not None
     return exchange
 
 
-def answer_of(exchange: Exchange) -> tuple[int, str]:
+def answer_of(exchange: ApiResponse) -> tuple[int, str]:
     """Status, and the text of the answer or the message of the error."""
     body = json.loads(exchange.received)
     if exchange.status == 200:
@@ -93,7 +93,7 @@ class Front:
     simulator: Simulator
     gateway: RunningGateway
 
-    def send(self, body: dict[str, Any], headers: Mapping[str, str] = {}, path: str = "/v1/responses") -> Exchange:
+    def send(self, body: dict[str, Any], headers: Mapping[str, str] = {}, path: str = "/v1/responses") -> ApiResponse:
         """Send a request with exactly these headers, underscores and all, beside the usual ones."""
         content = json.dumps({"model": MODEL, **body}).encode()
         return caller(self.gateway).send("POST", path, content, {"content-type": "application/json", **headers})

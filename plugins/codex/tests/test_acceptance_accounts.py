@@ -59,7 +59,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def refusals(simulated):
-    """What the import of each of ``REFUSED`` ends in."""
+    """What the import of each of ``OVERLOADED`` ends in."""
     _, gateway = simulated
     files = [gateway.folder / f"odd-{number}.json" for number in range(len(REFUSED))]
     for file, (content, _) in zip(files, REFUSED.values(), strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from floway_codex.simulator import Simulator, compaction, function_call, reply, text
 
-from floway_core.testing import Caller
+from floway_core.testing import ApiClient
 
 from . import gateways
 from .gateways import MODEL
@@ -33,7 +33,7 @@ def client(backend):
 
 
 @pytest.fixture
-def arrived(backend: Simulator, client: Caller):
+def arrived(backend: Simulator, client: ApiClient):
     """Sends a request and gives the body that the backend accepted."""
 
     def send(input: Any = "hi", model: str = MODEL, headers: dict[str, str] | None = None, **fields: Any):

@@ -5,7 +5,7 @@ import json
 import pytest
 from floway_codex.simulator import Simulator, reply, text
 
-from floway_core.testing import Caller
+from floway_core.testing import ApiClient
 
 from . import gateways
 from .gateways import MODEL
@@ -33,7 +33,7 @@ def gateway(backend):
 @pytest.fixture(scope="module")
 def clients(gateway):
     shown = gateway.run("keys", "create", "shown", "--shows-account").stdout.strip()
-    return {True: Caller(gateway.url, shown), False: gateways.caller(gateway)}
+    return {True: ApiClient(gateway.url, shown), False: gateways.caller(gateway)}
 
 
 @pytest.fixture(scope="module")

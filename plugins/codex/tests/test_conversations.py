@@ -7,7 +7,7 @@ import openai
 import pytest
 from floway_codex.simulator import Simulator, compaction, custom_tool_call, function_call, reply, text
 
-from floway_core.testing import Caller
+from floway_core.testing import ApiClient
 
 from . import gateways
 
@@ -121,7 +121,7 @@ def test_a_conversation_that_is_not_stored_keeps_its_session_from_its_beginning(
 def test_two_api_keys_never_share_a_session(backend, gateway):
     other = gateway.run("keys", "create", "other").stdout.split()[-1]
     for key in (gateway.key, other):
-        assert Caller(gateway.url, key).create("Same question", model=MODEL).json()["status"] == "completed"
+        assert ApiClient(gateway.url, key).create("Same question", model=MODEL).json()["status"] == "completed"
     assert len(set(column(backend, "session_id"))) == 2
 
 
@@ -204,7 +204,7 @@ def ask_as_cli(gateway, turn, state=None, thread="my-thread"):
     """One dispatch of a CLI: the turn state that it gets."""
     given = {"turn_id": turn, "thread_id": thread, "session_id": thread}
     stated = {"x-codex-turn-metadata": json.dumps({"turn_started_at_unix_ms": len(turn)})}
-    exchange = Caller(gateway.url, gateway.key, {**CLI, **stated, **({TURN_STATE: state} if state else {})}).create(
+    exchange = ApiClient(gateway.url, gateway.key, {**CLI, **stated, **({TURN_STATE: state} if state else {})}).create(
         "Hi", model=MODEL, store=False, client_metadata=given
     )
     assert exchange.status == 200, exchange.body
@@ -244,7 +244,7 @@ def test_forks_get_windows_of_their_own_even_when_they_race(backend, gateway, sd
     first = sdk.responses.create(model=MODEL, input="Begin")
 
     def fork(number):
-        caller = Caller(gateway.url, gateway.key)
+        caller = ApiClient(gateway.url, gateway.key)
         return caller.create(f"Fork {number}", model=MODEL, previous_response_id=first.id).json()["id"]
 
     with ThreadPoolExecutor(16) as pool:

@@ -9,7 +9,7 @@ from floway_codex.differences import FIELDS, differences, table
 from floway_codex.simulator import Simulator, compaction, reply, text
 from floway_codex.simulator.catalogue import Catalogue
 
-from floway_core.testing import Caller, RunningGateway
+from floway_core.testing import ApiClient, RunningGateway
 
 from . import recordings
 from .recordings import Dispatch, as_for_gateway, dispatches, scenarios
@@ -40,7 +40,7 @@ def client(backend, tmp_path_factory):
         auth_file = tmp_path_factory.mktemp("auth") / "auth.json"
         auth_file.write_text(json.dumps(backend.new_account()))
         assert gateway.run("codex", "import", str(auth_file)).returncode == 0
-        yield Caller(gateway.url, gateway.key)
+        yield ApiClient(gateway.url, gateway.key)
 
 
 def send(client, backend, sent: Dispatch, root: str = "/v1") -> tuple[int, str | None]:

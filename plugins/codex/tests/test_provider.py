@@ -9,7 +9,7 @@ from floway_codex.provider import CodexProvider
 from floway_codex.simulator import Simulator, html_403, refusal, reply, text
 
 from floway_core.errors import GatewayError
-from floway_core.provider import Refusal
+from floway_core.provider import ErrorResponse
 
 from .conftest import dispatch, open_services
 
@@ -55,7 +55,7 @@ def drive(started):
         answer.body.close()
         if 200 <= answer.status < 300:
             break
-        if not started.provider.recover(ctx, Refusal(answer.status, answer.headers, content)):
+        if not started.provider.handle_error_response(ctx, ErrorResponse(answer.status, answer.headers, content)):
             break
     return answer.status, answer.headers, content
 
@@ -130,7 +130,7 @@ def test_a_token_that_a_sibling_has_replaced_is_not_renewed_again(attempt, simul
     sibling = CodexProvider(services)
     sibling._tokens.discard(upstream.id, started.provider_state.token)
     fresh = sibling._tokens.access_token(upstream.id)
-    assert provider.recover(ctx, Refusal(401, [], b'{"detail": "Unauthorized"}'))
+    assert provider.handle_error_response(ctx, ErrorResponse(401, [], b'{"detail": "Unauthorized"}'))
     assert simulator.refreshes == 1
     provider.send(dispatch(started, 2))
     assert bearers(simulator)[-1] == fresh
@@ -159,7 +159,7 @@ def test_a_late_refusal_of_a_replaced_token_does_not_end_the_account(attempt, si
     provider.send(ctx)
     provider._tokens.discard(upstream.id, started.provider_state.token)
     provider._tokens.access_token(upstream.id)
-    assert provider.recover(ctx, Refusal(401, [], b'{"error": {"code": "token_invalidated"}}'))
+    assert provider.handle_error_response(ctx, ErrorResponse(401, [], b'{"error": {"code": "token_invalidated"}}'))
     assert accounts.find(services, upstream.id).state == "active"
 
 

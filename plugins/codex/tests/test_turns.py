@@ -63,7 +63,16 @@ def test_a_state_opens_for_its_owner_alone():
 
 def test_the_first_that_opens_counts():
     other = seal(SECRETS, "TS-9", Owner("acct-1", "turn-2"))
-    forged = [None, "", "TS-1", "é", "gAAAAA", SECRETS.seal("no list"), SECRETS.seal("[1]"), SECRETS.seal('{"a": 1}')]
+    forged = [
+        None,
+        "",
+        "TS-1",
+        "é",
+        "gAAAAA",
+        SECRETS.encrypt("no list"),
+        SECRETS.encrypt("[1]"),
+        SECRETS.encrypt('{"a": 1}'),
+    ]
     assert unseal(SECRETS, [*forged, other], OWNER) is None
     assert (
         unseal(SECRETS, [*forged, other, seal(SECRETS, "TS-1", OWNER), seal(SECRETS, "TS-2", OWNER)], OWNER) == "TS-1"

@@ -8,7 +8,7 @@ import click
 
 from floway_core.cli import services as services_of
 from floway_core.hookspecs import hookimpl
-from floway_core.provider import GeneratedBody, Model, Provider, UpstreamReply
+from floway_core.provider import IterableBody, Model, Provider, UpstreamResponse
 from floway_core.storage import upstreams
 
 
@@ -42,7 +42,7 @@ class Echo(Provider):
             "tools": [],
         }
         content = json.dumps(response).encode()
-        return UpstreamReply(200, [("content-type", "application/json")], GeneratedBody([content]))
+        return UpstreamResponse(200, [("content-type", "application/json")], IterableBody([content]))
 
 
 def last_text(given):

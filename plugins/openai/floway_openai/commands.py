@@ -148,5 +148,5 @@ def _shown(services: Services, upstream: Upstream) -> dict[str, Any]:
         "key": connection and connection.api_key is not None,
         "headers": connection and sorted(connection.headers),
         "models": connection and list(connection.models),
-        "compacts": connection and connection.compacts,
+        "compacts": connection and connection.supports_compaction,
     }

@@ -44,7 +44,7 @@ class Connection:
     """Sent with every request, beside the plugin's own."""
     models: tuple[str, ...] = ()
     """The models that are served; none when the upstream is to be asked."""
-    compacts: bool = False
+    supports_compaction: bool = False
 
     def secret_headers(self) -> dict[str, str]:
         """The headers that only the upstream is to see."""
@@ -57,7 +57,7 @@ def add(services: Services, name: str, connection: Connection, prefix: str = "")
     :param prefix: stands before the names of its models, with a slash between.
     :raises GatewayError: 409, the name is taken.
     """
-    seal = services.secrets.seal
+    seal = services.secrets.encrypt
     with transaction(services.database):
         upstream = upstreams.add(services.database, KIND, name, prefix)
         Connections.insert(
@@ -66,7 +66,7 @@ def add(services: Services, name: str, connection: Connection, prefix: str = "")
             api_key=seal(connection.api_key) if connection.api_key else None,
             headers=seal(jsontext.dumps(dict(connection.headers)).decode()),
             models_json=jsontext.dumps(connection.models).decode(),
-            compacts=connection.compacts,
+            compacts=connection.supports_compaction,
         ).execute(services.database)
     return upstream
 
@@ -95,7 +95,7 @@ def replace_key(services: Services, upstream: Upstream, api_key: str | None) -> 
 
     :raises GatewayError: 404, the upstream has been removed.
     """
-    sealed = services.secrets.seal(api_key) if api_key else None
+    sealed = services.secrets.encrypt(api_key) if api_key else None
     query = Connections.update(api_key=sealed).where(Connections.upstream_id == upstream.id)
     with services.database.connection_context():
         if not query.execute(services.database):

@@ -7,7 +7,7 @@ import requests
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, Upstream
 from floway_core.errors import GatewayError, NoModelList, UpstreamRefused
 from floway_core.protocol import jsontext
-from floway_core.provider import Model, Provider, Refusal, UpstreamReply
+from floway_core.provider import ErrorResponse, Model, Provider, UpstreamResponse
 from floway_core.upstream import HttpClient
 from floway_openai import connections, headers, model_lists
 from floway_openai.connections import Connection
@@ -30,17 +30,17 @@ class OpenAIProvider(Provider):
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
         return self._lists.models(upstream)
 
-    def models_at_hand(self, upstream: Upstream) -> Sequence[Model] | None:
+    def cached_models(self, upstream: Upstream) -> Sequence[Model] | None:
         return self._lists.at_hand(upstream)
 
-    def ask_models(self, upstream: Upstream) -> Sequence[Model]:
+    def fetch_models(self, upstream: Upstream) -> Sequence[Model]:
         connection = connections.read(self._services, upstream)
         if connection.models:
             self._knock(upstream, connection)
         return self._lists.ask(upstream)
 
-    def compacts(self, upstream: Upstream) -> bool:
-        return connections.read(self._services, upstream).compacts
+    def supports_compaction(self, upstream: Upstream) -> bool:
+        return connections.read(self._services, upstream).supports_compaction
 
     def _knock(self, upstream: Upstream, connection: Connection) -> None:
         """See that somebody is there, where the models are named by the operator: whoever names them may do so because
@@ -67,7 +67,7 @@ class OpenAIProvider(Provider):
         return model_lists.parse(answer.content)
 
     # ------------------------------------------------------------------------------------------------------- health
-    def problem(self, upstream: Upstream) -> str | None:
+    def unavailable_reason(self, upstream: Upstream) -> str | None:
         connections.read(self._services, upstream)
         return None
 
@@ -88,7 +88,7 @@ class OpenAIProvider(Provider):
         if ctx.body.get("prompt") and not ctx.body["input"]:
             del ctx.body["input"]  # a stored prompt may stand alone
 
-    def send(self, ctx: ResponsesRequestContext) -> UpstreamReply:
+    def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
         connection: Connection = ctx.attempt.provider_state
         try:
             body = jsontext.dumps(ctx.body)
@@ -100,7 +100,7 @@ class OpenAIProvider(Provider):
         reply.headers = [(name, value) for name, value in reply.headers if name not in headers.PRIVATE]
         return reply
 
-    def recover(self, ctx: ResponsesRequestContext, refusal: Refusal) -> bool:
+    def handle_error_response(self, ctx: ResponsesRequestContext, refusal: ErrorResponse) -> bool:
         """Nothing can be mended. But some upstreams quote the key that they refuse, and it is not the client's."""
         connection: Connection = ctx.attempt.provider_state
         key = (connection.api_key or "").encode()

@@ -6,7 +6,7 @@ import pytest
 
 from floway_core.storage import upstreams
 from floway_core.storage.db import connect
-from floway_core.testing import Caller, FakeUpstream, Reply, RunningGateway
+from floway_core.testing import ApiClient, FakeUpstream, Reply, RunningGateway
 from floway_core.testing.fixtures import unreachable  # noqa: F401 - a fixture
 
 JSON = [("content-type", "application/json")]
@@ -58,4 +58,4 @@ def gateway(running):
 
 @pytest.fixture
 def caller(gateway):
-    return Caller(gateway.url, gateway.key)
+    return ApiClient(gateway.url, gateway.key)

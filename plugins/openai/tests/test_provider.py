@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from floway_core.testing import Caller, Reply, message_item, message_stream, unreachable_url
+from floway_core.testing import ApiClient, Reply, message_item, message_stream, unreachable_url
 
 from .conftest import KEY, add, as_json, dispatches, model_list
 
@@ -58,7 +58,7 @@ def test_of_the_clients_headers_few_are_passed_on(gateway, upstream, caller):
     upstream.script(*[Reply(message_stream())] * 3)
     gone = {"openai-organization": "org-theirs", "openai-project": "proj-theirs", "x-forwarded-for": "1.2.3.4"}
     caller.headers |= {**gone, "openai-beta": "responses=v2", "idempotency-key": "again", "user-agent": "theirs"}
-    other = Caller(gateway.url, gateway.run("keys", "create", "other").stdout.strip(), {"idempotency-key": "again"})
+    other = ApiClient(gateway.url, gateway.run("keys", "create", "other").stdout.strip(), {"idempotency-key": "again"})
     assert [client.create().status for client in (caller, caller, other)] == [200] * 3
     first, second, third = dispatches(upstream)
     assert first.header("openai-beta") == "responses=v2" and first.header("user-agent").startswith("floway-openai")

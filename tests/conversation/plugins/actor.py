@@ -21,7 +21,7 @@ from floway_core.conversation import load, retention
 from floway_core.errors import GatewayError, UpstreamUnreachable
 from floway_core.hookspecs import hookimpl
 from floway_core.protocol import jsontext
-from floway_core.provider import GeneratedBody, Model, Provider, UpstreamReply
+from floway_core.provider import IterableBody, Model, Provider, UpstreamResponse
 from floway_core.storage import upstreams
 from floway_core.testing import events
 from floway_core.upstream import HttpClient
@@ -40,9 +40,9 @@ class Actor(Provider):
         self._database = services.database
 
     def delete(self, api_key_id, response_id):
-        retention.delete_response(self._database, load.find(self._database, api_key_id, response_id, 0))
+        retention.delete_response(self._database, load.find_snapshot(self._database, api_key_id, response_id, 0))
 
-    def compacts(self, upstream):
+    def supports_compaction(self, upstream):
         return True
 
     def list_models(self, upstream):
@@ -57,10 +57,10 @@ class Actor(Provider):
         if status == "network":
             raise UpstreamUnreachable("Nobody is there.")
         if status != 200:
-            return UpstreamReply(status, [("content-type", "application/json")], GeneratedBody([b'{"error":{}}']))
+            return UpstreamResponse(status, [("content-type", "application/json")], IterableBody([b'{"error":{}}']))
         if "x-test-upstream" in asked:
             return self._client.stream(ctx, "POST", asked["x-test-upstream"], ctx.headers, jsontext.dumps(ctx.body))
-        return UpstreamReply(200, STREAM, GeneratedBody(answer(asked)))
+        return UpstreamResponse(200, STREAM, IterableBody(answer(asked)))
 
 
 class Understudy(Actor):
@@ -68,7 +68,7 @@ class Understudy(Actor):
 
     kind = "understudy"
 
-    def compacts(self, upstream):
+    def supports_compaction(self, upstream):
         return False
 
 
