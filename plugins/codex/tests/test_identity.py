@@ -31,7 +31,7 @@ def resolved(headers=None, body=None, input=(), **more):
         "api_key_id": "key_1",
         "instructions": None,
         "input": input,
-        "added": input,
+        "new_items": input,
         "kept": None,
         "ordinal": forbidden,
         "new_window": forbidden,
@@ -133,11 +133,11 @@ def test_without_a_snapshot_the_input_tells_how_often_it_was_compacted():
 
 # --------------------------------------------------------------------------------------------------------------- turn
 def test_a_turn_goes_on_where_only_tool_calls_are_answered():
-    more = {"kept": kept(), "ordinal": lambda: 1, "added": [OUTPUT]}
+    more = {"kept": kept(), "ordinal": lambda: 1, "new_items": [OUTPUT]}
     going_on = resolved(input=[USER, CALL, OUTPUT], **more)
     assert (going_on.turn, going_on.started_ms) == ("kept-turn", 5)
     for items in ([USER, CALL, OUTPUT, USER], [USER]):
-        found = resolved(input=items, **{**more, "added": items[-1:]})
+        found = resolved(input=items, **{**more, "new_items": items[-1:]})
         assert found.turn != "kept-turn" and found.started_ms == MS
     assert resolved(body={"client_metadata": {"turn_id": "mine"}}, input=[USER, CALL, OUTPUT], **more).turn == "mine"
     assert resolved(input=[USER, CALL, OUTPUT]).rules["turn"] == "new"
