@@ -35,6 +35,8 @@ NO_ANSWERS = {
     "in progress": (response("in_progress"), 502, "in_progress"),
     "queued": (response("queued"), 502, "queued"),
     "cancelled": (response("cancelled"), 502, "cancelled"),
+    "no credit": ({"error": {"message": "Busy.", "code": 402}}, 402, "Busy."),
+    "a response in a wrapper": ({"response": response("completed", output=[MESSAGE])}, 502, "no response object"),
     "a chat completion": ({"object": "chat.completion", "choices": []}, 502, "no response object"),
 }
 
@@ -80,6 +82,10 @@ BEGINNINGS = {
     "an error without a type": [b'data: {"error":{"message":"Too many.","code":"server_is_overloaded"}}\n\n'],
     "nothing": [],
     "done alone": [CREATED, DONE],
+    "done, then silence": [CREATED, DONE, Step.HOLD],
+    "a failure without a reason": [CREATED, event("response.failed", response=response("failed", error=None))],
+    "a failure without its response": [CREATED, event("response.failed", error=OVERLOAD)],
+    "a cancelled response": [CREATED, event("response.completed", response=response("cancelled"))],
     "a page": [b"<html>Wait</html>"],
     "an error, then silence": [event("error", error=OVERLOAD), Step.HOLD],
 }
@@ -175,6 +181,16 @@ def test_how_an_answer_ends_is_decided_by_event_and_status(ask, fake_upstream, s
         assert (answer.status, answer.json()["error"]["message"]) == (503, "Too many.")
     else:
         assert answer.json()["status"] == end.removeprefix("response.")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("error", [{"code": None, "message": None}, {}, "", False])
+def test_an_error_of_nothing_is_none(ask, fake_upstream, stream, error):
+    whole = json.dumps(response("completed", output=[MESSAGE], error=error)).encode()
+    fake_upstream.script(Reply([whole], headers=JSON, framing="length"))
+    answer = ask.create(stream=stream, store=False)
+    told = answer.events()[-1]["response"] if stream else answer.json()
+    assert (told["status"], told["output"]) == ("completed", [MESSAGE])
 
 
 @pytest.mark.parametrize("stream", [True, False])

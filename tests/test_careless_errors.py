@@ -32,6 +32,28 @@ def test_an_error_in_a_stream_keeps_its_reason_in_any_shape(ask, fake_upstream, 
     assert told[-1]["response"]["error"]["message"] == "Slow down."
 
 
+SENTENCES = {
+    "Rate limit exceeded, slow down.": 429,
+    "You exceeded your current quota, please check your plan.": 429,
+    "You have reached your weekly usage limit.": 429,
+    "Incorrect API key provided: sk-secret.": 503,
+    "Insufficient credits.": 402,
+    "This model's maximum context length is 4096 tokens.": 400,
+    "The model crashed.": 502,
+}
+
+
+@pytest.mark.parametrize("message", SENTENCES)
+@pytest.mark.parametrize("shape", [{"error": "%s"}, {"detail": "%s"}, {"error": {"message": "%s", "code": None}}])
+def test_a_sentence_alone_decides_the_status(ask, fake_upstream, message, shape):
+    content = json.dumps(shape).replace("%s", message).encode()
+    fake_upstream.script(Reply([content], headers=JSON, framing="length"))
+    answer = ask.create()
+    assert answer.status == SENTENCES[message] and b"sk-secret" not in answer.body
+    kinds = {429: "rate_limit_error", 400: "invalid_request_error", 402: "invalid_request_error"}
+    assert answer.json()["error"]["type"] == kinds.get(answer.status, "server_error")
+
+
 REFUSALS = {
     "an event": b'event: error\ndata: {"type":"error","error":{"type":"invalid_request_error","message":"No."}}\n\n',
     "a list": b'[{"error":{"code":400,"message":"No.","status":"INVALID_ARGUMENT"}}]',
@@ -69,6 +91,13 @@ def test_the_fields_that_only_the_upstream_knows_stay(ask, fake_upstream):
         ({"details": [{"retryDelay": "34s"}]}, [], "34"),
         ({"message": "Please try again in 1.5s."}, [], "2"),
         ({"message": "Please try again in 3 minutes."}, [], "180"),
+        ({"message": "Limit 10, Used 9. Please try again in 6m0s. Visit us."}, [], "360"),
+        ({"message": "Please try again in 1h2m3.5s."}, [], "3724"),
+        ({"message": "Please try again in 120ms."}, [], "1"),
+        ({"message": "Try again in 2 days, 1 hour."}, [], "176400"),
+        ({"message": "Please retry in 34.07s."}, [], "35"),
+        ({"message": "Please try again in 3 steps."}, [], None),
+        ({"metadata": {"headers": {"Retry-After": "x", "X-RateLimit-Reset": "30"}}}, [], "30"),
         ({}, [("x-ratelimit-reset-requests", "1m30s"), ("x-ratelimit-remaining-requests", "0")], "90"),
         ({}, [("x-ratelimit-reset-tokens", "250ms")], "1"),
         ({}, [("retry-after-ms", "2500")], "3"),

@@ -7,7 +7,7 @@ from floway_core.protocol import jsontext, sse
 from floway_core.protocol.blocks import parse_events
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
 from floway_core.protocol.output import DELTAS, PARTS, TEXTS, OutputItem, OutputItems, Place
-from floway_core.protocol.responses import COMPLETED, FAILED, INCOMPLETE, blank_response
+from floway_core.protocol.responses import COMPLETED, FAILED, INCOMPLETE, blank_response, says_error
 from floway_core.protocol.synthesis import item_events
 from floway_core.protocol.usage import complete_usage
 from floway_core.protocol.versions import in_form, is_shell
@@ -326,7 +326,7 @@ class ResponseAccumulator:
         end = _END_OF_STATUS.get(status, end) if isinstance(status, str) and end != FAILED else end
         final = response.get("output") if isinstance(response.get("output"), list) else []
         final = [item for item in final if isinstance(item, dict)]
-        if end == FAILED or (response.get("error") and not final and not self._items):
+        if end == FAILED or (says_error(response) and not final and not self._items):
             end = FAILED
             self._note_failure(response)
         status = end.removeprefix("response.")
