@@ -141,6 +141,22 @@ def test_where_nobody_else_could_serve_nothing_is_held_back(ask, fake_upstream):
 
 
 @pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("kind", ["application/json", "text/plain; charset=utf-8", "application/octet-stream"])
+@pytest.mark.parametrize("ends", ["well", "badly", "early"])
+def test_events_are_events_whatever_they_are_called(ask, fake_upstream, stream, kind, ends):
+    chunks = {"well": message_stream(), "badly": [CREATED, event("error", error=OVERLOAD)], "early": [CREATED]}[ends]
+    fake_upstream.script(Reply(chunks, headers=[("content-type", kind)]))
+    answer = ask.create(stream=stream, store=False)
+    if ends == "well":
+        told = answer.events()[-1]["response"] if stream else answer.json()
+        assert told["output"] == [message_item("Hello there.")]
+    else:
+        assert (answer.status, answer.json()["error"]["message"][:8]) == (
+            (503, "Too many") if ends == "badly" else (502, "The upst")
+        )
+
+
+@pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 def test_the_terminal_event_needs_no_empty_line(ask, fake_upstream, stream, framing):
     fake_upstream.script(Reply([b"".join(message_stream()).rstrip(b"\n")], framing=framing))

@@ -49,6 +49,10 @@ OUTPUTS = {
         [MESSAGE],
     ),
     "a text for the content": ([done(0, MESSAGE | {"content": "Hello."})], [], [MESSAGE]),
+    "a text among the parts": ([done(0, MESSAGE | {"content": ["Hello.", None]})], [], [MESSAGE]),
+    "a text for the summary": ([done(0, REASONING | {"summary": "Thinking."})], [], [REASONING]),
+    "no summary": ([done(0, {"id": "rs_1", "type": "reasoning"})], [], [REASONING | {"summary": []}]),
+    "an object for the arguments": ([done(0, CALL_A | {"arguments": {"a": 1}})], [], [CALL_A]),
     "no content at all": ([done(0, MESSAGE | {"content": None})], [MESSAGE], [MESSAGE]),
     "deltas of nothing named": (
         [added(0, SHELL), *(event("response.output_text.delta", delta=part) for part in ("Hel", "lo."))],
@@ -219,6 +223,15 @@ def test_thousands_of_items_take_a_moment(ask, fake_upstream, stream):
     fake_upstream.script(Reply([b"".join([CREATED, *shells, *(done(0, item) for item in items), completed(*items)])]))
     answer = ask.create(stream=stream, store=False)
     assert (answer.events()[-1]["response"] if stream else answer.json())["output"] == items
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_items_of_an_answer_in_one_piece_get_the_same_form(ask, fake_upstream, stream):
+    given = [None, MESSAGE | {"content": ["Hello."]}, CALL_A | {"arguments": {"a": 1}}, "x"]
+    whole = json.dumps(response("completed", output=given)).encode()
+    fake_upstream.script(Reply([whole], headers=JSON, framing="length"))
+    answer = ask.create(stream=stream, store=False)
+    assert (answer.events()[-1]["response"] if stream else answer.json())["output"] == [MESSAGE, CALL_A]
 
 
 def test_ids_that_repeat_within_an_answer_become_distinct_in_all_events(ask, fake_upstream):

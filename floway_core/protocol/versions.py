@@ -13,14 +13,30 @@ _WEIGHTLESS = frozenset(
 """Fields that say nothing of how much an item holds: encrypted anew, the same content has another length."""
 
 
+_PARTS = {
+    "message": ("content", {"type": "output_text", "annotations": []}),
+    "reasoning": ("summary", {"type": "summary_text"}),
+}
+_TEXTS = {"function_call": "arguments", "custom_tool_call": "input"}
+
+
 def in_form(payload: dict[str, Any]) -> dict[str, Any]:
-    """``payload`` in the form that clients rely on; the same object where it has it: a message has parts."""
-    if payload.get("type") != "message" or (isinstance(payload.get("content"), list) and payload.get("role")):
-        return payload
-    content = payload.get("content") or []
-    if isinstance(content, str):
-        content = [{"type": "output_text", "text": content, "annotations": []}]
-    return {**payload, "role": payload.get("role") or "assistant", "content": content}
+    """``payload`` in the form that clients rely on, the same object where it has it: a message has a role and parts,
+    reasoning a summary, and the arguments of a call are a text."""
+    kind = payload.get("type") if isinstance(payload.get("type"), str) else None
+    changes: dict[str, Any] = {}
+    if kind in _PARTS:
+        name, form = _PARTS[kind]
+        parts = payload.get(name)
+        listed = parts if isinstance(parts, list) else [parts]
+        if listed is not parts or not all(isinstance(part, dict) for part in parts):
+            parts = [{**form, "text": part} if isinstance(part, str) else part for part in listed]
+            changes[name] = [part for part in parts if isinstance(part, dict)]
+    if kind == "message" and not payload.get("role"):
+        changes["role"] = "assistant"
+    if kind in _TEXTS and isinstance(value := payload.get(_TEXTS[kind]), dict | list):
+        changes[_TEXTS[kind]] = jsontext.dumps(value).decode()
+    return {**payload, **changes} if changes else payload
 
 
 def is_shell(item: Mapping[str, Any]) -> bool:
