@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from .storing import said, user
+from .direct_store import said, user
 
 TRIGGER = {"type": "compaction_trigger"}
 SEALED = {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}

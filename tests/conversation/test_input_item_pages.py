@@ -6,7 +6,7 @@ from urllib.parse import quote
 import openai
 import pytest
 
-from .storing import said, user
+from .direct_store import said, user
 
 IDS = {
     "one for all": ["msg_1"] * 9,

@@ -19,7 +19,7 @@ from floway_core.storage import keys
 from floway_core.storage.db import select
 from floway_core.testing import ApiClient, events
 
-from .storing import Store, said, user
+from .direct_store import Store, said, user
 
 POINTS = ["0", "1", "2", "3", "4", "commit", "committed"]
 KILLS = 50

@@ -10,7 +10,7 @@ from floway_core.conversation import retention
 from floway_core.protocol.items import usual_form
 from floway_core.storage.db import select
 
-from .storing import Store, said, user
+from .direct_store import Store, said, user
 
 TRIGGER = {"type": "compaction_trigger"}
 FULL = {"derandomize": True, "database": None, "deadline": None, "phases": (Phase.generate, Phase.shrink)}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .storing import said, user
+from .direct_store import said, user
 
 CALL = {"type": "function_call", "name": "f", "arguments": "{}"}
 SEALED = {"type": "reasoning", "id": "rs_1", "summary": []}

@@ -8,7 +8,7 @@ import pytest
 from floway_core.storage import migrate
 from floway_core.storage.db import connect, select
 
-from .storing import Store, said
+from .direct_store import Store, said
 
 PROCESSES = 8
 

@@ -8,7 +8,7 @@ import pytest
 from floway_core.testing import Reply, Step, event, message_item, message_stream
 from floway_core.testing.events import DONE, parse, response
 
-from .odd_events import (
+from ..support.odd_events import (
     CREATED,
     JSON,
     MESSAGE,

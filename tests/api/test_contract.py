@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from .page import projects
+from ..support.documented_projects import projects
 
 PROJECT = "floway-parrot"
 HOOKS = f"{PROJECT}/floway_parrot/__init__.py"

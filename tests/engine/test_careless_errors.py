@@ -7,7 +7,7 @@ import pytest
 from floway_core.testing import Reply, event, message_stream
 from floway_core.testing.events import DONE, parse, response
 
-from .odd_events import CREATED, JSON
+from ..support.odd_events import CREATED, JSON
 
 IN_STREAM = {
     "no type": [b'data: {"error":{"message":"Slow down.","code":"rate_limit_exceeded"}}\n\n'],

@@ -8,7 +8,7 @@ import pytest
 from floway_core.testing import Reply, event, message_item, message_stream
 from floway_core.testing.events import USAGE, response
 
-from .odd_events import CALL_A, CALL_B, CREATED, JSON, MESSAGE, REASONING, SHELL, about, added, completed, done
+from ..support.odd_events import CALL_A, CALL_B, CREATED, JSON, MESSAGE, REASONING, SHELL, about, added, completed, done
 
 OUTPUTS = {
     "one index for all": ([done(0, CALL_A), done(0, CALL_B)], [], [CALL_A, CALL_B]),

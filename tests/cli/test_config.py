@@ -10,7 +10,7 @@ import pytest
 from floway_core.settings import CLIENT_VARIABLES, CORE_SETTINGS
 from floway_core.testing import Installation
 
-FOLDER = Path(__file__).parents[1]
+FOLDER = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
