@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 
+from floway_core.contexts import Upstream
 from floway_core.engine.attempt import Attempt
 from floway_core.engine.compaction import as_compaction
 from floway_core.engine.storing import check_compacted, store_response
@@ -12,6 +13,7 @@ from floway_core.engine.upstream_body import EventBlocks, is_event_stream, open_
 from floway_core.errors import ClientDisconnected, GatewayError, UpstreamBroken, UpstreamFailed, UpstreamTimeout
 from floway_core.protocol import sse
 from floway_core.protocol.accumulator import ResponseAccumulator
+from floway_core.protocol.failures import Failure
 from floway_core.protocol.responses import FAILED, SUCCESSFUL
 from floway_core.runtime.gateway import Gateway
 
@@ -19,6 +21,9 @@ log = logging.getLogger("floway.engine")
 
 DRAIN_TIMEOUT = 0.25
 """Seconds to wait for the end of a body after its terminal event, so that the connection can be used again."""
+
+UNAUTHORIZED = frozenset({401, 403})
+"""Statuses by which an upstream refuses the gateway's account, as opposed to limiting it."""
 
 Blocks = EventBlocks | Iterator[bytes | None]
 
@@ -69,6 +74,13 @@ def _hold_back(blocks: EventBlocks, seconds: float, gives_way: Callable[[Gateway
         error = None if isinstance(failure, UpstreamFailed) and held else failure
     blocks.hold_until = None
     blocks.push_back(held, error)
+
+
+def note_account_refusal(gateway: Gateway, upstream: Upstream, failure: Failure) -> None:
+    """Write down for the operator, in the log and for ``/readyz``, that ``upstream`` refused its account."""
+    problem = f"The upstream {upstream.name!r} refused its account with {failure.status}: sign in anew."
+    gateway.account_refusals[upstream.id] = problem
+    log.warning("Upstream %s refused its account: %d %s", upstream.name, failure.status, failure.code)
 
 
 class Relay:
@@ -155,12 +167,20 @@ class Relay:
         if self.events.terminal in SUCCESSFUL:
             store_response(self._gateway, self._attempt, self.events.response)
             last += sse.DONE
+        else:
+            self._note_refusal()
         yield last
 
     def _failed(self, error: GatewayError) -> Iterator[bytes | None]:
         if not self._waits:
             yield None
+        self._note_refusal()
         yield self.events.fail(error.code or "server_error", error.message)
+
+    def _note_refusal(self) -> None:
+        failure = self.events.failure
+        if failure and failure.status in UNAUTHORIZED:
+            note_account_refusal(self._gateway, self._attempt.context.upstream, failure)
 
     def close(self) -> None:
         """Let go of the upstream. Called when the last byte has been sent, or the client is gone."""

@@ -11,7 +11,7 @@ from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordin
 from floway_core.conversation.records import Turn
 from floway_core.engine import affinity
 from floway_core.engine.attempt import Attempt, start_attempt
-from floway_core.engine.relay import Relay, collect, open_relay
+from floway_core.engine.relay import UNAUTHORIZED, Relay, collect, note_account_refusal, open_relay
 from floway_core.engine.routing import Candidate, find_candidates
 from floway_core.engine.storing import store_response
 from floway_core.engine.trace import RequestTrace
@@ -37,9 +37,6 @@ PASSING_FAILURES = frozenset({408, *range(500, 600)})
 """Statuses by which an upstream, or the way to it, fails. Any other candidate may do better."""
 
 UNANSWERED = (UpstreamBroken, UpstreamTimeout, UpstreamUnreachable)
-
-UNAUTHORIZED = frozenset({401, 403})
-"""Statuses by which an upstream refuses the gateway's account, as opposed to limiting it."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +118,7 @@ def _note_failure(
     elif isinstance(error, UpstreamBroken | UpstreamTimeout | UpstreamUnreachable):
         trace.failures.append((failed, error.code or ""))
     if isinstance(error, UpstreamFailed | UpstreamRefused) and error.status in UNAUTHORIZED:
-        problem = f"The upstream {failed.upstream.name!r} refused its account with {error.status}: sign in anew."
-        gateway.account_refusals[failed.upstream.id] = problem
-        log.warning("Upstream %s refused its account: %d %s", failed.upstream.name, error.status, error.code)
+        note_account_refusal(gateway, failed.upstream, error.failure)
     if left:
         # What an upstream says may quote what was said to it.
         why = error.code if isinstance(error, UpstreamFailed) else error.message

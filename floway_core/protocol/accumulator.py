@@ -198,6 +198,9 @@ class ResponseAccumulator:
 
     def _add_delta(self, content: dict[str, Any], place: Place) -> bytes | None:
         item = self._items.of_event(content, place)
+        if item is None:
+            self._items.add_loose(place, content.get("delta"))
+            return None
         missing = self._announcement(content, item, place)
         event = self._readdressed(content, item, missing, place.index_name)
         if not item.closed:
@@ -210,6 +213,8 @@ class ResponseAccumulator:
     def _add_part(self, kind: str, content: dict[str, Any]) -> bytes | None:
         place = TEXTS.get(kind) or PARTS[kind]
         item = self._items.of_event(content, place)
+        if item is None:
+            return None
         missing = self._announcement(content, item, place, is_part=kind in PARTS)
         if not item.closed:
             part = item.part(place, content.get(place.index_name))

@@ -175,6 +175,8 @@ class OutputItems:
         """By the upstream's call id, the latest of each."""
         self._open: dict[tuple[Any, ...], dict[int, OutputItem]] = {}
         """Those that are not closed, by ``OutputItem.kind`` and ``index``."""
+        self._loose: dict[Place, bytearray] = {}
+        """The text of deltas that do not say what they are about."""
         self._ids: set[str] = set()
         self._calls: dict[str, OutputItem] = {}
         """Whose each call id is."""
@@ -202,14 +204,12 @@ class OutputItems:
         self._note_call(item)
         return item
 
-    def of_event(self, content: Mapping[str, Any], place: Place) -> OutputItem:
-        """The item that an event about a part of an item is about. One that does not say which is about the item of
-        its type that began last."""
+    def of_event(self, content: Mapping[str, Any], place: Place) -> OutputItem | None:
+        """The item that an event about a part of an item is about; None where it does not say which."""
         item_id, index = content.get("item_id"), content.get("output_index")
         kind = place.item_type
         if not isinstance(item_id, str) and not isinstance(index, int):
-            last = next((item for item in reversed(self._items) if item.payload.get("type") == kind), None)
-            return last if last and not last.closed else self._new(in_form({"type": kind}), None)
+            return None
         item = self._by_id.get(item_id) if isinstance(item_id, str) else None
         if item is None or item.closed:
             at_index = self._by_index.get(index) if isinstance(index, int) else None
@@ -219,6 +219,21 @@ class OutputItems:
             return item
         made = {"id": item_id, "type": kind} if isinstance(item_id, str) and item_id else {"type": kind}
         return self._new(in_form(made), index)
+
+    def add_loose(self, place: Place, delta: object) -> None:
+        """Note a delta that does not say what it is about. It counts only where nothing else says anything."""
+        if isinstance(delta, str):
+            self._loose.setdefault(place, bytearray()).extend(delta.encode("utf-8", "surrogatepass"))
+
+    def _place_loose(self, order: list[OutputItem]) -> None:
+        for place, text in self._loose.items():
+            same_type = [item for item in order if item.payload.get("type") == place.item_type]
+            if any(item.parts or item.payload.get(place.field) for item in same_type):
+                continue
+            if not same_type:
+                same_type = [self._new(in_form({"type": place.item_type}), None)]
+                order += same_type
+            same_type[-1].part(place, None).text[:] = text
 
     def complete(self, final: Iterable[dict[str, Any]]) -> list[OutputItem]:
         """All items in order, when the terminal event has come.
@@ -235,6 +250,7 @@ class OutputItems:
                 item.payload = fuller(item.payload, payload)
                 before = item.index
         order = [*behind.get(None, []), *(one for item in order for one in (item, *behind.get(item.index, [])))]
+        self._place_loose(order)
         for item in order:
             self._note_call(item)
         return order

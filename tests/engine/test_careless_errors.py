@@ -141,7 +141,8 @@ def test_the_gateways_own_account_is_not_the_clients_fault(
     assert "refused its account" not in json.dumps(ask.get("/readyz").json())
 
 
-def test_nor_is_it_in_the_middle_of_a_stream(ask, fake_upstream):
+def test_nor_is_it_in_the_middle_of_a_stream(call, one_worker, fake_upstream):
+    ask = call(one_worker)
     bad = {"message": "Incorrect API key provided.", "code": "invalid_api_key"}
     fake_upstream.script(
         Reply([CREATED, event("error", error=bad), event("response.failed", response=response(error=bad))])
@@ -149,3 +150,8 @@ def test_nor_is_it_in_the_middle_of_a_stream(ask, fake_upstream):
     answer = ask.stream(store=False)
     assert b"invalid_api_key" not in answer.body and b"Incorrect" not in answer.body
     assert parse(answer.body)[-1]["response"]["error"]["code"] == "upstream_account_refused"
+    fake_upstream.answer_always("/answers", Reply(message_stream()))
+    assert "refused its account" in json.dumps(ask.get("/readyz").json())
+    assert "Upstream first refused its account: 401 invalid_api_key" in one_worker.log
+    ask.create(store=False).json()
+    assert "refused its account" not in json.dumps(ask.get("/readyz").json())
