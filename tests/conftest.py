@@ -16,6 +16,7 @@ from floway_core.testing import ApiClient, RunningGateway, write_plugin
 from .conversation.direct_store import execute
 from .support import postgresql
 from .support.certificates import make_certificates
+from .support.stored_upstreams import add_upstreams
 
 pytest_plugins = ["floway_core.testing.fixtures"]
 
@@ -48,8 +49,7 @@ def start_wired(plugin_folder, journal_file):
         environ = {"TEST_JOURNAL": str(journal_file)}
         gateway = RunningGateway(settings, plugin_folders=[plugin_folder], environ=environ)
         started.append(gateway)
-        for command, name in (("add-wire", "first"), ("add-canned", "second")):
-            assert gateway.run(command, name).returncode == 0
+        add_upstreams(gateway, first="wire", second="canned")
         return gateway
 
     yield start
@@ -109,8 +109,7 @@ def watched(plugin_folder, journal_file, tmp_path_factory):
     settings = {"workers": "2", "metrics": "open", "log_format": "json", "prices": str(prices)}
     folders, environ = [plugin_folder, folder], {"TEST_JOURNAL": str(journal_file)}
     with RunningGateway(settings, plugin_folders=folders, environ=environ) as gateway:
-        for command, name in (("add-wire", "first"), ("add-canned", "second")):
-            assert gateway.run(command, name).returncode == 0
+        add_upstreams(gateway, first="wire", second="canned")
         yield gateway
 
 

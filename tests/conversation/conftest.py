@@ -11,6 +11,7 @@ from floway_core.storage import keys, upstreams
 from floway_core.storage.db import connect
 from floway_core.testing import ApiClient, RunningGateway, write_plugin
 
+from ..support.stored_upstreams import add_upstreams
 from .actor_client import Client
 from .direct_store import Store, execute
 
@@ -46,7 +47,7 @@ def start_acting(acting_folder, tmp_path_factory):
         # so that a second gateway can make its own
         execute(acting.database, "UPDATE api_keys SET name = ? WHERE name = 'test'", uuid.uuid4().hex)
         if not upstreams.all_rows(acting.database):
-            assert gateway.run("add-actors").returncode == 0
+            add_upstreams(gateway, first="actor", second="actor", third="understudy")
         return acting
 
     yield start

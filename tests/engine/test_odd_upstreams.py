@@ -9,6 +9,7 @@ from floway_core.testing import Reply, RunningGateway, Step, event, message_item
 from floway_core.testing.events import DONE, function_call_item, parse, response
 
 from ..support.raw_upstream import RawUpstream, head
+from ..support.stored_upstreams import add_upstreams
 
 JSON = [("content-type", "application/json")]
 
@@ -35,8 +36,7 @@ def two_accounts(plugin_folder, journal_file, tmp_path_factory):
     folder, environ = tmp_path_factory.mktemp("hasty"), {"TEST_JOURNAL": str(journal_file)}
     write_plugin(folder, "hasty", HASTY)
     with RunningGateway({"idle_timeout": "0.6"}, plugin_folders=[plugin_folder, folder], environ=environ) as gateway:
-        for name in ("first", "second"):
-            assert gateway.run("add-wire", name).returncode == 0
+        add_upstreams(gateway, first="wire", second="wire")
         yield gateway
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from floway_core.testing import RunningGateway
 
+from ..support.stored_upstreams import add_upstreams
+
 
 @pytest.fixture
 def start(plugin_folder):
@@ -16,8 +18,7 @@ def start(plugin_folder):
     def make(**settings):
         environ = {"TEST_JOURNAL": os.devnull}
         started.append(RunningGateway(settings, plugin_folders=[plugin_folder], environ=environ))
-        done = started[-1].run("add-wire", "first")
-        assert done.returncode == 0, done.stderr
+        add_upstreams(started[-1], first="wire")
         return started[-1]
 
     yield make

@@ -7,6 +7,8 @@ import pytest
 from floway_core.testing import Reply, RunningGateway, Step, message_stream, write_plugin
 from floway_core.testing.events import DONE
 
+from ..support.stored_upstreams import add_upstreams
+
 DAY = 86_400
 
 JUMPING = '''"""Lets the wall clock of the gateway's processes jump by the seconds in a file."""
@@ -43,7 +45,7 @@ def jumping(plugin_folder, tmp_path_factory):
     environ = {"TEST_CLOCK": str(clock), "TEST_JOURNAL": "/dev/null"}
     settings = {"idle_timeout": "2", "total_timeout": "60", "keepalive_interval": "0.05"}
     with RunningGateway(settings, plugin_folders=[folder, plugin_folder], environ=environ) as gateway:
-        assert gateway.run("add-wire", "first").returncode == 0
+        add_upstreams(gateway, first="wire")
         yield SimpleNamespace(gateway=gateway, jump=jump)
         assert "Traceback" not in gateway.log
 

@@ -10,6 +10,7 @@ import pytest
 from floway_core.testing import Reply, Step, message_stream
 from floway_core.testing.events import DONE, parse
 
+from ..support.stored_upstreams import add_upstreams
 from .raw_client import connect, is_refused, read_until, wait_for
 
 FIRST, *OTHERS = message_stream()
@@ -38,7 +39,7 @@ def test_a_running_stream_may_finish(start, call, fake_upstream):
 def test_what_does_not_finish_in_time_is_told(start, call, refused, fake_upstream):
     """A stream gets both events of a failure, what has no head yet an answer with status 503."""
     gateway = start(graceful_timeout="2")
-    assert gateway.run("add-wire", "second").returncode == 0  # which is not tried then
+    add_upstreams(gateway, second="wire")  # which is not tried then
     ask = call(gateway)
     fake_upstream.script(
         HELD,

@@ -7,6 +7,7 @@ from floway_core.testing.events import DONE
 
 from ..support.certificates import server_context
 from ..support.raw_upstream import NOBODY, RawUpstream, head, new_client, read_whole
+from ..support.stored_upstreams import add_upstreams
 
 ANSWER = b"".join(message_stream())
 
@@ -158,7 +159,7 @@ def trusting(plugin_folder, journal_file, certificates):
     """A gateway that trusts the authority of the test."""
     environ = {"TEST_JOURNAL": str(journal_file), "REQUESTS_CA_BUNDLE": str(certificates[0])}
     with RunningGateway(plugin_folders=[plugin_folder], environ=environ) as gateway:
-        assert gateway.run("add-wire", "first").returncode == 0
+        add_upstreams(gateway, first="wire")
         yield gateway
 
 

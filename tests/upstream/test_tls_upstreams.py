@@ -8,6 +8,7 @@ from floway_core.testing.events import DONE, renamed
 
 from ..support.certificates import server_context
 from ..support.raw_upstream import NOBODY, PATIENCE, RawUpstream, chunked, head, new_client, read_whole
+from ..support.stored_upstreams import add_upstreams
 
 LARGEST_RECORD = 2**14
 EVENTS = message_stream("Grüße 😀 " * 400, pieces=7)
@@ -25,7 +26,7 @@ def gateway(plugin_folder, journal_file, certificates):
     environ = {"TEST_JOURNAL": str(journal_file), "REQUESTS_CA_BUNDLE": str(certificates[0])}
     settings = {"idle_timeout": str(PATIENCE), "first_byte_timeout": "60"}
     with RunningGateway(settings, plugin_folders=[plugin_folder], environ=environ) as gateway:
-        assert gateway.run("add-wire", "first").returncode == 0
+        add_upstreams(gateway, first="wire")
         yield gateway
 
 

@@ -22,6 +22,7 @@ from floway_core.web.app import create_app
 
 from ..conversation.direct_store import execute
 from ..plugins import wire
+from ..support.stored_upstreams import add_upstreams
 
 
 class Hosts:
@@ -51,7 +52,7 @@ def two_gateways(new_database, plugin_folder, journal_file):
             environ = {"TEST_JOURNAL": str(journal_file)}
             running.append(RunningGateway({"database_url": url}, plugin_folders=[plugin_folder], environ=environ))
             execute(database, "UPDATE api_keys SET name = ? WHERE name = 'test'", uuid.uuid4().hex)
-        assert running[0].run("add-wire", "first").returncode == 0
+        add_upstreams(running[0], first="wire")
         yield url, running
     finally:
         for gateway in running:

@@ -16,6 +16,8 @@ from floway_core.storage.usage import UsageBuffer
 from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_stream
 from floway_core.web.app import create_app
 
+from ..support.stored_upstreams import add_upstreams
+
 TODAY = datetime.datetime.now(datetime.UTC).date()
 TOKEN = "an-admin-token-of-some-length"
 PRICES = """
@@ -56,8 +58,7 @@ def serve(plugin_folder, journal_file, fake_upstream, tmp_path):
         settings = {"workers": "2", "prices": str(tmp_path / "prices.toml"), "admin_token": TOKEN, **settings}
         environ = {"TEST_JOURNAL": str(journal_file)}
         started.append(RunningGateway(settings, plugin_folders=[plugin_folder], environ=environ))
-        for command, name in (("add-wire", "first"), ("add-canned", "second")):
-            assert started[-1].run(command, name).returncode == 0
+        add_upstreams(started[-1], first="wire", second="canned")
         return started[-1], ApiClient(started[-1].url, started[-1].key, {"x-test-upstream": fake_upstream.url})
 
     yield start

@@ -14,15 +14,11 @@ import json
 import os
 import uuid
 
-import click
-
-from floway_core.cli import services as services_of
 from floway_core.conversation import load, retention
 from floway_core.errors import GatewayError, UpstreamUnreachable
 from floway_core.hookspecs import hookimpl
 from floway_core.protocol import jsontext
 from floway_core.provider import IterableBody, Model, Provider, UpstreamResponse
-from floway_core.storage import upstreams
 from floway_core.testing import events
 from floway_core.upstream import HttpClient
 
@@ -94,16 +90,6 @@ def message():
 @hookimpl
 def register_providers(services):
     return [Actor(services), Understudy(services)]
-
-
-@hookimpl
-def register_commands(cli):
-    @cli.command("add-actors")
-    @click.pass_context
-    def add(context):
-        """Add two upstreams of one kind, and one of the other."""
-        for name, kind in (("first", "actor"), ("second", "actor"), ("third", "understudy")):
-            upstreams.add(services_of(context).database, kind, name)
 
 
 @hookimpl

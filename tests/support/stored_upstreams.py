@@ -1,0 +1,17 @@
+"""Upstreams of a gateway under test, written into its database: a command for each would start Python once more."""
+
+from floway_core.storage import upstreams
+from floway_core.storage.db import connect
+from floway_core.testing import Installation
+
+
+def add_upstreams(installation: Installation, **kinds: str) -> None:
+    """Store upstreams in the order of the arguments.
+
+    :param kinds: the provider kind of each upstream, by its name.
+    """
+    environ = installation.environ
+    database = connect(environ.get("FLOWAY_DATABASE_URL") or f"sqlite:///{environ['FLOWAY_DATA_DIR']}/floway.db")
+    for name, kind in kinds.items():
+        upstreams.add(database, kind, name)
+    database.close_all()
