@@ -73,7 +73,7 @@ def heard(hook, attempt):
 # What follows runs in the environment of the installed packages, and prints a JSON value at its end.
 START = """
 import json
-from floway_core.testing import Caller, FakeUpstream, Installation, Reply, RunningGateway, message_item, message_stream
+from floway_core.testing import ApiClient, FakeUpstream, Installation, Reply, RunningGateway, message_item, message_stream
 
 def texts(response):
     return [part["text"] for item in response["output"] for part in item["content"]]
@@ -87,7 +87,7 @@ def run(gateway, *arguments, **options):
 ASK_TWICE = """
 with RunningGateway(installed=["parrot"]) as gateway:
     run(gateway, "upstreams", "add", "parrot", "polly")
-    caller = Caller(gateway.url, gateway.key)
+    caller = ApiClient(gateway.url, gateway.key)
     first = caller.create(model="parrot-1").json()
     events = caller.stream(model="parrot-1", previous_response_id=first["id"]).events()
     models = json.loads(run(gateway, "models", "--json"))
@@ -97,7 +97,7 @@ print(json.dumps([texts(first), [event["type"] for event in events], texts(event
 ASK_A_SERVER = """
 with FakeUpstream() as upstream, RunningGateway(installed=["parrot"]) as gateway:
     run(gateway, "parrot", "add", "polly", upstream.url, typed="a-cracker")
-    caller = Caller(gateway.url, gateway.key)
+    caller = ApiClient(gateway.url, gateway.key)
     upstream.script(*[Reply(message_stream(text)) for text in ("One.", "Two.", "Three.")])
     first = caller.create(model="parrot-1").json()
     continued = [caller.create(model="parrot-1", previous_response_id=first["id"]).json() for _ in range(2)]
@@ -113,7 +113,7 @@ with FakeUpstream() as upstream, RunningGateway(
     run(gateway, "parrot", "add", "polly", upstream.url, typed="a-cracker")
     run(gateway, "echo", "add", "mirror")
     run(gateway, "upstreams", "add", "nosy", "nosy")
-    caller = Caller(gateway.url, gateway.key)
+    caller = ApiClient(gateway.url, gateway.key)
     upstream.script(*[Reply(message_stream())] * 2)
     statuses = [caller.create(model=model).status for model in ("parrot-1", "echo", "parrot-1", "nosy-1")]
     print(json.dumps([statuses, run(gateway, "tally").splitlines()]))
