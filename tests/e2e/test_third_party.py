@@ -73,7 +73,8 @@ def heard(hook, attempt):
 # What follows runs in the environment of the installed packages, and prints a JSON value at its end.
 START = """
 import json
-from floway_core.testing import ApiClient, FakeUpstream, Installation, Reply, RunningGateway, message_item, message_stream
+from floway_core.testing import ApiClient, FakeUpstream, Installation, Reply, RunningGateway
+from floway_core.testing import message_item, message_stream
 
 def texts(response):
     return [part["text"] for item in response["output"] for part in item["content"]]
