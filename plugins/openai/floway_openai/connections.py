@@ -87,8 +87,8 @@ def read(services: Services, upstream: Upstream) -> Connection:
     if not rows:
         raise GatewayError(503, "The upstream is not set up: remove it, and add it again.", code="upstream_not_set_up")
     base_url, api_key, headers, models, compacts = rows[0]
-    key = services.secrets.open(api_key) if api_key else None
-    extra = jsontext.loads(services.secrets.open(headers).encode())
+    key = services.secrets.decrypt(api_key) if api_key else None
+    extra = jsontext.loads(services.secrets.decrypt(headers).encode())
     return Connection(base_url, key, extra, tuple(jsontext.loads(models.encode())), bool(compacts))
 
 

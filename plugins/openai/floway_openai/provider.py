@@ -71,7 +71,7 @@ class OpenAIProvider(Provider):
         connections.read(self._services, upstream)
         return None
 
-    def address(self, upstream: Upstream) -> str | None:
+    def base_url(self, upstream: Upstream) -> str | None:
         return connections.read(self._services, upstream).base_url
 
     # ------------------------------------------------------------------------------------------------------ sending
