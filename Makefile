@@ -11,17 +11,25 @@ CODEX_CLI_VERSIONS = 0.142.0 0.169.0
 # The first line of output, so that nobody has to wonder at the silence of what comes first.
 SETS_UP = $(if $(wildcard $(VENV)/ready),, First it sets up $(VENV), which takes a minute or two.)
 SAYS_demo = A demo of the main job against a simulated backend: no account is needed, and it takes about 10 seconds.$(SETS_UP)
-SAYS_test = Lint and all tests, on all processors: about 5 minutes on two of them.$(SETS_UP)
+SAYS_test = Lint and all tests but the long ones, on all processors: at most 5 minutes on two of them.$(SETS_UP)
+SAYS_test-soak = The long tests, which `make test` leaves out: a few minutes.$(SETS_UP)
 $(foreach goal,$(or $(MAKECMDGOALS),demo),$(if $(SAYS_$(goal)),$(info $(SAYS_$(goal)))))
 
-.PHONY: demo test fuzz test-clients test-packages test-deployment bench bench-peers bench-load lint types docs record-demo dist \
-	version clean
+# Each process runs neighbouring tests, which share fixtures, and takes over tests that another has not started.
+PYTEST_ALL = $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal -o faulthandler_exit_on_timeout=true \
+	tests plugins --ignore tests/e2e
+
+.PHONY: demo test test-soak fuzz test-clients test-packages test-deployment bench bench-peers bench-load lint types docs \
+	record-demo dist version clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/floway codex demo
 
 test: $(VENV)/ready lint
-	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile -o faulthandler_exit_on_timeout=true tests plugins --ignore tests/e2e
+	$(PYTEST_ALL) -m 'not soak'
+
+test-soak: $(VENV)/ready
+	$(PYTEST_ALL) -m soak
 
 # Tens of thousands of made-up requests, other ones each time; the suite sends a fixed few of them.
 FUZZ ?= 60

@@ -117,7 +117,8 @@ class UpstreamFailed(GatewayError):
     def __init__(self, failure: Failure, received: Iterable[tuple[str, str]] = ()) -> None:
         """:param received: headers of the answer, names in lower case."""
         code = failure.code or "upstream_failed"
-        super().__init__(failure.status, failure.message, type=failure.type, code=code, param=failure.param)
+        kind = failure.type or default_type(failure.status)
+        super().__init__(failure.status, failure.message, type=kind, code=code, param=failure.param)
         self.failure = failure
         self.headers = _retry_headers(failure, failure.status, received)
 

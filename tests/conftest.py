@@ -13,9 +13,9 @@ from floway_core.storage import migrate
 from floway_core.storage.db import connect
 from floway_core.testing import ApiClient, RunningGateway, write_plugin
 
-from .authority import make_certificates
-from .conversation import postgresql
-from .conversation.storing import execute
+from .conversation.direct_store import execute
+from .support import postgresql
+from .support.certificates import make_certificates
 
 pytest_plugins = ["floway_core.testing.fixtures"]
 

@@ -105,6 +105,7 @@ def run(*arguments):
     return done.stdout
 
 
+@pytest.mark.soak
 def test_every_scenario_runs_and_gets_into_the_table(tmp_path):
     short = "--rounds 1 --seconds 0.1 --hold 10 --hold-seconds 3 --ramp 0 --turns 10 --settling 0".split()
     run("run", *short, "--output", tmp_path / "result.json")
@@ -117,6 +118,7 @@ def test_every_scenario_runs_and_gets_into_the_table(tmp_path):
     assert [row for row in rows if row[-1] in ("–", "invalid")] == []
 
 
+@pytest.mark.soak
 def test_the_load_test_runs():
     table = run(*"load --streams 10 --seconds 1 --ramp 0 --threads 4 --burst-seconds 1".split())
     assert "10 streams" in table and "503 with retry-after" in table

@@ -42,6 +42,12 @@ def test_the_files_of_the_request_exist():
     assert [file for file in files if not (CORE / file).is_file()] == []
 
 
+def test_the_files_that_contributors_change_exist():
+    files = re.findall(r"[ `]((?:floway_core|tests)/[\w/]+\.(?:py|json))\b", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(files) > 5
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)\s#]+)", page.read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from floway_core.conversation.payloads import Decoder, StoredDataError, column_i
 from floway_core.conversation.records import History, Snapshot
 from floway_core.errors import GatewayError
 from floway_core.protocol.items import is_bare, is_reference, listed_form, usual_form
+from floway_core.protocol.versions import said
 from floway_core.storage.db import placeholders, select
 from floway_core.storage.tables import Items, Snapshots
 
@@ -62,7 +63,8 @@ JOIN responses_snapshots s ON s.id = i.snapshot_id JOIN responses_conversations 
 WHERE {alive} AND i.api_key_id = ? AND i.item_id"""
 
 _ITEMS = f"""
-SELECT item.item_id, item.id, item.upstream_id, item.payload, named.first FROM responses_items item JOIN (
+SELECT item.item_id, item.id, item.upstream_id, item.payload, named.first, item.snapshot_id, item.position
+FROM responses_items item JOIN (
     SELECT MAX(i.id) AS last, MIN(i.id) AS first {_NAMED} IN ({{marks}}) GROUP BY i.item_id
 ) named ON named.last = item.id
 """
@@ -162,21 +164,24 @@ def find_items(
 
     Ids of upstreams are not unique: some number from one in each answer. Of several items with an id, the one counts
     whose neighbours are those of the reference; where that leaves a doubt it is None, because it might be the content
-    of another conversation. Ids that are not stored are left out.
+    of another conversation. Reasoning that came without what the model is to read of it names nothing on purpose: for
+    that, what is said in it or stands around it must not speak against the stored item. Ids that are not stored are
+    left out.
 
     :param references: the id at each position of ``given``.
     :param given: the input items of the request.
     """
     # Ids that no column holds are looked up, too: a refusal costs the same whatever was asked for.
     wanted = list(dict.fromkeys(column_id(item_id) or "" for item_id in references.values()))
-    found: dict[str, StoredItem] = {}
+    found: dict[str, tuple[dict[str, Any], str | None, int, int]] = {}
     repeated: set[str] = set()
     decode = Decoder(PAYLOAD)
     for start in range(0, len(wanted), IDS_PER_QUERY):
         named = wanted[start : start + IDS_PER_QUERY]
         sql = _ITEMS.format(alive=_ALIVE, marks=placeholders(named))
-        for item_id, row, upstream, payload, first in select(database, sql, api_key_id, oldest, api_key_id, *named):
-            found[item_id] = (decode(payload, row), upstream)
+        rows = select(database, sql, api_key_id, oldest, api_key_id, *named)
+        for item_id, row, upstream, payload, first, snapshot, place in rows:
+            found[item_id] = (decode(payload, row), upstream, snapshot, place)
             if row != first:
                 repeated.add(item_id)
     resolved: dict[int, StoredItem | None] = {}
@@ -184,8 +189,17 @@ def find_items(
         if item_id in repeated:
             resolved[position] = _meant(database, api_key_id, item_id, given, position, oldest)
         elif item_id in found:
-            resolved[position] = found[item_id]
+            item, upstream, snapshot, place = found[item_id]
+            resolved[position] = (item, upstream) if may_mean(given[position], item) else None
+            if not (is_reference(given[position]) or said(given[position])):
+                near = _neighbours(database, snapshot, place, given, position)
+                resolved[position] = (item, upstream) if any(near) or not near else None
     return resolved
+
+
+def may_mean(sent: dict[str, Any], stored: dict[str, Any]) -> bool:
+    """Whether an item that came in short does not say something else than a stored one of its id."""
+    return is_reference(sent) or not said(sent) or said(sent) == said(stored)
 
 
 def _meant(
@@ -199,19 +213,23 @@ def _meant(
     """Which of several stored items with an id a reference means; None when that is not certain."""
     rows = select(database, _SAME_ID.format(alive=_ALIVE), api_key_id, oldest, api_key_id, item_id)
     decode = Decoder(PAYLOAD)
+    if said(given[position]):
+        rows = [row for row in rows if may_mean(given[position], decode(row[2], row[0]))]
     texts = [decode.text(payload, row) for row, _, payload, *_ in rows]
     if len(set(texts)) > 1 or len(rows) > MAX_SAME_ID:
-        near = [_has_neighbours(database, snapshot, place, given, position) for *_, snapshot, place in rows]
-        texts, rows = ([one for one, is_near in zip(many, near, strict=True) if is_near] for many in (texts, rows))
+        near = [_neighbours(database, snapshot, place, given, position) for *_, snapshot, place in rows]
+        texts, rows = (
+            [one for one, equal in zip(many, near, strict=True) if equal and all(equal)] for many in (texts, rows)
+        )
     if len(set(texts)) != 1:
         return None
     return parsed_object(texts[0], PAYLOAD, rows[0][0]), rows[0][1]
 
 
-def _has_neighbours(
+def _neighbours(
     database: peewee.Database, snapshot: int, place: int, given: Sequence[dict[str, Any]], position: int
-) -> bool:
-    """Whether a stored item stands between the items that stand around a reference, as far as both are known."""
+) -> list[bool]:
+    """Whether each neighbour of a stored item is that of a reference, as far as both are known."""
     decode, equal = Decoder(PAYLOAD), []
     for stored_place, payload, row in select(database, _AROUND, snapshot, place - 1, place + 1):
         at = position + stored_place - place
@@ -220,7 +238,7 @@ def _has_neighbours(
             same_id = sent.get("id") is not None and sent.get("id") == stored.get("id")
             by_id = is_reference(sent) or is_bare(sent)
             equal.append(same_id if by_id else usual_form(sent) == usual_form(stored))
-    return bool(equal) and all(equal)
+    return equal
 
 
 def find_issuers(database: peewee.Database, api_key_id: str, blob_hashes: Iterable[str]) -> dict[str, str]:

@@ -138,10 +138,14 @@ def _referenced(
     }
     if not named:
         return {}
-    pairs = zip(known.items, known.issuers, strict=True)
-    in_history = {item.get("id"): (item, issuer) for item, issuer in pairs if isinstance(item.get("id"), str)}
+    in_history: dict[str, list[load.StoredItem]] = {}
+    for item, issuer in zip(reversed(known.items), reversed(known.issuers), strict=True):
+        if isinstance(item.get("id"), str):
+            in_history.setdefault(item["id"], []).append((item, issuer))
     found: dict[int, load.StoredItem | None] = {
-        position: in_history[item_id] for position, item_id in named.items() if item_id in in_history
+        position: next((stored for stored in in_history[item_id] if load.may_mean(given[position], stored[0])), None)
+        for position, item_id in named.items()
+        if item_id in in_history
     }
     elsewhere = {position: item_id for position, item_id in named.items() if position not in found}
     if elsewhere:

@@ -52,8 +52,8 @@ def as_compaction(blocks: Iterable[bytes | None]) -> Iterator[bytes | None]:
         if block is None:
             yield None
         events.add_events(block or b"")
-        if events.terminal:
-            break
+        if events.terminal or events.failure or events.saw_done:
+            break  # nothing that comes after a failure makes a summary whole
     response = events.response
     if events.terminal == FAILED:
         yield from synthesize_events({**response, "output": []})

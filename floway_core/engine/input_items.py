@@ -50,7 +50,9 @@ def _fit(item: dict[str, Any], seen: set[str], *, is_foreign: bool, is_own: bool
         seen.add(changes.get("id") or item_id)
     if isinstance(call_id, str) and len(call_id) > MAX_ID_LENGTH:
         changes["call_id"] = f"call_{_digest(call_id)}"
-    for name in ("content", "summary"):
+    if isinstance(action := item.get("action"), dict) and None in action.values():
+        changes["action"] = _without_nulls(action)
+    for name in ("content", "summary", "output"):
         parts = item.get(name)
         if isinstance(parts, list) and any(isinstance(part, dict) and None in part.values() for part in parts):
             changes[name] = [_without_nulls(part) if isinstance(part, dict) else part for part in parts]

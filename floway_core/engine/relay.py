@@ -59,8 +59,10 @@ def _hold_back(blocks: EventBlocks, seconds: float, gives_way: Callable[[Gateway
             if block:
                 held.append(block)
                 events.add_events(block)
-                if events.failure:
-                    raise UpstreamFailed(events.failure)
+                if events.failure or events.terminal == FAILED:
+                    raise _failure(events)
+                if events.saw_done and not events.terminal:
+                    raise UpstreamBroken("The upstream ended its stream without a terminal event.")
     except GatewayError as failure:
         if gives_way(failure):
             raise

@@ -29,7 +29,7 @@ from floway_core.runtime.gateway import Gateway
 
 log = logging.getLogger("floway.engine")
 
-ACCOUNT_REFUSALS = frozenset({401, 403, 429})
+ACCOUNT_REFUSALS = frozenset({401, 402, 403, 429})
 """Statuses by which an upstream refuses an account. A limit is not got around: no other account of the same provider is
 tried, only another provider."""
 

@@ -8,9 +8,11 @@ from typing import Any
 from floway_core.contexts import ClientConnection
 from floway_core.errors import GatewayError, UpstreamBroken, UpstreamFailed, UpstreamTimeout
 from floway_core.protocol import jsontext, sse
+from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.failures import Failure, read_failure, visible_text
-from floway_core.protocol.responses import is_final_response
+from floway_core.protocol.responses import SUCCESSFUL, is_final_response
 from floway_core.protocol.synthesis import synthesize_events
+from floway_core.protocol.versions import in_form
 from floway_core.provider import UpstreamResponse
 from floway_core.settings import Settings
 
@@ -22,6 +24,9 @@ END_AFTER_ERROR_SECONDS = 2.0
 
 MISTYPED_BODY_SECONDS = 0.5
 """How long to wait for a body of the wrong type, of which only the reason in it is of use."""
+
+_EVENTS = re.compile(rb"(\xef\xbb\xbf)?\s*(event|data|id|retry)?:")
+"""How a stream of events begins, whatever it calls itself."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -55,10 +60,12 @@ def read_response(
     :raises ClientDisconnected: ``client`` hung up meanwhile.
     """
     kind = reply.header("content-type") or ""
-    if not re.match(r"application/([\w.-]+\+)?json\b", kind, re.IGNORECASE):
-        words = visible_text(reply.body.read(MISTYPED_BODY_SECONDS, client) or b"")
-        raise UpstreamBroken(f"The upstream answered with {kind!r} instead of a response{words and f': {words}'}")
     body, deadline = bytearray(), time.monotonic() + settings.total_timeout
+    if not re.match(r"application/([\w.-]+\+)?json\b", kind, re.IGNORECASE):
+        body += reply.body.read(MISTYPED_BODY_SECONDS, client) or b""
+        if not _EVENTS.match(body):
+            words = visible_text(bytes(body))
+            raise UpstreamBroken(f"The upstream answered with {kind!r} instead of a response{words and f': {words}'}")
     while data := reply.body.read(settings.idle_timeout, client):
         if time.monotonic() >= deadline:
             raise _overtime(upstream, settings.total_timeout)
@@ -79,12 +86,16 @@ def parse_response(body: bytes) -> dict[str, Any]:
     body = body.removeprefix(BYTE_ORDER_MARK).strip()
     if not body:
         raise UpstreamBroken("The upstream answered with an empty body.")
+    if _EVENTS.match(body):
+        return _followed(body)
     try:
         value = jsontext.loads(body)
     except ValueError:
         if body.startswith(b"<"):
             raise UpstreamBroken(f"The upstream answered with a page: {visible_text(body)}") from None
         raise UpstreamBroken("The upstream's answer is not JSON.") from None
+    if isinstance(value, dict) and isinstance(output := value.get("output"), list):
+        value["output"] = [in_form(item) for item in output if isinstance(item, dict)]
     if is_final_response(value):
         return value
     if isinstance(value, dict | list) and (failure := read_failure(value)):
@@ -93,6 +104,20 @@ def parse_response(body: bytes) -> dict[str, Any]:
     if isinstance(status, str):
         raise UpstreamFailed(Failure(f"The upstream's response is {status[:50]!r}, which is no answer."))
     raise UpstreamBroken("The upstream's answer is no response object.")
+
+
+def _followed(body: bytes) -> dict[str, Any]:
+    """The response that a whole stream of events tells, which some send whatever they were asked for.
+
+    :raises UpstreamFailed, UpstreamBroken: there is none.
+    """
+    events = ResponseAccumulator({}, rewrite=False)
+    events.add_events(body + b"\n\n")
+    if events.terminal in SUCCESSFUL:
+        return events.response
+    if events.failure:
+        raise UpstreamFailed(events.failure)
+    raise UpstreamBroken("The upstream ended its stream without a terminal event.")
 
 
 class EventBlocks:

@@ -1,23 +1,16 @@
 """Following the events of one answer: what the client is to see of them, and the response that they make."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import orjson
-
 from floway_core.protocol import jsontext, sse
+from floway_core.protocol.blocks import parse_events
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
 from floway_core.protocol.output import DELTAS, PARTS, TEXTS, OutputItem, OutputItems, Place
-from floway_core.protocol.responses import COMPLETED, FAILED, INCOMPLETE, blank_response
+from floway_core.protocol.responses import COMPLETED, FAILED, INCOMPLETE, blank_response, says_error
 from floway_core.protocol.synthesis import item_events
 from floway_core.protocol.usage import complete_usage
-
-UNREAD_EVENT_BYTES = 2**20
-"""An event that is longer, and whose content is not needed, is not parsed: it holds an image."""
-
-_DATA = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
-_TYPE = re.compile(rb'"type": ?"([\w.]+)"')
+from floway_core.protocol.versions import in_form, is_shell
 
 # What upstreams call the end of a response; most have only the first three.
 _ENDS = {
@@ -111,6 +104,8 @@ class ResponseAccumulator:
         self._sequence_number = -1
         self._target: _DeltaTarget | None = None
         self._error_sent = False
+        self._inserted = 0
+        """How many events the client gets more than the upstream sent: the numbers of those behind them shift."""
 
     @property
     def has_content(self) -> bool:
@@ -124,7 +119,7 @@ class ResponseAccumulator:
             and numbers that are not unique, and for errors in a form that clients do not know. ``[DONE]`` is left out.
         """
         raw: list[bytes] = []
-        for position, content in enumerate(_parse_events(block)):
+        for position, content in enumerate(parse_events(block)):
             if content is not None and (target := self._target) and target.takes(content):
                 continue
             event = self._add(content) if content is not None else None
@@ -168,19 +163,31 @@ class ResponseAccumulator:
     # --------------------------------------------------------------------------------------------------- one event
     def _add(self, content: dict[str, Any]) -> bytes | _NewId | None:
         """The event as the client is to see it; None for as it is."""
-        kind = content.get("type")
-        number = content.get("sequence_number")
-        if isinstance(number, int):
-            self._sequence_number = max(self._sequence_number, number)
         if self._target:
             self._sequence_number = max(self._sequence_number, self._target.sequence_number)
             self._target = None
+        inserted = self._inserted
+        if inserted and isinstance(content.get("sequence_number"), int):
+            content["sequence_number"] += inserted
+        if isinstance(number := content.get("sequence_number"), int):
+            self._sequence_number = max(self._sequence_number, number)
+        event = self._follow(content)
+        if inserted and isinstance(number, int) and not isinstance(event, bytes):
+            return self._encode_as(str(content.get("type")), content)
+        return event
+
+    def _follow(self, content: dict[str, Any]) -> bytes | _NewId | None:
+        kind = content.get("type")
         if place := DELTAS.get(kind) if isinstance(kind, str) else None:
             return self._add_delta(content, place)
         if place := TEXTS.get(kind) or PARTS.get(kind) if isinstance(kind, str) else None:
             return self._add_part(kind, content)
         if kind in ("response.output_item.added", "response.output_item.done"):
             return self._add_item(kind, content)
+        bare = kind in _ENDS and not isinstance(content.get("response"), dict)
+        if bare and (self._items or _ENDS[kind] == FAILED):  # then it is what was told of it before
+            told = {"error": content.get("error"), "status": None} if kind != COMPLETED else {"status": None}
+            content["response"] = {**blank_response(self._model), **self.response, **told}
         if isinstance(response := content.get("response"), dict) and str(kind).startswith("response."):
             return self._add_response_object(str(kind), content, response)
         if kind in ("error", "response.error") or (content.get("error") and not str(kind).startswith("response.")):
@@ -191,30 +198,30 @@ class ResponseAccumulator:
 
     def _add_delta(self, content: dict[str, Any], place: Place) -> bytes | None:
         item = self._items.of_event(content, place)
-        if item is None:
-            return None
-        event = self._readdressed(content, item)
+        missing = self._announcement(content, item, place)
+        event = self._readdressed(content, item, missing, place.index_name)
         if not item.closed:
             part = item.part(place, content.get(place.index_name))
             target = _DeltaTarget(content, place.index_name, part.text)
             target.takes(content)
-            self._target = target if event is None else None
+            self._target = target if event is None and not self._inserted else None
         return event
 
     def _add_part(self, kind: str, content: dict[str, Any]) -> bytes | None:
         place = TEXTS.get(kind) or PARTS[kind]
         item = self._items.of_event(content, place)
-        if item is None:
-            return None
+        missing = self._announcement(content, item, place, is_part=kind in PARTS)
         if not item.closed:
             part = item.part(place, content.get(place.index_name))
             if kind in PARTS and isinstance(content.get("part"), dict):
                 part.payload = content["part"]
             elif isinstance(text := content.get(place.text), str):
-                part.text[:] = text.encode("utf-8", "surrogatepass")
+                whole = text.encode("utf-8", "surrogatepass")
+                if len(whole) >= len(part.text):  # some end a part without its text
+                    part.text[:] = whole
             if isinstance(name := content.get("name"), str) and place.index_name is None:
                 item.payload.setdefault("name", name)
-        return self._readdressed(content, item)
+        return self._readdressed(content, item, missing, place.index_name)
 
     def _add_item(self, kind: str, content: dict[str, Any]) -> bytes | None:
         payload, index = content.get("item"), content.get("output_index")
@@ -222,20 +229,63 @@ class ResponseAccumulator:
             return None
         if kind == "response.output_item.added":
             item = self._items.add(payload, index)
+            shown = {**in_form(payload), "id": item.id}
+            if item.announced and self._rewrite:
+                return b""
+            item.announced = True
         else:
             item = self._items.close(payload, index)
-        if item.id is not None and payload.get("id") != item.id:
-            return self._encode_as(kind, {**content, "output_index": item.index, "item": {**payload, "id": item.id}})
+            if self._rewrite and is_shell(item.payload):  # the final response may have the rest
+                item.closed = False
+                return b""
+            shown = item.whole("completed") or payload
+        if shown != payload and self._rewrite:
+            return self._encode_as(kind, {**content, "output_index": item.index, "item": shown})
         return self._readdressed(content, item)
 
-    def _readdressed(self, content: dict[str, Any], item: OutputItem) -> bytes | None:
-        """The event with the id and the number that the client knows its item by; None where it has them."""
-        index, item_id = content.get("output_index"), content.get("item_id")
-        same_id = item_id is None or item_id == item.id or item.id is None
-        if not self._rewrite or (index in (None, item.index) and same_id):
+    def _announcement(self, content: dict[str, Any], item: OutputItem, place: Place, is_part: bool = False) -> bytes:
+        """The events that a client needs before one about a part of an item, and that the upstream left out."""
+        if not self._rewrite or item.closed:
+            return b""
+        events = []
+        if not item.announced:
+            item.announced = True
+            begun = {"status": "in_progress", **item.payload, "id": item.id}
+            events.append(("response.output_item.added", {"item": begun}))
+        number = content.get(place.index_name)
+        if place.part_type and place.field == "content" and place.item_type == "message" and not is_part:
+            if not item.has_part(place, number):
+                empty = {"type": place.part_type, place.text: ""}
+                part = {**empty, "annotations": []} if place.part_type == "output_text" else empty
+                at = {"item_id": item.id, "content_index": number if isinstance(number, int) else 0}
+                events.append(("response.content_part.added", {**at, "part": part}))
+        return b"".join(self._insert(kind, content, {"output_index": item.index, **more}) for kind, more in events)
+
+    def _insert(self, kind: str, before: dict[str, Any], content: dict[str, Any]) -> bytes:
+        """An event of the gateway's own in front of one of the upstream's, whose number it takes."""
+        if not isinstance(number := before.get("sequence_number"), int):
+            return self._encode_as(kind, {"type": kind, **content})
+        before["sequence_number"] = self._sequence_number = number + 1
+        self._inserted += 1
+        return self._encode_as(kind, {"type": kind, "sequence_number": number, **content})
+
+    def _readdressed(
+        self, content: dict[str, Any], item: OutputItem, before: bytes = b"", index_name: str | None = None
+    ) -> bytes | None:
+        """The event with the id and the number that the client knows its item by; None where it has them.
+
+        :param before: other events that go in front of it.
+        :param index_name: the field that says which part of the item it is about.
+        """
+        about_item = "item" in content
+        same = content.get("output_index") == item.index and type(content.get("output_index")) is int
+        same = same and (about_item or content.get("item_id") == item.id)
+        names_part = index_name is None or isinstance(content.get(index_name), int)
+        if not self._rewrite or (same and names_part and not before):
             return None
-        content = {**content, "output_index": item.index}
-        return self._encode_as(str(content["type"]), content if same_id else {**content, "item_id": item.id})
+        address = {"output_index": item.index} if about_item else {"item_id": item.id, "output_index": item.index}
+        address |= {} if names_part else {index_name: 0}
+        return before + self._encode_as(str(content["type"]), {**content, **address})
 
     def _add_error(self, content: dict[str, Any], failure: Failure | None = None) -> bytes | None:
         self.failure = failure or read_failure(content) or Failure(NO_REASON, "upstream_failed")
@@ -277,7 +327,7 @@ class ResponseAccumulator:
         end = _END_OF_STATUS.get(status, end) if isinstance(status, str) and end != FAILED else end
         final = response.get("output") if isinstance(response.get("output"), list) else []
         final = [item for item in final if isinstance(item, dict)]
-        if end == FAILED or (response.get("error") and not final and not self._items):
+        if end == FAILED or (says_error(response) and not final and not self._items):
             end = FAILED
             self._note_failure(response)
         status = end.removeprefix("response.")
@@ -346,45 +396,3 @@ def _in_place_of(old: bytes, new: bytes) -> bytes:
     """``new`` behind the empty lines that ``old`` begins with."""
     lines = len(old) - len(old.lstrip(b"\r\n"))
     return old[:lines] + new.lstrip(b"\r\n")
-
-
-def _parse_events(block: bytes) -> list[dict[str, Any] | None]:
-    """The content of each event, with its ``type``; None for what is no JSON object, such as a comment."""
-    data = _DATA.findall(block)
-    if len(block) < UNREAD_EVENT_BYTES and len(data) == block.count(b"\n\n") and b"\r" not in block:
-        try:
-            contents = orjson.loads(b"[%b]" % b",".join(data))
-        except orjson.JSONDecodeError:
-            contents = []
-        if len(contents) == len(data) and all(map(_is_plain, contents)):
-            return contents
-    return [_parse_event(event) for event in sse.split(block)]
-
-
-def _is_plain(content: Any) -> bool:
-    """Whether an event has a type, and is not nested more deeply than what is written anew may be."""
-    if not isinstance(content, dict) or not isinstance(kind := content.get("type"), str):
-        return False
-    return kind in DELTAS or not jsontext.is_too_deep(content)
-
-
-def _parse_event(event: bytes) -> dict[str, Any] | None:
-    if len(event) >= UNREAD_EVENT_BYTES and _is_passed_unread(event):
-        return None
-    name, data = sse.parse(event)
-    try:
-        content = jsontext.loads(data)
-    except ValueError:
-        return None
-    if not isinstance(content, dict):
-        return None
-    if not isinstance(content.get("type"), str):
-        content["type"] = name
-    return content
-
-
-def _is_passed_unread(event: bytes) -> bool:
-    """Whether nothing depends on what is in a long event."""
-    found = _TYPE.search(event, 0, 4096)
-    kind = found[1].decode() if found else ""
-    return kind.endswith((".delta", ".partial_image")) and kind not in DELTAS

@@ -19,7 +19,8 @@ MAX_DEPTH, MAX_REASONS = 6, 20
 _STATUS_OF_CODE = tuple(
     (re.compile(pattern, re.IGNORECASE), status)
     for pattern, status in (
-        (r"rate.?limit|quota|limit_reached|too.?many.?requests|resource.?exhausted", 429),
+        (r"rate.?limit|quota|limit_reached|too.?many.?requests|resource.?exhausted|throttl|usage_not_included", 429),
+        (r"arrear|insufficient.?(credit|balance|fund)|(credit|balance).{0,20}(too.?low|exhaust|deplet)|_402$", 402),
         (r"overload|unavailable|slow_down|no_capacity|server_busy", 503),
         (r"context.?(length|window)|max_tokens|invalid_(prompt|type|value)|bad.?request|invalid.?(request|arg)", 400),
         (r"value_error|validation|unsupported|unprocessable|(string|array)_above|missing_required", 400),
@@ -29,6 +30,21 @@ _STATUS_OF_CODE = tuple(
         (r"not.?found|unknown_model|no_such", 404),
         (r"too.?large", 413),
         (r"time.?out|timed.?out|deadline", 504),
+    )
+)
+
+# What a sentence says where there is nothing else, as far as it decides who is tried next, and who is to blame.
+_SIGN_IN = r"(api.?key|credential|(access|bearer|auth\w*).?token)"
+_STATUS_OF_MESSAGE = tuple(
+    (re.compile(pattern, re.IGNORECASE), status)
+    for pattern, status in (
+        (r"context.?(length|window|size)|prompt is too long", 400),
+        (r"rate.?limits?(ed)?\b.{0,40}(exceed|reach|hit)|(exceed|reach|hit).{0,40}(rate|usage|request).?limit", 429),
+        (r"(exceed|reach|hit|out of|insufficient).{0,30}\bquota|quota.{0,30}(exceed|reach|exhaust)", 429),
+        (r"too many requests|\bslow down\b|\brate.?limited\b|usage limit", 429),
+        (rf"\b(incorrect|invalid|missing|expired|no)\b.{{0,15}}{_SIGN_IN}", 401),
+        (rf"{_SIGN_IN}.{{0,25}}\b(invalid|incorrect|missing|expired|not valid)\b", 401),
+        (r"insufficient.?(credit|balance|fund)|(credit|balance).{0,20}(too low|exhausted|depleted)", 402),
     )
 )
 
@@ -115,7 +131,9 @@ def read_failure(payload: Any, status: int | None = None) -> Failure | None:
         param=param if isinstance(param, str) else None,
         status=status or _status(error, siblings, code, kind, message),
         extra={name: value for name, value in error.items() if name not in _USUAL and value != message},
-        siblings={name: value for name, value in siblings.items() if name not in (*_USUAL, *_CONTAINERS)},
+        siblings={name: value for name, value in siblings.items() if name not in (*_USUAL, *_CONTAINERS)}
+        if siblings.get("object") != "response"
+        else {},
     )
 
 
@@ -176,7 +194,8 @@ def _find_error_in_object(value: dict[str, Any], depth: int) -> _Found | None:
     for name in _CONTAINERS:
         if value.get(name) and (found := _find_error(value[name], depth + 1)):
             return found[0], found[1] or value
-    if isinstance(inner, dict) or (depth and _code(value)):
+    is_response = value.get("object") == "response" and not inner
+    if isinstance(inner, dict) or (depth and _code(value) and not is_response):
         return (inner or value), value
     return None
 
@@ -241,4 +260,4 @@ def _status(
         for pattern, status in _STATUS_OF_CODE:
             if word and pattern.search(word):
                 return status
-    return 502
+    return next((status for pattern, status in _STATUS_OF_MESSAGE if message and pattern.search(message[:500])), 502)

@@ -5,8 +5,25 @@ response. Here each item stands once. It is recognised by its id, else by its ``
 and of two versions the fuller one counts.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
+
+from floway_core.protocol.versions import (
+    CALLS,
+    RECOGNITION,
+    agree,
+    call_key,
+    fuller,
+    in_form,
+    kind_of,
+    may_be_same,
+    said,
+    same_call,
+    same_id,
+    weight,
+    without_repeated,
+)
 
 _ID_PREFIXES = {
     "message": "msg",
@@ -16,11 +33,6 @@ _ID_PREFIXES = {
     "web_search_call": "ws",
     "compaction": "cmp",
 }
-
-_WEIGHTLESS = frozenset(
-    {"id", "type", "status", "role", "name", "call_id", "annotations", "logprobs", "encrypted_content"}
-)
-"""Fields that say nothing of how much an item holds: encrypted anew, the same content has another length."""
 
 
 class Place(NamedTuple):
@@ -84,15 +96,21 @@ class _Part:
 class OutputItem:
     """One item of the output, from the first event about it on."""
 
-    __slots__ = ("announced", "closed", "id", "index", "parts", "payload")
+    __slots__ = ("announced", "call_id", "closed", "id", "index", "kind", "parts", "payload", "rank", "upstream_index")
 
-    def __init__(self, payload: dict[str, Any], index: int, item_id: str | None) -> None:
+    def __init__(self, payload: dict[str, Any], index: int, item_id: str, rank: int, upstream_index: object) -> None:
         self.payload = payload
         """The item as it was said last."""
         self.index = index
-        """Its ``output_index`` for the client."""
+        """Its ``output_index`` for the client: items are counted as they come, since clients make a list of them."""
         self.id = item_id
-        """Its id for the client; None where it has none."""
+        """Its id for the client."""
+        self.rank = rank
+        """Its place in the order of the final output."""
+        self.upstream_index = upstream_index
+        self.call_id: str | None = None
+        """Its call id for the client, where the upstream gave none, or one that another call has."""
+        self.kind = kind_of(payload)
         self.announced = False
         """Whether the client has seen ``response.output_item.added``."""
         self.closed = False
@@ -105,13 +123,17 @@ class OutputItem:
             self.parts[key] = _Part(place)
         return self.parts[key]
 
+    def has_part(self, place: Place, number: object) -> bool:
+        """Whether something was said of that part."""
+        return (place.field, number if isinstance(number, int) else 0) in self.parts
+
     def close(self, payload: dict[str, Any]) -> None:
         """Take the item as it is at its end, filled up with what its events have said before."""
-        self.closed = True
-        self.payload = _fuller(payload, self.payload)
+        self.payload = fuller(payload, self.payload)
         if self.parts:
-            self.payload = _fuller(self.payload, self._from_parts())
+            self.payload = fuller(self.payload, self._from_parts())
             self.parts = {}
+        self.closed = True
 
     def whole(self, status: str) -> dict[str, Any] | None:
         """The item with everything that was said of it; None for a call without a name, which nobody can use.
@@ -120,16 +142,12 @@ class OutputItem:
         """
         item = dict(self.payload)
         if self.parts:
-            item = {"status": status, **_fuller(item, self._from_parts())}
-            if item.get("type") in ("function_call", "custom_tool_call"):
-                if not item.get("name"):
-                    return None
-                item.setdefault("call_id", self.id)
+            item = {"status": status, **fuller(item, self._from_parts())}
+            if item.get("type") in CALLS and not item.get("name"):
+                return None
         if item.get("status") == "in_progress":
             item["status"] = status
-        if self.id is not None:
-            item["id"] = self.id
-        return item
+        return {**item, "id": self.id, **({"call_id": self.call_id} if self.call_id else {})}
 
     def _from_parts(self) -> dict[str, Any]:
         """The item as the events about its parts have it."""
@@ -143,186 +161,165 @@ class OutputItem:
 
 
 class OutputItems:
-    """The output of a response while its events arrive."""
+    """The output of a response while its events arrive. Finding an item takes the same time however many there are."""
 
     def __init__(self, response_id: str) -> None:
         """:param response_id: the gateway's own, from which ids are made for items that need another."""
-        self._response_id = response_id
+        self._suffix = response_id.removeprefix("resp_") or "0"
         self._items: list[OutputItem] = []
         self._by_id: dict[str, OutputItem] = {}
         """By the upstream's id, the latest of each."""
         self._by_index: dict[int, OutputItem] = {}
         """By the upstream's ``output_index``, the latest of each."""
+        self._by_call: dict[str, OutputItem] = {}
+        """By the upstream's call id, the latest of each."""
+        self._open: dict[tuple[Any, ...], dict[int, OutputItem]] = {}
+        """Those that are not closed, by ``OutputItem.kind`` and ``index``."""
+        self._ids: set[str] = set()
+        self._calls: dict[str, OutputItem] = {}
+        """Whose each call id is."""
+        self._ranks: set[int] = set()
+        self._next_rank = 0
 
     def __bool__(self) -> bool:
         return bool(self._items)
 
     def add(self, payload: dict[str, Any], index: object) -> OutputItem:
         """The item that ``response.output_item.added`` announces."""
+        payload = in_form(payload)
         item = self._find_open(payload, index)
         if item is None:
-            item = self._new(payload, index)
-        else:
-            item.payload = _fuller(item.payload, payload)
-        item.announced = True
+            return self._new(payload, index)
+        self._change(item, fuller(item.payload, payload))
         return item
 
     def close(self, payload: dict[str, Any], index: object) -> OutputItem:
         """The item that ``response.output_item.done`` closes, with its content taken."""
+        payload = in_form(payload)
         item = self._find_open(payload, index) or self._find_closed(payload, index) or self._new(payload, index)
+        self._open.get(item.kind, {}).pop(item.index, None)
         item.close(payload)
+        self._note_call(item)
         return item
 
-    def of_event(self, content: Mapping[str, Any], place: Place) -> OutputItem | None:
-        """The item that an event about a part of an item is about; None where it does not say which."""
+    def of_event(self, content: Mapping[str, Any], place: Place) -> OutputItem:
+        """The item that an event about a part of an item is about. One that does not say which is about the item of
+        its type that began last."""
         item_id, index = content.get("item_id"), content.get("output_index")
+        kind = place.item_type
         if not isinstance(item_id, str) and not isinstance(index, int):
-            return None
+            last = next((item for item in reversed(self._items) if item.payload.get("type") == kind), None)
+            return last if last and not last.closed else self._new(in_form({"type": kind}), None)
         item = self._by_id.get(item_id) if isinstance(item_id, str) else None
         if item is None or item.closed:
             at_index = self._by_index.get(index) if isinstance(index, int) else None
             if at_index is not None and not at_index.closed and (item is None or at_index.id == item_id):
                 return at_index
-        if item is not None and (not item.closed or index in (None, item.index)):
+        if item is not None and (not item.closed or index in (None, item.upstream_index)):
             return item
-        kind = place.item_type
         made = {"id": item_id, "type": kind} if isinstance(item_id, str) and item_id else {"type": kind}
-        return self._new({**made, "role": "assistant"} if kind == "message" else made, index)
+        return self._new(in_form(made), index)
 
     def complete(self, final: Iterable[dict[str, Any]]) -> list[OutputItem]:
         """All items in order, when the terminal event has come.
 
         :param final: the output as the terminal event has it.
         """
-        order = sorted(self._items, key=lambda item: item.index)
-        position = 0
-        for payload, item in self._matched(_without_repeated(final), list(order)):
+        order = sorted(self._items, key=lambda item: item.rank)
+        behind: dict[int | None, list[OutputItem]] = {}
+        before = None
+        for payload, item in self._matched(without_repeated(map(in_form, final)), order):
             if item is None:
-                item = self._new(payload, None)
-                order.insert(position, item)
+                behind.setdefault(before, []).append(self._new(payload, None))
             else:
-                item.payload = _fuller(item.payload, payload)
-            position = order.index(item) + 1
+                item.payload = fuller(item.payload, payload)
+                before = item.index
+        order = [*behind.get(None, []), *(one for item in order for one in (item, *behind.get(item.index, [])))]
+        for item in order:
+            self._note_call(item)
         return order
 
     def _matched(
-        self, final: Iterable[dict[str, Any]], unmatched: list[OutputItem]
+        self, final: list[dict[str, Any]], items: list[OutputItem]
     ) -> list[tuple[dict[str, Any], OutputItem | None]]:
         """The final items, each with the streamed one that it is."""
         pairs: list[tuple[dict[str, Any], OutputItem | None]] = [(payload, None) for payload in final]
-        for is_same in (_same_id, _same_call, _same_content, _may_be_same):
+        for key_of, is_same in RECOGNITION:
+            matched = {item.index for _, item in pairs if item}
+            waiting: dict[Any, deque[OutputItem]] = {}
+            for item in items:
+                if item.index not in matched and (key := key_of(item.payload)) is not None:
+                    waiting.setdefault(key, deque()).append(item)
             for place, (payload, item) in enumerate(pairs):
-                if item is None:
-                    found = next((one for one in unmatched if is_same(one.payload, payload)), None)
-                    if found:
-                        unmatched.remove(found)
-                        pairs[place] = (payload, found)
+                queue = waiting.get(key_of(payload)) if item is None else None
+                if queue and is_same(queue[0].payload, payload):
+                    pairs[place] = (payload, queue.popleft())
         return pairs
 
     def _find_open(self, payload: dict[str, Any], index: object) -> OutputItem | None:
         item = self._by_id.get(payload.get("id")) if isinstance(payload.get("id"), str) else None
-        if item and not item.closed and _may_be_same(item.payload, payload):
+        if item and not item.closed and may_be_same(item.payload, payload):
             return item
-        open_items = [one for one in self._items if not one.closed]
-        for one in open_items:
-            if _same_call(one.payload, payload):
-                return one
+        item = self._by_call.get(payload["call_id"]) if call_key(payload) else None
+        if item and not item.closed and same_call(item.payload, payload):
+            return item
         at_index = self._by_index.get(index) if isinstance(index, int) else None
-        for one in (at_index, *open_items):
-            if one and not one.closed and _may_be_same(one.payload, payload) and _one_lacks_an_id(one.payload, payload):
-                return one
-        if at_index and not at_index.closed and _may_be_same(at_index.payload, payload):
+        if at_index and (at_index.closed or not may_be_same(at_index.payload, payload)):
+            at_index = None
+        if at_index and not (at_index.kind[2] and kind_of(payload)[2]):
             return at_index
-        return None
+        kind, has_call, has_id = kind_of(payload)
+        kinds = [(kind, False, False), *([] if has_call else [(kind, True, False)])]
+        kinds += [] if has_id else [(kind, call, True) for _, call, _ in kinds]
+        candidates = [next(iter(self._open[one].values())) for one in kinds if self._open.get(one)]
+        return min(candidates, key=lambda item: item.index, default=at_index)
 
     def _find_closed(self, payload: dict[str, Any], index: object) -> OutputItem | None:
         """The item that is closed once more: the same id or call, and nothing that only another item could have."""
-        for item in self._items:
-            if _same_call(item.payload, payload) or (
-                _same_id(item.payload, payload)
-                and (index in (None, item.index) or _weight(payload) in (0, _weight(item.payload)))
-            ):
-                return item
+        item = self._by_call.get(payload["call_id"]) if call_key(payload) else None
+        if item and same_call(item.payload, payload):
+            return item
+        item = self._by_id.get(payload.get("id")) if isinstance(payload.get("id"), str) else None
+        if item and same_id(item.payload, payload) and agree(said(item.payload), said(payload)):
+            same_place = index in (None, item.upstream_index)
+            return item if same_place or weight(payload) in (0, weight(item.payload)) else None
         return None
 
     def _new(self, payload: dict[str, Any], index: object) -> OutputItem:
-        known = payload.get("id")
-        taken = {item.index for item in self._items}
-        free = index if isinstance(index, int) and index >= 0 and index not in taken else max(taken, default=-1) + 1
-        item_id = known if isinstance(known, str) and known else None
-        if item_id is not None and any(item.id == item_id for item in self._items):
-            prefix = _ID_PREFIXES.get(str(payload.get("type")), "item")
-            item_id = f"{prefix}_{self._response_id.removeprefix('resp_')}_{free}"
-        item = OutputItem(payload, free, item_id)
+        place = len(self._items)
+        is_free = isinstance(index, int) and index >= 0 and index not in self._ranks
+        rank = index if is_free else self._next_rank
+        self._ranks.add(rank)
+        self._next_rank = max(self._next_rank, rank + 1)
+        given = payload.get("id")
+        item_id = given if isinstance(given, str) else ""
+        if not item_id or item_id in self._ids:
+            item_id = f"{_ID_PREFIXES.get(str(payload.get('type')), 'item')}_{self._suffix}_{place}"
+        self._ids.add(item_id)
+        item = OutputItem(payload, place, item_id, rank, index)
         self._items.append(item)
-        if isinstance(known, str):
-            self._by_id[known] = item
+        self._change(item, payload)
         if isinstance(index, int):
             self._by_index[index] = item
         return item
 
+    def _change(self, item: OutputItem, payload: dict[str, Any]) -> None:
+        """Note an open item as it is now."""
+        self._open.get(item.kind, {}).pop(item.index, None)
+        item.payload, item.kind = payload, kind_of(payload)
+        self._open.setdefault(item.kind, {})[item.index] = item
+        if isinstance(payload.get("id"), str):
+            self._by_id[payload["id"]] = item
+        if call_key(payload):
+            self._by_call[payload["call_id"]] = item
 
-# ------------------------------------------------------------------------------------------------------- comparing
-def _may_be_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    calls = one.get("call_id"), other.get("call_id")
-    return one.get("type") == other.get("type") and (
-        not all(isinstance(call, str) for call in calls) or calls[0] == calls[1]
-    )
-
-
-def _same_id(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return isinstance(one.get("id"), str) and one["id"] == other.get("id") and _may_be_same(one, other)
-
-
-def _same_call(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return isinstance(one.get("call_id"), str) and one["call_id"] == other.get("call_id") and _may_be_same(one, other)
-
-
-def _same_content(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return _may_be_same(one, other) and _content(one) == _content(other)
-
-
-def _content(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in item.items() if name not in _WEIGHTLESS}
-
-
-def _without_repeated(final: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The items of a final output, each once."""
-    kept: list[dict[str, Any]] = []
-    for payload in final:
-        if not any(
-            _same_call(one, payload) or (_same_id(one, payload) and _same_content(one, payload)) for one in kept
-        ):
-            kept.append(payload)
-    return kept
-
-
-def _one_lacks_an_id(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return not (isinstance(one.get("id"), str) and isinstance(other.get("id"), str))
-
-
-def _fuller(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """The one of two versions of an item that holds more, the first if both hold the same, with the fields that only
-    the other has."""
-    if first == second:
-        return first
-    winner, other = (first, second) if _weight(first) >= _weight(second) else (second, first)
-    item = dict(winner)
-    for name, value in other.items():
-        if item.get(name) is None and value is not None and name != "status":  # that of an item that has begun
-            item[name] = value
-    if item.get("status") == "in_progress" and isinstance(other.get("status"), str):
-        item["status"] = other["status"]
-    return item
-
-
-def _weight(value: Any) -> int:
-    """How much a value says, in characters."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, dict):
-        blob = 1 if value.get("encrypted_content") else 0
-        return blob + sum(_weight(part) for name, part in value.items() if name not in _WEIGHTLESS)
-    if isinstance(value, list):
-        return sum(map(_weight, value))
-    return 0
+    def _note_call(self, item: OutputItem) -> None:
+        """Give a call that is complete an id of its own, where the upstream did not."""
+        if item.payload.get("type") not in CALLS or item.call_id:
+            return
+        if not call_key(item.payload):
+            item.call_id = f"call_{self._suffix}_{item.index}"
+            return
+        call_id = item.payload["call_id"]
+        if self._calls.setdefault(call_id, item) is not item:
+            item.call_id = f"call_{self._suffix}_{item.index}"

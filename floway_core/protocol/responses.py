@@ -24,12 +24,18 @@ def blank_response(model: str) -> dict[str, Any]:
     }
 
 
+def says_error(response: dict[str, Any]) -> bool:
+    """Whether a response object has a reason of a failure. Some upstreams always put an object there, full of nulls."""
+    error = response.get("error")
+    return any(part is not None for part in error.values()) if isinstance(error, dict) else bool(error)
+
+
 def is_final_response(value: Any) -> bool:
     """Whether ``value`` is a complete response object that does not say that it failed.
 
     What is looked into later has its shape: ``output`` is a list, and the parts of its items are objects.
     """
-    if not isinstance(value, dict) or value.get("error"):
+    if not isinstance(value, dict) or says_error(value):
         return False
     status, output = value.get("status"), value.get("output")
     if isinstance(status, str) and status not in FINAL_STATUSES:

@@ -12,6 +12,9 @@ from floway_core.protocol.failures import Failure
 MAX_RETRY_AFTER = 366 * 86_400
 """Seconds. What is further away is a mistake."""
 
+MAX_SEARCHED = 5_000
+"""Characters of a message that are searched."""
+
 
 def retry_after(failure: Failure | None, headers: Iterable[tuple[str, str]]) -> int | None:
     """Whole seconds after which to try again; None where nothing says it.
@@ -25,7 +28,9 @@ def retry_after(failure: Failure | None, headers: Iterable[tuple[str, str]]) -> 
 
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
-_TRY_AGAIN = re.compile(r"(?:try again|retry)(?: after| in)? (\d+(?:\.\d+)?) ?(ms|s|sec|second|m\b|min)", re.I)
+_SPAN = r"\d+(?:\.\d+)? ?(?:milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d)(?![a-z])"
+_TRY_AGAIN = re.compile(rf"(?:try again|retry)(?: after| in)?:? ((?:{_SPAN}[, ]*)+)", re.I)
+_SECONDS_OF_UNIT = {"ms": 0.001, "mil": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def _waits_in_body(failure: Failure | None) -> Iterator[float | None]:
@@ -39,9 +44,12 @@ def _waits_in_body(failure: Failure | None) -> Iterator[float | None]:
             yield wait if wait != _seconds(source.get(name)) else None
         for detail in source.get("details") if isinstance(source.get("details"), list) else ():
             yield _seconds(detail.get("retryDelay")) if isinstance(detail, dict) else None
-    if stated := _TRY_AGAIN.search(failure.message):
-        unit = stated[2].lower()
-        yield float(stated[1]) * (0.001 if unit == "ms" else 60 if unit.startswith("m") else 1)
+    metadata = failure.extra.get("metadata")
+    if isinstance(metadata, dict) and isinstance(received := metadata.get("headers"), dict):  # of a provider behind it
+        yield from _waits_in_headers([(str(name).lower(), str(value)) for name, value in received.items()])
+    if stated := _TRY_AGAIN.search(failure.message[:MAX_SEARCHED]):
+        spans = re.findall(r"(\d+(?:\.\d+)?) ?(ms|mil|s|m|h|d)", stated[1].lower())
+        yield sum(float(number) * _SECONDS_OF_UNIT[unit] for number, unit in spans)
 
 
 def _waits_in_headers(headers: list[tuple[str, str]]) -> Iterator[float | None]:

@@ -11,8 +11,8 @@ from floway_core.storage import keys, upstreams
 from floway_core.storage.db import connect
 from floway_core.testing import ApiClient, RunningGateway, write_plugin
 
-from .acting import Client
-from .storing import Store, execute
+from .actor_client import Client
+from .direct_store import Store, execute
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from floway_core.storage.db import select
 from floway_core.testing import Reply, events
 
-from .storing import DAYS, execute, said, user
+from .direct_store import DAYS, execute, said, user
 
 MINE = "api_key_id = (SELECT id FROM api_keys WHERE key_hash = '{}')"
 REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}

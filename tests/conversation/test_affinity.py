@@ -2,7 +2,7 @@
 
 import pytest
 
-from .storing import said, user
+from .direct_store import said, user
 
 REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "reasoning of {}"}
 COMPACTION = {"type": "compaction", "id": "cmp_1", "encrypted_content": "compaction of {}"}

@@ -6,7 +6,7 @@ import pytest
 
 from floway_core.storage.db import select
 
-from .storing import execute, user
+from .direct_store import execute, user
 
 
 def metadata_of(client, response_id):

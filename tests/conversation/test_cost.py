@@ -7,7 +7,7 @@ import pytest
 
 from floway_core.storage.db import select
 
-from .storing import said, user
+from .direct_store import said, user
 
 MARKS = (10, 60, 200)
 

@@ -7,7 +7,7 @@ from floway_core.errors import GatewayError
 from floway_core.storage import migrate
 from floway_core.storage.db import connect, select
 
-from .storing import Store, said, user
+from .direct_store import Store, said, user
 
 DAMAGED = [b"", b"j", b"j[]", b"j1", b"jnull", b'j"x"', b'j{"a":1', b'j{"a":1}}', b"z", b"zrubbish", b"x{}", b"\xff"]
 SPREAD = [(b'j{"a":1},{"b":[{}', b"j{}]}"), (b"j{},{}", b"j"), (b'j{"a":"', b'j"}')]

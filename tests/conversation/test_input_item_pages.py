@@ -6,7 +6,7 @@ from urllib.parse import quote
 import openai
 import pytest
 
-from .storing import said, user
+from .direct_store import said, user
 
 IDS = {
     "one for all": ["msg_1"] * 9,
@@ -38,7 +38,7 @@ def texts(listed):
 
 @pytest.mark.parametrize("ids", IDS)
 @pytest.mark.parametrize("order", ["asc", "desc"])
-@pytest.mark.parametrize("limit", [1, 2, 5, 100])
+@pytest.mark.parametrize("limit", [2, *(pytest.param(other, marks=pytest.mark.soak) for other in (1, 5, 100))])
 def test_the_package_pages_through_all(client, api, ids, order, limit):
     given = items(IDS[ids])
     told = client.turn(given)

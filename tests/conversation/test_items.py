@@ -8,7 +8,7 @@ from floway_core.storage.db import select
 from floway_core.testing import Reply, event
 from floway_core.testing.events import response as response_object
 
-from .storing import said, user
+from .direct_store import said, user
 
 IDS = "SELECT item_id FROM responses_items WHERE api_key_id = ?"
 SEALED = {"type": "reasoning", "id": "rs_1", "summary": []}

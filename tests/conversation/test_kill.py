@@ -15,14 +15,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import pytest
+
 from floway_core.storage import keys
 from floway_core.storage.db import select
 from floway_core.testing import ApiClient, events
 
-from .storing import Store, said, user
+from .direct_store import Store, said, user
 
 POINTS = ["0", "1", "2", "3", "4", "commit", "committed"]
-KILLS = 50
 CONVERSATIONS = 6
 
 
@@ -100,21 +101,24 @@ def store_with(acting, key):
     return Store(acting.database, found[0])
 
 
-def test_workers_are_killed_in_the_middle_of_commits(start_acting, new_database):
+@pytest.mark.parametrize("kills", [12, pytest.param(50, marks=pytest.mark.soak)])
+def test_workers_are_killed_in_the_middle_of_commits(start_acting, new_database, kills):
     acting = start_acting(new_database(), workers="3", log_level="error")
     key, seen = keys.create(acting.database, "killed"), Seen()
+
+    def is_done():
+        tried = {kill for kill, _ in list(seen.begun.values())}
+        return deaths(acting.gateway) >= kills and tried >= set(POINTS) and len(seen.complete) > kills
+
     with ThreadPoolExecutor(CONVERSATIONS) as pool:
         tasks = [
-            pool.submit(
-                converse, ApiClient(acting.gateway.url, key), seen, seed, lambda: deaths(acting.gateway) >= KILLS, True
-            )
+            pool.submit(converse, ApiClient(acting.gateway.url, key), seen, seed, is_done, True)
             for seed in range(CONVERSATIONS)
         ]
         for task in tasks:
             task.result()
+    assert is_done()
     acting.gateway.kill()
-    assert len(seen.complete) > KILLS
-    assert {kill for kill, _ in seen.begun.values()} >= set(POINTS)
     check(store_with(acting, key), seen)
 
 

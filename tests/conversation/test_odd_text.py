@@ -4,7 +4,7 @@ import pytest
 
 from floway_core.errors import GatewayError
 
-from .storing import said, user
+from .direct_store import said, user
 
 ODD = ["a\0b", "\ud83d", "ü" * 300, "x" * 100_000, "", " ", "'; DROP TABLE api_keys; --", "%s", "?", "\U0010ffff"]
 

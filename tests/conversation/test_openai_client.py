@@ -7,7 +7,7 @@ import pytest
 
 from floway_core.testing import Reply, items_stream
 
-from .storing import said, user
+from .direct_store import said, user
 
 TOOL = {
     "type": "function",

@@ -12,7 +12,7 @@ from floway_core.errors import GatewayError
 from floway_core.storage import keys
 from floway_core.storage.db import select
 
-from .storing import DAYS, Store, said, user
+from .direct_store import DAYS, Store, said, user
 
 LONG_AGO = 1_000_000
 

@@ -10,7 +10,7 @@ from floway_core.conversation import retention
 from floway_core.protocol.items import usual_form
 from floway_core.storage.db import select
 
-from .storing import Store, said, user
+from .direct_store import Store, said, user
 
 TRIGGER = {"type": "compaction_trigger"}
 FULL = {"derandomize": True, "database": None, "deadline": None, "phases": (Phase.generate, Phase.shrink)}
@@ -85,19 +85,19 @@ class Trees(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.alive)
     @rule(number=PICK, texts=GIVEN, seal=TEXTS)
-    def supports_compaction(self, number, texts, seal):
+    def compacts(self, number, texts, seal):
         blob = {"type": "compaction", "id": f"cmp_{seal}", "encrypted_content": seal}
         turn = self.store.begin([*map(user, texts), TRIGGER], self.model.pick(number))
         self.model.histories[self.store.commit(turn, blob)] = [blob]
 
     @precondition(lambda self: self.model.alive)
     @rule(number=PICK, texts=GIVEN, explicit_previous=st.booleans())
-    def fails(self, number, texts, named):
+    def fails(self, number, texts, explicit_previous):
         previous = self.model.pick(number)
         given = [user(text) for text in texts]
-        if not named:
+        if not explicit_previous:
             given = [*self.model.histories[previous], *given]
-        turn = self.store.begin(given, previous if named else None)
+        turn = self.store.begin(given, previous if explicit_previous else None)
         before = self.store.rows()
         with pytest.raises(Failure):
             self.store.commit(turn, said("x"), hook=fail)
@@ -134,9 +134,10 @@ class Trees(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("memory", [0, 1500, 10**6])
-def test_random_trees(database, memory):
+@pytest.mark.parametrize("examples", [10, pytest.param(40, marks=pytest.mark.soak)])
+def test_random_trees(database, memory, examples):
     machine = type("OnDatabase", (Trees,), {"database": database, "memory": memory})
-    run(machine, settings=settings(max_examples=40, stateful_step_count=25, **FULL, **CHECKS))
+    run(machine, settings=settings(max_examples=examples, stateful_step_count=25, **FULL, **CHECKS))
 
 
 class TreesOverHttp(RuleBasedStateMachine):
@@ -210,6 +211,7 @@ class TreesOverHttp(RuleBasedStateMachine):
         assert self.stranger.rows() == [0, 0, 0]
 
 
-def test_random_trees_over_http(client_of, acting):
+@pytest.mark.parametrize("examples", [5, pytest.param(20, marks=pytest.mark.soak)])
+def test_random_trees_over_http(client_of, acting, examples):
     machine = type("OnGateway", (TreesOverHttp,), {"new_client": lambda self: client_of(acting)})
-    run(machine, settings=settings(max_examples=20, stateful_step_count=12, **FULL, **CHECKS))
+    run(machine, settings=settings(max_examples=examples, stateful_step_count=12, **FULL, **CHECKS))

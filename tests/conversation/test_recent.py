@@ -10,7 +10,7 @@ from floway_core.conversation.cache import HistoryCache, PackedHistory
 from floway_core.conversation.payloads import Decoder
 from floway_core.errors import GatewayError
 
-from .storing import Store, said, user
+from .direct_store import Store, said, user
 
 PLENTY = 10**6
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .storing import said, user
+from .direct_store import said, user
 
 REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed", "status": "completed"}
 CALL = {"type": "function_call", "id": "fc_1", "name": "f", "arguments": "{}", "call_id": "c", "status": "completed"}

@@ -5,7 +5,7 @@ import pytest
 from floway_core.conversation import retention
 from floway_core.errors import GatewayError
 
-from .storing import Store, execute, said
+from .direct_store import Store, execute, said
 
 ODD = ["resp_" + "0" * 32, "resp_1", "x", "a\0b", "\ud83d", "ü" * 300, "msg_a", "../x"]
 

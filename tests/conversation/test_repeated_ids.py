@@ -2,7 +2,7 @@
 
 import pytest
 
-from .storing import said, user
+from .direct_store import said, user
 
 CALL = {"type": "function_call", "name": "f", "arguments": "{}"}
 SEALED = {"type": "reasoning", "id": "rs_1", "summary": []}
@@ -63,6 +63,25 @@ def test_reasoning_that_is_not_certain_stays_as_it_came(client):
     assert told.sent == [[user("What?"), SEALED, user("More")]]
 
 
+MINE = [{"type": "summary_text", "text": "my own"}]
+
+
+@pytest.mark.parametrize(("around", "summary"), [([user("Else")], []), ([user("Else")], MINE), ([], MINE)])
+def test_reasoning_of_another_conversation_does_not_come_in_by_its_id(client, around, summary):
+    """Its id is there once only: that of the client's own was never stored, or is another upstream's."""
+    client.turn("What?", output=[{**reasoning("another's"), "summary": [{"type": "summary_text", "text": "x"}]}])
+    given = [*around, {**SEALED, "summary": summary}, said("b"), user("More")]
+    assert client.turn(given).sent == [given]
+
+
+def test_of_repeated_ids_in_one_conversation_the_one_that_says_the_same_is_meant(client):
+    parts = [[{"type": "summary_text", "text": text}] for text in ("one", "two")]
+    first = client.turn("One", output=[{**reasoning("1"), "summary": parts[0]}, call(1)])
+    second = client.turn([result(1)], first.id, output=[{**reasoning("2"), "summary": parts[1]}, call(2)])
+    (sent,) = client.turn([{**SEALED, "summary": parts[0]}, result(2)], second.id).sent
+    assert [item.get("encrypted_content") for item in sent if item["type"] == "reasoning"] == ["1", "2", "1"]
+
+
 def test_the_same_item_stored_twice_is_one(client):
     for _ in range(2):
         client.turn([user("What?"), {**said("a"), "id": "msg_1"}, user("More")], store=True)
@@ -115,3 +134,11 @@ def test_nulls_that_an_upstream_wrote_are_not_sent_back(client):
     first = client.turn("One", output=[item])
     (sent,) = client.turn("Two", first.id).sent
     assert sent[1] == said("a")
+
+
+def test_nor_are_nulls_of_tools(client):
+    search = {"type": "web_search_call", "id": "ws_1", "action": {"type": "search", "query": "x", "sources": None}}
+    image = {"type": "input_image", "image_url": "data:x", "file_id": None, "detail": None}
+    (sent,) = client.turn([search, {**CALL, "call_id": "call_1"}, {**result(1), "output": [image]}]).sent
+    assert "null" not in str(sent) and "None" not in str(sent)
+    assert sent[2]["output"] == [{"type": "input_image", "image_url": "data:x"}]

@@ -9,7 +9,7 @@ from floway_core.errors import GatewayError
 from floway_core.storage import keys
 from floway_core.storage.db import select
 
-from .storing import DAYS, Store, execute, said, user
+from .direct_store import DAYS, Store, execute, said, user
 
 DAY = 86_400
 

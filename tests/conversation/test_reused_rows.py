@@ -7,7 +7,7 @@ from floway_core.conversation import load, retention
 from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
 from floway_core.errors import GatewayError
 
-from .storing import Store, said, user
+from .direct_store import Store, said, user
 
 
 @pytest.fixture

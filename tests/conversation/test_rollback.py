@@ -5,7 +5,7 @@ import json
 from floway_core.storage import keys
 from floway_core.storage.migrate import CORE
 
-from ..vault import write
+from ..support.vault_plugin import write
 
 OLD = "floway/0003_secret_check"
 

@@ -11,7 +11,7 @@ import pytest
 from floway_core.storage.db import connect
 from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_stream
 
-from ..page import projects
+from ..support.documented_projects import projects
 
 TOKEN = "polly-wants-a-cracker-4711"
 ADMIN_TOKEN = "the-admin-token-0815-planted"

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .storing import user
+from .direct_store import user
 
 
 @pytest.fixture(scope="module")

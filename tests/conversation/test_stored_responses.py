@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from .storing import said, user
+from .direct_store import said, user
 
 
 def get(client, path, status=200):

@@ -4,7 +4,7 @@ import pytest
 
 from floway_core.testing import Reply, Step, events, items_stream
 
-from .storing import execute, said, user
+from .direct_store import execute, said, user
 
 NOTHING = [0, 0, 0]
 

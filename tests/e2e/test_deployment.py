@@ -20,8 +20,8 @@ import pytest
 from floway_core.testing import ApiClient, Reply, RunningGateway, Step, event, message_stream
 from floway_core.testing.events import response
 
-from ..conversation import postgresql
-from ..vault import write
+from ..support import postgresql
+from ..support.vault_plugin import write
 from .conftest import ROOT
 
 PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")

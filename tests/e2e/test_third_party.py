@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..page import projects
+from ..support.documented_projects import projects
 from .conftest import run
 
 NOSY = {

@@ -13,7 +13,7 @@ import pytest
 from floway_core.testing import Reply, message_stream
 from floway_core.testing.events import parse
 
-from ..conversation import postgresql
+from ..support import postgresql
 
 TABLES = ("responses_snapshots", "responses_items", "responses_conversations")
 

@@ -11,7 +11,7 @@ from floway_core.server.command import IDLE_CONNECTIONS, SPARE_THREADS
 from floway_core.testing import Reply, Step, event, message_stream
 from floway_core.testing.events import DONE, renamed
 
-from .talking import connect, read_until, request, wait_for
+from .raw_client import connect, read_until, request, wait_for
 
 LIMIT = 4
 

@@ -13,7 +13,7 @@ import pytest
 from floway_core.testing import Reply, Step, message_stream
 from floway_core.testing.events import DONE
 
-from .talking import is_refused, wait_for
+from .raw_client import is_refused, wait_for
 
 CLIENTS = 6
 RELOADS = 2

@@ -11,8 +11,8 @@ import pytest
 from floway_core.testing import Reply, Step, message_stream
 from floway_core.testing.events import DONE
 
-from ..raw_upstream import RawUpstream, chunked, head
-from .talking import connect, read_until, request, wait_for
+from ..support.raw_upstream import RawUpstream, chunked, head
+from .raw_client import connect, read_until, request, wait_for
 
 PIECE = message_stream("x" * 60_000)[4]
 OFFERED = 128 * 2**20

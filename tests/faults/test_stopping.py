@@ -10,7 +10,7 @@ import pytest
 from floway_core.testing import Reply, Step, message_stream
 from floway_core.testing.events import DONE, parse
 
-from .talking import connect, is_refused, read_until, wait_for
+from .raw_client import connect, is_refused, read_until, wait_for
 
 FIRST, *OTHERS = message_stream()
 HELD = Reply([FIRST, Step.HOLD, *OTHERS])

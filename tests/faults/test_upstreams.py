@@ -8,8 +8,8 @@ import pytest
 from floway_core.testing import Reply, Step, event, message_stream
 from floway_core.testing.events import DONE, parse, renamed
 
-from ..raw_upstream import PATIENCE, Gone, RawUpstream, chunked, head
-from .talking import connect, request
+from ..support.raw_upstream import PATIENCE, Gone, RawUpstream, chunked, head
+from .raw_client import connect, request
 
 FIRST, *OTHERS = message_stream()
 

@@ -22,7 +22,7 @@ from floway_core.testing import FakeUpstream, Reply, message_stream
 from floway_core.web.app import create_app
 from floway_core.web.openapi import description
 
-from .amount import examples
+from .example_counts import examples
 
 DESCRIBED = json.loads(description())
 METHODS = ("get", "put", "post", "delete", "patch")

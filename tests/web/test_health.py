@@ -11,7 +11,7 @@ import pytest
 
 from floway_core.testing import ApiClient
 
-from . import vault
+from ..support import vault_plugin
 
 SIGNED_OUT = "The vault is signed out. Sign in again."
 
@@ -19,7 +19,7 @@ SIGNED_OUT = "The vault is signed out. Sign in again."
 @pytest.fixture
 def gateway(start_gateway, tmp_path):
     """Two accounts, ``ann@example.com`` and one that is signed out."""
-    started = start_gateway(plugin_folders=[vault.write(tmp_path / "plugins")])
+    started = start_gateway(plugin_folders=[vault_plugin.write(tmp_path / "plugins")])
     for name, token in (("ann@example.com", "token-1"), ("bob@example.com", "")):
         assert started.run("add-vault", name, typed=token).returncode == 0
     return started
@@ -65,7 +65,7 @@ def test_credentials_that_cannot_be_opened_and_a_plugin_that_is_gone(gateway):
 
 
 def test_the_start_names_them(install, tmp_path):
-    installation = install(plugin_folders=[vault.write(tmp_path / "plugins")])
+    installation = install(plugin_folders=[vault_plugin.write(tmp_path / "plugins")])
     for name, token in (("ann", "token-1"), ("bob", "")):
         assert installation.run("add-vault", name, typed=token).returncode == 0
     command = [sys.executable, "-m", "floway_core", "serve", "--bind", "127.0.0.1:0"]
@@ -84,7 +84,7 @@ def test_a_database_that_does_not_answer(gateway):
 
 def test_the_admin_api_tells_it_with_names(start_gateway, tmp_path):
     token = "the-admin-token-of-this-test"
-    gateway = start_gateway({"admin_token": token}, plugin_folders=[vault.write(tmp_path / "plugins")])
+    gateway = start_gateway({"admin_token": token}, plugin_folders=[vault_plugin.write(tmp_path / "plugins")])
     for name, typed in (("ann", "token-1"), ("bob", "")):
         assert gateway.run("add-vault", name, typed=typed).returncode == 0
     caller = ApiClient(gateway.url, token)

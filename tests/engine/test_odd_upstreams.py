@@ -8,7 +8,7 @@ from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.testing import Reply, RunningGateway, Step, event, message_item, message_stream, write_plugin
 from floway_core.testing.events import DONE, function_call_item, parse, response
 
-from .raw_upstream import RawUpstream, head
+from ..support.raw_upstream import RawUpstream, head
 
 JSON = [("content-type", "application/json")]
 

@@ -12,7 +12,7 @@ from floway_core.storage import migrate
 from floway_core.storage.db import connect
 from floway_core.testing import Installation
 
-from . import vault
+from ..support import vault_plugin
 
 LOOKS = [
     "--help",
@@ -37,7 +37,7 @@ FAILS = ["migrate list", "migrate --to floway/0 --yes", "upstreams test nowhere"
 @pytest.fixture
 def bare(install, tmp_path):
     """An installation with a plugin that has a table, where nothing has been set up."""
-    return install(plugin_folders=[vault.write(tmp_path / "plugins")])
+    return install(plugin_folders=[vault_plugin.write(tmp_path / "plugins")])
 
 
 def everything(installation):

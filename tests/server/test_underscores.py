@@ -144,7 +144,7 @@ def test_no_request_gets_those_of_the_one_before(place, usual, gateway, fake_ups
 
 
 # ------------------------------------------------------------------------------------------------------- other servers
-PAGE = (Path(__file__).parents[1] / "docs" / "deployment.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text(encoding="utf-8")
 OPTIONS = re.search(r"^```python gunicorn.conf.py\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[1]
 APP = "floway_core.wsgi:app"
 

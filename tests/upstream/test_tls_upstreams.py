@@ -6,8 +6,8 @@ from floway_core.errors import UpstreamUnreachable
 from floway_core.testing import RunningGateway, message_stream
 from floway_core.testing.events import DONE, renamed
 
-from .authority import server_context
-from .raw_upstream import NOBODY, PATIENCE, RawUpstream, chunked, head, new_client, read_whole
+from ..support.certificates import server_context
+from ..support.raw_upstream import NOBODY, PATIENCE, RawUpstream, chunked, head, new_client, read_whole
 
 LARGEST_RECORD = 2**14
 EVENTS = message_stream("Grüße 😀 " * 400, pieces=7)

@@ -5,8 +5,8 @@ import pytest
 from floway_core.testing import RunningGateway, message_stream
 from floway_core.testing.events import DONE
 
-from .authority import server_context
-from .raw_upstream import NOBODY, RawUpstream, head, new_client, read_whole
+from ..support.certificates import server_context
+from ..support.raw_upstream import NOBODY, RawUpstream, head, new_client, read_whole
 
 ANSWER = b"".join(message_stream())
 

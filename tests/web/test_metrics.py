@@ -262,7 +262,7 @@ def test_a_scraper_may_ask_for_another_format(client_of):
 
 
 def test_every_metric_is_documented(ask, watched):
-    page = (Path(__file__).parents[1] / "docs" / "monitoring.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
     names = {family.name for family in text_string_to_metric_families(ask.get("/metrics").body.decode())}
     assert len(names) > 4
     assert {name for name in names if name not in page} == {"floway_counting_attempts"}

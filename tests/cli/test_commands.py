@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import time
@@ -13,17 +14,25 @@ import pytest
 from floway_core.storage import keys, last_use
 from floway_core.storage.db import connect, transaction
 from floway_core.storage.usage import UsageBuffer
-from floway_core.testing import ApiClient, Reply, message_stream
+from floway_core.testing import ApiClient, Installation, Reply, message_stream
 
 PATIENCE = 30
 
 
+@pytest.fixture(scope="module")
+def prepared_data_dir(plugin_folder):
+    """The data folder of an installation with a key ``me`` and two upstreams, to be copied."""
+    with Installation(plugin_folders=[plugin_folder]) as template:
+        for command in ("keys create me", "add-wire one", "add-canned two", "aliases set fast canned"):
+            assert template.run(*command.split()).returncode == 0
+        yield template.data_dir
+
+
 @pytest.fixture
-def installation(install, plugin_folder, journal_file):
+def installation(install, plugin_folder, journal_file, prepared_data_dir):
     """With a key ``me`` and two upstreams."""
     made = install(plugin_folders=[plugin_folder], environ={"TEST_JOURNAL": str(journal_file)})
-    for command in ("keys create me", "add-wire one", "add-canned two", "aliases set fast canned"):
-        assert made.run(*command.split()).returncode == 0
+    shutil.copytree(prepared_data_dir, made.data_dir)
     return made
 
 

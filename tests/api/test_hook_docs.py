@@ -8,7 +8,7 @@ import pytest
 
 from floway_core import hookspecs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 PARAGRAPHS = ["When", "May change", "Returns", "If it raises"]
 

@@ -12,7 +12,7 @@ from floway_core.errors import GatewayError, UpstreamBroken
 from floway_core.testing import Reply, Step, message_stream
 from floway_core.testing.events import DONE
 
-from .raw_upstream import NOBODY, PATIENCE, RawUpstream, chunked, head, new_client, read_whole
+from ..support.raw_upstream import NOBODY, PATIENCE, RawUpstream, chunked, head, new_client, read_whole
 
 BEGUN = head("content-type: text/event-stream", "transfer-encoding: chunked")
 

@@ -20,8 +20,8 @@ from floway_core.storage.leases import Leases
 from floway_core.testing import ApiClient, FakeUpstream, Reply, RunningGateway, Step, message_stream
 from floway_core.web.app import create_app
 
-from .conversation.storing import execute
-from .plugins import wire
+from ..conversation.direct_store import execute
+from ..plugins import wire
 
 
 class Hosts:

@@ -15,7 +15,7 @@ from floway_core.storage.db import select
 from floway_core.storage.leases import Leases
 from floway_core.web import limits as letting_in
 
-from .conversation.storing import execute
+from ..conversation.direct_store import execute
 
 NOON = 1_900_000_000 // 86_400 * 86_400 + 43_200
 

@@ -344,7 +344,7 @@ def test_a_request_is_logged_as_all_are(gateway, house):
 
 
 # ------------------------------------------------------------------------------------------------------------ the page
-PAGE = (Path(__file__).parent.parent / "docs" / "admin.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "admin.md").read_text()
 
 
 def test_the_page_names_every_route():

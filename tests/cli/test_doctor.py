@@ -14,7 +14,7 @@ import pytest
 
 from floway_core.testing import ApiClient, Installation, Reply, write_plugin
 
-from . import vault
+from ..support import vault_plugin
 
 AWAY = '''
 """A provider whose upstream is somewhere else."""
@@ -54,7 +54,7 @@ def register_providers(services):
 @pytest.fixture(scope="module")
 def set_up(tmp_path_factory):
     """A data folder with a key and an upstream."""
-    folder = vault.write(tmp_path_factory.mktemp("doctor") / "plugins")
+    folder = vault_plugin.write(tmp_path_factory.mktemp("doctor") / "plugins")
     write_plugin(folder, "away", AWAY)
     with Installation(plugin_folders=[folder]) as made:
         assert made.run("keys", "create", "me").returncode == 0
@@ -309,7 +309,7 @@ def test_an_alias_that_nobody_serves(installation):
 
 
 def test_it_looks_at_a_database_that_is_in_use(start_gateway, tmp_path):
-    gateway = start_gateway(plugin_folders=[vault.write(tmp_path / "plugins")])
+    gateway = start_gateway(plugin_folders=[vault_plugin.write(tmp_path / "plugins")])
     assert gateway.run("add-vault", "safe", typed="token-1").returncode == 0
     assert ApiClient(gateway.url, gateway.key).create(model="vault").status == 200
     assert examined(gateway) == (0, {})

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-PAGE = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
 NAMED_BLOCK = re.compile(r"^```\w+ (floway-\S+)( \+)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -48,7 +48,8 @@ def test_the_upstream_decides_about_streaming_not_the_client(ask, fake_upstream)
 )
 def test_a_failure_has_a_status(ask, refused, fake_upstream, code, status):
     fake_upstream.script(Reply(failed_stream(code, "Because of this.")))
-    assert refused(ask.create(store=False), status, code) == "Because of this."
+    kind = "rate_limit_error" if status == 429 else None
+    assert refused(ask.create(store=False), status, code, type=kind) == "Because of this."
 
 
 def test_a_failure_without_words(ask, refused, fake_upstream):
@@ -59,7 +60,7 @@ def test_a_failure_without_words(ask, refused, fake_upstream):
 def test_an_error_event_without_a_terminal_one(ask, refused, fake_upstream):
     told = {"code": "rate_limit_exceeded", "message": "Slow down."}
     fake_upstream.script(Reply([event("error", sequence_number=0, error=told), Step.CUT]))
-    assert refused(ask.create(store=False), 429, "rate_limit_exceeded") == "Slow down."
+    assert refused(ask.create(store=False), 429, "rate_limit_exceeded", type="rate_limit_error") == "Slow down."
 
 
 @pytest.mark.parametrize("end", [[], [Step.CUT], [Step.HOLD, Step.RESET]], ids=["ends", "cut", "reset"])

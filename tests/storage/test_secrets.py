@@ -13,12 +13,12 @@ from floway_core.storage import encrypted_columns, migrate
 from floway_core.storage.db import connect
 from floway_core.testing import ApiClient, Installation
 
-from . import vault
+from ..support import vault_plugin
 
 
 @pytest.fixture(scope="module")
 def vault_folder(tmp_path_factory):
-    return vault.write(tmp_path_factory.mktemp("vault") / "plugins")
+    return vault_plugin.write(tmp_path_factory.mktemp("vault") / "plugins")
 
 
 @pytest.fixture(scope="module")
