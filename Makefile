@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 CLIENTS ?= .clients
+# The generator of the documentation site, in an environment of its own, and the site.
+DOCS ?= .docs
 # Where the benchmark keeps its results and the gateways that Floway is measured against; BENCH_OPTIONS: see docs/performance.md.
 BENCH ?= .bench
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
@@ -13,11 +15,12 @@ SAYS_test = Lint and all tests but the long ones, on all processors: at most 5 m
 SAYS_test-soak = The long tests, which `make test` leaves out: a few minutes.$(SETS_UP)
 $(foreach goal,$(or $(MAKECMDGOALS),demo),$(if $(SAYS_$(goal)),$(info $(SAYS_$(goal)))))
 
-# A worker gets a run of neighbouring tests, which share fixtures, and takes over what another has not come to.
+# Each process runs neighbouring tests, which share fixtures, and takes over tests that another has not started.
 PYTEST_ALL = $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal -o faulthandler_exit_on_timeout=true \
 	tests plugins --ignore tests/e2e
 
-.PHONY: demo test test-soak fuzz test-clients test-packages test-deployment bench bench-peers bench-load lint clean
+.PHONY: demo test test-soak fuzz test-clients test-packages test-deployment bench bench-peers bench-load lint types docs \
+	record-demo dist version clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/floway codex demo
@@ -60,10 +63,39 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
+types: $(VENV)/ready
+	$(VENV)/bin/mypy floway_core $(wildcard plugins/*/floway_*)
+
+# The documentation as a site, in $(DOCS)/site; a link that leads nowhere is an error.
+docs: $(DOCS)/ready
+	$(DOCS)/bin/sphinx-build --quiet --fresh-env --nitpicky --fail-on-warning --conf-dir docs . $(DOCS)/site
+	cp $(DOCS)/site/README.html $(DOCS)/site/index.html
+	@echo "The site is in $(DOCS)/site: open index.html."
+
+# The picture in the README, drawn from a real run.
+record-demo: $(VENV)/ready $(DOCS)/ready
+	$(DOCS)/bin/python docs/record_demo.py docs/demo.svg
+
+# Sets the version of core and plugins: make version VERSION=0.2.0
+version:
+	@[ -n "$(VERSION)" ] || { echo "Say which: make version VERSION=0.2.0"; exit 1; }
+	sed -i 's/^__version__ = .*/__version__ = "$(VERSION)"/' floway_core/__init__.py plugins/*/floway_*/__init__.py
+
+# The release: a wheel and an sdist of core and of each plugin, in dist/, built and checked.
+dist: $(VENV)/ready
+	rm -rf dist build plugins/*/build
+	for project in . plugins/*/; do $(VENV)/bin/python -m build --quiet --outdir dist $$project || exit 1; done
+	$(VENV)/bin/twine check --strict dist/*
+
 $(VENV)/ready: setup.cfg plugins/codex/setup.cfg plugins/echo/setup.cfg plugins/openai/setup.cfg
 	$(PYTHON) -c 'import sys; sys.exit("Floway needs Python 3.11 or newer: make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -e plugins/codex -e plugins/echo -e plugins/openai
+	touch $@
+
+$(DOCS)/ready: docs/requirements.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
 	touch $@
 
 $(BENCH)/litellm/ready:
@@ -76,4 +108,4 @@ $(CLIENTS)/%/ready:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(BENCH) build dist *.egg-info plugins/*/*.egg-info plugins/*/build
+	rm -rf $(VENV) $(CLIENTS) $(BENCH) $(DOCS) build dist *.egg-info plugins/*/*.egg-info plugins/*/build

@@ -2,23 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import peewee
 
 from floway_core.secrets import SecretBox
 from floway_core.settings import Settings
 
-if TYPE_CHECKING:
-    from floway_core.provider import Provider
-
 
 @dataclass(frozen=True)
 class Services:
     """What a plugin may use of the running gateway. One per process; shared by all threads.
 
-    Queries run inside ``with services.database.connection_context():``, which takes a pooled connection for just
-    as long as the block lasts. Never hold one while a stream runs.
+    Run queries inside ``with services.database.connection_context():``. The block borrows a connection from the pool
+    and returns it at its end. Never hold one while a stream runs.
     """
 
     settings: Settings
@@ -37,18 +34,18 @@ class Upstream:
     """Chosen by the operator; unique."""
     enabled: bool
     position: int
-    """Candidates are tried in ascending order of this number."""
+    """The gateway tries candidates in ascending order of this number."""
     prefix: str = ""
-    """Stands before the names of its models, with a slash between; empty for none."""
+    """Clients put this and a slash before the names of its models; empty for no prefix."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an API key may be used, over all workers and hosts; None where there is no limit."""
+    """How much an API key may be used, over all workers and hosts. None means no limit."""
 
     requests_per_minute: int | None = None
     concurrent_requests: int | None = None
-    """Requests whose answer has not left yet, streamed ones and others."""
+    """Requests that run at the same time, streamed or not."""
     tokens_per_day: int | None = None
     """Input and output tokens of a UTC day."""
 
@@ -58,50 +55,50 @@ NO_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class ApiKey:
-    """The API key a client authenticated with. The key itself is not kept."""
+    """The API key a client authenticated with, without the secret itself."""
 
     id: str
     name: str
     expires_at: int | None = None
-    """Unix time, seconds, from which it is refused."""
+    """Unix time in seconds from which the gateway refuses the key; None: never."""
     models: frozenset[str] | None = None
-    """The models it may use, named as clients ask for them; None: all."""
+    """The models it may use, by the names that clients request; None: all."""
     upstreams: frozenset[str] | None = None
     """Ids of the upstreams it may use; None: all."""
     limits: Limits = NO_LIMITS
     shows_account: bool = False
-    """Whether its clients see what upstreams tell of the account behind the gateway."""
+    """Whether its clients see the account details in the answers of upstreams (``Provider.account_details``)."""
 
 
-HONOURED_HERE = frozenset({"input", "metadata", "model", "previous_response_id", "store", "stream"})
-"""Fields of a request that the gateway makes true itself, whatever an upstream does with them."""
+GATEWAY_FIELDS = frozenset({"input", "metadata", "model", "previous_response_id", "store", "stream"})
+"""Request fields that the gateway implements itself, whatever an upstream does with them."""
 
 
 class ClientConnection(Protocol):
-    """The client's side of the connection, as far as whoever waits for an upstream needs to see it."""
+    """The connection to the client, as code that waits for an upstream sees it."""
 
     def fileno(self) -> int | None:
-        """A descriptor that becomes readable when the client hangs up, or None when that cannot be seen."""
+        """A descriptor that becomes readable when the client hangs up; None if a hang-up cannot be detected."""
 
     def is_closed(self) -> bool:
         """Whether the client has hung up. Never blocks."""
 
     def shutdown_fileno(self) -> int | None:
-        """A descriptor that becomes readable when the gateway ends and nobody may wait any longer; None for never."""
+        """A descriptor that becomes readable when the gateway shuts down and all waiting must end; None: never."""
 
 
 @dataclass(frozen=True)
 class ClientRequest:
-    """What the client asked for. Read it, never change it: every attempt starts from the same request."""
+    """A client's request. Do not change it: every attempt starts from the same request."""
 
     id: str
     """Request id, a UUIDv7; also the ``x-request-id`` of the answer."""
     api_key: ApiKey
     headers: Mapping[str, str]
-    """Request headers, names in lower case, without the client's credentials and cookies. Of those with an underscore
-    in their name only what a provider reads (``Provider.underscore_headers``)."""
+    """Request headers, names in lower case, without the client's credentials and cookies. Names with an underscore
+    occur only if a provider declares them (``Provider.underscore_headers``)."""
     body: Mapping[str, Any]
-    """The parsed JSON body, with ``input`` as a list of items and everything said before in it."""
+    """The parsed JSON body. ``input`` is a list of items and includes the stored history that the request continues."""
     stream: bool
     """Whether the client wants server-sent events."""
     client: ClientConnection
@@ -109,37 +106,38 @@ class ClientRequest:
 
 @dataclass(frozen=True)
 class PreviousSnapshot:
-    """The stored state that a request continues."""
+    """The stored state that a request continues. Do not change it."""
 
     response_id: str
     metadata: Mapping[str, Mapping[str, Any]]
-    """What the plugins kept with it, by plugin. Read it, never change it."""
+    """What the plugins stored with it, by plugin."""
     new_items: Sequence[Mapping[str, Any]]
-    """The input items that the request adds to it, oldest first. Read them, never change them."""
+    """The input items that the request adds to it, oldest first."""
     ordinal: Callable[[], int]
-    """Claims the place of this request's snapshot among the children of the previous one: 1 for the first child, and
-    more for each fork. No two requests anywhere get the same. The first call asks the database, later ones repeat it.
-    """
+    """Reserve this request's ordinal among the children of the snapshot: 1 for the first child, a higher number for
+    each fork. No two requests on any host get the same. The first call writes to the database; later calls return the
+    same number."""
 
 
 @dataclass
 class AttemptContext:
-    """One try at one candidate. Lives from ``on_attempt_start`` until the answer has been relayed."""
+    """One attempt at one candidate. Lives from ``on_attempt_start`` until the answer has been relayed."""
 
     id: str
-    """That of the request, a dot, and which of its tries this is, counted from 1. No other attempt has it."""
+    """The request id, a dot, and the number of this attempt, counted from 1. Unique."""
     request: ClientRequest
     upstream: Upstream
-    provider: "Provider"
-    """The provider that owns the upstream."""
+    provider: object
+    """The provider object that serves the upstream. Its plugin narrows the type: ``isinstance(ctx.provider, Mine)``."""
     model: str
-    """The model as the upstream names it."""
+    """The model by the name that the upstream uses."""
     previous: PreviousSnapshot | None = None
-    """What the request continues, named by the client or recognised in the history it sent; None at the start."""
+    """The snapshot that the request continues: the client named it, or the gateway recognised it in the history that
+    the client sent. None for a new conversation."""
     provider_state: Any = None
-    """Belongs to the plugin that owns the upstream: what must stay the same over all dispatches of the attempt."""
+    """Belongs to the plugin that owns the upstream, for what must stay the same over all dispatches of the attempt."""
     ignored: list[str] = field(default_factory=list)
-    """What the upstream cannot honour of the client's request; see ``ResponsesRequestContext.ignore``."""
+    """Request fields that the upstream cannot honour; see ``ResponsesRequestContext.ignore``."""
 
 
 @dataclass
@@ -150,24 +148,24 @@ class ResponsesRequestContext:
     dispatch: int
     """1 for the first dispatch of the attempt, 2 for the second, ..."""
     body: dict[str, Any]
-    """The client's body, with ``model`` set to the upstream's name for it, and with what an alias asks for."""
+    """The client's body with the upstream's name of the ``model``, and with the overrides of the alias applied."""
     headers: dict[str, str] = field(default_factory=dict)
-    """Headers for the upstream in the order they are sent. Starts empty: nothing of the client's leaks by default."""
+    """Headers for the upstream, in the order in which they are sent. Starts empty, so that no client header leaks."""
 
     def ignore(self, *names: str) -> None:
-        """Tell the client, in the answer's header ``x-floway-ignored``, which fields of its request are left out for
-        this upstream, so that nobody believes that they worked.
+        """Report request fields that the upstream cannot honour.
 
-        Names of fields that the client did not send, or sent as null, do not count, and neither do those that the
-        gateway honours itself. The same name twice is there once.
+        The client reads them in the response header ``x-floway-ignored``. Each name is listed once. Fields that the
+        client did not send, or sent as null, are not listed, nor are those that the gateway implements itself.
 
-        :param names: as errors name fields in ``param``: ``temperature``, ``reasoning.effort``, ``tools[0]``.
+        :param names: in the form of ``param`` in errors: ``temperature``, ``reasoning.effort``, ``tools[0]``.
         """
         sent = self.attempt.request.body
         for name in names:
-            top = name.partition(".")[0].partition("[")[0]
-            if sent.get(top) is not None and top not in HONOURED_HERE and name not in self.attempt.ignored:
-                self.attempt.ignored.append(name)
+            top_field = name.partition(".")[0].partition("[")[0]
+            if top_field in GATEWAY_FIELDS or sent.get(top_field) is None or name in self.attempt.ignored:
+                continue
+            self.attempt.ignored.append(name)
 
 
 @dataclass
@@ -176,8 +174,8 @@ class SnapshotCommitContext:
 
     attempt: AttemptContext
     response_id: str
-    """The id under which the client will continue."""
+    """The id by which the client can continue the conversation."""
     mode: str
-    """``append``: the response continues the history. ``replace``: it was compacted and starts anew."""
+    """``append``: the response continues the history. ``replace``: it compacts the history, which starts anew."""
     metadata: dict[str, Any]
-    """What the plugin keeps with this snapshot, as a JSON object: its own, inherited from the previous snapshot."""
+    """The plugin's own JSON object for this snapshot, initially a copy of the previous snapshot's."""

@@ -9,17 +9,17 @@ from floway_core.protocol.retry import retry_after
 
 
 class StartupError(Exception):
-    """Floway cannot start. The message is one line for the operator: what is wrong and what mends it."""
+    """Floway cannot start. The message tells the operator in one line what is wrong and how to fix it."""
 
 
 class ClientDisconnected(Exception):
-    """The client closed its connection; there is nobody left to answer."""
+    """The client closed its connection, so the request ends without an answer."""
 
 
 class GatewayError(Exception):
-    """A request fails with this HTTP status and an OpenAI error object.
+    """The request fails with this HTTP status and an OpenAI error object.
 
-    Providers and hooks may raise it; it reaches the client as it is, so the message must hold no secret.
+    Providers and hooks may raise it. The client receives it unchanged, so the message must not contain a secret.
 
     :param status: HTTP status, 400 to 599.
     :param message: one sentence for the person at the client.
@@ -47,19 +47,19 @@ class GatewayError(Exception):
         self.param = param
         self.headers = dict(headers or {})
         self.relayed_headers: list[tuple[str, str]] = []
-        """Headers of an upstream that the client is to see."""
+        """Headers of the upstream's answer that the client receives too."""
 
     def body(self) -> dict[str, Any]:
-        """The OpenAI error body: ``{"error": {"message", "type", "param", "code"}}``."""
+        """Return the OpenAI error body: ``{"error": {"message", "type", "param", "code"}}``."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
     def content(self) -> bytes:
-        """``body`` as JSON."""
+        """Return ``body`` as JSON."""
         return jsontext.dumps(self.body())
 
 
 class ShuttingDown(GatewayError):
-    """The gateway ends, and the time is over for what still runs."""
+    """The gateway shuts down, and the time for running requests is over."""
 
     def __init__(self) -> None:
         message = "The gateway is shutting down."
@@ -67,49 +67,52 @@ class ShuttingDown(GatewayError):
 
 
 class UpstreamUnreachable(GatewayError):
-    """No connection to the upstream, or it closed the connection without an answer."""
+    """The connection to the upstream failed, or the upstream closed it without an answer."""
 
     def __init__(self, message: str) -> None:
         super().__init__(502, message, code="upstream_unreachable")
 
 
 class UpstreamTimeout(GatewayError):
-    """The upstream sent nothing within the time the settings allow."""
+    """The upstream sent nothing within the timeout of the settings."""
 
     def __init__(self, message: str) -> None:
         super().__init__(504, message, code="upstream_timeout")
 
 
 class UpstreamBroken(GatewayError):
-    """The upstream's answer ended early or is not what its protocol promises."""
+    """The upstream's answer ended early or violates its protocol."""
 
     def __init__(self, message: str) -> None:
         super().__init__(502, message, code="upstream_disconnected")
 
 
 class NoModelList(GatewayError):
-    """An upstream that was asked for its models has answered something else. The code says what that speaks against."""
+    """An upstream answered the request for its models with something else. The code names the likely cause."""
 
-    CREDENTIALS = "upstream_credentials_refused"
-    ADDRESS = "upstream_address_wrong"
-    """Something answers there, but it is no such API."""
-    TROUBLE = "upstream_error"
+    CREDENTIALS_REFUSED = "upstream_credentials_refused"
+    WRONG_ADDRESS = "upstream_address_wrong"
+    """A server answers at the address, but not with this API."""
+    UPSTREAM_ERROR = "upstream_error"
 
-    def __init__(self, who: str, status: int, content_type: str | None = None) -> None:
-        """:param who: the beginning of the sentence: the upstream."""
+    def __init__(self, upstream: str, status: int, content_type: str | None = None) -> None:
+        """:param upstream: the subject of the message: ``The upstream 'name'``.
+        :param status: HTTP status of the answer.
+        :param content_type: media type of the answer; a web page points to a wrong address.
+        """
         is_page = (content_type or "").lower().startswith("text/html")
         if status in (401, 403, 407) and not is_page:
-            code = self.CREDENTIALS
+            code = self.CREDENTIALS_REFUSED
         elif status >= 500 or status in (408, 425, 429):
-            code = self.TROUBLE
+            code = self.UPSTREAM_ERROR
         else:
-            code = self.ADDRESS
-        told = "sent no model list." if status == 200 else f"answered {status} when asked for its models."
-        super().__init__(502, f"{who} {told}", code=code)
+            code = self.WRONG_ADDRESS
+        answer = "sent no model list." if status == 200 else f"answered {status} when asked for its models."
+        super().__init__(502, f"{upstream} {answer}", code=code)
 
 
 class UpstreamFailed(GatewayError):
-    """The upstream accepted the request and then said that it failed: in a 200, or in an event of its stream."""
+    """The upstream accepted the request, then reported a failure in a 200 answer or in an event of its stream."""
 
     def __init__(self, failure: Failure, received: Iterable[tuple[str, str]] = ()) -> None:
         """:param received: headers of the answer, names in lower case."""
@@ -124,10 +127,10 @@ class UpstreamFailed(GatewayError):
 
 
 class UpstreamRefused(GatewayError):
-    """The upstream answered with a status that is not 2xx. The client gets that status, and the reason.
+    """The upstream answered with a status that is not 2xx. The client gets the same status and the reason.
 
-    A complete OpenAI error body is relayed byte for byte. Other answers are put into that shape, with the upstream's
-    other fields beside the usual ones.
+    The gateway relays a complete OpenAI error body byte for byte. It converts other bodies to that shape, and keeps
+    their other fields beside the standard ones.
     """
 
     def __init__(self, status: int, received: Iterable[tuple[str, str]], content: bytes) -> None:
@@ -136,7 +139,7 @@ class UpstreamRefused(GatewayError):
         """
         received = list(received)
         self.upstream_status = status
-        # 3xx and the like are no answer a client could act on
+        # a client can do nothing with a 3xx and the like
         status = status if 400 <= status < 600 else 502
         self.failure = read_failure_body(content, status) or Failure(NO_REASON, status=status)
         kind, code = self.failure.type or default_type(status), self.failure.code or "upstream_refused"
@@ -154,11 +157,11 @@ class UpstreamRefused(GatewayError):
 
 
 class AccountRefused(GatewayError):
-    """The upstream refused the gateway's own account. The client's API key is good, and must not look bad."""
+    """The upstream refused the gateway's own account. The error must not blame the client's API key."""
 
     def __init__(self, upstream: str, status: int) -> None:
-        """:param upstream: its name.
-        :param status: 401 or 403, as the upstream answered.
+        """:param upstream: name of the upstream.
+        :param status: 401 or 403, the status of its answer.
         """
         super().__init__(503 if status == 401 else 502, account_refusal(upstream, status), code=ACCOUNT_REFUSED)
 
@@ -167,10 +170,10 @@ ACCOUNT_REFUSED = "upstream_account_refused"
 
 
 def account_refusal(upstream: str, status: int) -> str:
-    """The sentence for the client of an upstream that refused its account with 401 or 403."""
-    what = "does not accept the gateway's own sign-in" if status == 401 else "denies the gateway's own account access"
+    """Return the message for a client whose request an upstream refused with 401 or 403."""
+    reason = "does not accept the gateway's own sign-in" if status == 401 else "denies the gateway's own account access"
     return (
-        f"The upstream {upstream!r} {what} ({status}). Its operator has to see to that; your API key is not at fault."
+        f"The upstream {upstream!r} {reason} ({status}). Its operator has to see to that; your API key is not at fault."
     )
 
 

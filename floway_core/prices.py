@@ -1,11 +1,10 @@
-"""Prices: what the tokens of a model cost, as tables in TOML say."""
+"""Prices: the cost of a model's tokens, read from TOML tables."""
 
 import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from floway_core.errors import StartupError
 from floway_core.protocol.usage import Tokens
@@ -15,19 +14,19 @@ RATES = ("input", "cached_input", "output")
 
 @dataclass(frozen=True)
 class Price:
-    """USD per million tokens."""
+    """Rates in USD per million tokens."""
 
     input: float
     output: float
     cached_input: float
-    """For the part of the input that the upstream had in its cache."""
+    """For input that the upstream read from its cache."""
     tiers: Mapping[str, "Price"] = field(default_factory=dict)
-    """For service tiers that cost something else, by the name that responses give them."""
+    """Prices of service tiers that differ, by the name in ``service_tier`` of responses."""
 
     def cost(self, tokens: Tokens, tier: str = "") -> float:
-        """USD.
+        """Return the cost of ``tokens`` in USD.
 
-        :param tier: the service tier that a response says it was served in.
+        :param tier: the service tier of the response; a tier without a price of its own has the standard price.
         """
         rates = self.tiers.get(tier, self)
         cached = min(tokens.cached, tokens.input)
@@ -36,36 +35,36 @@ class Price:
 
 
 def parse_prices(text: str) -> dict[str, Price]:
-    """The prices in a TOML text with a table for each model, by its name.
+    """Parse a TOML text that has one table for each model; return the prices by model name.
 
-    It holds ``input``, ``output`` and perhaps ``cached_input`` (else as ``input``) in USD per million tokens, and
-    perhaps a table for each service tier with what is different in it.
+    A table has ``input``, ``output`` and optionally ``cached_input`` (default: ``input``) in USD per million tokens. A
+    nested table overrides some of these rates for one service tier.
 
-    :raises ValueError: with what is wrong.
+    :raises ValueError: says what is wrong.
     """
-    return {name: _price(name, told) for name, told in tomllib.loads(text).items()}
+    return {name: _parse_price(name, table) for name, table in tomllib.loads(text).items()}
 
 
-def _price(name: str, told: Any) -> Price:
-    if not isinstance(told, dict):
+def _parse_price(name: str, table: object) -> Price:
+    if not isinstance(table, dict):
         raise ValueError(f"{name!r} is no table")
-    tiers = {tier: rates for tier, rates in told.items() if isinstance(rates, dict)}
-    base = {rate: _rate(name, rate, value) for rate, value in told.items() if rate not in tiers}
+    tiers = {tier: rates for tier, rates in table.items() if isinstance(rates, dict)}
+    base = {rate: _parse_rate(name, rate, value) for rate, value in table.items() if rate not in tiers}
     if missing := [rate for rate in ("input", "output") if rate not in base]:
         raise ValueError(f"{name!r} has no {missing[0]!r}")
-    whole = {"cached_input": base["input"], **base}
-    overlaid = {
-        tier: {**whole, **{rate: _rate(name, rate, value) for rate, value in rates.items()}}
+    standard = {"cached_input": base["input"], **base}
+    tier_rates = {
+        tier: {**standard, **{rate: _parse_rate(name, rate, value) for rate, value in rates.items()}}
         for tier, rates in tiers.items()
     }
-    return _made(whole, {tier: _made(rates, {}) for tier, rates in overlaid.items()})
+    return _to_price(standard, {tier: _to_price(rates, {}) for tier, rates in tier_rates.items()})
 
 
-def _made(rates: Mapping[str, float], tiers: Mapping[str, Price]) -> Price:
+def _to_price(rates: Mapping[str, float], tiers: Mapping[str, Price]) -> Price:
     return Price(rates["input"], rates["output"], rates["cached_input"], tiers)
 
 
-def _rate(name: str, rate: str, value: Any) -> float:
+def _parse_rate(name: str, rate: str, value: object) -> float:
     if rate not in RATES:
         raise ValueError(f"{name!r} has {rate!r}, which is none of {', '.join(RATES)}")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
@@ -74,9 +73,9 @@ def _rate(name: str, rate: str, value: Any) -> float:
 
 
 def read_prices(file: Path | None) -> dict[str, Price]:
-    """The prices in the operator's file; none without one.
+    """Read the operator's price table; without a file there are no prices.
 
-    :raises StartupError: it cannot be read.
+    :raises StartupError: the file cannot be read or parsed.
     """
     if file is None:
         return {}

@@ -1,4 +1,4 @@
-"""What a provider is: the base class and the types it answers with."""
+"""What a provider is: the base class, and the types of its answers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -17,62 +17,65 @@ class Model:
     """A model that an upstream serves."""
 
     id: str
-    """The name clients use in ``model``."""
+    """The name that clients send in ``model``."""
     owned_by: str
     created: int = 0
-    """Unix time in seconds; 0 when the upstream does not say."""
+    """Unix time in seconds; 0 if the upstream does not tell."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """The upstream's own catalogue entry, for clients that ask for the catalogue in its native form."""
+    """The upstream's own catalogue entry, for clients that read the catalogue in its native form."""
     upstream_name: str = ""
-    """What the upstream calls it, if that is not ``id``."""
+    """The upstream's name for the model, if it is not ``id``."""
     price: Price | None = None
-    """What its tokens cost, if that is known. A price table of the operator's comes first."""
+    """The price of its tokens, if known. The operator's price table takes precedence."""
 
 
 class ResponseBody(ABC):
-    """The bytes of an upstream's answer, as they arrive."""
+    """The body of an upstream's answer, as it arrives."""
 
     @abstractmethod
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
-        """The bytes that have arrived, waiting for the first of them.
+        """Return the bytes that have arrived; wait for the first of them.
 
-        :param timeout: seconds to wait.
-        :param client: while waiting, watch this client too.
-        :returns: bytes; ``b""`` once the body has ended as it should; None when nothing came in time.
+        :param timeout: seconds to wait. With 0 the call never blocks.
+        :param client: also watch this connection while waiting.
+        :returns: bytes; ``b""`` after a complete body; None if nothing arrived in time.
         :raises UpstreamBroken: the body ended early.
         :raises ClientDisconnected: ``client`` hung up.
         """
 
     def fileno(self) -> int | None:
-        """A descriptor that becomes readable when ``read(0)`` may have something; None when there is none.
+        """A descriptor that becomes readable when ``read(0)`` may return something; None if there is none.
 
-        Who waits for it looks after the client, too; ``read(0)`` does not.
+        A caller that waits for the descriptor watches the client itself; ``read(0)`` does not.
         """
         return None
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the upstream. A connection whose body was read to its end is kept for the next request."""
+        """Release the upstream connection. It is reused if the body was read to its end."""
 
 
 class IterableBody(ResponseBody):
-    """A body made by the provider itself: an iterable of byte strings, closed with the body."""
+    """A body that the provider generates itself: an iterable of byte strings."""
 
     def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None] | None = None) -> None:
+        """:param on_close: called when the body is closed."""
         self._chunks = iter(chunks)
         self._on_close = on_close
 
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
+        """Return the next chunk that is not empty. Blocks as long as the iterable does: ``timeout`` has no effect."""
         return next((chunk for chunk in self._chunks if chunk), b"")
 
     def close(self) -> None:
+        """Call ``on_close``."""
         if self._on_close:
             self._on_close()
 
 
 @dataclass
 class UpstreamResponse:
-    """An upstream's answer to one dispatch: status and headers are here, the body may still be on its way."""
+    """An upstream's answer to one dispatch. Status and headers are complete; the body may still be arriving."""
 
     status: int
     headers: Sequence[tuple[str, str]]
@@ -80,13 +83,13 @@ class UpstreamResponse:
     body: ResponseBody
 
     def header(self, name: str) -> str | None:
-        """The first value of header ``name`` (lower case), or None."""
+        """The first value of the header ``name`` (lower case), or None."""
         return next((value for key, value in self.headers if key == name), None)
 
 
 @dataclass(frozen=True)
 class ErrorResponse:
-    """An upstream's answer that is not 2xx, with its whole body."""
+    """An upstream's answer whose status is not 2xx, with its whole body."""
 
     status: int
     headers: Sequence[tuple[str, str]]
@@ -96,129 +99,131 @@ class ErrorResponse:
 
 @dataclass(frozen=True)
 class AccountDetails:
-    """What in an upstream's answers describes the account behind the gateway: its plan, its quota, its user.
+    """The parts of an upstream's answers that describe the account behind the gateway: its plan, quota, user.
 
-    Clients see it only with an API key that shows the account. Names of headers and types of events may end with ``*``,
-    which stands for anything. The answers of a provider that leaves all of it empty are not looked into.
+    The gateway removes them for API keys that do not show the account. A ``*`` at the end of a header name or an event
+    type matches anything. If all fields are empty, the gateway does not inspect the answers.
     """
 
     headers: tuple[str, ...] = ()
-    """Names of headers, in lower case."""
+    """Header names, in lower case."""
     needed_headers: tuple[str, ...] = ()
-    """Those that ``headers`` cover, and clients need all the same."""
+    """Exceptions from ``headers``: clients need these."""
     response_fields: tuple[str, ...] = ()
-    """Fields of response objects; clients see null in their place."""
+    """Fields of response objects; replaced by null."""
     error_fields: tuple[str, ...] = ()
-    """Fields of error objects, in error answers and in events; clients do not see them."""
+    """Fields of error objects, in error answers and in events; removed."""
     events: tuple[str, ...] = ()
-    """Types of events; clients do not see them."""
+    """Types of events; removed."""
 
     @property
     def in_bodies(self) -> bool:
-        """Whether a body can tell anything of the account."""
+        """Whether a body may hold account details."""
         return bool(self.response_fields or self.error_fields or self.events)
 
     def covers_header(self, name: str) -> bool:
-        """Whether the header ``name`` (lower case) is to be hidden."""
-        return name not in self.needed_headers and _is_one_of(self.headers, name)
+        """Whether to hide the header ``name`` (lower case)."""
+        return name not in self.needed_headers and _matches_any(self.headers, name)
 
     def covers_event(self, kind: str) -> bool:
-        """Whether events of this type are to be hidden."""
-        return _is_one_of(self.events, kind)
+        """Whether to hide events of type ``kind``."""
+        return _matches_any(self.events, kind)
 
 
-def _is_one_of(patterns: Iterable[str], name: str) -> bool:
-    return any(name.startswith(one[:-1]) if one.endswith("*") else name == one for one in patterns)
+def _matches_any(patterns: Iterable[str], name: str) -> bool:
+    return any(
+        name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern  # fnmatch has more wildcards
+        for pattern in patterns
+    )
 
 
 class Provider(ABC):
     """One kind of upstream. A single object serves all upstreams of its kind, from many threads at once."""
 
     kind: str = ""
-    """Unique name of the provider, lower case; also the first word of its commands and settings."""
+    """Unique lower-case name of the provider; its commands and settings start with it."""
 
     underscore_headers: Collection[str] = ()
-    """Headers with an underscore in their name, in lower case, that the provider reads, such as ``trace_id``.
+    """Names of the headers with an underscore that the provider reads, in lower case, such as ``trace_id``.
 
-    All others of the kind are dropped: WSGI, and many a proxy, could not tell ``trace_id`` from ``trace-id``. These are
-    in ``ClientRequest.headers`` under exactly this name, never under that with a hyphen. Look for the latter first: a
-    client that sends both means it.
+    The gateway drops all other such headers, because WSGI and many proxies cannot tell ``trace_id`` from ``trace-id``.
+    ``ClientRequest.headers`` has a declared header under exactly this name. If a client sends both spellings, prefer
+    the one with the hyphen.
     """
 
     account_details = AccountDetails()
-    """What in the answers is not every client's business."""
+    """The parts of the answers that only some clients may see."""
 
     @abstractmethod
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
-        """The models that ``upstream`` serves.
+        """Return the models that ``upstream`` serves.
 
-        Called for every request that has to be routed, so an answer that needs the network must be cached; see
-        ``cached_models`` then.
+        Routing calls it for every request. A provider that fetches the list over the network must cache it, and must
+        override ``cached_models`` and ``fetch_models``.
 
-        :raises GatewayError: the list cannot be had. Other upstreams are still considered.
+        :raises GatewayError: the list is not available. Routing still considers other upstreams.
         """
 
     def cached_models(self, upstream: Upstream) -> Sequence[Model] | None:
-        """As ``list_models``, but without waiting: an old list, or the last failure, is good enough and is renewed in
-        the background. None when nothing is known yet.
+        """Return the models of ``upstream`` without waiting; None if nothing is known yet.
 
-        A provider that asks the network overrides it, so that an upstream that does not answer holds up no request that
-        others can serve. ``list_models`` is then called, in a thread of its own, when nothing is known yet, and for
-        models that nobody is known to serve.
+        An old list, or the last failure, is good enough; renew it in the background. So an upstream that does not
+        answer delays no request that others can serve. The gateway then calls ``list_models`` in a separate thread only
+        when nothing is known yet, and for models that no known list contains.
 
-        :raises GatewayError: the last try has failed.
+        :raises GatewayError: the last attempt to fetch the list failed.
         """
         return self.list_models(upstream)
 
     def fetch_models(self, upstream: Upstream) -> Sequence[Model]:
-        """As ``list_models``, but the upstream is asked now, whatever is cached: the operator wants to see it work.
+        """Fetch the models from ``upstream`` now, past any cache: the operator tests the upstream.
 
-        A provider with a cache overrides it.
-
-        :raises GatewayError: as ``list_models``.
+        :raises GatewayError: the list is not available.
         """
         return self.list_models(upstream)
 
     @abstractmethod
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
-        """Send one request to the upstream and return as soon as its status and headers are there.
+        """Send one request to the upstream, and return as soon as its status and headers are there.
 
-        A 2xx answer is a stream of Responses events, or one complete response as JSON; the client gets the form it
-        asked for. Any other status is relayed to the client as a failure.
+        The body of a 2xx answer is a stream of Responses events, or one complete response as JSON; the gateway converts
+        it to the form that the client requested. The gateway relays any other status to the client as an error.
 
         :raises GatewayError: there is no answer to relay (``floway_core.upstream`` raises the fitting ones).
         :raises ClientDisconnected: the client hung up before the upstream answered.
         """
 
     def supports_compaction(self, upstream: Upstream) -> bool:
-        """Whether ``upstream`` compacts: takes a ``compaction_trigger`` item and answers with a ``compaction`` item.
+        """Whether ``upstream`` accepts a ``compaction_trigger`` item and answers with a ``compaction`` item.
 
-        Asked when a client wants to compact. For an upstream that does not, the gateway asks the model for a summary.
+        If it does not, the gateway asks the model for a summary when a client wants to compact.
         """
         return False
 
     def unavailable_reason(self, upstream: Upstream) -> str | None:
-        """Why ``upstream`` cannot serve now, as far as is known here: signed out, say, or used up until some time.
+        """Return why ``upstream`` cannot serve now, such as "signed out" or "quota used up until ...".
 
-        Asked by ``/readyz``, which everybody may read, and often: no network, no secret and no name of an account.
+        ``/readyz`` calls it often, and everybody may read the answer. Use no network, and name no secret and no
+        account.
 
-        :returns: a sentence that says what is wrong and what mends it, or None.
+        :returns: a sentence that says what is wrong and how to fix it; None if nothing is wrong.
         :raises GatewayError: its message is the sentence.
         """
         return None
 
-    def address(self, upstream: Upstream) -> str | None:
-        """The URL at which ``upstream`` is, or None. ``floway doctor`` sees by it whether there is a way, and what time
-        it is there; it sends no credentials.
+    def base_url(self, upstream: Upstream) -> str | None:
+        """Return the URL of ``upstream``, or None.
+
+        ``floway doctor`` sends a request without credentials there, to test the connection and compare the clocks.
         """
         return None
 
-    def handle_error_response(self, ctx: ResponsesRequestContext, refusal: ErrorResponse) -> bool:
-        """Mend what made the upstream refuse, for example by renewing a token.
+    def handle_error_response(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
+        """Try to fix the cause of an error answer, for example by renewing a token.
 
-        Called for every answer that is not 2xx. Dispatches of one attempt are limited to ``MAX_DISPATCHES``.
+        The gateway calls it for every answer that is not 2xx. One attempt has at most ``MAX_DISPATCHES`` dispatches.
 
-        :returns: True to dispatch the request once more, False to relay the refusal.
-        :raises GatewayError: relay this instead.
+        :returns: True to dispatch the request once more; False to relay ``response``.
+        :raises GatewayError: relay this error instead.
         """
         return False

@@ -7,18 +7,18 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from floway_core.errors import GatewayError, StartupError
 
 KEY_FILE = "secret.key"
-"""Its name in the data folder."""
+"""Name of the secret key file in the data folder."""
 
 
 class DecryptionError(GatewayError):
-    """What was sealed cannot be opened: it is damaged, or was sealed with another key. Reaches a client as a 503."""
+    """A stored value is damaged, or was encrypted with another key. Clients get a 503."""
 
     def __init__(self) -> None:
         message = (
@@ -29,103 +29,99 @@ class DecryptionError(GatewayError):
 
 
 class SecretBox:
-    """Seals and opens small texts (Fernet: AES-128-CBC with HMAC-SHA256, library ``cryptography``).
+    """Encrypts and decrypts short texts (Fernet: AES-128-CBC with HMAC-SHA256, library ``cryptography``).
 
-    There may be several keys, while they are rotated: the first one seals, all of them open.
+    There are several keys while they are rotated: the first one encrypts, all of them decrypt.
     """
 
     def __init__(self, secret_key: str, file: Path | None = None) -> None:
-        """:param secret_key: any text, a key in each of its lines; the encryption keys are derived from them.
-        :param file: where that stands. It is read again when it has changed, so that no process need be restarted.
+        """:param secret_key: any text with one key on each line; the encryption keys are derived from them.
+        :param file: the file that holds ``secret_key``. The box reads it again when it changes, so that a key rotation
+            needs no restart.
         """
         self._file = file
-        self._version: tuple[int, int] | None = None
-        self._use(secret_key)
-        self._open = functools.lru_cache(maxsize=1024)(self._decrypt)  # every request opens the same few
+        self._file_version: tuple[int, int] | None = None
+        self._ring = _derive_ring(secret_key)
+        self._cached_decrypt = functools.lru_cache(maxsize=1024)(self._decrypt)  # every request needs the same few
 
-    def _use(self, secret_key: str) -> None:
-        self._keys = tuple(map(_derived, keys_in(secret_key)))
+    def _decrypt(self, encrypted: str) -> str:
+        return self._ring.decrypt(encrypted.encode("ascii")).decode()
 
-    def _decrypt(self, sealed: str) -> str:
-        for key in self._keys:
-            try:
-                return key.decrypt(sealed.encode("ascii")).decode()
-            except InvalidToken:
-                continue
-        raise InvalidToken
-
-    def _reread(self) -> None:
-        """Take the keys from the file if it has changed."""
-        version = _version(self._file)
-        if self._file is None or version in (None, self._version):
+    def _reload_if_changed(self) -> None:
+        version = _file_version(self._file)
+        if self._file is None or version in (None, self._file_version):
             return
         try:
             text = self._file.read_text()
         except (OSError, UnicodeDecodeError):
             return
-        if keys_in(text):
-            self._use(text)
-        self._version = version
+        if split_keys(text):
+            self._ring = _derive_ring(text)
+        self._file_version = version
 
     def encrypt(self, text: str) -> str:
-        """``text`` encrypted with the first key, as ASCII."""
-        self._reread()
-        return self._keys[0].encrypt(text.encode()).decode("ascii")
+        """Encrypt ``text`` with the first key; return ASCII."""
+        self._reload_if_changed()
+        return self._ring.encrypt(text.encode()).decode("ascii")
 
-    def open(self, sealed: str) -> str:
-        """What ``seal`` was given.
+    def decrypt(self, encrypted: str) -> str:
+        """Return the text that ``encrypt`` encrypted.
 
-        :raises DecryptionError: sealed with another key, or damaged.
+        :raises DecryptionError: the value was encrypted with another key, or is damaged.
         """
-        keys = self._keys
+        ring = self._ring
         try:
-            return self._open(sealed)
+            return self._cached_decrypt(encrypted)
         except (InvalidToken, UnicodeError):
-            self._reread()
-            if self._keys is keys:  # else there are others, whoever was the one to read them
+            self._reload_if_changed()
+            if self._ring is ring:  # otherwise this thread or another one has loaded new keys: try those
                 raise DecryptionError from None
-        return self.open(sealed)
+        return self.decrypt(encrypted)
 
-    def opens(self, sealed: str) -> bool:
-        """Whether ``open`` would succeed."""
+    def can_decrypt(self, encrypted: str) -> bool:
+        """Whether ``decrypt`` would succeed."""
         try:
-            self.open(sealed)
+            self.decrypt(encrypted)
         except DecryptionError:
             return False
         return True
 
 
-def _derived(key: str) -> Fernet:
+def _derive_ring(secret_key: str) -> MultiFernet:
+    return MultiFernet(list(map(_derive_key, split_keys(secret_key))))
+
+
+def _derive_key(key: str) -> Fernet:
     derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"floway credentials v1").derive(key.encode())
     return Fernet(base64.urlsafe_b64encode(derived))
 
 
-def _version(file: Path | None) -> tuple[int, int] | None:
-    """What changes when the file is replaced or written; None when there is no such file."""
+def _file_version(file: Path | None) -> tuple[int, int] | None:
+    """A value that changes when the file is replaced or written; None if there is no such file."""
     try:
-        found = file.stat() if file else None
+        status = file.stat() if file else None
     except OSError:
         return None
-    return (found.st_mtime_ns, found.st_ino) if found else None
+    return (status.st_mtime_ns, status.st_ino) if status else None
 
 
 # --------------------------------------------------------------------------------------------------------------- keys
-def keys_in(text: str) -> list[str]:
-    """The secret keys in ``text``, one in each line."""
+def split_keys(text: str) -> list[str]:
+    """Return the secret keys in ``text``, which has one on each line."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def new_key() -> str:
-    """A secret key of 256 random bits."""
+def generate_key() -> str:
+    """Return a new secret key of 256 random bits."""
     return secrets.token_urlsafe(32)
 
 
 def read_or_create_key(file: Path) -> str:
-    """The text of the secret key ``file``, which is made (mode 0600) when it does not exist.
+    """Return the text of the secret key ``file``; create the file (mode 0600) if it does not exist.
 
-    Several processes may start at once: the file appears complete, and all of them read the same one.
+    Several processes may start at once. The file appears complete, and all of them read the same one.
 
-    :raises StartupError: the file is empty or cannot be read or made.
+    :raises StartupError: the file is empty, or cannot be read or created.
     """
     try:
         if not file.exists():
@@ -139,13 +135,13 @@ def read_or_create_key(file: Path) -> str:
 
 
 def write_keys(file: Path, keys: Iterable[str]) -> None:
-    """Replace what the secret key file holds, in one step that survives a power cut; its owner stays the same.
+    """Replace the content of the secret key ``file`` atomically and durably; keep its owner.
 
-    :raises StartupError: it cannot be written.
+    :raises StartupError: the file cannot be written.
     """
     try:
         owner = file.stat()
-        draft = _draft(file, keys)
+        draft = _write_draft(file, keys)
         try:
             if owner.st_uid != os.geteuid():
                 os.chown(draft, owner.st_uid, owner.st_gid)
@@ -161,7 +157,7 @@ def write_keys(file: Path, keys: Iterable[str]) -> None:
 
 
 def _create(file: Path) -> None:
-    draft = _draft(file, [new_key()])
+    draft = _write_draft(file, [generate_key()])
     try:
         os.link(draft, file)
     except FileExistsError:
@@ -170,8 +166,8 @@ def _create(file: Path) -> None:
         draft.unlink()
 
 
-def _draft(file: Path, keys: Iterable[str]) -> Path:
-    """A new file beside ``file``, for its owner alone and safely on the disk."""
+def _write_draft(file: Path, keys: Iterable[str]) -> Path:
+    """Write a new file beside ``file``, readable by its owner only, and sync it to the disk."""
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
         out.write("".join(f"{key}\n" for key in keys))

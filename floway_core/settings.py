@@ -45,12 +45,12 @@ CLIENT_VARIABLES = frozenset(
         "URL",
     )
 )
-"""What the configurations of clients call the gateway's address, key and model. They are set in the same shell, but are
-no settings of the server."""
+"""Environment variables in which clients look for the gateway's address, key and model. They may be set in the same
+shell, but are not settings of the server."""
 
 
 class SettingsError(StartupError):
-    """A setting is unknown or malformed; the message names it."""
+    """A setting is unknown or malformed. The message names it."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,23 @@ class Setting:
     name: str
     """Lower case, such as ``codec_url``: environment variable ``FLOWAY_CODEC_URL``, TOML key ``codec_url``."""
     parse: Callable[[str], Any]
-    """Turns the text into the value; raises ``ValueError`` with what is expected instead."""
+    """Converts the text to the value. Raises ``ValueError`` with a description of the expected text."""
     default: Any
     help: str
-    """What it does, with its unit."""
+    """What the setting does, with its unit."""
     secret: bool = False
-    """Never shown. ``FLOWAY_<NAME>_FILE`` may name a file that holds the value instead."""
+    """Whether to hide the value in output. ``FLOWAY_<NAME>_FILE`` may name a file that holds the value instead."""
 
     @property
     def variable(self) -> str:
+        """The environment variable."""
         return PREFIX + self.name.upper()
 
 
 # ------------------------------------------------------------------------------------------------------ value types
+# Functions for ``Setting.parse``, named for the type of the value.
 def text(value: str) -> str:
-    """Any text but the empty one."""
+    """A text that is not empty."""
     if not value.strip():
         raise ValueError("a text that is not empty")
     return value
@@ -86,7 +88,7 @@ def path(value: str) -> Path:
 
 
 def count(value: str) -> int:
-    """A whole number from 1."""
+    """A whole number, at least 1."""
     if not re.fullmatch(r"[1-9]\d{0,17}", value):
         raise ValueError("a whole number from 1")
     return int(value)
@@ -125,7 +127,7 @@ def level(value: str) -> str:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """One of a few words."""
+    """Return a parser that accepts one of ``words``, in any case."""
 
     def parse(value: str) -> str:
         if value.lower() not in words:
@@ -136,14 +138,14 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 
 def token(value: str) -> str:
-    """A secret that is sent in a header."""
+    """A secret that fits into an HTTP header."""
     if not re.fullmatch(r"[!-~]{16,}", value):
         raise ValueError("at least 16 characters of printable ASCII without spaces")
     return value
 
 
 def origin_url(value: str) -> str:
-    """An ``https`` URL, or ``http`` on loopback: credentials travel there. Without a final slash."""
+    """An ``https`` URL, or ``http`` on loopback, because credentials are sent there. The final slash is removed."""
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ValueError("an https URL")
@@ -166,7 +168,7 @@ def _setting(parse: Callable[[str], Any], default: Any, help: str, secret: bool 
 
 @dataclass(frozen=True)
 class Settings:
-    """The effective settings of core, and those of the plugins under ``plugin``."""
+    """The effective settings of core; ``plugin`` has those of the plugins, by name."""
 
     data_dir: Path = _setting(path, "~/.floway", "Folder of the database and the generated secret key.")
     database_url: str = _setting(
@@ -218,7 +220,7 @@ class Settings:
 
     @property
     def serves_metrics(self) -> bool:
-        """Whether there is anybody who may read ``/metrics``."""
+        """Whether anybody may read ``/metrics``."""
         return self.metrics == METRICS_OPEN or (self.metrics == METRICS_TOKEN and self.admin_token is not None)
 
 
@@ -227,61 +229,64 @@ CORE_SETTINGS = tuple(Setting(f.name, default=f.default, **f.metadata) for f in 
 
 # ------------------------------------------------------------------------------------------------------------ reading
 def load_settings(environ: Mapping[str, str], declared: Iterable[Setting] = ()) -> Settings:
-    """The settings from ``environ`` and the TOML file it may name in ``FLOWAY_CONFIG``; the environment wins.
+    """Read the settings from ``environ`` and from the TOML file named in ``FLOWAY_CONFIG``; the environment wins.
 
-    An empty variable counts as not set, and so do those of clients (``CLIENT_VARIABLES``).
+    Empty variables and the variables of clients (``CLIENT_VARIABLES``) are ignored.
 
-    :param declared: the plugins' settings. They come before what clients might mean by the same name.
+    :param declared: the plugins' settings. They take precedence over client variables of the same name.
     :raises SettingsError: a setting is unknown or malformed.
     """
-    known = {setting.name: setting for setting in (*CORE_SETTINGS, *declared)}
-    given = {**_from_file(environ.get(CONFIG_FILE), known), **_from_environment(environ, known)}
-    values = {}
-    for name, setting in known.items():
-        raw, source = given.get(name, (setting.default, "the default"))
-        values[name] = raw if raw is None or raw == "" else _parsed(setting, raw, source)
+    settings = {setting.name: setting for setting in (*CORE_SETTINGS, *declared)}
+    texts = {**_read_file(environ.get(CONFIG_FILE), settings), **_read_environment(environ, settings)}
+    values: dict[str, Any] = {}
+    for name, setting in settings.items():
+        text, source = texts.get(name, (setting.default, "the default"))
+        values[name] = text if text is None or text == "" else _parse(setting, text, source)
     core = {setting.name: values.pop(setting.name) for setting in CORE_SETTINGS}
     core["database_url"] = core["database_url"] or f"sqlite:///{core['data_dir'] / 'floway.db'}"
     return Settings(**core, plugin=MappingProxyType(values))
 
 
-def _parsed(setting: Setting, raw: str, source: str) -> Any:
+def _parse(setting: Setting, text: str, source: str) -> Any:
     try:
-        return setting.parse(raw)
+        return setting.parse(text)
     except ValueError as expected:
-        shown = "the value" if setting.secret or setting.name == "database_url" else repr(raw)
-        raise SettingsError(f"{setting.variable} ({source}): {shown} is not {expected}.") from None
+        value = "the value" if setting.secret or setting.name == "database_url" else repr(text)
+        raise SettingsError(f"{setting.variable} ({source}): {value} is not {expected}.") from None
 
 
-def _from_environment(environ: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, tuple[str, str]]:
-    given = {}
+def _read_environment(environ: Mapping[str, str], settings: Mapping[str, Setting]) -> dict[str, tuple[str, str]]:
+    """Return (text, source) by name of setting."""
+    texts = {}
     for variable, value in environ.items():
         if not variable.startswith(PREFIX) or variable == CONFIG_FILE or not value:
             continue  # an empty variable is how containers say "not set"
         name = variable.removeprefix(PREFIX).lower()
-        if name in known:
-            given[name] = (value, "environment")
-        elif name.endswith("_file") and (setting := known.get(name.removesuffix("_file"))) and setting.secret:
+        if name in settings:
+            texts[name] = (value, "environment")
+        elif name.endswith("_file") and (setting := settings.get(name.removesuffix("_file"))) and setting.secret:
             if environ.get(setting.variable):
                 raise SettingsError(f"{setting.variable} and {variable} are both set; one of them is enough.")
-            given[setting.name] = (_secret_from(Path(value), variable), variable)
-        elif not is_clients(variable):
-            raise SettingsError(f"{variable} is not a setting.{_suggestion(name, known)}")
-    return given
+            texts[setting.name] = (_read_secret_file(Path(value), variable), variable)
+        elif not is_client_variable(variable):
+            raise SettingsError(f"{variable} is not a setting.{_suggest(name, settings)}")
+    return texts
 
 
-def is_clients(variable: str) -> bool:
-    """Whether an environment variable is one that clients need, or names the file that holds it, and no setting."""
+def is_client_variable(variable: str) -> bool:
+    """Whether ``variable`` is in ``CLIENT_VARIABLES``, with or without a final ``_FILE``."""
     return variable.removesuffix("_FILE") in CLIENT_VARIABLES
 
 
-def _suggestion(name: str, known: Mapping[str, Setting]) -> str:
-    # Only what is very near: a setting of a plugin that is not installed must not be taken for a slip of the pen.
-    near = difflib.get_close_matches(name.removesuffix("_file"), known, n=1, cutoff=0.8)
-    return f" Did you mean {known[near[0]].variable}?" if near else " Does it belong to a plugin that is not installed?"
+def _suggest(name: str, settings: Mapping[str, Setting]) -> str:
+    # A high cutoff: a setting of a plugin that is not installed is not a typing error.
+    matches = difflib.get_close_matches(name.removesuffix("_file"), settings, n=1, cutoff=0.8)
+    if matches:
+        return f" Did you mean {settings[matches[0]].variable}?"
+    return " Does it belong to a plugin that is not installed?"
 
 
-def _secret_from(file: Path, variable: str) -> str:
+def _read_secret_file(file: Path, variable: str) -> str:
     try:
         secret = file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -291,30 +296,32 @@ def _secret_from(file: Path, variable: str) -> str:
     return secret
 
 
-def _from_file(name: str | None, known: Mapping[str, Setting]) -> dict[str, tuple[str, str]]:
+def _read_file(name: str | None, settings: Mapping[str, Setting]) -> dict[str, tuple[str, str]]:
+    """Return (text, source) by name of setting."""
     if not name:
         return {}
     try:
         table = tomllib.loads(Path(name).read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{CONFIG_FILE}: {name} cannot be read: {error}") from None
-    given = {}
+    texts = {}
     for key, value in table.items():
-        if key not in known:
-            raise SettingsError(f"{name}: {key!r} is not a setting.{_suggestion(key, known)}")
+        if key not in settings:
+            raise SettingsError(f"{name}: {key!r} is not a setting.{_suggest(key, settings)}")
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise SettingsError(f"{name}: {key} is not a text or a number.")
-        given[key] = (str(value), name)
-    return given
+        texts[key] = (str(value), name)
+    return texts
 
 
 # ------------------------------------------------------------------------------------------------------------ showing
-def shown(
+def describe_settings(
     settings: Settings, declared: Iterable[Setting] = (), environ: Mapping[str, str] = MappingProxyType({})
 ) -> list[tuple[Setting, str]]:
-    """Every setting with its effective value as text; secrets and passwords in URLs are hidden.
+    """Return every setting with its effective value as text; secrets and passwords in URLs are hidden.
 
-    :param environ: where variables that name files of secrets are looked up.
+    :param declared: the plugins' settings.
+    :param environ: the environment, for the variables that name files of secrets.
     """
     rows = []
     for setting in (*CORE_SETTINGS, *declared):
@@ -332,7 +339,7 @@ def shown(
 
 
 def without_password(url: str) -> str:
-    """``url`` with its password replaced, wherever it stands."""
+    """Return ``url`` with its password replaced, in the authority and in the query."""
     parts = urlsplit(url) if "://" in url else None
     if parts is None or not (parts.password or "password=" in parts.query.lower()):
         return url

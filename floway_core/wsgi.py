@@ -7,6 +7,8 @@ import atexit
 import gc
 import sys
 
+from flask import Flask
+
 from floway_core.conversation.retention import start_sweeping
 from floway_core.errors import StartupError
 from floway_core.runtime.gateway import Gateway, read_settings
@@ -16,10 +18,10 @@ from floway_core.storage.usage import start_flushing
 from floway_core.web.app import create_app
 
 APP_LOAD_ERROR = 4
-"""The exit status with which gunicorn's workers say that starting them again is no use."""
+"""The exit status of a worker by which gunicorn knows that a restart is useless."""
 
 
-def _create_app():
+def _create_app() -> Flask:
     try:
         manager = build_plugin_manager()
         settings = read_settings(manager)
@@ -28,7 +30,7 @@ def _create_app():
     except StartupError as error:
         print(f"floway: {error}", file=sys.stderr, flush=True)
         raise SystemExit(APP_LOAD_ERROR) from None
-    # What is loaded by now stays: the collector need not look at it again and again.
+    # Everything that is loaded by now stays: exclude it from garbage collection.
     gc.collect()
     gc.freeze()
     gateway: Gateway = app.extensions["floway"]

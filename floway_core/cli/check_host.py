@@ -17,7 +17,15 @@ from floway_core.errors import StartupError
 from floway_core.runtime import plugins
 from floway_core.secrets import KEY_FILE
 from floway_core.server.command import SPARE_THREADS, files_needed
-from floway_core.settings import CONFIG_FILE, CORE_SETTINGS, PREFIX, Settings, SettingsError, is_clients, load_settings
+from floway_core.settings import (
+    CONFIG_FILE,
+    CORE_SETTINGS,
+    PREFIX,
+    Settings,
+    SettingsError,
+    is_client_variable,
+    load_settings,
+)
 
 LITTLE_SPACE, TOO_LITTLE_SPACE = 2**30, 100 * 2**20
 """Bytes."""
@@ -64,7 +72,7 @@ def load_settings_one_by_one(
         return None, [*found, CheckResult("settings", FAIL, str(error), "Correct it; Floway does not start.")]
     if not found:
         own = {setting.variable for setting in (*CORE_SETTINGS, *declared)}
-        ignored = sorted(name for name in given if is_clients(name) and name not in own)
+        ignored = sorted(name for name in given if is_client_variable(name) and name not in own)
         left = f"; {', '.join(ignored)}: for clients, not used here" if ignored else ""
         found.append(
             CheckResult("settings", OK, f"{len(given) - len(ignored)} variables are set, and understood{left}")

@@ -11,7 +11,7 @@ from floway_core.cli.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.errors import StartupError
 from floway_core.runtime import plugins
 from floway_core.runtime.gateway import database_errors, existing_database
-from floway_core.secrets import KEY_FILE, SecretBox, keys_in
+from floway_core.secrets import KEY_FILE, SecretBox, split_keys
 from floway_core.settings import CONFIG_FILE, PREFIX, Settings, without_password
 from floway_core.storage import encrypted_columns, keys, migrate
 from floway_core.storage.db import POOL, select
@@ -89,19 +89,19 @@ def secret_key(
         text = settings.secret_key or file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         return None, [CheckResult("secret key", FAIL, f"{file} cannot be read: {error}", LOST)]
-    if not keys_in(text):
+    if not split_keys(text):
         return None, [CheckResult("secret key", FAIL, f"{file} is empty.", LOST)]
     box = SecretBox(text)
-    if wrong := encrypted_columns.mismatch(database, box):
+    if wrong := encrypted_columns.describe_mismatch(database, box):
         origin = _origin(settings, environ)
         mend = LOST if origin == str(file) else _other_key(database, file, origin)
         return None, [CheckResult("secret key", FAIL, f"{wrong} It comes from {origin}.", mend)]
     found = [
         CheckResult("secret key", FAIL, f"{count} values in {column} cannot be opened.", LOST)
-        for column in encrypted_columns.columns(plugins.migration_sources(manager))
-        if (count := sum(not box.opens(value) for value in encrypted_columns.values(database, column)))
+        for column in encrypted_columns.list_columns(plugins.migration_sources(manager))
+        if (count := sum(not box.can_decrypt(value) for value in encrypted_columns.read_values(database, column)))
     ]
-    if len(keys_in(text)) > 1:
+    if len(split_keys(text)) > 1:
         mend = "floway secrets rotate, then floway secrets rotate --finish"
         found.append(CheckResult("secret key", WARN, "A rotation has not been finished: there are several keys.", mend))
     return box, found or [CheckResult("secret key", OK, "it fits the database, and opens everything stored")]
@@ -121,7 +121,7 @@ def _other_key(database: peewee.Database, file: Path, origin: str) -> str:
         text = file.read_text()
     except (OSError, UnicodeDecodeError):
         text = ""
-    fits = keys_in(text) and encrypted_columns.mismatch(database, SecretBox(text)) is None
+    fits = split_keys(text) and encrypted_columns.describe_mismatch(database, SecretBox(text)) is None
     return f"Do without {origin}: the key in {file} is the right one." if fits else f"Correct {origin}. {LOST}"
 
 

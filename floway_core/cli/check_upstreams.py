@@ -29,11 +29,11 @@ ANYTHING_ELSE = "If it does not pass by itself, see: floway {kind} --help; then:
 MENDS = {
     "upstream_unreachable": UNANSWERED,
     "upstream_timeout": UNANSWERED,
-    NoModelList.ADDRESS: (
+    NoModelList.WRONG_ADDRESS: (
         "The address is probably wrong: what answers at {address} is no API of this kind. "
         "See `floway config` and `floway {kind} --help`."
     ),
-    NoModelList.CREDENTIALS: (
+    NoModelList.CREDENTIALS_REFUSED: (
         "Its credentials are wrong, or belong elsewhere than to {address}. See: floway {kind} --help"
     ),
 }
@@ -100,7 +100,7 @@ def _models(provider: Provider, upstream: Upstream) -> CheckResult:
 
 def _failed(provider: Provider, upstream: Upstream, error: GatewayError) -> CheckResult:
     """Why an upstream does not answer as it should, and what mends it."""
-    address = provider.address(upstream) or "its address"
+    address = provider.base_url(upstream) or "its address"
     mend = MENDS.get(error.code or "", ANYTHING_ELSE).format(address=address, kind=upstream.kind, name=upstream.name)
     return CheckResult("upstreams", FAIL, f"{upstream.name}: {error.message}", mend)
 
@@ -110,7 +110,7 @@ def _skew(http: HttpClient, provider: Provider, upstream: Upstream) -> float | N
 
     :raises GatewayError: there is no way to it.
     """
-    address = provider.address(upstream)
+    address = provider.base_url(upstream)
     if address is None:
         return None
     asked = time.time()

@@ -14,7 +14,7 @@ from floway_core.contexts import Services
 from floway_core.conversation import retention
 from floway_core.runtime import plugins
 from floway_core.runtime.gateway import database_errors, database_in_use, existing_database
-from floway_core.secrets import SecretBox, new_key
+from floway_core.secrets import SecretBox, generate_key
 from floway_core.storage import migrate as schema
 from floway_core.storage.db import in_memory
 
@@ -38,7 +38,7 @@ def migrate(context: click.Context, target: str | None, yes: bool) -> None:
 def _undo(session: Session, target: str, yes: bool) -> None:
     database, sources = existing_database(session.settings), plugins.migration_sources(session.manager)
     with database_errors(session.settings):
-        names = schema.to_undo(database, sources, target)
+        names = schema.plan_undo(database, sources, target)
         if names and not yes:
             click.confirm(f"This undoes {', '.join(names)}, and loses what was stored with it. Go on?", abort=True)
         for name in schema.undo(database, sources, target):
@@ -64,7 +64,7 @@ def list_migrations(session: Session) -> None:
 @click.pass_obj
 def show_config(session: Session, as_json: bool) -> None:
     """Show all settings with their values, but no secret."""
-    rows = settings.shown(session.settings, plugins.declared_settings(session.manager), os.environ)
+    rows = settings.describe_settings(session.settings, plugins.declared_settings(session.manager), os.environ)
     if as_json:
         click.echo(json.dumps({setting.variable: value for setting, value in rows}, indent=2))
     else:
@@ -78,12 +78,12 @@ def list_plugins(session: Session, as_json: bool) -> None:
     """List the plugins, and what each brings."""
     database = database_in_use(session.settings)
     # Which kinds there are does not depend on what is stored: nothing is, here.
-    nothing = Services(session.settings, in_memory(), SecretBox(new_key()))
+    nothing = Services(session.settings, in_memory(), SecretBox(generate_key()))
     owners = plugins.build_providers(session.manager, nothing).owners
     sources = dict(plugins.named_migration_sources(session.manager))
-    commands = plugins.commands(session.manager)
+    commands = plugins.list_commands(session.manager)
     rows = []
-    for plugin in plugins.installed(session.manager):
+    for plugin in plugins.list_installed(session.manager):
         rows.append(
             {
                 **asdict(plugin),

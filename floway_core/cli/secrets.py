@@ -11,7 +11,7 @@ import click
 from floway_core.cli.context import Session
 from floway_core.errors import StartupError
 from floway_core.runtime import plugins
-from floway_core.secrets import KEY_FILE, keys_in, new_key, read_or_create_key, write_keys
+from floway_core.secrets import KEY_FILE, generate_key, read_or_create_key, split_keys, write_keys
 from floway_core.storage import encrypted_columns, migrate
 
 IN_SETTINGS = (
@@ -41,7 +41,7 @@ def rotate(session: Session, step: str | None) -> None:
     Running servers go on serving. With several hosts run --prepare first, and copy secret.key to all of them after
     each of the three steps. It can be run again after a crash at any moment.
     """
-    if wrong := encrypted_columns.mismatch(session.services.database, session.services.secrets):
+    if wrong := encrypted_columns.describe_mismatch(session.services.database, session.services.secrets):
         raise StartupError(f"{wrong} {encrypted_columns.REMEDY}")
     if strangers := migrate.unknown_migrations(session.services.database, plugins.migration_sources(session.manager)):
         raise StartupError(STRANGERS.format(names=", ".join(strangers)))
@@ -55,18 +55,18 @@ def _prepare(session: Session) -> None:
         raise StartupError(UNDER_WAY)
     if file is None:
         raise StartupError(IN_SETTINGS.format(place="below it"))
-    write_keys(file, [*keys, new_key()])
+    write_keys(file, [*keys, generate_key()])
     click.echo(f"{file} has a new key, which only opens so far. Copy the file to the other hosts.")
     click.echo("Then: floway secrets rotate")
 
 
 def _rotate(session: Session) -> None:
     (keys, file), database = _keys(session), session.services.database
-    unused = encrypted_columns.unused(database, keys)
+    unused = encrypted_columns.find_unused_keys(database, keys)
     if not unused and len(keys) > 1:
         raise StartupError(UNDER_WAY)
     if file is not None and keys[0] not in unused:
-        unused = unused or [new_key()]
+        unused = unused or [generate_key()]
         keys = [*unused, *(key for key in keys if key not in unused)]
         write_keys(file, keys)
     elif keys[0] not in unused:
@@ -81,7 +81,7 @@ def _rotate(session: Session) -> None:
 
 def _finish(session: Session) -> None:
     (keys, file), database = _keys(session), session.services.database
-    if encrypted_columns.unused(database, keys):
+    if encrypted_columns.find_unused_keys(database, keys):
         raise StartupError(NOT_YET)
     _renew(session, keys)  # what others have sealed with the old key since
     if len(keys) > 1 and file is None:
@@ -89,13 +89,13 @@ def _finish(session: Session) -> None:
     elif file is not None:
         write_keys(file, keys[:1])
         click.echo(f"{file} holds the new key alone. Copy the file to the other hosts, if there are any.")
-    encrypted_columns.retire(database, keys[0])
+    encrypted_columns.retire_older_keys(database, keys[0])
 
 
 def _renew(session: Session, keys: list[str]) -> None:
-    columns = encrypted_columns.columns(plugins.migration_sources(session.manager))
-    renewal = encrypted_columns.renew(session.services.database, columns, keys)
-    click.echo(f"{renewal.renewed} stored values were sealed with the old key, and are with the new one.")
+    columns = encrypted_columns.list_columns(plugins.migration_sources(session.manager))
+    renewal = encrypted_columns.reencrypt(session.services.database, columns, keys)
+    click.echo(f"{renewal.changed} stored values were sealed with the old key, and are with the new one.")
     for column in sorted(set(renewal.unreadable)):
         count = renewal.unreadable.count(column)
         click.echo(f"{count} in {column} cannot be opened with any key; sign in, or give the key, again.", err=True)
@@ -104,9 +104,9 @@ def _renew(session: Session, keys: list[str]) -> None:
 def _keys(session: Session) -> tuple[list[str], Path | None]:
     """The keys, and the file that Floway keeps them in; None when they come from the settings."""
     if session.settings.secret_key:
-        return keys_in(session.settings.secret_key), None
+        return split_keys(session.settings.secret_key), None
     file = session.settings.data_dir / KEY_FILE
-    return keys_in(read_or_create_key(file)), file
+    return split_keys(read_or_create_key(file)), file
 
 
 @contextlib.contextmanager

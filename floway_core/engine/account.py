@@ -21,18 +21,18 @@ LARGEST = 64 * 2**20
 
 
 # --------------------------------------------------------------------------------------------------------- the hooks
-def hide_in_reply(context: AttemptContext, reply: UpstreamResponse) -> UpstreamResponse:
+def hide_in_reply(provider: Provider, context: AttemptContext, reply: UpstreamResponse) -> UpstreamResponse:
     """``reply`` as the client of this attempt may see it; the same object where there is nothing to hide."""
-    details = _hidden(context)
+    details = _hidden(provider, context)
     if details is None:
         return reply
     body = FilteredBody(reply.body, details, _media_type(reply)) if details.in_bodies else reply.body
     return replace(reply, headers=_visible_headers(details, reply.headers), body=body)
 
 
-def hide_in_refusal(context: AttemptContext, refusal: ErrorResponse) -> ErrorResponse:
+def hide_in_refusal(provider: Provider, context: AttemptContext, refusal: ErrorResponse) -> ErrorResponse:
     """The same for an answer that is not 2xx."""
-    details = _hidden(context)
+    details = _hidden(provider, context)
     if details is None:
         return refusal
     content = _visible_json(details, refusal.content) if details.error_fields else refusal.content
@@ -45,8 +45,8 @@ def without_account(provider: Provider, response: dict[str, Any]) -> dict[str, A
     return {**response, **dict.fromkeys(names)} if names else response
 
 
-def _hidden(context: AttemptContext) -> AccountDetails | None:
-    details = context.provider.account_details
+def _hidden(provider: Provider, context: AttemptContext) -> AccountDetails | None:
+    details = provider.account_details
     return None if context.request.api_key.shows_account or details == NOTHING else details
 
 

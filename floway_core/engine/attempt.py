@@ -13,7 +13,7 @@ from floway_core.engine.trace import RequestTrace
 from floway_core.errors import ACCOUNT_REFUSED, GatewayError, UpstreamBroken, UpstreamRefused, account_refusal
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
-from floway_core.provider import MAX_DISPATCHES, ErrorResponse, UpstreamResponse
+from floway_core.provider import MAX_DISPATCHES, ErrorResponse, Provider, UpstreamResponse
 from floway_core.runtime.gateway import Gateway
 
 LARGEST_REFUSAL = 2**20
@@ -28,6 +28,7 @@ class Attempt:
     """An attempt whose upstream has accepted the request."""
 
     context: AttemptContext
+    provider: Provider
     turn: Turn
     summarises: bool
     """Whether the upstream was asked for a summary, because it cannot compact."""
@@ -66,15 +67,16 @@ def start_attempt(
     :raises GatewayError: the upstream refused, or cannot be reached, or its plugin failed.
     :raises ClientDisconnected: the client hung up meanwhile.
     """
+    provider = gateway.providers.by_kind[candidate.upstream.kind]
     context = AttemptContext(
         id=f"{request.id}.{len(trace.tried)}",
         request=request,
         upstream=candidate.upstream,
-        provider=gateway.providers.by_kind[candidate.upstream.kind],
+        provider=provider,
         model=candidate.upstream_name,
         previous=previous,
     )
-    summarises = compaction.is_requested(turn.input) and not context.provider.supports_compaction(context.upstream)
+    summarises = compaction.is_requested(turn.input) and not provider.supports_compaction(context.upstream)
     hooks = gateway.providers.hooks[candidate.upstream.kind]
     hooks.call("on_attempt_start", context)
     for number in range(1, MAX_DISPATCHES + 1):
@@ -82,19 +84,20 @@ def start_attempt(
         prepared = ResponsesRequestContext(context, number, body)
         hooks.call("prepare_responses_request", prepared)
         trace.dispatches += 1
-        reply = context.provider.send(prepared)
+        reply = provider.send(prepared)
         if 200 <= reply.status < 300:
             gateway.account_refusals.pop(context.upstream.id, None)
-            return Attempt(context, turn, summarises, account.hide_in_reply(context, reply), trace)
+            visible = account.hide_in_reply(provider, context, reply)
+            return Attempt(context, provider, turn, summarises, visible, trace)
         trace.failures.append((candidate, str(reply.status)))
         try:
             content = _read_refusal(context, reply)
         finally:
             reply.body.close()
         refusal = ErrorResponse(reply.status, reply.headers, content)
-        if not context.provider.handle_error_response(prepared, refusal):
+        if not provider.handle_error_response(prepared, refusal):
             break
-    refusal = account.hide_in_refusal(context, refusal)
+    refusal = account.hide_in_refusal(provider, context, refusal)
     raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
 
 

@@ -45,11 +45,11 @@ def cached_lists(gateway: Gateway, upstreams: Collection[Upstream]) -> ModelList
             models = _asked(gateway.providers.by_kind[upstream.kind].cached_models, upstream)
         except GatewayError as error:
             lists.failed[upstream.name], models = error, None
-            gateway.usage.last_use.tried(upstream.id, error.message)
+            gateway.usage.last_use.note_try(upstream.id, error.message)
         if models is None:
             lists.lacking.append(upstream)
         else:
-            gateway.usage.last_use.recovered(upstream.id)
+            gateway.usage.last_use.note_recovery(upstream.id)
             lists.models[upstream.id] = models
     return lists
 
@@ -94,7 +94,7 @@ def _load(gateway: Gateway, upstream: Upstream) -> PendingModelList:
             mine.models.set_result(_asked(gateway.providers.by_kind[upstream.kind].list_models, upstream))
         except Exception as error:  # it belongs to those who wait
             if isinstance(error, GatewayError):
-                gateway.usage.last_use.tried(upstream.id, error.message)
+                gateway.usage.last_use.note_try(upstream.id, error.message)
             mine.models.set_exception(error)
         finally:
             del gateway.pending_model_lists[upstream.id]

@@ -166,7 +166,7 @@ def fetch_models(gateway: Gateway, name: str) -> list[Model]:
     try:
         lists = ModelLists({upstream.id: provider.fetch_models(upstream)})
     except GatewayError as error:
-        last_use.note_try(gateway.services.database, upstream.id, error.message)
+        last_use.store_try(gateway.services.database, upstream.id, error.message)
         raise
-    last_use.note_try(gateway.services.database, upstream.id)
+    last_use.store_try(gateway.services.database, upstream.id)
     return [candidate.model for candidate in _models([upstream], lists)]

@@ -46,7 +46,7 @@ def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any])
             gateway.history_cache,
             turn,
             upstream_id=None if attempt.summarises else context.upstream.id,
-            response=account.without_account(context.provider, response),
+            response=account.without_account(attempt.provider, response),
             ordinal=context.previous.ordinal if context.previous else None,
             hook=metadata,
         )

@@ -17,7 +17,7 @@ from floway_core.errors import GatewayError, StartupError
 from floway_core.provider import Model
 from floway_core.runtime import plugins
 from floway_core.runtime.plugins import Providers
-from floway_core.secrets import KEY_FILE, DecryptionError, SecretBox, new_key, read_or_create_key
+from floway_core.secrets import KEY_FILE, DecryptionError, SecretBox, generate_key, read_or_create_key
 from floway_core.settings import Settings, load_settings, without_password
 from floway_core.storage import encrypted_columns, migrate
 from floway_core.storage.db import DATABASE_ERRORS, connect, in_memory
@@ -28,51 +28,52 @@ log = logging.getLogger("floway")
 
 
 class ShutdownSignal:
-    """The moment from which nobody may wait for an upstream any longer, because this process ends."""
+    """Tells all threads that the process ends, so that nobody may wait for an upstream any longer."""
 
     def __init__(self) -> None:
-        self._seen, self._held = socket.socketpair()
+        self._receiver, self._sender = socket.socketpair()
 
     def fileno(self) -> int:
-        """A descriptor that becomes readable then."""
-        return self._seen.fileno()
+        """A descriptor that becomes readable with the announcement."""
+        return self._receiver.fileno()
 
     def announce(self) -> None:
-        """It is now."""
-        self._held.close()
+        """Give the signal."""
+        self._sender.close()
 
 
 @dataclass(frozen=True)
 class PendingModelList:
-    """A model list that is being waited for."""
+    """A model list that a thread is fetching."""
 
     models: Future[Sequence[Model]]
     started: float
-    """On the monotonic clock."""
+    """Monotonic time, in seconds."""
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """One per process, shared by all threads."""
+    """Everything that serving a request depends on. One per process, shared by all threads."""
 
     services: Services
     providers: Providers
     leases: Leases
     history_cache: HistoryCache
     pending_model_lists: dict[str, PendingModelList] = field(default_factory=dict)
-    """The model lists that are being waited for, by upstream id."""
+    """The model lists that are being fetched, by upstream id."""
     account_refusals: dict[str, str] = field(default_factory=dict)
-    """What this process knows of upstreams that refuse their accounts: a sentence, by upstream id."""
+    """Messages about upstreams that refused their account in this process, by upstream id."""
     shutdown: ShutdownSignal = field(default_factory=ShutdownSignal)
     usage: UsageBuffer = field(default_factory=UsageBuffer)
-    """What the keys have used, and the database does not hold yet."""
+    """Usage that is not in the database yet."""
 
     @property
     def settings(self) -> Settings:
+        """The settings of the services."""
         return self.services.settings
 
     def unavailable_reason(self, upstream: Upstream) -> str | None:
-        """Why ``upstream`` cannot serve now, in a sentence without secrets; None when nothing is known against it."""
+        """Return why ``upstream`` cannot serve now, in a sentence without secrets; None if it seems to work."""
         provider = self.providers.by_kind.get(upstream.kind)
         if provider is None:
             return f"The plugin of provider {upstream.kind!r} is not installed."
@@ -82,23 +83,24 @@ class Gateway:
             return error.message
         except DATABASE_ERRORS:
             raise
-        except Exception:  # a stranger's code may fail in any way
-            log.exception("The plugin of upstream %s does not know whether it can serve", upstream.name)
+        except Exception:  # code of a third party may raise anything
+            log.exception("The plugin of upstream %s failed in unavailable_reason", upstream.name)
             return f"The plugin of provider {upstream.kind!r} has a fault, which is in the log."
 
 
 def read_settings(manager: pluggy.PluginManager, environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings of core and of the plugins in ``manager``.
+    """Read the settings of core and of the plugins in ``manager``.
 
-    :raises SettingsError: one is unknown or malformed.
+    :param environ: the environment; None: that of the process.
+    :raises SettingsError: a setting is unknown or malformed.
     """
     return load_settings(os.environ if environ is None else environ, plugins.declared_settings(manager))
 
 
 def open_services(settings: Settings, manager: pluggy.PluginManager) -> Services:
-    """Make the data folder, open the database and bring its schema up to date.
+    """Create the data folder, open the database and migrate its schema.
 
-    :raises StartupError: one of them cannot be done.
+    :raises StartupError: one of these failed.
     """
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -107,38 +109,38 @@ def open_services(settings: Settings, manager: pluggy.PluginManager) -> Services
     secrets = secret_box(settings)
     database = connect(settings.database_url, settings.database_timeout)
     with database_errors(settings):
-        _keep_private(database)
+        _create_private(database)
         for name in migrate.apply(database, plugins.migration_sources(manager)):
             log.info("Applied migration %s", name)
-    # No reason not to start: keys and conversations do not depend on it.
+    # A warning only: API keys and conversations do not depend on the secret key.
     if not encrypted_columns.is_current(database, secrets):
         log.warning("%s", DecryptionError().message)
     return Services(settings, database, secrets)
 
 
 def read_only_services(settings: Settings, manager: pluggy.PluginManager) -> Services:
-    """The services of an installation for who only looks at it: no folder, database or secret key is made.
+    """Open the services for a command that only reads: create no folder, database or secret key.
 
-    Where there is no database yet, an empty one in memory stands for it, and where there is no secret key, one that is
-    forgotten. A database of an older version is brought up to date all the same: else it could not be read.
+    A missing database is replaced by an empty one in memory, a missing secret key by a random one. A database of an
+    older version is migrated nevertheless, because it could not be read otherwise.
 
-    :raises StartupError: what is there cannot be used.
+    :raises StartupError: the folder, database or key exists and cannot be used.
     """
     has_key = settings.secret_key or (settings.data_dir / KEY_FILE).exists()
-    secrets = secret_box(settings) if has_key else SecretBox(new_key())
+    secrets = secret_box(settings) if has_key else SecretBox(generate_key())
     database = database_in_use(settings) or in_memory()
     with database_errors(settings):
         for name in migrate.apply(database, plugins.migration_sources(manager)):
             log.info("Applied migration %s", name)
-    if (words := encrypted_columns.words(database)) and not secrets.opens(words[-1]):
+    if (checks := encrypted_columns.read_checks(database)) and not secrets.can_decrypt(checks[-1]):
         log.warning("%s", DecryptionError().message)
     return Services(settings, database, secrets)
 
 
 def secret_box(settings: Settings) -> SecretBox:
-    """What encrypts stored credentials; its key is made if there is none.
+    """Return the box that encrypts stored credentials; create its key if there is none.
 
-    :raises StartupError: the key cannot be read or made.
+    :raises StartupError: the key cannot be read or created.
     """
     if settings.secret_key:
         return SecretBox(settings.secret_key)
@@ -147,7 +149,7 @@ def secret_box(settings: Settings) -> SecretBox:
 
 
 def existing_database(settings: Settings) -> peewee.Database:
-    """The database as it is: neither made nor brought up to date.
+    """Return the database as it is: neither created nor migrated.
 
     :raises StartupError: SQLite's file does not exist.
     """
@@ -158,9 +160,9 @@ def existing_database(settings: Settings) -> peewee.Database:
 
 
 def database_in_use(settings: Settings) -> peewee.Database | None:
-    """The database as it is; None when no Floway has used it yet.
+    """Return the database as it is; None if it does not exist or has no schema yet.
 
-    :raises StartupError: it cannot be used.
+    :raises StartupError: the database cannot be used.
     """
     database = connect(settings.database_url, settings.database_timeout)
     if isinstance(database, peewee.SqliteDatabase) and not os.path.exists(database.database):
@@ -171,35 +173,36 @@ def database_in_use(settings: Settings) -> peewee.Database | None:
 
 @contextlib.contextmanager
 def database_errors(settings: Settings) -> Iterator[None]:
-    """Say in one line what the database has against what is done in the block.
+    """Convert database errors in the block to a message of one line.
 
-    :raises StartupError: it cannot be used.
+    :raises StartupError: the database cannot be used.
     """
     try:
         yield
     except peewee.ImproperlyConfigured as error:
         raise StartupError("PostgreSQL needs its driver: pip install floway-core[postgresql]") from error
     except (peewee.DatabaseError, peewee.InterfaceError, OSError) as error:
-        shown = without_password(settings.database_url)
-        raise StartupError(f"The database {shown} cannot be used: {' '.join(str(error).split())}") from error
+        url = without_password(settings.database_url)
+        raise StartupError(f"The database {url} cannot be used: {' '.join(str(error).split())}") from error
 
 
-def _keep_private(database: peewee.Database) -> None:
-    """A new SQLite file, and what SQLite puts beside it, is for its owner alone: it holds conversations."""
+def _create_private(database: peewee.Database) -> None:
+    """Create a missing SQLite file for its owner alone, because it holds conversations. SQLite creates its other files
+    with the same mode."""
     if isinstance(database, peewee.SqliteDatabase):
         os.close(os.open(database.database, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def open_gateway(settings: Settings, manager: pluggy.PluginManager) -> Gateway:
-    """The gateway, ready to serve.
+    """Open the services and build the gateway.
 
-    :raises StartupError: it is not.
+    :raises StartupError: the data folder, the database, the secret key or a plugin is at fault.
     """
     return make_gateway(open_services(settings, manager), manager)
 
 
 def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
-    """The gateway around ``services``, with the providers of the plugins in ``manager``.
+    """Build the gateway around ``services``, with the providers of the plugins in ``manager``.
 
     :raises StartupError: a plugin is at fault.
     """

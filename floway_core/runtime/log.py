@@ -1,4 +1,4 @@
-"""Log lines: where they go, and what they look like to people and to programs."""
+"""Logging: the handler, and the formats for people and for programs."""
 
 import datetime
 import functools
@@ -14,23 +14,21 @@ HUMAN, JSON = "human", "json"
 
 
 class StructuredMessage(ABC):
-    """What is logged in place of a message, if it has values that programs want to find by name.
-
-    ``str`` makes the message of it.
-    """
+    """A log message with named values for programs. ``str`` gives the text for people."""
 
     @abstractmethod
     def fields(self) -> dict[str, Any]:
-        """The values: texts, numbers, booleans and None; ``message`` is a short one for those who read on."""
+        """Return the values: texts, numbers, booleans and None. ``message`` is a short text."""
 
 
 def configure_logging(level: str, style: str = HUMAN) -> None:
-    """Send what the process logs to standard error, from ``level`` (``debug``, ``info``, ...) on.
+    """Log to standard error.
 
+    :param level: the lowest level that is logged: ``debug``, ``info``, ``warning`` or ``error``.
     :param style: ``human`` or ``json``.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if style == JSON else Lines())
+    handler.setFormatter(JsonFormatter() if style == JSON else HumanFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -41,59 +39,60 @@ def configure_logging(level: str, style: str = HUMAN) -> None:
     server = logging.getLogger("gunicorn.error")
     server.handlers.clear()
     server.propagate = True
-    # What no line shows is not looked up either: it would take longer than all the rest of a record.
+    # Do not look up what no line shows (file, line, thread, process): it costs more than the rest of a record.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
-class Lines(logging.Formatter):
-    """One line for each message, for people: moment, level, logger, message.
+class HumanFormatter(logging.Formatter):
+    """One line per message, for people: time, level, logger, message.
 
-    A traceback follows, indented: nothing but a new message begins in the first column.
+    A traceback follows, indented, so that only a new message begins in the first column.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{moment(record.created)} {record.levelname} {record.name} {on_one_line(record.getMessage())}"
-        return "\n".join([line, *(f"    {on_one_line(part)}" for part in self._trace(record).splitlines())])
+        line = f"{format_time(record.created)} {record.levelname} {record.name} {escape_control(record.getMessage())}"
+        traceback = self._format_traceback(record).splitlines()
+        return "\n".join([line, *(f"    {escape_control(part)}" for part in traceback)])
 
-    def _trace(self, record: logging.LogRecord) -> str:
+    def _format_traceback(self, record: logging.LogRecord) -> str:
         return self.formatException(record.exc_info) if record.exc_info else ""
 
 
-class JsonLines(Lines):
-    """One JSON object for each message, on one line.
+class JsonFormatter(HumanFormatter):
+    """One JSON object per message, on one line.
 
-    It has ``time``, ``level``, ``logger`` and ``message``, what a structured message has by name, and a traceback in
+    It has ``time``, ``level``, ``logger``, ``message``, the fields of a structured message, and a traceback in
     ``exception`` if there is one.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         content = {
-            "time": moment(record.created),
+            "time": format_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             **(record.msg.fields() if isinstance(record.msg, StructuredMessage) else {"message": record.getMessage()}),
         }
-        if trace := self._trace(record):
-            content["exception"] = trace
+        if traceback := self._format_traceback(record):
+            content["exception"] = traceback
         line = jsontext.dumps(content).decode()
-        return line if line.isprintable() else json.dumps(content)  # there are more line ends than JSON escapes
+        return line if line.isprintable() else json.dumps(content)  # escapes Unicode line ends too
 
 
-def moment(unix_seconds: float) -> str:
-    """UTC with milliseconds, such as ``2026-01-31T12:00:00.123Z``."""
+def format_time(unix_seconds: float) -> str:
+    """Format a time as UTC with milliseconds, such as ``2026-01-31T12:00:00.123Z``."""
     seconds, fraction = divmod(unix_seconds, 1)
-    return f"{_second(int(seconds))}.{int(fraction * 1000):03}Z"
+    return f"{_format_second(int(seconds))}.{int(fraction * 1000):03}Z"
 
 
 @functools.lru_cache(maxsize=1)
-def _second(unix_seconds: int) -> str:
-    """As the lines of one second have it, of which there may be many."""
+def _format_second(unix_seconds: int) -> str:
+    # Cached, because many lines may share a second.
     return datetime.datetime.fromtimestamp(unix_seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def on_one_line(text: str) -> str:
-    """``text`` with every control character, line end and the like escaped."""
+def escape_control(text: str) -> str:
+    """Escape control characters, line ends and everything else in ``text`` that is not printable."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,7 +1,7 @@
-"""What is sealed in the database: which keys it fits, and sealing it anew when the secret key is rotated.
+"""Encrypted values in the database: whether a secret key fits them, and key rotation.
 
-The table ``secret_checks`` has a word for every secret key in use, the newest at its end: a key that opens none of them
-has sealed nothing yet, and one that does not open the newest is out of date.
+The table ``secret_checks`` has one encrypted text for every secret key in use, the newest last. A key that decrypts
+none of them has encrypted nothing yet; a key that does not decrypt the newest one is out of date.
 """
 
 import re
@@ -15,7 +15,7 @@ from floway_core.secrets import DecryptionError, SecretBox
 from floway_core.storage.db import execute, select
 from floway_core.storage.migrate import MigrationSource, exclusive
 
-WORD = "floway"
+CHECK_TEXT = "floway"
 
 STALE = "The secret key is an old one of this database: it has been rotated since."
 FOREIGN = "The secret key is another one than that of this database, and opens nothing that is stored there."
@@ -23,111 +23,116 @@ REMEDY = "Take the file secret.key of a host that can open it, or of the backup 
 
 
 @dataclass(frozen=True)
-class Renewal:
-    """What came of sealing everything anew."""
+class Reencryption:
+    """The result of ``reencrypt``."""
 
-    renewed: int
-    """Values that were sealed with another key before."""
+    changed: int
+    """Number of values that had been encrypted with another key."""
     unreadable: Sequence[str]
-    """``table.column`` of each value that no key opens; it stays as it is."""
+    """``table.column`` of each value that no key decrypts; it stays as it is."""
 
 
-# -------------------------------------------------------------------------------------------------------------- words
-def words(database: peewee.Database) -> list[str]:
-    """The sealed words, the oldest first."""
-    return [sealed for (sealed,) in select(database, "SELECT sealed FROM secret_checks ORDER BY id")]
+# ------------------------------------------------------------------------------------------------------------- checks
+def read_checks(database: peewee.Database) -> list[str]:
+    """Return the encrypted texts of ``secret_checks``, the oldest first."""
+    return [encrypted for (encrypted,) in select(database, "SELECT sealed FROM secret_checks ORDER BY id")]
 
 
 def is_current(database: peewee.Database, box: SecretBox) -> bool:
-    """Whether ``box`` has the newest secret key of the database. A new database takes the one in ``box``."""
-    if not words(database):
+    """Whether ``box`` has the newest secret key of the database. A new database adopts the key of ``box``."""
+    if not read_checks(database):
         with database.connection_context(), exclusive(database):
-            if not words(database):
-                _add_word(database, box)
-    return box.opens(words(database)[-1])
+            if not read_checks(database):
+                _add_check(database, box)
+    return box.can_decrypt(read_checks(database)[-1])
 
 
-def mismatch(database: peewee.Database, box: SecretBox) -> str | None:
-    """What is wrong with the secret key in ``box``; None if it is the newest of the database, or that has none yet."""
-    found = words(database)
-    if not found or box.opens(found[-1]):
+def describe_mismatch(database: peewee.Database, box: SecretBox) -> str | None:
+    """Say what is wrong with the secret key of ``box``; None if it is the database's newest one, or the first."""
+    checks = read_checks(database)
+    if not checks or box.can_decrypt(checks[-1]):
         return None
-    return STALE if any(map(box.opens, found)) else FOREIGN
+    return STALE if any(map(box.can_decrypt, checks)) else FOREIGN
 
 
-def unused(database: peewee.Database, keys: Iterable[str]) -> list[str]:
-    """Those of ``keys`` with which nothing has been sealed yet."""
-    found = words(database)
-    return [key for key in keys if not any(SecretBox(key).opens(word) for word in found)]
+def find_unused_keys(database: peewee.Database, keys: Iterable[str]) -> list[str]:
+    """Return those of ``keys`` that have encrypted nothing yet."""
+    checks = read_checks(database)
+    return [key for key in keys if not any(map(SecretBox(key).can_decrypt, checks))]
 
 
-def _add_word(database: peewee.Database, box: SecretBox) -> None:
+def _add_check(database: peewee.Database, box: SecretBox) -> None:
     next_id = "SELECT COALESCE(MAX(id), 0) + 1, ? FROM secret_checks"
-    execute(database, f"INSERT INTO secret_checks (id, sealed) {next_id}", box.encrypt(WORD))
+    execute(database, f"INSERT INTO secret_checks (id, sealed) {next_id}", box.encrypt(CHECK_TEXT))
 
 
 # ----------------------------------------------------------------------------------------------------------- rotation
-def columns(sources: Iterable[MigrationSource]) -> list[str]:
-    """Every column with sealed values, as ``table.column``.
+def list_columns(sources: Iterable[MigrationSource]) -> list[str]:
+    """Return every column with encrypted values, as ``table.column``.
 
-    :raises StartupError: a source names something else.
+    :raises StartupError: a source declares something else.
     """
-    named = [(source, name) for source in sources for name in source.sealed]
-    for source, name in named:
-        if not re.fullmatch(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*", name):
-            raise StartupError(f"Migration source {source.name!r}: {name!r} is not TABLE.COLUMN.")
-    return [name for _, name in named]
+    declared = [(source, column) for source in sources for column in source.encrypted_columns]
+    for source, column in declared:
+        if not re.fullmatch(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*", column):
+            raise StartupError(f"Migration source {source.name!r}: {column!r} is not TABLE.COLUMN.")
+    return [column for _, column in declared]
 
 
-def values(database: peewee.Database, column: str) -> list[str]:
-    """What is in a column of sealed values; empty and NULL stand for none."""
+def read_values(database: peewee.Database, column: str) -> list[str]:
+    """Return the encrypted values of a column. The empty text and NULL mean no value.
+
+    :param column: as ``table.column``.
+    """
     table, _, name = column.partition(".")
     return [value for (value,) in select(database, f"SELECT {name} FROM {table} WHERE {name} <> ''")]
 
 
-def renew(database: peewee.Database, sealed: Sequence[str], keys: Sequence[str]) -> Renewal:
-    """Seal what is in the columns ``sealed`` with the first of ``keys``, all of it or nothing.
+def reencrypt(database: peewee.Database, columns: Sequence[str], keys: Sequence[str]) -> Reencryption:
+    """Encrypt the values of ``columns`` with the first of ``keys``, in one transaction.
 
-    :param keys: all of them open.
-    :raises StartupError: the newest key of the database is not among them.
+    :param columns: as ``list_columns`` returns them.
+    :param keys: the new key, then the old ones.
+    :raises StartupError: the newest key of the database is not among ``keys``.
     """
-    box, first = SecretBox("\n".join(keys)), SecretBox(keys[0])
-    renewed, unreadable = 0, []
+    box, new_box = SecretBox("\n".join(keys)), SecretBox(keys[0])
+    changed, unreadable = 0, []
     with database.connection_context():
         if isinstance(database, peewee.SqliteDatabase):
-            database.pragma("secure_delete", 1)  # what the old key opens is not to stay in the file's free space
+            database.pragma("secure_delete", 1)  # old values must not stay in free pages of the file
         with exclusive(database):
             if not is_current(database, box):
-                raise StartupError(f"{mismatch(database, box)} {REMEDY}")
-            for column in sealed:
+                raise StartupError(f"{describe_mismatch(database, box)} {REMEDY}")
+            for column in columns:
                 table, _, name = column.partition(".")
-                for value in values(database, column):
+                for value in read_values(database, column):
                     try:
-                        if not first.opens(value):
-                            # Found by itself, because every sealed value is another; one that is new by now stays.
+                        if not new_box.can_decrypt(value):
+                            # Encrypted values are unique, so the value identifies its row. If the row has changed
+                            # meanwhile, it keeps the new value.
                             sql = f"UPDATE {table} SET {name} = ? WHERE {name} = ?"
-                            renewed += execute(database, sql, first.encrypt(box.open(value)), value).rowcount
+                            changed += execute(database, sql, new_box.encrypt(box.decrypt(value)), value).rowcount
                     except DecryptionError:
                         unreadable.append(column)
-            if unused(database, keys[:1]):
-                _add_word(database, first)
-        _empty_log(database)
-    return Renewal(renewed, unreadable)
+            if find_unused_keys(database, keys[:1]):
+                _add_check(database, new_box)
+        _truncate_write_ahead_log(database)
+    return Reencryption(changed, unreadable)
 
 
-def retire(database: peewee.Database, key: str) -> None:
-    """Forget all secret keys that are older than ``key``."""
+def retire_older_keys(database: peewee.Database, key: str) -> None:
+    """Delete the checks of all secret keys that are older than ``key``."""
     box = SecretBox(key)
     with database.connection_context():
         rows = select(database, "SELECT id, sealed FROM secret_checks ORDER BY id")
-        opened = [row for row, word in rows if box.opens(word)]
+        own = [row for row, check in rows if box.can_decrypt(check)]
         for row, _ in rows:
-            if opened and row < opened[-1] and row not in opened:
+            if own and row < own[-1] and row not in own:
                 execute(database, "DELETE FROM secret_checks WHERE id = ?", row)
-        _empty_log(database)
+        _truncate_write_ahead_log(database)
 
 
-def _empty_log(database: peewee.Database) -> None:
-    """Move what was written into the file itself, as far as others let it: the log still holds what was there."""
+def _truncate_write_ahead_log(database: peewee.Database) -> None:
+    """Move SQLite's log into the file, as far as other connections allow: the log still holds old values."""
     if isinstance(database, peewee.SqliteDatabase):
         database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

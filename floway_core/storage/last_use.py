@@ -1,7 +1,7 @@
-"""What happened last: when each API key was used, and when each upstream was tried and how that went.
+"""When each API key was last used, and when each upstream was last tried and with what result.
 
-Requests only note it in memory; what stores the usage stores it as well. Times are known to the minute, so that what
-happens often is written once a minute.
+Requests only note this in memory; it is stored together with the usage. Times are exact to the minute, so that a key
+in constant use is written once a minute.
 """
 
 import threading
@@ -13,13 +13,17 @@ import peewee
 
 from floway_core.storage.db import execute
 
-PRECISION = 60
-"""Seconds within which the same is not noted again."""
+PRECISION_SECONDS = 60
+"""Within this time the same use is not noted again."""
 
 LONGEST_FAILURE = 300
+"""Characters. Longer ones are cut."""
 
-Moment = tuple[int, str]
-"""Unix time in seconds, and what went wrong then; empty if nothing did."""
+Subject = tuple[str, str]
+"""``("key", name)`` or ``("upstream", id)``."""
+
+Use = tuple[int, str]
+"""Unix time in seconds, and how it failed; an empty text for success."""
 
 STATEMENTS = {
     "key": "UPDATE api_keys SET last_used_at = ? WHERE name = ? AND (last_used_at IS NULL OR last_used_at < ?)",
@@ -29,56 +33,61 @@ STATEMENTS = {
 
 @dataclass
 class LastUseBuffer:
-    """What is not in the database yet. One per process; shared by all threads. Grows with keys and upstreams only."""
+    """Uses that are not in the database yet, one per key and upstream. One per process; shared by all threads."""
 
-    _noted: dict[tuple[str, str], Moment] = field(default_factory=dict)
-    _waiting: dict[tuple[str, str], Moment] = field(default_factory=dict)
+    _latest: dict[Subject, Use] = field(default_factory=dict)
+    _unstored: dict[Subject, Use] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def used(self, key_name: str) -> None:
-        """An API key was used just now."""
+    def note_key_use(self, key_name: str) -> None:
+        """Note that an API key was used just now."""
         self._note(("key", key_name), "")
 
-    def tried(self, upstream_id: str, failure: str = "") -> None:
-        """An upstream was tried just now.
+    def note_try(self, upstream_id: str, failure: str = "") -> None:
+        """Note that an upstream was tried just now.
 
-        :param failure: how it failed, in a sentence without secrets; empty if it did not.
+        :param failure: how it failed, in a sentence without secrets; empty for success.
         """
         self._note(("upstream", upstream_id), failure)
 
-    def recovered(self, upstream_id: str) -> None:
-        """An upstream does what it was noted to have failed at."""
+    def note_recovery(self, upstream_id: str) -> None:
+        """Note that an upstream works, if its last noted try failed."""
         subject = ("upstream", upstream_id)
-        if self._noted.get(subject, (0, ""))[1]:
+        if self._latest.get(subject, (0, ""))[1]:
             self._note(subject, "")
 
-    def _note(self, subject: tuple[str, str], failure: str) -> None:
-        now, last = int(time.time()), self._noted.get(subject)
-        if last and last[1] == failure and 0 <= now - last[0] < PRECISION:
+    def _note(self, subject: Subject, failure: str) -> None:
+        now, last = int(time.time()), self._latest.get(subject)
+        if last and last[1] == failure and 0 <= now - last[0] < PRECISION_SECONDS:
             return
         with self._lock:
-            self._noted[subject] = self._waiting[subject] = (now, failure)
+            self._latest[subject] = self._unstored[subject] = (now, failure)
 
-    def take(self) -> dict[tuple[str, str], Moment]:
-        """What is to be stored; from now on that is up to the caller."""
+    def drain(self) -> dict[Subject, Use]:
+        """Remove and return the uses that are not stored yet. The caller stores them."""
         with self._lock:
-            taken, self._waiting = self._waiting, {}
-            return taken
+            uses, self._unstored = self._unstored, {}
+            return uses
 
-    def put_back(self, taken: Mapping[tuple[str, str], Moment]) -> None:
-        """It could not be stored."""
+    def restore(self, uses: Mapping[Subject, Use]) -> None:
+        """Put ``uses`` back, because they could not be stored. Newer ones stay."""
         with self._lock:
-            self._waiting = {**taken, **self._waiting}
+            self._unstored = {**uses, **self._unstored}
 
 
-def store(database: peewee.Database, taken: Mapping[tuple[str, str], Moment]) -> None:
-    """Store what ``LastUseBuffer.take`` gave, in the transaction that is open. Later ones of others stay."""
-    for (kind, name), (moment, failure) in sorted(taken.items()):  # in order: see ``usage``
-        values = (moment, name, moment) if kind == "key" else (moment, failure[:LONGEST_FAILURE], name, moment)
-        execute(database, STATEMENTS[kind], *values)
+def store(database: peewee.Database, uses: Mapping[Subject, Use]) -> None:
+    """Store ``uses`` within the open transaction, unless other processes have stored later ones."""
+    for (kind, name), (used_at, failure) in sorted(uses.items()):  # sorted: two that lock rows must not deadlock
+        if kind == "key":
+            execute(database, STATEMENTS[kind], used_at, name, used_at)
+        else:
+            execute(database, STATEMENTS[kind], used_at, failure[:LONGEST_FAILURE], name, used_at)
 
 
-def note_try(database: peewee.Database, upstream_id: str, failure: str = "") -> None:
-    """Store at once that an upstream was tried; for commands, as ``LastUseBuffer.tried`` is for the server."""
+def store_try(database: peewee.Database, upstream_id: str, failure: str = "") -> None:
+    """Store at once that an upstream was tried just now: for commands, which have no buffer.
+
+    :param failure: as in ``LastUseBuffer.note_try``.
+    """
     with database.connection_context():
         store(database, {("upstream", upstream_id): (int(time.time()), failure)})

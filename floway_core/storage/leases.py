@@ -1,58 +1,54 @@
-"""The running requests of this process that hold a lease: a thread renews them until they end."""
+"""Leases of this process: the running requests of limited keys, renewed in the background until they end."""
 
 import logging
 import threading
-import time
 
 import peewee
 
 from floway_core.storage import limits
 from floway_core.storage.db import DATABASE_ERRORS
+from floway_core.storage.periodic import start_periodic
 
 log = logging.getLogger("floway.limits")
 
-RENEWAL = limits.TERM / 3
-"""Seconds between two renewals: one that fails has time for another try."""
+RENEWAL_INTERVAL_SECONDS = limits.LEASE_SECONDS / 3
+"""If one renewal fails, there is time for another one."""
 
 
 class Leases:
-    """Leases held by this process. Any thread may call; the thread that renews begins with the first lease.
+    """The leases that this process holds. Any thread may call; the first lease starts the thread that renews them."""
 
-    :param interval: seconds between two renewals.
-    """
-
-    def __init__(self, database: peewee.Database, interval: float = RENEWAL) -> None:
+    def __init__(self, database: peewee.Database, interval: float = RENEWAL_INTERVAL_SECONDS) -> None:
+        """:param interval: seconds between two renewals."""
         self._database = database
         self._interval = interval
         self._lock = threading.Lock()
-        self._held: set[str] = set()
-        self._renewing = False
+        self._request_ids: set[str] = set()
+        self._renews = False
 
-    def hold(self, request_id: str) -> None:
+    def acquire(self, request_id: str) -> None:
         """Renew the lease of this request from now on."""
         with self._lock:
-            self._held.add(request_id)
-            if self._renewing:
+            self._request_ids.add(request_id)
+            if self._renews:
                 return
             try:
-                threading.Thread(target=self._renew_forever, name="leases", daemon=True).start()
-                self._renewing = True
+                start_periodic("leases", self._renew, self._interval)
+                self._renews = True
             except RuntimeError:  # no thread can be started just now; the next request tries again
                 log.warning("Leases are not renewed for now: no thread can be started")
 
     def release(self, request_id: str) -> None:
-        """Renew it no more."""
+        """Stop renewing the lease of this request."""
         with self._lock:
-            self._held.discard(request_id)
+            self._request_ids.discard(request_id)
 
-    def _renew_forever(self) -> None:
-        while True:
-            time.sleep(self._interval)
-            with self._lock:
-                held = list(self._held)
-            if not held:
-                continue
-            try:
-                limits.renew(self._database, held)
-            except DATABASE_ERRORS as error:
-                log.warning("Leases could not be renewed: %s", error)
+    def _renew(self) -> None:
+        with self._lock:
+            request_ids = list(self._request_ids)
+        if not request_ids:
+            return
+        try:
+            limits.renew(self._database, request_ids)
+        except DATABASE_ERRORS as error:
+            log.warning("Leases could not be renewed: %s", error)

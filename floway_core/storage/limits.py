@@ -1,10 +1,10 @@
-"""Limits of API keys: counted in the database, so that they hold over all workers and hosts.
+"""Limits of API keys, counted in the database so that they hold over all workers and hosts.
 
-Requests per minute follow the generic cell rate algorithm: a key has an allowance of N requests, each of which comes
-back 60/N seconds after it was used. All that is kept is the moment at which the whole allowance will be back.
+Requests per minute follow the generic cell rate algorithm: a key has an allowance of N requests, and a used request
+returns to it 60/N seconds later. The database stores only the time at which the allowance will be complete
+(``whole_at``).
 
-A clock that jumps does not lock a key out: what is kept lies within a known time from now while the clocks are right,
-and counts for nothing otherwise.
+A clock that jumps does not lock a key out: a stored time that is further away than correct clocks allow is ignored.
 """
 
 import math
@@ -18,57 +18,57 @@ from floway_core.errors import GatewayError
 from floway_core.storage.db import execute, lock_row, placeholders, transaction
 
 SECOND = 1_000_000
-"""In microseconds, the unit of all times that carry no other."""
+"""In microseconds, the unit of all times in this module that do not name another one."""
 MINUTE = 60 * SECOND
 DAY = 86_400 * SECOND
 
-SLACK = 60
-"""Seconds by which the clocks of hosts may differ before a limit is held less strictly."""
+CLOCK_SKEW_SECONDS = 60
+"""Beyond this difference between the clocks of hosts, a limit is less strict."""
 
-TERM = 60
-"""Seconds for which a request still counts as running when its worker gives no sign of life."""
+LEASE_SECONDS = 60
+"""How long a request counts as running after its worker has last renewed the lease."""
 
-ABANDONED = 600
-"""Seconds after which a lapsed lease is removed. Until then a worker that was only held up can renew it."""
+ABANDONED_AFTER_SECONDS = 600
+"""How long an expired lease is kept. Until then a worker that was only delayed can renew it."""
 
 
 @dataclass(frozen=True)
-class _Use:
-    """What a key has used of its limits."""
+class _Consumption:
+    """How much of its limits a key has used."""
 
     now: int
     whole_at: int
-    """When the whole allowance of requests will be back; not before ``now``."""
+    """When the allowance of requests will be complete; not before ``now``."""
     tokens: int
-    """Of this day."""
+    """Tokens of this day."""
     running: int
-    """Requests, this one not counted; 0 if they are not limited."""
+    """Running requests without this one; 0 if they are not limited."""
 
 
 def admit(database: peewee.Database, key: ApiKey, request_id: str) -> dict[str, str]:
-    """Let a request of a key with limits in, and count it. One that is refused is not counted.
+    """Admit a request of a key with limits, and count it. A refused request is not counted.
 
-    If running requests are limited, the key holds a lease from now on, which its worker has to ``renew`` and ``leave``.
+    If concurrent requests are limited, the request now holds a lease, which its worker must ``renew`` and ``release``.
 
     :returns: the ``x-ratelimit-*`` headers of the answer.
-    :raises GatewayError: 429 ``rate_limit_exceeded``, with those and ``retry-after``.
+    :raises GatewayError: 429 ``rate_limit_exceeded``, with the same headers and ``retry-after``.
     :raises peewee.IntegrityError: the key has been deleted meanwhile.
     """
     limits = key.limits
     with transaction(database):
         if limits.concurrent_requests:
-            # First of all: this waits for whoever deletes the key, and who would else wait for us, too.
+            # The first statement: it waits for a concurrent deletion of the key, which would otherwise wait for this
+            # transaction as well (a deadlock).
             lease = "INSERT INTO api_key_leases (id, api_key_id, expires_at) VALUES (?, ?, ?)"
-            execute(database, lease, request_id, key.id, int(time.time()) + TERM)
-        use = _locked_use(database, key, request_id)
-        told = _told_refusal(limits, use)
-        if told:
-            sentence, wait = told
+            execute(database, lease, request_id, key.id, int(time.time()) + LEASE_SECONDS)
+        use = _lock_consumption(database, key, request_id)
+        if refusal := _refusal(limits, use):
+            reason, wait = refusal
             seconds = max(1, math.ceil(wait / SECOND))
             headers = {**_headers(limits, use), "retry-after": str(seconds)}
             raise GatewayError(
                 429,
-                f"Rate limit reached: {sentence}",
+                f"Rate limit reached: {reason}",
                 type="rate_limit_error",
                 code="rate_limit_exceeded",
                 headers=headers,
@@ -80,33 +80,33 @@ def admit(database: peewee.Database, key: ApiKey, request_id: str) -> dict[str, 
 
 
 def renew(database: peewee.Database, request_ids: list[str]) -> None:
-    """Let the leases of running requests last for another term."""
-    until = int(time.time()) + TERM
+    """Extend the leases of running requests by ``LEASE_SECONDS`` from now."""
+    until = int(time.time()) + LEASE_SECONDS
     named = placeholders(request_ids)
-    if database.for_update:  # one that is held is being deleted, or is renewed the next time
+    if database.for_update:  # a locked lease is being deleted, or is renewed next time
         named = f"SELECT id FROM api_key_leases WHERE id IN ({named}) FOR UPDATE SKIP LOCKED"
     with transaction(database):
         execute(database, f"UPDATE api_key_leases SET expires_at = ? WHERE id IN ({named})", until, *request_ids)
 
 
 def release(database: peewee.Database, key: ApiKey, request_id: str, tokens: int) -> None:
-    """The request has ended: give its lease back, and count the tokens that it used."""
-    counts, leased = key.limits.tokens_per_day and tokens, key.limits.concurrent_requests
-    if not counts and not leased:
+    """End a request: delete its lease and count its tokens."""
+    counts_tokens, has_lease = key.limits.tokens_per_day and tokens, key.limits.concurrent_requests
+    if not counts_tokens and not has_lease:
         return
     with transaction(database):
         lock_row(database, "api_keys", key.id)
-        if counts:
+        if counts_tokens:
             today = _now() // DAY
-            added = "tokens = CASE WHEN day = ? THEN tokens + ? ELSE ? END, day = ?"
-            changed = f"UPDATE api_key_uses SET {added} WHERE api_key_id = ?"
-            execute(database, changed, today, tokens, tokens, today, key.id)
-        if leased:
+            changes = "tokens = CASE WHEN day = ? THEN tokens + ? ELSE ? END, day = ?"
+            update = f"UPDATE api_key_uses SET {changes} WHERE api_key_id = ?"
+            execute(database, update, today, tokens, tokens, today, key.id)
+        if has_lease:
             execute(database, "DELETE FROM api_key_leases WHERE id = ?", request_id)
 
 
-def _locked_use(database: peewee.Database, key: ApiKey, request_id: str) -> _Use:
-    """What the key has used. Nobody else lets a request of it in until the transaction ends."""
+def _lock_consumption(database: peewee.Database, key: ApiKey, request_id: str) -> _Consumption:
+    """Read how much the key has used, and lock the row: no other request of the key is admitted meanwhile."""
     cursor = execute(
         database,
         "INSERT INTO api_key_uses (api_key_id, whole_at, day, tokens) VALUES (?, 0, 0, 0) "
@@ -114,28 +114,33 @@ def _locked_use(database: peewee.Database, key: ApiKey, request_id: str) -> _Use
         key.id,
     )
     ((whole_at, day, tokens),) = cursor.fetchall()
-    now = _now()  # no earlier: it may have taken a while to get the lock
-    possible = whole_at <= now + MINUTE + SLACK * SECOND
-    return _Use(
+    now = _now()  # read the clock after waiting for the lock
+    is_plausible = whole_at <= now + MINUTE + CLOCK_SKEW_SECONDS * SECOND
+    return _Consumption(
         now=now,
-        whole_at=max(whole_at, now) if possible else now,
+        whole_at=max(whole_at, now) if is_plausible else now,
         tokens=tokens if day == now // DAY else 0,
-        running=_running(database, key, request_id, now // SECOND) if key.limits.concurrent_requests else 0,
+        running=_count_running(database, key, request_id, now // SECOND) if key.limits.concurrent_requests else 0,
     )
 
 
-def _running(database: peewee.Database, key: ApiKey, request_id: str, now: int) -> int:
-    """How many requests of the key run beside this one. ``now`` is in seconds."""
-    old = "DELETE FROM api_key_leases WHERE api_key_id = ? AND (expires_at < ? OR expires_at > ?)"
-    execute(database, old, key.id, now - ABANDONED, now + ABANDONED)
+def _count_running(database: peewee.Database, key: ApiKey, request_id: str, now: int) -> int:
+    """Count the requests of the key that run beside this one.
+
+    :param now: Unix time in seconds.
+    """
+    abandoned = "DELETE FROM api_key_leases WHERE api_key_id = ? AND (expires_at < ? OR expires_at > ?)"
+    execute(database, abandoned, key.id, now - ABANDONED_AFTER_SECONDS, now + ABANDONED_AFTER_SECONDS)
     others = (
         "SELECT COUNT(*) FROM api_key_leases WHERE api_key_id = ? AND id <> ? AND expires_at > ? AND expires_at <= ?"
     )
-    return execute(database, others, key.id, request_id, now, now + TERM + SLACK).fetchone()[0]
+    cursor = execute(database, others, key.id, request_id, now, now + LEASE_SECONDS + CLOCK_SKEW_SECONDS)
+    count: int = cursor.fetchone()[0]
+    return count
 
 
-def _told_refusal(limits: Limits, use: _Use) -> tuple[str, int] | None:
-    """Why the request is not let in, and after what time another may be; None if it is."""
+def _refusal(limits: Limits, use: _Consumption) -> tuple[str, int] | None:
+    """Return the reason for a refusal and the time to wait; None to admit the request."""
     if limits.tokens_per_day and use.tokens >= limits.tokens_per_day:
         wait = _until_midnight(use)
         return f"{limits.tokens_per_day} tokens per day (UTC). Please try again in {_duration(wait)}.", wait
@@ -152,8 +157,8 @@ def _told_refusal(limits: Limits, use: _Use) -> tuple[str, int] | None:
     return None
 
 
-def _headers(limits: Limits, use: _Use) -> dict[str, str]:
-    """What OpenAI's clients look for."""
+def _headers(limits: Limits, use: _Consumption) -> dict[str, str]:
+    """The headers by which OpenAI's clients see their limits."""
     headers = {}
     if limits.requests_per_minute:
         headers["x-ratelimit-limit-requests"] = str(limits.requests_per_minute)
@@ -166,17 +171,17 @@ def _headers(limits: Limits, use: _Use) -> dict[str, str]:
     return headers
 
 
-def _requests_left(allowance: int, use: _Use) -> int:
+def _requests_left(allowance: int, use: _Consumption) -> int:
     step = MINUTE // allowance
     return max(0, (use.now + allowance * step - use.whole_at) // step)
 
 
-def _until_midnight(use: _Use) -> int:
+def _until_midnight(use: _Consumption) -> int:
     return DAY - use.now % DAY
 
 
 def _duration(microseconds: int) -> str:
-    """As OpenAI writes it: ``20ms``, ``1.5s``, ``6m0s``, ``13h4m12s``. Rounded up: waiting as long is enough."""
+    """Format a duration as OpenAI does: ``20ms``, ``1.5s``, ``6m0s``, ``13h4m12s``. Rounded up."""
     milliseconds = math.ceil(microseconds / 1000)
     if milliseconds < 1000:
         return f"{milliseconds}ms"

@@ -14,11 +14,11 @@ from playhouse.migrations import Runner
 from floway_core import migrations
 from floway_core.errors import StartupError
 
-# Any number will do, as long as every Floway uses the same one.
 ADVISORY_LOCK = 0x666C6F776179
+"""Key of PostgreSQL's advisory lock; an arbitrary number that every Floway process uses."""
 
-PATIENCE = 10
-"""Seconds to wait for others who use a file."""
+WAL_TIMEOUT_SECONDS = 10
+"""How long to wait for other users of an SQLite file before its journal mode can change."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class MigrationSource:
     """A folder of migrations, as ``playhouse.migrations`` reads them: ``0001_name.py`` with ``up(migrator, db)``."""
 
     name: str
-    """Lower-case word; the history is kept in the table ``<name>_migrations``."""
+    """A lower-case word. The table ``<name>_migrations`` holds the history."""
     folder: Path
-    sealed: tuple[str, ...] = ()
-    """The columns that hold sealed texts, as ``table.column``: they are sealed anew when the secret key changes."""
+    encrypted_columns: tuple[str, ...] = ()
+    """Columns with values that ``SecretBox.encrypt`` made, as ``table.column``. A key rotation encrypts them anew."""
 
     @property
     def table(self) -> str:
-        """The table of its history."""
+        """The table that holds the history."""
         return f"{self.name}_migrations"
 
 
@@ -41,7 +41,7 @@ CORE = MigrationSource("floway", Path(migrations.__file__).parent)
 
 
 def pending(database: peewee.Database, sources: Iterable[MigrationSource]) -> list[str]:
-    """Migrations not yet applied, as ``source/name``, in the order in which they will run."""
+    """Return the migrations that are not yet applied, as ``source/name``, in the order in which they will run."""
     return [
         f"{source.name}/{migration.name}"
         for source in sources
@@ -51,29 +51,29 @@ def pending(database: peewee.Database, sources: Iterable[MigrationSource]) -> li
 
 
 def apply(database: peewee.Database, sources: Iterable[MigrationSource]) -> list[str]:
-    """Apply what is pending, all of it or nothing, and return it as ``pending`` does.
+    """Apply all pending migrations in one transaction; return their names as ``pending`` does.
 
-    Processes that start at the same time take turns; the later ones find nothing to do.
+    Processes that start at the same time take turns; the later ones have nothing left to do.
 
     :raises StartupError: a migration failed, or the database is newer than this program.
     """
     sources = list(sources)
     with database.connection_context():
         if isinstance(database, peewee.SqliteDatabase):
-            _log_ahead(database)
+            _enable_write_ahead_log(database)
         refuse_newer(database, sources)
         if not pending(database, sources):
             return []
         with _schema_change(database):
             names = pending(database, sources)
             for source in sources:
-                with _blamed(source):
+                with _migration_errors(source):
                     _runner(database, source).up()
         return names
 
 
 def history(database: peewee.Database, sources: Iterable[MigrationSource]) -> list[tuple[str, datetime | None]]:
-    """(``source/name``, when it was applied or None) of all migrations, those that this program does not know too."""
+    """Return (``source/name``, time of application or None) of all migrations, also of unknown ones."""
     return [
         (f"{source.name}/{migration.name}", migration.applied)
         for source in sources
@@ -81,57 +81,62 @@ def history(database: peewee.Database, sources: Iterable[MigrationSource]) -> li
     ]
 
 
-def to_undo(database: peewee.Database, sources: Iterable[MigrationSource], target: str) -> list[str]:
-    """What ``undo`` would undo, as ``source/name``, in that order.
+def plan_undo(database: peewee.Database, sources: Iterable[MigrationSource], target: str) -> list[str]:
+    """Return the migrations that ``undo`` would undo, as ``source/name``, in that order.
 
-    :raises StartupError: ``target`` is no migration that is applied.
+    :raises StartupError: ``target`` is not an applied migration.
     """
-    source, _, name = target.partition("/")
-    found = {each.name: each for each in sources}.get(source)
+    source_name, _, name = target.partition("/")
+    source = next((source for source in sources if source.name == source_name), None)
     with database.connection_context():
-        applied = sorted(_runner(database, found).applied()) if found else []
-    if found is None or name not in ("0", *applied):
+        applied = sorted(_runner(database, source).applied()) if source else []
+    if name not in ("0", *applied) or source is None:
         raise StartupError(f"{target!r} is no migration that is applied; see: floway migrate list")
-    return [f"{source}/{each}" for each in reversed(applied) if each > name]
+    return [f"{source_name}/{migration}" for migration in reversed(applied) if migration > name]
 
 
 def undo(database: peewee.Database, sources: Iterable[MigrationSource], target: str) -> list[str]:
-    """Go back to the schema as it was when the migration ``target`` had been applied; all of it or nothing.
+    """Undo, in one transaction, the migrations of a source that were applied after the migration ``target``.
 
     :param target: ``source/name``; ``source/0`` undoes all migrations of a source.
-    :returns: what was undone, as ``to_undo`` gives it.
-    :raises StartupError: a migration failed or cannot be undone, or ``target`` is none that is applied.
+    :returns: the undone migrations, as ``plan_undo`` returns them.
+    :raises StartupError: a migration failed or cannot be undone, or ``target`` is not an applied migration.
     """
     sources = list(sources)
     with database.connection_context(), _schema_change(database):
-        names = to_undo(database, sources, target)
-        source = next(each for each in sources if each.name == target.partition("/")[0])
+        names = plan_undo(database, sources, target)
+        source = next(source for source in sources if source.name == target.partition("/")[0])
         if names:
-            with _blamed(source):
+            with _migration_errors(source):
                 _runner(database, source).down(names[-1].partition("/")[2])
     return names
 
 
 def unknown_migrations(database: peewee.Database, sources: Iterable[MigrationSource]) -> list[str]:
-    """Names of sources that are not among ``sources``, and some of whose migrations are applied."""
+    """Return the names of sources that have applied migrations in the database, but are not among ``sources``."""
     with database.connection_context():
-        found = {table.removesuffix("_migrations") for table in database.get_tables() if table.endswith("_migrations")}
-        names = sorted(found - {source.name for source in sources})
+        tables = [table for table in database.get_tables() if table.endswith("_migrations")]
+        names = sorted({table.removesuffix("_migrations") for table in tables} - {source.name for source in sources})
         return [name for name in names if database.execute_sql(f'SELECT 1 FROM "{name}_migrations"').fetchone()]
 
 
 @contextlib.contextmanager
-def _blamed(source: MigrationSource) -> Iterator[None]:
+def _migration_errors(source: MigrationSource) -> Iterator[None]:
+    """:raises StartupError: the block failed; the message names the source."""
     try:
         yield
-    except Exception as error:  # a migration is a program of its own, and perhaps a stranger's
+    except Exception as error:  # a migration, perhaps of a third party, may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise StartupError(f"The migrations of {source.name!r} failed: {reason}") from error
 
 
 @contextlib.contextmanager
 def _schema_change(database: peewee.Database) -> Iterator[None]:
-    """As ``alone``. SQLite changes some tables by making them anew, and what refers to them must not go meanwhile."""
+    """As ``exclusive``, but with SQLite's foreign keys off: some changes replace a table, and must not delete the rows
+    that refer to it. The references are checked at the end.
+
+    :raises StartupError: a row refers to nothing.
+    """
     if not isinstance(database, peewee.SqliteDatabase):
         with exclusive(database):
             yield
@@ -147,14 +152,14 @@ def _schema_change(database: peewee.Database) -> Iterator[None]:
         database.pragma("foreign_keys", 1)
 
 
-def _log_ahead(database: peewee.SqliteDatabase) -> None:
-    """Let readers go on while one writes. The file remembers it, so it is changed once."""
-    deadline = time.monotonic() + PATIENCE
+def _enable_write_ahead_log(database: peewee.SqliteDatabase) -> None:
+    """Let readers continue while somebody writes. SQLite stores the mode in the file, so one call is enough."""
+    deadline = time.monotonic() + WAL_TIMEOUT_SECONDS
     while True:
         try:
             database.pragma("journal_mode", "wal")
             return
-        except peewee.OperationalError:  # in use by others: for this SQLite does not wait
+        except peewee.OperationalError:  # others use the file; SQLite's busy timeout does not apply here
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
@@ -179,7 +184,7 @@ def refuse_newer(database: peewee.Database, sources: Iterable[MigrationSource]) 
 
 @contextlib.contextmanager
 def exclusive(database: peewee.Database) -> Iterator[None]:
-    """A transaction that no other process runs at the same time."""
+    """A transaction that only one process at a time runs."""
     if isinstance(database, peewee.SqliteDatabase):
         with database.atomic("IMMEDIATE"):
             yield

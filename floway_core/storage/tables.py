@@ -107,7 +107,7 @@ class Conversations(peewee.Model):
     id = peewee.BigAutoField()
     api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
     used_at = peewee.BigIntegerField(index=True)
-    """When it was last continued or read, Unix seconds; may lag behind by ``conversation.retain.TOUCH_INTERVAL``."""
+    """When it was last continued or read, Unix seconds; may lag by ``retention.USE_PRECISION_SECONDS``."""
 
     class Meta:
         table_name = "responses_conversations"

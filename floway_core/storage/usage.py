@@ -1,7 +1,7 @@
-"""Usage: what each API key has used of each model of each upstream, day by day, and what that costs.
+"""Usage: requests, tokens and cost by day, API key, model and upstream.
 
-Requests only add to sums in memory; a thread adds those to the database now and then. Names stand for themselves here,
-so that the rows outlive keys and upstreams.
+Requests only add to sums in memory; a thread regularly adds these to the database. Rows hold names, not ids, so that
+they outlive keys and upstreams.
 """
 
 import datetime
@@ -20,18 +20,19 @@ from floway_core.protocol.usage import Tokens
 from floway_core.storage import last_use
 from floway_core.storage.db import execute, select, transaction
 from floway_core.storage.last_use import LastUseBuffer
+from floway_core.storage.periodic import start_periodic
 
 log = logging.getLogger("floway.usage")
 
-FLUSH_INTERVAL = 1.0
-"""Seconds between two transactions that add to the database; what a process that is killed may lose."""
+FLUSH_INTERVAL_SECONDS = 1.0
+"""Time between two transactions. A process that is killed loses at most the usage of this time."""
 
 DAY = 86_400
 """Seconds."""
 
 ROWS_PER_INSERT = 100
 LONGEST_NAME = 200
-"""Characters of a name that are kept."""
+"""Characters. Longer names are cut."""
 
 KEY = ("day", "api_key", "model", "upstream")
 SUMS = (
@@ -45,7 +46,7 @@ SUMS = (
     "unpriced_requests",
 )
 GROUPS = {"day": "day", "key": "api_key", "model": "model", "upstream": "upstream"}
-"""What usage can be told by, and the column."""
+"""The column of each name that usage can be grouped by."""
 DEFAULT_GROUPS = ("key", "model")
 
 NOBODY = "-"
@@ -56,11 +57,11 @@ NOBODY = "-"
 class UsageBuffer:
     """Sums that are not in the database yet. One per process; shared by all threads.
 
-    They do not grow with the number of requests, so that they can wait for a database that is away.
+    The size does not depend on the number of requests, so that the sums can wait for a database that is down.
     """
 
     last_use: LastUseBuffer = field(default_factory=LastUseBuffer)
-    """What is stored together with the sums."""
+    """Stored together with the sums."""
     _sums: dict[tuple[int, str, str, str], list[float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _flushing: threading.Lock = field(default_factory=threading.Lock)
@@ -68,9 +69,11 @@ class UsageBuffer:
     def add(
         self, api_key: str, model: str, upstream: str, tokens: Tokens, cost_usd: float | None, failed: bool
     ) -> None:
-        """Add one request that has ended just now.
+        """Add a request that has just ended.
 
-        :param cost_usd: None when the price is not known.
+        :param api_key: name of the key.
+        :param upstream: name of the upstream.
+        :param cost_usd: None if the price is unknown.
         """
         key = (int(time.time()) // DAY, _storable(api_key), _storable(model), _storable(upstream))
         unpriced = cost_usd is None and any(tokens)
@@ -78,43 +81,43 @@ class UsageBuffer:
 
     def _merge(self, sums: dict[tuple[int, str, str, str], list[float]]) -> None:
         with self._lock:
-            for key, added in sums.items():
+            for key, summands in sums.items():
                 old = self._sums.get(key)
-                self._sums[key] = added if old is None else [a + b for a, b in zip(old, added, strict=True)]
+                self._sums[key] = summands if old is None else [a + b for a, b in zip(old, summands, strict=True)]
 
     def flush(self, database: peewee.Database) -> bool:
-        """Add everything to the database in one transaction, or nothing, which then waits for the next time.
+        """Move everything to the database in one transaction. If that fails, everything stays in the buffer.
 
-        :returns: whether nothing is left to wait.
+        :returns: whether it succeeded.
         """
-        with self._flushing:  # at the end of the process, wait for the thread: what it has taken is nowhere else
+        with self._flushing:  # the flush at exit waits for the thread, which may have drained the buffer
             with self._lock:
                 sums, self._sums = self._sums, {}
-            moments = self.last_use.take()
-            if not sums and not moments:
+            uses = self.last_use.drain()
+            if not sums and not uses:
                 return True
             try:
                 with transaction(database):
                     _store(database, sums)
-                    last_use.store(database, moments)
-            except (peewee.PeeweeException, ValueError) as error:  # ValueError: the pool has no connection left
+                    last_use.store(database, uses)
+            except (peewee.PeeweeException, ValueError) as error:  # ValueError: the pool has no free connection
                 self._merge(sums)
-                self.last_use.put_back(moments)
+                self.last_use.restore(uses)
                 log.debug("Usage is not stored yet: %s", error)
                 return False
             return True
 
 
 def _store(database: peewee.Database, sums: dict[tuple[int, str, str, str], list[float]]) -> None:
-    added = ", ".join(f"{name} = usage.{name} + excluded.{name}" for name in SUMS)
+    changes = ", ".join(f"{name} = usage.{name} + excluded.{name}" for name in SUMS)
     row = f"({', '.join('?' * len(KEY + SUMS))})"
     rows = sorted(((_date(day), *names), values) for (day, *names), values in sums.items())
-    for start in range(0, len(rows), ROWS_PER_INSERT):  # in order: two who lock rows must not wait for each other
+    for start in range(0, len(rows), ROWS_PER_INSERT):  # sorted: two that lock rows must not deadlock
         part = rows[start : start + ROWS_PER_INSERT]
         execute(
             database,
             f"INSERT INTO usage ({', '.join(KEY + SUMS)}) VALUES {', '.join([row] * len(part))} "
-            f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {added}",
+            f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {changes}",
             *(value for key, values in part for value in (*key, *values)),
         )
 
@@ -125,33 +128,31 @@ def _date(day: int) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _storable(name: str) -> str:
-    """``name`` as a text column can hold it: an upstream may call its models anything."""
+    """Return ``name`` as a text column can hold it: upstreams choose the names of their models freely."""
     return name.encode(errors="replace").decode().replace("\0", "")[:LONGEST_NAME]
 
 
-def start_flushing(pending: UsageBuffer, database: peewee.Database) -> threading.Thread:
-    """Flush now and then in a thread that ends with the process."""
-    thread = threading.Thread(target=_flush_forever, args=(pending, database), name="usage", daemon=True)
-    thread.start()
-    return thread
+def start_flushing(buffer: UsageBuffer, database: peewee.Database) -> None:
+    """Flush ``buffer`` regularly, in a thread that ends with the process."""
+    was_stored = True
 
+    def flush() -> None:
+        nonlocal was_stored
+        is_stored = buffer.flush(database)
+        if is_stored != was_stored:
+            log.warning("Usage %s", "is stored again" if is_stored else "cannot be stored, and waits in memory")
+        was_stored = is_stored
 
-def _flush_forever(pending: UsageBuffer, database: peewee.Database) -> None:
-    stored = True
-    while True:
-        time.sleep(FLUSH_INTERVAL)
-        before, stored = stored, pending.flush(database)
-        if stored != before:
-            log.warning("Usage %s", "is stored again" if stored else "cannot be stored, and waits in memory")
+    start_periodic("usage", flush, FLUSH_INTERVAL_SECONDS)
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
 @dataclass(frozen=True)
 class Usage:
-    """What was used by one group of requests."""
+    """The usage of one group of requests."""
 
     group: Mapping[str, str]
-    """What they have in common: names in ``GROUPS`` and their values."""
+    """The values that they have in common, by names in ``GROUPS``."""
     requests: int
     failed_requests: int
     input_tokens: int
@@ -162,15 +163,15 @@ class Usage:
     """Part of the output."""
     known_cost_usd: float
     unpriced_requests: int
-    """Requests that used tokens whose price is not known."""
+    """Requests that used tokens whose price is unknown."""
 
     @property
     def cost_usd(self) -> float | None:
-        """None when the price of any of it is not known."""
+        """The cost; None if the price of any of it is unknown."""
         return None if self.unpriced_requests else self.known_cost_usd
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, for JSON. Costs are rounded: what is added up is not exact to the last digit."""
+        """Return all values, for JSON. Costs are rounded, because sums of floats are not exact to the last digit."""
         cost = None if self.cost_usd is None else round(self.cost_usd, 9)
         counts = {name: vars(self)[name] for name in SUM_FIELDS}
         return {**self.group, **counts, "known_cost_usd": round(self.known_cost_usd, 9), "cost_usd": cost}
@@ -180,25 +181,26 @@ SUM_FIELDS = tuple(column.name for column in fields(Usage) if column.name != "gr
 
 
 def read(database: peewee.Database, by: Sequence[str], since: datetime.date | None = None) -> list[Usage]:
-    """The usage from ``since`` (UTC) on, in groups.
+    """Return the usage from the day ``since`` (UTC) on, in groups.
 
-    :param by: some of ``GROUPS``, at least one.
+    :param by: names in ``GROUPS``, at least one.
     """
     columns = ", ".join(GROUPS[name] for name in by)
     sums = ", ".join(f"SUM({name})" for name in SUMS)
     sql = f"SELECT {columns}, {sums} FROM usage WHERE day >= ? GROUP BY {columns} ORDER BY {columns}"
-    found = []
+    usages = []
     for row in select(database, sql, str(since or "")):
-        *counts, cost, unpriced = row[len(by) :]
         group = dict(zip(by, row, strict=False))
-        found.append(Usage(group, *map(int, counts), float(cost), int(unpriced)))
-    return found
+        requests, failed, input_tokens, cached, output, reasoning, cost, unpriced = row[len(by) :]
+        counts = map(int, (requests, failed, input_tokens, cached, output, reasoning))
+        usages.append(Usage(group, *counts, known_cost_usd=float(cost), unpriced_requests=int(unpriced)))
+    return usages
 
 
 def parse_since(text: str) -> datetime.date:
-    """A date such as ``2026-01-31``, or that of some days ago (UTC), such as ``7d``.
+    """Parse a date such as ``2026-01-31``, or a number of days before today (UTC) such as ``7d``.
 
-    :raises ValueError: with what is expected instead.
+    :raises ValueError: describes the expected text.
     """
     try:
         if re.fullmatch(r"\d{1,5}d", text):

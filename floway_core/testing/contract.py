@@ -292,7 +292,9 @@ class ProviderContract:
                 done = installation.run("secrets", "rotate", *step)
                 assert (done.returncode, done.stderr) == (0, "")
             after = sealed_texts(installation.database)
-        assert len(after) == len(before) > 1 and not after & before, "MigrationSource.sealed does not name all columns"
+        assert len(after) == len(before) > 1 and not after & before, (
+            "MigrationSource.encrypted_columns does not name all columns"
+        )
 
 
 def _response(exchange: ApiResponse, stream: bool) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
         models.blueprint,
         health.blueprint,
         openapi.blueprint,
-        *plugins.blueprints(manager, Blueprint),
+        *plugins.collect_blueprints(manager, Blueprint),
         root.blueprint,  # the last one, so that a plugin may have a page there
     ):
         app.register_blueprint(blueprint)

@@ -74,7 +74,7 @@ def admit(gateway: Gateway, key: ApiKey, entry: RequestLogEntry) -> AdmittedRequ
     except peewee.IntegrityError:  # it was deleted between two queries
         raise unknown_key() from None
     if key.limits.concurrent_requests:
-        gateway.leases.hold(entry.id)
+        gateway.leases.acquire(entry.id)
     admission = AdmittedRequest(gateway, key, entry.id)
     entry.on_close.append(lambda entry: admission.end(entry.tokens))
     after_this_request(lambda response: _tell(response, told))

@@ -34,7 +34,7 @@ def counting(gateway: Gateway) -> Callable[[RequestLogEntry], None]:
     def count(entry: RequestLogEntry) -> None:
         if entry.key is None:
             return
-        gateway.usage.last_use.used(entry.key)
+        gateway.usage.last_use.note_key_use(entry.key)
         _note_tries(gateway.usage.last_use, entry.trace)
         if not entry.metered:
             return
@@ -56,7 +56,7 @@ def _note_tries(last_use: LastUseBuffer, trace: RequestTrace) -> None:
     """Note how the upstreams did that were tried; what is the client's own fault says nothing of them."""
     for candidate, why in trace.failures:
         if told := FAILURES.get(why) or (why.isdigit() and int(why) in TELLING and f"It answered {why}."):
-            last_use.tried(candidate.upstream.id, told)
+            last_use.note_try(candidate.upstream.id, told)
     failed = [candidate for candidate, _ in trace.failures]
     if trace.events is not None and trace.tried[-1] not in failed:
-        last_use.tried(trace.tried[-1].upstream.id)
+        last_use.note_try(trace.tried[-1].upstream.id)

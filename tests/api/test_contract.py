@@ -14,7 +14,7 @@ TABLE = f"{PROJECT}/floway_parrot/perches.py"
 MIGRATION = f"{PROJECT}/floway_parrot/migrations/0001_perches.py"
 
 RECOVER = """
-    def recover(self, ctx, refusal):
+    def handle_error_response(self, ctx, refusal):
         from floway_core.errors import GatewayError
 
         raise GatewayError(refusal.status, "The parrot is unwell.")
@@ -33,8 +33,8 @@ MISTAKES = {
     ),
     "the key is stored in plain text": (
         "test_no_secret_is_written_down",
-        (TABLE, "services.secrets.seal(key)", "key"),
-        (TABLE, "services.secrets.open(sealed_key)", "sealed_key"),
+        (TABLE, "services.secrets.encrypt(key)", "key"),
+        (TABLE, "services.secrets.decrypt(sealed_key)", "sealed_key"),
     ),
     "the key is logged": (
         "test_no_secret_is_written_down",
@@ -46,7 +46,7 @@ MISTAKES = {
     ),
     "a sealed column is not declared": (
         "test_what_is_sealed_is_sealed_anew_with_another_key",
-        (HOOKS, ', sealed=("parrot_perches.sealed_key",)', ""),
+        (HOOKS, ', encrypted_columns=("parrot_perches.sealed_key",)', ""),
     ),
     "rows stay behind": ("test_rows_go_with_their_upstream", (MIGRATION, ', on_delete="CASCADE"', "")),
     "there is no way back": (

@@ -141,7 +141,7 @@ def canned_provider(kind):
 def test_hooks_are_called_in_every_form(owner):
     manager, journal = plugins.build_plugin_manager(only=()), []
     for number, kind in enumerate([owner, Plain, Silent, Around]):
-        plugins.register(manager, kind(str(number), journal, kind=None if number else "canned"), str(number))
+        plugins.register_plugin(manager, kind(str(number), journal, kind=None if number else "canned"), str(number))
     hooks = plugins.build_providers(manager, None).hooks["canned"]
     hooks.call("on_attempt_start", "the context")
     silent = "0" if owner is Silent else None

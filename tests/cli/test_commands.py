@@ -213,10 +213,10 @@ def test_the_same_is_stored_once_a_minute(database):
     keys.create(database, key)
     pending = UsageBuffer()
     for _ in range(3):
-        pending.last_use.used(key)
-    assert len(pending.last_use.take()) == 1
-    pending.last_use.used(key)
-    assert pending.last_use.take() == {}
+        pending.last_use.note_key_use(key)
+    assert len(pending.last_use.drain()) == 1
+    pending.last_use.note_key_use(key)
+    assert pending.last_use.drain() == {}
     for moment, stored in ((now, now), (now - 100, now), (now + 100, now + 100)):
         with transaction(database):
             last_use.store(database, {("key", key): (moment, "")})
@@ -226,6 +226,6 @@ def test_the_same_is_stored_once_a_minute(database):
 def test_what_cannot_be_stored_waits(database, new_sqlite):
     key, pending = uuid.uuid4().hex, UsageBuffer()
     keys.create(database, key)
-    pending.last_use.used(key)
+    pending.last_use.note_key_use(key)
     assert not pending.flush(connect(new_sqlite()))  # it has no tables
     assert pending.flush(database) and keys.find(database, key).last_used_at

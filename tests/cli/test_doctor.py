@@ -33,7 +33,7 @@ class Away(Provider):
     def list_models(self, upstream):
         return [Model("away", "test")]
 
-    def address(self, upstream):
+    def base_url(self, upstream):
         return os.environ["AWAY_URL"]
 
     def send(self, ctx):

@@ -42,7 +42,7 @@ def with_password(url):
 @pytest.fixture
 def gateway(new_database, tmp_path):
     """A gateway at its most talkative, with the last provider of docs/plugins.md."""
-    for path, text in projects("Something to remember").items():
+    for path, text in projects("Metadata in conversations").items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
     metadata = tmp_path / "floway-parrot" / "floway_parrot-0.1.0.dist-info"

@@ -183,7 +183,7 @@ def test_the_third_one_has_a_key(stranger):
 
 
 def test_the_last_one_remembers_and_keeps_the_contract(stranger):
-    stranger.write(projects("Testing it"))
+    stranger.write(projects("Test it"))
     stranger.install("floway-parrot")
     _, sent = stranger.drive(ASK_A_SERVER)
     assert [turn for _, _, turn in sent] == ["1", "2", "2"]

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from floway_core.runtime.log import JsonLines, Lines
+from floway_core.runtime.log import HumanFormatter, JsonFormatter
 from floway_core.testing import Reply, Step, failed_stream, items_stream, message_stream
 
 PATIENCE = 20
@@ -227,10 +227,10 @@ def test_a_traceback_for_people_is_indented():
     except ValueError:
         told = sys.exc_info()
     record = logging.LogRecord("floway", logging.ERROR, "", 1, "It %s", ("failed\nbadly",), told)
-    first, *rest = Lines().format(record).splitlines()
+    first, *rest = HumanFormatter().format(record).splitlines()
     assert re.fullmatch(MOMENT + r" ERROR floway It failed\\nbadly", first)
     assert rest and all(line.startswith("    ") and line.isprintable() for line in rest)
-    assert json.loads(JsonLines().format(record))["exception"].endswith("forged\x1b[2K")
+    assert json.loads(JsonFormatter().format(record))["exception"].endswith("forged\x1b[2K")
 
 
 def test_an_unknown_format_keeps_it_from_starting(install):

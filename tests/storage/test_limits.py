@@ -109,13 +109,13 @@ def test_requests_at_a_time(database, new_key, enter, clock):
     assert refused.headers == {"retry-after": "1"}
     limits.release(database, key, "one", 0)
     assert let_in(enter(key, "three"), enter(key)) == [True, False]
-    clock.now += limits.TERM - 1
+    clock.now += limits.LEASE_SECONDS - 1
     limits.renew(database, ["two", "long gone"])
     clock.now += 2  # nobody renewed the third: its worker is gone
     assert let_in(enter(key, "four"), enter(key)) == [True, False]
     for request_id in ("two", "four"):
         limits.release(database, key, request_id, 0)
-    clock.now += limits.ABANDONED
+    clock.now += limits.ABANDONED_AFTER_SECONDS
     assert let_in(enter(key, "five")) == [True]
     assert select(database, "SELECT id FROM api_key_leases WHERE api_key_id = ?", key.id) == [("five",)]
     limits.release(database, key, "five", 0)
@@ -124,7 +124,7 @@ def test_requests_at_a_time(database, new_key, enter, clock):
 def test_a_worker_that_was_held_up_has_its_leases_again(database, new_key, enter, clock):
     key = new_key(concurrent_requests=1)
     enter(key, "held up")
-    clock.now += limits.TERM + 1
+    clock.now += limits.LEASE_SECONDS + 1
     assert let_in(enter(key, "another")) == [True]
     limits.release(database, key, "another", 0)
     limits.renew(database, ["held up"])
@@ -192,14 +192,14 @@ def test_leases_are_renewed_while_they_are_held(database, new_key, enter):
 
     for request_id in (held, dropped):
         assert let_in(enter(key, request_id)) == [True]
-        leases.hold(request_id)
+        leases.acquire(request_id)
     leases.release(dropped)
     execute(database, "UPDATE api_key_leases SET expires_at = ? WHERE api_key_id = ?", int(time.time()) - 5, key.id)
     deadline = time.monotonic() + 20
     while left(held) < 0:
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    assert left(held) > limits.TERM - 20 and left(dropped) < 0
+    assert left(held) > limits.LEASE_SECONDS - 20 and left(dropped) < 0
     leases.release(held)
 
 
@@ -213,9 +213,9 @@ def test_leases_are_renewed_although_a_thread_could_not_be_started(database, new
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         assert let_in(enter(key, first)) == [True]
-        leases.hold(first)
+        leases.acquire(first)
     assert let_in(enter(key, second)) == [True]
-    leases.hold(second)
+    leases.acquire(second)
     execute(database, "UPDATE api_key_leases SET expires_at = 5 WHERE api_key_id = ?", key.id)
     deadline = time.monotonic() + 20
     while (5,) in select(database, "SELECT expires_at FROM api_key_leases WHERE api_key_id = ?", key.id):

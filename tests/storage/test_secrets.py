@@ -6,7 +6,7 @@ import threading
 from contextlib import closing
 
 import pytest
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, MultiFernet
 
 from floway_core.secrets import SecretBox, write_keys
 from floway_core.storage import encrypted_columns, migrate
@@ -54,7 +54,7 @@ def keys(installation):
 def opened(installation, *with_keys):
     """What is stored, opened with keys; None for what they do not open."""
     box = SecretBox("\n".join(with_keys or keys(installation)))
-    return [token and (box.open(token) if box.opens(token) else None) for token in stored(installation)]
+    return [token and (box.decrypt(token) if box.can_decrypt(token) else None) for token in stored(installation)]
 
 
 ALL = ["token-1", "token-2", ""]
@@ -148,13 +148,13 @@ def test_a_host_that_was_forgotten_does_no_harm(installation, install, vault_fol
 MOMENTS = [
     "call secrets.py write_keys 1",  # nothing has happened yet
     "return secrets.py write_keys 1",  # both keys are in the file, nothing is sealed anew
-    "return secrets.py seal 2",  # in the middle of the transaction
-    "return encrypted_columns.py _add_word 1",  # it is about to be committed
-    "return encrypted_columns.py renew 1",  # everything is sealed anew
+    "return secrets.py encrypt 2",  # in the middle of the transaction
+    "return encrypted_columns.py _add_check 1",  # it is about to be committed
+    "return encrypted_columns.py reencrypt 1",  # everything is sealed anew
 ]
 LATE_MOMENTS = [
     "return secrets.py write_keys 1",  # the old key is gone from the file, the database still knows it
-    "return encrypted_columns.py retire 1",
+    "return encrypted_columns.py retire_older_keys 1",
 ]
 
 
@@ -208,9 +208,9 @@ def test_a_key_that_is_replaced_in_the_file_is_used_from_then_on(tmp_path):
     box = SecretBox("old", file)
     early = box.encrypt("text")
     write_keys(file, ["new", "old"])
-    assert SecretBox("new").open(box.encrypt("text")) == box.open(early) == "text"
+    assert SecretBox("new").decrypt(box.encrypt("text")) == box.decrypt(early) == "text"
     file.unlink()
-    assert box.open(box.encrypt("text")) == "text"
+    assert box.decrypt(box.encrypt("text")) == "text"
 
 
 def test_threads_that_meet_a_new_key_at_the_same_time(tmp_path, monkeypatch):
@@ -219,15 +219,15 @@ def test_threads_that_meet_a_new_key_at_the_same_time(tmp_path, monkeypatch):
     file.write_text("old")
     slow = SecretBox("old", file)
     write_keys(file, ["new", "old"])
-    sealed, decrypt = SecretBox("new").encrypt("text"), Fernet.decrypt
+    encrypted, decrypt = SecretBox("new").encrypt("text"), MultiFernet.decrypt
 
-    def overtaken(key, token):
+    def overtaken(ring, token):
         monkeypatch.undo()
-        assert slow.open(sealed) == "text"
-        return decrypt(key, token)
+        assert slow.decrypt(encrypted) == "text"
+        return decrypt(ring, token)
 
-    monkeypatch.setattr(Fernet, "decrypt", overtaken)
-    assert slow.open(sealed) == "text"
+    monkeypatch.setattr(MultiFernet, "decrypt", overtaken)
+    assert slow.decrypt(encrypted) == "text"
 
 
 def test_servers_go_on_serving_meanwhile(start_gateway, vault_folder):
@@ -284,9 +284,9 @@ def test_finishing_late_forgets_no_newer_key(new_database):
     keys = [Fernet.generate_key().decode() for _ in range(3)]
     assert encrypted_columns.is_current(database, SecretBox(keys[0]))
     for newest in (keys[1], keys[2]):
-        encrypted_columns.renew(database, [], [newest, *keys])
-    encrypted_columns.retire(database, keys[1])
-    assert [encrypted_columns.unused(database, [key]) for key in keys] == [[keys[0]], [], []]
+        encrypted_columns.reencrypt(database, [], [newest, *keys])
+    encrypted_columns.retire_older_keys(database, keys[1])
+    assert [encrypted_columns.find_unused_keys(database, [key]) for key in keys] == [[keys[0]], [], []]
     assert encrypted_columns.is_current(database, SecretBox(keys[2])) and not encrypted_columns.is_current(
         database, SecretBox(keys[1])
     )

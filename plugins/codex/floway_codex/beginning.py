@@ -84,6 +84,6 @@ def to_keep(services: Services, commit: SnapshotCommitContext) -> kept.Kept:
         client_request=found.client_request,
         installation=found.installation,
         asked_in=found.window,
-        turn_state=turns.encrypt(services.secrets, state, attempt.owner) if state else "",
+        turn_state=turns.seal(services.secrets, state, attempt.owner) if state else "",
         rules=found.rules,
     )

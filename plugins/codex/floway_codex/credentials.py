@@ -39,7 +39,7 @@ def read_refresh_token(services: Services, upstream_id: str) -> RefreshToken | N
     query = Credentials.select(Credentials.refresh_token, Credentials.version)
     with services.database.connection_context():
         rows = list(query.where(Credentials.upstream_id == upstream_id).tuples().execute(services.database))
-    return RefreshToken(services.secrets.open(rows[0][0]), rows[0][1]) if rows and rows[0][0] else None
+    return RefreshToken(services.secrets.decrypt(rows[0][0]), rows[0][1]) if rows and rows[0][0] else None
 
 
 def read_access_token(services: Services, upstream_id: str) -> AccessToken | None:
@@ -49,7 +49,7 @@ def read_access_token(services: Services, upstream_id: str) -> AccessToken | Non
     """
     query = "SELECT access_token, expires_at FROM codex_tokens WHERE upstream_id = ?"
     rows = select(services.database, query, upstream_id)
-    return AccessToken(services.secrets.open(rows[0][0]), rows[0][1], rows[0][0]) if rows else None
+    return AccessToken(services.secrets.decrypt(rows[0][0]), rows[0][1], rows[0][0]) if rows else None
 
 
 def clear_access_token(services: Services, upstream_id: str, value: str) -> bool:

@@ -64,7 +64,7 @@ class CodexProvider(Provider):
     def unavailable_reason(self, upstream: Upstream) -> str | None:
         return health.unavailable_reason(self._services, upstream.id)
 
-    def address(self, upstream: Upstream) -> str | None:
+    def base_url(self, upstream: Upstream) -> str | None:
         return self._base_url
 
     # ------------------------------------------------------------------------------------------------------ sending

@@ -51,7 +51,7 @@ class TokenSource:
     def of_account(self, account: Account) -> str:
         """As ``access_token``, for an account that was read just now."""
         if account.sealed_token and account.token_expires_at > self.now() + FRESH_FOR:
-            return self.services.secrets.open(account.sealed_token)
+            return self.services.secrets.decrypt(account.sealed_token)
         return self.access_token(account.upstream_id)
 
     def access_token(self, upstream_id: str, reason: str = oauth.PROACTIVE) -> str:

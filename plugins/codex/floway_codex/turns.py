@@ -59,7 +59,7 @@ def unseal(secrets: SecretBox, sealed: Iterable[str | None], owner: Owner) -> st
     """The first state that was sealed for this owner; None when there is none."""
     for one in filter(None, sealed):
         try:
-            state, account_id, turn = json.loads(secrets.open(one))
+            state, account_id, turn = json.loads(secrets.decrypt(one))
         except (DecryptionError, ValueError):  # forged, damaged, or from before the gateway got another key
             continue
         if Owner(account_id, turn) == owner:

@@ -94,7 +94,7 @@ def test_all_new_tokens_are_stored_sealed(services, expired, network):
     with services.database.connection_context():
         row = Credentials.select().dicts().execute(services.database)[0]
         sealed = Tokens.select(Tokens.access_token).scalar(services.database)
-    assert services.secrets.open(row["id_token"]) == new["id_token"]
+    assert services.secrets.decrypt(row["id_token"]) == new["id_token"]
     assert "refresh-second" not in row["refresh_token"] and used not in sealed
 
 

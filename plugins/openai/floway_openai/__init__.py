@@ -1,3 +1,3 @@
-"""Floway plugin: any upstream that speaks the OpenAI Responses API with an API key."""
+"""Floway plugin: upstreams that speak the OpenAI Responses API with an API key."""
 
 __version__ = "0.1.0"

@@ -1,9 +1,10 @@
-"""``floway openai ...``"""
+"""The commands ``floway openai ...``."""
 
 import json
 import re
 import sys
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -15,27 +16,29 @@ from floway_core.storage import upstreams
 from floway_openai import connections, headers
 from floway_openai.connections import Connection
 
+Command = TypeVar("Command", bound=Callable[..., None])
+
 
 @click.group()
 def openai() -> None:
     """Upstreams that speak the OpenAI Responses API, with an API key."""
 
 
-def _checked_url(context: click.Context, parameter: click.Parameter, value: str) -> str:
+def _parse_url(context: click.Context, parameter: click.Parameter, value: str) -> str:
     try:
         return origin_url(value)
-    except ValueError as expected:
-        raise click.BadParameter(f"{expected} is expected") from None
+    except ValueError as error:  # its message is the expected form
+        raise click.BadParameter(f"{error} is expected") from None
 
 
-def _checked_headers(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def _parse_headers(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     try:
-        return dict(map(headers.parse, values))
-    except ValueError as wrong:  # the header is not quoted: it may hold a secret
-        raise click.BadParameter(f"{wrong}") from None
+        return dict(map(headers.parse_header, values))
+    except ValueError as error:  # its message does not quote the header, which may hold a secret
+        raise click.BadParameter(str(error)) from None
 
 
-def _checked_prefix(context: click.Context, parameter: click.Parameter, value: str) -> str:
+def _check_prefix(context: click.Context, parameter: click.Parameter, value: str) -> str:
     try:
         upstreams.check_prefix(value)
     except GatewayError as error:
@@ -43,10 +46,10 @@ def _checked_prefix(context: click.Context, parameter: click.Parameter, value: s
     return value
 
 
-def _key_options(command):
-    command = click.option("--no-key", is_flag=True, help="The upstream wants no key.")(command)
+def _key_options(command: Command) -> Command:
+    command = click.option("--no-key", is_flag=True, help="The upstream needs no key.")(command)
     return click.option(
-        "--key-file", type=click.File(), help="File with the API key; - reads standard input. Default: it is asked for."
+        "--key-file", type=click.File(), help="File with the API key; - reads standard input. Default: a prompt."
     )(command)
 
 
@@ -65,15 +68,15 @@ def _read_key(file: TextIO | None, no_key: bool) -> str | None:
 
 @openai.command()
 @click.argument("name")
-@click.option("--base-url", required=True, callback=_checked_url, help="With its path: https://api.openai.com/v1")
+@click.option("--base-url", required=True, callback=_parse_url, help="With its path: https://api.openai.com/v1")
 @_key_options
 @click.option(
-    "--header", "extra", multiple=True, callback=_checked_headers, help="'name: value' for every request. Repeatable."
+    "--header", "extra", multiple=True, callback=_parse_headers, help="'name: value' for every request. Repeatable."
 )
-@click.option("--model", "models", multiple=True, help="Serve this model, and do not ask for a list. Repeatable.")
-@click.option("--prefix", default="", callback=_checked_prefix, help="Clients ask for PREFIX/model.")
+@click.option("--model", "models", multiple=True, help="Serve this model, and do not request a list. Repeatable.")
+@click.option("--prefix", default="", callback=_check_prefix, help="Clients ask for PREFIX/model.")
 @click.option("--compacts", is_flag=True, help="The upstream takes compaction_trigger items, as another Floway does.")
-@click.option("--no-test", is_flag=True, help="Do not ask it for its models now.")
+@click.option("--no-test", is_flag=True, help="Do not test it now.")
 @click.pass_context
 def add(
     context: click.Context,
@@ -87,7 +90,7 @@ def add(
     compacts: bool,
     no_test: bool,
 ) -> None:
-    """Add an upstream, and see whether it answers. It is added whether it does or not."""
+    """Add an upstream, and test whether it answers. It is added in either case."""
     connection = Connection(base_url, _read_key(key_file, no_key), extra, models, compacts)
     connections.add(cli.services(context), name, connection, prefix)
     click.echo(f"Added the upstream {name!r}.", err=True)
@@ -100,23 +103,23 @@ def add(
 @_key_options
 @click.pass_context
 def set_key(context: click.Context, name: str, key_file: TextIO | None, no_key: bool) -> None:
-    """Use another key from the next request on; everything else stays."""
+    """Replace the key, from the next request on. Nothing else changes."""
     services = cli.services(context)
-    row = next((row for row in connections.all_upstreams(services) if row.name == name), None)
+    row = next((row for row in connections.list_upstreams(services) if row.name == name), None)
     if row is None:
         raise click.ClickException(f"There is no OpenAI upstream named {name!r}.")
-    connections.read(services, row)  # stored with another secret key, it would become readable with neither
+    connections.read(services, row)  # raises if the row was encrypted with another secret key, which must not be mixed
     connections.replace_key(services, row, _read_key(key_file, no_key))
     click.echo(f"{name}: the key is replaced", err=True)
 
 
 @openai.command("list", cls=cli.ReadOnlyCommand)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def list_(context: click.Context, as_json: bool) -> None:
     """List the upstreams. Keys and the values of headers are not shown."""
     services = cli.services(context)
-    rows = [_shown(services, row) for row in connections.all_upstreams(services)]
+    rows = [_describe(services, row) for row in connections.list_upstreams(services)]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif not rows:
@@ -132,8 +135,8 @@ def list_(context: click.Context, as_json: bool) -> None:
             click.echo(f"    headers: {', '.join(row['headers'])}")
 
 
-def _shown(services: Services, upstream: Upstream) -> dict[str, Any]:
-    """What the list says of an upstream; of one that cannot be read, little more than why."""
+def _describe(services: Services, upstream: Upstream) -> dict[str, Any]:
+    """Describe an upstream for the list. If its connection cannot be read, ``problem`` says why."""
     connection, problem = None, None
     try:
         connection = connections.read(services, upstream)

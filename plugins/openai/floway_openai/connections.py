@@ -1,4 +1,4 @@
-"""Where an upstream is, its key, and what else the operator has said about it: the plugin's one table."""
+"""The connections of upstreams: URL, key, headers and models, stored in the plugin's only table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,20 +13,22 @@ from floway_core.storage.db import select, transaction
 
 KIND = "openai"
 
-READ = "SELECT base_url, api_key, headers, models_json, compacts FROM openai_connections WHERE upstream_id = ?"
+SELECT_CONNECTION = """
+SELECT base_url, api_key, headers, models_json, compacts FROM openai_connections WHERE upstream_id = ?
+"""
 
 
 class Connections(peewee.Model):
-    """Not bound to a database: every query says where it runs. Rows go with their upstream (see the migration)."""
+    """Not bound to a database: each query names it. A row is deleted with its upstream (see the migration)."""
 
     upstream_id = peewee.CharField(primary_key=True)
     base_url = peewee.TextField()
     api_key = peewee.TextField(null=True)
-    """Sealed; NULL for an upstream that wants none."""
+    """Encrypted; NULL for an upstream that needs none."""
     headers = peewee.TextField()
-    """A JSON object, sealed: some hold secrets, too."""
+    """A JSON object, encrypted because headers may hold secrets."""
     models_json = peewee.TextField()
-    """A JSON array of names; empty when the upstream is asked."""
+    """A JSON array of names; empty if the upstream lists its models."""
     compacts = peewee.BooleanField()
 
     class Meta:
@@ -35,58 +37,58 @@ class Connections(peewee.Model):
 
 @dataclass(frozen=True)
 class Connection:
-    """How to speak to an upstream."""
+    """How to reach an upstream."""
 
     base_url: str
     """With its path, such as ``/v1``, and without a final slash."""
     api_key: str | None = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Sent with every request, beside the plugin's own."""
+    """Sent with every request, in addition to the plugin's own."""
     models: tuple[str, ...] = ()
-    """The models that are served; none when the upstream is to be asked."""
+    """The models that are served; empty if the upstream lists them."""
     supports_compaction: bool = False
 
     def secret_headers(self) -> dict[str, str]:
-        """The headers that only the upstream is to see."""
+        """Return the headers that only the upstream may see."""
         return {**self.headers, **({"authorization": f"Bearer {self.api_key}"} if self.api_key else {})}
 
 
 def add(services: Services, name: str, connection: Connection, prefix: str = "") -> Upstream:
-    """Make an upstream.
+    """Add an upstream.
 
-    :param prefix: stands before the names of its models, with a slash between.
+    :param prefix: clients request ``prefix/model``; empty for none.
     :raises GatewayError: 409, the name is taken.
     """
-    seal = services.secrets.encrypt
+    encrypt = services.secrets.encrypt
     with transaction(services.database):
         upstream = upstreams.add(services.database, KIND, name, prefix)
         Connections.insert(
             upstream_id=upstream.id,
             base_url=connection.base_url,
-            api_key=seal(connection.api_key) if connection.api_key else None,
-            headers=seal(jsontext.dumps(dict(connection.headers)).decode()),
+            api_key=encrypt(connection.api_key) if connection.api_key else None,
+            headers=encrypt(jsontext.dumps(dict(connection.headers)).decode()),
             models_json=jsontext.dumps(connection.models).decode(),
             compacts=connection.supports_compaction,
         ).execute(services.database)
     return upstream
 
 
-def all_upstreams(services: Services) -> list[Upstream]:
-    """Every upstream of this plugin, in the order in which they are tried."""
+def list_upstreams(services: Services) -> list[Upstream]:
+    """Return the upstreams of this plugin, in the order in which they are tried."""
     return [row for row in upstreams.all_rows(services.database) if row.kind == KIND]
 
 
 def read(services: Services, upstream: Upstream) -> Connection:
-    """The connection of an upstream.
+    """Read the connection of an upstream.
 
-    :raises GatewayError: 503, there is none, or it was stored with another secret key.
+    :raises GatewayError: 503, there is none, or it was encrypted with another secret key.
     """
-    rows = select(services.database, READ, upstream.id)
+    rows = select(services.database, SELECT_CONNECTION, upstream.id)
     if not rows:
         raise GatewayError(503, "The upstream is not set up: remove it, and add it again.", code="upstream_not_set_up")
     base_url, api_key, headers, models, compacts = rows[0]
-    key = services.secrets.open(api_key) if api_key else None
-    extra = jsontext.loads(services.secrets.open(headers).encode())
+    key = services.secrets.decrypt(api_key) if api_key else None
+    extra = jsontext.loads(services.secrets.decrypt(headers).encode())
     return Connection(base_url, key, extra, tuple(jsontext.loads(models.encode())), bool(compacts))
 
 

@@ -1,4 +1,4 @@
-"""Headers: what an operator may add, what of a client's is passed on, and what of an upstream's is not."""
+"""Headers of requests and responses: what the operator may add, what is passed on, and what is removed."""
 
 import hashlib
 import re
@@ -7,35 +7,37 @@ from floway_core.contexts import ClientRequest
 from floway_core.protocol.headers import CREDENTIALS, NOT_RELAYED
 from floway_openai import __version__
 
-# Not the organisation and the project: they say whom the operator's key bills, and that is not for clients to choose.
 PASSED_ON = ("openai-beta",)
+"""Headers of the client that reach the upstream. Organisation and project do not, because they decide who is billed."""
 
 PRIVATE = frozenset({"openai-organization", "openai-project"})
-"""In an answer they tell whose account it is."""
+"""Headers of a response that identify the operator's account."""
 
 _RESERVED = NOT_RELAYED | {"accept", "accept-encoding", "content-length", "host", "idempotency-key"}
 
 
 def for_upstream(request: ClientRequest, stream: bool) -> dict[str, str]:
-    """The headers of a request, all but the secret ones.
+    """Return the headers of a request, without the secret ones.
 
-    Clients share the operator's key, so an idempotency key is made one of this client's: no other's can meet it.
+    All clients share the operator's key. The idempotency key is hashed together with the id of the client's API key, so
+    that two clients never send the same one.
     """
-    made = {
+    result = {
         "content-type": "application/json",
         "accept": "text/event-stream" if stream else "application/json",
         "user-agent": f"floway-openai/{__version__}",
         **{name: request.headers[name] for name in PASSED_ON if name in request.headers},
     }
-    if given := request.headers.get("idempotency-key"):
-        made["idempotency-key"] = hashlib.sha256(f"{request.api_key.id}\n{given}".encode()).hexdigest()
-    return made
+    if key := request.headers.get("idempotency-key"):
+        result["idempotency-key"] = hashlib.sha256(f"{request.api_key.id}\n{key}".encode()).hexdigest()
+    return result
 
 
-def parse(text: str) -> tuple[str, str]:
-    """(name, value) of ``name: value``, the name in lower case.
+def parse_header(text: str) -> tuple[str, str]:
+    """Parse ``name: value``.
 
-    :raises ValueError: with what is wrong.
+    :returns: (name in lower case, value).
+    :raises ValueError: the text is no header, or one that cannot be set.
     """
     match = re.fullmatch(r"\s*([\w!#$%&'*+.^`|~-]+)\s*:\s*([ -~]*?)\s*", text, re.ASCII)
     if not match:

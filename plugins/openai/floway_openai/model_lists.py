@@ -1,4 +1,4 @@
-"""The model lists of the upstreams, as routing asks for them: from memory, renewed behind the scenes."""
+"""The cache of the upstreams' model lists. A list that has expired is refreshed in the background."""
 
 import logging
 import threading
@@ -11,27 +11,28 @@ from floway_core.errors import GatewayError, NoModelList
 from floway_core.protocol import jsontext
 from floway_core.provider import Model
 
-LIFETIME = 600
-"""Seconds after which a list is renewed; the old one serves meanwhile, and as long as there is no other."""
-RETRY_AFTER = 30
-"""Seconds after a failure until the next try."""
+LIFETIME_SECONDS = 600
+"""After this time a list is refreshed. The old one is used until there is a new one."""
+RETRY_WAIT_SECONDS = 30
+"""After a failure, the time until the next request."""
 
 log = logging.getLogger("floway.openai")
 
 
 @dataclass
-class _Shelf:
+class _Entry:
     """The list of one upstream."""
 
-    loading: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while the list is requested."""
     models: Sequence[Model] | None = None
     failure: str = ""
-    """Why the last try failed; empty when it did not."""
-    due: float = 0.0
-    """When to ask again."""
+    """Why the last request failed; empty if it succeeded."""
+    expires_at: float = 0.0
+    """When to request the list again, on the clock ``ModelLists.now``."""
 
 
-def _in_background(work: Callable[[], None]) -> None:
+def _run_in_background(work: Callable[[], None]) -> None:
     threading.Thread(target=work, name="openai-models", daemon=True).start()
 
 
@@ -40,85 +41,86 @@ class ModelLists:
     """One per process; shared by all threads."""
 
     fetch: Callable[[Upstream], Sequence[Model]]
-    """Asks an upstream; raises ``GatewayError``."""
+    """Requests the list of an upstream; raises ``GatewayError``."""
     now: Callable[[], float] = time.monotonic
-    background: Callable[[Callable[[], None]], None] = _in_background
-    _shelves: dict[str, _Shelf] = field(default_factory=dict)
+    background: Callable[[Callable[[], None]], None] = _run_in_background
+    _entries: dict[str, _Entry] = field(default_factory=dict)
 
-    def models(self, upstream: Upstream) -> Sequence[Model]:
-        """The list of ``upstream``. Only those who have none wait for it, and of them only one asks.
+    def wait_for(self, upstream: Upstream) -> Sequence[Model]:
+        """Return the list of ``upstream``. If there is none yet, one thread requests it and the others wait for it.
 
-        :raises GatewayError: there is none and it cannot be had.
+        :raises GatewayError: there is no list, because it could not be loaded.
         """
-        shelf = self._shelf(upstream)
-        if shelf.models is None:
-            with shelf.loading:
-                if shelf.models is None and self.now() >= shelf.due:
-                    self._load(upstream, shelf)
-        models = self.at_hand(upstream)
+        entry = self._entry(upstream)
+        if entry.models is None:
+            with entry.lock:
+                if entry.models is None and self.now() >= entry.expires_at:
+                    self._load(upstream, entry)
+        models = self.cached(upstream)
         assert models is not None
         return models
 
-    def at_hand(self, upstream: Upstream) -> Sequence[Model] | None:
-        """The list of ``upstream``; None before the first try. What is due is asked for in the background.
+    def cached(self, upstream: Upstream) -> Sequence[Model] | None:
+        """Return the list of ``upstream`` without waiting; None before the first request. An expired list is refreshed
+        in the background.
 
-        :raises GatewayError: there is none, because the last try has failed.
+        :raises GatewayError: there is no list, because the last request failed.
         """
-        shelf = self._shelf(upstream)
-        if shelf.models is None and not shelf.failure:
+        entry = self._entry(upstream)
+        if entry.models is None and not entry.failure:
             return None
-        if self.now() >= shelf.due and shelf.loading.acquire(blocking=False):
-            self._renew(upstream, shelf)
-        if shelf.models is None:
-            raise GatewayError(502, shelf.failure, code="models_unavailable")
-        return shelf.models
+        if self.now() >= entry.expires_at and entry.lock.acquire(blocking=False):
+            self._refresh_in_background(upstream, entry)
+        if entry.models is None:
+            raise GatewayError(502, entry.failure, code="models_unavailable")
+        return entry.models
 
-    def ask(self, upstream: Upstream) -> Sequence[Model]:
-        """The list as ``upstream`` gives it now.
+    def refresh(self, upstream: Upstream) -> Sequence[Model]:
+        """Request the list of ``upstream`` now, whatever is cached.
 
-        :raises GatewayError: it gives none.
+        :raises GatewayError: the request failed.
         """
-        shelf, models = self._shelf(upstream), self.fetch(upstream)
-        self._keep(upstream, shelf, models)
+        entry, models = self._entry(upstream), self.fetch(upstream)
+        self._store(upstream, entry, models)
         return models
 
-    def _shelf(self, upstream: Upstream) -> _Shelf:
-        return self._shelves.get(upstream.id) or self._shelves.setdefault(upstream.id, _Shelf())
+    def _entry(self, upstream: Upstream) -> _Entry:
+        return self._entries.get(upstream.id) or self._entries.setdefault(upstream.id, _Entry())
 
-    def _renew(self, upstream: Upstream, shelf: _Shelf) -> None:
-        """``shelf.loading`` is held, and released at the end."""
+    def _refresh_in_background(self, upstream: Upstream, entry: _Entry) -> None:
+        """Request the list in another thread. The caller holds ``entry.lock``, and that thread releases it."""
 
         def work() -> None:
             try:
-                self._load(upstream, shelf)
+                self._load(upstream, entry)
             finally:
-                shelf.loading.release()
+                entry.lock.release()
 
         try:
             self.background(work)
-        except RuntimeError:  # no thread can be started just now
-            shelf.loading.release()
+        except RuntimeError:  # the system has no thread left; the next caller tries again
+            entry.lock.release()
 
-    def _load(self, upstream: Upstream, shelf: _Shelf) -> None:
+    def _load(self, upstream: Upstream, entry: _Entry) -> None:
         try:
-            self._keep(upstream, shelf, self.fetch(upstream))
+            self._store(upstream, entry, self.fetch(upstream))
         except GatewayError as error:
-            if error.message != shelf.failure:
-                log.warning("The models of upstream %s cannot be had: %s", upstream.name, error.message)
-            shelf.failure = error.message
-            shelf.due = self.now() + RETRY_AFTER
+            if error.message != entry.failure:
+                log.warning("The models of upstream %s cannot be loaded: %s", upstream.name, error.message)
+            entry.failure = error.message
+            entry.expires_at = self.now() + RETRY_WAIT_SECONDS
 
-    def _keep(self, upstream: Upstream, shelf: _Shelf, models: Sequence[Model]) -> None:
-        if shelf.failure:
-            log.info("The models of upstream %s can be had again", upstream.name)
-        shelf.models, shelf.failure = models, ""
-        shelf.due = self.now() + LIFETIME
+    def _store(self, upstream: Upstream, entry: _Entry, models: Sequence[Model]) -> None:
+        if entry.failure:
+            log.info("The models of upstream %s can be loaded again", upstream.name)
+        entry.models, entry.failure = models, ""
+        entry.expires_at = self.now() + LIFETIME_SECONDS
 
 
-def parse(content: bytes) -> list[Model]:
-    """The models in ``{"data": [{"id": ...}, ...]}``; an entry without a name is left out.
+def parse_models(content: bytes) -> list[Model]:
+    """Parse ``{"data": [{"id": ...}, ...]}``. Entries without a name are left out.
 
-    :raises GatewayError: 502, this is no model list.
+    :raises GatewayError: 502, the content is no model list.
     """
     try:
         entries = jsontext.loads(content)["data"]
@@ -127,15 +129,15 @@ def parse(content: bytes) -> list[Model]:
     if not isinstance(entries, list):
         raise NoModelList("The upstream", 200)
     return [
-        Model(entry["id"], _text(entry.get("owned_by")), _time(entry.get("created")))
+        Model(entry["id"], _string(entry.get("owned_by")), _unix_time(entry.get("created")))
         for entry in entries
-        if isinstance(entry, dict) and _text(entry.get("id"))
+        if isinstance(entry, dict) and _string(entry.get("id"))
     ]
 
 
-def _text(value: object) -> str:
+def _string(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _time(value: object) -> int:
+def _unix_time(value: object) -> int:
     return int(value) if isinstance(value, int | float) and 0 <= value < 2**53 else 0

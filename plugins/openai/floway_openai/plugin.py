@@ -1,4 +1,4 @@
-"""The hooks of the plugin; each of them only hands over."""
+"""The hooks of the plugin. Each of them delegates to another module."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,18 +25,18 @@ def register_providers(services: Services) -> Iterable[Provider]:
 
 @hookimpl
 def register_commands(cli: click.Group) -> None:
-    from floway_openai.commands import openai  # the server has no use for it
+    from floway_openai.commands import openai  # imported here, because the server does not need it
 
     cli.add_command(openai)
 
 
 @hookimpl
 def on_attempt_start(ctx: AttemptContext) -> None:
-    assert isinstance(ctx.provider, OpenAIProvider)  # the hooks are called for attempts on this plugin's upstreams only
-    ctx.provider_state = ctx.provider.begin(ctx)
+    assert isinstance(ctx.provider, OpenAIProvider)  # hooks of a provider's plugin see its own upstreams only
+    ctx.provider_state = ctx.provider.load_connection(ctx.upstream)
 
 
 @hookimpl
 def prepare_responses_request(ctx: ResponsesRequestContext) -> None:
     assert isinstance(ctx.attempt.provider, OpenAIProvider)
-    ctx.attempt.provider.prepare(ctx)
+    ctx.attempt.provider.prepare_request(ctx)

@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from floway_openai.model_lists import LIFETIME, RETRY_AFTER, ModelLists
+from floway_openai.model_lists import LIFETIME_SECONDS, RETRY_WAIT_SECONDS, ModelLists
 
 from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
@@ -32,7 +32,7 @@ class Setup:
         return [Model(self.answers[len(self.asked) - 1], "them")]
 
     def names(self, upstream=UPSTREAM):
-        return [model.id for model in self.lists.models(upstream)]
+        return [model.id for model in self.lists.wait_for(upstream)]
 
     def work(self):
         while self.waiting:
@@ -46,13 +46,13 @@ def setup():
 
 def test_a_list_serves_for_its_lifetime(setup):
     assert setup.names() == ["a"]
-    setup.time += LIFETIME - 1
+    setup.time += LIFETIME_SECONDS - 1
     assert setup.names() == ["a"] and not setup.waiting
 
 
 def test_an_old_list_serves_while_one_thread_renews_it(setup):
     assert setup.names() == ["a"]
-    setup.time += LIFETIME
+    setup.time += LIFETIME_SECONDS
     assert [setup.names() for _ in range(3)] == [["a"]] * 3 and len(setup.waiting) == 1
     setup.work()
     assert setup.names() == ["b"] and len(setup.asked) == 2
@@ -62,10 +62,10 @@ def test_an_old_list_serves_as_long_as_there_is_no_other(setup):
     assert setup.names() == ["a"]
     setup.fails = True
     for _ in range(5):
-        setup.time += LIFETIME * 100
+        setup.time += LIFETIME_SECONDS * 100
         assert setup.names() == ["a"] and len(setup.waiting) == 1
         setup.work()
-    setup.time += RETRY_AFTER - 1
+    setup.time += RETRY_WAIT_SECONDS - 1
     assert setup.names() == ["a"] and not setup.waiting
     setup.fails = False
     setup.answers = "......g"
@@ -81,7 +81,7 @@ def test_without_a_list_the_failure_is_told_and_asking_pauses(setup):
         with pytest.raises(GatewayError, match="No list from one"):
             setup.names()
     assert setup.asked == ["one"]
-    setup.time += RETRY_AFTER
+    setup.time += RETRY_WAIT_SECONDS
     setup.fails = False
     assert setup.names() == ["b"]
 
@@ -100,7 +100,7 @@ def test_of_many_who_have_no_list_one_asks(setup):
 
     lists = ModelLists(slow, now=lambda: setup.time)
     with ThreadPoolExecutor(8) as pool:
-        waiting = [pool.submit(lists.models, UPSTREAM) for _ in range(8)]
+        waiting = [pool.submit(lists.wait_for, UPSTREAM) for _ in range(8)]
         assert begun.wait(20)
         go_on.set()
         assert [[model.id for model in one.result(20)] for one in waiting] == [["a"]] * 8
@@ -112,43 +112,43 @@ def test_without_a_thread_to_be_had_the_next_request_tries_again(setup):
         raise RuntimeError("can't start new thread")
 
     lists = ModelLists(setup.fetch, now=lambda: setup.time, background=none_left)
-    assert [model.id for model in lists.models(UPSTREAM)] == ["a"]
-    setup.time += LIFETIME
-    assert [[model.id for model in lists.models(UPSTREAM)] for _ in range(2)] == [["a"], ["a"]]
+    assert [model.id for model in lists.wait_for(UPSTREAM)] == ["a"]
+    setup.time += LIFETIME_SECONDS
+    assert [[model.id for model in lists.wait_for(UPSTREAM)] for _ in range(2)] == [["a"], ["a"]]
 
 
-def test_what_is_at_hand_is_had_without_waiting(setup):
-    assert setup.lists.at_hand(UPSTREAM) is None and not setup.asked, "nothing is known before the first try"
+def test_a_cached_list_is_returned_without_waiting(setup):
+    assert setup.lists.cached(UPSTREAM) is None and not setup.asked, "no list before the first request"
     setup.names()
-    assert [model.id for model in setup.lists.at_hand(UPSTREAM)] == ["a"]
-    setup.time += LIFETIME
-    assert [model.id for model in setup.lists.at_hand(UPSTREAM)] == ["a"] and len(setup.waiting) == 1
+    assert [model.id for model in setup.lists.cached(UPSTREAM)] == ["a"]
+    setup.time += LIFETIME_SECONDS
+    assert [model.id for model in setup.lists.cached(UPSTREAM)] == ["a"] and len(setup.waiting) == 1
     setup.work()
-    assert [model.id for model in setup.lists.at_hand(UPSTREAM)] == ["b"] and not setup.waiting
+    assert [model.id for model in setup.lists.cached(UPSTREAM)] == ["b"] and not setup.waiting
 
 
-def test_a_failure_is_at_hand_too_and_mended_behind_the_scenes(setup):
+def test_a_failure_is_cached_too_and_retried_in_the_background(setup):
     setup.fails = True
     for _ in range(2):
         with pytest.raises(GatewayError, match="No list from one"):
             setup.names()
     with pytest.raises(GatewayError, match="No list from one"):
-        setup.lists.at_hand(UPSTREAM)
+        setup.lists.cached(UPSTREAM)
     assert not setup.waiting, "tries are spaced"
-    setup.time += RETRY_AFTER
+    setup.time += RETRY_WAIT_SECONDS
     with pytest.raises(GatewayError, match="No list from one"):
-        setup.lists.at_hand(UPSTREAM)
+        setup.lists.cached(UPSTREAM)
     setup.fails = False
     setup.work()
-    assert [model.id for model in setup.lists.at_hand(UPSTREAM)] == ["b"]
+    assert [model.id for model in setup.lists.cached(UPSTREAM)] == ["b"]
 
 
 def test_asking_asks_and_keeps_the_answer(setup):
     assert setup.names() == ["a"]
-    assert [model.id for model in setup.lists.ask(UPSTREAM)] == ["b"] and setup.names() == ["b"]
+    assert [model.id for model in setup.lists.refresh(UPSTREAM)] == ["b"] and setup.names() == ["b"]
     setup.fails = True
     with pytest.raises(GatewayError, match="No list from one"):
-        setup.lists.ask(UPSTREAM)
+        setup.lists.refresh(UPSTREAM)
     assert setup.names() == ["b"]
 
 
@@ -158,10 +158,10 @@ def test_a_failure_is_logged_when_it_begins_and_when_it_ends(setup, caplog):
     for _ in range(3):
         with pytest.raises(GatewayError):
             setup.names()
-        setup.time += RETRY_AFTER
+        setup.time += RETRY_WAIT_SECONDS
     setup.fails = False
     assert setup.names() == ["d"]
     assert [record.getMessage() for record in caplog.records] == [
-        "The models of upstream one cannot be had: No list from one.",
-        "The models of upstream one can be had again",
+        "The models of upstream one cannot be loaded: No list from one.",
+        "The models of upstream one can be loaded again",
     ]
