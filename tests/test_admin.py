@@ -40,7 +40,7 @@ class Remote(Provider):
         self.http.fetch("GET", f"{upstream.name}/models", {})
         return [Model("remote-1", "them"), Model("remote-2", "them")]
 
-    def problem(self, upstream):
+    def unavailable_reason(self, upstream):
         return "It is signed out." if upstream.prefix == "out" else None
 
     def send(self, ctx):

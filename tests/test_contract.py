@@ -14,7 +14,7 @@ TABLE = f"{PROJECT}/floway_parrot/perches.py"
 MIGRATION = f"{PROJECT}/floway_parrot/migrations/0001_perches.py"
 
 RECOVER = """
-    def recover(self, ctx, refusal):
+    def handle_error_response(self, ctx, refusal):
         from floway_core.errors import GatewayError
 
         raise GatewayError(refusal.status, "The parrot is unwell.")

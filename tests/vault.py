@@ -29,7 +29,7 @@ class Vault(Provider):
         rows = select(self.services.database, "SELECT token FROM vault_tokens WHERE upstream_id = ?", upstream.id)
         return self.services.secrets.open(rows[0][0]) if rows and rows[0][0] else ""
 
-    def problem(self, upstream):
+    def unavailable_reason(self, upstream):
         return None if self.token(upstream) else "The vault is signed out. Sign in again."
 
     def send(self, ctx):
