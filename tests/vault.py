@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from floway_core.cli import services as services_of
-from floway_core.storage.db import run, select
+from floway_core.storage.db import execute, select
 from floway_core.hookspecs import hookimpl
 from floway_core.storage.migrate import MigrationSource
 from floway_core.provider import IterableBody, Model, Provider, UpstreamResponse
@@ -44,9 +44,9 @@ class Vault(Provider):
 
 
 def put(services, upstream_id, token):
-    sealed = services.secrets.seal(token) if token else ""
+    sealed = services.secrets.encrypt(token) if token else ""
     with services.database.connection_context():
-        run(services.database, "UPDATE vault_tokens SET token = ? WHERE upstream_id = ?", sealed, upstream_id)
+        execute(services.database, "UPDATE vault_tokens SET token = ? WHERE upstream_id = ?", sealed, upstream_id)
 
 
 @hookimpl
@@ -68,7 +68,7 @@ def register_commands(cli):
         services = services_of(context)
         upstream = upstreams.add(services.database, "vault", name)
         with services.database.connection_context():
-            run(services.database, "INSERT INTO vault_tokens (upstream_id, token) VALUES (?, '')", upstream.id)
+            execute(services.database, "INSERT INTO vault_tokens (upstream_id, token) VALUES (?, '')", upstream.id)
         put(services, upstream.id, click.get_text_stream("stdin").read())
 '''
 
