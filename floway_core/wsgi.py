@@ -1,11 +1,13 @@
 """The target of ``gunicorn floway_core.wsgi:app``, configured by the environment.
 
-``floway serve`` runs the same application with the server settings that suit it.
+``floway serve`` runs the same application with suitable server settings.
 """
 
 import atexit
 import gc
 import sys
+
+from flask import Flask
 
 from floway_core.conversation.retention import start_sweeping
 from floway_core.errors import StartupError
@@ -16,10 +18,10 @@ from floway_core.storage.usage import start_flushing
 from floway_core.web.app import create_app
 
 APP_LOAD_ERROR = 4
-"""The exit status with which gunicorn's workers say that starting them again is no use."""
+"""The exit status of a worker that gunicorn should not start again."""
 
 
-def _create_app():
+def _create_app() -> Flask:
     try:
         manager = build_plugin_manager()
         settings = read_settings(manager)
@@ -28,7 +30,7 @@ def _create_app():
     except StartupError as error:
         print(f"floway: {error}", file=sys.stderr, flush=True)
         raise SystemExit(APP_LOAD_ERROR) from None
-    # What is loaded by now stays: the collector need not look at it again and again.
+    # The garbage collector need not visit what is loaded by now, because it is never freed.
     gc.collect()
     gc.freeze()
     gateway: Gateway = app.extensions["floway"]
