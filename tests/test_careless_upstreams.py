@@ -174,7 +174,7 @@ NO_ANSWERS = {
     "in progress": (response("in_progress"), 502, "in_progress"),
     "queued": (response("queued"), 502, "queued"),
     "cancelled": (response("cancelled"), 502, "cancelled"),
-    "a chat completion": ({"object": "chat.completion", "choices": []}, 502, "no response object"),
+    "a chat completion": ({"object": "chat.completion", "choices": []}, 502, "not send a response object"),
 }
 
 

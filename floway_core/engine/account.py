@@ -89,12 +89,16 @@ class FilteredBody(ResponseBody):
         return b""
 
     def _filter_chunk(self, data: bytes) -> bytes:
-        """Return what is complete after ``data``; ``b""`` as ``data`` is the end of the body."""
+        """Return the visible part of what ``data`` completes.
+
+        :param data: the next bytes of the body; ``b""`` at its end.
+        :raises UpstreamBroken: an event or a JSON response is too long.
+        """
         if self._document is None:
             return self._filter.feed(data) if data else self._filter.finish()
         self._document += data
         if len(self._document) > MAX_BYTES:
-            raise UpstreamBroken(f"The upstream's answer is longer than {MAX_BYTES} bytes.")
+            raise UpstreamBroken(f"The upstream's response is longer than {MAX_BYTES} bytes.")
         return b"" if data else self._filter.filter_document(bytes(self._document))
 
     def fileno(self) -> int | None:

@@ -60,7 +60,7 @@ def summary_to_compaction(blocks: Iterable[bytes | None]) -> Iterator[bytes | No
     elif events.terminal == COMPLETED and (summary := _output_text(response["output"])):
         yield from synthesize_events({**response, "output": [_compaction_item(summary)]})
     else:  # an incomplete summary would lose a part of the conversation
-        yield events.fail("upstream_disconnected", "The model gave no complete summary.")
+        yield events.fail("upstream_disconnected", "The model did not complete its summary.")
 
 
 def _output_text(output: Iterable[dict[str, Any]]) -> str:

@@ -138,7 +138,7 @@ class Relay:
             yield from self._fail(error)
         except Exception:  # the headers have been sent: only an event can still reach the client
             log.exception("Relaying the response failed")
-            yield from self._fail(GatewayError(500, "The gateway failed while it relayed the answer."))
+            yield from self._fail(GatewayError(500, "The gateway failed to relay the response."))
 
     def _relay_block(self, block: bytes) -> Iterator[bytes | None]:
         visible = self.events.add_events(block)
@@ -216,7 +216,7 @@ def _read_to_end(events: ResponseAccumulator, blocks: Blocks, summarises: bool) 
 
 def _failure_error(events: ResponseAccumulator) -> GatewayError:
     if events.failure is None:
-        return UpstreamBroken("The upstream failed and gave no reason.")
+        return UpstreamBroken("The upstream failed without a reason.")
     return UpstreamFailed(events.failure)
 
 

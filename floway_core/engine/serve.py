@@ -101,7 +101,7 @@ def _receive(
 
 
 def _fallback_rule(candidate: Candidate, remaining: Sequence[Candidate]) -> Callable[[GatewayError], bool] | None:
-    """Return what says whether another candidate is tried after an error of ``candidate``; None if none remains."""
+    """Return the predicate for errors of ``candidate`` after which another one is tried; None if none remains."""
     return (lambda error: bool(_fallbacks(error, candidate, remaining))) if remaining else None
 
 

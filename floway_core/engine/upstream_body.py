@@ -58,14 +58,14 @@ def read_response(
     content_type = response.header("content-type") or ""
     if not re.match(r"application/([\w.-]+\+)?json\b", content_type, re.IGNORECASE):
         text = visible_text(response.body.read(MISTYPED_BODY_SECONDS, client) or b"")
-        raise UpstreamBroken(f"The upstream answered with {content_type!r} instead of a response{text and f': {text}'}")
+        raise UpstreamBroken(f"The upstream sent {content_type!r} instead of a response{text and f': {text}'}")
     body, deadline = bytearray(), time.monotonic() + settings.total_timeout
     while data := response.body.read(settings.idle_timeout, client):
         if time.monotonic() >= deadline:
             raise _total_timeout(upstream, settings.total_timeout)
         body += data
         if len(body) > MAX_EVENT_BYTES:
-            raise UpstreamBroken(f"The upstream's answer is longer than {MAX_EVENT_BYTES} bytes.")
+            raise UpstreamBroken(f"The upstream's response is longer than {MAX_EVENT_BYTES} bytes.")
     if data is None:
         raise _idle_timeout(upstream, settings.idle_timeout)
     return parse_response(bytes(body))
@@ -79,21 +79,21 @@ def parse_response(body: bytes) -> dict[str, Any]:
     """
     body = body.removeprefix(BYTE_ORDER_MARK).strip()
     if not body:
-        raise UpstreamBroken("The upstream answered with an empty body.")
+        raise UpstreamBroken("The upstream sent an empty body.")
     try:
         value: Any = jsontext.loads(body)
     except ValueError:
         if body.startswith(b"<"):
-            raise UpstreamBroken(f"The upstream answered with a page: {visible_text(body)}") from None
-        raise UpstreamBroken("The upstream's answer is not JSON.") from None
+            raise UpstreamBroken(f"The upstream sent an HTML page: {visible_text(body)}") from None
+        raise UpstreamBroken("The upstream's response is not JSON.") from None
     if isinstance(value, dict) and is_final_response(value):
         return value
     if isinstance(value, dict | list) and (failure := read_failure(value)):
         raise UpstreamFailed(failure)
     status = value.get("status") if isinstance(value, dict) else None
     if isinstance(status, str):
-        raise UpstreamFailed(Failure(f"The upstream's response is {status[:50]!r}, which is no answer."))
-    raise UpstreamBroken("The upstream's answer is no response object.")
+        raise UpstreamFailed(Failure(f"The upstream's response has the status {status[:50]!r}, which is not final."))
+    raise UpstreamBroken("The upstream did not send a response object.")
 
 
 class EventBlocks:
@@ -171,7 +171,7 @@ class EventBlocks:
         if self._document is not None:
             self._document += data
             if len(self._document) > MAX_EVENT_BYTES:
-                raise UpstreamBroken(f"The upstream's answer is longer than {MAX_EVENT_BYTES} bytes.")
+                raise UpstreamBroken(f"The upstream's response is longer than {MAX_EVENT_BYTES} bytes.")
             return b""
         try:
             return self._splitter.feed(data).removeprefix(BYTE_ORDER_MARK)

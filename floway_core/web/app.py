@@ -115,7 +115,7 @@ def _http_error(error: HTTPException) -> Response:
 def _not_found(method: str, path: str) -> GatewayError:
     message = f"There is nothing at {method} {path}."
     if "//" in path:
-        message = f"{message} There is a slash too many."
+        message = f"{message} It has a double slash."
     elif feature := unserved_feature(path):
         message = f"{method} {path} is not served here: Floway does not offer {feature}. {SERVED}"
         return GatewayError(404, message, code="unsupported_endpoint")
@@ -124,7 +124,7 @@ def _not_found(method: str, path: str) -> GatewayError:
 
 def _database_error(error: Exception) -> Response:
     log.error("The database failed: %s: %s", type(error).__name__, error)
-    message = "The gateway's database does not answer."
+    message = "The gateway's database does not respond."
     return _gateway_error(GatewayError(503, message, code="database_unavailable", headers={"retry-after": "1"}))
 
 

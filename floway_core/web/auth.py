@@ -19,7 +19,7 @@ def authenticate(gateway: Gateway, request: Request) -> ApiKey:
     """
     secret = _bearer_token(request) or request.headers.get("x-api-key", "").strip()
     if not secret:
-        raise _unauthorized("No API key given: send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'.")
+        raise _unauthorized("No API key: send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'.")
     key = keys.recognise(gateway.services.database, secret)
     if key is None:
         raise unknown_key()

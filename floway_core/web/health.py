@@ -28,7 +28,7 @@ def readyz() -> Response:
         rows = [row for row in upstreams.all_rows(gateway.services.database) if row.enabled]
         problems = [(row, gateway.unavailable_reason(row)) for row in rows]
     except DATABASE_ERRORS:
-        raise GatewayError(503, "The database does not answer.", code="database_unavailable") from None
+        raise GatewayError(503, "The database does not respond.", code="database_unavailable") from None
     serving = [row for row, problem in problems if problem is None]
     # Names of upstreams are not public.
     public = [{"provider": row.kind, "problem": problem} for row, problem in problems if problem]
