@@ -1,6 +1,6 @@
 """The target of ``gunicorn floway_core.wsgi:app``, configured by the environment.
 
-``floway serve`` runs the same application with the server settings that suit it.
+``floway serve`` runs the same application with suitable server settings.
 """
 
 import atexit
@@ -18,7 +18,7 @@ from floway_core.storage.usage import start_flushing
 from floway_core.web.app import create_app
 
 APP_LOAD_ERROR = 4
-"""The exit status of a worker by which gunicorn knows that a restart is useless."""
+"""The exit status of a worker that gunicorn should not start again."""
 
 
 def _create_app() -> Flask:
@@ -30,7 +30,7 @@ def _create_app() -> Flask:
     except StartupError as error:
         print(f"floway: {error}", file=sys.stderr, flush=True)
         raise SystemExit(APP_LOAD_ERROR) from None
-    # Everything that is loaded by now stays: exclude it from garbage collection.
+    # The garbage collector need not visit what is loaded by now, because it is never freed.
     gc.collect()
     gc.freeze()
     gateway: Gateway = app.extensions["floway"]

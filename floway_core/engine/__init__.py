@@ -1,1 +1,1 @@
-"""Serving one request: choosing a candidate, trying it, relaying or collecting its answer."""
+"""Serving one request: choose a candidate, try it, relay or collect its response."""

@@ -1,7 +1,8 @@
-"""What upstreams tell of the account behind the gateway: for API keys that show it, and in no stored response.
+"""Removing what describes the account behind the gateway from upstream responses.
 
-Which headers, fields and events these are, a provider declares (``Provider.account_details``). They are taken out of an
-answer before anything else looks at it, so that streams, answers in one piece and whatever is made of them are alike.
+Only clients whose API key shows the account see these headers, fields and events. A provider declares them in
+``Provider.account_details``. They are removed before anything else reads the response, so that streams, JSON responses
+and everything made from them agree. They are never stored.
 """
 
 import time
@@ -16,41 +17,41 @@ from floway_core.provider import AccountDetails, ErrorResponse, Provider, Respon
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-LARGEST = 64 * 2**20
-"""Bytes of one event, or of an answer in one piece."""
+MAX_BYTES = 64 * 2**20
+"""Limit for one event and for one JSON response."""
 
 
-# --------------------------------------------------------------------------------------------------------- the hooks
-def hide_in_reply(provider: Provider, context: AttemptContext, reply: UpstreamResponse) -> UpstreamResponse:
-    """``reply`` as the client of this attempt may see it; the same object where there is nothing to hide."""
-    details = _hidden(provider, context)
+# ---------------------------------------------------------------------------------------------------- entry points
+def filter_response(provider: Provider, context: AttemptContext, response: UpstreamResponse) -> UpstreamResponse:
+    """Return ``response`` as the client of this attempt may see it; the same object if nothing has to be hidden."""
+    details = _details_to_hide(provider, context)
     if details is None:
-        return reply
-    body = FilteredBody(reply.body, details, _media_type(reply)) if details.in_bodies else reply.body
-    return replace(reply, headers=_visible_headers(details, reply.headers), body=body)
+        return response
+    body = FilteredBody(response.body, details, _media_type(response)) if details.in_bodies else response.body
+    return replace(response, headers=_visible_headers(details, response.headers), body=body)
 
 
-def hide_in_refusal(provider: Provider, context: AttemptContext, refusal: ErrorResponse) -> ErrorResponse:
-    """The same for an answer that is not 2xx."""
-    details = _hidden(provider, context)
+def filter_error_response(provider: Provider, context: AttemptContext, response: ErrorResponse) -> ErrorResponse:
+    """Do the same for a response that is not 2xx."""
+    details = _details_to_hide(provider, context)
     if details is None:
-        return refusal
-    content = _visible_json(details, refusal.content) if details.error_fields else refusal.content
-    return replace(refusal, headers=_visible_headers(details, refusal.headers), content=content)
+        return response
+    content = _filter_json(details, response.content) if details.error_fields else response.content
+    return replace(response, headers=_visible_headers(details, response.headers), content=content)
 
 
-def without_account(provider: Provider, response: dict[str, Any]) -> dict[str, Any]:
-    """A response object as it is stored: whatever the key shows today, nobody who reads it later sees the account."""
+def without_account_fields(provider: Provider, response: dict[str, Any]) -> dict[str, Any]:
+    """Return the response object to store. It never shows the account, because the key's setting may change later."""
     names = [name for name in provider.account_details.response_fields if response.get(name) is not None]
     return {**response, **dict.fromkeys(names)} if names else response
 
 
-def _hidden(provider: Provider, context: AttemptContext) -> AccountDetails | None:
+def _details_to_hide(provider: Provider, context: AttemptContext) -> AccountDetails | None:
     details = provider.account_details
-    return None if context.request.api_key.shows_account or details == NOTHING else details
+    return None if context.request.api_key.shows_account or details == NO_DETAILS else details
 
 
-NOTHING = AccountDetails()
+NO_DETAILS = AccountDetails()
 
 
 # ------------------------------------------------------------------------------------------------------------ headers
@@ -58,19 +59,22 @@ def _visible_headers(details: AccountDetails, headers: Iterable[tuple[str, str]]
     return [(name, value) for name, value in headers if not details.covers_header(name)]
 
 
-def _media_type(reply: UpstreamResponse) -> str:
-    return (reply.header("content-type") or "text/event-stream").partition(";")[0].strip().lower()
+def _media_type(response: UpstreamResponse) -> str:
+    return (response.header("content-type") or "text/event-stream").partition(";")[0].strip().lower()
 
 
 # -------------------------------------------------------------------------------------------------------------- bodies
 class FilteredBody(ResponseBody):
-    """A body without what describes the account. Of a stream it hands out complete events, and leaves those that say
-    nothing of it as they came; an answer in one piece is handed out when it is complete."""
+    """A body without account details.
+
+    A stream is returned in complete events; events without account details are returned byte for byte. A JSON response
+    is returned when it is complete.
+    """
 
     def __init__(self, inner: ResponseBody, details: AccountDetails, media_type: str) -> None:
         self._inner = inner
         self._filter = EventFilter(details)
-        self._whole = bytearray() if media_type.endswith("json") else None
+        self._document = bytearray() if media_type.endswith("json") else None
         self._ended = False
 
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
@@ -80,18 +84,22 @@ class FilteredBody(ResponseBody):
             if data is None:
                 return None
             self._ended = data == b""
-            if visible := self._visible(data):
+            if visible := self._filter_chunk(data):
                 return visible
         return b""
 
-    def _visible(self, data: bytes) -> bytes:
-        """What can be handed out now that ``data`` has come; ``b""`` ends the body."""
-        if self._whole is None:
-            return self._filter.feed(data) if data else self._filter.rest()
-        self._whole += data
-        if len(self._whole) > LARGEST:
-            raise UpstreamBroken(f"The upstream's answer is longer than {LARGEST} bytes.")
-        return b"" if data else self._filter.whole(bytes(self._whole))
+    def _filter_chunk(self, data: bytes) -> bytes:
+        """Return the visible part of what ``data`` completes.
+
+        :param data: the next bytes of the body; ``b""`` at its end.
+        :raises UpstreamBroken: an event or a JSON response is too long.
+        """
+        if self._document is None:
+            return self._filter.feed(data) if data else self._filter.finish()
+        self._document += data
+        if len(self._document) > MAX_BYTES:
+            raise UpstreamBroken(f"The upstream's response is longer than {MAX_BYTES} bytes.")
+        return b"" if data else self._filter.filter_document(bytes(self._document))
 
     def fileno(self) -> int | None:
         return self._inner.fileno()
@@ -101,22 +109,25 @@ class FilteredBody(ResponseBody):
 
 
 def _needles(details: AccountDetails) -> tuple[bytes, ...]:
-    """Texts without which an event says nothing of the account. They are few: all events are searched for them."""
+    """Return the texts of which an event with account details contains at least one.
+
+    They are few, because every event is searched for them.
+    """
     names = [*details.response_fields, *(["error"] if details.error_fields else [])]
     names += ["headers"] if details.headers else []
     return (*(b'"%b"' % name.encode() for name in names), *(kind.rstrip("*").encode() for kind in details.events))
 
 
 class EventFilter:
-    """Takes account events out of a stream of events, and account fields out of the others."""
+    """Removes account events from a stream, and account fields from the other events."""
 
     def __init__(self, details: AccountDetails) -> None:
         self._details = details
-        self._splitter = sse.EventSplitter(LARGEST)
+        self._splitter = sse.EventSplitter(MAX_BYTES)
         self._needles = _needles(details)
 
     def feed(self, data: bytes) -> bytes:
-        """The visible part of the events that ``data`` completes.
+        """Return the visible part of the events that ``data`` completes.
 
         :raises UpstreamBroken: an event is too long.
         """
@@ -124,29 +135,31 @@ class EventFilter:
             block = self._splitter.feed(data)
         except ValueError as error:
             raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
-        if not self._is_about_account(block):
+        if not self._may_hold_details(block):
             return block
-        return b"".join(map(self._visible, sse.split(block)))
+        return b"".join(map(self._filter_event, sse.split(block)))
 
-    def rest(self) -> bytes:
-        """The visible part of what came after the last complete event: an event without its empty line, or all of an
-        answer that is no stream."""
-        rest, self._splitter = self._splitter.rest, sse.EventSplitter(LARGEST)
-        return _visible_json(self._details, rest) if _is_json(rest) else self._visible(rest)
+    def finish(self) -> bytes:
+        """Return the visible part of what followed the last complete event.
 
-    def whole(self, data: bytes) -> bytes:
-        """The visible part of an answer in one piece, whatever it really is."""
-        return _visible_json(self._details, data) if _is_json(data) else self.feed(data) + self.rest()
+        That is an event without its empty line, or a whole body that is not a stream.
+        """
+        rest, self._splitter = self._splitter.rest, sse.EventSplitter(MAX_BYTES)
+        return _filter_json(self._details, rest) if _is_json(rest) else self._filter_event(rest)
 
-    def _is_about_account(self, block: bytes) -> bool:
-        """Whether it may be; it is parsed then."""
+    def filter_document(self, data: bytes) -> bytes:
+        """Return the visible part of a complete body, which may hold events in spite of its content type."""
+        return _filter_json(self._details, data) if _is_json(data) else self.feed(data) + self.finish()
+
+    def _may_hold_details(self, block: bytes) -> bool:
+        """Return whether ``block`` has to be parsed."""
         for needle in self._needles:
             if needle in block:
                 return True
         return False
 
-    def _visible(self, event: bytes) -> bytes:
-        if not self._is_about_account(event):
+    def _filter_event(self, event: bytes) -> bytes:
+        if not self._may_hold_details(event):
             return event
         name, data = sse.parse(event)
         try:
@@ -163,7 +176,7 @@ class EventFilter:
 
 
 def _hide_in_event(details: AccountDetails, kind: str, content: dict[str, Any]) -> bool:
-    """Change the content of an event of type ``kind``; whether there was something to hide."""
+    """Hide the details in the content of an event of type ``kind``. Return whether it had any."""
     changed = _hide_in_object(details, content) if kind == "error" else _hide_in_error(details, content)
     if isinstance(response := content.get("response"), dict):
         changed |= _hide_in_object(details, response)
@@ -178,8 +191,8 @@ def _is_json(data: bytes) -> bool:
     return data.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{")
 
 
-def _visible_json(details: AccountDetails, data: bytes) -> bytes:
-    """An answer in one piece: a response object or an error body."""
+def _filter_json(details: AccountDetails, data: bytes) -> bytes:
+    """Filter a response object or an error body."""
     try:
         content = jsontext.loads(data.removeprefix(BYTE_ORDER_MARK))
     except ValueError:
@@ -188,18 +201,20 @@ def _visible_json(details: AccountDetails, data: bytes) -> bytes:
 
 
 def _hide_in_object(details: AccountDetails, content: dict[str, Any]) -> bool:
-    """The same for a response object, an error object, or what has one in it. Clients may rely on the fields of a
-    response to be there, so those become null."""
-    named = [name for name in details.response_fields if content.get(name) is not None]
-    content.update(dict.fromkeys(named))
+    """Do the same for a response object, an error object, or an object with an ``error``.
+
+    Fields of a response become null, because clients may rely on them to be there.
+    """
+    nulled = [name for name in details.response_fields if content.get(name) is not None]
+    content.update(dict.fromkeys(nulled))
     removed = [content.pop(name) for name in details.error_fields if name in content]
-    return bool(_hide_in_error(details, content) or named or removed)
+    return bool(_hide_in_error(details, content) or nulled or removed)
 
 
 def _hide_in_error(details: AccountDetails, content: dict[str, Any]) -> bool:
-    """The same for the ``error`` in ``content``."""
+    """Do the same for the ``error`` in ``content``."""
     error = content.get("error")
-    names = [name for name in details.error_fields if name in error] if isinstance(error, dict) else []
-    for name in names:
-        del error[name]
-    return bool(names)
+    if not isinstance(error, dict):
+        return False
+    removed = [error.pop(name) for name in details.error_fields if name in error]
+    return bool(removed)

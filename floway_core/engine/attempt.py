@@ -1,4 +1,4 @@
-"""Trying one candidate: the hooks, the dispatches, and what the upstream has accepted."""
+"""One attempt: call the hooks and dispatch the request until the upstream accepts or refuses it."""
 
 import time
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from floway_core.protocol.failures import Failure
 from floway_core.provider import MAX_DISPATCHES, ErrorResponse, Provider, UpstreamResponse
 from floway_core.runtime.gateway import Gateway
 
-LARGEST_REFUSAL = 2**20
-"""Bytes of an error body that are kept."""
+MAX_ERROR_BODY_BYTES = 2**20
+"""The rest of a longer error body is cut off."""
 
-REFUSAL_TIMEOUT = 5.0
-"""Seconds to wait for the body of an error answer."""
+ERROR_BODY_TIMEOUT_SECONDS = 5.0
+"""How long to wait for the whole body of an error response."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class Attempt:
     provider: Provider
     turn: Turn
     summarises: bool
-    """Whether the upstream was asked for a summary, because it cannot compact."""
-    reply: UpstreamResponse
+    """Whether the model writes a summary, because the upstream does not support compaction."""
+    response: UpstreamResponse
     trace: RequestTrace
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """The fields of the response object that the gateway knows better than the upstream."""
+        """The fields of the response object that the gateway sets, whatever the upstream sends."""
         overrides, request = self.turn.overrides, self.context.request.body
-        overrides["instructions"] = request.get("instructions")  # a provider may fill in others, or move them elsewhere
+        overrides["instructions"] = request.get("instructions")  # a provider may add its own, or move them elsewhere
         if request["model"] != self.context.model:
             overrides["model"] = request["model"]
         if isinstance(request.get("metadata"), dict):  # not every upstream takes it
@@ -47,7 +47,10 @@ class Attempt:
         return overrides
 
     def present_failure(self, failure: Failure) -> Failure:
-        """What the client of a stream may see of an upstream's failure: not what makes its own API key look bad."""
+        """Return the failure to show to the client of a stream.
+
+        A 401 or 403 concerns the gateway's account. The client would take it for a refusal of its own API key.
+        """
         if failure.status not in (401, 403):
             return failure
         return Failure(account_refusal(self.context.upstream.name, failure.status), ACCOUNT_REFUSED, "server_error")
@@ -61,10 +64,10 @@ def start_attempt(
     candidate: Candidate,
     trace: RequestTrace,
 ) -> Attempt:
-    """Have the upstream of ``candidate`` accept the request. The caller closes ``reply.body``.
+    """Dispatch the request to the upstream of ``candidate`` until it is accepted. The caller closes ``response.body``.
 
-    :param trace: is told what happens.
-    :raises GatewayError: the upstream refused, or cannot be reached, or its plugin failed.
+    :param trace: receives the dispatches and their failures.
+    :raises GatewayError: the upstream refused the request or cannot be reached, or its plugin failed.
     :raises ClientDisconnected: the client hung up meanwhile.
     """
     provider = gateway.providers.by_kind[candidate.upstream.kind]
@@ -80,45 +83,50 @@ def start_attempt(
     hooks = gateway.providers.hooks[candidate.upstream.kind]
     hooks.call("on_attempt_start", context)
     for number in range(1, MAX_DISPATCHES + 1):
-        body = _copy_of_body(context, candidate.overrides.applied_to(request.body), turn, summarises)
-        prepared = ResponsesRequestContext(context, number, body)
-        hooks.call("prepare_responses_request", prepared)
+        body = _build_body(context, candidate.overrides.applied_to(request.body), turn, summarises)
+        dispatch = ResponsesRequestContext(context, number, body)
+        hooks.call("prepare_responses_request", dispatch)
         trace.dispatches += 1
-        reply = provider.send(prepared)
-        if 200 <= reply.status < 300:
+        response = provider.send(dispatch)
+        if 200 <= response.status < 300:
             gateway.account_refusals.pop(context.upstream.id, None)
-            visible = account.hide_in_reply(provider, context, reply)
+            visible = account.filter_response(provider, context, response)
             return Attempt(context, provider, turn, summarises, visible, trace)
-        trace.failures.append((candidate, str(reply.status)))
+        trace.failures.append((candidate, str(response.status)))
         try:
-            content = _read_refusal(context, reply)
+            content = _read_error_body(context, response)
         finally:
-            reply.body.close()
-        refusal = ErrorResponse(reply.status, reply.headers, content)
-        if not provider.handle_error_response(prepared, refusal):
+            response.body.close()
+        refusal = ErrorResponse(response.status, response.headers, content)
+        if not provider.handle_error_response(dispatch, refusal):
             break
-    refusal = account.hide_in_refusal(provider, context, refusal)
+    refusal = account.filter_error_response(provider, context, refusal)
     raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
 
 
-def _copy_of_body(context: AttemptContext, asked: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:
+def _build_body(context: AttemptContext, request: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:
+    """Return a fresh body for one dispatch, which hooks may change freely.
+
+    :raises GatewayError: 400, ``request`` is nested too deeply.
+    """
     readable = affinity.without_foreign_reasoning(turn.input, context.upstream.id)
-    given = fit_for_upstream(readable, context.upstream.id)
+    items = fit_for_upstream(readable, context.upstream.id)
     if "compaction" in turn.input.kinds:
-        given = list(compaction.expand(given))
-    body = {**asked, "model": context.model, "input": given}
+        items = list(compaction.expand(items))
+    body = {**request, "model": context.model, "input": items}
     try:
-        return jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
+        fresh: dict[str, Any] = jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
     except ValueError:
         raise GatewayError(400, "The request body is nested too deeply.") from None
+    return fresh
 
 
-def _read_refusal(context: AttemptContext, reply: UpstreamResponse) -> bytes:
-    """The body of an error answer. What is wrong with it must not hide the refusal itself, so it may be cut."""
-    content, deadline = b"", time.monotonic() + REFUSAL_TIMEOUT
+def _read_error_body(context: AttemptContext, response: UpstreamResponse) -> bytes:
+    """Return the body of an error response, cut off where it breaks: a broken body must not hide the refusal."""
+    content, deadline = b"", time.monotonic() + ERROR_BODY_TIMEOUT_SECONDS
     try:
-        while len(content) < LARGEST_REFUSAL and (left := deadline - time.monotonic()) > 0:
-            data = reply.body.read(left, context.request.client)
+        while len(content) < MAX_ERROR_BODY_BYTES and (remaining := deadline - time.monotonic()) > 0:
+            data = response.body.read(remaining, context.request.client)
             if not data:
                 break
             content += data

@@ -1,7 +1,7 @@
-"""Compaction for upstreams that have none of their own: the model is asked for a summary.
+"""Compaction for upstreams that do not support it: the model writes a summary.
 
-The summary travels in a compaction item like everybody else's. Its ``encrypted_content`` holds the items that take the
-place of the history, in plain sight: it hides nothing, it only keeps to the form that clients pass on unread.
+The summary is returned in a compaction item. Its ``encrypted_content`` holds the items that replace the history. They
+are encoded, not encrypted: the field only has the form that clients send back without reading it.
 """
 
 import base64
@@ -17,10 +17,10 @@ from floway_core.protocol.items import TRIGGER
 from floway_core.protocol.responses import COMPLETED, FAILED
 from floway_core.protocol.synthesis import synthesize_events
 
-MARK = "floway1."
-"""How an ``encrypted_content`` of the gateway begins."""
+BLOB_PREFIX = "floway1."
+"""The beginning of every ``encrypted_content`` that the gateway makes."""
 
-REQUEST = """\
+SUMMARY_PROMPT = """\
 Stop here and write a handover for the assistant that will take over this conversation. It will see nothing but your \
 handover. State what the user wants and has decided, what has been done and found so far (files, commands, results, \
 names, numbers that are still needed), what is left to do, and what to watch out for. Be complete and brief. Write the \
@@ -29,23 +29,23 @@ handover only; do not call tools."""
 LEAD_IN = "The conversation so far was replaced by this handover from the assistant that led it:\n\n"
 
 
-def is_requested(given: History) -> bool:
-    """Whether the input asks for a compaction."""
-    return TRIGGER in given.kinds
+def is_requested(history: History) -> bool:
+    """Return whether the input asks for a compaction."""
+    return TRIGGER in history.kinds
 
 
 def summary_request(body: dict[str, Any]) -> dict[str, Any]:
-    """The request that asks a model for a summary instead of asking the upstream for a compaction."""
-    ask = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": REQUEST}]}
-    kept = [item for item in body["input"] if item.get("type") != TRIGGER]
+    """Return the request that asks the model for a summary, in place of one that asks the upstream to compact."""
+    prompt = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": SUMMARY_PROMPT}]}
+    items = [item for item in body["input"] if item.get("type") != TRIGGER]
     dropped = ("tools", "tool_choice", "parallel_tool_calls", "text")
-    return {**{name: value for name, value in body.items() if name not in dropped}, "input": [*kept, ask]}
+    return {**{name: value for name, value in body.items() if name not in dropped}, "input": [*items, prompt]}
 
 
-def as_compaction(blocks: Iterable[bytes | None]) -> Iterator[bytes | None]:
-    """The events of an answer that holds a summary, turned into those of a compaction, or of a failure without one.
+def summary_to_compaction(blocks: Iterable[bytes | None]) -> Iterator[bytes | None]:
+    """Turn the events of a summary into those of a compaction; into those of a failure if there is no summary.
 
-    :param blocks: events, and None when a keep-alive is due.
+    :param blocks: complete events, and None when a keep-alive is due.
     """
     events = ResponseAccumulator({}, rewrite=False)
     for block in blocks:
@@ -57,13 +57,13 @@ def as_compaction(blocks: Iterable[bytes | None]) -> Iterator[bytes | None]:
     response = events.response
     if events.terminal == FAILED:
         yield from synthesize_events({**response, "output": []})
-    elif events.terminal == COMPLETED and (summary := _text_of(response["output"])):
-        yield from synthesize_events({**response, "output": [_item(summary)]})
-    else:  # an incomplete summary would lose what it has not come to
-        yield events.fail("upstream_disconnected", "The model gave no complete summary.")
+    elif events.terminal == COMPLETED and (summary := _output_text(response["output"])):
+        yield from synthesize_events({**response, "output": [_compaction_item(summary)]})
+    else:  # an incomplete summary would lose a part of the conversation
+        yield events.fail("upstream_disconnected", "The model did not complete its summary.")
 
 
-def _text_of(output: Iterable[dict[str, Any]]) -> str:
+def _output_text(output: Iterable[dict[str, Any]]) -> str:
     parts = [
         part["text"]
         for item in output
@@ -74,29 +74,30 @@ def _text_of(output: Iterable[dict[str, Any]]) -> str:
     return "\n".join(parts).strip()
 
 
-def _item(summary: str) -> dict[str, Any]:
+def _compaction_item(summary: str) -> dict[str, Any]:
     content = [{"type": "input_text", "text": LEAD_IN + summary}]
-    packed = jsontext.dumps([{"type": "message", "role": "user", "content": content}])
-    blob = MARK + base64.urlsafe_b64encode(packed).decode()
+    items = jsontext.dumps([{"type": "message", "role": "user", "content": content}])
+    blob = BLOB_PREFIX + base64.urlsafe_b64encode(items).decode()
     return {"id": f"cmp_{uuid.uuid4().hex}", "type": "compaction", "encrypted_content": blob}
 
 
-def expand(given: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The items with the gateway's own compactions replaced by what they hold; those of upstreams admission."""
-    for item in given:
-        inside = _inside(item) if item.get("type") == "compaction" else None
-        if inside is None:
+def expand(items: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Replace the compactions that the gateway made by the items in them. Those of upstreams stay as they are."""
+    for item in items:
+        replacement = _decode(item) if item.get("type") == "compaction" else None
+        if replacement is None:
             yield item
         else:
-            yield from inside
+            yield from replacement
 
 
-def _inside(compaction: dict[str, Any]) -> list[dict[str, Any]] | None:
+def _decode(compaction: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Return the items in a compaction; None if the gateway did not make it."""
     blob = compaction.get("encrypted_content")
-    if not isinstance(blob, str) or not blob.startswith(MARK):
+    if not isinstance(blob, str) or not blob.startswith(BLOB_PREFIX):
         return None
     try:
-        inside = jsontext.loads(base64.urlsafe_b64decode(blob.removeprefix(MARK)))
+        items = jsontext.loads(base64.urlsafe_b64decode(blob.removeprefix(BLOB_PREFIX)))
     except (ValueError, binascii.Error):
         return None
-    return inside if isinstance(inside, list) and all(isinstance(item, dict) for item in inside) else None
+    return items if isinstance(items, list) and all(isinstance(item, dict) for item in items) else None

@@ -1,4 +1,4 @@
-"""The model lists of several upstreams, had without waiting long for one that does not answer."""
+"""Loading the model lists of several upstreams without a long wait for one that does not respond."""
 
 import logging
 import time
@@ -16,58 +16,62 @@ from floway_core.storage.db import DATABASE_ERRORS
 
 log = logging.getLogger("floway.engine")
 
-Told = TypeVar("Told")
+Listing = TypeVar("Listing", bound=Sequence[Model] | None)
 
-PATIENCE = 2.0
-"""Seconds for which an upstream that has never told its models is waited for, although others will do."""
+FIRST_LIST_WAIT_SECONDS = 2.0
+"""How long to wait for the first list of an upstream when the lists of others are sufficient."""
 
 
 @dataclass
 class ModelLists:
-    """The lists of some upstreams, as far as they are known."""
+    """The model lists of some upstreams, and the upstreams whose lists are missing."""
 
     models: dict[str, Sequence[Model]] = field(default_factory=dict)
     """By upstream id."""
     failed: dict[str, GatewayError] = field(default_factory=dict)
-    """Why a list could not be had, by the name of the upstream."""
-    lacking: list[Upstream] = field(default_factory=list)
-    """The upstreams that have told nothing yet, and those that failed."""
+    """Why a list could not be loaded, by name of the upstream."""
+    missing: list[Upstream] = field(default_factory=list)
+    """The upstreams whose list is not loaded yet or could not be loaded."""
 
 
 def cached_lists(gateway: Gateway, upstreams: Collection[Upstream]) -> ModelLists:
-    """What is known at this moment. Never waits.
+    """Return the lists that are cached. Never waits.
 
-    :param upstreams: their providers are installed.
+    :param upstreams: upstreams whose providers are installed.
     """
     lists = ModelLists()
     for upstream in upstreams:
+        models: Sequence[Model] | None = None
         try:
-            models = _asked(gateway.providers.by_kind[upstream.kind].cached_models, upstream)
+            models = _call_provider(gateway.providers.by_kind[upstream.kind].cached_models, upstream)
         except GatewayError as error:
-            lists.failed[upstream.name], models = error, None
+            lists.failed[upstream.name] = error
             gateway.usage.last_use.note_try(upstream.id, error.message)
         if models is None:
-            lists.lacking.append(upstream)
+            lists.missing.append(upstream)
         else:
             gateway.usage.last_use.note_recovery(upstream.id)
             lists.models[upstream.id] = models
     return lists
 
 
-def wait_for_lists(gateway: Gateway, lists: ModelLists, enough: Callable[[], bool]) -> None:
-    """Wait for what is lacking in ``lists``, all of it at the same time.
+def wait_for_lists(gateway: Gateway, lists: ModelLists, is_sufficient: Callable[[], bool]) -> None:
+    """Load the missing lists of ``lists`` in parallel.
 
-    :param enough: says whether ``lists`` will do. Then those that failed are left alone, and new ones are waited for
-        no longer than ``PATIENCE``.
+    :param is_sufficient: whether ``lists`` has what the caller needs. If so, lists that have failed are not loaded
+        again, and the others get ``FIRST_LIST_WAIT_SECONDS``.
     """
-    asked = [upstream for upstream in lists.lacking if upstream.name not in lists.failed or not enough()]
-    lists.lacking = []
-    loading = {one.models: (upstream, one) for upstream in asked for one in [_load(gateway, upstream)]}
+    requested = [upstream for upstream in lists.missing if upstream.name not in lists.failed or not is_sufficient()]
+    lists.missing = []
+    loading = {pending.models: (upstream, pending) for upstream in requested for pending in [_load(gateway, upstream)]}
     while loading:
-        left = None
-        if enough():
-            left = max(one.started for _, one in loading.values()) + PATIENCE - time.monotonic()
-        done = () if left is not None and left <= 0 else wait(loading, left, FIRST_COMPLETED).done
+        remaining = None
+        if is_sufficient():
+            latest_start = max(pending.started for _, pending in loading.values())
+            remaining = latest_start + FIRST_LIST_WAIT_SECONDS - time.monotonic()
+            if remaining <= 0:
+                break
+        done = wait(loading, remaining, FIRST_COMPLETED).done
         if not done:
             break
         for future in done:
@@ -78,45 +82,45 @@ def wait_for_lists(gateway: Gateway, lists: ModelLists, enough: Callable[[], boo
             except GatewayError as error:
                 lists.failed[upstream.name] = error
     for upstream, _ in loading.values():
-        message = f"The upstream {upstream.name!r} has not told its models yet."
+        message = f"The upstream {upstream.name!r} has not listed its models yet."
         lists.failed[upstream.name] = GatewayError(504, message, code="models_unavailable")
 
 
 def _load(gateway: Gateway, upstream: Upstream) -> PendingModelList:
-    """The list of ``upstream``, as all get it who wait for it now."""
-    mine = PendingModelList(Future(), time.monotonic())
-    running = gateway.pending_model_lists.setdefault(upstream.id, mine)
-    if running is not mine:
+    """Start to load the list of ``upstream``, or join the load that is running."""
+    pending = PendingModelList(Future(), time.monotonic())
+    running = gateway.pending_model_lists.setdefault(upstream.id, pending)
+    if running is not pending:
         return running
 
-    def work() -> None:
+    def load() -> None:
         try:
-            mine.models.set_result(_asked(gateway.providers.by_kind[upstream.kind].list_models, upstream))
-        except Exception as error:  # it belongs to those who wait
+            pending.models.set_result(_call_provider(gateway.providers.by_kind[upstream.kind].list_models, upstream))
+        except Exception as error:  # the threads that wait for the list raise it
             if isinstance(error, GatewayError):
                 gateway.usage.last_use.note_try(upstream.id, error.message)
-            mine.models.set_exception(error)
+            pending.models.set_exception(error)
         finally:
             del gateway.pending_model_lists[upstream.id]
 
     try:
-        # No daemon, which would end with the process: a provider may be renewing a token first.
-        Thread(target=work, name="floway-models").start()
-    except RuntimeError:  # no thread can be started just now
-        work()
-    return mine
+        # Not a daemon thread: the process must not exit while a provider renews a token.
+        Thread(target=load, name="floway-models").start()
+    except RuntimeError:  # no more threads can be started now
+        load()
+    return pending
 
 
-def _asked(ask: Callable[[Upstream], Told], upstream: Upstream) -> Told:
-    """What a provider says. A fault of its plugin is a failure of this upstream, and no other's.
+def _call_provider(list_models: Callable[[Upstream], Listing], upstream: Upstream) -> Listing:
+    """Call a provider's method. A fault of its plugin becomes a failure of this upstream only.
 
-    :raises GatewayError: the list cannot be had.
+    :raises GatewayError: the list cannot be loaded.
     """
     try:
-        return ask(upstream)
+        return list_models(upstream)
     except (GatewayError, *DATABASE_ERRORS):
         raise
-    except Exception as error:  # a stranger's code may fail in any way
-        log.exception("The models of upstream %s cannot be had", upstream.name)
-        message = f"The plugin of upstream {upstream.name!r} cannot tell its models."
+    except Exception as error:  # a plugin may raise anything
+        log.exception("Listing the models of upstream %s failed", upstream.name)
+        message = f"The plugin of upstream {upstream.name!r} failed to list its models."
         raise GatewayError(502, message, code="models_unavailable") from error

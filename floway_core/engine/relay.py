@@ -1,13 +1,14 @@
-"""Passing an upstream's answer on: relayed as a stream, or collected into one response."""
+"""Passing an upstream's response to the client: relayed as a stream, or collected into one response object."""
 
 import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from floway_core.contexts import Upstream
 from floway_core.engine.attempt import Attempt
-from floway_core.engine.compaction import as_compaction
+from floway_core.engine.compaction import summary_to_compaction
 from floway_core.engine.storing import check_compacted, store_response
 from floway_core.engine.upstream_body import EventBlocks, is_event_stream, open_body, read_response
 from floway_core.errors import ClientDisconnected, GatewayError, UpstreamBroken, UpstreamFailed, UpstreamTimeout
@@ -19,8 +20,8 @@ from floway_core.runtime.gateway import Gateway
 
 log = logging.getLogger("floway.engine")
 
-DRAIN_TIMEOUT = 0.25
-"""Seconds to wait for the end of a body after its terminal event, so that the connection can be used again."""
+DRAIN_TIMEOUT_SECONDS = 0.25
+"""How long to wait for the end of a body after its terminal event, so that the connection can be reused."""
 
 UNAUTHORIZED = frozenset({401, 403})
 """Statuses by which an upstream refuses the gateway's account, as opposed to limiting it."""
@@ -28,52 +29,53 @@ UNAUTHORIZED = frozenset({401, 403})
 Blocks = EventBlocks | Iterator[bytes | None]
 
 
-def open_relay(gateway: Gateway, attempt: Attempt, gives_way: Callable[[GatewayError], bool] | None) -> "Relay":
-    """The answer for a client that streams. Closes the upstream when it raises.
+def open_relay(gateway: Gateway, attempt: Attempt, can_fall_back: Callable[[GatewayError], bool] | None) -> "Relay":
+    """Open the stream for the client. Closes the upstream's response if it raises.
 
-    :param gives_way: whether another candidate is tried after an error; None when there is no other. Then nothing is
-        held back.
+    :param can_fall_back: whether another candidate is tried after an error; None if there is no other candidate. Then
+        the stream is not buffered.
     :raises GatewayError: the upstream failed before it sent any content.
     :raises ClientDisconnected: the client hung up meanwhile.
     """
     with contextlib.ExitStack() as on_failure:
-        on_failure.callback(attempt.reply.body.close)
+        on_failure.callback(attempt.response.body.close)
         context = attempt.context
-        blocks: Blocks = open_body(gateway.settings, attempt.reply, context.upstream.name, context.request.client)
-        if gives_way and isinstance(blocks, EventBlocks):
-            _hold_back(blocks, gateway.settings.failover_window, gives_way)
+        blocks: Blocks = open_body(gateway.settings, attempt.response, context.upstream.name, context.request.client)
+        if can_fall_back and isinstance(blocks, EventBlocks):
+            _wait_for_content(blocks, gateway.settings.failover_window, can_fall_back)
         if attempt.summarises:
-            blocks = as_compaction(blocks)
+            blocks = summary_to_compaction(blocks)
         relay = Relay(gateway, attempt, blocks)
         on_failure.pop_all()
         return relay
 
 
-def _hold_back(blocks: EventBlocks, seconds: float, gives_way: Callable[[GatewayError], bool]) -> None:
-    """Wait for the first content of a stream, as long as that may take.
+def _wait_for_content(blocks: EventBlocks, seconds: float, can_fall_back: Callable[[GatewayError], bool]) -> None:
+    """Buffer a stream until its first content arrives, for ``seconds`` at most.
 
-    :raises GatewayError: the stream fails before, and another candidate may do better.
+    :raises GatewayError: the stream failed before, and another candidate may succeed.
     """
-    blocks.hold_until = time.monotonic() + seconds
-    held, events, error = [], ResponseAccumulator({}, rewrite=False), None
+    deadline = blocks.wait_until = time.monotonic() + seconds
+    buffered: list[bytes] = []
+    events, error = ResponseAccumulator({}, rewrite=False), None
     try:
-        while not (events.has_content or events.terminal) and time.monotonic() < blocks.hold_until:
+        while not (events.has_content or events.terminal) and time.monotonic() < deadline:
             block = next(blocks, b"")
             if block == b"":
                 raise UpstreamBroken("The upstream ended its stream without a terminal event.")
             if block:
-                held.append(block)
+                buffered.append(block)
                 events.add_events(block)
                 if events.failure or events.terminal == FAILED:
-                    raise _failure(events)
+                    raise _failure_error(events)
                 if events.saw_done and not events.terminal:
                     raise UpstreamBroken("The upstream ended its stream without a terminal event.")
     except GatewayError as failure:
-        if gives_way(failure):
+        if can_fall_back(failure):
             raise
-        error = None if isinstance(failure, UpstreamFailed) and held else failure
-    blocks.hold_until = None
-    blocks.push_back(held, error)
+        error = None if isinstance(failure, UpstreamFailed) and buffered else failure
+    blocks.wait_until = None
+    blocks.push_back(buffered, error)
 
 
 def note_account_refusal(gateway: Gateway, upstream: Upstream, failure: Failure) -> None:
@@ -84,17 +86,17 @@ def note_account_refusal(gateway: Gateway, upstream: Upstream, failure: Failure)
 
 
 class Relay:
-    """The bytes for a client that streams: iterate, then close.
+    """The bytes of a stream for the client: iterate, then close.
 
-    Every event is passed on as soon as it is complete, byte for byte, but for what ``ResponseAccumulator`` changes. The
-    terminal event leaves when the response has been stored, and not before. A stream that breaks ends in ``error`` and
+    Every event is passed on as soon as it is complete, byte for byte except for what ``ResponseAccumulator`` rewrites.
+    The terminal event is passed on after the response has been stored. A stream that breaks ends in ``error`` and
     ``response.failed``, never in silence.
 
-    Iterating waits for the upstream, unless it is told to do ``without_waiting``.
+    Iterating blocks until the upstream sends something, unless ``set_nonblocking`` was called.
     """
 
     def __init__(self, gateway: Gateway, attempt: Attempt, blocks: Blocks) -> None:
-        """:param blocks: complete events; None when a keep-alive is due, ``b""`` when there is nothing to pass on."""
+        """:param blocks: complete events; None when a keep-alive is due, ``b""`` when nothing has arrived."""
         self.events = attempt.trace.events = ResponseAccumulator(
             attempt.overrides, attempt.context.model, present=attempt.present_failure
         )
@@ -103,27 +105,29 @@ class Relay:
         self._blocks = blocks
         self._complete = False
 
-    def without_waiting(self) -> int | None:
-        """Go on without waiting: what iterating yields is ``b""`` then when nothing has arrived, and None once, before
-        what takes longer and is to be done while ``waiting``.
+    def set_nonblocking(self) -> int | None:
+        """Stop blocking, if the upstream's connection can be polled.
 
-        :returns: a descriptor that becomes readable when there may be more; None when there is no such thing, and
-            everything is as it was.
+        Iterating then yields ``b""`` when nothing has arrived. It yields None once, before work that takes longer, such
+        as storing the response: call ``set_blocking`` and continue in a thread.
+
+        :returns: a descriptor that becomes readable when more has arrived; None if there is none, and iterating still
+            blocks.
         """
         if not isinstance(self._blocks, EventBlocks):
             return None
         fileno = self._blocks.fileno()
-        self._blocks.waits = fileno is None
+        self._blocks.blocking = fileno is None
         return fileno
 
-    def waiting(self) -> None:
-        """Go on as in the beginning."""
+    def set_blocking(self) -> None:
+        """Block again."""
         if isinstance(self._blocks, EventBlocks):
-            self._blocks.waits = True
+            self._blocks.blocking = True
 
     @property
-    def _waits(self) -> bool:
-        return not isinstance(self._blocks, EventBlocks) or self._blocks.waits
+    def _is_blocking(self) -> bool:
+        return not isinstance(self._blocks, EventBlocks) or self._blocks.blocking
 
     def __iter__(self) -> Iterator[bytes | None]:
         try:
@@ -131,7 +135,7 @@ class Relay:
                 if block is None:
                     yield sse.KEEPALIVE
                 elif block:
-                    yield from self._followed(block)
+                    yield from self._relay_block(block)
                 else:
                     yield b""
                 if self.events.terminal:
@@ -143,26 +147,26 @@ class Relay:
             return
         except UpstreamFailed as error:
             self.events.failure = self.events.failure or error.failure
-            yield from self._failed(error)
+            yield from self._fail(error)
         except GatewayError as error:
-            yield from self._failed(error)
-        except Exception:  # the head has left: only an event can still tell the client
-            log.exception("Relaying the answer failed")
-            yield from self._failed(GatewayError(500, "The gateway failed while it relayed the answer."))
+            yield from self._fail(error)
+        except Exception:  # the headers have been sent: only an event can still reach the client
+            log.exception("Relaying the response failed")
+            yield from self._fail(GatewayError(500, "The gateway failed to relay the response."))
 
-    def _followed(self, block: bytes) -> Iterator[bytes | None]:
-        passed = self.events.add_events(block)
+    def _relay_block(self, block: bytes) -> Iterator[bytes | None]:
+        visible = self.events.add_events(block)
         if not self.events.terminal:
             if self.events.failure and isinstance(self._blocks, EventBlocks):
                 self._blocks.expect_end()
-            if passed or not self._waits:
-                yield passed
+            if visible or not self._is_blocking:
+                yield visible
             return
         self._complete = True
-        if not self._waits:
+        if not self._is_blocking:
             yield None
-        if passed:
-            yield passed
+        if visible:
+            yield visible
         last = self.events.terminal_event
         if self.events.terminal in SUCCESSFUL:
             store_response(self._gateway, self._attempt, self.events.response)
@@ -171,8 +175,8 @@ class Relay:
             self._note_refusal()
         yield last
 
-    def _failed(self, error: GatewayError) -> Iterator[bytes | None]:
-        if not self._waits:
+    def _fail(self, error: GatewayError) -> Iterator[bytes | None]:
+        if not self._is_blocking:
             yield None
         self._note_refusal()
         yield self.events.fail(error.code or "server_error", error.message)
@@ -183,44 +187,44 @@ class Relay:
             note_account_refusal(self._gateway, self._attempt.context.upstream, failure)
 
     def close(self) -> None:
-        """Let go of the upstream. Called when the last byte has been sent, or the client is gone."""
+        """Close the upstream's response. Called when the last byte has been sent, or the client has hung up."""
         try:
             if self._complete:
                 _drain(self._attempt)
         finally:
-            self._attempt.reply.body.close()
+            self._attempt.response.body.close()
 
 
-def collect(gateway: Gateway, attempt: Attempt) -> ResponseAccumulator:
-    """The answer for a client that does not stream, complete but not stored. Closes the upstream.
+def collect_response(gateway: Gateway, attempt: Attempt) -> dict[str, Any]:
+    """Read the whole response, for a client that does not stream. Closes the upstream's response.
 
-    :returns: what the upstream sent; the response is its ``response``.
-    :raises GatewayError: the answer failed or broke off.
+    :returns: the response object with its output, which is not stored yet.
+    :raises GatewayError: the response failed or broke off.
     :raises ClientDisconnected: the client hung up meanwhile.
     """
     events = attempt.trace.events = ResponseAccumulator(attempt.overrides, rewrite=False)
     context = attempt.context
-    source = (gateway.settings, attempt.reply, context.upstream.name, context.request.client)
+    source = (gateway.settings, attempt.response, context.upstream.name, context.request.client)
     try:
-        if attempt.summarises or is_event_stream(attempt.reply):
-            _follow_to_end(events, open_body(*source), attempt.summarises)
+        if attempt.summarises or is_event_stream(attempt.response):
+            _read_to_end(events, open_body(*source), attempt.summarises)
         else:
             events.add_response(read_response(*source))
         if events.terminal == FAILED:
-            raise _failure(events)
+            raise _failure_error(events)
         check_compacted(attempt.turn, events.response)
         _drain(attempt)
     except (UpstreamBroken, UpstreamTimeout):
         if events.failure is None:
             raise
-        raise _failure(events) from None  # the upstream has said why
+        raise _failure_error(events) from None  # the upstream has sent its own reason
     finally:
-        attempt.reply.body.close()
-    return events
+        attempt.response.body.close()
+    return events.response
 
 
-def _follow_to_end(events: ResponseAccumulator, blocks: Blocks, summarises: bool) -> None:
-    for block in as_compaction(blocks) if summarises else blocks:
+def _read_to_end(events: ResponseAccumulator, blocks: Blocks, summarises: bool) -> None:
+    for block in summary_to_compaction(blocks) if summarises else blocks:
         if block:
             events.add_events(block)
         if events.terminal:
@@ -232,17 +236,17 @@ def _follow_to_end(events: ResponseAccumulator, blocks: Blocks, summarises: bool
     raise UpstreamBroken("The upstream ended its stream without a terminal event.")
 
 
-def _failure(events: ResponseAccumulator) -> GatewayError:
+def _failure_error(events: ResponseAccumulator) -> GatewayError:
     if events.failure is None:
-        return UpstreamBroken("The upstream failed and gave no reason.")
+        return UpstreamBroken("The upstream failed without a reason.")
     return UpstreamFailed(events.failure)
 
 
 def _drain(attempt: Attempt) -> None:
-    """Read to the end of the body, which as a rule is there already."""
-    deadline = time.monotonic() + DRAIN_TIMEOUT
+    """Read to the end of the body, which has usually arrived with the terminal event."""
+    deadline = time.monotonic() + DRAIN_TIMEOUT_SECONDS
     try:
-        while (left := deadline - time.monotonic()) > 0 and attempt.reply.body.read(left):
+        while (remaining := deadline - time.monotonic()) > 0 and attempt.response.body.read(remaining):
             pass
     except (UpstreamBroken, ClientDisconnected):
         pass

@@ -1,4 +1,4 @@
-"""Which upstreams serve a model: aliases, prefixes, and what an API key may use."""
+"""Finding the upstreams that serve a model: aliases, prefixes, and what an API key may use."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,84 +19,84 @@ class Candidate:
 
     upstream: Upstream
     model: Model
-    """Named as clients ask for it."""
+    """Its id is the name that clients use."""
     overrides: Overrides = NO_OVERRIDES
-    """What is asked of it, whatever the client says."""
+    """Fields of the request that an alias sets, whatever the client sends."""
 
     @property
     def upstream_name(self) -> str:
-        """The model as the upstream names it."""
+        """The upstream's name for the model."""
         return self.model.upstream_name or self.model.id
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What can be had at this moment."""
+    """The models that are offered now."""
 
     candidates: tuple[Candidate, ...]
-    """Those of upstreams in the order in which they are tried, then those of aliases in theirs."""
+    """Those of upstreams, in the order in which these are tried; then those of aliases, by name."""
     failed: Mapping[str, GatewayError]
-    """Why the model list of an upstream could not be had, by its name."""
+    """Upstreams whose model list could not be loaded, by name, and why."""
 
 
 # ---------------------------------------------------------------------------------------------------------- one model
 def find_candidates(gateway: Gateway, api_key: ApiKey, model: str) -> list[Candidate]:
-    """The candidates for ``model`` that ``api_key`` may use, the preferred one first; at least one.
+    """Return the candidates for ``model`` that ``api_key`` may use, the preferred one first; at least one.
 
-    :raises GatewayError: 404 ``model_not_found``; what the upstream's own failure was, when nothing can be had at all.
+    :raises GatewayError: 404 ``model_not_found``; the error of the only upstream, if its model list cannot be loaded.
     """
     rows, alias = aliases.read_with_upstreams(gateway.services.database, model)
-    usable = _usable(gateway, rows, api_key)
+    usable = _usable_upstreams(gateway, rows, api_key)
     alias = alias or Alias(model, (Target(model),))
     if not _may_use(api_key, model):
-        alias = Alias(model, ())  # as if nobody served it, to the last byte
+        alias = Alias(model, ())  # the same response, to the last byte, as for a model that does not exist
     lists = cached_lists(gateway, usable)
-    found = _serving(alias, usable, lists)
-    if lists.lacking:
-        wait_for_lists(gateway, lists, enough=lambda: bool(_serving(alias, usable, lists)))
-        found = _serving(alias, usable, lists)
-    if not found:
+    candidates = _match(alias, usable, lists)
+    if lists.missing:
+        wait_for_lists(gateway, lists, is_sufficient=lambda: bool(_match(alias, usable, lists)))
+        candidates = _match(alias, usable, lists)
+    if not candidates:
         raise _not_served(model, lists)
-    return found
+    return candidates
 
 
-def _usable(gateway: Gateway, rows: Iterable[Upstream], api_key: ApiKey | None) -> list[Upstream]:
-    """Those that are enabled, that have a provider, and that the key may use."""
+def _usable_upstreams(gateway: Gateway, rows: Iterable[Upstream], api_key: ApiKey | None) -> list[Upstream]:
+    """Return the upstreams that are enabled, whose provider is installed, and that the key may use."""
     allowed = api_key.upstreams if api_key else None
-    known = gateway.providers.by_kind
-    return [row for row in rows if row.enabled and row.kind in known and (allowed is None or row.id in allowed)]
+    kinds = gateway.providers.by_kind
+    return [row for row in rows if row.enabled and row.kind in kinds and (allowed is None or row.id in allowed)]
 
 
 def _may_use(api_key: ApiKey | None, model: str) -> bool:
-    """A key is allowed names as clients ask for them; that of an alias includes what it stands for."""
+    """Return whether the key may use a model or alias. A key for an alias needs none for the alias's targets."""
     return api_key is None or api_key.models is None or model in api_key.models
 
 
-def _serving(alias: Alias, usable: Iterable[Upstream], lists: ModelLists) -> list[Candidate]:
-    """The candidates for what ``alias`` stands for: target by target, each in the order of the upstreams."""
-    found: dict[tuple[str, str], Candidate] = {}
+def _match(alias: Alias, usable: Iterable[Upstream], lists: ModelLists) -> list[Candidate]:
+    """Return the candidates for the targets of ``alias``: target by target, each in the order of the upstreams."""
+    candidates: dict[tuple[str, str], Candidate] = {}
     for target in alias.targets:
         for upstream in usable:
             if target.upstream_id not in (None, upstream.id) or upstream.id not in lists.models:
                 continue
-            asked = _own_name(upstream, target.model)
-            model = next((model for model in lists.models[upstream.id] if model.id == asked), None)
+            name = _without_prefix(upstream, target.model)
+            model = next((model for model in lists.models[upstream.id] if model.id == name), None)
             if model:
-                candidate = Candidate(upstream, _named(model, alias.name), alias.overrides)
-                found.setdefault((upstream.id, candidate.upstream_name), candidate)
-    return list(found.values())
+                candidate = Candidate(upstream, _rename(model, alias.name), alias.overrides)
+                candidates.setdefault((upstream.id, candidate.upstream_name), candidate)
+    return list(candidates.values())
 
 
-def _own_name(upstream: Upstream, model: str) -> str | None:
-    """``model`` without the prefix of ``upstream``; None when it is not one of its models."""
+def _without_prefix(upstream: Upstream, model: str) -> str | None:
+    """Return ``model`` without the prefix of ``upstream``; None if it has another prefix or none."""
     if not upstream.prefix:
         return model
     before, prefix, name = model.partition(f"{upstream.prefix}/")
     return name if prefix and not before else None
 
 
-def _named(model: Model, name: str) -> Model:
-    """``model`` under another name, in the upstream's own catalogue entry, too."""
+def _rename(model: Model, name: str) -> Model:
+    """Return ``model`` under another name, which also replaces the old one in the upstream's catalogue entry."""
     if name == model.id:
         return model
     details = {key: name if value == model.id else value for key, value in model.details.items()}
@@ -111,41 +111,42 @@ def _not_served(model: str, lists: ModelLists) -> GatewayError:
 
 
 def model_not_found(model: str, hint: str = "") -> GatewayError:
-    """The error for a model that nobody serves. ``hint`` goes before the final period."""
+    """Return the error for a model that no upstream serves. ``hint`` is inserted before the final period."""
     message = f"Model {model} is not available on any configured upstream{hint}."
     return GatewayError(404, message, code="model_not_found", param="model")
 
 
 # ---------------------------------------------------------------------------------------------------------- all models
 def list_offered(gateway: Gateway, api_key: ApiKey | None = None, *, wait_for_all: bool = False) -> Catalogue:
-    """Every model of every enabled upstream whose provider is installed, as far as ``api_key`` may use it.
+    """Return every model and alias that ``api_key`` may use; without a key, all of them.
 
-    An alias takes the place of a model that has its name.
+    An alias hides a model of the same name.
 
-    :param wait_for_all: wait for every upstream; else one without a list is left out if that takes long.
+    :param wait_for_all: wait for every upstream's list. Otherwise an upstream whose list takes long is left out.
     """
     database = gateway.services.database
     with database.connection_context():
-        known = aliases.all_aliases(database)
-        usable = _usable(gateway, upstreams.all_rows(database), api_key)
+        all_aliases = aliases.all_aliases(database)
+        usable = _usable_upstreams(gateway, upstreams.all_rows(database), api_key)
     lists = cached_lists(gateway, usable)
-    if lists.lacking:
-        wait_for_lists(gateway, lists, enough=lambda: not wait_for_all and any(lists.models.values()))
-    taken = {alias.name for alias in known}
-    found = [candidate for candidate in _models(usable, lists) if candidate.model.id not in taken]
-    found += [candidate for alias in known for candidate in _serving(alias, usable, lists)]
-    return Catalogue(tuple(candidate for candidate in found if _may_use(api_key, candidate.model.id)), lists.failed)
+    if lists.missing:
+        wait_for_lists(gateway, lists, is_sufficient=lambda: not wait_for_all and any(lists.models.values()))
+    hidden = {alias.name for alias in all_aliases}
+    candidates = [candidate for candidate in _list_candidates(usable, lists) if candidate.model.id not in hidden]
+    candidates += [candidate for alias in all_aliases for candidate in _match(alias, usable, lists)]
+    allowed = tuple(candidate for candidate in candidates if _may_use(api_key, candidate.model.id))
+    return Catalogue(allowed, lists.failed)
 
 
-def _models(usable: Iterable[Upstream], lists: ModelLists) -> Iterator[Candidate]:
+def _list_candidates(usable: Iterable[Upstream], lists: ModelLists) -> Iterator[Candidate]:
     for upstream in usable:
         for model in lists.models.get(upstream.id, ()):
             name = f"{upstream.prefix}/{model.id}" if upstream.prefix else model.id
-            yield Candidate(upstream, _named(model, name))
+            yield Candidate(upstream, _rename(model, name))
 
 
 def list_models(gateway: Gateway, api_key: ApiKey) -> Iterator[Model]:
-    """Every model that ``api_key`` may ask for, once."""
+    """Yield every model that ``api_key`` may use, once."""
     seen: set[str] = set()
     for candidate in list_offered(gateway, api_key).candidates:
         if candidate.model.id not in seen:
@@ -154,10 +155,9 @@ def list_models(gateway: Gateway, api_key: ApiKey) -> Iterator[Model]:
 
 
 def fetch_models(gateway: Gateway, name: str) -> list[Model]:
-    """The models of the upstream ``name``, as clients ask for them. It is asked now, whatever is cached.
+    """Request the models of the upstream ``name`` now, whatever is cached. Their ids are the names that clients use.
 
-    :raises GatewayError: 404, there is no such upstream; 409, its provider is not installed; what keeps it from
-        answering.
+    :raises GatewayError: 404, there is no such upstream; 409, its provider is not installed; or the upstream's failure.
     """
     upstream = upstreams.find(gateway.services.database, name)
     provider = gateway.providers.by_kind.get(upstream.kind)
@@ -169,4 +169,4 @@ def fetch_models(gateway: Gateway, name: str) -> list[Model]:
         last_use.store_try(gateway.services.database, upstream.id, error.message)
         raise
     last_use.store_try(gateway.services.database, upstream.id)
-    return [candidate.model for candidate in _models([upstream], lists)]
+    return [candidate.model for candidate in _list_candidates([upstream], lists)]

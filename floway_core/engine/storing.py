@@ -1,4 +1,4 @@
-"""The commit point: storing a response before the client learns that it is complete."""
+"""Storing a response, before the client learns that it is complete."""
 
 import dataclasses
 import logging
@@ -21,36 +21,36 @@ log = logging.getLogger("floway.engine")
 
 
 def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
-    """Store a complete response, if the client wants that.
+    """Store a complete response, unless the client sent ``store: false``.
 
     :param response: the response object with its output.
-    :raises GatewayError: it could not be stored; nothing of it is.
-    :raises UpstreamBroken: it was to compact the conversation, and does not.
+    :raises GatewayError: 503 ``storage_failed``; nothing of the response is stored.
+    :raises UpstreamBroken: the request asked for a compaction and the response holds none.
     """
     turn, context = attempt.turn, attempt.context
     check_compacted(turn, response)
     if not turn.store:
         return
-    hooks = _guarded(gateway.providers.hooks[context.upstream.kind], gateway.services.database)
+    hooks = _isolate_observers(gateway.providers.hooks[context.upstream.kind], gateway.services.database)
 
-    def metadata(mode: str) -> dict[str, dict[str, Any]]:
+    def collect_metadata(mode: str) -> dict[str, dict[str, Any]]:
         return hooks.collect_metadata(
             turn.previous.metadata if turn.previous else {},
             lambda own: SnapshotCommitContext(context, turn.response_id, mode, own),
         )
 
-    attempt.trace.unstored = True  # until it is, whatever keeps it from being
+    attempt.trace.unstored = True  # until the commit has succeeded, whatever it raises
     try:
         commit(
             gateway.services.database,
             gateway.history_cache,
             turn,
             upstream_id=None if attempt.summarises else context.upstream.id,
-            response=account.without_account(attempt.provider, response),
-            ordinal=context.previous.ordinal if context.previous else None,
-            hook=metadata,
+            response=account.without_account_fields(attempt.provider, response),
+            ordinal=context.previous.ordinal if context.previous else lambda: 0,
+            hook=collect_metadata,
         )
-    except (peewee.PeeweeException, ValueError) as error:  # ValueError: also the pool has no connection left
+    except (peewee.PeeweeException, ValueError) as error:  # the pool raises ValueError when it is exhausted
         log.error("Response %s could not be stored: %s: %s", turn.response_id, type(error).__name__, error)
         message = "The response could not be stored."
         raise GatewayError(503, message, code="storage_failed", headers={"retry-after": "1"}) from error
@@ -58,9 +58,9 @@ def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any])
 
 
 def check_compacted(turn: Turn, response: dict[str, Any]) -> None:
-    """Make sure that a response whose request asks for a compaction holds one, and all of it.
+    """Check that the response to a request for a compaction holds a complete one.
 
-    :raises UpstreamBroken: it does not. A client would drop the history for nothing.
+    :raises UpstreamBroken: it does not. The client would drop its history and get nothing in its place.
     """
     if not compaction.is_requested(turn.input):
         return
@@ -69,19 +69,21 @@ def check_compacted(turn: Turn, response: dict[str, Any]) -> None:
         raise UpstreamBroken("The upstream did not compact the conversation.")
 
 
-def _guarded(hooks: ScopedHooks, database: peewee.Database) -> ScopedHooks:
-    """``hooks`` with each observer in a savepoint of its own: a query of theirs that fails would otherwise end the
-    whole transaction on PostgreSQL, though their failures are nobody else's."""
+def _isolate_observers(hooks: ScopedHooks, database: peewee.Database) -> ScopedHooks:
+    """Return ``hooks`` with each observer in a savepoint of its own.
+
+    On PostgreSQL a failed query of an observer would otherwise abort the whole transaction.
+    """
     name = "on_snapshot_commit"
     if not hooks.observers[name]:
         return hooks
 
-    def guarded(observer: Callable) -> Callable:
+    def isolate(observer: Callable[..., Any]) -> Callable[..., Any]:
         def call(ctx: SnapshotCommitContext) -> None:
             with database.atomic():
                 observer(ctx=ctx)
 
         return call
 
-    observers = tuple((plugin, guarded(observer)) for plugin, observer in hooks.observers[name])
+    observers = tuple((plugin, isolate(observer)) for plugin, observer in hooks.observers[name])
     return dataclasses.replace(hooks, observers={**hooks.observers, name: observers})

@@ -1,4 +1,4 @@
-"""What has become of a request so far, written down by the engine for whoever watches."""
+"""The record of how a request was served, for the log, the metrics and the usage counts."""
 
 from dataclasses import dataclass, field
 
@@ -8,17 +8,17 @@ from floway_core.protocol.accumulator import ResponseAccumulator
 
 @dataclass
 class RequestTrace:
-    """One for each request. Whoever watches reads it when the last byte has left."""
+    """One per request. The engine writes it; observers read it when the last byte has been sent."""
 
     tried: list[Candidate] = field(default_factory=list)
-    """In the order in which they were tried."""
+    """In the order of the attempts."""
     dispatches: int = 0
-    """Requests sent to all of them together."""
+    """Requests sent to all candidates together."""
     failures: list[tuple[Candidate, str]] = field(default_factory=list)
-    """What kept dispatches from being accepted: the status of the answer, or the code of the error without one."""
+    """Why attempts failed: the status of the response, or the code of the error if there was no response."""
     continued: bool = False
-    """Whether it continues a conversation."""
+    """Whether the request continues a conversation."""
     events: ResponseAccumulator | None = None
-    """What the upstream that was tried last has sent in its answer."""
+    """What the upstream of the last attempt has sent in its response."""
     unstored: bool = False
-    """Whether the response was to be stored and could not."""
+    """Whether the response should have been stored and was not."""

@@ -1,4 +1,4 @@
-"""Reading the body of an upstream's 2xx answer: events as they arrive, or one response object."""
+"""Reading the body of an upstream's 2xx response: events as they arrive, or one response object."""
 
 import re
 import time
@@ -17,13 +17,13 @@ from floway_core.provider import UpstreamResponse
 from floway_core.settings import Settings
 
 MAX_EVENT_BYTES = 64 * 2**20
-"""An event may hold a whole answer with images."""
+"""Limit for one event and for one JSON response. An event may hold a whole response with images."""
 
 END_AFTER_ERROR_SECONDS = 2.0
-"""How long an upstream may be silent after it has said that it failed."""
+"""How long an upstream may be silent after it has reported a failure."""
 
 MISTYPED_BODY_SECONDS = 0.5
-"""How long to wait for a body of the wrong type, of which only the reason in it is of use."""
+"""How long to wait for a body of the wrong type. Only an error text in it is of use."""
 
 _EVENTS = re.compile(rb"(\xef\xbb\xbf)?\s*(event|data|id|retry)?:")
 """How a stream of events begins, whatever it calls itself."""
@@ -32,78 +32,79 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def open_body(
-    settings: Settings, reply: UpstreamResponse, upstream: str, client: ClientConnection
+    settings: Settings, response: UpstreamResponse, upstream: str, client: ClientConnection
 ) -> "EventBlocks | Iterator[bytes]":
-    """The events of an answer, whatever form it comes in.
+    """Return the events of a response, whether it is a stream or a JSON object.
 
-    :param upstream: its name, for messages.
-    :raises UpstreamFailed, UpstreamBroken, UpstreamTimeout: the answer is neither events nor a response.
+    :param upstream: name of the upstream, for error messages.
+    :raises UpstreamFailed, UpstreamBroken, UpstreamTimeout: the body holds neither events nor a response object.
     :raises ClientDisconnected: ``client`` hung up meanwhile.
     """
-    if is_event_stream(reply):
-        return EventBlocks(settings, reply, upstream, client)
-    return synthesize_events(read_response(settings, reply, upstream, client))
+    if is_event_stream(response):
+        return EventBlocks(settings, response, upstream, client)
+    return synthesize_events(read_response(settings, response, upstream, client))
 
 
-def is_event_stream(reply: UpstreamResponse) -> bool:
-    """Whether the answer says that it is one. Some upstreams leave the content type out."""
-    kind = reply.header("content-type")
-    return kind is None or kind.partition(";")[0].strip().lower() == "text/event-stream"
+def is_event_stream(response: UpstreamResponse) -> bool:
+    """Return whether the body is declared as an event stream. Some upstreams leave the content type out."""
+    content_type = response.header("content-type")
+    return content_type is None or content_type.partition(";")[0].strip().lower() == "text/event-stream"
 
 
 def read_response(
-    settings: Settings, reply: UpstreamResponse, upstream: str, client: ClientConnection
+    settings: Settings, response: UpstreamResponse, upstream: str, client: ClientConnection
 ) -> dict[str, Any]:
-    """A response that comes in one piece.
+    """Read a body that holds one response object.
 
-    :raises UpstreamFailed, UpstreamBroken, UpstreamTimeout: it is none, or not complete.
+    :param upstream: name of the upstream, for error messages.
+    :raises UpstreamFailed, UpstreamBroken, UpstreamTimeout: the body is not a response object, or not complete.
     :raises ClientDisconnected: ``client`` hung up meanwhile.
     """
-    kind = reply.header("content-type") or ""
+    content_type = response.header("content-type") or ""
     body, deadline = bytearray(), time.monotonic() + settings.total_timeout
-    if not re.match(r"application/([\w.-]+\+)?json\b", kind, re.IGNORECASE):
-        body += reply.body.read(MISTYPED_BODY_SECONDS, client) or b""
+    if not re.match(r"application/([\w.-]+\+)?json\b", content_type, re.IGNORECASE):
+        body += response.body.read(MISTYPED_BODY_SECONDS, client) or b""
         if not _EVENTS.match(body):
-            words = visible_text(bytes(body))
-            raise UpstreamBroken(f"The upstream answered with {kind!r} instead of a response{words and f': {words}'}")
-    while data := reply.body.read(settings.idle_timeout, client):
+            text = visible_text(bytes(body))
+            raise UpstreamBroken(f"The upstream sent {content_type!r} instead of a response{text and f': {text}'}")
+    while data := response.body.read(settings.idle_timeout, client):
         if time.monotonic() >= deadline:
-            raise _overtime(upstream, settings.total_timeout)
+            raise _total_timeout(upstream, settings.total_timeout)
         body += data
         if len(body) > MAX_EVENT_BYTES:
-            raise UpstreamBroken(f"The upstream's answer is longer than {MAX_EVENT_BYTES} bytes.")
+            raise UpstreamBroken(f"The upstream's response is longer than {MAX_EVENT_BYTES} bytes.")
     if data is None:
-        raise _silence(upstream, settings.idle_timeout)
+        raise _idle_timeout(upstream, settings.idle_timeout)
     return parse_response(bytes(body))
 
 
 def parse_response(body: bytes) -> dict[str, Any]:
-    """The response object that is the whole of a body.
+    """Return the response object in a complete body.
 
-    :raises UpstreamFailed: it says why there is none.
-    :raises UpstreamBroken: it says nothing of use.
+    :raises UpstreamFailed: the body holds an error instead.
+    :raises UpstreamBroken: the body holds neither.
     """
     body = body.removeprefix(BYTE_ORDER_MARK).strip()
     if not body:
-        raise UpstreamBroken("The upstream answered with an empty body.")
+        raise UpstreamBroken("The upstream sent an empty body.")
     if _EVENTS.match(body):
         return _followed(body)
     try:
-        value = jsontext.loads(body)
+        value: Any = jsontext.loads(body)
     except ValueError:
         if body.startswith(b"<"):
-            raise UpstreamBroken(f"The upstream answered with a page: {visible_text(body)}") from None
-        raise UpstreamBroken("The upstream's answer is not JSON.") from None
+            raise UpstreamBroken(f"The upstream sent an HTML page: {visible_text(body)}") from None
+        raise UpstreamBroken("The upstream's response is not JSON.") from None
     if isinstance(value, dict) and isinstance(output := value.get("output"), list):
         value["output"] = [in_form(item) for item in output if isinstance(item, dict)]
-    if is_final_response(value):
+    if isinstance(value, dict) and is_final_response(value):
         return value
     if isinstance(value, dict | list) and (failure := read_failure(value)):
         raise UpstreamFailed(failure)
     status = value.get("status") if isinstance(value, dict) else None
     if isinstance(status, str):
-        raise UpstreamFailed(Failure(f"The upstream's response is {status[:50]!r}, which is no answer."))
-    raise UpstreamBroken("The upstream's answer is no response object.")
+        raise UpstreamFailed(Failure(f"The upstream's response has the status {status[:50]!r}, which is not final."))
+    raise UpstreamBroken("The upstream did not send a response object.")
 
 
 def _followed(body: bytes) -> dict[str, Any]:
@@ -121,41 +122,45 @@ def _followed(body: bytes) -> dict[str, Any]:
 
 
 class EventBlocks:
-    """Blocks of complete events as they arrive; None when a keep-alive is due, ``b""`` when nothing is there and nobody
-    waits. Iterating raises
+    """Iterates over blocks of complete events as they arrive.
 
-    - ``UpstreamBroken``, ``UpstreamFailed`` or ``UpstreamTimeout``: the stream ended early, fell silent or is none;
+    Yields None when a keep-alive is due. When ``blocking`` is False, it yields ``b""`` while nothing has arrived.
+    Iterating raises
+
+    - ``UpstreamBroken``, ``UpstreamFailed`` or ``UpstreamTimeout``: the stream broke off, fell silent or is no stream;
     - ``ClientDisconnected``: the client hung up.
 
-    What calls itself a stream of events and is JSON is read as a response that comes in one piece.
+    A body that is declared as an event stream and holds JSON is read as one response object.
     """
 
-    def __init__(self, settings: Settings, reply: UpstreamResponse, upstream: str, client: ClientConnection) -> None:
-        self.waits = True
-        self.hold_until: float | None = None
-        """A moment of the monotonic clock at which waiting ends, to see how far the stream has come."""
+    def __init__(self, settings: Settings, response: UpstreamResponse, upstream: str, client: ClientConnection) -> None:
+        """:param upstream: name of the upstream, for error messages."""
+        self.blocking = True
+        """Whether iterating waits for the upstream."""
+        self.wait_until: float | None = None
+        """A time of the monotonic clock at which a wait ends, so that the caller can check what has arrived."""
         self._settings = settings
         self._upstream = upstream
-        self._body, self._client = reply.body, client
+        self._body, self._client = response.body, client
         self._splitter = sse.EventSplitter(MAX_EVENT_BYTES)
         self._last_sent = self._last_received = time.monotonic()
         self._deadline = self._last_sent + settings.total_timeout
         self._idle_timeout = settings.idle_timeout
         self._pushed_back = b""
         self._error: GatewayError | None = None
-        self._begun = self._ended = False
+        self._has_begun = self._has_ended = False
         self._document: bytearray | None = None
-        """What has come of a body that holds JSON or a page instead of events."""
+        """The bytes so far of a body that holds JSON or HTML instead of events."""
 
     def fileno(self) -> int | None:
         return self._body.fileno()
 
     def push_back(self, blocks: list[bytes], error: GatewayError | None) -> None:
-        """Have the next iteration give ``blocks`` once more, and the one after it raise ``error``."""
+        """Make the next iteration yield ``blocks`` again, and the one after it raise ``error``."""
         self._pushed_back, self._error = b"".join(blocks), error
 
     def expect_end(self) -> None:
-        """The upstream has said that it failed: do not wait long for it to say more."""
+        """Shorten the idle timeout: the upstream has reported a failure and has little more to send."""
         self._idle_timeout = min(self._idle_timeout, END_AFTER_ERROR_SECONDS)
 
     def __iter__(self) -> "EventBlocks":
@@ -167,47 +172,47 @@ class EventBlocks:
             return block
         if self._error:
             raise self._error
-        while not self._ended:
-            data = self._body.read(self._wait_seconds() if self.waits else 0, self._client)
+        while not self._has_ended:
+            data = self._body.read(self._wait_seconds() if self.blocking else 0, self._client)
             now = time.monotonic()
             if data == b"":
-                self._ended = True
+                self._has_ended = True
                 if block := self._last_block():
                     return block
                 break
             if now >= self._deadline:
-                raise _overtime(self._upstream, self._settings.total_timeout)
+                raise _total_timeout(self._upstream, self._settings.total_timeout)
             if data is None:
-                return self._nothing(now)
+                return self._idle(now)
             self._last_received = self._last_sent = now
             block = self._feed(data)
-            if block or not self.waits:
+            if block or not self.blocking:
                 return block
         raise StopIteration
 
     def _feed(self, data: bytes) -> bytes:
-        if not self._begun:
-            self._begin(data)
+        if not self._has_begun:
+            self._detect_format(data)
         if self._document is not None:
             self._document += data
             if len(self._document) > MAX_EVENT_BYTES:
-                raise UpstreamBroken(f"The upstream's answer is longer than {MAX_EVENT_BYTES} bytes.")
+                raise UpstreamBroken(f"The upstream's response is longer than {MAX_EVENT_BYTES} bytes.")
             return b""
         try:
             return self._splitter.feed(data).removeprefix(BYTE_ORDER_MARK)
         except ValueError as error:
             raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
 
-    def _begin(self, data: bytes) -> None:
-        """Find out by its first bytes whether the body holds events."""
+    def _detect_format(self, data: bytes) -> None:
+        """Tell by its first bytes whether the body holds events."""
         first = data.removeprefix(BYTE_ORDER_MARK).lstrip()
         if first:
-            self._begun = True
+            self._has_begun = True
             if first[:1] in b"{[<":
                 self._document = bytearray()
 
     def _last_block(self) -> bytes:
-        """What is left when the body has ended: an event without its empty line, or all of a document."""
+        """Return the events that only the end of the body completes: one without its empty line, or a document's."""
         if self._document is not None:
             return b"".join(synthesize_events(parse_response(bytes(self._document))))
         rest = self._splitter.rest.removeprefix(BYTE_ORDER_MARK)
@@ -218,25 +223,29 @@ class EventBlocks:
         return rest + b"\n\n" if complete else b""
 
     def _wait_seconds(self) -> float:
-        """Until the client, or the upstream, has waited long enough."""
+        """Return the seconds until the next keep-alive, timeout or check is due."""
         now = time.monotonic()
         ends = [self._last_received + self._idle_timeout, self._deadline]
-        if self.hold_until is not None:
-            ends.append(self.hold_until)
+        if self.wait_until is not None:
+            ends.append(self.wait_until)
         return max(0.0, min(self._settings.keepalive_interval, *(end - now for end in ends)))
 
-    def _nothing(self, now: float) -> bytes | None:
+    def _idle(self, now: float) -> bytes | None:
+        """Return what to yield after a read that brought nothing.
+
+        :raises UpstreamTimeout: the upstream has been silent for too long.
+        """
         if now - self._last_received >= self._idle_timeout:
-            raise _silence(self._upstream, self._idle_timeout)
-        if not self.waits and now - self._last_sent < self._settings.keepalive_interval:
+            raise _idle_timeout(self._upstream, self._idle_timeout)
+        if not self.blocking and now - self._last_sent < self._settings.keepalive_interval:
             return b""
         self._last_sent = now
         return None
 
 
-def _silence(upstream: str, seconds: float) -> UpstreamTimeout:
+def _idle_timeout(upstream: str, seconds: float) -> UpstreamTimeout:
     return UpstreamTimeout(f"The upstream {upstream!r} has been silent for {seconds:g} seconds.")
 
 
-def _overtime(upstream: str, seconds: float) -> UpstreamTimeout:
+def _total_timeout(upstream: str, seconds: float) -> UpstreamTimeout:
     return UpstreamTimeout(f"The upstream {upstream!r} has not finished within {seconds:g} seconds.")

@@ -132,7 +132,7 @@ class Worker(ThreadWorker):
                 if piece:
                     answer.response.write(piece)
                 elif piece is None:
-                    answer.relay.waiting()
+                    answer.relay.set_blocking()
                 elif upstream is not None:
                     answer.conn.sock.setblocking(False)
                     stream = answer.as_stream(upstream, self._resume_in_thread)
@@ -353,9 +353,9 @@ class _ClientResponse:
         if self.stream is None:
             self.pieces = iter(self.source)
             # What TLS does with a socket is not for the loop.
-            return self.relay.without_waiting() if self.relay and type(self.conn.sock) is socket.socket else None
+            return self.relay.set_nonblocking() if self.relay and type(self.conn.sock) is socket.socket else None
         stream, self.stream = self.stream, None
-        self.relay.waiting()
+        self.relay.set_blocking()
         if stream.error:
             raise stream.error
         self.response.sent += stream.sent

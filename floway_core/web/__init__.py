@@ -1,4 +1,4 @@
-"""The HTTP surface: thin views that parse, call the engine and answer."""
+"""The HTTP API: thin views that parse a request, call the engine and build the response."""
 
 from typing import Any
 
@@ -10,22 +10,26 @@ from floway_core.runtime.gateway import Gateway
 STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
-    "x-accel-buffering": "no",  # or nginx would hold events back
+    "x-accel-buffering": "no",  # nginx would buffer events otherwise
 }
 
 RELAY = "floway.relay"
-"""The name in the WSGI environment of the ``engine.relay.Relay`` that an answer comes from: a server that knows it
-need not wait for the upstream in a thread."""
+"""The key in the WSGI environment of the ``engine.relay.Relay`` behind a stream. With it, the server can wait for the
+upstream without a thread."""
 
 
 class PreparedResponse(Response):
-    """An answer whose headers are sent as they stand: it leads nowhere else, and its length is known or not to be told.
-    Others are looked through, and copied, once more."""
+    """A response whose headers are sent as they are.
+
+    Werkzeug would copy them to make ``location`` absolute and to add ``content-length``. Here there is no location, and
+    the length is set already or unknown.
+    """
 
     def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
         return self.headers
 
 
 def current_gateway() -> Gateway:
-    """The gateway of the application that serves the running request."""
-    return current_app.extensions["floway"]
+    """Return the gateway of the application that serves the current request."""
+    gateway: Gateway = current_app.extensions["floway"]
+    return gateway

@@ -1,72 +1,74 @@
-"""How many requests are served at the same time: what is more is refused at once, instead of waiting unanswered."""
+"""Limiting the requests that are served at the same time: more are refused at once instead of waiting in a queue."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from floway_core.errors import GatewayError
 
-OVERLOADED = "floway.refused"
-"""The name in the WSGI environment of what says that there is no place for a request."""
+OVERLOADED = "floway.overloaded"
+"""The key in the WSGI environment that marks a request to be refused."""
 
-ALWAYS_SERVED = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Paths that matter most when there is too much to do."""
+UNLIMITED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths that are served even under overload, when they are needed most."""
 
 
 class ConcurrencyLimit:
-    """A WSGI application for so many requests at a time. It is called for the others, too, to refuse them."""
+    """WSGI middleware that marks the requests above a limit; the application refuses them."""
 
-    def __init__(self, app: Callable, limit: int) -> None:
+    def __init__(self, app: WSGIApplication, limit: int) -> None:
+        """:param limit: requests at a time."""
         self._app = app
         self._limit = limit
         self._running = 0
         self._lock = threading.Lock()
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
-        if environ["PATH_INFO"] in ALWAYS_SERVED:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] in UNLIMITED_PATHS:
             return self._app(environ, start_response)
-        if not self._enter():
+        if not self._try_acquire():
             environ[OVERLOADED] = True
             return self._app(environ, start_response)
-        answer = None
+        body = None
         try:
-            answer = _CountedBody(self._app(environ, start_response), self._leave)
-            return answer
+            body = _CountedBody(self._app(environ, start_response), self._release)
+            return body
         finally:
-            if answer is None:
-                self._leave()
+            if body is None:
+                self._release()
 
-    def _enter(self) -> bool:
+    def _try_acquire(self) -> bool:
         with self._lock:
-            free = self._running < self._limit
-            self._running += free
-        return free
+            is_free = self._running < self._limit
+            self._running += is_free
+        return is_free
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         with self._lock:
             self._running -= 1
 
 
 class _CountedBody:
-    """What an application answers. ``closed`` is called at its end."""
+    """A response body that calls ``on_close`` when it is closed."""
 
-    def __init__(self, pieces: Iterable[bytes], closed: Callable[[], None]) -> None:
-        self._pieces = pieces
-        self._closed = closed
+    def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self._on_close = on_close
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._pieces)
+        return iter(self._chunks)
 
     def close(self) -> None:
         try:
-            if hasattr(self._pieces, "close"):
-                self._pieces.close()
+            if hasattr(self._chunks, "close"):
+                self._chunks.close()
         finally:
-            self._closed()
+            self._on_close()
 
 
 def refuse_if_overloaded(environ: Mapping[str, Any]) -> None:
-    """Refuse a request for which there is no place.
+    """Refuse a request that ``ConcurrencyLimit`` has marked.
 
     :raises GatewayError: 503 ``server_overloaded``.
     """

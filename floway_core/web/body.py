@@ -1,4 +1,4 @@
-"""Reading a request body: its size, its compression, its JSON."""
+"""Reading a request body: its size limit, its compression, its JSON."""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,25 +13,29 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 
 READ_SIZE = 64 * 1024
-"""Bytes of a body that are read at a time."""
+"""Bytes to read from the connection at a time."""
 
-CHUNK = 256 * 1024
+INFLATE_SIZE = 256 * 1024
+"""Bytes to decompress at a time."""
 
-MOST_VALUES = 2_000_000
-"""JSON values in a body. Each takes some 64 bytes in memory, even if it was sent in two."""
+ZSTD_INPUT_SIZE = 1024
+"""Compressed bytes to decompress at a time: four of them may expand to 128 KiB."""
+
+MAX_JSON_VALUES = 2_000_000
+"""Limit for the values in a body. Each takes about 64 bytes of memory, even if it was sent in two."""
 
 
 def read_object(request: Request, limit: int) -> dict[str, Any]:
-    """The JSON object that ``request`` carries.
+    """Read the JSON object in the body of ``request``.
 
-    :param limit: bytes that the body may have, as sent and after decompression.
+    :param limit: bytes that the body may have, both compressed and decompressed.
     :raises GatewayError: 400, 413 or 415.
     """
-    data = _sent(request, limit)
-    for coding in reversed(_codings(request)):
-        data = _decoded(coding, data, limit)
-    if len(data) > MOST_VALUES and sum(map(data.count, (b",", b"[", b"{"))) > MOST_VALUES:
-        message = f"The request body holds more than {MOST_VALUES} values."
+    data = _read(request, limit)
+    for coding in reversed(_content_codings(request)):
+        data = _decompress(coding, data, limit)
+    if len(data) > MAX_JSON_VALUES and sum(map(data.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
+        message = f"The request body holds more than {MAX_JSON_VALUES} values."
         raise GatewayError(413, message, code="request_too_large")
     try:
         content = jsontext.loads(data)
@@ -42,72 +46,76 @@ def read_object(request: Request, limit: int) -> dict[str, Any]:
     return content
 
 
-def _sent(request: Request, limit: int) -> bytes:
-    """The body as it was sent."""
+def _read(request: Request, limit: int) -> bytes:
+    """Read the body as it was sent.
+
+    :raises GatewayError: 400, 408 or 413.
+    """
     length = request.content_length or 0
     if length > limit:
         raise _too_large(limit)
-    known = getattr(request, "_cached_data", None)  # by a plugin that has looked at it before
-    if known is not None:
-        return known
-    stream, pieces, size = get_input_stream(request.environ), [], 0
+    cached: bytes | None = getattr(request, "_cached_data", None)  # Werkzeug's, if a plugin has called ``get_data``
+    if cached is not None:
+        return cached
+    stream, chunks, size = get_input_stream(request.environ), [], 0
     try:
-        while piece := stream.read(READ_SIZE):
-            pieces.append(piece)
-            size += len(piece)
+        while chunk := stream.read(READ_SIZE):
+            chunks.append(chunk)
+            size += len(chunk)
             if size > limit:
                 raise _too_large(limit)
-    except BlockingIOError:  # how the timeout of the server's socket shows
+    except BlockingIOError:  # the timeout of the server's socket
         raise GatewayError(408, "The request body did not arrive in time.", code="request_timeout") from None
     except (OSError, ClientDisconnected):
-        raise _broken() from None
+        raise _malformed() from None
     if size < length:
-        raise _broken()
-    return b"".join(pieces)
+        raise _malformed()
+    return b"".join(chunks)
 
 
-def _codings(request: Request) -> list[str]:
-    named = request.headers.get("content-encoding", "")
-    return [coding for word in named.split(",") if (coding := word.strip().lower()) not in ("", "identity")]
+def _content_codings(request: Request) -> list[str]:
+    header = request.headers.get("content-encoding", "")
+    return [coding for token in header.split(",") if (coding := token.strip().lower()) not in ("", "identity")]
 
 
-def _decoded(coding: str, data: bytes, limit: int) -> bytes:
-    decoder = DECODERS.get(coding)
-    if decoder is None:
+def _decompress(coding: str, data: bytes, limit: int) -> bytes:
+    decompressor = DECOMPRESSORS.get(coding)
+    if decompressor is None:
         raise GatewayError(
             415,
             f"Content-encoding {coding[:40]!r} is not supported; gzip, deflate and zstd are.",
             code="unsupported_content_encoding",
         )
-    pieces, size = [], 0
+    chunks, size = [], 0
     try:
-        for piece in decoder(data):
-            size += len(piece)
+        for chunk in decompressor(data):
+            size += len(chunk)
             if size > limit:
                 raise _too_large(limit)
-            pieces.append(piece)
+            chunks.append(chunk)
     except (zlib.error, zstandard.ZstdError, EOFError):
         raise GatewayError(400, f"The request body is not valid {coding}.", code="invalid_content_encoding") from None
-    return b"".join(pieces)
+    return b"".join(chunks)
 
 
 def _inflate(data: bytes, wbits: int, members: int) -> Iterator[bytes]:
-    """zlib, piece by piece, so that a small body cannot become a huge one unseen.
+    """Decompress in chunks, so that the caller can stop before a small body becomes a huge one.
 
     :param members: how many compressed streams may follow each other.
+    :raises EOFError: ``data`` ends early or has too many members.
     """
     for _ in range(members):
         stream = zlib.decompressobj(wbits)
         while not stream.eof:
-            piece = stream.decompress(data, CHUNK)
-            if not piece and not stream.eof and not stream.unconsumed_tail:
+            chunk = stream.decompress(data, INFLATE_SIZE)
+            if not chunk and not stream.eof and not stream.unconsumed_tail:
                 raise EOFError
             data = stream.unconsumed_tail
-            yield piece
+            yield chunk
         data = stream.unused_data
         if not data:
             return
-    raise EOFError  # each member costs a copy of all that follow
+    raise EOFError  # each member copies all the data behind it
 
 
 def _gzip(data: bytes) -> Iterator[bytes]:
@@ -115,26 +123,25 @@ def _gzip(data: bytes) -> Iterator[bytes]:
 
 
 def _deflate(data: bytes) -> Iterator[bytes]:
-    """ "deflate" means the zlib format; some clients leave its two bytes of header out."""
-    wrapped = len(data) > 1 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
-    return _inflate(data, 15 if wrapped else -15, members=1)
+    """Decompress the zlib format. Some clients leave out its header of two bytes."""
+    has_header = len(data) > 1 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
+    return _inflate(data, 15 if has_header else -15, members=1)
 
 
 def _zstd(data: bytes) -> Iterator[bytes]:
-    """zstd, fed in small pieces: a block of four bytes may unpack to 128 KiB."""
     stream = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
-    for at in range(0, len(data), 1024):
-        piece = data[at : at + 1024]
-        while piece:
+    for start in range(0, len(data), ZSTD_INPUT_SIZE):
+        chunk = data[start : start + ZSTD_INPUT_SIZE]
+        while chunk:
             if stream.eof:
                 stream = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
-            yield stream.decompress(piece)
-            piece = stream.unused_data if stream.eof else b""
+            yield stream.decompress(chunk)
+            chunk = stream.unused_data if stream.eof else b""
     if not stream.eof:
         raise EOFError
 
 
-DECODERS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
+DECOMPRESSORS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
     "gzip": _gzip,
     "x-gzip": _gzip,
     "deflate": _deflate,
@@ -146,5 +153,5 @@ def _too_large(limit: int) -> GatewayError:
     return GatewayError(413, f"The request body is larger than {limit} bytes.", code="request_too_large")
 
 
-def _broken() -> GatewayError:
+def _malformed() -> GatewayError:
     return GatewayError(400, "The request body ended early or is malformed.", code="invalid_body")

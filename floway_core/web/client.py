@@ -1,4 +1,4 @@
-"""The client's connection, as the server hands it to a view."""
+"""The client's connection, as seen through the WSGI environment."""
 
 import socket
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ from floway_core.runtime.gateway import ShutdownSignal
 
 
 class SocketClient:
-    """Watches the socket on which gunicorn received the request; sees nothing where the server offers none."""
+    """Watches the socket on which gunicorn received the request. Without one, the client never seems to hang up."""
 
-    def __init__(self, environ: Mapping[str, Any], ending: ShutdownSignal) -> None:
-        self._ending = ending
-        found = environ.get("gunicorn.socket")
-        # A TLS socket cannot be looked at without reading from it.
-        self._socket = found if type(found) is socket.socket else None
+    def __init__(self, environ: Mapping[str, Any], shutdown: ShutdownSignal) -> None:
+        self._shutdown = shutdown
+        connection = environ.get("gunicorn.socket")
+        # On a TLS socket it is impossible to peek.
+        self._socket = connection if type(connection) is socket.socket else None
 
     def fileno(self) -> int | None:
         return self._socket.fileno() if self._socket and self._socket.fileno() >= 0 else None
@@ -30,4 +30,4 @@ class SocketClient:
             return True
 
     def shutdown_fileno(self) -> int:
-        return self._ending.fileno()
+        return self._shutdown.fileno()

@@ -1,4 +1,4 @@
-"""``/healthz`` and ``/readyz``: is the process alive, and can it serve."""
+"""``/healthz`` and ``/readyz``: whether the process is alive, and whether it can serve."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -12,30 +12,31 @@ blueprint = Blueprint("health", __name__)
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """200 as long as the process answers."""
+    """Return 200 as long as the process responds."""
     return jsonify({"status": "ok"})
 
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """200 when the database answers; ``degraded`` when no upstream can serve, and why.
+    """Return 200 if the database responds; with the status ``degraded``, and why, if no upstream can serve.
 
-    That is no 503: all hosts share the accounts, so a balancer would take the last of them away for a quota that is
-    used up, and clients would lose the answer that tells them. A restart would mend nothing either.
+    ``degraded`` is not a 503. All hosts share the accounts, so a load balancer would remove every host when a quota is
+    used up, and clients would no longer get the error that says so. A restart would not help either.
     """
     gateway = current_gateway()
     try:
         rows = [row for row in upstreams.all_rows(gateway.services.database) if row.enabled]
         problems = [(row, gateway.unavailable_reason(row)) for row in rows]
     except DATABASE_ERRORS:
-        raise GatewayError(503, "The database does not answer.", code="database_unavailable") from None
+        raise GatewayError(503, "The database does not respond.", code="database_unavailable") from None
     serving = [row for row, problem in problems if problem is None]
-    told = [{"provider": row.kind, "problem": problem} for row, problem in problems if problem]  # names are nobody's
+    # Names of upstreams are not public.
+    public = [{"provider": row.kind, "problem": problem} for row, problem in problems if problem]
     return jsonify(
         {
             "status": "ok" if serving else "degraded",
             "providers": sorted(gateway.providers.by_kind),
             "upstreams": len(serving),
-            "problems": told,
+            "problems": public,
         }
     )

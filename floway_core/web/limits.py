@@ -1,4 +1,4 @@
-"""Letting a request in as far as the limits of its API key allow, and telling the client how far that is."""
+"""Admitting a request within the limits of its API key, and reporting these limits to the client."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,11 @@ from floway_core.web.request_log import RequestLogEntry
 
 log = logging.getLogger("floway.limits")
 
-PREFIX = "x-ratelimit-"
+HEADER_PREFIX = "x-ratelimit-"
 
 
 class AdmittedRequest:
-    """A request that was let in, from then until it has ended."""
+    """A request that counts against the limits of its key until ``end`` is called."""
 
     def __init__(self, gateway: Gateway, key: ApiKey, request_id: str) -> None:
         self._gateway = gateway
@@ -30,9 +30,9 @@ class AdmittedRequest:
         self._ended = False
 
     def end(self, tokens: Tokens) -> None:
-        """The request uses nothing any more. Ending twice changes nothing.
+        """Release the request's share of the limits. A second call does nothing.
 
-        :param tokens: what it has used.
+        :param tokens: tokens that the request has used.
         """
         if self._ended:
             return
@@ -42,49 +42,49 @@ class AdmittedRequest:
 
 
 class ReleaseBeforeTerminal:
-    """A relay whose request ends before its client learns that it has, and sends the next one."""
+    """A relay that ends its request before it yields the terminal event, after which the client may send the next."""
 
     def __init__(self, relay: Relay, admission: AdmittedRequest) -> None:
         self._relay = relay
-        self._stay = admission
+        self._admission = admission
 
     def __iter__(self) -> Iterator[bytes | None]:
         events = self._relay.events
-        for piece in self._relay:
-            if piece and events.terminal:
+        for chunk in self._relay:
+            if chunk and events.terminal:
                 try:
-                    self._stay.end(usage_of(events.response))
-                except DATABASE_ERRORS as error:
-                    log.warning("Request %s could not be counted, and will be later: %s", self._stay.request_id, error)
-            yield piece
+                    self._admission.end(usage_of(events.response))
+                except DATABASE_ERRORS as error:  # retried when the request is closed
+                    log.warning("Request %s could not be counted yet: %s", self._admission.request_id, error)
+            yield chunk
 
     def close(self) -> None:
         self._relay.close()
 
 
 def admit(gateway: Gateway, key: ApiKey, entry: RequestLogEntry) -> AdmittedRequest | None:
-    """Count the running request against the limits of ``key``; None if it has none.
+    """Count the current request against the limits of ``key``. Return None if the key has no limits.
 
-    :raises GatewayError: 429 ``rate_limit_exceeded``; 401, there is no such key any more.
+    :raises GatewayError: 429 ``rate_limit_exceeded``; 401, the key was deleted meanwhile.
     """
     if key.limits == NO_LIMITS:
         return None
     try:
-        told = limits.admit(gateway.services.database, key, entry.id)
-    except peewee.IntegrityError:  # it was deleted between two queries
+        headers = limits.admit(gateway.services.database, key, entry.id)
+    except peewee.IntegrityError:  # the key was deleted between two queries
         raise unknown_key() from None
     if key.limits.concurrent_requests:
         gateway.leases.acquire(entry.id)
     admission = AdmittedRequest(gateway, key, entry.id)
     entry.on_close.append(lambda entry: admission.end(entry.tokens))
-    after_this_request(lambda response: _tell(response, told))
+    after_this_request(lambda response: _replace_limit_headers(response, headers))
     return admission
 
 
-def _tell(response: Response, told: Mapping[str, str]) -> Response:
-    """Put the limits of the key in the place of the upstream's: two sets would contradict each other."""
-    if told:
-        for name in {name for name in response.headers.keys() if name.lower().startswith(PREFIX)}:
+def _replace_limit_headers(response: Response, headers: Mapping[str, str]) -> Response:
+    """Replace the upstream's limits by those of the key: both together would contradict each other."""
+    if headers:
+        for name in {name for name in response.headers.keys() if name.lower().startswith(HEADER_PREFIX)}:
             del response.headers[name]
-        response.headers.extend(told)
+        response.headers.extend(headers)
     return response

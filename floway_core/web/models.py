@@ -1,4 +1,4 @@
-"""``/v1/models``: what can be asked for."""
+"""``/v1/models``: the models that a client can use."""
 
 from typing import Any
 
@@ -15,34 +15,36 @@ blueprint = Blueprint("models", __name__)
 @blueprint.get("/v1/models")
 @blueprint.get("/models")
 def list_models() -> Response:
-    """All models: as OpenAI lists them, or, for a client that names its ``client_version``, as the upstream does.
+    """List all models in the format of the OpenAI API.
 
-    Such a client reads the catalogue in its native form, ``{"models": [entry, ...]}``, and only from upstreams that
-    have one.
+    A client that sends ``?client_version`` gets the upstreams' own catalogue entries, ``{"models": [entry, ...]}``,
+    of those upstreams that have them.
     """
-    found = _models()
+    models = _allowed_models()
     if "client_version" in request.args:
-        return jsonify({"models": [dict(model.details) for model in found if model.details]})
-    return jsonify({"object": "list", "data": [_described(model) for model in found]})
+        return jsonify({"models": [dict(model.details) for model in models if model.details]})
+    return jsonify({"object": "list", "data": [_describe(model) for model in models]})
 
 
 @blueprint.get("/v1/models/<path:model_id>")
 @blueprint.get("/models/<path:model_id>")
 def get_model(model_id: str) -> Response:
-    """One model."""
-    model_id = model_id.removesuffix("/")  # ids hold slashes, so the one at the end of a path is taken for a part of it
-    for model in _models():
+    """Get one model."""
+    model_id = model_id.removesuffix(
+        "/"
+    )  # ids may hold slashes, so the route takes a trailing one for a part of the id
+    for model in _allowed_models():
         if model.id == model_id:
-            return jsonify(_described(model))
+            return jsonify(_describe(model))
     raise routing.model_not_found(model_id)
 
 
-def _models() -> list[Model]:
+def _allowed_models() -> list[Model]:
     gateway = current_gateway()
     api_key = authenticate(gateway, request)
     g.request_log.key = api_key.name
     return list(routing.list_models(gateway, api_key))
 
 
-def _described(model: Model) -> dict[str, Any]:
+def _describe(model: Model) -> dict[str, Any]:
     return {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owned_by}

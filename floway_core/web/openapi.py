@@ -1,4 +1,4 @@
-"""``/openapi.json``: what this gateway serves, as an OpenAPI description."""
+"""``/openapi.json``: the OpenAPI description of the gateway."""
 
 import functools
 from importlib.resources import files
@@ -10,11 +10,11 @@ blueprint = Blueprint("openapi", __name__)
 
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
-    """The description, which needs no key: it says nothing that the documentation does not say."""
+    """Return the description. It is public like the documentation, so it needs no API key."""
     return Response(description(), mimetype="application/json")
 
 
 @functools.cache
 def description() -> bytes:
-    """The file in the package."""
+    """Return the file in the package."""
     return files("floway_core.web").joinpath("openapi.json").read_bytes()

@@ -1,4 +1,4 @@
-"""What is known of a request when its last byte has left; one log line tells it."""
+"""The log line of a request, written when its last byte has been sent."""
 
 import itertools
 import logging
@@ -18,67 +18,69 @@ from floway_core.runtime.log import StructuredMessage
 log = logging.getLogger("floway.request")
 
 CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a client that did not wait; nobody receives it, but it stands in the log."""
+"""nginx's status for a client that hung up before the response. It is logged and never sent."""
 
-LONGEST_WORD = 100
-"""Characters of a text chosen by a client that stand in the log."""
+MAX_LOGGED_CHARACTERS = 100
+"""Longer texts of a client are cut off in the log."""
 
 
 @dataclass(eq=False)
 class RequestLogEntry(StructuredMessage):
-    """What is known of a request so far. Holds nothing secret and nothing of what was said."""
+    """What happened to a request so far. It holds no secrets and nothing of the conversation."""
 
     method: str
     path: str
     route: str | None = None
-    """The path as it is declared, with ``<names>``; None when there is nothing at ``path``."""
+    """The rule of the route, with ``<names>``; None if no route matches ``path``."""
     id: str = field(default_factory=lambda: str(uuid7()))
     key: str | None = None
     """Name of the API key."""
     model: str | None = None
-    """As the client asked for it, whether there is such a model or not."""
+    """The model in the request, whether it exists or not."""
     metered: bool = False
-    """Whether it asks for a response, which counts as usage of its key."""
+    """Whether the request counts as usage of its key."""
     status: int = 0
     streamed: bool = False
     error: str | None = None
-    """The code of the error that the client was told."""
+    """The code of the error that was sent to the client."""
     trace: RequestTrace = field(default_factory=RequestTrace)
     started: float = field(default_factory=time.monotonic)
     first_byte: float | None = None
-    """Seconds until the first byte of a stream was there to be sent."""
+    """Seconds until the first byte of a stream was ready to be sent."""
     on_close: list[Callable[["RequestLogEntry"], None]] = field(default_factory=list)
-    """What else is to be done when the last byte has left, or the client is gone."""
+    """Called when the last byte has been sent or the client has hung up."""
 
-    # ------------------------------------------------------------------------------------------- known from ``end`` on
+    # ------------------------------------------------------------------------------------------------- set by ``end``
     duration: float = 0
     """Seconds."""
     outcome: str | None = None
-    """How the answer of an upstream ended: ``completed``, ``incomplete``, ``failed``, or ``cut`` without its end."""
+    """How the upstream's response ended: ``completed``, ``incomplete``, ``failed``, or ``cut`` off before its end."""
     tokens: Tokens = NO_TOKENS
     tier: str = ""
-    """The service tier that the upstream says it has served; empty if it says none."""
+    """The service tier that the upstream reports; empty if it reports none."""
 
     def note_first_byte(self) -> None:
+        """Record that the first byte of the stream is ready."""
         self.first_byte = time.monotonic() - self.started
 
     def note_error(self, error: GatewayError) -> None:
-        """Take the reason from what is told instead of an answer."""
+        """Record the error that is sent to the client."""
         self.error = error.code or error.type
 
     def end(self) -> None:
-        """Log the line, and do what is to be done at the end."""
+        """Write the log line and call ``on_close``."""
         self.duration = time.monotonic() - self.started
-        self._note_answer()
-        serious = self.status >= 500 or self.outcome == "failed"
-        log.log(logging.WARNING if serious else logging.INFO, self)
-        for act in self.on_close:
+        self._read_result()
+        is_serious = self.status >= 500 or self.outcome == "failed"
+        log.log(logging.WARNING if is_serious else logging.INFO, self)
+        for callback in self.on_close:
             try:
-                act(self)
-            except Exception:  # the answer has left, and the others want their turn
+                callback(self)
+            except Exception:  # the response has been sent, and the other callbacks still have to run
                 log.exception("After request %s", self.id)
 
-    def _note_answer(self) -> None:
+    def _read_result(self) -> None:
+        """Take outcome, tokens and error from the upstream's response."""
         events = self.trace.events
         if events is None:
             return
@@ -99,33 +101,34 @@ class RequestLogEntry(StructuredMessage):
 
     @property
     def failed(self) -> bool:
-        """Whether the client did not get the answer that it asked for."""
+        """Whether the client did not get a whole response."""
         return self.status >= 400 or self.outcome in ("failed", "cut")
 
     @property
     def upstream(self) -> str | None:
-        """Name of the upstream that was tried last."""
+        """Name of the upstream of the last attempt."""
         return self.trace.tried[-1].upstream.name if self.trace.tried else None
 
-    # ---------------------------------------------------------------------------------------------------- as a log line
+    # -------------------------------------------------------------------------------------------------------- log line
     def fields(self) -> dict[str, Any]:
+        """Return the values of the log line, as ``StructuredMessage`` describes."""
         return {
-            "message": f"{self.method} {self.path[:LONGEST_WORD]} {self.status}",
+            "message": f"{self.method} {self.path[:MAX_LOGGED_CHARACTERS]} {self.status}",
             "request_id": self.id,
             "method": self.method,
-            "path": self.path[:LONGEST_WORD],
+            "path": self.path[:MAX_LOGGED_CHARACTERS],
             "route": self.route,
             "status": self.status,
             "duration_ms": _milliseconds(self.duration),
             "first_byte_ms": _milliseconds(self.first_byte),
             "key": self.key,
-            "model": self.model and self.model[:LONGEST_WORD],
+            "model": self.model and self.model[:MAX_LOGGED_CHARACTERS],
             "upstream": self.upstream,
             "attempts": len(self.trace.tried),
             "dispatches": self.trace.dispatches,
             "continued": self.trace.continued,
             "outcome": self.outcome,
-            "error": self.error and self.error[:LONGEST_WORD],
+            "error": self.error and self.error[:MAX_LOGGED_CHARACTERS],
             "input_tokens": self.tokens.input,
             "cached_tokens": self.tokens.cached,
             "output_tokens": self.tokens.output,
@@ -135,31 +138,31 @@ class RequestLogEntry(StructuredMessage):
     def __str__(self) -> str:
         first = "-" if self.first_byte is None else f"{self.first_byte * 1000:.0f}ms"
         return (
-            f"{self.method} {_word(self.path)} {self.status} {self.duration * 1000:.0f}ms id={self.id} "
-            f"key={_word(self.key)} model={_word(self.model)} upstream={_word(self.upstream)} "
+            f"{self.method} {_quote(self.path)} {self.status} {self.duration * 1000:.0f}ms id={self.id} "
+            f"key={_quote(self.key)} model={_quote(self.model)} upstream={_quote(self.upstream)} "
             f"attempts={len(self.trace.tried)} dispatches={self.trace.dispatches} first={first} "
-            f"outcome={self.outcome or '-'} error={_word(self.error)} tokens={'/'.join(map(str, self.tokens))}"
+            f"outcome={self.outcome or '-'} error={_quote(self.error)} tokens={'/'.join(map(str, self.tokens))}"
         )
 
 
 class LoggedBody:
-    """A streamed answer whose request ends when its last byte has left, or the client is gone."""
+    """A streamed body that ends its log entry when it is closed: after the last byte, or when the client hangs up."""
 
-    def __init__(self, pieces: Iterable[bytes | None], entry: RequestLogEntry) -> None:
-        self._pieces = pieces
+    def __init__(self, chunks: Iterable[bytes | None], entry: RequestLogEntry) -> None:
+        self._chunks = chunks
         self._entry = entry
 
     def __iter__(self) -> Iterator[bytes | None]:
-        pieces = iter(self._pieces)
-        first = next(pieces, b"")
+        chunks = iter(self._chunks)
+        first = next(chunks, b"")
         if first:
             self._entry.note_first_byte()
-        return itertools.chain((first,), pieces)
+        return itertools.chain((first,), chunks)
 
     def close(self) -> None:
         try:
-            if hasattr(self._pieces, "close"):
-                self._pieces.close()
+            if hasattr(self._chunks, "close"):
+                self._chunks.close()
         finally:
             self._entry.end()
 
@@ -168,8 +171,12 @@ def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 1)
 
 
-def _word(text: str | None) -> str:
-    """``text`` fit for one line: a client chose it."""
+def _quote(text: str | None) -> str:
+    """Return a client's text for the log, quoted and cut off where necessary to keep it in one line."""
     if text is None:
         return "-"
-    return text if text.isprintable() and " " not in text and len(text) <= LONGEST_WORD else repr(text[:LONGEST_WORD])
+    return (
+        text
+        if text.isprintable() and " " not in text and len(text) <= MAX_LOGGED_CHARACTERS
+        else repr(text[:MAX_LOGGED_CHARACTERS])
+    )

@@ -1,8 +1,8 @@
 """``POST /v1/responses``: creating a response."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from flask import Blueprint, Response, g, request
 
@@ -27,37 +27,40 @@ blueprint = Blueprint("responses", __name__)
 @blueprint.post("/v1/responses")
 @blueprint.post("/responses")
 def create_response() -> Response:
-    """Serve one request, as a stream of events or as one JSON object."""
+    """Create a response: as a stream of events or as one JSON object."""
     admitted = _admit()
-    answer = _respond(admitted, admitted.body)
-    passed = _answer_headers(answer)
-    if answer.relay:
-        admitted.environ[RELAY] = answer.relay
-        told = limits.ReleaseBeforeTerminal(answer.relay, admitted.admission) if admitted.admission else answer.relay
-        return PreparedResponse(told, headers=[*STREAM_HEADERS.items(), *passed], direct_passthrough=True)
-    return PreparedResponse(jsontext.dumps(answer.response), headers=passed, mimetype="application/json")
+    served = _serve(admitted, admitted.body)
+    relayed_headers = _response_headers(served)
+    if served.relay is None:
+        content = jsontext.dumps(served.response)
+        return PreparedResponse(content, headers=relayed_headers, mimetype="application/json")
+    admitted.environ[RELAY] = served.relay
+    admission = admitted.admission
+    chunks = limits.ReleaseBeforeTerminal(served.relay, admission) if admission else served.relay
+    body = cast(Iterable[bytes], chunks)  # they yield None, too, which WSGI's types do not know: see ``engine.relay``
+    return PreparedResponse(body, headers=[*STREAM_HEADERS.items(), *relayed_headers], direct_passthrough=True)
 
 
 @blueprint.post("/v1/responses/compact")
 @blueprint.post("/responses/compact")
 def compact() -> Response:
-    """Compact a conversation: the answer's ``output`` takes its place."""
+    """Compact a conversation. The client replaces its history by the ``output``."""
     admitted = _admit()
     trigger = {"type": TRIGGER}
     body = {**admitted.body, "stream": False, "input": [*as_items(admitted.body.get("input") or []), trigger]}
-    answer = _respond(admitted, body)
-    shown = {name: answer.response.get(name) for name in ("id", "created_at", "output", "usage")}
-    content = jsontext.dumps({**shown, "object": "response.compaction"})
-    return PreparedResponse(content, headers=_answer_headers(answer), mimetype="application/json")
+    served = _serve(admitted, body)
+    fields = {name: served.response.get(name) for name in ("id", "created_at", "output", "usage")}
+    content = jsontext.dumps({**fields, "object": "response.compaction"})
+    return PreparedResponse(content, headers=_response_headers(served), mimetype="application/json")
 
 
 @dataclass(frozen=True)
 class _Admitted:
-    """A request that was let in: its key is good, and its body makes sense."""
+    """An authenticated request within its limits, with a valid body."""
 
     gateway: Gateway
     environ: dict[str, Any]
-    """That of WSGI."""
+    """The WSGI environment."""
     entry: RequestLogEntry
     key: ApiKey
     admission: limits.AdmittedRequest | None
@@ -65,50 +68,53 @@ class _Admitted:
 
 
 def _admit() -> _Admitted:
-    """:raises GatewayError: it is not."""
+    """Authenticate the current request, apply its limits and read its body.
+
+    :raises GatewayError: the request is refused.
+    """
     gateway, entry = current_gateway(), g.request_log
-    current = request._get_current_object()
-    key = authenticate(gateway, current)
+    key = authenticate(gateway, request)
     entry.key, entry.metered = key.name, True
     admission = limits.admit(gateway, key, entry)
-    body = read_object(current, gateway.settings.max_body_bytes)
-    check(body)
+    body = read_object(request, gateway.settings.max_body_bytes)
+    _check_fields(body)
     entry.model = body["model"]
-    return _Admitted(gateway, current.environ, entry, key, admission, body)
+    return _Admitted(gateway, request.environ, entry, key, admission, body)
 
 
-def _respond(admitted: _Admitted, body: dict[str, Any]) -> ServedResponse:
-    """The answer of an upstream.
+def _serve(admitted: _Admitted, body: dict[str, Any]) -> ServedResponse:
+    """Have an upstream respond to an admitted request with ``body`` as its body.
 
-    :param body: what is admitted of it.
+    :raises GatewayError: the conversation cannot be continued, or no upstream responded.
     """
     gateway, key = admitted.gateway, admitted.key
-    response_id = f"resp_{admitted.entry.id.replace('-', '')}"  # who has a response finds its request in the log
+    response_id = f"resp_{admitted.entry.id.replace('-', '')}"  # the request id, to find the request in the log
     turn = resolve_turn(
         gateway.services.database, gateway.history_cache, key.id, body, response_id, gateway.settings.retention_days
     )
-    wanted = ClientRequest(
+    client_request = ClientRequest(
         id=admitted.entry.id,
         api_key=key,
         headers=headers.client_headers(admitted.environ),
-        body=_for_upstream(body, turn),
+        body=_with_history(body, turn),
         stream=body.get("stream") is True,
         client=SocketClient(admitted.environ, gateway.shutdown),
     )
-    return respond(gateway, wanted, turn, admitted.entry.trace)
+    return respond(gateway, client_request, turn, admitted.entry.trace)
 
 
-def _answer_headers(answer: ServedResponse) -> list[tuple[str, str]]:
-    """What the client gets of the upstream's headers, and what of its request was ignored."""
-    return headers.with_ignored(headers.relayed_headers(answer.headers), answer.ignored)
+def _response_headers(served: ServedResponse) -> list[tuple[str, str]]:
+    """Return the upstream's headers for the client, and the header that lists the ignored fields of the request."""
+    return headers.with_ignored(headers.relayed_headers(served.headers), served.ignored)
 
 
-def _for_upstream(body: dict[str, Any], turn: Turn) -> dict[str, Any]:
-    """The request with everything said before, instead of a reference to it: no upstream knows the ids of responses."""
-    whole = {name: value for name, value in body.items() if name != "previous_response_id"}
-    if isinstance(options := whole.get("prompt_cache_options"), dict):
-        whole["prompt_cache_options"] = {name: options[name] for name in options if name != "comparison_response_id"}
-    return {**whole, "input": list(turn.input.items)}
+def _with_history(body: dict[str, Any], turn: Turn) -> dict[str, Any]:
+    """Return ``body`` with the whole history in ``input`` and without ids of responses, which no upstream knows."""
+    request_body = {name: value for name, value in body.items() if name != "previous_response_id"}
+    if isinstance(options := request_body.get("prompt_cache_options"), dict):
+        options = {name: value for name, value in options.items() if name != "comparison_response_id"}
+        request_body["prompt_cache_options"] = options
+    return {**request_body, "input": list(turn.input.items)}
 
 
 @blueprint.get("/v1/responses")
@@ -116,14 +122,14 @@ def _for_upstream(body: dict[str, Any], turn: Turn) -> dict[str, Any]:
 @blueprint.get("/v1/responses", websocket=True)
 @blueprint.get("/responses", websocket=True)
 def websocket_refused() -> Response:
-    """Tell a client that tries a WebSocket at once to use POST; it then does, without waiting."""
+    """Refuse a WebSocket with a status that makes clients switch to POST at once."""
     raise GatewayError(426, "WebSocket is not offered here: send a POST request.", code="upgrade_refused")
 
 
-def check(body: Mapping[str, Any]) -> None:
-    """Refuse what no upstream could make sense of.
+def _check_fields(body: Mapping[str, Any]) -> None:
+    """Refuse a body that no upstream could accept.
 
-    :raises GatewayError: 400, naming the parameter.
+    :raises GatewayError: 400, with the name of the field.
     """
     if fault := find_fault(body):
         raise GatewayError(400, fault.message, param=fault.param, code=fault.code)

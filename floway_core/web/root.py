@@ -1,4 +1,4 @@
-"""``/``: what this is, for whoever opens the address in a browser or probes it."""
+"""``/``: what this server is, for a browser or a probe."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -7,7 +7,7 @@ blueprint = Blueprint("root", __name__)
 
 @blueprint.get("/")
 def describe() -> Response:
-    """What is served here, and where it is described. Needs no key, and tells no version."""
+    """Describe the server. This needs no API key and does not reveal the version."""
     return jsonify(
         {
             "name": "Floway",

@@ -1,4 +1,4 @@
-"""Well-known paths of APIs that are not offered here: who asks for one is told what is."""
+"""Well-known paths of APIs that Floway does not serve, for helpful errors."""
 
 SERVED = "Floway serves the Responses API: POST /v1/responses. Everything it serves is described at /openapi.json."
 
@@ -42,12 +42,12 @@ UNSERVED = {
     "/vector_stores": "the Vector Stores API",
     "/videos": "the Videos API",
 }
-"""Beginning of a path, with or without ``/v1`` before it -> what clients look for there. It counts only where no route
-is: a plugin that offers one of these APIs simply registers its routes."""
+"""The beginning of a path, with or without ``/v1`` before it, and the API that clients expect there. It is used only
+when no route matches: a plugin that serves one of these APIs just registers its routes."""
 
 
 def unserved_feature(path: str) -> str | None:
-    """What a client looks for at ``path``, if that is a well-known path of something that is not offered."""
+    """Return the API that a client expects at ``path``; None if the path is not well known."""
     segments = path.removeprefix("/v1/").strip("/").split("/")
     beginnings = ("/" + "/".join(segments[:length]) for length in (2, 1))
     return next((UNSERVED[beginning] for beginning in beginnings if beginning in UNSERVED), None)

@@ -1,4 +1,4 @@
-"""Adding a request that has ended to the usage of its API key."""
+"""Counting a request that has ended as usage of its API key and its upstreams."""
 
 from collections.abc import Callable
 
@@ -15,16 +15,16 @@ FAILURES = {
     "upstream_timeout": "It did not answer in time.",
     "upstream_disconnected": "It broke off its answer.",
 }
-"""What an upstream did instead of answering, by the code of the error."""
+"""What an upstream did instead of responding, by error code."""
 
-TELLING = {401, 402, 403, 404, 408, 429, *range(500, 600)}
-"""Statuses that say something of the upstream or its account."""
+UPSTREAM_FAULTS = {401, 402, 403, 404, 408, 429, *range(500, 600)}
+"""Statuses that point to a fault of the upstream or its account, not of the client."""
 
 
-def counting(gateway: Gateway) -> Callable[[RequestLogEntry], None]:
-    """What counts requests.
+def usage_counter(gateway: Gateway) -> Callable[[RequestLogEntry], None]:
+    """Return the callback that counts a request.
 
-    :raises StartupError: the operator's price table cannot be used.
+    :raises StartupError: the operator's price table is invalid.
     """
     prices = read_prices(gateway.settings.prices)
 
@@ -35,7 +35,7 @@ def counting(gateway: Gateway) -> Callable[[RequestLogEntry], None]:
         if entry.key is None:
             return
         gateway.usage.last_use.note_key_use(entry.key)
-        _note_tries(gateway.usage.last_use, entry.trace)
+        _record_attempts(gateway.usage.last_use, entry.trace)
         if not entry.metered:
             return
         candidate = entry.trace.tried[-1] if entry.trace.tried else None
@@ -52,11 +52,14 @@ def counting(gateway: Gateway) -> Callable[[RequestLogEntry], None]:
     return count
 
 
-def _note_tries(last_use: LastUseBuffer, trace: RequestTrace) -> None:
-    """Note how the upstreams did that were tried; what is the client's own fault says nothing of them."""
-    for candidate, why in trace.failures:
-        if told := FAILURES.get(why) or (why.isdigit() and int(why) in TELLING and f"It answered {why}."):
-            last_use.note_try(candidate.upstream.id, told)
+def _record_attempts(last_use: LastUseBuffer, trace: RequestTrace) -> None:
+    """Record whether each upstream succeeded or failed. A fault of the client counts as neither."""
+    for candidate, reason in trace.failures:
+        failure = FAILURES.get(reason)
+        if reason.isdigit() and int(reason) in UPSTREAM_FAULTS:
+            failure = f"It answered {reason}."
+        if failure:
+            last_use.note_try(candidate.upstream.id, failure)
     failed = [candidate for candidate, _ in trace.failures]
     if trace.events is not None and trace.tried[-1] not in failed:
         last_use.note_try(trace.tried[-1].upstream.id)

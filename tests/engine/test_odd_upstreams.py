@@ -17,7 +17,7 @@ HASTY = '''"""Makes the gateway wait less for the rest of a refusal than a test 
 
 import floway_core.engine.attempt
 
-floway_core.engine.attempt.REFUSAL_TIMEOUT = 0.3
+floway_core.engine.attempt.ERROR_BODY_TIMEOUT_SECONDS = 0.3
 '''
 
 

@@ -103,7 +103,7 @@ def test_requests_of_all_workers_are_added_up(watched, ask, grown, fake_upstream
         assert used == each * (asked + 20)
     # what a plugin counts is added up in the same way, and the collector that fails keeps nothing back
     assert grown.value("counting_attempts_total", kinds="canned wire") == asked + 20
-    assert "Metrics of Broken cannot be had" in watched.log
+    assert "Collecting the metrics of Broken failed" in watched.log
 
 
 def test_what_dead_workers_have_counted_stays_and_their_streams_do_not(watched, ask, grown, fake_upstream):

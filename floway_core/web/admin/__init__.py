@@ -1,4 +1,4 @@
-"""``/admin/api``: what the command line does, over HTTP, for whoever has the admin token."""
+"""``/admin/api``: the operations of the command line over HTTP, for the holder of the admin token."""
 
 from flask import Blueprint, Response, request
 
@@ -7,26 +7,33 @@ from floway_core.web import current_gateway
 from floway_core.web.admin import aliases, health, keys, models, upstreams, usage
 from floway_core.web.auth import authenticate_admin
 
-PARTS = (keys.blueprint, upstreams.blueprint, aliases.blueprint, models.blueprint, usage.blueprint, health.blueprint)
+BLUEPRINTS = (
+    keys.blueprint,
+    upstreams.blueprint,
+    aliases.blueprint,
+    models.blueprint,
+    usage.blueprint,
+    health.blueprint,
+)
 
 
 def blueprint() -> Blueprint:
-    """All of it. Register it only where an admin token is set."""
+    """Return the whole admin API. Register it only if an admin token is set."""
     admin = Blueprint("admin", __name__, url_prefix="/admin/api")
-    for part in PARTS:
-        admin.register_blueprint(part)
-    admin.before_request(_check)
-    admin.after_request(_keep_out_of_caches)
+    for child in BLUEPRINTS:
+        admin.register_blueprint(child)
+    admin.before_request(_authorize)
+    admin.after_request(_forbid_caching)
     return admin
 
 
-def _check() -> None:
+def _authorize() -> None:
     authenticate_admin(current_gateway(), request)
     name = (request.view_args or {}).get("name", "")
-    if not name.isprintable():  # nothing is named so, and PostgreSQL would not even look
+    if not name.isprintable():  # no such name exists, and PostgreSQL rejects some of these characters
         raise GatewayError(404, f"There is nothing named {name!r}.", param="name")
 
 
-def _keep_out_of_caches(response: Response) -> Response:
+def _forbid_caching(response: Response) -> Response:
     response.headers["cache-control"] = "no-store"
     return response

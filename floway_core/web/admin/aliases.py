@@ -1,4 +1,4 @@
-"""``/admin/api/aliases``: names that stand for other models."""
+"""``/admin/api/aliases``: other names for models."""
 
 from dataclasses import asdict
 from typing import Any
@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify
 from floway_core.errors import GatewayError
 from floway_core.storage import aliases
 from floway_core.web import current_gateway
-from floway_core.web.admin.fields import checked, read_body
+from floway_core.web.admin.fields import check_fields, read_body
 
 blueprint = Blueprint("aliases", __name__, url_prefix="/aliases")
 
@@ -17,40 +17,41 @@ FIELDS = {"targets": list, "effort": str, "verbosity": str, "service_tier": str}
 
 @blueprint.get("")
 def list_aliases() -> Response:
-    """All aliases."""
+    """List all aliases."""
     return jsonify({"data": [asdict(row) for row in aliases.all_rows(current_gateway().services.database)]})
 
 
 @blueprint.get("/<path:name>")
 def get_alias(name: str) -> Response:
-    """One alias."""
-    return jsonify(_shown(name))
+    """Get one alias."""
+    return jsonify(_describe(name))
 
 
 @blueprint.put("/<path:name>")
 def put_alias(name: str) -> Response:
-    """Make the alias what the body says, whether there was one of this name or not."""
-    given = checked(read_body(), FIELDS, required="targets")
-    targets = [_target(place, target) for place, target in enumerate(given.pop("targets"))]
-    aliases.put(current_gateway().services.database, name, targets, aliases.Overrides(**given))
-    return jsonify(_shown(name))
+    """Create the alias, or replace the one of this name."""
+    fields = check_fields(read_body(), FIELDS, required="targets")
+    targets = [_parse_target(index, target) for index, target in enumerate(fields.pop("targets"))]
+    aliases.put(current_gateway().services.database, name, targets, aliases.Overrides(**fields))
+    return jsonify(_describe(name))
 
 
 @blueprint.delete("/<path:name>")
 def remove_alias(name: str) -> Response:
-    """Forget the alias."""
+    """Delete the alias."""
     aliases.remove(current_gateway().services.database, name)
     return Response(status=204)
 
 
-def _target(place: int, given: Any) -> tuple[str, str | None]:
-    within = f"targets[{place}]"
-    if not isinstance(given, dict):
-        message = f"Invalid type for '{within}': expected an object."
-        raise GatewayError(400, message, param=within, code="invalid_type")
-    target = checked(given, {"model": str, "upstream": str}, required="model", within=f"{within}.")
+def _parse_target(index: int, value: Any) -> tuple[str, str | None]:
+    """:raises GatewayError: 400, ``value`` is not a target."""
+    path = f"targets[{index}]"
+    if not isinstance(value, dict):
+        message = f"Invalid type for '{path}': expected an object."
+        raise GatewayError(400, message, param=path, code="invalid_type")
+    target = check_fields(value, {"model": str, "upstream": str}, required="model", prefix=f"{path}.")
     return target["model"], target.get("upstream")
 
 
-def _shown(name: str) -> dict[str, Any]:
+def _describe(name: str) -> dict[str, Any]:
     return asdict(aliases.find(current_gateway().services.database, name))

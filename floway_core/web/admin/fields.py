@@ -1,4 +1,4 @@
-"""Reading what an admin request asks for."""
+"""Reading and checking the bodies of admin requests."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,36 +8,36 @@ from flask import request
 from floway_core.errors import GatewayError
 from floway_core.web.body import read_object
 
-LARGEST_BODY = 64 * 1024
-"""Bytes."""
+MAX_BODY_BYTES = 64 * 1024
 
-NAMES = {str: "a string", int: "a whole number", bool: "a boolean", list: "an array", dict: "an object"}
+TYPE_NAMES = {str: "a string", int: "a whole number", bool: "a boolean", list: "an array", dict: "an object"}
 
 
 def read_body() -> dict[str, Any]:
-    """The JSON object that the running request carries.
+    """Read the JSON object in the body of the current request.
 
     :raises GatewayError: 400, 413 or 415.
     """
-    return read_object(request, LARGEST_BODY)
+    return read_object(request, MAX_BODY_BYTES)
 
 
-def checked(
-    given: Mapping[str, Any], types: Mapping[str, type], required: str = "", within: str = ""
+def check_fields(
+    fields: Mapping[str, Any], types: Mapping[str, type], required: str = "", prefix: str = ""
 ) -> dict[str, Any]:
-    """``given`` with nothing but the fields in ``types``, each of its type; those that are null are left out.
+    """Check the names and types of ``fields``. Return those that are not null.
 
-    :param required: the field that may not be left out.
-    :param within: what ``given`` is called in errors, with a dot behind, if it is not the body itself.
-    :raises GatewayError: 400, naming the field.
+    :param types: the allowed fields and their types.
+    :param required: a field that may not be missing or null.
+    :param prefix: the path of ``fields`` in the body, with a final dot, for errors; empty for the body itself.
+    :raises GatewayError: 400, with the name of the field.
     """
-    for name, value in given.items():
+    for name, value in fields.items():
         if name not in types:
-            raise GatewayError(400, f"Unknown field: {name[:40]!r}.", param=within + name[:40], code="unknown_field")
+            raise GatewayError(400, f"Unknown field: {name[:40]!r}.", param=prefix + name[:40], code="unknown_field")
         if value is not None and type(value) is not types[name]:
-            message = f"Invalid type for '{within}{name}': expected {NAMES[types[name]]}."
-            raise GatewayError(400, message, param=within + name, code="invalid_type")
-    if required and given.get(required) is None:
-        message = f"Missing required field: '{within}{required}'."
-        raise GatewayError(400, message, param=within + required, code="missing_required_field")
-    return {name: value for name, value in given.items() if value is not None}
+            message = f"Invalid type for '{prefix}{name}': expected {TYPE_NAMES[types[name]]}."
+            raise GatewayError(400, message, param=prefix + name, code="invalid_type")
+    if required and fields.get(required) is None:
+        message = f"Missing required field: '{prefix}{required}'."
+        raise GatewayError(400, message, param=prefix + required, code="missing_required_field")
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,4 +1,4 @@
-"""``/admin/api/health``: what ``/readyz`` tells, with names."""
+"""``/admin/api/health``: the state of all upstreams, with names."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -11,11 +11,11 @@ blueprint = Blueprint("health", __name__, url_prefix="/health")
 
 @blueprint.get("")
 def get_health() -> Response:
-    """Which upstreams can serve, and why the others cannot; ``degraded`` when none can."""
+    """Return which upstreams can serve, and why the others cannot; ``degraded`` if none can."""
     gateway = current_gateway()
-    shown = [
+    states = [
         {"name": row.name, "kind": row.kind, "enabled": row.enabled, "problem": gateway.unavailable_reason(row)}
         for row in upstreams.all_rows(gateway.services.database)
     ]
-    serving = any(one["enabled"] and one["problem"] is None for one in shown)
-    return jsonify({"status": "ok" if serving else "degraded", "version": __version__, "upstreams": shown})
+    can_serve = any(state["enabled"] and state["problem"] is None for state in states)
+    return jsonify({"status": "ok" if can_serve else "degraded", "version": __version__, "upstreams": states})

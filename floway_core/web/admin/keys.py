@@ -1,4 +1,4 @@
-"""``/admin/api/keys``: API keys of clients."""
+"""``/admin/api/keys``: the API keys of clients."""
 
 from dataclasses import asdict
 from typing import Any, cast
@@ -7,54 +7,54 @@ from flask import Blueprint, Response, jsonify
 
 from floway_core.storage import keys
 from floway_core.web import current_gateway
-from floway_core.web.admin.fields import checked, read_body
+from floway_core.web.admin.fields import check_fields, read_body
 
 blueprint = Blueprint("keys", __name__, url_prefix="/keys")
 
-# What is chosen for a key is checked in the store, for the command line as well: hence the casts.
+# The store checks the options of a key, for the command line as well. Until then the casts are promises.
 
 
 @blueprint.get("")
 def list_keys() -> Response:
-    """All keys, revoked ones too."""
+    """List all keys, including revoked ones."""
     return jsonify({"data": [asdict(row) for row in keys.all_rows(current_gateway().services.database)]})
 
 
 @blueprint.post("")
 def create_key() -> tuple[Response, int]:
-    """Make a key. It is in this answer, and never again."""
-    given = read_body()
-    name = checked({"name": given.pop("name", None)}, {"name": str}, required="name")["name"]
-    key = keys.create(current_gateway().services.database, name, cast(keys.Options, given))
-    return jsonify({**_shown(name), "key": key}), 201
+    """Create a key. Only this response contains it."""
+    options = read_body()
+    name = check_fields({"name": options.pop("name", None)}, {"name": str}, required="name")["name"]
+    key = keys.create(current_gateway().services.database, name, cast(keys.Options, options))
+    return jsonify({**_describe(name), "key": key}), 201
 
 
 @blueprint.get("/<path:name>")
 def get_key(name: str) -> Response:
-    """One key."""
-    return jsonify(_shown(name))
+    """Get one key."""
+    return jsonify(_describe(name))
 
 
 @blueprint.patch("/<path:name>")
 def change_key(name: str) -> Response:
-    """Change what the key may do. What is left out stays; null takes a choice back."""
+    """Change options of the key. Options that are left out do not change; null resets one."""
     keys.change(current_gateway().services.database, name, cast(keys.Options, read_body()))
-    return jsonify(_shown(name))
+    return jsonify(_describe(name))
 
 
 @blueprint.post("/<path:name>/revoke")
 def revoke_key(name: str) -> Response:
-    """Refuse the key from now on."""
+    """Revoke the key: it is refused from now on."""
     keys.revoke(current_gateway().services.database, name)
-    return jsonify(_shown(name))
+    return jsonify(_describe(name))
 
 
 @blueprint.delete("/<path:name>")
 def delete_key(name: str) -> Response:
-    """Remove the key and all conversations it has stored."""
+    """Delete the key and all its stored conversations."""
     keys.delete(current_gateway().services.database, name)
     return Response(status=204)
 
 
-def _shown(name: str) -> dict[str, Any]:
+def _describe(name: str) -> dict[str, Any]:
     return asdict(keys.find(current_gateway().services.database, name))

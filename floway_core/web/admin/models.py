@@ -1,4 +1,4 @@
-"""``/admin/api/models``: what clients can ask for, and who serves it."""
+"""``/admin/api/models``: the models that clients can use, and the upstreams that serve them."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ blueprint = Blueprint("models", __name__, url_prefix="/models")
 
 @blueprint.get("")
 def list_models() -> Response:
-    """All models, aliases too, and the upstreams that serve them in the order in which those are tried."""
-    offer = routing.list_offered(current_gateway())
-    served: dict[str, dict[str, Any]] = {}
-    for candidate in offer.candidates:
+    """List all models and aliases with their upstreams, in the order in which these are tried."""
+    catalogue = routing.list_offered(current_gateway())
+    models: dict[str, dict[str, Any]] = {}
+    for candidate in catalogue.candidates:
         model = candidate.model
-        shown = served.setdefault(model.id, {"id": model.id, "owned_by": model.owned_by, "served_by": []})
-        shown["served_by"].append({"upstream": candidate.upstream.name, "model": candidate.upstream_name})
-    failed = [{"upstream": name, "error": error.message} for name, error in offer.failed.items()]
-    return jsonify({"data": list(served.values()), "failed": failed})
+        entry = models.setdefault(model.id, {"id": model.id, "owned_by": model.owned_by, "served_by": []})
+        entry["served_by"].append({"upstream": candidate.upstream.name, "model": candidate.upstream_name})
+    failed = [{"upstream": name, "error": error.message} for name, error in catalogue.failed.items()]
+    return jsonify({"data": list(models.values()), "failed": failed})

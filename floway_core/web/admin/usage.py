@@ -1,4 +1,4 @@
-"""``/admin/api/usage``: what was used, and what that costs."""
+"""``/admin/api/usage``: requests, tokens and costs."""
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -11,7 +11,10 @@ blueprint = Blueprint("usage", __name__, url_prefix="/usage")
 
 @blueprint.get("")
 def get_usage() -> Response:
-    """Usage ``by`` some of key, model, upstream and day, ``since`` a date (UTC) or some days ago (``7d``)."""
+    """Return the usage of API keys.
+
+    ``by`` names the groups: key, model, upstream, day. ``since`` is a date (UTC) or a number of days ago (``7d``).
+    """
     groups = request.args.get("by", ",".join(usage.DEFAULT_GROUPS)).split(",")
     if unknown := [name for name in groups if name not in usage.GROUPS]:
         message = f"Invalid value for 'by': {unknown[0][:40]!r} is none of {', '.join(usage.GROUPS)}."
