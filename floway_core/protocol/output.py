@@ -1,12 +1,24 @@
-"""The output items of one response, put together from events whose ids and numbers cannot be trusted.
+"""The output items of one response, assembled from streaming events whose ids and indexes cannot be trusted.
 
-Upstreams repeat ``output_index`` and ids, leave items open, close them empty, and name other ids in the final
-response. Here each item stands once. It is recognised by its id, else by its ``call_id``, else as the next of its type,
-and of two versions the fuller one counts.
+Upstreams reuse an ``output_index`` or an id, leave items open, close them without content, and send other ids in the
+final response. ``OutputItems`` holds each item once. It matches an event to an item by id, then by ``call_id``, then by
+``output_index`` and type. Of two versions of an item, the one with more content wins.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from floway_core.protocol.item_versions import (
+    content_length,
+    drop_repeats,
+    has_same_content,
+    has_same_id,
+    is_same_call,
+    lacks_id,
+    may_be_same,
+    merge_versions,
+)
+from floway_core.protocol.text_events import TextLocation
 
 _ID_PREFIXES = {
     "message": "msg",
@@ -17,312 +29,235 @@ _ID_PREFIXES = {
     "compaction": "cmp",
 }
 
-_WEIGHTLESS = frozenset(
-    {"id", "type", "status", "role", "name", "call_id", "annotations", "logprobs", "encrypted_content"}
-)
-"""Fields that say nothing of how much an item holds: encrypted anew, the same content has another length."""
 
+class ItemPart:
+    """One part of an item, or the one text field of a tool call, as its events have described it so far."""
 
-class Place(NamedTuple):
-    """Where in an item the text of an event belongs."""
+    __slots__ = ("location", "payload", "text")
 
-    item_type: str
-    field: str
-    index_name: str | None
-    """The field of the event that says which part; None where the item's field is the text itself."""
-    part_type: str = ""
-    text: str = "text"
-    """The field of the part that holds the text, and that of the event that ends it."""
-
-
-_CONTENT, _SUMMARY = ("message", "content", "content_index"), ("reasoning", "summary", "summary_index")
-_PLACES = {
-    "output_text": Place(*_CONTENT, "output_text"),
-    "refusal": Place(*_CONTENT, "refusal", "refusal"),
-    "reasoning_text": Place("reasoning", "content", "content_index", "reasoning_text"),
-    "reasoning_summary_text": Place(*_SUMMARY, "summary_text"),
-    "function_call_arguments": Place("function_call", "arguments", None, text="arguments"),
-    "custom_tool_call_input": Place("custom_tool_call", "input", None, text="input"),
-    "mcp_call_arguments": Place("mcp_call", "arguments", None, text="arguments"),
-    "code_interpreter_call_code": Place("code_interpreter_call", "code", None, text="code"),
-}
-DELTAS = {f"response.{name}.delta": place for name, place in _PLACES.items()}
-TEXTS = {f"response.{name}.done": place for name, place in _PLACES.items()}
-PARTS = {
-    f"response.{name}.{end}": place
-    for name, place in {"content_part": Place(*_CONTENT), "reasoning_summary_part": Place(*_SUMMARY)}.items()
-    for end in ("added", "done")
-}
-
-
-class _Part:
-    """A part of an item: what its events have said so far."""
-
-    __slots__ = ("payload", "place", "text")
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, location: TextLocation) -> None:
+        self.location = location
         self.text = bytearray()
-        """UTF-8: a fraction of what the deltas take as strings."""
+        """The text so far, in UTF-8: this takes a fraction of the memory of a list of strings."""
         self.payload: dict[str, Any] = {}
+        """The part as an event carried it as a whole."""
 
-    def value(self) -> dict[str, Any] | str:
+    def build(self) -> dict[str, Any] | str:
+        """Return the part as an object, or the text if the item's field is the text itself."""
         text = self.text.decode("utf-8", "surrogatepass")
-        if not text.isascii():  # a character may have been cut in two
+        if not text.isascii():  # two deltas may each carry one half of a surrogate pair
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        if self.place.index_name is None:
+        if self.location.index_field is None:
             return text
-        part = {"type": self.place.part_type or "output_text", **self.payload}
-        whole = part.get(self.place.text)
-        if text and (not isinstance(whole, str) or len(text) > len(whole)):
-            part[self.place.text] = text
+        part = {"type": self.location.part_type or "output_text", **self.payload}
+        stated_text = part.get(self.location.text_field)
+        if text and (not isinstance(stated_text, str) or len(text) > len(stated_text)):
+            part[self.location.text_field] = text
         if part["type"] == "output_text":
             part.setdefault("annotations", [])
         return part
 
 
 class OutputItem:
-    """One item of the output, from the first event about it on."""
+    """One output item, from the first event about it on."""
 
-    __slots__ = ("announced", "closed", "id", "index", "parts", "payload")
+    __slots__ = ("id", "index", "is_announced", "is_closed", "parts", "payload")
 
     def __init__(self, payload: dict[str, Any], index: int, item_id: str | None) -> None:
         self.payload = payload
-        """The item as it was said last."""
+        """The item as ``output_item`` events carried it."""
         self.index = index
-        """Its ``output_index`` for the client."""
+        """Its ``output_index`` in the events that the client sees."""
         self.id = item_id
-        """Its id for the client; None where it has none."""
-        self.announced = False
+        """Its id in the events that the client sees; None if it has none."""
+        self.is_announced = False
         """Whether the client has seen ``response.output_item.added``."""
-        self.closed = False
+        self.is_closed = False
         """Whether the client has seen ``response.output_item.done``."""
-        self.parts: dict[tuple[str, int], _Part] = {}
+        self.parts: dict[tuple[str, int], ItemPart] = {}
+        """The parts of an open item, by field of the item and index of the part."""
 
-    def part(self, place: Place, number: object) -> _Part:
-        key = (place.field, number if isinstance(number, int) else 0)
+    def get_part(self, location: TextLocation, event: Mapping[str, Any]) -> ItemPart:
+        """Return the part that an event is about; create it if it is new."""
+        key = (location.item_field, location.part_index(event))
         if key not in self.parts:
-            self.parts[key] = _Part(place)
+            self.parts[key] = ItemPart(location)
         return self.parts[key]
 
     def close(self, payload: dict[str, Any]) -> None:
-        """Take the item as it is at its end, filled up with what its events have said before."""
-        self.closed = True
-        self.payload = _fuller(payload, self.payload)
+        """Merge the item of ``response.output_item.done`` with what earlier events sent, and drop the parts."""
+        self.is_closed = True
+        self.payload = merge_versions(payload, self.payload)
         if self.parts:
-            self.payload = _fuller(self.payload, self._from_parts())
+            self.payload = merge_versions(self.payload, self._build_from_parts())
             self.parts = {}
 
-    def whole(self, status: str) -> dict[str, Any] | None:
-        """The item with everything that was said of it; None for a call without a name, which nobody can use.
+    def build(self, open_status: str) -> dict[str, Any] | None:
+        """Build the item as the response object shows it.
 
-        :param status: of an item that was never closed.
+        :param open_status: ``status`` for an item that was never closed.
+        :returns: the item; None for a tool call whose name is missing, because no client can execute it.
         """
         item = dict(self.payload)
         if self.parts:
-            item = {"status": status, **_fuller(item, self._from_parts())}
+            item = {"status": open_status, **merge_versions(item, self._build_from_parts())}
             if item.get("type") in ("function_call", "custom_tool_call"):
                 if not item.get("name"):
                     return None
                 item.setdefault("call_id", self.id)
         if item.get("status") == "in_progress":
-            item["status"] = status
+            item["status"] = open_status
         if self.id is not None:
             item["id"] = self.id
         return item
 
-    def _from_parts(self) -> dict[str, Any]:
-        """The item as the events about its parts have it."""
+    def _build_from_parts(self) -> dict[str, Any]:
         fields: dict[str, Any] = {}
-        for (field, _), part in sorted(self.parts.items()):
-            if part.place.index_name is None:
-                fields[field] = part.value()
+        for (field, _), part in sorted(self.parts.items(), key=lambda entry: entry[0]):
+            if part.location.index_field is None:
+                fields[field] = part.build()
             else:
-                fields.setdefault(field, []).append(part.value())
+                fields.setdefault(field, []).append(part.build())
         return {**self.payload, **fields}
 
 
 class OutputItems:
-    """The output of a response while its events arrive."""
+    """The output of one response while its events arrive."""
 
     def __init__(self, response_id: str) -> None:
-        """:param response_id: the gateway's own, from which ids are made for items that need another."""
+        """:param response_id: the gateway's id of the response; new ids for items contain it."""
         self._response_id = response_id
         self._items: list[OutputItem] = []
-        self._by_id: dict[str, OutputItem] = {}
-        """By the upstream's id, the latest of each."""
-        self._by_index: dict[int, OutputItem] = {}
-        """By the upstream's ``output_index``, the latest of each."""
+        self._by_upstream_id: dict[str, OutputItem] = {}
+        """The newest item with each id that the upstream used."""
+        self._by_upstream_index: dict[int, OutputItem] = {}
+        """The newest item at each ``output_index`` that the upstream used."""
 
     def __bool__(self) -> bool:
+        """Return whether any item has begun."""
         return bool(self._items)
 
-    def add(self, payload: dict[str, Any], index: object) -> OutputItem:
-        """The item that ``response.output_item.added`` announces."""
+    def open_item(self, payload: dict[str, Any], index: object) -> OutputItem:
+        """Return the item that ``response.output_item.added`` announces; add it if it is new."""
         item = self._find_open(payload, index)
         if item is None:
-            item = self._new(payload, index)
+            item = self._add_item(payload, index)
         else:
-            item.payload = _fuller(item.payload, payload)
-        item.announced = True
+            item.payload = merge_versions(item.payload, payload)
+        item.is_announced = True
         return item
 
-    def close(self, payload: dict[str, Any], index: object) -> OutputItem:
-        """The item that ``response.output_item.done`` closes, with its content taken."""
-        item = self._find_open(payload, index) or self._find_closed(payload, index) or self._new(payload, index)
+    def close_item(self, payload: dict[str, Any], index: object) -> OutputItem:
+        """Close the item that ``response.output_item.done`` is about, and return it; add it if it is new."""
+        item = self._find_open(payload, index) or self._find_closed(payload, index) or self._add_item(payload, index)
         item.close(payload)
         return item
 
-    def of_event(self, content: Mapping[str, Any], place: Place) -> OutputItem | None:
-        """The item that an event about a part of an item is about; None where it does not say which."""
-        item_id, index = content.get("item_id"), content.get("output_index")
+    def find_or_add(self, event: Mapping[str, Any], location: TextLocation) -> OutputItem | None:
+        """Return the item that a text or part event is about; add it if it was not announced.
+
+        :returns: None for an event with neither ``item_id`` nor ``output_index``.
+        """
+        item_id, index = event.get("item_id"), event.get("output_index")
         if not isinstance(item_id, str) and not isinstance(index, int):
             return None
-        item = self._by_id.get(item_id) if isinstance(item_id, str) else None
-        if item is None or item.closed:
-            at_index = self._by_index.get(index) if isinstance(index, int) else None
-            if at_index is not None and not at_index.closed and (item is None or at_index.id == item_id):
+        item = self._by_upstream_id.get(item_id) if isinstance(item_id, str) else None
+        if item is None or item.is_closed:
+            at_index = self._by_upstream_index.get(index) if isinstance(index, int) else None
+            if at_index is not None and not at_index.is_closed and (item is None or at_index.id == item_id):
                 return at_index
-        if item is not None and (not item.closed or index in (None, item.index)):
+        if item is not None and (not item.is_closed or index in (None, item.index)):
             return item
-        kind = place.item_type
-        made = {"id": item_id, "type": kind} if isinstance(item_id, str) and item_id else {"type": kind}
-        return self._new({**made, "role": "assistant"} if kind == "message" else made, index)
+        payload: dict[str, Any] = {"type": location.item_type}
+        if isinstance(item_id, str) and item_id:
+            payload = {"id": item_id, **payload}
+        if location.item_type == "message":
+            payload["role"] = "assistant"
+        return self._add_item(payload, index)
 
-    def complete(self, final: Iterable[dict[str, Any]]) -> list[OutputItem]:
-        """All items in order, when the terminal event has come.
+    def merge_final(self, final_output: Iterable[dict[str, Any]]) -> list[OutputItem]:
+        """Merge in the output of the terminal event.
 
-        :param final: the output as the terminal event has it.
+        :param final_output: ``output`` of the response object in the terminal event.
+        :returns: all items in their order. An item that was not streamed stands behind its predecessor in
+            ``final_output``.
         """
-        order = sorted(self._items, key=lambda item: item.index)
+        merged = sorted(self._items, key=lambda item: item.index)
         position = 0
-        for payload, item in self._matched(_without_repeated(final), list(order)):
+        for payload, item in _match_final(drop_repeats(final_output), list(merged)):
             if item is None:
-                item = self._new(payload, None)
-                order.insert(position, item)
+                item = self._add_item(payload, None)
+                merged.insert(position, item)
             else:
-                item.payload = _fuller(item.payload, payload)
-            position = order.index(item) + 1
-        return order
-
-    def _matched(
-        self, final: Iterable[dict[str, Any]], unmatched: list[OutputItem]
-    ) -> list[tuple[dict[str, Any], OutputItem | None]]:
-        """The final items, each with the streamed one that it is."""
-        pairs: list[tuple[dict[str, Any], OutputItem | None]] = [(payload, None) for payload in final]
-        for is_same in (_same_id, _same_call, _same_content, _may_be_same):
-            for place, (payload, item) in enumerate(pairs):
-                if item is None:
-                    found = next((one for one in unmatched if is_same(one.payload, payload)), None)
-                    if found:
-                        unmatched.remove(found)
-                        pairs[place] = (payload, found)
-        return pairs
+                item.payload = merge_versions(item.payload, payload)
+            position = merged.index(item) + 1
+        return merged
 
     def _find_open(self, payload: dict[str, Any], index: object) -> OutputItem | None:
-        item = self._by_id.get(payload.get("id")) if isinstance(payload.get("id"), str) else None
-        if item and not item.closed and _may_be_same(item.payload, payload):
+        """Find the open item with this id, else with this call id, else the one that this can be."""
+        item_id = payload.get("id")
+        item = self._by_upstream_id.get(item_id) if isinstance(item_id, str) else None
+        if item and not item.is_closed and may_be_same(item.payload, payload):
             return item
-        open_items = [one for one in self._items if not one.closed]
-        for one in open_items:
-            if _same_call(one.payload, payload):
-                return one
-        at_index = self._by_index.get(index) if isinstance(index, int) else None
-        for one in (at_index, *open_items):
-            if one and not one.closed and _may_be_same(one.payload, payload) and _one_lacks_an_id(one.payload, payload):
-                return one
-        if at_index and not at_index.closed and _may_be_same(at_index.payload, payload):
+        open_items = [item for item in self._items if not item.is_closed]
+        for item in open_items:
+            if is_same_call(item.payload, payload):
+                return item
+        at_index = self._by_upstream_index.get(index) if isinstance(index, int) else None
+        if at_index and at_index.is_closed:
+            at_index = None
+        for candidate in (at_index, *open_items):
+            if candidate and may_be_same(candidate.payload, payload) and lacks_id(candidate.payload, payload):
+                return candidate
+        if at_index and may_be_same(at_index.payload, payload):
             return at_index
         return None
 
     def _find_closed(self, payload: dict[str, Any], index: object) -> OutputItem | None:
-        """The item that is closed once more: the same id or call, and nothing that only another item could have."""
+        """Find the item that is being closed again: the same call, or the same id without a sign of another item."""
         for item in self._items:
-            if _same_call(item.payload, payload) or (
-                _same_id(item.payload, payload)
-                and (index in (None, item.index) or _weight(payload) in (0, _weight(item.payload)))
+            if is_same_call(item.payload, payload):
+                return item
+            if has_same_id(item.payload, payload) and (
+                index in (None, item.index) or content_length(payload) in (0, content_length(item.payload))
             ):
                 return item
         return None
 
-    def _new(self, payload: dict[str, Any], index: object) -> OutputItem:
-        known = payload.get("id")
-        taken = {item.index for item in self._items}
-        free = index if isinstance(index, int) and index >= 0 and index not in taken else max(taken, default=-1) + 1
-        item_id = known if isinstance(known, str) and known else None
-        if item_id is not None and any(item.id == item_id for item in self._items):
+    def _add_item(self, payload: dict[str, Any], index: object) -> OutputItem:
+        """Add an item with the upstream's index and id if these are free, else with new ones."""
+        used_indexes = {item.index for item in self._items}
+        if isinstance(index, int) and index >= 0 and index not in used_indexes:
+            own_index = index
+        else:
+            own_index = max(used_indexes, default=-1) + 1
+        upstream_id = payload.get("id")
+        own_id = upstream_id if isinstance(upstream_id, str) and upstream_id else None
+        if own_id is not None and any(item.id == own_id for item in self._items):
             prefix = _ID_PREFIXES.get(str(payload.get("type")), "item")
-            item_id = f"{prefix}_{self._response_id.removeprefix('resp_')}_{free}"
-        item = OutputItem(payload, free, item_id)
+            own_id = f"{prefix}_{self._response_id.removeprefix('resp_')}_{own_index}"
+        item = OutputItem(payload, own_index, own_id)
         self._items.append(item)
-        if isinstance(known, str):
-            self._by_id[known] = item
+        if isinstance(upstream_id, str):
+            self._by_upstream_id[upstream_id] = item
         if isinstance(index, int):
-            self._by_index[index] = item
+            self._by_upstream_index[index] = item
         return item
 
 
-# ------------------------------------------------------------------------------------------------------- comparing
-def _may_be_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    calls = one.get("call_id"), other.get("call_id")
-    return one.get("type") == other.get("type") and (
-        not all(isinstance(call, str) for call in calls) or calls[0] == calls[1]
-    )
+def _match_final(
+    final_output: list[dict[str, Any]], unmatched: list[OutputItem]
+) -> list[tuple[dict[str, Any], OutputItem | None]]:
+    """Pair each item of the final output with the streamed item that it is, the strongest evidence first.
 
-
-def _same_id(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return isinstance(one.get("id"), str) and one["id"] == other.get("id") and _may_be_same(one, other)
-
-
-def _same_call(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return isinstance(one.get("call_id"), str) and one["call_id"] == other.get("call_id") and _may_be_same(one, other)
-
-
-def _same_content(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return _may_be_same(one, other) and _content(one) == _content(other)
-
-
-def _content(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in item.items() if name not in _WEIGHTLESS}
-
-
-def _without_repeated(final: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The items of a final output, each once."""
-    kept: list[dict[str, Any]] = []
-    for payload in final:
-        if not any(
-            _same_call(one, payload) or (_same_id(one, payload) and _same_content(one, payload)) for one in kept
-        ):
-            kept.append(payload)
-    return kept
-
-
-def _one_lacks_an_id(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return not (isinstance(one.get("id"), str) and isinstance(other.get("id"), str))
-
-
-def _fuller(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """The one of two versions of an item that holds more, the first if both hold the same, with the fields that only
-    the other has."""
-    if first == second:
-        return first
-    winner, other = (first, second) if _weight(first) >= _weight(second) else (second, first)
-    item = dict(winner)
-    for name, value in other.items():
-        if item.get(name) is None and value is not None and name != "status":  # that of an item that has begun
-            item[name] = value
-    if item.get("status") == "in_progress" and isinstance(other.get("status"), str):
-        item["status"] = other["status"]
-    return item
-
-
-def _weight(value: Any) -> int:
-    """How much a value says, in characters."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, dict):
-        blob = 1 if value.get("encrypted_content") else 0
-        return blob + sum(_weight(part) for name, part in value.items() if name not in _WEIGHTLESS)
-    if isinstance(value, list):
-        return sum(map(_weight, value))
-    return 0
+    :param unmatched: the streamed items; those that are matched are removed.
+    """
+    matches: list[OutputItem | None] = [None] * len(final_output)
+    for is_same in (has_same_id, is_same_call, has_same_content, may_be_same):
+        for position, payload in enumerate(final_output):
+            if matches[position] is None:
+                match = next((item for item in unmatched if is_same(item.payload, payload)), None)
+                if match is not None:
+                    unmatched.remove(match)
+                    matches[position] = match
+    return list(zip(final_output, matches, strict=True))
