@@ -15,7 +15,7 @@ MAX_PAGE_BYTES = 20_000
 MAX_DEPTH, MAX_REASONS = 6, 20
 """Levels of objects around the innermost error, and errors of a list that are read."""
 
-_STATUS_OF_CODE = tuple(
+_STATUS_OF_CODE: tuple[tuple[re.Pattern[str], int], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), status)
     for pattern, status in (
         (r"rate.?limit|quota|limit_reached|too.?many.?requests|resource.?exhausted", 429),
@@ -32,7 +32,7 @@ _STATUS_OF_CODE = tuple(
 )
 """Patterns for the codes and types of many APIs, and the HTTP status of each. The first match wins."""
 
-_STATUS_OF_PHRASE = {
+_STATUS_OF_PHRASE: dict[str, int] = {
     HTTPStatus(status).phrase.lower(): status
     for status in (400, 401, 402, 403, 404, 408, 413, 422, 429, *range(500, 505))
 }
@@ -238,7 +238,7 @@ def _derive_status(
     """Return the HTTP status that the error states, else the one that fits its code, type or message; 502 if none."""
     for source in (error, siblings):
         for name in _STATUS_FIELDS:
-            value = source.get(name)
+            value: object = source.get(name)
             if isinstance(value, str) and re.fullmatch(r"\d{3}", value):
                 value = int(value)
             if isinstance(value, int) and 400 <= value < 600:
