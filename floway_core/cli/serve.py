@@ -1,12 +1,15 @@
-"""``floway serve``."""
+"""``floway serve``: run the gateway."""
 
 import logging
+import os
+import select
 from collections.abc import Sequence
 
 import click
 
 from floway_core import __version__
 from floway_core.cli.context import Session
+from floway_core.errors import StartupError
 from floway_core.runtime.gateway import Gateway
 from floway_core.runtime.log import JSON, configure_logging
 from floway_core.settings import Settings
@@ -20,8 +23,7 @@ log = logging.getLogger("floway")
 @click.pass_obj
 def serve(session: Session, bind: str | None) -> None:
     """Run the gateway."""
-    import os
-
+    check_platform()
     from floway_core.server.command import Server, allow_files, check_bind, share_metrics
     from floway_core.web.app import create_app  # only this command needs the web framework
 
@@ -29,26 +31,35 @@ def serve(session: Session, bind: str | None) -> None:
         os.environ["FLOWAY_BIND"] = bind  # workers read their settings from the environment, too
     check_bind(session.settings.bind)
     allow_files(session.settings)
-    # What keeps a worker from starting is found here, where it can be said in one line.
+    # Find here what would keep a worker from starting, so that one line can report it.
     gateway: Gateway = create_app(session.settings, session.manager).extensions["floway"]
-    missing = _missing(gateway)
+    problems = _find_problems(gateway)
     gateway.services.database.close_all()
     if session.settings.serves_metrics:
         share_metrics()
 
-    def begin(addresses: Sequence[str]) -> None:
-        _say(session.settings, logging.INFO, f"Floway {__version__} listens on {', '.join(addresses)}")
-        for line in missing:
-            _say(session.settings, logging.WARNING, f"  missing: {line}")
+    def on_ready(addresses: Sequence[str]) -> None:
+        _report(session.settings, logging.INFO, f"Floway {__version__} listens on {', '.join(addresses)}")
+        for problem in problems:
+            _report(session.settings, logging.WARNING, f"  missing: {problem}")
 
-    def end() -> None:
-        _say(session.settings, logging.INFO, "Floway has stopped")
+    def on_exit() -> None:
+        _report(session.settings, logging.INFO, "Floway has stopped")
 
-    Server(session.settings, begin, end).run()
+    Server(session.settings, on_ready, on_exit).run()
 
 
-def _say(settings: Settings, level: int, line: str) -> None:
-    """Tell the operator: as it is, or as one more line of a log that programs read."""
+def check_platform() -> None:
+    """Check for Linux's hang-up event: it reports a client that disconnects while bytes of it are still unread.
+
+    :raises StartupError: this system does not have it.
+    """
+    if not hasattr(select, "EPOLLRDHUP"):
+        raise StartupError("Floway needs Linux to serve: this system has no hang-up event in epoll (EPOLLRDHUP).")
+
+
+def _report(settings: Settings, level: int, line: str) -> None:
+    """Print a line for the operator, or log it if the log is JSON."""
     if settings.log_format == JSON:
         configure_logging(settings.log_level, JSON)
         log.log(level, "%s", line.strip())
@@ -56,9 +67,10 @@ def _say(settings: Settings, level: int, line: str) -> None:
         click.echo(line, err=True)
 
 
-def _missing(gateway: Gateway) -> list[str]:
-    """What still keeps clients from being served, and what mends it."""
-    database, providers, missing = gateway.services.database, gateway.providers, []
+def _find_problems(gateway: Gateway) -> list[str]:
+    """Find what is still missing before clients can be served, and how to set it up."""
+    missing: list[str] = []
+    database, providers = gateway.services.database, gateway.providers
     rows = upstreams.all_rows(database)
     for row in rows:
         if row.kind not in providers.by_kind:

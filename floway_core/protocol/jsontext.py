@@ -1,4 +1,4 @@
-"""JSON as bytes: fast where it can be, forgiving where clients need it."""
+"""Parsing and serialising JSON as bytes: orjson where it can, else the standard library, which accepts more."""
 
 import json
 import math
@@ -6,59 +6,63 @@ from typing import Any
 
 import orjson
 
-MOST_LEVELS = 254
-"""Levels of nesting that orjson writes. With as many, nobody who goes down comes near the recursion limit."""
+MAX_LEVELS = 254
+"""Levels of nesting that orjson serialises. A recursive function stays far from Python's recursion limit."""
 
 
 def loads(data: bytes) -> Any:
     """Parse UTF-8 JSON.
 
-    Lone surrogates (``"\\ud83d"``, which JavaScript clients write when they cut a text inside an emoji) are accepted.
+    Lone surrogates (``"\\ud83d"``) are accepted: JavaScript clients send them when they cut a text inside an emoji.
 
-    :raises ValueError: not JSON, not UTF-8, or nested in more than ``MOST_LEVELS`` levels.
+    :raises ValueError: not JSON, not UTF-8, or nested in more than ``MAX_LEVELS`` levels.
     """
-    value = _parsed(data)
-    if len(data) > 2 * MOST_LEVELS and is_too_deep(value):  # each level takes two brackets
+    value = _parse(data)
+    if len(data) > 2 * MAX_LEVELS and is_too_deep(value):  # each level takes two brackets
         raise ValueError("nested too deeply")
     return value
 
 
 def deep_copy(value: Any) -> Any:
-    """A copy of ``value`` that shares nothing with it.
+    """Copy a JSON value with all lists and objects in it.
 
     :raises ValueError: as ``dumps``.
     """
-    return _parsed(dumps(value))
+    return _parse(dumps(value))
 
 
 def loads_many(texts: list[bytes]) -> list[Any]:
-    """What ``loads`` makes of each of ``texts``, which it has accepted before: at once, if they allow it."""
+    """Parse many JSON texts at once.
+
+    :param texts: each one that ``loads`` has accepted before.
+    """
     try:
-        return orjson.loads(b"[%s]" % b",".join(texts))
-    except orjson.JSONDecodeError:  # one of them has something that orjson alone refuses
-        return [_parsed(text) for text in texts]
+        values: list[Any] = orjson.loads(b"[%s]" % b",".join(texts))
+        return values
+    except orjson.JSONDecodeError:  # only the standard library accepts one of them
+        return [_parse(text) for text in texts]
 
 
-def _parsed(data: bytes) -> Any:
+def _parse(data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         if b"\\u" not in data:
             raise ValueError(str(error)) from None
     try:
-        return json.loads(data, parse_constant=_refuse, parse_float=_finite, parse_int=_integer)
+        return json.loads(data, parse_constant=_reject_constant, parse_float=_parse_float, parse_int=_parse_integer)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def dumps(value: Any) -> bytes:
-    """Compact UTF-8 JSON.
+    """Serialise to compact UTF-8 JSON.
 
     :raises ValueError: ``value`` is not JSON, or nested far too deeply.
     """
     try:
         return orjson.dumps(value)
-    except TypeError:  # also for what orjson alone refuses: lone surrogates, large integers, more than 254 levels
+    except TypeError:  # the standard library may do: lone surrogates, large integers, more than 254 levels
         pass
     try:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
@@ -67,7 +71,7 @@ def dumps(value: Any) -> bytes:
 
 
 def canonical(value: Any) -> bytes:
-    """JSON with sorted keys: equal values give equal bytes.
+    """Serialise to JSON with sorted keys: equal values give equal bytes.
 
     :raises ValueError: as ``dumps``.
     """
@@ -82,7 +86,7 @@ def canonical(value: Any) -> bytes:
 
 
 def ascii_text(value: Any) -> str:
-    """Compact JSON with everything beyond printable ASCII escaped, fit for a header."""
+    """Serialise to compact JSON in printable ASCII, for a header."""
     try:
         text = orjson.dumps(value).decode()
     except TypeError:
@@ -93,17 +97,17 @@ def ascii_text(value: Any) -> str:
 _ASCII = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
 
 
-def _refuse(constant: str) -> None:
+def _reject_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _integer(digits: str) -> int | float:
-    """As orjson has it: beyond 64 bits it becomes a float."""
+def _parse_integer(digits: str) -> int | float:
+    """Parse an integer as orjson does: beyond 64 bits it becomes a float."""
     number = int(digits) if len(digits) <= 20 else 2**64
-    return number if -(2**63) <= number < 2**64 else _finite(digits)
+    return number if -(2**63) <= number < 2**64 else _parse_float(digits)
 
 
-def _finite(digits: str) -> float:
+def _parse_float(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
         raise ValueError("a number is too large")
@@ -111,12 +115,12 @@ def _finite(digits: str) -> float:
 
 
 def is_too_deep(value: Any) -> bool:
-    """Whether lists and objects are nested in more than ``MOST_LEVELS`` levels."""
+    """Return whether lists and objects are nested in more than ``MAX_LEVELS`` levels."""
     try:
         orjson.dumps(value)
-    except TypeError:  # too deep, or something else that orjson alone refuses
+    except TypeError:  # too deep, or something else that only the standard library accepts
         level = [value]
-        for _ in range(MOST_LEVELS):
+        for _ in range(MAX_LEVELS):
             inner = (
                 part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)
             )

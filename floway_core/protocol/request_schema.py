@@ -1,23 +1,22 @@
-"""What the fields of a request to create a response must look like, as a table: types, and ranges of numbers.
+"""The schema of a request to create a response, as a table: types of fields and ranges of numbers.
 
-Only what the API documents is refused. Fields that are not listed pass, and so do unknown values of those that are:
-upstreams may know more than this table. Null counts as absent.
+A request is rejected only where it breaks the documentation of the API. Fields that are not listed and unknown values
+pass, because an upstream may support more than this table. Null counts as absent.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-MOST_ITEMS = 50_000
-"""In the input of one request: far more than any model takes."""
+MAX_INPUT_ITEMS = 50_000
+"""Items in ``input`` of one request: far more than any model accepts."""
 
-
-LONGEST_NAME = 64
-"""Characters of a name that a client chose which are quoted."""
+MAX_QUOTED_NAME = 64
+"""Characters of a name chosen by the client that an error quotes."""
 
 
 class Fault(NamedTuple):
-    """What is wrong with a request, in the words of OpenAI's errors."""
+    """Why a request is invalid, as the fields of OpenAI's error object."""
 
     message: str
     code: str
@@ -26,23 +25,23 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """What one value may be."""
+    """The schema of one value."""
 
     types: tuple[type, ...]
     expected: str
-    """The same for people: "a string"."""
-    least: float | None = None
-    most: float | None = None
-    """Of a number."""
+    """The types in an error message, such as "a string"."""
+    minimum: float | None = None
+    maximum: float | None = None
+    """Range of a number."""
     fields: Mapping[str, "Rule"] = field(default_factory=dict)
-    """Of an object. Others may be there, too."""
+    """Rules for fields of an object. Other fields are allowed."""
     required: tuple[str, ...] = ()
-    """Those of them that must be there."""
+    """Fields that an object must have."""
     values: "Rule | None" = None
-    """Of each field of an object."""
+    """Rule for every field of an object."""
     elements: "Rule | None" = None
-    """Of each element of a list."""
-    most_elements: int | None = None
+    """Rule for every element of a list."""
+    max_elements: int | None = None
 
 
 STRING = Rule((str,), "a string")
@@ -50,23 +49,23 @@ BOOLEAN = Rule((bool,), "a boolean")
 OBJECT = Rule((dict,), "an object")
 
 
-def number(least: float, most: float) -> Rule:
-    """A number in a range that includes both ends."""
-    return Rule((int, float), "a number", least, most)
+def number(minimum: float, maximum: float) -> Rule:
+    """A number from ``minimum`` to ``maximum``, both included."""
+    return Rule((int, float), "a number", minimum, maximum)
 
 
-def whole(least: int, most: int | None = None) -> Rule:
-    """A whole number, likewise."""
-    return Rule((int,), "an integer", least, most)
+def integer(minimum: int, maximum: int | None = None) -> Rule:
+    """An integer from ``minimum`` to ``maximum``, both included."""
+    return Rule((int,), "an integer", minimum, maximum)
 
 
 def object_of(**fields: Rule) -> Rule:
-    """An object with these fields, if it has them."""
+    """An object with rules for some of its fields, none of which is required."""
     return Rule((dict,), "an object", fields=fields)
 
 
 def list_of(elements: Rule, expected: str) -> Rule:
-    """A list of such elements."""
+    """A list whose elements follow a rule."""
     return Rule((list,), expected, elements=elements)
 
 
@@ -79,10 +78,10 @@ FIELDS: dict[str, Rule] = {
     "conversation": Rule((str, dict), "a string or an object", fields={"id": STRING}),
     "frequency_penalty": number(-2, 2),
     "include": list_of(STRING, "an array of strings"),
-    "input": Rule((str, list), "a string or a list of items", elements=ITEM, most_elements=MOST_ITEMS),
+    "input": Rule((str, list), "a string or a list of items", elements=ITEM, max_elements=MAX_INPUT_ITEMS),
     "instructions": STRING,
-    "max_output_tokens": whole(1),
-    "max_tool_calls": whole(0),
+    "max_output_tokens": integer(1),
+    "max_tool_calls": integer(0),
     "metadata": Rule((dict,), "an object", values=STRING),
     "model": STRING,
     "parallel_tool_calls": BOOLEAN,
@@ -104,24 +103,24 @@ FIELDS: dict[str, Rule] = {
     "text": object_of(format=object_of(type=STRING), verbosity=STRING),
     "tool_choice": Rule((str, dict), "a string or an object", fields={"type": STRING}),
     "tools": list_of(TOOL, "an array of objects"),
-    "top_logprobs": whole(0, 20),
+    "top_logprobs": integer(0, 20),
     "top_p": number(0, 1),
     "truncation": STRING,
     "user": STRING,
 }
-"""Field of the request -> what it may be."""
+"""Rules by field of the request."""
 
 UNSUPPORTED = ("conversation", "background")
-"""Fields that ask for what the gateway does not offer."""
+"""Fields for features that the gateway does not offer."""
 
 SOURCES = ("input", "previous_response_id", "prompt")
-"""Fields of which at least one has to say what the model is to answer."""
+"""Fields with input for the model. At least one is required."""
 
 TYPE_NAMES = {bool: "a boolean", int: "an integer", float: "a decimal", str: "a string", list: "an array"}
 
 
 def find_fault(body: Mapping[str, Any]) -> Fault | None:
-    """The first thing in a request that no upstream should be asked for; None if it is well-formed."""
+    """Return the first violation of the schema in a request body; None if there is none."""
     return next(_faults(body), None)
 
 
@@ -130,7 +129,7 @@ def _faults(body: Mapping[str, Any]) -> Iterator[Fault]:
         yield _missing("model")
     for name, rule in FIELDS.items():
         if body.get(name) is not None:
-            yield from _faults_of(body[name], rule, name)
+            yield from _find_faults(body[name], rule, name)
     for name in UNSUPPORTED:
         if body.get(name):
             yield Fault(f"{name!r} is not supported.", "unsupported_parameter", name)
@@ -142,39 +141,42 @@ def _missing(name: str) -> Fault:
     return Fault(f"Missing required parameter: '{name}'.", "missing_required_parameter", name)
 
 
-def _faults_of(value: Any, rule: Rule, path: str) -> Iterator[Fault]:
-    """:param path: where the value stands: ``reasoning.effort``, ``tools[0]``."""
+def _find_faults(value: Any, rule: Rule, path: str) -> Iterator[Fault]:
+    """Find the violations in one value.
+
+    :param path: path of the value in the request, such as ``reasoning.effort`` or ``tools[0]``.
+    """
     if not _has_type(value, rule.types):
-        got = TYPE_NAMES.get(type(value), "an object" if value is not None else "null")
+        actual = TYPE_NAMES.get(type(value), "an object" if value is not None else "null")
         yield Fault(
-            f"Invalid type for '{path}': expected {rule.expected}, but got {got} instead.", "invalid_type", path
+            f"Invalid type for '{path}': expected {rule.expected}, but got {actual} instead.", "invalid_type", path
         )
     elif isinstance(value, dict):
         for name in rule.required:
             if value.get(name) in (None, ""):
                 yield _missing(f"{path}.{name}")
-        for name, inner in rule.fields.items():
+        for name, field_rule in rule.fields.items():
             if value.get(name) is not None:
-                yield from _faults_of(value[name], inner, f"{path}.{name}")
+                yield from _find_faults(value[name], field_rule, f"{path}.{name}")
         if rule.values:
-            for name, own in value.items():
-                if own is not None:
-                    yield from _faults_of(own, rule.values, f"{path}.{name[:LONGEST_NAME]}")
+            for name, field_value in value.items():
+                if field_value is not None:
+                    yield from _find_faults(field_value, rule.values, f"{path}.{name[:MAX_QUOTED_NAME]}")
     elif isinstance(value, list):
-        if rule.most_elements is not None and len(value) > rule.most_elements:
-            message = f"Invalid '{path}': an array of at most {rule.most_elements} items is expected."
+        if rule.max_elements is not None and len(value) > rule.max_elements:
+            message = f"Invalid '{path}': an array of at most {rule.max_elements} items is expected."
             yield Fault(message, "array_above_max_length", path)
         if rule.elements:
-            for place, element in enumerate(value):
-                yield from _faults_of(element, rule.elements, f"{path}[{place}]")
-    elif rule.least is not None and value < rule.least:
-        yield _out_of_range(value, rule, path, "below", "min", f">= {rule.least}")
-    elif rule.most is not None and value > rule.most:
-        yield _out_of_range(value, rule, path, "above", "max", f"<= {rule.most}")
+            for index, element in enumerate(value):
+                yield from _find_faults(element, rule.elements, f"{path}[{index}]")
+    elif rule.minimum is not None and value < rule.minimum:
+        yield _out_of_range(value, rule, path, "below", "min", f">= {rule.minimum}")
+    elif rule.maximum is not None and value > rule.maximum:
+        yield _out_of_range(value, rule, path, "above", "max", f"<= {rule.maximum}")
 
 
 def _has_type(value: Any, types: tuple[type, ...]) -> bool:
-    """To Python a boolean is an integer, and to JSON ``5.0`` is one."""
+    """Return whether a value has one of the JSON types. Python counts a boolean as integer; JSON counts ``5.0``."""
     if isinstance(value, bool):
         return bool in types
     return isinstance(value, types) or (int in types and isinstance(value, float) and value.is_integer())

@@ -1,4 +1,4 @@
-"""The response object: its terminal events, and what makes a JSON answer one."""
+"""The response object: its terminal events, and how to recognise one in a JSON body."""
 
 import time
 from typing import Any
@@ -8,11 +8,11 @@ SUCCESSFUL = (COMPLETED, INCOMPLETE)
 TERMINAL = (*SUCCESSFUL, FAILED)
 
 FINAL_STATUSES = (None, "completed", "incomplete")
-"""Of a response that came in one piece and can be passed on. ``queued`` and ``in_progress`` are no answer yet."""
+"""Status of a complete response that was not streamed. With ``queued`` or ``in_progress`` it is not complete yet."""
 
 
 def blank_response(model: str) -> dict[str, Any]:
-    """A response object for a stream that failed before it announced its own."""
+    """Build a response object for a stream that failed before the upstream sent one."""
     return {
         "object": "response",
         "created_at": int(time.time()),
@@ -31,9 +31,9 @@ def says_error(response: dict[str, Any]) -> bool:
 
 
 def is_final_response(value: Any) -> bool:
-    """Whether ``value`` is a complete response object that does not say that it failed.
+    """Return whether a JSON value is a complete response object without an error.
 
-    What is looked into later has its shape: ``output`` is a list, and the parts of its items are objects.
+    Later code relies on this check: ``output`` is a list or absent, and the parts of its items are objects.
     """
     if not isinstance(value, dict) or says_error(value):
         return False
@@ -42,9 +42,9 @@ def is_final_response(value: Any) -> bool:
         return False
     if output is None:
         return value.get("object") == "response"
-    return isinstance(output, list) and all(map(_has_readable_parts, output))
+    return isinstance(output, list) and all(map(_has_object_parts, output))
 
 
-def _has_readable_parts(item: Any) -> bool:
+def _has_object_parts(item: Any) -> bool:
     parts = item.get("content") if isinstance(item, dict) else [None]
     return not isinstance(parts, list) or all(isinstance(part, dict) for part in parts)

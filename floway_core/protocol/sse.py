@@ -1,57 +1,57 @@
-"""Server-sent events as bytes: cutting a stream into events, reading one, writing one."""
+"""Server-sent events as bytes: splitting a stream into events, parsing and encoding one event."""
 
 import re
 
 KEEPALIVE = b": keepalive\n\n"
 DONE = b"data: [DONE]\n\n"
 
-# An event ends with an empty line. Lines end with LF or CRLF; nobody sends the bare CR that the standard allows too.
+# An event ends with an empty line. Lines end with LF or CRLF; no upstream sends the bare CR that the standard allows.
 _BOUNDARY = re.compile(rb"\n\r?\n")
 
 
 class EventSplitter:
-    """Collects bytes until events are complete."""
+    """Buffers the bytes of a stream until events are complete."""
 
-    def __init__(self, longest: int) -> None:
-        """:param longest: bytes that one event may have."""
-        self._longest = longest
-        self._rest = bytearray()
+    def __init__(self, max_event_bytes: int) -> None:
+        """:param max_event_bytes: size that one event may have."""
+        self._max_event_bytes = max_event_bytes
+        self._buffer = bytearray()
 
     def feed(self, data: bytes) -> bytes:
-        """All events that ``data`` completes, unchanged; what follows them is kept for the next call.
+        """Return all events that ``data`` completes, unchanged. What follows them waits in a buffer for the next call.
 
         :raises ValueError: an event is longer than allowed.
         """
-        end = _end_of_last(data, 0)
-        if not self._rest:
+        if not self._buffer:
+            end = _find_last_end(data, 0)
             if end == len(data):
                 return data
             complete, rest = data[:end], data[end:]
-            self._rest += rest
+            self._buffer += rest
         else:
-            searched = max(0, len(self._rest) - 2)
-            self._rest += data
-            end = _end_of_last(self._rest, searched)
-            complete = bytes(self._rest[:end])
-            del self._rest[:end]
-        if len(self._rest) > self._longest:
-            raise ValueError(f"an event is longer than {self._longest} bytes")
+            start = max(0, len(self._buffer) - 2)  # an empty line may be split over two reads
+            self._buffer += data
+            end = _find_last_end(self._buffer, start)
+            complete = bytes(self._buffer[:end])
+            del self._buffer[:end]
+        if len(self._buffer) > self._max_event_bytes:
+            raise ValueError(f"an event is longer than {self._max_event_bytes} bytes")
         return complete
 
     @property
     def rest(self) -> bytes:
-        """What is there of an event that is not complete."""
-        return bytes(self._rest)
+        """The beginning of an event that is not complete yet."""
+        return bytes(self._buffer)
 
 
-def _end_of_last(data: bytes | bytearray, start: int) -> int:
-    """Where the last event that is complete in ``data[start:]`` ends; 0 when there is none."""
-    plain, mixed = data.rfind(b"\n\n", start), data.rfind(b"\n\r\n", start)
-    return max(plain + 2 if plain >= 0 else 0, mixed + 3 if mixed >= 0 else 0)
+def _find_last_end(data: bytes | bytearray, start: int) -> int:
+    """Return the position behind the last event that ends in ``data[start:]``; 0 if none does."""
+    lf, crlf = data.rfind(b"\n\n", start), data.rfind(b"\n\r\n", start)
+    return max(lf + 2 if lf >= 0 else 0, crlf + 3 if crlf >= 0 else 0)
 
 
 def parse(event: bytes) -> tuple[str | None, bytes]:
-    """The name and the data of one event; no name is None, no data is ``b""``."""
+    """Return name and data of one event; without a name None, without data ``b""``."""
     name, data = None, []
     for line in event.splitlines():
         field, _, value = line.partition(b":")
@@ -64,12 +64,12 @@ def parse(event: bytes) -> tuple[str | None, bytes]:
 
 
 def encode(name: str, data: bytes) -> bytes:
-    """An event with one line of data."""
+    """Encode an event with one line of data."""
     return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
 
 
 def split(block: bytes) -> list[bytes]:
-    """The events in a block of complete ones; together they are the block."""
+    """Split a block of complete events into single ones; joined they are the block again."""
     events, start = [], 0
     for boundary in _BOUNDARY.finditer(block):
         events.append(block[start : boundary.end()])

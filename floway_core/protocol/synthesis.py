@@ -1,73 +1,68 @@
-"""A stream of events for an answer that came in one piece."""
+"""Streaming events for a response that the upstream did not stream."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from floway_core.protocol import jsontext, sse
 
 
 def synthesize_events(response: dict[str, Any]) -> Iterator[bytes]:
-    """The events that a client which streams expects before it gets ``response``.
+    """Yield the encoded events of a stream that ends with ``response``.
 
-    :param response: a complete response object. One without a status counts as completed.
+    :param response: a complete response object. Without a ``status`` it counts as completed.
     """
-    number = 0
+    sequence_numbers = itertools.count()
 
-    def event(kind: str, **content: Any) -> bytes:
-        nonlocal number
-        number += 1
-        return sse.encode(kind, jsontext.dumps({"type": kind, "sequence_number": number - 1, **content}))
+    def event(event_type: str, **content: Any) -> bytes:
+        number = next(sequence_numbers)
+        return sse.encode(event_type, jsontext.dumps({"type": event_type, "sequence_number": number, **content}))
 
     status = response.get("status") or "completed"
-    begun = {**response, "status": "in_progress", "output": [], "usage": None}
-    yield event("response.created", response=begun)
-    yield event("response.in_progress", response=begun)
+    started = {**response, "status": "in_progress", "output": [], "usage": None}
+    yield event("response.created", response=started)
+    yield event("response.in_progress", response=started)
     for index, item in enumerate(response.get("output") or []):
-        for kind, content in item_events(item, index):
-            yield event(kind, **content)
+        for event_type, content in item_events(item, index):
+            yield event(event_type, **content)
     terminal = f"response.{status}" if status in ("completed", "incomplete", "failed") else "response.completed"
     yield event(terminal, response={**response, "status": terminal.removeprefix("response.")})
 
 
 def item_events(item: dict[str, Any], index: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Type and content of the events that announce, fill and close an item, in this order."""
-    yield "response.output_item.added", {"output_index": index, "item": _begun(item)}
-    for kind, content in _parts(item):
-        yield kind, {"item_id": item.get("id", ""), "output_index": index, **content}
+    """Yield type and content of the events that announce, fill and close an item, in this order."""
+    yield "response.output_item.added", {"output_index": index, "item": _without_text(item)}
+    _, part_events = _STREAMED.get(str(item.get("type")), _NOT_STREAMED)
+    for event_type, content in part_events(item):
+        yield event_type, {"item_id": item.get("id", ""), "output_index": index, **content}
     yield "response.output_item.done", {"output_index": index, "item": item}
 
 
-Told = Iterator[tuple[str, dict[str, Any]]]
-"""Types of events, and what stands in them besides the place of the item."""
+PartEvents = Iterator[tuple[str, dict[str, Any]]]
+"""Type of each event, and its content without the id and index of the item."""
 
 
-def _begun(item: dict[str, Any]) -> dict[str, Any]:
-    """``item`` before anything of it has been told."""
-    filled, _ = _TOLD.get(str(item.get("type")), _IN_ONE_PIECE)
-    empty = {name: "" if isinstance(item[name], str) else [] for name in filled if name in item}
+def _without_text(item: dict[str, Any]) -> dict[str, Any]:
+    """Return ``item`` as it is announced, before events fill it."""
+    fields, _ = _STREAMED.get(str(item.get("type")), _NOT_STREAMED)
+    empty = {name: "" if isinstance(item[name], str) else [] for name in fields if name in item}
     return {**item, **empty, **({"status": "in_progress"} if "status" in item else {})}
 
 
-def _parts(item: dict[str, Any]) -> Told:
-    """The events between the beginning and the end of an item."""
-    _, told = _TOLD.get(str(item.get("type")), _IN_ONE_PIECE)
-    return told(item)
-
-
-def _function_call(item: dict[str, Any]) -> Told:
+def _function_call(item: dict[str, Any]) -> PartEvents:
     arguments = item.get("arguments", "")
     yield "response.function_call_arguments.delta", {"delta": arguments}
     yield "response.function_call_arguments.done", {"arguments": arguments, "name": item.get("name", "")}
 
 
-def _custom_tool_call(item: dict[str, Any]) -> Told:
+def _custom_tool_call(item: dict[str, Any]) -> PartEvents:
     yield "response.custom_tool_call_input.delta", {"delta": item.get("input", "")}
     yield "response.custom_tool_call_input.done", {"input": item.get("input", "")}
 
 
-def _message(item: dict[str, Any]) -> Told:
-    for place, part in _objects(item.get("content")):
-        at, text = {"content_index": place}, part.get("text", "")
+def _message(item: dict[str, Any]) -> PartEvents:
+    for index, part in _enumerate_objects(item.get("content")):
+        at, text = {"content_index": index}, part.get("text", "")
         if part.get("type") == "output_text":
             yield "response.content_part.added", {**at, "part": {**part, "text": ""}}
             yield "response.output_text.delta", {**at, "delta": text, "logprobs": []}
@@ -77,30 +72,32 @@ def _message(item: dict[str, Any]) -> Told:
         yield "response.content_part.done", {**at, "part": part}
 
 
-def _reasoning(item: dict[str, Any]) -> Told:
-    for place, part in _objects(item.get("summary")):
-        at, text = {"summary_index": place}, part.get("text", "")
+def _reasoning(item: dict[str, Any]) -> PartEvents:
+    for index, part in _enumerate_objects(item.get("summary")):
+        at, text = {"summary_index": index}, part.get("text", "")
         yield "response.reasoning_summary_part.added", {**at, "part": {**part, "text": ""}}
         yield "response.reasoning_summary_text.delta", {**at, "delta": text}
         yield "response.reasoning_summary_text.done", {**at, "text": text}
         yield "response.reasoning_summary_part.done", {**at, "part": part}
-    for place, part in _objects(item.get("content")):
-        at, text = {"content_index": place}, part.get("text", "")
+    for index, part in _enumerate_objects(item.get("content")):
+        at, text = {"content_index": index}, part.get("text", "")
         yield "response.reasoning_text.delta", {**at, "delta": text}
         yield "response.reasoning_text.done", {**at, "text": text}
 
 
-def _objects(parts: Any) -> list[tuple[int, dict[str, Any]]]:
-    """The objects in a list, with their places in it."""
-    given = enumerate(parts if isinstance(parts, list) else [])
-    return [(place, part) for place, part in given if isinstance(part, dict)]
+def _enumerate_objects(parts: Any) -> list[tuple[int, dict[str, Any]]]:
+    """Return the objects in a list, each with its index."""
+    if not isinstance(parts, list):
+        return []
+    return [(index, part) for index, part in enumerate(parts) if isinstance(part, dict)]
 
 
-_TOLD = {
+_STREAMED: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], PartEvents]]] = {
     "message": (("content",), _message),
     "reasoning": (("summary", "content"), _reasoning),
     "function_call": (("arguments",), _function_call),
     "custom_tool_call": (("input",), _custom_tool_call),
 }
-"""For each type of item that is told in parts the fields that they fill, and the events that tell them."""
-_IN_ONE_PIECE = ((), lambda item: iter(()))
+"""For each type of item that is streamed: the fields that events fill, and the function that makes these events."""
+
+_NOT_STREAMED: tuple[tuple[str, ...], Callable[[dict[str, Any]], PartEvents]] = ((), lambda item: iter(()))

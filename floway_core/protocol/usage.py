@@ -1,11 +1,11 @@
-"""The tokens that a response has used: reading them, and making the ``usage`` object whole."""
+"""The token counts of a response: reading them, and completing the ``usage`` object."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
 class Tokens(NamedTuple):
-    """What a response has used."""
+    """Token counts of one response."""
 
     input: int
     cached: int
@@ -18,9 +18,9 @@ class Tokens(NamedTuple):
 NO_TOKENS = Tokens(0, 0, 0, 0)
 
 MAX_TOKENS = 10**9
-"""More than any response uses. A number beyond it is nonsense, which must not spoil sums."""
+"""More than any response uses. A larger count is an error of the upstream and must not distort sums."""
 
-# Where the numbers stand: in the Responses API, and in Chat Completions, whose names some upstreams use here, too.
+# Names in the Responses API, and in Chat Completions: some upstreams use those here, too.
 _INPUT, _OUTPUT = ("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")
 _DETAILS = (
     ("input_tokens_details", ("input_tokens_details", "prompt_tokens_details"), "cached_tokens"),
@@ -29,29 +29,30 @@ _DETAILS = (
 
 
 def complete_usage(usage: Any) -> dict[str, Any] | None:
-    """``usage`` as strict clients need it: all counts and both details are numbers; None when it cannot be told.
+    """Complete a ``usage`` object for strict clients: all counts and both details become numbers.
 
-    Fields beyond those stay as they are.
+    :returns: a copy, in which other fields stay unchanged; None if the counts cannot be determined.
     """
     if not isinstance(usage, dict):
         return None
-    used, made, total = _count(usage, _INPUT), _count(usage, _OUTPUT), _count(usage, ("total_tokens",))
-    if used is None and made is not None and total is not None and total >= made:
-        used = total - made
-    if made is None and used is not None and total is not None and total >= used:
-        made = total - used
-    if used is None or made is None:
+    total = _read_count(usage, ("total_tokens",))
+    input_count, output_count = _read_count(usage, _INPUT), _read_count(usage, _OUTPUT)
+    if input_count is None and output_count is not None and total is not None and total >= output_count:
+        input_count = total - output_count
+    if output_count is None and input_count is not None and total is not None and total >= input_count:
+        output_count = total - input_count
+    if input_count is None or output_count is None:
         return None
-    whole = {**usage, "input_tokens": used, "output_tokens": made}
-    whole["total_tokens"] = used + made if total is None else total
-    for name, places, count in _DETAILS:
-        details = next((usage[place] for place in places if isinstance(usage.get(place), dict)), {})
-        whole[name] = {**details, count: _count(details, (count,)) or 0}
-    return whole
+    complete = {**usage, "input_tokens": input_count, "output_tokens": output_count}
+    complete["total_tokens"] = input_count + output_count if total is None else total
+    for name, aliases, count in _DETAILS:
+        details: dict[str, Any] = next((usage[alias] for alias in aliases if isinstance(usage.get(alias), dict)), {})
+        complete[name] = {**details, count: _read_count(details, (count,)) or 0}
+    return complete
 
 
 def usage_of(response: Mapping[str, Any]) -> Tokens:
-    """The tokens of a response object; 0 for what it does not say."""
+    """Read the token counts of a response object; a count that it does not state is 0."""
     usage = complete_usage(response.get("usage"))
     if usage is None:
         return NO_TOKENS
@@ -63,7 +64,8 @@ def usage_of(response: Mapping[str, Any]) -> Tokens:
     )
 
 
-def _count(values: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+def _read_count(values: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    """Return the first valid count under one of ``names``."""
     for name in names:
         value = values.get(name)
         if isinstance(value, float) and value.is_integer():

@@ -30,36 +30,36 @@ from floway_core.settings import Settings
 log = logging.getLogger("floway")
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable by which prometheus_client learns of it."""
+"""Environment variable in which prometheus_client finds its folder."""
 
-OWN_FOLDER = "floway-metrics-"
+OWN_FOLDER_PREFIX = "floway-metrics-"
 
-KEEPALIVE = 10
-"""Seconds that an idle client connection is kept: longer than HTTP clients keep theirs, as a rule."""
+KEEPALIVE_SECONDS = 10
+"""Time that an idle client connection stays open: usually longer than HTTP clients keep theirs."""
 
 SPARE_THREADS = 64
-"""Threads beyond those for requests that are served: they refuse the others, and answer for the health of this one."""
+"""Threads beyond those for admitted requests: they reject the others, and respond to health checks."""
 
 IDLE_CONNECTIONS = 1024
-"""Connections of one worker beyond its threads: those without a request at the moment."""
+"""Connections of one worker beyond its threads: those without a running request."""
 
-PAUSE = 1.0
-"""Seconds before a worker is replaced that could not start."""
+RESTART_DELAY_SECONDS = 1.0
+"""Time before a worker that could not start is replaced."""
 
 OTHER_FILES = 128
-"""Descriptors of one worker beside its connections: database, pools, log, libraries."""
+"""Descriptors of one worker besides its connections: database, pools, log, libraries."""
 
 
 def options(settings: Settings) -> dict[str, Any]:
-    """gunicorn's settings, by its own names."""
+    """Return gunicorn's settings by name."""
     return {
         "bind": settings.bind,
         "workers": settings.workers,
-        # A thread for each request until its stream has begun, and again at its end: see ``server.stream_loop``.
+        # A request needs a thread until its stream has begun, and again at the end: see ``server.stream_loop``.
         "worker_class": "floway_core.server.worker.Worker",
         "threads": settings.threads + SPARE_THREADS,
         "worker_connections": settings.threads + SPARE_THREADS + IDLE_CONNECTIONS,
-        "keepalive": KEEPALIVE,
+        "keepalive": KEEPALIVE_SECONDS,
         # With threads this only watches the worker's main loop; it does not end long streams.
         "timeout": 60,
         "graceful_timeout": math.ceil(settings.graceful_timeout),
@@ -70,14 +70,14 @@ def options(settings: Settings) -> dict[str, Any]:
         "logger_class": ServerLog,
         "child_exit": child_exit,
         "proc_name": "floway",
-        # Several Floways of one user would share its default path.
+        # Several gateways of one user would share its default path.
         "control_socket_disable": True,
         "forwarded_allow_ips": "",
     }
 
 
-class ServerLog(Logger):
-    """gunicorn's own messages, in the same lines as all others."""
+class ServerLog(Logger):  # type: ignore[misc]  # gunicorn has no annotations
+    """Writes gunicorn's own messages to the gateway's log."""
 
     def setup(self, cfg: Config) -> None:
         super().setup(cfg)
@@ -86,74 +86,77 @@ class ServerLog(Logger):
 
 
 def share_metrics() -> None:
-    """Make the folder through which the metrics of the workers are added up.
+    """Create the folder through which the metrics of all workers are added up.
 
-    ``gunicorn floway_core.wsgi:app`` shares one, too, if the environment names it and its configuration has
+    ``gunicorn floway_core.wsgi:app`` uses one, too, if the environment names it and its configuration has
     ``child_exit``.
 
-    :raises StartupError: there is no place for it.
+    :raises StartupError: the folder cannot be created.
     """
     try:
-        os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix=OWN_FOLDER)
+        os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix=OWN_FOLDER_PREFIX)
     except OSError as error:
         message = f"A folder for metrics cannot be made: {error.strerror}. FLOWAY_METRICS=off needs none."
         raise StartupError(message) from error
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:
-    """A hook for gunicorn's configuration: a worker has ended, so its gauges count no more. Its counters do."""
+    """Remove the gauges of a worker that has ended; its counters stay. A hook for gunicorn's configuration."""
     if folder := os.environ.get(METRICS_FOLDER):
-        mark_process_dead(worker.pid, folder)
+        mark_process_dead(worker.pid, folder)  # type: ignore[no-untyped-call]  # prometheus_client has no annotation
 
 
 def _remove_metrics() -> None:
     folder = os.environ.get(METRICS_FOLDER, "")
-    if os.path.basename(folder).startswith(OWN_FOLDER):  # one that the operator has named is theirs
+    if os.path.basename(folder).startswith(OWN_FOLDER_PREFIX):  # do not remove a folder that the operator has set
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_bind(bind: str) -> None:
-    """Find out in one line, instead of after gunicorn's several tries, that nobody can listen there.
+    """Check that the server can listen on an address. gunicorn would retry several times, and print a traceback.
 
-    :raises StartupError: nobody can.
+    :param bind: ``HOST:PORT`` or ``unix:PATH``, which is not checked.
+    :raises StartupError: it cannot.
     """
     if bind.startswith("unix:"):
         return
     host, port = util.parse_address(bind)
     try:
-        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
+            probe.bind(address)
     except OSError as error:
         raise StartupError(f"Floway cannot listen on {bind}: {error.strerror or error}.") from error
 
 
 def files_needed(settings: Settings) -> int:
-    """The descriptors that a worker may need at most."""
+    """Return how many descriptors a worker may need at most."""
     return 2 * (settings.threads + SPARE_THREADS) + IDLE_CONNECTIONS + OTHER_FILES
 
 
 def allow_files(settings: Settings) -> None:
-    """Let this process and its workers open as many files as they may need: two for each request. The usual limit is
-    lower, and a worker that meets it can accept nobody."""
+    """Raise the limit of open files for this process and its workers. A request may need two descriptors.
+
+    The usual limit is lower, and a worker that reaches it cannot accept connections.
+    """
     needed = files_needed(settings)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
-    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
-    if most < needed:
-        log.warning("Each worker may need %d open files, and the system allows %d (ulimit -n)", needed, most)
+    limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
+    if limit < needed:
+        log.warning("Each worker may need %d open files, and the system allows %d (ulimit -n)", needed, limit)
 
 
-class _Arbiter(Arbiter):
-    """gunicorn's, but an order to stop reaches every worker, and ends a reload that waits for the old ones."""
+class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no annotations
+    """gunicorn's arbiter, except that a signal to stop reaches every worker, and ends a reload that is waiting."""
 
-    _reloads = _stops = False
+    _is_reloading = _is_stopping = False
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
-        self._stops = self._stops or sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+        self._is_stopping = self._is_stopping or sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
         super().signal(sig, frame)
 
     def reload(self) -> None:
@@ -163,38 +166,40 @@ class _Arbiter(Arbiter):
             log.error("The workers are not replaced, because new ones could not start: %s", error)
             return
         log.info("Replacing the workers")
-        self._reloads = True
+        self._is_reloading = True
         super().reload()
-        self._reloads = False
+        self._is_reloading = False
 
     def reap_workers(self) -> None:
         super().reap_workers()
-        if self._stops and self._reloads:
-            self._reloads = False
-            raise StopIteration  # as the handler of the signal does
-        if self._stops:
-            self.kill_workers(signal.SIGTERM)  # once more: a worker that has only just begun may have missed it
+        if self._is_stopping and self._is_reloading:
+            self._is_reloading = False
+            raise StopIteration  # like the handler of the signal
+        if self._is_stopping:
+            self.kill_workers(signal.SIGTERM)  # again: a worker that was just starting may have missed it
 
 
-class Server(BaseApplication):
-    """gunicorn's arbiter around the application that ``floway_core.wsgi`` makes, built anew in every worker."""
+class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no annotations
+    """Runs gunicorn with the application of ``floway_core.wsgi``, which every worker creates for itself."""
 
-    def __init__(self, settings: Settings, begin: Callable[[Sequence[str]], None], end: Callable[[], None]) -> None:
-        """:param begin: called with the URLs, or ``unix:PATH``, as soon as clients can connect.
-        :param end: called when nothing of the server runs any more.
+    def __init__(
+        self, settings: Settings, on_ready: Callable[[Sequence[str]], None], on_exit: Callable[[], None]
+    ) -> None:
+        """:param on_ready: called with the URLs, or ``unix:PATH``, as soon as clients can connect.
+        :param on_exit: called when no process of the server runs any more.
         """
-        self._settings, self._begin, self._end = settings, begin, end
+        self._settings, self._on_ready, self._on_exit = settings, on_ready, on_exit
         super().__init__()
 
     def load_config(self) -> None:
         for name, value in options(self._settings).items():
             self.cfg.set(name, value)
-        self.cfg.set("when_ready", lambda server: self._begin([str(listener) for listener in server.LISTENERS]))
+        self.cfg.set("when_ready", lambda server: self._on_ready([str(listener) for listener in server.LISTENERS]))
         self.cfg.set("on_exit", lambda server: self._exit())
 
     def _exit(self) -> None:
         _remove_metrics()
-        self._end()
+        self._on_exit()
 
     def run(self) -> None:
         _Arbiter(self).run()
@@ -203,19 +208,19 @@ class Server(BaseApplication):
         try:
             from floway_core.wsgi import app  # imported in the worker: connections must not be shared by a fork
         except (Exception, SystemExit) as error:
-            # It could start when the server did. Its status would have gunicorn give up, and the others with it.
-            log.error("A worker could not start; another one tries in %g seconds", PAUSE, exc_info=_fault(error))
-            time.sleep(PAUSE)
+            # The server itself has started with these settings, so try again: this exit status makes gunicorn do so.
+            traceback = None if isinstance(error, SystemExit) else error  # before SystemExit a line was printed
+            log.error("A worker could not start; retrying in %g seconds", RESTART_DELAY_SECONDS, exc_info=traceback)
+            time.sleep(RESTART_DELAY_SECONDS)
             raise SystemExit(1) from None
-        return app
+        application: Flask = app
+        return application
 
 
 def _check_start() -> None:
-    """:raises StartupError: a worker could not start now."""
+    """Check that a worker could start with the present settings.
+
+    :raises StartupError: it could not.
+    """
     manager = build_plugin_manager()
     open_gateway(read_settings(manager), manager).services.database.close_all()
-
-
-def _fault(error: BaseException) -> BaseException | None:
-    """What is to be told with its traceback; of others a line has been printed."""
-    return None if isinstance(error, SystemExit) else error

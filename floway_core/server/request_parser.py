@@ -1,4 +1,4 @@
-"""Requests as they come off a client's connection: gunicorn's parser, stricter, and with an end to all waiting."""
+"""Parsing requests from a client's connection: gunicorn's parser, stricter, and with a deadline for every read."""
 
 import io
 import socket
@@ -18,22 +18,22 @@ from gunicorn.http.errors import (
     ParseException,
     UnsupportedTransferCoding,
 )
-from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 
 from floway_core.errors import GatewayError
+from floway_core.server.gunicorn_hooks import HookedRequest
 
-READ_SIZE = 32 * 1024
-"""Bytes that are read from a connection at a time."""
+READ_BYTES = 32 * 1024
+"""Bytes to read from a connection at a time."""
 
-SMALL_READ = 1024
-"""Bytes of a body that are read for whoever wants fewer. Every request, and so every stream, keeps room for them."""
+BODY_BUFFER_BYTES = 1024
+"""Buffer for small reads of a body. Every request, and so every stream, holds one."""
 
-LONGEST_FRAMING = 32 * 1024
-"""Bytes that the size of a chunk with its extensions, or all trailers, may have."""
+MAX_FRAMING_BYTES = 32 * 1024
+"""Size of a chunk header with its extensions, and of all trailers."""
 
-REFUSALS: dict[type[Exception], tuple[int, str, str]] = {
+ERROR_RESPONSES: dict[type[Exception], tuple[int, str, str]] = {
     LimitRequestLine: (414, "URI Too Long", "The request line is too long."),
     LimitRequestHeaders: (431, "Request Header Fields Too Large", "The headers are too many or too large."),
     ExpectationFailed: (417, "Expectation Failed", "The expectation in this request cannot be met."),
@@ -43,98 +43,110 @@ REFUSALS: dict[type[Exception], tuple[int, str, str]] = {
 }
 
 
-def refusal(error: Exception, request_id: str) -> bytes:
-    """The whole answer to a request that did not get as far as the application.
+def error_response(error: Exception, request_id: str) -> bytes:
+    """Encode the response to a request that did not reach the application.
 
-    It quotes nothing of the request: what cannot be parsed may hold a key.
+    It quotes nothing of the request, because a request that cannot be parsed may contain a key.
     """
-    status, reason, message = next(told for kind, told in REFUSALS.items() if isinstance(error, kind))
+    status, reason, message = next(row for kind, row in ERROR_RESPONSES.items() if isinstance(error, kind))
     content = GatewayError(status, message, code="invalid_http" if status < 500 else None).content()
     head = f"HTTP/1.1 {status} {reason}\r\nconnection: close\r\ncontent-type: application/json\r\n"
     head += f"x-request-id: {request_id}\r\n"
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
 
 
-class ConnectionParser(RequestParser):
-    """Cuts a connection into requests; where it cannot tell where the next one begins, there is none."""
+class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no annotations
+    """Yields the requests of a connection. After one whose end is uncertain there is no other."""
 
     def __init__(
-        self, cfg: Any, sock: socket.socket, client: Any, patience: float, underscored: Set[str] = frozenset()
+        self, cfg: Any, sock: socket.socket, client: Any, head_timeout: float, underscored: Set[str] = frozenset()
     ) -> None:
-        """:param patience: seconds for the head of a request.
-        :param underscored: the headers with an underscore in their name that are read, in lower case.
+        """:param head_timeout: seconds for the head of a request.
+        :param underscored: names of the headers with an underscore that plugins read, in lower case.
         """
         super().__init__(cfg, sock, client)
         self.mesg_class = partial(_Request, underscored)
-        self.unreader = _Unreader(sock, READ_SIZE)
-        self._patience = patience
+        self.unreader = _Unreader(sock, READ_BYTES)
+        self._head_timeout = head_timeout
 
     @property
-    def ahead(self) -> bool:
-        """Whether bytes of the next request have been read already: nothing will announce them."""
+    def has_buffered(self) -> bool:
+        """Whether bytes of the next request have been read already, so that the socket need not become readable."""
         return bool(self.unreader.buf.getbuffer().nbytes)
 
-    def __next__(self) -> Request:
-        """:raises BlockingIOError: the head does not come to its end in time."""
-        self.unreader.deadline = time.monotonic() + self._patience
+    def __next__(self) -> "_Request":
+        """Parse the head of the next request.
+
+        :raises BlockingIOError: it is not complete in time.
+        """
+        self.unreader.deadline = time.monotonic() + self._head_timeout
         try:
-            return super().__next__()
+            request: _Request = super().__next__()
+            return request
         finally:
             self.unreader.deadline = None
 
     def finish_body(self, deadline: float | None = None, max_bytes: int | None = None) -> bool:
+        """Read what the application has left of the body.
+
+        :param deadline: in monotonic time.
+        :returns: whether the whole body has been read.
+        """
         if self.mesg and self.mesg.body.raw.ended:
             return True
         before = self.unreader.deadline
         self.unreader.deadline = deadline or before
         try:
-            return super().finish_body(deadline, max_bytes)
+            return bool(super().finish_body(deadline, max_bytes))
         except (OSError, ValueError):  # ValueError: the application has closed it
             return False
         finally:
             self.unreader.deadline = before
 
 
-class _Unreader(SocketUnreader):
-    """Does not read on beyond a deadline: a client that sends a byte now and then never stands still."""
+class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no annotations
+    """Stops reading at a deadline. The timeout of the socket alone would allow a client one byte at a time."""
 
     deadline: float | None = None
-    """In monotonic time. None while the application reads a body: nobody can tell how long that may take."""
+    """In monotonic time. None while the application reads a body, which may take long."""
 
     def chunk(self) -> bytes:
         if self.deadline is not None and time.monotonic() > self.deadline:
-            raise BlockingIOError  # as when the timeout of the socket is over
-        return super().chunk()
+            raise BlockingIOError  # like the timeout of the socket
+        data: bytes = super().chunk()
+        return data
 
 
-class _Request(Request):
-    """Refuses what two servers in a row may read differently: line ends without CR, and folded headers.
+class _Request(HookedRequest):
+    """Rejects what two servers in a row may parse differently: line ends without CR, and folded headers.
 
-    WSGI's environment cannot tell ``-`` from ``_`` in the name of a header, so none with an underscore gets there.
-    Those that somebody reads are kept apart.
+    WSGI cannot tell ``-`` from ``_`` in the name of a header, so headers with an underscore do not reach the WSGI
+    environment. Those that plugins read are stored in ``underscored``.
     """
 
-    def __init__(self, read: Set[str], *args: Any) -> None:
-        self._read = read
+    def __init__(self, underscored_names: Set[str], *args: Any) -> None:
+        self._underscored_names = underscored_names
         self.underscored: dict[str, str] = {}
-        """Headers with an underscore in their name, by that name in lower case. Only those that are read."""
+        """Headers with an underscore in their name, by that name in lower case. Only those that plugins read."""
         super().__init__(*args)
 
-    def _peer_is_trusted_proxy(self) -> bool:
-        """As gunicorn's, which parses the address of the client before it looks into a list that is empty; and trusts
-        all who come through a Unix socket, a proxy's clients too."""
-        return bool(self.cfg.forwarded_allow_ips) and super()._peer_is_trusted_proxy()
+    def is_from_trusted_proxy(self) -> bool:
+        """Trust nobody if the list of proxies is empty.
 
-    def _apply_header_policy(self, name: str, value: str, *args: Any, from_trailer: bool = False) -> Any:
-        if "_" in name and (spelled := name.lower()) in self._read and not from_trailer:
-            before = self.underscored.get(spelled)
-            self.underscored[spelled] = value if before is None else f"{before},{value}"  # as WSGI does with others
+        gunicorn trusts every peer of a Unix socket, and for others parses the address before it looks into the list.
+        """
+        return bool(self.cfg.forwarded_allow_ips) and super().is_from_trusted_proxy()
+
+    def filter_header(self, name: str, value: str, *state: Any, from_trailer: bool = False) -> tuple[str, str] | None:
+        if "_" in name and (lower_name := name.lower()) in self._underscored_names and not from_trailer:
+            earlier = self.underscored.get(lower_name)
+            self.underscored[lower_name] = value if earlier is None else f"{earlier},{value}"  # like WSGI
             return None
-        return super()._apply_header_policy(name, value, *args, from_trailer=from_trailer)
+        return super().filter_header(name, value, *state, from_trailer=from_trailer)
 
-    def _parse_fast(self, unreader: _Unreader, buf: bytearray) -> bytes:
-        rest = super()._parse_fast(unreader, buf)
-        head = bytes(buf[: len(buf) - len(rest)])
+    def parse_head(self, unreader: _Unreader, buffer: bytearray) -> bytes:
+        rest = super().parse_head(unreader, buffer)
+        head = bytes(buffer[: len(buffer) - len(rest)])
         if head.count(b"\n") != head.count(b"\r\n") or b"\n " in head or b"\n\t" in head:
             raise InvalidHeader("line end")
         return rest
@@ -146,25 +158,28 @@ class _Request(Request):
             reader = _ChunkedReader(self, self.unreader)
         else:
             reader = _LengthReader(self, reader.length)
-        self.body = io.BufferedReader(_RawBody(self, reader), SMALL_READ)
+        self.body = io.BufferedReader(_RawBody(self, reader), BODY_BUFFER_BYTES)
 
 
 class _RawBody(io.RawIOBase):
-    """Ends the connection with a body that is damaged: what follows it must not be taken for a request."""
+    """Closes the connection after an invalid body: what follows must not be parsed as a request."""
 
-    def __init__(self, request: Request, reader: Any) -> None:
+    def __init__(self, request: HookedRequest, reader: Any) -> None:
         self._request = request
         self._reader = reader
         self.ended = False
-        """Whether all of it has been read, its end, too."""
+        """Whether the whole body has been read, including its end."""
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
-        """:raises OSError: the body is damaged, or does not come."""
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # Buffer is a type from Python 3.12 on
+        """Read the next bytes.
+
+        :raises OSError: the body is invalid, or does not arrive in time.
+        """
         try:
-            data = self._reader.read(len(buffer))
+            data: bytes = self._reader.read(len(buffer))
         except OSError:
             self._request.force_close()
             raise
@@ -177,44 +192,45 @@ class _RawBody(io.RawIOBase):
 
 
 class _LengthReader:
-    """A body of so many bytes, as they arrive; gunicorn's hands them out by the kilobyte and puts the rest back."""
+    """Reads a body of known length in pieces as they arrive. gunicorn's reader copies them kilobyte by kilobyte."""
 
-    def __init__(self, request: Request, length: int) -> None:
+    def __init__(self, request: HookedRequest, length: int) -> None:
         self._request = request
-        self._left = length
+        self._remaining = length
 
     def read(self, size: int) -> bytes:
-        """Some of it, at most ``size`` bytes; ``b""`` at its end, or that of the connection."""
-        size = min(size, self._left)
+        """Read at most ``size`` bytes; ``b""`` at the end of the body or the connection."""
+        size = min(size, self._remaining)
         if not size:
             return b""
-        data = self._request.unreader.read()
+        data: bytes = self._request.unreader.read()
         if not data:
             self._request.force_close()
         if len(data) > size:
             self._request.unreader.unread(data[size:])
             data = data[:size]
-        self._left -= len(data)
+        self._remaining -= len(data)
         return data
 
 
-class _ChunkedReader(ChunkedReader):
-    """Keeps what frames the chunks within bounds."""
+class _ChunkedReader(ChunkedReader):  # type: ignore[misc]  # gunicorn has no annotations
+    """Limits the size of chunk headers and trailers."""
 
     def parse_chunk_size(self, unreader: _Unreader, data: bytes | None = None) -> tuple[int, bytes | None]:
         data = data or b""
         while b"\n" not in data:
-            if len(data) > LONGEST_FRAMING:
+            if len(data) > MAX_FRAMING_BYTES:
                 raise InvalidChunkExtension("too long")
             if not (more := unreader.read()):
                 raise NoMoreData
             data += more
         if not data[: data.index(b"\n")].endswith(b"\r"):
             raise InvalidChunkExtension("bare LF not allowed")
-        return super().parse_chunk_size(unreader, data)
+        chunk: tuple[int, bytes | None] = super().parse_chunk_size(unreader, data)
+        return chunk
 
     def get_data(self, unreader: _Unreader, buf: Any) -> None:
-        """More of the trailers."""
-        if buf.tell() > LONGEST_FRAMING:
+        """Read more of the trailers into ``buf``."""
+        if buf.tell() > MAX_FRAMING_BYTES:
             raise InvalidChunkExtension("trailers too long")
         super().get_data(unreader, buf)

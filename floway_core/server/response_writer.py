@@ -1,41 +1,44 @@
-"""Answers as they leave on a client's connection: gunicorn's, the head together with the first bytes of the body."""
+"""Sending responses to a client: gunicorn's class, with the head and the first bytes of the body in one system call."""
 
 import functools
 import time
 
 from gunicorn import util
-from gunicorn.http.wsgi import Response
+
+from floway_core.server.gunicorn_hooks import HookedResponse
 
 
-class ResponseWriter(Response):
-    """Saves the system call that gunicorn spends on the head alone, and often the client one for reading it.
+class ResponseWriter(HookedResponse):
+    """Sends the head together with the first bytes of the body.
 
-    ``headers_sent`` says just that: until then, another answer can take the place of this one.
+    Until ``headers_sent`` another response can be sent instead of this one.
     """
 
-    def send_headers(self) -> None:
-        """Nothing yet: the head leaves with what is sent next, at the latest by ``close``."""
+    headers_sent: bool
 
-    def _emit_body(self, data: bytes) -> None:
+    def send_headers(self) -> None:
+        """Do nothing yet: the head is sent with the next bytes, at the latest by ``close``."""
+
+    def send_body(self, data: bytes) -> None:
         self._send(b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data)
 
     def close(self) -> None:
-        """Send what is left when the body has ended."""
+        """Send the end of the body, and the head if nothing has been sent yet."""
         self._send(b"0\r\n\r\n" if self.chunked else b"")
 
     def _send(self, data: bytes) -> None:
         if not self.headers_sent:
-            data = self._head() + data
+            data = self._encode_head() + data
             self.headers_sent = True
         if data:
             self.sock.sendall(data)
 
-    def _head(self) -> bytes:
+    def _encode_head(self) -> bytes:
         connection = "upgrade" if self.upgrade else "close" if self.should_close() else "keep-alive"
         lines = [
             "HTTP/{}.{} {}".format(*self.req.version, self.status),
             f"Server: {self.version}",
-            f"Date: {_date(int(time.time()))}",
+            f"Date: {_format_date(int(time.time()))}",
             f"Connection: {connection}",
             *(["Transfer-Encoding: chunked"] if self.chunked else []),
             *(f"{name}: {value}" for name, value in self.headers),
@@ -44,6 +47,6 @@ class ResponseWriter(Response):
 
 
 @functools.lru_cache(maxsize=1)
-def _date(unix_seconds: int) -> str:
-    """As HTTP has it: the same in all answers of a second."""
-    return util.http_date(unix_seconds)
+def _format_date(unix_seconds: int) -> str:
+    """Format a date for HTTP. All responses of one second share it."""
+    return str(util.http_date(unix_seconds))

@@ -1,9 +1,9 @@
-"""One thread that passes on all streams of a worker.
+"""One thread that relays all streams of a worker.
 
-A stream spends its life waiting. Where each waits in a thread of its own, every event wakes one, which has to get hold
-of the interpreter three times (to wait, to receive, to send) while all others want it, too; and each keeps its stack.
-So when a stream has begun, and only waits for its upstream, its thread leaves it to this one, and takes it back, or
-another one does, when there is something to do that takes longer: storing the response, most of all.
+A stream mostly waits. If each waited in a thread of its own, every event would wake a thread that needs the
+interpreter lock three times (to wait, to receive, to send), and every thread would hold a stack. So once a stream only
+waits for its upstream, its thread hands it to this loop. The loop hands it to a thread again for work that takes
+longer, such as storing the response.
 """
 
 import contextlib
@@ -17,89 +17,94 @@ from dataclasses import dataclass, field
 
 log = logging.getLogger("floway.streaming")
 
-GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+DISCONNECTED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 @dataclass(eq=False)
 class Stream:
-    """An answer on its way to a client. While it is in the loop, nobody else touches it."""
+    """A streamed response to a client. While it is in the loop, no other thread uses it."""
 
     pieces: Iterator[bytes | None]
-    """Does not wait: ``b""`` says that nothing is there, None that a thread is to go on."""
+    """Yields bytes of the body without waiting: ``b""`` if nothing has arrived, None if a thread has to continue."""
     upstream: int
-    """The descriptor that becomes readable when there may be more."""
+    """Descriptor of the upstream connection: it becomes readable when more may have arrived."""
     client: socket.socket
     chunked: bool
     on_leave: Callable[["Stream"], None]
-    """Called in the loop, when the stream is not in it any more."""
+    """Called by the loop after it has removed the stream."""
     unsent: bytes = b""
-    """What the client has not taken yet. Until it has, nothing is read from the upstream."""
+    """Bytes that the client has not accepted yet. Until it has, nothing is read from the upstream."""
     stalled_at: float = field(default=0.0)
-    """Since when (monotonic, seconds) the client has not taken anything of it."""
+    """Monotonic time in seconds since when the client has not accepted any; 0 if nothing is unsent."""
     sent: int = 0
-    """Bytes of the body."""
+    """Bytes of the body that were passed on."""
     error: OSError | None = None
-    """Why the client gets no more of it: it is gone or there was a fault (``ConnectionError``), or it stands still
-    (``TimeoutError``)."""
+    """Why the stream ends early: the client has disconnected or there was a fault (``ConnectionError``), or the client
+    does not read (``TimeoutError``)."""
 
 
 class StreamLoop:
-    """Make one per worker, and start it; ``add`` may be called by any thread."""
+    """Relays streams in a thread. Create and start one per worker; any thread may call ``add``."""
 
-    def __init__(self, ending: int, patience: float, tick: float) -> None:
-        """:param ending: a descriptor that becomes readable when no stream may wait any longer.
-        :param patience: seconds that a client may stand still.
-        :param tick: seconds between two looks at streams on which nothing happens.
+    def __init__(self, shutdown_fileno: int, client_timeout: float, tick: float) -> None:
+        """:param shutdown_fileno: a descriptor that becomes readable when no stream may wait any longer.
+        :param client_timeout: seconds for which a client may not read.
+        :param tick: seconds between two checks of streams without events.
         """
         self._epoll = select.epoll()
         self._streams: dict[int, Stream] = {}
-        """By the descriptors of both sides."""
+        """Each stream twice: by the descriptors of its upstream and of its client."""
         self._lock = threading.Lock()
-        """Held while ``_streams`` changes, and while events are looked at, which could be those of another stream else:
-        descriptors are used again."""
-        self._ending = ending
-        self._ended = False
-        self._patience = patience
+        """Held while ``_streams`` changes and while events are handled. Because the system reuses descriptors, an event
+        could otherwise be handled for another stream than its own."""
+        self._shutdown_fileno = shutdown_fileno
+        self._is_shut_down = False
+        self._client_timeout = client_timeout
         self._tick = tick
-        self._epoll.register(ending, select.EPOLLIN)
+        self._epoll.register(shutdown_fileno, select.EPOLLIN)
 
     def start(self) -> None:
+        """Start the thread."""
         threading.Thread(target=self._run, name="streams", daemon=True).start()
 
     def add(self, stream: Stream) -> None:
-        """Pass ``stream`` on from now on, or let it leave at once if that cannot be. Its client must not block."""
+        """Relay ``stream`` from now on. If the system allows no more descriptors, or after shutdown, it leaves at once.
+
+        :param stream: its client's socket must not block.
+        """
         client = stream.client.fileno()
         with self._lock:
             self._streams[stream.upstream] = self._streams[client] = stream
             try:
                 self._epoll.register(client, select.EPOLLRDHUP)
                 self._epoll.register(stream.upstream, select.EPOLLIN)
-            except OSError as error:  # the system has a limit
-                log.warning("A stream keeps its thread: %s", error)
+            except OSError as error:  # the system limits the number of watched descriptors
+                log.warning("A stream stays in its thread: %s", error)
                 self._leave(stream)
             else:
-                if self._ended:
+                if self._is_shut_down:
                     self._leave(stream)
 
     def _run(self) -> None:
-        looked = time.monotonic()
+        checked_at = time.monotonic()
         while True:
             events = self._epoll.poll(self._tick)
             with self._lock:
-                for fileno, what in events:
-                    if fileno == self._ending:
-                        self._end()
+                for fileno, event_mask in events:
+                    if fileno == self._shutdown_fileno:
+                        self._shut_down()
                     elif stream := self._streams.get(fileno):
-                        self._safely(self._on_event, stream, fileno, what)
+                        self._call_safely(self._on_event, stream, fileno, event_mask)
                 now = time.monotonic()
-                if now - looked >= self._tick:
-                    looked = now
-                    self._look_after_all(now)
+                if now - checked_at >= self._tick:
+                    checked_at = now
+                    self._check_idle_streams(now)
 
-    def _safely(self, act: Callable, stream: Stream, *arguments: int) -> None:
+    def _call_safely(self, action: Callable[..., None], stream: Stream, *arguments: int) -> None:
+        """Call ``action`` for a stream; after an exception only this stream ends."""
         try:
-            act(stream, *arguments)
-        except Exception:  # all others still depend on this thread
+            action(stream, *arguments)
+        except Exception:  # all other streams depend on this thread
             log.exception("A stream failed")
             stream.error = ConnectionAbortedError()
             self._leave(stream)
@@ -107,7 +112,7 @@ class StreamLoop:
     def _on_event(self, stream: Stream, fileno: int, events: int) -> None:
         if fileno == stream.upstream:
             self._advance(stream)
-        elif events & GONE:
+        elif events & DISCONNECTED:
             stream.error = ConnectionResetError()
             self._leave(stream)
         else:
@@ -126,7 +131,7 @@ class StreamLoop:
             self._send(stream)
 
     def _send(self, stream: Stream) -> None:
-        waited = bool(stream.stalled_at)
+        was_stalled = bool(stream.stalled_at)
         try:
             count = stream.client.send(stream.unsent)
         except BlockingIOError:
@@ -137,43 +142,43 @@ class StreamLoop:
             return
         stream.unsent = stream.unsent[count:]
         if stream.unsent:
-            if count or not waited:
+            if count or not was_stalled:
                 stream.stalled_at = time.monotonic()
-            if not waited:
-                self._wait_for(stream, client=True)
-        elif waited:
+            if not was_stalled:
+                self._watch(stream, client=True)
+        elif was_stalled:
             stream.stalled_at = 0.0
-            self._wait_for(stream, client=False)
+            self._watch(stream, client=False)
 
-    def _wait_for(self, stream: Stream, client: bool) -> None:
-        """Wait for the client to take more, instead of the upstream to tell more; or the other way round."""
+    def _watch(self, stream: Stream, *, client: bool) -> None:
+        """Wait until the client accepts bytes, or if ``client`` is false, until the upstream sends some."""
         self._epoll.modify(stream.client.fileno(), select.EPOLLRDHUP | (select.EPOLLOUT if client else 0))
         if client:
             self._epoll.unregister(stream.upstream)
         else:
             self._epoll.register(stream.upstream, select.EPOLLIN)
 
-    def _look_after_all(self, now: float) -> None:
-        """Keep-alives, and the ends of patience."""
+    def _check_idle_streams(self, now: float) -> None:
+        """Send the keep-alives that are due, and remove streams whose client does not read."""
         for stream in set(self._streams.values()):
             if not stream.stalled_at:
-                self._safely(self._advance, stream)
-            elif now - stream.stalled_at > self._patience:
+                self._call_safely(self._advance, stream)
+            elif now - stream.stalled_at > self._client_timeout:
                 stream.error = TimeoutError()
                 self._leave(stream)
 
-    def _end(self) -> None:
-        self._ended = True
-        self._epoll.unregister(self._ending)
+    def _shut_down(self) -> None:
+        self._is_shut_down = True
+        self._epoll.unregister(self._shutdown_fileno)
         for stream in set(self._streams.values()):
             self._leave(stream)
 
     def _leave(self, stream: Stream) -> None:
         for fileno in (stream.upstream, stream.client.fileno()):
             self._streams.pop(fileno, None)
-            with contextlib.suppress(OSError):  # an upstream is not registered while its client is waited for
+            with contextlib.suppress(OSError):  # the upstream is not registered while the client is watched
                 self._epoll.unregister(fileno)
         try:
             stream.on_leave(stream)
-        except RuntimeError as error:  # no thread is left to go on with it, because the process ends
+        except RuntimeError as error:  # the process ends, so no thread can continue it
             log.warning("A stream was cut off: %s", error)

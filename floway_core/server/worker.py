@@ -1,4 +1,4 @@
-"""gunicorn's worker with threads, as Floway needs it: patient with streams, and not with clients that stand still."""
+"""The worker process: gunicorn's threaded worker, with streams that need no thread and timeouts for stalled clients."""
 
 import contextlib
 import math
@@ -8,6 +8,7 @@ import selectors
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -23,61 +24,69 @@ from uuid6 import uuid7
 
 from floway_core.engine.relay import Relay
 from floway_core.protocol.headers import UNDERSCORED
-from floway_core.server.request_parser import ConnectionParser, refusal
+from floway_core.server.request_parser import ConnectionParser, error_response
 from floway_core.server.response_writer import ResponseWriter
 from floway_core.server.stream_loop import Stream, StreamLoop
 from floway_core.web import RELAY
 
-NEXT_REQUEST_WAIT = 0.05
-"""Seconds that a thread waits on a connection for the next request. After that the main loop does, for as long as
-connections are kept; but handing over and back takes longer than serving a small request."""
+NEXT_REQUEST_WAIT_SECONDS = 0.05
+"""Time that a thread waits for the next request on a connection before the main loop does. Handing a connection over
+and back takes longer than serving a small request."""
 
-LINGERING_CLOSE = 2.0
-"""Seconds that a client gets to close a connection on which it was told the last answer, and for which an unused
-connection is still served after the order to stop: its next request may be on the way."""
+LINGERING_CLOSE_SECONDS = 2.0
+"""Time for a client to close its connection after the last response. After the signal to stop, also the time for which
+an idle connection stays open: its next request may be on the way."""
 
-FINAL_EVENTS_MARGIN = 2.0
-"""Seconds before the end of the grace time at which what still runs is told to end. After half of them the worker
-leaves by itself: at the end of the grace time it would be killed."""
+FINAL_EVENTS_SECONDS = 2.0
+"""Time before the end of the grace period at which the requests that still run are made to fail. After half of it the
+worker exits; at the end of the grace period it would be killed."""
 
-TICK = 0.1
-"""Seconds between two looks at the clock while stopping."""
+STOP_CHECK_SECONDS = 0.1
+"""Time between two checks of the deadlines while the worker stops, and pause after a failed ``accept``."""
 
-RESET = struct.pack("ii", 1, 0)
-"""For SO_LINGER: closing drops what was not sent."""
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+"""Value of ``SO_LINGER``: closing the socket resets the connection and drops unsent bytes."""
 
 
-class Worker(ThreadWorker):
-    """Threads are for requests only: connections wait in the main loop for their first byte, for another request and
-    for their end.
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
+    """Uses threads for requests only. Connections wait in the main loop: for the first byte, for the next request, and
+    for the client to close.
 
-    SIGTERM ends the worker when its requests have ended, or the grace time is over; SIGINT and SIGQUIT end it now.
-    Requests that still run then fail with ``ShuttingDown``.
+    SIGTERM stops the worker when all requests have ended, or at the end of the grace period. SIGINT and SIGQUIT stop it
+    at once. Requests that still run then fail with ``ShuttingDown``.
     """
+
+    alive: bool
+    """Whether the worker has not been told to stop."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._told_to_end_at = self._ends_at = math.inf
+        self._shutdown_at = self._exit_at = math.inf
+        """Monotonic times at which running requests are made to fail, and at which the process exits."""
         self._closing: dict[TConn, None] = {}
+        """Connections whose client has not closed yet, the oldest first."""
 
     # ------------------------------------------------------------------------------------------------ in the threads
-    def handle(self, conn: TConn, answer: "_ClientResponse | None" = None) -> bool | None:
-        """Serve requests that come in quick succession.
+    def handle(self, conn: TConn, exchange: "_ClientExchange | None" = None) -> bool | None:
+        """Serve the requests that arrive in quick succession on a connection.
 
-        :param answer: a stream to be gone on with, before all others.
-        :returns: whether another may come later; None while a stream goes on without a thread.
+        :param exchange: a stream to continue first.
+        :returns: whether the connection stays open for further requests; None if the stream loop has a stream of it.
         """
-        kept = self._serve(conn, answer)
+        keep_alive = self._serve(conn, exchange)
         while (
-            kept
+            keep_alive
             and self.alive
-            and (conn.parser.ahead or (self.nr_conns <= self.cfg.threads and _readable(conn, NEXT_REQUEST_WAIT)))
+            and (
+                conn.parser.has_buffered
+                or (self.nr_conns <= self.cfg.threads and _is_readable(conn, NEXT_REQUEST_WAIT_SECONDS))
+            )
         ):
-            kept = self._serve(conn)
-        return kept
+            keep_alive = self._serve(conn)
+        return keep_alive
 
-    def _serve(self, conn: TConn, answer: "_ClientResponse | None" = None) -> bool | None:
-        request = answer and answer.request
+    def _serve(self, conn: TConn, exchange: "_ClientExchange | None" = None) -> bool | None:
+        request = exchange.request if exchange else None
         try:
             conn.sock.setblocking(True)
             if conn.parser is None:
@@ -85,104 +94,106 @@ class Worker(ThreadWorker):
                     self.cfg, conn.sock, conn.client, self._client_timeout, self._underscored
                 )
             conn.init()
-            if answer is None:
+            if exchange is None:
                 request = next(conn.parser)
-                answer = self._begun(request, conn)
-            kept = self._pass_on(answer)
-            # A body that nobody has read is not waited for: it goes away with the connection.
-            return kept and conn.parser.finish_body(deadline=time.monotonic() + NEXT_REQUEST_WAIT)
+                exchange = self._call_application(request, conn)
+            keep_alive = self._send_response(exchange)
+            # Do not wait for a body that the application has not read: close the connection instead.
+            return keep_alive and conn.parser.finish_body(deadline=time.monotonic() + NEXT_REQUEST_WAIT_SECONDS)
         except (NoMoreData, StopIteration):
             return False
-        except (BlockingIOError, TimeoutError):  # how the timeouts of the socket show
-            self.log.warning("Gave up a client that stood still for %g seconds: %s", self._client_timeout, _name(conn))
-            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        except (BlockingIOError, TimeoutError):  # the timeouts of the socket
+            self.log.warning("Dropped a client that stalled for %g seconds: %s", self._client_timeout, _peer_name(conn))
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             conn.sock.close()
             return False
         except OSError:
-            return False  # the client is gone
+            return False  # the client has disconnected
         except Exception as error:
             self.handle_error(request, conn.sock, conn.client, error)
             return False
 
-    def _begun(self, request: Any, conn: TConn) -> "_ClientResponse":
-        """The answer to a request, of which nothing has been sent yet."""
+    def _call_application(self, request: Any, conn: TConn) -> "_ClientExchange":
+        """Let the application handle a request. None of the response has been sent yet."""
         self.cfg.pre_request(self, request)
-        made = wsgi.create(request, conn.sock, conn.client, conn.server, self.cfg, response_class=ResponseWriter)
-        answer = _ClientResponse(conn, request, *made)
-        answer.environ["wsgi.multithread"] = True
-        answer.environ[UNDERSCORED] = request.underscored
+        response, environ = wsgi.create(
+            request, conn.sock, conn.client, conn.server, self.cfg, response_class=ResponseWriter
+        )
+        exchange = _ClientExchange(conn, request, response, environ)
+        exchange.environ["wsgi.multithread"] = True
+        exchange.environ[UNDERSCORED] = request.underscored
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
         if not self.alive or not self.cfg.keepalive or len(self.keepalived_conns) >= self.max_keepalived:
-            answer.response.force_close()
-        answer.source = self.wsgi(answer.environ, answer.response.start_response)
-        return answer
+            exchange.response.force_close()
+        exchange.body = self.wsgi(exchange.environ, exchange.response.start_response)
+        return exchange
 
-    def _pass_on(self, answer: "_ClientResponse") -> bool | None:
-        """Send what is left of an answer; a stream leaves for the loop as soon as it has to wait.
+    def _send_response(self, exchange: "_ClientExchange") -> bool | None:
+        """Send the rest of a response. A stream moves to the stream loop as soon as it has to wait.
 
-        :returns: as ``handle``.
+        :returns: like ``handle``.
         """
-        left = False
+        in_stream_loop = False
         try:
-            upstream = answer.resumed_or_begun()
-            for piece in answer.pieces:
+            upstream = exchange.start_or_resume()
+            for piece in exchange.pieces:
                 if piece:
-                    answer.response.write(piece)
+                    exchange.response.write(piece)
                 elif piece is None:
-                    answer.relay.set_blocking()
+                    exchange.resume_waiting()
                 elif upstream is not None:
-                    answer.conn.sock.setblocking(False)
-                    stream = answer.as_stream(upstream, self._resume_in_thread)
-                    left = True  # another thread may end it before this one gets any further
+                    exchange.conn.sock.setblocking(False)
+                    stream = exchange.make_stream(upstream, self._resume_in_thread)
+                    in_stream_loop = True  # from now on another thread may end the response
                     self._streams.add(stream)
                     return None
-            answer.response.close()
-            return not answer.response.should_close()
+            exchange.response.close()
+            return not exchange.response.should_close()
         except OSError:
             raise
-        except Exception:  # the head has left: all that can still be done is to end the connection
-            if not answer.response.headers_sent:
+        except Exception:  # the head has been sent: all that can be done is to close the connection
+            if not exchange.response.headers_sent:
                 raise
-            self.log.exception("Sending an answer failed")
+            self.log.exception("Sending a response failed")
             return False
         finally:
-            if not left:
-                self._end(answer)
+            if not in_stream_loop:
+                self._end_exchange(exchange)
 
-    def _end(self, answer: "_ClientResponse") -> None:
-        request, response, environ = answer.request, answer.response, answer.environ
-        self.log.access(response, request, environ, datetime.now() - answer.started)
+    def _end_exchange(self, exchange: "_ClientExchange") -> None:
+        request, response, environ = exchange.request, exchange.response, exchange.environ
+        self.log.access(response, request, environ, datetime.now() - exchange.started)
         try:
-            if hasattr(answer.source, "close"):
-                answer.source.close()
+            if hasattr(exchange.body, "close"):
+                exchange.body.close()
         finally:
             self.cfg.post_request(self, request, environ, response)
 
-    def _resume_in_thread(self, answer: "_ClientResponse") -> None:
-        """Let a thread go on with a stream. Called in the loop."""
-        served = self.tpool.submit(self.handle, answer.conn, answer)
-        served.add_done_callback(lambda served: self.method_queue.defer(self.finish_request, answer.conn, served))
+    def _resume_in_thread(self, exchange: "_ClientExchange") -> None:
+        """Let a thread continue a stream. The stream loop calls this."""
+        future = self.tpool.submit(self.handle, exchange.conn, exchange)
+        future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
 
     def handle_error(self, request: Any, sock: socket.socket, client: Any, error: Exception) -> None:
-        """Answer what did not get as far as the application."""
+        """Respond to a request that did not reach the application."""
         request_id = str(uuid7())
         if isinstance(error, ParseException):
             self.log.warning("Refused request %s, which is not valid HTTP: %s", request_id, type(error).__name__)
         else:
             self.log.exception("Request %s failed outside of the application", request_id)
         with contextlib.suppress(OSError):
-            sock.sendall(refusal(error, request_id))
+            sock.sendall(error_response(error, request_id))
 
     # ---------------------------------------------------------------------------------------------- in the main loop
     def load_wsgi(self) -> None:
-        # As attributes: gunicorn asks for two dozen settings per request, and looks each up in a table of objects.
-        vars(self.cfg).update({name: setting.get() for name, setting in self.cfg.settings.items()})
+        # As plain attributes: gunicorn reads two dozen settings per request, each by a look-up in a table of objects.
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().load_wsgi()
         gateway = self.wsgi.extensions["floway"]
-        self._ending = gateway.shutdown
+        self._shutdown = gateway.shutdown
         self._store_usage = partial(gateway.usage.flush, gateway.services.database)
         settings = gateway.settings
         self._client_timeout = settings.client_timeout
@@ -194,9 +205,9 @@ class Worker(ThreadWorker):
     def accept(self, listener: socket.socket) -> None:
         try:
             super().accept(listener)
-        except OSError as error:  # of files or memory: others may be served nevertheless
+        except OSError as error:  # no descriptor or memory left; other connections can still be served
             self.log.error("A connection could not be accepted: %s", error)
-            time.sleep(TICK)
+            time.sleep(STOP_CHECK_SECONDS)
 
     def enqueue_req(self, conn: TConn) -> None:
         if conn.data_ready or conn.initialized:
@@ -208,48 +219,52 @@ class Worker(ThreadWorker):
             self._wait_for(conn, self.pending_conns, self.on_pending_socket_readable)
 
     def _drop_idle_connection(self) -> None:
-        """Drop the connection that is needed least: else new ones would wait, unanswered, until an old one ends."""
+        """Close the least useful connection, so that new ones need not wait until an old one ends."""
         if self._closing:
-            self._forget(next(iter(self._closing)))
+            self._stop_closing(next(iter(self._closing)))
         elif idle := self.keepalived_conns or self.pending_conns:
             conn = idle.popleft()
             self.poller.unregister(conn.sock)
             self._drop(conn)
 
-    def finish_request(self, conn: TConn, served: Future[bool | None]) -> None:
-        if error := served.exception():
+    def finish_request(self, conn: TConn, future: "Future[bool | None]") -> None:
+        error = future.exception()
+        if error:
             self.log.error("Serving a connection failed", exc_info=error)
-        if not error and served.result() is None:
-            return
-        if not error and served.result():
+        keep_alive = False if error else future.result()
+        if keep_alive:
             self._wait_for(conn, self.keepalived_conns, self.on_client_socket_readable)
-        else:
+        elif keep_alive is not None:
             self._close_gracefully(conn)
 
-    def _wait_for(self, conn: TConn, waiting: Any, callback: Callable) -> None:
+    def _wait_for(self, conn: TConn, waiting: "deque[TConn]", callback: Callable[[TConn, socket.socket], None]) -> None:
+        """Wait in the main loop until a connection becomes readable, or its time is over.
+
+        :param waiting: the queue for the connection.
+        """
         conn.timeout = time.monotonic() + min(
-            self._client_timeout, self.cfg.keepalive if self.alive else LINGERING_CLOSE
+            self._client_timeout, self.cfg.keepalive if self.alive else LINGERING_CLOSE_SECONDS
         )
         conn.sock.setblocking(False)
         waiting.append(conn)
         self._watch(conn, callback)
 
-    def _watch(self, conn: TConn, callback: Callable) -> None:
+    def _watch(self, conn: TConn, callback: Callable[[TConn, socket.socket], None]) -> None:
         def on_readable(sock: socket.socket) -> None:
-            if sock.fileno() >= 0:  # else it was dropped since, to make room
+            if sock.fileno() >= 0:  # otherwise it was dropped meanwhile, to make room
                 callback(conn, sock)
 
         self.poller.register(conn.sock, selectors.EVENT_READ, on_readable)
 
     def _close_gracefully(self, conn: TConn) -> None:
-        """Close a connection when its client has: closing first could take from it what it has not read yet."""
+        """Close a connection after its client has. Closing first could discard bytes that the client has not read."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
             conn.sock.setblocking(False)
         except OSError:
             self._drop(conn)
             return
-        conn.timeout = time.monotonic() + LINGERING_CLOSE
+        conn.timeout = time.monotonic() + LINGERING_CLOSE_SECONDS
         self._closing[conn] = None
         self._watch(conn, self._on_closing)
 
@@ -261,9 +276,9 @@ class Worker(ThreadWorker):
             return
         except OSError:
             pass
-        self._forget(conn)
+        self._stop_closing(conn)
 
-    def _forget(self, conn: TConn) -> None:
+    def _stop_closing(self, conn: TConn) -> None:
         del self._closing[conn]
         self.poller.unregister(conn.sock)
         self._drop(conn)
@@ -276,48 +291,56 @@ class Worker(ThreadWorker):
         super().murder_pending()
         now = time.monotonic()
         for conn in [conn for conn in self._closing if conn.timeout <= now]:
-            self._forget(conn)
+            self._stop_closing(conn)
 
     # ------------------------------------------------------------------------------------------------------ stopping
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         grace = self.cfg.graceful_timeout
-        last_words = min(FINAL_EVENTS_MARGIN, grace / 4)
-        self._stop(grace - last_words, grace - last_words / 2)
+        final_events = min(FINAL_EVENTS_SECONDS, grace / 4)
+        self._stop(grace - final_events, grace - final_events / 2)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        self._stop(0, FINAL_EVENTS_MARGIN / 2)
+        self._stop(0, FINAL_EVENTS_SECONDS / 2)
 
-    def _stop(self, told_after: float, ends_after: float) -> None:
+    def _stop(self, shutdown_after: float, exit_after: float) -> None:
+        """Stop when all requests have ended, at the latest after so many seconds.
+
+        :param shutdown_after: seconds until running requests are made to fail.
+        :param exit_after: seconds until the process exits.
+        """
         now = time.monotonic()
-        self._told_to_end_at = min(self._told_to_end_at, now + told_after)
-        self._ends_at = min(self._ends_at, now + ends_after)
+        self._shutdown_at = min(self._shutdown_at, now + shutdown_after)
+        self._exit_at = min(self._exit_at, now + exit_after)
         for conn in (*self.keepalived_conns, *self.pending_conns):
-            conn.timeout = min(conn.timeout, now + LINGERING_CLOSE)
+            conn.timeout = min(conn.timeout, now + LINGERING_CLOSE_SECONDS)
         super().handle_exit(0, None)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         if self.alive:
             super().wait_for_and_dispatch_events(timeout)
             return
-        self.notify()  # or the arbiter takes it for stuck
+        self.notify()  # otherwise the arbiter would take the worker for hung
         now = time.monotonic()
-        if now >= self._told_to_end_at:
-            self._ending.announce()
-            used = self.nr_conns - len(self.keepalived_conns) - len(self.pending_conns)
-            if not used or now >= self._ends_at:
-                self._leave(used - len(self._closing))
-        super().wait_for_and_dispatch_events(min(timeout, TICK))
+        if now >= self._shutdown_at:
+            self._shutdown.announce()
+            in_use = self.nr_conns - len(self.keepalived_conns) - len(self.pending_conns)
+            if not in_use or now >= self._exit_at:
+                self._exit(in_use - len(self._closing))
+        super().wait_for_and_dispatch_events(min(timeout, STOP_CHECK_SECONDS))
 
-    def _leave(self, running: int) -> None:
-        """End without waiting for the threads, as the interpreter would."""
+    def _exit(self, running: int) -> None:
+        """Exit without waiting for the threads, for which the interpreter would wait.
+
+        :param running: number of requests that still run.
+        """
         if running:
             self.log.warning("%d requests did not end in time and were cut off", running)
         self._store_usage()
         os._exit(0)
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """As gunicorn's. A worker that stops refuses new connections: else they would wait, unanswered, until the last
-        stream has ended."""
+        """Start or stop accepting connections. A worker that stops also closes its listening sockets: otherwise new
+        connections would wait until the last stream has ended."""
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:
             for listener in self.sockets:
@@ -325,63 +348,74 @@ class Worker(ThreadWorker):
 
 
 @dataclass(eq=False)
-class _ClientResponse:
-    """What is being sent to a client, and what that needs."""
+class _ClientExchange:
+    """One request of a client, and the response while it is being sent."""
 
     conn: TConn
     request: Any
     response: ResponseWriter
     environ: dict[str, Any]
-    source: Any = ()
+    body: Any = ()
     """What the application returned."""
-    pieces: Iterator[bytes | None] | None = None
+    pieces: Iterator[bytes | None] = field(default_factory=lambda: iter(()))
+    """The rest of the body. ``b""`` and None only come from a relay: see ``Stream.pieces``."""
     stream: Stream | None = None
-    """As which it goes on while it has no thread."""
+    """The response while the stream loop has it."""
     started: datetime = field(default_factory=datetime.now)
 
     @property
     def relay(self) -> Relay | None:
-        """Where a stream comes from."""
-        return self.environ.get(RELAY)
+        """The source of a stream; None for another response."""
+        relay: Relay | None = self.environ.get(RELAY)
+        return relay
 
-    def resumed_or_begun(self) -> int | None:
-        """Make ``pieces`` ready to be gone on with.
+    def resume_waiting(self) -> None:
+        """Let the relay wait for its upstream again, because a thread sends the response."""
+        if self.relay:
+            self.relay.set_blocking()
 
-        :returns: if they do not wait for their upstream, a descriptor that becomes readable when they have more.
-        :raises OSError: the client gets no more.
+    def start_or_resume(self) -> int | None:
+        """Prepare ``pieces``, at the start of the response or after the stream loop.
+
+        :returns: the upstream's descriptor, if ``pieces`` do not wait for the upstream.
+        :raises OSError: the response ends early.
         """
         if self.stream is None:
-            self.pieces = iter(self.source)
-            # What TLS does with a socket is not for the loop.
+            self.pieces = iter(self.body)
+            # The stream loop sends on plain sockets only.
             return self.relay.set_nonblocking() if self.relay and type(self.conn.sock) is socket.socket else None
         stream, self.stream = self.stream, None
-        self.relay.set_blocking()
+        self.resume_waiting()
         if stream.error:
             raise stream.error
         self.response.sent += stream.sent
         self.conn.sock.sendall(stream.unsent)
         return None
 
-    def as_stream(self, upstream: int, take_back: Callable[["_ClientResponse"], None]) -> Stream:
-        """The answer as it goes on without a thread."""
+    def make_stream(self, upstream: int, on_leave: Callable[["_ClientExchange"], None]) -> Stream:
+        """Make the stream for the stream loop.
+
+        :param upstream: the upstream's descriptor.
+        :param on_leave: called when the stream needs a thread again.
+        """
         self.stream = Stream(
             pieces=self.pieces,
             upstream=upstream,
             client=self.conn.sock,
             chunked=self.response.chunked,
-            on_leave=lambda stream: take_back(self),
+            on_leave=lambda stream: on_leave(self),
         )
         return self.stream
 
 
-def _readable(conn: TConn, timeout: float) -> bool:
+def _is_readable(conn: TConn, timeout: float) -> bool:
     poll = select.poll()
     poll.register(conn.sock, select.POLLIN)
     return bool(poll.poll(timeout * 1000))
 
 
 def _set_socket_timeouts(sock: socket.socket, seconds: float) -> None:
-    """Let reading from and sending to a client fail that stands still for so long, or does not answer any more."""
+    """Let reads and writes fail after so many seconds without progress, or if the peer is unreachable."""
     limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
@@ -389,5 +423,5 @@ def _set_socket_timeouts(sock: socket.socket, seconds: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
-def _name(conn: TConn) -> str:
+def _peer_name(conn: TConn) -> str:
     return "{}:{}".format(*conn.client[:2]) if isinstance(conn.client, tuple) else "a client"

@@ -1,4 +1,4 @@
-"""The way to an upstream: pooled HTTP connections, timeouts, streamed answers."""
+"""HTTP towards upstreams: pooled connections, timeouts, streamed responses."""
 
 from floway_core.upstream.http import HttpClient
 

@@ -1,4 +1,4 @@
-"""Waiting for an upstream while watching the client."""
+"""Waiting for bytes of an upstream while watching the client."""
 
 import select
 import time
@@ -6,13 +6,15 @@ import time
 from floway_core.contexts import ClientConnection
 from floway_core.errors import ClientDisconnected, ShuttingDown
 
-# Linux tells that the peer has closed even while unread bytes are in the way; elsewhere only reading shows it.
-CLOSED = getattr(select, "POLLRDHUP", 0)
-GONE = CLOSED | select.POLLHUP | select.POLLERR | select.POLLNVAL
+HANG_UP = getattr(select, "POLLRDHUP", 0)
+"""With this event Linux reports that the peer has closed, even if there are unread bytes. Other systems do not have it;
+only commands that serve no clients run there."""
+
+DISCONNECTED = HANG_UP | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class ReadinessPoller:
-    """Waits until a descriptor can be read, or its client hangs up."""
+    """Waits until a descriptor becomes readable, the client disconnects, or the gateway shuts down."""
 
     def __init__(self, fileno: int, client: ClientConnection | None) -> None:
         self.client = client
@@ -21,34 +23,36 @@ class ReadinessPoller:
         self._fileno = fileno
         self._client_fileno = client.fileno() if client else None
         if self._client_fileno is not None:
-            self._poll.register(self._client_fileno, select.POLLIN | CLOSED)
-        self._ending_fileno = client.shutdown_fileno() if client else None
-        if self._ending_fileno is not None:
-            self._poll.register(self._ending_fileno, select.POLLIN)
+            self._poll.register(self._client_fileno, select.POLLIN | HANG_UP)
+        self._shutdown_fileno = client.shutdown_fileno() if client else None
+        if self._shutdown_fileno is not None:
+            self._poll.register(self._shutdown_fileno, select.POLLIN)
 
     def wait(self, timeout: float) -> bool:
-        """Whether the descriptor became readable (or failed) within ``timeout`` seconds.
+        """Wait until the descriptor is readable or has failed.
 
-        :raises ClientDisconnected: the client hung up.
-        :raises ShuttingDown: the gateway ends.
+        :param timeout: in seconds.
+        :returns: False after the timeout.
+        :raises ClientDisconnected: the client disconnected.
+        :raises ShuttingDown: the gateway shuts down, and no request may wait any longer.
         """
         deadline = time.monotonic() + timeout
         while True:
             ready = self._poll.poll(max(0.0, timeout) * 1000)
             if len(ready) == 1 and ready[0][0] == self._fileno:
-                return True  # as nearly always
-            self._look_at(dict(ready))
+                return True  # nearly always
+            self._check_client(dict(ready))
             timeout = deadline - time.monotonic()
             if any(fileno == self._fileno for fileno, _ in ready):
                 return True
             if timeout <= 0:
                 return False
 
-    def _look_at(self, ready: dict[int, int]) -> None:
-        if self._client_fileno in ready:
-            if ready[self._client_fileno] & GONE or self.client.is_closed():
+    def _check_client(self, events: dict[int, int]) -> None:
+        if self.client is not None and self._client_fileno is not None and self._client_fileno in events:
+            if events[self._client_fileno] & DISCONNECTED or self.client.is_closed():
                 raise ClientDisconnected
-            # It sent something early. That stays readable until the next request is served.
-            self._poll.modify(self._client_fileno, CLOSED)
-        if self._ending_fileno in ready:
+            # The client has sent bytes of its next request. They stay readable, so wait for the hang-up only.
+            self._poll.modify(self._client_fileno, HANG_UP)
+        if self._shutdown_fileno in events:
             raise ShuttingDown

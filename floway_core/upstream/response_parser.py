@@ -1,15 +1,15 @@
-"""Parsing an upstream's answer as its bytes arrive: llhttp takes head and framing apart, see RFC 9112."""
+"""Parsing an upstream's response as its bytes arrive. llhttp parses head and framing: RFC 9112."""
 
 import httptools
 
 from floway_core.errors import UpstreamBroken
 
-LONGEST_HEAD = 128 * 1024
-"""Bytes that may come in a row without any of the body: head, interim answers, trailers."""
+MAX_HEAD_BYTES = 128 * 1024
+"""Bytes in a row without any of the body: head, interim responses, trailers."""
 
 
 class ResponseParser:
-    """One answer, fed with what is read from a connection. Interim answers (100 to 199) before it are skipped."""
+    """Parses one response from the bytes of a connection. Interim responses (100 to 199) before it are skipped."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -21,45 +21,54 @@ class ResponseParser:
         self.reusable = False
         """Whether the connection may be used again. Certain only when ``ended``."""
         self._body: list[bytes] = []
-        self._barren = 0
+        self._bytes_without_body = 0
         """Bytes since the last of the body."""
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-        self._parser.set_dangerous_leniencies(lenient_headers=True)  # odd characters in a value spoil no answer
+        parser = httptools.HttpResponseParser(self)
+        parser.set_dangerous_leniencies(lenient_headers=True)  # accept odd characters in header values
+        self._parser: httptools.HttpResponseParser | None = parser
+        """None after the response has ended, because it refers back to this object."""
 
     def feed(self, data: bytes) -> bytes:
-        """The part of the body that is in ``data``.
+        """Parse the next bytes of the connection.
 
-        :param data: what was read; empty when the connection has ended.
-        :raises UpstreamBroken: the connection ended early, or this is no HTTP.
+        :param data: ``b""`` when the connection has ended.
+        :returns: the part of the body that is in ``data``.
+        :raises UpstreamBroken: the connection ended early, or the response is not valid HTTP.
         """
         if not data:
-            self._end_of_connection()
+            self._end_connection()
             return b""
+        parser = self._active_parser()
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             raise UpstreamBroken("The upstream switched to another protocol.") from None
         except httptools.HttpParserError:
             if not self.ended:
                 raise UpstreamBroken("The upstream's answer is not valid HTTP.") from None
-            self.reusable = False  # bytes behind the answer
+            self.reusable = False  # bytes after the response
         if self.ended:
-            self._parser = None  # it refers back to this object
+            self._parser = None
         if self._body:
-            body, self._body, self._barren = self._body, [], 0
+            body, self._body, self._bytes_without_body = self._body, [], 0
             return body[0] if len(body) == 1 else b"".join(body)
-        self._barren += len(data)
-        if self._barren > LONGEST_HEAD and not self.ended:
+        self._bytes_without_body += len(data)
+        if self._bytes_without_body > MAX_HEAD_BYTES and not self.ended:
             raise UpstreamBroken("The head of the upstream's answer does not end.")
         return b""
 
-    def _end_of_connection(self) -> None:
-        if not self.status or self._has_an_end():
+    def _end_connection(self) -> None:
+        if not self.status or self._states_length():
             raise UpstreamBroken("The upstream closed the connection in the middle of its answer.")
         self.ended, self._parser = True, None
 
-    def _has_an_end(self) -> bool:
-        """Whether the framing tells where the body ends, as opposed to the end of the connection."""
+    def _active_parser(self) -> httptools.HttpResponseParser:
+        if self._parser is None:
+            raise ValueError("the response has ended")
+        return self._parser
+
+    def _states_length(self) -> bool:
+        """Return whether the framing states where the body ends. If not, it ends with the connection."""
         headers = dict(self.headers)
         if "transfer-encoding" in headers:
             return headers["transfer-encoding"].lower().endswith("chunked")
@@ -68,7 +77,7 @@ class ResponseParser:
     # ------------------------------------------------------------------------------------------ called by the parser
     def on_message_begin(self) -> None:
         if self.ended:
-            self.reusable = False  # bytes behind the answer
+            self.reusable = False  # bytes after the response
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.status:  # later ones are trailers
@@ -77,7 +86,7 @@ class ResponseParser:
     def on_headers_complete(self) -> None:
         if self.ended:
             return
-        status = self._parser.get_status_code()
+        status = self._active_parser().get_status_code()
         if 100 <= status < 200:
             self.headers = []
         else:
@@ -89,4 +98,4 @@ class ResponseParser:
 
     def on_message_complete(self) -> None:
         if self.status and not self.ended:
-            self.ended, self.reusable = True, self._parser.should_keep_alive()
+            self.ended, self.reusable = True, self._active_parser().should_keep_alive()

@@ -69,7 +69,7 @@ def test_a_client_that_stops_reading_is_given_up(start, call, talkative, fake_up
     with connect(gateway, receive_buffer=2**16) as client:
         client.sendall(request(gateway, talkative.url, stream=True, store=False))
         assert talkative.stalled.wait(20)
-        wait_for(lambda: "stood still for 1 seconds: 127.0.0.1" in gateway.log)
+        wait_for(lambda: "stalled for 1 seconds: 127.0.0.1" in gateway.log)
         wait_for(lambda: "outcome=cut" in gateway.log)
     fake_upstream.script(Reply(message_stream()))
     assert call(gateway).create().status == 200
@@ -111,7 +111,7 @@ def test_a_client_that_keeps_reading_slowly_is_not_given_up(start, fake_upstream
             piece = client.recv(2**15)
             assert piece
             received += piece
-    assert "stood still" not in gateway.log
+    assert "stalled for" not in gateway.log
 
 
 def test_the_upstream_of_a_client_that_hangs_up_is_closed_within_a_second(ask, fake_upstream):

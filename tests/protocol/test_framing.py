@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from floway_core.errors import UpstreamBroken
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.accumulator import ResponseAccumulator
-from floway_core.protocol.jsontext import MOST_LEVELS
+from floway_core.protocol.jsontext import MAX_LEVELS
 from floway_core.protocol.usage import usage_of
 from floway_core.testing import event, message_item, message_stream
 from floway_core.testing.events import parse, response
@@ -273,7 +273,7 @@ def test_what_is_no_json_is_a_value_error(data):
 
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"":', b"}")])
 def test_how_deep_json_may_be_nested(opening, closing):
-    deepest = opening * (MOST_LEVELS - 1) + b"[]" + closing * (MOST_LEVELS - 1)
+    deepest = opening * (MAX_LEVELS - 1) + b"[]" + closing * (MAX_LEVELS - 1)
     assert jsontext.dumps(jsontext.loads(deepest)) == deepest
     with pytest.raises(ValueError):
         jsontext.loads(b"[" + deepest + b"]")

@@ -78,3 +78,20 @@ def test_a_log_for_programs_has_both_lines(serve):
     process.terminate()
     told += map(json.loads, process.stderr)
     assert told[-1]["message"] == "Floway has stopped" and told[-1]["level"] == "info"
+
+
+def test_a_system_without_the_hang_up_event_is_refused_in_one_line(install):
+    made = install({"workers": "1"})
+    script = (
+        "import select, sys; del select.EPOLLRDHUP; from floway_core.cli import main; sys.argv[1:] = ['serve']; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=made.environ,
+        cwd=made.folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    expected = "floway: Floway needs Linux to serve: this system has no hang-up event in epoll (EPOLLRDHUP).\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)

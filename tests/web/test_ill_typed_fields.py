@@ -159,4 +159,4 @@ def test_the_description_says_the_same():
         rule, schema = FIELDS[name], described[name]
         types = rule.types if float not in rule.types else (float,)
         assert schema["type"] == [*(names[kind] for kind in types), "null"], name
-        assert (schema.get("minimum"), schema.get("maximum")) == (rule.least, rule.most), name
+        assert (schema.get("minimum"), schema.get("maximum")) == (rule.minimum, rule.maximum), name

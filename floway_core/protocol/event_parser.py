@@ -1,0 +1,66 @@
+"""Parsing the JSON of server-sent events, many at a time."""
+
+import re
+from typing import Any
+
+import orjson
+
+from floway_core.protocol import jsontext, sse
+from floway_core.protocol.text_events import DELTA_EVENTS
+
+UNPARSED_EVENT_BYTES = 2**20
+"""A longer event whose content nothing depends on is not parsed: it holds an image."""
+
+_TYPE_SEARCH_BYTES = 4096
+"""Bytes at the beginning of a long event in which its type is looked for."""
+
+_DATA_LINE = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
+_TYPE_FIELD = re.compile(rb'"type": ?"([\w.]+)"')
+
+
+def parse_events(block: bytes) -> list[dict[str, Any] | None]:
+    """Parse complete events.
+
+    :param block: one event or more, without a part of another.
+    :returns: the JSON object of each event, with its ``type`` (None if neither the object nor the event names one).
+        None stands for an event without a JSON object, such as a comment, and for a long one that needs no parsing.
+    """
+    data = _DATA_LINE.findall(block)
+    # As a rule each event is one line of data. Then one call of the JSON parser does for all of them.
+    if len(block) < UNPARSED_EVENT_BYTES and len(data) == block.count(b"\n\n") and b"\r" not in block:
+        try:
+            contents: list[Any] = orjson.loads(b"[%b]" % b",".join(data))
+        except orjson.JSONDecodeError:
+            contents = []
+        if len(contents) == len(data) and all(map(_is_typed_and_shallow, contents)):
+            return contents
+    return [_parse_event(event) for event in sse.split(block)]
+
+
+def _is_typed_and_shallow(content: Any) -> bool:
+    """Return whether an event has a type, and is not nested too deeply to be encoded again."""
+    if not isinstance(content, dict) or not isinstance(event_type := content.get("type"), str):
+        return False
+    return event_type in DELTA_EVENTS or not jsontext.is_too_deep(content)
+
+
+def _parse_event(event: bytes) -> dict[str, Any] | None:
+    if len(event) >= UNPARSED_EVENT_BYTES and _needs_no_parsing(event):
+        return None
+    name, data = sse.parse(event)
+    try:
+        content = jsontext.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(content, dict):
+        return None
+    if not isinstance(content.get("type"), str):
+        content["type"] = name
+    return content
+
+
+def _needs_no_parsing(event: bytes) -> bool:
+    """Return whether a long event is a delta or an image that belongs to no text."""
+    match = _TYPE_FIELD.search(event, 0, _TYPE_SEARCH_BYTES)
+    event_type = match[1].decode() if match else ""
+    return event_type.endswith((".delta", ".partial_image")) and event_type not in DELTA_EVENTS

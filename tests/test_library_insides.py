@@ -1,0 +1,122 @@
+"""What Floway uses of libraries beyond their public API: it must not change unnoticed, and stands in one file each.
+
+Where a test fails after an upgrade, read the changes of the library, adapt the file that ``INSIDES`` names, and correct
+the signature here and the versions in that file.
+"""
+
+import configparser
+import importlib
+import importlib.metadata
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+
+INSIDES = {
+    "urllib3": (
+        "floway_core/upstream/urllib3_pool.py",
+        {
+            "urllib3:HTTPConnectionPool._get_conn": "(self, timeout: 'float | None' = None) -> 'BaseHTTPConnection'",
+            "urllib3:HTTPConnectionPool._put_conn": "(self, conn: 'BaseHTTPConnection | None') -> 'None'",
+            "urllib3:HTTPConnectionPool._validate_conn": "(self, conn: 'BaseHTTPConnection') -> 'None'",
+            "urllib3:HTTPConnectionPool._prepare_proxy": "(self, conn: 'BaseHTTPConnection') -> 'None'",
+            "urllib3:HTTPSConnectionPool._validate_conn": "(self, conn: 'BaseHTTPConnection') -> 'None'",
+            "urllib3:HTTPSConnectionPool._prepare_proxy": "(self, conn: 'HTTPSConnection') -> 'None'",
+        },
+    ),
+    "gunicorn": (
+        "floway_core/server/gunicorn_hooks.py",
+        {
+            "gunicorn.http.message:Request._peer_is_trusted_proxy": "(self)",
+            "gunicorn.http.message:Request._apply_header_policy": (
+                "(self, name, value, scheme_state, seen, secure_scheme_headers, forwarder_headers, from_trailer=False)"
+            ),
+            "gunicorn.http.message:Request._parse_fast": "(self, unreader, buf)",
+            "gunicorn.http.wsgi:Response._emit_body": "(self, data)",
+        },
+    ),
+}
+"""For each library the only file that uses its private names, and the signatures of these."""
+
+UNDOCUMENTED = {
+    "gunicorn.arbiter:Arbiter.kill_workers": "(self, sig)",
+    "gunicorn.arbiter:Arbiter.reap_workers": "(self)",
+    "gunicorn.arbiter:Arbiter.reload": "(self)",
+    "gunicorn.arbiter:Arbiter.signal": "(self, sig, frame)",
+    "gunicorn.http.body:ChunkedReader": "(req, unreader)",
+    "gunicorn.http.body:ChunkedReader.get_data": "(self, unreader, buf)",
+    "gunicorn.http.body:ChunkedReader.parse_chunk_size": "(self, unreader, data=None)",
+    "gunicorn.http.message:Request": "(cfg, unreader, peer_addr, req_number=1)",
+    "gunicorn.http.message:Request.force_close": "(self)",
+    "gunicorn.http.message:Request.set_body_reader": "(self)",
+    "gunicorn.http.parser:RequestParser": "(cfg, source, source_addr)",
+    "gunicorn.http.parser:RequestParser.__next__": "(self)",
+    "gunicorn.http.parser:RequestParser.finish_body": "(self, deadline=None, max_bytes=None)",
+    "gunicorn.http.unreader:SocketUnreader": "(sock, max_chunk=8192)",
+    "gunicorn.http.unreader:SocketUnreader.chunk": "(self)",
+    "gunicorn.http.wsgi:Response.close": "(self)",
+    "gunicorn.http.wsgi:Response.send_headers": "(self)",
+    "gunicorn.http.wsgi:create": "(req, sock, client, server, cfg, response_class=None, response_args=())",
+    "gunicorn.workers.gthread:TConn": "(cfg, sock, client, server)",
+    "gunicorn.workers.gthread:TConn.close": "(self, graceful=False)",
+    "gunicorn.workers.gthread:TConn.init": "(self)",
+    "gunicorn.workers.gthread:ThreadWorker.accept": "(self, listener)",
+    "gunicorn.workers.gthread:ThreadWorker.enqueue_req": "(self, conn)",
+    "gunicorn.workers.gthread:ThreadWorker.finish_request": "(self, conn, fs)",
+    "gunicorn.workers.gthread:ThreadWorker.handle": "(self, conn)",
+    "gunicorn.workers.gthread:ThreadWorker.handle_error": "(self, req, client, addr, exc)",
+    "gunicorn.workers.gthread:ThreadWorker.handle_exit": "(self, sig, frame)",
+    "gunicorn.workers.gthread:ThreadWorker.handle_quit": "(self, sig, frame)",
+    "gunicorn.workers.gthread:ThreadWorker.load_wsgi": "(self)",
+    "gunicorn.workers.gthread:ThreadWorker.murder_pending": "(self)",
+    "gunicorn.workers.gthread:ThreadWorker.on_client_socket_readable": "(self, conn, client)",
+    "gunicorn.workers.gthread:ThreadWorker.on_pending_socket_readable": "(self, conn, client)",
+    "gunicorn.workers.gthread:ThreadWorker.set_accept_enabled": "(self, enabled)",
+    "gunicorn.workers.gthread:ThreadWorker.wait_for_and_dispatch_events": "(self, timeout)",
+}
+"""Names without an underscore that no documentation promises: what the server overrides or calls of gunicorn."""
+
+PRIVATE = {name: signature for _, signatures in INSIDES.values() for name, signature in signatures.items()}
+
+
+@pytest.mark.parametrize(("name", "signature"), [*PRIVATE.items(), *UNDOCUMENTED.items()])
+def test_a_library_still_has_what_is_used_of_its_insides(name, signature):
+    module, path = name.split(":")
+    target = importlib.import_module(module)
+    for attribute in path.split("."):
+        assert hasattr(target, attribute), f"{name} has disappeared"
+        target = getattr(target, attribute)
+    assert str(inspect.signature(target)) == signature
+
+
+@pytest.mark.parametrize("library", INSIDES)
+def test_the_private_names_of_a_library_stand_in_one_file(library):
+    only_file, signatures = INSIDES[library]
+    names = {name.rpartition(".")[2] for name in signatures}
+    pattern = re.compile(rf"\b({'|'.join(names)})\b")
+    files = [*(ROOT / "floway_core").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    users = [str(file.relative_to(ROOT)) for file in files if pattern.search(file.read_text())]
+    assert users == [only_file]
+    assert set(pattern.findall((ROOT / only_file).read_text())) == names
+
+
+@pytest.mark.parametrize("library", INSIDES)
+def test_the_file_names_the_installed_version(library):
+    only_file, _ = INSIDES[library]
+    assert importlib.metadata.version(library) in (ROOT / only_file).read_text().split('"""')[1]
+
+
+@pytest.mark.parametrize("library", ["gunicorn", "urllib3", "peewee"])
+def test_the_next_major_version_is_excluded(library):
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    lines = setup["options"]["install_requires"].splitlines()
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    (requirement,) = (requirement for requirement in requirements if requirement.name == library)
+    installed = importlib.metadata.version(library)
+    next_major = f"{int(installed.split('.')[0]) + 1}.0"
+    assert requirement.specifier.contains(installed) and not requirement.specifier.contains(next_major)
