@@ -92,12 +92,12 @@ class Trees(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.alive)
     @rule(number=PICK, texts=GIVEN, explicit_previous=st.booleans())
-    def fails(self, number, texts, named):
+    def fails(self, number, texts, explicit_previous):
         previous = self.model.pick(number)
         given = [user(text) for text in texts]
-        if not named:
+        if not explicit_previous:
             given = [*self.model.histories[previous], *given]
-        turn = self.store.begin(given, previous if named else None)
+        turn = self.store.begin(given, previous if explicit_previous else None)
         before = self.store.rows()
         with pytest.raises(Failure):
             self.store.commit(turn, said("x"), hook=fail)
