@@ -1,7 +1,7 @@
-"""Histories kept in memory: a turn that continues a recent one need not read a long conversation again.
+"""A cache of histories, so that a turn that continues a recent one need not read a long conversation again.
 
-A snapshot never changes, and its response id is never given twice, so what is kept for a response stays right. Who may
-continue it, and whether it has been deleted, is asked of the database all the same (``load.find``).
+A snapshot never changes and its response id is never reused, so an entry never becomes stale. The database still
+decides who may continue a response, and whether it has been deleted (``load.find_snapshot``).
 """
 
 import itertools
@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from floway_core.conversation.records import History, Snapshot
 from floway_core.protocol import jsontext
 
-ANCESTORS_LOOKED_FOR = 16
-"""Histories of a conversation that are tried as the beginning of one that is not kept, the latest first."""
+MAX_ANCESTORS = 16
+"""How many histories of a conversation are tried as the beginning of one that is not cached, the latest first."""
 
 
 class PackedHistory:
-    """A history as JSON: a fraction of what it takes as objects, and fresh objects for everyone who unpacks it."""
+    """A history as JSON: much smaller than the objects, and everyone who unpacks it gets fresh objects."""
 
     __slots__ = ("_issuers", "_previous", "_texts", "response_id", "size")
 
@@ -30,20 +30,22 @@ class PackedHistory:
         issuers: Iterable[str | None],
         previous: "PackedHistory | None" = None,
     ) -> None:
-        """:param response_id: of the response that ends it.
-        :param texts: items as JSON, each of which has been parsed, or made here.
+        """:param response_id: id of the response that ends the history.
+        :param texts: the items as valid JSON.
         :param issuers: as in ``History``.
-        :param previous: what comes before these items; it is shared, not copied.
+        :param previous: the history before these items; shared, not copied.
         """
         self.response_id = response_id
         self._texts = tuple(texts)
         self._issuers = tuple(issuer and sys.intern(issuer) for issuer in issuers)
         self._previous = previous
         self.size = sum(map(sys.getsizeof, self._texts)) + 16 * len(self._texts) + 600
-        """Bytes, roughly, without what comes before: the texts, two pointers for each, and the objects around them."""
+        """Approximate bytes without ``previous``: the texts, two pointers for each, and the objects around them."""
 
-    def unpacked(self) -> History:
-        parts, part = [], self
+    def unpack(self) -> History:
+        """Return the whole history, as new objects."""
+        parts: list[PackedHistory] = []
+        part: PackedHistory | None = self
         while part:
             parts.append(part)
             part = part._previous
@@ -51,10 +53,10 @@ class PackedHistory:
         texts = [text for part in parts for text in part._texts]
         return History(jsontext.loads_many(texts), [issuer for part in parts for issuer in part._issuers])
 
-    def follows(self, kept: "dict[str, PackedHistory]") -> bool:
-        """Whether what comes before, if anything does, is among ``kept``."""
-        before = self._previous
-        return before is None or kept.get(before.response_id) is before
+    def is_continuation_of(self, histories: "dict[str, PackedHistory]") -> bool:
+        """Whether the history before these items is one of ``histories``, or there is none."""
+        previous = self._previous
+        return previous is None or histories.get(previous.response_id) is previous
 
 
 @dataclass
@@ -65,59 +67,66 @@ class _Conversation:
 
 
 class HistoryCache:
-    """The histories of the conversations that were led on last. For many threads."""
+    """The histories of the most recently used conversations. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
-        """:param limit: bytes for all of them, of which one conversation may take half; with 0 there are none."""
+        """:param limit: bytes for all histories; one conversation may use half of it. 0 disables the cache."""
         self._limit = limit
         self.size = 0
-        """Bytes, roughly, that they take now."""
-        self._kept: OrderedDict[int, _Conversation] = OrderedDict()
-        """By row of the conversation, the one used last at the end."""
+        """Approximate bytes in use."""
+        self._conversations: OrderedDict[int, _Conversation] = OrderedDict()
+        """By row id of the conversation, the most recently used at the end."""
         self._lock = threading.Lock()
 
     def get(self, snapshot: Snapshot) -> PackedHistory | None:
-        """The history that ends with a snapshot, or None: it is not kept here, or not any more."""
+        """Return the history that ends with a snapshot, or None if it is not cached."""
         with self._lock:
-            conversation = self._kept.get(snapshot.conversation)
+            conversation = self._conversations.get(snapshot.conversation)
             if conversation is None:
                 return None
-            self._kept.move_to_end(snapshot.conversation)
+            self._conversations.move_to_end(snapshot.conversation)
             return conversation.histories.get(snapshot.response_id)
 
     def latest(self, conversation: int) -> list[PackedHistory]:
-        """Those of a conversation with which another of its histories is likely to begin."""
+        """Return the cached histories with which another one of the conversation probably begins.
+
+        :param conversation: its row id.
+        """
         with self._lock:
-            kept = self._kept.get(conversation)
-            return list(itertools.islice(reversed(kept.histories.values()), ANCESTORS_LOOKED_FOR)) if kept else []
+            cached = self._conversations.get(conversation)
+            return list(itertools.islice(reversed(cached.histories.values()), MAX_ANCESTORS)) if cached else []
 
     def put(self, conversation: int, history: PackedHistory) -> None:
-        """Keep a history, unless what it begins with has been dropped meanwhile. When there is no more room, the
-        conversation that has not been used for longest goes as a whole: its histories share what they have in common.
+        """Add a history, unless its beginning has been evicted meanwhile.
 
-        :param conversation: its row.
+        A full cache evicts the least recently used conversation as a whole, because its histories share their items.
+
+        :param conversation: its row id.
         """
         if not self._limit:
             return
         with self._lock:
-            kept = self._kept.get(conversation, _Conversation())
-            if history.response_id in kept.histories or not history.follows(kept.histories):
+            cached = self._conversations.get(conversation, _Conversation())
+            if history.response_id in cached.histories or not history.is_continuation_of(cached.histories):
                 return
-            self._kept[conversation] = kept
-            self._kept.move_to_end(conversation)
-            kept.histories[history.response_id] = history
-            kept.size += history.size
+            self._conversations[conversation] = cached
+            self._conversations.move_to_end(conversation)
+            cached.histories[history.response_id] = history
+            cached.size += history.size
             self.size += history.size
-            if kept.size > self._limit // 2:  # it would take the place of too many others
-                self._drop(conversation)
+            if cached.size > self._limit // 2:  # it would evict too many others
+                self._evict(conversation)
             while self.size > self._limit:
-                self._drop(next(iter(self._kept)))
+                self._evict(next(iter(self._conversations)))
 
     def forget(self, conversation: int) -> None:
-        """Drop the histories of a conversation, of which something has been deleted."""
-        with self._lock:
-            if conversation in self._kept:
-                self._drop(conversation)
+        """Remove the histories of a conversation, because one of its responses has been deleted.
 
-    def _drop(self, conversation: int) -> None:
-        self.size -= self._kept.pop(conversation).size
+        :param conversation: its row id.
+        """
+        with self._lock:
+            if conversation in self._conversations:
+                self._evict(conversation)
+
+    def _evict(self, conversation: int) -> None:
+        self.size -= self._conversations.pop(conversation).size

@@ -1,5 +1,6 @@
-"""Reading: what a client refers to, and what it sent before."""
+"""Reading snapshots, histories and items."""
 
+import itertools
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -7,27 +8,27 @@ from typing import Any
 import peewee
 
 from floway_core.conversation.cache import HistoryCache, PackedHistory
-from floway_core.conversation.payloads import Decoder, StoredDataError, column_id, parsed_object
+from floway_core.conversation.payloads import Decoder, StoredDataError, parse_object, storable_id
 from floway_core.conversation.records import History, Snapshot
 from floway_core.errors import GatewayError
 from floway_core.protocol.items import is_bare, is_reference, listed_form, usual_form
 from floway_core.protocol.versions import said
-from floway_core.storage.db import placeholders, select
+from floway_core.storage.db import Row, placeholders, select
 from floway_core.storage.tables import Items, Snapshots
 
 PAYLOAD = "responses_items.payload"
 
 RECOGNISED_DEPTH = 128
-"""How many of the latest places in a resent history are looked at: one turn rarely adds more items than this."""
+"""How many of the last positions in a resent history are compared; one turn rarely adds more items."""
 
 IDS_PER_QUERY = 500
 
 MAX_SAME_ID = 50
-"""Stored items with one id that are compared, to find out which of them is meant."""
+"""How many stored items with the same id are compared to resolve a reference."""
 
-# The snapshots from one back to where its history starts, or to one whose history is known, and all their items in
-# order. A snapshot that has no items makes a row without one, so that no rows mean no snapshot: it may be deleted
-# between two queries, and its row given to another, which is why it is asked for by both of its ids.
+# The snapshots from one back to the start of its history, or to one whose history is cached, with all their items in
+# order. A snapshot without items gives a row of NULLs, so that no rows mean no snapshot. The query needs the row id and
+# the response id, because another snapshot may have got the row id after a deletion.
 _CHAIN = """
 WITH RECURSIVE chain (id, parent_id, mode, depth, response_id) AS (
     SELECT id, parent_id, mode, depth, response_id FROM responses_snapshots WHERE id = ? AND response_id = ?
@@ -48,13 +49,13 @@ WHERE """
 
 _ALIVE = "s.api_key_id = ? AND s.deleted_at IS NULL AND c.used_at >= ?"
 
-_WITH_HISTORY = """
+_LATEST_BY_HASH = """
 s.id IN (
     SELECT MAX(s.id) FROM responses_snapshots s JOIN responses_conversations c ON c.id = s.conversation_id
     WHERE {alive} AND s.history_hash IN ({marks}) GROUP BY s.history_hash
 )
 """
-"""Of those with the same history the latest; there may be many, when a client often says the same."""
+"""The latest snapshot for each hash; a client that repeats itself stores many with the same history."""
 
 
 _NAMED = """
@@ -82,50 +83,51 @@ WHERE api_key_id = ? AND blob_hash IN ({marks}) AND upstream_id IS NOT NULL ORDE
 
 
 def find_snapshot(database: peewee.Database, api_key_id: str, response_id: str, oldest: int) -> Snapshot | None:
-    """The snapshot of ``response_id``, or None: unknown, malformed, deleted, expired or another key's, all alike.
+    """Return the snapshot of ``response_id``; None if it is unknown, malformed, deleted, expired or of another key.
 
     :param oldest: conversations not used since this Unix second have expired.
     """
-    named = column_id(response_id) or ""
-    rows = select(database, f"{_SNAPSHOT} {_ALIVE} AND s.response_id = ?", api_key_id, oldest, named)
+    valid_id = storable_id(response_id) or ""
+    rows = select(database, f"{_SNAPSHOT} {_ALIVE} AND s.response_id = ?", api_key_id, oldest, valid_id)
     return _snapshot(rows[0]) if rows else None
 
 
 def recognise_history(
-    database: peewee.Database, api_key_id: str, given: Sequence[dict[str, Any]], hashes: Sequence[str], oldest: int
+    database: peewee.Database, api_key_id: str, sent: Sequence[dict[str, Any]], hashes: Sequence[str], oldest: int
 ) -> tuple[Snapshot, int] | None:
-    """The snapshot whose whole history is the longest beginning of ``given``, and how many items that is.
+    """Find the snapshot whose history is the longest beginning of ``sent``; return it and the length of its history.
 
-    :param given: the items of a request that names no previous response.
-    :param hashes: of the history after each of them.
+    :param sent: the items of a request without a previous response.
+    :param hashes: the hash of the history after each of them.
+    :param oldest: as in ``find_snapshot``.
     """
-    ends = [place for place, item in enumerate(given, 1) if not _from_client(item)][-RECOGNISED_DEPTH:]
+    ends = [length for length, item in enumerate(sent, 1) if not _is_client_item(item)][-RECOGNISED_DEPTH:]
     if not ends:
         return None
-    places = {hashes[place - 1]: place for place in ends}
-    among = _WITH_HISTORY.format(alive=_ALIVE, marks=placeholders(places))
-    found = [_snapshot(row) for row in select(database, _SNAPSHOT + among, api_key_id, oldest, *places)]
-    if not found:
+    lengths = {hashes[length - 1]: length for length in ends}
+    condition = _LATEST_BY_HASH.format(alive=_ALIVE, marks=placeholders(lengths))
+    rows = select(database, _SNAPSHOT + condition, api_key_id, oldest, *lengths)
+    if not rows:
         return None
-    best = max(found, key=lambda snapshot: places[snapshot.history_hash])
-    return best, places[best.history_hash]
+    longest = max(map(_snapshot, rows), key=lambda snapshot: lengths[snapshot.history_hash])
+    return longest, lengths[longest.history_hash]
 
 
-def _from_client(item: dict[str, Any]) -> bool:
-    """Whether an item is of a kind that only clients make; a stored history never ends with one."""
+def _is_client_item(item: dict[str, Any]) -> bool:
+    """Whether only clients create items of this type; a stored history never ends with one."""
     kind = str(item.get("type", "message"))
     return kind.endswith("_output") or (kind == "message" and item.get("role") != "assistant")
 
 
-def load_history(database: peewee.Database, recent: HistoryCache, snapshot: Snapshot) -> History | None:
-    """All items that a snapshot stands for, in order; None when it has been deleted meanwhile.
+def load_history(database: peewee.Database, cache: HistoryCache, snapshot: Snapshot) -> History | None:
+    """Return the whole history that ends with a snapshot; None if it has been deleted meanwhile.
 
-    :param recent: where it is looked for first, and kept.
+    :param cache: used before the database, and updated.
     :raises StoredDataError: a row is damaged.
     """
-    if kept := recent.get(snapshot):
-        return kept.unpacked()
-    known = {history.response_id: history for history in recent.latest(snapshot.conversation)}
+    if history := cache.get(snapshot):
+        return history.unpack()
+    known = {history.response_id: history for history in cache.latest(snapshot.conversation)}
     rows = _chain(database, snapshot, known)
     if not rows:
         return None
@@ -133,17 +135,17 @@ def load_history(database: peewee.Database, recent: HistoryCache, snapshot: Snap
     added = [row for row in rows if row[0] is not None and (beginning is None or row[-1] != beginning.response_id)]
     decode = Decoder(PAYLOAD)
     texts = [decode.text(payload, row) for row, _, payload, *_ in added]
-    items = [parsed_object(text, PAYLOAD, row) for text, (row, *_) in zip(texts, added, strict=True)]
+    items = [parse_object(text, PAYLOAD, row) for text, (row, *_) in zip(texts, added, strict=True)]
     issuers = [upstream for _, upstream, *_ in added]
-    recent.put(snapshot.conversation, PackedHistory(snapshot.response_id, texts, issuers, beginning))
-    before = beginning.unpacked() if beginning else History()
+    cache.put(snapshot.conversation, PackedHistory(snapshot.response_id, texts, issuers, beginning))
+    before = beginning.unpack() if beginning else History()
     return History(before.items + items, before.issuers + issuers)
 
 
-def _chain(database: peewee.Database, snapshot: Snapshot, known: Collection[str] = ()) -> list[tuple]:
-    """What ``_CHAIN`` selects; nothing without the snapshot.
+def _chain(database: peewee.Database, snapshot: Snapshot, known: Collection[str] = ()) -> list[Row]:
+    """Run ``_CHAIN``; return its rows, none if the snapshot does not exist.
 
-    :param known: response ids of snapshots behind which the chain need not go on.
+    :param known: response ids of snapshots whose history is cached; the chain ends there.
     """
     sql = _CHAIN.format(known=", ?" * len(known))
     return select(database, sql, snapshot.row, snapshot.response_id, *known)
@@ -157,84 +159,87 @@ def find_items(
     database: peewee.Database,
     api_key_id: str,
     references: Mapping[int, str],
-    given: Sequence[dict[str, Any]],
+    sent_items: Sequence[dict[str, Any]],
     oldest: int,
 ) -> dict[int, StoredItem | None]:
-    """The stored items that a request refers to by id, by the position of the reference.
+    """Return the stored items that a request refers to by id, by the position of the reference.
 
-    Ids of upstreams are not unique: some number from one in each answer. Of several items with an id, the one counts
-    whose neighbours are those of the reference; where that leaves a doubt it is None, because it might be the content
-    of another conversation. Reasoning that came without what the model is to read of it names nothing on purpose: for
-    that, what is said in it or stands around it must not speak against the stored item. Ids that are not stored are
-    left out.
+    Item ids are not unique, because some upstreams count from one in each answer. Among several items with an id, the
+    neighbours of the reference decide. If they do not, the value is None, because the item might belong to another
+    conversation. A bare reasoning item is no explicit reference: neither its own text nor its neighbours may contradict
+    the stored item. Ids that are not stored are omitted.
 
-    :param references: the id at each position of ``given``.
-    :param given: the input items of the request.
+    :param references: the id at each position of ``sent_items``.
+    :param sent_items: the input items of the request.
+    :param oldest: as in ``find_snapshot``.
     """
-    # Ids that no column holds are looked up, too: a refusal costs the same whatever was asked for.
-    wanted = list(dict.fromkeys(column_id(item_id) or "" for item_id in references.values()))
-    found: dict[str, tuple[dict[str, Any], str | None, int, int]] = {}
+    # Look up malformed ids too, so that the time of the answer does not depend on the id.
+    ids = list(dict.fromkeys(storable_id(item_id) or "" for item_id in references.values()))
+    latest: dict[str, tuple[dict[str, Any], str | None, int, int]] = {}
     repeated: set[str] = set()
     decode = Decoder(PAYLOAD)
-    for start in range(0, len(wanted), IDS_PER_QUERY):
-        named = wanted[start : start + IDS_PER_QUERY]
-        sql = _ITEMS.format(alive=_ALIVE, marks=placeholders(named))
-        rows = select(database, sql, api_key_id, oldest, api_key_id, *named)
-        for item_id, row, upstream, payload, first, snapshot, place in rows:
-            found[item_id] = (decode(payload, row), upstream, snapshot, place)
+    for start in range(0, len(ids), IDS_PER_QUERY):
+        batch = ids[start : start + IDS_PER_QUERY]
+        sql = _ITEMS.format(alive=_ALIVE, marks=placeholders(batch))
+        rows = select(database, sql, api_key_id, oldest, api_key_id, *batch)
+        for item_id, row, upstream, payload, first, snapshot, stored_at in rows:
+            latest[item_id] = (decode(payload, row), upstream, snapshot, stored_at)
             if row != first:
                 repeated.add(item_id)
     resolved: dict[int, StoredItem | None] = {}
     for position, item_id in references.items():
         if item_id in repeated:
-            resolved[position] = _meant(database, api_key_id, item_id, given, position, oldest)
-        elif item_id in found:
-            item, upstream, snapshot, place = found[item_id]
-            resolved[position] = (item, upstream) if may_mean(given[position], item) else None
-            if not (is_reference(given[position]) or said(given[position])):
-                near = _neighbours(database, snapshot, place, given, position)
-                resolved[position] = (item, upstream) if any(near) or not near else None
+            resolved[position] = _disambiguate(database, api_key_id, item_id, sent_items, position, oldest)
+        elif item_id in latest:
+            item, upstream, snapshot, stored_at = latest[item_id]
+            sent = sent_items[position]
+            resolved[position] = (item, upstream) if can_refer_to(sent, item) else None
+            if not (is_reference(sent) or said(sent)):
+                matches = _compare_neighbours(database, snapshot, stored_at, sent_items, position)
+                resolved[position] = (item, upstream) if any(matches) or not matches else None
     return resolved
 
 
-def may_mean(sent: dict[str, Any], stored: dict[str, Any]) -> bool:
-    """Whether an item that came in short does not say something else than a stored one of its id."""
+def can_refer_to(sent: dict[str, Any], stored: dict[str, Any]) -> bool:
+    """Whether a reference, or an item that came without its content, does not contradict a stored item of its id."""
     return is_reference(sent) or not said(sent) or said(sent) == said(stored)
 
 
-def _meant(
+def _disambiguate(
     database: peewee.Database,
     api_key_id: str,
     item_id: str,
-    given: Sequence[dict[str, Any]],
+    sent_items: Sequence[dict[str, Any]],
     position: int,
     oldest: int,
 ) -> StoredItem | None:
-    """Which of several stored items with an id a reference means; None when that is not certain."""
+    """Return the one of several stored items with an id that a reference means; None if that is uncertain."""
     rows = select(database, _SAME_ID.format(alive=_ALIVE), api_key_id, oldest, api_key_id, item_id)
     decode = Decoder(PAYLOAD)
     if said(given[position]):
         rows = [row for row in rows if may_mean(given[position], decode(row[2], row[0]))]
     texts = [decode.text(payload, row) for row, _, payload, *_ in rows]
     if len(set(texts)) > 1 or len(rows) > MAX_SAME_ID:
-        near = [_neighbours(database, snapshot, place, given, position) for *_, snapshot, place in rows]
-        texts, rows = (
-            [one for one, equal in zip(many, near, strict=True) if equal and all(equal)] for many in (texts, rows)
-        )
+        matches = [
+            _compare_neighbours(database, snapshot, stored_at, sent_items, position) for *_, snapshot, stored_at in rows
+        ]
+        is_match = [bool(equal) and all(equal) for equal in matches]
+        texts = list(itertools.compress(texts, is_match))
+        rows = list(itertools.compress(rows, is_match))
     if len(set(texts)) != 1:
         return None
-    return parsed_object(texts[0], PAYLOAD, rows[0][0]), rows[0][1]
+    return parse_object(texts[0], PAYLOAD, rows[0][0]), rows[0][1]
 
 
-def _neighbours(
-    database: peewee.Database, snapshot: int, place: int, given: Sequence[dict[str, Any]], position: int
+def _compare_neighbours(
+    database: peewee.Database, snapshot: int, stored_at: int, sent_items: Sequence[dict[str, Any]], position: int
 ) -> list[bool]:
-    """Whether each neighbour of a stored item is that of a reference, as far as both are known."""
+    """Whether each neighbour of a stored item equals that of a reference, for those that both have."""
     decode, equal = Decoder(PAYLOAD), []
-    for stored_place, payload, row in select(database, _AROUND, snapshot, place - 1, place + 1):
-        at = position + stored_place - place
-        if 0 <= at < len(given):
-            stored, sent = decode(payload, row), given[at]
+    for neighbour_at, payload, row in select(database, _AROUND, snapshot, stored_at - 1, stored_at + 1):
+        at = position + neighbour_at - stored_at
+        if 0 <= at < len(sent_items):
+            stored, sent = decode(payload, row), sent_items[at]
             same_id = sent.get("id") is not None and sent.get("id") == stored.get("id")
             by_id = is_reference(sent) or is_bare(sent)
             equal.append(same_id if by_id else usual_form(sent) == usual_form(stored))
@@ -242,17 +247,17 @@ def _neighbours(
 
 
 def find_issuers(database: peewee.Database, api_key_id: str, blob_hashes: Iterable[str]) -> dict[str, str]:
-    """Which upstream issued the encrypted contents with these hashes, as far as that is known."""
-    wanted = list(dict.fromkeys(blob_hashes))
-    found: dict[str, str] = {}
-    for start in range(0, len(wanted), IDS_PER_QUERY):
-        asked = wanted[start : start + IDS_PER_QUERY]
-        found.update(select(database, _ISSUERS.format(marks=placeholders(asked)), api_key_id, *asked))
-    return found
+    """Return the upstream that issued each encrypted content, by its hash. Unknown ones are omitted."""
+    hashes = list(dict.fromkeys(blob_hashes))
+    issuers: dict[str, str] = {}
+    for start in range(0, len(hashes), IDS_PER_QUERY):
+        batch = hashes[start : start + IDS_PER_QUERY]
+        issuers.update(select(database, _ISSUERS.format(marks=placeholders(batch)), api_key_id, *batch))
+    return issuers
 
 
 def load_response(database: peewee.Database, snapshot: Snapshot) -> dict[str, Any]:
-    """The response object as the client got it.
+    """Return the response object as the client received it.
 
     :raises StoredDataError: a row is damaged.
     :raises GatewayError: 404, it has been deleted meanwhile.
@@ -263,11 +268,11 @@ def load_response(database: peewee.Database, snapshot: Snapshot) -> dict[str, An
         .order_by(Items.position)
     )
     with database.connection_context():
-        # In this order: a snapshot that is still there had all its items when they were read.
+        # Items first: if the snapshot still exists afterwards, its items were complete.
         rows = list(output.tuples().execute(database))
         same = (Snapshots.id == snapshot.row) & (Snapshots.response_id == snapshot.response_id)
-        found = Snapshots.select(Snapshots.envelope).where(same).tuples().execute(database)
-        envelopes = [envelope for (envelope,) in found]
+        snapshots = Snapshots.select(Snapshots.envelope).where(same).tuples().execute(database)
+        envelopes = [envelope for (envelope,) in snapshots]
     if not envelopes:
         raise response_not_found(snapshot.response_id)
     envelope = Decoder("responses_snapshots.envelope")(envelopes[0], snapshot.row)
@@ -276,7 +281,7 @@ def load_response(database: peewee.Database, snapshot: Snapshot) -> dict[str, An
 
 
 def load_input_items(database: peewee.Database, snapshot: Snapshot) -> list[dict[str, Any]]:
-    """What the model saw for the response of a snapshot: every item with an id, oldest first.
+    """Return the input of the model for the response of a snapshot: every item with an id, oldest first.
 
     :raises GatewayError: 404, it has been deleted meanwhile.
     """
@@ -293,24 +298,25 @@ def load_input_items(database: peewee.Database, snapshot: Snapshot) -> list[dict
 
 
 def response_not_found(response_id: str) -> GatewayError:
-    """The answer to who asks for a response that is not there."""
+    """Return the 404 for a response that does not exist."""
     return GatewayError(404, f"Response with id '{response_id}' not found.")
 
 
 # --------------------------------------------------------------------------------------------------------------------
-def _snapshot(row: tuple) -> Snapshot:
-    """:param row: what ``_SNAPSHOT`` selects."""
-    return Snapshot(*row[:-1], metadata=_metadata(row[0], row[-1]))
+def _snapshot(row: Row) -> Snapshot:
+    """:param row: of a ``_SNAPSHOT`` query."""
+    row_id, conversation, response_id, depth, history_hash, used_at, metadata = row
+    return Snapshot(row_id, conversation, response_id, depth, history_hash, used_at, _metadata(row_id, metadata))
 
 
 def _metadata(row: int, text: str) -> dict[str, dict[str, Any]]:
     column = "responses_snapshots.metadata_json"
-    metadata = parsed_object(text, column, row)
+    metadata = parse_object(text, column, row)
     if not all(isinstance(own, dict) for own in metadata.values()):
         raise StoredDataError(column, row)
     return metadata
 
 
 def expiry_cutoff(retention_days: int) -> int:
-    """Conversations not used since this Unix second have expired."""
+    """Return the Unix time in seconds before whose last use a conversation has expired."""
     return max(0, int(time.time()) - retention_days * 86_400)

@@ -1,4 +1,4 @@
-"""How items and envelopes are kept in a row: JSON, compressed when that pays."""
+"""Encoding of items and envelopes in a row: JSON, compressed if that pays."""
 
 import threading
 from typing import Any
@@ -9,51 +9,51 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 
 PLAIN, ZSTD = b"j", b"z"
-"""The first byte of a payload says how the rest is to be read."""
+"""The first byte of a payload: the encoding of the rest."""
 
-WORTH_COMPRESSING = 512
-"""Bytes. Below this the gain is too small for the time it takes."""
+MIN_COMPRESSED_SIZE = 512
+"""Bytes. Smaller payloads gain too little for the time that compression takes."""
 
-LARGEST = 512 * 2**20
-"""Bytes that a payload may unpack to: a damaged row must not fill the memory."""
+MAX_PAYLOAD_SIZE = 512 * 2**20
+"""Bytes after decompression, so that a damaged row cannot fill the memory."""
 
-LONGEST_ID = 255
+MAX_ID_LENGTH = 255
 """Characters."""
 
 
 class StoredDataError(GatewayError):
-    """A row does not hold what it should. The message names the column and the row."""
+    """A stored value is damaged. The message names the column and the row."""
 
     def __init__(self, column: str, row: object) -> None:
         super().__init__(500, f"Stored data is damaged: {column} of row {row}.", code="stored_data_invalid")
 
 
-# Making one takes longer than using it, and one of each thread's own would take memory; but it is for one at a time.
+# Shared: creating a compressor takes longer than using it, and one per thread would take memory. It is not thread-safe.
 _COMPRESSOR = zstandard.ZstdCompressor()
-_COMPRESSING = threading.Lock()
+_COMPRESSOR_LOCK = threading.Lock()
 
 
 def encode(value: dict[str, Any]) -> bytes:
-    """``value`` as the content of a payload column."""
+    """Encode ``value`` for a payload column."""
     return encode_text(jsontext.dumps(value))
 
 
 def encode_text(plain: bytes) -> bytes:
-    """JSON as the content of a payload column."""
-    if len(plain) >= WORTH_COMPRESSING:
-        packed = _compress(plain)
-        if len(packed) < len(plain) * 0.9:
-            return ZSTD + packed
+    """Encode a JSON text for a payload column."""
+    if len(plain) >= MIN_COMPRESSED_SIZE:
+        compressed = _compress(plain)
+        if len(compressed) < len(plain) * 0.9:
+            return ZSTD + compressed
     return PLAIN + plain
 
 
 def _compress(plain: bytes) -> bytes:
-    with _COMPRESSING:
+    with _COMPRESSOR_LOCK:
         return _COMPRESSOR.compress(plain)
 
 
 class Decoder:
-    """Reads the payloads of one column. Not for several threads; for many payloads, because making it takes a while."""
+    """Decodes payloads of one column. Not thread-safe. Reuse it for many payloads, because creating one is slow."""
 
     def __init__(self, column: str) -> None:
         self._column = column
@@ -64,46 +64,49 @@ class Decoder:
 
         :raises StoredDataError: it was not made by ``encode``.
         """
-        return parsed_object(self.text(payload, row), self._column, row)
+        return parse_object(self.text(payload, row), self._column, row)
 
     def text(self, payload: bytes, row: object) -> bytes:
-        """The JSON in ``payload``; whether it is any has not been looked at.
+        """Return the text in ``payload``, without checking that it is JSON.
 
         :raises StoredDataError: it was not made by ``encode``.
         """
-        # SQLite holds no column to its type.
+        # SQLite does not enforce column types.
         payload = bytes(payload) if isinstance(payload, (bytes, memoryview)) else b""
         if payload[:1] == PLAIN:
             return payload[1:]
         if payload[:1] == ZSTD:
             try:
-                if zstandard.frame_content_size(payload[1:]) <= LARGEST:
-                    return self._zstd.decompress(payload[1:], max_output_size=LARGEST)
+                if zstandard.frame_content_size(payload[1:]) <= MAX_PAYLOAD_SIZE:
+                    return self._zstd.decompress(payload[1:], max_output_size=MAX_PAYLOAD_SIZE)
             except zstandard.ZstdError:
                 pass
         raise StoredDataError(self._column, row)
 
 
-def parsed_object(text: bytes | str, column: str, row: object) -> dict[str, Any]:
-    """A JSON object from a column.
+def parse_object(text: bytes | str, column: str, row: object) -> dict[str, Any]:
+    """Parse a JSON object of a column.
 
-    :raises StoredDataError: it is something else.
+    :raises StoredDataError: the text is something else.
     """
     try:
         value = jsontext.loads(text.encode() if isinstance(text, str) else text)
-    except (TypeError, ValueError):  # TypeError: SQLite holds no column to its type
+    except (TypeError, ValueError):  # TypeError: SQLite does not enforce column types
         value = None
     if not isinstance(value, dict):
         raise StoredDataError(column, row)
     return value
 
 
-def column_id(given: object) -> str | None:
-    """An id as a text column can hold it, or None when none can: PostgreSQL takes no NUL, nobody lone surrogates."""
-    if not isinstance(given, str) or not 0 < len(given) <= LONGEST_ID or "\0" in given:
+def storable_id(value: object) -> str | None:
+    """Return ``value`` if it is an id that a text column can hold, else None.
+
+    PostgreSQL stores no NUL, and no database stores lone surrogates.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH or "\0" in value:
         return None
     try:
-        given.encode()
+        value.encode()
     except UnicodeEncodeError:
         return None
-    return given
+    return value

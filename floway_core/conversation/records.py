@@ -1,4 +1,4 @@
-"""The values that pass between the store and the engine."""
+"""Values that the store and the engine exchange: history, snapshot, turn."""
 
 import dataclasses
 import functools
@@ -11,15 +11,15 @@ from floway_core.protocol import items
 
 @dataclass
 class History:
-    """Items of a conversation, in order. Nobody changes them."""
+    """Items of a conversation, in order. Do not change the items."""
 
     items: list[dict[str, Any]] = field(default_factory=list)
     issuers: list[str | None] = field(default_factory=list)
-    """For each item the id of the upstream that issued it; None for what the client or the gateway made."""
+    """For each item the id of the upstream that issued it; None if the client or the gateway created it."""
 
     @functools.cached_property
     def kinds(self) -> frozenset[str]:
-        """The types that occur among the items."""
+        """The types of the items."""
         return frozenset(kind for item in self.items if isinstance(kind := item.get("type"), str))
 
 
@@ -35,39 +35,39 @@ class Snapshot:
     used_at: int
     """When its conversation was last used, Unix seconds; see ``Conversations.used_at``."""
     metadata: Mapping[str, Mapping[str, Any]]
-    """For each plugin its metadata."""
+    """Metadata by plugin."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One request as far as the conversation is concerned."""
+    """One request in its conversation: what it continues, and what it adds."""
 
     api_key_id: str
     response_id: str
-    """The id of the response to come, as the client will know it."""
+    """The id of the future response."""
     store: bool
     previous: Snapshot | None
-    """What the turn continues, named by the client or recognised in what it sent."""
+    """The snapshot that the turn continues: the client named it, or its history was recognised in the input."""
     explicit_previous: bool
     """Whether the client named it in ``previous_response_id``."""
     input: History
-    """Everything the model is to see."""
+    """The whole input of the model, with the stored history."""
     new_items: list[dict[str, Any]] = field(default_factory=list)
     """The part of ``input`` that is not in the history of ``previous``."""
     history_hash: str | None = None
-    """The hash of the history from its beginning to the end of ``added``: of all that was sent, whatever of it had been
-    stored before. None for a turn that names what it continues, and one that is not stored."""
+    """The hash of the whole input, if the client sent the history itself. None for a turn with ``explicit_previous``,
+    and for one that is not stored."""
 
     def as_root(self) -> "Turn":
-        """The same, as the beginning of a conversation of its own: the client has sent all that it needs."""
+        """Return the turn as the start of a new conversation. Only if the client sent the whole history."""
         return dataclasses.replace(self, previous=None, new_items=items.without_triggers(self.input.items))
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """The fields of the response object that only the gateway knows."""
-        known: dict[str, Any] = {"id": self.response_id}
+        """The fields of the response object that the gateway sets itself."""
+        overrides: dict[str, Any] = {"id": self.response_id}
         if self.store:
-            known["store"] = True
+            overrides["store"] = True
         if self.explicit_previous and self.previous:
-            known["previous_response_id"] = self.previous.response_id
-        return known
+            overrides["previous_response_id"] = self.previous.response_id
+        return overrides

@@ -5,10 +5,10 @@ import time
 
 import peewee
 
-from floway_core.conversation.commit import SAME, mark_used
+from floway_core.conversation.commit import SAME_SNAPSHOT, mark_used
 from floway_core.conversation.load import expiry_cutoff
 from floway_core.conversation.records import Snapshot
-from floway_core.storage.db import DATABASE_ERRORS, select, transaction
+from floway_core.storage.db import DATABASE_ERRORS, execute, placeholders, select, transaction
 from floway_core.storage.periodic import start_periodic
 from floway_core.storage.tables import Conversations, Snapshots
 
@@ -38,7 +38,9 @@ def delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
     Its items stay as long as the histories of its children need them.
     """
     with transaction(database):
-        if not select(database, f"SELECT 1 FROM responses_snapshots WHERE {SAME}", snapshot.row, snapshot.response_id):
+        if not select(
+            database, f"SELECT 1 FROM responses_snapshots WHERE {SAME_SNAPSHOT}", snapshot.row, snapshot.response_id
+        ):
             return  # deleted already; the row id of its conversation may have been reused
         now = int(time.time())
         mark_used(database, snapshot.conversation, now)
@@ -64,9 +66,9 @@ def _delete_if_unneeded(database: peewee.Database, row: int) -> int | None:
     if deleted_at is None:  # not deleted by a client, or removed already by a concurrent deletion
         return None
     Snapshots.update(parent=None).where(children).execute(database)
-    Snapshots.delete().where(Snapshots.id == row).execute(database)
+    execute(database, "DELETE FROM responses_snapshots WHERE id = ?", row)
     if not Snapshots.select().where(Snapshots.conversation == conversation).exists(database):
-        Conversations.delete().where(Conversations.id == conversation).execute(database)
+        execute(database, "DELETE FROM responses_conversations WHERE id = ?", conversation)
     return parent
 
 
@@ -80,7 +82,7 @@ def sweep(database: peewee.Database, retention_days: int) -> int:
                 expired = expired.for_update(skip_locked=True)
             rows = [row for (row,) in expired.tuples().execute(database)]
             if rows:
-                Conversations.delete().where(Conversations.id.in_(rows)).execute(database)
+                execute(database, f"DELETE FROM responses_conversations WHERE id IN ({placeholders(rows)})", *rows)
         deleted += len(rows)
         if len(rows) < BATCH_SIZE:
             return deleted

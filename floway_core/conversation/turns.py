@@ -1,4 +1,4 @@
-"""Beginning a turn: from the request to everything the model is to see."""
+"""Turns: from a request to the whole input of the model."""
 
 import contextlib
 from collections.abc import Mapping
@@ -15,49 +15,50 @@ from floway_core.protocol import items
 
 def resolve_turn(
     database: peewee.Database,
-    recent: HistoryCache,
+    cache: HistoryCache,
     api_key_id: str,
     body: Mapping[str, Any],
     response_id: str,
     retention_days: int,
 ) -> Turn:
-    """The turn that the checked request ``body`` asks for.
+    """Load what a request continues and refers to, and return the turn.
 
-    :param response_id: for the response to come; never given before, and the ids of items without one depend on it.
-    :raises GatewayError: 400 for a previous response, 404 for an item, that is not there.
+    :param body: the request body, validated.
+    :param response_id: a new id for the response; generated item ids derive from it.
+    :raises GatewayError: 400 if the previous response does not exist, 404 if an item does not.
     """
-    # A turn that continues another asks several things, on one connection; most others ask nothing.
-    named = body.get("previous_response_id") is not None
-    with database.connection_context() if named else contextlib.nullcontext():
-        return _begin(database, recent, api_key_id, body, response_id, load.expiry_cutoff(retention_days))
+    # A turn that continues another one runs several queries, on one connection; most others run none.
+    runs_queries = body.get("previous_response_id") is not None
+    with database.connection_context() if runs_queries else contextlib.nullcontext():
+        return _resolve_turn(database, cache, api_key_id, body, response_id, load.expiry_cutoff(retention_days))
 
 
-def _begin(
+def _resolve_turn(
     database: peewee.Database,
-    recent: HistoryCache,
+    cache: HistoryCache,
     api_key_id: str,
     body: Mapping[str, Any],
     response_id: str,
     oldest: int,
 ) -> Turn:
-    given = items.as_items(body.get("input") or [])
-    named = body.get("previous_response_id")
+    sent_items = items.as_items(body.get("input") or [])
+    previous_id = body.get("previous_response_id")
     store = body.get("store") is not False
-    previous, known, resent, hashed = None, History(), 0, None
-    if named is not None:
-        previous = load.find_snapshot(database, api_key_id, named, oldest)
-        found = load.load_history(database, recent, previous) if previous else None
-        if found is None:
-            raise previous_not_found(named)
-        known = found
-    sent = _resolved(database, api_key_id, given, known, oldest)
-    if named is None and store:
-        lasting = items.without_triggers(sent.items)
-        hashes = items.extended_hashes(items.START, lasting)
-        hashed = hashes[-1] if hashes else items.START
-        if place := load.recognise_history(database, api_key_id, lasting, hashes, oldest):
-            previous, count = place
-            resent = _place_of(sent.items, count)
+    previous, history, resent_count, history_hash = None, History(), 0, None
+    if previous_id is not None:
+        previous = load.find_snapshot(database, api_key_id, previous_id, oldest)
+        loaded = load.load_history(database, cache, previous) if previous else None
+        if loaded is None:
+            raise previous_not_found(previous_id)
+        history = loaded
+    sent = _resolve_items(database, api_key_id, sent_items, history, oldest)
+    if previous_id is None and store:
+        storable = items.without_triggers(sent.items)
+        hashes = items.extended_hashes(items.START, storable)
+        history_hash = hashes[-1] if hashes else items.START
+        if match := load.recognise_history(database, api_key_id, storable, hashes, oldest):
+            previous, length = match
+            resent_count = _count_with_triggers(sent.items, length)
     if previous:
         retention.mark_used_if_due(database, previous)
     return Turn(
@@ -65,15 +66,15 @@ def _begin(
         response_id=response_id,
         store=store,
         previous=previous,
-        explicit_previous=named is not None,
-        input=History(known.items + sent.items, known.issuers + sent.issuers),
-        new_items=items.without_triggers(sent.items[resent:]),
-        history_hash=hashed,
+        explicit_previous=previous_id is not None,
+        input=History(history.items + sent.items, history.issuers + sent.issuers),
+        new_items=items.without_triggers(sent.items[resent_count:]),
+        history_hash=history_hash,
     )
 
 
 def previous_not_found(response_id: str) -> GatewayError:
-    """The one answer for every id that cannot be continued. Clients compare it."""
+    """Return the error for an id that cannot be continued. Clients compare its text."""
     return GatewayError(
         400,
         f"Previous response with id '{response_id}' not found.",
@@ -82,72 +83,75 @@ def previous_not_found(response_id: str) -> GatewayError:
     )
 
 
-def snapshot_of(database: peewee.Database, api_key_id: str, response_id: str, retention_days: int) -> Snapshot:
-    """The snapshot a client asks for by the id of its response.
+def get_snapshot(database: peewee.Database, api_key_id: str, response_id: str, retention_days: int) -> Snapshot:
+    """Return the snapshot of a response, and note the use of its conversation.
 
-    :raises GatewayError: 404.
+    :raises GatewayError: 404, it does not exist.
     """
-    found = load.find_snapshot(database, api_key_id, response_id, load.expiry_cutoff(retention_days))
-    if found is None:
+    snapshot = load.find_snapshot(database, api_key_id, response_id, load.expiry_cutoff(retention_days))
+    if snapshot is None:
         raise load.response_not_found(response_id)
-    retention.mark_used_if_due(database, found)
-    return found
+    retention.mark_used_if_due(database, snapshot)
+    return snapshot
 
 
-def _place_of(given: list[dict[str, Any]], count: int) -> int:
-    """Where in ``given`` the first ``count`` lasting items end."""
-    for place, item in enumerate(given):
-        if count == 0:
-            return place
-        count -= item.get("type") != items.TRIGGER
-    return len(given)
+def _count_with_triggers(sent_items: list[dict[str, Any]], length: int) -> int:
+    """Return how many items of ``sent_items`` hold the first ``length`` items that are not triggers."""
+    for position, item in enumerate(sent_items):
+        if length == 0:
+            return position
+        length -= item.get("type") != items.TRIGGER
+    return len(sent_items)
 
 
-def _resolved(
-    database: peewee.Database, api_key_id: str, given: list[dict[str, Any]], known: History, oldest: int
+def _resolve_items(
+    database: peewee.Database, api_key_id: str, sent_items: list[dict[str, Any]], history: History, oldest: int
 ) -> History:
-    """``given`` with each reference replaced by the item it means, and with the upstreams that issued what only they
-    can read, as far as that is known.
+    """Replace references by the items they refer to, and find the issuers of encrypted contents.
 
-    Reasoning that comes back without what the model is to read of it stands for the item of its id, if there is one.
+    Reasoning without its content counts as a reference to the item of its id, if there is one.
 
-    :param known: the history that the request continues; an item of it is meant before any other.
+    :param history: the history that the request continues; its items take precedence.
+    :raises GatewayError: 404, an item does not exist.
     """
-    sent = History(list(given), [None] * len(given))
-    for position, found in _referenced(database, api_key_id, given, known, oldest).items():
-        if found is not None:
-            sent.items[position], sent.issuers[position] = found
+    sent = History(list(sent_items), [None] * len(sent_items))
+    for position, stored in _find_referenced(database, api_key_id, sent_items, history, oldest).items():
+        if stored is not None:
+            sent.items[position], sent.issuers[position] = stored
     for item in sent.items:
         if items.is_reference(item):
             raise GatewayError(404, f"Item with id '{item.get('id')}' not found.", param="input")
-    if hashes := {place: found for place, item in enumerate(sent.items) if (found := items.blob_hash(item))}:
+    hashes = {position: digest for position, item in enumerate(sent.items) if (digest := items.blob_hash(item))}
+    if hashes:
         issuers = load.find_issuers(database, api_key_id, hashes.values())
-        for place, blob_hash in hashes.items():
-            sent.issuers[place] = sent.issuers[place] or issuers.get(blob_hash)
+        for position, digest in hashes.items():
+            sent.issuers[position] = sent.issuers[position] or issuers.get(digest)
     return sent
 
 
-def _referenced(
-    database: peewee.Database, api_key_id: str, given: list[dict[str, Any]], known: History, oldest: int
+def _find_referenced(
+    database: peewee.Database, api_key_id: str, sent_items: list[dict[str, Any]], history: History, oldest: int
 ) -> dict[int, load.StoredItem | None]:
-    """What stands for the items of ``given`` that are there by id alone, by position."""
-    named = {
+    """Return the stored items for the references in ``sent_items``, by position."""
+    references = {
         position: item["id"]
-        for position, item in enumerate(given)
+        for position, item in enumerate(sent_items)
         if (items.is_reference(item) or items.is_bare(item)) and isinstance(item.get("id"), str)
     }
-    if not named:
+    if not references:
         return {}
     in_history: dict[str, list[load.StoredItem]] = {}
-    for item, issuer in zip(reversed(known.items), reversed(known.issuers), strict=True):
+    for item, issuer in zip(reversed(history.items), reversed(history.issuers), strict=True):
         if isinstance(item.get("id"), str):
             in_history.setdefault(item["id"], []).append((item, issuer))
-    found: dict[int, load.StoredItem | None] = {
-        position: next((stored for stored in in_history[item_id] if load.may_mean(given[position], stored[0])), None)
-        for position, item_id in named.items()
+    resolved: dict[int, load.StoredItem | None] = {
+        position: next(
+            (stored for stored in in_history[item_id] if load.can_refer_to(sent_items[position], stored[0])), None
+        )
+        for position, item_id in references.items()
         if item_id in in_history
     }
-    elsewhere = {position: item_id for position, item_id in named.items() if position not in found}
-    if elsewhere:
-        found |= load.find_items(database, api_key_id, elsewhere, given, oldest)
-    return found
+    others = {position: item_id for position, item_id in references.items() if position not in resolved}
+    if others:
+        resolved |= load.find_items(database, api_key_id, others, sent_items, oldest)
+    return resolved

@@ -262,7 +262,9 @@ def build_providers(manager: pluggy.PluginManager, services: Services) -> Provid
     """
     by_kind: dict[str, Provider] = {}
     owners: dict[str, str] = {}
-    for name, providers in _collect_lists(manager, "register_providers", Provider, services=services):
+    # mypy wants a concrete class where one is passed as a value; here it only serves isinstance.
+    registered = _collect_lists(manager, "register_providers", Provider, services=services)  # type: ignore[type-abstract]
+    for name, providers in registered:
         for provider in providers:
             if not provider.kind:
                 raise PluginError(f"Plugin {name!r}: the provider {type(provider).__name__} has no kind.")

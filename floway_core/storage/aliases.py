@@ -11,7 +11,7 @@ from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.storage import upstreams
-from floway_core.storage.db import select
+from floway_core.storage.db import execute, select
 from floway_core.storage.tables import Aliases
 
 LONGEST_NAME = 100
@@ -160,7 +160,7 @@ def remove(database: peewee.Database, name: str) -> None:
     :raises GatewayError: 404, there is none of this name.
     """
     with database.connection_context():
-        if not Aliases.delete().where(Aliases.name == name).execute(database):
+        if not execute(database, "DELETE FROM model_aliases WHERE name = ?", name).rowcount:
             raise _unknown(name)
 
 

@@ -1,4 +1,7 @@
-"""The database connection: SQLite or PostgreSQL, pooled per process."""
+"""The database connection: SQLite or PostgreSQL, pooled per process.
+
+This file alone uses private names of peewee and its pool; its stubs do not have them.
+"""
 
 import contextlib
 import math
@@ -16,114 +19,116 @@ from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase, Poo
 
 from floway_core.settings import SettingsError
 
-# With the write-ahead log (see ``migrate``), "normal" syncs lose nothing when a process dies; a power cut may lose the
-# last commits but never damages the file.
+# With the write-ahead log (see ``migrate``) and "normal" synchronisation, a process that dies loses nothing. A power
+# cut may lose the last commits, but never damages the file.
 SQLITE_PRAGMAS = {"synchronous": "normal", "foreign_keys": 1}
 
 POOL = {
-    "max_connections": 32,  # held for single queries only, so few serve many threads
-    "stale_timeout": 300,  # seconds after which an idle one is closed
+    "max_connections": 32,  # a thread holds one for a query only, so few serve many threads
+    "stale_timeout": 300,  # seconds after which an idle connection is closed
 }
 
-PATIENCE = 10.0
+DEFAULT_TIMEOUT_SECONDS = 10.0
+
+Row = tuple[Any, ...]
 
 DATABASE_ERRORS = (peewee.PeeweeException, MaxConnectionsExceeded)
-"""What a query raises when the database fails; the second one when no connection becomes free in time."""
+"""Exceptions of a query when the database fails; the second one when no connection becomes free in time."""
 
 
-def connect(url: str, patience: float = PATIENCE) -> peewee.Database:
-    """A database for ``url``; nothing is opened before the first ``connection_context()``.
+def connect(url: str, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> peewee.Database:
+    """Return a database for ``url``. It opens no connection before the first ``connection_context()``.
 
-    :param patience: seconds to wait for a lock, for a free connection, for a server that does not answer.
-    :raises SettingsError: the URL is not usable.
+    :param timeout: seconds to wait for a lock, for a free connection, and for a server that does not answer.
+    :raises SettingsError: the URL cannot be used.
     """
-    pool = {**POOL, "timeout": math.ceil(patience)}
+    pool = {**POOL, "timeout": math.ceil(timeout)}
     scheme, separator, rest = url.partition("://")
     if scheme == "sqlite" and separator and rest.startswith("/") and ":memory:" not in rest:
-        return _sqlite(rest.removeprefix("/"), patience)
+        return _sqlite(rest.removeprefix("/"), timeout)
     if scheme in ("postgres", "postgresql"):
         limits = {
-            "connect_timeout": max(2, math.ceil(patience / 2)),  # seconds; for each address of the server
+            "connect_timeout": max(2, math.ceil(timeout / 2)),  # seconds; for each address of the server
             "keepalives_idle": 30,  # seconds
-            "tcp_user_timeout": int(patience * 1000),  # milliseconds
+            "tcp_user_timeout": int(timeout * 1000),  # milliseconds
         }
         try:
-            given = db_url.parse(f"postgresql://{rest}", unquote_user=True, unquote_password=True)
-            if not given["database"]:
+            target = db_url.parse(f"postgresql://{rest}", unquote_user=True, unquote_password=True)
+            if not target["database"]:
                 raise ValueError("no name")
-            return _Postgresql(**{**limits, **given, **pool}, autoconnect=False)
+            return _Postgresql(**{**limits, **target, **pool}, autoconnect=False)  # type: ignore[no-untyped-call]
         except (ValueError, peewee.ImproperlyConfigured) as error:
             raise SettingsError(f"FLOWAY_DATABASE_URL cannot be used: {type(error).__name__}.") from None
     raise SettingsError("FLOWAY_DATABASE_URL is not sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME.")
 
 
 def in_memory() -> peewee.Database:
-    """An empty SQLite database that no file holds, and that is gone when all its connections are closed."""
-    return _sqlite(f"file:{secrets.token_hex(8)}?mode=memory&cache=shared", PATIENCE, uri=True)
+    """Return an empty SQLite database without a file. It is gone when its last connection closes."""
+    return _sqlite(f"file:{secrets.token_hex(8)}?mode=memory&cache=shared", DEFAULT_TIMEOUT_SECONDS, uri=True)
 
 
-def _sqlite(place: str, patience: float, **options: Any) -> "_Sqlite":
+def _sqlite(name: str, timeout: float, **options: Any) -> "_Sqlite":
     database = _Sqlite(
-        place,
-        **{**POOL, "timeout": math.ceil(patience)},
+        name,
+        **{**POOL, "timeout": math.ceil(timeout)},
         autoconnect=False,
-        check_same_thread=False,  # the pool hands a connection from thread to thread, never to two at once
+        check_same_thread=False,  # the pool lends a connection to one thread at a time
         factory=_SqliteConnection,
-        pragmas={**SQLITE_PRAGMAS, "busy_timeout": int(patience * 1000)},
+        pragmas={**SQLITE_PRAGMAS, "busy_timeout": int(timeout * 1000)},
         **options,
     )
-    database.patience = patience
+    database.writer_timeout = timeout
     return database
 
 
 class _SqliteConnection(sqlite3.Connection):
     file: tuple[int, int] | None = None
-    """Device and inode of what it reads and writes."""
+    """Device and inode of the file that it has open."""
 
 
 class _Sqlite(PooledSqliteDatabase):
-    """Notices when its file has been moved, deleted or replaced: a connection goes on with what it once opened, and
-    what it stores there is lost."""
+    """Detects that its file has been moved, deleted or replaced: an open connection would go on with the old file, and
+    what it stores there would be lost."""
 
-    patience: float
-    """Seconds to wait for another writer."""
+    writer_timeout: float
+    """Seconds to wait for other writers."""
 
     _file: tuple[int, int] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.writing = threading.RLock()
-        self._reading = threading.Lock()
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self.write_lock = threading.RLock()
+        self._reader_lock = threading.Lock()
         self._reader: _SqliteConnection | None = None
 
-    def read_fast_path(self, sql: str, parameters: Sequence[Any]) -> list[tuple] | None:
-        """The rows of a query outside of any transaction, from a connection that is kept for these.
+    def read_fast_path(self, sql: str, parameters: Sequence[Any]) -> list[Row] | None:
+        """Run a query outside of any transaction, on a connection that is reserved for such queries.
 
-        To be lent one by the pool takes longer than what most requests ask.
+        Borrowing a connection from the pool takes longer than most queries.
 
-        :returns: None if it is in use, if a transaction has to answer, or if somebody wants to see every statement.
+        :returns: the rows; None if the connection is in use, if a transaction is open, or if there are query hooks.
         """
-        if not self.is_closed() or self.query_hooks or not self._reading.acquire(blocking=False):
+        if not self.is_closed() or self.query_hooks or not self._reader_lock.acquire(blocking=False):
             return None
         try:
-            with peewee.__exception_wrapper__:
-                return self._usable_reader().execute(sql, parameters).fetchall()
+            with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+                return self._open_reader().execute(sql, parameters).fetchall()
         except peewee.PeeweeException:
-            self._close_reader()  # it may be what has failed
+            self._close_reader()  # the connection may be broken
             raise
         finally:
-            self._reading.release()
+            self._reader_lock.release()
 
-    def _usable_reader(self) -> _SqliteConnection:
-        known = self._reader
-        if known and known.file == _identity(self.database):
-            return known
+    def _open_reader(self) -> _SqliteConnection:
+        if self._reader and self._reader.file == _identify(self.database):
+            return self._reader
         self._close_reader()
         with self._pool_lock:
-            self._note_file()
-            self._reader = peewee.SqliteDatabase._connect(self)
-        self._reader.execute("PRAGMA query_only = 1")  # who writes has to line up
-        return self._reader
+            self._update_file()
+            reader: _SqliteConnection = peewee.SqliteDatabase._connect(self)  # type: ignore[attr-defined]
+        reader.execute("PRAGMA query_only = 1")  # writers need the write lock
+        self._reader = reader
+        return reader
 
     def _close_reader(self) -> None:
         if self._reader is not None:
@@ -131,127 +136,140 @@ class _Sqlite(PooledSqliteDatabase):
             self._reader = None
 
     def close_all(self) -> None:
-        with self._reading:
+        with self._reader_lock:
             self._close_reader()
-        super().close_all()
+        super().close_all()  # type: ignore[no-untyped-call]
 
     def _connect(self) -> sqlite3.Connection:
         with self._pool_lock:
-            self._note_file()
-            return super()._connect()
+            self._update_file()
+            connection: sqlite3.Connection = super()._connect()
+            return connection
 
-    def _note_file(self) -> None:
-        """:raises peewee.OperationalError: it is gone."""
-        known, self._file = self._file, _identity(self.database)
-        if known and not self._file:
-            self._file = known
+    def _update_file(self) -> None:
+        """:raises peewee.OperationalError: the file is gone."""
+        before, self._file = self._file, _identify(self.database)
+        if before and not self._file:
+            self._file = before
             raise peewee.OperationalError("the database file is gone")
 
     def _add_conn_hooks(self, conn: _SqliteConnection) -> None:
-        conn.file = self._file = _identity(self.database)
-        super()._add_conn_hooks(conn)
+        conn.file = self._file = _identify(self.database)
+        super()._add_conn_hooks(conn)  # type: ignore[misc]
 
     def _is_closed(self, conn: _SqliteConnection) -> bool:
-        return conn.file != self._file or super()._is_closed(conn)
+        return conn.file != self._file or bool(super()._is_closed(conn))  # type: ignore[no-untyped-call]
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _identify(path: str) -> tuple[int, int] | None:
+    """Return device and inode of a file; None if there is none."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 class _Postgresql(PooledPostgresqlDatabase):
-    """Asks the system, and not the server, whether a connection still stands: that saves a round trip each time."""
+    """Asks the system, not the server, whether a pooled connection is still open. This saves a round trip each time."""
 
     def _is_closed(self, conn: Any) -> bool:
         if conn.closed:
             return True
         poll = descriptors.poll()
         poll.register(conn.fileno(), descriptors.POLLIN)
-        return bool(poll.poll(0))  # nothing was asked, so there is nothing to read but a farewell
+        return bool(poll.poll(0))  # no query is open, so readable means that the server has closed it
 
 
 def execute(database: peewee.Database, sql: str, *parameters: Any) -> Any:
-    """Run a statement that is written as SQL, with ``?`` for parameters, on the connection that is open.
+    """Run an SQL statement on the open connection.
 
-    For what every request does: there, building the SQL from a query object takes longer than running it.
+    For statements of every request, because building SQL from a query object takes longer than running it.
 
+    :param sql: with ``?`` for parameters.
     :returns: the driver's cursor.
     """
     return database.execute_sql(sql.replace("?", database.param), parameters)
 
 
-def select(database: peewee.Database, sql: str, *parameters: Any) -> list[tuple]:
-    """The rows of a statement that only reads, as ``run`` takes it. Opens a connection if there is none."""
+def select(database: peewee.Database, sql: str, *parameters: Any) -> list[Row]:
+    """Run an SQL statement that only reads; return its rows. Opens a connection if there is none.
+
+    :param sql: with ``?`` for parameters.
+    """
     if isinstance(database, _Sqlite) and (rows := database.read_fast_path(sql, parameters)) is not None:
         return rows
     with database.connection_context():
-        return execute(database, sql, *parameters).fetchall()
+        return _fetch_all(database, sql, parameters)
+
+
+def _fetch_all(database: peewee.Database, sql: str, parameters: Sequence[Any]) -> list[Row]:
+    rows: list[Row] = execute(database, sql, *parameters).fetchall()
+    return rows
 
 
 def lock_row(database: peewee.Database, table: str, row_id: str) -> None:
-    """Keep a row from being deleted until the transaction ends.
+    """Protect a row from deletion until the transaction ends.
 
-    To be done first in it: who deletes the row locks it before all that goes with it, and so one of the two waits for
-    the other, and neither for both.
+    Call it first in the transaction. A deletion locks the row before the rows that refer to it, so the same order
+    avoids deadlocks.
     """
-    if database.for_update:  # elsewhere the whole database is locked
+    if database.for_update:  # SQLite locks the whole database
         execute(database, f"SELECT 1 FROM {table} WHERE id = ? FOR KEY SHARE", row_id)
 
 
 def placeholders(values: Collection[Any]) -> str:
-    """The parameters of ``IN (...)`` for as many ``values``."""
+    """Return ``?, ?, ...``, one for each of ``values``."""
     return ", ".join("?" * len(values))
 
 
 def insert(database: peewee.Database, table: str, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Insert rows that all have the same columns, and return their ids."""
-    row = f"({placeholders(rows[0])})"
-    sql = f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES {', '.join([row] * len(rows))} RETURNING id"
-    return [
-        row_id for (row_id,) in execute(database, sql, *[value for row in rows for value in row.values()]).fetchall()
-    ]
+    """Insert rows that all have the same columns; return their ids."""
+    marks = f"({placeholders(rows[0])})"
+    sql = f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES {', '.join([marks] * len(rows))} RETURNING id"
+    return [row_id for (row_id,) in _fetch_all(database, sql, [value for row in rows for value in row.values()])]
 
 
-def write(database: peewee.Database, sql: str, *parameters: Any) -> list[tuple]:
-    """The rows that a single statement returns which writes, as ``run`` takes it. Within a transaction it is part of
-    that, else it is one by itself: to begin and to end one takes longer than most statements."""
-    with _in_line(database):
-        return execute(database, sql, *parameters).fetchall()
+def write(database: peewee.Database, sql: str, *parameters: Any) -> list[Row]:
+    """Run one SQL statement that writes; return its rows.
+
+    It joins an open transaction, and commits by itself otherwise, which is faster than a transaction around it.
+
+    :param sql: with ``?`` for parameters, and ``RETURNING``.
+    """
+    with _write_connection(database):
+        return _fetch_all(database, sql, parameters)
 
 
 @contextlib.contextmanager
 def transaction(database: peewee.Database) -> Iterator[None]:
-    """A transaction that writes, on a connection of its own. One within another is part of that.
+    """A transaction that writes, on its own connection. A nested one joins the outer one.
 
-    Not to be begun with a connection in hand: who writes may be waiting for just that one.
+    Do not hold another connection when it begins: the current writer may be waiting for that one.
 
-    SQLite is told at once: a transaction that begins by reading may find itself locked out.
+    On SQLite it takes the write lock at once (``IMMEDIATE``), because a transaction that begins with a read may fail to
+    get the lock later.
     """
     kind = ("IMMEDIATE",) if isinstance(database, _Sqlite) else ()
-    with _in_line(database), database.atomic(*kind):
+    with _write_connection(database), database.atomic(*kind):
         yield
 
 
 @contextlib.contextmanager
-def _in_line(database: peewee.Database) -> Iterator[None]:
-    """A connection to write on.
+def _write_connection(database: peewee.Database) -> Iterator[None]:
+    """A connection for writing.
 
-    For SQLite's, threads line up here, before they take one: there is one writer at a time, and SQLite's own way of
-    waiting is to sleep and to look again, for up to 100 milliseconds each time, with connections in hand that others
-    need.
+    SQLite has one writer at a time, and waits for the lock by polling every 100 milliseconds. So threads wait for
+    ``write_lock`` here, before they take a connection from the pool.
     """
     if not isinstance(database, _Sqlite):
         with database.connection_context():
             yield
-    elif database.writing.acquire(timeout=database.patience):
+    elif database.write_lock.acquire(timeout=database.writer_timeout):
         try:
             with database.connection_context():
                 yield
         finally:
-            database.writing.release()
+            database.write_lock.release()
     else:
         raise peewee.OperationalError("database is locked")

@@ -14,7 +14,7 @@ from uuid6 import uuid7
 from floway_core.contexts import NO_LIMITS, ApiKey, Limits
 from floway_core.errors import GatewayError
 from floway_core.storage import upstreams
-from floway_core.storage.db import select
+from floway_core.storage.db import execute, select
 from floway_core.storage.tables import ApiKeys
 
 PREFIX = "sk-floway-"
@@ -143,7 +143,7 @@ def delete(database: peewee.Database, name: str) -> None:
     :raises GatewayError: 404, no key has this name.
     """
     with database.connection_context():
-        if not ApiKeys.delete().where(ApiKeys.name == name).execute(database):
+        if not execute(database, "DELETE FROM api_keys WHERE name = ?", name).rowcount:
             raise _unknown(name)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import peewee
 from playhouse.migrations import Runner
 
-from floway_core import migrations
+from floway_core import migrations  # type: ignore[attr-defined]  # setup.cfg puts the folder into the package
 from floway_core.errors import StartupError
 
 ADVISORY_LOCK = 0x666C6F776179

@@ -11,7 +11,7 @@ from uuid6 import uuid7
 
 from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
-from floway_core.storage.db import select, transaction
+from floway_core.storage.db import execute, select, transaction
 from floway_core.storage.tables import Upstreams
 
 LONGEST_PREFIX = 100
@@ -141,7 +141,7 @@ def remove(database: peewee.Database, name: str) -> None:
     :raises GatewayError: 404, no upstream has this name.
     """
     with database.connection_context():
-        if not Upstreams.delete().where(Upstreams.name == name).execute(database):
+        if not execute(database, "DELETE FROM upstreams WHERE name = ?", name).rowcount:
             raise unknown(name)
 
 

@@ -186,14 +186,15 @@ def read(database: peewee.Database, by: Sequence[str], since: datetime.date | No
     :param by: names in ``GROUPS``, at least one.
     """
     columns = ", ".join(GROUPS[name] for name in by)
-    sums = ", ".join(f"SUM({name})" for name in SUMS)
-    sql = f"SELECT {columns}, {sums} FROM usage WHERE day >= ? GROUP BY {columns} ORDER BY {columns}"
+    totals = ", ".join(f"SUM({name})" for name in SUMS)
+    sql = f"SELECT {columns}, {totals} FROM usage WHERE day >= ? GROUP BY {columns} ORDER BY {columns}"
     usages = []
     for row in select(database, sql, str(since or "")):
         group = dict(zip(by, row, strict=False))
-        requests, failed, input_tokens, cached, output, reasoning, cost, unpriced = row[len(by) :]
-        counts = map(int, (requests, failed, input_tokens, cached, output, reasoning))
-        usages.append(Usage(group, *counts, known_cost_usd=float(cost), unpriced_requests=int(unpriced)))
+        sums = dict(zip(SUM_FIELDS, row[len(by) :], strict=True))
+        cost = float(sums.pop("known_cost_usd"))
+        counts = {name: int(value) for name, value in sums.items()}  # PostgreSQL sums are decimals
+        usages.append(Usage(group, known_cost_usd=cost, **counts))
     return usages
 
 

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, g, jsonify, request
 from floway_core.contexts import ApiKey
 from floway_core.conversation import load, retention
 from floway_core.conversation.records import Snapshot
-from floway_core.conversation.turns import snapshot_of
+from floway_core.conversation.turns import get_snapshot
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.synthesis import synthesize_events
@@ -133,4 +133,4 @@ def _snapshot(response_id: str) -> Snapshot:
     gateway = current_gateway()
     key: ApiKey = authenticate(gateway, request)
     g.request_log.key = key.name
-    return snapshot_of(gateway.services.database, key.id, response_id, gateway.settings.retention_days)
+    return get_snapshot(gateway.services.database, key.id, response_id, gateway.settings.retention_days)
