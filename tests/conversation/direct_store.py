@@ -18,7 +18,7 @@ def user(text):
     return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
 
 
-def said(text, **fields):
+def assistant(text, **fields):
     """A message of the assistant."""
     part = {"type": "output_text", "text": text, "annotations": []}
     return {

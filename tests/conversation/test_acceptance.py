@@ -11,7 +11,7 @@ import pytest
 from floway_core.storage.db import select
 from floway_core.testing import Reply, events
 
-from .direct_store import DAYS, execute, said, user
+from .direct_store import DAYS, assistant, execute, user
 
 MINE = "api_key_id = (SELECT id FROM api_keys WHERE key_hash = '{}')"
 REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}
@@ -58,7 +58,7 @@ def test_ids_of_responses_are_unique_and_tell_their_request(client):
 
 def test_two_hundred_references_are_found_in_their_order(client):
     """RP-13"""
-    output = [said(f"{number:03}") for number in range(200)]
+    output = [assistant(f"{number:03}") for number in range(200)]
     client.turn("Hi", output=output)
     wanted = [*reversed(output), output[7]]
     once_more = {name: value for name, value in output[7].items() if name != "id"}  # no id is sent twice
@@ -69,7 +69,7 @@ def test_two_hundred_references_are_found_in_their_order(client):
 def test_of_equal_blobs_the_latest_issuer_counts(client):
     """AF-14, RW-13"""
     for model in ("model-1", "model-2"):
-        client.turn("One", model=model, output=[REASONING, said(model)])
+        client.turn("One", model=model, output=[REASONING, assistant(model)])
     anonymous = {name: value for name, value in REASONING.items() if name != "id"}
     assert client.turn([user("Hi"), anonymous], model="both").tried == ["second"]
 
@@ -94,7 +94,7 @@ def test_nobody_compacts_with_a_model_that_there_is_not(client):
 
 
 # ------------------------------------------------------------------------------------------------- what is repeated
-HISTORY = [user("One"), REASONING, CALL, said("a")]
+HISTORY = [user("One"), REASONING, CALL, assistant("a")]
 # row: what a client that sends everything again may make of an item that it was given
 HARMLESS = {
     "nothing": lambda item: item,
@@ -169,7 +169,7 @@ def test_an_old_item_lives_as_long_as_its_conversation(client, acting):
 
 def test_what_has_expired_is_gone_before_any_sweep(client):
     """X-9"""
-    first = client.turn("One", output=[said("old")])
+    first = client.turn("One", output=[assistant("old")])
     change(client, "responses_conversations", "used_at = ?", int(time.time() - (DAYS + 0.1) * DAY))
     assert client.ask("Two", previous_response_id=first.id).error["code"] == "previous_response_not_found"
     assert client.caller.get(f"/v1/responses/{first.id}").status == 404
@@ -192,7 +192,7 @@ def test_a_turn_writes_as_much_at_every_length(client):
     written = "SELECT count(*), coalesce(sum(length(payload)), 0) FROM responses_items WHERE " + MINE
     last, sizes = None, []
     for number in range(40):
-        last = client.turn(f"{number:04}", last, output=[said(f"{number:04}")]).id
+        last = client.turn(f"{number:04}", last, output=[assistant(f"{number:04}")]).id
         sizes.append(select(client.database, written.format(client.key_hash))[0])
     steps = {(after[0] - before[0], after[1] - before[1]) for before, after in zip(sizes, sizes[1:], strict=False)}
     assert len(steps) == 1 and steps.pop()[0] == 2

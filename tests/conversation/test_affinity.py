@@ -2,7 +2,7 @@
 
 import pytest
 
-from .direct_store import said, user
+from .direct_store import assistant, user
 
 REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "reasoning of {}"}
 COMPACTION = {"type": "compaction", "id": "cmp_1", "encrypted_content": "compaction of {}"}
@@ -27,7 +27,7 @@ def without_id(item):
 @pytest.fixture
 def by_second(client):
     """A conversation whose reasoning only the second upstream can read."""
-    return client.turn("One", model="model-2", output=[sealed(REASONING, "second"), said("a")])
+    return client.turn("One", model="model-2", output=[sealed(REASONING, "second"), assistant("a")])
 
 
 def test_the_first_in_order_serves_what_nobody_issued(client):
@@ -48,7 +48,7 @@ def test_the_latest_issuer_is_preferred(client, by_second):
 def test_others_do_not_get_its_reasoning(client, by_second):
     told = client.turn("Two", by_second.id, model="model-1")
     assert told.tried == ["first"]
-    assert told.sent == [[user("One"), without_id(said("a")), user("Two")]]
+    assert told.sent == [[user("One"), without_id(assistant("a")), user("Two")]]
     back = client.turn("Three", told.id, model="model-2")
     assert back.sent[0][:3] == [user("One"), *by_second.output], "it is still there for its issuer"
 
@@ -57,15 +57,15 @@ def test_others_do_not_get_its_reasoning(client, by_second):
 @pytest.mark.parametrize("store", [True, False])
 def test_reasoning_is_known_by_its_blob(client, by_second, drop, store):
     reasoning = {name: value for name, value in sealed(REASONING, "second").items() if name not in drop}
-    given = [user("One"), reasoning, said("a"), user("Two")]
+    given = [user("One"), reasoning, assistant("a"), user("Two")]
     assert client.turn(given, model="both", store=store).tried == ["second"]
-    assert client.turn(given, model="model-1", store=store).sent == [[user("One"), said("a"), user("Two")]]
+    assert client.turn(given, model="model-1", store=store).sent == [[user("One"), assistant("a"), user("Two")]]
 
 
 def test_reasoning_is_known_by_its_id_where_only_that_is_left(client, by_second):
-    given = [user("One"), {"type": "reasoning", "id": "rs_1_second", "summary": []}, said("a"), user("Two")]
+    given = [user("One"), {"type": "reasoning", "id": "rs_1_second", "summary": []}, assistant("a"), user("Two")]
     assert client.turn(given, model="both").tried == ["second"]
-    assert client.turn(given, model="model-1").sent == [[user("One"), said("a"), user("Two")]]
+    assert client.turn(given, model="model-1").sent == [[user("One"), assistant("a"), user("Two")]]
 
 
 def test_a_reference_brings_its_issuer_along(client, by_second):
@@ -159,7 +159,7 @@ def test_a_foreign_candidate_gets_no_reasoning_on_the_second_try(client, by_seco
     assert told.tried == ["second", "first"]
     assert told.sent == [
         [user("One"), *by_second.output, user("Two")],
-        [user("One"), without_id(said("a")), user("Two")],
+        [user("One"), without_id(assistant("a")), user("Two")],
     ]
     again = client.turn("Three", told.id, model="model-2")
     assert again.sent[0][:3] == [user("One"), *by_second.output]

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from .direct_store import said, user
+from .direct_store import assistant, user
 
 TRIGGER = {"type": "compaction_trigger"}
 SEALED = {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}
@@ -55,7 +55,9 @@ def test_the_form_of_the_routes_answer(client):
 def test_by_a_summary(client, how):
     first = client.turn("One", model="model-3")
     summary = "  The user said One.  "
-    answer = compacted(client, how, first.id, "Last", [said(summary)], model="model-3", tools=[], instructions="Be.")
+    answer = compacted(
+        client, how, first.id, "Last", [assistant(summary)], model="model-3", tools=[], instructions="Be."
+    )
     ((*history, request),) = answer.sent
     assert history == [user("One"), *first.output, user("Last")]
     assert request["role"] == "user" and "handover" in request["content"][0]["text"]
@@ -74,15 +76,17 @@ def test_by_a_summary(client, how):
 
 @pytest.mark.parametrize("how", WAYS)
 def test_a_summary_that_is_compacted_again(client, how):
-    once = compacted(client, how, None, "One", [said("first summary")], model="model-3")
-    twice = compacted(client, how, once.id, "Two", [said("second summary")], model="model-3")
+    once = compacted(client, how, None, "One", [assistant("first summary")], model="model-3")
+    twice = compacted(client, how, once.id, "Two", [assistant("second summary")], model="model-3")
     assert "first summary" in json.dumps(twice.sent)
     told = json.dumps(client.turn("Three", twice.id).sent)
     assert "second summary" in told and "first summary" not in told
 
 
 @pytest.mark.parametrize("how", ["route", "whole"])
-@pytest.mark.parametrize(("model", "output"), [("model-1", [said("No.")]), ("model-3", [said(" ")]), ("model-3", [])])
+@pytest.mark.parametrize(
+    ("model", "output"), [("model-1", [assistant("No.")]), ("model-3", [assistant(" ")]), ("model-3", [])]
+)
 def test_an_upstream_that_does_not_compact(client, how, model, output):
     path = COMPACT if how == "route" else "/v1/responses"
     given = "One" if how == "route" else [user("One"), TRIGGER]
@@ -91,7 +95,7 @@ def test_an_upstream_that_does_not_compact(client, how, model, output):
     assert client.rows() == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("model", "output"), [("model-1", [said("No.")]), ("model-3", [])])
+@pytest.mark.parametrize(("model", "output"), [("model-1", [assistant("No.")]), ("model-3", [])])
 def test_a_stream_that_does_not_compact(client, model, output):
     failed = client.ask([user("One"), TRIGGER], model=model, output=output, stream=True)
     assert [event["type"] for event in failed.body[-2:]] == ["error", "response.failed"]
@@ -102,7 +106,7 @@ def test_a_stream_that_does_not_compact(client, model, output):
 @pytest.mark.parametrize("end", ["failed", "incomplete", "cut"])
 def test_a_failed_compaction_leaves_the_conversation_as_it_was(client, how, end):
     """Half a summary would lose what it has not come to, so one counts only where its response is completed."""
-    outputs = {"model-1": [SEALED], "model-3": [said("Half a summ")]}
+    outputs = {"model-1": [SEALED], "model-3": [assistant("Half a summ")]}
     for model, output in outputs.items():
         first = client.turn("One", model=model)
         before = client.rows()
@@ -117,16 +121,16 @@ def test_a_failed_compaction_leaves_the_conversation_as_it_was(client, how, end)
 
 def test_an_upstream_that_compacts_unasked(client):
     first = client.turn("One")
-    told = client.turn("Two", first.id, output=[SEALED, said("and on")])
+    told = client.turn("Two", first.id, output=[SEALED, assistant("and on")])
     assert told.commit["mode"] == "replace"
-    assert client.turn("Three", told.id).sent == [[SEALED, said("and on"), user("Three")]]
+    assert client.turn("Three", told.id).sent == [[SEALED, assistant("and on"), user("Three")]]
 
 
 def test_a_compaction_that_is_not_stored(client):
     answer = client.ask("One", path=COMPACT, output=[SEALED], store=False)
     assert answer.output == [SEALED]
     assert client.rows() == [0, 0, 0]
-    failed = client.ask("One", path=COMPACT, output=[said("No.")], store=False)
+    failed = client.ask("One", path=COMPACT, output=[assistant("No.")], store=False)
     assert failed.status == 502
 
 

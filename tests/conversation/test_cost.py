@@ -7,7 +7,7 @@ import pytest
 
 from floway_core.storage.db import select
 
-from .direct_store import said, user
+from .direct_store import assistant, user
 
 MARKS = (10, 60, 200)
 
@@ -22,7 +22,7 @@ def request(number):
     number = f"{number:05}"
     call = {"type": "function_call", "id": f"fc_{number}", "name": "f", "arguments": "{}", "call_id": f"call_{number}"}
     blob = {"type": "reasoning", "id": f"rs_{number}", "summary": [], "encrypted_content": noise(number, 800)}
-    return [user(f"Question {number}")], [blob, call, said(f"Answer {number}")]
+    return [user(f"Question {number}")], [blob, call, assistant(f"Answer {number}")]
 
 
 def bare(item):
@@ -88,7 +88,7 @@ def test_a_turn_by_id_asks_the_same_at_every_length(store, queries, length):
 
 
 def test_compression_where_it_pays(store):
-    store.turn([user("short"), user("long " * 1000), user(noise(1, 5000))], said("a"))
+    store.turn([user("short"), user("long " * 1000), user(noise(1, 5000))], assistant("a"))
     rows = select(
         store.database, "SELECT payload FROM responses_items WHERE api_key_id = ? ORDER BY position", store.key_id
     )

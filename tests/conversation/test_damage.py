@@ -7,7 +7,7 @@ from floway_core.errors import GatewayError
 from floway_core.storage import migrate
 from floway_core.storage.db import connect, select
 
-from .direct_store import Store, said, user
+from .direct_store import Store, assistant, user
 
 DAMAGED = [b"", b"j", b"j[]", b"j1", b"jnull", b'j"x"', b'j{"a":1', b'j{"a":1}}', b"z", b"zrubbish", b"x{}", b"\xff"]
 SPREAD = [(b'j{"a":1},{"b":[{}', b"j{}]}"), (b"j{},{}", b"j"), (b'j{"a":"', b'j"}')]
@@ -26,7 +26,7 @@ def fails(call, column, row):
 
 @pytest.fixture
 def stored(store):
-    return store.turn([user("Hi")], said("a"))
+    return store.turn([user("Hi")], assistant("a"))
 
 
 @pytest.mark.parametrize("payload", DAMAGED)
@@ -64,7 +64,7 @@ def test_metadata(store, stored, text):
     store.execute("UPDATE responses_snapshots SET metadata_json = ? WHERE id = ?", text, row)
     column = "responses_snapshots.metadata_json"
     fails(lambda: store.begin("More", stored), column, row)
-    fails(lambda: store.begin([user("Hi"), said("a"), user("More")]), column, row)
+    fails(lambda: store.begin([user("Hi"), assistant("a"), user("More")]), column, row)
 
 
 @pytest.mark.parametrize("value", [7, 1.5, "text"])
@@ -73,7 +73,7 @@ def test_sqlite_columns_of_another_type(new_sqlite, value):
     database = connect(new_sqlite())
     migrate.apply(database, [migrate.CORE])
     store = Store(database)
-    stored = store.turn([user("Hi")], said("a"))
+    stored = store.turn([user("Hi")], assistant("a"))
     row = row_of(store, "responses_items", "position = 0")
     store.execute("UPDATE responses_items SET payload = ? WHERE id = ?", value, row)
     fails(lambda: store.history(stored), "responses_items.payload", row)

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import openai
 import pytest
 
-from .direct_store import said, user
+from .direct_store import assistant, user
 
 IDS = {
     "one for all": ["msg_1"] * 9,
@@ -53,7 +53,7 @@ def test_ids_that_repeat_over_turns(client, api):
     """As upstreams do that number their items from one in each answer."""
     previous, expected = None, []
     for number in range(12):
-        told = client.turn(f"question {number}", previous, output=[said(f"answer {number}", id="msg_1")])
+        told = client.turn(f"question {number}", previous, output=[assistant(f"answer {number}", id="msg_1")])
         expected += [f"question {number}", f"answer {number}"]
         previous = told.id
     for limit, order in itertools.product((1, 2, 7), ("asc", "desc")):

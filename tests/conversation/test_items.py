@@ -8,7 +8,7 @@ from floway_core.storage.db import select
 from floway_core.testing import Reply, event
 from floway_core.testing.events import response as response_object
 
-from .direct_store import said, user
+from .direct_store import assistant, user
 
 IDS = "SELECT item_id FROM responses_items WHERE api_key_id = ?"
 SEALED = {"type": "reasoning", "id": "rs_1", "summary": []}
@@ -38,12 +38,14 @@ def scripted(client, fake_upstream, chunks, **fields):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    "terminal", [[], [said("c")], [said("a"), said("b"), said("c")], None], ids=["empty", "partial", "whole", "none"]
+    "terminal",
+    [[], [assistant("c")], [assistant("a"), assistant("b"), assistant("c")], None],
+    ids=["empty", "partial", "whole", "none"],
 )
 def test_order_is_the_output_index(client, fake_upstream, stream, terminal):
-    chunks = [closing(2, said("c")), closing(0, said("a")), closing(1, said("b")), ending(terminal)]
+    chunks = [closing(2, assistant("c")), closing(0, assistant("a")), closing(1, assistant("b")), ending(terminal)]
     told = scripted(client, fake_upstream, chunks, stream=stream)
-    output = [said("a"), said("b"), said("c")]
+    output = [assistant("a"), assistant("b"), assistant("c")]
     assert told.output == output
     assert client.turn("Two", told.id).sent == [[user("One"), *output, user("Two")]]
     assert client.caller.get(f"/v1/responses/{told.id}").json()["output"] == output
@@ -53,18 +55,18 @@ def test_order_is_the_output_index(client, fake_upstream, stream, terminal):
 def test_what_was_said_when_an_item_closed_is_final(client, fake_upstream, stream):
     closed = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "first seal"}
     later = {**closed, "id": "rs_other", "encrypted_content": "second seal"}
-    told = scripted(client, fake_upstream, [closing(0, closed), ending([later, said("a")])], stream=stream)
-    assert told.output == [closed, said("a")]
-    assert client.turn("Two", told.id).sent[0] == [user("One"), closed, said("a"), user("Two")]
+    told = scripted(client, fake_upstream, [closing(0, closed), ending([later, assistant("a")])], stream=stream)
+    assert told.output == [closed, assistant("a")]
+    assert client.turn("Two", told.id).sent[0] == [user("One"), closed, assistant("a"), user("Two")]
 
 
 def test_items_of_an_unknown_kind(client):
     odd = [UNKNOWN, {"type": "x" * 500}, {"no": "type", "id": "n_1"}]
-    told = client.turn(odd, output=[said("a"), *odd])
+    told = client.turn(odd, output=[assistant("a"), *odd])
     assert told.sent == [odd]
     again = client.turn(odd, told.id)
     sent = again.sent[0]
-    assert [without_id(item) for item in sent] == [without_id(item) for item in (*odd, said("a"), *odd, *odd)]
+    assert [without_id(item) for item in sent] == [without_id(item) for item in (*odd, assistant("a"), *odd, *odd)]
     ids = [item["id"] for item in sent if "id" in item]
     assert ids[0] == "qt_1" and len(ids) == len(set(ids)), "no id is sent twice"
     assert client.turn([{"id": "qt_1"}]).sent == [[UNKNOWN]]
@@ -72,11 +74,11 @@ def test_items_of_an_unknown_kind(client):
 
 @pytest.mark.parametrize("shape", [{"type": "item_reference"}, {}])
 def test_references(client, shape):
-    first = client.turn([user("One"), {**user("kept"), "id": "msg_kept"}], output=[CALL, said("a")])
+    first = client.turn([user("One"), {**user("kept"), "id": "msg_kept"}], output=[CALL, assistant("a")])
     wanted = [{**shape, "id": name} for name in ("msg_a", "fc_1", "msg_kept", "fc_1")]
     told = client.turn([user("Two"), *wanted, RESULT])
     once_more = without_id(CALL)  # no id is sent twice
-    assert told.sent == [[user("Two"), said("a"), CALL, {**user("kept"), "id": "msg_kept"}, once_more, RESULT]]
+    assert told.sent == [[user("Two"), assistant("a"), CALL, {**user("kept"), "id": "msg_kept"}, once_more, RESULT]]
     assert client.turn("Three", told.id).sent[0][:6] == told.sent[0]
     refused = client.ask([user("Two"), {**shape, "id": "msg_none"}], previous_response_id=first.id)
     assert refused.status == 404
@@ -94,10 +96,10 @@ def test_references(client, shape):
 def test_reasoning_without_its_content_is_a_reference(client, rest):
     """So send it back who have no use for what they cannot read. What nobody knows is left as it is."""
     reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}
-    first = client.turn("One", output=[reasoning, said("a")])
-    again = [user("One"), {"type": "reasoning", "id": "rs_1", **rest}, said("a"), user("Two")]
+    first = client.turn("One", output=[reasoning, assistant("a")])
+    again = [user("One"), {"type": "reasoning", "id": "rs_1", **rest}, assistant("a"), user("Two")]
     told = client.turn(again)
-    assert told.sent == [[user("One"), reasoning, said("a"), user("Two")]]
+    assert told.sent == [[user("One"), reasoning, assistant("a"), user("Two")]]
     assert client.rows()[0] == 1, "it goes on with what it repeats"
     unknown = {"type": "reasoning", "id": "rs_unknown", **rest}
     assert client.turn([user("One"), unknown]).sent == [[user("One"), {**SEALED, "id": "rs_unknown"}]]
@@ -105,14 +107,14 @@ def test_reasoning_without_its_content_is_a_reference(client, rest):
 
 
 def test_items_without_an_id_get_one_of_their_own(store):
-    first = store.turn([user("One"), user("Two")], said("a"))
-    store.turn([user("Three")], said("b"), previous=first)
+    first = store.turn([user("One"), user("Two")], assistant("a"))
+    store.turn([user("Three")], assistant("b"), previous=first)
     ids = [row_id for (row_id,) in select(store.database, IDS, store.key_id)]
     assert len(ids) == len(set(ids)) == 5
 
 
 def test_references_are_looked_up_together(store, queries):
-    output = [said(str(number)) for number in range(1200)]
+    output = [assistant(str(number)) for number in range(1200)]
     store.turn("Hi", *output)
     del queries[:]
     turn = store.begin([{"id": item["id"]} for item in output], store=False)
@@ -121,10 +123,10 @@ def test_references_are_looked_up_together(store, queries):
 
 
 def test_a_history_of_references_is_recognised(client):
-    first = client.turn("One", output=[CALL, said("a")])
+    first = client.turn("One", output=[CALL, assistant("a")])
     again = [user("One"), {"type": "item_reference", "id": "fc_1"}, {"type": "item_reference", "id": "msg_a"}]
     told = client.turn([*again, user("Two")])
-    assert told.sent == [[user("One"), CALL, said("a"), user("Two")]]
+    assert told.sent == [[user("One"), CALL, assistant("a"), user("Two")]]
     assert told.commit["previous"]["id"] == first.id
     assert client.rows() == [1, 2, 5]
 

@@ -21,7 +21,7 @@ from floway_core.storage import keys
 from floway_core.storage.db import select
 from floway_core.testing import ApiClient, events
 
-from .direct_store import Store, said, user
+from .direct_store import Store, assistant, user
 
 POINTS = ["0", "1", "2", "3", "4", "commit", "committed"]
 CONVERSATIONS = 6
@@ -41,7 +41,7 @@ class Seen:
 def received(caller, body, kill):
     """The events of an answer, as far as it came."""
     headers = {"content-type": "application/json"} | ({"x-test-kill": kill} if kill else {})
-    output = [said(f"answer {random.random()}")]
+    output = [assistant(f"answer {random.random()}")]
     headers["x-test-output"] = json.dumps(output)
     exchange = None
     with contextlib.suppress(OSError, EOFError, http.client.HTTPException):
@@ -88,7 +88,7 @@ def check(store, seen):
     )
     assert select(store.database, empty) == [(0,)]
     for parent in sorted(seen.complete)[-3:]:
-        assert store.history(store.turn("on", said("b"), previous=parent))[:-2] == seen.complete[parent]
+        assert store.history(store.turn("on", assistant("b"), previous=parent))[:-2] == seen.complete[parent]
 
 
 def deaths(gateway):

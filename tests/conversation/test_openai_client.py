@@ -7,7 +7,7 @@ import pytest
 
 from floway_core.testing import Reply, items_stream
 
-from .direct_store import said, user
+from .direct_store import assistant, user
 
 TOOL = {
     "type": "function",
@@ -75,14 +75,16 @@ def led(conversation, turns):
     """Lead the conversation on: every third turn calls a tool, every second is streamed."""
     for number in turns:
         if number % 3 == 1:
-            answer = conversation.turn(f"Question {number}", [said(f"wait {number}"), call(number)], number % 2 == 0)
+            answer = conversation.turn(
+                f"Question {number}", [assistant(f"wait {number}"), call(number)], number % 2 == 0
+            )
             asked = answer.output[1]
             assert (asked.name, json.loads(asked.arguments)) == ("add", {"a": number, "b": number})
             result = {"type": "function_call_output", "call_id": asked.call_id, "output": str(2 * number)}
             given = [result]
         else:
             given = f"Question {number}"
-        conversation.turn(given, [said(f"Answer {number}")], number % 2 == 0)
+        conversation.turn(given, [assistant(f"Answer {number}")], number % 2 == 0)
 
 
 def test_thirty_turns(conversation, client):
@@ -128,9 +130,9 @@ def test_the_same_by_sending_everything_again(conversation, client):
     """As agents do that keep the history themselves, in the package's own objects."""
     api, upstream, history = conversation.api, conversation.upstream, []
     for number in range(15):
-        output = [said(f"wait {number}"), call(number)]
+        output = [assistant(f"wait {number}"), call(number)]
         result = {"type": "function_call_output", "call_id": f"call_{number}", "output": str(number)}
-        for given, answer in ((user(f"Question {number}"), output), (result, [said(f"Answer {number}")])):
+        for given, answer in ((user(f"Question {number}"), output), (result, [assistant(f"Answer {number}")])):
             history.append(given)
             upstream.script(Reply(items_stream(answer)))
             told = api.responses.create(model="model-1", input=history, tools=[TOOL])

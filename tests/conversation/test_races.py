@@ -12,7 +12,7 @@ from floway_core.errors import GatewayError
 from floway_core.storage import keys
 from floway_core.storage.db import select
 
-from .direct_store import DAYS, Store, said, user
+from .direct_store import DAYS, Store, assistant, user
 
 LONG_AGO = 1_000_000
 
@@ -33,14 +33,14 @@ def at_once(*calls):
 
 
 def test_sixteen_forks(store):
-    parent = store.turn("Hi", said("a"))
+    parent = store.turn("Hi", assistant("a"))
     turns = [store.begin(f"fork {number}", parent) for number in range(16)]
-    made = at_once(*[lambda turn=turn: store.commit(turn, said(turn.response_id)) for turn in turns])
+    made = at_once(*[lambda turn=turn: store.commit(turn, assistant(turn.response_id)) for turn in turns])
     for number, (turn, response_id) in enumerate(zip(turns, made, strict=True)):
         assert store.history(response_id) == [
             *store.history(parent),
             user(f"fork {number}"),
-            said(turn.response_id),
+            assistant(turn.response_id),
         ]
     children = select(
         store.database,
@@ -52,42 +52,42 @@ def test_sixteen_forks(store):
 
 
 def test_ordinals_are_claimed_once(store):
-    parent = store.snapshot(store.turn("Hi", said("a")))
+    parent = store.snapshot(store.turn("Hi", assistant("a")))
     claimed = at_once(*[lambda: [claim_ordinal(store.database, parent) for _ in range(5)] for _ in range(8)])
     assert sorted(sum(claimed, [])) == list(range(1, 41))
 
 
 def test_forks_of_a_history_that_is_sent_again(store):
-    store.turn("Hi", said("a"))
-    turns = [store.begin([user("Hi"), said("a"), user(f"fork {number}")]) for number in range(8)]
-    at_once(*[lambda turn=turn: store.commit(turn, said("b")) for turn in turns])
+    store.turn("Hi", assistant("a"))
+    turns = [store.begin([user("Hi"), assistant("a"), user(f"fork {number}")]) for number in range(8)]
+    at_once(*[lambda turn=turn: store.commit(turn, assistant("b")) for turn in turns])
     assert store.rows() == [1, 9, 18]
 
 
 @pytest.mark.parametrize("_", range(10))
 def test_a_response_is_deleted_while_it_is_continued(store, _):
-    parent = store.turn("Hi", said("a"))
+    parent = store.turn("Hi", assistant("a"))
     turn = store.begin("More", parent)
     found = store.snapshot(parent)
     child, deleted = at_once(
-        lambda: store.commit(turn, said("b")), lambda: retention.delete_response(store.database, found)
+        lambda: store.commit(turn, assistant("b")), lambda: retention.delete_response(store.database, found)
     )
     assert deleted is None and store.snapshot(parent) is None
     if isinstance(child, PreviousResponseDeleted):
         assert store.rows() == [0, 0, 0]
     else:
-        assert store.history(child) == [user("Hi"), said("a"), user("More"), said("b")]
+        assert store.history(child) == [user("Hi"), assistant("a"), user("More"), assistant("b")]
         retention.delete_response(store.database, store.snapshot(child))
         assert store.rows() == [0, 0, 0]
 
 
 def test_what_is_recognised_may_be_deleted_meanwhile(store):
-    parent = store.turn("Hi", said("a"))
-    turn = store.begin([user("Hi"), said("a"), user("More")])
+    parent = store.turn("Hi", assistant("a"))
+    turn = store.begin([user("Hi"), assistant("a"), user("More")])
     assert turn.previous.response_id == parent
     retention.delete_response(store.database, store.snapshot(parent))
-    child = store.commit(turn, said("b"))
-    assert store.history(child) == [user("Hi"), said("a"), user("More"), said("b")]
+    child = store.commit(turn, assistant("b"))
+    assert store.history(child) == [user("Hi"), assistant("a"), user("More"), assistant("b")]
     assert store.rows() == [1, 1, 4]
     (found,) = select(store.database, "SELECT ordinal, depth FROM responses_snapshots WHERE response_id = ?", child)
     assert found == (0, 0)
@@ -110,17 +110,17 @@ def test_what_is_continued_by_id_may_not_be_deleted_before_either(client_of, act
 
 
 def test_what_is_continued_by_id_may_not(store):
-    parent = store.turn("Hi", said("a"))
+    parent = store.turn("Hi", assistant("a"))
     turn = store.begin("More", parent)
     retention.delete_response(store.database, store.snapshot(parent))
     with pytest.raises(PreviousResponseDeleted) as caught:
-        store.commit(turn, said("b"))
+        store.commit(turn, assistant("b"))
     assert caught.value.status == 409
     assert store.rows() == [0, 0, 0]
 
 
 def test_a_deletion_between_finding_and_loading(store, monkeypatch):
-    parent = store.turn("Hi", said("a"))
+    parent = store.turn("Hi", assistant("a"))
     found = store.snapshot(parent)
     history = load.load_history
 
@@ -141,9 +141,9 @@ def test_a_deletion_between_finding_and_loading(store, monkeypatch):
 @pytest.mark.parametrize("_", range(5))
 def test_deletions_of_a_whole_line(store, _):
     """The last of them finds every other unneeded, in whatever order they come."""
-    line = [store.turn("Hi", said("a"))]
+    line = [store.turn("Hi", assistant("a"))]
     for number in range(7):
-        line.append(store.turn(str(number), said("b"), previous=line[-1]))
+        line.append(store.turn(str(number), assistant("b"), previous=line[-1]))
     twice = [store.snapshot(response_id) for response_id in line] * 2
     outcomes = at_once(*[lambda one=one: retention.delete_response(store.database, one) for one in twice])
     assert outcomes == [None] * 16
@@ -156,7 +156,7 @@ def expire(store):
 
 def test_several_sweepers(store):
     for number in range(300):
-        store.turn(str(number), said("a"))
+        store.turn(str(number), assistant("a"))
     expire(store)
     assert sum(at_once(*[lambda: retention.sweep(store.database, DAYS) for _ in range(4)])) >= 300
     assert store.rows() == [0, 0, 0]
@@ -164,7 +164,7 @@ def test_several_sweepers(store):
 
 @pytest.mark.parametrize("_", range(10))
 def test_a_sweep_spares_what_is_being_used(store, _):
-    response_id = store.turn("Hi", said("a"))
+    response_id = store.turn("Hi", assistant("a"))
     found = dataclasses.replace(store.snapshot(response_id), used_at=LONG_AGO)
     expire(store)
     at_once(
@@ -174,19 +174,19 @@ def test_a_sweep_spares_what_is_being_used(store, _):
     if store.rows() == [0, 0, 0]:
         assert store.snapshot(response_id) is None
     else:
-        assert store.history(response_id) == [user("Hi"), said("a")]
+        assert store.history(response_id) == [user("Hi"), assistant("a")]
 
 
 def test_a_key_is_deleted_while_it_is_used(store):
     name = select(store.database, "SELECT name FROM api_keys WHERE id = ?", store.key_id)[0][0]
-    parents = [store.turn(str(number), said("a")) for number in range(12)]
+    parents = [store.turn(str(number), assistant("a")) for number in range(12)]
     turns = [store.begin("More", parent) for parent in parents]
     gate = threading.Event()
 
     def commit(turn):
         gate.wait()
         try:
-            return store.commit(turn, said("b"))
+            return store.commit(turn, assistant("b"))
         except Exception as error:  # whatever keep() makes a failed turn of
             return error
 
@@ -202,9 +202,9 @@ def test_a_key_is_deleted_while_it_is_used(store):
 
 def test_two_keys_do_not_meet(store):
     other = Store(store.database)
-    mine = store.turn([user("Hi")], said("a"))
+    mine = store.turn([user("Hi")], assistant("a"))
     assert other.snapshot(mine) is None
-    assert other.begin([user("Hi"), said("a"), user("More")]).previous is None
+    assert other.begin([user("Hi"), assistant("a"), user("More")]).previous is None
     with pytest.raises(GatewayError):
         other.begin([{"id": "msg_a"}])
     assert other.rows() == [0, 0, 0]

@@ -10,7 +10,7 @@ from floway_core.conversation import retention
 from floway_core.protocol.items import usual_form
 from floway_core.storage.db import select
 
-from .direct_store import Store, said, user
+from .direct_store import Store, assistant, user
 
 TRIGGER = {"type": "compaction_trigger"}
 FULL = {"derandomize": True, "database": None, "deadline": None, "phases": (Phase.generate, Phase.shrink)}
@@ -62,12 +62,12 @@ class Trees(RuleBasedStateMachine):
 
     @rule(texts=GIVEN, output=OUTPUT)
     def begins(self, texts, output):
-        self._turn([user(text) for text in texts], None, [said(text) for text in output])
+        self._turn([user(text) for text in texts], None, [assistant(text) for text in output])
 
     @precondition(lambda self: self.model.alive)
     @rule(number=PICK, texts=GIVEN, output=OUTPUT)
     def continues(self, number, texts, output):
-        self._turn([user(text) for text in texts], self.model.pick(number), [said(text) for text in output])
+        self._turn([user(text) for text in texts], self.model.pick(number), [assistant(text) for text in output])
 
     @precondition(lambda self: self.model.alive)
     @rule(number=PICK, texts=GIVEN, output=OUTPUT, bare=st.booleans())
@@ -75,13 +75,13 @@ class Trees(RuleBasedStateMachine):
         history = self.model.histories[self.model.pick(number)]
         if bare:
             history = [{name: value for name, value in item.items() if name != "id"} for item in history]
-        self._turn([*history, *map(user, texts)], None, [said(text) for text in output])
+        self._turn([*history, *map(user, texts)], None, [assistant(text) for text in output])
 
     @precondition(lambda self: self.model.alive)
     @rule(number=PICK, cut=PICK, output=OUTPUT)
     def sends_a_part_again(self, number, cut, output):
         history = self.model.histories[self.model.pick(number)]
-        self._turn(history[: cut % (len(history) + 1)], None, [said(text) for text in output])
+        self._turn(history[: cut % (len(history) + 1)], None, [assistant(text) for text in output])
 
     @precondition(lambda self: self.model.alive)
     @rule(number=PICK, texts=GIVEN, seal=TEXTS)
@@ -100,7 +100,7 @@ class Trees(RuleBasedStateMachine):
         turn = self.store.begin(given, previous if explicit_previous else None)
         before = self.store.rows()
         with pytest.raises(Failure):
-            self.store.commit(turn, said("x"), hook=fail)
+            self.store.commit(turn, assistant("x"), hook=fail)
         assert self.store.rows() == before
         self.model.never.add(turn.response_id)
 

@@ -10,7 +10,7 @@ from floway_core.conversation.cache import HistoryCache, PackedHistory
 from floway_core.conversation.payloads import Decoder
 from floway_core.errors import GatewayError
 
-from .direct_store import Store, said, user
+from .direct_store import Store, assistant, user
 
 PLENTY = 10**6
 
@@ -37,12 +37,12 @@ def led(store, turns, text="turn"):
     """The id of the last response of a conversation of so many turns."""
     previous = None
     for number in range(turns):
-        previous = store.turn([user(f"{text} {number}")], said(f"{text}{number}"), previous=previous)
+        previous = store.turn([user(f"{text} {number}")], assistant(f"{text}{number}"), previous=previous)
     return previous
 
 
 def history_of(turns, text="turn"):
-    return [item for number in range(turns) for item in (user(f"{text} {number}"), said(f"{text}{number}"))]
+    return [item for number in range(turns) for item in (user(f"{text} {number}"), assistant(f"{text}{number}"))]
 
 
 def test_a_conversation_is_read_once(remembering, read):
@@ -60,10 +60,10 @@ def test_without_memory_it_is_read_each_time(remembering, read):
 
 def test_what_is_kept_says_what_the_tables_say(remembering):
     store = remembering()
-    first = store.turn([user("One")], said("a"), upstream="up_1")
+    first = store.turn([user("One")], assistant("a"), upstream="up_1")
     blob = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}
-    second = store.turn([user("Two")], blob, said("b"), previous=first, upstream="up_2")
-    third = store.turn([{"id": "msg_a"}], said("c \ud83d", id="msg_c"), previous=second, upstream=None)
+    second = store.turn([user("Two")], blob, assistant("b"), previous=first, upstream="up_2")
+    third = store.turn([{"id": "msg_a"}], assistant("c \ud83d", id="msg_c"), previous=second, upstream=None)
     kept, stored = store.begin([], third).input, remembering(0, store.key_id).begin([], third).input
     assert kept == stored
     assert kept.issuers == [None, "up_1", None, "up_2", "up_2", None, None]
@@ -72,13 +72,17 @@ def test_what_is_kept_says_what_the_tables_say(remembering):
 def test_forks(remembering, read):
     store = remembering()
     root = led(store, 3)
-    forks = [store.turn([user(f"fork {number}")], said(f"f{number}"), previous=root) for number in range(3)]
+    forks = [store.turn([user(f"fork {number}")], assistant(f"f{number}"), previous=root) for number in range(3)]
     for number, fork in enumerate(forks):
-        expected = [*history_of(3), user(f"fork {number}"), said(f"f{number}")]
+        expected = [*history_of(3), user(f"fork {number}"), assistant(f"f{number}")]
         assert store.begin([], fork).input.items == expected
         assert store.begin([], root).input.items == history_of(3)
     read()
-    assert [store.begin([], fork).input.items[-1] for fork in forks] == [said("f0"), said("f1"), said("f2")]
+    assert [store.begin([], fork).input.items[-1] for fork in forks] == [
+        assistant("f0"),
+        assistant("f1"),
+        assistant("f2"),
+    ]
     assert read() == 0
 
 
@@ -97,7 +101,7 @@ def test_a_failed_commit_leaves_it_as_it_was(remembering):
     last = led(store, 2)
     turn = store.begin([user("More")], last)
     with pytest.raises(ValueError):
-        store.commit(turn, said("x"), hook=fail)
+        store.commit(turn, assistant("x"), hook=fail)
     assert store.begin([], last).input.items == history_of(2)
     kept = {history.response_id for history in store.recent.latest(turn.previous.conversation)}
     assert last in kept and turn.response_id not in kept
@@ -108,8 +112,8 @@ def test_a_compacted_conversation(remembering, read):
     blob = {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}
     compacted = store.turn([{"type": "compaction_trigger"}], blob, previous=led(store, 3))
     read()
-    more = store.turn([user("More")], said("more"), previous=compacted)
-    assert store.begin([], more).input.items == [blob, user("More"), said("more")]
+    more = store.turn([user("More")], assistant("more"), previous=compacted)
+    assert store.begin([], more).input.items == [blob, user("More"), assistant("more")]
     assert read() == 0
 
 
@@ -161,7 +165,7 @@ def test_two_workers_share_a_conversation(remembering):
     other = remembering(PLENTY, one.key_id)
     last = led(one, 1)
     for number in range(1, 40):
-        last = (one, other)[number % 2].turn([user(f"turn {number}")], said(f"turn{number}"), previous=last)
+        last = (one, other)[number % 2].turn([user(f"turn {number}")], assistant(f"turn{number}"), previous=last)
     for worker in (one, other):
         assert worker.begin([], last).input.items == history_of(40)
         assert worker.recent.size < 60_000, "what each has read and written once, not a history for every turn"
@@ -170,11 +174,11 @@ def test_two_workers_share_a_conversation(remembering):
 def test_only_what_is_new_is_read(remembering, monkeypatch):
     one = remembering()
     last = led(one, 30)
-    more = remembering(0, one.key_id).turn([user("more")], said("more"), previous=last)
+    more = remembering(0, one.key_id).turn([user("more")], assistant("more"), previous=last)
     decoded = []
     text = Decoder.text
     monkeypatch.setattr(Decoder, "text", lambda self, payload, row: decoded.append(row) or text(self, payload, row))
-    assert one.begin([], more).input.items == [*history_of(30), user("more"), said("more")]
+    assert one.begin([], more).input.items == [*history_of(30), user("more"), assistant("more")]
     assert len(decoded) == 2
 
 
@@ -206,7 +210,7 @@ def test_many_threads(database):
         def lead(worker):
             last, text = None, f"worker{worker}" * 20
             for number in range(12):
-                last = store.turn([user(f"{text} {number}")], said(f"{text}{number}"), previous=last)
+                last = store.turn([user(f"{text} {number}")], assistant(f"{text}{number}"), previous=last)
                 assert store.begin([], last).input.items == history_of(number + 1, text)
 
         with ThreadPoolExecutor(6) as pool:
@@ -218,8 +222,8 @@ def test_many_threads(database):
 
 def test_who_sends_everything_again_takes_no_memory(remembering, read):
     store = remembering()
-    first = store.turn([user("One")], said("a"))
-    second = store.turn([user("One"), said("a"), user("Two")], said("b"))
+    first = store.turn([user("One")], assistant("a"))
+    second = store.turn([user("One"), assistant("a"), user("Two")], assistant("b"))
     assert store.snapshot(second).depth == 1
     read()
     store.begin([], first)

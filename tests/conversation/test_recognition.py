@@ -2,7 +2,7 @@
 
 import pytest
 
-from .direct_store import said, user
+from .direct_store import assistant, user
 
 REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed", "status": "completed"}
 CALL = {"type": "function_call", "id": "fc_1", "name": "f", "arguments": "{}", "call_id": "c", "status": "completed"}
@@ -46,44 +46,47 @@ HARMLESS = {
 
 @pytest.mark.parametrize("change", HARMLESS.values(), ids=HARMLESS)
 def test_harmless_changes(store, change):
-    history = [user("One"), REASONING, CALL, RESULT, said("a")]
+    history = [user("One"), REASONING, CALL, RESULT, assistant("a")]
     first = store.turn([user("One")], REASONING, CALL)
-    second = store.turn([RESULT], said("a"), previous=first)
+    second = store.turn([RESULT], assistant("a"), previous=first)
     turn = store.begin([*map(change, history), user("Two")])
     assert turn.previous.response_id == second and not turn.explicit_previous
     assert turn.new_items == [user("Two")]
     assert turn.input.items == [*map(change, history), user("Two")], "sent as the client wrote it"
-    third = store.commit(turn, said("b"))
-    assert store.history(third) == [*history, user("Two"), said("b")]
+    third = store.commit(turn, assistant("b"))
+    assert store.history(third) == [*history, user("Two"), assistant("b")]
 
 
 def test_the_first_message_as_text_or_as_a_list(store):
-    first = store.turn("One", said("a"))
+    first = store.turn("One", assistant("a"))
     for form in ("One", [{"type": "input_text", "text": "One"}], [{"type": "text", "text": "One"}]):
-        turn = store.begin([{"role": "user", "content": form}, said("a"), user("Two")])
+        turn = store.begin([{"role": "user", "content": form}, assistant("a"), user("Two")])
         assert turn.previous.response_id == first
 
 
 HARMFUL = {
-    "another text": [user("One!"), said("a")],
-    "another role": [{**user("One"), "role": "developer"}, said("a")],
-    "one more": [user("One"), said("a"), said("a")],
+    "another text": [user("One!"), assistant("a")],
+    "another role": [{**user("One"), "role": "developer"}, assistant("a")],
+    "one more": [user("One"), assistant("a"), assistant("a")],
     "one less": [user("One")],
-    "the other way round": [said("a"), user("One")],
-    "in two parts": [{**user("One"), "content": [{"type": "input_text", "text": part} for part in "One"]}, said("a")],
+    "the other way round": [assistant("a"), user("One")],
+    "in two parts": [
+        {**user("One"), "content": [{"type": "input_text", "text": part} for part in "One"]},
+        assistant("a"),
+    ],
     "an image too": [
         {**user("One"), "content": [*user("One")["content"], {"type": "input_image", "image_url": "x"}]},
-        said("a"),
+        assistant("a"),
     ],
-    "a refusal": [user("One"), {**said("a"), "content": [{"type": "refusal", "refusal": "a"}]}],
-    "another kind of text": [user("One"), {**said("a"), "content": [{"type": "summary_text", "text": "a"}]}],
-    "a field more": [user("One"), {**said("a"), "phase": "commentary"}],
+    "a refusal": [user("One"), {**assistant("a"), "content": [{"type": "refusal", "refusal": "a"}]}],
+    "another kind of text": [user("One"), {**assistant("a"), "content": [{"type": "summary_text", "text": "a"}]}],
+    "a field more": [user("One"), {**assistant("a"), "phase": "commentary"}],
 }
 
 
 @pytest.mark.parametrize("history", HARMFUL.values(), ids=HARMFUL)
 def test_another_history(store, history):
-    store.turn("One", said("a"))
+    store.turn("One", assistant("a"))
     turn = store.begin([*history, user("Two")])
     assert turn.previous is None or len(turn.new_items) == len(history) - 1
     if turn.previous is None:
@@ -96,42 +99,44 @@ def test_an_id_that_says_something(store, kind):
     one, other = ({"type": kind, "id": f"x_{number}", "status": "completed"} for number in (1, 2))
     if kind is None:
         del one["type"], other["type"]
-    store.turn("One", one, said("a"))
-    second = store.turn("One", other, said("a"))
-    assert store.begin([user("One"), without(other, "status"), said("a"), user("Two")]).previous.response_id == second
+    store.turn("One", one, assistant("a"))
+    second = store.turn("One", other, assistant("a"))
+    assert (
+        store.begin([user("One"), without(other, "status"), assistant("a"), user("Two")]).previous.response_id == second
+    )
     unknown = {**one, "id": "x_3"}
-    assert store.begin([user("One"), unknown, said("a"), user("Two")]).previous is None
+    assert store.begin([user("One"), unknown, assistant("a"), user("Two")]).previous is None
 
 
 def test_the_longest_known_beginning_counts(store):
-    first = store.turn("One", said("a"))
-    second = store.turn("Two", said("b"), previous=first)
-    store.turn("Three", said("c"), previous=second)
-    turn = store.begin([user("One"), said("a"), user("Two"), said("b"), user("Other")])
+    first = store.turn("One", assistant("a"))
+    second = store.turn("Two", assistant("b"), previous=first)
+    store.turn("Three", assistant("c"), previous=second)
+    turn = store.begin([user("One"), assistant("a"), user("Two"), assistant("b"), user("Other")])
     assert turn.previous.response_id == second and turn.new_items == [user("Other")]
-    turn = store.begin([user("One"), said("a"), user("Two"), said("edited"), user("Three")])
+    turn = store.begin([user("One"), assistant("a"), user("Two"), assistant("edited"), user("Three")])
     assert turn.previous.response_id == first
-    assert turn.new_items == [user("Two"), said("edited"), user("Three")]
+    assert turn.new_items == [user("Two"), assistant("edited"), user("Three")]
 
 
 def test_the_latest_of_equal_histories_counts(store):
-    ids = [store.turn("One", said("a")) for _ in range(3)]
-    assert store.begin([user("One"), said("a"), user("Two")]).previous.response_id == ids[-1]
+    ids = [store.turn("One", assistant("a")) for _ in range(3)]
+    assert store.begin([user("One"), assistant("a"), user("Two")]).previous.response_id == ids[-1]
 
 
 def test_many_equal_histories_cost_one_row(store, queries):
     for _ in range(50):
-        store.turn("One", said("a"))
+        store.turn("One", assistant("a"))
     del queries[:]
-    assert store.begin([user("One"), said("a"), user("Two")]).previous
+    assert store.begin([user("One"), assistant("a"), user("Two")]).previous
     assert len(queries) == 1
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 def test_a_trigger_is_passed_over(store, place):
-    first = store.turn("One", said("a"))
+    first = store.turn("One", assistant("a"))
     trigger = {"type": "compaction_trigger"}
-    given = [user("One"), said("a"), user("Two")]
+    given = [user("One"), assistant("a"), user("Two")]
     given.insert(place, trigger)
     turn = store.begin(given)
     assert turn.previous.response_id == first
@@ -140,25 +145,25 @@ def test_a_trigger_is_passed_over(store, place):
 
 
 def test_a_window_that_starts_with_a_compaction(store):
-    first = store.turn("One", said("a"))
+    first = store.turn("One", assistant("a"))
     blob = {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}
     compacted = store.commit(store.begin([{"type": "compaction_trigger"}], first), blob)
     assert store.history(compacted) == [blob]
     turn = store.begin([without(blob, "id"), user("Two")])
     assert turn.previous.response_id == compacted and turn.new_items == [user("Two")]
-    second = store.commit(turn, said("b"))
-    assert store.history(second) == [blob, user("Two"), said("b")]
-    turn = store.begin([blob, user("Two"), said("b"), user("Three")])
+    second = store.commit(turn, assistant("b"))
+    assert store.history(second) == [blob, user("Two"), assistant("b")]
+    turn = store.begin([blob, user("Two"), assistant("b"), user("Three")])
     assert turn.previous.response_id == second and turn.new_items == [user("Three")]
 
 
 def test_lone_surrogates_and_their_escapes_differ(store):
-    store.turn("\ud83d", said("a"))
-    assert store.begin([user("\\ud83d"), said("a"), user("Two")]).previous is None
-    assert store.begin([user("?"), said("a"), user("Two")]).previous is None
-    assert store.begin([user("\ud83d"), said("a"), user("Two")]).previous
+    store.turn("\ud83d", assistant("a"))
+    assert store.begin([user("\\ud83d"), assistant("a"), user("Two")]).previous is None
+    assert store.begin([user("?"), assistant("a"), user("Two")]).previous is None
+    assert store.begin([user("\ud83d"), assistant("a"), user("Two")]).previous
 
 
 def test_what_is_not_stored_is_not_recognised_either(store):
-    store.turn("One", said("a"))
-    assert store.begin([user("One"), said("a"), user("Two")], store=False).previous is None
+    store.turn("One", assistant("a"))
+    assert store.begin([user("One"), assistant("a"), user("Two")], store=False).previous is None

@@ -5,7 +5,7 @@ import pytest
 from floway_core.conversation import retention
 from floway_core.errors import GatewayError
 
-from .direct_store import Store, execute, said
+from .direct_store import Store, assistant, execute
 
 ODD = ["resp_" + "0" * 32, "resp_1", "x", "a\0b", "\ud83d", "ü" * 300, "msg_a", "../x"]
 
@@ -14,13 +14,13 @@ ODD = ["resp_" + "0" * 32, "resp_1", "x", "a\0b", "\ud83d", "ü" * 300, "msg_a",
 def refused_ids(store):
     """One id of each kind."""
     other = Store(store.database)
-    foreign = other.turn("Hi", said("a"))
-    deleted = store.turn("Hi", said("a"))
+    foreign = other.turn("Hi", assistant("a"))
+    deleted = store.turn("Hi", assistant("a"))
     retention.delete_response(store.database, store.snapshot(deleted))
-    kept_for_its_child = store.turn("Hi", said("a"))
-    store.turn("More", said("b"), previous=kept_for_its_child)
+    kept_for_its_child = store.turn("Hi", assistant("a"))
+    store.turn("More", assistant("b"), previous=kept_for_its_child)
     retention.delete_response(store.database, store.snapshot(kept_for_its_child))
-    expired = store.turn("Hi", said("a"))
+    expired = store.turn("Hi", assistant("a"))
     row = store.snapshot(expired).conversation
     store.execute("UPDATE responses_conversations SET used_at = 5 WHERE id = ?", row)
     return [foreign, deleted, kept_for_its_child, expired, *ODD]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .direct_store import said, user
+from .direct_store import assistant, user
 
 CALL = {"type": "function_call", "name": "f", "arguments": "{}"}
 SEALED = {"type": "reasoning", "id": "rs_1", "summary": []}
@@ -48,8 +48,8 @@ def test_a_tool_loop_of_references_finds_its_own(client, reference, first):
 
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_what_is_not_certain_is_refused(client, reference):
-    client.turn("What?", output=[reasoning("one"), said("a")])
-    client.turn("What?", output=[reasoning("two"), said("b")])
+    client.turn("What?", output=[reasoning("one"), assistant("a")])
+    client.turn("What?", output=[reasoning("two"), assistant("b")])
     for given in ([reference], [user("What?"), reference], [user("Else"), reference, user("More")]):
         refused = client.ask(given)
         assert (refused.status, refused.error["param"]) == (404, "input")
@@ -57,8 +57,8 @@ def test_what_is_not_certain_is_refused(client, reference):
 
 
 def test_reasoning_that_is_not_certain_stays_as_it_came(client):
-    client.turn("What?", output=[reasoning("one"), said("a")])
-    client.turn("What?", output=[reasoning("two"), said("b")])
+    client.turn("What?", output=[reasoning("one"), assistant("a")])
+    client.turn("What?", output=[reasoning("two"), assistant("b")])
     told = client.turn([user("What?"), SEALED, user("More")])
     assert told.sent == [[user("What?"), SEALED, user("More")]]
 
@@ -70,7 +70,7 @@ MINE = [{"type": "summary_text", "text": "my own"}]
 def test_reasoning_of_another_conversation_does_not_come_in_by_its_id(client, around, summary):
     """Its id is there once only: that of the client's own was never stored, or is another upstream's."""
     client.turn("What?", output=[{**reasoning("another's"), "summary": [{"type": "summary_text", "text": "x"}]}])
-    given = [*around, {**SEALED, "summary": summary}, said("b"), user("More")]
+    given = [*around, {**SEALED, "summary": summary}, assistant("b"), user("More")]
     assert client.turn(given).sent == [given]
 
 
@@ -84,8 +84,8 @@ def test_of_repeated_ids_in_one_conversation_the_one_that_says_the_same_is_meant
 
 def test_the_same_item_stored_twice_is_one(client):
     for _ in range(2):
-        client.turn([user("What?"), {**said("a"), "id": "msg_1"}, user("More")], store=True)
-    assert client.turn([{"id": "msg_1"}]).sent == [[said("a", id="msg_1")]]
+        client.turn([user("What?"), {**assistant("a"), "id": "msg_1"}, user("More")], store=True)
+    assert client.turn([{"id": "msg_1"}]).sent == [[assistant("a", id="msg_1")]]
 
 
 def test_many_conversations_with_one_id(client):
@@ -98,8 +98,8 @@ def test_many_conversations_with_one_id(client):
 
 
 def test_no_id_is_sent_twice(client):
-    first = client.turn("One", output=[reasoning("one"), said("a", id="msg_1")])
-    second = client.turn("Two", first.id, output=[reasoning("two"), said("b", id="msg_1")])
+    first = client.turn("One", output=[reasoning("one"), assistant("a", id="msg_1")])
+    second = client.turn("Two", first.id, output=[reasoning("two"), assistant("b", id="msg_1")])
     third = client.turn("Three", second.id)
     (sent,) = third.sent
     ids = [item["id"] for item in sent if "id" in item]
@@ -122,18 +122,18 @@ def test_long_ids_are_not_sent_and_call_ids_stay_pairs(client):
 
 
 def test_what_another_upstream_numbered_is_sent_without_its_numbers(client):
-    first = client.turn("One", model="model-2", output=[said("a", id="msg_1"), call(1)])
+    first = client.turn("One", model="model-2", output=[assistant("a", id="msg_1"), call(1)])
     told = client.turn([result(1)], first.id, model="model-1")
     assert told.tried == ["first"]
-    assert told.sent == [[user("One"), without_id(said("a")), without_id(call(1)), result(1)]]
+    assert told.sent == [[user("One"), without_id(assistant("a")), without_id(call(1)), result(1)]]
 
 
 def test_nulls_that_an_upstream_wrote_are_not_sent_back(client):
     part = {"type": "output_text", "text": "a", "annotations": [], "logprobs": None}
-    item = {**said("a"), "content": [part], "phase": None}
+    item = {**assistant("a"), "content": [part], "phase": None}
     first = client.turn("One", output=[item])
     (sent,) = client.turn("Two", first.id).sent
-    assert sent[1] == said("a")
+    assert sent[1] == assistant("a")
 
 
 def test_nor_are_nulls_of_tools(client):

@@ -9,7 +9,7 @@ from floway_core.errors import GatewayError
 from floway_core.storage import keys
 from floway_core.storage.db import select
 
-from .direct_store import DAYS, Store, execute, said, user
+from .direct_store import DAYS, Store, assistant, execute, user
 
 DAY = 86_400
 
@@ -28,10 +28,10 @@ def unused_for(store):
 @pytest.fixture
 def tree(store):
     """A root with two children, one of which has a child and a compaction."""
-    root = store.turn("One", said("a"))
-    left, right = store.turn("left", said("b"), previous=root), store.turn("right", said("c"), previous=root)
+    root = store.turn("One", assistant("a"))
+    left, right = store.turn("left", assistant("b"), previous=root), store.turn("right", assistant("c"), previous=root)
     blob = {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}
-    return [root, left, right, store.turn("more", said("d"), previous=left), store.turn([], blob, previous=left)]
+    return [root, left, right, store.turn("more", assistant("d"), previous=left), store.turn([], blob, previous=left)]
 
 
 def test_a_conversation_expires_as_a_whole(store, tree):
@@ -42,7 +42,7 @@ def test_a_conversation_expires_as_a_whole(store, tree):
     assert all(store.snapshot(one) is None for one in tree), "before any sweep"
     with pytest.raises(GatewayError):
         store.begin([{"id": "msg_a"}])
-    assert store.begin([user("One"), said("a"), user("Two")]).previous is None
+    assert store.begin([user("One"), assistant("a"), user("Two")]).previous is None
     retention.sweep(store.database, DAYS)
     assert store.rows() == [0, 0, 0]
 
@@ -52,7 +52,7 @@ def uses():
     return {
         "continuing": lambda store, one: store.begin("Two", one),
         "continuing unstored": lambda store, one: store.begin("Two", one, store=False),
-        "storing": lambda store, one: store.turn("Two", said("e"), previous=one),
+        "storing": lambda store, one: store.turn("Two", assistant("e"), previous=one),
         "sending it again": lambda store, one: store.begin([*store.history(one), user("Two")]),
     }
 
@@ -84,20 +84,20 @@ def test_reading_rarely_writes(store, tree, queries):
 
 
 def test_an_old_payload_lives_as_long_as_its_conversation(store):
-    root = store.turn("One", said("a"))
+    root = store.turn("One", assistant("a"))
     store.execute("UPDATE responses_snapshots SET created_at = 5 WHERE api_key_id = ?", store.key_id)
-    child = store.turn("Two", said("b"), previous=root)
+    child = store.turn("Two", assistant("b"), previous=root)
     retention.sweep(store.database, 1)
-    assert store.history(child) == [user("One"), said("a"), user("Two"), said("b")]
+    assert store.history(child) == [user("One"), assistant("a"), user("Two"), assistant("b")]
 
 
 def test_a_sweep_takes_only_what_is_old(store):
     other = Store(store.database)
-    old, fresh = [store.turn(str(number), said("a")) for number in range(450)], other.turn("One", said("a"))
+    old, fresh = [store.turn(str(number), assistant("a")) for number in range(450)], other.turn("One", assistant("a"))
     age(store, DAYS + 1)
     assert retention.sweep(store.database, DAYS) >= len(old)
     assert (store.rows(), other.rows()) == ([0, 0, 0], [1, 1, 2])
-    assert other.history(fresh) == [user("One"), said("a")]
+    assert other.history(fresh) == [user("One"), assistant("a")]
 
 
 def test_for_ever_is_long(database):
@@ -133,10 +133,10 @@ def test_a_running_gateway_sweeps(start_acting, new_database):
     url = new_database()
     first = start_acting(url)
     old = Store(first.database)
-    old.turn("One", said("a"))
+    old.turn("One", assistant("a"))
     age(old, DAYS + 1)
     fresh = Store(first.database)
-    fresh.turn("One", said("a"))
+    fresh.turn("One", assistant("a"))
     first.gateway.kill()
     second = start_acting(url, log_level="info")
     deadline = time.monotonic() + 20

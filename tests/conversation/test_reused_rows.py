@@ -7,34 +7,34 @@ from floway_core.conversation import load, retention
 from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
 from floway_core.errors import GatewayError
 
-from .direct_store import Store, said, user
+from .direct_store import Store, assistant, user
 
 
 @pytest.fixture
 def taken(store, database):
     """A snapshot whose row has been given to another key, where the database does that; and the other's store and
     response."""
-    mine = store.turn([user("Mine")], said("mine"))
+    mine = store.turn([user("Mine")], assistant("mine"))
     stale = store.snapshot(mine)
     retention.delete_response(database, stale)
     other = Store(database)
-    theirs = other.turn([user("Theirs")], said("theirs"))
+    theirs = other.turn([user("Theirs")], assistant("theirs"))
     if database.param == "?":
         assert (other.snapshot(theirs).row, other.snapshot(theirs).conversation) == (stale.row, stale.conversation)
     return stale, other, theirs
 
 
 def test_it_is_not_continued(store, database):
-    first = store.turn([user("One")], said("a"))
+    first = store.turn([user("One")], assistant("a"))
     turn = store.begin([user("Two")], first)
     retention.delete_response(database, store.snapshot(first))
     other = Store(database)
-    theirs = other.turn([user("Theirs")], said("theirs"))
+    theirs = other.turn([user("Theirs")], assistant("theirs"))
     before = (store.rows(), other.rows())
     with pytest.raises(PreviousResponseDeleted):
-        store.commit(turn, said("b"))
+        store.commit(turn, assistant("b"))
     assert (store.rows(), other.rows()) == before
-    assert other.history(theirs) == [user("Theirs"), said("theirs")]
+    assert other.history(theirs) == [user("Theirs"), assistant("theirs")]
 
 
 def test_no_child_of_it_is_counted(taken, database):
@@ -59,7 +59,7 @@ def test_it_is_not_deleted(taken, database):
     other.execute("UPDATE responses_conversations SET used_at = used_at - 90000 WHERE id = ?", conversation)
     before = other.snapshot(theirs).used_at
     retention.delete_response(database, stale)
-    assert other.history(theirs) == [user("Theirs"), said("theirs")]
+    assert other.history(theirs) == [user("Theirs"), assistant("theirs")]
     assert other.snapshot(theirs).used_at == before
 
 

@@ -8,7 +8,7 @@ import pytest
 from floway_core.storage import migrate
 from floway_core.storage.db import connect, select
 
-from .direct_store import Store, said
+from .direct_store import Store, assistant
 
 PROCESSES = 8
 
@@ -53,7 +53,7 @@ def test_starting_at_once(new_database, processes, attempt):
     assert told[:-1] == ["0"] * (PROCESSES - 1) and int(told[-1]) > 1
     database = connect(url)
     store = Store(database)
-    assert store.history(store.turn("One", said("a")))
+    assert store.history(store.turn("One", assistant("a")))
     database.close_all()
 
 

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from .direct_store import said, user
+from .direct_store import assistant, user
 
 
 def get(client, path, status=200):
@@ -29,7 +29,7 @@ def test_a_response_is_read_as_it_was_told(client, stream):
 
 def test_a_replay_ends_in_the_same_response(client):
     output = [
-        said("a"),
+        assistant("a"),
         {"type": "function_call", "id": "fc_1", "name": "f", "arguments": "{}", "call_id": "c", "status": "completed"},
         {"type": "new_kind", "id": "new_1", "data": {"x": 1}},
     ]
@@ -62,7 +62,7 @@ def test_a_replay_tells_every_part(client):
             "call_id": "c",
             "status": "completed",
         },
-        said("a"),
+        assistant("a"),
     ]
     events = get(client, f"{client.turn('One', output=output).id}?stream=true").events()
     deltas = [(event["type"], event["output_index"], event["delta"]) for event in events if "delta" in event]

@@ -4,7 +4,7 @@ import pytest
 
 from floway_core.testing import Reply, Step, events, items_stream
 
-from .direct_store import execute, said, user
+from .direct_store import assistant, execute, user
 
 NOTHING = [0, 0, 0]
 
@@ -31,14 +31,14 @@ def test_a_continuation_without_input(client):
 
 
 def test_an_id_can_be_continued_while_its_stream_is_still_open(client, fake_upstream):
-    stream = items_stream([said("a")])
+    stream = items_stream([assistant("a")])
     fake_upstream.script(Reply([*stream, Step.HOLD]))
     exchange = client.caller.post(
         {"model": "model-1", "input": "One", "stream": True}, x_test_upstream=fake_upstream.url
     )
     received = exchange.read_until(b"[DONE]")
     response_id = events.parse(received)[-1]["response"]["id"]
-    assert client.turn("Two", response_id).sent == [[user("One"), said("a"), user("Two")]]
+    assert client.turn("Two", response_id).sent == [[user("One"), assistant("a"), user("Two")]]
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -66,7 +66,7 @@ def test_an_incomplete_response_can_be_continued(client):
 
 
 def test_a_client_that_hangs_up_leaves_nothing(client, fake_upstream):
-    stream = items_stream([said("a")])
+    stream = items_stream([assistant("a")])
     fake_upstream.script(Reply([*stream[:-1], Step.HOLD, stream[-1]]))
     exchange = client.caller.post(
         {"model": "model-1", "input": "Hi", "stream": True}, x_test_upstream=fake_upstream.url

@@ -155,7 +155,14 @@ def test_streams(upstream, clients, cut, stream, shown):
 
 
 def test_events_without_the_account_pass_byte_for_byte(upstream, clients):
-    odd = [b": a comment\n\n", b"id: 7\nretry: 5\nevent: x\ndata: {}\n\n", DELTA]
+    item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "in_progress", "content": []}
+    part = {"type": "output_text", "text": "", "annotations": []}
+    announced = [
+        event("response.output_item.added", output_index=0, item=item),
+        event("response.content_part.added", item_id="msg_1", output_index=0, content_index=0, part=part),
+        event("response.output_text.delta", item_id="msg_1", output_index=0, content_index=0, delta="account.quota"),
+    ]
+    odd = [b": a comment\n\n", b"id: 7\nretry: 5\nevent: x\ndata: {}\n\n", *announced]
     upstream.script(Reply([LIMITS, *odd, QUOTA, BEGUN, DONE, COMPLETED]))
     assert clients[False].stream().body.startswith(b"".join(odd))
 
