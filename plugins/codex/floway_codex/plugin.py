@@ -33,11 +33,11 @@ def register_providers(services: Services) -> Iterable[Provider]:
 
 @hookimpl
 def register_commands(cli: click.Group) -> None:
-    from floway_codex import commands, differences, explain  # the server has no use for them
+    from floway_codex.commands import accounts, differences, explain  # the server has no use for them
 
-    commands.codex.add_command(explain.explain)
-    commands.codex.add_command(differences.differences)
-    cli.add_command(commands.codex)
+    accounts.codex.add_command(explain.explain)
+    accounts.codex.add_command(differences.differences)
+    cli.add_command(accounts.codex)
 
 
 @hookimpl

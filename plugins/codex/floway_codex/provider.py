@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
-from floway_codex import accounts, beginning, health, metrics, profile, quota, request, said, turns, unauthorized
-from floway_codex.attempt import CodexAttempt
-from floway_codex.catalogue import Catalogue
-from floway_codex.encoding import encoded
-from floway_codex.ignored import ignored_fields
-from floway_codex.importing import KIND
-from floway_codex.model_lists import ModelLists
-from floway_codex.tokens import TokenSource
+from floway_codex.account import accounts, health, metrics, quota, recovery
+from floway_codex.account.auth_file import KIND
+from floway_codex.account.tokens import TokenSource
+from floway_codex.attempt import CodexAttempt, start_attempt, stored_identity
+from floway_codex.catalogue.cache import Catalogue
+from floway_codex.catalogue.source import ModelLists
+from floway_codex.identity import claims, turns
+from floway_codex.wire import profile, request
+from floway_codex.wire.encoding import encoded
+from floway_codex.wire.ignored_fields import ignored_fields
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext, Upstream
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
@@ -23,7 +25,7 @@ class CodexProvider(Provider):
     """Speaks to the Codex backend as the codex CLI does, with the account of the upstream."""
 
     kind = KIND
-    underscore_headers = frozenset(name for name in said.HEADERS if "_" in name)
+    underscore_headers = frozenset(name for name in claims.HEADERS if "_" in name)
     account_details = AccountDetails(
         headers=("chatgpt-*", "openai-organization", "openai-project", "x-codex-*"),
         needed_headers=(turns.TURN_STATE,),
@@ -75,7 +77,7 @@ class CodexProvider(Provider):
         """
         account = accounts.require_active(self._services, ctx.upstream.id)
         details = self._catalogue.details(ctx.upstream, ctx.model)
-        return beginning.begin(self._services, ctx, account, details, self._profile)
+        return start_attempt(self._services, ctx, account, details, self._profile)
 
     def prepare(self, ctx: ResponsesRequestContext) -> None:
         """Make ``ctx`` the request that the backend is to receive, all but the access token."""
@@ -107,7 +109,7 @@ class CodexProvider(Provider):
 
     def keep(self, ctx: SnapshotCommitContext) -> None:
         """Keep the identity with the snapshot, for what continues it."""
-        ctx.metadata = beginning.to_keep(self._services, ctx).as_metadata()
+        ctx.metadata = stored_identity(self._services, ctx).as_metadata()
 
     # ------------------------------------------------------------------------------------------------------ refusals
     def handle_error_response(self, ctx: ResponsesRequestContext, refusal: ErrorResponse) -> bool:
@@ -122,7 +124,7 @@ class CodexProvider(Provider):
         :raises GatewayError: 503, the sign-in has ended, or there is no new token.
         """
         attempt: CodexAttempt = ctx.provider_state
-        unauthorized.end_session(self._services, ctx.upstream, attempt.token, refusal.content)
+        recovery.end_session(self._services, ctx.upstream, attempt.token, refusal.content)
         if attempt.renewed:
             return False
         attempt.renewed = True

@@ -2,8 +2,8 @@
 
 from urllib.parse import urljoin, urlsplit
 
-from floway_codex import profile
-from floway_codex.encoding import AUTO, IDENTITY, OFFICIAL_HOST, ZSTD
+from floway_codex.wire import profile
+from floway_codex.wire.encoding import AUTO, IDENTITY, OFFICIAL_HOST, ZSTD
 from floway_core.settings import Setting, count, origin_url
 
 BASE_PATH = "/backend-api"

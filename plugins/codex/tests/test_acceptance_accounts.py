@@ -11,7 +11,7 @@ import uuid
 import pytest
 from floway_codex.simulator import Simulator, compaction, refusal, reply, text
 from floway_codex.simulator.accounts import unsigned_jwt
-from floway_codex.simulator.answers import json_answer
+from floway_codex.simulator.responses import json_answer
 
 from floway_core.testing import Installation
 

@@ -4,10 +4,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from floway_codex import accounts
-from floway_codex.catalogue import ETAG_AGE, HARD_AGE, RETRY_AFTER, SOFT_AGE, Catalogue
-from floway_codex.importing import import_account
-from floway_codex.model_lists import ModelList, parse
+from floway_codex.account import accounts
+from floway_codex.account.auth_file import import_account
+from floway_codex.catalogue.cache import ETAG_AGE, HARD_AGE, RETRY_AFTER, SOFT_AGE, Catalogue
+from floway_codex.catalogue.source import ModelList, parse
 from floway_codex.provider import CodexProvider
 
 from floway_core.contexts import Upstream

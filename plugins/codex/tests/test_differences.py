@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from floway_codex.differences import FIELDS, differences, table
+from floway_codex.commands.differences import FIELDS, differences, table
 from floway_codex.simulator import Simulator, compaction, reply, text
 from floway_codex.simulator.catalogue import Catalogue
 

@@ -4,7 +4,7 @@ from urllib.parse import parse_qs
 
 import pytest
 import requests
-from floway_codex import login
+from floway_codex.account import login
 
 from floway_core.errors import GatewayError
 

@@ -4,10 +4,11 @@ import json
 import uuid
 
 import pytest
-from floway_codex import plugin, said
-from floway_codex.client import codex_client
-from floway_codex.identity import Request, resolve
-from floway_codex.kept import Kept
+from floway_codex import plugin
+from floway_codex.identity import claims
+from floway_codex.identity.client import codex_client
+from floway_codex.identity.resolution import Request, resolve
+from floway_codex.identity.snapshot import Kept
 
 from .conftest import dispatch
 
@@ -27,7 +28,7 @@ def forbidden(*_):
 def resolved(headers=None, body=None, input=(), **more):
     """The identity of a request; ``more`` as in ``identity.Request``."""
     asked = {
-        "said": said.read(headers or {}, body or {}),
+        "said": claims.read(headers or {}, body or {}),
         "api_key_id": "key_1",
         "instructions": None,
         "input": input,
@@ -202,7 +203,7 @@ def test_extra_metadata_survives_but_cannot_contradict(prepared):
 
 
 def test_the_installation_is_the_accounts_unless_stated(prepared, provider, services, upstream):
-    from floway_codex import accounts
+    from floway_codex.account import accounts
 
     assert surfaces(prepared())[2]["installation_id"] == accounts.find(services, upstream.id).installation_id
     ctx = prepared({"model": "m", "input": "x", "client_metadata": {"x-codex-installation-id": INSTALLATION}})

@@ -5,9 +5,9 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from floway_codex import accounts, credentials, jwt, status
-from floway_codex.commands import codex
-from floway_codex.importing import import_account
+from floway_codex.account import accounts, credentials, jwt, status
+from floway_codex.account.auth_file import import_account
+from floway_codex.commands.accounts import codex
 from floway_codex.tables import Accounts
 
 from floway_core import cli

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from floway_codex.model_lists import prices
+from floway_codex.catalogue.source import prices
 from floway_codex.simulator import Simulator, reply, text
 from prometheus_client.parser import text_string_to_metric_families
 

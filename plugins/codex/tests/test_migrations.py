@@ -6,8 +6,9 @@ from pathlib import Path
 
 import peewee
 import pytest
-from floway_codex import accounts, credentials, migrations, quota
-from floway_codex.importing import import_account
+from floway_codex import migrations
+from floway_codex.account import accounts, credentials, quota
+from floway_codex.account.auth_file import import_account
 
 from floway_core.storage.db import connect
 from floway_core.storage.migrate import CORE, MigrationSource, apply

@@ -6,9 +6,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from floway_codex import plugin, profile, request
-from floway_codex.importing import import_account
+from floway_codex import plugin
+from floway_codex.account.auth_file import import_account
 from floway_codex.provider import CodexProvider
+from floway_codex.wire import profile, request
 
 from floway_core.contexts import ApiKey, AttemptContext, ClientRequest
 from floway_core.settings import SettingsError, load_settings

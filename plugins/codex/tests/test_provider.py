@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from floway_codex import accounts, credentials, plugin, quota, unauthorized
-from floway_codex.importing import import_account
+from floway_codex import plugin
+from floway_codex.account import accounts, credentials, quota, recovery
+from floway_codex.account.auth_file import import_account
 from floway_codex.provider import CodexProvider
 from floway_codex.simulator import Simulator, html_403, refusal, reply, text
 
@@ -223,4 +224,4 @@ def test_nothing_secret_is_logged(attempt, simulator, services, upstream, accoun
     ],
 )
 def test_the_reason_in_a_refusal(body, expected):
-    assert unauthorized.reason(body) == expected
+    assert recovery.reason(body) == expected

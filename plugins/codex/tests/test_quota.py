@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from floway_codex import quota, status
-from floway_codex.importing import import_account
-from floway_codex.quota import snapshots
+from floway_codex.account import quota, status
+from floway_codex.account.auth_file import import_account
+from floway_codex.account.quota import snapshots
 from floway_codex.tables import Quota
 
 from .conftest import auth_json, open_services

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from floway_codex.items import LONGEST_ID
-from floway_codex.request import COMPACTION, DEFAULT_INSTRUCTIONS, REJECTED
+from floway_codex.wire.items import LONGEST_ID
+from floway_codex.wire.request import COMPACTION, DEFAULT_INSTRUCTIONS, REJECTED
 
 from floway_core.protocol import jsontext
 

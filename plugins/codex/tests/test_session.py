@@ -4,7 +4,7 @@ import itertools
 import uuid
 
 import pytest
-from floway_codex.session import compactions_behind_seed, derived, seed
+from floway_codex.identity.sessions import compactions_behind_seed, derived, seed
 
 
 def user(text="Hi"):

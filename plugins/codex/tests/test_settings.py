@@ -2,7 +2,7 @@
 
 import pytest
 from floway_codex import plugin
-from floway_codex.encoding import chosen
+from floway_codex.wire.encoding import chosen
 
 from floway_core.runtime import plugins
 from floway_core.settings import SettingsError, load_settings

@@ -9,8 +9,8 @@ from functools import partial
 
 import peewee
 import pytest
-from floway_codex import accounts, credentials
-from floway_codex.importing import import_account
+from floway_codex.account import accounts, credentials
+from floway_codex.account.auth_file import import_account
 from floway_codex.tables import Accounts, Credentials, Health, Tokens
 
 from floway_core.errors import GatewayError, UpstreamTimeout

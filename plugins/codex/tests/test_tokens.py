@@ -5,10 +5,11 @@ import time
 
 import pytest
 import requests
-from floway_codex import accounts, credentials, oauth, profile, tokens
-from floway_codex.importing import import_account
+from floway_codex.account import accounts, credentials, oauth, tokens
+from floway_codex.account.auth_file import import_account
+from floway_codex.account.tokens import TokenSource
 from floway_codex.tables import Credentials, Tokens
-from floway_codex.tokens import TokenSource
+from floway_codex.wire import profile
 from responses.matchers import json_params_matcher
 
 from floway_core.errors import GatewayError

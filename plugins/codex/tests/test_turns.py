@@ -1,7 +1,7 @@
 """Which requests belong to one turn, and whose turn state is whose."""
 
 import pytest
-from floway_codex.turns import Owner, answers_calls, relayed, seal, unseal
+from floway_codex.identity.turns import Owner, answers_calls, relayed, seal, unseal
 
 from floway_core.secrets import SecretBox
 

@@ -5,8 +5,8 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from floway_codex import windows
-from floway_codex.windows import context_window_id, window_number
+from floway_codex.identity import windows
+from floway_codex.identity.windows import context_window_id, window_number
 
 THREAD = "01a201f3-afbc-79d3-9a1e-505a2692afa0"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .answers import Headers, Refused, error, json_answer
+from .responses import Headers, Refused, error, json_answer
 
 JSON = Any
 

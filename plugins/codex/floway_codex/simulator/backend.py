@@ -12,13 +12,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from . import bodies, fingerprint, oauth
 from .accounts import Account, Accounts, check_quota, quota_headers
-from .answers import Answer, AnyAnswer, EventStream, Headers, Refused, Silence, challenge, detail, json_answer
 from .catalogue import Catalogue, load_catalogue
 from .consistency import TURN_STATE, Consistency, Seen
 from .events import event_stream, usage
 from .fingerprint import COMPACT, MODELS, RESPONSES
 from .recording import RecordedRequest
 from .replies import Hang, Refusal, Reply, ReplyHeaders, Scripted, compaction, reply, text
+from .responses import Answer, AnyAnswer, EventStream, Headers, Refused, Silence, challenge, detail, json_answer
 
 JSON = Any
 Step = Scripted | Callable[[JSON], Scripted]

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .answers import Refused, detail, error
 from .fingerprint import cli_version
+from .responses import Refused, detail, error
 from .values import check_values
 
 JSON = Any

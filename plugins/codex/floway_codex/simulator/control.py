@@ -1,14 +1,12 @@
 """The control surface over HTTP, for other processes: /simulator/..."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import replies
-from .answers import Answer, json_answer
 from .recording import RecordedRequest
-
-if TYPE_CHECKING:
-    from .server import Simulator
+from .responses import Answer, json_answer
+from .simulation import Simulation
 
 JSON = Any
 PREFIX = "/simulator/"
@@ -35,7 +33,7 @@ class BadDescription(ValueError):
     """A request to the control surface that cannot be understood."""
 
 
-def answer(simulator: "Simulator", request: RecordedRequest) -> Answer:
+def answer(simulation: Simulation, request: RecordedRequest) -> Answer:
     """Carry out one control request."""
     routes = {
         ("GET", "requests"): list_requests,
@@ -53,57 +51,57 @@ def answer(simulator: "Simulator", request: RecordedRequest) -> Answer:
     try:
         if request.body_error:
             raise BadDescription(request.body_error[1])
-        result = route(simulator, request.body)
+        result = route(simulation, request.body)
     except BadDescription as error:
         return json_answer(400, {"detail": str(error)})
     return Answer(204, b"") if result is None else json_answer(200, result)
 
 
-def list_requests(simulator: "Simulator", body: JSON) -> JSON:
+def list_requests(simulation: Simulation, body: JSON) -> JSON:
     """The log, as a list of objects."""
-    return [request.as_json() for request in simulator.requests]
+    return [request.as_json() for request in simulation.requests]
 
 
-def list_findings(simulator: "Simulator", body: JSON) -> JSON:
+def list_findings(simulation: Simulation, body: JSON) -> JSON:
     """What does not agree between the requests, as a list of sentences."""
-    return simulator.findings
+    return simulation.findings
 
 
-def clear_requests(simulator: "Simulator", body: JSON) -> None:
+def clear_requests(simulation: Simulation, body: JSON) -> None:
     """Forget the log, the findings and what is left of the script."""
-    simulator.clear()
+    simulation.clear()
 
 
-def script(simulator: "Simulator", body: JSON) -> None:
+def script(simulation: Simulation, body: JSON) -> None:
     """Add a list of described replies to the script."""
     if not isinstance(body, list):
         raise BadDescription("a script is a list of replies")
-    simulator.script(*map(reply_from_json, body))
+    simulation.script(*map(reply_from_json, body))
 
 
-def new_account(simulator: "Simulator", body: JSON) -> JSON:
+def new_account(simulation: Simulation, body: JSON) -> JSON:
     """A new account's auth.json; body: email, plan, access_lifetime, each optional."""
-    return call(simulator.new_account, body or {})
+    return call(simulation.new_account, body or {})
 
 
-def expire(simulator: "Simulator", body: JSON) -> None:
+def expire(simulation: Simulation, body: JSON) -> None:
     """Expire all access tokens; with {"refresh_tokens": true} the refresh tokens too."""
-    simulator.expire_access_tokens()
+    simulation.expire_access_tokens()
     if isinstance(body, dict) and body.get("refresh_tokens"):
-        simulator.expire_refresh_tokens()
+        simulation.expire_refresh_tokens()
 
 
-def revoke(simulator: "Simulator", body: JSON) -> None:
+def revoke(simulation: Simulation, body: JSON) -> None:
     """End an account's sign-in; body: account_id."""
-    call(simulator.revoke, body)
+    call(simulation.revoke, body)
 
 
-def quota(simulator: "Simulator", body: JSON) -> None:
+def quota(simulation: Simulation, body: JSON) -> None:
     """Use up an account's quota for resets_in seconds, or restore it when that is null; body: account_id, resets_in."""
     if isinstance(body, dict) and body.get("resets_in") is None:
-        call(simulator.restore_quota, {name: value for name, value in body.items() if name != "resets_in"})
+        call(simulation.restore_quota, {name: value for name, value in body.items() if name != "resets_in"})
     else:
-        call(simulator.use_up_quota, body)
+        call(simulation.use_up_quota, body)
 
 
 def reply_from_json(description: JSON) -> replies.Scripted:

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from .accounts import Account, rate_limits
-from .answers import ESCAPED, EventStream, Headers
 from .replies import OutputItem, Reply
+from .responses import ESCAPED, EventStream, Headers
 
 JSON = Any
 

@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from .accounts import DEFAULT_LIFETIME, Accounts, Code
-from .answers import Answer, AnyAnswer, Silence, error, json_answer
 from .recording import RecordedRequest
+from .responses import Answer, AnyAnswer, Silence, error, json_answer
 
 JSON = Any
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .answers import challenge
+from .responses import challenge
 
 JSON = Any
 ReplyHeaders = tuple[tuple[str, str | None], ...]

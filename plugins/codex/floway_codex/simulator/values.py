@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from .answers import Refused, detail, error
+from .responses import Refused, detail, error
 
 JSON = Any
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import peewee
 
-from floway_codex import jwt
-from floway_codex.accounts import ACTIVE
+from floway_codex.account import jwt
+from floway_codex.account.accounts import ACTIVE
 from floway_codex.tables import Accounts, Credentials, Health, Tokens
 from floway_core.contexts import Services, Upstream
 from floway_core.errors import GatewayError

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from floway_codex import uuids
+from floway_codex.identity import uuids
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import COMPACTIONS, usual_form
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from uuid6 import uuid7
 
-from floway_codex import session, turns
-from floway_codex.kept import Kept
-from floway_codex.said import Said, Stated
-from floway_codex.uuids import is_uuid4
-from floway_codex.windows import context_window_id, window_number
+from floway_codex.identity import sessions, turns
+from floway_codex.identity.claims import Said, Stated
+from floway_codex.identity.snapshot import Kept
+from floway_codex.identity.uuids import is_uuid4
+from floway_codex.identity.windows import context_window_id, window_number
 
 PREVIOUS = "previous response"
 
@@ -127,7 +127,7 @@ def _session(request: Request) -> Stated:
         return stated
     if request.kept:
         return Stated(request.kept.session, PREVIOUS)
-    if derived := session.derived(request.api_key_id, request.instructions, request.input):
+    if derived := sessions.derived(request.api_key_id, request.instructions, request.input):
         return Stated(derived, "beginning of the conversation")
     return Stated(str(uuid7()), "new")
 
@@ -147,7 +147,7 @@ def _window(request: Request, thread: str) -> Stated:
         return stated
     kept = request.kept
     if kept is None or kept.thread != thread:
-        number = session.compactions_behind_seed(request.input)
+        number = sessions.compactions_behind_seed(request.input)
         return Stated(f"{thread}:{number}", "compactions in the input" if number else "thread")
     if request.ordinal() == 1:
         return Stated(f"{thread}:{kept.window}", PREVIOUS)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from floway_codex import accounts, quota
-from floway_codex.accounts import Account
-from floway_codex.importing import KIND
+from floway_codex.account import accounts, quota
+from floway_codex.account.accounts import Account
+from floway_codex.account.auth_file import KIND
 from floway_core.contexts import Services
 from floway_core.errors import GatewayError
 from floway_core.storage import upstreams

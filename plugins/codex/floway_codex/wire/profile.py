@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from importlib.resources import files
 from typing import Any
 
-from floway_codex.templates import PLACEHOLDER, Fields, Template
+from floway_codex.wire.templates import PLACEHOLDER, Fields, Template
 
 GIVEN = frozenset(
     "version user_agent access_token account_id installation_id session_id thread_id client_request_id window_id "

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from floway_codex import kept
+from floway_codex.identity import snapshot
 from floway_core import cli
 from floway_core.storage.db import select
 
@@ -23,7 +23,7 @@ def explain(context: click.Context, response_id: str, as_json: bool) -> None:
     rows = select(cli.services(context).database, FIND, response_id)
     if not rows:
         raise click.ClickException(f"There is no stored response {response_id}.")
-    found = kept.read(json.loads(rows[0][0]))
+    found = snapshot.read(json.loads(rows[0][0]))
     if found is None:
         raise click.ClickException(f"Response {response_id} does not come from a Codex upstream.")
     explained = {name: {"value": value, "from": found.rules.get(name, "")} for name, value in ids(found).items()}
@@ -37,7 +37,7 @@ def explain(context: click.Context, response_id: str, as_json: bool) -> None:
     click.echo(f"{'turn state':15} {'kept' if found.turn_state else 'none'}")
 
 
-def ids(found: kept.Kept) -> dict[str, str]:
+def ids(found: snapshot.Kept) -> dict[str, str]:
     """The ids of a response, as it was asked for."""
     return {
         "session": found.session,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from floway_codex.model_lists import ModelList
+from floway_codex.catalogue.source import ModelList
 from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
 from floway_core.provider import Model

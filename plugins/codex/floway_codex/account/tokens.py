@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import peewee
 
-from floway_codex import accounts, credentials, jwt, oauth
-from floway_codex.accounts import Account
-from floway_codex.credentials import RefreshToken
-from floway_codex.metrics import Renewals
-from floway_codex.profile import Profile
+from floway_codex.account import accounts, credentials, jwt, oauth
+from floway_codex.account.accounts import Account
+from floway_codex.account.credentials import RefreshToken
+from floway_codex.account.metrics import Renewals
+from floway_codex.wire.profile import Profile
 from floway_core.contexts import Services
 from floway_core.errors import GatewayError
 from floway_core.upstream import HttpClient

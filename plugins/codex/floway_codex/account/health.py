@@ -2,11 +2,11 @@
 
 import time
 
-from floway_codex import accounts, credentials, quota, status
+from floway_codex.account import accounts, credentials, quota, status
 from floway_core.contexts import Services
 
 
-def problem(services: Services, upstream_id: str) -> str | None:
+def unavailable_reason(services: Services, upstream_id: str) -> str | None:
     """A sentence without secrets and without a word of the backend's, which may name the account; None if all is well.
 
     :raises GatewayError: there is no account, or its tokens were stored with another secret key.

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from floway_codex.attempt import CodexAttempt
-from floway_codex.encoding import IDENTITY
-from floway_codex.items import as_lite, input_items, offered
-from floway_codex.profile import Profile
-from floway_codex.said import TURN_METADATA
-from floway_codex.values import included, of_any_client, of_other_client
+from floway_codex.identity.claims import TURN_METADATA
+from floway_codex.wire.encoding import IDENTITY
+from floway_codex.wire.items import as_lite, input_items, offered
+from floway_codex.wire.profile import Profile
+from floway_codex.wire.values import included, of_any_client, of_other_client
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import TRIGGER
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from floway_codex import accounts, credentials
+from floway_codex.account import accounts, credentials
 from floway_core.contexts import Services, Upstream
 from floway_core.protocol import jsontext
 

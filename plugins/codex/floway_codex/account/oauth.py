@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import requests
 
-from floway_codex.profile import Profile
+from floway_codex.wire.profile import Profile
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.upstream import HttpClient

@@ -6,9 +6,10 @@ import secrets
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
-from floway_codex import oauth, profile
-from floway_codex.importing import import_account
+from floway_codex.account import oauth
+from floway_codex.account.auth_file import import_account
 from floway_codex.settings import authorize_url
+from floway_codex.wire import profile
 from floway_core.contexts import Services, Upstream
 from floway_core.upstream import HttpClient
 

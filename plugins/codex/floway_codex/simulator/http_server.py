@@ -7,14 +7,12 @@ import threading
 import time
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import control
-from .answers import Answer, EventStream, Headers, Silence
 from .recording import RecordedRequest, received
-
-if TYPE_CHECKING:
-    from .server import Simulator
+from .responses import Answer, EventStream, Headers, Silence
+from .simulation import Simulation
 
 LONGEST_WAIT = 60
 """Seconds for which a test may hold the answers."""
@@ -24,15 +22,15 @@ class SimulatorStopped(Exception):
     """Raised in an answer that the simulator's end interrupts."""
 
 
-class Wire(ThreadingHTTPServer):
+class HttpServer(ThreadingHTTPServer):
     """The listening socket and its connections."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], simulator: "Simulator") -> None:
+    def __init__(self, address: tuple[str, int], simulation: Simulation) -> None:
         super().__init__(address, Handler)
-        self.simulator = simulator
+        self.simulation = simulation
         self.connections: set[socket.socket] = set()
         self.connections_change = threading.Condition()
         # Readable once the simulator stops: silent answers select on it together with their client.
@@ -73,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: Wire
+    server: HttpServer
 
     def log_message(self, format: str, *args: Any) -> None:
         """Stay quiet; the log of requests is what there is to see."""
@@ -90,9 +88,9 @@ class Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(length))
         request = received(self.command, self.path, list(self.headers.items()), raw)
         if self.path.startswith(control.PREFIX):
-            return self.send(control.answer(self.server.simulator, request))
-        self.server.simulator.log.add(request)
-        self.server.simulator.gate.wait(LONGEST_WAIT)
+            return self.send(control.answer(self.server.simulation, request))
+        self.server.simulation.log.add(request)
+        self.server.simulation.gate.wait(LONGEST_WAIT)
         try:
             self.respond(request)
         except SimulatorStopped:
@@ -107,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def respond(self, request: RecordedRequest) -> None:
         """Answer a recorded request; ConnectionError when the client is gone."""
-        answer = self.server.simulator.backend.answer(request)
+        answer = self.server.simulation.backend.answer(request)
         request.answered = answer.note
         if isinstance(answer, Answer):
             request.status = answer.status

@@ -10,9 +10,10 @@ from urllib.parse import urlencode
 
 import requests
 
-from floway_codex import accounts, tables, unauthorized
-from floway_codex.profile import Profile
-from floway_codex.tokens import TokenSource
+from floway_codex import tables
+from floway_codex.account import accounts, recovery
+from floway_codex.account.tokens import TokenSource
+from floway_codex.wire.profile import Profile
 from floway_core.contexts import Services, Upstream
 from floway_core.errors import NoModelList
 from floway_core.prices import Price, parse_prices
@@ -55,11 +56,11 @@ class ModelLists:
         token = self.tokens.of_account(account)
         response = self._ask(token, account.account_id)
         if response.status_code == 401:
-            unauthorized.end_session(self.services, upstream, token, response.content)
+            recovery.end_session(self.services, upstream, token, response.content)
             token = self.tokens.replacement(upstream.id, token)
             response = self._ask(token, account.account_id)
         if response.status_code == 401:
-            unauthorized.end_session(self.services, upstream, token, response.content)
+            recovery.end_session(self.services, upstream, token, response.content)
         if response.status_code != 200:
             raise NoModelList("The Codex backend", response.status_code, response.headers.get("content-type"))
         fetched = ModelList(parse(response.content), response.headers.get("etag", "")[:200], self.now())

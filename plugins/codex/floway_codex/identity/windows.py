@@ -12,7 +12,7 @@ import uuid
 
 import peewee
 
-from floway_codex import uuids
+from floway_codex.identity import uuids
 from floway_core.storage.db import transaction
 
 LIFETIME = 366 * 86_400

@@ -8,9 +8,9 @@ from typing import BinaryIO
 
 import click
 
-from floway_codex import accounts, browser, login, status
-from floway_codex.callback import Callback
-from floway_codex.importing import KIND, import_account
+from floway_codex.account import accounts, browser, login, status
+from floway_codex.account.auth_file import KIND, import_account
+from floway_codex.account.login_callback import Callback
 from floway_core import cli
 from floway_core.contexts import Services, Upstream
 from floway_core.protocol import jsontext
@@ -184,6 +184,6 @@ def simulate(bind: tuple[str, int], auth_file: Path | None) -> None:
 @codex.command()
 def demo() -> None:
     """Show the main job end to end against the stand-in. Needs no account and leaves nothing behind."""
-    from floway_codex.demo import run  # nothing else here needs it
+    from floway_codex.commands.demo import run  # nothing else here needs it
 
     run()

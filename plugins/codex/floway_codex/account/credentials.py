@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import peewee
 
-from floway_codex.accounts import ACTIVE, REFRESH_FAILED
+from floway_codex.account.accounts import ACTIVE, REFRESH_FAILED
 from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
 from floway_core.storage.db import lock_row, select

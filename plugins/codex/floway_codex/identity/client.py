@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from floway_codex.said import well_formed
+from floway_codex.identity.claims import well_formed
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from floway_codex import accounts, oauth, quota
+from floway_codex.account import accounts, oauth, quota
 from floway_core.contexts import Services
 from floway_core.storage.db import select
 
