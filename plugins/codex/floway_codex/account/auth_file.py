@@ -1,4 +1,4 @@
-"""Making an upstream from the auth.json that the codex CLI writes when its user signs in."""
+"""Import of auth.json, the file in which the codex CLI stores a sign-in."""
 
 import time
 import uuid
@@ -21,8 +21,8 @@ PROFILE_CLAIM = "https://api.openai.com/profile"
 
 
 @dataclass(frozen=True)
-class SignIn:
-    """What an auth.json says."""
+class AuthFile:
+    """The account and the tokens of an auth.json."""
 
     account_id: str
     user_id: str
@@ -33,27 +33,29 @@ class SignIn:
     id_token: str
 
 
-def read_auth_json(auth_json: Any) -> SignIn:
-    """The account and tokens in a parsed auth.json; the account is the one of the id token's claims.
+def parse_auth_file(auth_json: Any) -> AuthFile:
+    """Read the account and the tokens from a parsed auth.json. The account is that of the id token.
 
-    :raises ValueError: what is missing; the message quotes no token.
+    :raises ValueError: something is missing; the message says what, and quotes no token.
     """
     tokens = auth_json.get("tokens") if isinstance(auth_json, dict) else None
     if not isinstance(tokens, dict):
-        raise ValueError("it holds no ChatGPT sign-in (an object 'tokens'); run `codex login` and take its auth.json")
-    found = {name: _text(tokens, name, f"tokens.{name}") for name in ("access_token", "refresh_token", "id_token")}
+        raise ValueError("it holds no ChatGPT sign-in (an object 'tokens'); run `codex login` and use its auth.json")
+    token_values = {
+        name: _text(tokens, name, f"tokens.{name}") for name in ("access_token", "refresh_token", "id_token")
+    }
     try:
-        claims = jwt.claims(found["id_token"])
+        claims = jwt.decode_claims(token_values["id_token"])
     except ValueError as error:
         raise ValueError(f"tokens.id_token is {error}") from None
     auth = _object(claims, AUTH_CLAIM)
     profile = _object(claims, PROFILE_CLAIM)
-    return SignIn(
+    return AuthFile(
         account_id=_text(auth, "chatgpt_account_id", "the account id in tokens.id_token"),
         user_id=_text(auth, "chatgpt_user_id", "the user id in tokens.id_token"),
         plan=_text(auth, "chatgpt_plan_type", "the plan in tokens.id_token"),
         email=_text(profile if profile.get("email") else claims, "email", "the email in tokens.id_token"),
-        **found,
+        **token_values,
     )
 
 
@@ -72,25 +74,25 @@ def _text(parent: dict[str, Any], name: str, shown: str) -> str:
 def import_account(services: Services, auth_json: Any, name: str | None = None) -> Upstream:
     """Store the account of a parsed auth.json as an upstream.
 
-    An account that is there already keeps its upstream and installation id, gets the new tokens, and is active again.
+    An existing account keeps its upstream and installation id, gets the new tokens, and becomes active.
 
-    :param name: of the upstream; by default made from the account's email.
-    :raises ValueError: not a usable auth.json; the message quotes no token.
+    :param name: the name of the upstream; by default made from the account's email.
+    :raises ValueError: the auth.json is not usable; the message quotes no token.
     :raises GatewayError: 409, the name is taken, or the account already has an upstream of another name.
     """
-    sign_in = read_auth_json(auth_json)
+    sign_in = parse_auth_file(auth_json)
     database = services.database
     try:
         with transaction(database):
-            upstream = _renewed(services, sign_in, name) or _added(services, sign_in, name)
+            upstream = _update_account(services, sign_in, name) or _add_account(services, sign_in, name)
             _store_tokens(services, upstream.id, sign_in)
     except peewee.IntegrityError:
         raise GatewayError(409, "This account is being imported by another process as well; try again.") from None
     return upstream
 
 
-def _renewed(services: Services, sign_in: SignIn, name: str | None) -> Upstream | None:
-    """The upstream that the account already has, if any."""
+def _update_account(services: Services, sign_in: AuthFile, name: str | None) -> Upstream | None:
+    """Update the account if it has an upstream already; None if it has none."""
     database = services.database
     changed = {"user_id": sign_in.user_id, "email": sign_in.email, "plan": sign_in.plan, "imported_at": _now()}
     mine = Accounts.account_id == sign_in.account_id
@@ -99,7 +101,7 @@ def _renewed(services: Services, sign_in: SignIn, name: str | None) -> Upstream 
         return None
     lock_row(database, "upstreams", upstream_id)
     if not Accounts.update(changed).where(mine, Accounts.upstream_id == upstream_id).execute(database):
-        return None  # it was removed just now
+        return None  # another process has just removed it
     upstream = next(row for row in upstreams.all_rows(database) if row.id == upstream_id)
     if name not in (None, upstream.name):
         raise GatewayError(
@@ -108,7 +110,7 @@ def _renewed(services: Services, sign_in: SignIn, name: str | None) -> Upstream 
     return upstream
 
 
-def _added(services: Services, sign_in: SignIn, name: str | None) -> Upstream:
+def _add_account(services: Services, sign_in: AuthFile, name: str | None) -> Upstream:
     upstream = upstreams.add(services.database, KIND, name) if name else _add_by_default_name(services, sign_in)
     Accounts.insert(
         upstream_id=upstream.id,
@@ -122,22 +124,22 @@ def _added(services: Services, sign_in: SignIn, name: str | None) -> Upstream:
     return upstream
 
 
-def _add_by_default_name(services: Services, sign_in: SignIn) -> Upstream:
-    """One person may have several accounts under one email, such as a private one and a team's."""
-    taken = {row.name for row in upstreams.all_rows(services.database)}
+def _add_by_default_name(services: Services, sign_in: AuthFile) -> Upstream:
+    """Name the upstream by the email. One email may have several accounts, such as a private one and a team's."""
+    names = {row.name for row in upstreams.all_rows(services.database)}
     name = f"codex-{sign_in.email}"
-    return upstreams.add(services.database, KIND, f"{name}-{sign_in.account_id[:8]}" if name in taken else name)
+    return upstreams.add(services.database, KIND, f"{name}-{sign_in.account_id[:8]}" if name in names else name)
 
 
-def _store_tokens(services: Services, upstream_id: str, sign_in: SignIn) -> None:
-    database, seal = services.database, services.secrets.encrypt
-    sealed = {"refresh_token": seal(sign_in.refresh_token), "id_token": seal(sign_in.id_token)}
-    free = {"lease_owner": None, "lease_until": 0}
-    Credentials.insert(upstream_id=upstream_id, **sealed, version=1, **free).on_conflict(
-        conflict_target=[Credentials.upstream_id], update={**sealed, **free, "version": Credentials.version + 1}
+def _store_tokens(services: Services, upstream_id: str, sign_in: AuthFile) -> None:
+    database, encrypt = services.database, services.secrets.encrypt
+    encrypted = {"refresh_token": encrypt(sign_in.refresh_token), "id_token": encrypt(sign_in.id_token)}
+    no_lease = {"lease_owner": None, "lease_until": 0}
+    Credentials.insert(upstream_id=upstream_id, **encrypted, version=1, **no_lease).on_conflict(
+        conflict_target=[Credentials.upstream_id], update={**encrypted, **no_lease, "version": Credentials.version + 1}
     ).execute(database)
-    # Without an expiry the token may be days old: 0 makes the first request refresh it.
-    token = {"access_token": seal(sign_in.access_token), "expires_at": jwt.expiry(sign_in.access_token) or 0}
+    # A token without an expiry may be days old: 0 makes the first request renew it.
+    token = {"access_token": encrypt(sign_in.access_token), "expires_at": jwt.read_expiry(sign_in.access_token) or 0}
     Tokens.insert(upstream_id=upstream_id, **token).on_conflict(
         conflict_target=[Tokens.upstream_id], update=token
     ).execute(database)

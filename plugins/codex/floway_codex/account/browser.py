@@ -1,4 +1,4 @@
-"""Opening a page in the browser of this machine, where there is one that its user can see."""
+"""Opening a page in a browser on the user's screen."""
 
 import contextlib
 import sys
@@ -7,14 +7,14 @@ import webbrowser
 from collections.abc import Mapping
 
 REMOTE = ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY")
-"""Any of them says that the user sits at another machine."""
+"""Each of them shows that the user works on another machine."""
 
 DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
-"""Without one of them, systems other than macOS and Windows have text browsers at best, which take the terminal."""
+"""Without one of them, systems other than macOS and Windows have only text browsers, which occupy the terminal."""
 
 
-def is_here(environ: Mapping[str, str]) -> bool:
-    """Whether a browser can be opened that the user of this terminal sees. ``BROWSER`` is their own word on that."""
+def is_available(environ: Mapping[str, str]) -> bool:
+    """Whether a browser can be opened on the screen of the user. A set ``BROWSER`` always counts as yes."""
     if not sys.stdout.isatty():
         return False
     if environ.get("BROWSER"):
@@ -24,8 +24,8 @@ def is_here(environ: Mapping[str, str]) -> bool:
     return sys.platform in ("darwin", "win32") or any(environ.get(name) for name in DISPLAYS)
 
 
-def show(url: str) -> None:
-    """Open ``url``, as far as that is possible, without waiting: some browsers return only when they are closed."""
+def open_page(url: str) -> None:
+    """Try to open ``url``, without waiting: some browsers only return when they are closed."""
 
     def work() -> None:
         with contextlib.suppress(webbrowser.Error, OSError):

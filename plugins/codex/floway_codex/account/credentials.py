@@ -1,4 +1,4 @@
-"""The stored tokens: reading, replacing and clearing them, and the lease for whoever renews them."""
+"""The stored tokens, and the lease that serialises their renewal over all processes."""
 
 import contextlib
 import time
@@ -11,12 +11,12 @@ import peewee
 from floway_codex.account.accounts import ACTIVE, REFRESH_FAILED
 from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
-from floway_core.storage.db import lock_row, select
+from floway_core.storage.db import execute, lock_row, select
 
 
 @dataclass(frozen=True)
 class RefreshToken:
-    """The refresh token, and which version of the credentials it is."""
+    """A refresh token, and the version of the credentials that it belongs to."""
 
     value: str
     version: int
@@ -24,17 +24,17 @@ class RefreshToken:
 
 @dataclass(frozen=True)
 class AccessToken:
-    """The access token; ``sealed`` is the very text in the database."""
+    """An access token; ``encrypted`` is its form in the database."""
 
     value: str
     expires_at: int
-    sealed: str
+    encrypted: str
 
 
 def read_refresh_token(services: Services, upstream_id: str) -> RefreshToken | None:
-    """The refresh token of an upstream, or None when it has no account or has been signed out.
+    """The refresh token of an upstream; None if it has no account or is signed out.
 
-    :raises GatewayError: 503, it was stored with another secret key.
+    :raises GatewayError: 503, the token was encrypted with another secret key.
     """
     query = Credentials.select(Credentials.refresh_token, Credentials.version)
     with services.database.connection_context():
@@ -43,9 +43,9 @@ def read_refresh_token(services: Services, upstream_id: str) -> RefreshToken | N
 
 
 def read_access_token(services: Services, upstream_id: str) -> AccessToken | None:
-    """The access token of an upstream, fresh or not, or None.
+    """The access token of an upstream, even if it has expired; None if there is none.
 
-    :raises GatewayError: 503, it was stored with another secret key.
+    :raises GatewayError: 503, the token was encrypted with another secret key.
     """
     query = "SELECT access_token, expires_at FROM codex_tokens WHERE upstream_id = ?"
     rows = select(services.database, query, upstream_id)
@@ -53,80 +53,83 @@ def read_access_token(services: Services, upstream_id: str) -> AccessToken | Non
 
 
 def clear_access_token(services: Services, upstream_id: str, value: str) -> bool:
-    """Drop the access token if it is still ``value``.
+    """Delete the access token if it is still ``value``.
 
-    :returns: False when it is another one by now, or none.
+    :returns: False if another token is stored by now, or none.
     """
     stored = read_access_token(services, upstream_id)
     if stored is None or stored.value != value:
         return False
-    unchanged = (Tokens.upstream_id == upstream_id) & (Tokens.access_token == stored.sealed)
+    unchanged = (Tokens.upstream_id == upstream_id) & (Tokens.access_token == stored.encrypted)
+    delete = Tokens.delete()  # type: ignore[misc]  # the stubs take it for an instance variable
     with services.database.connection_context():
-        return bool(Tokens.delete().where(unchanged).execute(services.database))
+        return bool(delete.where(unchanged).execute(services.database))
 
 
-def replace(
+def store_renewed_tokens(
     services: Services, upstream_id: str, version: int, refresh: str, id_token: str | None, access: str, expires_at: int
 ) -> bool:
-    """Store renewed tokens, all of them or none, on disk before this returns.
+    """Store renewed tokens atomically. They are on disk before this function returns.
 
-    An account that another process has given up meanwhile, because it was late with the same refresh token, is active
-    again: these tokens are proof that its sign-in holds.
+    The account also becomes active again if it was in the state ``refresh_failed``: another process may have used the
+    same refresh token a moment later, and the new tokens prove that the sign-in is valid.
 
-    :param version: of the credentials that were spent for them.
+    :param version: the version of the credentials whose refresh token was spent.
     :param id_token: None keeps the stored one.
-    :param expires_at: of the access token, Unix seconds.
-    :returns: False when the credentials are other ones by now, or none; nothing was stored.
+    :param expires_at: when the access token expires, Unix seconds.
+    :returns: False if the credentials have been replaced or removed since; then nothing is stored.
     """
-    database, seal = services.database, services.secrets.encrypt
-    changed = {"refresh_token": seal(refresh), "version": version + 1}
+    database, encrypt = services.database, services.secrets.encrypt
+    changed = {"refresh_token": encrypt(refresh), "version": version + 1}
     if id_token:
-        changed["id_token"] = seal(id_token)
-    token = {"access_token": seal(access), "expires_at": expires_at}
+        changed["id_token"] = encrypt(id_token)
+    token = {"access_token": encrypt(access), "expires_at": expires_at}
     unchanged = (Credentials.upstream_id == upstream_id) & (Credentials.version == version)
-    with database.connection_context(), _synced(database), database.atomic():
+    with database.connection_context(), _synchronous_commits(database), database.atomic():
         lock_row(database, "upstreams", upstream_id)
         if not Credentials.update(changed).where(unchanged).execute(database):
             return False
         Tokens.insert(upstream_id=upstream_id, **token).on_conflict(
             conflict_target=[Tokens.upstream_id], update=token
         ).execute(database)
-        given_up = (Health.upstream_id == upstream_id) & (Health.state == REFRESH_FAILED)
-        Health.update(state=ACTIVE, message="", since=int(time.time())).where(given_up).execute(database)
+        refresh_failed = (Health.upstream_id == upstream_id) & (Health.state == REFRESH_FAILED)
+        Health.update(state=ACTIVE, message="", since=int(time.time())).where(refresh_failed).execute(database)
     return True
 
 
 @contextlib.contextmanager
-def _synced(database: peewee.Database) -> Iterator[None]:
-    """Commits in this block survive a power cut: the spent refresh token is void, so the new one must not get lost."""
+def _synchronous_commits(database: peewee.Database) -> Iterator[None]:
+    """Make commits in this block survive a power cut: the old refresh token is void, the new one must not be lost."""
     if not isinstance(database, peewee.SqliteDatabase):
         yield
         return
-    usual = database.execute_sql("PRAGMA synchronous").fetchone()[0]
-    database.execute_sql("PRAGMA synchronous=FULL")
+    previous = execute(database, "PRAGMA synchronous").fetchone()[0]
+    execute(database, "PRAGMA synchronous=FULL")
     try:
         yield
     finally:
-        database.execute_sql(f"PRAGMA synchronous={int(usual)}")
+        execute(database, f"PRAGMA synchronous={int(previous)}")
 
 
 # ------------------------------------------------------------------------------------------------------------- lease
-def take_lease(services: Services, upstream_id: str, now: int, seconds: int) -> str | None:
-    """The sole right, among all processes, to spend the refresh token; None when somebody else has it.
+def acquire_lease(services: Services, upstream_id: str, now: int, seconds: int) -> str | None:
+    """Acquire the exclusive right to spend the refresh token.
 
-    It ends by itself after ``seconds`` by the clocks of the hosts. Should two of them have it for once, the version of
-    the credentials keeps them apart.
+    The lease expires after ``seconds`` by the clocks of the hosts. If two processes hold one nevertheless, the
+    version of the credentials prevents one from overwriting the tokens of the other.
+
+    :returns: the owner id to release the lease with; None if another process holds it.
     """
     owner = uuid.uuid4().hex
     free = (Credentials.lease_owner.is_null()) | (Credentials.lease_until <= now)
     query = Credentials.update(lease_owner=owner, lease_until=now + seconds)
     with services.database.connection_context():
-        taken = query.where((Credentials.upstream_id == upstream_id) & free).execute(services.database)
-    return owner if taken else None
+        acquired = query.where((Credentials.upstream_id == upstream_id) & free).execute(services.database)
+    return owner if acquired else None
 
 
-def drop_lease(services: Services, upstream_id: str, owner: str) -> None:
-    """Give a lease back, if it is still this one."""
+def release_lease(services: Services, upstream_id: str, owner: str) -> None:
+    """Release a lease, unless another owner has acquired it since."""
     query = Credentials.update(lease_owner=None, lease_until=0)
     mine = (Credentials.upstream_id == upstream_id) & (Credentials.lease_owner == owner)
     with services.database.connection_context():

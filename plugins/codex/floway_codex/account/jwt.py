@@ -8,33 +8,33 @@ from typing import Any
 from floway_core.protocol import jsontext
 
 SEGMENT = re.compile(r"[A-Za-z0-9_-]+=*")
-LATEST = 2**53
+MAX_TIMESTAMP = 2**53
 
 
-def claims(token: str) -> dict[str, Any]:
-    """The claims of ``token``: three segments in base64url, with or without padding.
+def decode_claims(token: str) -> dict[str, Any]:
+    """The claims of ``token``, which has three base64url segments, with or without padding.
 
-    :raises ValueError: not a JWT; the message does not quote it.
+    :raises ValueError: ``token`` is not a JWT; the message does not quote it.
     """
     segments = token.split(".")
     if len(segments) != 3 or not SEGMENT.fullmatch(segments[1]):
         raise ValueError("not a JWT")
     payload = segments[1].rstrip("=")
     try:
-        found = jsontext.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        decoded = jsontext.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except (binascii.Error, ValueError):
         raise ValueError("a JWT whose claims cannot be read") from None
-    if not isinstance(found, dict):
+    if not isinstance(decoded, dict):
         raise ValueError("a JWT whose claims are no object")
-    return found
+    return decoded
 
 
-def expiry(token: str) -> int | None:
-    """The ``exp`` claim in Unix seconds, or None when the token does not say."""
+def read_expiry(token: str) -> int | None:
+    """The ``exp`` claim in Unix seconds; None if there is no valid one."""
     try:
-        exp = claims(token).get("exp")
+        exp = decode_claims(token).get("exp")
     except ValueError:
         return None
-    if isinstance(exp, bool) or not isinstance(exp, (int, float)) or not 0 < exp < LATEST:
+    if isinstance(exp, bool) or not isinstance(exp, (int, float)) or not 0 < exp < MAX_TIMESTAMP:
         return None
     return int(exp)

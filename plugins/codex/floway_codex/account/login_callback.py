@@ -1,4 +1,4 @@
-"""The page that the browser comes back to after a sign-in, served once, on loopback."""
+"""The loopback HTTP server that receives the browser after a sign-in."""
 
 import queue
 import socketserver
@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 PAGE = """<!DOCTYPE html>
@@ -16,22 +16,22 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 RECEIVED = "Floway has received the sign-in. You can close this page and go back to the terminal."
-NOT_THIS = "This does not belong to the sign-in that Floway waits for."
-PATIENCE = 10
-"""Seconds that a connection may be silent. Browsers open some in advance."""
+REJECTED = "This does not belong to the sign-in that Floway waits for."
+IDLE_TIMEOUT_SECONDS = 10
+"""How long a connection may stay idle; browsers open some in advance."""
 
 
-class Callback(socketserver.ThreadingTCPServer):
-    """Listens from the moment it is made. A context manager.
+class CallbackServer(socketserver.ThreadingTCPServer):
+    """Receives the URL that a sign-in ends on. It listens once it is constructed. A context manager.
 
-    :raises OSError: somebody else listens on the port.
+    :raises OSError: the port cannot be used.
     """
 
     allow_reuse_address = True
     daemon_threads = True
 
     def __init__(self, port: int, path: str) -> None:
-        super().__init__(("127.0.0.1", port), _Page)
+        super().__init__(("127.0.0.1", port), _PageHandler)
         self._path = path
         self._accepts: Callable[[str], bool] = lambda url: False
         self._received: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -43,10 +43,10 @@ class Callback(socketserver.ThreadingTCPServer):
         return self.server_address[1]
 
     def wait(self, accepts: Callable[[str], bool], timeout: float) -> str:
-        """The first URL that the browser asks for on the path and that is accepted; all others are refused.
+        """Wait for the first request on the path whose URL ``accepts`` approves; all others are refused.
 
         :param timeout: seconds.
-        :raises TimeoutError: none came.
+        :raises TimeoutError: no such request arrived.
         """
         self._accepts = accepts
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -60,8 +60,8 @@ class Callback(socketserver.ThreadingTCPServer):
     def __enter__(self) -> Self:
         return self
 
-    def answer(self, url: str) -> int:
-        """The status for ``url``; 200 for one alone."""
+    def response_status(self, url: str) -> int:
+        """The status of the response to ``url``. Only one request gets 200."""
         if urlsplit(url).path != self._path:
             return 404
         if not self._accepts(url):
@@ -73,18 +73,18 @@ class Callback(socketserver.ThreadingTCPServer):
     def deliver(self, url: str) -> None:
         self._received.put(url)
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):  # a browser that went away is no news
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):  # browsers close connections at any time
             super().handle_error(request, client_address)
 
 
-class _Page(BaseHTTPRequestHandler):
-    server: Callback
-    timeout = PATIENCE
+class _PageHandler(BaseHTTPRequestHandler):
+    server: CallbackServer
+    timeout = IDLE_TIMEOUT_SECONDS
 
     def do_GET(self) -> None:
-        status = self.server.answer(self.path)
-        page = PAGE.format(RECEIVED if status == 200 else NOT_THIS).encode()
+        status = self.server.response_status(self.path)
+        page = PAGE.format(RECEIVED if status == 200 else REJECTED).encode()
         try:
             self.send_response_only(status)
             self.send_header("content-type", "text/html; charset=utf-8")
@@ -98,4 +98,4 @@ class _Page(BaseHTTPRequestHandler):
                 self.server.deliver(self.path)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Stay quiet: the URL holds the code."""
+        """Log nothing: the URL holds the code."""

@@ -1,4 +1,4 @@
-"""What the plugin adds to ``/metrics``: renewals of access tokens, and the accounts' limits."""
+"""The metrics of the plugin: renewals of access tokens, and the state and limits of accounts."""
 
 import contextlib
 import json
@@ -19,20 +19,20 @@ LIMITS = """
 HEALTH = "SELECT u.name, h.state FROM codex_health h JOIN upstreams u ON u.id = h.upstream_id ORDER BY u.name"
 
 
-class Renewals:
-    """Counts how often the token endpoint was asked for another access token, once somebody wants to know."""
+class RenewalCounter:
+    """Counts renewals of access tokens, once it is registered."""
 
     def __init__(self) -> None:
         self._counter: Counter | None = None
 
-    def count_in(self, registry: CollectorRegistry) -> None:
-        """Begin to count."""
-        told = "Times that the token endpoint was asked for another access token."
-        self._counter = Counter("floway_codex_token_refreshes", told, ("reason", "outcome"), registry=registry)
+    def register(self, registry: CollectorRegistry) -> None:
+        """Register the counter, and begin to count."""
+        documentation = "Renewals of access tokens at the token endpoint."
+        self._counter = Counter("floway_codex_token_refreshes", documentation, ("reason", "outcome"), registry=registry)
 
     @contextlib.contextmanager
-    def counted(self, reason: str) -> Iterator[None]:
-        """Count what is done in this block: ``renewed``, ``refused`` for good, or ``failed`` for now."""
+    def count(self, reason: str) -> Iterator[None]:
+        """Count the renewal in this block as ``renewed``, ``refused`` (permanently) or ``failed`` (for now)."""
         outcome = "failed"
         try:
             yield
@@ -45,18 +45,18 @@ class Renewals:
                 self._counter.labels(reason, outcome).inc()
 
 
-class Quota(Collector):
-    """What the database knows of the accounts, whichever process has written it."""
+class QuotaCollector(Collector):
+    """Reads states and limits from the database, so that every process reports those of all."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def collect(self) -> Iterable[Metric]:
-        place = ("upstream", "limit", "window")
-        used = GaugeMetricFamily("floway_codex_quota_used_percent", "Used up of a limit.", labels=place)
-        resets = GaugeMetricFamily("floway_codex_quota_reset_seconds", "Unix time of its reset.", labels=place)
+        labels = ("upstream", "limit", "window")
+        used = GaugeMetricFamily("floway_codex_quota_used_percent", "Used up of a limit.", labels=labels)
+        resets = GaugeMetricFamily("floway_codex_quota_reset_seconds", "Unix time of its reset.", labels=labels)
         refused = GaugeMetricFamily(
-            "floway_codex_quota_refused_until_seconds", "Unix time until which it is refused.", labels=place[:2]
+            "floway_codex_quota_refused_until_seconds", "Unix time until which it is refused.", labels=labels[:2]
         )
         usable = GaugeMetricFamily(
             "floway_codex_account_usable", "1, or 0 if an account has to sign in.", labels=("upstream",)
@@ -64,11 +64,11 @@ class Quota(Collector):
         for upstream, limit, text in select(self._services.database, LIMITS):
             snapshot = json.loads(text)
             for window in quota.WINDOWS:
-                known = snapshot.get(window, {})
-                if "used_percent" in known:
-                    used.add_metric((upstream, limit, window), known["used_percent"])
-                if "resets_at" in known:
-                    resets.add_metric((upstream, limit, window), known["resets_at"])
+                values = snapshot.get(window, {})
+                if "used_percent" in values:
+                    used.add_metric((upstream, limit, window), values["used_percent"])
+                if "resets_at" in values:
+                    resets.add_metric((upstream, limit, window), values["resets_at"])
             if "refused_until" in snapshot:
                 refused.add_metric((upstream, limit), snapshot["refused_until"])
         for upstream, state in select(self._services.database, HEALTH):

@@ -1,4 +1,4 @@
-"""The token endpoint: getting tokens and renewing them, and what its refusals mean."""
+"""The OAuth token endpoint: requests for tokens, and the meaning of its errors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from floway_core.upstream import HttpClient
 PROACTIVE = "proactive_expiry"
 UNAUTHORIZED = "unauthorized_recovery"
 
-RACED = frozenset({"refresh_token_reused", "invalid_grant"})
-"""Somebody else may have used the refresh token first, and then has stored the next one."""
-TERMINAL = RACED | {
+REUSED_CODES = frozenset({"refresh_token_reused", "invalid_grant"})
+"""Errors that may mean that another process has spent the refresh token first, and has stored the next one."""
+TERMINAL_CODES = REUSED_CODES | {
     "access_denied",
     "app_session_terminated",
     "invalid_client",
@@ -26,119 +26,129 @@ TERMINAL = RACED | {
     "refresh_token_invalidated",
     "unauthorized_client",
 }
-LONGEST_MESSAGE = 200
-TIMEOUT = 30.0
-"""Seconds for connecting, and for each read."""
+MAX_MESSAGE_LENGTH = 200
+TIMEOUT_SECONDS = 30.0
+"""Timeout for the connection, and for each read."""
 
 
 @dataclass(frozen=True)
 class Grant:
-    """What the token endpoint gave. All but the access token may be missing."""
+    """The tokens that the endpoint issued. All but the access token may be missing."""
 
     access_token: str
     refresh_token: str | None
     id_token: str | None
     expires_in: float | None
-    """Seconds."""
+    """Lifetime of the access token in seconds."""
 
 
 class GrantRefused(Exception):
-    """The endpoint refuses a refresh token or code, and trying again will not help."""
+    """The endpoint refuses a refresh token or code permanently."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}" if message else code)
         self.code = code
 
 
-def refresh(
-    http: HttpClient, url: str, profile: Profile, refresh_token: str, reason: str, timeout: float = TIMEOUT
+def refresh_grant(
+    http: HttpClient, url: str, profile: Profile, refresh_token: str, reason: str, timeout: float = TIMEOUT_SECONDS
 ) -> Grant:
-    """Spend a refresh token: as a rule the answer holds the next one, and this one is void.
+    """Spend a refresh token. As a rule it is void afterwards, and the grant holds the next one.
 
     :param reason: ``PROACTIVE`` or ``UNAUTHORIZED``; profiles from 0.169 send it.
     :param timeout: seconds for each step of the exchange.
-    :raises GrantRefused: for good.
-    :raises GatewayError: 503, the endpoint cannot be reached, is out of order or answers nonsense.
+    :raises GrantRefused: the endpoint refuses the token permanently.
+    :raises GatewayError: 503, the endpoint cannot be reached, or sends no valid response.
     """
-    known = {**profile.known, "refresh_token": refresh_token, "refresh_reason": reason}
-    headers, body = profile.token_headers.render(known), jsontext.dumps(profile.token_body.render(known))
+    values = {**profile.static_values, "refresh_token": refresh_token, "refresh_reason": reason}
+    headers, body = profile.token_headers.render(values), jsontext.dumps(profile.token_body.render(values))
     try:
-        return _ask(http, url, headers, body, timeout, refresh_token)
-    except _NoAnswer as why:
-        raise unreachable(str(why)) from why
+        return _request_grant(http, url, headers, body, timeout, refresh_token)
+    except _EndpointUnavailable as error:
+        raise refresh_unavailable(str(error)) from error
 
 
-def exchange(
-    http: HttpClient, url: str, profile: Profile, code: str, redirect_uri: str, verifier: str, timeout: float = TIMEOUT
+def exchange_code(
+    http: HttpClient,
+    url: str,
+    profile: Profile,
+    code: str,
+    redirect_uri: str,
+    verifier: str,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> Grant:
-    """Spend the code that a sign-in through the browser ends with.
+    """Exchange the authorization code of a sign-in for tokens.
 
-    :param verifier: whose digest the sign-in began with (PKCE).
-    :raises GrantRefused: the code is void.
-    :raises GatewayError: 503, the endpoint cannot be reached, is out of order or answers nonsense.
+    :param verifier: the PKCE code verifier; the sign-in page got its digest.
+    :raises GrantRefused: the code is not valid.
+    :raises GatewayError: 503, the endpoint cannot be reached, or sends no valid response.
     """
-    known = profile.known
+    values = profile.static_values
     form = {  # no ``state``: the endpoint refuses parameters that it does not expect
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": redirect_uri,
-        "client_id": known["client_id"],
+        "client_id": values["client_id"],
         "code_verifier": verifier,
     }
-    headers = {**profile.token_headers.render(known), "content-type": "application/x-www-form-urlencoded"}
+    headers = {**profile.token_headers.render(values), "content-type": "application/x-www-form-urlencoded"}
     try:
-        return _ask(http, url, headers, urlencode(form).encode(), timeout, code)
-    except _NoAnswer as why:
-        message = f"The sign-in cannot be completed now. {why}"
-        raise GatewayError(503, message, code="codex_sign_in_unavailable") from why
+        return _request_grant(http, url, headers, urlencode(form).encode(), timeout, code)
+    except _EndpointUnavailable as error:
+        message = f"The sign-in cannot be completed now. {error}"
+        raise GatewayError(503, message, code="codex_sign_in_unavailable") from error
 
 
-class _NoAnswer(Exception):
-    """The endpoint gave no answer that means anything. The message says why, and is a sentence."""
+class _EndpointUnavailable(Exception):
+    """The endpoint sent no valid response. The message is a sentence that says why."""
 
 
-def _ask(http: HttpClient, url: str, headers: Mapping[str, str], body: bytes, timeout: float, spent: str) -> Grant:
+def _request_grant(
+    http: HttpClient, url: str, headers: Mapping[str, str], body: bytes, timeout: float, secret: str
+) -> Grant:
     try:
         response = http.fetch("POST", url, headers, body, timeout)
     except GatewayError as error:
-        raise _NoAnswer(error.message) from error
-    answer = _json(response)
+        raise _EndpointUnavailable(error.message) from error
+    payload = _parse_object(response)
     if response.status_code != 200:
-        code, message = _reason(answer)
-        if response.status_code == 401 or code in TERMINAL:
-            raise GrantRefused(code or "unauthorized", message.replace(spent, "***")[:LONGEST_MESSAGE])
-        raise _NoAnswer(f"It answered {response.status_code}{f' ({code})' if code else ''}.")
-    access_token = _text(answer, "access_token")
+        code, message = _parse_error(payload)
+        if response.status_code == 401 or code in TERMINAL_CODES:
+            raise GrantRefused(code or "unauthorized", message.replace(secret, "***")[:MAX_MESSAGE_LENGTH])
+        raise _EndpointUnavailable(f"It answered {response.status_code}{f' ({code})' if code else ''}.")
+    access_token = _text(payload, "access_token")
     if not access_token:
-        raise _NoAnswer("Its answer holds no access token.")
-    expires_in = answer.get("expires_in")
+        raise _EndpointUnavailable("Its answer holds no access token.")
+    expires_in = payload.get("expires_in")
     if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)) or not 0 < expires_in < 2**31:
         expires_in = None
-    return Grant(access_token, _text(answer, "refresh_token"), _text(answer, "id_token"), expires_in)
+    return Grant(access_token, _text(payload, "refresh_token"), _text(payload, "id_token"), expires_in)
 
 
-def unreachable(why: str) -> GatewayError:
-    """The 503 for a refresh that may work later."""
-    return GatewayError(503, f"The Codex access token cannot be renewed now. {why}", code="codex_refresh_unavailable")
+def refresh_unavailable(reason: str) -> GatewayError:
+    """The 503 for a renewal that may succeed later."""
+    return GatewayError(
+        503, f"The Codex access token cannot be renewed now. {reason}", code="codex_refresh_unavailable"
+    )
 
 
-def _json(response: requests.Response) -> dict[str, Any]:
+def _parse_object(response: requests.Response) -> dict[str, Any]:
     try:
-        answer = jsontext.loads(response.content)
+        payload = jsontext.loads(response.content)
     except ValueError:
         return {}
-    return answer if isinstance(answer, dict) else {}
+    return payload if isinstance(payload, dict) else {}
 
 
-def _reason(answer: dict[str, Any]) -> tuple[str, str]:
-    """(code, message) of a refusal: ``error`` is an object, or the code itself, or code and message are on top."""
-    error = answer.get("error")
+def _parse_error(payload: dict[str, Any]) -> tuple[str, str]:
+    """(code, message) of an error response: ``error`` is an object or the code, or both fields are at the top level."""
+    error = payload.get("error")
     if isinstance(error, str):
-        return error, _text(answer, "error_description") or ""
-    inner = error if isinstance(error, dict) else answer
-    return _text(inner, "code") or "", _text(inner, "message") or _text(answer, "detail") or ""
+        return error, _text(payload, "error_description") or ""
+    inner = error if isinstance(error, dict) else payload
+    return _text(inner, "code") or "", _text(inner, "message") or _text(payload, "detail") or ""
 
 
-def _text(answer: dict[str, Any], name: str) -> str | None:
-    value = answer.get(name)
+def _text(payload: dict[str, Any], name: str) -> str | None:
+    value = payload.get(name)
     return value if isinstance(value, str) and value else None

@@ -1,4 +1,4 @@
-"""What the backend says about an account's limits: kept for ``floway codex status``, never in a request's way."""
+"""The limits of an account as the backend reports them. They are stored for display, and never delay a request."""
 
 import datetime
 import json
@@ -16,77 +16,80 @@ from floway_core.storage.db import DATABASE_ERRORS, select
 
 PREFIX = "x-codex-"
 FAMILY = re.compile(r"x-(codex-.+)-primary-used-percent")
-"""The header by which a limit is known that has headers of its own."""
+"""The header that marks a limit with headers of its own."""
 WINDOWS = ("primary", "secondary")
 DEFAULT_LIMIT = "codex"
-LONGEST_NAME = 100
-MOST_LIMITS = 16
-"""Limits of one answer that are kept."""
-REWRITE_AFTER = 60
-"""Seconds after which a snapshot is stored anew although it says nothing new."""
+MAX_NAME_LENGTH = 100
+MAX_LIMITS = 16
+"""The most limits of one response that are stored."""
+REWRITE_AFTER_SECONDS = 60
+"""Age at which an unchanged report is stored again."""
 
 log = logging.getLogger("floway.codex")
 
 
 # ---------------------------------------------------------------------------------------------------------- parsing
-def snapshots(headers: Sequence[tuple[str, str]], now: float, refusal: bytes | None = None) -> list[dict[str, Any]]:
-    """The limits in an answer's headers and, if it was a 429, its body; the one that the request counts for is first.
+def parse_limits(headers: Sequence[tuple[str, str]], now: float, refusal: bytes | None = None) -> list[dict[str, Any]]:
+    """The limits in the headers of a response and, if it is a 429, in its body. The limit of the request is first.
 
-    Values may be missing, empty, or no numbers; such ones are left out. Times are Unix seconds.
+    Values that are missing, empty or not numbers are left out. Times are Unix seconds.
 
     :param headers: names in lower case: ``x-codex-*``, and ``x-codex-<limit>-*`` for further limits.
     :param now: Unix time in seconds.
     :param refusal: the body of a 429.
     :returns: ``limit``, ``name``, ``plan``, ``primary`` and ``secondary`` (``used_percent``, ``window_minutes``,
-        ``resets_at``), ``credits`` and ``refused_until``, as far as known.
+        ``resets_at``), ``credits`` and ``refused_until``, if known.
     """
     headers = [(name, value) for name, value in headers if name.startswith(PREFIX)]
     if not headers and refusal is None:
         return []
-    said = {name.removeprefix(PREFIX): value.strip() for name, value in headers}
-    own = {_limit_name(found[1]): f"x-{found[1]}-" for name, _ in headers if (found := FAMILY.fullmatch(name))}
-    active = _limit_name(said.get("active-limit") or DEFAULT_LIMIT)
+    fields = {name.removeprefix(PREFIX): value.strip() for name, value in headers}
+    prefixes = {
+        _normalize_limit_name(match[1]): f"x-{match[1]}-" for name, _ in headers if (match := FAMILY.fullmatch(name))
+    }
+    active = _normalize_limit_name(fields.get("active-limit") or DEFAULT_LIMIT)
     default = {
-        "limit": DEFAULT_LIMIT if active in own else active,
-        **{name: _window(said, name, now) for name in WINDOWS},
-        "plan": said.get("plan-type"),
-        "credits": _known(
-            has_credits=_flag(said.get("credits-has-credits")),
-            unlimited=_flag(said.get("credits-unlimited")),
-            balance=said.get("credits-balance"),
+        "limit": DEFAULT_LIMIT if active in prefixes else active,
+        **{name: _parse_window(fields, name, now) for name in WINDOWS},
+        "plan": fields.get("plan-type"),
+        "credits": _without_empty(
+            has_credits=_parse_flag(fields.get("credits-has-credits")),
+            unlimited=_parse_flag(fields.get("credits-unlimited")),
+            balance=fields.get("credits-balance"),
         ),
     }
-    found = [default, *(_family(limit, prefix, headers, now) for limit, prefix in list(own.items())[:MOST_LIMITS])]
-    found.sort(key=lambda limit: limit["limit"] != active)
+    further = list(prefixes.items())[:MAX_LIMITS]
+    limits = [default, *(_parse_family(limit, prefix, headers, now) for limit, prefix in further)]
+    limits.sort(key=lambda limit: bool(limit["limit"] != active))
     if refusal is not None:
-        found[0] |= _refused(refusal, [found[0][name] for name in WINDOWS], now)
-    return [limit for limit in (_known(**limit) for limit in found) if len(limit) > 1]
+        limits[0] |= _parse_refusal(refusal, [limits[0][name] for name in WINDOWS], now)
+    return [limit for limit in (_without_empty(**limit) for limit in limits) if len(limit) > 1]
 
 
-def _family(limit: str, prefix: str, headers: Sequence[tuple[str, str]], now: float) -> dict[str, Any]:
-    said = {name.removeprefix(prefix): value.strip() for name, value in headers if name.startswith(prefix)}
-    windows = {name: _window(said, name, now) for name in WINDOWS}
-    return {"limit": limit, "name": (said.get("limit-name") or "")[:LONGEST_NAME], **windows}
+def _parse_family(limit: str, prefix: str, headers: Sequence[tuple[str, str]], now: float) -> dict[str, Any]:
+    fields = {name.removeprefix(prefix): value.strip() for name, value in headers if name.startswith(prefix)}
+    windows = {name: _parse_window(fields, name, now) for name in WINDOWS}
+    return {"limit": limit, "name": (fields.get("limit-name") or "")[:MAX_NAME_LENGTH], **windows}
 
 
-def _limit_name(stated: str) -> str:
-    """Headers spell limits with hyphens, ``x-codex-active-limit`` with underscores."""
-    return stated.lower().replace("-", "_")[:LONGEST_NAME]
+def _normalize_limit_name(stated: str) -> str:
+    """Header names spell limits with hyphens, the value of ``x-codex-active-limit`` with underscores."""
+    return stated.lower().replace("-", "_")[:MAX_NAME_LENGTH]
 
 
-def _window(said: Mapping[str, str], name: str, now: float) -> dict[str, Any]:
-    return _known(
-        used_percent=_number(said.get(f"{name}-used-percent")),
-        window_minutes=_number(said.get(f"{name}-window-minutes")) or None,
-        resets_at=_instant(said.get(f"{name}-reset-at"), said.get(f"{name}-reset-after-seconds"), now),
+def _parse_window(fields: Mapping[str, str], name: str, now: float) -> dict[str, Any]:
+    return _without_empty(
+        used_percent=_parse_number(fields.get(f"{name}-used-percent")),
+        window_minutes=_parse_number(fields.get(f"{name}-window-minutes")) or None,
+        resets_at=_parse_time(fields.get(f"{name}-reset-at"), fields.get(f"{name}-reset-after-seconds"), now),
     )
 
 
-def _refused(body: bytes, windows: Iterable[Mapping[str, Any]], now: float) -> dict[str, Any]:
-    """Until when a 429 lasts: ``{"error": {"type": "usage_limit_reached", "resets_at", "resets_in_seconds"}}``."""
+def _parse_refusal(body: bytes, windows: Iterable[Mapping[str, Any]], now: float) -> dict[str, Any]:
+    """When a 429 ends: ``{"error": {"type": "usage_limit_reached", "resets_at", "resets_in_seconds"}}``."""
     try:
         error = jsontext.loads(body)["error"]
-        until = _instant(error.get("resets_at"), error.get("resets_in_seconds"), now)
+        until = _parse_time(error.get("resets_at"), error.get("resets_in_seconds"), now)
         reason = error.get("type")
     except (ValueError, KeyError, TypeError, AttributeError):
         until = reason = None
@@ -94,9 +97,9 @@ def _refused(body: bytes, windows: Iterable[Mapping[str, Any]], now: float) -> d
     return {"refused_until": until, "refused_because": reason if isinstance(reason, str) else None}
 
 
-def _instant(at: Any, after: Any, now: float) -> int | None:
-    """Unix seconds from an instant (Unix seconds or RFC 3339) or from seconds to wait; 0 and blank say nothing."""
-    instant, wait = _number(at), _number(after)
+def _parse_time(at: Any, after: Any, now: float) -> int | None:
+    """Unix seconds from a time (Unix seconds or RFC 3339) or from seconds to wait; 0 and blanks count as missing."""
+    instant, wait = _parse_number(at), _parse_number(after)
     if instant:
         return int(instant)
     if isinstance(at, str) and instant is None:
@@ -107,7 +110,7 @@ def _instant(at: Any, after: Any, now: float) -> int | None:
     return int(now + wait) if wait else None
 
 
-def _number(value: Any) -> float | None:
+def _parse_number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
     try:
@@ -117,59 +120,59 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) and 0 <= number < 2**53 else None
 
 
-def _flag(value: str | None) -> bool | None:
+def _parse_flag(value: str | None) -> bool | None:
     return {"true": True, "false": False}.get((value or "").lower())
 
 
-def _known(**values: Any) -> dict[str, Any]:
+def _without_empty(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in (None, "", {})}
 
 
 # ---------------------------------------------------------------------------------------------------------- storing
-def note(
+def record_limits(
     services: Services, upstream_id: str, headers: Sequence[tuple[str, str]], refusal: bytes | None = None
 ) -> None:
-    """Keep what an answer says about limits. When it cannot be stored, that is logged and nothing else happens."""
+    """Store the limits that a response reports. A failure of the database is only logged."""
     now = time.time()
     try:
-        for found in snapshots(headers, now, refusal):
-            _keep(services, upstream_id, found, int(now))
+        for limit in parse_limits(headers, now, refusal):
+            _store_limit(services, upstream_id, limit, int(now))
     except DATABASE_ERRORS as error:
         log.warning("The quota of upstream %s could not be stored: %s", upstream_id, error)
 
 
-def _keep(services: Services, upstream_id: str, found: dict[str, Any], now: int) -> None:
-    """Reading is much cheaper than writing, and sees what other processes have written."""
+def _store_limit(services: Services, upstream_id: str, limit: dict[str, Any], now: int) -> None:
+    """Store a limit unless it is unchanged. Reading first is much cheaper than writing each time."""
     database = services.database
     query = "SELECT fetched_at, snapshot_json FROM codex_quota WHERE upstream_id = ? AND limit_name = ?"
-    rows = select(database, query, upstream_id, found["limit"])
-    if rows and now < rows[0][0] + REWRITE_AFTER and alike(json.loads(rows[0][1]), found):
+    rows = select(database, query, upstream_id, limit["limit"])
+    if rows and now < rows[0][0] + REWRITE_AFTER_SECONDS and are_alike(json.loads(rows[0][1]), limit):
         return
-    row = {"fetched_at": now, "snapshot_json": json.dumps(found)}
-    query = Quota.insert(upstream_id=upstream_id, limit_name=found["limit"], **row).on_conflict(
+    row = {"fetched_at": now, "snapshot_json": json.dumps(limit)}
+    insert = Quota.insert(upstream_id=upstream_id, limit_name=limit["limit"], **row).on_conflict(
         conflict_target=[Quota.upstream_id, Quota.limit_name], update=row
     )
     with database.connection_context():
-        query.execute(database)
+        insert.execute(database)
 
 
-def alike(old: Any, new: Any) -> bool:
-    """Whether two snapshots say the same, but for parts of a percent and the instants of windows that move along."""
+def are_alike(old: Any, new: Any) -> bool:
+    """Whether two reports are equal, apart from fractions of a percent and small shifts of times."""
     if not isinstance(old, dict) or not isinstance(new, dict):
-        return old == new
-    return old.keys() == new.keys() and all(_rounded(name, old[name], new[name]) for name in old)
+        return bool(old == new)
+    return old.keys() == new.keys() and all(_is_alike(name, old[name], new[name]) for name in old)
 
 
-def _rounded(name: str, old: Any, new: Any) -> bool:
+def _is_alike(name: str, old: Any, new: Any) -> bool:
     if name == "used_percent":
-        return int(old) == int(new)
+        return bool(int(old) == int(new))
     if name in ("resets_at", "refused_until"):
-        return abs(old - new) < REWRITE_AFTER
-    return alike(old, new)
+        return bool(abs(old - new) < REWRITE_AFTER_SECONDS)
+    return are_alike(old, new)
 
 
-def read(services: Services, upstream_id: str) -> list[dict[str, Any]]:
-    """The latest snapshot of each limit, each with ``fetched_at``, newest first."""
+def read_limits(services: Services, upstream_id: str) -> list[dict[str, Any]]:
+    """The latest report of each limit with its ``fetched_at``, newest first."""
     query = Quota.select(Quota.fetched_at, Quota.snapshot_json).where(Quota.upstream_id == upstream_id)
     with services.database.connection_context():
         rows = list(query.order_by(Quota.fetched_at.desc(), Quota.limit_name).tuples().execute(services.database))

@@ -1,4 +1,4 @@
-"""What a 401 of the backend means: the sign-in has ended, or the access token wants renewing."""
+"""Recovery from a 401 of the backend: has the sign-in ended, or must the access token be renewed?"""
 
 import logging
 
@@ -9,17 +9,19 @@ from floway_core.protocol import jsontext
 log = logging.getLogger("floway.codex")
 
 SESSION_ENDED = "token_invalidated"
-LONGEST_MESSAGE = 200
+MAX_MESSAGE_LENGTH = 200
 
 
-def end_session(services: Services, upstream: Upstream, token: str | None, content: bytes) -> None:
-    """Take the account out of use if that is what the 401 with this ``content`` says.
+def terminate_if_session_ended(services: Services, upstream: Upstream, token: str | None, content: bytes) -> None:
+    """Put the account in the state ``session_terminated`` if the 401 says that its session has ended.
 
-    Nothing is done when ``token``, the refused one, has been replaced since, by a new sign-in say.
+    Nothing happens if ``token`` has been replaced since, for example by a new sign-in.
 
-    :raises GatewayError: 503, the sign-in has ended.
+    :param token: the access token that was refused.
+    :param content: the body of the 401.
+    :raises GatewayError: 503, the session has ended.
     """
-    code, message = reason(content)
+    code, message = parse_error(content)
     if code != SESSION_ENDED:
         return
     current = credentials.read_refresh_token(services, upstream.id)
@@ -29,20 +31,20 @@ def end_session(services: Services, upstream: Upstream, token: str | None, conte
     message = message.replace(stored.value, "***")
     if accounts.terminate(services, upstream.id, accounts.SESSION_TERMINATED, message, current.version):
         log.warning("Codex upstream %s is %s", upstream.name, accounts.SESSION_TERMINATED)
-        raise accounts.unavailable(accounts.SESSION_TERMINATED, message)
+        raise accounts.unavailable_error(accounts.SESSION_TERMINATED, message)
 
 
-def reason(body: bytes) -> tuple[str, str]:
-    """(code, message) of ``{"error": {"code", "message"}}``, also with ``detail`` around them; empty where unknown."""
+def parse_error(body: bytes) -> tuple[str, str]:
+    """(code, message) of ``{"error": {"code", "message"}}``, also inside ``detail``; empty where one is missing."""
     try:
-        answer = jsontext.loads(body)
+        payload = jsontext.loads(body)
     except ValueError:
         return "", ""
     for name in ("error", "detail"):
-        inner = answer.get(name) if isinstance(answer, dict) else None
+        inner = payload.get(name) if isinstance(payload, dict) else None
         if isinstance(inner, dict):
-            answer = inner
-    if not isinstance(answer, dict):
+            payload = inner
+    if not isinstance(payload, dict):
         return "", ""
-    code, message = answer.get("code"), answer.get("message")
-    return code if isinstance(code, str) else "", message[:LONGEST_MESSAGE] if isinstance(message, str) else ""
+    code, message = payload.get("code"), payload.get("message")
+    return code if isinstance(code, str) else "", message[:MAX_MESSAGE_LENGTH] if isinstance(message, str) else ""

@@ -1,4 +1,4 @@
-"""What ``floway codex status`` shows: accounts, tokens and limits, without a secret."""
+"""The output of ``floway codex status``: accounts, token expiry and limits, without secrets."""
 
 import datetime
 from collections.abc import Sequence
@@ -16,45 +16,45 @@ from floway_core.storage.db import select
 
 @dataclass(frozen=True)
 class Status:
-    """One upstream."""
+    """The status of one upstream."""
 
     upstream: str
     enabled: bool
     account: Account
     token_expires_at: int | None
-    """Unix seconds; 0 when unknown, None when there is no token."""
+    """Unix seconds; 0 if unknown, None if there is no token."""
     models_fetched_at: int | None
-    """Unix seconds; None when no model list is stored."""
+    """Unix seconds; None if no model list is stored."""
     limits: Sequence[dict[str, Any]]
-    """As ``quota.read`` gives them."""
+    """As ``quota.read_limits`` returns them."""
 
 
-def read(services: Services) -> list[Status]:
-    """The Codex upstreams in the order in which they are tried."""
+def read_statuses(services: Services) -> list[Status]:
+    """The status of all Codex upstreams, in the order in which routing tries them."""
     expiries = dict(select(services.database, "SELECT upstream_id, expires_at FROM codex_tokens"))
     fetched = dict(select(services.database, "SELECT upstream_id, fetched_at FROM codex_catalogue"))
-    found = []
+    statuses = []
     for row in upstreams.all_rows(services.database):
         if row.kind != KIND:
             continue
         try:
-            account = accounts.find(services, row.id)
-        except GatewayError:  # it was removed just now
+            account = accounts.find_account(services, row.id)
+        except GatewayError:  # the upstream has just been removed
             continue
-        found.append(
+        statuses.append(
             Status(
                 upstream=row.name,
                 enabled=row.enabled,
                 account=account,
                 token_expires_at=expiries.get(row.id),
                 models_fetched_at=fetched.get(row.id),
-                limits=quota.read(services, row.id),
+                limits=quota.read_limits(services, row.id),
             )
         )
-    return found
+    return statuses
 
 
-def as_json(status: Status) -> dict[str, Any]:
+def to_json(status: Status) -> dict[str, Any]:
     """The status for programs; times are Unix seconds."""
     account = status.account
     return {
@@ -74,58 +74,61 @@ def as_json(status: Status) -> dict[str, Any]:
     }
 
 
-def as_text(status: Status, now: float) -> str:
+def to_text(status: Status, now: float) -> str:
     """The status for people."""
     account = status.account
     lines = [
         ("account", account.account_id),
         ("email", account.email),
         ("plan", account.plan),
-        ("token", _expiry(status.token_expires_at, now)),
+        ("token", _format_expiry(status.token_expires_at, now)),
         ("state", f"{account.state}{f' ({account.message})' if account.message else ''}"),
         ("install.", account.installation_id),
-        ("models", "none yet" if status.models_fetched_at is None else f"of {moment(status.models_fetched_at, now)}"),
-        *(("quota", line) for limit in status.limits for line in _limit(limit, now)),
+        (
+            "models",
+            "none yet" if status.models_fetched_at is None else f"of {format_time(status.models_fetched_at, now)}",
+        ),
+        *(("quota", line) for limit in status.limits for line in _format_limit(limit, now)),
     ]
     if account.state != accounts.ACTIVE:
-        lines.append(("", accounts.MENDING))
+        lines.append(("", accounts.SIGN_IN_HINT))
     title = status.upstream if status.enabled else f"{status.upstream} (disabled)"
     return "\n".join([title, *(f"  {name:<9}{value}" for name, value in lines)])
 
 
-def _expiry(expires_at: int | None, now: float) -> str:
+def _format_expiry(expires_at: int | None, now: float) -> str:
     if not expires_at:
         return "none" if expires_at is None else "expiry unknown"
-    return f"{'expires' if expires_at > now else 'expired'} {moment(expires_at, now)}"
+    return f"{'expires' if expires_at > now else 'expired'} {format_time(expires_at, now)}"
 
 
-def _limit(limit: dict[str, Any], now: float) -> list[str]:
+def _format_limit(limit: dict[str, Any], now: float) -> list[str]:
     name = limit["limit"]
-    lines = [f"{name} {window}: {_window(limit[window], now)}" for window in quota.WINDOWS if window in limit]
+    lines = [f"{name} {window}: {_format_window(limit[window], now)}" for window in quota.WINDOWS if window in limit]
     if limit.get("refused_until", 0) > now:
-        lines.append(f"{name}: refused until {moment(limit['refused_until'], now)}")
-    return [*lines, f"{name}: as of {moment(limit['fetched_at'], now)}"]
+        lines.append(f"{name}: refused until {format_time(limit['refused_until'], now)}")
+    return [*lines, f"{name}: as of {format_time(limit['fetched_at'], now)}"]
 
 
-def _window(window: dict[str, Any], now: float) -> str:
+def _format_window(window: dict[str, Any], now: float) -> str:
     parts = []
     if "used_percent" in window:
         parts.append(f"{window['used_percent']:g} % used")
     if "window_minutes" in window:
-        parts.append(f"of {duration(window['window_minutes'] * 60)}")
+        parts.append(f"of {format_duration(window['window_minutes'] * 60)}")
     if "resets_at" in window:
-        parts.append(f"resets {moment(window['resets_at'], now)}")
+        parts.append(f"resets {format_time(window['resets_at'], now)}")
     return ", ".join(parts)
 
 
-def moment(at: float, now: float) -> str:
-    """``at`` seen from ``now`` (both Unix seconds), such as ``in 2 h 5 min (2026-01-31 12:00 UTC)``."""
-    distance = duration(abs(at - now))
+def format_time(at: float, now: float) -> str:
+    """``at`` relative to ``now`` (both Unix seconds), such as ``in 2 h 5 min (2026-01-31 12:00 UTC)``."""
+    distance = format_duration(abs(at - now))
     relative = f"in {distance}" if at > now else f"{distance} ago"
     return f"{relative} ({datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d %H:%M} UTC)"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """The two largest units, such as ``5 d 3 h``."""
     minutes = int(seconds // 60)
     days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60

@@ -1,4 +1,4 @@
-"""The model lists of the upstreams, as routing asks for them: from memory, renewed behind the scenes."""
+"""A cache of the model lists of all upstreams. It refreshes them in the background."""
 
 import logging
 import threading
@@ -12,47 +12,47 @@ from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
 from floway_core.provider import Model
 
-SOFT_AGE = 600
-"""Seconds after which a list is renewed; it serves meanwhile."""
-HARD_AGE = 24 * 3600
-"""Seconds after which a list does not serve any more."""
-RETRY_AFTER = 5
-"""Seconds after a failure until the next try; requests meanwhile get the old list or the same failure."""
-ETAG_AGE = 60
-"""Seconds that a list is left alone even when answers name another etag."""
+REFRESH_AFTER_SECONDS = 600
+"""Age at which a list is refreshed; it is served meanwhile."""
+MAX_AGE_SECONDS = 24 * 3600
+"""Age from which a list is not served any more."""
+RETRY_AFTER_SECONDS = 5
+"""Time between a failure and the next try; meanwhile requests get the old list or the same error."""
+ETAG_GRACE_SECONDS = 60
+"""Age below which a list is not refreshed even if responses name another etag."""
 
 log = logging.getLogger("floway.codex")
 
 
-class Source(Protocol):
-    """Where lists come from."""
+class ModelListSource(Protocol):
+    """Where the cache loads lists from."""
 
     def fetch(self, upstream: Upstream) -> ModelList:
-        """Ask the backend.
+        """Fetch the list from the backend.
 
-        :raises GatewayError: the list cannot be had.
+        :raises GatewayError: the list cannot be fetched.
         """
 
-    def stored(self, upstream: Upstream) -> ModelList | None:
-        """What any process fetched last."""
+    def load_stored(self, upstream: Upstream) -> ModelList | None:
+        """The list that any process fetched last; None if there is none."""
 
 
 @dataclass
-class _Shelf:
-    """The list of one upstream."""
+class _CachedList:
+    """The cached list of one upstream."""
 
-    loading: threading.Lock = field(default_factory=threading.Lock)
-    held: ModelList | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the thread that refreshes the list."""
+    model_list: ModelList | None = None
     error: GatewayError | None = None
-    """Why the last try failed."""
+    """The error of the last try; None if it succeeded."""
     next_try: float = 0.0
     etag: str = ""
-    """What answers of the backend said last; empty as long as they say nothing."""
+    """The etag that a response of the backend named last; empty if none did."""
 
 
-def _in_background(work: Callable[[], None]) -> None:
-    # No daemon: that would end with the process, perhaps between the spending of a refresh token and the storing of the
-    # next one.
+def _run_in_thread(work: Callable[[], None]) -> None:
+    # Not a daemon thread: the process could end it after a refresh token is spent and before the next one is stored.
     threading.Thread(target=work, name="codex-models").start()
 
 
@@ -60,119 +60,119 @@ def _in_background(work: Callable[[], None]) -> None:
 class Catalogue:
     """The model lists of all upstreams. One per process; shared by all threads."""
 
-    source: Source
+    source: ModelListSource
     now: Callable[[], float] = time.time
-    background: Callable[[Callable[[], None]], None] = _in_background
-    _shelves: dict[str, _Shelf] = field(default_factory=dict)
+    background: Callable[[Callable[[], None]], None] = _run_in_thread
+    _lists: dict[str, _CachedList] = field(default_factory=dict)
 
-    def models(self, upstream: Upstream) -> Sequence[Model]:
-        """The list of ``upstream``, as a rule at most ten minutes old.
+    def list_models(self, upstream: Upstream) -> Sequence[Model]:
+        """The models of ``upstream``, as a rule from a list that is at most ten minutes old.
 
-        An older one is handed out while one thread renews it; without one, and with one of yesterday, requests wait.
+        While one thread refreshes an older list, the others get the old one. Without a usable list they wait.
 
-        :raises GatewayError: there is none and it cannot be had.
+        :raises GatewayError: there is no usable list, and none can be fetched.
         """
-        shelf = self._shelf(upstream)
-        if not self._serves(shelf):
-            with shelf.loading:
-                self._take_stored(upstream, shelf)
-                if not self._serves(shelf):
-                    self._ask(upstream, shelf)
-        models = self.at_hand(upstream)
+        cached = self._cached(upstream)
+        if not self._is_usable(cached):
+            with cached.lock:
+                self._load_stored(upstream, cached)
+                if not self._is_usable(cached):
+                    self._refresh(upstream, cached)
+        models = self.cached_models(upstream)
         assert models is not None
         return models
 
-    def at_hand(self, upstream: Upstream) -> Sequence[Model] | None:
-        """The list of ``upstream``; None before the first try. What is due is asked for in the background.
+    def cached_models(self, upstream: Upstream) -> Sequence[Model] | None:
+        """The models of ``upstream`` without waiting; None before the first try. Starts a background refresh if due.
 
-        :raises GatewayError: there is none, because the last try has failed.
+        :raises GatewayError: there is no usable list, because the last try failed.
         """
-        shelf = self._shelf(upstream)
-        if not self._serves(shelf) and shelf.error is None:
-            self._take_stored(upstream, shelf)
-            if not self._serves(shelf):
+        cached = self._cached(upstream)
+        if not self._is_usable(cached) and cached.error is None:
+            self._load_stored(upstream, cached)
+            if not self._is_usable(cached):
                 return None
-        if self._due(shelf) and shelf.loading.acquire(blocking=False):
-            self._renew_in_background(upstream, shelf)
-        held = shelf.held
-        if held is not None and self._serves(shelf):
-            return held.models
-        assert shelf.error is not None
-        raise shelf.error.with_traceback(None)
+        if self._is_due(cached) and cached.lock.acquire(blocking=False):
+            self._refresh_in_background(upstream, cached)
+        current = cached.model_list
+        if current is not None and self._is_usable(cached):
+            return current.models
+        assert cached.error is not None
+        raise cached.error.with_traceback(None)
 
-    def ask(self, upstream: Upstream) -> Sequence[Model]:
-        """The list as the backend gives it now.
+    def fetch_models(self, upstream: Upstream) -> Sequence[Model]:
+        """Fetch the models from the backend now.
 
-        :raises GatewayError: it gives none.
+        :raises GatewayError: the list cannot be fetched.
         """
-        fetched = self.source.fetch(upstream)
-        self._keep(upstream, self._shelf(upstream), fetched)
-        return fetched.models
+        model_list = self.source.fetch(upstream)
+        self._replace(upstream, self._cached(upstream), model_list)
+        return model_list.models
 
-    def details(self, upstream: Upstream, slug: str) -> Mapping[str, Any]:
-        """The catalogue entry of a model, as far as the list has been loaded before; else empty."""
-        held = self._shelf(upstream).held
-        return next((model.details for model in (held.models if held else ()) if model.id == slug), {})
+    def find_details(self, upstream: Upstream, slug: str) -> Mapping[str, Any]:
+        """The catalogue entry of a model; empty if the model is unknown or no list is loaded."""
+        current = self._cached(upstream).model_list
+        return next((model.details for model in (current.models if current else ()) if model.id == slug), {})
 
-    def compare(self, upstream: Upstream, etag: str | None) -> None:
-        """Note the etag of the model list that an answer of the backend names (``x-models-etag``).
+    def note_etag(self, upstream: Upstream, etag: str | None) -> None:
+        """Note the etag that a response of the backend named (``x-models-etag``).
 
-        When it is not the one of the list at hand, the next request has the list renewed, as the CLI does.
+        If the cached list has another etag, the next request starts a refresh, as in the CLI.
         """
         if etag:
-            self._shelf(upstream).etag = etag
+            self._cached(upstream).etag = etag
 
-    def _shelf(self, upstream: Upstream) -> _Shelf:
-        return self._shelves.get(upstream.id) or self._shelves.setdefault(upstream.id, _Shelf())
+    def _cached(self, upstream: Upstream) -> _CachedList:
+        return self._lists.get(upstream.id) or self._lists.setdefault(upstream.id, _CachedList())
 
-    def _serves(self, shelf: _Shelf) -> bool:
-        return shelf.held is not None and self.now() < shelf.held.fetched_at + HARD_AGE
+    def _is_usable(self, cached: _CachedList) -> bool:
+        return cached.model_list is not None and self.now() < cached.model_list.fetched_at + MAX_AGE_SECONDS
 
-    def _due(self, shelf: _Shelf) -> bool:
-        return self.now() >= shelf.next_try and not (shelf.held and self._current(shelf, shelf.held))
+    def _is_due(self, cached: _CachedList) -> bool:
+        return self.now() >= cached.next_try and not (cached.model_list and self._is_current(cached, cached.model_list))
 
-    def _current(self, shelf: _Shelf, held: ModelList) -> bool:
-        """Whether ``held`` is young enough, and the one that answers of the backend name."""
-        named = not shelf.etag or shelf.etag == held.etag
-        return self.now() < held.fetched_at + (SOFT_AGE if named else ETAG_AGE)
+    def _is_current(self, cached: _CachedList, current: ModelList) -> bool:
+        """Whether ``current`` needs no refresh, by its age and by the etag that responses name."""
+        matches_etag = not cached.etag or cached.etag == current.etag
+        return self.now() < current.fetched_at + (REFRESH_AFTER_SECONDS if matches_etag else ETAG_GRACE_SECONDS)
 
-    def _renew_in_background(self, upstream: Upstream, shelf: _Shelf) -> None:
-        """``shelf.loading`` is held, and released at the end."""
+    def _refresh_in_background(self, upstream: Upstream, cached: _CachedList) -> None:
+        """The caller holds ``cached.lock``; it is released at the end."""
 
         def work() -> None:
             try:
-                self._take_stored(upstream, shelf)
-                self._ask(upstream, shelf)
-            except Exception:  # nobody else would hear of it
-                log.exception("The models of upstream %s could not be renewed", upstream.name)
-                shelf.next_try = self.now() + RETRY_AFTER
+                self._load_stored(upstream, cached)
+                self._refresh(upstream, cached)
+            except Exception:  # nobody waits for this thread, so the log is the only place for it
+                log.exception("The models of upstream %s could not be refreshed", upstream.name)
+                cached.next_try = self.now() + RETRY_AFTER_SECONDS
             finally:
-                shelf.loading.release()
+                cached.lock.release()
 
         try:
             self.background(work)
-        except RuntimeError:  # no thread can be started just now
-            shelf.loading.release()
+        except RuntimeError:  # no thread can be started at the moment
+            cached.lock.release()
 
-    def _take_stored(self, upstream: Upstream, shelf: _Shelf) -> None:
-        """Take what another process has fetched, or this one before it was started anew."""
-        stored = self.source.stored(upstream)
-        if stored and (shelf.held is None or stored.fetched_at > shelf.held.fetched_at):
-            shelf.held = stored
+    def _load_stored(self, upstream: Upstream, cached: _CachedList) -> None:
+        """Take the list from the database if it is newer: another process may have fetched it, or an earlier one."""
+        stored = self.source.load_stored(upstream)
+        if stored and (cached.model_list is None or stored.fetched_at > cached.model_list.fetched_at):
+            cached.model_list = stored
 
-    def _ask(self, upstream: Upstream, shelf: _Shelf) -> None:
-        """Ask the backend, unless the list is current by now or the last try failed just now."""
-        if not self._due(shelf):
+    def _refresh(self, upstream: Upstream, cached: _CachedList) -> None:
+        """Fetch the list, unless it has become current meanwhile or the last try failed just now."""
+        if not self._is_due(cached):
             return
         try:
-            self._keep(upstream, shelf, self.source.fetch(upstream))
+            self._replace(upstream, cached, self.source.fetch(upstream))
         except GatewayError as error:
-            if shelf.error is None or shelf.error.message != error.message:
+            if cached.error is None or cached.error.message != error.message:
                 log.warning("The models of upstream %s could not be loaded: %s", upstream.name, error.message)
-            shelf.error = error
-            shelf.next_try = self.now() + RETRY_AFTER
+            cached.error = error
+            cached.next_try = self.now() + RETRY_AFTER_SECONDS
 
-    def _keep(self, upstream: Upstream, shelf: _Shelf, fetched: ModelList) -> None:
-        if shelf.error is not None:
+    def _replace(self, upstream: Upstream, cached: _CachedList, model_list: ModelList) -> None:
+        if cached.error is not None:
             log.info("The models of upstream %s could be loaded again", upstream.name)
-        shelf.held, shelf.error = fetched, None
+        cached.model_list, cached.error = model_list, None

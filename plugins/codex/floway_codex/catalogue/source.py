@@ -1,4 +1,4 @@
-"""Model lists: asking the backend (``GET /codex/models``), and keeping the answer in the database."""
+"""Model lists from the backend (``GET /codex/models``), and their copies in the database."""
 
 import functools
 import logging
@@ -27,18 +27,18 @@ log = logging.getLogger("floway.codex")
 
 @dataclass(frozen=True)
 class ModelList:
-    """What the backend gave at one time."""
+    """A model list, and when the backend sent it."""
 
     models: tuple[Model, ...]
     etag: str
-    """Empty when the backend gave none."""
+    """Empty when the backend sent none."""
     fetched_at: float
     """Unix time in seconds."""
 
 
 @dataclass(frozen=True)
-class ModelLists:
-    """The lists of all upstreams, where they come from and where they are kept."""
+class BackendModelLists:
+    """Fetches the lists of all upstreams, and stores them."""
 
     services: Services
     tokens: TokenSource
@@ -48,32 +48,32 @@ class ModelLists:
     now: Callable[[], float] = time.time
 
     def fetch(self, upstream: Upstream) -> ModelList:
-        """Ask the backend, and keep its answer. A 401 is dealt with as for a response.
+        """Fetch a list from the backend, and store it. A 401 is handled as for a response: the token is renewed once.
 
-        :raises GatewayError: there is no answer, or no list in it.
+        :raises GatewayError: the backend cannot be reached, or sends no list.
         """
         account = accounts.require_active(self.services, upstream.id)
-        token = self.tokens.of_account(account)
-        response = self._ask(token, account.account_id)
+        token = self.tokens.token_for_account(account)
+        response = self._request(token, account.account_id)
         if response.status_code == 401:
-            recovery.end_session(self.services, upstream, token, response.content)
-            token = self.tokens.replacement(upstream.id, token)
-            response = self._ask(token, account.account_id)
+            recovery.terminate_if_session_ended(self.services, upstream, token, response.content)
+            token = self.tokens.replace_refused(upstream.id, token)
+            response = self._request(token, account.account_id)
         if response.status_code == 401:
-            recovery.end_session(self.services, upstream, token, response.content)
+            recovery.terminate_if_session_ended(self.services, upstream, token, response.content)
         if response.status_code != 200:
             raise NoModelList("The Codex backend", response.status_code, response.headers.get("content-type"))
-        fetched = ModelList(parse(response.content), response.headers.get("etag", "")[:200], self.now())
+        fetched = ModelList(parse_models(response.content), response.headers.get("etag", "")[:200], self.now())
         self._store(upstream, fetched, response.content)
         return fetched
 
-    def _ask(self, token: str, account_id: str) -> requests.Response:
-        known = {**self.profile.known, "access_token": token, "account_id": account_id}
+    def _request(self, token: str, account_id: str) -> requests.Response:
+        values = {**self.profile.static_values, "access_token": token, "account_id": account_id}
         url = f"{self.base_url}/codex/models?{urlencode({'client_version': self.profile.version})}"
-        return self.http.fetch("GET", url, self.profile.models_headers.render(known))
+        return self.http.fetch("GET", url, self.profile.models_headers.render(values))
 
     def _store(self, upstream: Upstream, fetched: ModelList, body: bytes) -> None:
-        """When it cannot be stored, that is logged: the list is good all the same."""
+        """Store a list. A failure is only logged: the list can be served all the same."""
         database = self.services.database
         row = {
             "client_version": self.profile.version,
@@ -90,25 +90,25 @@ class ModelLists:
         except DATABASE_ERRORS as error:
             log.warning("The models of upstream %s could not be stored: %s", upstream.name, error)
 
-    def stored(self, upstream: Upstream) -> ModelList | None:
+    def load_stored(self, upstream: Upstream) -> ModelList | None:
         """The list that any process fetched last for this version of the CLI, or None."""
         query = "SELECT body, etag, fetched_at FROM codex_catalogue WHERE upstream_id = ? AND client_version = ?"
         rows = select(self.services.database, query, upstream.id, self.profile.version)
-        return ModelList(parse(rows[0][0].encode()), *rows[0][1:]) if rows else None
+        return ModelList(parse_models(rows[0][0].encode()), *rows[0][1:]) if rows else None
 
 
 @functools.cache
-def prices() -> Mapping[str, Price]:
-    """What the models would cost with an API key, by name."""
+def load_prices() -> Mapping[str, Price]:
+    """The prices of the models with an API key, by name."""
     return parse_prices(files("floway_codex").joinpath("prices.toml").read_text(encoding="utf-8"))
 
 
-def parse(body: bytes) -> tuple[Model, ...]:
-    """The models in ``{"models": [{"slug": ...}, ...]}``, hidden ones too: they can be asked for by name.
+def parse_models(body: bytes) -> tuple[Model, ...]:
+    """Parse ``{"models": [{"slug": ...}, ...]}``. Hidden models are included: clients can request them by name.
 
-    Unknown fields are kept; an entry without a name is skipped with a warning.
+    Unknown fields of an entry are preserved. An entry without a name is skipped with a warning.
 
-    :raises GatewayError: 502, this is no model list.
+    :raises GatewayError: 502, ``body`` is not a model list.
     """
     try:
         entries = jsontext.loads(body)["models"]
@@ -117,10 +117,10 @@ def parse(body: bytes) -> tuple[Model, ...]:
     if not isinstance(entries, list):
         raise NoModelList("The Codex backend", 200)
     models = []
-    for place, entry in enumerate(entries):
+    for index, entry in enumerate(entries):
         slug = entry.get("slug") if isinstance(entry, dict) else None
         if not isinstance(slug, str) or not slug:
-            log.warning("Entry %d of the Codex model list has no name and is skipped", place)
+            log.warning("Entry %d of the Codex model list has no name and is skipped", index)
             continue
-        models.append(Model(id=slug, owned_by="openai", details=entry, price=prices().get(slug)))
+        models.append(Model(id=slug, owned_by="openai", details=entry, price=load_prices().get(slug)))
     return tuple(models)

@@ -1,1 +1,1 @@
-"""``floway codex ...``"""
+"""The commands of ``floway codex``."""

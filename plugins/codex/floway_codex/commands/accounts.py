@@ -1,26 +1,24 @@
-"""``floway codex ...``"""
+"""The group ``floway codex``, and its commands for accounts."""
 
 import json
 import os
 import time
-from pathlib import Path
 from typing import BinaryIO
 
 import click
 
 from floway_codex.account import accounts, browser, login, status
 from floway_codex.account.auth_file import KIND, import_account
-from floway_codex.account.login_callback import Callback
+from floway_codex.account.login_callback import CallbackServer
 from floway_core import cli
 from floway_core.contexts import Services, Upstream
 from floway_core.protocol import jsontext
-from floway_core.settings import address
 from floway_core.storage import upstreams
 
 
 @click.group()
 def codex() -> None:
-    """Codex accounts."""
+    """Manage Codex accounts."""
 
 
 @codex.command(name="import")
@@ -28,15 +26,14 @@ def codex() -> None:
 @click.option("--name", help="Name of the upstream. Default: codex- and the account's email.")
 @click.pass_context
 def import_(context: click.Context, file: BinaryIO, name: str | None) -> None:
-    """Make an upstream of a sign-in of the CLI.
+    """Import a sign-in of the CLI as an upstream.
 
-    FILE is its auth.json; - reads standard input. An account that is there already gets the new tokens and is active
-    again.
+    FILE is its auth.json; - reads standard input. An existing account gets the new tokens and becomes active.
     """
     services = cli.services(context)
     try:
         auth_json = jsontext.loads(file.read())
-    except ValueError:  # its message may quote the file, and with it a token
+    except ValueError:  # the message may quote the file, and so a token
         raise click.ClickException("The file is not JSON.") from None
     try:
         upstream = import_account(services, auth_json, name)
@@ -46,7 +43,7 @@ def import_(context: click.Context, file: BinaryIO, name: str | None) -> None:
 
 
 def _show(services: Services, upstream: Upstream) -> None:
-    account = accounts.find(services, upstream.id)
+    account = accounts.find_account(services, upstream.id)
     click.echo(f"{upstream.name}: {account.email}, plan {account.plan}, account {account.account_id}")
 
 
@@ -57,9 +54,9 @@ def _show(services: Services, upstream: Upstream) -> None:
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
-    default=login.PORTS[0],
+    default=login.CALLBACK_PORTS[0],
     show_default=True,
-    help=f"Where the browser comes back to. The sign-in page accepts {' and '.join(map(str, login.PORTS))}.",
+    help=f"Where the browser comes back to. The sign-in page accepts {' and '.join(map(str, login.CALLBACK_PORTS))}.",
 )
 @click.option(
     "--timeout",
@@ -70,17 +67,17 @@ def _show(services: Services, upstream: Upstream) -> None:
 )
 @click.pass_context
 def login_(context: click.Context, name: str | None, paste: bool, no_browser: bool, port: int, timeout: float) -> None:
-    """Sign in with a browser, and make an upstream of the account.
+    """Sign in with a browser, and add the account as an upstream.
 
-    The browser is opened where there is one: on a desktop, and not in a session from another machine.
-    An account that is there already gets the new tokens and is active again.
+    The browser is opened on a desktop, but not in a session from another machine.
+    An existing account gets the new tokens and becomes active.
     """
     services = cli.services(context)
     try:
-        sign_in = login.begin(services, port)
-        opens = not no_browser and browser.is_here(os.environ)
+        sign_in = login.start_sign_in(services, port)
+        opens = not no_browser and browser.is_available(os.environ)
         code = _pasted_code(sign_in) if paste else _received_code(sign_in, port, timeout, opens)
-        upstream = login.finish(services, sign_in, code, name)
+        upstream = login.finish_sign_in(services, sign_in, code, name)
     except login.SignInFailed as failure:
         raise click.ClickException(f"The sign-in failed: {failure}") from None
     _show(services, upstream)
@@ -90,7 +87,7 @@ def _pasted_code(sign_in: login.SignIn) -> str:
     click.echo(f"Open this page in a browser and sign in:\n\n{sign_in.url}\n")
     click.echo(f"It ends on a page that does not load, {sign_in.redirect_uri}?... Copy its whole URL.")
     try:
-        return login.code(click.prompt("URL"), sign_in.state)
+        return login.extract_code(click.prompt("URL"), sign_in.state)
     except ValueError as error:
         raise click.ClickException(f"{str(error).capitalize()}.") from None
 
@@ -98,22 +95,22 @@ def _pasted_code(sign_in: login.SignIn) -> str:
 def _received_code(sign_in: login.SignIn, port: int, timeout: float, opens: bool) -> str:
     def accepts(url: str) -> bool:
         try:
-            login.code(url, sign_in.state)
+            login.extract_code(url, sign_in.state)
         except login.SignInFailed:
-            pass  # it is the answer all the same
+            pass  # the URL belongs to this sign-in, even if it failed
         except ValueError:
             return False
         return True
 
     try:
-        with Callback(port, login.PATH) as callback:
+        with CallbackServer(port, login.CALLBACK_PATH) as callback:
             hint = "The browser opens this page; if it does not, open it" if opens else "Open this page"
             click.echo(f"{hint} in a browser of this machine and sign in:\n\n{sign_in.url}\n")
             if opens:
-                browser.show(sign_in.url)
+                browser.open_page(sign_in.url)
             click.echo("Waiting for the browser. If it runs on another machine, stop this and use --paste.")
-            return login.code(callback.wait(accepts, timeout), sign_in.state)
-    except OSError as error:  # TimeoutError is one, too
+            return login.extract_code(callback.wait(accepts, timeout), sign_in.state)
+    except OSError as error:  # includes TimeoutError
         if isinstance(error, TimeoutError):
             raise click.ClickException("The browser did not come back in time.") from None
         raise click.ClickException(
@@ -125,13 +122,13 @@ def _received_code(sign_in: login.SignIn, port: int, timeout: float, opens: bool
 @click.argument("name")
 @click.pass_context
 def logout(context: click.Context, name: str) -> None:
-    """Forget the tokens of the upstream NAME.
+    """Delete the tokens of the upstream NAME.
 
-    The upstream stays, for signing in again; `floway upstreams remove NAME` removes it with all that belongs to it.
+    The upstream stays for the next sign-in; `floway upstreams remove NAME` removes it with all its data.
     """
     services = cli.services(context)
-    mine = [row for row in upstreams.all_rows(services.database) if row.kind == KIND]
-    upstream = next((row for row in mine if row.name == name), None)
+    codex_rows = [row for row in upstreams.all_rows(services.database) if row.kind == KIND]
+    upstream = next((row for row in codex_rows if row.name == name), None)
     if upstream is None:
         raise click.ClickException(f"There is no Codex upstream named {name!r}.")
     accounts.sign_out(services, upstream.id)
@@ -143,47 +140,10 @@ def logout(context: click.Context, name: str) -> None:
 @click.pass_context
 def status_(context: click.Context, as_json: bool) -> None:
     """Show accounts, plans, token expiry, health and quota."""
-    found = status.read(cli.services(context))
+    statuses = status.read_statuses(cli.services(context))
     if as_json:
-        click.echo(json.dumps([status.as_json(one) for one in found], indent=2))
-    elif not found:
+        click.echo(json.dumps([status.to_json(one) for one in statuses], indent=2))
+    elif not statuses:
         click.echo("There is no Codex account. `floway codex login` or `floway codex import FILE` adds one.")
     else:
-        click.echo("\n\n".join(status.as_text(one, time.time()) for one in found))
-
-
-def _bind(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, int]:
-    try:
-        host, _, port = address(value).rpartition(":")
-        return host.strip("[]"), int(port)
-    except ValueError:
-        raise click.BadParameter("HOST:PORT is expected") from None
-
-
-@codex.command()
-@click.option("--bind", default="127.0.0.1:8790", show_default=True, callback=_bind, help="HOST:PORT to listen on.")
-@click.option("--auth-file", type=click.Path(dir_okay=False, path_type=Path), help="Write an auth.json to import here.")
-def simulate(bind: tuple[str, int], auth_file: Path | None) -> None:
-    """Run a stand-in of the Codex backend, and print what makes Floway use it.
-
-    It is for trying things out without an account.
-    """
-    from floway_codex.simulator.server import serve  # nothing else here needs it
-
-    try:
-        serve(*bind, auth_file)
-    except OSError as error:
-        if error.filename is not None:
-            raise click.ClickException(f"{error.filename} cannot be written: {error.strerror}.") from None
-        host, port = bind
-        raise click.ClickException(
-            f"The simulator cannot listen on {host}:{port}: {error.strerror or error}. Try --bind 127.0.0.1:PORT."
-        ) from None
-
-
-@codex.command()
-def demo() -> None:
-    """Show the main job end to end against the stand-in. Needs no account and leaves nothing behind."""
-    from floway_codex.commands.demo import run  # nothing else here needs it
-
-    run()
+        click.echo("\n\n".join(status.to_text(one, time.time()) for one in statuses))

@@ -1,4 +1,4 @@
-"""The main job end to end, without an account: a client, the gateway, and the simulated backend behind it."""
+"""``floway codex demo``: a client, the gateway and the simulated backend, end to end and without an account."""
 
 import json
 import sqlite3
@@ -14,13 +14,14 @@ ANSWER = (
     "This answer was streamed by a simulated Codex backend. It took the request because it looked just like one of the "
     "official CLI: the same headers in the same order, the same metadata, and the account of the operator."
 )
-SHORTENED = 74
+MAX_SHOWN = 74
+"""Characters of a header's value that are shown."""
 
 
 def run() -> None:
     """Show the demo on the terminal.
 
-    :raises click.ClickException: something in it went wrong.
+    :raises click.ClickException: a step failed.
     """
     with Simulator() as backend:
         _say(f"A simulated Codex backend runs at {backend.base_url}.")
@@ -37,7 +38,7 @@ def run() -> None:
             _ask(gateway, "What did I ask for?", previous_response_id=first)
             _show_upstream(backend.dispatches)
             _show_stored(gateway)
-    _say("That was the demo. The README goes on with your own account.")
+    _say("This is the end of the demo. The README continues with your own account.")
 
 
 def _reply(content: str) -> Reply:
@@ -69,8 +70,8 @@ def _show_upstream(seen: list[RecordedRequest]) -> None:
     request = seen[-1]
     click.echo(f"  {request.method} {request.path}")
     for name, value in request.headers:
-        hidden = "Bearer ..." if name == "authorization" else value
-        click.echo(f"  {name}: {hidden if len(hidden) <= SHORTENED else hidden[:SHORTENED] + '...'}")
+        shown = "Bearer ..." if name == "authorization" else value
+        click.echo(f"  {name}: {shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '...'}")
     click.echo(f"  body: {', '.join(request.body)}")
     click.echo(f"  input: {len(request.body['input'])} items, the first turn's question and answer among them\n")
     _check(len(request.body["input"]) == 3, "the conversation was not continued")

@@ -1,6 +1,6 @@
-"""How a request of the CLI that comes through Floway differs from one that it sends to the backend itself.
+"""``floway codex differences``: how a request of the CLI through Floway differs from a direct one.
 
-Found by playing recordings of the CLI through a gateway; the tests do that again and hold this table to what they see.
+The tests replay recordings of the CLI through a gateway, and compare the result with this table.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import click
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is not the same."""
+    """One difference, and its reason."""
 
     what: str
     """A field of the request."""
@@ -22,14 +22,14 @@ FIELDS = (
     Difference("header chatgpt-account-id", "the operator's account"),
     Difference("header host", "where the backend is, by the settings"),
     Difference("header content-length", "length of the body after compression"),
-    Difference("header cookie", "Cloudflare's cookies are not kept: they belong to one client, a gateway has many"),
+    Difference("header cookie", "Cloudflare's cookies are not stored: they belong to one client, a gateway has many"),
     Difference(
         "input[].internal_chat_message_metadata_passthrough",
-        "the CLI tells it to providers named OpenAI only; where it comes, it is passed on",
+        "the CLI sends it to providers named OpenAI only; if present, it is passed on",
     ),
 )
-"""Fields of requests. Everything else is the same, order included, but for the keys of ``client_metadata``: the CLI has
-them in another order in every request."""
+"""Fields of requests that differ. All others are equal and in the same order, except the keys of ``client_metadata``:
+the CLI sends them in a random order."""
 
 BEHAVIOUR = (
     Difference("HTTP version", "HTTP/1.1; the CLI speaks HTTP/2 where it is offered"),
@@ -42,10 +42,10 @@ BEHAVIOUR = (
 @click.command()
 def differences() -> None:
     """Show what Floway changes in requests of the CLI."""
-    click.echo(table())
+    click.echo(markdown_table())
 
 
-def table() -> str:
+def markdown_table() -> str:
     """The differences as a Markdown table."""
     rows = [f"| {one.what} | {one.why} |" for one in (*FIELDS, *BEHAVIOUR)]
     return "\n".join(["| what | why |", "| --- | --- |", *rows])

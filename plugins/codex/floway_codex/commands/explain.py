@@ -1,4 +1,4 @@
-"""``floway codex explain``: where the identity of a stored response comes from."""
+"""``floway codex explain``: the identity of a stored response, and the source of each id."""
 
 import json
 
@@ -8,7 +8,7 @@ from floway_codex.identity import snapshot
 from floway_core import cli
 from floway_core.storage.db import select
 
-FIND = "SELECT metadata_json FROM responses_snapshots WHERE response_id = ? AND deleted_at IS NULL"
+FIND_METADATA = "SELECT metadata_json FROM responses_snapshots WHERE response_id = ? AND deleted_at IS NULL"
 
 
 @click.command(cls=cli.ReadOnlyCommand)
@@ -16,34 +16,36 @@ FIND = "SELECT metadata_json FROM responses_snapshots WHERE response_id = ? AND 
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_context
 def explain(context: click.Context, response_id: str, as_json: bool) -> None:
-    """Show as whom a response was asked for.
+    """Show the identity of a stored response.
 
-    For the stored response RESPONSE_ID, with the rule that each id comes from.
+    Lists the ids of the request for RESPONSE_ID, and where each of them came from.
     """
-    rows = select(cli.services(context).database, FIND, response_id)
+    rows = select(cli.services(context).database, FIND_METADATA, response_id)
     if not rows:
         raise click.ClickException(f"There is no stored response {response_id}.")
-    found = snapshot.read(json.loads(rows[0][0]))
-    if found is None:
+    identity = snapshot.read_identity(json.loads(rows[0][0]))
+    if identity is None:
         raise click.ClickException(f"Response {response_id} does not come from a Codex upstream.")
-    explained = {name: {"value": value, "from": found.rules.get(name, "")} for name, value in ids(found).items()}
-    next_window = f"{found.thread}:{found.window}"
+    ids = {
+        name: {"value": value, "from": identity.rules.get(name, "")} for name, value in identity_ids(identity).items()
+    }
+    next_window = f"{identity.thread}:{identity.window}"
     if as_json:
-        click.echo(json.dumps({"ids": explained, "next_window": next_window, "turn_state": bool(found.turn_state)}))
+        click.echo(json.dumps({"ids": ids, "next_window": next_window, "turn_state": bool(identity.turn_state)}))
         return
-    for name, of in explained.items():
-        click.echo(f"{name.replace('_', ' '):15} {of['value']:45} {of['from']}")
-    click.echo(f"{'next window':15} {next_window:45} {'compacted' if next_window != found.asked_in else 'the same'}")
-    click.echo(f"{'turn state':15} {'kept' if found.turn_state else 'none'}")
+    for name, entry in ids.items():
+        click.echo(f"{name.replace('_', ' '):15} {entry['value']:45} {entry['from']}")
+    click.echo(f"{'next window':15} {next_window:45} {'compacted' if next_window != identity.asked_in else 'the same'}")
+    click.echo(f"{'turn state':15} {'kept' if identity.turn_state else 'none'}")
 
 
-def ids(found: snapshot.Kept) -> dict[str, str]:
-    """The ids of a response, as it was asked for."""
+def identity_ids(identity: snapshot.StoredIdentity) -> dict[str, str]:
+    """The ids of the request for a response."""
     return {
-        "session": found.session,
-        "thread": found.thread,
-        "client_request": found.client_request,
-        "window": found.asked_in,
-        "turn": found.turn,
-        "installation": found.installation,
+        "session": identity.session,
+        "thread": identity.thread,
+        "client_request": identity.client_request,
+        "window": identity.asked_in,
+        "turn": identity.turn,
+        "installation": identity.installation,
     }

@@ -1,16 +1,16 @@
-"""Recognising a codex client in front of the gateway."""
+"""Detection of clients that are a codex CLI."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from floway_codex.identity.claims import well_formed
+from floway_codex.identity.claims import parse_id
 
 
 @dataclass(frozen=True)
 class CodexClient:
-    """A codex CLI (or IDE extension, app) in front of the gateway: it goes on under its own name."""
+    """A codex CLI, IDE extension or app as the client. It keeps its own originator, user agent and version."""
 
     originator: str
     user_agent: str
@@ -18,8 +18,8 @@ class CodexClient:
     beta_features: str | None
     lite: bool
 
-    def values(self) -> dict[str, Any]:
-        """The placeholders of a profile that such a client has its own values for."""
+    def placeholders(self) -> dict[str, Any]:
+        """The client's own values for placeholders of a profile."""
         return {
             "originator": self.originator,
             "user_agent": self.user_agent,
@@ -28,21 +28,21 @@ class CodexClient:
         }
 
 
-def codex_client(headers: Mapping[str, str]) -> CodexClient | None:
-    """The Codex client that sent these headers, or None when it was something else.
+def detect_client(headers: Mapping[str, str]) -> CodexClient | None:
+    """The Codex client that sent these headers; None for any other client.
 
-    It does not send ``version`` to a gateway, but its user agent holds it: ``<originator>/<version> (...``.
+    The version is read from the user agent, ``<originator>/<version> (...``: the CLI sends no ``version`` to a gateway.
     """
-    originator, user_agent = (well_formed(headers.get(name)) for name in ("originator", "user-agent"))
+    originator, user_agent = (parse_id(headers.get(name)) for name in ("originator", "user-agent"))
     if not originator or not originator.lower().startswith("codex") or not user_agent:
         return None
-    found = re.match(r"/(\d+\.\d+\.\d+[^ ]*)", user_agent.removeprefix(originator))
-    if not found:
+    match = re.match(r"/(\d+\.\d+\.\d+[^ ]*)", user_agent.removeprefix(originator))
+    if not match:
         return None
     return CodexClient(
         originator,
         user_agent,
-        found[1],
-        well_formed(headers.get("x-codex-beta-features")),
+        match[1],
+        parse_id(headers.get("x-codex-beta-features")),
         headers.get("x-openai-internal-codex-responses-lite") == "true",
     )

@@ -1,7 +1,7 @@
-"""Who a request comes from, in the backend's words: session, thread, turn, window, installation.
+"""The identity of a request: session, thread, turn, window and installation.
 
-Resolved once per attempt, so that every dispatch of it says the same. What the client states is taken where it is well
-formed; what it does not state comes from the response that it continues, else from what it says, else it is made up.
+It is resolved once per attempt, so all dispatches of an attempt have the same identity. A well-formed id that the
+client claims wins. Without one, the id comes from the continued response, is derived from the input, or is new.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,17 +11,17 @@ from typing import Any
 from uuid6 import uuid7
 
 from floway_codex.identity import sessions, turns
-from floway_codex.identity.claims import Said, Stated
-from floway_codex.identity.snapshot import Kept
+from floway_codex.identity.claims import Claim, ClaimedIds
+from floway_codex.identity.snapshot import StoredIdentity
 from floway_codex.identity.uuids import is_uuid4
-from floway_codex.identity.windows import context_window_id, window_number
+from floway_codex.identity.windows import derive_context_window_id, parse_window_number
 
 PREVIOUS = "previous response"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The ids of one attempt, and what else the client said in the places where ids are."""
+    """The ids of one attempt, and the metadata that the client sent beside its ids."""
 
     session: str
     thread: str
@@ -37,20 +37,20 @@ class Identity:
     started_ms: int
     """When the turn began, Unix time in milliseconds."""
     turn_metadata: Mapping[str, Any]
-    """The client's turn metadata as it came; ids in it may contradict the ones above, which win."""
+    """The client's turn metadata, unchanged. The ids above override those in it."""
     client_metadata: Mapping[str, str]
-    """The client's ``client_metadata``, its texts only; the same goes for it."""
+    """The text values of the client's ``client_metadata``. The ids above override those in it."""
     rules: Mapping[str, str]
-    """For each id that has several sources, which one it was."""
+    """The source of each id."""
 
     @property
     def window_number(self) -> int:
-        number = window_number(self.window, self.thread)
-        assert number is not None  # resolve() makes no others
+        number = parse_window_number(self.window, self.thread)
+        assert number is not None  # resolve_identity() makes no others
         return number
 
-    def values(self) -> dict[str, Any]:
-        """The placeholders of a profile that stand for these ids."""
+    def placeholders(self) -> dict[str, Any]:
+        """The values for the placeholders of a profile that stand for these ids."""
         return {
             "session_id": self.session,
             "thread_id": self.thread,
@@ -69,94 +69,100 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Request:
-    """What an identity is resolved from."""
+class IdentityInputs:
+    """The inputs of ``resolve_identity``."""
 
-    said: Said
+    claims: ClaimedIds
     api_key_id: str
     instructions: Any
     input: Sequence[Mapping[str, Any]]
-    """Everything the model is to see."""
+    """All input items, the history included."""
     new_items: Sequence[Mapping[str, Any]]
-    """The part of ``input`` that is not in the history of the response that it continues."""
-    kept: Kept | None
-    """The identity of the response that it continues, if it continues one of this plugin's."""
-    ordinal: Callable[[], int]
-    """Claims its place among all that continue this response, from 1."""
-    new_window: Callable[[str, int], int]
-    """Claims a number for a new window of the conversation that began with a response, above another number."""
+    """The items of ``input`` that are not in the history of the continued response."""
+    stored: StoredIdentity | None
+    """The identity of the continued response; None if there is none, or if another plugin served it."""
+    claim_ordinal: Callable[[], int]
+    """Reserves the request's position among all continuations of the response, from 1."""
+    claim_window: Callable[[str, int], int]
+    """Reserves a window number: takes the id of the conversation's first response and a number to exceed."""
     installation: str
-    """The account's."""
+    """The installation id of the account."""
     now_ms: int
     """Unix time in milliseconds."""
 
 
-def resolve(request: Request) -> Identity:
-    """The identity of an attempt. May write to the database: a window is claimed where a conversation forks."""
-    said, kept = request.said, request.kept
-    its_session = _session(request)
-    thread = _thread(request, its_session.value)
-    window = _window(request, thread.value)
-    turn = _turn(request, thread.value)
-    installation = said.find("installation", is_uuid4) or Stated(request.installation, "account")
-    client_request = said.find("client_request") or Stated(thread.value, "thread")
-    goes_on = kept is not None and kept.turn == turn.value
-    found = {
-        "session": its_session,
+def resolve_identity(inputs: IdentityInputs) -> Identity:
+    """Resolve the identity of an attempt. Writes to the database when the conversation forks: it reserves a window."""
+    claims, stored = inputs.claims, inputs.stored
+    session = _resolve_session(inputs)
+    thread = _resolve_thread(inputs, session.value)
+    window = _resolve_window(inputs, thread.value)
+    turn = _resolve_turn(inputs, thread.value)
+    installation = claims.find("installation", is_uuid4) or Claim(inputs.installation, "account")
+    client_request = claims.find("client_request") or Claim(thread.value, "thread")
+    is_same_turn = stored is not None and stored.turn == turn.value
+    resolved = {
+        "session": session,
         "thread": thread,
         "client_request": client_request,
         "window": window,
         "turn": turn,
         "installation": installation,
     }
-    others = {name: said.find(name) for name in ("root_turn", "parent_turn", "parent_thread", "subagent")}
-    context_window = said.find("context_window")
     return Identity(
-        **{name: stated.value for name, stated in found.items()},
-        **{name: stated and stated.value for name, stated in others.items()},
-        context_window=context_window.value if context_window else context_window_id(window.value, thread.value),
-        started_ms=kept.started_ms if kept and goes_on else request.now_ms,
-        turn_metadata=said.turn_metadata,
-        client_metadata=said.client_metadata,
-        rules={name: stated.place for name, stated in found.items()},
+        session=session.value,
+        thread=thread.value,
+        client_request=client_request.value,
+        window=window.value,
+        turn=turn.value,
+        installation=installation.value,
+        root_turn=claims.find_value("root_turn"),
+        parent_turn=claims.find_value("parent_turn"),
+        parent_thread=claims.find_value("parent_thread"),
+        subagent=claims.find_value("subagent"),
+        context_window=claims.find_value("context_window") or derive_context_window_id(window.value, thread.value),
+        started_ms=stored.started_ms if stored and is_same_turn else inputs.now_ms,
+        turn_metadata=claims.turn_metadata,
+        client_metadata=claims.client_metadata,
+        rules={name: claim.source for name, claim in resolved.items()},
     )
 
 
-def _session(request: Request) -> Stated:
-    if stated := request.said.find("session"):
-        return stated
-    if request.kept:
-        return Stated(request.kept.session, PREVIOUS)
-    if derived := sessions.derived(request.api_key_id, request.instructions, request.input):
-        return Stated(derived, "beginning of the conversation")
-    return Stated(str(uuid7()), "new")
+def _resolve_session(inputs: IdentityInputs) -> Claim:
+    if claim := inputs.claims.find("session"):
+        return claim
+    if inputs.stored:
+        return Claim(inputs.stored.session, PREVIOUS)
+    if derived := sessions.derive_session_id(inputs.api_key_id, inputs.instructions, inputs.input):
+        return Claim(derived, "beginning of the conversation")
+    return Claim(str(uuid7()), "new")
 
 
-def _thread(request: Request, its_session: str) -> Stated:
-    if stated := request.said.find("thread"):
-        return stated
-    if request.kept and request.kept.session == its_session:
-        return Stated(request.kept.thread, PREVIOUS)
-    return Stated(its_session, "session")
+def _resolve_thread(inputs: IdentityInputs, session: str) -> Claim:
+    if claim := inputs.claims.find("thread"):
+        return claim
+    if inputs.stored and inputs.stored.session == session:
+        return Claim(inputs.stored.thread, PREVIOUS)
+    return Claim(session, "session")
 
 
-def _window(request: Request, thread: str) -> Stated:
-    """A client that counts windows itself is believed. Else the first continuation of a response stays in its window,
-    and every later one is a fork, which gets a window of its own."""
-    if stated := request.said.find("window", lambda value: window_number(value, thread) is not None):
-        return stated
-    kept = request.kept
-    if kept is None or kept.thread != thread:
-        number = sessions.compactions_behind_seed(request.input)
-        return Stated(f"{thread}:{number}", "compactions in the input" if number else "thread")
-    if request.ordinal() == 1:
-        return Stated(f"{thread}:{kept.window}", PREVIOUS)
-    return Stated(f"{thread}:{request.new_window(kept.first_response, kept.window)}", f"fork of the {PREVIOUS}")
+def _resolve_window(inputs: IdentityInputs, thread: str) -> Claim:
+    """Prefer a well-formed window of the client. Otherwise the first continuation of a response stays in its window,
+    and each later one is a fork and gets a new window."""
+    if claim := inputs.claims.find("window", lambda value: parse_window_number(value, thread) is not None):
+        return claim
+    stored = inputs.stored
+    if stored is None or stored.thread != thread:
+        number = sessions.count_compactions_after_seed(inputs.input)
+        return Claim(f"{thread}:{number}", "compactions in the input" if number else "thread")
+    if inputs.claim_ordinal() == 1:
+        return Claim(f"{thread}:{stored.window}", PREVIOUS)
+    return Claim(f"{thread}:{inputs.claim_window(stored.first_response, stored.window)}", f"fork of the {PREVIOUS}")
 
 
-def _turn(request: Request, thread: str) -> Stated:
-    if stated := request.said.find("turn"):
-        return stated
-    if request.kept and request.kept.thread == thread and turns.answers_calls(request.input, request.new_items):
-        return Stated(request.kept.turn, f"{PREVIOUS}, whose tool calls are answered")
-    return Stated(str(uuid7()), "new")
+def _resolve_turn(inputs: IdentityInputs, thread: str) -> Claim:
+    if claim := inputs.claims.find("turn"):
+        return claim
+    if inputs.stored and inputs.stored.thread == thread and turns.answers_calls(inputs.input, inputs.new_items):
+        return Claim(inputs.stored.turn, f"{PREVIOUS}, whose tool calls are answered")
+    return Claim(str(uuid7()), "new")

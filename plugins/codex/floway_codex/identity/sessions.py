@@ -1,4 +1,4 @@
-"""The session of a client that names none: derived from what does not change while a conversation goes on."""
+"""The session id of a client that claims none, derived from the part of a conversation that never changes."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,34 +9,34 @@ from floway_core.protocol import jsontext
 from floway_core.protocol.items import COMPACTIONS, usual_form
 
 SEPARATOR = b"\x01"
-"""JSON never holds this byte, so what is on its two sides cannot be mixed up."""
+"""A byte that never occurs in JSON, so the two parts around it cannot be confused."""
 
 
-def derived(api_key_id: str, instructions: Any, items: Sequence[Mapping[str, Any]]) -> str | None:
-    """A session id that is the same whenever the same API key sends the same beginning, in whatever spelling.
+def derive_session_id(api_key_id: str, instructions: Any, items: Sequence[Mapping[str, Any]]) -> str | None:
+    """Derive a session id from the API key, the instructions and the seed, whatever equivalent form the items have.
 
-    :param items: the whole input.
-    :returns: in the form of a UUIDv4; None when the input is empty.
+    :param items: all input items.
+    :returns: an id in the form of a UUIDv4; None for an empty input.
     """
     if not items:
         return None
     scope = [api_key_id, instructions if isinstance(instructions, str) else ""]
-    beginning = [usual_form(dict(item)) for item in seed(items)]
-    digest = hashlib.sha256(jsontext.canonical(scope) + SEPARATOR + jsontext.canonical(beginning)).hexdigest()
-    return uuids.shaped(digest, 4)
+    seed_items = [usual_form(dict(item)) for item in select_seed(items)]
+    digest = hashlib.sha256(jsontext.canonical(scope) + SEPARATOR + jsontext.canonical(seed_items)).hexdigest()
+    return uuids.format_uuid(digest, 4)
 
 
-def seed(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The beginning that a session is derived from: up to the first message of the user, or the first compaction.
+def select_seed(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The items that a session id is derived from: up to the first user message or the first compaction, inclusive.
 
-    Neither changes while the conversation goes on. Without either it is the first item.
+    They stay the same while the conversation continues. An input without either has its first item as the seed.
     """
-    for place, item in enumerate(items, 1):
+    for count, item in enumerate(items, 1):
         if item.get("role") == "user" or item.get("type") in COMPACTIONS:
-            return items[:place]
+            return items[:count]
     return items[:1]
 
 
-def compactions_behind_seed(items: Sequence[Mapping[str, Any]]) -> int:
-    """How often the window was renewed since the session began, as far as the input shows it."""
-    return sum(item.get("type") in COMPACTIONS for item in items[len(seed(items)) :])
+def count_compactions_after_seed(items: Sequence[Mapping[str, Any]]) -> int:
+    """Count the compaction items after the seed: each of them began a new window."""
+    return sum(item.get("type") in COMPACTIONS for item in items[len(select_seed(items)) :])

@@ -1,45 +1,45 @@
-"""What the plugin keeps with a snapshot: the identity that the conversation goes on with, and where it came from."""
+"""The identity that the plugin stores with a snapshot, for the requests that continue it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 PLUGIN = "codex"
-"""The name under which core keeps this plugin's metadata."""
+"""The key of this plugin's metadata in a snapshot."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The identity of the response that a snapshot stands for."""
+class StoredIdentity:
+    """The identity of a stored response. The names of its fields are those in the database."""
 
     first_response: str
     """The id of the response that the conversation began with."""
     session: str
     thread: str
     window: int
-    """The number of the window that its continuation is in; of its own window, unless it was compacted."""
+    """The number of the window of its continuation: that of its own window, unless it was compacted."""
     turn: str
     started_ms: int
     """When the turn began, Unix time in milliseconds."""
     client_request: str
     installation: str
     asked_in: str
-    """The window that the response was asked for in."""
+    """The window of the request for this response."""
     turn_state: str
-    """Sealed; empty when the backend gave none."""
+    """Encrypted; empty when the backend sent none."""
     rules: Mapping[str, str]
-    """For each id what it was taken from."""
+    """The source of each id."""
 
     def as_metadata(self) -> dict[str, Any]:
         return dict(vars(self))
 
 
-def read(metadata: Mapping[str, Mapping[str, Any]]) -> Kept | None:
-    """What was kept with a snapshot, or None: it is of another provider's, or of another version's making."""
+def read_identity(metadata: Mapping[str, Mapping[str, Any]]) -> StoredIdentity | None:
+    """Read the identity from a snapshot's metadata; None if another provider or another version wrote it."""
     own = metadata.get(PLUGIN, {})
-    if any(not isinstance(own.get(field.name), _TYPES[field.name]) for field in fields(Kept)):
+    if any(not isinstance(own.get(field.name), _TYPES[field.name]) for field in fields(StoredIdentity)):
         return None
-    return Kept(**{field.name: own[field.name] for field in fields(Kept)})
+    return StoredIdentity(**{field.name: own[field.name] for field in fields(StoredIdentity)})
 
 
 _TYPES = {

@@ -1,8 +1,8 @@
-"""Turns: which requests belong to one, and the state that the backend wants back within it.
+"""Turns: which requests belong to one turn, and the turn state that the backend expects back.
 
-The backend may answer with ``x-codex-turn-state``; the first value of a turn comes back with all later dispatches of
-that turn, and with none of another turn or account. Nothing of this is kept in a process: the value is sealed together
-with the account and the turn it was given for, and travels so with the client and in the snapshot.
+A response of the backend may carry ``x-codex-turn-state``. All later dispatches of the turn return its first value;
+dispatches of another turn or account must not. No process holds this state: the value is encrypted together with its
+account and turn, and is stored in the snapshot and sent to the client in this form.
 """
 
 import json
@@ -15,16 +15,16 @@ from floway_core.secrets import DecryptionError, SecretBox
 TURN_STATE = "x-codex-turn-state"
 
 
-def answers_calls(items: Sequence[Mapping[str, Any]], added: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a request adds results of tools that the last answer asked for to a conversation, and nothing else.
+def answers_calls(items: Sequence[Mapping[str, Any]], new_items: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the new items of a request are outputs of the tools that the last response called, and nothing else.
 
-    It then goes on with the turn that the answer belongs to. A client that sends the calls along has had them from
-    another answer.
+    Such a request continues the turn of that response. If the calls are among the new items, they come from another
+    response.
 
-    :param items: the whole input.
-    :param added: the part of it that is new.
+    :param items: all input items.
+    :param new_items: the items that are not in the history.
     """
-    if not all(map(_is_output, added)):
+    if not all(map(_is_output, new_items)):
         return False
     outputs = len(items)
     while outputs and _is_output(items[outputs - 1]):
@@ -43,30 +43,34 @@ def _is_output(item: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True)
-class Owner:
-    """What a turn state was given for."""
+class TurnStateOwner:
+    """The account and the turn that a turn state belongs to."""
 
     account_id: str
     turn: str
 
 
-def seal(secrets: SecretBox, state: str, owner: Owner) -> str:
-    """A turn state in the form in which it leaves the gateway."""
+def encrypt_turn_state(secrets: SecretBox, state: str, owner: TurnStateOwner) -> str:
+    """Encrypt a turn state together with its owner."""
     return secrets.encrypt(json.dumps([state, owner.account_id, owner.turn]))
 
 
-def unseal(secrets: SecretBox, sealed: Iterable[str | None], owner: Owner) -> str | None:
-    """The first state that was sealed for this owner; None when there is none."""
-    for one in filter(None, sealed):
+def decrypt_turn_state(secrets: SecretBox, candidates: Iterable[str | None], owner: TurnStateOwner) -> str | None:
+    """The first of the encrypted ``candidates`` that belongs to ``owner``, decrypted; None if none does."""
+    for candidate in filter(None, candidates):
         try:
-            state, account_id, turn = json.loads(secrets.open(one))
-        except (DecryptionError, ValueError):  # forged, damaged, or from before the gateway got another key
+            state, account_id, turn = json.loads(secrets.open(candidate))
+        except (DecryptionError, ValueError):  # forged, damaged, or encrypted with a former key
             continue
-        if Owner(account_id, turn) == owner:
+        if isinstance(state, str) and TurnStateOwner(account_id, turn) == owner:
             return state
     return None
 
 
-def relayed(secrets: SecretBox, headers: Sequence[tuple[str, str]], owner: Owner) -> list[tuple[str, str]]:
-    """The headers of an answer, with the turn state sealed."""
-    return [(name, seal(secrets, value, owner) if name == TURN_STATE else value) for name, value in headers]
+def encrypt_in_headers(
+    secrets: SecretBox, headers: Sequence[tuple[str, str]], owner: TurnStateOwner
+) -> list[tuple[str, str]]:
+    """The headers of a response, with an encrypted turn state."""
+    return [
+        (name, encrypt_turn_state(secrets, value, owner) if name == TURN_STATE else value) for name, value in headers
+    ]

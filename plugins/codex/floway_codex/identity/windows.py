@@ -1,8 +1,8 @@
-"""Windows, ``<thread>:<number>``: reading their numbers, and handing out new ones.
+"""Context windows, ``<thread>:<number>``: parsing numbers, and reserving new ones.
 
-A thread begins with number 0 and keeps its number until it is compacted. Where a conversation forks, the thread goes on
-in several lines, and each is a window of its own. So that no two lines ever meet, whatever they are compacted or forked
-into, new numbers come from one counter per conversation. It is named by the response that the conversation began with.
+A thread begins in window 0. A compaction begins a new window, and so does each fork of the conversation. One counter
+per conversation hands out all new numbers, so that two branches never share a window. The key of the counter is the id
+of the conversation's first response.
 """
 
 import hashlib
@@ -13,54 +13,50 @@ import uuid
 import peewee
 
 from floway_codex.identity import uuids
-from floway_core.storage.db import transaction
+from floway_core.storage.db import execute, transaction
 
-LIFETIME = 366 * 86_400
-"""Seconds after which the counter of a conversation that needed no number is forgotten."""
+COUNTER_LIFETIME_SECONDS = 366 * 86_400
+"""Seconds after its last use when the counter of a conversation is deleted."""
 
-CLAIM = """
+CLAIM_NUMBER = """
 INSERT INTO codex_windows (first_response_id, api_key_id, last_number, used_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (first_response_id) DO UPDATE SET
     last_number = CASE WHEN codex_windows.last_number < ? THEN ? ELSE codex_windows.last_number END + 1, used_at = ?
 RETURNING last_number
 """
-FORGET = "DELETE FROM codex_windows WHERE used_at < ?"
+DELETE_EXPIRED = "DELETE FROM codex_windows WHERE used_at < ?"
 
 
-def claim(database: peewee.Database, api_key_id: str, first_response_id: str, above: int) -> int:
-    """A number that no window of a conversation has had; usually the one after ``above``. No two callers get the same.
+def claim_window_number(database: peewee.Database, api_key_id: str, first_response_id: str, above: int) -> int:
+    """Reserve a window number that the conversation has not used yet, as a rule ``above + 1``.
 
-    Inside a transaction it is part of that.
+    No two callers get the same number. Inside a transaction, the reservation is part of it.
     """
     now = int(time.time())
     with transaction(database):
-        _execute(database, FORGET, now - LIFETIME)
-        found = _execute(database, CLAIM, first_response_id, api_key_id, above + 1, now, above, above, now).fetchall()
-    return found[0][0]
+        execute(database, DELETE_EXPIRED, now - COUNTER_LIFETIME_SECONDS)
+        cursor = execute(database, CLAIM_NUMBER, first_response_id, api_key_id, above + 1, now, above, above, now)
+        number: int = cursor.fetchall()[0][0]
+    return number
 
 
-def _execute(database: peewee.Database, sql: str, *parameters: object):
-    return database.execute_sql(sql.replace("?", database.param), parameters)
-
-
-def window_number(window: str, thread: str) -> int | None:
-    """The number in ``<thread>:<number>``, or None when ``window`` is no window of ``thread``."""
+def parse_window_number(window: str, thread: str) -> int | None:
+    """The number in ``<thread>:<number>``; None if ``window`` is not a window of ``thread``."""
     number = window.removeprefix(f"{thread}:")
     return int(number) if number != window and re.fullmatch(r"0|[1-9]\d{0,14}", number) else None
 
 
-def context_window_id(window: str, thread: str) -> str | None:
-    """An id for the content of a window: the same for the same window, of the same UUID version as its thread.
+def derive_context_window_id(window: str, thread: str) -> str | None:
+    """Derive the id of a window's context. It is a UUID of the same version as the thread's id.
 
-    The CLI makes it at random a few milliseconds after the thread (0.169), as UUIDv7, and keeps it as long as the
-    window.
+    The CLI (0.169) makes a random UUIDv7 a few milliseconds after the thread's, and uses it as long as the window.
 
-    :returns: None when the thread's id is no UUID.
+    :returns: None if the thread's id is not a UUID.
     """
     try:
-        made = uuid.UUID(thread)
+        thread_uuid = uuid.UUID(thread)
     except ValueError:
         return None
     digits = hashlib.sha256(window.encode()).hexdigest()
-    age = made.hex[:12] if made.version == 7 else digits[-12:]
-    return uuids.shaped(age + digits, made.version or 4)
+    timestamp = thread_uuid.hex[:12] if thread_uuid.version == 7 else digits[-12:]
+    return uuids.format_uuid(timestamp + digits, thread_uuid.version or 4)

@@ -5,14 +5,14 @@ from typing import Any
 
 from . import replies
 from .recording import RecordedRequest
-from .responses import Answer, json_answer
+from .responses import PlainResponse, json_response
 from .simulation import Simulation
 
 JSON = Any
 PREFIX = "/simulator/"
 
-# A description is an object with one of these names as a key: its value is the builder's first argument (null for a
-# builder that is to use its default), the other keys are the builder's keyword arguments.
+# A description is an object with one of these names as a key. Its value is the builder's first argument (null for the
+# default), the other keys are the builder's keyword arguments.
 ITEMS: Mapping[str, Callable[..., Any]] = {
     "text": replies.text,
     "reasoning": replies.reasoning,
@@ -33,7 +33,7 @@ class BadDescription(ValueError):
     """A request to the control surface that cannot be understood."""
 
 
-def answer(simulation: Simulation, request: RecordedRequest) -> Answer:
+def handle_control(simulation: Simulation, request: RecordedRequest) -> PlainResponse:
     """Carry out one control request."""
     routes = {
         ("GET", "requests"): list_requests,
@@ -47,14 +47,14 @@ def answer(simulation: Simulation, request: RecordedRequest) -> Answer:
     }
     route = routes.get((request.method, request.path.removeprefix(PREFIX)))
     if route is None:
-        return json_answer(404, {"detail": "No such control"})
+        return json_response(404, {"detail": "No such control"})
     try:
         if request.body_error:
             raise BadDescription(request.body_error[1])
         result = route(simulation, request.body)
     except BadDescription as error:
-        return json_answer(400, {"detail": str(error)})
-    return Answer(204, b"") if result is None else json_answer(200, result)
+        return json_response(400, {"detail": str(error)})
+    return PlainResponse(204, b"") if result is None else json_response(200, result)
 
 
 def list_requests(simulation: Simulation, body: JSON) -> JSON:
@@ -63,12 +63,12 @@ def list_requests(simulation: Simulation, body: JSON) -> JSON:
 
 
 def list_findings(simulation: Simulation, body: JSON) -> JSON:
-    """What does not agree between the requests, as a list of sentences."""
+    """The inconsistencies between the requests, as a list of sentences."""
     return simulation.findings
 
 
 def clear_requests(simulation: Simulation, body: JSON) -> None:
-    """Forget the log, the findings and what is left of the script."""
+    """Delete the log, the findings and the rest of the script."""
     simulation.clear()
 
 
@@ -128,7 +128,7 @@ def build(builders: Mapping[str, Callable[..., Any]], description: JSON) -> Any:
 
 
 def call(function: Callable[..., Any], keywords: JSON, *arguments: Any) -> Any:
-    """Call with arguments that came as JSON; BadDescription when they do not fit."""
+    """Call with arguments from JSON; BadDescription if they do not fit."""
     if not isinstance(keywords, dict):
         raise BadDescription(f"expected an object: {keywords!r}")
     try:

@@ -1,4 +1,4 @@
-"""The HTTP side of the simulator: reads requests, writes answers, notices clients that hang up."""
+"""The HTTP server of the simulator: reads requests, writes responses, detects disconnected clients."""
 
 import selectors
 import socket
@@ -10,16 +10,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from . import control
-from .recording import RecordedRequest, received
-from .responses import Answer, EventStream, Headers, Silence
+from .recording import RecordedRequest, decode_request
+from .responses import EventStream, Headers, PlainResponse, Silence
 from .simulation import Simulation
 
-LONGEST_WAIT = 60
-"""Seconds for which a test may hold the answers."""
+MAX_HOLD_SECONDS = 60
+"""How long a test may hold the responses."""
 
 
 class SimulatorStopped(Exception):
-    """Raised in an answer that the simulator's end interrupts."""
+    """The simulator stopped while a response was in progress."""
 
 
 class HttpServer(ThreadingHTTPServer):
@@ -33,11 +33,11 @@ class HttpServer(ThreadingHTTPServer):
         self.simulation = simulation
         self.connections: set[socket.socket] = set()
         self.connections_change = threading.Condition()
-        # Readable once the simulator stops: silent answers select on it together with their client.
+        # Readable once the simulator stops: silent responses poll it together with their client.
         self.stopped, self._stop = socket.socketpair()
 
     def close(self) -> None:
-        """Stop listening, end every silent answer, close every connection."""
+        """Stop listening, end every silent response, close every connection."""
         self._stop.close()
         self.shutdown()
         self.server_close()
@@ -46,7 +46,7 @@ class HttpServer(ThreadingHTTPServer):
                 try:
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    continue  # the client was faster
+                    continue  # the client has closed it
             self.connections_change.wait_for(lambda: not self.connections, timeout=2)
         self.stopped.close()
 
@@ -74,23 +74,23 @@ class Handler(BaseHTTPRequestHandler):
     server: HttpServer
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Stay quiet; the log of requests is what there is to see."""
+        """Log nothing; the log of requests has everything."""
 
     def do_ANY(self) -> None:
-        """Read a request, have it answered, write the answer."""
+        """Read a request, and write its response."""
         if self.headers.get("transfer-encoding"):  # the CLI always sends content-length
             self.close_connection = True
-            return self.send(Answer(411, b"Length Required\n"))
+            return self.send(PlainResponse(411, b"Length Required\n"))
         length = self.headers.get("content-length") or "0"
         if not (length.isascii() and length.isdigit()):
             self.close_connection = True
-            return self.send(Answer(400, b"Bad Request\n"))
+            return self.send(PlainResponse(400, b"Bad Request\n"))
         raw = self.rfile.read(int(length))
-        request = received(self.command, self.path, list(self.headers.items()), raw)
+        request = decode_request(self.command, self.path, list(self.headers.items()), raw)
         if self.path.startswith(control.PREFIX):
-            return self.send(control.answer(self.server.simulation, request))
+            return self.send(control.handle_control(self.server.simulation, request))
         self.server.simulation.log.add(request)
-        self.server.simulation.gate.wait(LONGEST_WAIT)
+        self.server.simulation.gate.wait(MAX_HOLD_SECONDS)
         try:
             self.respond(request)
         except SimulatorStopped:
@@ -104,36 +104,36 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = do_ANY
 
     def respond(self, request: RecordedRequest) -> None:
-        """Answer a recorded request; ConnectionError when the client is gone."""
-        answer = self.server.simulation.backend.answer(request)
-        request.answered = answer.note
-        if isinstance(answer, Answer):
-            request.status = answer.status
-            self.send(answer)
-        elif isinstance(answer, Silence):
+        """Send the response to a recorded request; ConnectionError if the client has disconnected."""
+        response = self.server.simulation.backend.respond(request)
+        request.answered = response.note
+        if isinstance(response, PlainResponse):
+            request.status = response.status
+            self.send(response)
+        elif isinstance(response, Silence):
             self.wait_for_client(None)
             self.close_connection = True
         else:
             request.status = 200
-            self.stream(answer)
+            self.stream(response)
 
-    def send(self, answer: Answer) -> None:
-        """Write a complete answer."""
-        self.send_head(answer.status, (*answer.headers, ("content-length", str(len(answer.body)))), answer.body)
+    def send(self, response: PlainResponse) -> None:
+        """Write a complete response."""
+        self.send_head(response.status, (*response.headers, ("content-length", str(len(response.body)))), response.body)
 
-    def stream(self, answer: EventStream) -> None:
+    def stream(self, response: EventStream) -> None:
         """Write events one chunk each, with their delays; the last one together with the end of the body."""
-        self.send_head(200, (*answer.headers, ("transfer-encoding", "chunked")))
-        for number, (delay, frame) in enumerate(answer.frames, 1):
+        self.send_head(200, (*response.headers, ("transfer-encoding", "chunked")))
+        for number, (delay, frame) in enumerate(response.frames, 1):
             self.wait_for_client(delay)
-            # A client may hang up as soon as it saw the terminal event: one write, or that counts as gone.
-            ends = number == len(answer.frames) and answer.then == "end"
+            # A client may disconnect at the terminal event. One write for both avoids an error then.
+            ends = number == len(response.frames) and response.then == "end"
             self.wfile.write(b"%x\r\n%s\r\n" % (len(frame), frame) + (b"0\r\n\r\n" if ends else b""))
-        if answer.then == "end" and not answer.frames:
+        if response.then == "end" and not response.frames:
             self.wfile.write(b"0\r\n\r\n")
-        if answer.then == "hang":
+        if response.then == "hang":
             self.wait_for_client(None)
-        self.close_connection |= answer.then != "end"
+        self.close_connection |= response.then != "end"
 
     def send_head(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Write status line and headers, and what follows at once."""
@@ -143,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
     def wait_for_client(self, seconds: float | None) -> None:
-        """Let seconds pass (None: without end); ConnectionError when the client hangs up, or SimulatorStopped."""
+        """Wait for seconds (None: forever); ConnectionError if the client disconnects, or SimulatorStopped."""
         deadline = None if seconds is None else time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
             selector.register(self.connection, selectors.EVENT_READ)
@@ -157,4 +157,4 @@ class Handler(BaseHTTPRequestHandler):
                     return
                 if self.connection.recv(1, socket.MSG_PEEK) == b"":
                     raise ConnectionResetError("the client hung up")
-                selector.unregister(self.connection)  # a pipelined request: it cannot be told apart any more
+                selector.unregister(self.connection)  # a pipelined request: a disconnect cannot be detected any more

@@ -1,4 +1,4 @@
-"""What a route hands to the wire: a whole answer, an event stream, or silence; and the refusals' shapes."""
+"""The responses of the simulator: complete, an event stream, or none; and the forms of its errors."""
 
 import html
 import json
@@ -9,7 +9,7 @@ JSON = Any
 Headers = tuple[tuple[str, str], ...]
 
 ESCAPED = "backslashreplace"
-"""How lone surrogates are written, which UTF-8 does not know: as in JSON."""
+"""The error handler for lone surrogates, which UTF-8 cannot encode: they are written as in JSON."""
 
 JSON_TYPE = ("content-type", "application/json")
 CHALLENGE = """<!DOCTYPE html>
@@ -23,8 +23,8 @@ CHALLENGE = """<!DOCTYPE html>
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A complete answer; `note` is what the log says about it."""
+class PlainResponse:
+    """A complete response; `note` is its entry in the log."""
 
     status: int
     body: bytes
@@ -36,7 +36,7 @@ class Answer:
 class EventStream:
     """A 200 whose body is `frames`: (seconds to wait before it, bytes).
 
-    then: `end` finishes the body properly, `cut` closes the connection in the middle of it, `hang` falls silent.
+    then: `end` completes the body, `cut` closes the connection in the middle of it, `hang` sends nothing more.
     """
 
     frames: tuple[tuple[float, bytes], ...]
@@ -47,44 +47,46 @@ class EventStream:
 
 @dataclass(frozen=True)
 class Silence:
-    """No answer at all until the client hangs up or the simulator stops."""
+    """No response until the client disconnects or the simulator stops."""
 
     note: str = "silence"
 
 
-AnyAnswer = Answer | EventStream | Silence
+SimulatedResponse = PlainResponse | EventStream | Silence
 
 
-class Refused(Exception):
-    """A check failed; `answer` is what the client gets."""
+class RequestRefused(Exception):
+    """A check failed; `response` is what the client gets."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.note)
-        self.answer = answer
+    def __init__(self, response: PlainResponse) -> None:
+        super().__init__(response.note)
+        self.response = response
 
 
-def json_answer(status: int, body: JSON, headers: Headers = (), note: str = "") -> Answer:
-    """An answer with a JSON body."""
+def json_response(status: int, body: JSON, headers: Headers = (), note: str = "") -> PlainResponse:
+    """A response with a JSON body."""
     data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors=ESCAPED)
-    given = {name.lower() for name, _ in headers}
-    return Answer(status, data, headers if "content-type" in given else (JSON_TYPE, *headers), note or str(status))
+    names = {name.lower() for name, _ in headers}
+    return PlainResponse(
+        status, data, headers if "content-type" in names else (JSON_TYPE, *headers), note or str(status)
+    )
 
 
-def detail(text: str, status: int = 400) -> Refused:
+def detail_refusal(text: str, status: int = 400) -> RequestRefused:
     """The backend's own validation error: {"detail": text}."""
-    return Refused(json_answer(status, {"detail": text}, note=f"{status} {text}"))
+    return RequestRefused(json_response(status, {"detail": text}, note=f"{status} {text}"))
 
 
-def error(
+def error_refusal(
     status: int, code: str | None, message: str, kind: str = "invalid_request_error", param: str | None = None
-) -> Refused:
+) -> RequestRefused:
     """An OpenAI error object: {"error": {message, type, param, code}}."""
     body = {"error": {"message": message, "type": kind, "param": param, "code": code}, "status": status}
-    return Refused(json_answer(status, body, note=f"{status} {code or message}"))
+    return RequestRefused(json_response(status, body, note=f"{status} {code or message}"))
 
 
-def challenge(rule: str) -> Answer:
-    """The edge's HTML page for what does not look like the CLI; a comment in it names the broken rule."""
+def challenge_page(rule: str) -> PlainResponse:
+    """The HTML page of the edge for requests that do not look like the CLI; a comment in it names the broken rule."""
     page = CHALLENGE.format(rule=html.escape(rule).replace("--", "- -"))
     headers = (("content-type", "text/html; charset=UTF-8"), ("cf-mitigated", "challenge"))
-    return Answer(403, page.encode(errors=ESCAPED), headers, f"403 {rule}")
+    return PlainResponse(403, page.encode(errors=ESCAPED), headers, f"403 {rule}")

@@ -28,12 +28,12 @@ class Simulator(Simulation):
         """Listen, in threads of its own."""
         self._server = HttpServer((self.host, self.port), self)
         self.port = self._server.server_address[1]
-        # stop() waits for the loop to notice; its default of half a second would be felt in every test.
+        # stop() waits for the next poll; the default of half a second would slow down every test.
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self
 
     def stop(self) -> None:
-        """Close every connection and stop listening; what was recorded stays."""
+        """Close every connection and stop listening; the log of requests remains."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -67,7 +67,7 @@ def serve(host: str, port: int, auth_file: Path | None) -> None:
 
     Prints what a shell has to run for Floway to use it, and writes the account's auth.json to ``auth_file``.
 
-    :raises OSError: nobody can listen there, or the file cannot be written.
+    :raises OSError: the address cannot be used, or the file cannot be written.
     """
     ended = threading.Event()
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -91,7 +91,7 @@ def serve(host: str, port: int, auth_file: Path | None) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, also where one with other permissions was."""
+    """Write a file that only its owner can read, even if it existed with other permissions."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         os.fchmod(descriptor, 0o600)

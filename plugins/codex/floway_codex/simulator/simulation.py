@@ -1,4 +1,4 @@
-"""What a simulation holds, and what tests do with it: script replies, make accounts, look at what has arrived."""
+"""The state of the simulator, and how tests use it: script responses, create accounts, inspect requests."""
 
 import contextlib
 import threading
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from .accounts import DEFAULT_LIFETIME, Code, auth_json
+from .accounts import DEFAULT_LIFETIME_SECONDS, AuthorizationCode, auth_json
 from .backend import Backend, Step
 from .recording import RecordedRequest, RequestLog
 
@@ -23,7 +23,7 @@ class Simulation:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """What arrived so far, in order; the control surface's own requests are not in it."""
+        """The requests so far, in order, without those to the control surface."""
         return self.log.all()
 
     @property
@@ -33,7 +33,7 @@ class Simulation:
 
     @property
     def findings(self) -> list[str]:
-        """What does not agree between the dispatches so far, although each of them looks right."""
+        """The inconsistencies between the dispatches so far."""
         return list(self.backend.consistency.findings)
 
     def wait_for_requests(self, count: int, timeout: float = 5.0) -> list[RecordedRequest]:
@@ -41,15 +41,15 @@ class Simulation:
         return self.log.wait_for(count, timeout)
 
     def clear(self) -> None:
-        """Forget the requests so far, the findings, and what is left of the script."""
+        """Delete the requests so far, the findings, and the rest of the script."""
         self.log.clear()
         self.backend.consistency.clear()
         with self.backend.lock:
             self.backend.steps.clear()
 
     @contextlib.contextmanager
-    def answers_held(self) -> Iterator[None]:
-        """Let requests wait for their answers until the context ends; they are recorded as they arrive."""
+    def hold_responses(self) -> Iterator[None]:
+        """Hold all responses until the context ends; requests are recorded as they arrive."""
         self.gate.clear()
         try:
             yield
@@ -57,24 +57,26 @@ class Simulation:
             self.gate.set()
 
     def script(self, *steps: Step) -> None:
-        """Answers for the coming dispatches that pass the checks, in order; a function gets the request's body."""
+        """Add responses for the next dispatches that pass the checks, in order; a function gets the request's body."""
         self.backend.script(steps)
 
     def new_account(
-        self, email: str = "user@example.com", plan: str = "pro", access_lifetime: int = DEFAULT_LIFETIME
+        self, email: str = "user@example.com", plan: str = "pro", access_lifetime: int = DEFAULT_LIFETIME_SECONDS
     ) -> JSON:
         """The auth.json of a new account; access_lifetime in seconds, negative: already expired."""
         account = self.backend.accounts.create(email, plan, access_lifetime)
         return auth_json(account, self.backend.accounts.issue(account, access_lifetime))
 
     def new_authorization_code(
-        self, email: str = "user@example.com", plan: str = "pro", access_lifetime: int = DEFAULT_LIFETIME
+        self, email: str = "user@example.com", plan: str = "pro", access_lifetime: int = DEFAULT_LIFETIME_SECONDS
     ) -> str:
-        """The code a browser sign-in to a new account would end with."""
-        return self.backend.accounts.new_code(Code(self.backend.accounts.create(email, plan, access_lifetime)))
+        """The authorization code of a browser sign-in to a new account."""
+        return self.backend.accounts.new_code(
+            AuthorizationCode(self.backend.accounts.create(email, plan, access_lifetime))
+        )
 
     def sign_in_browser(self, account_id: str) -> None:
-        """Let the browser sign in to this account from now on; otherwise each sign-in is a new account's."""
+        """Make the browser sign in to this account from now on; by default each sign-in creates a new account."""
         self.backend.accounts.in_browser = self.backend.accounts.by_id[account_id]
 
     def deny_sign_ins(self) -> None:
@@ -82,7 +84,7 @@ class Simulation:
         self.backend.accounts.denies_sign_ins = True
 
     def ignore_token_requests(self, count: int = 1) -> None:
-        """Leave the next `count` requests to the token endpoint without an answer; their tokens stay unspent."""
+        """Send no response to the next `count` requests to the token endpoint; their tokens stay unspent."""
         self.backend.accounts.silent_token_requests = count
 
     @property
@@ -107,5 +109,5 @@ class Simulation:
         self.backend.accounts.by_id[account_id].quota_resets_at = time.time() + resets_in
 
     def restore_quota(self, account_id: str) -> None:
-        """Take a used-up quota back."""
+        """Restore a used-up quota."""
         self.backend.accounts.by_id[account_id].quota_resets_at = None

@@ -1,4 +1,4 @@
-"""Encoding request bodies."""
+"""Content encodings of request bodies."""
 
 import functools
 from urllib.parse import urlsplit
@@ -12,15 +12,15 @@ OFFICIAL_HOST = "chatgpt.com"
 
 
 @functools.cache
-def chosen(setting: str, base_url: str) -> str:
-    """The encoding for a backend. Left to itself it is as with the CLI, which compresses for the official one alone."""
+def choose_encoding(setting: str, base_url: str) -> str:
+    """The encoding for a backend. ``auto`` means as in the CLI, which compresses for the official host only."""
     if setting != AUTO:
         return setting
     return ZSTD if urlsplit(base_url).hostname == OFFICIAL_HOST else IDENTITY
 
 
-def encoded(body: bytes, encoding: str) -> bytes:
-    """``body`` in one of the encodings.
+def encode_body(body: bytes, encoding: str) -> bytes:
+    """Encode ``body``.
 
     zstd as the CLI writes it: one streaming frame without content size and checksum.
     """

@@ -1,64 +1,70 @@
-"""Which fields of a client's request the backend does not get: the client is to know that they have no effect."""
+"""Which fields of a client's request do not reach the backend, so that the response can name them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-INERT: dict[str, tuple[Any, ...]] = {
+INERT_VALUES: dict[str, tuple[Any, ...]] = {
     "prompt_cache_options": ({},),
     "service_tier": ("auto", "default"),
     "stream_options": ({},),
     "truncation": ("disabled",),
 }
-"""Values that ask for what the backend does anyway."""
+"""Values that ask for the default behaviour of the backend, so dropping them has no effect."""
 
-MOVED = frozenset({"instructions", "tools"})
-"""Fields that the form of responses-lite has as items of the input."""
+MOVED_FIELDS = frozenset({"instructions", "tools"})
+"""Fields that are input items in the responses-lite form."""
 
 
-def ignored_fields(sent: Mapping[str, Any], made: Mapping[str, Any], *, lite_form: bool) -> list[str]:
+def find_ignored_fields(
+    client_body: Mapping[str, Any], backend_body: Mapping[str, Any], *, lite_form: bool
+) -> list[str]:
     """The fields that the client has sent and the backend does not get, as ``ResponsesRequestContext.ignore`` names
     them.
 
-    :param sent: the client's body.
-    :param made: the body for the backend.
-    :param lite_form: whether ``made`` was put into the form of responses-lite.
+    :param client_body: the client's body.
+    :param backend_body: the body for the backend.
+    :param lite_form: whether ``backend_body`` is in the responses-lite form.
     """
-    moved = MOVED if lite_form else frozenset()
+    moved = MOVED_FIELDS if lite_form else frozenset()
     left_out = [
         name
-        for name, value in sent.items()
-        if name not in made and name not in moved and value is not None and value is not False
-        if value not in INERT.get(name, ())
+        for name, value in client_body.items()
+        if name not in backend_body and name not in moved and value is not None and value is not False
+        if value not in INERT_VALUES.get(name, ())
     ]
-    return [*left_out, *_dropped_tools(sent, made), *_changed(sent, made)]
+    return [*left_out, *_dropped_tools(client_body, backend_body), *_overridden_fields(client_body, backend_body)]
 
 
-def _dropped_tools(sent: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
-    if isinstance(sent.get("tools"), list):
-        kept = {_key(tool) for tool in _tools(made)}
-        yield from (f"tools[{place}]" for place, tool in enumerate(sent["tools"]) if _key(tool) not in kept)
+def _dropped_tools(client_body: Mapping[str, Any], backend_body: Mapping[str, Any]) -> Iterator[str]:
+    if isinstance(client_body.get("tools"), list):
+        remaining = {_tool_key(tool) for tool in _tools(backend_body)}
+        yield from (
+            f"tools[{index}]" for index, tool in enumerate(client_body["tools"]) if _tool_key(tool) not in remaining
+        )
 
 
-def _key(tool: Any) -> tuple[str, str]:
-    """What tells a tool from others."""
+def _tool_key(tool: Any) -> tuple[str, str]:
+    """The type and the name of a tool, which identify it."""
     return (str(tool.get("type")), str(tool.get("name"))) if isinstance(tool, dict) else ("", "")
 
 
-def _tools(made: Mapping[str, Any]) -> list[Any]:
-    """The tools of a request, wherever it has them."""
-    items = made.get("input")
+def _tools(backend_body: Mapping[str, Any]) -> list[Any]:
+    """The tools of a request in either form."""
+    items = backend_body.get("input")
     leading = items[0] if isinstance(items, list) and items else None
     moved = leading.get("tools") if isinstance(leading, dict) and leading.get("type") == "additional_tools" else None
-    return made.get("tools") or moved or []
+    return backend_body.get("tools") or moved or []
 
 
-def _changed(sent: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
-    """Fields that have another value than the client's."""
+def _overridden_fields(client_body: Mapping[str, Any], backend_body: Mapping[str, Any]) -> Iterator[str]:
+    """Fields whose value differs from the client's."""
     for name in ("parallel_tool_calls", "tool_choice"):
-        if sent.get(name) is not None and name in made and made[name] != sent[name]:
+        if client_body.get(name) is not None and name in backend_body and backend_body[name] != client_body[name]:
             yield name
-    theirs, ours = sent.get("reasoning"), made.get("reasoning")
-    if isinstance(theirs, dict) and isinstance(ours, dict):
+    client_reasoning, backend_reasoning = client_body.get("reasoning"), backend_body.get("reasoning")
+    if isinstance(client_reasoning, dict) and isinstance(backend_reasoning, dict):
         yield from (
-            f"reasoning.{name}" for name, value in theirs.items() if value is not None and ours.get(name) != value
+            f"reasoning.{name}"
+            for name, value in client_reasoning.items()
+            if value is not None and backend_reasoning.get(name) != value
         )

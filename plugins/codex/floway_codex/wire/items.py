@@ -1,11 +1,11 @@
-"""Input items and tools in the form that the backend takes, which is the one that the CLI sends."""
+"""Conversion of input items and tools to the form that the CLI sends and the backend accepts."""
 
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-LONGEST_ID = 64
+MAX_ID_LENGTH = 64
 ID = re.compile(r"[A-Za-z0-9_-]+")
 ID_PREFIXES = {
     "additional_tools": "at",
@@ -37,53 +37,54 @@ ID_PREFIXES = {
     "tool_search_output": "tso",
     "web_search_call": "ws",
 }
-"""Item type -> what its id begins with, before the underscore."""
+"""Item type -> prefix of its ids, before the underscore."""
 
 ROLES = {"system": "developer"}
-"""Roles of messages that the backend refuses -> what takes their place: "System messages are not allowed"."""
+"""Message roles that the backend refuses ("System messages are not allowed") -> replacement."""
 TEXT_PARTS = frozenset({"input_text", "output_text", "text"})
-"""Content parts that are nothing but text. The backend takes one type of them, which depends on who speaks."""
+"""Types of text parts. The backend accepts one of them, depending on the role of the message."""
 TEXT_OF_ROLE = {"assistant": "output_text"}
-"""The type of text by the role of a message; of all other roles it is ``INPUT_TEXT``."""
+"""Role of a message -> type of its text parts. All other roles have ``INPUT_TEXT``."""
 INPUT_TEXT = "input_text"
 LEFT_OUT_OF_TEXT = {INPUT_TEXT: frozenset({"annotations", "logprobs"}), "output_text": frozenset({"logprobs"})}
-"""Fields of text parts that answers have, and the CLI does not send back."""
+"""Fields of text parts that responses have, and the CLI does not send back."""
 LEFT_OUT_OF_ITEM = {"reasoning": frozenset({"status"})}
-"""The same for whole items, by their type."""
+"""Item type -> fields that responses have, and the CLI does not send back."""
 SENT_AS_NULL = frozenset({("reasoning", "content")})
-"""The fields, with the types of their items, that the CLI sends as null. All other nulls are left out: SDKs write them
-for whatever they do not use."""
+"""(item type, field) that the CLI sends as null. All other nulls are dropped: SDKs write them for unused fields."""
 
 REFUSED_TOOLS = frozenset({"code_interpreter", "computer", "computer_use_preview", "file_search", "mcp"})
-"""Tools that need what the backend does not offer to this kind of account: files, containers, connectors."""
+"""Tools that the backend does not offer to this kind of account."""
 LITE_TOOLS = frozenset({"custom", "function", "namespace", "tool_search"})
-"""The only tools that responses-lite takes."""
+"""The only tool types of the responses-lite form."""
 TOOL_TYPES = {
     "web_search_2025_08_26": "web_search",
     "web_search_preview": "web_search",
     "web_search_preview_2025_03_11": "web_search",
 }
-"""Other names that the API has for a tool -> the name that the CLI sends."""
+"""Tool types of the API -> type that the CLI sends for the same tool."""
 UNNAMEABLE_TOOLS = frozenset({"image_generation", "local_shell", "tool_search", "web_search"})
-"""Tools that the backend has, and does not find when ``tool_choice`` names their type: it looks for functions."""
+"""Tools that the backend offers but does not find by a ``tool_choice`` of their type: it searches functions only."""
 
 
 # ------------------------------------------------------------------------------------------------------------- items
-def input_items(given: Any) -> Any:
-    """``input`` as the list of items that the backend wants, each in the form in which the CLI sends it."""
-    if isinstance(given, str):
-        return [message("user", given)]
-    if isinstance(given, list):
-        return _with_unique_ids(_with_unique_call_ids(_item(item) for item in given if not _is_unreadable(item)))
-    return given
+def convert_input(client_input: Any) -> Any:
+    """Convert ``input`` to a list of items in the form that the CLI sends. Unknown types are passed on unchanged."""
+    if isinstance(client_input, str):
+        return [build_message("user", client_input)]
+    if isinstance(client_input, list):
+        return _with_unique_ids(
+            _with_unique_call_ids(_convert_item(item) for item in client_input if not _is_unreadable(item))
+        )
+    return client_input
 
 
-def message(role: str, text: str) -> dict[str, Any]:
-    """A message with one text in it."""
-    return {"type": "message", "role": role, "content": [_text_part(role, text)]}
+def build_message(role: str, text: str) -> dict[str, Any]:
+    """A message with one text part."""
+    return {"type": "message", "role": role, "content": [_build_text_part(role, text)]}
 
 
-def _text_part(role: Any, text: str) -> dict[str, Any]:
+def _build_text_part(role: Any, text: str) -> dict[str, Any]:
     return {"type": _text_type(role), "text": text}
 
 
@@ -92,8 +93,8 @@ def _text_type(role: Any) -> str:
 
 
 def _is_unreadable(item: Any) -> bool:
-    """Whether an item only names another one, or is reasoning without its content: nothing is stored upstream that it
-    could mean."""
+    """Whether an item refers to another one, or is reasoning without encrypted content. The backend stores nothing, so
+    it cannot resolve either."""
     if not isinstance(item, dict):
         return False
     return item.get("type") == "item_reference" or (
@@ -101,175 +102,177 @@ def _is_unreadable(item: Any) -> bool:
     )
 
 
-def _item(item: Any) -> Any:
+def _convert_item(item: Any) -> Any:
     if not isinstance(item, dict):
         return item
-    stated = item.get("type")
-    kind = stated if isinstance(stated, str) else "message" if stated is None and "role" in item else ""
+    declared = item.get("type")
+    kind = declared if isinstance(declared, str) else "message" if declared is None and "role" in item else ""
     left_out = LEFT_OUT_OF_ITEM.get(kind, ())
-    made = {
+    converted = {
         name: value
         for name, value in item.items()
         if name not in left_out and (value is not None or (kind, name) in SENT_AS_NULL)
     }
     if kind == "message":
-        made = _message(made)
-    elif kind == "reasoning" and made.get("content"):  # what another upstream shows of it; here it is encrypted
-        del made["content"]
-    elif isinstance(made.get("output"), list):
-        made["output"] = [_part(part, INPUT_TEXT) for part in made["output"]]
-    if isinstance(made.get("action"), dict):
-        made["action"] = _without_nulls(made["action"])
-    if "id" in made and not acceptable_id(kind, made["id"]):
-        del made["id"]
-    if isinstance(made.get("call_id"), str):
-        made["call_id"] = call_id(made["call_id"])
-    return made
+        converted = _convert_message(converted)
+    elif kind == "reasoning" and converted.get("content"):  # another upstream's plain text
+        del converted["content"]
+    elif isinstance(converted.get("output"), list):
+        converted["output"] = [_convert_part(part, INPUT_TEXT) for part in converted["output"]]
+    if isinstance(converted.get("action"), dict):
+        converted["action"] = _without_nulls(converted["action"])
+    if "id" in converted and not is_acceptable_id(kind, converted["id"]):
+        del converted["id"]
+    if isinstance(converted.get("call_id"), str):
+        converted["call_id"] = to_call_id(converted["call_id"])
+    return converted
 
 
-def _message(item: Mapping[str, Any]) -> dict[str, Any]:
-    """A message with its type, with a role that the backend knows, and with its content in parts."""
+def _convert_message(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert a message: explicit type, accepted role, content as a list of parts."""
     role, content = item.get("role"), item.get("content")
-    made = {"type": "message", **item}
+    converted = {"type": "message", **item}
     if isinstance(role, str) and role in ROLES:
-        made["role"] = role = ROLES[role]
+        converted["role"] = role = ROLES[role]
     if isinstance(content, str):
-        made["content"] = [_text_part(role, content)]
+        converted["content"] = [_build_text_part(role, content)]
     elif isinstance(content, list):
-        made["content"] = [_part(part, _text_type(role)) for part in content]
-    return made
+        converted["content"] = [_convert_part(part, _text_type(role)) for part in content]
+    return converted
 
 
-def _part(part: Any, text_type: str) -> Any:
-    """A part of a content or an output, where texts have the type ``text_type``."""
+def _convert_part(part: Any, text_type: str) -> Any:
+    """Convert a part of a content or an output; text parts get the type ``text_type``."""
     if not isinstance(part, dict):
         return part
-    made = _without_nulls(part)
-    kind = made.get("type")
+    converted = _without_nulls(part)
+    kind = converted.get("type")
     if not isinstance(kind, str) or kind not in TEXT_PARTS:
-        return made
+        return converted
     return {
-        name: value for name, value in {**made, "type": text_type}.items() if name not in LEFT_OUT_OF_TEXT[text_type]
+        name: value
+        for name, value in {**converted, "type": text_type}.items()
+        if name not in LEFT_OUT_OF_TEXT[text_type]
     }
 
 
-def _without_nulls(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}
+def _without_nulls(client_input: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in client_input.items() if value is not None}
 
 
 # --------------------------------------------------------------------------------------------------------------- ids
 def _with_unique_ids(items: Iterable[Any]) -> list[Any]:
-    """``items``, none of them with the id of an earlier one: "Duplicate item found with id ...". Upstreams there are
-    that number from one in each answer, and the backend itself can do without ids."""
+    """Drop ids that an earlier item has: the backend refuses duplicates, and needs no ids. Some upstreams number the
+    items of each response from one."""
     seen: set[str] = set()
-    made = []
+    converted = []
     for item in items:
-        own = item.get("id") if isinstance(item, dict) else None
-        if own is not None and own in seen:
+        item_id = item.get("id") if isinstance(item, dict) else None
+        if item_id is not None and item_id in seen:
             item = {name: value for name, value in item.items() if name != "id"}
-        elif own is not None:
-            seen.add(own)
-        made.append(item)
-    return made
+        elif item_id is not None:
+            seen.add(item_id)
+        converted.append(item)
+    return converted
 
 
 def _with_unique_call_ids(items: Iterable[Any]) -> Iterable[Any]:
-    """``items``, where a call has another id than the calls that were answered before it: an output must not belong to
-    two of them. The same history gives the same ids, however it goes on."""
+    """Give a call a new id if an earlier call with this id has an output already, so that each output has one call. The
+    ids only depend on the items before, so they stay the same in later requests."""
     answered: set[str] = set()
     current: dict[str, str] = {}
     uses: dict[str, int] = {}
     for item in items:
-        own = item.get("call_id") if isinstance(item, dict) else None
-        if not isinstance(own, str):
+        item_id = item.get("call_id") if isinstance(item, dict) else None
+        if not isinstance(item_id, str):
             yield item
             continue
         if str(item.get("type")).endswith("_output"):
-            answered.add(own)
-        elif own in answered:
-            answered.remove(own)
-            uses[own] = uses.get(own, 1) + 1
-            current[own] = _made_call_id(f"{own} {uses[own]}")
-        yield {**item, "call_id": current[own]} if own in current else item
+            answered.add(item_id)
+        elif item_id in answered:
+            answered.remove(item_id)
+            uses[item_id] = uses.get(item_id, 1) + 1
+            current[item_id] = _derive_call_id(f"{item_id} {uses[item_id]}")
+        yield {**item, "call_id": current[item_id]} if item_id in current else item
 
 
-def acceptable_id(kind: Any, value: Any) -> bool:
-    """Whether the backend takes ``value`` as the id of an item of this type; an item without an id is always fine."""
-    if not isinstance(value, str) or len(value) > LONGEST_ID or not ID.fullmatch(value):
+def is_acceptable_id(kind: Any, value: Any) -> bool:
+    """Whether the backend accepts ``value`` as the id of an item of this type."""
+    if not isinstance(value, str) or len(value) > MAX_ID_LENGTH or not ID.fullmatch(value):
         return False
     prefix = ID_PREFIXES.get(kind) if isinstance(kind, str) else None
     return prefix is None or value.startswith(f"{prefix}_")
 
 
-def call_id(value: str) -> str:
-    """``value``, or what stands for it: clients make up ids that the backend does not take, and the same one has to
-    come out for a call and its output."""
-    if value and len(value) <= LONGEST_ID and ID.fullmatch(value):
+def to_call_id(value: str) -> str:
+    """``value`` if the backend accepts it as a call id, else an id derived from it. A call and its output get the same
+    one."""
+    if value and len(value) <= MAX_ID_LENGTH and ID.fullmatch(value):
         return value
-    return _made_call_id(value)
+    return _derive_call_id(value)
 
 
-def _made_call_id(seed: str) -> str:
+def _derive_call_id(seed: str) -> str:
     return f"call_{hashlib.sha256(seed.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
 # ------------------------------------------------------------------------------------------------------------- tools
-def offered(body: Mapping[str, Any], lite: bool) -> dict[str, Any]:
-    """The fields of ``body`` about tools, as far as they have to change: with the tools by the CLI's names, without
-    those that the backend refuses, and without a demand for what it would not find."""
+def convert_tools(body: Mapping[str, Any], lite: bool) -> dict[str, Any]:
+    """The changes to ``tools`` and ``tool_choice``: the CLI's names for tools, no tools that the backend refuses, no
+    choice of a tool that it would not find."""
     tools, choice = body.get("tools"), body.get("tool_choice")
     changed: dict[str, Any] = {}
-    left = tools
+    remaining = tools
     if isinstance(tools, list):
-        left = [_tool(tool) for tool in tools if _is_offered(tool, lite)]
-        if left != tools:
-            changed["tools"] = left
-    chosen = _choice(choice, lite)
-    if choice and isinstance(tools, list) and tools and not left:
-        chosen = "auto"
-    return {**changed, **({"tool_choice": chosen} if chosen != choice else {})}
+        remaining = [_convert_tool(tool) for tool in tools if _is_offered(tool, lite)]
+        if remaining != tools:
+            changed["tools"] = remaining
+    new_choice = _convert_tool_choice(choice, lite)
+    if choice and isinstance(tools, list) and tools and not remaining:
+        new_choice = "auto"
+    return {**changed, **({"tool_choice": new_choice} if new_choice != choice else {})}
 
 
-def _tool(tool: Any) -> Any:
-    """``tool`` by its usual name and without nulls."""
+def _convert_tool(tool: Any) -> Any:
+    """Convert a tool: the CLI's name for its type, no nulls."""
     if not isinstance(tool, dict):
         return tool
-    made, kind = _without_nulls(tool), tool.get("type")
-    return {**made, "type": TOOL_TYPES[kind]} if isinstance(kind, str) and kind in TOOL_TYPES else made
+    converted, kind = _without_nulls(tool), tool.get("type")
+    return {**converted, "type": TOOL_TYPES[kind]} if isinstance(kind, str) and kind in TOOL_TYPES else converted
 
 
-def _choice(choice: Any, lite: bool) -> Any:
-    """``tool_choice`` in a form that the backend takes."""
+def _convert_tool_choice(choice: Any, lite: bool) -> Any:
+    """Convert ``tool_choice`` to a value that the backend accepts."""
     if not isinstance(choice, dict):
         return choice
     if choice.get("type") == "allowed_tools" and isinstance(choice.get("tools"), list):
-        allowed = [_tool(tool) for tool in choice["tools"] if _is_offered(tool, lite)]
+        allowed = [_convert_tool(tool) for tool in choice["tools"] if _is_offered(tool, lite)]
         return {**choice, "tools": allowed} if allowed else "auto"
-    kind = _tool(choice).get("type")
+    kind = _convert_tool(choice).get("type")
     unnameable = isinstance(kind, str) and kind in UNNAMEABLE_TOOLS
     return "auto" if unnameable or not _is_offered(choice, lite) else choice
 
 
 def _is_offered(tool: Any, lite: bool) -> bool:
-    """Whether the backend takes ``tool``; also for a ``tool_choice`` that names a tool by its type."""
+    """Whether the backend offers ``tool``. Also accepts a ``tool_choice`` that names a tool by its type."""
     kind = tool.get("type") if isinstance(tool, dict) else None
     if not isinstance(kind, str):
-        return True  # for the backend to say what is wrong with it
+        return True  # the backend reports what is wrong with it
     return kind in LITE_TOOLS or (not lite and kind not in REFUSED_TOOLS)
 
 
-def as_lite(body: Mapping[str, Any], items: Sequence[Any]) -> dict[str, Any]:
-    """The form of responses-lite: tools and instructions lead the input.
+def to_lite_form(body: Mapping[str, Any], items: Sequence[Any]) -> dict[str, Any]:
+    """The changes for the responses-lite form: tools and instructions become the first input items.
 
-    :param items: the input as ``input_items`` made it.
-    :returns: what takes the place of the fields of ``body``; None for those that are to be left out.
+    :param items: the input from ``convert_input``.
+    :returns: new values of fields of ``body``; None for those to drop.
     """
     tools, instructions, reasoning = body.get("tools"), body.get("instructions"), body.get("reasoning")
     leading: list[dict[str, Any]] = []
     if tools:
         leading.append({"type": "additional_tools", "role": "developer", "tools": tools})
     if instructions and isinstance(instructions, str):
-        leading.append(message("developer", instructions))
+        leading.append(build_message("developer", instructions))
         instructions = None
     return {
         "tools": None,

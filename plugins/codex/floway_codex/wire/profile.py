@@ -11,18 +11,18 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from importlib.resources import files
-from typing import Any
+from typing import Any, get_type_hints
 
 from floway_codex.wire.templates import PLACEHOLDER, Fields, Template
 
-GIVEN = frozenset(
+REQUEST_PLACEHOLDERS = frozenset(
     "version user_agent access_token account_id installation_id session_id thread_id client_request_id window_id "
     "window_number context_window_id turn_id root_turn_id parent_turn_id parent_thread_id subagent turn_metadata "
     "turn_started_at_unix_ms turn_state content_encoding lite model service_tier request_kind compaction turn_trigger "
     "turn_model turn_effort refresh_token refresh_reason".split()
 )
-"""Placeholders that do not come from the profile's own ``values``. Those that begin with ``turn_`` and name no id are
-only there in turns, not in compactions."""
+"""Placeholders whose values come from the request. ``turn_trigger``, ``turn_model`` and ``turn_effort`` have none in
+compactions."""
 
 
 @dataclass(frozen=True)
@@ -43,43 +43,43 @@ class Profile:
 
     @functools.cached_property
     def authorization(self) -> tuple[str, Template]:
-        """Name and template of the header of a request that carries the access token."""
+        """Name and template of the header that carries the access token."""
         rows = [(name, one) for name, alternatives in self.responses_headers.templates for one in alternatives]
         return next((name, one) for name, one in rows if "access_token" in one.names)
 
     @functools.cached_property
-    def known(self) -> Mapping[str, Any]:
-        """The placeholders that the profile itself has values for."""
-        own = {**self.values, "version": self.version}
-        return {**own, "user_agent": self.user_agent.fill(own)}
+    def static_values(self) -> Mapping[str, Any]:
+        """The values of the placeholders that do not depend on a request."""
+        values = {**self.values, "version": self.version}
+        return {**values, "user_agent": self.user_agent.render(values)}
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
 @functools.cache
-def shipped() -> Mapping[str, Profile]:
-    """Every profile in the package, oldest first. Read once; profiles are never changed."""
-    found = [
-        read(json.loads(file.read_text()))
+def load_profiles() -> Mapping[str, Profile]:
+    """All profiles of the package by version, oldest first. They are read once and never change."""
+    profiles = [
+        parse_profile(json.loads(file.read_text()))
         for file in files("floway_codex").joinpath("profiles").iterdir()
         if file.name.endswith(".json")
     ]
-    return {profile.version: profile for profile in sorted(found, key=lambda profile: ordinal(profile.version))}
+    return {profile.version: profile for profile in sorted(profiles, key=lambda profile: version_key(profile.version))}
 
 
-def read(data: Mapping[str, Any]) -> Profile:
-    """A profile from its JSON.
+def parse_profile(data: Mapping[str, Any]) -> Profile:
+    """Make a profile from its JSON.
 
-    :raises ValueError: a key is missing or unknown, or a placeholder is.
+    :raises ValueError: a key is missing, or a key or placeholder is unknown.
     """
     names = {field.name for field in fields(Profile)}
     if set(data) != names:
         raise ValueError(f"keys: {sorted(set(data) ^ names)} are missing or unknown")
-    unknown = set(PLACEHOLDER.findall(" ".join(_texts(data)))) - GIVEN - set(data["values"])
+    unknown = set(PLACEHOLDER.findall(" ".join(_texts(data)))) - REQUEST_PLACEHOLDERS - set(data["values"])
     if unknown:
         raise ValueError(f"placeholders: {sorted(unknown)} are unknown")
-    kinds = {field.name: field.type for field in fields(Profile)}
-    made = {name: kinds[name](value) for name, value in data.items() if kinds[name] in (Template, Fields)}
-    return Profile(**{**data, **made, "body_keys": tuple(data["body_keys"])})
+    types = get_type_hints(Profile)
+    converted = {name: types[name](value) for name, value in data.items() if types[name] in (Template, Fields)}
+    return Profile(**{**data, **converted, "body_keys": tuple(data["body_keys"])})
 
 
 def _texts(value: Any) -> Iterable[str]:
@@ -90,12 +90,12 @@ def _texts(value: Any) -> Iterable[str]:
             yield from _texts(part)
 
 
-def ordinal(version: str) -> tuple[int, ...]:
+def version_key(version: str) -> tuple[int, ...]:
     """A sort key for versions such as ``0.142.0`` or ``0.170.0-alpha.1``."""
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
-def closest(version: str, default: Profile) -> Profile:
+def closest_profile(version: str, default: Profile) -> Profile:
     """The shipped profile of ``version``, else the nearest older one, else ``default``."""
-    older = [profile for profile in shipped().values() if ordinal(profile.version) <= ordinal(version)]
+    older = [profile for profile in load_profiles().values() if version_key(profile.version) <= version_key(version)]
     return older[-1] if older else default

@@ -1,6 +1,6 @@
-"""Values of request fields that clients of the API send and the backend refuses, and what takes their place.
+"""Replacements for values of request fields that the API accepts and the backend refuses.
 
-What the API itself would refuse is passed on, for the backend to say what is wrong with it.
+Values that the API refuses as well are passed on, so that the client gets the error of the backend.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,14 +9,14 @@ from typing import Any
 ENCRYPTED_REASONING = "reasoning.encrypted_content"
 
 SERVICE_TIERS = {"fast": "priority", "auto": None, "default": None, "flex": None, "scale": None, "standard": None}
-"""Service tiers that the backend refuses ("Unsupported service_tier") -> what the CLI sends for them; None: nothing.
-It takes ``priority`` alone, and what ``auto`` and ``default`` ask for is what happens without the field."""
+"""Service tiers that the backend refuses ("Unsupported service_tier") -> replacement; None drops the field. The backend
+accepts ``priority`` only; ``auto`` and ``default`` mean the same as no field."""
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-"""Reasoning efforts of the API, lowest first. Each model takes some of them."""
+"""Reasoning efforts of the API, lowest first. Each model supports some of them."""
 
 SUMMARIES = {"none": None}
-"""Reasoning summaries, likewise: the CLI's settings have a name for leaving the field out."""
+"""Reasoning summaries that the backend refuses -> replacement; None drops the field."""
 
 REFUSED_INCLUDES = frozenset(
     {
@@ -26,9 +26,9 @@ REFUSED_INCLUDES = frozenset(
         "message.output_text.logprobs",
     }
 )
-"""What cannot be included in an answer, because the tool or the model does not offer it."""
+"""Values of ``include`` that the backend refuses, because no tool or model of it provides them."""
 
-LEFT_OUT_AS_NULL = (
+DROPPED_WHEN_NULL = (
     "include",
     "instructions",
     "parallel_tool_calls",
@@ -38,34 +38,38 @@ LEFT_OUT_AS_NULL = (
     "tool_choice",
     "tools",
 )
-"""Fields that SDKs send as null where the CLI leaves them out."""
+"""Fields that SDKs send as null and the CLI omits."""
 
 
-def of_any_client(body: Mapping[str, Any]) -> dict[str, Any]:
-    """``body`` with the values that the backend takes, as far as they are the same for every model and version."""
-    made = dict(body)
+def replace_service_tier(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace a service tier that the backend refuses. This applies to every client."""
+    adapted = dict(body)
     tier = body.get("service_tier")
     if isinstance(tier, str) and tier in SERVICE_TIERS:
-        _replace(made, "service_tier", SERVICE_TIERS[tier])
-    return made
+        _replace(adapted, "service_tier", SERVICE_TIERS[tier])
+    return adapted
 
 
-def of_other_client(body: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-    """``body`` of a client that is no codex CLI, in the words of one.
+def adapt_values(body: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace values that only a client other than the codex CLI sends.
 
-    :param model: the catalogue entry of the model; empty when unknown.
+    :param model: the catalogue entry of the model; empty if unknown.
     """
-    made = {name: value for name, value in body.items() if value is not None or name not in LEFT_OUT_AS_NULL}
-    for name, fit in _FITTING.items():
-        if isinstance(made.get(name), dict):
-            _replace(made, name, fit({key: value for key, value in made[name].items() if value is not None}, model))
-    if isinstance(made.get("include"), list):
-        made["include"] = [one for one in made["include"] if not (isinstance(one, str) and one in REFUSED_INCLUDES)]
-    return made
+    adapted = {name: value for name, value in body.items() if value is not None or name not in DROPPED_WHEN_NULL}
+    for name, adapt in _ADAPTERS.items():
+        if isinstance(adapted.get(name), dict):
+            _replace(
+                adapted, name, adapt({key: value for key, value in adapted[name].items() if value is not None}, model)
+            )
+    if isinstance(adapted.get("include"), list):
+        adapted["include"] = [
+            one for one in adapted["include"] if not (isinstance(one, str) and one in REFUSED_INCLUDES)
+        ]
+    return adapted
 
 
-def included(include: Any) -> Any:
-    """``include`` with the encrypted reasoning: nothing is stored upstream, so reasoning has to travel."""
+def add_encrypted_reasoning(include: Any) -> Any:
+    """Add encrypted reasoning to ``include``: the backend stores nothing, so requests must carry it."""
     if include is None:
         return [ENCRYPTED_REASONING]
     if isinstance(include, list) and ENCRYPTED_REASONING not in include:
@@ -73,36 +77,36 @@ def included(include: Any) -> Any:
     return include
 
 
-def _reasoning(given: dict[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(effort := given.get("effort"), str):
-        given["effort"] = nearest_effort(effort, _levels(model))
-    if isinstance(summary := given.get("summary"), str) and summary in SUMMARIES:
-        _replace(given, "summary", SUMMARIES[summary])
-    return given
+def _adapt_reasoning(field: dict[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(effort := field.get("effort"), str):
+        field["effort"] = nearest_effort(effort, _levels(model))
+    if isinstance(summary := field.get("summary"), str) and summary in SUMMARIES:
+        _replace(field, "summary", SUMMARIES[summary])
+    return field
 
 
-def _text(given: dict[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+def _adapt_text(field: dict[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
     if model.get("support_verbosity") is False:
-        given.pop("verbosity", None)
-    return given
+        field.pop("verbosity", None)
+    return field
 
 
-_FITTING: Mapping[str, Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]] = {
-    "reasoning": _reasoning,
-    "text": _text,
+_ADAPTERS: Mapping[str, Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]] = {
+    "reasoning": _adapt_reasoning,
+    "text": _adapt_text,
 }
-"""Fields that are objects, and what makes their values fit a model."""
+"""Fields that are objects -> function that adapts their values to a model."""
 
 
 def nearest_effort(effort: str, levels: Sequence[str]) -> str:
-    """The one of ``levels`` that is nearest to ``effort``: the lowest that is as high, else the highest.
+    """The one of ``levels`` that is nearest to ``effort``: the lowest that is at least as high, else the highest.
 
-    :param levels: what the model takes; nothing is changed when that is unknown, or when the API has no such effort.
+    :param levels: the efforts that the model supports. If it is empty, or the API has no such effort, nothing changes.
     """
-    known = [one for one in EFFORTS if one in levels]
-    if effort in levels or effort not in EFFORTS or not known:
+    supported = [one for one in EFFORTS if one in levels]
+    if effort in levels or effort not in EFFORTS or not supported:
         return effort
-    return next((one for one in known if EFFORTS.index(one) >= EFFORTS.index(effort)), known[-1])
+    return next((one for one in supported if EFFORTS.index(one) >= EFFORTS.index(effort)), supported[-1])
 
 
 def _levels(model: Mapping[str, Any]) -> list[str]:
@@ -112,7 +116,7 @@ def _levels(model: Mapping[str, Any]) -> list[str]:
 
 
 def _replace(fields: dict[str, Any], name: str, value: Any) -> None:
-    """Set a field, or remove it where ``value`` is None or empty."""
+    """Set a field, or remove it if ``value`` is None or empty."""
     if value in (None, {}):
         fields.pop(name, None)
     else:
