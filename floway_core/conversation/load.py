@@ -216,8 +216,8 @@ def _disambiguate(
     """Return the one of several stored items with an id that a reference means; None if that is uncertain."""
     rows = select(database, _SAME_ID.format(alive=_ALIVE), api_key_id, oldest, api_key_id, item_id)
     decode = Decoder(PAYLOAD)
-    if said(given[position]):
-        rows = [row for row in rows if may_mean(given[position], decode(row[2], row[0]))]
+    if said(sent_items[position]):
+        rows = [row for row in rows if can_refer_to(sent_items[position], decode(row[2], row[0]))]
     texts = [decode.text(payload, row) for row, _, payload, *_ in rows]
     if len(set(texts)) > 1 or len(rows) > MAX_SAME_ID:
         matches = [

@@ -1,41 +1,124 @@
-"""What the plugin keeps for one attempt (``ctx.provider_state``)."""
+"""The state of one attempt: whose request it is and in which form it is sent. It is the same for all dispatches."""
 
+import functools
+import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from floway_codex.accounts import Account
-from floway_codex.client import CodexClient
-from floway_codex.identity import Identity
-from floway_codex.profile import Profile
-from floway_codex.turns import Owner
+from floway_codex.account.accounts import Account
+from floway_codex.identity import claims, resolution, snapshot, turns, windows
+from floway_codex.identity.client import CodexClient, detect_client
+from floway_codex.identity.resolution import Identity
+from floway_codex.identity.turns import TurnStateOwner
+from floway_codex.wire import profile
+from floway_codex.wire.encoding import choose_encoding
+from floway_codex.wire.profile import Profile
+from floway_core.contexts import AttemptContext, Services, SnapshotCommitContext
+from floway_core.protocol.items import as_items
+
+log = logging.getLogger("floway.codex")
 
 
 @dataclass
 class CodexAttempt:
-    """The same for all dispatches, but for what the backend answered to the ones before."""
+    """The state of an attempt (``ctx.provider_state``). Only the last three fields change between dispatches."""
 
     account: Account
     identity: Identity
     client: CodexClient | None
-    """None for a client that is no codex CLI."""
+    """None if the client is not a codex CLI."""
     profile: Profile
     model: Mapping[str, Any]
     """The catalogue entry of the model; empty when unknown."""
     lite: bool
-    """Whether the request takes the responses-lite form."""
+    """Whether the request is in the responses-lite form."""
     encoding: str
-    """Of the request's body."""
+    """The content encoding of the request body."""
     first_response: str | None
-    """The id of the response that the conversation began with; None when it begins now."""
+    """The id of the conversation's first response; None if this request begins it."""
     turn_state: str | None = None
-    """The first turn state that the backend gave in this turn."""
+    """The first turn state that the backend sent in this turn."""
     token: str | None = None
     """The access token of the latest dispatch."""
     renewed: bool = False
-    """Whether a refused token has been replaced already; that is done once per attempt."""
+    """Whether a refused token has been replaced; this happens once per attempt."""
 
     @property
-    def owner(self) -> Owner:
-        """What the turn state of this attempt is good for."""
-        return Owner(self.account.account_id, self.identity.turn)
+    def owner(self) -> TurnStateOwner:
+        """The account and the turn that the turn state belongs to."""
+        return TurnStateOwner(self.account.account_id, self.identity.turn)
+
+
+def start_attempt(
+    services: Services, ctx: AttemptContext, account: Account, model: Mapping[str, Any], default: Profile
+) -> CodexAttempt:
+    """Resolve the identity of a request, and choose the form in which it is sent.
+
+    :param model: the catalogue entry of the model; empty when unknown.
+    :param default: the profile for clients that are not a codex CLI.
+    """
+    headers, body, settings = ctx.request.headers, ctx.request.body, services.settings.plugin
+    client = detect_client(headers)
+    stored = snapshot.read_identity(ctx.previous.metadata) if ctx.previous else None
+    resolved = resolution.resolve_identity(
+        resolution.IdentityInputs(
+            claims=claims.read_claims(headers, body),
+            api_key_id=ctx.request.api_key.id,
+            instructions=body.get("instructions"),
+            input=[item for item in as_items(body.get("input") or []) if isinstance(item, dict)],
+            new_items=ctx.previous.new_items if ctx.previous else (),
+            stored=stored,
+            claim_ordinal=ctx.previous.ordinal if ctx.previous else lambda: 1,
+            claim_window=functools.partial(windows.claim_window_number, services.database, ctx.request.api_key.id),
+            installation=account.installation_id,
+            now_ms=time.time_ns() // 1_000_000,
+        )
+    )
+    attempt = CodexAttempt(
+        account=account,
+        identity=resolved,
+        client=client,
+        profile=profile.closest_profile(client.version, default) if client else default,
+        model=model,
+        lite=model.get("use_responses_lite") is True or (client is not None and client.lite),
+        encoding=choose_encoding(settings["codex_request_encoding"], settings["codex_base_url"]),
+        first_response=stored.first_response if stored else None,
+    )
+    encrypted = (headers.get(turns.TURN_STATE), stored.turn_state if stored else None)
+    attempt.turn_state = turns.decrypt_turn_state(services.secrets, encrypted, attempt.owner)
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("Attempt %s: %s", ctx.id, describe(attempt))
+    return attempt
+
+
+def describe(attempt: CodexAttempt) -> str:
+    """The identity in one line for the log: each id and its source."""
+    identity = attempt.identity
+    ids = [f"{name} {getattr(identity, name)} ({rule})" for name, rule in identity.rules.items()]
+    return ", ".join([*ids, f"turn state {'present' if attempt.turn_state else 'absent'}"])
+
+
+def stored_identity(services: Services, commit: SnapshotCommitContext) -> snapshot.StoredIdentity:
+    """The identity to store with a snapshot. After a compaction the conversation continues in a new window."""
+    attempt: CodexAttempt = commit.attempt.provider_state
+    identity, number, state = attempt.identity, attempt.identity.window_number, attempt.turn_state
+    first_response = attempt.first_response or commit.response_id
+    if commit.mode == "replace":
+        number = windows.claim_window_number(
+            services.database, commit.attempt.request.api_key.id, first_response, number
+        )
+    return snapshot.StoredIdentity(
+        first_response=first_response,
+        session=identity.session,
+        thread=identity.thread,
+        window=number,
+        turn=identity.turn,
+        started_ms=identity.started_ms,
+        client_request=identity.client_request,
+        installation=identity.installation,
+        asked_in=identity.window,
+        turn_state=turns.encrypt_turn_state(services.secrets, state, attempt.owner) if state else "",
+        rules=identity.rules,
+    )

@@ -1,7 +1,8 @@
-"""The hooks of the plugin; each of them only hands over."""
+"""The hook implementations of the plugin. Each of them only delegates."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from prometheus_client import CollectorRegistry
@@ -14,6 +15,9 @@ from floway_core.provider import Provider
 from floway_core.settings import Setting
 from floway_core.storage.migrate import MigrationSource
 
+if TYPE_CHECKING:
+    from flask import Blueprint
+
 
 @hookimpl
 def register_settings() -> Iterable[Setting]:
@@ -22,8 +26,8 @@ def register_settings() -> Iterable[Setting]:
 
 @hookimpl
 def register_migrations() -> MigrationSource:
-    sealed = ("codex_credentials.refresh_token", "codex_credentials.id_token", "codex_tokens.access_token")
-    return MigrationSource("codex", Path(__file__).parent / "migrations", sealed)
+    encrypted_columns = ("codex_credentials.refresh_token", "codex_credentials.id_token", "codex_tokens.access_token")
+    return MigrationSource("codex", Path(__file__).parent / "migrations", encrypted_columns)
 
 
 @hookimpl
@@ -33,16 +37,16 @@ def register_providers(services: Services) -> Iterable[Provider]:
 
 @hookimpl
 def register_commands(cli: click.Group) -> None:
-    from floway_codex import commands, differences, explain  # the server has no use for them
+    from floway_codex.commands import accounts, differences, explain, simulation  # only the command line needs them
 
-    commands.codex.add_command(explain.explain)
-    commands.codex.add_command(differences.differences)
-    cli.add_command(commands.codex)
+    for command in (explain.explain, differences.differences, simulation.simulate, simulation.demo):
+        accounts.codex.add_command(command)
+    cli.add_command(accounts.codex)
 
 
 @hookimpl
-def register_routes() -> Iterable:
-    from floway_codex.routes import blueprint  # the command line has no use for Flask
+def register_routes() -> "Iterable[Blueprint]":
+    from floway_codex.routes import blueprint  # only the server needs Flask
 
     return [blueprint()]
 
@@ -56,17 +60,17 @@ def register_metrics(registry: CollectorRegistry, providers: Mapping[str, Provid
 
 @hookimpl
 def on_attempt_start(ctx: AttemptContext) -> None:
-    ctx.provider_state = _provider(ctx).begin(ctx)
+    ctx.provider_state = _provider(ctx).start_attempt(ctx)
 
 
 @hookimpl
 def prepare_responses_request(ctx: ResponsesRequestContext) -> None:
-    _provider(ctx.attempt).prepare(ctx)
+    _provider(ctx.attempt).prepare_request(ctx)
 
 
 @hookimpl
 def on_snapshot_commit(ctx: SnapshotCommitContext) -> None:
-    _provider(ctx.attempt).keep(ctx)
+    _provider(ctx.attempt).store_identity(ctx)
 
 
 def _provider(ctx: AttemptContext) -> CodexProvider:

@@ -1,17 +1,19 @@
-"""The provider of kind ``codex``: the way of a request to the backend and back."""
+"""The provider of kind ``codex``: sends requests to the Codex backend, and handles its responses."""
 
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
-from floway_codex import accounts, beginning, health, metrics, profile, quota, request, said, turns, unauthorized
-from floway_codex.attempt import CodexAttempt
-from floway_codex.catalogue import Catalogue
-from floway_codex.encoding import encoded
-from floway_codex.ignored import ignored_fields
-from floway_codex.importing import KIND
-from floway_codex.model_lists import ModelLists
-from floway_codex.tokens import TokenSource
+from floway_codex.account import accounts, health, metrics, quota, recovery
+from floway_codex.account.auth_file import KIND
+from floway_codex.account.tokens import TokenSource
+from floway_codex.attempt import CodexAttempt, start_attempt, stored_identity
+from floway_codex.catalogue.cache import Catalogue
+from floway_codex.catalogue.source import BackendModelLists
+from floway_codex.identity import claims, turns
+from floway_codex.wire import profile, request
+from floway_codex.wire.encoding import encode_body
+from floway_codex.wire.ignored_fields import find_ignored_fields
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext, Upstream
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
@@ -23,7 +25,7 @@ class CodexProvider(Provider):
     """Speaks to the Codex backend as the codex CLI does, with the account of the upstream."""
 
     kind = KIND
-    underscore_headers = frozenset(name for name in said.HEADERS if "_" in name)
+    underscore_headers = frozenset(name for name in claims.CLAIM_HEADERS if "_" in name)
     account_details = AccountDetails(
         headers=("chatgpt-*", "openai-organization", "openai-project", "x-codex-*"),
         needed_headers=(turns.TURN_STATE,),
@@ -36,29 +38,31 @@ class CodexProvider(Provider):
         settings = services.settings.plugin
         self._services = services
         self._base_url: str = settings["codex_base_url"]
-        self._profile = profile.shipped()[settings["codex_profile"]]
+        self._profile = profile.load_profiles()[settings["codex_profile"]]
         self._http = HttpClient(services.settings)
         self._tokens = TokenSource(
             services, self._http, settings["codex_auth_url"], self._profile, settings["codex_refresh_lease"]
         )
-        self._catalogue = Catalogue(ModelLists(services, self._tokens, self._http, self._base_url, self._profile))
+        self._catalogue = Catalogue(
+            BackendModelLists(services, self._tokens, self._http, self._base_url, self._profile)
+        )
 
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
-        return self._catalogue.models(upstream)
+        return self._catalogue.list_models(upstream)
 
     def cached_models(self, upstream: Upstream) -> Sequence[Model] | None:
-        return self._catalogue.at_hand(upstream)
+        return self._catalogue.cached_models(upstream)
 
     def fetch_models(self, upstream: Upstream) -> Sequence[Model]:
-        return self._catalogue.ask(upstream)
+        return self._catalogue.fetch_models(upstream)
 
     def supports_compaction(self, upstream: Upstream) -> bool:
         return True
 
     # ------------------------------------------------------------------------------------------------------ metrics
     def register_metrics(self, registry: CollectorRegistry) -> None:
-        self._tokens.renewals.count_in(registry)
-        registry.register(metrics.Quota(self._services))
+        self._tokens.renewals.register(registry)
+        registry.register(metrics.QuotaCollector(self._services))
 
     # ------------------------------------------------------------------------------------------------------- health
     def unavailable_reason(self, upstream: Upstream) -> str | None:
@@ -68,63 +72,65 @@ class CodexProvider(Provider):
         return self._base_url
 
     # ------------------------------------------------------------------------------------------------------ sending
-    def begin(self, ctx: AttemptContext) -> CodexAttempt:
-        """Settle who the request comes from.
+    def start_attempt(self, ctx: AttemptContext) -> CodexAttempt:
+        """Resolve the identity of a request, and choose the form in which it is sent.
 
         :raises GatewayError: 503, the account cannot be used.
         """
         account = accounts.require_active(self._services, ctx.upstream.id)
-        details = self._catalogue.details(ctx.upstream, ctx.model)
-        return beginning.begin(self._services, ctx, account, details, self._profile)
+        details = self._catalogue.find_details(ctx.upstream, ctx.model)
+        return start_attempt(self._services, ctx, account, details, self._profile)
 
-    def prepare(self, ctx: ResponsesRequestContext) -> None:
-        """Make ``ctx`` the request that the backend is to receive, all but the access token."""
+    def prepare_request(self, ctx: ResponsesRequestContext) -> None:
+        """Turn ``ctx`` into the request for the backend. Only the access token is missing."""
         attempt: CodexAttempt = ctx.attempt.provider_state
-        accepted = request.accepted(attempt, ctx.body)
-        known, sent = request.values(attempt, accepted), ctx.body
-        ctx.body = request.body(attempt, accepted, known)
-        ctx.ignore(*ignored_fields(sent, ctx.body, lite_form=request.wants_lite_form(attempt)))
-        ctx.headers = request.headers(attempt, known)
+        adapted = request.adapt_body(attempt, ctx.body)
+        placeholders, client_body = request.build_placeholders(attempt, adapted), ctx.body
+        ctx.body = request.build_body(attempt, adapted, placeholders)
+        ctx.ignore(*find_ignored_fields(client_body, ctx.body, lite_form=request.needs_lite_form(attempt)))
+        ctx.headers = request.build_headers(attempt, placeholders)
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
         attempt: CodexAttempt = ctx.attempt.provider_state
         try:
-            body = encoded(jsontext.dumps(ctx.body), attempt.encoding)
+            body = encode_body(jsontext.dumps(ctx.body), attempt.encoding)
         except ValueError as error:
             raise GatewayError(400, f"The request cannot be written as JSON: {error}.") from error
-        again = ctx.dispatch > 1  # the account was read before the first
+        is_first = ctx.dispatch == 1  # the account has been read just before it
         attempt.token = (
-            self._tokens.access_token(ctx.attempt.upstream.id) if again else self._tokens.of_account(attempt.account)
+            self._tokens.token_for_account(attempt.account)
+            if is_first
+            else self._tokens.access_token(ctx.attempt.upstream.id)
         )
-        headers = request.authorized(attempt.profile, ctx.headers, attempt.token)
-        reply = self._http.stream(ctx, "POST", f"{self._base_url}/codex/responses", headers, body)
-        attempt.turn_state = attempt.turn_state or reply.header(turns.TURN_STATE)
-        reply.headers = turns.relayed(self._services.secrets, reply.headers, attempt.owner)
-        if 200 <= reply.status < 300:
-            quota.note(self._services, ctx.attempt.upstream.id, reply.headers)
-            self._catalogue.compare(ctx.attempt.upstream, reply.header("x-models-etag"))
-        return reply
+        headers = request.add_authorization(attempt.profile, ctx.headers, attempt.token)
+        response = self._http.stream(ctx, "POST", f"{self._base_url}/codex/responses", headers, body)
+        attempt.turn_state = attempt.turn_state or response.header(turns.TURN_STATE)
+        response.headers = turns.encrypt_in_headers(self._services.secrets, response.headers, attempt.owner)
+        if 200 <= response.status < 300:
+            quota.record_limits(self._services, ctx.attempt.upstream.id, response.headers)
+            self._catalogue.note_etag(ctx.attempt.upstream, response.header("x-models-etag"))
+        return response
 
-    def keep(self, ctx: SnapshotCommitContext) -> None:
-        """Keep the identity with the snapshot, for what continues it."""
-        ctx.metadata = beginning.to_keep(self._services, ctx).as_metadata()
+    def store_identity(self, ctx: SnapshotCommitContext) -> None:
+        """Store the identity with the snapshot, for the requests that continue it."""
+        ctx.metadata = stored_identity(self._services, ctx).as_metadata()
 
-    # ------------------------------------------------------------------------------------------------------ refusals
-    def handle_error_response(self, ctx: ResponsesRequestContext, refusal: ErrorResponse) -> bool:
-        if refusal.status == 429:
-            quota.note(self._services, ctx.attempt.upstream.id, refusal.headers, refusal.content)
-        return refusal.status == 401 and self._renew_token(ctx.attempt, refusal)
+    # -------------------------------------------------------------------------------------------------------- errors
+    def handle_error_response(self, ctx: ResponsesRequestContext, error: ErrorResponse) -> bool:
+        if error.status == 429:
+            quota.record_limits(self._services, ctx.attempt.upstream.id, error.headers, error.content)
+        return error.status == 401 and self._renew_token(ctx.attempt, error)
 
-    def _renew_token(self, ctx: AttemptContext, refusal: ErrorResponse) -> bool:
-        """The CLI sends the same token once more before it renews it (0.142, 0.169); that first try is left out.
+    def _renew_token(self, ctx: AttemptContext, error: ErrorResponse) -> bool:
+        """Renew the refused token. The CLI (0.142, 0.169) sends the same token a second time first; Floway does not.
 
-        :returns: False when the token has been renewed in this attempt before.
-        :raises GatewayError: 503, the sign-in has ended, or there is no new token.
+        :returns: False if this attempt has renewed the token before.
+        :raises GatewayError: 503, the sign-in has ended, or the token cannot be renewed.
         """
         attempt: CodexAttempt = ctx.provider_state
-        unauthorized.end_session(self._services, ctx.upstream, attempt.token, refusal.content)
+        recovery.terminate_if_session_ended(self._services, ctx.upstream, attempt.token, error.content)
         if attempt.renewed:
             return False
         attempt.renewed = True
-        self._tokens.replacement(ctx.upstream.id, attempt.token or "")
+        self._tokens.replace_refused(ctx.upstream.id, attempt.token or "")
         return True

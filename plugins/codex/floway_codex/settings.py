@@ -2,8 +2,8 @@
 
 from urllib.parse import urljoin, urlsplit
 
-from floway_codex import profile
-from floway_codex.encoding import AUTO, IDENTITY, OFFICIAL_HOST, ZSTD
+from floway_codex.wire import profile
+from floway_codex.wire.encoding import AUTO, IDENTITY, OFFICIAL_HOST, ZSTD
 from floway_core.settings import Setting, count, origin_url
 
 BASE_PATH = "/backend-api"
@@ -11,17 +11,17 @@ TOKEN_PATH = "/oauth/token"
 
 
 def base_url(value: str) -> str:
-    """The URL above ``/codex/responses``. An origin alone gets the official path; a final ``/codex`` is dropped."""
+    """The URL above ``/codex/responses``. An origin gets the official path; a final ``/codex`` is dropped."""
     return _with_path(value, BASE_PATH).removesuffix("/codex")
 
 
 def token_url(value: str) -> str:
-    """The URL of the token endpoint. An origin alone gets the official path."""
+    """The URL of the token endpoint. An origin gets the official path."""
     return _with_path(value, TOKEN_PATH)
 
 
 def authorize_url(token_url: str) -> str:
-    """Where the browser signs in: next to the token endpoint."""
+    """The URL of the sign-in page, which is next to the token endpoint."""
     return urljoin(token_url, "authorize")
 
 
@@ -32,8 +32,8 @@ def _with_path(value: str, path: str) -> str:
 
 def profile_name(value: str) -> str:
     """The version of a shipped profile."""
-    if value not in profile.shipped():
-        raise ValueError(f"one of {', '.join(profile.shipped())}")
+    if value not in profile.load_profiles():
+        raise ValueError(f"one of {', '.join(profile.load_profiles())}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The tables of the plugin. What is written at different times is in different rows, so no write undoes another.
+"""The tables of the plugin. Data with different writers is in different tables, so no write undoes another.
 
 Models are not bound to a database: every query says where it runs, ``.execute(database)``. Times are Unix seconds. Rows
 go with their upstream (foreign keys, see the migration).
@@ -8,7 +8,7 @@ import peewee
 
 
 class Accounts(peewee.Model):
-    """Whose account an upstream uses. Written by an import."""
+    """The account of an upstream. Written by an import or a sign-in."""
 
     upstream_id = peewee.CharField(primary_key=True)
     account_id = peewee.CharField(unique=True)
@@ -16,8 +16,8 @@ class Accounts(peewee.Model):
     email = peewee.CharField()
     plan = peewee.CharField()
     installation_id = peewee.CharField()
-    """A UUIDv4, made once: to the backend this account's requests come from one installation of the CLI. The table
-    refuses a row without it."""
+    """A UUIDv4, made once, so that all requests of the account come from one installation of the CLI. A constraint
+    requires it."""
     imported_at = peewee.BigIntegerField()
 
     class Meta:
@@ -25,15 +25,15 @@ class Accounts(peewee.Model):
 
 
 class Credentials(peewee.Model):
-    """The refresh token, and who is using it up just now. Written by imports, refreshes and logouts."""
+    """The refresh token, and the lease of the process that renews it. Written by imports, renewals and logouts."""
 
     upstream_id = peewee.CharField(primary_key=True)
     refresh_token = peewee.TextField()
-    """Sealed; empty after a logout."""
+    """Encrypted; empty after a logout."""
     id_token = peewee.TextField()
-    """Likewise."""
+    """Encrypted; empty after a logout."""
     version = peewee.IntegerField()
-    """Goes up with every change of the tokens; a refresh only replaces the version it started from."""
+    """Incremented with every change of the tokens. A renewal only replaces the version that it began with."""
     lease_owner = peewee.CharField(null=True)
     lease_until = peewee.BigIntegerField()
 
@@ -42,24 +42,24 @@ class Credentials(peewee.Model):
 
 
 class Tokens(peewee.Model):
-    """The access token; no row while there is none."""
+    """The access token. Without one there is no row."""
 
     upstream_id = peewee.CharField(primary_key=True)
     access_token = peewee.TextField()
-    """Sealed."""
+    """Encrypted."""
     expires_at = peewee.BigIntegerField()
-    """0 when unknown."""
+    """0 if unknown."""
 
     class Meta:
         table_name = "codex_tokens"
 
 
 class Health(peewee.Model):
-    """Whether the account can be used."""
+    """The state of the account."""
 
     upstream_id = peewee.CharField(primary_key=True)
     state = peewee.CharField()
-    """One of the states in ``floway_codex.accounts``."""
+    """One of the states in ``floway_codex.account.accounts``."""
     message = peewee.TextField()
     since = peewee.BigIntegerField()
 
@@ -68,7 +68,7 @@ class Health(peewee.Model):
 
 
 class Quota(peewee.Model):
-    """What the backend last said about each of the account's limits."""
+    """The latest report of the backend about each limit of the account."""
 
     upstream_id = peewee.CharField()
     limit_name = peewee.CharField()
@@ -81,16 +81,16 @@ class Quota(peewee.Model):
 
 
 class Catalogue(peewee.Model):
-    """The model list that the backend gave last. Written by whoever asked for it."""
+    """The latest model list of the backend. Written by the process that fetched it."""
 
     upstream_id = peewee.CharField(primary_key=True)
     client_version = peewee.CharField()
-    """The version of the CLI that it was asked for."""
+    """The version of the CLI in the request for the list."""
     fetched_at = peewee.BigIntegerField()
     etag = peewee.CharField()
-    """Empty when the backend gave none."""
+    """Empty if the backend sent none."""
     body = peewee.TextField()
-    """As it came."""
+    """The body of the response, unchanged."""
 
     class Meta:
         table_name = "codex_catalogue"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import responses as responses_library
 from floway_codex import plugin
-from floway_codex.importing import import_account
+from floway_codex.account.auth_file import import_account
 from floway_codex.provider import CodexProvider
 from floway_codex.settings import SETTINGS
 from floway_codex.simulator import Simulator

@@ -11,7 +11,7 @@ import uuid
 import pytest
 from floway_codex.simulator import Simulator, compaction, refusal, reply, text
 from floway_codex.simulator.accounts import unsigned_jwt
-from floway_codex.simulator.answers import json_answer
+from floway_codex.simulator.responses import json_response
 
 from floway_core.testing import Installation
 
@@ -240,7 +240,7 @@ def test_what_is_no_model_list_is_told(front, monkeypatch, row):
     """PR-4; the list that was there goes on serving."""
     status, body, message = LISTS[row]
     front.ask()
-    monkeypatch.setattr(front.simulator.backend, "models", lambda request: json_answer(status, body, ()))
+    monkeypatch.setattr(front.simulator.backend, "models", lambda request: json_response(status, body, ()))
     tested = front.gateway.run("upstreams", "test", "work")
     assert tested.returncode == 1 and message in tested.stderr + tested.stdout
     assert front.ask()["status"] == "completed"
@@ -323,7 +323,7 @@ def test_the_age_of_a_model_list():
                 f"""body = '{{"models": [{{"slug": "{row}"}}]}}' """
                 f"WHERE upstream_id = (SELECT upstream_id FROM codex_accounts WHERE account_id = '{ids[row]}')",
             )
-        simulator.backend.models = lambda request: json_answer(503, {}, ())  # a new list would hide the old one
+        simulator.backend.models = lambda request: json_response(503, {}, ())  # a new list would hide the old one
         listed = [model["id"] for model in gateways.caller(gateway).get("/v1/models").json()["data"]]
         asked = simulator.wait_for_requests(sum(again for _, _, again in AGES.values()))
     assert listed == [row for row, (_, served, _) in AGES.items() if served]

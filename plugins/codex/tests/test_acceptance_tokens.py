@@ -31,16 +31,18 @@ class Account:
     def __init__(self, simulator, endpoint, gateway):
         self.simulator, self.endpoint, self.gateway = simulator, endpoint, gateway
         self.auth = simulator.new_account("ann@example.com")
-        self.known = simulator.backend.accounts.by_id[self.auth["tokens"]["account_id"]]
+        self.static_values = simulator.backend.accounts.by_id[self.auth["tokens"]["account_id"]]
 
     def sign_in(self):
         """New tokens by an import; they are returned."""
         tokens = self.new_tokens()
-        gateways.import_account(self.gateway, {**self.auth, "tokens": {**tokens, "account_id": self.known.account_id}})
+        gateways.import_account(
+            self.gateway, {**self.auth, "tokens": {**tokens, "account_id": self.static_values.account_id}}
+        )
         return tokens
 
     def new_tokens(self, lifetime=3600):
-        return self.simulator.backend.accounts.issue(self.known, lifetime)
+        return self.simulator.backend.accounts.issue(self.static_values, lifetime)
 
     def sql(self, statement):
         return gateways.run_sql(f"sqlite:///{self.gateway.database}", statement)

@@ -4,10 +4,16 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from floway_codex import accounts
-from floway_codex.catalogue import ETAG_AGE, HARD_AGE, RETRY_AFTER, SOFT_AGE, Catalogue
-from floway_codex.importing import import_account
-from floway_codex.model_lists import ModelList, parse
+from floway_codex.account import accounts
+from floway_codex.account.auth_file import import_account
+from floway_codex.catalogue.cache import (
+    ETAG_GRACE_SECONDS,
+    MAX_AGE_SECONDS,
+    REFRESH_AFTER_SECONDS,
+    RETRY_AFTER_SECONDS,
+    Catalogue,
+)
+from floway_codex.catalogue.source import ModelList, parse_models
 from floway_codex.provider import CodexProvider
 
 from floway_core.contexts import Upstream
@@ -44,11 +50,11 @@ class Backend:
         self.kept = ModelList(tuple(Model(slug, "openai") for slug in names), etag, self.clock)
         return self.kept
 
-    def stored(self, upstream):
+    def load_stored(self, upstream):
         return self.kept
 
     def names(self, catalogue=None):
-        return [model.id for model in (catalogue or self.catalogue).models(UPSTREAM)]
+        return [model.id for model in (catalogue or self.catalogue).list_models(UPSTREAM)]
 
     def catch_up(self):
         """Do what was left for the background."""
@@ -62,7 +68,7 @@ DOWN = GatewayError(502, "down")
 def test_a_list_is_renewed_in_the_background_after_ten_minutes():
     backend = Backend(["a"], ["b"])
     assert backend.names() == backend.names() == ["a"]
-    backend.clock += SOFT_AGE - 1
+    backend.clock += REFRESH_AFTER_SECONDS - 1
     assert backend.names() == ["a"] and not backend.waiting
     backend.clock += 1
     assert backend.names() == backend.names() == ["a"]
@@ -74,12 +80,12 @@ def test_a_list_is_renewed_in_the_background_after_ten_minutes():
 def test_the_old_list_serves_while_it_cannot_be_renewed_and_tries_are_spaced():
     backend = Backend(["a"], DOWN, ["b"])
     backend.names()
-    backend.clock += SOFT_AGE
+    backend.clock += REFRESH_AFTER_SECONDS
     for _ in range(3):
         assert backend.names() == ["a"]
         backend.catch_up()
     assert backend.asked == 2
-    backend.clock += RETRY_AFTER
+    backend.clock += RETRY_AFTER_SECONDS
     assert backend.names() == ["a"]
     backend.catch_up()
     assert backend.names() == ["b"]
@@ -88,11 +94,11 @@ def test_the_old_list_serves_while_it_cannot_be_renewed_and_tries_are_spaced():
 def test_a_list_of_yesterday_does_not_serve():
     backend = Backend(["a"], DOWN, ["b"])
     backend.names()
-    backend.clock += HARD_AGE
+    backend.clock += MAX_AGE_SECONDS
     for _ in range(2):
         with pytest.raises(GatewayError, match="down"):
             backend.names()
-    backend.clock += RETRY_AFTER
+    backend.clock += RETRY_AFTER_SECONDS
     assert backend.names() == ["b"] and backend.asked == 3
 
 
@@ -102,7 +108,7 @@ def test_without_a_list_the_failure_is_told_and_not_repeated_at_once():
         with pytest.raises(GatewayError, match="down"):
             backend.names()
     assert backend.asked == 1
-    backend.clock += RETRY_AFTER
+    backend.clock += RETRY_AFTER_SECONDS
     assert backend.names() == ["a"]
 
 
@@ -110,7 +116,7 @@ def test_another_process_takes_what_the_first_one_fetched():
     backend = Backend(["a"], ["b"])
     other = backend.process()
     assert backend.names() == backend.names(other) == ["a"] and backend.asked == 1
-    backend.clock += SOFT_AGE
+    backend.clock += REFRESH_AFTER_SECONDS
     for catalogue in (backend.catalogue, other):
         backend.names(catalogue)
         backend.catch_up()
@@ -120,7 +126,7 @@ def test_another_process_takes_what_the_first_one_fetched():
 def test_a_process_that_starts_serves_the_stored_list_at_once():
     backend = Backend(["a"], DOWN)
     backend.names()
-    backend.clock += HARD_AGE - 1
+    backend.clock += MAX_AGE_SECONDS - 1
     restarted = backend.process()
     assert backend.names(restarted) == ["a"] and backend.asked == 1
     backend.catch_up()
@@ -130,15 +136,15 @@ def test_a_process_that_starts_serves_the_stored_list_at_once():
 def test_an_answer_that_names_another_etag_has_the_list_renewed():
     backend = Backend((["a"], "1"), (["b"], "2"), (["c"], "3"))
     backend.names()
-    backend.catalogue.compare(UPSTREAM, None)
-    backend.catalogue.compare(UPSTREAM, "1")
-    backend.clock += ETAG_AGE
+    backend.catalogue.note_etag(UPSTREAM, None)
+    backend.catalogue.note_etag(UPSTREAM, "1")
+    backend.clock += ETAG_GRACE_SECONDS
     assert backend.names() == ["a"] and not backend.waiting
-    backend.catalogue.compare(UPSTREAM, "2")
+    backend.catalogue.note_etag(UPSTREAM, "2")
     assert backend.names() == ["a"]
     backend.catch_up()
     assert backend.names() == ["b"] and not backend.waiting
-    backend.catalogue.compare(UPSTREAM, "never the same")
+    backend.catalogue.note_etag(UPSTREAM, "never the same")
     for _ in range(3):  # once a minute at most
         backend.names()
         backend.catch_up()
@@ -147,16 +153,16 @@ def test_an_answer_that_names_another_etag_has_the_list_renewed():
 
 def test_what_is_at_hand_is_had_without_waiting():
     backend = Backend(["a"], ["b"], DOWN)
-    at_hand = backend.catalogue.at_hand
+    at_hand = backend.catalogue.cached_models
     assert at_hand(UPSTREAM) is None and not backend.asked, "nothing is known before the first try"
     backend.names()
-    backend.clock += SOFT_AGE
+    backend.clock += REFRESH_AFTER_SECONDS
     assert at_hand(UPSTREAM)[0].id == "a" and backend.asked == 1
     backend.catch_up()
     assert at_hand(UPSTREAM)[0].id == "b"
     restarted = backend.process()
-    assert restarted.at_hand(UPSTREAM)[0].id == "b" and backend.asked == 2, "what is stored is at hand"
-    backend.clock += HARD_AGE
+    assert restarted.cached_models(UPSTREAM)[0].id == "b" and backend.asked == 2, "what is stored is at hand"
+    backend.clock += MAX_AGE_SECONDS
     assert at_hand(UPSTREAM) is None
     with pytest.raises(GatewayError, match="down"):
         backend.names()
@@ -169,19 +175,19 @@ def test_a_failure_at_hand_is_mended_in_the_background():
     backend = Backend(DOWN, ["a"])
     with pytest.raises(GatewayError, match="down"):
         backend.names()
-    backend.clock += RETRY_AFTER
+    backend.clock += RETRY_AFTER_SECONDS
     with pytest.raises(GatewayError, match="down"):
-        backend.catalogue.at_hand(UPSTREAM)
+        backend.catalogue.cached_models(UPSTREAM)
     backend.catch_up()
-    assert backend.catalogue.at_hand(UPSTREAM)[0].id == "a"
+    assert backend.catalogue.cached_models(UPSTREAM)[0].id == "a"
 
 
 def test_asking_asks_and_keeps_the_answer():
     backend = Backend(["a"], ["b"], DOWN)
     assert backend.names() == ["a"]
-    assert backend.catalogue.ask(UPSTREAM)[0].id == "b" and backend.names() == ["b"]
+    assert backend.catalogue.fetch_models(UPSTREAM)[0].id == "b" and backend.names() == ["b"]
     with pytest.raises(GatewayError, match="down"):
-        backend.catalogue.ask(UPSTREAM)
+        backend.catalogue.fetch_models(UPSTREAM)
     assert backend.names() == ["b"]
 
 
@@ -191,7 +197,7 @@ def test_a_failure_is_logged_when_it_begins_and_when_it_ends(caplog):
     for _ in range(3):
         with pytest.raises(GatewayError):
             backend.names()
-        backend.clock += RETRY_AFTER
+        backend.clock += RETRY_AFTER_SECONDS
     assert backend.names() == ["a"]
     assert [record.getMessage() for record in caplog.records] == [
         "The models of upstream work could not be loaded: down",
@@ -218,7 +224,7 @@ def test_one_thread_asks_and_the_others_wait_or_take_the_old_list():
         go.set()
         assert [one.result(PATIENCE) for one in waiting] == [["a"]] * 5 and backend.asked == 1
 
-        backend.clock += SOFT_AGE
+        backend.clock += REFRESH_AFTER_SECONDS
         inside.clear()
         go.clear()
         assert backend.names() == ["a"]
@@ -231,11 +237,11 @@ def test_one_thread_asks_and_the_others_wait_or_take_the_old_list():
 def test_a_failure_in_the_background_that_nobody_expects_is_logged_and_not_the_end(caplog):
     backend = Backend(["a"], RuntimeError("broken"), ["b"])
     backend.names()
-    backend.clock += SOFT_AGE
+    backend.clock += REFRESH_AFTER_SECONDS
     backend.names()
     backend.catch_up()
     assert "broken" in caplog.text
-    backend.clock += RETRY_AFTER
+    backend.clock += RETRY_AFTER_SECONDS
     backend.names()
     backend.catch_up()
     assert backend.names() == ["b"]
@@ -246,7 +252,7 @@ def test_entries_are_kept_whole_and_malformed_ones_skipped(caplog):
         b'{"models": [{"slug": "a", "visibility": "hide", "new_field": [1]}, {"display_name": "b"}, "c", '
         b'{"slug": ""}, {"slug": 4}, {"slug": "d"}], "more": 1}'
     )
-    models = parse(body)
+    models = parse_models(body)
     assert [model.id for model in models] == ["a", "d"]
     assert models[0].details == {"slug": "a", "visibility": "hide", "new_field": [1]}
     assert models[0].owned_by == "openai" and caplog.text.count("skipped") == 4
@@ -255,7 +261,7 @@ def test_entries_are_kept_whole_and_malformed_ones_skipped(caplog):
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"models": {}}', b"null", b"\xff"])
 def test_what_is_no_model_list_is_an_error(body):
     with pytest.raises(GatewayError) as refused:
-        parse(body)
+        parse_models(body)
     assert refused.value.status == 502
 
 
@@ -278,7 +284,7 @@ def test_a_401_that_says_so_ends_the_sign_in(services, provider, upstream, netwo
     with pytest.raises(GatewayError, match=r"session_terminated \(Signed out\).*floway codex login") as refused:
         provider.list_models(upstream)
     assert (refused.value.status, refused.value.code) == (503, "session_terminated")
-    assert accounts.find(services, upstream.id).state == "session_terminated"
+    assert accounts.find_account(services, upstream.id).state == "session_terminated"
     assert len([call for call in network.calls if call.request.url == TOKEN_URL]) == renewals
 
 

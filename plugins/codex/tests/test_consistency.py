@@ -35,7 +35,7 @@ def session():
         }
         request = RecordedRequest(0, 0.0, "POST", "/", list(headers.items()), b"", {"input": list(items)})
         before = len(seen.findings)
-        seen.answered(seen.arrived(request, account), answer_state, list(output))
+        seen.note_response(seen.check(request, account), answer_state, list(output))
         return [finding.partition(": ")[2] for finding in seen.findings[before:]]
 
     send.seen = seen

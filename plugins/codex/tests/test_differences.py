@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from floway_codex.differences import FIELDS, differences, table
+from floway_codex.commands.differences import FIELDS, differences, markdown_table
 from floway_codex.simulator import Simulator, compaction, reply, text
 from floway_codex.simulator.catalogue import Catalogue
 
@@ -134,5 +134,5 @@ def test_what_is_taken_for_a_request_to_a_gateway_looks_like_the_recorded_ones(v
 
 
 def test_the_table_is_printed_and_in_the_readme():
-    assert CliRunner().invoke(differences).output.strip() == table()
-    assert table() in (Path(__file__).parents[1] / "README.md").read_text()
+    assert CliRunner().invoke(differences).output.strip() == markdown_table()
+    assert markdown_table() in (Path(__file__).parents[1] / "README.md").read_text()

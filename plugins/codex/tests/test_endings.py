@@ -12,7 +12,7 @@ def test_a_command_that_is_done_before_the_renewal(backend):
         gateways.import_account(installation, backend.new_account(access_lifetime=-10))
         gateways.keep_models(installation, age=3600)
         backend.clear()
-        with ThreadPoolExecutor() as pool, backend.answers_held():
+        with ThreadPoolExecutor() as pool, backend.hold_responses():
             done = pool.submit(installation.run, "models")
             backend.wait_for_requests(1)
         assert done.result().returncode == 0

@@ -4,7 +4,7 @@ from urllib.parse import parse_qs
 
 import pytest
 import requests
-from floway_codex import login
+from floway_codex.account import login
 
 from floway_core.errors import GatewayError
 
@@ -16,8 +16,8 @@ CALLBACK = "http://localhost:1455/auth/callback"
 @pytest.fixture
 def exchange(services, network):
     def make():
-        started = login.begin(services, 1455)
-        return login.finish(services, started, "the-code", None), started
+        started = login.start_sign_in(services, 1455)
+        return login.finish_sign_in(services, started, "the-code", None), started
 
     return make
 

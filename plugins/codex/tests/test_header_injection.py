@@ -3,7 +3,7 @@
 import json
 import re
 
-from floway_codex.said import KEYS, TURN_METADATA
+from floway_codex.identity.claims import KEYS, TURN_METADATA
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -4,10 +4,11 @@ import json
 import uuid
 
 import pytest
-from floway_codex import plugin, said
-from floway_codex.client import codex_client
-from floway_codex.identity import Request, resolve
-from floway_codex.kept import Kept
+from floway_codex import plugin
+from floway_codex.identity import claims
+from floway_codex.identity.client import detect_client
+from floway_codex.identity.resolution import IdentityInputs, resolve_identity
+from floway_codex.identity.snapshot import StoredIdentity
 
 from .conftest import dispatch
 
@@ -25,25 +26,25 @@ def forbidden(*_):
 
 
 def resolved(headers=None, body=None, input=(), **more):
-    """The identity of a request; ``more`` as in ``identity.Request``."""
-    asked = {
-        "said": said.read(headers or {}, body or {}),
+    """The identity of a request; ``more`` as in ``IdentityInputs``."""
+    inputs = {
+        "claims": claims.read_claims(headers or {}, body or {}),
         "api_key_id": "key_1",
         "instructions": None,
         "input": input,
         "new_items": input,
-        "kept": None,
-        "ordinal": forbidden,
-        "new_window": forbidden,
+        "stored": None,
+        "claim_ordinal": forbidden,
+        "claim_window": forbidden,
         "installation": ACCOUNTS,
         "now_ms": MS,
         **more,
     }
-    return resolve(Request(**asked))
+    return resolve_identity(IdentityInputs(**inputs))
 
 
-def kept(session="s", thread="t", window=4, turn="kept-turn"):
-    return Kept("resp_1", session, thread, window, turn, 5, thread, ACCOUNTS, f"{thread}:{window}", "", {})
+def stored(session="s", thread="t", window=4, turn="kept-turn"):
+    return StoredIdentity("resp_1", session, thread, window, turn, 5, thread, ACCOUNTS, f"{thread}:{window}", "", {})
 
 
 # ----------------------------------------------------------------------------------------------------------- defaults
@@ -81,9 +82,9 @@ def test_an_installation_is_a_uuid4(stated):
 # ------------------------------------------------------------------------------------------------------------ session
 def test_a_session_is_stated_or_kept_or_derived_or_new():
     given = {"input": [USER], "instructions": "Be brief."}
-    everything = resolved({"session-id": "stated"}, kept=kept(), ordinal=lambda: 1, **given)
+    everything = resolved({"session-id": "stated"}, stored=stored(), claim_ordinal=lambda: 1, **given)
     assert (everything.session, everything.rules["session"]) == ("stated", "header: session-id")
-    continued = resolved(kept=kept(), ordinal=lambda: 1, **given)
+    continued = resolved(stored=stored(), claim_ordinal=lambda: 1, **given)
     assert (continued.session, continued.rules["session"]) == ("s", "previous response")
     derived = resolved(**given)
     assert derived.session == resolved(**given).session == resolved(**{**given, "input": [USER, CALL]}).session
@@ -93,8 +94,8 @@ def test_a_session_is_stated_or_kept_or_derived_or_new():
 
 
 def test_a_kept_thread_goes_with_its_session():
-    assert resolved(kept=kept(), ordinal=lambda: 1).thread == "t"
-    other = resolved({"session-id": "other"}, kept=kept())
+    assert resolved(stored=stored(), claim_ordinal=lambda: 1).thread == "t"
+    other = resolved({"session-id": "other"}, stored=stored())
     assert (other.thread, other.window) == ("other", "other:0")
 
 
@@ -107,7 +108,7 @@ def test_a_window_of_another_thread_is_ignored(window):
 def test_a_client_that_counts_windows_is_believed():
     """Also one whose history is not stored here (F1.5), and nothing is written for it."""
     headers = {"thread-id": "t", "x-codex-window-id": "t:3"}
-    assert resolved(headers).window == resolved(headers, kept=kept(window=9)).window == "t:3"
+    assert resolved(headers).window == resolved(headers, stored=stored(window=9)).window == "t:3"
 
 
 def test_the_first_continuation_stays_in_the_window_and_later_ones_get_their_own():
@@ -118,9 +119,9 @@ def test_the_first_continuation_stays_in_the_window_and_later_ones_get_their_own
         claimed.append((first_response, above))
         return 7
 
-    first = resolved(kept=kept(), ordinal=lambda: 1)
+    first = resolved(stored=stored(), claim_ordinal=lambda: 1)
     assert (first.window, first.rules["window"]) == ("t:4", "previous response")
-    fork = resolved(kept=kept(), ordinal=lambda: 2, new_window=new_window)
+    fork = resolved(stored=stored(), claim_ordinal=lambda: 2, claim_window=new_window)
     assert (fork.window, fork.rules["window"]) == ("t:7", "fork of the previous response")
     assert claimed == [("resp_1", 4)]
 
@@ -133,7 +134,7 @@ def test_without_a_snapshot_the_input_tells_how_often_it_was_compacted():
 
 # --------------------------------------------------------------------------------------------------------------- turn
 def test_a_turn_goes_on_where_only_tool_calls_are_answered():
-    more = {"kept": kept(), "ordinal": lambda: 1, "new_items": [OUTPUT]}
+    more = {"stored": stored(), "claim_ordinal": lambda: 1, "new_items": [OUTPUT]}
     going_on = resolved(input=[USER, CALL, OUTPUT], **more)
     assert (going_on.turn, going_on.started_ms) == ("kept-turn", 5)
     for items in ([USER, CALL, OUTPUT, USER], [USER]):
@@ -202,9 +203,9 @@ def test_extra_metadata_survives_but_cannot_contradict(prepared):
 
 
 def test_the_installation_is_the_accounts_unless_stated(prepared, provider, services, upstream):
-    from floway_codex import accounts
+    from floway_codex.account import accounts
 
-    assert surfaces(prepared())[2]["installation_id"] == accounts.find(services, upstream.id).installation_id
+    assert surfaces(prepared())[2]["installation_id"] == accounts.find_account(services, upstream.id).installation_id
     ctx = prepared({"model": "m", "input": "x", "client_metadata": {"x-codex-installation-id": INSTALLATION}})
     assert surfaces(ctx)[2]["installation_id"] == INSTALLATION
 
@@ -276,4 +277,4 @@ def test_a_codex_cli_without_beta_features_gets_none(prepared):
     ],
 )
 def test_what_only_half_looks_like_a_codex_cli_is_none(headers):
-    assert codex_client(headers) is None
+    assert detect_client(headers) is None

@@ -5,9 +5,9 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from floway_codex import accounts, credentials, jwt, status
-from floway_codex.commands import codex
-from floway_codex.importing import import_account
+from floway_codex.account import accounts, credentials, jwt, status
+from floway_codex.account.auth_file import import_account
+from floway_codex.commands.accounts import codex
 from floway_codex.tables import Accounts
 
 from floway_core import cli
@@ -25,12 +25,12 @@ def test_an_import_makes_an_upstream_with_its_account(services):
     assert account.email == "ann@example.com"
     assert credentials.read_refresh_token(services, upstream.id).value == "refresh-first"
     stored = credentials.read_access_token(services, upstream.id)
-    assert stored.value.endswith(".access-first") and stored.expires_at == jwt.expiry(stored.value)
+    assert stored.value.endswith(".access-first") and stored.expires_at == jwt.read_expiry(stored.value)
 
 
 def test_importing_again_keeps_upstream_and_installation_and_heals(services):
     upstream = import_account(services, auth_json(), "work")
-    before = accounts.find(services, upstream.id)
+    before = accounts.find_account(services, upstream.id)
     assert accounts.terminate(services, upstream.id, accounts.REFRESH_FAILED, "x", 1)
     assert credentials.read_access_token(services, upstream.id) is None
 
@@ -48,7 +48,7 @@ def test_a_second_account_is_a_second_upstream_even_under_one_email(services):
     first = import_account(services, auth_json())
     second = import_account(services, auth_json("other", account="acct-2-and-more"))
     assert (first.name, second.name) == ("codex-ann@example.com", "codex-ann@example.com-acct-2-a")
-    installations = {accounts.find(services, upstream.id).installation_id for upstream in (first, second)}
+    installations = {accounts.find_account(services, upstream.id).installation_id for upstream in (first, second)}
     assert len(installations) == 2
 
 
@@ -68,7 +68,7 @@ def test_the_account_goes_with_its_upstream(services):
     upstream = import_account(services, auth_json())
     upstreams.remove(services.database, upstream.name)
     with pytest.raises(GatewayError, match="no account"):
-        accounts.find(services, upstream.id)
+        accounts.find_account(services, upstream.id)
     assert credentials.read_refresh_token(services, upstream.id) is None
     assert import_account(services, auth_json()).id != upstream.id
 
@@ -132,12 +132,12 @@ def test_the_email_may_be_in_the_profile_claim(services):
 def test_padded_and_unpadded_claims_are_read():
     claims = base64.urlsafe_b64encode(b'{"a":1}').decode()
     assert claims.endswith("=")
-    assert jwt.claims(f"x.{claims}.y") == jwt.claims(f"x.{claims.rstrip('=')}.y") == {"a": 1}
+    assert jwt.decode_claims(f"x.{claims}.y") == jwt.decode_claims(f"x.{claims.rstrip('=')}.y") == {"a": 1}
 
 
 @pytest.mark.parametrize("exp", [None, "1", True, -5, 0, 1e400, 2**60, [1]])
 def test_an_expiry_that_is_no_instant_is_unknown(exp):
-    assert jwt.expiry(f"x.{segment({'exp': exp})}.y") is None
+    assert jwt.read_expiry(f"x.{segment({'exp': exp})}.y") is None
 
 
 # ------------------------------------------------------------------------------------------------------- commands
@@ -196,6 +196,6 @@ def test_status_leaves_out_what_has_no_account(run, services):
 
 
 def test_moments_are_told_in_two_units():
-    assert status.moment(1000 + 2 * 3600 + 5 * 60, 1000) == "in 2 h 5 min (1970-01-01 02:21 UTC)"
-    assert status.moment(1000, 1000 + 3 * 86400 + 60) == "3 d 1 min ago (1970-01-01 00:16 UTC)"
-    assert status.duration(59) == "less than a minute"
+    assert status.format_time(1000 + 2 * 3600 + 5 * 60, 1000) == "in 2 h 5 min (1970-01-01 02:21 UTC)"
+    assert status.format_time(1000, 1000 + 3 * 86400 + 60) == "3 d 1 min ago (1970-01-01 00:16 UTC)"
+    assert status.format_duration(59) == "less than a minute"

@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from floway_codex import callback
-from floway_codex.browser import DISPLAYS, REMOTE
+from floway_codex.account import login_callback
+from floway_codex.account.browser import DISPLAYS, REMOTE
 from floway_codex.simulator import Simulator
 
 from floway_core.testing import Installation
@@ -242,7 +242,7 @@ def test_a_port_that_is_taken_is_told(installation):
 
 
 def test_the_callback_listens_on_loopback_and_is_served_once():
-    with callback.Callback(0, "/auth/callback") as server, requests.Session() as browser:
+    with login_callback.CallbackServer(0, "/auth/callback") as server, requests.Session() as browser:
         browser.trust_env = False
         assert server.server_address[0] == "127.0.0.1"
         url = f"http://127.0.0.1:{server.port}/auth/callback?code=1"

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from floway_codex.model_lists import prices
+from floway_codex.catalogue.source import load_prices
 from floway_codex.simulator import Simulator, reply, text
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -95,9 +95,9 @@ def test_a_turn_is_priced(simulator):
     ],
 )
 def test_prices(model, tier, rates):
-    price = prices()[model]
+    price = load_prices()[model]
     assert tuple(price.cost(tokens, tier) for tokens in (MILLION, CACHED, OUTPUT)) == pytest.approx(rates)
 
 
 def test_other_models_have_no_price():
-    assert "gpt-9" not in prices()
+    assert "gpt-9" not in load_prices()

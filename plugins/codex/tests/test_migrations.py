@@ -6,8 +6,9 @@ from pathlib import Path
 
 import peewee
 import pytest
-from floway_codex import accounts, credentials, migrations, quota
-from floway_codex.importing import import_account
+from floway_codex import migrations
+from floway_codex.account import accounts, credentials, quota
+from floway_codex.account.auth_file import import_account
 
 from floway_core.storage.db import connect
 from floway_core.storage.migrate import CORE, MigrationSource, apply
@@ -52,23 +53,23 @@ def test_accounts_without_an_installation_id_get_one(before, tmp_path):
     assert (first.account_id, first.user_id, first.email, first.plan) == ("acct-1", "u", "e", "p")
     services.database.close_all()
     again = open_services(tmp_path)
-    assert accounts.find(again, "up_1") == first
+    assert accounts.find_account(again, "up_1") == first
     again.database.close_all()
 
 
 def test_migrated_accounts_take_the_next_write_of_each_kind(before, tmp_path):
     services = open_services(tmp_path)
-    installation = accounts.find(services, "up_1").installation_id
-    lease = credentials.take_lease(services, "up_1", 100, 10)
+    installation = accounts.find_account(services, "up_1").installation_id
+    lease = credentials.acquire_lease(services, "up_1", 100, 10)
     assert lease
-    assert credentials.replace(services, "up_1", 7, "refresh-2", "id-2", "access-2", 2_000_000_000)
-    credentials.drop_lease(services, "up_1", lease)
+    assert credentials.store_renewed_tokens(services, "up_1", 7, "refresh-2", "id-2", "access-2", 2_000_000_000)
+    credentials.release_lease(services, "up_1", lease)
     assert credentials.read_refresh_token(services, "up_1").value == "refresh-2"
     assert credentials.read_access_token(services, "up_1").value == "access-2"
-    quota.note(services, "up_1", HEADERS)
-    assert quota.read(services, "up_1")
+    quota.record_limits(services, "up_1", HEADERS)
+    assert quota.read_limits(services, "up_1")
     assert accounts.terminate(services, "up_1", accounts.REFRESH_FAILED, "x", 8)
-    assert accounts.find(services, "up_1").state == "refresh_failed"
+    assert accounts.find_account(services, "up_1").state == "refresh_failed"
     assert import_account(services, auth_json(account="acct-1")).id == "up_1"
     assert accounts.require_active(services, "up_1").installation_id == installation
     with services.database.connection_context():  # and an account still goes with its upstream

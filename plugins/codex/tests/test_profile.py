@@ -6,9 +6,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from floway_codex import plugin, profile, request
-from floway_codex.importing import import_account
+from floway_codex import plugin
+from floway_codex.account.auth_file import import_account
 from floway_codex.provider import CodexProvider
+from floway_codex.wire import profile, request
 
 from floway_core.contexts import ApiKey, AttemptContext, ClientRequest
 from floway_core.settings import SettingsError, load_settings
@@ -60,7 +61,7 @@ def sent(gateway, body: dict, headers: dict, lite: bool = False):
     plugin.on_attempt_start(attempt)
     attempt.provider_state.lite = lite
     ctx = dispatch(attempt)
-    return request.authorized(attempt.provider_state.profile, ctx.headers, "TOKEN"), ctx.body
+    return request.add_authorization(attempt.provider_state.profile, ctx.headers, "TOKEN"), ctx.body
 
 
 @pytest.mark.parametrize("kind", ["plain turn", "lite turn", "subagent turn"])
@@ -119,7 +120,7 @@ def test_the_prompt_cache_key_is_the_one_of_the_version(gateway, version):
 
 def test_the_routing_hint_names_the_tier(tmp_path):
     known = {"model": "m", "service_tier": "priority"}
-    headers = profile.shipped()["0.169.0"].responses_headers
+    headers = profile.load_profiles()["0.169.0"].responses_headers
     assert headers.render(known)["x-codex-routing-hint"] == "model=m;tier=priority"
     assert headers.render({"model": "m"})["x-codex-routing-hint"] == "model=m"
 
@@ -133,10 +134,10 @@ def test_a_profile_with_a_mistake_is_refused():
     data = json.loads(json.dumps({name: [] for name in profile.Profile.__dataclass_fields__}))
     data |= {"version": "1.0.0", "values": {}, "user_agent": "{sesion_id}", "prompt_cache_key": "{thread_id}"}
     with pytest.raises(ValueError, match="sesion_id"):
-        profile.read(data)
+        profile.parse_profile(data)
     del data["token_body"]
     with pytest.raises(ValueError, match="token_body"):
-        profile.read(data)
+        profile.parse_profile(data)
 
 
 def test_another_version_is_another_file(gateway, version):
@@ -148,7 +149,7 @@ def test_another_version_is_another_file(gateway, version):
     data["responses_headers"].insert(0, ["x-codex-new", "{thread_id}/{window_number}"])
     data["turn_metadata"][:0] = [["new", True], ["one", 1], ["more", {"a": []}]]
     data["body_keys"].insert(0, "input")
-    provider._profile = profile.read(data)
+    provider._profile = profile.parse_profile(data)
     headers, body = sent(gateway, BODY, {"session-id": "s"})
     assert next(iter(headers.items())) == ("x-codex-new", "s/0") and headers["version"] == "9.0.0"
     assert headers["x-codex-turn-metadata"].startswith('{"new":true,"one":1,"more":{"a":[]},')
@@ -166,13 +167,13 @@ def test_another_version_is_another_file(gateway, version):
     ],
 )
 def test_a_codex_client_gets_the_profile_nearest_to_its_version(version, expected):
-    default = profile.shipped()["0.169.0"]
-    found = profile.closest(version, default)
+    default = profile.load_profiles()["0.169.0"]
+    found = profile.closest_profile(version, default)
     assert found is default if expected == "the default" else found.version == expected
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_turn_metadata_of_a_profile_is_complete(version):
     """To requests of clients that have none of their own, nothing is added."""
-    names = set(profile.shipped()[version].turn_metadata.names)
-    assert names >= {*request.IDS, "request_kind", "compaction"}
+    names = set(profile.load_profiles()[version].turn_metadata.names)
+    assert names >= {*request.ID_FIELDS, "request_kind", "compaction"}

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from floway_codex import accounts, credentials, plugin, quota, unauthorized
-from floway_codex.importing import import_account
+from floway_codex import plugin
+from floway_codex.account import accounts, credentials, quota, recovery
+from floway_codex.account.auth_file import import_account
 from floway_codex.provider import CodexProvider
 from floway_codex.simulator import Simulator, html_403, refusal, reply, text
 
@@ -73,7 +74,7 @@ def test_a_turn(attempt, simulator, services, upstream, account_id):
     assert sent.header("chatgpt-account-id") == account_id
     assert (sent.body["store"], sent.body["stream"]) == (False, True)
     assert [name for name, _ in sent.headers][-4:] == ["originator", "user-agent", "host", "content-length"]
-    assert quota.read(services, upstream.id)[0]["primary"]["used_percent"] == 12
+    assert quota.read_limits(services, upstream.id)[0]["primary"]["used_percent"] == 12
 
 
 def test_the_models(provider, upstream, simulator):
@@ -141,7 +142,7 @@ def test_a_revoked_sign_in_ends_the_account(attempt, simulator, services, upstre
     with pytest.raises(GatewayError, match="floway codex import FILE") as ended:
         drive(attempt())
     assert (ended.value.status, ended.value.code) == (503, "session_terminated")
-    assert accounts.find(services, upstream.id).state == "session_terminated"
+    assert accounts.find_account(services, upstream.id).state == "session_terminated"
     assert credentials.read_access_token(services, upstream.id) is None
     with pytest.raises(GatewayError, match="session_terminated"):
         drive(attempt())
@@ -160,7 +161,7 @@ def test_a_late_refusal_of_a_replaced_token_does_not_end_the_account(attempt, si
     provider._tokens.discard(upstream.id, started.provider_state.token)
     provider._tokens.access_token(upstream.id)
     assert provider.handle_error_response(ctx, ErrorResponse(401, [], b'{"error": {"code": "token_invalidated"}}'))
-    assert accounts.find(services, upstream.id).state == "active"
+    assert accounts.find_account(services, upstream.id).state == "active"
 
 
 def test_a_429_is_noted_and_relayed_and_bars_nothing(attempt, simulator, services, upstream, account_id):
@@ -169,10 +170,10 @@ def test_a_429_is_noted_and_relayed_and_bars_nothing(attempt, simulator, service
     error = json.loads(content)["error"]
     assert status == 429 and error["type"] == "usage_limit_reached"
     assert ("x-codex-primary-used-percent", "100") in headers
-    assert quota.read(services, upstream.id)[0]["refused_until"] == error["resets_at"]
+    assert quota.read_limits(services, upstream.id)[0]["refused_until"] == error["resets_at"]
     simulator.restore_quota(account_id)
     assert drive(attempt())[0] == 200
-    assert "refused_until" not in quota.read(services, upstream.id)[0]
+    assert "refused_until" not in quota.read_limits(services, upstream.id)[0]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_other_refusals_are_left_alone(attempt, simulator, services, upstream, a
     simulator.script(answer)
     assert drive(attempt())[0] == status
     assert len(simulator.dispatches) == 1
-    assert accounts.find(services, upstream.id).state == "active"
+    assert accounts.find_account(services, upstream.id).state == "active"
 
 
 def test_an_import_takes_effect_at_once(attempt, simulator, services, upstream, account):
@@ -223,4 +224,4 @@ def test_nothing_secret_is_logged(attempt, simulator, services, upstream, accoun
     ],
 )
 def test_the_reason_in_a_refusal(body, expected):
-    assert unauthorized.reason(body) == expected
+    assert recovery.parse_error(body) == expected

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from floway_codex import quota, status
-from floway_codex.importing import import_account
-from floway_codex.quota import snapshots
+from floway_codex.account import quota, status
+from floway_codex.account.auth_file import import_account
+from floway_codex.account.quota import parse_limits
 from floway_codex.tables import Quota
 
 from .conftest import auth_json, open_services
@@ -30,7 +30,7 @@ HEADERS = [
 
 def snapshot(*arguments):
     """The only one, or None."""
-    found = snapshots(*arguments)
+    found = parse_limits(*arguments)
     assert len(found) < 2
     return found[0] if found else None
 
@@ -90,10 +90,10 @@ def test_a_429_may_have_a_body_alone_or_nothing_at_all():
 
 def test_each_limit_has_its_row_and_the_latest_word_counts(services):
     upstream = import_account(services, auth_json())
-    quota.note(services, upstream.id, HEADERS, b'{"error": {"resets_in_seconds": 60}}')
-    quota.note(services, upstream.id, [*HEADERS[2:], ("x-codex-active-limit", "spark")])
-    quota.note(services, upstream.id, HEADERS)
-    found = quota.read(services, upstream.id)
+    quota.record_limits(services, upstream.id, HEADERS, b'{"error": {"resets_in_seconds": 60}}')
+    quota.record_limits(services, upstream.id, [*HEADERS[2:], ("x-codex-active-limit", "spark")])
+    quota.record_limits(services, upstream.id, HEADERS)
+    found = quota.read_limits(services, upstream.id)
     assert sorted(limit["limit"] for limit in found) == ["codex", "spark"]
     assert not any("refused_until" in limit for limit in found)
     with services.database.connection_context():
@@ -101,18 +101,18 @@ def test_each_limit_has_its_row_and_the_latest_word_counts(services):
 
 
 def test_a_snapshot_that_cannot_be_stored_is_only_logged(services, caplog):
-    quota.note(services, "no such upstream", HEADERS)
+    quota.record_limits(services, "no such upstream", HEADERS)
     assert "could not be stored" in caplog.text
 
 
 def test_the_status_shows_the_quota(services):
     upstream = import_account(services, auth_json())
-    quota.note(services, upstream.id, HEADERS, b'{"error": {"resets_at": 1900000000}}')
-    shown = status.as_text(status.read(services)[0], NOW)
+    quota.record_limits(services, upstream.id, HEADERS, b'{"error": {"resets_at": 1900000000}}')
+    shown = status.to_text(status.read_statuses(services)[0], NOW)
     assert "codex primary: 12.5 % used, of 5 h, resets in 11 min (2027-01-15 08:11 UTC)" in shown
     assert "codex secondary: 40 % used, of 7 d" in shown
     assert "codex: refused until in 1157 d" in shown
-    limits = status.as_json(status.read(services)[0])["limits"]
+    limits = status.to_json(status.read_statuses(services)[0])["limits"]
     assert limits[0]["primary"]["resets_at"] == 1800000700 and limits[0]["refused_until"] == 1900000000
 
 
@@ -124,7 +124,7 @@ SPARK = [
 
 
 def test_further_limits_have_headers_of_their_own():
-    found = snapshots([*HEADERS, *SPARK], NOW)
+    found = parse_limits([*HEADERS, *SPARK], NOW)
     assert [limit["limit"] for limit in found] == ["codex", "codex_bengalfox"]
     assert found[1] == {
         "limit": "codex_bengalfox",
@@ -132,7 +132,7 @@ def test_further_limits_have_headers_of_their_own():
         "primary": {"used_percent": 80, "window_minutes": 60},
     }
     active = [("x-codex-active-limit", "codex_bengalfox"), *HEADERS[2:], *SPARK]
-    found = snapshots(active, NOW, b'{"error": {"type": "usage_limit_reached", "resets_in_seconds": 60}}')
+    found = parse_limits(active, NOW, b'{"error": {"type": "usage_limit_reached", "resets_in_seconds": 60}}')
     assert [limit["limit"] for limit in found] == ["codex_bengalfox", "codex"]
     assert found[0]["refused_until"] == NOW + 60 and "refused_until" not in found[1]
     assert found[1]["primary"]["used_percent"] == 12.5
@@ -140,7 +140,7 @@ def test_further_limits_have_headers_of_their_own():
 
 def test_an_answer_cannot_make_any_number_of_rows():
     headers = [(f"x-codex-{number}-primary-used-percent", "1") for number in range(1000)]
-    assert len(snapshots([*HEADERS, *headers], NOW)) == 1 + quota.MOST_LIMITS
+    assert len(parse_limits([*HEADERS, *headers], NOW)) == 1 + quota.MAX_LIMITS
 
 
 @pytest.fixture
@@ -176,25 +176,25 @@ def changed(name, value):
 )
 def test_only_what_is_new_is_written(services, upstream, monkeypatch, written, headers, count):
     monkeypatch.setattr(quota.time, "time", lambda: NOW)
-    quota.note(services, upstream.id, HEADERS)
-    quota.note(services, upstream.id, headers)
+    quota.record_limits(services, upstream.id, HEADERS)
+    quota.record_limits(services, upstream.id, headers)
     assert len(written) == count
 
 
 def test_once_a_minute_it_is_written_all_the_same(services, upstream, monkeypatch, written):
     for later in range(0, 181, 10):
         monkeypatch.setattr(quota.time, "time", lambda later=later: NOW + later)
-        quota.note(services, upstream.id, HEADERS)
-    assert len(written) == 4 and quota.read(services, upstream.id)[0]["fetched_at"] == NOW + 180
+        quota.record_limits(services, upstream.id, HEADERS)
+    assert len(written) == 4 and quota.read_limits(services, upstream.id)[0]["fetched_at"] == NOW + 180
 
 
 def test_what_another_process_wrote_counts(services, tmp_path, upstream):
     """A limit that is lifted early is lifted, whoever was refused before."""
     other = open_services(tmp_path)
     refusal = b'{"error": {"type": "usage_limit_reached", "resets_in_seconds": 3600}}'
-    quota.note(services, upstream.id, HEADERS)
-    quota.note(other, upstream.id, HEADERS, refusal)
-    assert "refused_until" in quota.read(services, upstream.id)[0]
-    quota.note(services, upstream.id, HEADERS)
-    assert "refused_until" not in quota.read(services, upstream.id)[0]
+    quota.record_limits(services, upstream.id, HEADERS)
+    quota.record_limits(other, upstream.id, HEADERS, refusal)
+    assert "refused_until" in quota.read_limits(services, upstream.id)[0]
+    quota.record_limits(services, upstream.id, HEADERS)
+    assert "refused_until" not in quota.read_limits(services, upstream.id)[0]
     other.database.close_all()

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from floway_codex.items import LONGEST_ID
-from floway_codex.request import COMPACTION, DEFAULT_INSTRUCTIONS, REJECTED
+from floway_codex.wire.items import MAX_ID_LENGTH
+from floway_codex.wire.request import COMPACTION, DEFAULT_INSTRUCTIONS, UNSUPPORTED_FIELDS
 
 from floway_core.protocol import jsontext
 
@@ -45,9 +45,9 @@ def test_store_and_stream_are_forced(body):
 
 
 def test_rejected_fields_are_left_out_and_others_stay(body):
-    given = {name: "x" for name in REJECTED}
+    given = {name: "x" for name in UNSUPPORTED_FIELDS}
     made = body(**given, tools=[], tool_choice="auto", text={"verbosity": "low"}, reasoning={"effort": "low"})
-    assert not REJECTED & set(made)
+    assert not UNSUPPORTED_FIELDS & set(made)
     assert made["tools"] == [] and made["text"] == {"verbosity": "low"}
 
 
@@ -85,7 +85,7 @@ def test_a_line_in_the_log_says_where_the_ids_come_from(prepared, caplog):
     prepared({"model": "gpt-5.5", "input": [USER]}, {"session-id": "mine"})
     (line,) = [record.getMessage() for record in caplog.records if record.name == "floway.codex"]
     assert line.startswith("Attempt att_1: session mine (header: session-id), thread mine (session), ")
-    assert line.endswith("turn state unknown")
+    assert line.endswith("turn state absent")
 
 
 # ------------------------------------------------------------------------------------------------------ responses-lite
@@ -244,8 +244,8 @@ REASONING = {"type": "reasoning", "encrypted_content": "sealed"}
         ({"type": "function_call", "id": "fc_1"}, True),
         ({"type": "function_call", "id": "fco_1"}, False),
         ({"type": "function_call_output", "id": "fco_1"}, True),
-        ({**REASONING, "id": "rs_" + "x" * (LONGEST_ID - 3)}, True),
-        ({**REASONING, "id": "rs_" + "x" * (LONGEST_ID - 2)}, False),
+        ({**REASONING, "id": "rs_" + "x" * (MAX_ID_LENGTH - 3)}, True),
+        ({**REASONING, "id": "rs_" + "x" * (MAX_ID_LENGTH - 2)}, False),
         ({**REASONING, "id": "rs_ä"}, False),
         ({**REASONING, "id": "rs_a.b"}, False),
         ({**REASONING, "id": None}, False),

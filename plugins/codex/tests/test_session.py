@@ -4,7 +4,7 @@ import itertools
 import uuid
 
 import pytest
-from floway_codex.session import compactions_behind_seed, derived, seed
+from floway_codex.identity.sessions import count_compactions_after_seed, derive_session_id, select_seed
 
 
 def user(text="Hi"):
@@ -17,7 +17,7 @@ TOOLS = {"type": "additional_tools", "role": "developer", "tools": []}
 
 
 def session(*items, instructions="Be brief.", key="key_1"):
-    return derived(key, instructions, items)
+    return derive_session_id(key, instructions, items)
 
 
 def test_it_is_a_uuid_and_stays_while_the_conversation_grows():
@@ -59,7 +59,7 @@ def test_spelling_does_not_matter():
 def test_what_is_instructions_and_what_is_input_cannot_be_mixed_up():
     """F1.3, and the same for the API key."""
     parts = ["ab", "c", "abc", "a", "bc", "", "\x01", '"', "\\", '["']
-    made = [derived(key, text, [user(said)]) for key, text, said in itertools.product(parts, repeat=3)]
+    made = [derive_session_id(key, text, [user(said)]) for key, text, said in itertools.product(parts, repeat=3)]
     assert len(set(made)) == len(made)
 
 
@@ -84,10 +84,10 @@ def test_an_empty_input_has_no_session():
     ([ANSWER, TOOLS], 1), ([TOOLS], 1), ([{"type": ["odd"]}, user()], 2),
 ])  # fmt: skip
 def test_the_seed_ends_with_the_first_user_message_or_compaction(items, length):
-    assert list(seed(items)) == items[:length]
+    assert list(select_seed(items)) == items[:length]
 
 
 def test_compactions_behind_the_seed_are_counted():
-    assert compactions_behind_seed([COMPACTION, user()]) == 0
-    assert compactions_behind_seed([user(), user(), COMPACTION, user()]) == 1
-    assert compactions_behind_seed([]) == 0
+    assert count_compactions_after_seed([COMPACTION, user()]) == 0
+    assert count_compactions_after_seed([user(), user(), COMPACTION, user()]) == 1
+    assert count_compactions_after_seed([]) == 0

@@ -2,7 +2,7 @@
 
 import pytest
 from floway_codex import plugin
-from floway_codex.encoding import chosen
+from floway_codex.wire.encoding import choose_encoding
 
 from floway_core.runtime import plugins
 from floway_core.settings import SettingsError, load_settings
@@ -85,5 +85,5 @@ def test_request_encodings():
 
 def test_bodies_are_compressed_for_the_official_backend_only():
     official, other = read()["codex_base_url"], "http://127.0.0.1:9/backend-api"
-    assert [chosen("auto", official), chosen("auto", other)] == ["zstd", "identity"]
-    assert [chosen("zstd", other), chosen("identity", official)] == ["zstd", "identity"]
+    assert [choose_encoding("auto", official), choose_encoding("auto", other)] == ["zstd", "identity"]
+    assert [choose_encoding("zstd", other), choose_encoding("identity", official)] == ["zstd", "identity"]

@@ -48,7 +48,7 @@ def test_a_hundred_requests_that_are_all_refused_refresh_once(simulator):
         assert gateways.ask(gateway).status == 200
         simulator.expire_access_tokens()
         simulator.clear()
-        with simulator.answers_held():
+        with simulator.hold_responses():
             asked = [pool.submit(gateways.ask, gateway) for _ in range(100)]
             simulator.wait_for_requests(100, PATIENCE)  # all of them have been sent with the old token
         assert [one.result(PATIENCE).status for one in asked] == [200] * 100

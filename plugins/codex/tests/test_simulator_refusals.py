@@ -9,7 +9,7 @@ from floway_codex.simulator import bodies, fingerprint
 from .wire import JSON, MODELS, RESPONSES, dispatch, edited_metadata, post, send
 
 # ---------------------------------------------------------------- refused as not the CLI
-LEAKS = [pattern.replace("*", "thing") for pattern in fingerprint.FORBIDDEN + fingerprint.FORBIDDEN_ON_POST]
+LEAKS = [pattern.replace("*", "thing") for pattern in fingerprint.FORBIDDEN_HEADERS + fingerprint.FORBIDDEN_ON_POST]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ LEAKS = [pattern.replace("*", "thing") for pattern in fingerprint.FORBIDDEN + fi
         ("x-codex-turn-metadata", '{"a": "\xe9"}'),
         ("x-codex-parent-thread-id", "another"),
         ("x-openai-subagent", "review"),
-        *((name, None) for name in fingerprint.WANTED[fingerprint.RESPONSES]),
+        *((name, None) for name in fingerprint.REQUIRED_HEADERS[fingerprint.RESPONSES]),
         ("chatgpt-account-id", None),
     ],
 )

@@ -9,8 +9,8 @@ from functools import partial
 
 import peewee
 import pytest
-from floway_codex import accounts, credentials
-from floway_codex.importing import import_account
+from floway_codex.account import accounts, credentials
+from floway_codex.account.auth_file import import_account
 from floway_codex.tables import Accounts, Credentials, Health, Tokens
 
 from floway_core.errors import GatewayError, UpstreamTimeout
@@ -67,7 +67,7 @@ def test_a_refresh_does_not_undo_what_somebody_has_decided(services, expired, ne
     renewing = source(services)
     with pytest.raises(GatewayError) if state == accounts.SIGNED_OUT else contextlib.nullcontext():
         renewing.access_token(expired.id)
-    assert accounts.find(services, expired.id).state == state
+    assert accounts.find_account(services, expired.id).state == state
 
 
 def test_a_refresh_begun_before_a_new_sign_in_does_not_replace_it(services, expired, network):
@@ -130,7 +130,9 @@ def test_an_upstream_is_removed_while_its_account_changes(tmp_path, database_url
             partial(import_account, services, auth_json("second")),
             partial(accounts.terminate, services, added.id, accounts.REFRESH_FAILED, "refresh_token_reused", 1),
             partial(accounts.sign_out, services, added.id),
-            partial(credentials.replace, services, added.id, 1, "refresh-third", None, "access-third", 2**31),
+            partial(
+                credentials.store_renewed_tokens, services, added.id, 1, "refresh-third", None, "access-third", 2**31
+            ),
         ]
         start = threading.Barrier(len(changes), timeout=60)
 
@@ -178,7 +180,7 @@ def test_another_process_waits_for_the_one_that_renews(tmp_path, network):
 
 def test_a_process_that_died_is_not_waited_for_for_ever(services, expired, network):
     clock = [2_000_000_000.0]
-    assert credentials.take_lease(services, expired.id, int(clock[0]), LEASE)
+    assert credentials.acquire_lease(services, expired.id, int(clock[0]), LEASE)
     network.post(TOKEN_URL, json={"access_token": token("second"), "expires_in": 10})
 
     def sleep(seconds):
@@ -196,7 +198,7 @@ def test_waiting_for_another_process_ends(services, expired):
         with services.database.connection_context():
             Credentials.update(lease_until=int(clock[0]) + 60).execute(services.database)
 
-    assert credentials.take_lease(services, expired.id, int(clock[0]), LEASE)
+    assert credentials.acquire_lease(services, expired.id, int(clock[0]), LEASE)
     with pytest.raises(GatewayError, match="does not finish"):
         source(services, now=lambda: clock[0], sleep=sleep).access_token(expired.id)
 
@@ -206,7 +208,7 @@ def rotate(services, upstream, access, lifetime):
     version = credentials.read_refresh_token(services, upstream.id).version
     sealed = token(access, lifetime)
     until = int(time.time() + lifetime)
-    assert credentials.replace(services, upstream.id, version, "refresh-sibling", None, sealed, until)
+    assert credentials.store_renewed_tokens(services, upstream.id, version, "refresh-sibling", None, sealed, until)
 
 
 @pytest.mark.parametrize("code, status", [("refresh_token_reused", 401), ("invalid_grant", 400)])
@@ -217,7 +219,7 @@ def test_a_sibling_that_was_faster_is_believed(services, expired, network, code,
 
     network.add_callback("POST", TOKEN_URL, answer)
     assert source(services).access_token(expired.id).endswith(".sibling")
-    assert accounts.find(services, expired.id).state == "active"
+    assert accounts.find_account(services, expired.id).state == "active"
 
 
 def test_a_sibling_whose_token_is_stale_again_leaves_its_refresh_token(services, expired, network):
@@ -252,7 +254,7 @@ def test_other_refusals_do_not_look_for_siblings(services, expired, network):
         source(services).access_token(expired.id)
     # The credentials are new ones by now, so the refusal of the old ones does not end the account.
     assert failed.value.code == "codex_refresh_unavailable"
-    assert accounts.find(services, expired.id).state == "active"
+    assert accounts.find_account(services, expired.id).state == "active"
 
 
 def test_an_import_in_the_middle_of_a_refresh_wins(services, expired, network):
@@ -267,14 +269,14 @@ def test_an_import_in_the_middle_of_a_refresh_wins(services, expired, network):
 
 def test_a_new_refresh_token_is_stored_even_if_the_database_is_busy_at_first(services, expired, network, monkeypatch):
     network.post(TOKEN_URL, json={"access_token": token("second"), "refresh_token": "refresh-second"})
-    replace, slept = credentials.replace, []
+    replace, slept = credentials.store_renewed_tokens, []
 
     def busy(*arguments):
         if len(slept) < 3:
             raise peewee.OperationalError("database is locked")
         return replace(*arguments)
 
-    monkeypatch.setattr(credentials, "replace", busy)
+    monkeypatch.setattr(credentials, "store_renewed_tokens", busy)
     used = source(services, sleep=slept.append).access_token(expired.id)
     assert tokens_of(services, expired) == ("refresh-second", 2, used) and len(slept) == 3
 
@@ -285,7 +287,7 @@ def test_a_token_that_cannot_be_stored_is_not_used(services, expired, network, m
     def broken(*arguments):
         raise peewee.OperationalError("disk full")
 
-    monkeypatch.setattr(credentials, "replace", broken)
+    monkeypatch.setattr(credentials, "store_renewed_tokens", broken)
     with pytest.raises(GatewayError, match="could not be stored"):
         source(services, sleep=lambda _: None).access_token(expired.id)
     assert "could not be stored" in caplog.text and "refresh-second" not in caplog.text

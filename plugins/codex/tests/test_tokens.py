@@ -5,10 +5,11 @@ import time
 
 import pytest
 import requests
-from floway_codex import accounts, credentials, oauth, profile, tokens
-from floway_codex.importing import import_account
+from floway_codex.account import accounts, credentials, oauth, tokens
+from floway_codex.account.auth_file import import_account
+from floway_codex.account.tokens import TokenSource
 from floway_codex.tables import Credentials, Tokens
-from floway_codex.tokens import TokenSource
+from floway_codex.wire import profile
 from responses.matchers import json_params_matcher
 
 from floway_core.errors import GatewayError
@@ -22,7 +23,7 @@ LEASE = 120
 
 def source(services, **options) -> TokenSource:
     settings = services.settings.plugin
-    shape = profile.shipped()[settings["codex_profile"]]
+    shape = profile.load_profiles()[settings["codex_profile"]]
     options = {"lease": LEASE, **options}
     return TokenSource(services, HttpClient(services.settings), settings["codex_auth_url"], shape, **options)
 
@@ -63,19 +64,23 @@ def test_a_fresh_token_is_used_without_asking(services, upstream, network):
     assert len(network.calls) == 0
 
 
-@pytest.mark.parametrize("left, renewed", [(tokens.FRESH_FOR + 5, False), (tokens.FRESH_FOR - 5, True), (-5, True)])
+@pytest.mark.parametrize(
+    "left, renewed", [(tokens.MIN_REMAINING_SECONDS + 5, False), (tokens.MIN_REMAINING_SECONDS - 5, True), (-5, True)]
+)
 def test_a_token_is_renewed_five_minutes_before_it_expires(services, network, left, renewed):
     upstream = import_account(services, auth_json(lifetime=left))
     network.post(TOKEN_URL, json={"access_token": token("second"), "refresh_token": "refresh-second"})
     assert source(services).access_token(upstream.id).endswith(".second" if renewed else ".access-first")
 
 
-@pytest.mark.parametrize("left, renewed", [(tokens.FRESH_FOR + 5, False), (tokens.FRESH_FOR - 5, True), (-5, True)])
+@pytest.mark.parametrize(
+    "left, renewed", [(tokens.MIN_REMAINING_SECONDS + 5, False), (tokens.MIN_REMAINING_SECONDS - 5, True), (-5, True)]
+)
 def test_the_token_that_was_read_with_the_account_is_no_exception(services, network, left, renewed):
     upstream = import_account(services, auth_json(lifetime=left))
     network.post(TOKEN_URL, json={"access_token": token("second"), "refresh_token": "refresh-second"})
     account = accounts.require_active(services, upstream.id)
-    assert source(services).of_account(account).endswith(".second" if renewed else ".access-first")
+    assert source(services).token_for_account(account).endswith(".second" if renewed else ".access-first")
     assert "sealed" not in repr(account)
 
 
@@ -107,7 +112,11 @@ def test_what_the_answer_leaves_out_is_kept(services, expired, network):
 
 @pytest.mark.parametrize(
     "answer, lifetime",
-    [({"expires_in": 900}, 900), ({}, tokens.UNKNOWN_LIFETIME), ({"expires_in": "soon"}, tokens.UNKNOWN_LIFETIME)],
+    [
+        ({"expires_in": 900}, 900),
+        ({}, tokens.DEFAULT_LIFETIME_SECONDS),
+        ({"expires_in": "soon"}, tokens.DEFAULT_LIFETIME_SECONDS),
+    ],
 )
 def test_the_lifetime_of_an_opaque_token(services, expired, network, answer, lifetime):
     network.post(TOKEN_URL, json={"access_token": "opaque", **answer})
@@ -147,7 +156,7 @@ def test_a_refusal_for_good_ends_the_account_until_it_is_imported(services, expi
         assert (refused.value.status, refused.value.code) == (503, "refresh_failed")
         assert refused.value.type == "codex_upstream_unavailable"
     assert len(network.calls) == 1
-    account = accounts.find(services, expired.id)
+    account = accounts.find_account(services, expired.id)
     assert (account.state, account.message) == ("refresh_failed", message)
     assert credentials.read_access_token(services, expired.id) is None and lease_of(services, expired) is None
 
@@ -160,7 +169,7 @@ def test_a_refusal_that_quotes_the_token_is_not_shown(services, expired, network
     with pytest.raises(GatewayError) as refused:
         source(services).access_token(expired.id)
     assert "refresh-first" not in refused.value.message
-    assert "refresh-first" not in accounts.find(services, expired.id).message
+    assert "refresh-first" not in accounts.find_account(services, expired.id).message
 
 
 @pytest.mark.parametrize(
@@ -185,7 +194,7 @@ def test_a_token_endpoint_out_of_order_is_a_503_and_changes_nothing(services, ex
         renewing.access_token(expired.id)
     assert (failed.value.status, failed.value.code) == (503, "codex_refresh_unavailable")
     assert tokens_of(services, expired) == before and lease_of(services, expired) is None
-    assert accounts.find(services, expired.id).state == "active"
+    assert accounts.find_account(services, expired.id).state == "active"
 
     network.remove(failing)
     network.post(TOKEN_URL, json={"access_token": token("second")})

@@ -1,7 +1,13 @@
 """Which requests belong to one turn, and whose turn state is whose."""
 
 import pytest
-from floway_codex.turns import Owner, answers_calls, relayed, seal, unseal
+from floway_codex.identity.turns import (
+    TurnStateOwner,
+    answers_calls,
+    decrypt_turn_state,
+    encrypt_in_headers,
+    encrypt_turn_state,
+)
 
 from floway_core.secrets import SecretBox
 
@@ -47,22 +53,22 @@ def test_calls_that_come_along_with_their_results_are_of_another_turn():
     assert not answers_calls([*before, *since], since[1:])
 
 
-OWNER = Owner("acct-1", "turn-1")
+OWNER = TurnStateOwner("acct-1", "turn-1")
 SECRETS = SecretBox("a key")
 
 
 def test_a_state_opens_for_its_owner_alone():
     """X-17"""
-    sealed = seal(SECRETS, "TS-1", OWNER)
+    sealed = encrypt_turn_state(SECRETS, "TS-1", OWNER)
     assert "TS-1" not in sealed and sealed.isascii()
-    assert unseal(SECRETS, [sealed], OWNER) == "TS-1"
-    assert unseal(SECRETS, [sealed], Owner("acct-2", "turn-1")) is None
-    assert unseal(SECRETS, [sealed], Owner("acct-1", "turn-2")) is None
-    assert unseal(SecretBox("another key"), [sealed], OWNER) is None
+    assert decrypt_turn_state(SECRETS, [sealed], OWNER) == "TS-1"
+    assert decrypt_turn_state(SECRETS, [sealed], TurnStateOwner("acct-2", "turn-1")) is None
+    assert decrypt_turn_state(SECRETS, [sealed], TurnStateOwner("acct-1", "turn-2")) is None
+    assert decrypt_turn_state(SecretBox("another key"), [sealed], OWNER) is None
 
 
 def test_the_first_that_opens_counts():
-    other = seal(SECRETS, "TS-9", Owner("acct-1", "turn-2"))
+    other = encrypt_turn_state(SECRETS, "TS-9", TurnStateOwner("acct-1", "turn-2"))
     forged = [
         None,
         "",
@@ -73,14 +79,19 @@ def test_the_first_that_opens_counts():
         SECRETS.encrypt("[1]"),
         SECRETS.encrypt('{"a": 1}'),
     ]
-    assert unseal(SECRETS, [*forged, other], OWNER) is None
+    assert decrypt_turn_state(SECRETS, [*forged, other], OWNER) is None
     assert (
-        unseal(SECRETS, [*forged, other, seal(SECRETS, "TS-1", OWNER), seal(SECRETS, "TS-2", OWNER)], OWNER) == "TS-1"
+        decrypt_turn_state(
+            SECRETS,
+            [*forged, other, encrypt_turn_state(SECRETS, "TS-1", OWNER), encrypt_turn_state(SECRETS, "TS-2", OWNER)],
+            OWNER,
+        )
+        == "TS-1"
     )
 
 
 def test_only_the_turn_state_is_changed_on_its_way_to_the_client():
     headers = [("x-codex-plan-type", "pro"), ("x-codex-turn-state", "TS-1"), ("date", "today")]
-    told = relayed(SECRETS, headers, OWNER)
+    told = encrypt_in_headers(SECRETS, headers, OWNER)
     assert [told[0], told[2]] == [headers[0], headers[2]] and told[1][0] == "x-codex-turn-state"
-    assert unseal(SECRETS, [told[1][1]], OWNER) == "TS-1"
+    assert decrypt_turn_state(SECRETS, [told[1][1]], OWNER) == "TS-1"

@@ -1,4 +1,4 @@
-"""The simulated accounts: their tokens, their quota, and whether their sign-in still holds."""
+"""The simulated accounts: tokens, quota, and whether the sign-in is valid."""
 
 import base64
 import json
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .answers import Headers, Refused, error, json_answer
+from .responses import Headers, RequestRefused, error_refusal, json_response
 
 JSON = Any
 
 PRIMARY_MINUTES, SECONDARY_MINUTES = 300, 10080
-DEFAULT_LIFETIME = 3600
+DEFAULT_LIFETIME_SECONDS = 3600
 
 
 @dataclass
@@ -36,20 +36,20 @@ class Account:
 
 
 @dataclass
-class Token:
+class IssuedToken:
     """An access or refresh token; `expires` in seconds since the epoch."""
 
     account: Account
     expires: float
     used: bool = False
 
-    def expired(self) -> bool:
+    def is_expired(self) -> bool:
         return self.expires <= time.time()
 
 
 @dataclass(frozen=True)
-class Code:
-    """An authorization code: whose it is, and what its exchange must show; None where a test made it by hand."""
+class AuthorizationCode:
+    """An authorization code: its account, and what the exchange must match; None if a test created it directly."""
 
     account: Account
     redirect_uri: str | None = None
@@ -60,16 +60,16 @@ class Code:
 class Accounts:
     """Every account and every token issued.
 
-    in_browser: who signs in at /oauth/authorize, by default somebody new; silent_token_requests: how many of the coming
-    requests to the token endpoint get no answer.
+    in_browser: the account that signs in at /oauth/authorize, by default a new one; silent_token_requests: how many of
+    the next requests to the token endpoint get no response.
 
-    Nothing is forgotten, so that a reused token is told from an unknown one.
+    Nothing is deleted, so that a reused token can be distinguished from an unknown one.
     """
 
     by_id: dict[str, Account] = field(default_factory=dict)
-    access_tokens: dict[str, Token] = field(default_factory=dict)
-    refresh_tokens: dict[str, Token] = field(default_factory=dict)
-    codes: dict[str, Code] = field(default_factory=dict)
+    access_tokens: dict[str, IssuedToken] = field(default_factory=dict)
+    refresh_tokens: dict[str, IssuedToken] = field(default_factory=dict)
+    codes: dict[str, AuthorizationCode] = field(default_factory=dict)
     in_browser: Account | None = None
     denies_sign_ins: bool = False
     silent_token_requests: int = 0
@@ -93,70 +93,72 @@ class Accounts:
             "refresh_token": f"rt_{secrets.token_urlsafe(40)}",
         }
         with self.lock:
-            self.access_tokens[tokens["access_token"]] = Token(account, now + lifetime)
-            self.refresh_tokens[tokens["refresh_token"]] = Token(account, now + 30 * 86400)
+            self.access_tokens[tokens["access_token"]] = IssuedToken(account, now + lifetime)
+            self.refresh_tokens[tokens["refresh_token"]] = IssuedToken(account, now + 30 * 86400)
         return tokens
 
-    def new_code(self, code: Code) -> str:
-        """An authorization code, good for one exchange."""
+    def new_code(self, code: AuthorizationCode) -> str:
+        """An authorization code for one exchange."""
         text = f"ac_{secrets.token_urlsafe(24)}"
         with self.lock:
             self.codes[text] = code
         return text
 
-    def stays_silent(self) -> bool:
-        """Whether this request to the token endpoint is one of those without an answer."""
+    def claim_silence(self) -> bool:
+        """Whether this request to the token endpoint gets no response."""
         with self.lock:
             silent = self.silent_token_requests > 0
             self.silent_token_requests -= silent
             return silent
 
     def refresh(self, refresh_token: str) -> dict[str, str]:
-        """Spend a refresh token for new tokens; the old access token stays good until it expires."""
+        """Spend a refresh token for new tokens. The old access token stays valid until it expires."""
         with self.lock:
             token = self.refresh_tokens.get(refresh_token)
             if token is None or token.account.revoked:
-                raise error(401, "refresh_token_invalidated", "Your session has ended. Please log in again.")
+                raise error_refusal(401, "refresh_token_invalidated", "Your session has ended. Please log in again.")
             if token.used:
-                raise error(
+                raise error_refusal(
                     401,
                     "refresh_token_reused",
                     "Your refresh token has already been used to generate a new "
                     "access token. Please try signing in again.",
                 )
-            if token.expired():
-                raise error(401, "refresh_token_expired", "Your refresh token has expired. Please log in again.")
+            if token.is_expired():
+                raise error_refusal(
+                    401, "refresh_token_expired", "Your refresh token has expired. Please log in again."
+                )
             token.used = True
             self.refreshes += 1
             lifetime = token.account.access_lifetime
-            # An account that was made with an expired token is to recover by refreshing.
-            return self.issue(token.account, lifetime if lifetime > 0 else DEFAULT_LIFETIME)
+            # An account that was created with an expired token recovers by a refresh.
+            return self.issue(token.account, lifetime if lifetime > 0 else DEFAULT_LIFETIME_SECONDS)
 
-    def authorised(self, authorization: str | None) -> Account:
+    def authorize(self, authorization: str | None) -> Account:
         """The account of an `authorization` header, or the 401 for it."""
         scheme, _, value = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not value:
-            raise error(401, "missing_authorization", "Unauthorized")
+            raise error_refusal(401, "missing_authorization", "Unauthorized")
         with self.lock:
             token = self.access_tokens.get(value)
             if token is None:
-                raise error(
+                raise error_refusal(
                     401, "invalid_token", "Could not parse your authentication token. Please try signing in again."
                 )
             if token.account.revoked:
-                raise error(
+                raise error_refusal(
                     401,
                     "token_invalidated",
                     "Your authentication token has been invalidated. Please try signing in again.",
                 )
-            if token.expired():
-                raise error(
+            if token.is_expired():
+                raise error_refusal(
                     401, "token_expired", "Provided authentication token is expired. Please try signing in again."
                 )
             return token.account
 
     def expire(self, kind: str) -> None:
-        """Let every token issued so far expire; kind: `access` or `refresh`."""
+        """Expire every token issued so far; kind: `access` or `refresh`."""
         with self.lock:
             for token in (self.access_tokens if kind == "access" else self.refresh_tokens).values():
                 token.expires = 0
@@ -181,7 +183,7 @@ def token_claims(account: Account, now: int) -> JSON:
 
 
 def unsigned_jwt(claims: JSON) -> str:
-    """A token of three base64url segments; the signature is random, nobody checks it."""
+    """A token of three base64url segments; the signature is random and never checked."""
 
     def segment(value: JSON) -> str:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
@@ -226,13 +228,13 @@ def quota_fields(account: Account) -> Iterator[tuple[str, str]]:
 
 
 def rate_limits(account: Account) -> JSON:
-    """The event that says the same as the headers."""
-    said = dict(quota_fields(account))
+    """The event with the same data as the headers."""
+    fields = dict(quota_fields(account))
     windows = {
         window: {
-            "used_percent": int(said[f"{window}-used-percent"]),
-            "window_minutes": int(said[f"{window}-window-minutes"]),
-            "reset_at": int(said[f"{window}-reset-at"]),
+            "used_percent": int(fields[f"{window}-used-percent"]),
+            "window_minutes": int(fields[f"{window}-window-minutes"]),
+            "reset_at": int(fields[f"{window}-reset-at"]),
         }
         for window in ("primary", "secondary")
     }
@@ -258,4 +260,4 @@ def check_quota(account: Account) -> None:
             "resets_in_seconds": max(0, resets_at - int(time.time())),
         }
     }
-    raise Refused(json_answer(429, body, quota_headers(account), "429 usage_limit_reached"))
+    raise RequestRefused(json_response(429, body, quota_headers(account), "429 usage_limit_reached"))

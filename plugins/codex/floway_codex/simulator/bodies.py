@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .answers import Refused, detail, error
 from .fingerprint import cli_version
+from .responses import RequestRefused, detail_refusal, error_refusal
 from .values import check_values
 
 JSON = Any
@@ -83,11 +83,11 @@ def check_responses(body: JSON, models: dict[str, JSON], agent: str, lite: bool)
     models: catalogue entries by slug; agent: the user-agent; lite: the request has the responses-lite header.
     """
     if not isinstance(body, dict):
-        raise detail("The body must be a JSON object")
+        raise detail_refusal("The body must be a JSON object")
     if body.get("store") is not False:
-        raise detail("Store must be set to false")
+        raise detail_refusal("Store must be set to false")
     if body.get("stream") is not True:
-        raise detail("Stream must be set to true")
+        raise detail_refusal("Stream must be set to true")
     check_common(body, models, agent, ALLOWED)
     check_lite(body, models[body["model"]], lite)
 
@@ -95,7 +95,7 @@ def check_responses(body: JSON, models: dict[str, JSON], agent: str, lite: bool)
 def check_compact(body: JSON, models: dict[str, JSON], agent: str) -> None:
     """Refuse what POST /codex/responses/compact refuses."""
     if not isinstance(body, dict):
-        raise detail("The body must be a JSON object")
+        raise detail_refusal("The body must be a JSON object")
     check_common(body, models, agent, ALLOWED_COMPACT)
 
 
@@ -104,16 +104,18 @@ def check_common(body: JSON, models: dict[str, JSON], agent: str, allowed: froze
     entry = models.get(body["model"]) if isinstance(body.get("model"), str) else None
     lite_model = bool(entry and entry["use_responses_lite"])
     if not lite_model and not has_instructions(body, agent):
-        raise detail("Instructions are required")
+        raise detail_refusal("Instructions are required")
     if not isinstance(body.get("input"), list) or not all(isinstance(item, dict) for item in body["input"]):
-        raise detail("Input must be a list")
+        raise detail_refusal("Input must be a list")
     if any(item.get("role") == "system" for item in body["input"]):
-        raise detail("System messages are not allowed")
+        raise detail_refusal("System messages are not allowed")
     for name in body:
         if name not in allowed:
-            raise detail(f"Unsupported parameter: {name}")
+            raise detail_refusal(f"Unsupported parameter: {name}")
     if entry is None:
-        raise detail(f"The '{body.get('model')}' model is not supported when using Codex with a ChatGPT account.")
+        raise detail_refusal(
+            f"The '{body.get('model')}' model is not supported when using Codex with a ChatGPT account."
+        )
     for name in ("reasoning", "text"):
         if not isinstance(body.get(name), dict | None):
             raise wrong_type(name, "an object")
@@ -132,7 +134,7 @@ def has_instructions(body: JSON, agent: str) -> bool:
     return recent and "instructions" not in body and leading.get("role") == "developer"
 
 
-def item_problems(items: list[JSON]) -> Iterator[Refused]:
+def item_problems(items: list[JSON]) -> Iterator[RequestRefused]:
     """Bad ids, and references to what was never stored."""
     for index, item in enumerate(items):
         kind = item.get("type", "message" if "role" in item else None)
@@ -143,7 +145,7 @@ def item_problems(items: list[JSON]) -> Iterator[Refused]:
             yield wrong_type(f"input[{index}].type", "a string")
         prefix = ID_PREFIXES.get(kind)
         if prefix and item.get("id") is not None and item["id"].partition("_")[0] != prefix:
-            yield error(
+            yield error_refusal(
                 400,
                 "invalid_value",
                 f"Invalid 'input[{index}].id': '{item['id']}'. Expected an ID that begins with '{prefix}'.",
@@ -151,7 +153,7 @@ def item_problems(items: list[JSON]) -> Iterator[Refused]:
             )
         bare_reasoning = kind == "reasoning" and item.get("id") is not None and not item.get("encrypted_content")
         if kind == "item_reference" or bare_reasoning:
-            yield error(
+            yield error_refusal(
                 404,
                 None,
                 f"Item with id '{item.get('id')}' not found. Items are not persisted when `store` "
@@ -160,17 +162,17 @@ def item_problems(items: list[JSON]) -> Iterator[Refused]:
             )
 
 
-def wrong_type(where: str, expected: str) -> Refused:
+def wrong_type(where: str, expected: str) -> RequestRefused:
     """A value of another type than expected."""
-    return error(400, "invalid_type", f"Invalid type for '{where}': expected {expected}.", param=where)
+    return error_refusal(400, "invalid_type", f"Invalid type for '{where}': expected {expected}.", param=where)
 
 
-def id_problems(where: str, value: JSON) -> Iterator[Refused]:
+def id_problems(where: str, value: JSON) -> Iterator[RequestRefused]:
     """What is wrong with an id whatever its item's type."""
     if not isinstance(value, str):
         yield wrong_type(where, "a string")
     elif len(value) > MAX_ID:
-        yield error(
+        yield error_refusal(
             400,
             "string_above_max_length",
             f"Invalid '{where}': string too long. Expected a string with "
@@ -178,7 +180,7 @@ def id_problems(where: str, value: JSON) -> Iterator[Refused]:
             param=where,
         )
     elif not re.fullmatch(r"[A-Za-z0-9_-]+", value):
-        yield error(
+        yield error_refusal(
             400,
             "invalid_value",
             f"Invalid '{where}': '{value}'. Expected an ID that contains letters, "
@@ -190,11 +192,11 @@ def id_problems(where: str, value: JSON) -> Iterator[Refused]:
 def check_lite(body: JSON, entry: JSON, lite: bool) -> None:
     """Models with `use_responses_lite` have their own header and body form; the texts are the simulator's own."""
     if lite != bool(entry["use_responses_lite"]):
-        wanted = "requires" if not lite else "does not take"
-        raise detail(f"The '{entry['slug']}' model {wanted} x-openai-internal-codex-responses-lite")
+        verb = "requires" if not lite else "does not take"
+        raise detail_refusal(f"The '{entry['slug']}' model {verb} x-openai-internal-codex-responses-lite")
     if not lite:
         return
     if body.get("tools"):
-        raise detail("Responses-lite takes tools as an additional_tools input item")
+        raise detail_refusal("Responses-lite takes tools as an additional_tools input item")
     if body.get("parallel_tool_calls") is not False:
-        raise detail("Responses-lite needs parallel_tool_calls set to false")
+        raise detail_refusal("Responses-lite needs parallel_tool_calls set to false")

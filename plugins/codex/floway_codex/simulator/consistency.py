@@ -1,6 +1,6 @@
-"""What must agree between the requests of a session; one request alone may look right and still be none of the CLI's.
+"""Rules over all requests of a session, because a request may look right alone and still not be one of the CLI.
 
-Nothing is refused for it: nobody knows what the real backend makes of such requests. They are listed as findings.
+A violation is not refused, because the real backend's reaction is unknown. It is listed as a finding.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ JSON = Any
 
 TURN_STATE = "x-codex-turn-state"
 COMPACTIONS = ("compaction", "compaction_summary")
-# What clients leave out or change when they send an item again.
-INCIDENTAL = {"id", "status", "annotations", "logprobs", "internal_chat_message_metadata_passthrough"}
+# What clients drop or change when they send an item again.
+INCIDENTAL_KEYS = {"id", "status", "annotations", "logprobs", "internal_chat_message_metadata_passthrough"}
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedDispatch:
     """One dispatch that passed the checks."""
 
     account: str
@@ -35,7 +35,7 @@ class Seen:
     installation: str
     state: str | None
     items: tuple[str, ...]
-    """A digest of each input item, without what clients change."""
+    """A digest of each input item, without incidental keys."""
     compactions: tuple[str, ...]
     """The encrypted contents of the compaction items in the input."""
 
@@ -47,25 +47,25 @@ class Turn:
     thread: str
     started: JSON
     states: dict[str, str | None] = field(default_factory=dict)
-    """By account: the first turn state given."""
+    """By account: the first turn state that was sent."""
 
 
 @dataclass
 class Consistency:
-    """The dispatches so far, and what was found odd about them."""
+    """The dispatches so far, and the findings about them."""
 
     findings: list[str] = field(default_factory=list)
     _turns: dict[str, Turn] = field(default_factory=dict)
     _installations: dict[tuple[str, str], str] = field(default_factory=dict)
-    _lines: dict[str, list[tuple[Seen, frozenset[str]]]] = field(default_factory=dict)
-    """By thread: each dispatch, and the turns before its own that led to it."""
-    _compacted: dict[str, Seen] = field(default_factory=dict)
-    """By encrypted content: the dispatch that was answered with this compaction."""
+    _lines: dict[str, list[tuple[ObservedDispatch, frozenset[str]]]] = field(default_factory=dict)
+    """By thread: each dispatch, and the earlier turns that led to it."""
+    _compacted: dict[str, ObservedDispatch] = field(default_factory=dict)
+    """By encrypted content: the dispatch whose response held this compaction."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def arrived(self, request: RecordedRequest, account: str) -> Seen:
+    def check(self, request: RecordedRequest, account: str) -> ObservedDispatch:
         """Compare a dispatch that passed the checks with the earlier ones."""
-        seen = read(request, account)
+        seen = observe(request, account)
         with self._lock:
             self.findings += [f"request {request.n}: {finding}" for finding in self._odd(seen)]
             self._turns.setdefault(seen.turn, Turn(seen.thread, seen.started))
@@ -73,8 +73,8 @@ class Consistency:
             self._lines.setdefault(seen.thread, []).append((seen, self._earlier_turns(seen)))
         return seen
 
-    def answered(self, seen: Seen, state: str | None, output: list[JSON]) -> None:
-        """Note the turn state and the compactions in the answer to a dispatch."""
+    def note_response(self, seen: ObservedDispatch, state: str | None, output: list[JSON]) -> None:
+        """Note the turn state and the compactions in the response to a dispatch."""
         with self._lock:
             states = self._turns[seen.turn].states
             states[seen.account] = states.get(seen.account) or state
@@ -89,7 +89,7 @@ class Consistency:
                 memory.clear()
 
     # ------------------------------------------------------------------------------------------------------- rules
-    def _odd(self, seen: Seen) -> Iterator[str]:
+    def _odd(self, seen: ObservedDispatch) -> Iterator[str]:
         if self._installations.get((seen.account, seen.session), seen.installation) != seen.installation:
             yield "installation_id: another one than earlier in the session"
         yield from self._odd_turn(seen)
@@ -103,7 +103,7 @@ class Consistency:
         if before and all(seen.turn in turns and seen.turn != earlier.turn for earlier, turns in before):
             yield "turn_id: of a turn that another one has followed"
 
-    def _odd_turn(self, seen: Seen) -> Iterator[str]:
+    def _odd_turn(self, seen: ObservedDispatch) -> Iterator[str]:
         turn = self._turns.get(seen.turn, Turn(seen.thread, seen.started))
         if turn.thread != seen.thread:
             yield "turn_id: of another thread's turn"
@@ -113,29 +113,29 @@ class Consistency:
         if seen.state != expected:
             yield f"{TURN_STATE}: {'not sent back' if seen.state is None else 'not the first one of this turn'}"
 
-    def _before(self, seen: Seen) -> list[tuple[Seen, frozenset[str]]]:
-        """The dispatches of the thread that this one goes on from: those whose whole input it repeats, the longest."""
+    def _before(self, seen: ObservedDispatch) -> list[tuple[ObservedDispatch, frozenset[str]]]:
+        """The dispatches of the thread that this one continues: those with the longest input that it repeats."""
         led = [(earlier, turns) for earlier, turns in self._lines.get(seen.thread, []) if precedes(earlier, seen)]
         longest = max((len(earlier.items) for earlier, _ in led), default=0)
         return [(earlier, turns) for earlier, turns in led if len(earlier.items) == longest]
 
-    def _earlier_turns(self, seen: Seen) -> frozenset[str]:
+    def _earlier_turns(self, seen: ObservedDispatch) -> frozenset[str]:
         before = self._before(seen)
         return frozenset[str]().union(*(turns | {earlier.turn} for earlier, turns in before)) - {seen.turn}
 
 
-def precedes(earlier: Seen, later: Seen) -> bool:
+def precedes(earlier: ObservedDispatch, later: ObservedDispatch) -> bool:
     """True when the input of one dispatch is the beginning of the other's."""
     count = len(earlier.items)
     return 0 < count < len(later.items) and later.items[:count] == earlier.items
 
 
-def read(request: RecordedRequest, account: str) -> Seen:
+def observe(request: RecordedRequest, account: str) -> ObservedDispatch:
     """A dispatch whose headers and body have passed the fingerprint's checks."""
     metadata = json_object(request.header("x-codex-turn-metadata") or "") or {}
     window = re.search(r"(\d+)$", request.header("x-codex-window-id") or "")
     items = [item for item in request.body["input"] if item.get("type") != "compaction_trigger"]
-    return Seen(
+    return ObservedDispatch(
         account=account,
         session=request.header("session-id") or "",
         thread=request.header("thread-id") or "",
@@ -150,12 +150,16 @@ def read(request: RecordedRequest, account: str) -> Seen:
 
 
 def digest(item: JSON) -> str:
-    """The same for an item however a client sends it again."""
-    return hashlib.sha256(json.dumps(bare(item), sort_keys=True).encode()).hexdigest()
+    """A digest of an item that is the same however a client sends it again."""
+    return hashlib.sha256(json.dumps(without_incidentals(item), sort_keys=True).encode()).hexdigest()
 
 
-def bare(value: JSON) -> JSON:
-    """A value without what clients leave out or change."""
+def without_incidentals(value: JSON) -> JSON:
+    """A value without incidental keys and empty parts."""
     if isinstance(value, dict):
-        return {key: bare(part) for key, part in value.items() if key not in INCIDENTAL and part not in (None, [])}
-    return [bare(part) for part in value] if isinstance(value, list) else value
+        return {
+            key: without_incidentals(part)
+            for key, part in value.items()
+            if key not in INCIDENTAL_KEYS and part not in (None, [])
+        }
+    return [without_incidentals(part) for part in value] if isinstance(value, list) else value

@@ -1,20 +1,18 @@
 """The control surface over HTTP, for other processes: /simulator/..."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import replies
-from .answers import Answer, json_answer
 from .recording import RecordedRequest
-
-if TYPE_CHECKING:
-    from .server import Simulator
+from .responses import PlainResponse, json_response
+from .simulation import Simulation
 
 JSON = Any
 PREFIX = "/simulator/"
 
-# A description is an object with one of these names as a key: its value is the builder's first argument (null for a
-# builder that is to use its default), the other keys are the builder's keyword arguments.
+# A description is an object with one of these names as a key. Its value is the builder's first argument (null for the
+# default), the other keys are the builder's keyword arguments.
 ITEMS: Mapping[str, Callable[..., Any]] = {
     "text": replies.text,
     "reasoning": replies.reasoning,
@@ -35,7 +33,7 @@ class BadDescription(ValueError):
     """A request to the control surface that cannot be understood."""
 
 
-def answer(simulator: "Simulator", request: RecordedRequest) -> Answer:
+def handle_control(simulation: Simulation, request: RecordedRequest) -> PlainResponse:
     """Carry out one control request."""
     routes = {
         ("GET", "requests"): list_requests,
@@ -49,61 +47,61 @@ def answer(simulator: "Simulator", request: RecordedRequest) -> Answer:
     }
     route = routes.get((request.method, request.path.removeprefix(PREFIX)))
     if route is None:
-        return json_answer(404, {"detail": "No such control"})
+        return json_response(404, {"detail": "No such control"})
     try:
         if request.body_error:
             raise BadDescription(request.body_error[1])
-        result = route(simulator, request.body)
+        result = route(simulation, request.body)
     except BadDescription as error:
-        return json_answer(400, {"detail": str(error)})
-    return Answer(204, b"") if result is None else json_answer(200, result)
+        return json_response(400, {"detail": str(error)})
+    return PlainResponse(204, b"") if result is None else json_response(200, result)
 
 
-def list_requests(simulator: "Simulator", body: JSON) -> JSON:
+def list_requests(simulation: Simulation, body: JSON) -> JSON:
     """The log, as a list of objects."""
-    return [request.as_json() for request in simulator.requests]
+    return [request.as_json() for request in simulation.requests]
 
 
-def list_findings(simulator: "Simulator", body: JSON) -> JSON:
-    """What does not agree between the requests, as a list of sentences."""
-    return simulator.findings
+def list_findings(simulation: Simulation, body: JSON) -> JSON:
+    """The inconsistencies between the requests, as a list of sentences."""
+    return simulation.findings
 
 
-def clear_requests(simulator: "Simulator", body: JSON) -> None:
-    """Forget the log, the findings and what is left of the script."""
-    simulator.clear()
+def clear_requests(simulation: Simulation, body: JSON) -> None:
+    """Delete the log, the findings and the rest of the script."""
+    simulation.clear()
 
 
-def script(simulator: "Simulator", body: JSON) -> None:
+def script(simulation: Simulation, body: JSON) -> None:
     """Add a list of described replies to the script."""
     if not isinstance(body, list):
         raise BadDescription("a script is a list of replies")
-    simulator.script(*map(reply_from_json, body))
+    simulation.script(*map(reply_from_json, body))
 
 
-def new_account(simulator: "Simulator", body: JSON) -> JSON:
+def new_account(simulation: Simulation, body: JSON) -> JSON:
     """A new account's auth.json; body: email, plan, access_lifetime, each optional."""
-    return call(simulator.new_account, body or {})
+    return call(simulation.new_account, body or {})
 
 
-def expire(simulator: "Simulator", body: JSON) -> None:
+def expire(simulation: Simulation, body: JSON) -> None:
     """Expire all access tokens; with {"refresh_tokens": true} the refresh tokens too."""
-    simulator.expire_access_tokens()
+    simulation.expire_access_tokens()
     if isinstance(body, dict) and body.get("refresh_tokens"):
-        simulator.expire_refresh_tokens()
+        simulation.expire_refresh_tokens()
 
 
-def revoke(simulator: "Simulator", body: JSON) -> None:
+def revoke(simulation: Simulation, body: JSON) -> None:
     """End an account's sign-in; body: account_id."""
-    call(simulator.revoke, body)
+    call(simulation.revoke, body)
 
 
-def quota(simulator: "Simulator", body: JSON) -> None:
+def quota(simulation: Simulation, body: JSON) -> None:
     """Use up an account's quota for resets_in seconds, or restore it when that is null; body: account_id, resets_in."""
     if isinstance(body, dict) and body.get("resets_in") is None:
-        call(simulator.restore_quota, {name: value for name, value in body.items() if name != "resets_in"})
+        call(simulation.restore_quota, {name: value for name, value in body.items() if name != "resets_in"})
     else:
-        call(simulator.use_up_quota, body)
+        call(simulation.use_up_quota, body)
 
 
 def reply_from_json(description: JSON) -> replies.Scripted:
@@ -130,7 +128,7 @@ def build(builders: Mapping[str, Callable[..., Any]], description: JSON) -> Any:
 
 
 def call(function: Callable[..., Any], keywords: JSON, *arguments: Any) -> Any:
-    """Call with arguments that came as JSON; BadDescription when they do not fit."""
+    """Call with arguments from JSON; BadDescription if they do not fit."""
     if not isinstance(keywords, dict):
         raise BadDescription(f"expected an object: {keywords!r}")
     try:

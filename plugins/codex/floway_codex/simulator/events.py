@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from .accounts import Account, rate_limits
-from .answers import ESCAPED, EventStream, Headers
 from .replies import OutputItem, Reply
+from .responses import ESCAPED, EventStream, Headers
 
 JSON = Any
 
@@ -21,8 +21,8 @@ CALLS = {
 
 
 def event_stream(step: Reply, body: JSON, headers: Headers, account: Account) -> EventStream:
-    """The stream that answers a request body with a reply. Its first event tells the account's limits; it does not
-    count among those after which the stream is cut or falls silent."""
+    """The event stream of a reply. Its first event reports the account's limits; it does not count towards the events
+    after which the stream is cut or hangs."""
     frames, first = [], ((step.event_delay, sse(rate_limits(account))),)
     for number, (delay, event) in enumerate(response_events(step, body, account)):
         frames.append((delay or step.event_delay, sse({**event, "sequence_number": number})))
@@ -50,7 +50,7 @@ def sse(event: JSON) -> bytes:
 
 def response_events(step: Reply, body: JSON, account: Account) -> Iterator[tuple[float, JSON]]:
     """(the item's own delay in seconds, event) from response.created to the terminal event."""
-    started = envelope(body, account)
+    started = initial_response(body, account)
     yield 0, {"type": "response.created", "response": started}
     yield 0, {"type": "response.in_progress", "response": started}
     for index, item in enumerate(step.items):
@@ -78,20 +78,20 @@ def item_events(item: OutputItem, index: int) -> Iterator[JSON]:
     """The events of one output item."""
     kind, body = item.body["type"], item.body
     if kind == "message":
-        yield added({**body, "content": []}, index)
+        yield added_event({**body, "content": []}, index)
         yield from message_events(item, index)
     elif kind == "reasoning":
-        yield added({**body, "summary": []}, index)
+        yield added_event({**body, "summary": []}, index)
         yield from summary_events(item, index)
     elif kind in CALLS:
-        yield added({**body, CALLS[kind][0]: ""}, index)
+        yield added_event({**body, CALLS[kind][0]: ""}, index)
         yield from call_events(item, index)
     else:
-        yield added(body, index)
+        yield added_event(body, index)
     yield {"type": "response.output_item.done", "output_index": index, "item": body}
 
 
-def added(body: JSON, index: int) -> JSON:
+def added_event(body: JSON, index: int) -> JSON:
     """The item as it opens; reasoning and compaction items have no status."""
     opened = {**body, "status": "in_progress"} if "status" in body else body
     return {"type": "response.output_item.added", "output_index": index, "item": opened}
@@ -102,7 +102,7 @@ def message_events(item: OutputItem, index: int) -> Iterator[JSON]:
     for number, part in enumerate(item.body["content"]):
         at = {"item_id": item.body["id"], "output_index": index, "content_index": number}
         yield {"type": "response.content_part.added", **at, "part": {**part, "text": ""}}
-        for piece in pieces(part["text"], item.chunks):
+        for piece in split_text(part["text"], item.chunks):
             yield {
                 "type": "response.output_text.delta",
                 **at,
@@ -119,7 +119,7 @@ def summary_events(item: OutputItem, index: int) -> Iterator[JSON]:
     for number, part in enumerate(item.body["summary"]):
         at = {"item_id": item.body["id"], "output_index": index, "summary_index": number}
         yield {"type": "response.reasoning_summary_part.added", **at, "part": {**part, "text": ""}}
-        for piece in pieces(part["text"], item.chunks):
+        for piece in split_text(part["text"], item.chunks):
             yield {
                 "type": "response.reasoning_summary_text.delta",
                 **at,
@@ -134,21 +134,21 @@ def call_events(item: OutputItem, index: int) -> Iterator[JSON]:
     """The arguments of a function call, or the input of a custom tool call."""
     name, event = CALLS[item.body["type"]]
     at = {"item_id": item.body["id"], "output_index": index}
-    for piece in pieces(item.body[name], item.chunks):
+    for piece in split_text(item.body[name], item.chunks):
         yield {"type": f"response.{event}.delta", **at, "delta": piece, "obfuscation": secrets.token_hex(4)}
     yield {"type": f"response.{event}.done", **at, name: item.body[name]}
 
 
-def pieces(text: str, count: int) -> list[str]:
-    """A text in `count` parts, as even as they come; fewer when it is shorter than that."""
+def split_text(text: str, count: int) -> list[str]:
+    """Split a text into `count` parts of nearly equal length; fewer if it is shorter."""
     count = max(1, min(count, len(text)))
     edges = [len(text) * n // count for n in range(count + 1)]
     return [text[start:end] for start, end in pairwise(edges)]
 
 
-def envelope(body: JSON, account: Account) -> JSON:
-    """The response object as it starts, with the request's own settings. It names the account's user."""
-    asked, text = body.get("reasoning") or {}, body.get("text") or {}
+def initial_response(body: JSON, account: Account) -> JSON:
+    """The response object of the first event, with the settings of the request. It names the account's user."""
+    reasoning, text = body.get("reasoning") or {}, body.get("text") or {}
     return {
         "id": f"resp_{secrets.token_hex(25)}",
         "object": "response",
@@ -169,7 +169,7 @@ def envelope(body: JSON, account: Account) -> JSON:
         "previous_response_id": None,
         "prompt_cache_key": body.get("prompt_cache_key"),
         "prompt_cache_retention": None,
-        "reasoning": {"effort": asked.get("effort"), "summary": asked.get("summary")},
+        "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
         "safety_identifier": account.user_id,
         "service_tier": body.get("service_tier", "auto"),
         "store": False,
@@ -187,18 +187,18 @@ def envelope(body: JSON, account: Account) -> JSON:
 
 
 def usage(step: Reply, body: JSON) -> JSON:
-    """Token counts: four characters make a token; total_tokens, when scripted, is met exactly."""
+    """Token counts: four characters per token; a scripted total_tokens is met exactly."""
     written = sum(len(json.dumps(item.body)) for item in step.items) // 4
     if step.total_tokens is None:
-        asked = max(1, len(json.dumps(body.get("input", []))) // 4)
+        received = max(1, len(json.dumps(body.get("input", []))) // 4)
     else:
         written = min(written, step.total_tokens)
-        asked = step.total_tokens - written
+        received = step.total_tokens - written
     thought = sum(item.body["type"] == "reasoning" for item in step.items) * 16
     return {
-        "input_tokens": asked,
-        "input_tokens_details": {"cached_tokens": min(step.cached_tokens, asked)},
+        "input_tokens": received,
+        "input_tokens_details": {"cached_tokens": min(step.cached_tokens, received)},
         "output_tokens": written,
         "output_tokens_details": {"reasoning_tokens": min(thought, written)},
-        "total_tokens": asked + written,
+        "total_tokens": received + written,
     }

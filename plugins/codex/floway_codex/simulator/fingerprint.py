@@ -1,4 +1,4 @@
-"""What a request must look like to pass for the CLI's: tables from the recordings, and the rules over them."""
+"""The fingerprint of the CLI: tables from recordings, and the rules that a request must satisfy."""
 
 import fnmatch
 import json
@@ -22,7 +22,7 @@ THREAD: dict[str, tuple[str, ...] | None] = {
 }
 
 # endpoint -> header -> the values it may have
-WANTED: dict[str, dict[str, tuple[str, ...] | None]] = {
+REQUIRED_HEADERS: dict[str, dict[str, tuple[str, ...] | None]] = {
     RESPONSES: {
         **IDENTITY,
         **THREAD,
@@ -41,7 +41,7 @@ WANTED: dict[str, dict[str, tuple[str, ...] | None]] = {
 }
 
 # Traces of an edge, a proxy, an SDK or another gateway; the CLI sends none of them.
-FORBIDDEN = (
+FORBIDDEN_HEADERS = (
     "x-forwarded-*",
     "forwarded",
     "via",
@@ -69,7 +69,7 @@ FORBIDDEN = (
     "x-floway-*",
 )
 FORBIDDEN_ON_POST = ("openai-beta",)  # only the websocket handshake carries it
-ACCEPT_ENCODINGS = ("identity",)  # the CLI sends none at all; identity says the same
+ACCEPT_ENCODINGS = ("identity",)  # the CLI sends none; identity means the same
 CLOUDFLARE_COOKIES = ("__cf_bm", "_cfuvid", "cf_clearance")
 
 # Values that must agree: turn metadata key -> header, client_metadata key -> header, client_metadata key -> turn
@@ -94,18 +94,18 @@ REQUEST_KINDS = {RESPONSES: ("turn", "compaction", "prewarm", "memory"), COMPACT
 
 
 def broken_rule(endpoint: str, headers: HeaderList, body: JSON) -> str | None:
-    """The first rule a request breaks, in words; None when it looks like the CLI's.  body: the decoded JSON."""
+    """The first rule that a request breaks, in words; None if it looks like one of the CLI. body: the decoded JSON."""
     return next(broken_rules(endpoint, headers, body), None)
 
 
 def broken_rules(endpoint: str, headers: HeaderList, body: JSON) -> Iterator[str]:
-    """Every broken rule; later ones only make sense while the earlier ones hold."""
+    """Every broken rule. Later rules are only meaningful while the earlier ones hold."""
     names = [name.lower() for name, _ in headers]
     values = dict(zip(names, (value for _, value in headers), strict=True))
     yield from (f"{name}: sent twice" for name in dict.fromkeys(names) if names.count(name) > 1)
     yield from leaks(endpoint, values)
-    yield from (f"{name}: missing" for name in WANTED[endpoint] if not values.get(name))
-    for name, allowed in WANTED[endpoint].items():
+    yield from (f"{name}: missing" for name in REQUIRED_HEADERS[endpoint] if not values.get(name))
+    for name, allowed in REQUIRED_HEADERS[endpoint].items():
         if allowed and values.get(name, allowed[0]) not in allowed:
             yield f"{name}: must be {' or '.join(allowed)}"
     yield from client_identity(endpoint, values)
@@ -115,7 +115,7 @@ def broken_rules(endpoint: str, headers: HeaderList, body: JSON) -> Iterator[str
 
 def leaks(endpoint: str, values: dict[str, str]) -> Iterator[str]:
     """Headers that the CLI never sends."""
-    forbidden = FORBIDDEN if endpoint == MODELS else FORBIDDEN + FORBIDDEN_ON_POST
+    forbidden = FORBIDDEN_HEADERS if endpoint == MODELS else FORBIDDEN_HEADERS + FORBIDDEN_ON_POST
     for name, value in values.items():
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in forbidden):
             yield f"{name}: not a header of the CLI"
@@ -143,7 +143,7 @@ def client_identity(endpoint: str, values: dict[str, str]) -> Iterator[str]:
 
 
 def thread_identity(endpoint: str, values: dict[str, str], body: JSON) -> Iterator[str]:
-    """Session, thread, window, turn and installation: the same on every surface."""
+    """Session, thread, window, turn and installation must agree in all places."""
     thread = values.get("thread-id", "")
     window = re.fullmatch(r"(.+):(0|[1-9][0-9]*)", values.get("x-codex-window-id", ""))
     if window is None or window[1] != thread:
@@ -201,8 +201,8 @@ def client_metadata_rules(values: dict[str, str], metadata: JSON, client: JSON) 
 
 def cli_version(agent: str) -> tuple[int, int, int] | None:
     """The version in `<originator>/<a.b.c>...`."""
-    found = re.match(r"[^/]+/(\d+)\.(\d+)\.(\d+)", agent)
-    return (int(found[1]), int(found[2]), int(found[3])) if found else None
+    match = re.match(r"[^/]+/(\d+)\.(\d+)\.(\d+)", agent)
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
 def json_object(text: str) -> dict[str, JSON] | None:
@@ -217,7 +217,7 @@ def json_object(text: str) -> dict[str, JSON] | None:
 
 
 def is_uuid4(value: JSON) -> bool:
-    """True for the canonical text of a random UUID."""
+    """Whether a value is a random UUID in canonical form."""
     try:
         return isinstance(value, str) and str(uuid.UUID(value)) == value and uuid.UUID(value).version == 4
     except ValueError:
@@ -225,7 +225,7 @@ def is_uuid4(value: JSON) -> bool:
 
 
 def ends_with_trigger(items: JSON) -> bool:
-    """True when an input asks for a compaction."""
+    """Whether an input requests a compaction."""
     return (
         isinstance(items, list)
         and bool(items)

@@ -1,4 +1,4 @@
-"""What the simulator remembers of the requests it got."""
+"""The log of the requests that the simulator received."""
 
 import json
 import threading
@@ -10,18 +10,18 @@ from urllib.parse import parse_qsl
 import zstandard
 
 JSON = Any
-DEEPEST = 200
-"""Levels of nesting in a body, so that what is read can be written again."""
+MAX_DEPTH = 200
+"""The deepest nesting of a body, so that it can be serialised again."""
 
 
 @dataclass
 class RecordedRequest:
-    """One request as it arrived, and in short how it was answered.
+    """One request as it arrived, and a note on its response.
 
     n: position in the log, from 0; at: seconds since the epoch; path: with its query; headers: in the order and case
     received; body: decoded JSON (or form fields), None when absent or unreadable; raw: the bytes received; body_error:
-    (status, message) when it is unreadable; status: None while (and if) there is no answer.
-    client_gone is set when the client hung up before its answer was complete; done when nothing more will be sent.
+    (status, message) when it is unreadable; status: None while (and if) there is no response.
+    client_gone is set if the client disconnected before its response was complete; done when nothing more is sent.
     """
 
     n: int
@@ -55,7 +55,7 @@ class RequestLog:
         self._arrived = threading.Condition()
 
     def add(self, request: RecordedRequest) -> None:
-        """Record a request and wake who waits for it."""
+        """Record a request, and notify waiting threads."""
         with self._arrived:
             request.n = len(self._requests)
             self._requests.append(request)
@@ -79,8 +79,8 @@ class RequestLog:
             return list(self._requests)
 
 
-def received(method: str, path: str, headers: list[tuple[str, str]], raw: bytes) -> RecordedRequest:
-    """A request as it came off the wire, its body decoded."""
+def decode_request(method: str, path: str, headers: list[tuple[str, str]], raw: bytes) -> RecordedRequest:
+    """A request from the network, with its body decoded."""
     request = RecordedRequest(0, time.time(), method, path, headers, raw)
     try:
         request.body = decode_body(request)
@@ -90,7 +90,7 @@ def received(method: str, path: str, headers: list[tuple[str, str]], raw: bytes)
 
 
 class BodyError(ValueError):
-    """A body that cannot be read; `status` is the HTTP status to answer with."""
+    """A body that cannot be read; `status` is the HTTP status of the response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -112,13 +112,13 @@ def decode_body(request: RecordedRequest) -> JSON:
         body = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise BodyError(400, f"Invalid JSON body: {error}") from error
-    if is_deeper(body, DEEPEST):
-        raise BodyError(400, f"Invalid JSON body: nested deeper than {DEEPEST} levels")
+    if is_deeper(body, MAX_DEPTH):
+        raise BodyError(400, f"Invalid JSON body: nested deeper than {MAX_DEPTH} levels")
     return body
 
 
 def is_deeper(value: JSON, levels: int) -> bool:
-    """True when lists and objects are nested in more levels than that."""
+    """Whether lists and objects are nested in more than `levels` levels."""
     level = [value]
     for _ in range(levels + 1):
         inner = (part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list))

@@ -1,4 +1,4 @@
-"""Builders of scripted answers: output items, and replies made of them."""
+"""Builders of scripted responses: output items, and replies with such items."""
 
 import json
 import secrets
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .answers import challenge
+from .responses import challenge_page
 
 JSON = Any
 ReplyHeaders = tuple[tuple[str, str | None], ...]
@@ -44,7 +44,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer that is no event stream; a str body is sent as it is, anything else as JSON."""
+    """A response that is not an event stream; a str body is sent unchanged, anything else as JSON."""
 
     status: int
     body: JSON
@@ -53,7 +53,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Hang:
-    """Silence until the client hangs up, before or after the response headers."""
+    """No response until the client disconnects, before or after the response headers."""
 
     before_headers: bool = True
 
@@ -98,23 +98,23 @@ def reply(
 
 
 def refusal(status: int, body: JSON, headers: HeadersArgument = ()) -> Refusal:
-    """A plain answer with this status; body: JSON, or a str that is sent as it is."""
+    """A complete response with this status; body: JSON, or a str that is sent unchanged."""
     return Refusal(status, body, pairs(headers))
 
 
 def html_403() -> Refusal:
     """The edge's challenge page."""
-    page = challenge("scripted")
+    page = challenge_page("scripted")
     return Refusal(page.status, page.body.decode(), page.headers)
 
 
 def hang(before_headers: bool = True) -> Hang:
-    """Silence until the client hangs up or the simulator stops."""
+    """No response until the client disconnects or the simulator stops."""
     return Hang(before_headers)
 
 
 def text(content: str = "pong", chunks: int = 1, delay: float = 0.0) -> OutputItem:
-    """An assistant message; it comes in `chunks` deltas, `delay` seconds before each event."""
+    """An assistant message, in `chunks` deltas and with `delay` seconds before each event."""
     part = {"type": "output_text", "annotations": [], "logprobs": [], "text": content}
     body = {"id": item_id("msg"), "type": "message", "status": "completed", "content": [part], "role": "assistant"}
     return OutputItem(body, chunks, delay)
@@ -123,7 +123,7 @@ def text(content: str = "pong", chunks: int = 1, delay: float = 0.0) -> OutputIt
 def reasoning(
     summary: str | None = None, encrypted_content: str | None = None, chunks: int = 1, delay: float = 0.0
 ) -> OutputItem:
-    """A reasoning item, with a summary part when `summary` is given; its content only travels encrypted."""
+    """A reasoning item, with a summary part if there is a `summary`; its content is always encrypted."""
     parts = [] if summary is None else [{"type": "summary_text", "text": summary}]
     body = {
         "id": item_id("rs"),

@@ -1,0 +1,1 @@
+"""The account behind an upstream: its sign-in, tokens, limits and state."""

@@ -1,0 +1,136 @@
+"""The output of ``floway codex status``: accounts, token expiry and limits, without secrets."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from floway_codex.account import accounts, quota
+from floway_codex.account.accounts import Account
+from floway_codex.account.auth_file import KIND
+from floway_core.contexts import Services
+from floway_core.errors import GatewayError
+from floway_core.storage import upstreams
+from floway_core.storage.db import select
+
+
+@dataclass(frozen=True)
+class Status:
+    """The status of one upstream."""
+
+    upstream: str
+    enabled: bool
+    account: Account
+    token_expires_at: int | None
+    """Unix seconds; 0 if unknown, None if there is no token."""
+    models_fetched_at: int | None
+    """Unix seconds; None if no model list is stored."""
+    limits: Sequence[dict[str, Any]]
+    """As ``quota.read_limits`` returns them."""
+
+
+def read_statuses(services: Services) -> list[Status]:
+    """The status of all Codex upstreams, in the order in which routing tries them."""
+    expiries = dict(select(services.database, "SELECT upstream_id, expires_at FROM codex_tokens"))
+    fetched = dict(select(services.database, "SELECT upstream_id, fetched_at FROM codex_catalogue"))
+    statuses = []
+    for row in upstreams.all_rows(services.database):
+        if row.kind != KIND:
+            continue
+        try:
+            account = accounts.find_account(services, row.id)
+        except GatewayError:  # the upstream has just been removed
+            continue
+        statuses.append(
+            Status(
+                upstream=row.name,
+                enabled=row.enabled,
+                account=account,
+                token_expires_at=expiries.get(row.id),
+                models_fetched_at=fetched.get(row.id),
+                limits=quota.read_limits(services, row.id),
+            )
+        )
+    return statuses
+
+
+def to_json(status: Status) -> dict[str, Any]:
+    """The status for programs; times are Unix seconds."""
+    account = status.account
+    return {
+        "upstream": status.upstream,
+        "enabled": status.enabled,
+        "account_id": account.account_id,
+        "user_id": account.user_id,
+        "installation_id": account.installation_id,
+        "email": account.email,
+        "plan": account.plan,
+        "token_expires_at": status.token_expires_at,
+        "state": account.state,
+        "state_message": account.message,
+        "state_since": account.since,
+        "models_fetched_at": status.models_fetched_at,
+        "limits": list(status.limits),
+    }
+
+
+def to_text(status: Status, now: float) -> str:
+    """The status for people."""
+    account = status.account
+    lines = [
+        ("account", account.account_id),
+        ("email", account.email),
+        ("plan", account.plan),
+        ("token", _format_expiry(status.token_expires_at, now)),
+        ("state", f"{account.state}{f' ({account.message})' if account.message else ''}"),
+        ("install.", account.installation_id),
+        (
+            "models",
+            "none yet" if status.models_fetched_at is None else f"of {format_time(status.models_fetched_at, now)}",
+        ),
+        *(("quota", line) for limit in status.limits for line in _format_limit(limit, now)),
+    ]
+    if account.state != accounts.ACTIVE:
+        lines.append(("", accounts.SIGN_IN_HINT))
+    title = status.upstream if status.enabled else f"{status.upstream} (disabled)"
+    return "\n".join([title, *(f"  {name:<9}{value}" for name, value in lines)])
+
+
+def _format_expiry(expires_at: int | None, now: float) -> str:
+    if not expires_at:
+        return "none" if expires_at is None else "expiry unknown"
+    return f"{'expires' if expires_at > now else 'expired'} {format_time(expires_at, now)}"
+
+
+def _format_limit(limit: dict[str, Any], now: float) -> list[str]:
+    name = limit["limit"]
+    lines = [f"{name} {window}: {_format_window(limit[window], now)}" for window in quota.WINDOWS if window in limit]
+    if limit.get("refused_until", 0) > now:
+        lines.append(f"{name}: refused until {format_time(limit['refused_until'], now)}")
+    return [*lines, f"{name}: as of {format_time(limit['fetched_at'], now)}"]
+
+
+def _format_window(window: dict[str, Any], now: float) -> str:
+    parts = []
+    if "used_percent" in window:
+        parts.append(f"{window['used_percent']:g} % used")
+    if "window_minutes" in window:
+        parts.append(f"of {format_duration(window['window_minutes'] * 60)}")
+    if "resets_at" in window:
+        parts.append(f"resets {format_time(window['resets_at'], now)}")
+    return ", ".join(parts)
+
+
+def format_time(at: float, now: float) -> str:
+    """``at`` relative to ``now`` (both Unix seconds), such as ``in 2 h 5 min (2026-01-31 12:00 UTC)``."""
+    distance = format_duration(abs(at - now))
+    relative = f"in {distance}" if at > now else f"{distance} ago"
+    return f"{relative} ({datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d %H:%M} UTC)"
+
+
+def format_duration(seconds: float) -> str:
+    """The two largest units, such as ``5 d 3 h``."""
+    minutes = int(seconds // 60)
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    units = [f"{count} {unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "min")) if count]
+    return " ".join(units[:2]) or "less than a minute"

@@ -1,0 +1,1 @@
+"""The model lists of the upstreams: from the backend, through the database, in memory."""

@@ -1,0 +1,1 @@
+"""Who a request comes from: the ids that the client claims, and those that the plugin derives."""

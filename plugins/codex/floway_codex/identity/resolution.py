@@ -1,0 +1,168 @@
+"""The identity of a request: session, thread, turn, window and installation.
+
+It is resolved once per attempt, so all dispatches of an attempt have the same identity. A well-formed id that the
+client claims wins. Without one, the id comes from the continued response, is derived from the input, or is new.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from uuid6 import uuid7
+
+from floway_codex.identity import sessions, turns
+from floway_codex.identity.claims import Claim, ClaimedIds
+from floway_codex.identity.snapshot import StoredIdentity
+from floway_codex.identity.uuids import is_uuid4
+from floway_codex.identity.windows import derive_context_window_id, parse_window_number
+
+PREVIOUS = "previous response"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The ids of one attempt, and the metadata that the client sent beside its ids."""
+
+    session: str
+    thread: str
+    client_request: str
+    window: str
+    turn: str
+    installation: str
+    root_turn: str | None
+    parent_turn: str | None
+    parent_thread: str | None
+    subagent: str | None
+    context_window: str | None
+    started_ms: int
+    """When the turn began, Unix time in milliseconds."""
+    turn_metadata: Mapping[str, Any]
+    """The client's turn metadata, unchanged. The ids above override those in it."""
+    client_metadata: Mapping[str, str]
+    """The text values of the client's ``client_metadata``. The ids above override those in it."""
+    rules: Mapping[str, str]
+    """The source of each id."""
+
+    @property
+    def window_number(self) -> int:
+        number = parse_window_number(self.window, self.thread)
+        assert number is not None  # resolve_identity() makes no others
+        return number
+
+    def placeholders(self) -> dict[str, Any]:
+        """The values for the placeholders of a profile that stand for these ids."""
+        return {
+            "session_id": self.session,
+            "thread_id": self.thread,
+            "client_request_id": self.client_request,
+            "window_id": self.window,
+            "window_number": self.window_number,
+            "context_window_id": self.context_window,
+            "turn_id": self.turn,
+            "root_turn_id": self.root_turn,
+            "parent_turn_id": self.parent_turn,
+            "parent_thread_id": self.parent_thread,
+            "subagent": self.subagent,
+            "installation_id": self.installation,
+            "turn_started_at_unix_ms": self.started_ms,
+        }
+
+
+@dataclass(frozen=True)
+class IdentityInputs:
+    """The inputs of ``resolve_identity``."""
+
+    claims: ClaimedIds
+    api_key_id: str
+    instructions: Any
+    input: Sequence[Mapping[str, Any]]
+    """All input items, the history included."""
+    new_items: Sequence[Mapping[str, Any]]
+    """The items of ``input`` that are not in the history of the continued response."""
+    stored: StoredIdentity | None
+    """The identity of the continued response; None if there is none, or if another plugin served it."""
+    claim_ordinal: Callable[[], int]
+    """Reserves the request's position among all continuations of the response, from 1."""
+    claim_window: Callable[[str, int], int]
+    """Reserves a window number: takes the id of the conversation's first response and a number to exceed."""
+    installation: str
+    """The installation id of the account."""
+    now_ms: int
+    """Unix time in milliseconds."""
+
+
+def resolve_identity(inputs: IdentityInputs) -> Identity:
+    """Resolve the identity of an attempt. Writes to the database when the conversation forks: it reserves a window."""
+    claims, stored = inputs.claims, inputs.stored
+    session = _resolve_session(inputs)
+    thread = _resolve_thread(inputs, session.value)
+    window = _resolve_window(inputs, thread.value)
+    turn = _resolve_turn(inputs, thread.value)
+    installation = claims.find("installation", is_uuid4) or Claim(inputs.installation, "account")
+    client_request = claims.find("client_request") or Claim(thread.value, "thread")
+    is_same_turn = stored is not None and stored.turn == turn.value
+    resolved = {
+        "session": session,
+        "thread": thread,
+        "client_request": client_request,
+        "window": window,
+        "turn": turn,
+        "installation": installation,
+    }
+    return Identity(
+        session=session.value,
+        thread=thread.value,
+        client_request=client_request.value,
+        window=window.value,
+        turn=turn.value,
+        installation=installation.value,
+        root_turn=claims.find_value("root_turn"),
+        parent_turn=claims.find_value("parent_turn"),
+        parent_thread=claims.find_value("parent_thread"),
+        subagent=claims.find_value("subagent"),
+        context_window=claims.find_value("context_window") or derive_context_window_id(window.value, thread.value),
+        started_ms=stored.started_ms if stored and is_same_turn else inputs.now_ms,
+        turn_metadata=claims.turn_metadata,
+        client_metadata=claims.client_metadata,
+        rules={name: claim.source for name, claim in resolved.items()},
+    )
+
+
+def _resolve_session(inputs: IdentityInputs) -> Claim:
+    if claim := inputs.claims.find("session"):
+        return claim
+    if inputs.stored:
+        return Claim(inputs.stored.session, PREVIOUS)
+    if derived := sessions.derive_session_id(inputs.api_key_id, inputs.instructions, inputs.input):
+        return Claim(derived, "beginning of the conversation")
+    return Claim(str(uuid7()), "new")
+
+
+def _resolve_thread(inputs: IdentityInputs, session: str) -> Claim:
+    if claim := inputs.claims.find("thread"):
+        return claim
+    if inputs.stored and inputs.stored.session == session:
+        return Claim(inputs.stored.thread, PREVIOUS)
+    return Claim(session, "session")
+
+
+def _resolve_window(inputs: IdentityInputs, thread: str) -> Claim:
+    """Prefer a well-formed window of the client. Otherwise the first continuation of a response stays in its window,
+    and each later one is a fork and gets a new window."""
+    if claim := inputs.claims.find("window", lambda value: parse_window_number(value, thread) is not None):
+        return claim
+    stored = inputs.stored
+    if stored is None or stored.thread != thread:
+        number = sessions.count_compactions_after_seed(inputs.input)
+        return Claim(f"{thread}:{number}", "compactions in the input" if number else "thread")
+    if inputs.claim_ordinal() == 1:
+        return Claim(f"{thread}:{stored.window}", PREVIOUS)
+    return Claim(f"{thread}:{inputs.claim_window(stored.first_response, stored.window)}", f"fork of the {PREVIOUS}")
+
+
+def _resolve_turn(inputs: IdentityInputs, thread: str) -> Claim:
+    if claim := inputs.claims.find("turn"):
+        return claim
+    if inputs.stored and inputs.stored.thread == thread and turns.answers_calls(inputs.input, inputs.new_items):
+        return Claim(inputs.stored.turn, f"{PREVIOUS}, whose tool calls are answered")
+    return Claim(str(uuid7()), "new")

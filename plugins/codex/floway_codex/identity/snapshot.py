@@ -1,0 +1,57 @@
+"""The identity that the plugin stores with a snapshot, for the requests that continue it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+PLUGIN = "codex"
+"""The key of this plugin's metadata in a snapshot."""
+
+
+@dataclass(frozen=True)
+class StoredIdentity:
+    """The identity of a stored response. The names of its fields are those in the database."""
+
+    first_response: str
+    """The id of the response that the conversation began with."""
+    session: str
+    thread: str
+    window: int
+    """The number of the window of its continuation: that of its own window, unless it was compacted."""
+    turn: str
+    started_ms: int
+    """When the turn began, Unix time in milliseconds."""
+    client_request: str
+    installation: str
+    asked_in: str
+    """The window of the request for this response."""
+    turn_state: str
+    """Encrypted; empty when the backend sent none."""
+    rules: Mapping[str, str]
+    """The source of each id."""
+
+    def as_metadata(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def read_identity(metadata: Mapping[str, Mapping[str, Any]]) -> StoredIdentity | None:
+    """Read the identity from a snapshot's metadata; None if another provider or another version wrote it."""
+    own = metadata.get(PLUGIN, {})
+    if any(not isinstance(own.get(field.name), _TYPES[field.name]) for field in fields(StoredIdentity)):
+        return None
+    return StoredIdentity(**{field.name: own[field.name] for field in fields(StoredIdentity)})
+
+
+_TYPES = {
+    "first_response": str,
+    "session": str,
+    "thread": str,
+    "window": int,
+    "turn": str,
+    "started_ms": int,
+    "client_request": str,
+    "installation": str,
+    "asked_in": str,
+    "turn_state": str,
+    "rules": dict,
+}

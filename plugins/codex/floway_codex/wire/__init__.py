@@ -1,0 +1,1 @@
+"""The request as the codex CLI sends it: profiles, headers, body."""

@@ -1,0 +1,70 @@
+"""Which fields of a client's request do not reach the backend, so that the response can name them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+INERT_VALUES: dict[str, tuple[Any, ...]] = {
+    "prompt_cache_options": ({},),
+    "service_tier": ("auto", "default"),
+    "stream_options": ({},),
+    "truncation": ("disabled",),
+}
+"""Values that ask for the default behaviour of the backend, so dropping them has no effect."""
+
+MOVED_FIELDS = frozenset({"instructions", "tools"})
+"""Fields that are input items in the responses-lite form."""
+
+
+def find_ignored_fields(
+    client_body: Mapping[str, Any], backend_body: Mapping[str, Any], *, lite_form: bool
+) -> list[str]:
+    """The fields that the client has sent and the backend does not get, as ``ResponsesRequestContext.ignore`` names
+    them.
+
+    :param client_body: the client's body.
+    :param backend_body: the body for the backend.
+    :param lite_form: whether ``backend_body`` is in the responses-lite form.
+    """
+    moved = MOVED_FIELDS if lite_form else frozenset()
+    left_out = [
+        name
+        for name, value in client_body.items()
+        if name not in backend_body and name not in moved and value is not None and value is not False
+        if value not in INERT_VALUES.get(name, ())
+    ]
+    return [*left_out, *_dropped_tools(client_body, backend_body), *_overridden_fields(client_body, backend_body)]
+
+
+def _dropped_tools(client_body: Mapping[str, Any], backend_body: Mapping[str, Any]) -> Iterator[str]:
+    if isinstance(client_body.get("tools"), list):
+        remaining = {_tool_key(tool) for tool in _tools(backend_body)}
+        yield from (
+            f"tools[{index}]" for index, tool in enumerate(client_body["tools"]) if _tool_key(tool) not in remaining
+        )
+
+
+def _tool_key(tool: Any) -> tuple[str, str]:
+    """The type and the name of a tool, which identify it."""
+    return (str(tool.get("type")), str(tool.get("name"))) if isinstance(tool, dict) else ("", "")
+
+
+def _tools(backend_body: Mapping[str, Any]) -> list[Any]:
+    """The tools of a request in either form."""
+    items = backend_body.get("input")
+    leading = items[0] if isinstance(items, list) and items else None
+    moved = leading.get("tools") if isinstance(leading, dict) and leading.get("type") == "additional_tools" else None
+    return backend_body.get("tools") or moved or []
+
+
+def _overridden_fields(client_body: Mapping[str, Any], backend_body: Mapping[str, Any]) -> Iterator[str]:
+    """Fields whose value differs from the client's."""
+    for name in ("parallel_tool_calls", "tool_choice"):
+        if client_body.get(name) is not None and name in backend_body and backend_body[name] != client_body[name]:
+            yield name
+    client_reasoning, backend_reasoning = client_body.get("reasoning"), backend_body.get("reasoning")
+    if isinstance(client_reasoning, dict) and isinstance(backend_reasoning, dict):
+        yield from (
+            f"reasoning.{name}"
+            for name, value in client_reasoning.items()
+            if value is not None and backend_reasoning.get(name) != value
+        )
