@@ -123,7 +123,7 @@ def call(fake_upstream):
         return made[-1]
 
     yield make
-    for exchange in (exchange for caller in made for exchange in caller.exchanges if exchange.begun):
+    for exchange in (exchange for caller in made for exchange in caller.exchanges if exchange.has_started):
         assert exchange.headers["x-request-id"]
         assert b"Traceback" not in exchange.received
 

@@ -1,4 +1,4 @@
-"""``floway aliases``: names that stand for other models."""
+"""``floway aliases``: other names for models, with fallbacks and overrides."""
 
 import json
 from dataclasses import asdict
@@ -14,7 +14,7 @@ from floway_core.storage import aliases, upstreams
 
 @click.group("aliases")
 def aliases_group() -> None:
-    """Names by which clients may ask for other models."""
+    """Other names by which clients can request models."""
 
 
 @aliases_group.command("set")
@@ -34,22 +34,25 @@ def set_alias(
 ) -> None:
     """Let NAME stand for other models.
 
-    The preferred one comes first, and the next is tried when one fails. Models are named as clients ask for them. With
-    @UPSTREAM only that upstream is asked; a model that has an @ in its own name gets one more at the end. What the
-    options say goes before what the client says.
+    The preferred model comes first; the next one is tried when one fails. Name models as clients do. With @UPSTREAM
+    only that upstream is used; add an @ to a model that has one in its own name. Options override the client's request.
     """
     database = session.services.database
     names = {row.name for row in upstreams.all_rows(database)}
     overrides = aliases.Overrides(effort, verbosity, service_tier)
-    aliases.put(database, name, [_target(text, names) for text in targets], overrides)
+    aliases.put(database, name, [_parse_target(text, names) for text in targets], overrides)
     click.echo(f"{name!r} stands for {', '.join(targets)}.", err=True)
-    offer = routing.list_offered(session.gateway, wait_for_all=True)
-    if not any(candidate.model.id == name for candidate in offer.candidates):
+    catalogue = routing.list_offered(session.gateway, wait_for_all=True)
+    if not any(candidate.model.id == name for candidate in catalogue.candidates):
         click.echo("No upstream serves that now, so clients cannot ask for it; see: floway models", err=True)
 
 
-def _target(text: str, upstream_names: set[str]) -> tuple[str, str | None]:
-    """(model, name of the upstream or None). Both may have an @ in their names: that of an upstream is known."""
+def _parse_target(text: str, upstream_names: set[str]) -> tuple[str, str | None]:
+    """Split ``MODEL[@UPSTREAM]``. Both names may contain an @, so the existing upstreams decide.
+
+    :returns: model, and name of the upstream or None.
+    :raises GatewayError: there is no such upstream.
+    """
     pieces = text.split("@")
     if not pieces[-1]:
         return "@".join(pieces[:-1]), None
@@ -66,7 +69,7 @@ def _target(text: str, upstream_names: set[str]) -> tuple[str, str | None]:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def list_aliases(context: click.Context, as_json: bool) -> None:
-    """List the aliases with what they stand for."""
+    """List the aliases with their targets."""
     rows = aliases.all_rows(services(context).database)
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
@@ -74,13 +77,14 @@ def list_aliases(context: click.Context, as_json: bool) -> None:
         click.echo("There is no alias. `floway aliases set NAME MODEL` makes one; `floway models` lists the models.")
     else:
         cells = [
-            (row.name, _shown(row), row.effort or "-", row.verbosity or "-", row.service_tier or "-") for row in rows
+            (row.name, _format_targets(row), row.effort or "-", row.verbosity or "-", row.service_tier or "-")
+            for row in rows
         ]
         click.echo(table(("ALIAS", "STANDS FOR", "EFFORT", "VERBOSITY", "SERVICE TIER"), cells))
 
 
-def _shown(row: aliases.AliasRow) -> str:
-    """The targets as ``floway aliases set`` takes them."""
+def _format_targets(row: aliases.AliasRow) -> str:
+    """Format the targets as ``floway aliases set`` accepts them."""
     texts = []
     for target in row.targets:
         model, upstream = target["model"] or "", target["upstream"]
@@ -92,6 +96,6 @@ def _shown(row: aliases.AliasRow) -> str:
 @click.argument("name")
 @click.pass_context
 def remove_alias(context: click.Context, name: str) -> None:
-    """Forget an alias."""
+    """Remove an alias."""
     aliases.remove(services(context).database, name)
     click.echo(f"The alias {name!r} is removed.", err=True)

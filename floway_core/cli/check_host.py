@@ -27,94 +27,106 @@ from floway_core.settings import (
     load_settings,
 )
 
-LITTLE_SPACE, TOO_LITTLE_SPACE = 2**30, 100 * 2**20
-"""Bytes."""
+LOW_SPACE_BYTES, CRITICAL_SPACE_BYTES = 2**30, 100 * 2**20
+"""Free space in the file system of the data folder below which ``doctor`` warns, or fails."""
 
 
 # ------------------------------------------------------------------------------------------------------------ plugins
 def load_plugins() -> tuple[pluggy.PluginManager, list[CheckResult]]:
-    """The plugins that can be used, each tried by itself."""
-    usable, found = [], []
+    """Load each plugin separately.
+
+    :returns: a plugin manager with those that work, and the results.
+    """
+    usable, results = [], []
     for name in sorted({point.name for point in importlib.metadata.entry_points(group=plugins.GROUP)}):
         try:
-            alone = plugins.build_plugin_manager(only=[name])
-            plugins.declared_settings(alone)
-            plugins.migration_sources(alone)
+            manager = plugins.build_plugin_manager(only=[name])
+            plugins.declared_settings(manager)
+            plugins.migration_sources(manager)
             usable.append(name)
         except StartupError as error:
-            mend = "Install a version of it that fits, or uninstall it: Floway does not start beside it."
-            found.append(CheckResult("plugins", FAIL, str(error), mend))
-    if usable or not found:
+            remedy = "Install a version of it that fits, or uninstall it: Floway does not start beside it."
+            results.append(CheckResult("plugins", FAIL, str(error), remedy))
+    if usable or not results:
         installed = ", ".join(usable) or "none"
-        found.append(CheckResult("plugins", OK, f"floway-core {__version__} with plugins: {installed}"))
-    return plugins.build_plugin_manager(only=usable), found
+        results.append(CheckResult("plugins", OK, f"floway-core {__version__} with plugins: {installed}"))
+    return plugins.build_plugin_manager(only=usable), results
 
 
 # ----------------------------------------------------------------------------------------------------------- settings
 def load_settings_one_by_one(
     manager: pluggy.PluginManager, environ: Mapping[str, str]
 ) -> tuple[Settings | None, list[CheckResult]]:
-    """The settings without those that are wrong; None when too little is known to go on."""
+    """Load the settings, and check each separately.
+
+    :returns: the settings without invalid ones, and the results. None if the others cannot be loaded, or if the name of
+        the configuration file is invalid.
+    """
     declared = plugins.declared_settings(manager)
-    given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
-    found, fitting = [], {}
-    for name in sorted(given):
+    variables = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+    results, valid = [], {}
+    for name in sorted(variables):
         try:
-            load_settings({name: given[name]}, declared)
-            fitting[name] = given[name]
+            load_settings({name: variables[name]}, declared)
+            valid[name] = variables[name]
         except SettingsError as error:
-            found.append(CheckResult("settings", FAIL, str(error), "Correct or unset it; Floway does not start."))
-    if CONFIG_FILE in given and CONFIG_FILE not in fitting:
-        return None, found  # it may say where everything is
+            results.append(CheckResult("settings", FAIL, str(error), "Correct or unset it; Floway does not start."))
+    if CONFIG_FILE in variables and CONFIG_FILE not in valid:
+        return None, results  # the file may hold all other settings
     try:
-        settings = load_settings(fitting, declared)
+        settings = load_settings(valid, declared)
     except SettingsError as error:
-        return None, [*found, CheckResult("settings", FAIL, str(error), "Correct it; Floway does not start.")]
-    if not found:
+        return None, [*results, CheckResult("settings", FAIL, str(error), "Correct it; Floway does not start.")]
+    if not results:
         own = {setting.variable for setting in (*CORE_SETTINGS, *declared)}
-        ignored = sorted(name for name in given if is_client_variable(name) and name not in own)
-        left = f"; {', '.join(ignored)}: for clients, not used here" if ignored else ""
-        found.append(
-            CheckResult("settings", OK, f"{len(given) - len(ignored)} variables are set, and understood{left}")
+        ignored = sorted(name for name in variables if is_client_variable(name) and name not in own)
+        note = f"; {', '.join(ignored)}: for clients, not used here" if ignored else ""
+        results.append(
+            CheckResult("settings", OK, f"{len(variables) - len(ignored)} variables are set, and understood{note}")
         )
-    return settings, found
+    return settings, results
 
 
 # -------------------------------------------------------------------------------------------------------------- files
 def files(settings: Settings, environ: Mapping[str, str]) -> Iterator[CheckResult]:
-    """Who may read the data folder and what is in it, whose it is, and whether there is room."""
+    """Check permissions and owner of the data folder and the files in it, and the free space."""
     folder = settings.data_dir
     if not folder.is_dir():
-        mend = "`floway migrate` makes it, or `floway serve`; if there should be one, FLOWAY_DATA_DIR is wrong."
-        yield CheckResult("files", WARN, f"The data folder {folder} does not exist.", mend)
+        remedy = "`floway migrate` makes it, or `floway serve`; if there should be one, FLOWAY_DATA_DIR is wrong."
+        yield CheckResult("files", WARN, f"The data folder {folder} does not exist.", remedy)
         return
     private = [folder / KEY_FILE, *sorted(folder.glob("*.db*"))]
-    named = [Path(environ[name]) for name in (f"{PREFIX}SECRET_KEY_FILE",) if environ.get(name)]
+    configured = [Path(environ[name]) for name in (f"{PREFIX}SECRET_KEY_FILE",) if environ.get(name)]
     wrong = [
-        *_unlike(folder, 0o077, "700", WARN),
-        *(finding for file in private if file.exists() for finding in _unlike(file, 0o077, "600", FAIL)),
-        *(finding for file in named if file.exists() for finding in _unlike(file, 0o007, "640", WARN)),
+        *_check_access(folder, 0o077, "700", WARN),
+        *(result for file in private if file.exists() for result in _check_access(file, 0o077, "600", FAIL)),
+        *(result for file in configured if file.exists() for result in _check_access(file, 0o007, "640", WARN)),
     ]
     yield from wrong or [CheckResult("files", OK, f"{folder} and what is in it are for {_user(os.geteuid())} alone")]
     free = shutil.disk_usage(folder).free
-    if free >= LITTLE_SPACE:
+    if free >= LOW_SPACE_BYTES:
         yield CheckResult("space", OK, f"{free >> 20} MiB are free for {folder}")
     else:
-        status = WARN if free >= TOO_LITTLE_SPACE else FAIL
-        mend = "Make room, or set FLOWAY_RETENTION_DAYS lower and run `floway retention run`."
-        yield CheckResult("space", status, f"Only {free >> 20} MiB are free for {folder}.", mend)
+        status = WARN if free >= CRITICAL_SPACE_BYTES else FAIL
+        remedy = "Make room, or set FLOWAY_RETENTION_DAYS lower and run `floway retention run`."
+        yield CheckResult("space", status, f"Only {free >> 20} MiB are free for {folder}.", remedy)
 
 
-def _unlike(file: Path, forbidden: int, mode: str, status: str) -> Iterator[CheckResult]:
-    """What is wrong with the mode and the owner of a file."""
-    found = file.stat()
-    if stat.S_IMODE(found.st_mode) & forbidden:
-        told = f"{file} can be used by others (mode {stat.S_IMODE(found.st_mode):o})."
-        yield CheckResult("files", status, told, f"chmod {mode} {file}")
-    if found.st_uid != os.geteuid():
-        told = f"{file} belongs to {_user(found.st_uid)}, and this is {_user(os.geteuid())}."
+def _check_access(file: Path, forbidden: int, mode: str, status: str) -> Iterator[CheckResult]:
+    """Check mode and owner of a file.
+
+    :param forbidden: bits of the mode that must not be set.
+    :param mode: the mode to recommend.
+    :param status: of the result if such a bit is set.
+    """
+    file_stat = file.stat()
+    if stat.S_IMODE(file_stat.st_mode) & forbidden:
+        message = f"{file} can be used by others (mode {stat.S_IMODE(file_stat.st_mode):o})."
+        yield CheckResult("files", status, message, f"chmod {mode} {file}")
+    if file_stat.st_uid != os.geteuid():
+        message = f"{file} belongs to {_user(file_stat.st_uid)}, and this is {_user(os.geteuid())}."
         yield CheckResult(
-            "files", WARN, told, f"Run floway as {_user(found.st_uid)}, or: chown {_user(os.geteuid())} {file}"
+            "files", WARN, message, f"Run floway as {_user(file_stat.st_uid)}, or: chown {_user(os.geteuid())} {file}"
         )
 
 
@@ -127,31 +139,31 @@ def _user(uid: int) -> str:
 
 # ------------------------------------------------------------------------------------------------------------- limits
 def limits(settings: Settings) -> Iterator[CheckResult]:
-    """Whether the system lets a worker have the files and the threads that its streams need."""
+    """Check that the system allows the open files and threads that the settings need."""
     files, allowed = files_needed(settings), resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     threads, limit = settings.workers * (settings.threads + SPARE_THREADS), _thread_limit()
-    told = f"{settings.workers} workers with {settings.threads} threads"
-    scarce_files = allowed != resource.RLIM_INFINITY and allowed < files
-    if scarce_files:
-        mend = f"Raise it (ulimit -Hn; systemd: LimitNOFILE={files}), or set FLOWAY_THREADS lower."
+    setup = f"{settings.workers} workers with {settings.threads} threads"
+    lacks_files = allowed != resource.RLIM_INFINITY and allowed < files
+    if lacks_files:
+        remedy = f"Raise it (ulimit -Hn; systemd: LimitNOFILE={files}), or set FLOWAY_THREADS lower."
         yield CheckResult(
-            "limits", WARN, f"{told}: each may need {files} open files, and the limit is {allowed}.", mend
+            "limits", WARN, f"{setup}: each may need {files} open files, and the limit is {allowed}.", remedy
         )
     if limit < threads:
-        mend = "Raise it (ulimit -u; systemd: TasksMax=; containers: --pids-limit), or set FLOWAY_THREADS lower."
+        remedy = "Raise it (ulimit -u; systemd: TasksMax=; containers: --pids-limit), or set FLOWAY_THREADS lower."
         yield CheckResult(
-            "limits", WARN, f"{told}: at most {threads} threads in all, and the limit is {limit:g}.", mend
+            "limits", WARN, f"{setup}: at most {threads} threads in all, and the limit is {limit:g}.", remedy
         )
-    if not scarce_files and limit >= threads:
-        yield CheckResult("limits", OK, f"{told} fit the limits of open files and threads")
+    if not lacks_files and limit >= threads:
+        yield CheckResult("limits", OK, f"{setup} fit the limits of open files and threads")
 
 
 def _thread_limit() -> float:
-    """Of the user, or of the control group, whichever is less."""
+    """Return the limit of threads: that of the user or of the control group, whichever is lower."""
     of_user = resource.getrlimit(resource.RLIMIT_NPROC)[0]
-    found = [float(of_user)] if of_user >= 0 and os.geteuid() else []  # root has none
+    limits = [float(of_user)] if of_user >= 0 and os.geteuid() else []  # root has none
     try:
         of_group = Path("/sys/fs/cgroup/pids.max").read_text().strip()
     except OSError:
         of_group = "max"
-    return min([*found, *([float(of_group)] if of_group.isdigit() else [])], default=float("inf"))
+    return min([*limits, *([float(of_group)] if of_group.isdigit() else [])], default=float("inf"))

@@ -1,4 +1,4 @@
-"""What one check of ``floway doctor`` has found."""
+"""The result of one check of ``floway doctor``."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ class CheckResult:
     """One line of the report."""
 
     check: str
-    """A word: what was looked at."""
+    """What was checked, in one or two words."""
     status: str
-    """``ok``; ``warn``: it works, but not for ever or not for everybody; ``fail``: something does not work."""
-    told: str
-    mend: str = ""
-    """What to do about it; empty when it is ok."""
+    """``ok``; ``warn``: it works, but not for long or not for all; ``fail``: something does not work."""
+    message: str
+    remedy: str = ""
+    """What to do about it; empty if the status is ``ok``."""

@@ -21,58 +21,61 @@ from floway_core.storage.db import POOL, select
 def open_database(
     settings: Settings, manager: pluggy.PluginManager
 ) -> tuple[peewee.Database | None, list[CheckResult]]:
-    """The database as it is; None when it cannot be used or does not have the schema of this version."""
+    """Open the database without changing it, and check it.
+
+    :returns: the database, and the results. None if it is unusable or does not have the schema of this version.
+    """
     try:
         with database_errors(settings):
             database = existing_database(settings)
             with database.connection_context():
-                condition = (
-                    _sqlite(database) if isinstance(database, peewee.SqliteDatabase) else _server(database, settings)
-                )
-                schema = _schema(database, manager)
+                if isinstance(database, peewee.SqliteDatabase):
+                    condition = _check_sqlite(database)
+                else:
+                    condition = _check_postgresql(database, settings)
+                schema = _check_schema(database, manager)
     except StartupError as error:
-        mend = "If another database is meant, correct FLOWAY_DATABASE_URL or FLOWAY_DATA_DIR."
-        return None, [CheckResult("database", FAIL, str(error), mend)]
-    found = [condition, schema]
-    return (database if all(one.status != FAIL for one in found) and not schema.mend else None), found
+        remedy = "If another database is meant, correct FLOWAY_DATABASE_URL or FLOWAY_DATA_DIR."
+        return None, [CheckResult("database", FAIL, str(error), remedy)]
+    results = [condition, schema]
+    is_usable = all(result.status != FAIL for result in results) and not schema.remedy
+    return (database if is_usable else None), results
 
 
-def _sqlite(database: peewee.SqliteDatabase) -> CheckResult:
-    told = [row[0] for row in database.execute_sql("PRAGMA quick_check(1)").fetchall()]
-    if told != ["ok"]:
-        mend = "Stop Floway and restore a backup; `sqlite3 FILE .recover` may save what came after it."
-        return CheckResult("database", FAIL, f"{database.database} is damaged: {' '.join(told[0].split())}", mend)
+def _check_sqlite(database: peewee.SqliteDatabase) -> CheckResult:
+    problems = [row[0] for row in select(database, "PRAGMA quick_check(1)")]
+    if problems != ["ok"]:
+        remedy = "Stop Floway and restore a backup; `sqlite3 FILE .recover` may save what came after it."
+        return CheckResult("database", FAIL, f"{database.database} is damaged: {' '.join(problems[0].split())}", remedy)
     mode = database.pragma("journal_mode")
     if mode != "wal":
-        mend = "Any start sets it; a file system over the network may not offer it, and is no place for SQLite."
-        return CheckResult("database", WARN, f"{database.database} has the journal mode {mode}, not wal.", mend)
+        remedy = "Any start sets it; a file system over the network may not offer it, and is no place for SQLite."
+        return CheckResult("database", WARN, f"{database.database} has the journal mode {mode}, not wal.", remedy)
     return CheckResult("database", OK, f"{database.database} is sound, and has a write-ahead log")
 
 
-def _server(database: peewee.Database, settings: Settings) -> CheckResult:
-    (version,), (most,) = (
-        database.execute_sql(f"SHOW {name}").fetchone() for name in ("server_version", "max_connections")
-    )
-    told = f"PostgreSQL {version} at {without_password(settings.database_url)}"
+def _check_postgresql(database: peewee.Database, settings: Settings) -> CheckResult:
+    ((version,),) = select(database, "SHOW server_version")
+    ((max_connections,),) = select(database, "SHOW max_connections")
+    server = f"PostgreSQL {version} at {without_password(settings.database_url)}"
     needed = settings.workers * POOL["max_connections"]
-    if needed > int(most):
-        mend = f"Set max_connections of the server above {needed} for each host, or FLOWAY_WORKERS lower."
-        return CheckResult(
-            "database", WARN, f"{told} takes {most} connections; this host alone may want {needed}.", mend
-        )
-    return CheckResult("database", OK, told)
+    if needed > int(max_connections):
+        remedy = f"Set max_connections of the server above {needed} for each host, or FLOWAY_WORKERS lower."
+        message = f"{server} takes {max_connections} connections; this host alone may want {needed}."
+        return CheckResult("database", WARN, message, remedy)
+    return CheckResult("database", OK, server)
 
 
-def _schema(database: peewee.Database, manager: pluggy.PluginManager) -> CheckResult:
+def _check_schema(database: peewee.Database, manager: pluggy.PluginManager) -> CheckResult:
     sources = plugins.migration_sources(manager)
     try:
         migrate.refuse_newer(database, sources)
     except StartupError as error:
-        mend = "Install the newer version; or with that one: floway migrate --to (see docs/deployment.md)."
-        return CheckResult("migrations", FAIL, str(error), mend)
+        remedy = "Install the newer version; or with that one: floway migrate --to (see docs/deployment.md)."
+        return CheckResult("migrations", FAIL, str(error), remedy)
     if pending := migrate.pending(database, sources):
-        mend = "`floway migrate` or any start applies them; make a backup before."
-        return CheckResult("migrations", WARN, f"not applied yet: {', '.join(pending)}", mend)
+        remedy = "`floway migrate` or any start applies them; make a backup before."
+        return CheckResult("migrations", WARN, f"not applied yet: {', '.join(pending)}", remedy)
     return CheckResult("migrations", OK, "the schema is that of this version")
 
 
@@ -83,7 +86,10 @@ LOST = "Restore the key from the backup. Without it, accounts have to sign in ag
 def secret_key(
     settings: Settings, manager: pluggy.PluginManager, database: peewee.Database, environ: Mapping[str, str]
 ) -> tuple[SecretBox | None, list[CheckResult]]:
-    """What opens the stored credentials; None when the key is not there or is another one."""
+    """Check the secret key.
+
+    :returns: what decrypts the stored credentials, and the results. None if the key is missing or wrong.
+    """
     file = settings.data_dir / KEY_FILE
     try:
         text = settings.secret_key or file.read_text()
@@ -94,29 +100,30 @@ def secret_key(
     box = SecretBox(text)
     if wrong := encrypted_columns.describe_mismatch(database, box):
         origin = _origin(settings, environ)
-        mend = LOST if origin == str(file) else _other_key(database, file, origin)
-        return None, [CheckResult("secret key", FAIL, f"{wrong} It comes from {origin}.", mend)]
-    found = [
+        remedy = LOST if origin == str(file) else _other_key(database, file, origin)
+        return None, [CheckResult("secret key", FAIL, f"{wrong} It comes from {origin}.", remedy)]
+    results = [
         CheckResult("secret key", FAIL, f"{count} values in {column} cannot be opened.", LOST)
         for column in encrypted_columns.list_columns(plugins.migration_sources(manager))
         if (count := sum(not box.can_decrypt(value) for value in encrypted_columns.read_values(database, column)))
     ]
     if len(split_keys(text)) > 1:
-        mend = "floway secrets rotate, then floway secrets rotate --finish"
-        found.append(CheckResult("secret key", WARN, "A rotation has not been finished: there are several keys.", mend))
-    return box, found or [CheckResult("secret key", OK, "it fits the database, and opens everything stored")]
+        remedy = "floway secrets rotate, then floway secrets rotate --finish"
+        message = "A rotation has not been finished: there are several keys."
+        results.append(CheckResult("secret key", WARN, message, remedy))
+    return box, results or [CheckResult("secret key", OK, "it fits the database, and opens everything stored")]
 
 
 def _origin(settings: Settings, environ: Mapping[str, str]) -> str:
-    """Where the secret key comes from."""
-    named = [name for name in (f"{PREFIX}SECRET_KEY", f"{PREFIX}SECRET_KEY_FILE") if environ.get(name)]
-    if named:
-        return named[0]
+    """Return where the secret key comes from: a variable, the configuration file, or the data folder."""
+    variables = [name for name in (f"{PREFIX}SECRET_KEY", f"{PREFIX}SECRET_KEY_FILE") if environ.get(name)]
+    if variables:
+        return variables[0]
     return f"secret_key in {environ.get(CONFIG_FILE)}" if settings.secret_key else str(settings.data_dir / KEY_FILE)
 
 
 def _other_key(database: peewee.Database, file: Path, origin: str) -> str:
-    """What to do about a wrong key in the settings: perhaps the one in the data folder was meant."""
+    """Return the remedy for a wrong key in the settings: perhaps the one in the data folder is right."""
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError):
@@ -127,7 +134,7 @@ def _other_key(database: peewee.Database, file: Path, origin: str) -> str:
 
 # ----------------------------------------------------------------------------------------------------------- API keys
 def api_keys(database: peewee.Database) -> Iterator[CheckResult]:
-    """Whether any client is let in."""
+    """Check that there is a valid API key."""
     now = time.time()
     rows = [row for row in keys.all_rows(database) if row.revoked_at is None]
     valid = [row for row in rows if row.expires_at is None or row.expires_at > now]

@@ -1,4 +1,4 @@
-"""Checks of ``floway doctor``: each upstream, the way to it, the clock, and the aliases."""
+"""Checks of ``floway doctor``: each upstream and its connection, the clock, and the aliases."""
 
 import email.utils
 import time
@@ -18,17 +18,17 @@ from floway_core.settings import Settings
 from floway_core.storage import aliases, upstreams
 from floway_core.upstream import HttpClient
 
-PATIENCE = 10.0
-"""Seconds for an answer."""
+TIMEOUT_SECONDS = 10.0
+"""Time for a response to the request that compares the clocks."""
 
-SKEWED, WRONG = 30, 300
-"""Seconds by which the clock may differ; beyond the second one, tokens are renewed too late or all the time."""
+SKEW_WARNING_SECONDS, SKEW_FAILURE_SECONDS = 30, 300
+"""Clock differences from which ``doctor`` warns, or fails: tokens would be renewed too late or all the time."""
 
-UNANSWERED = "Is {address} right? Then look at the network and at proxies; after that: floway upstreams test {name}"
-ANYTHING_ELSE = "If it does not pass by itself, see: floway {kind} --help; then: floway upstreams test {name}"
-MENDS = {
-    "upstream_unreachable": UNANSWERED,
-    "upstream_timeout": UNANSWERED,
+NO_RESPONSE = "Is {address} right? Then look at the network and at proxies; after that: floway upstreams test {name}"
+OTHER_FAILURE = "If it does not pass by itself, see: floway {kind} --help; then: floway upstreams test {name}"
+REMEDIES = {
+    "upstream_unreachable": NO_RESPONSE,
+    "upstream_timeout": NO_RESPONSE,
     NoModelList.WRONG_ADDRESS: (
         "The address is probably wrong: what answers at {address} is no API of this kind. "
         "See `floway config` and `floway {kind} --help`."
@@ -43,7 +43,7 @@ MENDS = {
 def check(
     settings: Settings, manager: pluggy.PluginManager, database: peewee.Database, box: SecretBox
 ) -> Iterator[CheckResult]:
-    """Every upstream that is enabled, the clock by what they answer, and whether they serve what aliases stand for."""
+    """Check every enabled upstream, the clock against theirs, and that they serve the targets of all aliases."""
     try:
         gateway = make_gateway(Services(settings, database, box), manager)
     except StartupError as error:
@@ -51,14 +51,14 @@ def check(
         return
     rows = [row for row in upstreams.all_rows(database) if row.enabled]
     if not rows:
-        mend = "See `floway upstreams add --help`, and `floway PROVIDER --help` of the providers that have commands."
-        yield CheckResult("upstreams", FAIL, "There is none that is enabled, so nothing can be served.", mend)
+        remedy = "See `floway upstreams add --help`, and `floway PROVIDER --help` of the providers that have commands."
+        yield CheckResult("upstreams", FAIL, "There is none that is enabled, so nothing can be served.", remedy)
     http, skews = HttpClient(settings), []
     for row in rows:
         provider = gateway.providers.by_kind.get(row.kind)
         if provider is None:
-            mend = f"pip install it, or: floway upstreams disable {row.name}"
-            yield CheckResult("upstreams", FAIL, f"{row.name}: {gateway.unavailable_reason(row)}", mend)
+            remedy = f"pip install it, or: floway upstreams disable {row.name}"
+            yield CheckResult("upstreams", FAIL, f"{row.name}: {gateway.unavailable_reason(row)}", remedy)
             continue
         if problem := gateway.unavailable_reason(row):
             yield CheckResult(
@@ -66,18 +66,18 @@ def check(
             )
             continue
         try:
-            skew = _skew(http, provider, row)
+            skew = _measure_skew(http, provider, row)
         except GatewayError as error:
-            yield _failed(provider, row, error)
+            yield _report_failure(provider, row, error)
             continue
         skews += [skew] if skew is not None else []
-        yield _models(provider, row)
+        yield _check_models(provider, row)
     if skews:
-        yield _clock(min(skews, key=abs))
-    yield from _aliases(gateway)
+        yield _check_clock(min(skews, key=abs))
+    yield from _check_aliases(gateway)
 
 
-def _aliases(gateway: Gateway) -> Iterator[CheckResult]:
+def _check_aliases(gateway: Gateway) -> Iterator[CheckResult]:
     rows = aliases.all_rows(gateway.services.database)
     served = (
         {candidate.model.id for candidate in routing.list_offered(gateway, wait_for_all=True).candidates}
@@ -86,45 +86,51 @@ def _aliases(gateway: Gateway) -> Iterator[CheckResult]:
     )
     for row in rows:
         if row.name not in served:
-            mend = "Compare `floway aliases list` with `floway models`: has a model another prefix now?"
-            yield CheckResult("aliases", WARN, f"{row.name} stands for nothing that an upstream serves.", mend)
+            remedy = "Compare `floway aliases list` with `floway models`: has a model another prefix now?"
+            yield CheckResult("aliases", WARN, f"{row.name} stands for nothing that an upstream serves.", remedy)
 
 
-def _models(provider: Provider, upstream: Upstream) -> CheckResult:
+def _check_models(provider: Provider, upstream: Upstream) -> CheckResult:
     try:
-        found = provider.fetch_models(upstream)
+        models = provider.fetch_models(upstream)
     except GatewayError as error:
-        return _failed(provider, upstream, error)
-    return CheckResult("upstreams", OK, f"{upstream.name} serves {len(found)} models")
+        return _report_failure(provider, upstream, error)
+    return CheckResult("upstreams", OK, f"{upstream.name} serves {len(models)} models")
 
 
-def _failed(provider: Provider, upstream: Upstream, error: GatewayError) -> CheckResult:
-    """Why an upstream does not answer as it should, and what mends it."""
+def _report_failure(provider: Provider, upstream: Upstream, error: GatewayError) -> CheckResult:
+    """Report why an upstream does not work, with the remedy for this error."""
     address = provider.base_url(upstream) or "its address"
-    mend = MENDS.get(error.code or "", ANYTHING_ELSE).format(address=address, kind=upstream.kind, name=upstream.name)
-    return CheckResult("upstreams", FAIL, f"{upstream.name}: {error.message}", mend)
+    template = REMEDIES.get(error.code or "", OTHER_FAILURE)
+    remedy = template.format(address=address, kind=upstream.kind, name=upstream.name)
+    return CheckResult("upstreams", FAIL, f"{upstream.name}: {error.message}", remedy)
 
 
-def _skew(http: HttpClient, provider: Provider, upstream: Upstream) -> float | None:
-    """Seconds by which this clock is ahead of the upstream's; None when it does not tell.
+def _measure_skew(http: HttpClient, provider: Provider, upstream: Upstream) -> float | None:
+    """Return by how many seconds this clock is ahead of the upstream's; None if the upstream does not state its time.
 
-    :raises GatewayError: there is no way to it.
+    :raises GatewayError: the upstream cannot be reached.
     """
     address = provider.base_url(upstream)
     if address is None:
         return None
-    asked = time.time()
-    answer = http.fetch("HEAD", address, {}, timeout=PATIENCE)
+    sent_at = time.time()
+    response = http.fetch("HEAD", address, {}, timeout=TIMEOUT_SECONDS)
     try:
-        told = email.utils.parsedate_to_datetime(answer.headers["date"]).timestamp()
+        upstream_time = email.utils.parsedate_to_datetime(response.headers["date"]).timestamp()
     except (KeyError, ValueError):
         return None
-    return (asked + time.time()) / 2 - told - 0.5  # it tells whole seconds
+    return (sent_at + time.time()) / 2 - upstream_time - 0.5  # the header has whole seconds
 
 
-def _clock(skew: float) -> CheckResult:
-    told = f"it is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} the upstream's"
-    if abs(skew) < SKEWED:
-        return CheckResult("clock", OK, told)
-    mend = "Let the system set it: timedatectl set-ntp true, or chrony."
-    return CheckResult("clock", WARN if abs(skew) < WRONG else FAIL, f"{told}: expiry of tokens is misjudged.", mend)
+def _check_clock(skew: float) -> CheckResult:
+    message = f"it is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} the upstream's"
+    if abs(skew) < SKEW_WARNING_SECONDS:
+        return CheckResult("clock", OK, message)
+    remedy = "Let the system set it: timedatectl set-ntp true, or chrony."
+    return CheckResult(
+        "clock",
+        WARN if abs(skew) < SKEW_FAILURE_SECONDS else FAIL,
+        f"{message}: expiry of tokens is misjudged.",
+        remedy,
+    )

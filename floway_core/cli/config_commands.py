@@ -1,4 +1,4 @@
-"""What is set up: settings, plugins, the database schema, conversations that expire."""
+"""``floway migrate``, ``config``, ``plugins`` and ``retention``: the state of an installation."""
 
 import json
 import os
@@ -75,11 +75,11 @@ def show_config(session: Session, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_plugins(session: Session, as_json: bool) -> None:
-    """List the plugins, and what each brings."""
+    """List the plugins, and what each provides."""
     database = database_in_use(session.settings)
-    # Which kinds there are does not depend on what is stored: nothing is, here.
-    nothing = Services(session.settings, in_memory(), SecretBox(generate_key()))
-    owners = plugins.build_providers(session.manager, nothing).owners
+    # The kinds of providers do not depend on stored data, so an empty database does.
+    empty = Services(session.settings, in_memory(), SecretBox(generate_key()))
+    owners = plugins.build_providers(session.manager, empty).owners
     sources = dict(plugins.named_migration_sources(session.manager))
     commands = plugins.list_commands(session.manager)
     rows = []
@@ -89,7 +89,7 @@ def list_plugins(session: Session, as_json: bool) -> None:
                 **asdict(plugin),
                 "providers": [kind for kind, owner in owners.items() if owner == plugin.name],
                 "commands": commands.get(plugin.name, []),
-                "migrations": _state(database, sources.get(plugin.name)),
+                "migrations": _format_migrations(database, sources.get(plugin.name)),
             }
         )
     if as_json:
@@ -98,16 +98,16 @@ def list_plugins(session: Session, as_json: bool) -> None:
     if not rows:
         click.echo("There is no plugin. Floway needs one with a provider: pip install floway-PROVIDER")
         return
-    shown = ("name", "distribution", "providers", "commands", "migrations", "hooks")
+    columns = ("name", "distribution", "providers", "commands", "migrations", "hooks")
     cells = [
-        tuple((" ".join(value) if isinstance(value := row[name], (list, tuple)) else value) or "-" for name in shown)
+        tuple((" ".join(value) if isinstance(value := row[name], (list, tuple)) else value) or "-" for name in columns)
         for row in rows
     ]
     click.echo(table(("NAME", "PACKAGE", "PROVIDERS", "COMMANDS", "MIGRATIONS", "HOOKS"), cells))
 
 
-def _state(database: peewee.Database | None, source: schema.MigrationSource | None) -> str | None:
-    """How far a plugin's migrations have been applied; None if it has none."""
+def _format_migrations(database: peewee.Database | None, source: schema.MigrationSource | None) -> str | None:
+    """Format how many migrations of a plugin are applied; None if it has none."""
     if source is None:
         return None
     database = database or in_memory()
@@ -120,7 +120,7 @@ def _state(database: peewee.Database | None, source: schema.MigrationSource | No
 def retention_group() -> None:
     """Expired conversations.
 
-    How long they are kept says the setting FLOWAY_RETENTION_DAYS.
+    FLOWAY_RETENTION_DAYS sets for how long conversations are stored.
     """
 
 

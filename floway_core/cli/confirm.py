@@ -1,20 +1,19 @@
-"""Asking before something is lost."""
+"""Asking the operator before data is deleted."""
 
 import sys
-from collections.abc import Callable
 
 import click
 
-yes_option: Callable = click.option("--yes", is_flag=True, help="Do not ask.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def confirm(loss: str, yes: bool) -> None:
-    """Have the operator agree to a loss.
+    """Ask the operator to confirm a loss.
 
-    :param loss: the sentence that says what is lost.
-    :param yes: they have agreed already.
+    :param loss: a sentence that states what is lost.
+    :param yes: whether the operator has confirmed it with an option.
     :raises click.ClickException: there is no terminal to ask on.
-    :raises click.Abort: they do not agree.
+    :raises click.Abort: the operator does not confirm.
     """
     if yes:
         return

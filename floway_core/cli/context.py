@@ -1,4 +1,4 @@
-"""What the commands of one call share."""
+"""The session of one call of the command line, and access to it for commands."""
 
 import functools
 from dataclasses import dataclass
@@ -15,14 +15,15 @@ from floway_core.settings import Settings
 
 @dataclass
 class Session:
-    """What the commands of one call share; each part is made when it is first needed."""
+    """The settings, services and gateway of one call of the command line. Each is created when first needed."""
 
     manager: pluggy.PluginManager
     read_only: bool = False
-    """Whether the command only looks: then no data folder, database or secret key is made for it."""
+    """Whether the command changes nothing: then no data folder, database or secret key is created."""
 
     @functools.cached_property
     def settings(self) -> Settings:
+        """The settings. Reading them configures the log."""
         settings = read_settings(self.manager)
         level = settings.log_level if settings.log_level != "info" else "warning"
         configure_logging(level, settings.log_format)
@@ -30,15 +31,17 @@ class Session:
 
     @functools.cached_property
     def services(self) -> Services:
+        """The services, with a database that is up to date."""
         return (read_only_services if self.read_only else open_services)(self.settings, self.manager)
 
     @functools.cached_property
     def gateway(self) -> Gateway:
+        """The gateway, without a server."""
         return make_gateway(self.services, self.manager)
 
 
 class ReadOnlyCommand(click.Command):
-    """A command that only looks. Where nothing has been set up yet, it sees an empty installation, and makes none."""
+    """A command that changes nothing. Before the first set-up it sees an empty installation, and creates none."""
 
     def invoke(self, ctx: click.Context) -> Any:
         if session := ctx.find_object(Session):
@@ -47,8 +50,21 @@ class ReadOnlyCommand(click.Command):
 
 
 def services(context: click.Context) -> Services:
-    """The services for a command, from its click context. Opens the database, and brings its schema up to date.
+    """Return the services for a command. Opens the database, and brings its schema up to date.
 
-    If it is not there yet it is made, unless the command is a ``ReadOnlyCommand``.
+    A database that does not exist is created, unless the command is a ``ReadOnlyCommand``.
+
+    :param context: click's context of the command.
     """
-    return context.find_object(Session).services
+    return find_session(context).services
+
+
+def find_session(context: click.Context) -> Session:
+    """Return the session of a command.
+
+    :param context: click's context of the command.
+    """
+    session = context.find_object(Session)
+    if session is None:
+        raise RuntimeError("The command line has no session.")
+    return session

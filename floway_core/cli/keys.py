@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -15,7 +15,7 @@ from floway_core.cli.context import ReadOnlyCommand, services
 from floway_core.cli.table import date, table
 from floway_core.storage import keys
 
-SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+SECONDS_OF_UNIT = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 FIELDS = {
     "expires": "expires_at",
@@ -26,32 +26,34 @@ FIELDS = {
     "tokens-per-day": "tokens_per_day",
     "shows-account": "shows_account",
 }
-"""The fields of a key, by the options that choose them."""
+"""Fields of a key, by the option that sets each."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Moment(click.ParamType):
-    """A span from now or a date, as Unix seconds."""
+class FutureTime(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
+    """A duration from now, or a date, as Unix seconds."""
 
-    name = "moment"
+    name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if span := re.fullmatch(r"(\d{1,6})([mhdw])", value):
-            return int(time.time()) + int(span[1]) * SECONDS[span[2]]
+        if duration := re.fullmatch(r"(\d{1,6})([mhdw])", value):
+            return int(time.time()) + int(duration[1]) * SECONDS_OF_UNIT[duration[2]]
         try:
-            moment = int(datetime.datetime.fromisoformat(value).timestamp())
+            timestamp = int(datetime.datetime.fromisoformat(value).timestamp())
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is neither a span such as 30d or 12h nor a date such as 2030-12-31.", param, ctx)
-        if moment <= time.time():
+        if timestamp <= time.time():
             self.fail(f"{value!r} is over.", param, ctx)
-        return moment
+        return timestamp
 
 
-def _number(option: str, help: str) -> Callable:
+def _limit_option(option: str, help: str) -> Callable[[Command], Command]:
     return click.option(f"--{option}", FIELDS[option], type=click.IntRange(1), metavar="N", help=help)
 
 
-def _choosing(command: Callable) -> Callable:
-    """The options that choose what a key may do."""
+def _permission_options(command: Command) -> Command:
+    """Add the options that set what a key may do."""
     for option in (
         click.option(
             "--shows-account",
@@ -60,15 +62,15 @@ def _choosing(command: Callable) -> Callable:
             default=None,
             help="Let its clients see plan, quota and user of the account behind the gateway.",
         ),
-        _number("tokens-per-day", "Input and output tokens in a UTC day."),
-        _number("concurrent", "Requests at a time, streamed ones and others."),
-        _number("requests-per-minute", "Requests that are let in."),
+        _limit_option("tokens-per-day", "Input and output tokens in a UTC day."),
+        _limit_option("concurrent", "Requests at a time, streamed ones and others."),
+        _limit_option("requests-per-minute", "Requests that are let in."),
         click.option("--upstream", "upstreams", multiple=True, help="An upstream it may use, as --model."),
         click.option("--model", "models", multiple=True, help="A model it may use; repeat it for more."),
         click.option(
             "--expires",
             "expires_at",
-            type=Moment(),
+            type=FutureTime(),
             metavar="30d|DATE",
             help="Refuse it from then on: 30d, 12h, or a local date.",
         ),
@@ -77,12 +79,16 @@ def _choosing(command: Callable) -> Callable:
     return command
 
 
-def _chosen(given: dict[str, Any], cleared: tuple[str, ...] = ()) -> keys.Options:
-    values = {name: value for name, value in given.items() if value not in (None, ())}
+def _read_options(parameters: dict[str, Any], cleared: tuple[str, ...] = ()) -> keys.Options:
+    """Return the options of a key from the parameters of a command.
+
+    :param cleared: options to reset.
+    """
+    values = {name: value for name, value in parameters.items() if value not in (None, ())}
     options = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
     for option in cleared:
         if FIELDS[option] in values:
-            raise click.UsageError(f"--{option} is both given and cleared.")
+            raise click.UsageError(f"--{option} is both set and cleared.")
         options[FIELDS[option]] = None
     return cast(keys.Options, options)
 
@@ -94,24 +100,24 @@ def keys_group() -> None:
 
 @keys_group.command("create")
 @click.argument("name")
-@_choosing
+@_permission_options
 @click.pass_context
-def create_key(context: click.Context, name: str, **given: Any) -> None:
-    """Make a key and print it. It is shown this once: only its hash is kept.
+def create_key(context: click.Context, /, name: str, **parameters: Any) -> None:
+    """Create a key and print it. It cannot be shown again: only its hash is stored.
 
-    Without options it may use every model of every upstream, without limits and for ever.
+    Without options it may use every model of every upstream, without limits or expiry.
     """
-    click.echo(keys.create(services(context).database, name, _chosen(given)))
+    click.echo(keys.create(services(context).database, name, _read_options(parameters)))
 
 
 @keys_group.command("change")
 @click.argument("name")
-@_choosing
-@click.option("--clear", multiple=True, type=click.Choice(list(FIELDS)), help="Take that choice back.")
+@_permission_options
+@click.option("--clear", multiple=True, type=click.Choice(list(FIELDS)), help="Reset this option.")
 @click.pass_context
-def change_key(context: click.Context, name: str, clear: tuple[str, ...], **given: Any) -> None:
-    """Change what a key may do, from its next request on. What is not mentioned stays as it is."""
-    options = _chosen(given, clear)
+def change_key(context: click.Context, /, name: str, clear: tuple[str, ...], **parameters: Any) -> None:
+    """Change what a key may do, from its next request on. Other options stay as they are."""
+    options = _read_options(parameters, clear)
     if not options:
         raise click.UsageError("There is nothing to change.")
     keys.change(services(context).database, name, options)
@@ -122,9 +128,9 @@ def change_key(context: click.Context, name: str, clear: tuple[str, ...], **give
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def list_keys(context: click.Context, as_json: bool) -> None:
-    """List the keys, revoked ones too.
+    """List all keys, including revoked ones.
 
-    The last use is known to the minute.
+    The last use is accurate to a minute.
     """
     rows = keys.all_rows(services(context).database)
     if as_json:
@@ -133,16 +139,21 @@ def list_keys(context: click.Context, as_json: bool) -> None:
         click.echo("There is no API key. `floway keys create NAME` makes one for a client.")
     else:
         cells = [
-            (row.name, row.hint, date(row.created_at), date(row.last_used_at), *_end(row), _terms(row)) for row in rows
+            (
+                row.name,
+                row.hint,
+                date(row.created_at),
+                date(row.last_used_at),
+                date(row.expires_at),
+                date(row.revoked_at),
+                _format_limits(row),
+            )
+            for row in rows
         ]
         click.echo(table(("NAME", "KEY", "CREATED", "LAST USED", "EXPIRES", "REVOKED", "LIMITS"), cells))
 
 
-def _end(row: keys.KeyRow) -> tuple[str, str]:
-    return date(row.expires_at), date(row.revoked_at)
-
-
-def _terms(row: keys.KeyRow) -> str:
+def _format_limits(row: keys.KeyRow) -> str:
     terms = [
         row.models is not None and f"models {', '.join(row.models)}",
         row.upstreams is not None and f"upstreams {', '.join(row.upstreams)}",
@@ -158,7 +169,7 @@ def _terms(row: keys.KeyRow) -> str:
 @click.argument("name")
 @click.pass_context
 def revoke_key(context: click.Context, name: str) -> None:
-    """Refuse a key from now on."""
+    """Reject a key from now on."""
     keys.revoke(services(context).database, name)
     click.echo(f"The key {name!r} is revoked.", err=True)
 

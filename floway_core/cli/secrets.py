@@ -1,4 +1,4 @@
-"""``floway secrets``: another secret key."""
+"""``floway secrets``: rotating the secret key."""
 
 import contextlib
 import fcntl
@@ -18,12 +18,12 @@ IN_SETTINGS = (
     "The secret key comes from the settings, which are yours to change: put a line with a new key {place}, restart all "
     "processes on all hosts, and run this again."
 )
-UNDER_WAY = "A rotation is under way: end it with `floway secrets rotate --finish` first."
-STRANGERS = (
-    "The database has tables of plugins that are not installed ({names}), and what they have sealed would get lost. "
+ROTATION_UNFINISHED = "A rotation is under way: end it with `floway secrets rotate --finish` first."
+UNKNOWN_PLUGINS = (
+    "The database has tables of plugins that are not installed ({names}), and what they have encrypted would be lost. "
     "Install them; if nobody needs them any more, `floway migrate --to NAME/0` removes their tables."
 )
-NOT_YET = "Nothing is sealed with the new key yet: run `floway secrets rotate` first."
+NOT_ROTATED = "Nothing is encrypted with the new key yet: run `floway secrets rotate` first."
 
 
 @click.group("secrets")
@@ -32,27 +32,27 @@ def secrets_group() -> None:
 
 
 @secrets_group.command()
-@click.option("--prepare", "step", flag_value="prepare", help="Before, with several hosts: the new key only opens.")
-@click.option("--finish", "step", flag_value="finish", help="Afterwards: forget the old key.")
+@click.option("--prepare", "step", flag_value="prepare", help="First, with several hosts: the new key only decrypts.")
+@click.option("--finish", "step", flag_value="finish", help="Last: remove the old key.")
 @click.pass_obj
 def rotate(session: Session, step: str | None) -> None:
-    """Make a new secret key, and seal everything stored with it. The old one opens until --finish.
+    """Create a new secret key, and encrypt everything stored with it. The old key still decrypts until --finish.
 
-    Running servers go on serving. With several hosts run --prepare first, and copy secret.key to all of them after
-    each of the three steps. It can be run again after a crash at any moment.
+    Running servers continue. With several hosts run --prepare first, and copy secret.key to all of them after
+    each of the three steps. After a crash it can be run again.
     """
     if wrong := encrypted_columns.describe_mismatch(session.services.database, session.services.secrets):
         raise StartupError(f"{wrong} {encrypted_columns.REMEDY}")
-    if strangers := migrate.unknown_migrations(session.services.database, plugins.migration_sources(session.manager)):
-        raise StartupError(STRANGERS.format(names=", ".join(strangers)))
-    with _alone(session.settings.data_dir):
+    if unknown := migrate.unknown_migrations(session.services.database, plugins.migration_sources(session.manager)):
+        raise StartupError(UNKNOWN_PLUGINS.format(names=", ".join(unknown)))
+    with _exclusive(session.settings.data_dir):
         {"prepare": _prepare, "finish": _finish, None: _rotate}[step](session)
 
 
 def _prepare(session: Session) -> None:
-    keys, file = _keys(session)
+    keys, file = _read_keys(session)
     if len(keys) > 1:
-        raise StartupError(UNDER_WAY)
+        raise StartupError(ROTATION_UNFINISHED)
     if file is None:
         raise StartupError(IN_SETTINGS.format(place="below it"))
     write_keys(file, [*keys, generate_key()])
@@ -61,17 +61,17 @@ def _prepare(session: Session) -> None:
 
 
 def _rotate(session: Session) -> None:
-    (keys, file), database = _keys(session), session.services.database
+    (keys, file), database = _read_keys(session), session.services.database
     unused = encrypted_columns.find_unused_keys(database, keys)
     if not unused and len(keys) > 1:
-        raise StartupError(UNDER_WAY)
+        raise StartupError(ROTATION_UNFINISHED)
     if file is not None and keys[0] not in unused:
         unused = unused or [generate_key()]
         keys = [*unused, *(key for key in keys if key not in unused)]
         write_keys(file, keys)
     elif keys[0] not in unused:
         raise StartupError(IN_SETTINGS.format(place="above it"))
-    _renew(session, keys)
+    _encrypt_again(session, keys)
     if file is not None:
         click.echo(f"Copy {file} to the other hosts, if there are any, and add it to the backup.")
     click.echo(
@@ -80,10 +80,10 @@ def _rotate(session: Session) -> None:
 
 
 def _finish(session: Session) -> None:
-    (keys, file), database = _keys(session), session.services.database
+    (keys, file), database = _read_keys(session), session.services.database
     if encrypted_columns.find_unused_keys(database, keys):
-        raise StartupError(NOT_YET)
-    _renew(session, keys)  # what others have sealed with the old key since
+        raise StartupError(NOT_ROTATED)
+    _encrypt_again(session, keys)  # values that other processes have encrypted with the old key meanwhile
     if len(keys) > 1 and file is None:
         click.echo("Nothing needs the old key any more: remove its line from the settings.")
     elif file is not None:
@@ -92,7 +92,7 @@ def _finish(session: Session) -> None:
     encrypted_columns.retire_older_keys(database, keys[0])
 
 
-def _renew(session: Session, keys: list[str]) -> None:
+def _encrypt_again(session: Session, keys: list[str]) -> None:
     columns = encrypted_columns.list_columns(plugins.migration_sources(session.manager))
     renewal = encrypted_columns.reencrypt(session.services.database, columns, keys)
     click.echo(f"{renewal.changed} stored values were sealed with the old key, and are with the new one.")
@@ -101,8 +101,8 @@ def _renew(session: Session, keys: list[str]) -> None:
         click.echo(f"{count} in {column} cannot be opened with any key; sign in, or give the key, again.", err=True)
 
 
-def _keys(session: Session) -> tuple[list[str], Path | None]:
-    """The keys, and the file that Floway keeps them in; None when they come from the settings."""
+def _read_keys(session: Session) -> tuple[list[str], Path | None]:
+    """Return the keys, and their file; None instead of the file if they come from the settings."""
     if session.settings.secret_key:
         return split_keys(session.settings.secret_key), None
     file = session.settings.data_dir / KEY_FILE
@@ -110,8 +110,11 @@ def _keys(session: Session) -> tuple[list[str], Path | None]:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """No two of them on one host: each would make a key of its own."""
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Exclude a second rotation on this host, which would create another key.
+
+    :raises StartupError: one is running.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,12 +1,13 @@
-"""``floway upstreams`` and ``floway models``: what requests can be sent to."""
+"""``floway upstreams`` and ``floway models``: the configured upstreams and their models."""
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict
 
 import click
 
 from floway_core.cli.confirm import confirm, yes_option
-from floway_core.cli.context import ReadOnlyCommand, Session, services
+from floway_core.cli.context import ReadOnlyCommand, Session, find_session, services
 from floway_core.cli.table import date, table
 from floway_core.engine import routing
 from floway_core.errors import GatewayError, StartupError
@@ -17,24 +18,21 @@ from floway_core.storage import upstreams
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_models(session: Session, as_json: bool) -> None:
-    """List the models and who serves them.
-
-    The upstreams of a model stand in the order in which they are tried.
-    """
+    """List the models and the upstreams that serve them, in the order in which they are tried."""
     offer = routing.list_offered(session.gateway, wait_for_all=True)
     served: dict[str, list[routing.Candidate]] = {}
     for candidate in offer.candidates:
         served.setdefault(candidate.model.id, []).append(candidate)
     if as_json:
-        names = {model: [candidate.upstream.name for candidate in found] for model, found in served.items()}
+        names = {model: [candidate.upstream.name for candidate in candidates] for model, candidates in served.items()}
         click.echo(json.dumps(names, indent=2))
     elif not served:
         click.echo(_no_models(session))
     else:
-        cells = [(model, ", ".join(map(_place, found))) for model, found in served.items()]
+        cells = [(model, ", ".join(map(_format_upstream, candidates))) for model, candidates in served.items()]
         click.echo(table(("MODEL", "UPSTREAMS"), cells))
     for name in offer.failed:
-        click.echo(f"The models of {name!r} cannot be had; see: floway upstreams test {name}", err=True)
+        click.echo(f"The models of {name!r} are not available; see: floway upstreams test {name}", err=True)
 
 
 def _no_models(session: Session) -> str:
@@ -47,21 +45,24 @@ def _no_models(session: Session) -> str:
 
 
 def _no_upstream(session: Session) -> str:
-    """What to do next where there is no upstream."""
-    kinds, commands = (
-        sorted(session.gateway.providers.by_kind),
-        click.get_current_context().find_root().command.commands,
-    )
+    """Return what to do next if there is no upstream."""
+    kinds, commands = sorted(session.gateway.providers.by_kind), _root_commands(click.get_current_context())
     if not kinds:
         return "There is no upstream, and no plugin with a provider: pip install floway-PROVIDER"
-    ways = [f"`floway {kind} --help`" if kind in commands else f"`floway upstreams add {kind} NAME`" for kind in kinds]
-    return f"There is no upstream. How to add one: {', '.join(ways)}"
+    hints = [f"`floway {kind} --help`" if kind in commands else f"`floway upstreams add {kind} NAME`" for kind in kinds]
+    return f"There is no upstream. How to add one: {', '.join(hints)}"
 
 
-def _place(candidate: routing.Candidate) -> str:
-    """The upstream, and the model as it names it if clients do not name it so."""
-    own = candidate.upstream_name
-    return candidate.upstream.name if own == candidate.model.id else f"{candidate.upstream.name} ({own})"
+def _format_upstream(candidate: routing.Candidate) -> str:
+    """Format an upstream, with its own name of the model if that differs from the clients'."""
+    model = candidate.upstream_name
+    return candidate.upstream.name if model == candidate.model.id else f"{candidate.upstream.name} ({model})"
+
+
+def _root_commands(context: click.Context) -> Collection[str]:
+    """Return the names of all commands of ``floway``."""
+    root = context.find_root().command
+    return root.list_commands(context) if isinstance(root, click.Group) else []
 
 
 @click.group("upstreams")
@@ -75,11 +76,11 @@ def upstreams_group() -> None:
 @click.option("--prefix", default="", help="Clients ask for PREFIX/model.")
 @click.pass_context
 def add_upstream(context: click.Context, kind: str, name: str, prefix: str) -> None:
-    """Add an upstream of a provider that has nothing to set up. Others bring a command: `floway KIND --help`."""
+    """Add an upstream of a provider without options. Others bring their own command: `floway KIND --help`."""
     session: Session = context.obj
     if kind not in session.gateway.providers.by_kind:
         raise StartupError(f"There is no provider {kind!r}.")
-    if kind in context.find_root().command.commands:
+    if kind in _root_commands(context):
         raise StartupError(f"This provider has a command of its own to add an upstream: floway {kind} --help")
     upstreams.add(session.services.database, kind, name, prefix)
     click.echo(f"Added the upstream {name!r}.", err=True)
@@ -89,10 +90,10 @@ def add_upstream(context: click.Context, kind: str, name: str, prefix: str) -> N
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_upstreams(session: Session, as_json: bool) -> None:
-    """List the upstreams and their states.
+    """List the upstreams in the order in which they are tried, and their states.
 
-    They stand in the order in which they are tried. The state is what keeps one from serving, or else what came of the
-    last time that it was asked for something; nobody is asked now. `floway upstreams test NAME` does that.
+    The state is what keeps an upstream from serving, or else the result of the last request to it. Nothing is requested
+    now; `floway upstreams test NAME` does that.
     """
     database = session.services.database
     tries = upstreams.last_tries(database)
@@ -114,7 +115,7 @@ def list_upstreams(session: Session, as_json: bool) -> None:
 
 
 def _state(last: upstreams.Try) -> str:
-    """What the last try says. It may have been long ago, so its time goes with it."""
+    """Format the result of the last request, with its time: it may have been long ago."""
     if last.tried_at is None:
         return "unknown until a request or a test"
     return f"failed {date(last.tried_at)}: {last.failure}" if last.failure else f"answered {date(last.tried_at)}"
@@ -133,21 +134,21 @@ def enable_upstream(context: click.Context, name: str) -> None:
 @click.argument("name")
 @click.pass_context
 def disable_upstream(context: click.Context, name: str) -> None:
-    """Leave an upstream out, without forgetting it."""
+    """Do not serve from an upstream. Its settings and credentials stay."""
     upstreams.change(services(context).database, name, enabled=False)
     click.echo(f"The upstream {name!r} is disabled.", err=True)
 
 
 @upstreams_group.command("move")
 @click.argument("name")
-@click.argument("place", type=click.IntRange(1))
+@click.argument("position", type=click.IntRange(1))
 @click.pass_context
-def move_upstream(context: click.Context, name: str, place: int) -> None:
-    """Change the order: PLACE 1 is tried first."""
+def move_upstream(context: click.Context, name: str, position: int) -> None:
+    """Change the order: POSITION 1 is tried first."""
     database = services(context).database
-    upstreams.change(database, name, place=place)
+    upstreams.change(database, name, place=position)
     names = [row.name for row in upstreams.all_rows(database)]
-    click.echo(f"The upstream {name!r} is in place {names.index(name) + 1} of {len(names)}.", err=True)
+    click.echo(f"The upstream {name!r} is at position {names.index(name) + 1} of {len(names)}.", err=True)
 
 
 @upstreams_group.command("prefix")
@@ -155,13 +156,13 @@ def move_upstream(context: click.Context, name: str, place: int) -> None:
 @click.argument("prefix", default="")
 @click.pass_context
 def set_prefix(context: click.Context, name: str, prefix: str) -> None:
-    """Have clients ask for PREFIX/model.
+    """Set the prefix under which clients request the models: PREFIX/model.
 
-    Without PREFIX they ask for the model alone.
+    Without PREFIX, clients request the model by its own name.
     """
     upstreams.change(services(context).database, name, prefix=prefix)
-    asked = f"{prefix}/MODEL" if prefix else "MODEL, without a prefix"
-    click.echo(f"Clients ask for {asked}, to be served by the upstream {name!r}.", err=True)
+    pattern = f"{prefix}/MODEL" if prefix else "MODEL, without a prefix"
+    click.echo(f"Clients ask for {pattern}, to be served by the upstream {name!r}.", err=True)
 
 
 @upstreams_group.command("rename")
@@ -171,7 +172,7 @@ def set_prefix(context: click.Context, name: str, prefix: str) -> None:
 def rename_upstream(context: click.Context, old: str, new: str) -> None:
     """Give an upstream another name.
 
-    API keys and aliases that name it go on with it. What it was used for until now stays under the old name.
+    API keys and aliases that name it follow. Its usage until now stays under the old name.
     """
     upstreams.change(services(context).database, old, new_name=new)
     click.echo(f"The upstream {old!r} is called {new!r} now.", err=True)
@@ -181,22 +182,22 @@ def rename_upstream(context: click.Context, old: str, new: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def test_upstream(session: Session, name: str) -> None:
-    """Ask an upstream for its models now.
-
-    It is asked with the credentials stored for it, whether it is enabled or not.
-    """
-    found = routing.fetch_models(session.gateway, name)
-    click.echo(f"{name} works and serves {len(found)} models: {', '.join(model.id for model in found)}")
+    """Request the models of an upstream now, with its stored credentials, whether it is enabled or not."""
+    models = routing.fetch_models(session.gateway, name)
+    click.echo(f"{name} works and serves {len(models)} models: {', '.join(model.id for model in models)}")
 
 
 def try_upstream(context: click.Context, name: str) -> None:
-    """For commands that have set up an upstream: ask it for its models, and say in a line what came of it."""
+    """Request the models of an upstream, and print the result in a line: for commands that set one up.
+
+    :param context: click's context of the command.
+    """
     try:
-        found = routing.fetch_models(context.find_object(Session).gateway, name)
+        models = routing.fetch_models(find_session(context).gateway, name)
     except GatewayError as error:
         click.echo(f"Warning: {error.message} Until it works: floway upstreams test {name}", err=True)
     else:
-        click.echo(f"It answers, and serves {len(found)} models.", err=True)
+        click.echo(f"It answers, and serves {len(models)} models.", err=True)
 
 
 @upstreams_group.command("remove")

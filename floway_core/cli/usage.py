@@ -1,4 +1,4 @@
-"""``floway usage``: what was used, and what that costs."""
+"""``floway usage``: requests, tokens and cost."""
 
 import json
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ def show_usage(context: click.Context, by: tuple[str, ...], since: str | None, a
     groups = by or usage.DEFAULT_GROUPS
     try:
         first = usage.parse_since(since) if since else None
-    except ValueError as expected:
-        raise click.BadParameter(f"{since!r} is not {expected}.", context, param_hint="--since") from None
+    except ValueError as error:
+        raise click.BadParameter(f"{since!r} is not {error}.", context, param_hint="--since") from None
     rows = usage.read(services(context).database, groups, first)
     if as_json:
         click.echo(json.dumps([row.as_dict() for row in rows], indent=2))
@@ -42,12 +42,12 @@ def show_usage(context: click.Context, by: tuple[str, ...], since: str | None, a
         click.echo(table((*(name.upper() for name in groups), *HEADINGS), [*_cells(rows), *_total(rows, len(groups))]))
 
 
-def _cells(rows: Sequence[Usage]) -> list[tuple]:
+def _cells(rows: Sequence[Usage]) -> list[tuple[object, ...]]:
     return [(*row.group.values(), *(vars(row)[name] for name in COUNTS), _cost(row)) for row in rows]
 
 
-def _total(rows: Sequence[Usage], columns: int) -> list[tuple]:
-    """A line for all of them together, if there are several."""
+def _total(rows: Sequence[Usage], columns: int) -> list[tuple[object, ...]]:
+    """Return a line with the sums, if there are several rows."""
     if len(rows) < 2:
         return []
     sums = {name: sum(vars(row)[name] for row in rows) for name in usage.SUM_FIELDS}
@@ -56,7 +56,7 @@ def _total(rows: Sequence[Usage], columns: int) -> list[tuple]:
 
 
 def _cost(row: Usage) -> str:
-    known = f"{row.known_cost_usd:.4f}"
+    cost = f"{row.known_cost_usd:.4f}"
     if row.cost_usd is not None:
-        return known
-    return f"{known} + unknown" if row.known_cost_usd else "unknown"
+        return cost
+    return f"{cost} + unknown" if row.known_cost_usd else "unknown"

@@ -9,9 +9,8 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from types import FrameType
@@ -22,12 +21,11 @@ from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 from uuid6 import uuid7
 
-from floway_core.engine.relay import Relay
 from floway_core.protocol.headers import UNDERSCORED
+from floway_core.server.exchange import ClientExchange
 from floway_core.server.request_parser import ConnectionParser, error_response
 from floway_core.server.response_writer import ResponseWriter
-from floway_core.server.stream_loop import Stream, StreamLoop
-from floway_core.web import RELAY
+from floway_core.server.stream_loop import StreamLoop
 
 NEXT_REQUEST_WAIT_SECONDS = 0.05
 """Time that a thread waits for the next request on a connection before the main loop does. Handing a connection over
@@ -67,7 +65,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         """Connections whose client has not closed yet, the oldest first."""
 
     # ------------------------------------------------------------------------------------------------ in the threads
-    def handle(self, conn: TConn, exchange: "_ClientExchange | None" = None) -> bool | None:
+    def handle(self, conn: TConn, exchange: ClientExchange | None = None) -> bool | None:
         """Serve the requests that arrive in quick succession on a connection.
 
         :param exchange: a stream to continue first.
@@ -85,7 +83,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
             keep_alive = self._serve(conn)
         return keep_alive
 
-    def _serve(self, conn: TConn, exchange: "_ClientExchange | None" = None) -> bool | None:
+    def _serve(self, conn: TConn, exchange: ClientExchange | None = None) -> bool | None:
         request = exchange.request if exchange else None
         try:
             conn.sock.setblocking(True)
@@ -113,13 +111,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
             self.handle_error(request, conn.sock, conn.client, error)
             return False
 
-    def _call_application(self, request: Any, conn: TConn) -> "_ClientExchange":
+    def _call_application(self, request: Any, conn: TConn) -> ClientExchange:
         """Let the application handle a request. None of the response has been sent yet."""
         self.cfg.pre_request(self, request)
         response, environ = wsgi.create(
             request, conn.sock, conn.client, conn.server, self.cfg, response_class=ResponseWriter
         )
-        exchange = _ClientExchange(conn, request, response, environ)
+        exchange = ClientExchange(conn, request, response, environ)
         exchange.environ["wsgi.multithread"] = True
         exchange.environ[UNDERSCORED] = request.underscored
         self.nr += 1
@@ -131,7 +129,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         exchange.body = self.wsgi(exchange.environ, exchange.response.start_response)
         return exchange
 
-    def _send_response(self, exchange: "_ClientExchange") -> bool | None:
+    def _send_response(self, exchange: ClientExchange) -> bool | None:
         """Send the rest of a response. A stream moves to the stream loop as soon as it has to wait.
 
         :returns: like ``handle``.
@@ -163,7 +161,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
             if not in_stream_loop:
                 self._end_exchange(exchange)
 
-    def _end_exchange(self, exchange: "_ClientExchange") -> None:
+    def _end_exchange(self, exchange: ClientExchange) -> None:
         request, response, environ = exchange.request, exchange.response, exchange.environ
         self.log.access(response, request, environ, datetime.now() - exchange.started)
         try:
@@ -172,7 +170,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         finally:
             self.cfg.post_request(self, request, environ, response)
 
-    def _resume_in_thread(self, exchange: "_ClientExchange") -> None:
+    def _resume_in_thread(self, exchange: ClientExchange) -> None:
         """Let a thread continue a stream. The stream loop calls this."""
         future = self.tpool.submit(self.handle, exchange.conn, exchange)
         future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
@@ -345,67 +343,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         if not enabled and not self.alive:
             for listener in self.sockets:
                 listener.close()
-
-
-@dataclass(eq=False)
-class _ClientExchange:
-    """One request of a client, and the response while it is being sent."""
-
-    conn: TConn
-    request: Any
-    response: ResponseWriter
-    environ: dict[str, Any]
-    body: Any = ()
-    """What the application returned."""
-    pieces: Iterator[bytes | None] = field(default_factory=lambda: iter(()))
-    """The rest of the body. ``b""`` and None only come from a relay: see ``Stream.pieces``."""
-    stream: Stream | None = None
-    """The response while the stream loop has it."""
-    started: datetime = field(default_factory=datetime.now)
-
-    @property
-    def relay(self) -> Relay | None:
-        """The source of a stream; None for another response."""
-        relay: Relay | None = self.environ.get(RELAY)
-        return relay
-
-    def resume_waiting(self) -> None:
-        """Let the relay wait for its upstream again, because a thread sends the response."""
-        if self.relay:
-            self.relay.set_blocking()
-
-    def start_or_resume(self) -> int | None:
-        """Prepare ``pieces``, at the start of the response or after the stream loop.
-
-        :returns: the upstream's descriptor, if ``pieces`` do not wait for the upstream.
-        :raises OSError: the response ends early.
-        """
-        if self.stream is None:
-            self.pieces = iter(self.body)
-            # The stream loop sends on plain sockets only.
-            return self.relay.set_nonblocking() if self.relay and type(self.conn.sock) is socket.socket else None
-        stream, self.stream = self.stream, None
-        self.resume_waiting()
-        if stream.error:
-            raise stream.error
-        self.response.sent += stream.sent
-        self.conn.sock.sendall(stream.unsent)
-        return None
-
-    def make_stream(self, upstream: int, on_leave: Callable[["_ClientExchange"], None]) -> Stream:
-        """Make the stream for the stream loop.
-
-        :param upstream: the upstream's descriptor.
-        :param on_leave: called when the stream needs a thread again.
-        """
-        self.stream = Stream(
-            pieces=self.pieces,
-            upstream=upstream,
-            client=self.conn.sock,
-            chunked=self.response.chunked,
-            on_leave=lambda stream: on_leave(self),
-        )
-        return self.stream
 
 
 def _is_readable(conn: TConn, timeout: float) -> bool:

@@ -1,7 +1,7 @@
-"""A kit for testing providers and plugins: a scripted upstream, Responses events, and a gateway that really runs.
+"""Test kit for plugin authors: a scripted upstream, builders of Responses events, and a gateway as a real process.
 
-It needs the standard library only; ``floway_core.testing.fixtures``, and the tests that every provider has to pass, in
-``floway_core.testing.contract``, need pytest, too.
+It needs the standard library only. Two modules also need pytest: ``floway_core.testing.fixtures``, and
+``floway_core.testing.contract`` with the tests that every provider has to pass.
 """
 
 from floway_core.testing.client import ApiClient, ApiResponse

@@ -1,4 +1,4 @@
-"""A bare HTTP client: it sends what it is given, reads a stream piece by piece and hangs up when told to."""
+"""A plain HTTP client for tests: it sends any request, reads a stream piece by piece, and can disconnect early."""
 
 import http.client
 import json
@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 
 from floway_core.testing import events
 
-PATIENCE = 20.0
-"""Seconds after which waiting for bytes is given up; only a failing test waits as long."""
+TIMEOUT_SECONDS = 20.0
+"""Time to wait for bytes; only a failing test waits as long."""
 
 
 class ApiResponse:
-    """One request that has been sent, and its answer as far as it was read."""
+    """The response to one request, as far as it has been read."""
 
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self._connection = connection
@@ -23,27 +23,29 @@ class ApiResponse:
 
     @property
     def status(self) -> int:
+        """HTTP status; reading it waits for the head."""
         return self._head().status
 
     @property
     def headers(self) -> http.client.HTTPMessage:
-        """The headers of the answer; names are found in any spelling."""
+        """Response headers; names are case-insensitive."""
         return self._head().headers
 
     @property
     def received(self) -> bytes:
-        """The part of the body that was read so far."""
+        """The part of the body that has been read so far."""
         return self._received
 
     @property
-    def begun(self) -> bool:
-        """Whether the head of the answer was read."""
+    def has_started(self) -> bool:
+        """Whether the head of the response has been read."""
         return self._response is not None
 
     def read_until(self, marker: bytes) -> bytes:
-        """Read on until ``marker`` is among the bytes received, and return all of them.
+        """Read until ``marker`` has been received.
 
-        :raises EOFError: the answer ended before.
+        :returns: all bytes of the body so far.
+        :raises EOFError: the response ended before.
         """
         while marker not in self._received:
             piece = self._head().read1(64 * 1024)
@@ -54,7 +56,7 @@ class ApiResponse:
 
     @property
     def body(self) -> bytes:
-        """The whole body, once it has ended."""
+        """The whole body; reading it waits for its end."""
         while piece := self._head().read(64 * 1024):
             self._received += piece
         self._connection.close()
@@ -69,7 +71,7 @@ class ApiResponse:
         return events.parse(self.body)
 
     def hang_up(self) -> None:
-        """Close the connection, whatever is still to come."""
+        """Close the connection at once."""
         if self._connection.sock:
             self._connection.sock.shutdown(socket.SHUT_RDWR)
         if self._response:
@@ -83,9 +85,13 @@ class ApiResponse:
 
 
 class ApiClient:
-    """A client of the gateway at ``url``. ``headers`` go with every request."""
+    """A client of a gateway."""
 
     def __init__(self, url: str, key: str, headers: Mapping[str, str] | None = None) -> None:
+        """:param url: base URL of the gateway.
+        :param key: API key.
+        :param headers: further headers of every request.
+        """
         self.headers = {"authorization": f"Bearer {key}", **(headers or {})}
         self.exchanges: list[ApiResponse] = []
         self._address = urlsplit(url).netloc
@@ -97,34 +103,41 @@ class ApiClient:
         body: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str | None] = {},
     ) -> ApiResponse:
-        """Send a request; do not wait for its answer.
+        """Send a request, without waiting for the response.
 
-        :param body: bytes, or pieces that are sent chunked.
-        :param headers: beside those of every request; None leaves one of them out.
+        :param body: bytes, or pieces to be sent as chunks.
+        :param headers: in addition to those of every request; None removes one of those.
         """
-        connection = http.client.HTTPConnection(self._address, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT_SECONDS)
         merged = {name: value for name, value in {**self.headers, **headers}.items() if value is not None}
         connection.request(method, path, body, merged)
         self.exchanges.append(ApiResponse(connection))
         return self.exchanges[-1]
 
     def get(self, path: str, **headers: str | None) -> ApiResponse:
-        """Send a GET. Underscores in the names of headers stand for hyphens."""
-        return self.send("GET", path, headers=_spelled(headers))
+        """Send a GET request. Underscores in names of ``headers`` become hyphens."""
+        return self.send("GET", path, headers=_with_hyphens(headers))
 
     def post(self, body: Any, path: str = "/v1/responses", **headers: str | None) -> ApiResponse:
-        """Send a POST with ``body`` as JSON, or as it is if it is bytes."""
+        """Send a POST request.
+
+        :param body: bytes, or a value to be sent as JSON.
+        :param headers: underscores in names become hyphens.
+        """
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.send("POST", path, content, {"content-type": "application/json", **_spelled(headers)})
+        return self.send("POST", path, content, {"content-type": "application/json", **_with_hyphens(headers)})
 
     def create(self, input: Any = "Hi", *, model: str = "model-1", **fields: Any) -> ApiResponse:
-        """Ask for a response."""
+        """Request a response.
+
+        :param fields: further fields of the request body.
+        """
         return self.post({"model": model, "input": input, **fields})
 
     def stream(self, input: Any = "Hi", **fields: Any) -> ApiResponse:
-        """Ask for a response as a stream of events."""
+        """Request a response as a stream of events."""
         return self.create(input, stream=True, **fields)
 
 
-def _spelled(headers: Mapping[str, str | None]) -> dict[str, str | None]:
+def _with_hyphens(headers: Mapping[str, str | None]) -> dict[str, str | None]:
     return {name.replace("_", "-"): value for name, value in headers.items()}

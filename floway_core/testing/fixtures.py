@@ -8,46 +8,46 @@ import pytest
 from floway_core.testing.gateway import Installation, RunningGateway
 from floway_core.testing.upstream import FakeUpstream, unreachable_url
 
-pytest.register_assert_rewrite("floway_core.testing.contract")  # before anybody imports it
+pytest.register_assert_rewrite("floway_core.testing.contract")  # before the first import
 
 
 @pytest.fixture
 def fake_upstream() -> Iterator[FakeUpstream]:
-    """A scripted upstream of its own for each test."""
+    """A scripted upstream for one test."""
     with FakeUpstream() as upstream:
         yield upstream
 
 
 @pytest.fixture
 def unreachable() -> Iterator[str]:
-    """A URL at which nobody listens."""
+    """A URL at which no server listens."""
     with unreachable_url() as url:
         yield url
 
 
 @pytest.fixture
 def install() -> Iterator[Callable[..., Installation]]:
-    """Makes an ``Installation`` for the length of the test."""
-    made: list[Installation] = []
+    """Creates an ``Installation`` that is removed after the test."""
+    installations: list[Installation] = []
 
-    def make(*arguments: Any, **options: Any) -> Installation:
-        made.append(Installation(*arguments, **options))
-        return made[-1]
+    def create(*arguments: Any, **options: Any) -> Installation:
+        installations.append(Installation(*arguments, **options))
+        return installations[-1]
 
-    yield make
-    for installation in made:
+    yield create
+    for installation in installations:
         installation.remove()
 
 
 @pytest.fixture
 def start_gateway() -> Iterator[Callable[..., RunningGateway]]:
-    """Starts a ``RunningGateway`` for the length of the test."""
-    made: list[RunningGateway] = []
+    """Starts a ``RunningGateway`` that is stopped after the test."""
+    gateways: list[RunningGateway] = []
 
     def start(*arguments: Any, **options: Any) -> RunningGateway:
-        made.append(RunningGateway(*arguments, **options))
-        return made[-1]
+        gateways.append(RunningGateway(*arguments, **options))
+        return gateways[-1]
 
     yield start
-    for gateway in made:
+    for gateway in gateways:
         gateway.__exit__()

@@ -1,4 +1,4 @@
-"""A Floway of its own for a test: its data folder, its settings, its plugins, and a server that really runs."""
+"""A gateway for one test: data folder, settings and plugins of its own, and a server that runs as a real process."""
 
 import contextlib
 import os
@@ -16,10 +16,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-PATIENCE = 30.0
-"""Seconds after which a process that should start or end is given up."""
+TIMEOUT_SECONDS = 30.0
+"""Time for a process to start or end."""
 
-HIDES_PLUGINS = '''"""Imported at start-up: hides the plugins that are installed, but for those named."""
+HIDE_PLUGINS = '''"""Imported when Python starts: hides all installed plugins except those that are named."""
 
 import importlib.metadata
 import os
@@ -41,7 +41,7 @@ importlib.metadata.entry_points = entry_points
 
 
 class Installation:
-    """A data folder with settings and plugins of its own; runs the command line with them. A context manager."""
+    """A data folder with settings and plugins of its own, and the command line with them. A context manager."""
 
     def __init__(
         self,
@@ -51,17 +51,17 @@ class Installation:
         installed: Iterable[str] = (),
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """:param settings: by name, such as ``{"idle_timeout": "2"}``.
-        :param plugin_folders: folders made with ``write_plugin``.
-        :param installed: names of those plugins, installed with pip, that are to be loaded; all others are hidden.
+        """:param settings: values by name, such as ``{"idle_timeout": "2"}``.
+        :param plugin_folders: folders that ``write_plugin`` has filled.
+        :param installed: names of the pip-installed plugins to load; all others are hidden.
         :param environ: further environment variables.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="floway-test-"))
         self.data_dir = self.folder / "data"
         folders = [str(folder) for folder in plugin_folders]
-        (self.folder / "sitecustomize.py").write_text(HIDES_PLUGINS.format(shown=tuple(installed), folders=folders))
+        (self.folder / "sitecustomize.py").write_text(HIDE_PLUGINS.format(shown=tuple(installed), folders=folders))
         self.environ = {
-            **{name: value for name, value in os.environ.items() if not _misleading(name)},
+            **{name: value for name, value in os.environ.items() if not _must_be_hidden(name)},
             "PYTHONPATH": os.pathsep.join([str(self.folder), *folders, *filter(None, [os.environ.get("PYTHONPATH")])]),
             "FLOWAY_DATA_DIR": str(self.data_dir),
             "TMPDIR": str(self.folder),
@@ -79,11 +79,13 @@ class Installation:
         *arguments: str,
         typed: str = "",
         environ: Mapping[str, str] | None = None,
-        timeout: float = PATIENCE,
+        timeout: float = TIMEOUT_SECONDS,
     ) -> subprocess.CompletedProcess[str]:
-        """Run ``floway ARGUMENTS`` and capture what it writes. It may fail: look at ``returncode``.
+        """Run ``floway ARGUMENTS`` and capture its output. It may fail: check ``returncode``.
 
-        :param typed: what it reads from standard input.
+        :param typed: text for its standard input.
+        :param timeout: in seconds.
+        :raises subprocess.TimeoutExpired: the command did not end in time.
         """
         return subprocess.run(
             [sys.executable, "-m", "floway_core", *arguments],
@@ -96,7 +98,7 @@ class Installation:
         )
 
     def remove(self) -> None:
-        """Delete the folder with all that is in it."""
+        """Delete the folder with everything in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -107,9 +109,9 @@ class Installation:
 
 
 class RunningGateway(Installation):
-    """An installation with ``floway serve`` running on a port of its own, and an API key. A context manager.
+    """An installation with a running ``floway serve`` on a free port, and an API key. A context manager.
 
-    Takes the arguments of ``Installation``. One worker, unless the settings say otherwise.
+    It takes the arguments of ``Installation``, and has one worker unless the settings differ.
     """
 
     def __init__(self, settings: Mapping[str, str] | None = None, **options: Any) -> None:
@@ -121,32 +123,33 @@ class RunningGateway(Installation):
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(self.remove)
             on_failure.callback(self.kill)
-            self.key = self._made("keys", "create", "test").strip()
+            self.key = self._run_checked("keys", "create", "test").strip()
             self._wait_until_ready()
             on_failure.pop_all()
 
     @property
     def log(self) -> str:
-        """What the server has written to standard output and standard error so far."""
+        """Standard output and standard error of the server so far."""
         return self.log_file.read_text(errors="replace")
 
     def stop(self) -> int:
-        """End the server as an operator does, with SIGTERM; running streams may finish.
+        """Stop the server with SIGTERM, as an operator does; running streams may finish.
 
         :returns: its exit status.
+        :raises subprocess.TimeoutExpired: it did not end in time, and was killed.
         """
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(PATIENCE)
+            return self.process.wait(TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
             raise
 
     def kill(self) -> None:
-        """End the server and its workers at once."""
+        """Kill the server and its workers."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)  # it leads a process group of its own
-            self.process.wait(PATIENCE)
+            self.process.wait(TIMEOUT_SECONDS)
 
     def __exit__(self, *_: object) -> None:
         self.kill()
@@ -164,36 +167,36 @@ class RunningGateway(Installation):
                 start_new_session=True,
             )
 
-    def _made(self, *arguments: str) -> str:
-        done = self.run(*arguments)
-        if done.returncode:
-            raise RuntimeError(f"floway {' '.join(arguments)} failed: {done.stderr}")
-        return done.stdout
+    def _run_checked(self, *arguments: str) -> str:
+        result = self.run(*arguments)
+        if result.returncode:
+            raise RuntimeError(f"floway {' '.join(arguments)} failed: {result.stderr}")
+        return result.stdout
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"The gateway ended with status {self.process.returncode}: {self.log}")
             try:
-                with _direct.open(f"{self.url}/readyz", timeout=PATIENCE):
+                with _direct.open(f"{self.url}/readyz", timeout=TIMEOUT_SECONDS):
                     return
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.02)
-        raise RuntimeError(f"The gateway was not ready within {PATIENCE:g} seconds: {self.log}")
+        raise RuntimeError(f"The gateway was not ready within {TIMEOUT_SECONDS:g} seconds: {self.log}")
 
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def _misleading(variable: str) -> bool:
-    """Settings and proxies of the machine on which the tests run."""
+def _must_be_hidden(variable: str) -> bool:
+    """Return whether an environment variable is a setting or a proxy of the machine on which the tests run."""
     return variable.startswith("FLOWAY_") or variable.lower().endswith("_proxy")
 
 
 def _free_port() -> int:
-    """A port that nobody has. It is none of those that systems give to outgoing connections: between this look and the
-    server's, one of them could get it."""
+    """Return a free port, outside of the range that systems use for outgoing connections: one of these could take the
+    port before the server binds it."""
     while True:
         port = random.SystemRandom().randrange(20_000, 32_000)
         with socket.socket() as probe, contextlib.suppress(OSError):

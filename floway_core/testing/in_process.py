@@ -1,4 +1,4 @@
-"""A look inside an installation: its database, and its plugin's hooks called in this process."""
+"""Inspecting an installation: its database, and its plugin's hooks called in this process."""
 
 import contextlib
 import copy
@@ -18,7 +18,7 @@ from floway_core.storage import db, migrate, upstreams
 from floway_core.storage.migrate import CORE, MigrationSource
 from floway_core.testing.gateway import Installation
 
-BYSTANDER = '''"""A provider that answers with what it was given."""
+OTHER_PROVIDER = '''"""A provider whose response contains the request that it received."""
 
 import json
 
@@ -26,28 +26,30 @@ from floway_core.hookspecs import hookimpl
 from floway_core.provider import IterableBody, Model, Provider, UpstreamResponse
 
 
-class Bystander(Provider):
-    kind = "bystander"
+class OtherProvider(Provider):
+    kind = "other"
 
     def list_models(self, upstream):
-        return [Model("bystander", "test")]
+        return [Model("other", "test")]
 
     def send(self, ctx):
-        got = json.dumps({"state": ctx.attempt.provider_state, "headers": ctx.headers, "body": ctx.body})
-        content = [{"type": "output_text", "text": got, "annotations": []}]
+        received = json.dumps({"state": ctx.attempt.provider_state, "headers": ctx.headers, "body": ctx.body})
+        content = [{"type": "output_text", "text": received, "annotations": []}]
         message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content}
-        answer = json.dumps({"id": "resp_1", "object": "response", "status": "completed", "output": [message]})
-        return UpstreamResponse(200, [("content-type", "application/json")], IterableBody([answer.encode()]))
+        response = json.dumps({"id": "resp_1", "object": "response", "status": "completed", "output": [message]})
+        return UpstreamResponse(200, [("content-type", "application/json")], IterableBody([response.encode()]))
 
 
 @hookimpl
 def register_providers(services):
-    return [Bystander()]
+    return [OtherProvider()]
 '''
 
 
 # ------------------------------------------------------------------------------------------------------------- hooks
-class _StayingClient:
+class _ConnectedClient:
+    """A client that never disconnects."""
+
     def fileno(self) -> None:
         return None
 
@@ -59,7 +61,7 @@ class _StayingClient:
 
 
 class OpenedGateway:
-    """The gateway of an installation, opened in this process with one plugin alone. A context manager."""
+    """The gateway of an installation, opened in this process with only one plugin. A context manager."""
 
     def __init__(self, installation: Installation, plugin: str) -> None:
         manager = plugins.build_plugin_manager(only=[plugin])
@@ -67,12 +69,12 @@ class OpenedGateway:
         self.migrations: MigrationSource | None = dict(plugins.named_migration_sources(manager)).get(plugin)
 
     def begin(self, model: str, text: str) -> AttemptContext:
-        """An attempt whose first hook has run."""
+        """Start an attempt: ``on_attempt_start`` has run."""
         api_key = ApiKey("key_1", "test")
         candidate = routing.find_candidates(self._gateway, api_key, model)[0]
-        given = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}]
-        body = {"model": model, "input": given, "stream": True}
-        request = ClientRequest(str(uuid.uuid4()), api_key, {}, body, True, _StayingClient())
+        input_items = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}]
+        body = {"model": model, "input": input_items, "stream": True}
+        request = ClientRequest(str(uuid.uuid4()), api_key, {}, body, True, _ConnectedClient())
         attempt = AttemptContext(
             id=str(uuid.uuid4()),
             request=request,
@@ -84,21 +86,21 @@ class OpenedGateway:
         return attempt
 
     def prepare(self, attempt: AttemptContext, dispatch: int) -> ResponsesRequestContext:
-        """One request about to be sent, made from a fresh copy."""
+        """Prepare a dispatch: ``prepare_responses_request`` has run on a fresh copy of the body."""
         body = {**copy.deepcopy(attempt.request.body), "model": attempt.model}
         context = ResponsesRequestContext(attempt, dispatch, body)
         self._hooks(attempt).call("prepare_responses_request", context)
         return context
 
     def model_lists(self) -> Iterator[list[str] | None]:
-        """The models of the plugin's upstream: when waited for, at hand then, when it is asked anew, at hand then."""
+        """Yield the models of the plugin's upstream: listed, then cached, then fetched again, then cached."""
         rows = upstreams.all_rows(self._gateway.services.database)
         upstream = next(row for row in rows if row.kind in self._gateway.providers.by_kind)
         provider = self._gateway.providers.by_kind[upstream.kind]
-        at_hand = provider.cached_models
-        for ask in (provider.list_models, at_hand, provider.fetch_models, at_hand):
-            found = ask(upstream)
-            yield None if found is None else [model.id for model in found]
+        cached = provider.cached_models
+        for list_models in (provider.list_models, cached, provider.fetch_models, cached):
+            models = list_models(upstream)
+            yield None if models is None else [model.id for model in models]
 
     def _hooks(self, attempt: AttemptContext) -> plugins.ScopedHooks:
         return self._gateway.providers.hooks[attempt.upstream.kind]
@@ -112,26 +114,26 @@ class OpenedGateway:
 
 # ---------------------------------------------------------------------------------------------------------- database
 @contextlib.contextmanager
-def _connected(file: Path) -> Iterator[sqlite3.Connection]:
+def _connect(file: Path) -> Iterator[sqlite3.Connection]:
     with contextlib.closing(sqlite3.connect(file, timeout=10)) as connection, connection:
         yield connection
 
 
 def row_counts(file: Path) -> dict[str, int]:
-    """How many rows each table of a SQLite file has, but for the usage, which is stored every now and then."""
-    with _connected(file) as connection:
+    """Count the rows of each table of a SQLite file, except for the usage, which is stored at intervals."""
+    with _connect(file) as connection:
         tables = set(_tables(connection)) - {"usage"}
         return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in sorted(tables)}
 
 
 def sealed_texts(file: Path) -> set[str]:
-    """Everything in a SQLite file that looks as if ``services.secrets`` had sealed it."""
-    found: set[str] = set()
-    with _connected(file) as connection:
+    """Return all values in a SQLite file that look as if ``services.secrets`` had encrypted them."""
+    texts: set[str] = set()
+    with _connect(file) as connection:
         for table in _tables(connection):
             for row in connection.execute(f'SELECT * FROM "{table}"'):
-                found.update(value for value in row if isinstance(value, str) and value.startswith("gAAAA"))
-    return found
+                texts.update(value for value in row if isinstance(value, str) and value.startswith("gAAAA"))
+    return texts
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
@@ -139,34 +141,38 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 
 
 def texts_in(file: Path, table: str, column: str, response_id: str) -> list[Any]:
-    """A column of the rows that belong to a response."""
-    with _connected(file) as connection:
+    """Return one column of the rows that belong to a response."""
+    with _connect(file) as connection:
         rows = connection.execute(f"SELECT {column} FROM {table} WHERE response_id = ?", (response_id,))
         return [value for (value,) in rows]
 
 
 @contextlib.contextmanager
 def failing_commits(file: Path) -> Iterator[None]:
-    """No response can be stored meanwhile: the database refuses the last rows of each."""
-    with _connected(file) as connection:
+    """Let the storage of every response fail in the meantime: the database rejects its last rows."""
+    with _connect(file) as connection:
         connection.execute(
             "CREATE TRIGGER refuse_items BEFORE INSERT ON responses_items BEGIN SELECT RAISE(ABORT, 'refused'); END"
         )
     try:
         yield
     finally:
-        with _connected(file) as connection:
+        with _connect(file) as connection:
             connection.execute("DROP TRIGGER refuse_items")
 
 
 def migrated_twice(folder: Path, source: MigrationSource) -> tuple[dict[str, str], ...]:
-    """The schema with core's tables alone, with those of ``source``, without them, and with them again."""
+    """Migrate an empty database, and revert and repeat the migrations of a plugin.
+
+    :returns: SQL by table: with core's tables only, with those of ``source``, without them, and with them again.
+    """
     database = db.connect(f"sqlite:///{folder}/migrated.db")
     history = f"{source.name}_migrations"
 
     def schema() -> dict[str, str]:
         with database.connection_context():
-            rows = database.execute_sql("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
+            query = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
+            rows = database.execute_sql(query).fetchall()  # type: ignore[no-untyped-call]  # types-peewee lacks it
         return {name: sql for name, sql in rows if not name.startswith(history)}
 
     migrate.apply(database, [CORE])
@@ -174,8 +180,9 @@ def migrated_twice(folder: Path, source: MigrationSource) -> tuple[dict[str, str
     migrate.apply(database, [CORE, source])
     schemas.append(schema())
     with database.connection_context():
-        runner = Runner(database, str(source.folder), table_name=history)
-        runner.down(target=min(runner.applied()))
+        # types-peewee has no annotations for these.
+        runner = Runner(database, str(source.folder), table_name=history)  # type: ignore[no-untyped-call]
+        runner.down(target=min(runner.applied()))  # type: ignore[no-untyped-call]
     schemas.append(schema())
     migrate.apply(database, [CORE, source])
     schemas.append(schema())

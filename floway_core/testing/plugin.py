@@ -1,12 +1,13 @@
-"""Installing a plugin for a test without pip."""
+"""Installing a plugin for a test, without pip."""
 
 from pathlib import Path
 
 
 def write_plugin(folder: Path, name: str, source: str) -> None:
-    """Make ``folder``, once it is on the import path, hold the plugin ``name``: a module with ``source``.
+    """Write a plugin into a folder that tests put on the import path. Several plugins may share a folder.
 
-    The module is called ``<name>_plugin``, so that it hides no other. Several plugins may share a folder.
+    :param name: name of the entry point; the module is named ``<name>_plugin``, so that it hides no other.
+    :param source: source of the module.
     """
     metadata = folder / f"{name}_plugin-1.0.dist-info"
     metadata.mkdir(parents=True)

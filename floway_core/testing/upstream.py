@@ -1,4 +1,4 @@
-"""A scripted HTTP/1.1 server on loopback that plays the upstream."""
+"""A scripted HTTP/1.1 server on loopback that acts as the upstream."""
 
 import contextlib
 import enum
@@ -10,36 +10,36 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal, Self
 
-PATIENCE = 20.0
-"""Seconds after which waiting for something is given up; only a failing test waits as long."""
+TIMEOUT_SECONDS = 20.0
+"""Time to wait for anything; only a failing test waits as long."""
 
-GLANCE = 0.02
-"""Seconds between two looks at the ``release`` event while a reply is held."""
+POLL_SECONDS = 0.02
+"""Time between two checks of the ``release`` event while a reply is held."""
 
 
 class Step(enum.Enum):
-    """What a reply may do beside sending bytes."""
+    """What a reply may do besides sending bytes."""
 
     HOLD = "hold"
-    """Send nothing until the server's ``release`` event is set, or the peer hangs up."""
+    """Send nothing until the server's ``release`` event is set, or the peer disconnects."""
     CUT = "cut"
-    """Close the connection here and now."""
+    """Close the connection at once."""
     RESET = "reset"
-    """Reset the connection: the peer gets an error instead of an end."""
+    """Reset the connection: the peer gets an error instead of the end of the stream."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One scripted answer."""
+    """One scripted response."""
 
     chunks: Sequence[bytes | Step] = ()
-    """The body; each piece of bytes is sent by itself."""
+    """The body; each bytes object is sent with a call of its own."""
     status: int = 200
     headers: Sequence[tuple[str, str]] = (("content-type", "text/event-stream"),)
-    """Sent as they are; the header for the framing is added, unless a content-length is among them."""
+    """Sent unchanged. The header for the framing is added, unless there is a ``content-length``."""
     framing: Literal["chunked", "length", "close"] = "chunked"
     before: Sequence[Step] = ()
-    """What happens between the request and the head of the answer."""
+    """Steps between the request and the head of the response."""
 
 
 @dataclass
@@ -52,41 +52,41 @@ class Recorded:
     """Spelling and order as received."""
     body: bytes
     connection: int
-    """1 for what came over the first connection, and so on."""
+    """Number of the connection that carried it, from 1."""
     peer_gone: threading.Event = field(default_factory=threading.Event)
-    """Set when the peer hangs up before its answer is complete."""
+    """Set when the peer disconnects before the response is complete."""
     over: threading.Event = field(default_factory=threading.Event)
-    """Set when the script of the answer has come to its end, whatever that is."""
+    """Set when the reply has ended, whether completely or not."""
 
     def header(self, name: str) -> str | None:
-        """The first value of header ``name``, or None."""
+        """Return the first value of a header; None if it is missing."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
 
-class _Gone(Exception):
-    """The connection is over: the peer hung up, or the script says so."""
+class _ConnectionEnded(Exception):
+    """The peer has disconnected, or the script has ended the connection."""
 
 
 class FakeUpstream:
     """Serves the scripted replies in order, and records what arrives. A context manager.
 
-    A request for which no reply is left is answered with status 500.
+    A request without a scripted reply gets status 500.
     """
 
     def __init__(self) -> None:
         self.requests: list[Recorded] = []
         self.connections = 0
-        """How many connections were opened so far."""
+        """Number of connections so far."""
         self.release = threading.Event()
-        """Lets the replies go on that are at ``Step.HOLD``."""
+        """Set it to continue replies that are at ``Step.HOLD``."""
         self._replies: list[Reply] = []
-        self._standing: dict[str, Reply] = {}
+        self._replies_by_path: dict[str, Reply] = {}
         self._changed = threading.Condition()
         self._sockets: list[socket.socket] = []
-        self._listener = _listener()
-        self._closing = False
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
-        self._accepting.start()
+        self._listener = _listen()
+        self._is_closing = False
+        self._accept_thread = threading.Thread(target=self._accept, daemon=True)
+        self._accept_thread.start()
 
     @property
     def url(self) -> str:
@@ -94,44 +94,49 @@ class FakeUpstream:
         return f"http://{host}:{port}"
 
     def script(self, *replies: Reply) -> None:
-        """Add replies behind those that are still to be served."""
+        """Append replies for the next requests."""
         with self._changed:
             self._replies += replies
 
     def answer_always(self, path: str, reply: Reply) -> None:
-        """Answer requests for ``path``, whatever its query, with ``reply``, and not with one of the scripted."""
+        """Answer all requests for a path with ``reply`` instead of a scripted reply.
+
+        :param path: without a query.
+        """
         with self._changed:
-            self._standing[path] = reply
+            self._replies_by_path[path] = reply
 
     def forget(self) -> None:
-        """Forget the recorded requests and the replies that are still to be served, so that another test can begin."""
+        """Discard recorded requests and remaining replies, for the next test."""
         with self._changed:
             self.release.clear()
             self.requests.clear()
             self._replies.clear()
 
-    def wait_for_request(self, number: int = 1, timeout: float = PATIENCE) -> Recorded:
-        """The request ``number``, counted from 1, as soon as it is there.
+    def wait_for_request(self, number: int = 1, timeout: float = TIMEOUT_SECONDS) -> Recorded:
+        """Wait for a request.
 
-        :raises TimeoutError: it did not come.
+        :param number: counted from 1.
+        :param timeout: in seconds.
+        :raises TimeoutError: it did not arrive in time.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.requests) >= number, timeout):
-                raise TimeoutError(f"Only {len(self.requests)} request(s) came within {timeout:g} seconds.")
+                raise TimeoutError(f"Only {len(self.requests)} request(s) arrived within {timeout:g} seconds.")
             return self.requests[number - 1]
 
     def close(self) -> None:
         """Stop listening and drop all connections.
 
-        The sockets are shut down here and closed by the threads that use them: a thread that is about to read must not
-        find the number of its socket given to another one.
+        Sockets are shut down here, and closed by the threads that use them. Otherwise the system could reuse the
+        descriptor while a thread is about to read from it.
         """
         self.release.set()
-        self._closing = True
+        self._is_closing = True
         _shut_down(self._listener)
-        with contextlib.suppress(OSError):  # some systems let a thread that accepts wait all the same
+        with contextlib.suppress(OSError):  # on some systems the shutdown does not wake accept()
             socket.create_connection(self._listener.getsockname()).close()
-        self._accepting.join(PATIENCE)
+        self._accept_thread.join(TIMEOUT_SECONDS)
         for open_socket in self._sockets:
             _shut_down(open_socket)
 
@@ -144,19 +149,19 @@ class FakeUpstream:
     # ------------------------------------------------------------------------------------------------- connections
     def _accept(self) -> None:
         with contextlib.suppress(OSError), self._listener:
-            while not self._closing:
+            while not self._is_closing:
                 accepted, _ = self._listener.accept()
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += 1
                 self._sockets.append(accepted)
-                threading.Thread(target=self._converse, args=(accepted, self.connections), daemon=True).start()
+                threading.Thread(target=self._serve_connection, args=(accepted, self.connections), daemon=True).start()
 
-    def _converse(self, connection: socket.socket, number: int) -> None:
-        with contextlib.suppress(OSError, _Gone), connection, connection.makefile("rb") as stream:
+    def _serve_connection(self, connection: socket.socket, number: int) -> None:
+        with contextlib.suppress(OSError, _ConnectionEnded), connection, connection.makefile("rb") as stream:
             while request := _read_request(stream, number):
                 with self._changed:
-                    reply = self._standing.get(request.path.partition("?")[0]) or (
-                        self._replies.pop(0) if self._replies else _NOTHING_SCRIPTED
+                    reply = self._replies_by_path.get(request.path.partition("?")[0]) or (
+                        self._replies.pop(0) if self._replies else _NO_REPLY
                     )
                     self.requests.append(request)
                     self._changed.notify_all()
@@ -167,11 +172,11 @@ class FakeUpstream:
     def _answer(self, connection: socket.socket, request: Recorded, reply: Reply) -> None:
         try:
             for step in reply.before:
-                self._take(step, connection, request)
-            connection.sendall(_head(reply))
+                self._perform(step, connection, request)
+            connection.sendall(_encode_head(reply))
             for chunk in reply.chunks:
                 if isinstance(chunk, Step):
-                    self._take(chunk, connection, request)
+                    self._perform(chunk, connection, request)
                 elif chunk:
                     connection.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk) if reply.framing == "chunked" else chunk)
             if reply.framing == "chunked":
@@ -182,47 +187,45 @@ class FakeUpstream:
         finally:
             request.over.set()
 
-    def _take(self, step: Step, connection: socket.socket, request: Recorded) -> None:
+    def _perform(self, step: Step, connection: socket.socket, request: Recorded) -> None:
         if step is Step.HOLD:
-            while not self.release.wait(GLANCE):
-                if _hung_up(connection):
+            while not self.release.wait(POLL_SECONDS):
+                if _is_disconnected(connection):
                     request.peer_gone.set()
-                    raise _Gone
+                    raise _ConnectionEnded
         else:
             if step is Step.RESET:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # for close()
             else:
                 connection.shutdown(socket.SHUT_RDWR)
-            raise _Gone
+            raise _ConnectionEnded
 
 
 @contextlib.contextmanager
 def unreachable_url() -> Iterator[str]:
-    """A URL at which nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # without listen(), connecting is refused; bound, the port stays nobody else's
-        yield "http://{}:{}".format(*taken.getsockname())
+    """Return a URL at which no server listens, as a context manager."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # bound, so that nobody else gets the port; not listening, so connecting fails
+        yield "http://{}:{}".format(*bound.getsockname())
 
 
 def _shut_down(open_socket: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the peer may have been first
+    with contextlib.suppress(OSError):  # the peer may have closed it already
         open_socket.shutdown(socket.SHUT_RDWR)
 
 
-def _listener() -> socket.socket:
-    """A socket that listens on a port of chance: systems soon give the same one again, and who still asks the upstream
-    that had it before, such as the gateway of another test, would be answered."""
+def _listen() -> socket.socket:
+    """Listen on a random port. The system would soon assign the same port again, and the gateway of an earlier test
+    could still send requests to it."""
     while True:
         with contextlib.suppress(OSError):
             return socket.create_server(("127.0.0.1", random.SystemRandom().randrange(12_000, 20_000)))
 
 
-_NOTHING_SCRIPTED = Reply(
-    [b'{"error":{"message":"no reply is scripted"}}'], 500, [("content-type", "application/json")]
-)
+_NO_REPLY = Reply([b'{"error":{"message":"no reply is scripted"}}'], 500, [("content-type", "application/json")])
 
 
-def _hung_up(connection: socket.socket) -> bool:
+def _is_disconnected(connection: socket.socket) -> bool:
     try:
         return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
@@ -231,7 +234,7 @@ def _hung_up(connection: socket.socket) -> bool:
         return True
 
 
-def _head(reply: Reply) -> bytes:
+def _encode_head(reply: Reply) -> bytes:
     framing = {
         "chunked": "transfer-encoding: chunked",
         "length": f"content-length: {sum(len(chunk) for chunk in reply.chunks if isinstance(chunk, bytes))}",
@@ -244,7 +247,7 @@ def _head(reply: Reply) -> bytes:
 
 
 def _read_request(stream: BinaryIO, connection: int) -> Recorded | None:
-    """The next request, or None when the peer has none."""
+    """Read the next request; None at the end of the connection."""
     first = stream.readline()
     if not first.strip():
         return None

@@ -79,7 +79,7 @@ def examined(installation, *, environ=None):
     assert done.stderr == "", done.stderr
     findings = json.loads(done.stdout)
     ill = [finding for finding in findings if finding["status"] != "ok"]
-    assert all(finding["mend"] for finding in ill) and not any(f["mend"] for f in findings if f["status"] == "ok")
+    assert all(finding["remedy"] for finding in ill) and not any(f["remedy"] for f in findings if f["status"] == "ok")
     found = {}
     for finding in ill:
         found.setdefault(finding["check"], []).append(finding)
@@ -127,7 +127,7 @@ def test_nothing_is_there_yet_and_nothing_is_made(install):
     installation = install()
     returncode, found = examined(installation)
     assert returncode == 1 and set(found) == {"files", "database"}
-    assert "floway migrate" in found["database"][0]["told"] and not installation.data_dir.exists()
+    assert "floway migrate" in found["database"][0]["message"] and not installation.data_dir.exists()
 
 
 # ------------------------------------------------------------------------------------------------ plugins and settings
@@ -139,7 +139,7 @@ def test_plugins_that_keep_floway_from_starting(installation, tmp_path):
     assert installation.run("keys", "list").returncode == 1
     returncode, found = examined(installation)
     assert returncode == 1 and list(found) == ["plugins"]
-    broken, old = (finding["told"] for finding in found["plugins"])
+    broken, old = (finding["message"] for finding in found["plugins"])
     assert "'broken'" in broken and "'old'" in old and "floway-core <0.0.1" in old
 
 
@@ -152,7 +152,7 @@ def test_all_wrong_settings_at_once(installation):
     }
     returncode, found = examined(installation, environ=wrong)
     assert returncode == 1 and list(found) == ["settings"]
-    gone, threads, worker = (finding["told"] for finding in found["settings"])
+    gone, threads, worker = (finding["message"] for finding in found["settings"])
     assert "plugin that is not installed" in gone and "FLOWAY_THREADS" in threads and "FLOWAY_WORKERS?" in worker
 
 
@@ -168,8 +168,8 @@ def test_files_that_others_may_read(installation):
     returncode, found = examined(installation)
     assert returncode == 1 and list(found) == ["files"]
     for finding in found["files"]:
-        assert finding["mend"].startswith("chmod ")
-        assert os.system(finding["mend"]) == 0
+        assert finding["remedy"].startswith("chmod ")
+        assert os.system(finding["remedy"]) == 0
     assert examined(installation) == (0, {})
 
 
@@ -225,7 +225,7 @@ def test_a_secret_key_that_is_lost_or_wrong(installation):
     file.write_text(key)
     assert examined(installation) == (0, {})
     execute(installation, "UPDATE vault_tokens SET token = 'broken'")
-    assert "vault_tokens.token" in examined(installation)[1]["secret key"][0]["told"]
+    assert "vault_tokens.token" in examined(installation)[1]["secret key"][0]["message"]
 
 
 def test_a_key_of_another_database_is_not_called_an_old_one(installation, tmp_path):

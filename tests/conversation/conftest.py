@@ -73,7 +73,7 @@ def client_of():
         return made[-1]
 
     yield make
-    for exchange in (exchange for client in made for exchange in client.caller.exchanges if exchange.begun):
+    for exchange in (exchange for client in made for exchange in client.caller.exchanges if exchange.has_started):
         assert b"Traceback" not in exchange.received
         assert b"nobody's business" not in exchange.received
 

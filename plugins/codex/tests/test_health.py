@@ -55,7 +55,7 @@ def examined(gateway):
     """What ``floway doctor`` says of the one upstream, and whether it has looked at the clock."""
     done = gateway.run("doctor", "--json")
     findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
-    return done.returncode, findings["upstreams"]["status"], findings["upstreams"]["told"], "clock" in findings
+    return done.returncode, findings["upstreams"]["status"], findings["upstreams"]["message"], "clock" in findings
 
 
 def test_the_doctor_asks_the_backend_although_the_models_are_known(ready, backend):
@@ -78,5 +78,7 @@ def test_the_doctor_tells_a_wrong_address_from_a_bad_sign_in(ready, backend):
     wrong = {"FLOWAY_CODEX_BASE_URL": f"{backend.url}/nowhere"}
     findings = json.loads(ready.gateway.run("doctor", "--json", environ=wrong).stdout)
     (found,) = [finding for finding in findings if finding["check"] == "upstreams"]
-    assert "404" in found["told"] and f"{backend.url}/nowhere" in found["mend"] and "floway config" in found["mend"]
-    assert "address is probably wrong" in found["mend"] and "redentials" not in found["mend"]
+    assert (
+        "404" in found["message"] and f"{backend.url}/nowhere" in found["remedy"] and "floway config" in found["remedy"]
+    )
+    assert "address is probably wrong" in found["remedy"] and "redentials" not in found["remedy"]

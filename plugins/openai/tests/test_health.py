@@ -34,7 +34,7 @@ def test_the_doctor_asks_without_the_key_where_it_is_and_with_it_for_models(gate
     add(gateway, "one", upstream.url)
     findings = json.loads(gateway.run("doctor", "--json").stdout)
     (found,) = [finding for finding in findings if finding["check"] == "upstreams"]
-    assert (found["status"], found["told"]) == ("ok", "one serves 2 models")
+    assert (found["status"], found["message"]) == ("ok", "one serves 2 models")
     sent = [(request.method, request.header("authorization")) for request in upstream.requests]
     assert sent == [("HEAD", None), ("GET", f"Bearer {KEY}")]
 
@@ -44,7 +44,7 @@ def diagnosed(gateway):
     findings = json.loads(gateway.run("doctor", "--json").stdout)
     (found,) = [finding for finding in findings if finding["check"] == "upstreams"]
     assert found["status"] == "fail"
-    return found["told"], found["mend"]
+    return found["message"], found["remedy"]
 
 
 PAGE = [("content-type", "text/html; charset=utf-8")]
