@@ -132,9 +132,9 @@ class ResponseAccumulator:
                     raw[position], self.saw_done = b"", True
             elif isinstance(event, _NewId):
                 whole = event.written_into(raw[position]) or self._encode_as(str(content["type"]), content)
-                raw[position] = _in_place_of(raw[position], whole)
+                raw[position] = sse.replace_event(raw[position], whole)
             elif event is not None:
-                raw[position] = _in_place_of(raw[position], event)
+                raw[position] = sse.replace_event(raw[position], event)
             if self.terminal:
                 self.terminal_event = raw[position]
                 return b"".join(raw[:position])
@@ -395,9 +395,3 @@ class ResponseAccumulator:
 
     def _encode_as(self, kind: str, content: Mapping[str, Any]) -> bytes:
         return sse.encode(kind, jsontext.dumps(content))
-
-
-def _in_place_of(old: bytes, new: bytes) -> bytes:
-    """``new`` behind the empty lines that ``old`` begins with."""
-    lines = len(old) - len(old.lstrip(b"\r\n"))
-    return old[:lines] + new.lstrip(b"\r\n")

@@ -77,3 +77,9 @@ def split(block: bytes) -> list[bytes]:
     if start < len(block):
         events.append(block[start:])
     return events
+
+
+def replace_event(old: bytes, new: bytes) -> bytes:
+    """Return the event ``new`` behind the empty lines that ``old`` begins with."""
+    lines = len(old) - len(old.lstrip(b"\r\n"))
+    return old[:lines] + new.lstrip(b"\r\n")

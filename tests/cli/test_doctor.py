@@ -93,7 +93,7 @@ def only(installation, check, status, *, environ=None):
     assert list(found) == [check], found
     (finding,) = found[check]
     assert finding["status"] == status and returncode == (status == "fail")
-    return f"{finding['told']} {finding['mend']}"
+    return f"{finding['message']} {finding['remedy']}"
 
 
 def files(installation):

@@ -132,7 +132,7 @@ def test_what_a_key_may_do(install, plugin_folder):
         ("create b --requests-per-minute many", "'many' is not a valid integer"),
         ("create b --requests-per-minute 1000001", "a whole number from 1 to 1000000"),
         ("create b --upstream nowhere", "There is no upstream named 'nowhere'."),
-        ("change a --clear model --model m", "--model is both given and cleared."),
+        ("change a --clear model --model m", "--model is both set and cleared."),
         ("change a", "There is nothing to change."),
         ("change b --clear model", "There is no API key named 'b'."),
     ],

@@ -36,8 +36,8 @@ NO_ANSWERS = {
     "queued": (response("queued"), 502, "queued"),
     "cancelled": (response("cancelled"), 502, "cancelled"),
     "no credit": ({"error": {"message": "Busy.", "code": 402}}, 402, "Busy."),
-    "a response in a wrapper": ({"response": response("completed", output=[MESSAGE])}, 502, "no response object"),
-    "a chat completion": ({"object": "chat.completion", "choices": []}, 502, "no response object"),
+    "a response in a wrapper": ({"response": response("completed", output=[MESSAGE])}, 502, "a response object"),
+    "a chat completion": ({"object": "chat.completion", "choices": []}, 502, "a response object"),
 }
 
 

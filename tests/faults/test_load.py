@@ -161,4 +161,4 @@ def test_many_slow_streams_at_once_lose_nothing(start, call, fake_upstream):
 
 
 def _delta(stream, number):
-    return event("response.output_text.delta", sequence_number=number + 1, delta=f"{stream}.{number} " + "x" * 500)
+    return event("response.audio.delta", sequence_number=number + 1, delta=f"{stream}.{number} " + "x" * 500)

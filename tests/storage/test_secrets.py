@@ -119,7 +119,7 @@ def test_with_several_hosts_no_process_meets_what_it_cannot_open(installation, i
     (old,) = keys(installation)
     rotate(installation, "--prepare")
     assert keys(installation)[0] == old and len(keys(installation)) == 2 and opened(installation, old) == ALL
-    assert "--finish" in refused(installation, "--prepare") and "nothing is sealed" in (
+    assert "--finish" in refused(installation, "--prepare") and "nothing is encrypted" in (
         refused(installation, "--finish").lower()
     )
     assert copied().stdout.count("unknown until") == 2

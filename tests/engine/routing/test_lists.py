@@ -108,7 +108,7 @@ def test_the_command_line_waits_for_all(house, gateway, add):
     remote, broken = add(models("theirs")), add(Reply([b"No."], 500))
     done = gateway.run("models", "--json")
     assert json.loads(done.stdout)["theirs"] == [remote.url]
-    assert f"The models of '{broken.url}' cannot be had" in done.stderr
+    assert f"The models of '{broken.url}' are not available" in done.stderr
 
 
 def test_a_plugin_that_stumbles_over_one_upstream_serves_the_others(ask, house, gateway, add):
