@@ -9,6 +9,7 @@ import click
 
 from floway_core.cli.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.runtime.log import configure_logging
+from floway_core.storage.db import close_connections
 
 COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 
@@ -57,4 +58,4 @@ def _run_checks() -> Iterator[CheckResult]:
     yield from check_store.api_keys(database)
     if box is not None:
         yield from check_upstreams.check(settings, manager, database, box)
-    database.close_all()
+    close_connections(database)

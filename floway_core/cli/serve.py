@@ -14,6 +14,7 @@ from floway_core.runtime.gateway import Gateway
 from floway_core.runtime.log import JSON, configure_logging
 from floway_core.settings import Settings
 from floway_core.storage import keys, upstreams
+from floway_core.storage.db import close_connections
 
 log = logging.getLogger("floway")
 
@@ -34,7 +35,7 @@ def serve(session: Session, bind: str | None) -> None:
     # Find here what would keep a worker from starting, so that one line can report it.
     gateway: Gateway = create_app(session.settings, session.manager).extensions["floway"]
     problems = _find_problems(gateway)
-    gateway.services.database.close_all()
+    close_connections(gateway.services.database)
     if session.settings.serves_metrics:
         share_metrics()
 

@@ -40,7 +40,7 @@ class _DeltaTarget:
 
     __slots__ = ("_index", "_index_name", "_item_id", "_part", "_text", "_type", "sequence_number")
 
-    def __init__(self, content: Mapping[str, Any], index_name: str | None, text: bytearray) -> None:
+    def __init__(self, content: Mapping[str, Any], index_name: str, text: bytearray) -> None:
         self._type, self._item_id, self._index = content["type"], content.get("item_id"), content.get("output_index")
         self._index_name, self._part = index_name, content.get(index_name)
         self._text = text
@@ -177,15 +177,15 @@ class ResponseAccumulator:
         return event
 
     def _follow(self, content: dict[str, Any]) -> bytes | _NewId | None:
-        kind = content.get("type")
-        if place := DELTAS.get(kind) if isinstance(kind, str) else None:
+        kind: str | None = content.get("type")
+        if place := DELTAS.get(kind or ""):
             return self._add_delta(content, place)
-        if place := TEXTS.get(kind) or PARTS.get(kind) if isinstance(kind, str) else None:
+        if kind in TEXTS or kind in PARTS:
             return self._add_part(kind, content)
         if kind in ("response.output_item.added", "response.output_item.done"):
             return self._add_item(kind, content)
-        bare = kind in _ENDS and not isinstance(content.get("response"), dict)
-        if bare and (self._items or _ENDS[kind] == FAILED):  # then it is what was told of it before
+        end = _ENDS.get(kind or "") if not isinstance(content.get("response"), dict) else None
+        if end and (self._items or end == FAILED):  # then it is what was told of it before
             told = {"error": content.get("error"), "status": None} if kind != COMPLETED else {"status": None}
             content["response"] = {**blank_response(self._model), **self.response, **told}
         if isinstance(response := content.get("response"), dict) and str(kind).startswith("response."):
@@ -224,7 +224,7 @@ class ResponseAccumulator:
                 whole = text.encode("utf-8", "surrogatepass")
                 if len(whole) >= len(part.text):  # some end a part without its text
                     part.text[:] = whole
-            if isinstance(name := content.get("name"), str) and place.index_name is None:
+            if isinstance(name := content.get("name"), str) and not place.index_name:
                 item.payload.setdefault("name", name)
         return self._readdressed(content, item, missing, place.index_name)
 
@@ -252,7 +252,7 @@ class ResponseAccumulator:
         """The events that a client needs before one about a part of an item, and that the upstream left out."""
         if not self._rewrite or item.closed:
             return b""
-        events = []
+        events: list[tuple[str, dict[str, Any]]] = []
         if not item.announced:
             item.announced = True
             begun = {"status": "in_progress", **item.payload, "id": item.id}
@@ -260,7 +260,7 @@ class ResponseAccumulator:
         number = content.get(place.index_name)
         if place.part_type and place.field == "content" and place.item_type == "message" and not is_part:
             if not item.has_part(place, number):
-                empty = {"type": place.part_type, place.text: ""}
+                empty: dict[str, Any] = {"type": place.part_type, place.text: ""}
                 part = {**empty, "annotations": []} if place.part_type == "output_text" else empty
                 at = {"item_id": item.id, "content_index": number if isinstance(number, int) else 0}
                 events.append(("response.content_part.added", {**at, "part": part}))
@@ -275,7 +275,7 @@ class ResponseAccumulator:
         return self._encode_as(kind, {"type": kind, "sequence_number": number, **content})
 
     def _readdressed(
-        self, content: dict[str, Any], item: OutputItem, before: bytes = b"", index_name: str | None = None
+        self, content: dict[str, Any], item: OutputItem, before: bytes = b"", index_name: str = ""
     ) -> bytes | None:
         """The event with the id and the number that the client knows its item by; None where it has them.
 
@@ -285,10 +285,12 @@ class ResponseAccumulator:
         about_item = "item" in content
         same = content.get("output_index") == item.index and type(content.get("output_index")) is int
         same = same and (about_item or content.get("item_id") == item.id)
-        names_part = index_name is None or isinstance(content.get(index_name), int)
+        names_part = not index_name or isinstance(content.get(index_name), int)
         if not self._rewrite or (same and names_part and not before):
             return None
-        address = {"output_index": item.index} if about_item else {"item_id": item.id, "output_index": item.index}
+        address: dict[str, Any] = (
+            {"output_index": item.index} if about_item else {"item_id": item.id, "output_index": item.index}
+        )
         address |= {} if names_part else {index_name: 0}
         return before + self._encode_as(str(content["type"]), {**content, **address})
 
@@ -296,7 +298,8 @@ class ResponseAccumulator:
         self.failure = failure or read_failure(content) or Failure(NO_REASON, "upstream_failed")
         shown = self._present(self.failure)
         self._error_sent = True
-        told = content.get("error") if isinstance(content.get("error"), dict) else content
+        error = content.get("error")
+        told = error if isinstance(error, dict) else content
         if shown is self.failure and content.get("type") == "error" and isinstance(told.get("message"), str):
             return None
         return self._error_event(shown, content.get("sequence_number"))
@@ -330,8 +333,8 @@ class ResponseAccumulator:
         """
         status = response.get("status")
         end = _END_OF_STATUS.get(status, end) if isinstance(status, str) and end != FAILED else end
-        final = response.get("output") if isinstance(response.get("output"), list) else []
-        final = [item for item in final if isinstance(item, dict)]
+        output = response.get("output")
+        final = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
         if end == FAILED or (says_error(response) and not final and not self._items):
             end = FAILED
             self._note_failure(response)

@@ -19,6 +19,7 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
     """The content of each event, with its ``type``; None for what is no JSON object, such as a comment."""
     data = _DATA.findall(block)
     if len(block) < UNREAD_EVENT_BYTES and len(data) == block.count(b"\n\n") and b"\r" not in block:
+        contents: list[dict[str, Any] | None]
         try:
             contents = orjson.loads(b"[%b]" % b",".join(data))
         except orjson.JSONDecodeError:

@@ -48,7 +48,7 @@ _STATUS_OF_MESSAGE = tuple(
     )
 )
 
-_PHRASES = {
+_PHRASES: dict[str, int] = {
     HTTPStatus(status).phrase.lower(): status
     for status in (400, 401, 402, 403, 404, 408, 413, 422, 429, *range(500, 505))
 }
@@ -249,10 +249,10 @@ def _status(
     """The HTTP status that fits: one that is stated, else one that the words stand for."""
     for source in (error, siblings):
         for name in _STATUSES:
-            number = source.get(name)
+            number: Any = source.get(name)
             number = int(number) if isinstance(number, str) and re.fullmatch(r"\d{3}", number) else number
             if isinstance(number, int) and 400 <= number < 600:
-                return number
+                return int(number)
     for word in (code, kind, message):
         if word and (status := _PHRASES.get(word.strip(" .!").lower())):
             return status

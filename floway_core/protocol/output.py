@@ -40,8 +40,8 @@ class Place(NamedTuple):
 
     item_type: str
     field: str
-    index_name: str | None
-    """The field of the event that says which part; None where the item's field is the text itself."""
+    index_name: str
+    """The field of the event that says which part; empty where the item's field is the text itself."""
     part_type: str = ""
     text: str = "text"
     """The field of the part that holds the text, and that of the event that ends it."""
@@ -53,10 +53,10 @@ _PLACES = {
     "refusal": Place(*_CONTENT, "refusal", "refusal"),
     "reasoning_text": Place("reasoning", "content", "content_index", "reasoning_text"),
     "reasoning_summary_text": Place(*_SUMMARY, "summary_text"),
-    "function_call_arguments": Place("function_call", "arguments", None, text="arguments"),
-    "custom_tool_call_input": Place("custom_tool_call", "input", None, text="input"),
-    "mcp_call_arguments": Place("mcp_call", "arguments", None, text="arguments"),
-    "code_interpreter_call_code": Place("code_interpreter_call", "code", None, text="code"),
+    "function_call_arguments": Place("function_call", "arguments", "", text="arguments"),
+    "custom_tool_call_input": Place("custom_tool_call", "input", "", text="input"),
+    "mcp_call_arguments": Place("mcp_call", "arguments", "", text="arguments"),
+    "code_interpreter_call_code": Place("code_interpreter_call", "code", "", text="code"),
 }
 DELTAS = {f"response.{name}.delta": place for name, place in _PLACES.items()}
 TEXTS = {f"response.{name}.done": place for name, place in _PLACES.items()}
@@ -82,7 +82,7 @@ class _Part:
         text = self.text.decode("utf-8", "surrogatepass")
         if not text.isascii():  # a character may have been cut in two
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        if self.place.index_name is None:
+        if not self.place.index_name:
             return text
         part = {"type": self.place.part_type or "output_text", **self.payload}
         whole = part.get(self.place.text)
@@ -153,7 +153,7 @@ class OutputItem:
         """The item as the events about its parts have it."""
         fields: dict[str, Any] = {}
         for (field, _), part in sorted(self.parts.items()):
-            if part.place.index_name is None:
+            if not part.place.index_name:
                 fields[field] = part.value()
             else:
                 fields.setdefault(field, []).append(part.value())
@@ -266,14 +266,14 @@ class OutputItems:
             for item in items:
                 if item.index not in matched and (key := key_of(item.payload)) is not None:
                     waiting.setdefault(key, deque()).append(item)
-            for place, (payload, item) in enumerate(pairs):
-                queue = waiting.get(key_of(payload)) if item is None else None
+            for place, (payload, match) in enumerate(pairs):
+                queue = waiting.get(key_of(payload)) if match is None else None
                 if queue and is_same(queue[0].payload, payload):
                     pairs[place] = (payload, queue.popleft())
         return pairs
 
     def _find_open(self, payload: dict[str, Any], index: object) -> OutputItem | None:
-        item = self._by_id.get(payload.get("id")) if isinstance(payload.get("id"), str) else None
+        item = self._by_id.get(str(payload["id"])) if isinstance(payload.get("id"), str) else None
         if item and not item.closed and may_be_same(item.payload, payload):
             return item
         item = self._by_call.get(payload["call_id"]) if call_key(payload) else None
@@ -295,7 +295,7 @@ class OutputItems:
         item = self._by_call.get(payload["call_id"]) if call_key(payload) else None
         if item and same_call(item.payload, payload):
             return item
-        item = self._by_id.get(payload.get("id")) if isinstance(payload.get("id"), str) else None
+        item = self._by_id.get(str(payload["id"])) if isinstance(payload.get("id"), str) else None
         if item and same_id(item.payload, payload) and agree(said(item.payload), said(payload)):
             same_place = index in (None, item.upstream_index)
             return item if same_place or weight(payload) in (0, weight(item.payload)) else None
@@ -304,7 +304,7 @@ class OutputItems:
     def _new(self, payload: dict[str, Any], index: object) -> OutputItem:
         place = len(self._items)
         is_free = isinstance(index, int) and index >= 0 and index not in self._ranks
-        rank = index if is_free else self._next_rank
+        rank = int(index) if isinstance(index, int) and is_free else self._next_rank
         self._ranks.add(rank)
         self._next_rank = max(self._next_rank, rank + 1)
         given = payload.get("id")

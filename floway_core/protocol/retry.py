@@ -42,7 +42,8 @@ def _waits_in_body(failure: Failure | None) -> Iterator[float | None]:
         for name in ("resets_at", "reset_at", "retry_at"):
             wait = _until(source.get(name))
             yield wait if wait != _seconds(source.get(name)) else None
-        for detail in source.get("details") if isinstance(source.get("details"), list) else ():
+        details = source.get("details")
+        for detail in details if isinstance(details, list) else ():
             yield _seconds(detail.get("retryDelay")) if isinstance(detail, dict) else None
     metadata = failure.extra.get("metadata")
     if isinstance(metadata, dict) and isinstance(received := metadata.get("headers"), dict):  # of a provider behind it

@@ -13,7 +13,7 @@ _WEIGHTLESS = frozenset(
 """Fields that say nothing of how much an item holds: encrypted anew, the same content has another length."""
 
 
-_PARTS = {
+_PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "message": ("content", {"type": "output_text", "annotations": []}),
     "reasoning": ("summary", {"type": "summary_text"}),
 }
@@ -23,13 +23,13 @@ _TEXTS = {"function_call": "arguments", "custom_tool_call": "input"}
 def in_form(payload: dict[str, Any]) -> dict[str, Any]:
     """``payload`` in the form that clients rely on, the same object where it has it: a message has a role and parts,
     reasoning a summary, and the arguments of a call are a text."""
-    kind = payload.get("type") if isinstance(payload.get("type"), str) else None
+    kind = str(payload.get("type"))
     changes: dict[str, Any] = {}
     if kind in _PARTS:
         name, form = _PARTS[kind]
         parts = payload.get(name)
-        listed = parts if isinstance(parts, list) else [parts]
-        if listed is not parts or not all(isinstance(part, dict) for part in parts):
+        listed: list[Any] = parts if isinstance(parts, list) else [parts]
+        if listed is not parts or not all(isinstance(part, dict) for part in listed):
             parts = [{**form, "text": part} if isinstance(part, str) else part for part in listed]
             changes[name] = [part for part in parts if isinstance(part, dict)]
     if kind == "message" and not payload.get("role"):
@@ -76,10 +76,10 @@ def same_call(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def said(item: Mapping[str, Any]) -> str:
     """All that an item says, as one text; of a call its arguments."""
-    texts = [item.get(name) for name in ("arguments", "input") if isinstance(item.get(name), str)]
+    texts = [text for name in ("arguments", "input") if isinstance(text := item.get(name), str)]
     for name in ("summary", "content"):
-        parts = item.get(name) if isinstance(item.get(name), list) else []
-        texts += [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+        if isinstance(parts := item.get(name), list):
+            texts += [text for part in parts if isinstance(part, dict) and isinstance(text := part.get("text"), str)]
     return "".join(texts).strip()
 
 

@@ -26,6 +26,7 @@ from floway_core.errors import StartupError
 from floway_core.runtime.gateway import open_gateway, read_settings
 from floway_core.runtime.plugins import build_plugin_manager
 from floway_core.settings import Settings
+from floway_core.storage.db import close_connections
 
 log = logging.getLogger("floway")
 
@@ -223,4 +224,4 @@ def _check_start() -> None:
     :raises StartupError: it could not.
     """
     manager = build_plugin_manager()
-    open_gateway(read_settings(manager), manager).services.database.close_all()
+    close_connections(open_gateway(read_settings(manager), manager).services.database)

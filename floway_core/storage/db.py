@@ -181,6 +181,12 @@ class _Postgresql(PooledPostgresqlDatabase):
         return bool(poll.poll(0))  # no query is open, so readable means that the server has closed it
 
 
+def close_connections(database: peewee.Database) -> None:
+    """Close all connections of the pool. Both kinds of database that ``connect`` returns have one."""
+    if isinstance(database, PooledSqliteDatabase | PooledPostgresqlDatabase):
+        database.close_all()  # type: ignore[no-untyped-call]  # the stubs of playhouse have no annotations
+
+
 def execute(database: peewee.Database, sql: str, *parameters: Any) -> Any:
     """Run an SQL statement on the open connection.
 

@@ -15,6 +15,7 @@ from floway_core.engine import routing
 from floway_core.runtime import plugins
 from floway_core.runtime.gateway import open_gateway, read_settings
 from floway_core.storage import db, migrate, upstreams
+from floway_core.storage.db import close_connections
 from floway_core.storage.migrate import CORE, MigrationSource
 from floway_core.testing.gateway import Installation
 
@@ -109,7 +110,7 @@ class OpenedGateway:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._gateway.services.database.close_all()
+        close_connections(self._gateway.services.database)
 
 
 # ---------------------------------------------------------------------------------------------------------- database
@@ -172,7 +173,7 @@ def migrated_twice(folder: Path, source: MigrationSource) -> tuple[dict[str, str
     def schema() -> dict[str, str]:
         with database.connection_context():
             query = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
-            rows = database.execute_sql(query).fetchall()  # type: ignore[no-untyped-call]  # types-peewee lacks it
+            rows = database.execute_sql(query).fetchall()
         return {name: sql for name, sql in rows if not name.startswith(history)}
 
     migrate.apply(database, [CORE])
@@ -180,11 +181,10 @@ def migrated_twice(folder: Path, source: MigrationSource) -> tuple[dict[str, str
     migrate.apply(database, [CORE, source])
     schemas.append(schema())
     with database.connection_context():
-        # types-peewee has no annotations for these.
-        runner = Runner(database, str(source.folder), table_name=history)  # type: ignore[no-untyped-call]
-        runner.down(target=min(runner.applied()))  # type: ignore[no-untyped-call]
+        runner = Runner(database, str(source.folder), table_name=history)
+        runner.down(target=min(runner.applied()))
     schemas.append(schema())
     migrate.apply(database, [CORE, source])
     schemas.append(schema())
-    database.close_all()
+    close_connections(database)
     return tuple(schemas)

@@ -31,8 +31,10 @@ class Status:
 
 def read_statuses(services: Services) -> list[Status]:
     """The status of all Codex upstreams, in the order in which routing tries them."""
-    expiries = dict(select(services.database, "SELECT upstream_id, expires_at FROM codex_tokens"))
-    fetched = dict(select(services.database, "SELECT upstream_id, fetched_at FROM codex_catalogue"))
+    expiries: dict[str, int | None] = dict(
+        select(services.database, "SELECT upstream_id, expires_at FROM codex_tokens")
+    )
+    fetched: dict[str, int] = dict(select(services.database, "SELECT upstream_id, fetched_at FROM codex_catalogue"))
     statuses = []
     for row in upstreams.all_rows(services.database):
         if row.kind != KIND:
