@@ -11,8 +11,8 @@ from floway_core.conversation.cache import HistoryCache, PackedHistory
 from floway_core.conversation.payloads import Decoder, StoredDataError, parse_object, storable_id
 from floway_core.conversation.records import History, Snapshot
 from floway_core.errors import GatewayError
+from floway_core.protocol.item_versions import item_text
 from floway_core.protocol.items import is_bare, is_reference, listed_form, usual_form
-from floway_core.protocol.versions import said
 from floway_core.storage.db import Row, placeholders, select
 from floway_core.storage.tables import Items, Snapshots
 
@@ -194,7 +194,7 @@ def find_items(
             item, upstream, snapshot, stored_at = latest[item_id]
             sent = sent_items[position]
             resolved[position] = (item, upstream) if can_refer_to(sent, item) else None
-            if not (is_reference(sent) or said(sent)):
+            if not (is_reference(sent) or item_text(sent)):
                 matches = _compare_neighbours(database, snapshot, stored_at, sent_items, position)
                 resolved[position] = (item, upstream) if any(matches) or not matches else None
     return resolved
@@ -202,7 +202,7 @@ def find_items(
 
 def can_refer_to(sent: dict[str, Any], stored: dict[str, Any]) -> bool:
     """Whether a reference, or an item that came without its content, does not contradict a stored item of its id."""
-    return is_reference(sent) or not said(sent) or said(sent) == said(stored)
+    return is_reference(sent) or not item_text(sent) or item_text(sent) == item_text(stored)
 
 
 def _disambiguate(
@@ -216,7 +216,7 @@ def _disambiguate(
     """Return the one of several stored items with an id that a reference means; None if that is uncertain."""
     rows = select(database, _SAME_ID.format(alive=_ALIVE), api_key_id, oldest, api_key_id, item_id)
     decode = Decoder(PAYLOAD)
-    if said(sent_items[position]):
+    if item_text(sent_items[position]):
         rows = [row for row in rows if can_refer_to(sent_items[position], decode(row[2], row[0]))]
     texts = [decode.text(payload, row) for row, _, payload, *_ in rows]
     if len(set(texts)) > 1 or len(rows) > MAX_SAME_ID:

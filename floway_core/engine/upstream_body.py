@@ -10,9 +10,9 @@ from floway_core.errors import GatewayError, UpstreamBroken, UpstreamFailed, Ups
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.failures import Failure, read_failure, visible_text
+from floway_core.protocol.item_versions import normalize_item
 from floway_core.protocol.responses import SUCCESSFUL, is_final_response
 from floway_core.protocol.synthesis import synthesize_events
-from floway_core.protocol.versions import in_form
 from floway_core.provider import UpstreamResponse
 from floway_core.settings import Settings
 
@@ -96,7 +96,7 @@ def parse_response(body: bytes) -> dict[str, Any]:
             raise UpstreamBroken(f"The upstream sent an HTML page: {visible_text(body)}") from None
         raise UpstreamBroken("The upstream's response is not JSON.") from None
     if isinstance(value, dict) and isinstance(output := value.get("output"), list):
-        value["output"] = [in_form(item) for item in output if isinstance(item, dict)]
+        value["output"] = [normalize_item(item) for item in output if isinstance(item, dict)]
     if isinstance(value, dict) and is_final_response(value):
         return value
     if isinstance(value, dict | list) and (failure := read_failure(value)):

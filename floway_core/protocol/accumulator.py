@@ -1,19 +1,20 @@
-"""Following the events of one answer: what the client is to see of them, and the response that they make."""
+"""Following the events of one response: which events the client sees, and the response object that they add up to."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from floway_core.protocol import jsontext, sse
-from floway_core.protocol.blocks import parse_events
+from floway_core.protocol.event_parser import parse_events
+from floway_core.protocol.event_shortcuts import DeltaTarget, ResponseIdChange
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
-from floway_core.protocol.output import DELTAS, PARTS, TEXTS, OutputItem, OutputItems, Place
-from floway_core.protocol.responses import COMPLETED, FAILED, INCOMPLETE, blank_response, says_error
+from floway_core.protocol.item_versions import is_empty_message, normalize_item
+from floway_core.protocol.output import OutputItem, OutputItems
+from floway_core.protocol.responses import COMPLETED, FAILED, INCOMPLETE, blank_response, has_error
 from floway_core.protocol.synthesis import item_events
+from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, TEXT_DONE_EVENTS, TextLocation
 from floway_core.protocol.usage import complete_usage
-from floway_core.protocol.versions import in_form, is_shell
 
-# What upstreams call the end of a response; most have only the first three.
-_ENDS = {
+_TERMINAL_TYPES = {
     COMPLETED: COMPLETED,
     INCOMPLETE: INCOMPLETE,
     FAILED: FAILED,
@@ -21,56 +22,16 @@ _ENDS = {
     "response.cancelled": FAILED,
     "response.canceled": FAILED,
 }
-_END_OF_STATUS = {"incomplete": INCOMPLETE, "failed": FAILED, "cancelled": FAILED, "canceled": FAILED}
+"""The terminal events that upstreams send, and the standard type of each."""
 
-
-class _NewId(NamedTuple):
-    """An event in which nothing but the id of the response changes, so that it need not be written anew."""
-
-    old: bytes
-    new: bytes
-
-    def written_into(self, event: bytes) -> bytes | None:
-        """None where some of what looks like the id may be something else."""
-        return event.replace(self.old, self.new) if event.count(self.old) == 1 else None
-
-
-class _DeltaTarget:
-    """Where the delta of an event went, because most of the next ones go there, too."""
-
-    __slots__ = ("_index", "_index_name", "_item_id", "_part", "_text", "_type", "sequence_number")
-
-    def __init__(self, content: Mapping[str, Any], index_name: str, text: bytearray) -> None:
-        self._type, self._item_id, self._index = content["type"], content.get("item_id"), content.get("output_index")
-        self._index_name, self._part = index_name, content.get(index_name)
-        self._text = text
-        self.sequence_number = -1
-        """The last one."""
-
-    def takes(self, content: Mapping[str, Any]) -> bool:
-        """Add the delta of ``content`` if it belongs here."""
-        if (
-            content["type"] != self._type
-            or content.get("item_id") != self._item_id
-            or content.get("output_index") != self._index
-            or content.get(self._index_name) != self._part
-        ):
-            return False
-        delta, number = content.get("delta"), content.get("sequence_number")
-        if isinstance(delta, str):
-            try:
-                self._text += delta.encode()
-            except UnicodeEncodeError:  # half a character; the other half comes with the next delta
-                self._text += delta.encode("utf-8", "surrogatepass")
-        if isinstance(number, int):
-            self.sequence_number = number
-        return True
+_TERMINAL_TYPE_OF_STATUS = {"incomplete": INCOMPLETE, "failed": FAILED, "cancelled": FAILED, "canceled": FAILED}
 
 
 class ResponseAccumulator:
-    """The events of one answer so far.
+    """The state of one response while its events arrive.
 
-    ``add_events`` or ``add_response`` takes what the upstream sends; ``fail`` ends the answer in its place.
+    ``add_events`` and ``add_response`` take what the upstream sends. ``fail`` ends a response that the upstream does
+    not complete.
     """
 
     def __init__(
@@ -81,19 +42,19 @@ class ResponseAccumulator:
         rewrite: bool = True,
         present: Callable[[Failure], Failure] = lambda failure: failure,
     ) -> None:
-        """:param overrides: fields of the response object that the gateway knows better than the upstream, like ``id``.
-        :param model: the model of the request, for a failure before the upstream has sent anything.
-        :param rewrite: whether a client sees the events; else only the response counts.
-        :param present: makes of an upstream's failure what the client may see of it.
+        """:param overrides: fields of the response object that replace those of the upstream, such as ``id``.
+        :param model: the requested model, for a failure before the upstream has sent a response object.
+        :param rewrite: whether a client sees the events. If not, only ``response`` matters, and no event is encoded.
+        :param present: converts a failure of the upstream to what the client may see of it.
         """
         self.response: dict[str, Any] = {}
-        """The response object as it was sent last; complete, with its output, after the terminal event."""
+        """The newest response object. After the terminal event it is complete, with its output."""
         self.terminal: str | None = None
-        """The type of the terminal event, once it came."""
+        """Type of the terminal event; None until it arrives."""
         self.terminal_event = b""
-        """That event as the client is to see it."""
+        """The terminal event as the client sees it."""
         self.failure: Failure | None = None
-        """What an ``error`` event or the terminal one gave as the reason of a failure."""
+        """The failure that an ``error`` event or the terminal event reported."""
         self.saw_done = False
         """Whether the upstream has sent ``[DONE]``."""
         self._overrides = overrides
@@ -102,299 +63,337 @@ class ResponseAccumulator:
         self._present = present
         self._items = OutputItems(str(overrides.get("id") or ""))
         self._sequence_number = -1
-        self._target: _DeltaTarget | None = None
-        self._error_sent = False
-        self._inserted = 0
-        """How many events the client gets more than the upstream sent: the numbers of those behind them shift."""
+        """The highest ``sequence_number`` so far, without the deltas of ``_delta_target``."""
+        self._delta_target: DeltaTarget | None = None
+        self._has_sent_error = False
+        self._inserted_count = 0
+        """Number of events inserted for the client; the sequence numbers of later events shift by it."""
 
     @property
     def has_content(self) -> bool:
-        """Whether any of the output has come."""
+        """Whether any output item has begun."""
         return bool(self._items)
 
     def add_events(self, block: bytes) -> bytes:
-        """Take complete events, up to and including a terminal one, which is left in ``terminal_event``.
+        """Add complete events, up to the terminal one, which becomes ``terminal_event``.
 
-        :returns: what the client is to see of those before it. Events are unchanged, but for response objects, for ids
-            and numbers that are not unique, and for errors in a form that clients do not know. ``[DONE]`` is left out.
+        Response objects change by the overrides, and ids, indexes and items where the upstream's are not unique or not
+        in the standard form. Events that clients need and the upstream left out are inserted. Errors get the form that
+        clients understand. All other events stay byte for byte. ``[DONE]`` is left out.
+
+        :param block: one event or more, without a part of another.
+        :returns: the events before the terminal one, as the client sees them.
         """
-        raw: list[bytes] = []
+        events: list[bytes] = []  # split only when one changes
         for position, content in enumerate(parse_events(block)):
-            if content is not None and (target := self._target) and target.takes(content):
+            if content is not None and (target := self._delta_target) and target.append(content):
                 continue
-            event = self._add(content) if content is not None else None
-            if event is None and content is not None:
+            replacement = self._process_event(content) if content is not None else None
+            if replacement is None and content is not None:
                 continue
-            if not raw:
-                raw = sse.split(block)
+            if not events:
+                events = sse.split(block)
             if content is None:
-                if sse.parse(raw[position])[1].strip() == b"[DONE]":
-                    raw[position], self.saw_done = b"", True
-            elif isinstance(event, _NewId):
-                whole = event.written_into(raw[position]) or self._encode_as(str(content["type"]), content)
-                raw[position] = sse.replace_event(raw[position], whole)
-            elif event is not None:
-                raw[position] = sse.replace_event(raw[position], event)
+                if sse.parse(events[position])[1].strip() == b"[DONE]":
+                    events[position], self.saw_done = b"", True
+            elif isinstance(replacement, ResponseIdChange):
+                changed = replacement.apply(events[position]) or self._encode(str(content["type"]), content)
+                events[position] = sse.replace_event(events[position], changed)
+            elif replacement is not None:
+                events[position] = sse.replace_event(events[position], replacement)
             if self.terminal:
-                self.terminal_event = raw[position]
-                return b"".join(raw[:position])
-        return b"".join(raw) if raw else block
+                self.terminal_event = events[position]
+                return b"".join(events[:position])
+        return b"".join(events) if events else block
 
     def add_response(self, response: dict[str, Any]) -> None:
-        """Take an answer that came as one complete response object. One without a status counts as completed."""
-        self._end(COMPLETED, {**response})
+        """Add a complete response object, from an upstream that does not stream.
+
+        :param response: without a ``status`` it counts as completed.
+        """
+        self._finish(COMPLETED, {**response})
 
     def fail(self, code: str, message: str) -> bytes:
-        """The events that end a stream that has failed: ``error``, unless one was sent, and ``response.failed``.
+        """End the response as failed.
 
-        The error stands in both places where clients look: at the top level (the OpenAI specification) and under
-        ``error`` (the OpenAI SDKs raise from there). A reason that the upstream has given takes precedence.
+        The ``error`` event holds the error twice, where clients look for it: in its top level (the OpenAI
+        specification) and under ``error`` (the OpenAI SDKs).
+
+        :param code: error code, unless the upstream has reported a failure itself.
+        :param message: message for the client, with the same exception.
+        :returns: the events that end the stream: ``error``, unless the client has seen one, and ``response.failed``.
         """
         failure = self._present(self.failure) if self.failure else Failure(message, code, "server_error")
-        events = b"" if self._error_sent else self._error_event(failure)
+        error_event = b"" if self._has_sent_error else self._encode_error(failure)
         response = {**blank_response(self._model), **self.response}
-        self._correct(response)
+        self._apply_overrides(response)
         response["status"] = "failed"
-        response["output"] = self._output([], "incomplete")
+        response["output"] = self._build_output([], "incomplete")
         response["error"] = {"code": failure.code or code, "message": failure.message}
         self.response, self.terminal = response, FAILED
-        return events + self._encode(FAILED, response=response)
+        return error_event + self._encode_numbered(FAILED, response=response)
 
-    # --------------------------------------------------------------------------------------------------- one event
-    def _add(self, content: dict[str, Any]) -> bytes | _NewId | None:
-        """The event as the client is to see it; None for as it is."""
-        if self._target:
-            self._sequence_number = max(self._sequence_number, self._target.sequence_number)
-            self._target = None
-        inserted = self._inserted
-        if inserted and isinstance(content.get("sequence_number"), int):
-            content["sequence_number"] += inserted
+    # --------------------------------------------------------------------------------------------------- single events
+    def _process_event(self, content: dict[str, Any]) -> bytes | ResponseIdChange | None:
+        """Update the state and the sequence numbers by one event.
+
+        :returns: what the client sees instead; None if it sees the event unchanged.
+        """
+        if self._delta_target:
+            self._sequence_number = max(self._sequence_number, self._delta_target.sequence_number)
+            self._delta_target = None
+        inserted_count = self._inserted_count
+        if inserted_count and isinstance(content.get("sequence_number"), int):
+            content["sequence_number"] += inserted_count
         if isinstance(number := content.get("sequence_number"), int):
             self._sequence_number = max(self._sequence_number, number)
-        event = self._follow(content)
-        if inserted and isinstance(number, int) and not isinstance(event, bytes):
-            return self._encode_as(str(content.get("type")), content)
-        return event
+        replacement = self._process_by_type(content)
+        if inserted_count and isinstance(number, int) and not isinstance(replacement, bytes):
+            return self._encode(str(content.get("type")), content)
+        return replacement
 
-    def _follow(self, content: dict[str, Any]) -> bytes | _NewId | None:
-        kind: str | None = content.get("type")
-        if place := DELTAS.get(kind or ""):
-            return self._add_delta(content, place)
-        if kind in TEXTS or kind in PARTS:
-            return self._add_part(kind, content)
-        if kind in ("response.output_item.added", "response.output_item.done"):
-            return self._add_item(kind, content)
-        end = _ENDS.get(kind or "") if not isinstance(content.get("response"), dict) else None
-        if end and (self._items or end == FAILED):  # then it is what was told of it before
-            told = {"error": content.get("error"), "status": None} if kind != COMPLETED else {"status": None}
-            content["response"] = {**blank_response(self._model), **self.response, **told}
-        if isinstance(response := content.get("response"), dict) and str(kind).startswith("response."):
-            return self._add_response_object(str(kind), content, response)
-        if kind in ("error", "response.error") or (content.get("error") and not str(kind).startswith("response.")):
-            return self._add_error(content)
-        if kind is None and (failure := read_failure(content)):
-            return self._add_error(content, failure)
+    def _process_by_type(self, content: dict[str, Any]) -> bytes | ResponseIdChange | None:
+        event_type: str | None = content.get("type")
+        if location := DELTA_EVENTS.get(event_type or ""):
+            return self._process_delta(content, location)
+        if event_type in TEXT_DONE_EVENTS or event_type in PART_EVENTS:
+            return self._process_part(event_type, content)
+        if event_type in ("response.output_item.added", "response.output_item.done"):
+            return self._process_item(event_type, content)
+        terminal = _TERMINAL_TYPES.get(event_type or "") if not isinstance(content.get("response"), dict) else None
+        if terminal and (self._items or terminal == FAILED):  # without a response object: use the newest one
+            changes = {"error": content.get("error"), "status": None} if event_type != COMPLETED else {"status": None}
+            content["response"] = {**blank_response(self._model), **self.response, **changes}
+        is_of_response = str(event_type).startswith("response.")
+        if isinstance(response := content.get("response"), dict) and is_of_response:
+            return self._process_response(str(event_type), content, response)
+        if event_type in ("error", "response.error") or (content.get("error") and not is_of_response):
+            return self._process_error(content)
+        if event_type is None and (failure := read_failure(content)):
+            return self._process_error(content, failure)
         return None
 
-    def _add_delta(self, content: dict[str, Any], place: Place) -> bytes | None:
-        item = self._items.of_event(content, place)
+    def _process_delta(self, content: dict[str, Any], location: TextLocation) -> bytes | None:
+        item = self._items.find_or_add(content, location)
         if item is None:
-            self._items.add_loose(place, content.get("delta"))
+            self._items.add_unassigned(location, content.get("delta"))
             return None
-        missing = self._announcement(content, item, place)
-        event = self._readdressed(content, item, missing, place.index_name)
-        if not item.closed:
-            part = item.part(place, content.get(place.index_name))
-            target = _DeltaTarget(content, place.index_name, part.text)
-            target.takes(content)
-            self._target = target if event is None and not self._inserted else None
-        return event
+        inserted = self._encode_announcement(content, item, location)
+        replacement = self._with_client_ids(content, item, inserted, location.index_field)
+        if not item.is_closed:
+            part = item.get_part(location, content.get(location.index_field))
+            target = DeltaTarget(content, location.index_field, part.text)
+            target.append(content)
+            self._delta_target = target if replacement is None and not self._inserted_count else None
+        return replacement
 
-    def _add_part(self, kind: str, content: dict[str, Any]) -> bytes | None:
-        place = TEXTS.get(kind) or PARTS[kind]
-        item = self._items.of_event(content, place)
+    def _process_part(self, event_type: str, content: dict[str, Any]) -> bytes | None:
+        location = TEXT_DONE_EVENTS.get(event_type) or PART_EVENTS[event_type]
+        item = self._items.find_or_add(content, location)
         if item is None:
             return None
-        missing = self._announcement(content, item, place, is_part=kind in PARTS)
-        if not item.closed:
-            part = item.part(place, content.get(place.index_name))
-            if kind in PARTS and isinstance(content.get("part"), dict):
+        inserted = self._encode_announcement(content, item, location, is_part=event_type in PART_EVENTS)
+        if not item.is_closed:
+            part = item.get_part(location, content.get(location.index_field))
+            if event_type in PART_EVENTS and isinstance(content.get("part"), dict):
                 part.payload = content["part"]
-            elif isinstance(text := content.get(place.text), str):
-                whole = text.encode("utf-8", "surrogatepass")
-                if len(whole) >= len(part.text):  # some end a part without its text
-                    part.text[:] = whole
-            if isinstance(name := content.get("name"), str) and not place.index_name:
+            elif isinstance(text := content.get(location.text_field), str):
+                encoded = text.encode("utf-8", "surrogatepass")
+                if len(encoded) >= len(part.text):  # some upstreams end a part without its text
+                    part.text[:] = encoded
+            if isinstance(name := content.get("name"), str) and not location.index_field:
                 item.payload.setdefault("name", name)
-        return self._readdressed(content, item, missing, place.index_name)
+        return self._with_client_ids(content, item, inserted, location.index_field)
 
-    def _add_item(self, kind: str, content: dict[str, Any]) -> bytes | None:
+    def _process_item(self, event_type: str, content: dict[str, Any]) -> bytes | None:
         payload, index = content.get("item"), content.get("output_index")
         if not isinstance(payload, dict):
             return None
-        if kind == "response.output_item.added":
-            item = self._items.add(payload, index)
-            shown = {**in_form(payload), "id": item.id}
-            if item.announced and self._rewrite:
+        if event_type == "response.output_item.added":
+            item = self._items.open_item(payload, index)
+            client_payload = {**normalize_item(payload), "id": item.id}
+            if item.is_announced and self._rewrite:
                 return b""
-            item.announced = True
+            item.is_announced = True
         else:
-            item = self._items.close(payload, index)
-            if self._rewrite and is_shell(item.payload):  # the final response may have the rest
-                item.closed = False
+            item = self._items.close_item(payload, index)
+            if self._rewrite and is_empty_message(item.payload):  # the final response may have its content
+                item.is_closed = False
                 return b""
-            shown = item.whole("completed") or payload
-        if shown != payload and self._rewrite:
-            return self._encode_as(kind, {**content, "output_index": item.index, "item": shown})
-        return self._readdressed(content, item)
+            client_payload = item.build("completed") or payload
+        if client_payload != payload and self._rewrite:
+            return self._encode(event_type, {**content, "output_index": item.index, "item": client_payload})
+        return self._with_client_ids(content, item)
 
-    def _announcement(self, content: dict[str, Any], item: OutputItem, place: Place, is_part: bool = False) -> bytes:
-        """The events that a client needs before one about a part of an item, and that the upstream left out."""
-        if not self._rewrite or item.closed:
+    def _encode_announcement(
+        self, content: dict[str, Any], item: OutputItem, location: TextLocation, is_part: bool = False
+    ) -> bytes:
+        """Encode the events that a client needs before a text or part event, where the upstream left them out.
+
+        :param is_part: whether ``content`` is an event that carries the part as a whole, so that it announces the part.
+        """
+        if not self._rewrite or item.is_closed:
             return b""
         events: list[tuple[str, dict[str, Any]]] = []
-        if not item.announced:
-            item.announced = True
-            begun = {"status": "in_progress", **item.payload, "id": item.id}
-            events.append(("response.output_item.added", {"item": begun}))
-        number = content.get(place.index_name)
-        if place.part_type and place.field == "content" and place.item_type == "message" and not is_part:
-            if not item.has_part(place, number):
-                empty: dict[str, Any] = {"type": place.part_type, place.text: ""}
-                part = {**empty, "annotations": []} if place.part_type == "output_text" else empty
-                at = {"item_id": item.id, "content_index": number if isinstance(number, int) else 0}
-                events.append(("response.content_part.added", {**at, "part": part}))
-        return b"".join(self._insert(kind, content, {"output_index": item.index, **more}) for kind, more in events)
+        if not item.is_announced:
+            item.is_announced = True
+            payload = {"status": "in_progress", **item.payload, "id": item.id}
+            events.append(("response.output_item.added", {"item": payload}))
+        part_index = content.get(location.index_field)
+        if location.part_type and location.item_field == "content" and location.item_type == "message" and not is_part:
+            if not item.has_part(location, part_index):
+                empty: dict[str, Any] = {"type": location.part_type, location.text_field: ""}
+                part = {**empty, "annotations": []} if location.part_type == "output_text" else empty
+                address = {"item_id": item.id, "content_index": part_index if isinstance(part_index, int) else 0}
+                events.append(("response.content_part.added", {**address, "part": part}))
+        index = {"output_index": item.index}
+        return b"".join(self._encode_inserted(name, content, {**index, **fields}) for name, fields in events)
 
-    def _insert(self, kind: str, before: dict[str, Any], content: dict[str, Any]) -> bytes:
-        """An event of the gateway's own in front of one of the upstream's, whose number it takes."""
-        if not isinstance(number := before.get("sequence_number"), int):
-            return self._encode_as(kind, {"type": kind, **content})
-        before["sequence_number"] = self._sequence_number = number + 1
-        self._inserted += 1
-        return self._encode_as(kind, {"type": kind, "sequence_number": number, **content})
+    def _encode_inserted(self, event_type: str, successor: dict[str, Any], content: dict[str, Any]) -> bytes:
+        """Encode an event of the gateway's own that goes in front of one of the upstream's.
 
-    def _readdressed(
-        self, content: dict[str, Any], item: OutputItem, before: bytes = b"", index_name: str = ""
-    ) -> bytes | None:
-        """The event with the id and the number that the client knows its item by; None where it has them.
-
-        :param before: other events that go in front of it.
-        :param index_name: the field that says which part of the item it is about.
+        :param successor: the upstream's event. The new event takes its ``sequence_number``, which grows by one.
         """
-        about_item = "item" in content
-        same = content.get("output_index") == item.index and type(content.get("output_index")) is int
-        same = same and (about_item or content.get("item_id") == item.id)
-        names_part = not index_name or isinstance(content.get(index_name), int)
-        if not self._rewrite or (same and names_part and not before):
+        if not isinstance(number := successor.get("sequence_number"), int):
+            return self._encode(event_type, {"type": event_type, **content})
+        successor["sequence_number"] = self._sequence_number = number + 1
+        self._inserted_count += 1
+        return self._encode(event_type, {"type": event_type, "sequence_number": number, **content})
+
+    def _with_client_ids(
+        self, content: dict[str, Any], item: OutputItem, inserted: bytes = b"", index_field: str = ""
+    ) -> bytes | None:
+        """Encode an event with the id and index by which the client knows the item; None if it has these already.
+
+        :param inserted: other events that go in front of it.
+        :param index_field: field of the event that holds the index of the part; empty if the event needs none.
+        """
+        has_item = "item" in content
+        is_unchanged = content.get("output_index") == item.index and type(content.get("output_index")) is int
+        is_unchanged = is_unchanged and (has_item or content.get("item_id") == item.id)
+        has_part_index = not index_field or isinstance(content.get(index_field), int)
+        if not self._rewrite or (is_unchanged and has_part_index and not inserted):
             return None
         address: dict[str, Any] = (
-            {"output_index": item.index} if about_item else {"item_id": item.id, "output_index": item.index}
+            {"output_index": item.index} if has_item else {"item_id": item.id, "output_index": item.index}
         )
-        address |= {} if names_part else {index_name: 0}
-        return before + self._encode_as(str(content["type"]), {**content, **address})
+        address |= {} if has_part_index else {index_field: 0}
+        return inserted + self._encode(str(content["type"]), {**content, **address})
 
-    def _add_error(self, content: dict[str, Any], failure: Failure | None = None) -> bytes | None:
+    def _process_error(self, content: dict[str, Any], failure: Failure | None = None) -> bytes | None:
         self.failure = failure or read_failure(content) or Failure(NO_REASON, "upstream_failed")
-        shown = self._present(self.failure)
-        self._error_sent = True
+        presented = self._present(self.failure)
+        self._has_sent_error = True
         error = content.get("error")
-        told = error if isinstance(error, dict) else content
-        if shown is self.failure and content.get("type") == "error" and isinstance(told.get("message"), str):
+        payload = error if isinstance(error, dict) else content
+        if presented is self.failure and content.get("type") == "error" and isinstance(payload.get("message"), str):
             return None
-        return self._error_event(shown, content.get("sequence_number"))
+        return self._encode_error(presented, content.get("sequence_number"))
 
-    def _add_response_object(
-        self, kind: str, content: dict[str, Any], response: dict[str, Any]
-    ) -> bytes | _NewId | None:
-        before, number = dict(response), self._sequence_number
-        missing: list[bytes] = []
-        if kind in _ENDS:
-            missing = self._end(_ENDS[kind], response)
+    def _process_response(
+        self, event_type: str, content: dict[str, Any], response: dict[str, Any]
+    ) -> bytes | ResponseIdChange | None:
+        """Process an event that carries the response object. Missing events go in front of the terminal one."""
+        original, number = dict(response), self._sequence_number
+        missing_events: list[bytes] = []
+        if event_type in _TERMINAL_TYPES:
+            missing_events = self._finish(_TERMINAL_TYPES[event_type], response)
         else:
             self.response = response
-            self._correct(response)
+            self._apply_overrides(response)
         if not self._rewrite:
             return b"" if self.terminal else None
-        content["type"] = self.terminal or kind
-        if missing:
-            content["sequence_number"] = number + len(missing) + 1
-        elif content["type"] == kind and isinstance(before.get("id"), str) and isinstance(response.get("id"), str):
+        content["type"] = self.terminal or event_type
+        if missing_events:
+            content["sequence_number"] = number + len(missing_events) + 1
+        elif (
+            content["type"] == event_type
+            and isinstance(original.get("id"), str)
+            and isinstance(response.get("id"), str)
+        ):
             new_id = response["id"]
-            if {**before, "id": new_id} == response:
-                return _NewId(jsontext.dumps(before["id"]), jsontext.dumps(new_id))
-        return b"".join(missing) + self._encode_as(str(content["type"]), content)
+            if {**original, "id": new_id} == response:
+                return ResponseIdChange(jsontext.dumps(original["id"]), jsontext.dumps(new_id))
+        return b"".join(missing_events) + self._encode(str(content["type"]), content)
 
-    # ------------------------------------------------------------------------------------------------------ the end
-    def _end(self, end: str, response: dict[str, Any]) -> list[bytes]:
-        """Complete ``response``.
+    # ---------------------------------------------------------------------------------------------- the terminal event
+    def _finish(self, terminal: str, response: dict[str, Any]) -> list[bytes]:
+        """Complete the final response object in place.
 
-        :returns: events that are missing: for items that only the final response has, or that were never closed.
+        :param terminal: standard type of the terminal event.
+        :returns: the events that the client still lacks, for items that the upstream never announced or closed.
         """
         status = response.get("status")
-        end = _END_OF_STATUS.get(status, end) if isinstance(status, str) and end != FAILED else end
+        if isinstance(status, str) and terminal != FAILED:
+            terminal = _TERMINAL_TYPE_OF_STATUS.get(status, terminal)
         output = response.get("output")
-        final = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
-        if end == FAILED or (says_error(response) and not final and not self._items):
-            end = FAILED
-            self._note_failure(response)
-        status = end.removeprefix("response.")
-        self._correct(response)
+        final_output = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+        if terminal == FAILED or (has_error(response) and not final_output and not self._items):
+            terminal = FAILED
+            self._process_final_error(response)
+        status = terminal.removeprefix("response.")
+        self._apply_overrides(response)
         response["status"] = status
-        items = self._items.complete(final)
-        unfinished = "incomplete" if end != COMPLETED else "completed"
-        wholes = [(item, whole) for item in items if (whole := item.whole(unfinished)) is not None]
-        response["output"] = [whole for _, whole in wholes]
-        self.response, self.terminal = response, end
-        if end == FAILED or not self._rewrite:
+        items = self._items.merge_final(final_output)
+        open_status = "incomplete" if terminal != COMPLETED else "completed"
+        built = [(item, payload) for item in items if (payload := item.build(open_status)) is not None]
+        response["output"] = [payload for _, payload in built]
+        self.response, self.terminal = response, terminal
+        if terminal == FAILED or not self._rewrite:
             return []
-        return [event for item, whole in wholes if not item.closed for event in self._missing_events(item, whole)]
+        return [event for item, payload in built if not item.is_closed for event in self._encode_missing(item, payload)]
 
-    def _correct(self, response: dict[str, Any]) -> None:
-        """Put in what the gateway knows better. A null takes the place of a value, but not of a missing field."""
+    def _apply_overrides(self, response: dict[str, Any]) -> None:
+        """Set the gateway's fields and complete ``usage``. An override of None adds no field that is missing."""
         for name, value in self._overrides.items():
             if value is not None or response.get(name):
                 response[name] = value
         if response.get("usage") is not None:
             response["usage"] = complete_usage(response["usage"])
 
-    def _note_failure(self, response: dict[str, Any]) -> None:
+    def _process_final_error(self, response: dict[str, Any]) -> None:
+        """Record the failure of the terminal event, and give its ``error`` the form of the Responses API."""
         error = response.get("error")
         failure = read_failure({"error": error}) if error else None
         self.failure = failure or self.failure
         if self.failure is None:
             return
-        shown = self._present(self.failure)
-        well_formed = isinstance(error, dict) and isinstance(error.get("message"), str) and shown is self.failure
-        if not well_formed:
-            response["error"] = {"code": shown.code or "server_error", "message": shown.message}
+        presented = self._present(self.failure)
+        is_standard = isinstance(error, dict) and isinstance(error.get("message"), str) and presented is self.failure
+        if not is_standard:
+            response["error"] = {"code": presented.code or "server_error", "message": presented.message}
 
-    def _missing_events(self, item: OutputItem, whole: dict[str, Any]) -> list[bytes]:
-        item.closed = True
-        events = list(item_events(whole, item.index))
-        if item.announced:
+    def _encode_missing(self, item: OutputItem, payload: dict[str, Any]) -> list[bytes]:
+        """Encode the events of an item that the client has not seen: all of them, or only that it is closed."""
+        item.is_closed = True
+        events = list(item_events(payload, item.index))
+        if item.is_announced:
             events = events[-1:]
-        return [self._encode(kind, **content) for kind, content in events]
+        return [self._encode_numbered(event_type, **content) for event_type, content in events]
 
-    def _output(self, final: list[dict[str, Any]], status: str) -> list[dict[str, Any]]:
-        wholes = [item.whole(status) for item in self._items.complete(final)]
-        return [whole for whole in wholes if whole is not None]
+    def _build_output(self, final_output: list[dict[str, Any]], open_status: str) -> list[dict[str, Any]]:
+        payloads = [item.build(open_status) for item in self._items.merge_final(final_output)]
+        return [payload for payload in payloads if payload is not None]
 
-    # ------------------------------------------------------------------------------------------------------ writing
-    def _error_event(self, failure: Failure, number: object = None) -> bytes:
-        self._error_sent = True
+    # -------------------------------------------------------------------------------------------------------- encoding
+    def _encode_error(self, failure: Failure, number: object = None) -> bytes:
+        """Encode an ``error`` event.
+
+        :param number: its ``sequence_number``, if it replaces an event that has one.
+        """
+        self._has_sent_error = True
         error = failure.error_object()
-        usual = {"code": error["code"], "message": error["message"], "param": error["param"]}
+        fields = {"code": error["code"], "message": error["message"], "param": error["param"]}
         if isinstance(number, int):
-            return self._encode_as("error", {"type": "error", **usual, "sequence_number": number, "error": error})
-        return self._encode("error", **usual, error=error)
+            return self._encode("error", {"type": "error", **fields, "sequence_number": number, "error": error})
+        return self._encode_numbered("error", **fields, error=error)
 
-    def _encode(self, kind: str, **content: Any) -> bytes:
-        """An event of the gateway's own."""
-        if self._target:
-            self._sequence_number = max(self._sequence_number, self._target.sequence_number)
+    def _encode_numbered(self, event_type: str, **content: Any) -> bytes:
+        """Encode an event of the gateway's own with the next sequence number."""
+        if self._delta_target:
+            self._sequence_number = max(self._sequence_number, self._delta_target.sequence_number)
         self._sequence_number += 1
-        return self._encode_as(kind, {"type": kind, "sequence_number": self._sequence_number, **content})
+        return self._encode(event_type, {"type": event_type, "sequence_number": self._sequence_number, **content})
 
-    def _encode_as(self, kind: str, content: Mapping[str, Any]) -> bytes:
-        return sse.encode(kind, jsontext.dumps(content))
+    def _encode(self, event_type: str, content: Mapping[str, Any]) -> bytes:
+        return sse.encode(event_type, jsontext.dumps(content))

@@ -11,9 +11,6 @@ from floway_core.protocol.text_events import DELTA_EVENTS
 UNPARSED_EVENT_BYTES = 2**20
 """A longer event whose content nothing depends on is not parsed: it holds an image."""
 
-_TYPE_SEARCH_BYTES = 4096
-"""Bytes at the beginning of a long event in which its type is looked for."""
-
 _DATA_LINE = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
 _TYPE_FIELD = re.compile(rb'"type": ?"([\w.]+)"')
 
@@ -26,10 +23,11 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
         None stands for an event without a JSON object, such as a comment, and for a long one that needs no parsing.
     """
     data = _DATA_LINE.findall(block)
-    # As a rule each event is one line of data. Then one call of the JSON parser does for all of them.
+    # Usually each event is one line of data. Then one call of the JSON parser reads all of them.
     if len(block) < UNPARSED_EVENT_BYTES and len(data) == block.count(b"\n\n") and b"\r" not in block:
+        contents: list[dict[str, Any] | None]
         try:
-            contents: list[Any] = orjson.loads(b"[%b]" % b",".join(data))
+            contents = orjson.loads(b"[%b]" % b",".join(data))
         except orjson.JSONDecodeError:
             contents = []
         if len(contents) == len(data) and all(map(_is_typed_and_shallow, contents)):
@@ -61,6 +59,6 @@ def _parse_event(event: bytes) -> dict[str, Any] | None:
 
 def _needs_no_parsing(event: bytes) -> bool:
     """Return whether a long event is a delta or an image that belongs to no text."""
-    match = _TYPE_FIELD.search(event, 0, _TYPE_SEARCH_BYTES)
+    match = _TYPE_FIELD.search(event, 0, 4096)
     event_type = match[1].decode() if match else ""
     return event_type.endswith((".delta", ".partial_image")) and event_type not in DELTA_EVENTS

@@ -1,4 +1,4 @@
-"""Reading why an upstream failed, in whatever shape it says so."""
+"""Reading why an upstream failed, from the many shapes of error bodies."""
 
 import html
 import re
@@ -9,13 +9,12 @@ from typing import Any
 
 from floway_core.protocol import jsontext, sse
 
-MAX_MESSAGE_LENGTH = 20_000
-"""Bytes of a page of HTML or text that are looked at."""
+MAX_PAGE_BYTES = 20_000
+"""Bytes of an HTML or text page that are searched for a message."""
 
 MAX_DEPTH, MAX_REASONS = 6, 20
-"""Objects around the innermost error, and entries of a list of them."""
+"""Levels of objects around the innermost error, and errors of a list that are read."""
 
-# Codes and types of many APIs, as what they have in common. The first match wins; what matches nothing is a 502.
 _STATUS_OF_CODE = tuple(
     (re.compile(pattern, re.IGNORECASE), status)
     for pattern, status in (
@@ -32,9 +31,10 @@ _STATUS_OF_CODE = tuple(
         (r"time.?out|timed.?out|deadline", 504),
     )
 )
+"""Patterns for the codes and types of many APIs, and the HTTP status of each. The first match wins; without one it is
+502."""
 
-# What a sentence says where there is nothing else, as far as it decides who is tried next, and who is to blame.
-_SIGN_IN = r"(api.?key|credential|(access|bearer|auth\w*).?token)"
+_CREDENTIAL = r"(api.?key|credential|(access|bearer|auth\w*).?token)"
 _STATUS_OF_MESSAGE = tuple(
     (re.compile(pattern, re.IGNORECASE), status)
     for pattern, status in (
@@ -42,24 +42,26 @@ _STATUS_OF_MESSAGE = tuple(
         (r"rate.?limits?(ed)?\b.{0,40}(exceed|reach|hit)|(exceed|reach|hit).{0,40}(rate|usage|request).?limit", 429),
         (r"(exceed|reach|hit|out of|insufficient).{0,30}\bquota|quota.{0,30}(exceed|reach|exhaust)", 429),
         (r"too many requests|\bslow down\b|\brate.?limited\b|usage limit", 429),
-        (rf"\b(incorrect|invalid|missing|expired|no)\b.{{0,15}}{_SIGN_IN}", 401),
-        (rf"{_SIGN_IN}.{{0,25}}\b(invalid|incorrect|missing|expired|not valid)\b", 401),
+        (rf"\b(incorrect|invalid|missing|expired|no)\b.{{0,15}}{_CREDENTIAL}", 401),
+        (rf"{_CREDENTIAL}.{{0,25}}\b(invalid|incorrect|missing|expired|not valid)\b", 401),
         (r"insufficient.?(credit|balance|fund)|(credit|balance).{0,20}(too low|exhausted|depleted)", 402),
     )
 )
+"""Patterns for messages of failures without a known code. They cover only the statuses that decide which upstream is
+tried next, or whether the request is at fault."""
 
-_PHRASES: dict[str, int] = {
+_STATUS_OF_PHRASE: dict[str, int] = {
     HTTPStatus(status).phrase.lower(): status
     for status in (400, 401, 402, 403, 404, 408, 413, 422, 429, *range(500, 505))
 }
-"""What some servers put in the place of a code or a message: ``Unauthorized``, ``Too Many Requests``."""
+"""Some servers send the phrase of a status instead of a code or a message, such as ``Too Many Requests``."""
 
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_TYPE_OF_STATUS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 NO_REASON = "The upstream gave no reason."
 
-_USUAL = ("message", "type", "param", "code", "error", "sequence_number")
-_MESSAGES = (
+_STANDARD_FIELDS = ("message", "type", "param", "code", "error", "sequence_number")
+_MESSAGE_FIELDS = (
     "message",
     "msg",
     "detail",
@@ -70,12 +72,12 @@ _MESSAGES = (
     "reason",
     "title",
 )
-_CODES = ("code", "error_code", "errcode", "status")
-_STATUSES = ("status_code", "statusCode", "http_status", "status", "code")
-_CONTAINERS = ("errors", "detail", "details", "response", "fault", "exception", "data")
-"""Where an object without a message keeps the one that has it."""
+_CODE_FIELDS = ("code", "error_code", "errcode", "status")
+_STATUS_FIELDS = ("status_code", "statusCode", "http_status", "status", "code")
+_NESTING_FIELDS = ("errors", "detail", "details", "response", "fault", "exception", "data")
+"""Fields in which an object without a message may hold the one that has it."""
 
-_EMPTY_CODES = ("error", "failed", "failure", "fail")
+_MEANINGLESS_CODES = ("error", "failed", "failure", "fail")
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,10 @@ class Failure:
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the upstream's error object."""
     siblings: Mapping[str, Any] = field(default_factory=dict)
-    """What stands beside the upstream's error object."""
+    """Fields beside the upstream's error object."""
 
     def error_object(self) -> dict[str, Any]:
-        """OpenAI's error object (``message``, ``type``, ``param``, ``code``) with the upstream's fields beside them."""
+        """Build OpenAI's error object (``message``, ``type``, ``param``, ``code``) with the upstream's other fields."""
         return {
             **self.extra,
             "message": self.message,
@@ -105,42 +107,44 @@ class Failure:
 
 
 def default_type(status: int) -> str:
-    """OpenAI's error class for a status."""
-    return _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
+    """Return OpenAI's error type for an HTTP status."""
+    return _TYPE_OF_STATUS.get(status) or ("invalid_request_error" if status < 500 else "server_error")
 
 
 def read_failure(payload: Any, status: int | None = None) -> Failure | None:
-    """The failure that a JSON value of an upstream is about, or None when it says nothing of one.
+    """Read the failure that a JSON value of an upstream reports.
 
-    OpenAI's own shape and, as real upstreams send them, a text or a list in the place of the error object, one error
-    object around another, ``{"detail"}``, ``{"code", "msg"}``, ``{"object": "error"}``, RFC 9457 and the like.
+    It may have OpenAI's shape or others that upstreams send: a text or a list in the place of the error object, nested
+    error objects, ``{"detail"}``, ``{"code", "msg"}``, ``{"object": "error"}``, RFC 9457 and the like.
 
-    :param status: of the answer that holds ``payload``; None where that says nothing, as in a 200 or an event.
+    :param status: HTTP status of the response; None if it reports no failure itself, as for a 200 or an event.
+    :returns: None if the value reports no failure.
     """
-    found = _find_error(payload, 0)
-    if found is None:
+    location = _find_error(payload, 0)
+    if location is None:
         return None
-    error, siblings = found
-    message, code = _message(error), _code(error) or _code(siblings)
-    kind = error.get("type") if isinstance(error.get("type"), str) and error["type"] != "error" else None
+    error, siblings = location
+    message, code = _read_message(error), _read_code(error) or _read_code(siblings)
+    error_type = error.get("type") if isinstance(error.get("type"), str) and error["type"] != "error" else None
     param = error.get("param")
     return Failure(
-        message=message or code or kind or NO_REASON,
+        message=message or code or error_type or NO_REASON,
         code=code,
-        type=kind,
+        type=error_type,
         param=param if isinstance(param, str) else None,
-        status=status or _status(error, siblings, code, kind, message),
-        extra={name: value for name, value in error.items() if name not in _USUAL and value != message},
-        siblings={name: value for name, value in siblings.items() if name not in (*_USUAL, *_CONTAINERS)}
+        status=status or _derive_status(error, siblings, code, error_type, message),
+        extra={name: value for name, value in error.items() if name not in _STANDARD_FIELDS and value != message},
+        siblings={name: value for name, value in siblings.items() if name not in (*_STANDARD_FIELDS, *_NESTING_FIELDS)}
         if siblings.get("object") != "response"
         else {},
     )
 
 
 def read_failure_body(content: bytes, status: int | None = None) -> Failure | None:
-    """The failure that a body is about: JSON, server-sent events with JSON in them, a page or a text.
+    """Read the failure that a response body reports: JSON, server-sent events with JSON, an HTML page or text.
 
-    :returns: None for a body that says nothing.
+    :param status: as for ``read_failure``.
+    :returns: None for a body without text.
     """
     content = content.removeprefix(b"\xef\xbb\xbf").strip()
     try:
@@ -157,23 +161,27 @@ def read_failure_body(content: bytes, status: int | None = None) -> Failure | No
                 return failure
     elif failure := read_failure(payload, status):
         return failure
-    words = visible_text(content)
-    return Failure(words, status=status or 502) if words else None
+    text = visible_text(content)
+    return Failure(text, status=status or 502) if text else None
 
 
 def visible_text(content: bytes) -> str:
-    """The visible beginning of a page of HTML or text, at most 500 characters."""
-    page = content[:MAX_MESSAGE_LENGTH].decode("utf-8", "replace")
+    """Return the first visible text of an HTML or text page, at most 500 characters."""
+    page = content[:MAX_PAGE_BYTES].decode("utf-8", "replace")
     page = re.sub(r"(?is)<(script|style|head)\b.*?</\1>|<!--.*?-->|<[^>]*>", " ", page)
     return " ".join(html.unescape(page).split())[:500]
 
 
-# ------------------------------------------------------------------------------------------------ finding the reason
-_Found = tuple[dict[str, Any], dict[str, Any]]
-"""The innermost object about the failure, and the one around it."""
+# ------------------------------------------------------------------------------------------------- finding the error
+_ErrorLocation = tuple[dict[str, Any], dict[str, Any]]
+"""The innermost error object, and the object around it (empty if there is none)."""
 
 
-def _find_error(value: Any, depth: int) -> _Found | None:
+def _find_error(value: Any, depth: int) -> _ErrorLocation | None:
+    """Find the innermost error object.
+
+    :param depth: levels of objects around ``value``.
+    """
     if depth > MAX_DEPTH:
         return None
     if isinstance(value, str):
@@ -183,81 +191,84 @@ def _find_error(value: Any, depth: int) -> _Found | None:
     return _find_error_in_object(value, depth) if isinstance(value, dict) else None
 
 
-def _find_error_in_object(value: dict[str, Any], depth: int) -> _Found | None:
-    inner, message = value.get("error"), _message(value)
-    if isinstance(inner, str) and message:  # a word for programs beside a sentence for people, as in OAuth
-        return {**value, "code": _code(value) or inner}, {}
-    if inner and (found := _find_error(inner, depth + 1)):
-        return found[0], found[1] or value
+def _find_error_in_object(value: dict[str, Any], depth: int) -> _ErrorLocation | None:
+    inner, message = value.get("error"), _read_message(value)
+    if isinstance(inner, str) and message:  # OAuth: ``error`` is the code
+        return {**value, "code": _read_code(value) or inner}, {}
+    if inner and (location := _find_error(inner, depth + 1)):
+        return location[0], location[1] or value
     if message or value.get("type") == "error" or value.get("object") == "error":
         return value, {}
-    for name in _CONTAINERS:
-        if value.get(name) and (found := _find_error(value[name], depth + 1)):
-            return found[0], found[1] or value
+    for name in _NESTING_FIELDS:
+        if value.get(name) and (location := _find_error(value[name], depth + 1)):
+            return location[0], location[1] or value
     is_response = value.get("object") == "response" and not inner
-    if isinstance(inner, dict) or (depth and _code(value) and not is_response):
+    if isinstance(inner, dict) or (depth and _read_code(value) and not is_response):
         return (inner or value), value
     return None
 
 
-def _find_error_in_text(text: str, depth: int) -> _Found:
-    """A reason in the place of the error object; some quote another error as JSON in it."""
+def _find_error_in_text(text: str, depth: int) -> _ErrorLocation:
+    """Take a text as the message, or the error that it contains as JSON."""
     if text.lstrip()[:1] in ("{", "["):
         try:
-            found = _find_error(jsontext.loads(text.encode("utf-8", "replace")), depth + 1)
+            location = _find_error(jsontext.loads(text.encode("utf-8", "replace")), depth + 1)
         except ValueError:
-            found = None
-        if found:
-            return found
+            location = None
+        if location:
+            return location
     return {"message": text}, {}
 
 
-def _find_error_in_list(values: list[Any], depth: int) -> _Found | None:
-    """Several reasons: the first one decides, and the message tells all."""
-    found = [one for one in (_find_error(value, depth + 1) for value in values[:MAX_REASONS]) if one]
-    if not found:
+def _find_error_in_list(values: list[Any], depth: int) -> _ErrorLocation | None:
+    """Take the first error of a list, with the messages of all."""
+    locations = (_find_error(value, depth + 1) for value in values[:MAX_REASONS])
+    errors = [location for location in locations if location]
+    if not errors:
         return None
-    error, siblings = found[0]
-    messages = [_located_message(one) for one, _ in found]
-    return {**error, "message": "; ".join(message for message in messages if message)}, siblings
+    first_error, siblings = errors[0]
+    messages = [_message_with_field(error) for error, _ in errors]
+    return {**first_error, "message": "; ".join(message for message in messages if message)}, siblings
 
 
-def _located_message(error: Mapping[str, Any]) -> str | None:
-    """The message of a validation error, behind the field that it is about."""
-    message, place = _message(error), error.get("loc")
-    if message and isinstance(place, list) and place:
-        return f"{'.'.join(map(str, place))}: {message}"
+def _message_with_field(error: Mapping[str, Any]) -> str | None:
+    """Return the message of an error, after the path of the field if it is a validation error."""
+    message, path = _read_message(error), error.get("loc")
+    if message and isinstance(path, list) and path:
+        return f"{'.'.join(map(str, path))}: {message}"
     return message
 
 
-def _message(error: Mapping[str, Any]) -> str | None:
-    return next((error[name] for name in _MESSAGES if isinstance(error.get(name), str) and error[name].strip()), None)
+def _read_message(error: Mapping[str, Any]) -> str | None:
+    return next(
+        (error[name] for name in _MESSAGE_FIELDS if isinstance(error.get(name), str) and error[name].strip()), None
+    )
 
 
-def _code(error: Mapping[str, Any]) -> str | None:
-    """A word rather than a number."""
-    values = [error.get(name) for name in _CODES]
-    words = [value for value in values if isinstance(value, str) and value.strip() and not value.isdigit()]
-    words = [word for word in words if word.lower() not in _EMPTY_CODES]
+def _read_code(error: Mapping[str, Any]) -> str | None:
+    """Return the code of an error; a name takes precedence over a number."""
+    values = [error.get(name) for name in _CODE_FIELDS]
+    names = [value for value in values if isinstance(value, str) and value.strip() and not value.isdigit()]
+    names = [name for name in names if name.lower() not in _MEANINGLESS_CODES]
     numbers = [str(value) for value in values if value and isinstance(value, int | str) and type(value) is not bool]
-    return next((value for value in (*words, *numbers) if value.lower() not in _EMPTY_CODES), None)
+    return next((value for value in (*names, *numbers) if value.lower() not in _MEANINGLESS_CODES), None)
 
 
-def _status(
-    error: Mapping[str, Any], siblings: Mapping[str, Any], code: str | None, kind: str | None, message: str | None
+def _derive_status(
+    error: Mapping[str, Any], siblings: Mapping[str, Any], code: str | None, error_type: str | None, message: str | None
 ) -> int:
-    """The HTTP status that fits: one that is stated, else one that the words stand for."""
+    """Return the HTTP status that the error states, else the one that fits its code, type or message; 502 if none."""
     for source in (error, siblings):
-        for name in _STATUSES:
+        for name in _STATUS_FIELDS:
             number: Any = source.get(name)
             number = int(number) if isinstance(number, str) and re.fullmatch(r"\d{3}", number) else number
             if isinstance(number, int) and 400 <= number < 600:
                 return int(number)
-    for word in (code, kind, message):
-        if word and (status := _PHRASES.get(word.strip(" .!").lower())):
+    for text in (code, error_type, message):
+        if text and (status := _STATUS_OF_PHRASE.get(text.strip(" .!").lower())):
             return status
-    for word in (code, kind):
+    for text in (code, error_type):
         for pattern, status in _STATUS_OF_CODE:
-            if word and pattern.search(word):
+            if text and pattern.search(text):
                 return status
     return next((status for pattern, status in _STATUS_OF_MESSAGE if message and pattern.search(message[:500])), 502)

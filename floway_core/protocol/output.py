@@ -1,29 +1,30 @@
-"""The output items of one response, put together from events whose ids and numbers cannot be trusted.
+"""The output items of one response, assembled from streaming events whose ids and indexes cannot be trusted.
 
-Upstreams repeat ``output_index`` and ids, leave items open, close them empty, and name other ids in the final
-response. Here each item stands once. It is recognised by its id, else by its ``call_id``, else as the next of its type,
-and of two versions the fuller one counts.
+Upstreams reuse an ``output_index`` or an id, leave items open, close them without content, and send other ids in the
+final response. ``OutputItems`` holds each item once. It matches an event to an item by id, else by ``call_id``, else by
+``output_index`` or type. Of two versions of an item, the one with more content wins.
 """
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from floway_core.protocol.versions import (
-    CALLS,
-    RECOGNITION,
-    agree,
-    call_key,
-    fuller,
-    in_form,
-    kind_of,
+from floway_core.protocol.item_versions import (
+    MATCH_RULES,
+    TOOL_CALL_TYPES,
+    content_length,
+    drop_repeats,
+    get_call_id,
+    has_same_id,
+    is_same_call,
+    item_text,
+    lookup_key,
     may_be_same,
-    said,
-    same_call,
-    same_id,
-    weight,
-    without_repeated,
+    may_be_same_text,
+    merge_versions,
+    normalize_item,
 )
+from floway_core.protocol.text_events import TextLocation
 
 _ID_PREFIXES = {
     "message": "msg",
@@ -35,307 +36,316 @@ _ID_PREFIXES = {
 }
 
 
-class Place(NamedTuple):
-    """Where in an item the text of an event belongs."""
+class ItemPart:
+    """One part of an item, or the one text field of a tool call, as far as its events have arrived."""
 
-    item_type: str
-    field: str
-    index_name: str
-    """The field of the event that says which part; empty where the item's field is the text itself."""
-    part_type: str = ""
-    text: str = "text"
-    """The field of the part that holds the text, and that of the event that ends it."""
+    __slots__ = ("location", "payload", "text")
 
-
-_CONTENT, _SUMMARY = ("message", "content", "content_index"), ("reasoning", "summary", "summary_index")
-_PLACES = {
-    "output_text": Place(*_CONTENT, "output_text"),
-    "refusal": Place(*_CONTENT, "refusal", "refusal"),
-    "reasoning_text": Place("reasoning", "content", "content_index", "reasoning_text"),
-    "reasoning_summary_text": Place(*_SUMMARY, "summary_text"),
-    "function_call_arguments": Place("function_call", "arguments", "", text="arguments"),
-    "custom_tool_call_input": Place("custom_tool_call", "input", "", text="input"),
-    "mcp_call_arguments": Place("mcp_call", "arguments", "", text="arguments"),
-    "code_interpreter_call_code": Place("code_interpreter_call", "code", "", text="code"),
-}
-DELTAS = {f"response.{name}.delta": place for name, place in _PLACES.items()}
-TEXTS = {f"response.{name}.done": place for name, place in _PLACES.items()}
-PARTS = {
-    f"response.{name}.{end}": place
-    for name, place in {"content_part": Place(*_CONTENT), "reasoning_summary_part": Place(*_SUMMARY)}.items()
-    for end in ("added", "done")
-}
-
-
-class _Part:
-    """A part of an item: what its events have said so far."""
-
-    __slots__ = ("payload", "place", "text")
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, location: TextLocation) -> None:
+        self.location = location
         self.text = bytearray()
-        """UTF-8: a fraction of what the deltas take as strings."""
+        """The text so far, in UTF-8: this takes a fraction of the memory of a list of strings."""
         self.payload: dict[str, Any] = {}
+        """The part as an event carried it as a whole."""
 
-    def value(self) -> dict[str, Any] | str:
+    def build(self) -> dict[str, Any] | str:
+        """Return the part as an object, or the text if the item's field is the text itself."""
         text = self.text.decode("utf-8", "surrogatepass")
-        if not text.isascii():  # a character may have been cut in two
+        if not text.isascii():  # two deltas may each carry one half of a surrogate pair
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        if not self.place.index_name:
+        if not self.location.index_field:
             return text
-        part = {"type": self.place.part_type or "output_text", **self.payload}
-        whole = part.get(self.place.text)
-        if text and (not isinstance(whole, str) or len(text) > len(whole)):
-            part[self.place.text] = text
+        part = {"type": self.location.part_type or "output_text", **self.payload}
+        payload_text = part.get(self.location.text_field)
+        if text and (not isinstance(payload_text, str) or len(text) > len(payload_text)):
+            part[self.location.text_field] = text
         if part["type"] == "output_text":
             part.setdefault("annotations", [])
         return part
 
 
 class OutputItem:
-    """One item of the output, from the first event about it on."""
+    """One output item, from the first event about it on."""
 
-    __slots__ = ("announced", "call_id", "closed", "id", "index", "kind", "parts", "payload", "rank", "upstream_index")
+    __slots__ = (
+        "call_id",
+        "id",
+        "index",
+        "is_announced",
+        "is_closed",
+        "lookup_key",
+        "parts",
+        "payload",
+        "rank",
+        "upstream_index",
+    )
 
     def __init__(self, payload: dict[str, Any], index: int, item_id: str, rank: int, upstream_index: object) -> None:
         self.payload = payload
-        """The item as it was said last."""
+        """The item as ``output_item`` events carried it."""
         self.index = index
-        """Its ``output_index`` for the client: items are counted as they come, since clients make a list of them."""
+        """Its ``output_index`` for the client: the order of arrival, since clients append items to a list."""
         self.id = item_id
         """Its id for the client."""
         self.rank = rank
-        """Its place in the order of the final output."""
+        """Sort key for the order of the final output."""
         self.upstream_index = upstream_index
+        """The ``output_index`` that the upstream gave first, whatever its type."""
         self.call_id: str | None = None
-        """Its call id for the client, where the upstream gave none, or one that another call has."""
-        self.kind = kind_of(payload)
-        self.announced = False
+        """Its call id for the client, where the upstream sent none, or one that another call has; else None."""
+        self.lookup_key = lookup_key(payload)
+        self.is_announced = False
         """Whether the client has seen ``response.output_item.added``."""
-        self.closed = False
+        self.is_closed = False
         """Whether the client has seen ``response.output_item.done``."""
-        self.parts: dict[tuple[str, int], _Part] = {}
+        self.parts: dict[tuple[str, int], ItemPart] = {}
+        """The parts of an open item, by field of the item and index of the part."""
 
-    def part(self, place: Place, number: object) -> _Part:
-        key = (place.field, number if isinstance(number, int) else 0)
+    def get_part(self, location: TextLocation, part_index: object) -> ItemPart:
+        """Return a part of the item; create it if it is new.
+
+        :param part_index: index in the list of parts; anything but an integer counts as 0.
+        """
+        key = (location.item_field, part_index if isinstance(part_index, int) else 0)
         if key not in self.parts:
-            self.parts[key] = _Part(place)
+            self.parts[key] = ItemPart(location)
         return self.parts[key]
 
-    def has_part(self, place: Place, number: object) -> bool:
-        """Whether something was said of that part."""
-        return (place.field, number if isinstance(number, int) else 0) in self.parts
+    def has_part(self, location: TextLocation, part_index: object) -> bool:
+        """Return whether any event about this part has arrived."""
+        return (location.item_field, part_index if isinstance(part_index, int) else 0) in self.parts
 
     def close(self, payload: dict[str, Any]) -> None:
-        """Take the item as it is at its end, filled up with what its events have said before."""
-        self.payload = fuller(payload, self.payload)
+        """Merge the item of ``response.output_item.done`` with what earlier events sent, and drop the parts."""
+        self.payload = merge_versions(payload, self.payload)
         if self.parts:
-            self.payload = fuller(self.payload, self._from_parts())
+            self.payload = merge_versions(self.payload, self._build_from_parts())
             self.parts = {}
-        self.closed = True
+        self.is_closed = True
 
-    def whole(self, status: str) -> dict[str, Any] | None:
-        """The item with everything that was said of it; None for a call without a name, which nobody can use.
+    def build(self, open_status: str) -> dict[str, Any] | None:
+        """Build the item as the response object shows it.
 
-        :param status: of an item that was never closed.
+        :param open_status: ``status`` for an item that was never closed.
+        :returns: the item; None for a tool call whose name is missing, because no client can execute it.
         """
         item = dict(self.payload)
         if self.parts:
-            item = {"status": status, **fuller(item, self._from_parts())}
-            if item.get("type") in CALLS and not item.get("name"):
+            item = {"status": open_status, **merge_versions(item, self._build_from_parts())}
+            if item.get("type") in TOOL_CALL_TYPES and not item.get("name"):
                 return None
         if item.get("status") == "in_progress":
-            item["status"] = status
+            item["status"] = open_status
         return {**item, "id": self.id, **({"call_id": self.call_id} if self.call_id else {})}
 
-    def _from_parts(self) -> dict[str, Any]:
-        """The item as the events about its parts have it."""
+    def _build_from_parts(self) -> dict[str, Any]:
         fields: dict[str, Any] = {}
         for (field, _), part in sorted(self.parts.items()):
-            if not part.place.index_name:
-                fields[field] = part.value()
+            if not part.location.index_field:
+                fields[field] = part.build()
             else:
-                fields.setdefault(field, []).append(part.value())
+                fields.setdefault(field, []).append(part.build())
         return {**self.payload, **fields}
 
 
 class OutputItems:
-    """The output of a response while its events arrive. Finding an item takes the same time however many there are."""
+    """The output of one response while its events arrive.
+
+    Indexes by id, call id, ``output_index`` and type make finding an item take the same time however many there are.
+    """
 
     def __init__(self, response_id: str) -> None:
-        """:param response_id: the gateway's own, from which ids are made for items that need another."""
-        self._suffix = response_id.removeprefix("resp_") or "0"
+        """:param response_id: the gateway's id of the response; new ids for items and calls end with it."""
+        self._id_suffix = response_id.removeprefix("resp_") or "0"
         self._items: list[OutputItem] = []
-        self._by_id: dict[str, OutputItem] = {}
-        """By the upstream's id, the latest of each."""
-        self._by_index: dict[int, OutputItem] = {}
-        """By the upstream's ``output_index``, the latest of each."""
-        self._by_call: dict[str, OutputItem] = {}
-        """By the upstream's call id, the latest of each."""
-        self._open: dict[tuple[Any, ...], dict[int, OutputItem]] = {}
-        """Those that are not closed, by ``OutputItem.kind`` and ``index``."""
-        self._loose: dict[Place, bytearray] = {}
-        """The text of deltas that do not say what they are about."""
-        self._ids: set[str] = set()
-        self._calls: dict[str, OutputItem] = {}
-        """Whose each call id is."""
-        self._ranks: set[int] = set()
+        self._by_upstream_id: dict[str, OutputItem] = {}
+        """The newest item with each id that the upstream used."""
+        self._by_upstream_index: dict[int, OutputItem] = {}
+        """The newest item at each ``output_index`` that the upstream used."""
+        self._by_upstream_call_id: dict[str, OutputItem] = {}
+        """The newest item with each call id that the upstream used."""
+        self._open_items: dict[tuple[Any, ...], dict[int, OutputItem]] = {}
+        """The items that are not closed, by ``OutputItem.lookup_key`` and ``index``."""
+        self._unassigned_text: dict[TextLocation, bytearray] = {}
+        """The text of deltas that name no item."""
+        self._used_ids: set[str] = set()
+        self._call_id_owners: dict[str, OutputItem] = {}
+        """The item that keeps each call id of the upstream."""
+        self._used_ranks: set[int] = set()
         self._next_rank = 0
 
     def __bool__(self) -> bool:
+        """Return whether any item has begun."""
         return bool(self._items)
 
-    def add(self, payload: dict[str, Any], index: object) -> OutputItem:
-        """The item that ``response.output_item.added`` announces."""
-        payload = in_form(payload)
+    def open_item(self, payload: dict[str, Any], index: object) -> OutputItem:
+        """Return the item that ``response.output_item.added`` announces; add it if it is new."""
+        payload = normalize_item(payload)
         item = self._find_open(payload, index)
         if item is None:
-            return self._new(payload, index)
-        self._change(item, fuller(item.payload, payload))
+            return self._add_item(payload, index)
+        self._update_open_item(item, merge_versions(item.payload, payload))
         return item
 
-    def close(self, payload: dict[str, Any], index: object) -> OutputItem:
-        """The item that ``response.output_item.done`` closes, with its content taken."""
-        payload = in_form(payload)
-        item = self._find_open(payload, index) or self._find_closed(payload, index) or self._new(payload, index)
-        self._open.get(item.kind, {}).pop(item.index, None)
+    def close_item(self, payload: dict[str, Any], index: object) -> OutputItem:
+        """Close the item that ``response.output_item.done`` is about, and return it; add it if it is new."""
+        payload = normalize_item(payload)
+        item = self._find_open(payload, index) or self._find_closed(payload, index) or self._add_item(payload, index)
+        self._open_items.get(item.lookup_key, {}).pop(item.index, None)
         item.close(payload)
-        self._note_call(item)
+        self._assign_call_id(item)
         return item
 
-    def of_event(self, content: Mapping[str, Any], place: Place) -> OutputItem | None:
-        """The item that an event about a part of an item is about; None where it does not say which."""
-        item_id, index = content.get("item_id"), content.get("output_index")
-        kind = place.item_type
+    def find_or_add(self, event: Mapping[str, Any], location: TextLocation) -> OutputItem | None:
+        """Return the item that a text or part event is about; add it if it was not announced.
+
+        :returns: None for an event with neither ``item_id`` nor ``output_index``.
+        """
+        item_id, index = event.get("item_id"), event.get("output_index")
+        item_type = location.item_type
         if not isinstance(item_id, str) and not isinstance(index, int):
             return None
-        item = self._by_id.get(item_id) if isinstance(item_id, str) else None
-        if item is None or item.closed:
-            at_index = self._by_index.get(index) if isinstance(index, int) else None
-            if at_index is not None and not at_index.closed and (item is None or at_index.id == item_id):
+        item = self._by_upstream_id.get(item_id) if isinstance(item_id, str) else None
+        if item is None or item.is_closed:
+            at_index = self._by_upstream_index.get(index) if isinstance(index, int) else None
+            if at_index is not None and not at_index.is_closed and (item is None or at_index.id == item_id):
                 return at_index
-        if item is not None and (not item.closed or index in (None, item.upstream_index)):
+        if item is not None and (not item.is_closed or index in (None, item.upstream_index)):
             return item
-        made = {"id": item_id, "type": kind} if isinstance(item_id, str) and item_id else {"type": kind}
-        return self._new(in_form(made), index)
+        payload = {"id": item_id, "type": item_type} if isinstance(item_id, str) and item_id else {"type": item_type}
+        return self._add_item(normalize_item(payload), index)
 
-    def add_loose(self, place: Place, delta: object) -> None:
-        """Note a delta that does not say what it is about. It counts only where nothing else says anything."""
+    def add_unassigned(self, location: TextLocation, delta: object) -> None:
+        """Store a delta that names no item. It counts only if no item of this type has any other content."""
         if isinstance(delta, str):
-            self._loose.setdefault(place, bytearray()).extend(delta.encode("utf-8", "surrogatepass"))
+            self._unassigned_text.setdefault(location, bytearray()).extend(delta.encode("utf-8", "surrogatepass"))
 
-    def _place_loose(self, order: list[OutputItem]) -> None:
-        for place, text in self._loose.items():
-            same_type = [item for item in order if item.payload.get("type") == place.item_type]
-            if any(item.parts or item.payload.get(place.field) for item in same_type):
+    def _assign_text(self, items: list[OutputItem]) -> None:
+        """Give the text of deltas that name no item to the last item of its type, if no item of this type has content.
+
+        :param items: all items in their order; an item that has to be added goes to the end.
+        """
+        for location, text in self._unassigned_text.items():
+            same_type = [item for item in items if item.payload.get("type") == location.item_type]
+            if any(item.parts or item.payload.get(location.item_field) for item in same_type):
                 continue
             if not same_type:
-                same_type = [self._new(in_form({"type": place.item_type}), None)]
-                order += same_type
-            same_type[-1].part(place, None).text[:] = text
+                same_type = [self._add_item(normalize_item({"type": location.item_type}), None)]
+                items += same_type
+            same_type[-1].get_part(location, None).text[:] = text
 
-    def complete(self, final: Iterable[dict[str, Any]]) -> list[OutputItem]:
-        """All items in order, when the terminal event has come.
+    def merge_final(self, final_output: Iterable[dict[str, Any]]) -> list[OutputItem]:
+        """Merge in the output of the terminal event.
 
-        :param final: the output as the terminal event has it.
+        :param final_output: ``output`` of the response object in the terminal event.
+        :returns: all items in their order. An item that was not streamed stands behind its predecessor in
+            ``final_output``.
         """
-        order = sorted(self._items, key=lambda item: item.rank)
-        behind: dict[int | None, list[OutputItem]] = {}
-        before = None
-        for payload, item in self._matched(without_repeated(map(in_form, final)), order):
+        items = sorted(self._items, key=lambda item: item.rank)
+        not_streamed: dict[int | None, list[OutputItem]] = {}  # by ``index`` of the predecessor
+        predecessor = None
+        for payload, item in self._match_final(drop_repeats(map(normalize_item, final_output)), items):
             if item is None:
-                behind.setdefault(before, []).append(self._new(payload, None))
+                not_streamed.setdefault(predecessor, []).append(self._add_item(payload, None))
             else:
-                item.payload = fuller(item.payload, payload)
-                before = item.index
-        order = [*behind.get(None, []), *(one for item in order for one in (item, *behind.get(item.index, [])))]
-        self._place_loose(order)
-        for item in order:
-            self._note_call(item)
-        return order
+                item.payload = merge_versions(item.payload, payload)
+                predecessor = item.index
+        items = [
+            *not_streamed.get(None, []),
+            *(entry for item in items for entry in (item, *not_streamed.get(item.index, []))),
+        ]
+        self._assign_text(items)
+        for item in items:
+            self._assign_call_id(item)
+        return items
 
-    def _matched(
-        self, final: list[dict[str, Any]], items: list[OutputItem]
+    def _match_final(
+        self, final_output: list[dict[str, Any]], items: list[OutputItem]
     ) -> list[tuple[dict[str, Any], OutputItem | None]]:
-        """The final items, each with the streamed one that it is."""
-        pairs: list[tuple[dict[str, Any], OutputItem | None]] = [(payload, None) for payload in final]
-        for key_of, is_same in RECOGNITION:
+        """Pair each item of the final output with the streamed item that it is, the strongest evidence first."""
+        pairs: list[tuple[dict[str, Any], OutputItem | None]] = [(payload, None) for payload in final_output]
+        for key_of, is_same in MATCH_RULES:
             matched = {item.index for _, item in pairs if item}
-            waiting: dict[Any, deque[OutputItem]] = {}
+            unmatched: dict[Any, deque[OutputItem]] = {}
             for item in items:
                 if item.index not in matched and (key := key_of(item.payload)) is not None:
-                    waiting.setdefault(key, deque()).append(item)
-            for place, (payload, match) in enumerate(pairs):
-                queue = waiting.get(key_of(payload)) if match is None else None
-                if queue and is_same(queue[0].payload, payload):
-                    pairs[place] = (payload, queue.popleft())
+                    unmatched.setdefault(key, deque()).append(item)
+            for position, (payload, match) in enumerate(pairs):
+                candidates = unmatched.get(key_of(payload)) if match is None else None
+                if candidates and is_same(candidates[0].payload, payload):
+                    pairs[position] = (payload, candidates.popleft())
         return pairs
 
     def _find_open(self, payload: dict[str, Any], index: object) -> OutputItem | None:
-        item = self._by_id.get(str(payload["id"])) if isinstance(payload.get("id"), str) else None
-        if item and not item.closed and may_be_same(item.payload, payload):
+        """Find the open item with this id, else with this call id, else at this index, else the first that fits."""
+        item = self._by_upstream_id.get(str(payload["id"])) if isinstance(payload.get("id"), str) else None
+        if item and not item.is_closed and may_be_same(item.payload, payload):
             return item
-        item = self._by_call.get(payload["call_id"]) if call_key(payload) else None
-        if item and not item.closed and same_call(item.payload, payload):
+        item = self._by_upstream_call_id.get(payload["call_id"]) if get_call_id(payload) else None
+        if item and not item.is_closed and is_same_call(item.payload, payload):
             return item
-        at_index = self._by_index.get(index) if isinstance(index, int) else None
-        if at_index and (at_index.closed or not may_be_same(at_index.payload, payload)):
+        at_index = self._by_upstream_index.get(index) if isinstance(index, int) else None
+        if at_index and (at_index.is_closed or not may_be_same(at_index.payload, payload)):
             at_index = None
-        if at_index and not (at_index.kind[2] and kind_of(payload)[2]):
+        if at_index and not (at_index.lookup_key[2] and lookup_key(payload)[2]):  # not both have an id
             return at_index
-        kind, has_call, has_id = kind_of(payload)
-        kinds = [(kind, False, False), *([] if has_call else [(kind, True, False)])]
-        kinds += [] if has_id else [(kind, call, True) for _, call, _ in kinds]
-        candidates = [next(iter(self._open[one].values())) for one in kinds if self._open.get(one)]
+        item_type, has_call_id, has_id = lookup_key(payload)
+        keys = [(item_type, False, False), *([] if has_call_id else [(item_type, True, False)])]
+        keys += [] if has_id else [(item_type, with_call_id, True) for _, with_call_id, _ in keys]
+        candidates = [next(iter(self._open_items[key].values())) for key in keys if self._open_items.get(key)]
         return min(candidates, key=lambda item: item.index, default=at_index)
 
     def _find_closed(self, payload: dict[str, Any], index: object) -> OutputItem | None:
-        """The item that is closed once more: the same id or call, and nothing that only another item could have."""
-        item = self._by_call.get(payload["call_id"]) if call_key(payload) else None
-        if item and same_call(item.payload, payload):
+        """Find the item that is being closed again: the same call, or the same id without a sign of another item."""
+        item = self._by_upstream_call_id.get(payload["call_id"]) if get_call_id(payload) else None
+        if item and is_same_call(item.payload, payload):
             return item
-        item = self._by_id.get(str(payload["id"])) if isinstance(payload.get("id"), str) else None
-        if item and same_id(item.payload, payload) and agree(said(item.payload), said(payload)):
-            same_place = index in (None, item.upstream_index)
-            return item if same_place or weight(payload) in (0, weight(item.payload)) else None
+        item = self._by_upstream_id.get(str(payload["id"])) if isinstance(payload.get("id"), str) else None
+        if (
+            item
+            and has_same_id(item.payload, payload)
+            and may_be_same_text(item_text(item.payload), item_text(payload))
+        ):
+            has_same_index = index in (None, item.upstream_index)
+            return item if has_same_index or content_length(payload) in (0, content_length(item.payload)) else None
         return None
 
-    def _new(self, payload: dict[str, Any], index: object) -> OutputItem:
-        place = len(self._items)
-        is_free = isinstance(index, int) and index >= 0 and index not in self._ranks
+    def _add_item(self, payload: dict[str, Any], index: object) -> OutputItem:
+        """Add an item, with the upstream's index as its rank and the upstream's id if these are free, else new ones."""
+        own_index = len(self._items)
+        is_free = isinstance(index, int) and index >= 0 and index not in self._used_ranks
         rank = int(index) if isinstance(index, int) and is_free else self._next_rank
-        self._ranks.add(rank)
+        self._used_ranks.add(rank)
         self._next_rank = max(self._next_rank, rank + 1)
-        given = payload.get("id")
-        item_id = given if isinstance(given, str) else ""
-        if not item_id or item_id in self._ids:
-            item_id = f"{_ID_PREFIXES.get(str(payload.get('type')), 'item')}_{self._suffix}_{place}"
-        self._ids.add(item_id)
-        item = OutputItem(payload, place, item_id, rank, index)
+        upstream_id = payload.get("id")
+        item_id = upstream_id if isinstance(upstream_id, str) else ""
+        if not item_id or item_id in self._used_ids:
+            item_id = f"{_ID_PREFIXES.get(str(payload.get('type')), 'item')}_{self._id_suffix}_{own_index}"
+        self._used_ids.add(item_id)
+        item = OutputItem(payload, own_index, item_id, rank, index)
         self._items.append(item)
-        self._change(item, payload)
+        self._update_open_item(item, payload)
         if isinstance(index, int):
-            self._by_index[index] = item
+            self._by_upstream_index[index] = item
         return item
 
-    def _change(self, item: OutputItem, payload: dict[str, Any]) -> None:
-        """Note an open item as it is now."""
-        self._open.get(item.kind, {}).pop(item.index, None)
-        item.payload, item.kind = payload, kind_of(payload)
-        self._open.setdefault(item.kind, {})[item.index] = item
+    def _update_open_item(self, item: OutputItem, payload: dict[str, Any]) -> None:
+        """Replace the payload of an open item, and update the indexes."""
+        self._open_items.get(item.lookup_key, {}).pop(item.index, None)
+        item.payload, item.lookup_key = payload, lookup_key(payload)
+        self._open_items.setdefault(item.lookup_key, {})[item.index] = item
         if isinstance(payload.get("id"), str):
-            self._by_id[payload["id"]] = item
-        if call_key(payload):
-            self._by_call[payload["call_id"]] = item
+            self._by_upstream_id[payload["id"]] = item
+        if get_call_id(payload):
+            self._by_upstream_call_id[payload["call_id"]] = item
 
-    def _note_call(self, item: OutputItem) -> None:
-        """Give a call that is complete an id of its own, where the upstream did not."""
-        if item.payload.get("type") not in CALLS or item.call_id:
+    def _assign_call_id(self, item: OutputItem) -> None:
+        """Give a complete tool call a new call id if the upstream sent none, or one that another call has."""
+        if item.payload.get("type") not in TOOL_CALL_TYPES or item.call_id:
             return
-        if not call_key(item.payload):
-            item.call_id = f"call_{self._suffix}_{item.index}"
+        if not get_call_id(item.payload):
+            item.call_id = f"call_{self._id_suffix}_{item.index}"
             return
         call_id = item.payload["call_id"]
-        if self._calls.setdefault(call_id, item) is not item:
-            item.call_id = f"call_{self._suffix}_{item.index}"
+        if self._call_id_owners.setdefault(call_id, item) is not item:
+            item.call_id = f"call_{self._id_suffix}_{item.index}"

@@ -24,10 +24,10 @@ def blank_response(model: str) -> dict[str, Any]:
     }
 
 
-def says_error(response: dict[str, Any]) -> bool:
-    """Whether a response object has a reason of a failure. Some upstreams always put an object there, full of nulls."""
+def has_error(response: dict[str, Any]) -> bool:
+    """Return whether a response object reports an error. Some upstreams always send an object full of nulls."""
     error = response.get("error")
-    return any(part is not None for part in error.values()) if isinstance(error, dict) else bool(error)
+    return any(value is not None for value in error.values()) if isinstance(error, dict) else bool(error)
 
 
 def is_final_response(value: Any) -> bool:
@@ -35,7 +35,7 @@ def is_final_response(value: Any) -> bool:
 
     Later code relies on this check: ``output`` is a list or absent, and the parts of its items are objects.
     """
-    if not isinstance(value, dict) or says_error(value):
+    if not isinstance(value, dict) or has_error(value):
         return False
     status, output = value.get("status"), value.get("output")
     if isinstance(status, str) and status not in FINAL_STATUSES:

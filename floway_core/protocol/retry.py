@@ -1,4 +1,4 @@
-"""When to try again, as upstreams say it in error bodies and headers other than ``retry-after``."""
+"""Reading when to retry from error bodies and from headers other than ``retry-after``."""
 
 import math
 import re
@@ -9,20 +9,21 @@ from typing import Any
 
 from floway_core.protocol.failures import Failure
 
-MAX_RETRY_AFTER = 366 * 86_400
-"""Seconds. What is further away is a mistake."""
+MAX_RETRY_AFTER_SECONDS = 366 * 86_400
+"""Seconds. A longer wait is an error of the upstream."""
 
-MAX_SEARCHED = 5_000
-"""Characters of a message that are searched."""
+MAX_MESSAGE_LENGTH = 5_000
+"""Characters of a message that are searched for a wait."""
 
 
 def retry_after(failure: Failure | None, headers: Iterable[tuple[str, str]]) -> int | None:
-    """Whole seconds after which to try again; None where nothing says it.
+    """Return the whole seconds after which to retry; None if neither the body nor the headers state it.
 
-    :param headers: of the answer, names in lower case.
+    :param failure: the failure that the body of the response reports.
+    :param headers: headers of the response, names in lower case.
     """
     for wait in (*_waits_in_body(failure), *_waits_in_headers(list(headers))):
-        if wait is not None and 0 <= wait <= MAX_RETRY_AFTER:
+        if wait is not None and 0 <= wait <= MAX_RETRY_AFTER_SECONDS:
             return max(1, math.ceil(wait))
     return None
 
@@ -34,39 +35,42 @@ _SECONDS_OF_UNIT = {"ms": 0.001, "mil": 0.001, "s": 1, "m": 60, "h": 3600, "d": 
 
 
 def _waits_in_body(failure: Failure | None) -> Iterator[float | None]:
+    """Yield the waits in seconds that a failure states, its message last; None for fields without one."""
     if failure is None:
         return
     for source in (failure.extra, failure.siblings):
         for name in ("resets_in_seconds", "retry_after", "retry_after_seconds", "reset_after_seconds", "retryDelay"):
-            yield _seconds(source.get(name))
+            yield _parse_seconds(source.get(name))
         for name in ("resets_at", "reset_at", "retry_at"):
-            wait = _until(source.get(name))
-            yield wait if wait != _seconds(source.get(name)) else None
+            wait = _seconds_until(source.get(name))
+            yield wait if wait != _parse_seconds(source.get(name)) else None
         details = source.get("details")
         for detail in details if isinstance(details, list) else ():
-            yield _seconds(detail.get("retryDelay")) if isinstance(detail, dict) else None
+            yield _parse_seconds(detail.get("retryDelay")) if isinstance(detail, dict) else None
     metadata = failure.extra.get("metadata")
-    if isinstance(metadata, dict) and isinstance(received := metadata.get("headers"), dict):  # of a provider behind it
-        yield from _waits_in_headers([(str(name).lower(), str(value)) for name, value in received.items()])
-    if stated := _TRY_AGAIN.search(failure.message[:MAX_SEARCHED]):
-        spans = re.findall(r"(\d+(?:\.\d+)?) ?(ms|mil|s|m|h|d)", stated[1].lower())
+    # An upstream that is a gateway itself may quote the headers of the provider behind it.
+    if isinstance(metadata, dict) and isinstance(inner_headers := metadata.get("headers"), dict):
+        yield from _waits_in_headers([(str(name).lower(), str(value)) for name, value in inner_headers.items()])
+    if match := _TRY_AGAIN.search(failure.message[:MAX_MESSAGE_LENGTH]):
+        spans = re.findall(r"(\d+(?:\.\d+)?) ?(ms|mil|s|m|h|d)", match[1].lower())
         yield sum(float(number) * _SECONDS_OF_UNIT[unit] for number, unit in spans)
 
 
 def _waits_in_headers(headers: list[tuple[str, str]]) -> Iterator[float | None]:
+    """Yield the waits in seconds that headers state; None for headers without one."""
     for name, value in headers:
         if name == "retry-after-ms":
-            yield (_seconds(value) or 0) / 1000 or None
-    # The longest of several limits is the one to wait for where nothing says which was exceeded.
-    spent = {name.replace("-remaining", "-reset") for name, value in headers if "ratelimit" in name and value == "0"}
+            yield (_parse_seconds(value) or 0) / 1000 or None
+    # If no header tells which of several limits was exceeded, wait for the longest.
+    used_up = {name.replace("-remaining", "-reset") for name, value in headers if "ratelimit" in name and value == "0"}
     resets = [(name, value) for name, value in headers if "ratelimit" in name and "-reset" in name]
-    resets = [one for one in resets if one[0] in spent] or resets
-    waits = [wait for _, value in resets if (wait := _until(value)) is not None]
+    resets = [(name, value) for name, value in resets if name in used_up] or resets
+    waits = [wait for _, value in resets if (wait := _seconds_until(value)) is not None]
     yield max(waits, default=None)
 
 
-def _seconds(value: Any) -> float | None:
-    """Seconds from now: a number, ``"12"``, ``"1m30s"``."""
+def _parse_seconds(value: Any) -> float | None:
+    """Parse a duration in seconds: a number, ``"12"``, ``"1m30s"``; None if it is invalid."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, str) or not value:
@@ -79,16 +83,16 @@ def _seconds(value: Any) -> float | None:
     return None
 
 
-def _until(value: Any) -> float | None:
-    """Seconds until a moment (Unix time in seconds or milliseconds, ISO 8601), or that many seconds."""
-    seconds = _seconds(value)
+def _seconds_until(value: Any) -> float | None:
+    """Return the seconds until a date (Unix time in seconds or milliseconds, or ISO 8601). Parse durations, too."""
+    seconds = _parse_seconds(value)
     if seconds is not None:
         now = time.time()
         return seconds / 1000 - now if seconds > 1e11 else seconds - now if seconds > 1e8 else seconds
     if not isinstance(value, str):
         return None
     try:
-        moment = datetime.fromisoformat(value)
+        date = datetime.fromisoformat(value)
     except ValueError:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - time.time()
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time()

@@ -62,27 +62,27 @@ def _custom_tool_call(item: dict[str, Any]) -> PartEvents:
 
 def _message(item: dict[str, Any]) -> PartEvents:
     for index, part in _enumerate_objects(item.get("content")):
-        at, text = {"content_index": index}, part.get("text", "")
+        address, text = {"content_index": index}, part.get("text", "")
         if part.get("type") == "output_text":
-            yield "response.content_part.added", {**at, "part": {**part, "text": ""}}
-            yield "response.output_text.delta", {**at, "delta": text, "logprobs": []}
-            yield "response.output_text.done", {**at, "text": text, "logprobs": []}
+            yield "response.content_part.added", {**address, "part": {**part, "text": ""}}
+            yield "response.output_text.delta", {**address, "delta": text, "logprobs": []}
+            yield "response.output_text.done", {**address, "text": text, "logprobs": []}
         else:
-            yield "response.content_part.added", {**at, "part": part}
-        yield "response.content_part.done", {**at, "part": part}
+            yield "response.content_part.added", {**address, "part": part}
+        yield "response.content_part.done", {**address, "part": part}
 
 
 def _reasoning(item: dict[str, Any]) -> PartEvents:
     for index, part in _enumerate_objects(item.get("summary")):
-        at, text = {"summary_index": index}, part.get("text", "")
-        yield "response.reasoning_summary_part.added", {**at, "part": {**part, "text": ""}}
-        yield "response.reasoning_summary_text.delta", {**at, "delta": text}
-        yield "response.reasoning_summary_text.done", {**at, "text": text}
-        yield "response.reasoning_summary_part.done", {**at, "part": part}
+        address, text = {"summary_index": index}, part.get("text", "")
+        yield "response.reasoning_summary_part.added", {**address, "part": {**part, "text": ""}}
+        yield "response.reasoning_summary_text.delta", {**address, "delta": text}
+        yield "response.reasoning_summary_text.done", {**address, "text": text}
+        yield "response.reasoning_summary_part.done", {**address, "part": part}
     for index, part in _enumerate_objects(item.get("content")):
-        at, text = {"content_index": index}, part.get("text", "")
-        yield "response.reasoning_text.delta", {**at, "delta": text}
-        yield "response.reasoning_text.done", {**at, "text": text}
+        address, text = {"content_index": index}, part.get("text", "")
+        yield "response.reasoning_text.delta", {**address, "delta": text}
+        yield "response.reasoning_text.done", {**address, "text": text}
 
 
 def _enumerate_objects(parts: Any) -> list[tuple[int, dict[str, Any]]]:

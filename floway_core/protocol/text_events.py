@@ -1,41 +1,34 @@
 """The events that carry text of an output item, and the field of the item that each of them fills."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class TextLocation(NamedTuple):
-    """The place in an output item that an event fills."""
+    """The part or field of an output item that an event fills."""
 
     item_type: str
     """``type`` of the item."""
     item_field: str
     """Field of the item: a list of parts, or the text itself."""
-    index_field: str | None
-    """Field of the event that holds the index of the part; None where the item's field is the text itself."""
+    index_field: str
+    """Field of the event that holds the index of the part; empty where the item's field is the text itself."""
     part_type: str = ""
-    """``type`` of the part; empty where only the event that carries the part tells it."""
+    """``type`` of the part; empty for events that carry the part with its type."""
     text_field: str = "text"
     """Field that holds the text, both in the part and in the event that ends the text."""
-
-    def part_index(self, event: Mapping[str, Any]) -> int:
-        """Return the index of the part that an event is about; 0 if the event has none."""
-        index = event.get(self.index_field) if self.index_field else None
-        return index if isinstance(index, int) else 0
 
 
 _MESSAGE_CONTENT = ("message", "content", "content_index")
 _REASONING_SUMMARY = ("reasoning", "summary", "summary_index")
-
 _TEXT_LOCATIONS = {
     "output_text": TextLocation(*_MESSAGE_CONTENT, "output_text"),
     "refusal": TextLocation(*_MESSAGE_CONTENT, "refusal", "refusal"),
     "reasoning_text": TextLocation("reasoning", "content", "content_index", "reasoning_text"),
     "reasoning_summary_text": TextLocation(*_REASONING_SUMMARY, "summary_text"),
-    "function_call_arguments": TextLocation("function_call", "arguments", None, text_field="arguments"),
-    "custom_tool_call_input": TextLocation("custom_tool_call", "input", None, text_field="input"),
-    "mcp_call_arguments": TextLocation("mcp_call", "arguments", None, text_field="arguments"),
-    "code_interpreter_call_code": TextLocation("code_interpreter_call", "code", None, text_field="code"),
+    "function_call_arguments": TextLocation("function_call", "arguments", "", text_field="arguments"),
+    "custom_tool_call_input": TextLocation("custom_tool_call", "input", "", text_field="input"),
+    "mcp_call_arguments": TextLocation("mcp_call", "arguments", "", text_field="arguments"),
+    "code_interpreter_call_code": TextLocation("code_interpreter_call", "code", "", text_field="code"),
 }
 _PART_LOCATIONS = {
     "content_part": TextLocation(*_MESSAGE_CONTENT),
