@@ -9,6 +9,8 @@ from floway_core.storage.db import select
 
 from .direct_store import assistant, user
 
+pytestmark = pytest.mark.soak
+
 MARKS = (10, 60, 200)
 
 

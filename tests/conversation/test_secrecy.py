@@ -13,6 +13,8 @@ from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_
 
 from ..support.documented_projects import projects
 
+pytestmark = pytest.mark.soak
+
 TOKEN = "polly-wants-a-cracker-4711"
 ADMIN_TOKEN = "the-admin-token-0815-planted"
 SECRET_KEY = "the-secret-key-planted-1234"

@@ -24,6 +24,8 @@ from floway_core.web.openapi import description
 
 from .example_counts import examples
 
+pytestmark = pytest.mark.soak
+
 DESCRIBED = json.loads(description())
 METHODS = ("get", "put", "post", "delete", "patch")
 TOKEN = "the-admin-token-of-this-test"

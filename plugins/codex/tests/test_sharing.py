@@ -7,6 +7,8 @@ from floway_codex.simulator import Simulator
 
 from . import gateways
 
+pytestmark = pytest.mark.soak
+
 PATIENCE = 60.0
 LEASE = "3"
 """Seconds. The killed gateway would wait a quarter of it for the token endpoint."""
