@@ -2,10 +2,14 @@
 
 import json
 
+import pytest
+
 from floway_core.storage import keys
 from floway_core.storage.migrate import CORE
 
 from ..support.vault_plugin import write
+
+pytestmark = pytest.mark.soak
 
 OLD = "floway/0003_secret_check"
 

@@ -281,6 +281,7 @@ def test_fifty_requests_renew_once(account):
         asked = [pool.submit(account.ask) for _ in range(50)]
         account.endpoint.wait_for_request()
         account.endpoint.release.set()
-        assert [one.result(PATIENCE)[0] for one in asked] == [200] * 50
+        answers = [one.result(PATIENCE) for one in asked]
+        assert [answer for answer in answers if answer[0] != 200] == []
     assert len(account.endpoint.requests) == 1
     assert len({request.header("authorization") for request in account.simulator.dispatches}) == 1

@@ -5,11 +5,14 @@ import json
 import subprocess
 import sys
 
+import pytest
 import requests
 from floway_codex.simulator import Simulator, refusal
 
 from . import gateways
 from .test_login import Login, come_back
+
+pytestmark = pytest.mark.soak
 
 
 def spellings(secret):
