@@ -11,8 +11,9 @@ from floway_codex.attempt import CodexAttempt, start_attempt, stored_identity
 from floway_codex.catalogue.cache import Catalogue
 from floway_codex.catalogue.source import BackendModelLists
 from floway_codex.identity import claims, turns
-from floway_codex.wire import profile, request
+from floway_codex.wire import request
 from floway_codex.wire.encoding import encode_body
+from floway_codex.wire.host import default_profile
 from floway_codex.wire.ignored_fields import find_ignored_fields
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext, Upstream
 from floway_core.errors import GatewayError
@@ -38,7 +39,7 @@ class CodexProvider(Provider):
         settings = services.settings.plugin
         self._services = services
         self._base_url: str = settings["codex_base_url"]
-        self._profile = profile.load_profiles()[settings["codex_profile"]]
+        self._profile = default_profile(settings)
         self._http = HttpClient(services.settings)
         self._tokens = TokenSource(
             services, self._http, settings["codex_auth_url"], self._profile, settings["codex_refresh_lease"]
@@ -87,7 +88,7 @@ class CodexProvider(Provider):
         adapted = request.adapt_body(attempt, ctx.body)
         placeholders, client_body = request.build_placeholders(attempt, adapted), ctx.body
         ctx.body = request.build_body(attempt, adapted, placeholders)
-        ctx.ignore(*find_ignored_fields(client_body, ctx.body, lite_form=request.needs_lite_form(attempt)))
+        ctx.ignore(*find_ignored_fields(client_body, ctx.body, moved=request.moved_fields(attempt)))
         ctx.headers = request.build_headers(attempt, placeholders)
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:

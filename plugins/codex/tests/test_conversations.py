@@ -85,7 +85,7 @@ def test_a_conversation_continued_by_id(backend, sdk):
         "phase": "standalone_turn", "strategy": "memento",
     }  # fmt: skip
     assert backend.dispatches[3].body["input"][-1] == {"type": "compaction_trigger"}
-    assert [item["type"] for item in backend.dispatches[4].body["input"]] == ["compaction", "message"]
+    assert [item["type"] for item in backend.dispatches[4].body["input"]] == ["message", "compaction", "message"]
 
 
 def test_a_conversation_sent_whole_each_time(backend, sdk):
