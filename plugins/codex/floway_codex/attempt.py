@@ -124,4 +124,6 @@ def stored_identity(services: Services, commit: SnapshotCommitContext) -> snapsh
         asked_in=identity.window,
         turn_state=turns.encrypt_turn_state(services.secrets, state, attempt.owner) if state else "",
         rules=identity.rules,
+        profile=attempt.profile.version,
+        client=attempt.client.user_agent if attempt.client else "",
     )

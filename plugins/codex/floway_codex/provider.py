@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from floway_codex.account import accounts, health, metrics, quota, recovery
 from floway_codex.account.auth_file import KIND
+from floway_codex.account.clients import ClientLog
 from floway_codex.account.tokens import TokenSource
 from floway_codex.attempt import CodexAttempt, start_attempt, stored_identity
 from floway_codex.catalogue.cache import Catalogue
@@ -41,11 +42,17 @@ class CodexProvider(Provider):
         self._base_url: str = settings["codex_base_url"]
         self._profile = default_profile(settings)
         self._http = HttpClient(services.settings)
+        self._clients = ClientLog(services, self._profile)
         self._tokens = TokenSource(
-            services, self._http, settings["codex_auth_url"], self._profile, settings["codex_refresh_lease"]
+            services,
+            self._http,
+            settings["codex_auth_url"],
+            self._profile,
+            settings["codex_refresh_lease"],
+            profile_for=self._clients.profile_for,
         )
         self._catalogue = Catalogue(
-            BackendModelLists(services, self._tokens, self._http, self._base_url, self._profile)
+            BackendModelLists(services, self._tokens, self._http, self._base_url, self._clients.profile_for)
         )
 
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
@@ -109,8 +116,16 @@ class CodexProvider(Provider):
         response.headers = turns.encrypt_in_headers(self._services.secrets, response.headers, attempt.owner)
         if 200 <= response.status < 300:
             quota.record_limits(self._services, ctx.attempt.upstream.id, response.headers)
+            self._note_client(ctx)
             self._catalogue.note_etag(ctx.attempt.upstream, response.header("x-models-etag"))
         return response
+
+    def _note_client(self, ctx: ResponsesRequestContext) -> None:
+        """Note as which client a turn was sent."""
+        attempt: CodexAttempt = ctx.attempt.provider_state
+        sent = {name: ctx.headers.get(name, "") for name in ("originator", "user-agent")}
+        version = attempt.client.version if attempt.client else attempt.profile.version
+        self._clients.note(ctx.attempt.upstream.id, version, *sent.values(), is_cli=attempt.client is not None)
 
     def store_identity(self, ctx: SnapshotCommitContext) -> None:
         """Store the identity with the snapshot, for the requests that continue it."""

@@ -174,6 +174,12 @@ def nearest_version(version: str, candidates: Iterable[str]) -> str:
     return min(candidates, key=lambda one: (_distance(version_key(one), wanted), version_key(one)))
 
 
+def profile_for_version(version: str, folder: str = "") -> Profile:
+    """The profile of ``version``, else the nearest one by its number."""
+    profiles = load_profiles(folder)
+    return profiles.get(version) or profiles[nearest_version(version, profiles)]
+
+
 def _distance(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(abs(first - second) for first, second in zip(one, other, strict=False))
 
