@@ -8,6 +8,7 @@ from floway_codex.account import accounts, health, metrics, quota, recovery
 from floway_codex.account.auth_file import KIND
 from floway_codex.account.clients import ClientLog
 from floway_codex.account.tokens import TokenSource
+from floway_codex.account.usage import UsageReader
 from floway_codex.attempt import CodexAttempt, start_attempt, stored_identity
 from floway_codex.catalogue.cache import Catalogue
 from floway_codex.catalogue.source import BackendModelLists
@@ -51,9 +52,17 @@ class CodexProvider(Provider):
             settings["codex_refresh_lease"],
             profile_for=self._clients.profile_for,
         )
+        self._usage = UsageReader(services, self._http, self._tokens, self._base_url, self._clients.profile_for)
         self._catalogue = Catalogue(
             BackendModelLists(services, self._tokens, self._http, self._base_url, self._clients.profile_for)
         )
+
+    def refresh_usage(self, upstream_id: str) -> bool:
+        """Ask the backend for the usage of an account, unless its access token has to be renewed first.
+
+        :returns: whether there was an answer.
+        """
+        return self._usage.refresh(upstream_id, renews=False)
 
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
         return self._catalogue.list_models(upstream)
@@ -70,7 +79,7 @@ class CodexProvider(Provider):
     # ------------------------------------------------------------------------------------------------------ metrics
     def register_metrics(self, registry: CollectorRegistry) -> None:
         self._tokens.renewals.register(registry)
-        registry.register(metrics.QuotaCollector(self._services))
+        registry.register(metrics.QuotaCollector(self._services, self._usage.refresh_old))
 
     # ------------------------------------------------------------------------------------------------------- health
     def unavailable_reason(self, upstream: Upstream) -> str | None:
