@@ -72,7 +72,7 @@ def test_without_an_answer_status_shows_the_last_report(backend, installation, s
 
 
 def test_a_scrape_has_the_usage_of_accounts_without_turns_read(backend):
-    with gateways.start(backend) as gateway:
+    with gateways.start(backend, metrics="open") as gateway:
         gateways.import_account(gateway, backend.new_account(access_lifetime=-5), "--name", "work")
         caller = gateways.caller(gateway)
         assert caller.get("/metrics").status == 200
