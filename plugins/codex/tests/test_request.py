@@ -236,6 +236,17 @@ def test_a_turn_is_no_compaction(prepared):
 
 
 # -------------------------------------------------------------------------------------------------------------- other
+def test_a_session_that_is_too_long_for_a_cache_key_has_one_of_its_own(prepared):
+    long, other = ("s" * length for length in (65, 66))
+    keys = [prepared(headers={"session-id": one}).body["prompt_cache_key"] for one in (long, long, other)]
+    assert keys[0] == keys[1] != keys[2] and re.fullmatch(UUID7, keys[0])
+    assert prepared(headers={"session-id": "s" * 64}).body["prompt_cache_key"] == "s" * 64
+
+
+def test_client_metadata_is_in_a_random_order_as_in_the_cli(body):
+    assert len({tuple(body()["client_metadata"]) for _ in range(50)}) > 1
+
+
 @pytest.mark.parametrize("given", [None, "mine"])
 def test_a_stated_prompt_cache_key_is_kept(body, given):
     assert body(prompt_cache_key=given)["prompt_cache_key"] == given

@@ -46,14 +46,14 @@ TOWARDS_GATEWAYS = (
     ),
     Difference(
         "CLI: compaction",
-        "a plain request for a summary, without the turn state, unless the provider is named OpenAI; then it is the same",
+        "a plain request for a summary, without the turn state, unless the provider is named OpenAI",
     ),
     Difference(
         "CLI: input[] configuration_update",
         "0.169 and later append it if a provider of their own is named OpenAI; it is passed on",
     ),
 )
-"""What the CLI itself does differently because it speaks to a gateway. README tells the configuration that loses least."""
+"""What the CLI itself does differently because it speaks to a gateway."""
 
 
 @click.command()

@@ -197,11 +197,13 @@ class RequestShape:
 @functools.lru_cache(maxsize=512)
 def closest_profile(version: str, shape: RequestShape, folder: str = "") -> Profile:
     """The profile of ``version``. Without one, that with the fewest differences from ``shape``; of equal ones the
-    nearest older version, else the nearest newer one."""
+    nearest older version, else the nearest newer one. A version that is newer than all gets the newest."""
     profiles = load_profiles(folder)
+    newest, wanted = list(profiles)[-1], version_key(version)
     if version in profiles:
         return profiles[version]
-    wanted = version_key(version)
+    if wanted > version_key(newest):
+        return profiles[newest]
     older = [profile for profile in profiles.values() if version_key(profile.version) <= wanted]
     newer = [profile for profile in profiles.values() if version_key(profile.version) > wanted]
     return min([*reversed(older), *newer], key=lambda profile: count_differences(profile, shape))

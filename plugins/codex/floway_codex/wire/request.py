@@ -1,9 +1,12 @@
 """The headers and the body for the backend, from identity and profile. Pure functions."""
 
+import hashlib
+import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from floway_codex.attempt import CodexAttempt
+from floway_codex.identity import uuids
 from floway_codex.identity.claims import TURN_METADATA, is_header_text
 from floway_codex.wire import shaping
 from floway_codex.wire.encoding import IDENTITY
@@ -43,6 +46,7 @@ REQUIRED_METADATA = (
     "x-codex-window-id",
 )
 """Keys of ``client_metadata`` that every version sends."""
+MAX_CACHE_KEY_LENGTH = 64
 FORCED = {"store": False, "stream": True}
 """Fields of the body that the backend accepts with one value only."""
 
@@ -192,7 +196,12 @@ def build_client_metadata(attempt: CodexAttempt, placeholders: Mapping[str, Any]
         own = {
             key: value for key, value in own.items() if key in {*given, *REQUIRED_METADATA} or key not in fields.varying
         }
-    return {**own, **client_values}
+    return _shuffled({**own, **client_values})
+
+
+def _shuffled(fields: Mapping[str, str]) -> dict[str, str]:
+    """The fields in a random order, as the CLI writes ``client_metadata``."""
+    return dict(random.sample(list(fields.items()), len(fields)))
 
 
 def build_body(
@@ -216,11 +225,13 @@ def build_body(
         result["input"] = convert_input(client_body["input"])
     result["include"] = add_encrypted_reasoning(client_body.get("include"))
     defaults = profile.body.render(placeholders)
-    result.setdefault("prompt_cache_key", defaults["prompt_cache_key"])
+    result.setdefault("prompt_cache_key", to_cache_key(defaults["prompt_cache_key"]))
     if needs_default_instructions(attempt) and result.get("instructions") in (None, ""):
         result["instructions"] = DEFAULT_INSTRUCTIONS
     if needs_lite_form(attempt) or not attempt.client:
         result |= convert_tools(result, attempt.lite)
+    if not result.get("instructions") and not profile.names_instructions:
+        result.pop("instructions", None)
     if moves_instructions(attempt) and isinstance(result.get("input"), list):
         result = move_to_input(result, attempt.lite)
     if attempt.client:  # its order is that of its version, and its items have their form
@@ -229,6 +240,13 @@ def build_body(
     if isinstance(result.get("input"), list):
         result["input"] = shaping.shape_items(result["input"], profile, attempt.identity.thread, attempt.lite)
     return order_fields(result, keys)
+
+
+def to_cache_key(value: str) -> str:
+    """``value`` if the backend accepts it as a cache key, else one derived from it."""
+    if len(value) <= MAX_CACHE_KEY_LENGTH:
+        return value
+    return uuids.derive_uuid7(hashlib.sha256(value.encode()).hexdigest())
 
 
 def _with_missing(given: Iterable[str], keys: Iterable[str]) -> list[str]:
