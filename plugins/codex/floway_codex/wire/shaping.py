@@ -2,17 +2,18 @@
 
 import functools
 import hashlib
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from floway_codex.identity import uuids
-from floway_codex.wire.items import INSTRUCTIONS, item_kind
+from floway_codex.wire.items import INSTRUCTIONS, item_kind, part_kind
 from floway_codex.wire.profile import Profile
 from floway_codex.wire.templates import Fields
 
-LEFT_OUT = frozenset({"id", "status"})
-"""Keys of items that are left out where the CLI has none of this name. Other unknown keys stay."""
+LEFT_OUT = frozenset({"annotations", "id", "logprobs", "status"})
+"""Keys of items and parts that are left out where the CLI has none of this name. Other unknown keys stay."""
 HEX_BYTES = 25
 """Bytes in the backend's own item ids."""
 
@@ -43,8 +44,8 @@ class _Shape:
 
     order: tuple[str, ...] | None
     """The keys in the CLI's order, with those that are added; None if nothing changes."""
-    added: Mapping[str, str]
-    """Keys that are missing, and the templates of their values."""
+    added: Mapping[str, Any]
+    """Keys that are missing, and their values or the templates of these."""
 
 
 def shape_items(items: Sequence[Any], profile: Profile, thread: str, lite: bool) -> list[Any]:
@@ -63,10 +64,32 @@ def shape_items(items: Sequence[Any], profile: Profile, thread: str, lite: bool)
         if kind not in profile.items:
             shaped.append(item)
             continue
-        key = (kind, tuple(item))
-        shape = shapes.get(key) or shapes.setdefault(key, _find_shape(profile.items[kind], key[1], lite))
-        shaped.append(item if shape.order is None else _apply(shape, item, thread, place))
+        made = _shape(item, kind, shapes, profile, thread, place, lite)
+        content = made.get("content")
+        if made.get("type") == "message" and isinstance(content, list):
+            parts = [_shape_part(part, shapes, profile, lite) for part in content]
+            made = made if all(map(operator.is_, parts, content)) else {**made, "content": parts}
+        shaped.append(made)
     return shaped
+
+
+def _shape_part(part: Any, shapes: dict[Any, _Shape], profile: Profile, lite: bool) -> Any:
+    kind = part_kind(part) if isinstance(part, dict) else ""
+    return _shape(part, kind, shapes, profile, "", 0, lite) if kind in profile.items else part
+
+
+def _shape(
+    item: dict[str, Any],
+    kind: str,
+    shapes: dict[Any, _Shape],
+    profile: Profile,
+    thread: str,
+    place: int,
+    lite: bool,
+) -> dict[str, Any]:
+    key = (kind, tuple(item))
+    shape = shapes.get(key) or shapes.setdefault(key, _find_shape(profile.items[kind], key[1], lite))
+    return item if shape.order is None else _apply(shape, item, thread, place)
 
 
 def _find_shape(form: Fields, keys: tuple[str, ...], lite: bool) -> _Shape:
@@ -74,7 +97,9 @@ def _find_shape(form: Fields, keys: tuple[str, ...], lite: bool) -> _Shape:
     # The id of an item with encrypted content belongs to that content.
     wanted = () if "encrypted_content" in keys else tuple(LEFT_OUT - set(keys))
     templates = form.render({"lite": "true" if lite else None, **ID_PARTS})
-    added = {name: templates[name] for name in wanted if name in templates}
+    added: dict[str, Any] = {name: templates[name] for name in wanted if name in templates}
+    nulls = (name for name, alternatives in form.templates if any(one.is_null for one in alternatives))
+    added |= {name: None for name in nulls if name not in keys}
     present = {*keys, *added} - left_out
     order = (*(name for name in form.names if name in present), *(name for name in keys if name in present))
     unique = tuple(dict.fromkeys(order))
@@ -83,7 +108,9 @@ def _find_shape(form: Fields, keys: tuple[str, ...], lite: bool) -> _Shape:
 
 def _apply(shape: _Shape, item: Mapping[str, Any], thread: str, place: int) -> dict[str, Any]:
     assert shape.order is not None
-    made = {name: _fill(template, thread, place) for name, template in shape.added.items()}
+    made = {
+        name: _fill(value, thread, place) if isinstance(value, str) else value for name, value in shape.added.items()
+    }
     return {name: made[name] if name in made else item[name] for name in shape.order}
 
 
