@@ -10,7 +10,7 @@ from floway_core.engine import account, affinity, compaction
 from floway_core.engine.input_items import fit_for_upstream
 from floway_core.engine.routing import Candidate
 from floway_core.engine.trace import RequestTrace
-from floway_core.errors import ACCOUNT_REFUSED, GatewayError, UpstreamBroken, UpstreamRefused, account_refusal
+from floway_core.errors import ACCOUNT_REFUSED, UpstreamBroken, UpstreamRefused, account_refusal
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
 from floway_core.provider import MAX_DISPATCHES, ErrorResponse, Provider, UpstreamResponse
@@ -105,19 +105,13 @@ def start_attempt(
 
 
 def _build_body(context: AttemptContext, request: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:
-    """Return a fresh body for one dispatch, which hooks may change freely.
-
-    :raises GatewayError: 400, ``request`` is nested too deeply.
-    """
+    """Return a fresh body for one dispatch, which hooks may change freely."""
     readable = affinity.without_foreign_reasoning(turn.input, context.upstream.id)
     items = fit_for_upstream(readable, context.upstream.id)
     if "compaction" in turn.input.kinds:
         items = list(compaction.expand(items))
     body = {**request, "model": context.model, "input": items}
-    try:
-        fresh: dict[str, Any] = jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
-    except ValueError:
-        raise GatewayError(400, "The request body is nested too deeply.") from None
+    fresh: dict[str, Any] = jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
     return fresh
 
 
