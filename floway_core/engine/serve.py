@@ -68,6 +68,15 @@ def serve(
         failed, or the response was not stored.
     :raises ClientDisconnected: the client hung up meanwhile.
     """
+    call, turn = with_turn(gateway, call)
+    return _respond(gateway, call, turn, trace, answer_format)
+
+
+def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Turn]:
+    """Return ``call`` with the history that it continues, and its turn.
+
+    :raises GatewayError: the conversation cannot be continued.
+    """
     turn = resolve_turn(
         gateway.services.database,
         gateway.history_cache,
@@ -76,7 +85,7 @@ def serve(
         f"resp_{call.id.replace('-', '')}",  # the request id, to find the request in the log
         gateway.settings.retention_days,
     )
-    return _respond(gateway, replace(call, body=_with_history(call.body, turn)), turn, trace, answer_format)
+    return replace(call, body=_with_history(call.body, turn)), turn
 
 
 def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
