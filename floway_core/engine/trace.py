@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from floway_core.engine.pass_through import PassedAnswer
 from floway_core.engine.routing import Candidate
 from floway_core.protocol.accumulator import ResponseAccumulator
 
@@ -18,7 +19,7 @@ class RequestTrace:
     """Why attempts failed: the status of the response, or the code of the error if there was no response."""
     continued: bool = False
     """Whether the request continues a conversation."""
-    events: ResponseAccumulator | None = None
+    events: ResponseAccumulator | PassedAnswer | None = None
     """What the upstream of the last attempt has sent in its response."""
     unstored: bool = False
     """Whether the response should have been stored and was not."""
