@@ -17,7 +17,7 @@ from floway_core.engine.refusals import UNAUTHORIZED, note_account_refusal
 from floway_core.engine.relay import CollectedAnswer, collect_response, open_stream
 from floway_core.engine.routing import Candidate, find_candidates
 from floway_core.engine.storing import store_response
-from floway_core.engine.trace import RequestTrace
+from floway_core.engine.trace import AttemptTrace, RequestTrace
 from floway_core.errors import (
     AccountRefused,
     GatewayError,
@@ -108,7 +108,7 @@ def _respond(
     trace.continued = previous is not None
     while True:
         candidate, *remaining = remaining
-        trace.tried.append(candidate)
+        trace.attempts.append(AttemptTrace(candidate))
         try:
             attempt = start_attempt(gateway, request, turn, previous, candidate, trace)
             answer = _receive(gateway, attempt, answer_format, _fallback_rule(candidate, remaining))
@@ -118,9 +118,11 @@ def _respond(
         except PreviousResponseDeleted:
             if turn.explicit_previous or turn.previous is None:
                 raise
+            trace.end_attempt(None)
             turn, previous, trace.continued = turn.as_root(), None, False
             remaining = [candidate, *remaining]
         except GatewayError as error:
+            trace.end_attempt(error.code or error.type)
             remaining = _fallbacks(error, candidate, remaining)
             _record_failure(gateway, trace, candidate, error, remaining)
             if not remaining:
