@@ -17,6 +17,7 @@ have; pytest reports the tests concerned as skipped.
 
 import contextlib
 import json
+import signal
 import socket
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -112,21 +113,22 @@ class DialectContract:
     @classmethod
     def running(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FakeUpstream, RunningGateway]]:
         """The upstream and the gateway of all tests."""
-        folder = tmp_path_factory.mktemp("kit")
+        with FakeUpstream() as upstream, cls._start(tmp_path_factory.mktemp("kit"), upstream) as gateway:
+            yield upstream, gateway
+
+    @classmethod
+    @contextlib.contextmanager
+    def _start(cls, folder: Path, upstream: FakeUpstream, **settings: str) -> Iterator[RunningGateway]:
+        """Run a gateway with the dialect and a provider that sends to ``upstream``."""
         write_plugin(folder, "kit", KIT_PROVIDER)
         if cls.plugin and cls.plugin_source:
             write_plugin(folder, cls.plugin, cls.plugin_source)
         installed = [cls.plugin] if cls.plugin and not cls.plugin_source else []
-        with FakeUpstream() as upstream:
-            settings = {
-                "kit_url": upstream.url,
-                "log_level": "debug",
-                "max_body_bytes": str(MAX_BODY_BYTES),
-                "keepalive_interval": "1",
-            }
-            with RunningGateway(settings, installed=installed, plugin_folders=[folder]) as gateway:
-                assert gateway.run("upstreams", "add", "kit", "kit").returncode == 0
-                yield upstream, gateway
+        own = {"kit_url": upstream.url, "log_level": "debug", "keepalive_interval": "1"}
+        settings = {**own, "max_body_bytes": str(MAX_BODY_BYTES), **settings}
+        with RunningGateway(settings, installed=installed, plugin_folders=[folder]) as gateway:
+            assert gateway.run("upstreams", "add", "kit", "kit").returncode == 0
+            yield gateway
 
     @pytest.fixture
     def upstream(self, running: tuple[FakeUpstream, RunningGateway]) -> FakeUpstream:
@@ -298,6 +300,18 @@ class DialectContract:
         self._refused(refused, 429)
         assert int(refused.headers["retry-after"]) > 0
         assert gateway.run("keys", "delete", "limited", "--yes").returncode == 0
+
+    def test_overload_and_the_end_of_the_gateway_are_told(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """One request too many is refused; a stream that has not ended when the gateway stops fails visibly."""
+        upstream.script(Reply([events.message_stream()[0], Step.HOLD]))
+        with self._start(tmp_path, upstream, threads="1") as gateway:
+            caller = ApiClient(gateway.url, gateway.key)
+            running = self._ask(caller, stream=True)
+            upstream.wait_for_request()
+            self._refused(self._ask(caller), 503)
+            gateway.process.send_signal(signal.SIGTERM)
+            body = running.body
+            assert self.is_failed(body) and not self.is_complete(body)
 
     # ---------------------------------------------------------------------------------------------------------- keys
     def _key_places(self, key: str) -> Iterator[tuple[Mapping[str, str | None], str]]:
