@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from floway_core.protocol import jsontext, sse
-from floway_core.protocol.event_parser import parse_events
+from floway_core.protocol.event_parser import END_MARK, parse_events
 from floway_core.protocol.event_shortcuts import DeltaTarget, ResponseIdChange
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
 from floway_core.protocol.item_versions import is_empty_message, normalize_item
@@ -86,23 +86,16 @@ class ResponseAccumulator:
         """
         events: list[bytes] = []  # split only when one changes
         for position, content in enumerate(parse_events(block)):
-            if content is not None and (target := self._delta_target) and target.append(content):
+            if content is None or ((target := self._delta_target) and target.append(content)):
                 continue
-            replacement = self._process_event(content) if content is not None else None
-            if replacement is None and content is not None:
-                continue
-            if not events:
-                events = sse.split(block)
-            if content is None:
-                if sse.parse(events[position])[1].strip() == b"[DONE]":
-                    events[position], self.saw_done = b"", True
-            elif isinstance(replacement, ResponseIdChange):
-                changed = replacement.apply(events[position]) or self._encode(str(content["type"]), content)
-                events[position] = sse.replace_event(events[position], changed)
-            elif replacement is not None:
+            replacement = self._process_event(content)
+            if replacement is not None and self._rewrite:
+                events = events or sse.split(block)
+                if isinstance(replacement, ResponseIdChange):
+                    replacement = replacement.apply(events[position]) or self._encode(str(content["type"]), content)
                 events[position] = sse.replace_event(events[position], replacement)
             if self.terminal:
-                self.terminal_event = events[position]
+                self.terminal_event = events[position] if events else b""
                 return b"".join(events[:position])
         return b"".join(events) if events else block
 
@@ -139,6 +132,9 @@ class ResponseAccumulator:
 
         :returns: what the client sees instead; None if it sees the event unchanged.
         """
+        if content is END_MARK:
+            self.saw_done = True
+            return b""
         if self._delta_target:
             self._sequence_number = max(self._sequence_number, self._delta_target.sequence_number)
             self._delta_target = None

@@ -11,6 +11,9 @@ from floway_core.protocol.text_events import DELTA_EVENTS
 UNPARSED_EVENT_BYTES = 2**20
 """A longer event whose content nothing depends on is not parsed: it holds an image."""
 
+END_MARK: dict[str, Any] = {"type": "[DONE]"}
+"""Stands for the event ``data: [DONE]``, which holds no JSON."""
+
 _DATA_LINE = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
 _TYPE_FIELD = re.compile(rb'"type": ?"([\w.]+)"')
 
@@ -20,7 +23,8 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
 
     :param block: one event or more, without a part of another.
     :returns: the JSON object of each event, with its ``type`` (None if neither the object nor the event names one).
-        None stands for an event without a JSON object, such as a comment, and for a long one that needs no parsing.
+        ``END_MARK`` stands for ``[DONE]``, and None for any other event without a JSON object, such as a comment, and
+        for a long one that needs no parsing.
     """
     data = _DATA_LINE.findall(block)
     # Usually each event is one line of data. Then one call of the JSON parser reads all of them.
@@ -46,6 +50,8 @@ def _parse_event(event: bytes) -> dict[str, Any] | None:
     if len(event) >= UNPARSED_EVENT_BYTES and _needs_no_parsing(event):
         return None
     name, data = sse.parse(event)
+    if data.strip() == b"[DONE]":
+        return END_MARK
     try:
         content = jsontext.loads(data)
     except ValueError:

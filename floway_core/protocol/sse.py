@@ -70,6 +70,10 @@ def encode(name: str, data: bytes) -> bytes:
 
 def split(block: bytes) -> list[bytes]:
     """Split a block of complete events into single ones; joined they are the block again."""
+    if b"\r" not in block:  # the usual case, several times faster
+        *complete, rest = block.split(b"\n\n")
+        events = [event + b"\n\n" for event in complete]
+        return [*events, rest] if rest else events
     events, start = [], 0
     for boundary in _BOUNDARY.finditer(block):
         events.append(block[start : boundary.end()])
