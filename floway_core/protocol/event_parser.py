@@ -1,6 +1,7 @@
 """Parsing the JSON of server-sent events, many at a time."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -34,16 +35,19 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
             contents = orjson.loads(b"[%b]" % b",".join(data))
         except orjson.JSONDecodeError:
             contents = []
-        if len(contents) == len(data) and all(map(_is_typed_and_shallow, contents)):
+        if len(contents) == len(data) and all(map(_has_type, contents)) and _is_shallow(block, contents):
             return contents
     return [_parse_event(event) for event in sse.split(block)]
 
 
-def _is_typed_and_shallow(content: Any) -> bool:
-    """Return whether an event has a type, and is not nested too deeply to be encoded again."""
-    if not isinstance(content, dict) or not isinstance(event_type := content.get("type"), str):
-        return False
-    return event_type in DELTA_EVENTS or not jsontext.is_too_deep(content)
+def _has_type(content: Any) -> bool:
+    return isinstance(content, dict) and isinstance(content.get("type"), str)
+
+
+def _is_shallow(block: bytes, contents: Iterable[Any]) -> bool:
+    """Return whether no event is nested too deeply to be encoded again."""
+    # A level takes a bracket of its own, and most blocks have few of them.
+    return block.count(b"{") + block.count(b"[") <= jsontext.MAX_LEVELS or not any(map(jsontext.is_too_deep, contents))
 
 
 def _parse_event(event: bytes) -> dict[str, Any] | None:

@@ -83,6 +83,13 @@ def split(block: bytes) -> list[bytes]:
     return events
 
 
+def bounds(block: bytes, position: int) -> tuple[int, int]:
+    """Return where the event around ``position`` begins and ends in a block of complete events."""
+    begin = _find_last_end(block[:position], 0) if b"\r" in block else block.rfind(b"\n\n", 0, position) + 2
+    boundary = _BOUNDARY.search(block, position)
+    return begin if begin > 1 else 0, boundary.end() if boundary else len(block)
+
+
 def replace_event(old: bytes, new: bytes) -> bytes:
     """Return the event ``new`` behind the empty lines that ``old`` begins with."""
     lines = len(old) - len(old.lstrip(b"\r\n"))
