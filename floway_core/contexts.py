@@ -88,6 +88,24 @@ class ClientConnection(Protocol):
 
 
 @dataclass(frozen=True)
+class DialectRequest:
+    """A client's HTTP request, as its dialect reads it: authenticated, and without credentials."""
+
+    method: str
+    path: str
+    path_args: Mapping[str, str]
+    """The variable parts of the path, by their name in ``Route.rule``."""
+    query: Mapping[str, str]
+    """The query parameters, without those that hold a key. Of a repeated parameter, the first value."""
+    headers: Mapping[str, str]
+    """As ``ClientRequest.headers``."""
+    body: dict[str, Any]
+    """The parsed JSON object; empty for a request without a body."""
+    raw: bytes = b""
+    """The body as received, after decompression. Empty if the dialect does not keep it (``Dialect.keeps_original``)."""
+
+
+@dataclass(frozen=True)
 class ClientRequest:
     """A client's request. Do not change it: every attempt starts from the same request."""
 
@@ -102,6 +120,15 @@ class ClientRequest:
     stream: bool
     """Whether the client wants server-sent events."""
     client: ClientConnection
+    dialect: str = "responses"
+    """The name of the API format that the client speaks. ``body`` has the form of the Responses API in any case."""
+    original: DialectRequest | None = None
+    """The request as the client sent it; None for the Responses API, where ``body`` is all of it. A provider that
+    speaks the same dialect may send it instead of ``body``."""
+    conversation_hint: str | None = None
+    """What the client says identifies its conversation, for providers that need a session; None if it says nothing."""
+    restores_reasoning: bool = False
+    """Whether the client sends its history without the reasoning between tool calls, so that it has to be put back."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,10 @@ class GatewayError(Exception):
         """Return ``body`` as JSON."""
         return jsontext.dumps(self.body())
 
+    def upstream_body(self, dialect: str) -> bytes | None:
+        """Return the upstream's own error body if it is a complete one of ``dialect``, else None."""
+        return None
+
 
 class ShuttingDown(GatewayError):
     """The gateway shuts down, and the time for running requests is over."""

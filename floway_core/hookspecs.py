@@ -27,6 +27,7 @@ import pluggy
 from prometheus_client import CollectorRegistry
 
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext
+from floway_core.dialect import Dialect
 from floway_core.provider import Provider
 from floway_core.settings import Setting
 from floway_core.storage.migrate import MigrationSource
@@ -76,6 +77,19 @@ def register_providers(services: Services) -> Iterable[Provider]:
 
 
 @hookspec
+def register_dialects(services: Services) -> Iterable[Dialect]:
+    """Supply the API formats in which clients may send their requests, beside the Responses API.
+
+    When: once per process, while the application is built, after ``register_providers``. Use no network: the objects
+    serve all threads until the process ends.
+    May change: nothing.
+    Returns: the dialects. Floway does not start if two have one name, if one serves a path that core, another dialect or
+    a blueprint serves and no claim tells their requests apart, or if a method that its routes need is missing.
+    If it raises: Floway does not start, and the error names the plugin.
+    """
+
+
+@hookspec
 def register_commands(cli: click.Group) -> None:
     """Add commands to ``floway``, usually one group with the name of the provider kind.
 
@@ -89,13 +103,13 @@ def register_commands(cli: click.Group) -> None:
 
 
 @hookspec
-def register_routes() -> Iterable[Blueprint]:
-    """Supply Flask blueprints for paths that clients of this provider need beside ``/v1``.
+def register_routes(services: Services) -> Iterable[Blueprint]:
+    """Supply Flask blueprints for paths that are no requests to a model: pages, callbacks, reports.
 
-    When: once, while the application is built. A view may pass its request to one of the public views of
-    ``floway_core.web``, once.
+    When: once, while the application is built. For requests to a model, use ``register_dialects``.
     May change: nothing.
-    Returns: the blueprints.
+    Returns: the blueprints. Floway does not start if one serves a path that core or another plugin serves. Only the page
+    at ``/`` may be replaced.
     If it raises: Floway does not start, and the error names the plugin.
     """
 

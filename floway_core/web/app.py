@@ -16,7 +16,7 @@ from floway_core.settings import Settings
 from floway_core.storage.db import DATABASE_ERRORS
 from floway_core.web import admin, health, metrics, models, openapi, responses, root, stored, usage
 from floway_core.web.admission import ConcurrencyLimit, refuse_if_overloaded
-from floway_core.web.request_log import CLIENT_CLOSED_REQUEST, LoggedBody, RequestLogEntry
+from floway_core.web.request_log import CLIENT_CLOSED_REQUEST, RequestLogEntry, watch_stream
 from floway_core.web.unserved import SERVED, unserved_feature
 
 log = logging.getLogger("floway")
@@ -84,9 +84,7 @@ def _end(response: Response) -> Response:
     if not entry.streamed:
         entry.end()
         return response
-    # Where a chunk is None, the server has to continue in a thread (see ``engine.relay``). WSGI's types do not know it.
-    body = LoggedBody(cast(Iterable[bytes | None], response.response), entry)
-    response.response = cast(Iterable[bytes], body)
+    response.response = watch_stream(cast(Iterable[bytes], response.response), entry)
     if core_metrics := current_app.extensions.get("floway_metrics"):
         core_metrics.begin_stream()
     return response

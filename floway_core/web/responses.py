@@ -1,21 +1,19 @@
 """``POST /v1/responses``: creating a response."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from flask import Blueprint, Response, g, request
 
 from floway_core.contexts import ApiKey, ClientRequest
-from floway_core.conversation.records import Turn
-from floway_core.conversation.turns import resolve_turn
-from floway_core.engine.serve import ServedResponse, respond
+from floway_core.engine.serve import ServedResponse, serve
 from floway_core.errors import GatewayError
 from floway_core.protocol import headers, jsontext
 from floway_core.protocol.items import TRIGGER, as_items
 from floway_core.protocol.request_schema import find_fault
 from floway_core.runtime.gateway import Gateway
-from floway_core.web import RELAY, STREAM_HEADERS, PreparedResponse, current_gateway, limits
+from floway_core.web import STREAM_HEADERS, PreparedResponse, current_gateway, limits
 from floway_core.web.auth import authenticate
 from floway_core.web.body import read_object
 from floway_core.web.client import SocketClient
@@ -31,14 +29,13 @@ def create_response() -> Response:
     admitted = _admit()
     served = _serve(admitted, admitted.body)
     relayed_headers = _response_headers(served)
-    if served.relay is None:
+    if served.stream is None:
         content = jsontext.dumps(served.response)
         return PreparedResponse(content, headers=relayed_headers, mimetype="application/json")
-    admitted.environ[RELAY] = served.relay
-    admission = admitted.admission
-    chunks = limits.ReleaseBeforeTerminal(served.relay, admission) if admission else served.relay
-    body = cast(Iterable[bytes], chunks)  # they yield None, too, which WSGI's types do not know: see ``engine.relay``
-    return PreparedResponse(body, headers=[*STREAM_HEADERS.items(), *relayed_headers], direct_passthrough=True)
+    if admitted.admission:
+        limits.release_before_terminal(served.stream, admitted.admission)
+    stream_headers = [*STREAM_HEADERS.items(), *relayed_headers]
+    return PreparedResponse(served.stream, headers=stream_headers, direct_passthrough=True)
 
 
 @blueprint.post("/v1/responses/compact")
@@ -87,34 +84,21 @@ def _serve(admitted: _Admitted, body: dict[str, Any]) -> ServedResponse:
 
     :raises GatewayError: the conversation cannot be continued, or no upstream responded.
     """
-    gateway, key = admitted.gateway, admitted.key
-    response_id = f"resp_{admitted.entry.id.replace('-', '')}"  # the request id, to find the request in the log
-    turn = resolve_turn(
-        gateway.services.database, gateway.history_cache, key.id, body, response_id, gateway.settings.retention_days
-    )
-    client_request = ClientRequest(
+    gateway = admitted.gateway
+    call = ClientRequest(
         id=admitted.entry.id,
-        api_key=key,
+        api_key=admitted.key,
         headers=headers.client_headers(admitted.environ),
-        body=_with_history(body, turn),
+        body=body,
         stream=body.get("stream") is True,
         client=SocketClient(admitted.environ, gateway.shutdown),
     )
-    return respond(gateway, client_request, turn, admitted.entry.trace)
+    return serve(gateway, call, admitted.entry.trace)
 
 
 def _response_headers(served: ServedResponse) -> list[tuple[str, str]]:
     """Return the upstream's headers for the client, and the header that lists the ignored fields of the request."""
     return headers.with_ignored(headers.relayed_headers(served.headers), served.ignored)
-
-
-def _with_history(body: dict[str, Any], turn: Turn) -> dict[str, Any]:
-    """Return ``body`` with the whole history in ``input`` and without ids of responses, which no upstream knows."""
-    request_body = {name: value for name, value in body.items() if name != "previous_response_id"}
-    if isinstance(options := request_body.get("prompt_cache_options"), dict):
-        options = {name: value for name, value in options.items() if name != "comparison_response_id"}
-        request_body["prompt_cache_options"] = options
-    return {**request_body, "input": list(turn.input.items)}
 
 
 @blueprint.get("/v1/responses")
