@@ -187,6 +187,7 @@ def test_other_answers_do_not(received):
 @given(st.recursive(st.none() | st.booleans() | st.text(), lambda inner: st.lists(inner, max_size=3)))
 def test_no_event_is_too_odd_to_be_followed(content):
     events = ResponseAccumulator({})
+    events.add_events(b'data: {"type":"response.created"}\n\n')
     for data in (content, {"type": content}, {"type": "response.completed", "response": content}):
         odd = sse.encode("response.output_item.done", jsontext.dumps(data))
         assert events.add_events(odd) == odd
