@@ -1,4 +1,4 @@
-"""A translated body returns all that has arrived, never waits with ``read(0)``, and keeps what came before a break."""
+"""A translated body returns all that has arrived, never waits with ``read(0)``, and loses nothing in a break."""
 
 import pytest
 
