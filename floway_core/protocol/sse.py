@@ -1,6 +1,7 @@
 """Server-sent events as bytes: splitting a stream into events, parsing and encoding one event."""
 
 import re
+from collections.abc import Iterator
 
 KEEPALIVE = b": keepalive\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -88,6 +89,11 @@ def bounds(block: bytes, position: int) -> tuple[int, int]:
     begin = _find_last_end(block[:position], 0) if b"\r" in block else block.rfind(b"\n\n", 0, position) + 2
     boundary = _BOUNDARY.search(block, position)
     return begin if begin > 1 else 0, boundary.end() if boundary else len(block)
+
+
+def iterate(block: bytes) -> Iterator[tuple[str | None, bytes]]:
+    """Yield what ``parse`` returns for each event in a block of complete ones; comments have neither name nor data."""
+    return map(parse, split(block))
 
 
 def replace_event(old: bytes, new: bytes) -> bytes:
