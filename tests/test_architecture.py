@@ -11,6 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROVIDERS = re.compile("codex|chatgpt|anthropic|claude|gemini|copilot", re.IGNORECASE)
+PROVIDER_WORDS = re.compile(
+    r"usage_(limit_reached|not_included)|app_session|turn[-_]state|(?<![a-z_])(installation|window|thread|session)_id\b"
+    r"|originator|client_metadata|additional_tools|models[-_]etag|plan_type"
+)
+"""Words of one provider's protocol, which say nothing to any other."""
 LARGEST = 400
 
 OWN = [*(ROOT / "floway_core").rglob("*.py"), *(ROOT / "migrations").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
@@ -55,6 +60,11 @@ def test_the_contracts_name_every_module_of_core():
 def test_core_names_no_provider(file):
     named = [line for line in file.read_text().splitlines() if PROVIDERS.search(line)]
     assert named == [] and not PROVIDERS.search(file.name)
+
+
+@pytest.mark.parametrize("file", [file for file in CORE if "tests" not in file.parts], ids=of_root)
+def test_core_uses_no_words_of_one_provider(file):
+    assert [line for line in file.read_text().splitlines() if PROVIDER_WORDS.search(line)] == []
 
 
 @pytest.mark.parametrize("file", ALL, ids=of_root)

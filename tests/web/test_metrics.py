@@ -93,7 +93,7 @@ def test_requests_of_all_workers_are_added_up(watched, ask, grown, fake_upstream
     assert grown.value("request_seconds_count", **PLACE) == asked + 20
     assert grown.value("request_seconds_bucket", **PLACE, le="+Inf") == asked + 20
     for kind, each in {"input": 7, "cached": 3, "output": 5}.items():
-        used = grown.value("tokens_total", model="model-1", upstream="first", session="miss", kind=kind)
+        used = grown.value("tokens_total", model="model-1", upstream="first", continued="no", kind=kind)
         assert used == each * (asked + 20)
     # what a plugin counts is added up in the same way, and the collector that fails keeps nothing back
     assert grown.value("counting_attempts_total", kinds="canned wire") == asked + 20
@@ -133,7 +133,7 @@ def test_a_worker_that_has_just_begun_to_count_is_no_failure(watched, ask, grown
     assert grown.value("open_streams") == 0
 
 
-def test_sessions_open_streams_and_reasoning(ask, grown, fake_upstream):
+def test_continued_conversations_open_streams_and_reasoning(ask, grown, fake_upstream):
     details = {"input_tokens_details": {"cached_tokens": 90}, "output_tokens_details": {"reasoning_tokens": 4}}
     usage = {"input_tokens": 100, "output_tokens": 10, **details}
     *begun, end = message_stream(usage=usage)
@@ -145,7 +145,7 @@ def test_sessions_open_streams_and_reasoning(ask, grown, fake_upstream):
     fake_upstream.release.set()
     assert stream.body
     grown.wait_for(0, "open_streams")
-    place = {"model": "model-1", "upstream": "first", "session": "hit"}
+    place = {"model": "model-1", "upstream": "first", "continued": "yes"}
     for kind, count in {"input": 100, "cached": 90, "output": 10, "reasoning": 4}.items():
         assert grown.value("tokens_total", **place, kind=kind) == count
 
