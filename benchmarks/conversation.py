@@ -8,6 +8,7 @@ PostgreSQL the tables of Floway are made in the database that is named, and what
 """
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -169,7 +170,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     marks = sorted({int(mark) for mark in options.turns.split(",")})
-    if marks[0] < AVERAGED or any(after - mark < AVERAGED for mark, after in zip(marks, marks[1:], strict=False)):
+    if marks[0] < AVERAGED or any(after - mark < AVERAGED for mark, after in itertools.pairwise(marks)):
         parser.error(f"lengths are {AVERAGED} or more, and {AVERAGED} or more apart")
     with tempfile.TemporaryDirectory() as folder:
         database = connect(options.database or f"sqlite:///{Path(folder) / 'benchmark.db'}")

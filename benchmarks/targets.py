@@ -41,7 +41,7 @@ class Target:
     """Its processes; None where they are not measured."""
     started: dict[str, float] = field(default_factory=dict)
     """Seconds to the first answer, seconds of CPU time until then."""
-    idle: Memory = Memory(0, 0)
+    idle: Memory = field(default_factory=lambda: Memory(0, 0))
 
 
 @contextlib.contextmanager

@@ -112,7 +112,7 @@ def _whole(order: Order, id: bytes) -> bytes:
 class Connection:
     """A client's connection."""
 
-    __slots__ = ("socket", "inbox", "outbox", "stream", "due", "held")
+    __slots__ = ("due", "held", "inbox", "outbox", "socket", "stream")
 
     def __init__(self, socket: socket.socket) -> None:
         self.socket = socket

@@ -82,16 +82,15 @@ def list_plugins(session: Session, as_json: bool) -> None:
     owners = plugins.build_providers(session.manager, empty).owners
     sources = dict(plugins.named_migration_sources(session.manager))
     commands = plugins.list_commands(session.manager)
-    rows = []
-    for plugin in plugins.list_installed(session.manager):
-        rows.append(
-            {
-                **asdict(plugin),
-                "providers": [kind for kind, owner in owners.items() if owner == plugin.name],
-                "commands": commands.get(plugin.name, []),
-                "migrations": _format_migrations(database, sources.get(plugin.name)),
-            }
-        )
+    rows = [
+        {
+            **asdict(plugin),
+            "providers": [kind for kind, owner in owners.items() if owner == plugin.name],
+            "commands": commands.get(plugin.name, []),
+            "migrations": _format_migrations(database, sources.get(plugin.name)),
+        }
+        for plugin in plugins.list_installed(session.manager)
+    ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return

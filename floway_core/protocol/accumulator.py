@@ -240,12 +240,12 @@ class ResponseAccumulator:
             payload = {"status": "in_progress", **item.payload, "id": item.id}
             events.append(("response.output_item.added", {"item": payload}))
         part_index = content.get(location.index_field)
-        if location.part_type and location.item_field == "content" and location.item_type == "message" and not is_part:
-            if not item.has_part(location, part_index):
-                empty: dict[str, Any] = {"type": location.part_type, location.text_field: ""}
-                part = {**empty, "annotations": []} if location.part_type == "output_text" else empty
-                address = {"item_id": item.id, "content_index": part_index if isinstance(part_index, int) else 0}
-                events.append(("response.content_part.added", {**address, "part": part}))
+        belongs_to_message = location.item_type == "message" and location.item_field == "content"
+        if location.part_type and belongs_to_message and not is_part and not item.has_part(location, part_index):
+            empty: dict[str, Any] = {"type": location.part_type, location.text_field: ""}
+            part = {**empty, "annotations": []} if location.part_type == "output_text" else empty
+            address = {"item_id": item.id, "content_index": part_index if isinstance(part_index, int) else 0}
+            events.append(("response.content_part.added", {**address, "part": part}))
         index = {"output_index": item.index}
         return b"".join(self._encode_inserted(name, content, {**index, **fields}) for name, fields in events)
 

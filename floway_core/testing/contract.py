@@ -330,8 +330,8 @@ def _response(exchange: ApiResponse, stream: bool) -> dict[str, Any]:
     assert exchange.headers.get_content_type() == "text/event-stream"
     first, *_, last = sent_events = exchange.events()
     assert first["type"] == "response.created" and last["type"] == "response.completed", sent_events
-    response = last["response"]
-    return response
+    completed: dict[str, Any] = last["response"]
+    return completed
 
 
 def _texts(items: list[dict[str, Any]]) -> list[str]:

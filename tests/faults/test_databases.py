@@ -153,9 +153,11 @@ def test_a_file_that_is_gone_and_comes_back(on, refused, tmp_path):
     for path in files:
         shutil.move(tmp_path / path.name, path)
     second = goes_on(ask, first)
-    with contextlib.closing(sqlite3.connect(tmp_path / "backup")) as backup:
-        with contextlib.closing(sqlite3.connect(gateway.database)) as source:
-            source.backup(backup)
+    with (
+        contextlib.closing(sqlite3.connect(tmp_path / "backup")) as backup,
+        contextlib.closing(sqlite3.connect(gateway.database)) as source,
+    ):
+        source.backup(backup)
     os.chmod(tmp_path / "backup", 0o600)
     for path in files:
         path.unlink(missing_ok=True)
@@ -178,7 +180,7 @@ def own_postgresql():
 
 def test_a_server_that_is_restarted(on, refused, own_postgresql):
     """Connections from before are not used again: the first request that comes is served."""
-    gateway, ask = on(database_url=own_postgresql.url)
+    _gateway, ask = on(database_url=own_postgresql.url)
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: ask.create().json()["id"], range(16)))  # so that the pool has several
     own_postgresql.stop()
