@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,15 @@ def test_the_contracts_name_every_module_of_core():
         if not re.search(rf"\bfloway_core\.{path.stem}\b", told)
     }
     assert missing == set()
+
+
+def test_the_contracts_name_every_plugin():
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    plugins = {f"floway_{file.parent.name}" for file in (ROOT / "plugins").glob("*/setup.cfg")}
+    (forbidden,) = (row for row in told["contracts"] if row.get("source_modules") == ["floway_core"])
+    (independent,) = (row for row in told["contracts"] if row["type"] == "independence")
+    assert set(told["root_packages"]) == plugins | {"floway_core"}
+    assert set(forbidden["forbidden_modules"]) == set(independent["modules"]) == plugins
 
 
 @pytest.mark.parametrize("file", CORE, ids=of_root)
