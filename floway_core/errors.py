@@ -167,6 +167,7 @@ class UpstreamRefused(GatewayError):
         return super().content() if self._relayed is None else self._relayed
 
     def upstream_body(self, dialect: str) -> bytes | None:
+        """Return the error as the upstream sent it, if it is complete in this dialect."""
         return self._received_body if dialect == self._dialect else None
 
 
