@@ -3,7 +3,7 @@
 import pytest
 from floway_codex.account import clients
 from floway_codex.account.auth_file import import_account
-from floway_codex.simulator import Simulator
+from floway_codex.simulator import Simulator, refusal
 from floway_codex.wire.profile import choose_profile, load_profiles
 
 from floway_core.testing import Installation
@@ -76,6 +76,12 @@ def test_a_version_that_is_newer_than_any_profile_is_told(front):
     assert "client codex-tui 0.999.1, less than a minute ago" in shown
     assert "0.999.1 is newer than any profile" in shown and "floway codex profile make" in shown
     assert f"other clients, as codex_exec {NEWEST}" in shown
+
+
+def test_it_is_told_even_if_the_backend_refuses_its_requests(front):
+    front.simulator.script(refusal(400, {"detail": "Unsupported"}))
+    assert front.send({"input": "Hi"}, cli("0.999.1")).status == 400
+    assert gateways.status(front.gateway)[0]["versions_without_profile"] == ["0.999.1"]
 
 
 def test_only_the_newest_versions_and_the_last_week_stay(services, upstream):
