@@ -108,7 +108,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
             return False
         except OSError:
             return False  # the client has disconnected
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - logged there; the worker has to go on
             self.handle_error(request, conn.sock, conn.client, error, conn.parser.path if conn.parser else "")
             return False
 
@@ -175,7 +175,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         if isinstance(error, ParseException):
             self.log.warning("Refused request %s, which is not valid HTTP: %s", request_id, type(error).__name__)
         else:
-            self.log.exception("Request %s failed outside of the application", request_id)
+            self.log.error("Request %s failed outside of the application", request_id, exc_info=error)
         with contextlib.suppress(OSError):
             sock.sendall(error_response(error, request_id, self._dialects, path))
 
