@@ -330,8 +330,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         if running:
             self.log.warning("%d requests did not end in time and were cut off", running)
         self._store_usage()
-        # At the end of the grace period the process is killed.
-        self._flush_observers(min(OBSERVER_FLUSH_SECONDS, self.cfg.graceful_timeout / 16))
+        # At the end of the grace period, half of the final events' time after the exit is due, the process is killed.
+        margin = min(FINAL_EVENTS_SECONDS, self.cfg.graceful_timeout / 4) * 0.4
+        until_killed = self._exit_at + margin - time.monotonic()
+        self._flush_observers(max(0.0, min(OBSERVER_FLUSH_SECONDS, until_killed)))
         os._exit(0)
 
     def set_accept_enabled(self, enabled: bool) -> None:
