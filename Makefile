@@ -6,6 +6,8 @@ CLIENTS ?= .clients
 DOCS ?= .docs
 # Where the benchmark keeps its results and the gateways that Floway is measured against; BENCH_OPTIONS: see docs/performance.md.
 BENCH ?= .bench
+# Each plugin is a project of its own, plugins/NAME with the package floway_NAME.
+PLUGINS := $(patsubst plugins/%/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
 
 # The first line of output, so that nobody has to wonder at the silence of what comes first.
@@ -64,7 +66,7 @@ lint: $(VENV)/ready types
 	$(VENV)/bin/ruff format --check .
 
 types: $(VENV)/ready
-	$(VENV)/bin/mypy floway_core plugins/codex/floway_codex plugins/echo/floway_echo plugins/openai/floway_openai
+	$(VENV)/bin/mypy floway_core $(foreach plugin,$(PLUGINS),plugins/$(plugin)/floway_$(plugin))
 
 # The documentation as a site, in $(DOCS)/site; a link that leads nowhere is an error.
 docs: $(DOCS)/ready
@@ -84,13 +86,13 @@ version:
 # The release: a wheel and an sdist of core and of each plugin, in dist/, built and checked.
 dist: $(VENV)/ready
 	rm -rf dist build plugins/*/build
-	for project in . plugins/*/; do $(VENV)/bin/python -m build --quiet --outdir dist $$project || exit 1; done
+	for project in . $(PLUGINS:%=plugins/%); do $(VENV)/bin/python -m build --quiet --outdir dist $$project || exit 1; done
 	$(VENV)/bin/twine check --strict dist/*
 
-$(VENV)/ready: setup.cfg plugins/codex/setup.cfg plugins/echo/setup.cfg plugins/openai/setup.cfg
+$(VENV)/ready: setup.cfg $(PLUGINS:%=plugins/%/setup.cfg)
 	$(PYTHON) -c 'import sys; sys.exit("Floway needs Python 3.11 or newer: make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -e plugins/codex -e plugins/echo -e plugins/openai
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' $(PLUGINS:%=-e plugins/%)
 	touch $@
 
 $(DOCS)/ready: docs/requirements.txt

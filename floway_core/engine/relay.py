@@ -22,8 +22,8 @@ from floway_core.engine.upstream_body import (
 )
 from floway_core.errors import GatewayError, UpstreamBroken, UpstreamTimeout
 from floway_core.protocol.accumulator import ResponseAccumulator
+from floway_core.protocol.response_writer import synthesize_events
 from floway_core.protocol.responses import FAILED
-from floway_core.protocol.synthesis import synthesize_events
 from floway_core.runtime.gateway import Gateway
 
 
