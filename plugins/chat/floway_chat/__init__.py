@@ -1,0 +1,3 @@
+"""Floway plugin: Chat Completions, for clients that speak it and for upstreams that speak it."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,70 @@
+"""Following an answer that reaches a chat client as the server sent it: its usage, its end, its failure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from floway_chat.events import chunks
+from floway_core.dialect import AnswerReader
+from floway_core.protocol import jsontext
+from floway_core.protocol.failures import Failure, read_failure_body
+from floway_core.protocol.responses import COMPLETED, FAILED
+
+USAGE_COMMENT = b": usage "
+"""A comment in place of the usage that only the gateway has asked for; see ``hide_usage``."""
+
+
+class ChatAnswerReader(AnswerReader):
+    """Reads the chunks of a stream, or a whole answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._finish: str | None = None
+
+    def feed(self, block: bytes) -> None:
+        parsed, is_done = chunks.parse_chunks(block)
+        for chunk in parsed:
+            self._read(chunk)
+        if USAGE_COMMENT in block:
+            usage = jsontext.loads(block.partition(USAGE_COMMENT)[2].partition(b"\n")[0])
+            self.response["usage"] = chunks.read_usage({"usage": usage})
+        if is_done and not self.terminal:
+            self._end(self._finish)
+
+    def read(self, content: bytes) -> None:
+        try:
+            answer = jsontext.loads(content)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            self._fail(read_failure_body(content) or Failure("The upstream sent no answer."))
+            return
+        self._read(answer)
+        if not self.terminal:
+            self._end(self._finish)
+
+    def _read(self, chunk: Mapping[str, Any]) -> None:
+        if failure := chunks.find_failure(chunk):
+            self._fail(failure)
+            return
+        finish = chunks.first_choice(chunk).get("finish_reason")
+        if isinstance(finish, str) and finish:
+            self._finish = finish
+        if usage := chunks.read_usage(chunk):
+            self.response["usage"] = usage
+        if tier := chunk.get("service_tier"):
+            self.response["service_tier"] = tier
+
+    def _end(self, finish: str | None) -> None:
+        terminal, _ = chunks.TERMINAL_OF_FINISH.get(finish or "", chunks.COMPLETE)
+        if terminal == FAILED:
+            self._fail(Failure(f"The upstream ended its answer with {finish!r}.", finish))
+            return
+        self.terminal = terminal
+        self.response["status"] = terminal.removeprefix("response.")
+
+    def _fail(self, failure: Failure) -> None:
+        self.failure, self.terminal = failure, FAILED
+        self.response["status"] = "failed"
+
+
+__all__ = ["COMPLETED", "ChatAnswerReader"]
