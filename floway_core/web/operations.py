@@ -203,6 +203,7 @@ def _serve(admitted: _Admitted, call: ClientRequest) -> ServedResponse:
         call.body,
         response_id,
         gateway.settings.retention_days,
+        call.restores_reasoning,
     )
     call = dataclasses.replace(call, body=_with_history(call.body, turn))
     return serve.respond(gateway, call, turn, admitted.entry.trace)

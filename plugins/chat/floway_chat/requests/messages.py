@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from floway_chat import reasoning
 from floway_chat.requests.schema import read_object, read_string, refuse_missing, refuse_type, refuse_value
@@ -109,7 +109,7 @@ class _MessageReader:
             yield item
         if message.get("function_call") is not None:
             item = _read_function_call(read_object(message, "function_call", path), f"{path}.function_call")
-            item["call_id"] = f"call_{_digest(f'{len(self.items)} {item["name"]}')}"
+            item["call_id"] = _derive_call_id(len(self.items), item["name"])
             self._function_calls[item["name"]] = item["call_id"]
             yield item
 
@@ -155,13 +155,14 @@ def _read_output(content: Any, path: str) -> str | list[Item]:
     return parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "input_text" else parts
 
 
-def _refuse_orphan(role: str, field: str, path: str) -> Any:
+def _refuse_orphan(role: str, field: str, path: str) -> NoReturn:
     message = f"Invalid parameter: messages with role '{role}' must be a response to a preceding message with '{field}'."
     raise GatewayError(400, message, code="invalid_value", param=f"{path}.role")
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+def _derive_call_id(position: int, name: str) -> str:
+    """Return the id of a call that has none. The same history gives the same id in every request."""
+    return f"call_{hashlib.sha256(f'{position} {name}'.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
 
 
 # ------------------------------------------------------------------------------------------------------------- parts
