@@ -1,0 +1,82 @@
+"""A gateway with the chat door, a provider that sends Responses requests on to a scripted upstream, and clients."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from floway_core.storage import upstreams
+from floway_core.storage.db import connect
+from floway_core.testing import ApiClient, FakeUpstream, RunningGateway, write_plugin
+
+settings.register_profile("floway", database=None, deadline=None, suppress_health_check=list(HealthCheck))
+
+RESPONSES_PLUGIN = '''"""A provider for tests: sends the Responses body to the upstream that the test names."""
+
+from floway_core.hookspecs import hookimpl
+from floway_core.protocol import jsontext
+from floway_core.provider import Model, Provider
+from floway_core.upstream import HttpClient
+
+
+class Wire(Provider):
+    kind = "wire"
+
+    def __init__(self, services):
+        self._client = HttpClient(services.settings)
+
+    def list_models(self, upstream):
+        return [Model("model-1", "wire")]
+
+    def send(self, ctx):
+        url = ctx.attempt.request.headers["x-test-upstream"]
+        headers = {"content-type": "application/json"}
+        return self._client.stream(ctx, "POST", f"{url}/responses", headers, jsontext.dumps(ctx.body))
+
+
+@hookimpl
+def register_providers(services):
+    return [Wire(services)]
+
+
+@hookimpl
+def prepare_responses_request(ctx):
+    ctx.headers["content-type"] = "application/json"
+'''
+
+CHAT_PATH = "/v1/chat/completions"
+
+
+class ChatClient(ApiClient):
+    """A client that speaks Chat Completions."""
+
+    def chat(self, messages="Hi", *, model="model-1", **fields):
+        """Request a completion. A text is one message of the user."""
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        return self.post({"model": model, "messages": messages, **fields}, CHAT_PATH)
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory):
+    """A gateway with one upstream that speaks Responses."""
+    folder = tmp_path_factory.mktemp("plugins")
+    write_plugin(folder, "wire", RESPONSES_PLUGIN)
+    with RunningGateway(installed=["chat"], plugin_folders=[folder]) as running:
+        database = connect(f"sqlite:///{running.database}")
+        upstreams.add(database, "wire", "first")
+        database.close_all()
+        yield running
+
+
+@pytest.fixture
+def upstream():
+    """An upstream for one test."""
+    with FakeUpstream() as running:
+        yield running
+
+
+@pytest.fixture
+def client(gateway, upstream):
+    """A client whose requests reach the upstream of the test. No test may leave a traceback in the log."""
+    before = len(gateway.log)
+    yield ChatClient(gateway.url, gateway.key, {"x-test-upstream": upstream.url})
+    assert "Traceback" not in gateway.log[before:]
