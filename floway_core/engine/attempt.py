@@ -11,7 +11,7 @@ from floway_core.engine import account, affinity, compaction
 from floway_core.engine.input_items import fit_for_upstream
 from floway_core.engine.routing import Candidate
 from floway_core.engine.trace import RequestTrace
-from floway_core.errors import ACCOUNT_REFUSED, GatewayError, UpstreamBroken, UpstreamRefused, account_refusal
+from floway_core.errors import ACCOUNT_REFUSED, UpstreamBroken, UpstreamRefused, account_refusal
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
 from floway_core.provider import MAX_DISPATCHES, ErrorResponse, Provider, UpstreamResponse
@@ -86,9 +86,7 @@ def start_attempt(
     hooks = gateway.providers.hooks[candidate.upstream.kind]
     hooks.call("on_attempt_start", context)
     for number in range(1, MAX_DISPATCHES + 1):
-        body = _build_body(context, candidate.overrides.applied_to(request.body), turn, summarises)
-        dispatch = ResponsesRequestContext(context, number, body)
-        hooks.call("prepare_responses_request", dispatch)
+        dispatch = prepare_dispatch(gateway, context, candidate, turn, number, summarises)
         trace.dispatches += 1
         response = _send(provider, dispatch)
         if 200 <= response.status < 300:
@@ -107,6 +105,24 @@ def start_attempt(
     raise UpstreamRefused(refusal.status, refusal.headers, refusal.content, provider.dialect)
 
 
+def prepare_dispatch(
+    gateway: Gateway,
+    context: AttemptContext,
+    candidate: Candidate,
+    turn: Turn,
+    number: int = 1,
+    summarises: bool = False,
+) -> ResponsesRequestContext:
+    """Return the request for one dispatch: ``prepare_responses_request`` has run on it.
+
+    :raises GatewayError: the plugin refused it, or it is nested too deeply.
+    """
+    body = _build_body(context, candidate.overrides.applied_to(context.request.body), turn, summarises)
+    dispatch = ResponsesRequestContext(context, number, body)
+    gateway.providers.hooks[candidate.upstream.kind].call("prepare_responses_request", dispatch)
+    return dispatch
+
+
 def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResponse:
     """Send one request.
 
@@ -120,19 +136,13 @@ def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResp
 
 
 def _build_body(context: AttemptContext, request: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:
-    """Return a fresh body for one dispatch, which hooks may change freely.
-
-    :raises GatewayError: 400, ``request`` is nested too deeply.
-    """
+    """Return a fresh body for one dispatch, which hooks may change freely."""
     readable = affinity.without_foreign_reasoning(turn.input, context.upstream.id)
     items = fit_for_upstream(readable, context.upstream.id)
     if "compaction" in turn.input.kinds:
         items = list(compaction.expand(items))
     body = {**request, "model": context.model, "input": items}
-    try:
-        fresh: dict[str, Any] = jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
-    except ValueError:
-        raise GatewayError(400, "The request body is nested too deeply.") from None
+    fresh: dict[str, Any] = jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
     return fresh
 
 
