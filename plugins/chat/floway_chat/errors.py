@@ -30,11 +30,13 @@ def error_object(error: GatewayError) -> dict[str, Any]:
 def event_error(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return the error object for an ``error`` or a ``response.failed`` event."""
     response = event.get("response")
-    for holder in (event, response if isinstance(response, dict) else {}, {"error": event}):
-        if isinstance(error := holder.get("error"), dict) and isinstance(error.get("message"), str):
+    for holder in (event, response):
+        error = holder.get("error") if isinstance(holder, dict) else None
+        if isinstance(error, dict) and isinstance(error.get("message"), str):
+            kind = error.get("type")
             return {
                 "message": error["message"],
-                "type": error["type"] if isinstance(error.get("type"), str) and error is not event else "server_error",
+                "type": kind if isinstance(kind, str) else "server_error",
                 "param": chat_name(error.get("param")),
                 "code": error.get("code"),
             }

@@ -70,7 +70,7 @@ def nearest_effort(effort: str, levels: tuple[str, ...]) -> str:
 
 
 def _read_table(name: str, table: Mapping[str, Any]) -> Quirks:
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
     assert values.keys() == {field.name for field in fields(Quirks)} - {"name"}
     return Quirks(name=name, **values)
 

@@ -130,7 +130,7 @@ def _read_tool(tool: Mapping[str, Any], path: str) -> dict[str, Any]:
     if kind != "custom":
         refuse_value(f"{path}.type", kind, ("function", "custom"))
     custom, path = read_object(tool, "custom", path), f"{path}.custom"
-    result = {"type": "custom", "name": read_string(custom, "name", path)}
+    result: dict[str, Any] = {"type": "custom", "name": read_string(custom, "name", path)}
     if custom.get("description") is not None:
         result["description"] = read_string(custom, "description", path)
     if custom.get("format") is not None:
