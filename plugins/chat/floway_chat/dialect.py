@@ -10,7 +10,16 @@ from floway_chat.events.passed_through import ChatAnswerReader
 from floway_chat.events.to_chat import ChatTranslator
 from floway_chat.requests.to_responses import read_request
 from floway_core.contexts import ClientRequest
-from floway_core.dialect import AnswerReader, Dialect, DialectRequest, ErrorAnswer, Operation, ReadRequest, Route, Translator
+from floway_core.dialect import (
+    AnswerReader,
+    Dialect,
+    DialectRequest,
+    ErrorAnswer,
+    Operation,
+    ReadRequest,
+    Route,
+    Translator,
+)
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
 

@@ -17,6 +17,6 @@ SETTINGS = (
         RESTORE_REASONING,
         switch,
         "on",
-        "Whether the reasoning of a conversation returns to the history that a chat client sends without it: on or off.",
+        "Whether reasoning returns to a history that a chat client sends without it: on or off.",
     ),
 )

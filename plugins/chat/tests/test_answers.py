@@ -161,8 +161,10 @@ def test_a_refusal(client, upstream):
 )
 def test_an_incomplete_answer(client, upstream, reason, finish):
     stream = message_stream("Half", incomplete_details={"reason": reason})
-    stream[-1] = stream[-1].replace(b"response.completed", b"response.incomplete").replace(
-        b'"status":"completed","model"', b'"status":"incomplete","model"'
+    stream[-1] = (
+        stream[-1]
+        .replace(b"response.completed", b"response.incomplete")
+        .replace(b'"status":"completed","model"', b'"status":"incomplete","model"')
     )
     whole, streamed = both(client, upstream, stream)
     assert whole["choices"][0]["finish_reason"] == join(streamed)["finish_reason"] == finish
@@ -196,7 +198,13 @@ def test_log_probabilities(client, upstream):
 
 @pytest.mark.parametrize(
     ("stop", "expected"),
-    [("END", "one two "), (["zzz", "wo"], "one t"), ("three END four five", "one two "), ("nowhere", None), ("five!", None)],
+    [
+        ("END", "one two "),
+        (["zzz", "wo"], "one t"),
+        ("three END four five", "one two "),
+        ("nowhere", None),
+        ("five!", None),
+    ],
 )
 @pytest.mark.parametrize("pieces", [1, 3, 24])
 def test_stop_sequences(client, upstream, stop, expected, pieces):

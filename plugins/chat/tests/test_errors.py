@@ -45,7 +45,11 @@ def parts(*content, role="user"):
             "messages[0].content[0].type",
             "invalid_value",
         ),
-        ({"messages": [USER, {"role": "tool", "content": "x"}]}, "messages[1].tool_call_id", "missing_required_parameter"),
+        (
+            {"messages": [USER, {"role": "tool", "content": "x"}]},
+            "messages[1].tool_call_id",
+            "missing_required_parameter",
+        ),
         (
             {"messages": [USER, {"role": "tool", "content": "x", "tool_call_id": "call_9"}]},
             "messages[1].role",

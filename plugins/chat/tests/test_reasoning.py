@@ -64,9 +64,10 @@ class Agent:
         assert answer.status == 200, answer.body
         if self.stream:
             told = join(answer.body)
-            content, calls = told["content"], [
-                (call["id"], call["name"], call["arguments"]) for call in told["calls"].values()
-            ]
+            content, calls = (
+                told["content"],
+                [(call["id"], call["name"], call["arguments"]) for call in told["calls"].values()],
+            )
         else:
             body = answer.json()
             self.last_id = body["id"]
@@ -98,7 +99,7 @@ def thinks(number, *items):
 
 
 def call(number):
-    return function_call("look", '{"at":%d}' % number)
+    return function_call("look", {"at": number})
 
 
 def inputs(backend):
@@ -111,7 +112,7 @@ def blobs(items):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_tool_loop_keeps_its_reasoning_and_its_prefix(backend, running, stream):
-    steps, agent = 10, Agent(running, stream=stream)
+    steps, agent, calls = 10, Agent(running, stream=stream), []
     agent.messages = [{"role": "system", "content": "Look around."}]
     for number in range(steps):
         items = [text(f" Step {number}. "), text("More."), call(number), call(-number)]
@@ -238,7 +239,9 @@ def test_not_after_the_conversation_has_expired(backend, running, agent):
 
 def test_a_fork_gets_the_reasoning_of_its_branch(backend, running):
     first = Agent(running)
-    backend.script(thinks(1, call(1)), thinks(2, text("A.")), thinks(3, text("B.")), reply(text("C.")), reply(text("D.")))
+    backend.script(
+        thinks(1, call(1)), thinks(2, text("A.")), thinks(3, text("B.")), reply(text("C.")), reply(text("D."))
+    )
     calls = first.say("Fork me.")
     second = Agent(running)
     second.messages = list(first.messages)

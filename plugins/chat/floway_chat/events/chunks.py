@@ -62,6 +62,24 @@ def _parse_singly(block: bytes) -> list[Any]:
     return values
 
 
+_TEXT_FIELDS = frozenset({"content", "role"})
+
+
+def plain_text(chunk: Mapping[str, Any]) -> str:
+    """Return the text of a chunk that holds nothing else; empty for any other chunk."""
+    choices = chunk.get("choices")
+    if type(choices) is not list or len(choices) != 1 or chunk.get("usage") or chunk.get("error"):
+        return ""
+    choice = choices[0]
+    if type(choice) is not dict or choice.get("finish_reason") or choice.get("index"):
+        return ""
+    delta = choice.get("delta")
+    if type(delta) is not dict or not delta.keys() <= _TEXT_FIELDS:
+        return ""
+    content = delta.get("content")
+    return content if type(content) is str else ""
+
+
 def find_failure(value: Mapping[str, Any]) -> Failure | None:
     """Return the failure that a chunk, or a whole answer, reports."""
     if value.get("error") or value.get("object") == "error" or "choices" not in value:

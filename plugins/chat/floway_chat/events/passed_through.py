@@ -7,10 +7,7 @@ from floway_chat.events import chunks
 from floway_core.dialect import AnswerReader
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure, read_failure_body
-from floway_core.protocol.responses import COMPLETED, FAILED
-
-USAGE_COMMENT = b": usage "
-"""A comment in place of the usage that only the gateway has asked for; see ``hide_usage``."""
+from floway_core.protocol.responses import FAILED
 
 
 class ChatAnswerReader(AnswerReader):
@@ -24,9 +21,6 @@ class ChatAnswerReader(AnswerReader):
         parsed, is_done = chunks.parse_chunks(block)
         for chunk in parsed:
             self._read(chunk)
-        if USAGE_COMMENT in block:
-            usage = jsontext.loads(block.partition(USAGE_COMMENT)[2].partition(b"\n")[0])
-            self.response["usage"] = chunks.read_usage({"usage": usage})
         if is_done and not self.terminal:
             self._end(self._finish)
 
@@ -65,6 +59,3 @@ class ChatAnswerReader(AnswerReader):
     def _fail(self, failure: Failure) -> None:
         self.failure, self.terminal = failure, FAILED
         self.response["status"] = "failed"
-
-
-__all__ = ["COMPLETED", "ChatAnswerReader"]

@@ -28,7 +28,7 @@ class ChatTranslator:
         self._head = self._tail = b""
         """What surrounds the ``delta`` in a chunk; empty until the first chunk."""
         self._sent: dict[Any, int] = {}
-        """Characters of each text that the client has: by output index and part for texts, by output index for calls."""
+        """Characters of each text that the client has: of a text by output index and part, of a call by the index."""
         self._calls: dict[int, int] = {}
         """The index of each call in ``tool_calls``, by output index."""
         self._closed: set[int] = set()

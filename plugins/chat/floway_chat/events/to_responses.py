@@ -10,7 +10,7 @@ from floway_chat.requests.tools import ToolTable
 from floway_core.errors import GatewayError
 from floway_core.protocol.failures import Failure
 from floway_core.protocol.response_writer import ResponseEventWriter
-from floway_core.protocol.responses import FAILED, INCOMPLETE
+from floway_core.protocol.responses import FAILED
 
 _KEPT_FIELDS = ("service_tier", "system_fingerprint")
 """Fields of a chunk that become fields of the response object."""
@@ -41,7 +41,14 @@ class ResponsesTranslator:
         if self._has_ended:
             return b""
         parsed, is_done = chunks.parse_chunks(block)
-        events = [self._read_chunk(chunk) for chunk in parsed]
+        events = []
+        writes_text = self._is_in_text
+        for chunk in parsed:
+            if writes_text and (text := chunks.plain_text(chunk)):  # most chunks
+                events.append(self._writer.text(text))
+            else:
+                events.append(self._read_chunk(chunk))
+                writes_text = self._is_in_text
         if is_done and not self._has_ended:
             events.append(self._complete())
         return b"".join(events)
@@ -67,6 +74,11 @@ class ResponsesTranslator:
         return self._writer.response
 
     # --------------------------------------------------------------------------------------------------------- chunks
+    @property
+    def _is_in_text(self) -> bool:
+        """Whether text that arrives belongs to the answer, with nothing else to look at."""
+        return self._has_content and self._thinking.is_answering and not self._calls.has_open and not self._has_ended
+
     def _read_chunk(self, chunk: Mapping[str, Any]) -> bytes:
         if self._has_ended:
             return b""
@@ -78,11 +90,7 @@ class ResponsesTranslator:
         if delta is None and not self._has_content:  # some servers end with the whole message
             delta = choice.get("message")
         if isinstance(delta, dict):
-            content = delta.get("content")
-            if type(content) is str and content and self._thinking.is_answering and len(delta) == 1:
-                events = self._write_answer(content)  # most chunks
-            else:
-                events = self._read_delta(delta)
+            events = self._read_delta(delta)
         if chunk.get("usage") or "x_groq" in chunk or choice.get("usage"):
             self._usage = chunks.read_usage(chunk) or self._usage
         for name in _KEPT_FIELDS:
@@ -98,7 +106,7 @@ class ResponsesTranslator:
         events = b""
         if thought := chunks.read_thought(delta):
             self._has_content = True
-            events += self._writer.reasoning(thought, summary=False)
+            events += self._writer.reasoning(thought)
         if text := chunks.read_text(delta.get("content")):
             events += self._write_text(text)
         if isinstance(refusal := delta.get("refusal"), str) and refusal:
@@ -118,7 +126,7 @@ class ResponsesTranslator:
         return self._write_split(*self._thinking.feed(text))
 
     def _write_split(self, thought: str, answer: str) -> bytes:
-        events = self._writer.reasoning(thought, summary=False) if thought else b""
+        events = self._writer.reasoning(thought) if thought else b""
         return events + (self._write_answer(answer) if answer else b"")
 
     def _write_answer(self, text: str) -> bytes:
@@ -135,13 +143,12 @@ class ResponsesTranslator:
 
     # ------------------------------------------------------------------------------------------------------- the ends
     def _complete(self) -> bytes:
-        terminal, reason = chunks.TERMINAL_OF_FINISH.get(self._finish or "", chunks.COMPLETE)
+        terminal, incomplete_reason = chunks.TERMINAL_OF_FINISH.get(self._finish or "", chunks.COMPLETE)
         if terminal == FAILED:
             return self._fail(Failure(f"The upstream ended its answer with {self._finish!r}.", self._finish))
         self._has_ended = True
-        status = "incomplete" if terminal == INCOMPLETE else "completed"
         rest = self._end_text() + self._calls.close()
-        return rest + self._writer.complete(self._usage, status, reason, **self._fields)
+        return rest + self._writer.complete(self._usage, incomplete_reason=incomplete_reason, **self._fields)
 
     def _fail(self, failure: Failure) -> bytes:
         self._has_ended = True

@@ -12,11 +12,11 @@ from floway_core.protocol import jsontext
 class CallWriter(Protocol):
     """What writes the calls; ``ResponseEventWriter`` does."""
 
-    def open_call(self, key: Any, call_id: str, name: str, custom: bool = False) -> bytes: ...
+    def open_call(self, key: object, call_id: str, name: str, *, custom: bool = False, **fields: Any) -> bytes: ...
 
-    def call_delta(self, key: Any, delta: str) -> bytes: ...
+    def call_delta(self, key: object, delta: str) -> bytes: ...
 
-    def close_call(self, key: Any) -> bytes: ...
+    def close_call(self, key: object) -> bytes: ...
 
 
 @dataclass
@@ -109,7 +109,7 @@ class ToolCalls:
 
     @staticmethod
     def _begins_next(call: _Call, call_id: str, name: str, text: str) -> bool:
-        """Return whether a delta at the position of ``call`` is the next call: another id, or all of it is said anew."""
+        """Return whether a delta at the position of ``call`` begins the next one: by its id, or by all its fields."""
         if call_id and call.id:
             return call_id != call.id
         return bool(name and call.name) and (name != call.name or (bool(text) and call.is_complete))
@@ -120,7 +120,8 @@ class ToolCalls:
             return b""
         call.tool = self._tools.find(call.name)
         call_id = call.id or f"call_{hashlib.sha256(f'{self._seed} {call.key}'.encode()).hexdigest()[:24]}"
-        opening = self._writer.open_call(call.key, call_id, call.tool.name, call.tool.is_custom)
+        fields = {"namespace": call.tool.namespace} if call.tool.namespace else {}
+        opening = self._writer.open_call(call.key, call_id, call.tool.name, custom=call.tool.is_custom, **fields)
         text = "".join(call.pieces)
         return opening + (self._writer.call_delta(call.key, text) if text and not call.tool.is_wrapped else b"")
 

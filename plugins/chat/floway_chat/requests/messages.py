@@ -156,7 +156,9 @@ def _read_output(content: Any, path: str) -> str | list[Item]:
 
 
 def _refuse_orphan(role: str, field: str, path: str) -> NoReturn:
-    message = f"Invalid parameter: messages with role '{role}' must be a response to a preceding message with '{field}'."
+    message = (
+        f"Invalid parameter: messages with role '{role}' must be a response to a preceding message with '{field}'."
+    )
     raise GatewayError(400, message, code="invalid_value", param=f"{path}.role")
 
 
