@@ -7,7 +7,7 @@ and the reasoning gets its place in the history.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from floway_chat.requests.schema import refuse_type
+from floway_chat.fields import refuse_type
 
 TEXT_FIELDS = ("reasoning_content", "reasoning")
 """Fields of a message with the text of the reasoning, the preferred one first."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from floway_chat import reasoning
-from floway_chat.requests.schema import read_object, read_string, refuse_missing, refuse_type, refuse_value
+from floway_chat.fields import read_object, read_string, refuse_missing, refuse_type, refuse_value
 from floway_core.errors import GatewayError
 
 Item = dict[str, Any]

@@ -1,14 +1,14 @@
-"""The fields of a chat request, as a table of rules, and the errors for what breaks them, in OpenAI's words."""
+"""The fields of a chat request, as a table of rules."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any
 
+from floway_chat.fields import refuse_missing
 from floway_core.errors import GatewayError
 from floway_core.protocol.request_schema import (
     BOOLEAN,
     OBJECT,
     STRING,
-    TYPE_NAMES,
     Rule,
     find_field_fault,
     integer,
@@ -67,9 +67,6 @@ FIELDS: Mapping[str, Rule] = {
 }
 """Rules by field. Fields that are not listed pass: servers of this API have many of their own."""
 
-MAX_QUOTED = 64
-"""Characters of a client's value that an error quotes."""
-
 
 def check_fields(body: Mapping[str, Any]) -> None:
     """Check the types and ranges of the fields of a request.
@@ -94,66 +91,3 @@ def check_fields(body: Mapping[str, Any]) -> None:
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
         message = "'top_logprobs' requires 'logprobs' to be true."
         raise GatewayError(400, message, code="invalid_parameter_combination", param="top_logprobs")
-
-
-def refuse_missing(param: str) -> NoReturn:
-    """Refuse a request without a field that it needs.
-
-    :raises GatewayError: 400.
-    """
-    message = f"Missing required parameter: '{param}'."
-    raise GatewayError(400, message, code="missing_required_parameter", param=param)
-
-
-def refuse_type(param: str, expected: str, value: Any) -> NoReturn:
-    """Refuse a value of the wrong type.
-
-    :param expected: the types that are allowed: "a string".
-    :raises GatewayError: 400.
-    """
-    actual = TYPE_NAMES.get(type(value), "an object" if value is not None else "null")
-    message = f"Invalid type for '{param}': expected {expected}, but got {actual} instead."
-    raise GatewayError(400, message, code="invalid_type", param=param)
-
-
-def refuse_value(param: str, value: Any, supported: Iterable[str]) -> NoReturn:
-    """Refuse a value that is none of those supported; without a value, the field is missing.
-
-    :raises GatewayError: 400.
-    """
-    if value is None:
-        refuse_missing(param)
-    if not isinstance(value, str):
-        refuse_type(param, "a string", value)
-    *others, last = (f"'{name}'" for name in supported)
-    values = f"{', '.join(others)}, and {last}" if others else last
-    message = f"Invalid value: '{value[:MAX_QUOTED]}'. Supported values are: {values}."
-    raise GatewayError(400, message, code="invalid_value", param=param)
-
-
-def read_string(fields: Mapping[str, Any], name: str, path: str) -> str:
-    """Return a field that must be a string and must not be missing.
-
-    :param path: path of the object in the request.
-    :raises GatewayError: 400.
-    """
-    value = fields.get(name)
-    if isinstance(value, str):
-        return value
-    if value is None:
-        refuse_missing(f"{path}.{name}")
-    refuse_type(f"{path}.{name}", "a string", value)
-
-
-def read_object(fields: Mapping[str, Any], name: str, path: str) -> dict[str, Any]:
-    """Return a field that must be an object and must not be missing.
-
-    :param path: path of the object that has the field.
-    :raises GatewayError: 400.
-    """
-    value = fields.get(name)
-    if isinstance(value, dict):
-        return value
-    if value is None:
-        refuse_missing(f"{path}.{name}")
-    refuse_type(f"{path}.{name}", "an object", value)

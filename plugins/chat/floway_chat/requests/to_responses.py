@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from floway_chat.fields import read_object, read_string, refuse_value
 from floway_chat.requests.messages import read_messages
-from floway_chat.requests.schema import check_fields, read_object, read_string, refuse_value
+from floway_chat.requests.schema import check_fields
 
 SAME_FIELDS = (
     "frequency_penalty",
