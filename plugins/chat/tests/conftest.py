@@ -1,13 +1,13 @@
-"""A gateway with the chat door, a provider that sends Responses requests on to a scripted upstream, and clients."""
+"""Gateways with the chat door, in front of a scripted upstream and of the simulated Codex backend; and clients."""
+
+import json
 
 import pytest
-from hypothesis import HealthCheck, settings
+from floway_codex.simulator import Simulator
 
 from floway_core.storage import upstreams
 from floway_core.storage.db import connect
 from floway_core.testing import ApiClient, FakeUpstream, RunningGateway, write_plugin
-
-settings.register_profile("floway", database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
 RESPONSES_PLUGIN = '''"""A provider for tests: sends the Responses body to the upstream that the test names."""
 
@@ -80,3 +80,36 @@ def client(gateway, upstream):
     before = len(gateway.log)
     yield ChatClient(gateway.url, gateway.key, {"x-test-upstream": upstream.url})
     assert "Traceback" not in gateway.log[before:]
+
+
+# ------------------------------------------------------------------------------------------------------ Codex backend
+def start_with_codex(backend, **settings):
+    """Start a gateway with an account of the simulated Codex backend."""
+    settings = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url, **settings}
+    gateway = RunningGateway(settings, installed=["chat", "codex"])
+    file = gateway.folder / "auth.json"
+    file.write_text(json.dumps(backend.new_account()))
+    assert gateway.run("codex", "import", str(file)).returncode == 0
+    return gateway
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    """The simulated Codex backend."""
+    with Simulator() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def running(simulator):
+    """A gateway in front of it."""
+    with start_with_codex(simulator) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def backend(simulator):
+    """The backend, without recorded requests. Nothing in the session may look wrong to it."""
+    simulator.clear()
+    yield simulator
+    assert simulator.findings == [], "over all its requests the session looks wrong"

@@ -59,7 +59,9 @@ CASES = {
     ),
     "null fields in every chunk": Case(
         [
-            chunk({"role": "assistant", "content": piece, "refusal": None, "tool_calls": None, "reasoning_content": None})
+            chunk(
+                {"role": "assistant", "content": piece, "refusal": None, "tool_calls": None, "reasoning_content": None}
+            )
             for piece in ("Hel", "lo.")
         ]
         + STOP,
@@ -108,9 +110,7 @@ CASES = {
     "no DONE": Case([chunk("Hello."), chunk({}, "stop", usage=USAGE)], "Hello."),
     "no finish_reason": Case([chunk("Hello."), chunk(None, usage=USAGE), DONE], "Hello."),
     "finish_reason with the last text": Case([chunk("Hel"), chunk("lo.", "stop", usage=USAGE), DONE], "Hello."),
-    "empty finish_reason": Case(
-        [chunk("Hel", ""), chunk("lo.", ""), chunk({}, "stop", usage=USAGE), DONE], "Hello."
-    ),
+    "empty finish_reason": Case([chunk("Hel", ""), chunk("lo.", ""), chunk({}, "stop", usage=USAGE), DONE], "Hello."),
     "events with names and comments": Case(
         [b": OPENROUTER PROCESSING\n\n", b"event: message\n" + chunk("Hello."), b"\n", *STOP], "Hello."
     ),
@@ -151,9 +151,7 @@ CASES = {
         "Hm.",
     ),
     "reasoning": Case([chunk({"content": "", "reasoning": "Hm."}), chunk("Yes."), *STOP], "Yes.", "Hm."),
-    "both fields": Case(
-        [chunk({"reasoning": "Hm.", "reasoning_content": "Hm."}), chunk("Yes."), *STOP], "Yes.", "Hm."
-    ),
+    "both fields": Case([chunk({"reasoning": "Hm.", "reasoning_content": "Hm."}), chunk("Yes."), *STOP], "Yes.", "Hm."),
     "mistral": Case(
         [
             chunk({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]}),
@@ -165,14 +163,17 @@ CASES = {
     ),
     "think tags": Case([chunk("<think>Hm.</think>\n\nYes."), *STOP], "Yes.", "Hm."),
     "think tags in pieces": Case(
-        [chunk(piece) for piece in ("\n", "<", "thi", "nk", ">\nH", "m", ".<", "/think", ">", "\n\n", "Yes", ".")] + STOP,
+        [chunk(piece) for piece in ("\n", "<", "thi", "nk", ">\nH", "m", ".<", "/think", ">", "\n\n", "Yes", ".")]
+        + STOP,
         "Yes.",
         "Hm.",
     ),
     "think tags, letter by letter": Case(
         [chunk(letter) for letter in "<think>a < b</thin</think>Yes <think>."] + STOP, "Yes <think>.", "a < b</thin"
     ),
-    "only a thought": Case([chunk("<think>Hm."), chunk({}, "length", usage=USAGE), DONE], "", "Hm.", status="incomplete"),
+    "only a thought": Case(
+        [chunk("<think>Hm."), chunk({}, "length", usage=USAGE), DONE], "", "Hm.", status="incomplete"
+    ),
     "nearly a tag": Case([chunk("<"), chunk("th"), chunk("is>"), *STOP], "<this>"),
     "only the beginning of a tag": Case([chunk("<thi"), *STOP], "<thi"),
     "a tag within the answer": Case([chunk("Write <think>x</think>."), *STOP], "Write <think>x</think>."),
@@ -289,16 +290,15 @@ CASES = {
         calls=[(None, "weather", WEATHER)],
     ),
     "arguments as an object": Case(
-        [calls(entry(0, "call_a", "weather", {"city": "Bonn"})), *TOOLS], calls=[("call_a", "weather", '{"city":"Bonn"}')]
+        [calls(entry(0, "call_a", "weather", {"city": "Bonn"})), *TOOLS],
+        calls=[("call_a", "weather", '{"city":"Bonn"}')],
     ),
     "no arguments": Case([calls(entry(0, "call_a", "weather")), *TOOLS], calls=[("call_a", "weather", "{}")]),
     "null arguments": Case(
         [calls({"index": 0, "id": "call_a", "function": {"name": "weather", "arguments": None}}), *TOOLS],
         calls=[("call_a", "weather", "{}")],
     ),
-    "finish_reason stop for calls": Case(
-        [calls(entry(0, "call_a", "weather", WEATHER)), *STOP], calls=TWO_CALLS[:1]
-    ),
+    "finish_reason stop for calls": Case([calls(entry(0, "call_a", "weather", WEATHER)), *STOP], calls=TWO_CALLS[:1]),
     "line breaks between calls": Case(
         [
             calls(entry(0, "call_a", "weather", '{"city"')),

@@ -3,44 +3,15 @@
 import json
 
 import pytest
-from floway_codex.simulator import OutputItem, Simulator, function_call, reasoning, reply, text
+from floway_codex.simulator import OutputItem, function_call, reasoning, reply, text
 
 from floway_core.storage.db import connect
-from floway_core.testing import RunningGateway
 
 from .chunks import join
-from .conftest import ChatClient
+from .conftest import ChatClient, start_with_codex
 
 MODEL = "gpt-5.5"
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
-
-
-def start(backend, **settings):
-    settings = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url, **settings}
-    gateway = RunningGateway(settings, installed=["chat", "codex"])
-    file = gateway.folder / "auth.json"
-    file.write_text(json.dumps(backend.new_account()))
-    assert gateway.run("codex", "import", str(file)).returncode == 0
-    return gateway
-
-
-@pytest.fixture(scope="module")
-def simulator():
-    with Simulator() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def running(simulator):
-    with start(simulator) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def backend(simulator):
-    simulator.clear()
-    yield simulator
-    assert simulator.findings == [], "over all its requests the session looks wrong"
 
 
 @pytest.fixture
@@ -152,7 +123,7 @@ def test_not_if_only_the_first_request_was_not_stored(backend, agent):
 
 
 def test_not_if_it_is_switched_off(backend):
-    with start(backend, chat_restore_reasoning="off") as gateway:
+    with start_with_codex(backend, chat_restore_reasoning="off") as gateway:
         agent = Agent(gateway)
         backend.script(thinks(1, call(1)), reply(text("Done.")))
         agent.give(agent.say("Off."))
