@@ -35,6 +35,8 @@ class Target:
     headers: dict[str, str] = field(default_factory=dict)
     exact: bool = True
     """Relays deltas as the upstream wrote them."""
+    chat_model: str = ""
+    """The name of a model whose upstream speaks Chat Completions; empty if there is none."""
     keeps: bool = False
     """Keeps conversations; another one passes ``previous_response_id`` on to the upstream."""
     tree: Tree | None = None
