@@ -11,7 +11,7 @@ from floway_core.engine import account, affinity, compaction
 from floway_core.engine.input_items import fit_for_upstream
 from floway_core.engine.routing import Candidate
 from floway_core.engine.trace import RequestTrace
-from floway_core.errors import ACCOUNT_REFUSED, UpstreamBroken, UpstreamRefused, account_refusal
+from floway_core.errors import ACCOUNT_REFUSED, GatewayError, UpstreamBroken, UpstreamRefused, account_refusal
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
 from floway_core.provider import MAX_DISPATCHES, ErrorResponse, Provider, UpstreamResponse
@@ -75,7 +75,7 @@ def start_attempt(
     """
     provider = gateway.providers.by_kind[candidate.upstream.kind]
     context = AttemptContext(
-        id=f"{request.id}.{len(trace.tried)}",
+        id=f"{request.id}.{len(trace.attempts)}",
         request=request,
         upstream=candidate.upstream,
         provider=provider,
@@ -87,8 +87,9 @@ def start_attempt(
     hooks.call("on_attempt_start", context)
     for number in range(1, MAX_DISPATCHES + 1):
         dispatch = prepare_dispatch(gateway, context, candidate, turn, number, summarises)
-        trace.dispatches += 1
+        trace.attempts[-1].dispatches += 1
         response = _send(provider, dispatch)
+        trace.attempts[-1].status = response.status
         if 200 <= response.status < 300:
             gateway.account_refusals.pop(context.upstream.id, None)
             visible = account.filter_response(provider, context, response)
