@@ -6,7 +6,7 @@ from typing import Any
 from floway_chat.events import chunks
 from floway_core.dialect import AnswerReader
 from floway_core.protocol import jsontext
-from floway_core.protocol.failures import Failure, read_failure_body
+from floway_core.protocol.failures import Failure
 from floway_core.protocol.responses import FAILED
 
 
@@ -24,14 +24,14 @@ class ChatAnswerReader(AnswerReader):
         if is_done and not self.terminal:
             self._end(self._finish)
 
+    def end(self) -> None:
+        if self._finish and not self.terminal:  # some servers send no [DONE]
+            self._end(self._finish)
+
     def read(self, content: bytes) -> None:
-        try:
-            answer = jsontext.loads(content)
-        except ValueError:
-            answer = None
+        answer = jsontext.loads(content)
         if not isinstance(answer, dict):
-            self._fail(read_failure_body(content) or Failure("The upstream sent no answer."))
-            return
+            raise ValueError("it is no JSON object")
         self._read(answer)
         if not self.terminal:
             self._end(self._finish)
@@ -40,7 +40,10 @@ class ChatAnswerReader(AnswerReader):
         if failure := chunks.find_failure(chunk):
             self._fail(failure)
             return
-        finish = chunks.first_choice(chunk).get("finish_reason")
+        choice = chunks.first_choice(chunk)
+        delta = choice.get("delta") or {}
+        self.has_content = self.has_content or any(value for name, value in delta.items() if name != "role")
+        finish = choice.get("finish_reason")
         if isinstance(finish, str) and finish:
             self._finish = finish
         if usage := chunks.read_usage(chunk):
