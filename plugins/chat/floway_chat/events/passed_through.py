@@ -5,9 +5,39 @@ from typing import Any
 
 from floway_chat.events import chunks
 from floway_core.dialect import AnswerReader
-from floway_core.protocol import jsontext
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext, sse
 from floway_core.protocol.failures import Failure
 from floway_core.protocol.responses import FAILED
+
+
+USAGE_COMMENT = b": usage "
+"""A comment in place of a chunk that has only the usage. Clients ignore comments."""
+
+
+class UsageHider:
+    """A translator that turns the usage into a comment, for a client that has not asked for it."""
+
+    def feed(self, block: bytes) -> bytes:
+        """Return the chunks as they are, except for the usage."""
+        if b'"usage"' not in block:
+            return block
+        return b"".join(map(self._hide, sse.split(block)))
+
+    def end(self) -> bytes:
+        """Nothing follows."""
+        return b""
+
+    def failure(self, error: GatewayError) -> bytes:
+        """Nothing: the failure is told in the client's format."""
+        return b""
+
+    @staticmethod
+    def _hide(event: bytes) -> bytes:
+        parsed, _ = chunks.parse_chunks(event)
+        if len(parsed) == 1 and not parsed[0].get("choices") and isinstance(usage := parsed[0].get("usage"), dict):
+            return USAGE_COMMENT + jsontext.dumps(usage) + b"\n\n"
+        return event
 
 
 class ChatAnswerReader(AnswerReader):
@@ -21,6 +51,9 @@ class ChatAnswerReader(AnswerReader):
         parsed, is_done = chunks.parse_chunks(block)
         for chunk in parsed:
             self._read(chunk)
+        if USAGE_COMMENT in block:
+            usage = jsontext.loads(block.partition(USAGE_COMMENT)[2].partition(b"\n")[0])
+            self.response["usage"] = chunks.read_usage({"usage": usage})
         if is_done and not self.terminal:
             self._end(self._finish)
 

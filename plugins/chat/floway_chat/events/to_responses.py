@@ -8,6 +8,7 @@ from floway_chat.events.thinking import ThinkingSplitter
 from floway_chat.events.tool_calls import ToolCalls
 from floway_chat.requests.tools import ToolTable
 from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
 from floway_core.protocol.response_writer import ResponseEventWriter
 from floway_core.protocol.responses import FAILED
@@ -61,14 +62,23 @@ class ResponsesTranslator:
         """End the response with an error of the gateway."""
         return self._fail(Failure(error.message, error.code, error.type, error.param, error.status))
 
+    def convert_document(self, content: bytes) -> bytes:
+        """Convert a body that is no stream. What is no chat answer stays as it is: the gateway finds the failure."""
+        try:
+            answer = jsontext.loads(content)
+        except ValueError:
+            return content
+        if not isinstance(answer, dict) or not chunks.first_choice(answer):
+            return content
+        return jsontext.dumps(self.read_answer(answer))
+
     def read_answer(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Convert a whole answer.
 
         :returns: the response object, with status ``failed`` if the answer reports a failure.
         """
         choice = chunks.first_choice(answer)
-        delta = {**answer, "choices": [{**choice, "delta": choice.get("message")}]} if choice else answer
-        self._read_chunk(delta)
+        self._read_chunk({**answer, "choices": [{**choice, "delta": choice.get("message")}]})
         if not self._has_ended:
             self._complete()
         return self._writer.response
