@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from floway_chat import errors
+from floway_chat import NAME, errors
 from floway_chat.events.completion import build_completion
 from floway_chat.events.options import read_options
 from floway_chat.events.passed_through import ChatAnswerReader
@@ -22,8 +22,6 @@ from floway_core.dialect import (
 )
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
-
-NAME = "chat"
 
 
 class ChatDialect(Dialect):
@@ -52,7 +50,8 @@ class ChatDialect(Dialect):
         return build_completion(response, read_options(call))
 
     def error(self, error: GatewayError, request_id: str) -> ErrorAnswer:
-        if (raw := error.upstream_body(self.name)) is not None:
+        raw = error.upstream_body(self.name)
+        if raw is not None and errors.is_complete(raw):
             return ErrorAnswer(error.status, raw)
         return ErrorAnswer(error.status, jsontext.dumps({**error.body(), "error": errors.error_object(error)}))
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
 
 _CHAT_NAMES = {
     "input": "messages",
@@ -50,3 +51,13 @@ def chat_name(param: Any) -> str | None:
     if _INPUT_PATH.fullmatch(param):
         return "messages"
     return _CHAT_NAMES.get(param, param)
+
+
+def is_complete(content: bytes) -> bool:
+    """Return whether the body of a server's error has OpenAI's form, so that clients can read it as it is."""
+    try:
+        body = jsontext.loads(content)
+    except ValueError:
+        return False
+    error = body.get("error") if isinstance(body, dict) else None
+    return isinstance(error, dict) and isinstance(error.get("message"), str) and isinstance(error.get("type"), str)

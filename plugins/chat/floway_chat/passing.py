@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from floway_chat.dialect import NAME
+from floway_chat import NAME
 from floway_core.contexts import DialectRequest, ResponsesRequestContext
 from floway_core.protocol import jsontext
 

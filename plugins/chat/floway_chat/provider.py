@@ -1,22 +1,20 @@
 """The provider ``chat``: upstreams that speak Chat Completions."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from floway_chat import __version__, connections, passing
-from floway_chat.connections import Connection
-from floway_chat.dialect import NAME
+from floway_chat import NAME, __version__, passing
 from floway_chat.events.passed_through import UsageHider
 from floway_chat.events.to_responses import ResponsesTranslator
-from floway_chat.quirks import Quirks
+from floway_chat.quirks import Quirks, find_quirks, load_quirks
 from floway_chat.requests.to_chat import write_request
 from floway_chat.requests.tools import ToolTable
-from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, Upstream
+from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
 from floway_core.errors import GatewayError, UpstreamRefused
 from floway_core.protocol import jsontext
 from floway_core.protocol.response_writer import ResponseEventWriter
-from floway_core.provider import ErrorResponse, Model, Provider, UpstreamResponse
-from floway_core.upstream import HttpClient
+from floway_core.provider import ConnectionOptions, ErrorResponse, UpstreamOption, UpstreamResponse
+from floway_core.storage.connections import Connection
+from floway_core.upstream.keyed import KeyedProvider
 from floway_core.upstream.translated import TranslatedBody
 
 PRIVATE_HEADERS = frozenset({"openai-organization", "openai-project"})
@@ -35,24 +33,43 @@ class ChatAttempt:
     """Whether the client speaks Chat Completions too, so that nothing is translated."""
 
 
-class ChatProvider(Provider):
+AUTO = "auto"
+
+
+class ChatProvider(KeyedProvider):
     """Sends requests to servers of Chat Completions, translated unless the client speaks it too."""
 
-    kind = connections.KIND
+    kind = NAME
     dialect = NAME
+    connection_options = ConnectionOptions(
+        example_base_url="http://127.0.0.1:8000/v1",
+        key_is_optional=True,
+        options=(
+            UpstreamOption(
+                "server",
+                "Which server it is, for what servers do differently. Default: recognised by its URL and models.",
+                (AUTO, *load_quirks()),
+            ),
+        ),
+    )
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._http = HttpClient(services.settings)
-
-    # ------------------------------------------------------------------------------------------------------ sending
     def start_attempt(self, ctx: AttemptContext) -> None:
         """Load the connection, and find out how the server differs.
 
         :raises GatewayError: 503, the connection is missing or cannot be decrypted.
         """
-        connection = connections.read(self._services, ctx.upstream)
+        connection = self.connection(ctx.upstream)
         ctx.provider_state = ChatAttempt(connection, self._quirks(ctx.upstream, connection))
+
+    def _quirks(self, upstream: Upstream, connection: Connection) -> Quirks:
+        server = connection.options.get("server", AUTO)
+        if server != AUTO:
+            return load_quirks()[str(server)]
+        try:
+            models = self.cached_models(upstream) or ()
+        except GatewayError:
+            models = ()
+        return find_quirks(connection.base_url, (model.owned_by for model in models))
 
     def prepare_request(self, ctx: ResponsesRequestContext) -> None:
         """Write the request for the server: the client's own one if it speaks Chat Completions, else a translation.
@@ -78,9 +95,9 @@ class ChatProvider(Provider):
         state: ChatAttempt = ctx.attempt.provider_state
         content = passing.encode_body(ctx) if state.is_passed_through else jsontext.dumps(ctx.body)
         # Secrets are added here and not to ctx.headers, because observers see those.
-        headers = {**ctx.headers, **state.connection.secret_headers()}
+        headers = {**ctx.headers, **secret_headers(state.connection)}
         url = f"{state.connection.base_url}/chat/completions"
-        response = self._http.stream(ctx, "POST", url, headers, content)
+        response = self.http.stream(ctx, "POST", url, headers, content)
         response.headers = [(name, value) for name, value in response.headers if name not in PRIVATE_HEADERS]
         if 200 <= response.status < 300:
             self._translate(ctx, response)
@@ -107,3 +124,9 @@ class ChatProvider(Provider):
             content = response.content.replace(key, b"***")
             raise UpstreamRefused(response.status, response.headers, content, self.dialect)
         return False
+
+
+def secret_headers(connection: Connection) -> dict[str, str]:
+    """Return the headers that only the upstream may see."""
+    authorization = {"authorization": f"Bearer {connection.api_key}"} if connection.api_key else {}
+    return {**connection.headers, **authorization}

@@ -10,7 +10,6 @@ from floway_core.protocol import jsontext, sse
 from floway_core.protocol.failures import Failure
 from floway_core.protocol.responses import FAILED
 
-
 USAGE_COMMENT = b": usage "
 """A comment in place of a chunk that has only the usage. Clients ignore comments."""
 
