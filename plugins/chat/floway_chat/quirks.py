@@ -44,18 +44,20 @@ def load_quirks() -> Mapping[str, Quirks]:
 
 
 def find_quirks(base_url: str, owners: Iterable[str] = ()) -> Quirks:
-    """Recognise a server by its base URL, or else by who owns its models.
+    """Recognise a server: by its host, else by who owns its models, else by its port.
 
     :param owners: the values of ``owned_by`` in its model list, as far as they are known.
     """
-    address = urlsplit(base_url)
+    address, owned, known = urlsplit(base_url), set(owners), load_quirks()
     host, port = address.hostname or "", f":{address.port}"
-    known = load_quirks()
-    for quirks in known.values():
-        if any(host == name or name == port or (name[0] == "." and host.endswith(name)) for name in quirks.hosts):
-            return quirks
-    owned = set(owners)
-    return next((quirks for quirks in known.values() if owned.intersection(quirks.owners)), known[DEFAULT])
+    for is_known in (
+        lambda quirks: any(host == name or (name[0] == "." and host.endswith(name)) for name in quirks.hosts),
+        lambda quirks: owned.intersection(quirks.owners),
+        lambda quirks: port in quirks.hosts,
+    ):
+        if found := next(filter(is_known, known.values()), None):
+            return found
+    return known[DEFAULT]
 
 
 def nearest_effort(effort: str, levels: tuple[str, ...]) -> str:

@@ -9,6 +9,8 @@ from floway_core.storage import upstreams
 from floway_core.storage.db import connect
 from floway_core.testing import ApiClient, FakeUpstream, RunningGateway, write_plugin
 
+from .upstreams import add
+
 RESPONSES_PLUGIN = '''"""A provider for tests: sends the Responses body to the upstream that the test names."""
 
 from floway_core.hookspecs import hookimpl
@@ -113,3 +115,28 @@ def backend(simulator):
     simulator.clear()
     yield simulator
     assert simulator.findings == [], "over all its requests the session looks wrong"
+
+
+# -------------------------------------------------------------------------------------------------------- chat server
+@pytest.fixture(scope="module")
+def server():
+    """A chat server, to be scripted."""
+    with FakeUpstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chat_gateway(server):
+    """A gateway with this server as its only upstream."""
+    with RunningGateway(installed=["chat"]) as running:
+        add(running, "one", server.url, "--model", "model-1")
+        yield running
+
+
+@pytest.fixture
+def caller(chat_gateway, server):
+    """A client of either API; nothing is recorded and scripted at first."""
+    server.forget()
+    before = len(chat_gateway.log)
+    yield ChatClient(chat_gateway.url, chat_gateway.key)
+    assert "Traceback" not in chat_gateway.log[before:]

@@ -4,35 +4,13 @@ import json
 
 import pytest
 
-from floway_core.testing import FakeUpstream, Reply, RunningGateway, Step
+from floway_core.testing import Reply, Step
 from floway_core.testing.events import parse
 
-from .conftest import ChatClient
 from .server_streams import CASES, FAILURES, NEWS, USAGE, WEATHER, chunk
-from .upstreams import add, as_json
+from .upstreams import as_json
 
 TOOL = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
-
-
-@pytest.fixture(scope="module")
-def server():
-    with FakeUpstream() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def chat_gateway(server):
-    with RunningGateway(installed=["chat"]) as running:
-        add(running, "one", server.url, "--model", "model-1")
-        yield running
-
-
-@pytest.fixture
-def caller(chat_gateway, server):
-    server.forget()
-    before = len(chat_gateway.log)
-    yield ChatClient(chat_gateway.url, chat_gateway.key)
-    assert "Traceback" not in chat_gateway.log[before:]
 
 
 def texts(response, item_type, field, name="text"):
