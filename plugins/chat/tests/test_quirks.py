@@ -111,7 +111,7 @@ def test_the_rest_of_the_table(sent, name):
         ("https://mine.openai.azure.com/openai/v1", [], "openai"),
         ("https://notopenai.azure.com/v1", [], "default"),
         ("http://127.0.0.1:8000/v1", [], "vllm"),
-        ("http://10.0.0.7:8000/v1", ["llamacpp"], "vllm"),
+        ("http://10.0.0.7:8000/v1", ["llamacpp"], "llamacpp"),
         ("http://127.0.0.1:8080/v1", ["llamacpp"], "llamacpp"),
         ("http://127.0.0.1:9999/v1", ["vllm"], "vllm"),
         ("http://localhost:11434/v1", ["library"], "ollama"),
