@@ -87,7 +87,7 @@ def test_aider(backend, running, tmp_path):
         run("git", *command.split(), cwd=tmp_path, env=environ)
     switches = "--yes-always --no-check-update --no-show-model-warnings --no-analytics --map-tokens 0"
     model = ("--model", f"openai/{MODEL}", "--weak-model", f"openai/{MODEL}")
-    aider = Path(INSTALLED, "aider/bin/aider")
+    aider = Path(INSTALLED, "aider-chat/bin/aider")
     run(
         aider,
         *switches.split(),
