@@ -1,6 +1,7 @@
 """Reasoning that chat clients drop returns to its place: against the simulated Codex backend."""
 
 import json
+import tempfile
 
 import pytest
 from floway_codex.simulator import OutputItem, function_call, reasoning, reply, text
@@ -235,3 +236,21 @@ def test_what_is_stored_does_not_grow_with_the_conversation(backend, running, ag
         )
         assert {count for (count,) in cursor.fetchall()} == {3}  # an output of the tool, reasoning and a call
     database.close_all()
+
+
+def test_on_postgresql(backend):
+    """The lookups are SQL, and the schema is another one there."""
+    pgserver = pytest.importorskip("pgserver", reason="there is no pgserver")
+    with tempfile.TemporaryDirectory(prefix="floway-pg-", ignore_cleanup_errors=True) as folder:
+        server = pgserver.get_server(folder)
+        try:
+            with start_with_codex(backend, database_url=server.get_uri()) as gateway:
+                agent = Agent(gateway)
+                agent.messages = [{"role": "system", "content": "It is ten o'clock."}]
+                backend.script(thinks(1, call(1)), thinks(2, call(2)), reply(text("Done.")))
+                calls = agent.give(agent.say("Look."))
+                agent.messages[0]["content"] = "It is eleven o'clock."
+                agent.give(calls)
+        finally:
+            server.cleanup()
+    assert [blobs(items) for items in inputs(backend)] == [[], ["BLOB-1"], ["BLOB-1", "BLOB-2"]]
