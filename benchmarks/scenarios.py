@@ -307,12 +307,14 @@ def translated(bench: Bench, body: Callable[..., dict[str, Any]], **plan: Any) -
 
     :param body: returns the body for an order.
     """
-    whole, short, long = Order(ANSWER), Order(4, 10_000), Order(int(50 * bench.seconds) + 50, 10_000)
+    whole, short, long = Order(ANSWER_DELTAS), Order(4, 10_000), Order(int(50 * bench.seconds) + 50, 10_000)
     burst = Order(1000)
     requests = drive(
-        bench, body(whole, stream=False), whole, connections=16, requests=LEAST, seconds=bench.seconds, **plan
+        bench, body(whole, stream=False), whole, connections=16, requests=MIN_ANSWERS, seconds=bench.seconds, **plan
     )
-    few = drive(bench, body(short, stream=True), short, connections=20, requests=LEAST, seconds=bench.seconds, **plan)
+    few = drive(
+        bench, body(short, stream=True), short, connections=20, requests=MIN_ANSWERS, seconds=bench.seconds, **plan
+    )
     many = drive(bench, body(long, stream=True), long, connections=20, requests=40, **plan)
     fast = drive(bench, body(burst, stream=True), burst, connections=4, seconds=bench.seconds, **plan)
     event = (many.per_answer - few.per_answer) / max(1, many.events - few.events)

@@ -96,9 +96,9 @@ def test_a_tool_loop_keeps_its_reasoning_and_its_prefix(backend, running, stream
         before, after = (json.dumps(items) for items in (sent[number - 1], sent[number]))
         assert after.startswith(before.removesuffix("]") + ", "), "the prefix has changed"
         assert blobs(sent[number]) == [f"BLOB-{earlier}" for earlier in range(number)]
-        items = sent[number][len(sent[number - 1]) :]
-        assert [item["type"] for item in items][0] == "reasoning"
-        assert [item["type"] for item in items][-4:] == ["function_call"] * 2 + ["function_call_output"] * 2
+        kinds = [item["type"] for item in sent[number][len(sent[number - 1]) :]]
+        assert kinds[0] == "reasoning"
+        assert kinds[-4:] == ["function_call"] * 2 + ["function_call_output"] * 2
     assert len({request.header("session-id") for request in backend.dispatches}) == 1
     assert len({request.body["prompt_cache_key"] for request in backend.dispatches}) == 1
 
