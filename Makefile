@@ -9,6 +9,7 @@ BENCH ?= .bench
 # Each plugin is a project of its own, plugins/NAME with the package floway_NAME.
 PLUGINS := $(patsubst plugins/%/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
+CHAT_CLIENTS = llm aider-chat node
 
 # The first line of output, so that nobody has to wonder at the silence of what comes first.
 SETS_UP = $(if $(wildcard $(VENV)/ready),, First it sets up $(VENV), which takes a minute or two.)
@@ -38,9 +39,11 @@ FUZZ ?= 60
 fuzz: $(VENV)/ready
 	FLOWAY_TEST_FUZZ=$(FUZZ) $(VENV)/bin/python -m pytest tests/fuzz
 
-# The real Codex CLI, from npm, through the gateway to the simulated backend.
-test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready)
-	FLOWAY_TEST_CODEX_CLIS=$(abspath $(CLIENTS)) $(VENV)/bin/python -m pytest tests/e2e/test_codex_cli.py
+# The real Codex CLI and chat clients, from npm and PyPI, through the gateway to simulated and scripted upstreams.
+test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CLIENTS:%=$(CLIENTS)/chat/%/ready)
+	FLOWAY_TEST_CODEX_CLIS=$(abspath $(CLIENTS)) FLOWAY_TEST_CHAT_CLIENTS=$(abspath $(CLIENTS)/chat) \
+		$(VENV)/bin/python -m pytest tests/e2e/test_codex_cli.py plugins/chat/tests/test_clients.py \
+		plugins/chat/tests/test_openai_client.py plugins/chat/tests/test_responses_clients.py
 
 # The wheels, built and installed into empty environments; and the plugins of docs/plugins.md, as a stranger would.
 test-packages: $(VENV)/ready
@@ -103,6 +106,15 @@ $(DOCS)/ready: docs/requirements.txt
 $(BENCH)/litellm/ready:
 	$(PYTHON) -m venv $(BENCH)/litellm
 	$(BENCH)/litellm/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]'
+	touch $@
+
+$(CLIENTS)/chat/node/ready:
+	npm install --silent --no-fund --no-audit --prefix $(CLIENTS)/chat/node openai
+	touch $@
+
+$(CLIENTS)/chat/%/ready:
+	$(PYTHON) -m venv $(CLIENTS)/chat/$*
+	$(CLIENTS)/chat/$*/bin/python -m pip install --quiet --disable-pip-version-check $*
 	touch $@
 
 $(CLIENTS)/%/ready:

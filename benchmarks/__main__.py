@@ -166,6 +166,8 @@ def _variants(kind: str, holds: list[int]) -> list[tuple[str, Callable[[Bench], 
 
 
 def _applies(kind: str, target: Target) -> bool:
+    if kind in scenarios.TRANSLATING:
+        return bool(target.chat_model)
     return bool(target.tree or kind in scenarios.DIRECT) and (
         target.stores_conversations or kind not in scenarios.NEEDING_CONVERSATIONS
     )

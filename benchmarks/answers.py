@@ -97,7 +97,7 @@ class StreamCheck:
             return  # a comment, or the end as some gateways tell it
         if self.complete:
             raise WrongAnswer(f"an event behind the terminal one: {event[:80]!r}")
-        content = _parse_object(payload)
+        content = parse_object(payload)
         type = content.get("type")
         if type == wire.DELTA:
             self._check_rewritten_delta(event, content, now)
@@ -159,7 +159,7 @@ def check_whole(body: bytes, deltas: int) -> str:
     :returns: the id of the response.
     :raises WrongAnswer: it is not what the upstream sent.
     """
-    answer = _parse_object(body)
+    answer = parse_object(body)
     try:
         id, status, usage = answer["id"], answer["status"], answer["usage"]["output_tokens"]
         text = answer["output"][0]["content"][0]["text"]
@@ -176,7 +176,11 @@ def check_whole(body: bytes, deltas: int) -> str:
     return id
 
 
-def _parse_object(data: bytes) -> dict[str, Any]:
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    :raises WrongAnswer: it is none.
+    """
     try:
         content = json.loads(data)
     except ValueError:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks import chat_wire
 from benchmarks.answers import ChunkDecoder, StreamCheck, WrongAnswer, check_whole
 
 READ_BYTES = 256 * 1024
@@ -44,6 +45,8 @@ class Plan:
     """Seconds after which incomplete responses are abandoned."""
     exact: bool = True
     """The gateway relays deltas as the upstream wrote them."""
+    speaks_chat: bool = False
+    """The client speaks Chat Completions instead of the Responses API."""
     turns: int = 0
     """Turns of a conversation, each naming the response before; 0: no conversation."""
     previous: str | None = None
@@ -62,7 +65,7 @@ class AnswerReader:
         self.keep = self.over = False
         self._chunks: ChunkDecoder | None = None
         self._left = -1
-        self._check: StreamCheck | None = None
+        self._check: StreamCheck | chat_wire.ChatStreamCheck | None = None
         self._body: list[bytes] = []
 
     def feed(self, data: bytes, now: int) -> None:
@@ -96,7 +99,8 @@ class AnswerReader:
             return self._check.id, self._check.events
         if self.status != 200:
             raise WrongAnswer(f"status {self.status}: {b''.join(self._body)[:200].decode(errors='replace')}")
-        return check_whole(b"".join(self._body), self._plan.deltas), 0
+        check = chat_wire.check_whole if self._plan.speaks_chat else check_whole
+        return check(b"".join(self._body), self._plan.deltas), 0
 
     def ended(self) -> bool:
         """Return whether the end of the connection is the end of the response."""
@@ -112,7 +116,10 @@ class AnswerReader:
             self._left = int(self.headers.get("content-length", -1))
         self.keep = self.headers.get("connection", "").lower() != "close"
         if self.status == 200 and self.headers.get("content-type", "").startswith("text/event-stream"):
-            self._check = StreamCheck(self._plan.deltas, self._plan.exact, self._delays)
+            if self._plan.speaks_chat:
+                self._check = chat_wire.ChatStreamCheck(self._plan.deltas, self._delays)
+            else:
+                self._check = StreamCheck(self._plan.deltas, self._plan.exact, self._delays)
 
 
 class Connection:

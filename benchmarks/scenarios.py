@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks import chat_wire
 from benchmarks.load import Plan
 from benchmarks.processes import start
 from benchmarks.targets import ROOT, Target
@@ -70,9 +71,11 @@ def drive(bench: Bench, body: dict[str, Any], order: Order, watch: float | None 
     """Run the load generator once.
 
     :param watch: seconds between two measurements of the gateway's memory; None: none.
+    :param plan: further fields of the plan; they take precedence.
     """
     target = bench.target
-    request_plan = Plan(target.url, body, order.deltas, headers=target.headers, exact=target.exact, **plan)
+    usual = {"url": target.url, "body": body, "deltas": order.deltas, "headers": target.headers, "exact": target.exact}
+    request_plan = Plan(**{**usual, **plan})
     load = start(
         [sys.executable, "-m", "benchmarks.load"],
         bench.cpus,
@@ -282,6 +285,65 @@ def _held_memory(bench: Bench, memory: list[tuple[float, int]], before: int, str
     }
 
 
+def chat_body(order: Order, *, stream: bool) -> dict[str, Any]:
+    """The same request as ``body_of``, in the form of Chat Completions, not stored."""
+    parameters = {"type": "object", "properties": {"cmd": {"type": "string"}}, "required": ["cmd"]}
+    function = {"name": "shell", "description": "Runs a command.", "parameters": parameters}
+    return {
+        "model": MODEL,
+        "messages": [{"role": "system", "content": "You are a coding agent."}, {"role": "user", "content": str(order)}],
+        "tools": [{"type": "function", "function": function}],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "reasoning_effort": "medium",
+        "store": False,
+        "stream": stream,
+        **({"stream_options": {"include_usage": True}} if stream else {}),
+    }
+
+
+def translated(bench: Bench, body: Callable[..., dict[str, Any]], **plan: Any) -> Metrics:
+    """Requests, slow streams and bursts where client and upstream speak different formats.
+
+    :param body: returns the body for an order.
+    """
+    whole, short, long = Order(ANSWER_DELTAS), Order(4, 10_000), Order(int(50 * bench.seconds) + 50, 10_000)
+    burst = Order(1000)
+    requests = drive(
+        bench, body(whole, stream=False), whole, connections=16, requests=MIN_ANSWERS, seconds=bench.seconds, **plan
+    )
+    few = drive(
+        bench, body(short, stream=True), short, connections=20, requests=MIN_ANSWERS, seconds=bench.seconds, **plan
+    )
+    many = drive(bench, body(long, stream=True), long, connections=20, requests=40, **plan)
+    fast = drive(bench, body(burst, stream=True), burst, connections=4, seconds=bench.seconds, **plan)
+    event = (many.per_answer - few.per_answer) / max(1, many.events - few.events)
+    return _metrics(
+        requests,
+        few,
+        many,
+        fast,
+        cpu_ms=requests.per_answer * 1e3,
+        slow_us=event * 1e6,
+        event_us=fast.cpu / max(1, fast.result["events"]) * 1e6,
+    )
+
+
+def chat_door(bench: Bench) -> Metrics:
+    """A chat client on an upstream that speaks the Responses API."""
+    url = bench.target.url.replace("/responses", chat_wire.PATH)
+    return translated(bench, chat_body, url=url, speaks_chat=True)
+
+
+def chat_upstream(bench: Bench) -> Metrics:
+    """A client of the Responses API on an upstream that speaks Chat Completions."""
+
+    def body(order: Order, stream: bool) -> dict[str, Any]:
+        return {**body_of(order, stream=stream, store=False), "model": bench.target.chat_model}
+
+    return translated(bench, body, exact=False)
+
+
 SCENARIOS: dict[str, Callable[[Bench], Metrics]] = {
     "request": lambda bench: whole(bench, store=False),
     "stored": lambda bench: whole(bench, store=True),
@@ -294,6 +356,8 @@ SCENARIOS: dict[str, Callable[[Bench], Metrics]] = {
     "burst": burst,
     "chained": chained,
     "long-chain": long_chain,
+    "chat-door": chat_door,
+    "chat-upstream": chat_upstream,
 }
 HOLD = "hold"
 """The scenario for any number of streams: ``hold500`` has 500."""
@@ -305,3 +369,5 @@ LARGE = ("long-request", "long-chain")
 """Scenarios that fill a gateway's memory. They run after those that measure it."""
 NEEDING_CONVERSATIONS = ("long-chain",)
 """Scenarios for gateways that store conversations."""
+TRANSLATING = ("chat-door", "chat-upstream")
+"""Scenarios for gateways with an upstream of either format."""

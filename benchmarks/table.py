@@ -94,6 +94,23 @@ GROUPS = (
 )
 
 
+def _translated(title: str, scenario: str) -> Group:
+    return Group(
+        title,
+        (
+            Figure("CPU ms of a request, not stored", scenario, "cpu_ms", 3),
+            Figure("CPU µs per event, slow", scenario, "slow_us", 1),
+            Figure("CPU µs per event, burst", scenario, "event_us", 2),
+        ),
+    )
+
+
+TRANSLATED = (
+    _translated("Chat client, Responses upstream", "chat-door"),
+    _translated("Responses client, chat upstream", "chat-upstream"),
+)
+
+
 def lines(result: Result, markdown: bool = False) -> Iterator[str]:
     """Yield the lines of the table, after what one has to know to judge it."""
     names = [target["name"] for target in result["targets"]]
@@ -102,7 +119,8 @@ def lines(result: Result, markdown: bool = False) -> Iterator[str]:
     for name in gateways:
         header += [name] if name == gateways[0] else [name, "×"]
     holds = sorted({int(run["scenario"][4:]) for run in result["runs"] if run["scenario"].startswith("hold")})
-    rows = [row for group in (*GROUPS, *map(_hold_group, holds)) for row in _rows(result, group, header, gateways)]
+    groups = (*GROUPS, *TRANSLATED, *map(_hold_group, holds))
+    rows = [row for group in groups for row in _rows(result, group, header, gateways)]
     rows += _starts(result, header, gateways)
     versions = ", ".join(f"{target['name']} {target['version']}" for target in result["targets"] if target["version"])
     for about, value in {**result["about"], "versions": versions}.items():

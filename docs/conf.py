@@ -3,6 +3,7 @@
 PAGES = """
 docs/api
 docs/clients
+docs/model-servers
 docs/models-and-aliases
 docs/api-keys
 docs/settings
@@ -15,6 +16,7 @@ docs/limits
 docs/performance
 plugins/codex/README
 plugins/openai/README
+plugins/chat/README
 plugins/echo/README
 docs/plugins
 docs/architecture

@@ -101,7 +101,7 @@ class ReadRequest:
     body: dict[str, Any]
     """A request body of the Responses API: ``model``, ``input``, ``tools`` and so on."""
     stream: bool = False
-    """Whether the client wants a stream. ``Route.stream`` takes precedence."""
+    """Whether the client wants a stream. ``Route.stream`` takes precedence. Core sets ``body["stream"]`` by it."""
     conversation_hint: str | None = None
     """What the client says identifies its conversation; see ``ClientRequest.conversation_hint``."""
     restores_reasoning: bool = False
@@ -160,6 +160,9 @@ class AnswerReader(ABC):
     @abstractmethod
     def feed(self, block: bytes) -> None:
         """Read one complete event or more of a stream."""
+
+    def end(self) -> None:  # noqa: B027 - optional
+        """Take the end of a stream. Set ``terminal`` if the answer is complete although nothing else marks its end."""
 
     @abstractmethod
     def read(self, content: bytes) -> None:
