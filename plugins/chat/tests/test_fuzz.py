@@ -3,7 +3,7 @@
 import json
 import os
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from floway_core.testing import Reply, message_stream
@@ -113,6 +113,7 @@ REQUEST_FIELDS = st.sampled_from(
 
 
 @examples(100)
+@example(items=[{"type": "custom_tool_call_output", "call_id": []}], fields={})
 @given(items=st.lists(ITEM, max_size=4), fields=st.dictionaries(REQUEST_FIELDS, ITEM_VALUE, max_size=3))
 def test_any_responses_request_on_a_chat_server(caller, server, items, fields):
     server.forget()
