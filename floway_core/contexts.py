@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import peewee
 
+from floway_core.errors import GatewayError
 from floway_core.secrets import SecretBox
 from floway_core.settings import Settings
 
@@ -129,6 +130,9 @@ class ClientRequest:
     """What the client says identifies its conversation, for providers that need a session; None if it says nothing."""
     restores_reasoning: bool = False
     """Whether the client sends its history without the reasoning between tool calls, so that it has to be put back."""
+    untranslatable: GatewayError | None = None
+    """The error if ``body`` lacks something that only ``original`` has: only a provider of the same dialect may serve
+    the request."""
 
 
 @dataclass(frozen=True)
