@@ -5,14 +5,14 @@ relay. A plugin supplies its dialects with the hook ``register_dialects``. The R
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
 from floway_core.contexts import ClientRequest, DialectRequest
 from floway_core.errors import GatewayError
-from floway_core.protocol import jsontext, sse
+from floway_core.protocol import sse
 from floway_core.protocol.failures import Failure
 from floway_core.provider import Model
 
@@ -38,11 +38,13 @@ class Operation(Enum):
     COUNT_TOKENS = "count_tokens"
     LIST_MODELS = "list_models"
     GET_MODEL = "get_model"
+    OPEN_WEBSOCKET = "open_websocket"
+    """Refused with 426 by core, so that clients send a POST request at once."""
 
     @property
     def has_body(self) -> bool:
         """Whether its requests have a JSON body."""
-        return self not in (Operation.LIST_MODELS, Operation.GET_MODEL)
+        return self in (Operation.RESPOND, Operation.COMPACT, Operation.COUNT_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Route:
     the part ``<path:model>`` is the id of the model."""
     operation: Operation
     methods: tuple[str, ...] = ()
-    """HTTP methods; empty for the usual one: GET for models, else POST."""
+    """HTTP methods; empty for the usual one: POST for a request with a body, else GET."""
     stream: bool | None = None
     """Whether this path always streams, or never does; None if ``ReadRequest.stream`` says so."""
 
@@ -77,11 +79,14 @@ class Claims:
     """Names in lower case."""
     parameters: tuple[str, ...] = ()
 
-    def match(self, headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
+    def __bool__(self) -> bool:
+        return bool(self.headers or self.parameters)
+
+    def match(self, headers: Container[str], query: Container[str]) -> bool:
         """Return whether a request has one of the marks.
 
-        :param headers: names in lower case; credentials included.
-        :param query: the query parameters; those with a key included.
+        :param headers: the names of its headers in lower case, those with credentials included.
+        :param query: the names of its query parameters; those with a key included.
         """
         return any(name in headers for name in self.headers) or any(name in query for name in self.parameters)
 
@@ -238,10 +243,10 @@ class Dialect(ABC):
     def error(self, error: GatewayError, request_id: str) -> ErrorAnswer:
         """Convert an error of any kind: of ``read``, of core, of the upstream. By default OpenAI's error object.
 
-        ``error.upstream_body(self.name)`` is the body of an upstream that speaks this dialect, to be relayed as it is.
+        A dialect of another form makes it of ``status``, ``type``, ``code``, ``message`` and ``param``. If
+        ``error.upstream_body(self.name)`` is not None, it is the error of an upstream that speaks this dialect.
         """
-        raw = error.upstream_body(self.name)
-        return ErrorAnswer(error.status, jsontext.dumps(error.body()) if raw is None else raw)
+        return ErrorAnswer(error.status, error.content())
 
     def reader(self, call: ClientRequest) -> AnswerReader | None:
         """Return what follows an upstream's answer in this dialect that is passed through; None: no pass-through."""

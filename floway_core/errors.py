@@ -58,7 +58,7 @@ class GatewayError(Exception):
         return jsontext.dumps(self.body())
 
     def upstream_body(self, dialect: str) -> bytes | None:
-        """Return the upstream's own error body if it is a complete one of ``dialect``, else None."""
+        """Return the body of the upstream's error answer if the upstream speaks ``dialect``; None for other errors."""
         return None
 
 
@@ -137,11 +137,15 @@ class UpstreamRefused(GatewayError):
     their other fields beside the standard ones.
     """
 
-    def __init__(self, status: int, received: Iterable[tuple[str, str]], content: bytes) -> None:
+    def __init__(
+        self, status: int, received: Iterable[tuple[str, str]], content: bytes, dialect: str = "responses"
+    ) -> None:
         """:param received: headers of the answer, names in lower case.
         :param content: its body.
+        :param dialect: the API format that the upstream speaks.
         """
         received = list(received)
+        self._received_body, self._dialect = content, dialect
         self.upstream_status = status
         # a client can do nothing with a 3xx and the like
         status = status if 400 <= status < 600 else 502
@@ -158,6 +162,9 @@ class UpstreamRefused(GatewayError):
 
     def content(self) -> bytes:
         return super().content() if self._relayed is None else self._relayed
+
+    def upstream_body(self, dialect: str) -> bytes | None:
+        return self._received_body if dialect == self._dialect else None
 
 
 class AccountRefused(GatewayError):
@@ -187,6 +194,8 @@ def _is_complete_error(content: bytes) -> bool:
     except ValueError:
         return False
     error = value.get("error") if isinstance(value, dict) else None
+    if isinstance(error, dict) and "type" in value:  # another format, which has this field around its error object
+        return False
     return (
         isinstance(error, dict)
         and all(isinstance(error.get(name), str) for name in ("message", "type"))

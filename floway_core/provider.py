@@ -22,7 +22,7 @@ class Model:
     created: int = 0
     """Unix time in seconds; 0 if the upstream does not tell."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """The upstream's own catalogue entry, for clients that read the catalogue in its native form."""
+    """The upstream's own catalogue entry, for a dialect of the same plugin. It names the model as the upstream does."""
     upstream_name: str = ""
     """The upstream's name for the model, if it is not ``id``."""
     price: Price | None = None
@@ -142,6 +142,9 @@ class Provider(ABC):
 
     kind: str = ""
     """Unique lower-case name of the provider; its commands and settings start with it."""
+
+    dialect: str = "responses"
+    """The name of the API format that its upstreams speak."""
 
     underscore_headers: Collection[str] = ()
     """Names of the headers with an underscore that the provider reads, in lower case, such as ``trace_id``.

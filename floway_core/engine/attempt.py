@@ -1,5 +1,6 @@
 """One attempt: call the hooks and dispatch the request until the upstream accepts or refuses it."""
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
 from floway_core.provider import MAX_DISPATCHES, ErrorResponse, Provider, UpstreamResponse
 from floway_core.runtime.gateway import Gateway
+
+log = logging.getLogger("floway.engine")
 
 MAX_ERROR_BODY_BYTES = 2**20
 """The rest of a longer error body is cut off."""
@@ -87,7 +90,7 @@ def start_attempt(
         dispatch = ResponsesRequestContext(context, number, body)
         hooks.call("prepare_responses_request", dispatch)
         trace.dispatches += 1
-        response = provider.send(dispatch)
+        response = _send(provider, dispatch)
         if 200 <= response.status < 300:
             gateway.account_refusals.pop(context.upstream.id, None)
             visible = account.filter_response(provider, context, response)
@@ -101,7 +104,19 @@ def start_attempt(
         if not provider.handle_error_response(dispatch, refusal):
             break
     refusal = account.filter_error_response(provider, context, refusal)
-    raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
+    raise UpstreamRefused(refusal.status, refusal.headers, refusal.content, provider.dialect)
+
+
+def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResponse:
+    """Send one request.
+
+    :raises GatewayError: 500, the plugin returned something else than a response; or as ``Provider.send``.
+    """
+    response: object = provider.send(dispatch)
+    if isinstance(response, UpstreamResponse):
+        return response
+    log.error("Provider %r: send returned %s, which is no UpstreamResponse", provider.kind, type(response).__name__)
+    raise GatewayError(500, "The gateway's plugin for this model has a fault.", code="internal_error")
 
 
 def _build_body(context: AttemptContext, request: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:

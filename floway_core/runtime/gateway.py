@@ -16,6 +16,7 @@ from floway_core.conversation.cache import HistoryCache
 from floway_core.errors import GatewayError, StartupError
 from floway_core.provider import Model
 from floway_core.runtime import plugins
+from floway_core.runtime.dialects import Dialects, build_dialects, check_underscore_headers
 from floway_core.runtime.plugins import Providers
 from floway_core.secrets import KEY_FILE, DecryptionError, SecretBox, generate_key, read_or_create_key
 from floway_core.settings import Settings, load_settings, without_password
@@ -57,6 +58,7 @@ class Gateway:
 
     services: Services
     providers: Providers
+    dialects: Dialects
     leases: Leases
     history_cache: HistoryCache
     pending_model_lists: dict[str, PendingModelList] = field(default_factory=dict)
@@ -202,13 +204,16 @@ def open_gateway(settings: Settings, manager: pluggy.PluginManager) -> Gateway:
 
 
 def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
-    """Build the gateway around ``services``, with the providers of the plugins in ``manager``.
+    """Build the gateway around ``services``, with the providers and dialects of the plugins in ``manager``.
 
     :raises StartupError: a plugin is at fault.
     """
+    providers, dialects = plugins.build_providers(manager, services), build_dialects(manager, services)
+    check_underscore_headers(providers, dialects)
     return Gateway(
         services,
-        plugins.build_providers(manager, services),
+        providers,
+        dialects,
         Leases(services.database),
         HistoryCache(services.settings.history_cache_bytes),
     )

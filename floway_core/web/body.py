@@ -25,8 +25,8 @@ MAX_JSON_VALUES = 2_000_000
 """Limit for the values in a body. Each takes about 64 bytes of memory, even if it was sent in two."""
 
 
-def read_object(request: Request, limit: int) -> dict[str, Any]:
-    """Read the JSON object in the body of ``request``.
+def read_object(request: Request, limit: int) -> tuple[dict[str, Any], bytes]:
+    """Read the JSON object in the body of ``request``; return it, and the bytes that it was parsed from.
 
     :param limit: bytes that the body may have, both compressed and decompressed.
     :raises GatewayError: 400, 413 or 415.
@@ -43,7 +43,7 @@ def read_object(request: Request, limit: int) -> dict[str, Any]:
         raise GatewayError(400, f"The request body is not valid JSON: {error}.", code="invalid_json") from None
     if not isinstance(content, dict):
         raise GatewayError(400, "The request body is not a JSON object.", code="invalid_json")
-    return content
+    return content, data
 
 
 def _read(request: Request, limit: int) -> bytes:

@@ -131,6 +131,6 @@ def _snapshot(response_id: str) -> Snapshot:
     :raises GatewayError: 401; 404, the key has no such response.
     """
     gateway = current_gateway()
-    key: ApiKey = authenticate(gateway, request)
+    key: ApiKey = authenticate(gateway, request, g.dialect)
     g.request_log.key = key.name
     return get_snapshot(gateway.services.database, key.id, response_id, gateway.settings.retention_days)
