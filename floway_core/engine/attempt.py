@@ -84,6 +84,8 @@ def start_attempt(
     )
     summarises = compaction.is_requested(turn.input) and not provider.supports_compaction(context.upstream)
     hooks = gateway.providers.hooks[candidate.upstream.kind]
+    if request.untranslatable and provider.dialect != request.dialect:
+        raise request.untranslatable
     hooks.call("on_attempt_start", context)
     for number in range(1, MAX_DISPATCHES + 1):
         body = _build_body(context, candidate.overrides.applied_to(request.body), turn, summarises)

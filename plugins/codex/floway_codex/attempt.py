@@ -23,7 +23,7 @@ log = logging.getLogger("floway.codex")
 
 @dataclass
 class CodexAttempt:
-    """The state of an attempt (``ctx.provider_state``). Only the last three fields change between dispatches."""
+    """The state of an attempt (``ctx.provider_state``). Only the last four fields change between dispatches."""
 
     account: Account
     identity: Identity
@@ -44,6 +44,8 @@ class CodexAttempt:
     """The access token of the latest dispatch."""
     renewed: bool = False
     """Whether a refused token has been replaced; this happens once per attempt."""
+    drops_reasoning: bool = False
+    """Whether the backend cannot read the reasoning in the input, so that it is left out."""
 
     @property
     def owner(self) -> TurnStateOwner:
@@ -74,6 +76,7 @@ def start_attempt(
             claim_window=functools.partial(windows.claim_window_number, services.database, ctx.request.api_key.id),
             installation=account.installation_id,
             now_ms=time.time_ns() // 1_000_000,
+            hint=ctx.request.conversation_hint,
         )
     )
     attempt = CodexAttempt(

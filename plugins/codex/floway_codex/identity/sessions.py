@@ -1,4 +1,4 @@
-"""The session id of a client that claims none, derived from the part of a conversation that never changes."""
+"""The session id of a client that claims none, derived from what never changes in a conversation."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,15 @@ def derive_session_id(api_key_id: str, instructions: Any, items: Sequence[Mappin
     scope = [api_key_id, instructions if isinstance(instructions, str) else ""]
     seed_items = [usual_form(dict(item)) for item in select_seed(items)]
     digest = hashlib.sha256(jsontext.canonical(scope) + SEPARATOR + jsontext.canonical(seed_items)).hexdigest()
+    return uuids.format_uuid(digest, 4)
+
+
+def session_id_of_hint(api_key_id: str, hint: str) -> str:
+    """Derive a session id from what the client says identifies its conversation.
+
+    :returns: an id in the form of a UUIDv4, which differs for every API key.
+    """
+    digest = hashlib.sha256(jsontext.canonical([api_key_id, "hint", hint])).hexdigest()
     return uuids.format_uuid(digest, 4)
 
 
