@@ -6,7 +6,14 @@ from .direct_store import assistant, user
 
 REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed", "status": "completed"}
 ARGUMENTS = '{"a": "\\u00fc", "b": [1]}'
-CALL = {"type": "function_call", "id": "fc_1", "name": "f", "arguments": ARGUMENTS, "call_id": "c", "status": "completed"}
+CALL = {
+    "type": "function_call",
+    "id": "fc_1",
+    "name": "f",
+    "arguments": ARGUMENTS,
+    "call_id": "c",
+    "status": "completed",
+}
 RESULT = {"type": "function_call_output", "call_id": "c", "output": "42"}
 
 
