@@ -174,7 +174,8 @@ class Dialect(ABC):
     name: str = ""
     """Unique lower-case name; it stands in the log, in ``ClientRequest.dialect`` and ``Provider.dialect``."""
     key_headers: Sequence[str] = ()
-    """Headers, in lower case, in which clients send the API key, beside ``Authorization: Bearer``. No plugin sees them."""
+    """Headers, in lower case, in which clients send the API key, beside ``Authorization: Bearer``. No plugin sees
+    them."""
     key_parameters: Sequence[str] = ()
     """Query parameters in which clients send the API key. They are never logged, and no plugin sees them."""
     prefixes: Sequence[str] = ()

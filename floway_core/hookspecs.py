@@ -83,8 +83,8 @@ def register_dialects(services: Services) -> Iterable[Dialect]:
     When: once per process, while the application is built, after ``register_providers``. Use no network: the objects
     serve all threads until the process ends.
     May change: nothing.
-    Returns: the dialects. Floway does not start if two have one name, if one serves a path that core, another dialect or
-    a blueprint serves and no claim tells their requests apart, or if a method that its routes need is missing.
+    Returns: the dialects. Floway does not start if two have one name, if one serves a path that core, another dialect
+    or a blueprint serves and no claim tells their requests apart, or if a method that its routes need is missing.
     If it raises: Floway does not start, and the error names the plugin.
     """
 
@@ -108,8 +108,8 @@ def register_routes(services: Services) -> Iterable[Blueprint]:
 
     When: once, while the application is built. For requests to a model, use ``register_dialects``.
     May change: nothing.
-    Returns: the blueprints. Floway does not start if one serves a path that core or another plugin serves. Only the page
-    at ``/`` may be replaced.
+    Returns: the blueprints. Floway does not start if one serves a path that core or another plugin serves. Only the
+    page at ``/`` may be replaced.
     If it raises: Floway does not start, and the error names the plugin.
     """
 

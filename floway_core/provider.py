@@ -196,6 +196,16 @@ class Provider(ABC):
         :raises ClientDisconnected: the client hung up before the upstream answered.
         """
 
+    def count_tokens(self, ctx: ResponsesRequestContext) -> int | None:
+        """Ask the upstream how many input tokens a request has.
+
+        The hooks have prepared ``ctx`` as for a dispatch. If this fails, the gateway answers with an estimate.
+
+        :returns: the number; None if the upstream cannot count.
+        :raises GatewayError: the upstream failed.
+        """
+        return None
+
     def supports_compaction(self, upstream: Upstream) -> bool:
         """Whether ``upstream`` accepts a ``compaction_trigger`` item and answers with a ``compaction`` item.
 

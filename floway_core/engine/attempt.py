@@ -88,9 +88,7 @@ def start_attempt(
         raise request.untranslatable
     hooks.call("on_attempt_start", context)
     for number in range(1, MAX_DISPATCHES + 1):
-        body = _build_body(context, candidate.overrides.applied_to(request.body), turn, summarises)
-        dispatch = ResponsesRequestContext(context, number, body)
-        hooks.call("prepare_responses_request", dispatch)
+        dispatch = prepare_dispatch(gateway, context, candidate, turn, number, summarises)
         trace.dispatches += 1
         response = _send(provider, dispatch)
         if 200 <= response.status < 300:
@@ -107,6 +105,24 @@ def start_attempt(
             break
     refusal = account.filter_error_response(provider, context, refusal)
     raise UpstreamRefused(refusal.status, refusal.headers, refusal.content, provider.dialect)
+
+
+def prepare_dispatch(
+    gateway: Gateway,
+    context: AttemptContext,
+    candidate: Candidate,
+    turn: Turn,
+    number: int = 1,
+    summarises: bool = False,
+) -> ResponsesRequestContext:
+    """Return the request for one dispatch: ``prepare_responses_request`` has run on it.
+
+    :raises GatewayError: the plugin refused it, or it is nested too deeply.
+    """
+    body = _build_body(context, candidate.overrides.applied_to(context.request.body), turn, summarises)
+    dispatch = ResponsesRequestContext(context, number, body)
+    gateway.providers.hooks[candidate.upstream.kind].call("prepare_responses_request", dispatch)
+    return dispatch
 
 
 def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResponse:

@@ -77,9 +77,7 @@ class Dialects:
         """Names of all request headers that hold credentials of the client, in lower case."""
         return headers.CREDENTIALS.union(*(dialect.key_headers for dialect in self.by_name.values()))
 
-    def claiming(
-        self, candidates: Iterable[Dialect], headers: Container[str], query: Container[str]
-    ) -> list[Dialect]:
+    def claiming(self, candidates: Iterable[Dialect], headers: Container[str], query: Container[str]) -> list[Dialect]:
         """Return those of ``candidates`` whose claims match a request."""
         return [dialect for dialect in candidates if dialect.claims.match(headers, query)]
 

@@ -136,18 +136,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         """
         in_stream_loop = False
         try:
-            upstream = exchange.start_or_resume()
-            for piece in exchange.pieces:
-                if piece:
-                    exchange.response.write(piece)
-                elif piece is None:
-                    exchange.resume_waiting()
-                elif upstream is not None:
-                    exchange.conn.sock.setblocking(False)
-                    stream = exchange.make_stream(upstream, self._resume_in_thread)
-                    in_stream_loop = True  # from now on another thread may end the response
-                    self._streams.add(stream)
-                    return None
+            stream = exchange.send(self._resume_in_thread)
+            if stream is not None:
+                in_stream_loop = True  # from now on another thread may end the response
+                self._streams.add(stream)
+                return None
             exchange.response.close()
             return not exchange.response.should_close()
         except OSError:

@@ -15,7 +15,7 @@ from floway_core.web import admin, health, metrics, openapi, root, stored, usage
 from floway_core.web.admission import ConcurrencyLimit, refuse_if_overloaded
 from floway_core.web.errors import register_error_handlers
 from floway_core.web.operations import VIEWS
-from floway_core.web.request_log import LoggedBody, RequestLogEntry
+from floway_core.web.request_log import RequestLogEntry, watch_stream
 from floway_core.web.routing import (
     RouteTable,
     check_collisions,
@@ -93,9 +93,7 @@ def _end(response: Response) -> Response:
     if not entry.streamed:
         entry.end()
         return response
-    # Where a chunk is None, the server has to continue in a thread (see ``engine.relay``). WSGI's types do not know it.
-    body = LoggedBody(cast(Iterable[bytes | None], response.response), entry)
-    response.response = cast(Iterable[bytes], body)
+    response.response = watch_stream(cast(Iterable[bytes], response.response), entry)
     if core_metrics := current_app.extensions.get("floway_metrics"):
         core_metrics.begin_stream()
     return response

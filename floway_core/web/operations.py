@@ -1,19 +1,18 @@
 """The operations that dialects serve: respond, compact, count tokens, list models, get one model."""
 
-import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, TypeVar
 
 from flask import Response, g, request
 
 from floway_core.contexts import ApiKey, ClientRequest, DialectRequest
-from floway_core.conversation.records import Turn
-from floway_core.conversation.turns import resolve_turn
 from floway_core.dialect import Operation, ReadRequest
-from floway_core.engine import routing, serve
-from floway_core.engine.serve import ServedResponse
+from floway_core.engine import routing
+from floway_core.engine.answer_stream import AnswerFormat
+from floway_core.engine.serve import ServedResponse, serve
 from floway_core.engine.token_count import count_input_tokens
 from floway_core.errors import ClientDisconnected, GatewayError
 from floway_core.protocol import headers, jsontext
@@ -23,7 +22,7 @@ from floway_core.provider import Model
 from floway_core.runtime.dialects import Endpoint
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage.db import DATABASE_ERRORS
-from floway_core.web import RELAY, STREAM_HEADERS, PreparedResponse, current_gateway, limits
+from floway_core.web import STREAM_HEADERS, PreparedResponse, current_gateway, limits
 from floway_core.web.auth import authenticate
 from floway_core.web.body import read_object
 from floway_core.web.client import SocketClient
@@ -42,17 +41,15 @@ def respond(endpoint: Endpoint) -> Response:
     """Have an upstream respond: as a stream or as one JSON object."""
     admitted = _admit(endpoint)
     call = _call(admitted, admitted.read.body)
-    served = _serve(admitted, call)
-    if served.relay is None:
+    served = serve(admitted.gateway, call, admitted.entry.trace, _answer_format(endpoint, call))
+    if served.stream is None:
         content = _call_dialect(endpoint, endpoint.dialect.response, call, served.response)
         return _json(content, _response_headers(served))
-    admitted.environ[RELAY] = served.relay
-    admission = admitted.admission
-    chunks = limits.ReleaseBeforeTerminal(served.relay, admission) if admission else served.relay
-    body = cast(Iterable[bytes], chunks)  # they yield None, too, which WSGI's types do not know: see ``engine.relay``
+    if admitted.admission:
+        limits.release_before_terminal(served.stream, admitted.admission)
     stream_headers = {**STREAM_HEADERS, "content-type": endpoint.dialect.content_type}
     response_headers = [*stream_headers.items(), *_response_headers(served)]
-    return PreparedResponse(body, headers=response_headers, direct_passthrough=True)
+    return PreparedResponse(served.stream, headers=response_headers, direct_passthrough=True)
 
 
 def compact(endpoint: Endpoint) -> Response:
@@ -61,7 +58,7 @@ def compact(endpoint: Endpoint) -> Response:
     body = admitted.read.body
     body = {**body, "stream": False, "input": [*as_items(body.get("input") or []), {"type": TRIGGER}]}
     call = _call(admitted, body)
-    served = _serve(admitted, call)
+    served = serve(admitted.gateway, call, admitted.entry.trace)
     content = _call_dialect(endpoint, endpoint.dialect.compaction, call, served.response)
     return _json(content, _response_headers(served))
 
@@ -190,32 +187,16 @@ def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
     )
 
 
-def _serve(admitted: _Admitted, call: ClientRequest) -> ServedResponse:
-    """Have an upstream respond to ``call``.
-
-    :raises GatewayError: the conversation cannot be continued, or no upstream responded.
-    """
-    gateway = admitted.gateway
-    response_id = f"resp_{call.id.replace('-', '')}"  # the request id, to find the request in the log
-    turn = resolve_turn(
-        gateway.services.database,
-        gateway.history_cache,
-        call.api_key.id,
-        call.body,
-        response_id,
-        gateway.settings.retention_days,
+def _answer_format(endpoint: Endpoint, call: ClientRequest) -> AnswerFormat:
+    """Return what the engine has to know of the dialect of ``call``."""
+    dialect = endpoint.dialect
+    return AnswerFormat(
+        dialect.name,
+        translator=partial(_call_dialect, endpoint, dialect.translator, call),
+        keepalive=dialect.keepalive,
+        done=dialect.done,
+        reader=partial(_call_dialect, endpoint, dialect.reader, call),
     )
-    call = dataclasses.replace(call, body=_with_history(call.body, turn))
-    return serve.respond(gateway, call, turn, admitted.entry.trace)
-
-
-def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
-    """Return ``body`` with the whole history in ``input`` and without ids of responses, which no upstream knows."""
-    request_body = {name: value for name, value in body.items() if name != "previous_response_id"}
-    if isinstance(options := request_body.get("prompt_cache_options"), dict):
-        options = {name: value for name, value in options.items() if name != "comparison_response_id"}
-        request_body["prompt_cache_options"] = options
-    return {**request_body, "input": list(turn.input.items)}
 
 
 def _call_dialect(endpoint: Endpoint, method: Callable[..., T], *arguments: object) -> T:

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from floway_core.engine.answer_stream import StreamState
 from floway_core.server.stream_loop import Stream, StreamLoop
 
 PATIENCE = 10
@@ -23,23 +24,24 @@ class Sides:
             end.settimeout(PATIENCE)
         self.left = queue.Queue()
         self.read = 0
-        self.stream = Stream(self._pieces(), self.inner.fileno(), self.outer, chunked=False, on_leave=self._leave)
+        self.state = StreamState.WAITING
+        self.stream = Stream(self, self.inner.fileno(), self.outer, chunked=False, on_leave=self._leave)
 
     def _leave(self, stream):
         self.left.put(stream)
 
-    def _pieces(self):
-        while True:
-            try:
-                piece = self.inner.recv(65536)
-            except BlockingIOError:
-                piece = b""
-            else:
-                if not piece:
-                    return
-            self.read += len(piece)
-            assert piece != b"fail"
-            yield None if piece == b"wait" else piece
+    def advance(self, wait):
+        """Pass on what the upstream sends, as an ``AnswerStream`` does."""
+        assert not wait and self.state is StreamState.WAITING
+        try:
+            piece = self.inner.recv(65536)
+        except BlockingIOError:
+            return b""
+        self.read += len(piece)
+        assert piece != b"fail"
+        if piece in (b"", b"wait"):
+            self.state = StreamState.NEEDS_THREAD
+        return b"" if piece == b"wait" else piece
 
 
 @pytest.fixture
