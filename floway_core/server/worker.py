@@ -108,7 +108,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         except OSError:
             return False  # the client has disconnected
         except Exception as error:
-            self.handle_error(request, conn.sock, conn.client, error)
+            self.handle_error(request, conn.sock, conn.client, error, conn.parser.path if conn.parser else "")
             return False
 
     def _call_application(self, request: Any, conn: TConn) -> ClientExchange:
@@ -168,7 +168,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         future = self.tpool.submit(self.handle, exchange.conn, exchange)
         future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
 
-    def handle_error(self, request: Any, sock: socket.socket, client: Any, error: Exception) -> None:
+    def handle_error(self, request: Any, sock: socket.socket, client: Any, error: Exception, path: str = "") -> None:
         """Respond to a request that did not reach the application."""
         request_id = str(uuid7())
         if isinstance(error, ParseException):
@@ -176,7 +176,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         else:
             self.log.exception("Request %s failed outside of the application", request_id)
         with contextlib.suppress(OSError):
-            sock.sendall(error_response(error, request_id))
+            sock.sendall(error_response(error, request_id, self._dialects, path))
 
     # ---------------------------------------------------------------------------------------------- in the main loop
     def load_wsgi(self) -> None:
@@ -185,6 +185,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         super().load_wsgi()
         gateway = self.wsgi.extensions["floway"]
         self._shutdown = gateway.shutdown
+        self._dialects = gateway.dialects
         self._store_usage = partial(gateway.usage.flush, gateway.services.database)
         settings = gateway.settings
         self._client_timeout = settings.client_timeout

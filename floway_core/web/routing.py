@@ -4,13 +4,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import pluggy
 from flask import Blueprint, Flask, Request, Response, current_app, g, request
 from werkzeug.routing import Rule
 
+from floway_core.contexts import Services
 from floway_core.dialect import Dialect, Operation
 from floway_core.errors import GatewayError
 from floway_core.runtime.dialects import CORE, Dialects, Endpoint, path_shape
-from floway_core.runtime.plugins import PluginError
+from floway_core.runtime.plugins import PluginError, collect_blueprints
 
 AUTOMATIC_METHODS = frozenset({"HEAD", "OPTIONS"})
 """Methods that Flask adds by itself."""
@@ -152,6 +154,30 @@ def plugin_rules(app: Flask, table: RouteTable) -> list[tuple[str, Rule]]:
     return sorted(
         ((owner, rule) for owner, rule in rules if owner != CORE and not rule.websocket), key=lambda pair: pair[1].rule
     )
+
+
+def routes_of_plugins(manager: pluggy.PluginManager, services: Services, dialects: Dialects) -> dict[str, list[str]]:
+    """Return the routes that each plugin adds, such as ``GET /v1/models``, by plugin.
+
+    A path that several dialects serve has the name of the dialect behind it.
+    """
+    app, table = Flask("floway_core", static_folder=None), RouteTable(dialects)
+    register_dialect_routes(app, table, {})
+    for plugin, blueprints in collect_blueprints(manager, Blueprint, services):
+        register_blueprints(app, table, plugin, blueprints)
+    routes: dict[str, list[str]] = {}
+    for rule in app.url_map.iter_rules():
+        if rule.websocket:
+            continue
+        endpoints = table.endpoints.get(rule.endpoint, ())
+        for method in sorted((rule.methods or set()) - AUTOMATIC_METHODS):
+            for endpoint in endpoints:
+                owner = dialects.owners[endpoint.dialect.name]
+                shared = f" ({endpoint.dialect.name})" if len(endpoints) > 1 else ""
+                routes.setdefault(owner, []).append(f"{method} {endpoint.route.rule}{shared}")
+            if not endpoints:
+                routes.setdefault(table.owners[rule.endpoint], []).append(f"{method} {rule.rule}")
+    return {owner: sorted(set(served)) for owner, served in routes.items()}
 
 
 def braced(rule: str) -> str:
