@@ -22,9 +22,21 @@ from floway_core.errors import GatewayError
 from floway_core.protocol.event_parser import parse_events
 
 Event = dict[str, Any]
-Key = tuple[Any, Any]
+Key = tuple[int | None, int | None]
 
 PING = encode_event("ping")
+
+
+def part_key(event: Event) -> Key:
+    """Return the indexes of the item and the part that an event belongs to."""
+    item, part = event.get("output_index"), event.get("content_index")
+    return item if isinstance(item, int) else None, part if isinstance(part, int) else None
+
+
+def item_key(event: Event) -> Key:
+    """Return the index of the item that an event belongs to."""
+    item = event.get("output_index")
+    return item if isinstance(item, int) else None, None
 
 
 class OpenText:
@@ -116,7 +128,7 @@ class MessageEvents:
         delta = event.get("delta")
         if not isinstance(delta, str) or not delta:
             return
-        text = self._texts.get((event.get("output_index"), event.get("content_index"))) or self._open_text(event)
+        text = self._texts.get(part_key(event)) or self._open_text(event)
         text.length += len(delta)
         text.text.append(delta)
         if text.scanner is None:
@@ -129,7 +141,7 @@ class MessageEvents:
         self._out.append(events)
         sequences = self._view.stop_sequences
         text = OpenText(block, StopScanner(sequences) if sequences else None)
-        self._texts[event.get("output_index"), event.get("content_index")] = text
+        self._texts[part_key(event)] = text
         return text
 
     def _scan(self, text: OpenText, delta: str) -> None:
@@ -146,14 +158,14 @@ class MessageEvents:
 
     def _complete_text(self, event: Event) -> None:
         """Add what the deltas have not brought of a whole text."""
-        key = event.get("output_index"), event.get("content_index")
+        key = part_key(event)
         known = self._texts[key].length if key in self._texts else 0
         whole = event.get("text")
         if key not in self._finished and isinstance(whole, str) and len(whole) > known:
             self._add_text({**event, "delta": whole[known:]})
 
     def _add_annotation(self, event: Event) -> None:
-        text = self._texts.get((event.get("output_index"), event.get("content_index")))
+        text = self._texts.get(part_key(event))
         if text is None or self._stop_sequence is not None:
             return
         text.citations += 1
@@ -165,7 +177,7 @@ class MessageEvents:
         part = event.get("part")
         if not isinstance(part, dict):
             return
-        key = event.get("output_index"), event.get("content_index")
+        key = part_key(event)
         if part.get("type") == "refusal":
             if self._refusal is None:
                 self._refusal = str(part.get("refusal") or "")
@@ -187,7 +199,7 @@ class MessageEvents:
         delta = event.get("delta")
         if not self._shows_text() or not isinstance(delta, str) or not delta:
             return
-        key = event.get("output_index"), None
+        key = item_key(event)
         text = self._texts.get(key)
         if text is None:
             block, events = self._blocks.open({"type": "thinking", "thinking": "", "signature": ""})
@@ -225,11 +237,11 @@ class MessageEvents:
             return
         self._calls_tool = True
         block, events = self._blocks.open(blocks.tool_use_block(item))
-        self._texts[event.get("output_index"), None] = OpenText(block)
+        self._texts[item_key(event)] = OpenText(block)
         self._out.append(events)
 
     def _add_arguments(self, event: Event) -> None:
-        text = self._texts.get((event.get("output_index"), None))
+        text = self._texts.get(item_key(event))
         delta = event.get("delta")
         if text is None or not isinstance(delta, str) or not delta:
             return
@@ -238,7 +250,7 @@ class MessageEvents:
 
     def _end_item(self, event: Event) -> None:
         item = event.get("item")
-        key = event.get("output_index"), None
+        key = item_key(event)
         if not isinstance(item, dict) or self._stop_sequence is not None or key in self._finished:
             return
         self._finished.add(key)
@@ -254,8 +266,9 @@ class MessageEvents:
 
     def _end_message(self, item: Event, event: Event) -> None:
         for index, part in enumerate(blocks.parts(item)):
-            if (event.get("output_index"), index) not in self._finished:
-                self._end_part({"output_index": event.get("output_index"), "content_index": index, "part": part})
+            whole = {"output_index": event.get("output_index"), "content_index": index, "part": part}
+            if part_key(whole) not in self._finished:
+                self._end_part(whole)
         self._add_results([one for part in blocks.parts(item) for one in blocks.annotations(part)])
 
     def _end_call(self, item: Event, event: Event, key: Key) -> None:

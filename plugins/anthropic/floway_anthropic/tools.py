@@ -147,7 +147,7 @@ def read_tool_choice(value: Any, tools: list[Tool]) -> dict[str, Any]:
     :raises GatewayError: 400, it is malformed.
     """
     choice = read_object(value, "tool_choice")
-    kind = choice.get("type")
+    kind = read_text(choice.get("type"), "tool_choice.type")
     fields: dict[str, Any] = {}
     if kind == "tool":
         name = read_text(choice.get("name"), "tool_choice.name")
