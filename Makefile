@@ -7,6 +7,7 @@ DOCS ?= .docs
 # Where the benchmark keeps its results and the gateways that Floway is measured against; BENCH_OPTIONS: see docs/performance.md.
 BENCH ?= .bench
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
+CLAUDE_CODE_VERSION = 2.1.197
 
 # The first line of output, so that nobody has to wonder at the silence of what comes first.
 SETS_UP = $(if $(wildcard $(VENV)/ready),, First it sets up $(VENV), which takes a minute or two.)
@@ -36,9 +37,13 @@ FUZZ ?= 60
 fuzz: $(VENV)/ready
 	FLOWAY_TEST_FUZZ=$(FUZZ) $(VENV)/bin/python -m pytest tests/fuzz
 
-# The real Codex CLI, from npm, through the gateway to the simulated backend.
-test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready)
+# The real clients, from npm and PyPI, through the gateway to simulated and scripted upstreams.
+MESSAGES_CLIENTS = plugins/anthropic/tests/test_claude_code.py plugins/anthropic/tests/test_frameworks.py
+test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done)
 	FLOWAY_TEST_CODEX_CLIS=$(abspath $(CLIENTS)) $(VENV)/bin/python -m pytest tests/e2e/test_codex_cli.py
+	FLOWAY_TEST_CLAUDE_CODE=$(abspath $(CLIENTS))/claude/node_modules/.bin/claude \
+		FLOWAY_TEST_AI_SDK=$(abspath $(CLIENTS))/ai-sdk FLOWAY_TEST_LANGCHAIN=$(abspath $(CLIENTS))/langchain/bin/python \
+		$(VENV)/bin/python -m pytest $(MESSAGES_CLIENTS)
 
 # The wheels, built and installed into empty environments; and the plugins of docs/plugins.md, as a stranger would.
 test-packages: $(VENV)/ready
@@ -64,7 +69,7 @@ lint: $(VENV)/ready types
 	$(VENV)/bin/ruff format --check .
 
 types: $(VENV)/ready
-	$(VENV)/bin/mypy floway_core plugins/codex/floway_codex plugins/echo/floway_echo plugins/openai/floway_openai
+	$(VENV)/bin/mypy floway_core plugins/anthropic/floway_anthropic plugins/codex/floway_codex plugins/echo/floway_echo plugins/openai/floway_openai
 
 # The documentation as a site, in $(DOCS)/site; a link that leads nowhere is an error.
 docs: $(DOCS)/ready
@@ -87,10 +92,10 @@ dist: $(VENV)/ready
 	for project in . plugins/*/; do $(VENV)/bin/python -m build --quiet --outdir dist $$project || exit 1; done
 	$(VENV)/bin/twine check --strict dist/*
 
-$(VENV)/ready: setup.cfg plugins/codex/setup.cfg plugins/echo/setup.cfg plugins/openai/setup.cfg
+$(VENV)/ready: setup.cfg plugins/anthropic/setup.cfg plugins/codex/setup.cfg plugins/echo/setup.cfg plugins/openai/setup.cfg
 	$(PYTHON) -c 'import sys; sys.exit("Floway needs Python 3.11 or newer: make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -e plugins/codex -e plugins/echo -e plugins/openai
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -e 'plugins/anthropic[tokenizer]' -e plugins/codex -e plugins/echo -e plugins/openai
 	touch $@
 
 $(DOCS)/ready: docs/requirements.txt
@@ -101,6 +106,19 @@ $(DOCS)/ready: docs/requirements.txt
 $(BENCH)/litellm/ready:
 	$(PYTHON) -m venv $(BENCH)/litellm
 	$(BENCH)/litellm/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]'
+	touch $@
+
+$(CLIENTS)/claude/done:
+	npm install --silent --no-fund --no-audit --prefix $(@D) @anthropic-ai/claude-code@$(CLAUDE_CODE_VERSION)
+	touch $@
+
+$(CLIENTS)/ai-sdk/done:
+	npm install --silent --no-fund --no-audit --prefix $(@D) ai@6 @ai-sdk/anthropic@3 zod@4
+	touch $@
+
+$(CLIENTS)/langchain/done:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'langchain-anthropic >= 1.7, < 2'
 	touch $@
 
 $(CLIENTS)/%/ready:
