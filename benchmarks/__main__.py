@@ -164,7 +164,9 @@ def _variants(kind: str, holds: list[int]) -> list[tuple[str, Callable[[Bench], 
 
 
 def _applies(kind: str, target: Target) -> bool:
-    return bool(target.tree or kind in scenarios.DIRECT) and (target.keeps or kind not in scenarios.KEEPING)
+    if (kind in scenarios.KEEPING and not target.keeps) or (kind in scenarios.TRANSLATING and not target.translates):
+        return False
+    return bool(target.tree or kind in scenarios.DIRECT)
 
 
 def about(load_cpus: set[int], gateway_cpus: set[int]) -> dict[str, str]:

@@ -97,7 +97,7 @@ class StreamCheck:
             return  # a comment, or the end as some gateways tell it
         if self.complete:
             raise Bad(f"an event behind the terminal one: {event[:80]!r}")
-        found = _parsed(told)
+        found = parse_object(told)
         type = found.get("type")
         if type == wire.DELTA:
             self._reshaped(event, found, now)
@@ -159,7 +159,7 @@ def check_whole(body: bytes, deltas: int) -> str:
     :returns: the id of the response.
     :raises Bad: it is not what the upstream sent.
     """
-    answer = _parsed(body)
+    answer = parse_object(body)
     try:
         id, status, usage = answer["id"], answer["status"], answer["usage"]["output_tokens"]
         text = answer["output"][0]["content"][0]["text"]
@@ -176,7 +176,8 @@ def check_whole(body: bytes, deltas: int) -> str:
     return id
 
 
-def _parsed(data: bytes) -> dict[str, Any]:
+def parse_object(data: bytes) -> dict[str, Any]:
+    """:raises Bad: ``data`` is no JSON object."""
     try:
         found = json.loads(data)
     except ValueError:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.answers import Bad, Chunks, StreamCheck, check_whole
+from benchmarks.messages import MessageCheck, check_message
 
 READ = 256 * 1024
 
@@ -48,6 +49,12 @@ class Plan:
     """Turns of a conversation, each naming the response before; 0: no conversation."""
     previous: str | None = None
     """The response that the first conversation goes on with."""
+    api: str = "responses"
+    """The API of request and answers: a key of ``CHECKS``."""
+
+
+CHECKS = {"responses": (StreamCheck, check_whole), "messages": (MessageCheck, check_message)}
+"""By API: what checks a stream, and what checks an answer in one piece."""
 
 
 class Answer:
@@ -62,7 +69,7 @@ class Answer:
         self.keep = self.over = False
         self._chunks: Chunks | None = None
         self._left = -1
-        self._check: StreamCheck | None = None
+        self._check: StreamCheck | MessageCheck | None = None
         self._body: list[bytes] = []
 
     def feed(self, data: bytes, now: int) -> None:
@@ -96,7 +103,7 @@ class Answer:
             return self._check.id, self._check.events
         if self.status != 200:
             raise Bad(f"status {self.status}: {b''.join(self._body)[:200].decode(errors='replace')}")
-        return check_whole(b"".join(self._body), self._plan.deltas), 0
+        return CHECKS[self._plan.api][1](b"".join(self._body), self._plan.deltas), 0
 
     def ended(self) -> bool:
         """The connection has ended. Was that the end of the answer?"""
@@ -112,7 +119,7 @@ class Answer:
             self._left = int(self.headers.get("content-length", -1))
         self.keep = self.headers.get("connection", "").lower() != "close"
         if self.status == 200 and self.headers.get("content-type", "").startswith("text/event-stream"):
-            self._check = StreamCheck(self._plan.deltas, self._plan.exact, self._delays)
+            self._check = CHECKS[self._plan.api][0](self._plan.deltas, self._plan.exact, self._delays)
 
 
 class Connection:

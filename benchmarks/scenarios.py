@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
+from benchmarks import messages
 from benchmarks.load import Plan
 from benchmarks.processes import start
 from benchmarks.targets import ROOT, Target
@@ -72,7 +73,8 @@ def drive(bench: Bench, body: dict[str, Any], order: Order, watch: float | None 
     :param watch: seconds between two looks at the gateway's memory; None: no look.
     """
     target = bench.target
-    wanted = Plan(target.url, body, order.deltas, headers=target.headers, exact=target.exact, **plan)
+    url = urljoin(target.url, plan.pop("path", target.url))
+    wanted = Plan(url, body, order.deltas, headers=target.headers, exact=target.exact, **plan)
     load = start(
         [sys.executable, "-m", "benchmarks.load"],
         bench.cpus,
@@ -220,6 +222,24 @@ def burst(bench: Bench) -> Metrics:
     return _metrics(run, event_us=run.cpu / max(1, run.result["events"]) * 1e6, rate=rate)
 
 
+def of_messages(bench: Bench) -> Metrics:
+    """Clients of the Messages API: as ``request``, ``slow`` and ``burst``, translated."""
+    api: dict[str, Any] = {"api": "messages", "path": messages.PATH}
+    order, short, long = Order(ANSWER), Order(4, 10_000), Order(int(50 * bench.seconds) + 50, 10_000)
+    body = messages.body_of(order, stream=False)
+    request = drive(bench, body, order, connections=16, requests=LEAST, seconds=bench.seconds, **api)
+    few = drive(bench, messages.body_of(short), short, connections=20, requests=LEAST, seconds=bench.seconds, **api)
+    many = drive(bench, messages.body_of(long), long, connections=20, requests=40, **api)
+    fast = drive(bench, messages.body_of(Order(1000)), Order(1000), connections=4, seconds=bench.seconds, **api)
+    event = (many.per_answer - few.per_answer) / max(1, many.events - few.events)
+    return _metrics(
+        *(request, few, many, fast),
+        cpu_ms=request.per_answer * 1e3,
+        event_us=event * 1e6,
+        burst_us=fast.cpu / max(1, fast.result["events"]) * 1e6,
+    )
+
+
 def chained(bench: Bench) -> Metrics:
     """Conversations of 20 turns that name the response before."""
     order = Order(ANSWER)
@@ -292,6 +312,7 @@ SCENARIOS: dict[str, Callable[[Bench], Metrics]] = {
     "first": first,
     "slow": slow,
     "burst": burst,
+    "messages": of_messages,
     "chained": chained,
     "long-chain": long_chain,
 }
@@ -303,5 +324,7 @@ DIRECT = ("request", "alone", "first", "burst", HOLD)
 """Scenarios that say something without a gateway."""
 LARGE = ("long-request", "long-chain")
 """Scenarios that fill a gateway's memory, and so come after those that look at it."""
+TRANSLATING = ("messages",)
+"""Scenarios for gateways that translate other APIs."""
 KEEPING = ("long-chain",)
 """Scenarios for gateways that keep conversations."""

@@ -82,6 +82,14 @@ GROUPS = (
         ),
     ),
     Group(
+        "Clients of the Messages API, translated",
+        (
+            Figure("CPU ms per request", "messages", "cpu_ms", 3),
+            Figure("CPU µs per event, slow", "messages", "event_us", 1),
+            Figure("CPU µs per event, burst", "messages", "burst_us", 2),
+        ),
+    ),
+    Group(
         "Turns that name the response before",
         (
             Figure("CPU ms per turn, in 20 turns", "chained", "cpu_ms", 2),

@@ -35,6 +35,8 @@ class Target:
     headers: dict[str, str] = field(default_factory=dict)
     exact: bool = True
     """Relays deltas as the upstream wrote them."""
+    translates: bool = False
+    """Serves other APIs than that of its upstream."""
     keeps: bool = False
     """Keeps conversations; another one passes ``previous_response_id`` on to the upstream."""
     tree: Tree | None = None
@@ -139,6 +141,7 @@ def litellm(upstream_url: str, cpus: set[int], folder: Path, python: Path) -> Ta
         version=version,
         headers={"authorization": "Bearer sk-bench"},
         exact=False,
+        translates=True,
     )
 
 
@@ -200,6 +203,7 @@ def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path) -> 
         environ=environ,
         version=__version__,
         headers={"authorization": f"Bearer {key}"},
+        translates=True,
         keeps=True,
     )
 
