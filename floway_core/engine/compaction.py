@@ -14,8 +14,8 @@ from floway_core.conversation.records import History
 from floway_core.protocol import jsontext
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.items import TRIGGER
+from floway_core.protocol.response_writer import synthesize_events
 from floway_core.protocol.responses import COMPLETED, FAILED
-from floway_core.protocol.synthesis import synthesize_events
 
 BLOB_PREFIX = "floway1."
 """The beginning of every ``encrypted_content`` that the gateway makes."""

@@ -12,8 +12,8 @@ from floway_core.engine.storing import check_compacted
 from floway_core.engine.upstream_body import UpstreamEvents, drain, is_event_stream, read_response, unfinished
 from floway_core.errors import GatewayError, UpstreamBroken, UpstreamTimeout
 from floway_core.protocol.accumulator import ResponseAccumulator
+from floway_core.protocol.response_writer import synthesize_events
 from floway_core.protocol.responses import FAILED
-from floway_core.protocol.synthesis import synthesize_events
 from floway_core.runtime.gateway import Gateway
 
 

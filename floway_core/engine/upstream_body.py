@@ -10,8 +10,8 @@ from floway_core.protocol import jsontext, sse
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.failures import Failure, read_failure, visible_text
 from floway_core.protocol.item_versions import normalize_item
+from floway_core.protocol.response_writer import synthesize_events
 from floway_core.protocol.responses import SUCCESSFUL, is_final_response
-from floway_core.protocol.synthesis import synthesize_events
 from floway_core.provider import ResponseBody, UpstreamResponse
 from floway_core.settings import Settings
 

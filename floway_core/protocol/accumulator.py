@@ -7,10 +7,10 @@ from floway_core.protocol import jsontext, sse
 from floway_core.protocol.event_parser import parse_events
 from floway_core.protocol.event_shortcuts import DeltaTarget, ResponseIdChange
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
+from floway_core.protocol.item_events import item_events
 from floway_core.protocol.item_versions import is_empty_message, normalize_item
 from floway_core.protocol.output import OutputItem, OutputItems
 from floway_core.protocol.responses import COMPLETED, FAILED, INCOMPLETE, blank_response, has_error
-from floway_core.protocol.synthesis import item_events
 from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, TEXT_DONE_EVENTS, TextLocation
 from floway_core.protocol.usage import complete_usage
 

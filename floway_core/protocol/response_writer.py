@@ -1,14 +1,14 @@
 """Writing the events of a Responses stream step by step: for upstreams that speak another format, or none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from uuid6 import uuid7
 
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.failures import Failure
+from floway_core.protocol.item_events import item_events
 from floway_core.protocol.responses import blank_response
-from floway_core.protocol.synthesis import item_events
 
 
 class _PartKind(NamedTuple):
@@ -249,14 +249,19 @@ class ResponseEventWriter:
         status = "incomplete" if incomplete_reason else "completed"
         if incomplete_reason:
             fields["incomplete_details"] = {"reason": incomplete_reason}
-        return self._end(status, usage=dict(usage) if usage is not None else None, **fields)
+        return self.end(status, usage=dict(usage) if usage is not None else None, **fields)
 
     def fail(self, failure: Failure) -> bytes:
         """End the response with a failure."""
         error = {"code": failure.code or "server_error", "message": failure.message}
-        return self._end("failed", error=error)
+        return self.end("failed", error=error)
 
-    def _end(self, status: str, **fields: Any) -> bytes:
+    def end(self, status: str, **fields: Any) -> bytes:
+        """End the response in any other way.
+
+        :param status: ``completed``, ``incomplete`` or ``failed``.
+        :param fields: further fields of the response object.
+        """
         item_status = "completed" if status == "completed" else "incomplete"
         events = self.begin() + self._close_text_item(item_status)
         events += b"".join(self._close_call(key, item_status) for key in list(self._calls))
@@ -357,6 +362,21 @@ class ResponseEventWriter:
         number = self._sequence_number
         self._sequence_number = number + 1
         return sse.encode(event_type, jsontext.dumps({"type": event_type, **content, "sequence_number": number}))
+
+
+def synthesize_events(response: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield the events of a stream that ends with ``response``.
+
+    :param response: a complete response object. Without a ``status`` it counts as completed.
+    """
+    fields = {name: value for name, value in response.items() if name not in ("output", "usage", "status")}
+    writer = ResponseEventWriter(**fields)
+    yield from sse.split(writer.begin())
+    for item in response.get("output") or []:
+        yield from sse.split(writer.item(item))
+    status = response.get("status")
+    ended = status if status in ("completed", "incomplete", "failed") else "completed"
+    yield writer.end(ended, **({"usage": response["usage"]} if "usage" in response else {}))
 
 
 def _delta_head(event_type: str, item: _OpenItem, address: Mapping[str, int] | None = None) -> bytes:
