@@ -104,7 +104,7 @@ class Conversation:
             upstream_id="up_1",
             response={"id": turn.response_id, "object": "response", "status": "completed", "output": output},
             ordinal=lambda: claim_ordinal(self.database, turn.previous),
-            hook=lambda mode: {},
+            hook=lambda: {},
         )
 
     def load(self) -> float:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import peewee
 
 from floway_core.errors import GatewayError
+from floway_core.protocol.usage import Tokens
 from floway_core.secrets import SecretBox
 from floway_core.settings import Settings
 
@@ -210,3 +211,76 @@ class SnapshotCommitContext:
     """``append``: the response continues the history. ``replace``: it compacts the history, which starts anew."""
     metadata: dict[str, Any]
     """The plugin's own JSON object for this snapshot, initially a copy of the previous snapshot's."""
+
+
+# ------------------------------------------------------------------------------------------------------------- results
+@dataclass(frozen=True)
+class EndedAttempt:
+    """An attempt that has ended, without the contents of the conversation."""
+
+    id: str
+    """As ``AttemptContext.id``."""
+    request_id: str
+    key: str
+    """Name of the API key."""
+    dialect: str
+    """The API format of the client."""
+    model: str
+    """The model by the name that the client requested."""
+    upstream_model: str
+    """The model by the name that the upstream uses."""
+    upstream: Upstream
+
+
+@dataclass(frozen=True)
+class AttemptResult:
+    """How an attempt ended, and what it cost."""
+
+    outcome: str
+    """``completed``, ``incomplete``, ``failed``, or ``cut`` if the client disconnected before the end."""
+    status: int | None
+    """HTTP status of the last answer of the upstream; None if there was none."""
+    error: str | None
+    """The code of the error; None if there was none."""
+    tokens: Tokens
+    tier: str
+    """The service tier that the upstream reports; empty if it reports none."""
+    seconds: float
+    """From the start of the attempt until its failure, or until the last byte has left for the client."""
+    first_byte_seconds: float | None
+    """Until the first byte of a stream was ready for the client; None if there was none, or no stream."""
+    dispatches: int
+
+
+@dataclass(frozen=True)
+class RequestResult:
+    """How a request ended, and what it cost. Requests that are refused, or need no upstream, have one, too."""
+
+    id: str
+    """The request id, which is also the ``x-request-id`` of the answer."""
+    method: str
+    route: str | None
+    """The rule of the route, such as ``/v1/responses/<response_id>``; None if there is nothing at the path."""
+    dialect: str
+    """The API format of the client."""
+    key: str | None
+    """Name of the API key; None if the request carried no valid one."""
+    model: str | None
+    """The model in the request, whether it exists or not; at most 100 characters."""
+    upstream: str | None
+    """Name of the upstream of the last attempt."""
+    streamed: bool
+    status: int
+    """HTTP status of the answer; 499 if the client disconnected before it."""
+    outcome: str | None
+    """As ``AttemptResult.outcome``; None if no upstream has begun to answer."""
+    error: str | None
+    """The code of the error that the client received."""
+    tokens: Tokens
+    tier: str
+    seconds: float
+    """Until the last byte has left, or the client has disconnected."""
+    first_byte_seconds: float | None
+    attempts: int
+    dispatches: int
+    """Requests sent to all upstreams together."""

@@ -147,6 +147,8 @@ class AnswerReader(ABC):
 
     terminal: str | None = None
     """``response.completed``, ``response.incomplete`` or ``response.failed``; None until the answer has ended."""
+    has_content: bool = False
+    """Whether any content has arrived. Until then another upstream may be tried if this one fails."""
     response: dict[str, Any]
     """What is known of the answer, in the form of a Responses object: ``status``, ``usage``, ``service_tier``."""
     failure: Failure | None = None
@@ -161,7 +163,10 @@ class AnswerReader(ABC):
 
     @abstractmethod
     def read(self, content: bytes) -> None:
-        """Read an answer that was not streamed."""
+        """Read an answer that was not streamed, and set ``terminal``.
+
+        :raises ValueError: it is no answer in this dialect.
+        """
 
 
 class Dialect(ABC):

@@ -81,6 +81,9 @@ class UpstreamResponse:
     headers: Sequence[tuple[str, str]]
     """Names in lower case, in the order received."""
     body: ResponseBody
+    dialect: str = "responses"
+    """The format of the body of a 2xx answer. If it is another one than that of the Responses API, it has to be the
+    client's (``ClientRequest.dialect``). Then the client gets the body as it is, and nothing of it is stored."""
 
     def header(self, name: str) -> str | None:
         """The first value of the header ``name`` (lower case), or None."""

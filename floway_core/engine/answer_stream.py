@@ -14,9 +14,10 @@ from enum import Enum, auto
 from floway_core.dialect import AnswerReader, Translator
 from floway_core.engine.attempt import Attempt
 from floway_core.engine.compaction import SummaryCompaction
+from floway_core.engine.pass_through import PassedAnswer, open_answer
 from floway_core.engine.refusals import UNAUTHORIZED, failure_error, note_account_refusal
 from floway_core.engine.storing import store_response
-from floway_core.engine.upstream_body import UpstreamEvents, drain, unfinished
+from floway_core.engine.upstream_body import DRAIN_TIMEOUT_SECONDS, UpstreamEvents, drain, unfinished
 from floway_core.errors import AccountRefused, ClientDisconnected, GatewayError, UpstreamFailed
 from floway_core.protocol import sse
 from floway_core.protocol.accumulator import ResponseAccumulator
@@ -58,6 +59,13 @@ class AnswerFormat:
 RESPONSES_FORMAT = AnswerFormat()
 
 
+def _open_events(attempt: Attempt, answer_format: AnswerFormat) -> ResponseAccumulator | PassedAnswer:
+    """Return what follows the events of the upstream."""
+    if attempt.response.dialect != RESPONSES_FORMAT.dialect:
+        return open_answer(attempt.response, answer_format.dialect, answer_format.reader)
+    return ResponseAccumulator(attempt.overrides, attempt.context.model, present=attempt.present_failure)
+
+
 class AnswerStream:
     """The bytes of one stream for its client: call ``advance`` until ``state`` is ``ENDED``, then ``close``.
 
@@ -71,14 +79,16 @@ class AnswerStream:
     ) -> None:
         """:param source: the upstream's events; None if the caller feeds all of them at once (``preload``)."""
         self.state = StreamState.WAITING
-        self.events = ResponseAccumulator(attempt.overrides, attempt.context.model, present=attempt.present_failure)
+        self.events = _open_events(attempt, answer_format)
         """What the upstream has sent."""
+        self._is_passed_through = isinstance(self.events, PassedAnswer)
         self._gateway = gateway
         self._attempt = attempt
         self._format = answer_format
         self._source = source
-        self._summary = SummaryCompaction() if attempt.summarises else None
-        self._translator = answer_format.translator()
+        self._summary = SummaryCompaction() if attempt.summarises and not self._is_passed_through else None
+        self._failure_translator = answer_format.translator()
+        self._translator = None if self._is_passed_through else self._failure_translator
         self._held: bytes | None = None
         """Events that ``advance`` returns first; see ``hold_back`` and ``preload``."""
         self._error: GatewayError | None = None
@@ -264,7 +274,9 @@ class AnswerStream:
         last = b""
         if self._error is None:
             self._error = self._store()
-        if self._error is None:
+        if self._error is None and self._is_passed_through:
+            last = self._read_rest()
+        elif self._error is None:
             last = self._translate(self.events.terminal_event, is_end=True)
             last += self._format.done if self.events.terminal in SUCCESSFUL else b""
         if self._error is not None:
@@ -278,7 +290,7 @@ class AnswerStream:
 
     def _store(self) -> GatewayError | None:
         """Store the response if it succeeded; return why it could not be stored."""
-        if self.events.terminal not in SUCCESSFUL:
+        if self.events.terminal not in SUCCESSFUL or self._is_passed_through:
             return None
         try:
             store_response(self._gateway, self._attempt, self.events.response)
@@ -289,6 +301,21 @@ class AnswerStream:
             return GatewayError(500, "The gateway failed to relay the response.")
         return None
 
+    def _read_rest(self) -> bytes:
+        """Return the last events of an answer that is passed through, and what follows within a moment.
+
+        Some upstreams state the usage behind the event that ends the answer for the client.
+        """
+        deadline = time.monotonic() + DRAIN_TIMEOUT_SECONDS
+        source = self._source
+        try:
+            while source and not source.has_ended and (remaining := deadline - time.monotonic()) > 0:
+                if rest := source.read(remaining):
+                    self.events.add_events(rest)
+        except (GatewayError, ClientDisconnected):
+            pass  # the answer itself is complete
+        return self.events.terminal_event
+
     def _encode_failure(self, error: GatewayError) -> bytes:
         """Return the bytes that end the stream visibly.
 
@@ -297,11 +324,11 @@ class AnswerStream:
         if isinstance(error, UpstreamFailed):
             self.events.failure = self.events.failure or error.failure
         events = self.events.fail(error.code or "server_error", error.message)
-        if self._translator is None:
+        if self._failure_translator is None:
             return events
         if failure := self.events.failure:
             error = failure_error(failure)
             if failure.status in UNAUTHORIZED:
                 error = AccountRefused(self._attempt.context.upstream.name, failure.status)
         self.state = StreamState.ENDED
-        return self._translator.failure(error)
+        return self._failure_translator.failure(error)

@@ -75,7 +75,7 @@ def start_attempt(
     """
     provider = gateway.providers.by_kind[candidate.upstream.kind]
     context = AttemptContext(
-        id=f"{request.id}.{len(trace.tried)}",
+        id=f"{request.id}.{len(trace.attempts)}",
         request=request,
         upstream=candidate.upstream,
         provider=provider,
@@ -84,13 +84,12 @@ def start_attempt(
     )
     summarises = compaction.is_requested(turn.input) and not provider.supports_compaction(context.upstream)
     hooks = gateway.providers.hooks[candidate.upstream.kind]
-    if request.untranslatable and provider.dialect != request.dialect:
-        raise request.untranslatable
     hooks.call("on_attempt_start", context)
     for number in range(1, MAX_DISPATCHES + 1):
         dispatch = prepare_dispatch(gateway, context, candidate, turn, number, summarises)
-        trace.dispatches += 1
+        trace.attempts[-1].dispatches += 1
         response = _send(provider, dispatch)
+        trace.attempts[-1].status = response.status
         if 200 <= response.status < 300:
             gateway.account_refusals.pop(context.upstream.id, None)
             visible = account.filter_response(provider, context, response)
@@ -138,19 +137,13 @@ def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResp
 
 
 def _build_body(context: AttemptContext, request: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:
-    """Return a fresh body for one dispatch, which hooks may change freely.
-
-    :raises GatewayError: 400, ``request`` is nested too deeply.
-    """
+    """Return a fresh body for one dispatch, which hooks may change freely."""
     readable = affinity.without_foreign_reasoning(turn.input, context.upstream.id)
     items = fit_for_upstream(readable, context.upstream.id)
     if "compaction" in turn.input.kinds:
         items = list(compaction.expand(items))
     body = {**request, "model": context.model, "input": items}
-    try:
-        fresh: dict[str, Any] = jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
-    except ValueError:
-        raise GatewayError(400, "The request body is nested too deeply.") from None
+    fresh: dict[str, Any] = jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
     return fresh
 
 

@@ -2,14 +2,24 @@
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from floway_core.engine.answer_stream import AnswerFormat, AnswerStream
+from floway_core.contexts import ClientConnection
+from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerFormat, AnswerStream
 from floway_core.engine.attempt import Attempt
 from floway_core.engine.compaction import SummaryCompaction
+from floway_core.engine.pass_through import PassedAnswer, open_answer
 from floway_core.engine.refusals import failure_error
 from floway_core.engine.storing import check_compacted
-from floway_core.engine.upstream_body import UpstreamEvents, drain, is_event_stream, read_response, unfinished
+from floway_core.engine.upstream_body import (
+    UpstreamEvents,
+    drain,
+    is_event_stream,
+    read_content,
+    read_response,
+    unfinished,
+)
 from floway_core.errors import GatewayError, UpstreamBroken, UpstreamTimeout
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.response_writer import synthesize_events
@@ -33,14 +43,14 @@ def open_stream(
     settings, response = gateway.settings, attempt.response
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(response.body.close)
-        upstream, client = attempt.context.upstream.name, attempt.context.request.client
-        if is_event_stream(response):
-            source = UpstreamEvents(settings, response, upstream, client)
+        is_passed_through = response.dialect != RESPONSES_FORMAT.dialect
+        if is_event_stream(response) or is_passed_through:
+            source = UpstreamEvents(settings, response, *_ends(attempt), verbatim=is_passed_through)
             stream = AnswerStream(gateway, attempt, answer_format, source)
             if can_fall_back:
                 stream.hold_back(settings.failover_window, can_fall_back)
         else:
-            events = synthesize_events(read_response(settings, response, upstream, client))
+            events = synthesize_events(read_response(settings, response, *_ends(attempt)))
             stream = AnswerStream(gateway, attempt, answer_format, source=None)
             stream.preload(b"".join(events))
         on_failure.pop_all()
@@ -48,40 +58,63 @@ def open_stream(
     return stream
 
 
-def collect_response(gateway: Gateway, attempt: Attempt) -> dict[str, Any]:
+@dataclass(frozen=True)
+class CollectedAnswer:
+    """The whole answer for a client that does not stream."""
+
+    response: dict[str, Any]
+    """The response object with its output, not stored yet; of an answer that is passed through, what is known."""
+    content: bytes | None = None
+    """The upstream's body, if it is passed through."""
+
+
+def collect_response(gateway: Gateway, attempt: Attempt, answer_format: AnswerFormat) -> CollectedAnswer:
     """Read the whole response, for a client that does not stream. Closes the upstream's response.
 
-    :returns: the response object with its output, which is not stored yet.
     :raises GatewayError: the response failed or broke off.
     :raises ClientDisconnected: the client hung up meanwhile.
     """
-    events = attempt.trace.events = ResponseAccumulator(attempt.overrides, rewrite=False)
+    events: ResponseAccumulator | PassedAnswer | None = None
+    content = None
     try:
-        _read_to_end(gateway, attempt, events)
+        if attempt.response.dialect != RESPONSES_FORMAT.dialect:
+            events = open_answer(attempt.response, answer_format.dialect, answer_format.reader)
+            content = read_content(gateway.settings, attempt.response, *_ends(attempt))
+            events.add_content(content)
+        else:
+            events = attempt.trace.events = ResponseAccumulator(attempt.overrides, rewrite=False)
+            _read_to_end(gateway, attempt, events)
+        attempt.trace.events = events
         if events.terminal == FAILED:
             raise failure_error(events.failure)
-        check_compacted(attempt.turn, events.response)
+        if content is None:
+            check_compacted(attempt.turn, events.response)
         drain(attempt.response.body)
     except (UpstreamBroken, UpstreamTimeout):
-        if events.failure is None:
+        if events is None or events.failure is None:
             raise
         raise failure_error(events.failure) from None  # the upstream has sent its own reason
     finally:
         attempt.response.body.close()
-    return events.response
+    return CollectedAnswer(events.response, content)
+
+
+def _ends(attempt: Attempt) -> tuple[str, ClientConnection]:
+    """Return the name of the upstream and the connection to the client."""
+    return attempt.context.upstream.name, attempt.context.request.client
 
 
 def _read_to_end(gateway: Gateway, attempt: Attempt, events: ResponseAccumulator) -> None:
-    settings, response, context = gateway.settings, attempt.response, attempt.context
+    settings, response = gateway.settings, attempt.response
     summary = SummaryCompaction() if attempt.summarises else None
     if not is_event_stream(response):
-        document = read_response(settings, response, context.upstream.name, context.request.client)
+        document = read_response(settings, response, *_ends(attempt))
         if summary:
             events.add_events(summary.feed(b"".join(synthesize_events(document))))
         else:
             events.add_response(document)
         return
-    source = UpstreamEvents(settings, response, context.upstream.name, context.request.client)
+    source = UpstreamEvents(settings, response, *_ends(attempt))
     while not (events.terminal or events.saw_done or source.has_ended):
         block = source.read(settings.idle_timeout)
         if summary:

@@ -14,10 +14,10 @@ from floway_core.engine import affinity
 from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerFormat, AnswerStream
 from floway_core.engine.attempt import Attempt, start_attempt
 from floway_core.engine.refusals import UNAUTHORIZED, note_account_refusal
-from floway_core.engine.relay import collect_response, open_stream
+from floway_core.engine.relay import CollectedAnswer, collect_response, open_stream
 from floway_core.engine.routing import Candidate, find_candidates
 from floway_core.engine.storing import store_response
-from floway_core.engine.trace import RequestTrace
+from floway_core.engine.trace import AttemptTrace, RequestTrace
 from floway_core.errors import (
     AccountRefused,
     GatewayError,
@@ -52,6 +52,8 @@ class ServedResponse:
     """The stream, for a client that asked for one. The caller closes it."""
     response: dict[str, Any]
     """The response object, complete and stored, for a client that did not ask for a stream; empty otherwise."""
+    content: bytes | None = None
+    """The upstream's answer as it came, for such a client if both speak the same dialect. It is not stored."""
 
 
 def serve(
@@ -97,35 +99,56 @@ def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
     return {**request_body, "input": list(turn.input.items)}
 
 
+def order_candidates(gateway: Gateway, request: ClientRequest, turn: Turn) -> list[Candidate]:
+    """Return the candidates for a request, in the order in which they are tried. There is at least one.
+
+    :raises GatewayError: there is none, or none understands what only the client's API can express.
+    """
+    candidates = find_candidates(gateway, request.api_key, request.body["model"])
+    ordered = affinity.order_candidates(candidates, turn.input)
+    if request.untranslatable is None:
+        return ordered
+    providers = gateway.providers.by_kind
+    able = [one for one in ordered if providers[one.upstream.kind].dialect == request.dialect]
+    if not able:
+        raise request.untranslatable
+    return able
+
+
 def _respond(
     gateway: Gateway, request: ClientRequest, turn: Turn, trace: RequestTrace, answer_format: AnswerFormat
 ) -> ServedResponse:
     """Try the candidates for ``turn`` in order until one responds."""
-    remaining = affinity.order_candidates(find_candidates(gateway, request.api_key, request.body["model"]), turn.input)
+    remaining = order_candidates(gateway, request, turn)
     previous = _previous_snapshot(gateway, turn)
     trace.continued = previous is not None
     while True:
         candidate, *remaining = remaining
-        trace.tried.append(candidate)
+        trace.attempts.append(AttemptTrace(candidate))
         try:
             attempt = start_attempt(gateway, request, turn, previous, candidate, trace)
-            stream, response = _receive(gateway, attempt, answer_format, _fallback_rule(candidate, remaining))
+            answer = _receive(gateway, attempt, answer_format, _fallback_rule(candidate, remaining))
             break
         except ShuttingDown:
             raise
         except PreviousResponseDeleted:
             if turn.explicit_previous or turn.previous is None:
                 raise
+            trace.end_attempt(None)
             turn, previous, trace.continued = turn.as_root(), None, False
             remaining = [candidate, *remaining]
         except GatewayError as error:
+            trace.end_attempt(error.code or error.type)
             remaining = _fallbacks(error, candidate, remaining)
             _record_failure(gateway, trace, candidate, error, remaining)
             if not remaining:
                 raise _client_error(error, candidate) from error
-    if stream is None:
-        store_response(gateway, attempt, response)
-    return ServedResponse(attempt.response.headers, attempt.context.ignored, stream, response)
+    headers, ignored = attempt.response.headers, attempt.context.ignored
+    if isinstance(answer, AnswerStream):
+        return ServedResponse(headers, ignored, answer, {})
+    if answer.content is None:
+        store_response(gateway, attempt, answer.response)
+    return ServedResponse(headers, ignored, None, answer.response, answer.content)
 
 
 def _receive(
@@ -133,11 +156,11 @@ def _receive(
     attempt: Attempt,
     answer_format: AnswerFormat,
     can_fall_back: Callable[[GatewayError], bool] | None,
-) -> tuple[AnswerStream | None, dict[str, Any]]:
+) -> AnswerStream | CollectedAnswer:
     """Open the stream, or collect the response object, as the client asked."""
     if attempt.context.request.stream:
-        return open_stream(gateway, attempt, answer_format, can_fall_back), {}
-    return None, collect_response(gateway, attempt)
+        return open_stream(gateway, attempt, answer_format, can_fall_back)
+    return collect_response(gateway, attempt, answer_format)
 
 
 def _fallback_rule(candidate: Candidate, remaining: Sequence[Candidate]) -> Callable[[GatewayError], bool] | None:

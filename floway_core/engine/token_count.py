@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 from floway_core.contexts import AttemptContext, ClientRequest
 from floway_core.conversation.records import Turn
-from floway_core.engine import affinity
 from floway_core.engine.attempt import prepare_dispatch
-from floway_core.engine.routing import Candidate, find_candidates
-from floway_core.engine.serve import with_turn
+from floway_core.engine.routing import Candidate
+from floway_core.engine.serve import order_candidates, with_turn
 from floway_core.errors import ClientDisconnected, GatewayError
 from floway_core.protocol.token_estimate import estimate_tokens
 from floway_core.provider import Provider
@@ -30,8 +29,7 @@ def count_input_tokens(
     :raises GatewayError: no upstream serves the model, or the conversation cannot be continued.
     """
     request, turn = with_turn(gateway, request)
-    candidates = find_candidates(gateway, request.api_key, request.body["model"])
-    candidate = affinity.order_candidates(candidates, turn.input)[0]
+    candidate = order_candidates(gateway, request, turn)[0]
     count = _ask_upstream(gateway, request, turn, candidate)
     if count is not None:
         return count, UPSTREAM

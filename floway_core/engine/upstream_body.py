@@ -63,22 +63,32 @@ def read_response(
     :raises UpstreamFailed, UpstreamBroken, UpstreamTimeout: the body is not a response object, or not complete.
     :raises ClientDisconnected: ``client`` hung up meanwhile.
     """
-    content_type = response.header("content-type") or ""
-    body, deadline = bytearray(), time.monotonic() + settings.total_timeout
+    content_type, beginning = response.header("content-type") or "", b""
     if not re.match(r"application/([\w.-]+\+)?json\b", content_type, re.IGNORECASE):
-        body += response.body.read(MISTYPED_BODY_SECONDS, client) or b""
-        if not _EVENTS.match(body):
-            text = visible_text(bytes(body))
+        beginning = response.body.read(MISTYPED_BODY_SECONDS, client) or b""
+        if not _EVENTS.match(beginning):
+            text = visible_text(beginning)
             raise UpstreamBroken(f"The upstream sent {content_type!r} instead of a response{text and f': {text}'}")
+    return parse_response(beginning + read_content(settings, response, upstream, client))
+
+
+def read_content(settings: Settings, response: UpstreamResponse, upstream: str, client: ClientConnection) -> bytes:
+    """Read a whole body, within the timeouts.
+
+    :param upstream: name of the upstream, for error messages.
+    :raises UpstreamBroken, UpstreamTimeout: the body is not complete, or too long.
+    :raises ClientDisconnected: ``client`` hung up meanwhile.
+    """
+    content, deadline = bytearray(), time.monotonic() + settings.total_timeout
     while data := response.body.read(settings.idle_timeout, client):
         if time.monotonic() >= deadline:
             raise _total_timeout(upstream, settings.total_timeout)
-        body += data
-        if len(body) > MAX_EVENT_BYTES:
+        content += data
+        if len(content) > MAX_EVENT_BYTES:
             raise UpstreamBroken(f"The upstream's response is longer than {MAX_EVENT_BYTES} bytes.")
     if data is None:
         raise _idle_timeout(upstream, settings.idle_timeout)
-    return parse_response(bytes(body))
+    return bytes(content)
 
 
 def parse_response(body: bytes) -> dict[str, Any]:
@@ -130,8 +140,18 @@ class UpstreamEvents:
     A body that holds JSON in spite of its declaration is read as one response object.
     """
 
-    def __init__(self, settings: Settings, response: UpstreamResponse, upstream: str, client: ClientConnection) -> None:
-        """:param upstream: name of the upstream, for error messages."""
+    def __init__(
+        self,
+        settings: Settings,
+        response: UpstreamResponse,
+        upstream: str,
+        client: ClientConnection,
+        *,
+        verbatim: bool = False,
+    ) -> None:
+        """:param upstream: name of the upstream, for error messages.
+        :param verbatim: whether the bytes behind the last complete event are passed on as they are.
+        """
         self.has_ended = False
         """Whether the body has been read to its end."""
         self.read_at = time.monotonic()
@@ -143,6 +163,7 @@ class UpstreamEvents:
         self._last_received = self.read_at
         self._deadline = self.read_at + settings.total_timeout
         self._idle_timeout = settings.idle_timeout
+        self._verbatim = verbatim
         self._has_begun = False
         self._document: bytearray | None = None
         """The bytes so far of a body that holds JSON or HTML instead of events."""
@@ -206,6 +227,8 @@ class UpstreamEvents:
         if self._document is not None:
             return b"".join(synthesize_events(parse_response(bytes(self._document))))
         rest = self._splitter.rest.removeprefix(BYTE_ORDER_MARK)
+        if self._verbatim:
+            return rest
         try:
             complete = isinstance(jsontext.loads(sse.parse(rest)[1]), dict)
         except ValueError:

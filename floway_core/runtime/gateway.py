@@ -17,6 +17,7 @@ from floway_core.errors import GatewayError, StartupError
 from floway_core.provider import Model
 from floway_core.runtime import plugins
 from floway_core.runtime.dialects import Dialects, build_dialects, check_underscore_headers
+from floway_core.runtime.observers import NO_OBSERVERS, Observers, build_observers
 from floway_core.runtime.plugins import Providers
 from floway_core.secrets import KEY_FILE, DecryptionError, SecretBox, generate_key, read_or_create_key
 from floway_core.settings import Settings, load_settings, without_password
@@ -68,6 +69,8 @@ class Gateway:
     shutdown: ShutdownSignal = field(default_factory=ShutdownSignal)
     usage: UsageBuffer = field(default_factory=UsageBuffer)
     """Usage that is not in the database yet."""
+    observers: Observers = NO_OBSERVERS
+    """The plugins that want the results of attempts and requests."""
 
     @property
     def settings(self) -> Settings:
@@ -216,4 +219,5 @@ def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
         dialects,
         Leases(services.database),
         HistoryCache(services.settings.history_cache_bytes),
+        observers=build_observers(manager, providers),
     )

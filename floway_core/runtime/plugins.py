@@ -17,6 +17,7 @@ from floway_core import __version__, hookspecs
 from floway_core.contexts import Services, SnapshotCommitContext
 from floway_core.errors import StartupError
 from floway_core.provider import Provider
+from floway_core.runtime.observed import observed_attempt, read_only
 from floway_core.settings import CORE_SETTINGS, Setting
 from floway_core.storage.migrate import CORE, MigrationSource
 
@@ -163,6 +164,15 @@ def register_metrics(manager: pluggy.PluginManager, registry: CollectorRegistry,
         pass
 
 
+def call_on_start(manager: pluggy.PluginManager, services: Services) -> None:
+    """Let every plugin prepare to serve.
+
+    :raises PluginError: one of them failed.
+    """
+    for _ in _call_each(manager, "on_start", services=services):
+        pass
+
+
 def add_commands(manager: pluggy.PluginManager, cli: click.Group) -> None:
     """Let every plugin add its commands to ``cli``.
 
@@ -194,7 +204,7 @@ def list_commands(manager: pluggy.PluginManager) -> dict[str, list[str]]:
     """Return the names of the commands that each plugin adds, by plugin."""
     commands = {}
     for name, plugin in manager.list_name_plugin():
-        if caller := _hook_of(manager, "register_commands", plugin):
+        if caller := hook_of(manager, "register_commands", plugin):
             group = click.Group()
             caller(cli=group)
             commands[name] = sorted(group.commands)
@@ -204,7 +214,7 @@ def list_commands(manager: pluggy.PluginManager) -> dict[str, list[str]]:
 def _call_each(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
     """Call one hook plugin by plugin, so that an error can name the plugin; yield (plugin name, result)."""
     for name, plugin in manager.list_name_plugin():
-        caller = _hook_of(manager, hook, plugin)
+        caller = hook_of(manager, hook, plugin)
         if caller is None:
             continue
         try:
@@ -229,7 +239,7 @@ def collect_lists(
         yield name, elements
 
 
-def _hook_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.HookCaller | None:
+def hook_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.HookCaller | None:
     """Return a caller of ``hook`` for this plugin alone; None if the plugin does not implement the hook."""
     if plugin not in [implementation.plugin for implementation in getattr(manager.hook, hook).get_hookimpls()]:
         return None
@@ -271,37 +281,60 @@ class ScopedHooks:
     def call(self, hook: str, ctx: object) -> None:
         """Call the owner, then each observer. Exceptions of observers are only logged."""
         if owner := self.owner.get(hook):
-            owner(ctx=ctx)
+            _call_owner(owner, ctx)
         for name, observer in self.observers[hook]:
-            _call_observer(hook, name, observer, ctx)
+            _call_observer(hook, name, observer, read_only(ctx))
 
-    def collect_metadata(
+    def collect_observed_metadata(
         self, previous: Mapping[str, Mapping[str, Any]], context: Callable[[dict[str, Any]], SnapshotCommitContext]
     ) -> dict[str, dict[str, Any]]:
-        """Call ``on_snapshot_commit``, with a separate context for each plugin.
+        """Call ``on_snapshot_commit`` of the observers, with a separate context for each.
 
         :param previous: the metadata of the previous snapshot, by plugin.
         :param context: builds the context from the metadata of one plugin.
-        :returns: the metadata of the new snapshot, by plugin. Plugins without this hook inherit theirs.
+        :returns: the metadata of the new snapshot, by plugin, but for the owner's. Plugins without this hook inherit
+            theirs.
         """
         hook = "on_snapshot_commit"
         collected = {name: dict(own) for name, own in previous.items()}
-        if owner := self.owner.get(hook):
-            ctx = context(copy.deepcopy(collected.get(self.owner_name, {})))
-            owner(ctx=ctx)
-            collected[self.owner_name] = ctx.metadata
         for name, observer in self.observers[hook]:
             ctx = context(copy.deepcopy(collected.get(name, {})))
+            ctx.attempt = observed_attempt(ctx.attempt)
             if _call_observer(hook, name, observer, ctx):
                 collected[name] = ctx.metadata
+        return collected
+
+    def collect_metadata(
+        self,
+        observed: Mapping[str, dict[str, Any]],
+        context: Callable[[dict[str, Any]], SnapshotCommitContext],
+    ) -> dict[str, dict[str, Any]]:
+        """Call ``on_snapshot_commit`` of the owner.
+
+        :param observed: what ``collect_observed_metadata`` has returned.
+        :param context: as there.
+        :returns: the metadata of the new snapshot, by plugin.
+        """
+        collected = dict(observed)
+        if owner := self.owner.get("on_snapshot_commit"):
+            ctx = context(copy.deepcopy(collected.get(self.owner_name, {})))
+            _call_owner(owner, ctx)
+            collected[self.owner_name] = ctx.metadata
         return {name: own for name, own in collected.items() if own}
+
+
+def _call_owner(owner: Hook, ctx: object) -> None:
+    try:
+        owner(ctx=ctx)
+    except SystemExit as error:  # it would end the thread instead of the request
+        raise RuntimeError("A hook called sys.exit().") from error
 
 
 def _call_observer(hook: str, name: str, observer: Hook, ctx: object) -> bool:
     """Call one observer; return whether it succeeded."""
     try:
         observer(ctx=ctx)
-    except Exception:  # a fault of one plugin must not affect others
+    except (Exception, SystemExit):  # a fault of one plugin must not affect others
         log.exception("Observer %r failed in %s", name, hook)
         return False
     return True
@@ -344,14 +377,14 @@ def build_providers(manager: pluggy.PluginManager, services: Services) -> Provid
         hook: tuple(
             (name, caller)
             for name, plugin in manager.list_name_plugin()
-            if name not in owners.values() and (caller := _hook_of(manager, hook, plugin))
+            if name not in owners.values() and (caller := hook_of(manager, hook, plugin))
         )
         for hook in LIFECYCLE
     }
     hooks = {
         kind: ScopedHooks(
             owner,
-            {hook: caller for hook in LIFECYCLE if (caller := _hook_of(manager, hook, manager.get_plugin(owner)))},
+            {hook: caller for hook in LIFECYCLE if (caller := hook_of(manager, hook, manager.get_plugin(owner)))},
             observers,
         )
         for kind, owner in owners.items()

@@ -22,6 +22,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from uuid6 import uuid7
 
 from floway_core.protocol.headers import UNDERSCORED
+from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS
 from floway_core.server.exchange import ClientExchange
 from floway_core.server.request_parser import ConnectionParser, error_response
 from floway_core.server.response_writer import ResponseWriter
@@ -187,6 +188,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         self._shutdown = gateway.shutdown
         self._dialects = gateway.dialects
         self._store_usage = partial(gateway.usage.flush, gateway.services.database)
+        self._flush_observers = gateway.observers.flush
         settings = gateway.settings
         self._client_timeout = settings.client_timeout
         self._underscored = gateway.providers.underscore_headers
@@ -328,6 +330,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         if running:
             self.log.warning("%d requests did not end in time and were cut off", running)
         self._store_usage()
+        # At the end of the grace period the process is killed.
+        self._flush_observers(min(OBSERVER_FLUSH_SECONDS, self.cfg.graceful_timeout / 16))
         os._exit(0)
 
     def set_accept_enabled(self, enabled: bool) -> None:

@@ -14,6 +14,7 @@ from floway_core.settings import Settings
 from floway_core.web import admin, health, metrics, openapi, root, stored, usage
 from floway_core.web.admission import ConcurrencyLimit, refuse_if_overloaded
 from floway_core.web.errors import register_error_handlers
+from floway_core.web.observers import result_reporter
 from floway_core.web.operations import VIEWS
 from floway_core.web.request_log import RequestLogEntry, watch_stream
 from floway_core.web.routing import (
@@ -37,6 +38,8 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
     app.json = _CompactJSON(app)
     gateway = app.extensions["floway"] = open_gateway(settings, manager)
     app.extensions["floway_on_close"] = [usage.usage_counter(gateway)]
+    if gateway.observers:
+        app.extensions["floway_on_close"].append(result_reporter(gateway.observers))
     blueprints = [stored.blueprint, health.blueprint, openapi.blueprint]
     if settings.serves_metrics:
         app.extensions["floway_metrics"] = core_metrics = metrics.open_metrics()
@@ -80,6 +83,7 @@ def _begin() -> None:
     on_close = list(current_app.extensions["floway_on_close"])
     g.request_log = RequestLogEntry(request.method, request.path, route, on_close=on_close)
     find_dialect()
+    g.request_log.dialect = g.dialect.name
     refuse_if_overloaded(request.environ)
 
 

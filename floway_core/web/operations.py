@@ -42,6 +42,8 @@ def respond(endpoint: Endpoint) -> Response:
     admitted = _admit(endpoint)
     call = _call(admitted, admitted.read.body)
     served = serve(admitted.gateway, call, admitted.entry.trace, _answer_format(endpoint, call))
+    if served.content is not None:
+        return PreparedResponse(served.content, headers=_response_headers(served), mimetype="application/json")
     if served.stream is None:
         content = _call_dialect(endpoint, endpoint.dialect.response, call, served.response)
         return _json(content, _response_headers(served))

@@ -9,7 +9,7 @@ from typing import Any
 
 from uuid6 import uuid7
 
-from floway_core.engine.answer_stream import AnswerStream
+from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerStream
 from floway_core.engine.trace import RequestTrace
 from floway_core.errors import GatewayError
 from floway_core.protocol.responses import FAILED
@@ -38,6 +38,8 @@ class RequestLogEntry(StructuredMessage):
     """Name of the API key."""
     model: str | None = None
     """The model in the request, whether it exists or not."""
+    dialect: str = RESPONSES_FORMAT.dialect
+    """The API format of the client."""
     metered: bool = False
     """Whether the request counts as usage of its key."""
     status: int = 0

@@ -29,7 +29,8 @@ class MessageReader(AnswerReader):
 
     def feed(self, block: bytes) -> None:
         for event in sse.split(block):
-            if event.lstrip(b"\r\n").startswith(_DELTA):  # most events; they say nothing that counts here
+            if event.startswith(_DELTA):  # most events; they say nothing else that counts here
+                self.has_content = True
                 continue
             name, data = sse.parse(event)
             try:
@@ -40,12 +41,9 @@ class MessageReader(AnswerReader):
                 self._read_event(str(content.get("type") or name), content)
 
     def read(self, content: bytes) -> None:
-        try:
-            message = jsontext.loads(content)
-        except ValueError:
-            return
+        message = jsontext.loads(content)
         if not isinstance(message, dict):
-            return
+            raise ValueError("it is no JSON object")
         if message.get("type") == "error":
             self._fail(message)
             return
@@ -64,6 +62,8 @@ class MessageReader(AnswerReader):
             self._usage = usage.merge(self._usage, content.get("usage"))
         elif kind == "message_stop":
             self._complete()
+        elif kind == "content_block_delta":
+            self.has_content = True
         elif kind == "error":
             self._fail(content)
 
