@@ -15,6 +15,7 @@ docs/limits
 docs/performance
 plugins/codex/README
 plugins/openai/README
+plugins/anthropic/README
 plugins/echo/README
 docs/plugins
 docs/architecture
