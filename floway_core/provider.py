@@ -140,6 +140,40 @@ def _matches_any(patterns: Iterable[str], name: str) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class UpstreamOption:
+    """An option of the upstreams of one kind, which the operator may set: ``--compacts`` on the command line."""
+
+    name: str
+    """Lower case, with underscores. The value is in ``Connection.options[name]``."""
+    help: str
+    """One sentence for the operator."""
+    choices: tuple[str, ...] = ()
+    """The texts to choose from, of which the first is the default. Empty for a flag, which is True or False."""
+
+    @property
+    def default(self) -> str | bool:
+        """The value where the operator sets none."""
+        return self.choices[0] if self.choices else False
+
+
+@dataclass(frozen=True)
+class ConnectionOptions:
+    """What the operator states of an upstream that is reached with a URL and an API key.
+
+    Core then provides the rest: commands, the admin API, the encrypted storage, and the base class
+    ``floway_core.upstream.keyed.KeyedProvider``.
+    """
+
+    default_base_url: str | None = None
+    """The URL where the operator gives none; None if one must be given."""
+    example_base_url: str = "https://api.example.com/v1"
+    """For the help of the command line."""
+    key_is_optional: bool = False
+    """Whether there are upstreams without a key."""
+    options: tuple[UpstreamOption, ...] = ()
+
+
 class Provider(ABC):
     """One kind of upstream. A single object serves all upstreams of its kind, from many threads at once."""
 
@@ -159,6 +193,9 @@ class Provider(ABC):
 
     account_details = AccountDetails()
     """The parts of the answers that only some clients may see."""
+
+    connection_options: ConnectionOptions | None = None
+    """What ``floway upstreams add`` asks for; None for a provider that needs nothing, or has commands of its own."""
 
     @abstractmethod
     def list_models(self, upstream: Upstream) -> Sequence[Model]:

@@ -6,8 +6,8 @@ import click
 
 from floway_core import __version__
 from floway_core.cli import aliases, config_commands, doctor, keys, secrets, serve, upstreams, usage
+from floway_core.cli.add_upstream import try_upstream
 from floway_core.cli.context import ReadOnlyCommand, Session, services
-from floway_core.cli.upstreams import try_upstream
 from floway_core.errors import GatewayError, StartupError
 from floway_core.runtime import plugins
 

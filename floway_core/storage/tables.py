@@ -77,6 +77,24 @@ class Upstreams(peewee.Model):
         table_name = "upstreams"
 
 
+class UpstreamConnections(peewee.Model):
+    """How to reach an upstream with an API key; see ``storage.connections``. It goes with its upstream."""
+
+    upstream = peewee.ForeignKeyField(Upstreams, column_name="upstream_id", on_delete="CASCADE", primary_key=True)
+    base_url = peewee.TextField()
+    api_key = peewee.TextField(null=True)
+    """Encrypted; NULL for an upstream that needs none."""
+    headers = peewee.TextField()
+    """A JSON object, encrypted because headers may hold secrets."""
+    models_json = peewee.TextField()
+    """A JSON array of names; empty if the upstream lists its models."""
+    options_json = peewee.TextField()
+    """A JSON object: the options that the provider declares."""
+
+    class Meta:
+        table_name = "upstream_connections"
+
+
 class Aliases(peewee.Model):
     """Names by which clients may ask for other models."""
 

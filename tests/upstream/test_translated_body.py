@@ -1,4 +1,4 @@
-"""A translated body returns all that has arrived, never waits with ``read(0)``, and loses nothing when it breaks off."""
+"""A translated body returns all that has arrived, never waits with ``read(0)``, and loses nothing in a break."""
 
 import pytest
 
