@@ -1,6 +1,6 @@
 """From the events of the Responses API to those of the Messages API."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from floway_anthropic import blocks, search, thinking, usage
@@ -74,22 +74,6 @@ class MessageEvents:
         self._stop_sequence: str | None = None
         self._has_started = self._has_ended = False
         self._out: list[bytes] = []
-        self._handlers: dict[str, Callable[[Event], None]] = {
-            "response.output_text.delta": self._add_text,
-            "response.output_text.done": self._complete_text,
-            "response.output_text.annotation.added": self._add_annotation,
-            "response.refusal.delta": self._add_refusal,
-            "response.content_part.done": self._end_part,
-            "response.reasoning_summary_text.delta": self._add_thinking,
-            "response.reasoning_text.delta": self._add_thinking,
-            "response.output_item.added": self._begin_item,
-            "response.function_call_arguments.delta": self._add_arguments,
-            "response.output_item.done": self._end_item,
-            "response.completed": self._finish,
-            "response.incomplete": self._finish,
-            "response.failed": self._fail,
-            "error": self._fail,
-        }
 
     # --------------------------------------------------------------------------------------------------- translator
     def feed(self, block: bytes) -> bytes:
@@ -100,9 +84,9 @@ class MessageEvents:
                 continue
             if not self._has_started:
                 self._start(event)
-            handler = self._handlers.get(event["type"])
+            handler = _HANDLERS.get(event["type"])
             if handler:
-                handler(event)
+                handler(self, event)
         return b"".join(self._out)
 
     def end(self) -> bytes:
@@ -317,3 +301,22 @@ class MessageEvents:
     def _fail(self, event: Event) -> None:
         self._has_ended = True
         self._out.append(encode_failure(event, self._request_id))
+
+
+_HANDLERS: Mapping[str, Callable[[MessageEvents, Event], None]] = {
+    "response.output_text.delta": MessageEvents._add_text,
+    "response.output_text.done": MessageEvents._complete_text,
+    "response.output_text.annotation.added": MessageEvents._add_annotation,
+    "response.refusal.delta": MessageEvents._add_refusal,
+    "response.content_part.done": MessageEvents._end_part,
+    "response.reasoning_summary_text.delta": MessageEvents._add_thinking,
+    "response.reasoning_text.delta": MessageEvents._add_thinking,
+    "response.output_item.added": MessageEvents._begin_item,
+    "response.function_call_arguments.delta": MessageEvents._add_arguments,
+    "response.output_item.done": MessageEvents._end_item,
+    "response.completed": MessageEvents._finish,
+    "response.incomplete": MessageEvents._finish,
+    "response.failed": MessageEvents._fail,
+    "error": MessageEvents._fail,
+}
+"""By type of event. Others say nothing that a client of the Messages API sees."""

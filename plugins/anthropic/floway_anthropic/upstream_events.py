@@ -1,7 +1,7 @@
 """From the events of the Messages API to those of the Responses API."""
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from floway_anthropic import search, usage
@@ -50,47 +50,25 @@ class ResponseEvents:
         self._text_length = 0
         """Characters in the open message, to which citations refer."""
         self._has_ended = False
-        self._handlers: dict[str, Callable[[Event], bytes]] = {
-            "message_start": self._start,
-            "content_block_start": self._open_block,
-            "content_block_delta": self._add_delta,
-            "content_block_stop": self._close_block,
-            "message_delta": self._note_stop,
-            "message_stop": self._finish,
-            "error": self._fail,
-        }
-        self._delta_handlers: dict[Any, Callable[[OpenBlock, Event], bytes]] = {
-            "text_delta": self._add_text,
-            "thinking_delta": self._add_thinking,
-            "signature_delta": self._note_signature,
-            "input_json_delta": self._add_json,
-            "citations_delta": self._add_citation,
-        }
-        self._openers: dict[Any, Callable[[Any, Event], bytes]] = {
-            "text": lambda index, block: self._write_text(str(block.get("text") or "")),
-            "tool_use": self._open_call,
-            "redacted_thinking": lambda index, block: self._write_item(
-                {"type": "reasoning", "summary": [], "encrypted_content": encode_thinking(block)}
-            ),
-            search.RESULT: self._write_search,
-        }
-        self._closers: dict[Any, Callable[[Any, OpenBlock], bytes]] = {
-            "thinking": self._close_thinking,
-            "tool_use": self._close_call,
-            "server_tool_use": self._close_search,
-        }
 
     # --------------------------------------------------------------------------------------------------- translator
     def feed(self, block: bytes) -> bytes:
         """Translate events (see ``Translator``)."""
         events = []
         for event in parse_events(block):
-            if event is None or self._has_ended:
-                continue
-            handler = self._handlers.get(event["type"])
-            if handler:
-                events.append(handler(event))
+            if event is not None:
+                events.append(self.take(event))
         return b"".join(events)
+
+    def take(self, event: Event) -> bytes:
+        """Translate one event, parsed."""
+        handler = None if self._has_ended else _HANDLERS.get(event["type"])
+        return handler(self, event) if handler else b""
+
+    @property
+    def response(self) -> Event:
+        """The response object, complete after the last event."""
+        return self._writer.response
 
     def end(self) -> bytes:
         return b""
@@ -139,27 +117,30 @@ class ResponseEvents:
             return b""
         index, kind = _index(event), content.get("type")
         self._blocks[index] = OpenBlock(content)
-        opener = self._openers.get(kind) if isinstance(kind, str) else None
-        return opener(index, content) if opener else b""
+        opener = _OPENERS.get(kind) if isinstance(kind, str) else None
+        return opener(self, index, content) if opener else b""
 
     def _add_delta(self, event: Event) -> bytes:
         block, delta = self._blocks.get(_index(event)), event.get("delta")
         kind = delta.get("type") if isinstance(delta, dict) else None
-        handler = self._delta_handlers.get(kind) if isinstance(kind, str) else None
-        return handler(block, delta) if block and handler and isinstance(delta, dict) else b""
+        handler = _DELTAS.get(kind) if isinstance(kind, str) else None
+        return handler(self, block, delta) if block and handler and isinstance(delta, dict) else b""
 
     def _close_block(self, event: Event) -> bytes:
         index = _index(event)
         block = self._blocks.pop(index, None)
         kind = block.content.get("type") if block else None
-        closer = self._closers.get(kind) if isinstance(kind, str) else None
-        return closer(index, block) if closer and block else b""
+        closer = _CLOSERS.get(kind) if isinstance(kind, str) else None
+        return closer(self, index, block) if closer and block else b""
 
     def _write_item(self, item: Event) -> bytes:
         self._text_length = 0
         return self._writer.item(item)
 
     # --------------------------------------------------------------------------------------------------------- text
+    def _begin_text(self, index: Any, block: Event) -> bytes:
+        return self._write_text(str(block.get("text") or ""))
+
     def _write_text(self, text: str) -> bytes:
         self._text_length += len(text)
         return self._writer.text(text) if text else b""
@@ -187,6 +168,9 @@ class ResponseEvents:
         return self._writer.annotation(annotation)
 
     # ----------------------------------------------------------------------------------------------------- thinking
+    def _write_redacted(self, index: Any, block: Event) -> bytes:
+        return self._write_item({"type": "reasoning", "summary": [], "encrypted_content": encode_thinking(block)})
+
     def _add_thinking(self, block: OpenBlock, delta: Event) -> bytes:
         text = delta.get("thinking")
         if not isinstance(text, str) or not text:
@@ -211,7 +195,7 @@ class ResponseEvents:
         return self._writer.open_call(index, str(block.get("id") or ""), name, custom=name in self._custom_tools)
 
     def _is_custom(self, block: OpenBlock) -> bool:
-        return block.content.get("name") in self._custom_tools
+        return str(block.content.get("name") or "") in self._custom_tools
 
     def _add_json(self, block: OpenBlock, delta: Event) -> bytes:
         text = delta.get("partial_json")
@@ -221,10 +205,12 @@ class ResponseEvents:
         if block.content.get("type") != "tool_use" or self._is_custom(block):
             return b""
         index = next(index for index, one in self._blocks.items() if one is block)
-        return self._writer.call_delta(index, text)
+        return self._writer.call_delta(index, text) if self._writer.is_open(index) else b""
 
     def _close_call(self, index: Any, block: OpenBlock) -> bytes:
         events, given = b"", block.content.get("input")
+        if not self._writer.is_open(index):  # the upstream has begun the message anew
+            return b""
         if self._is_custom(block):
             events = self._writer.call_delta(index, _free_text(_read_json(block)))
         elif not block.pieces:
@@ -250,6 +236,42 @@ class ResponseEvents:
         return self._write_item({"type": search.CALL, "id": call_id, "status": status, "action": action})
 
 
+_HANDLERS: Mapping[str, Callable[[ResponseEvents, Event], bytes]] = {
+    "message_start": ResponseEvents._start,
+    "content_block_start": ResponseEvents._open_block,
+    "content_block_delta": ResponseEvents._add_delta,
+    "content_block_stop": ResponseEvents._close_block,
+    "message_delta": ResponseEvents._note_stop,
+    "message_stop": ResponseEvents._finish,
+    "error": ResponseEvents._fail,
+}
+"""By type of event. Others, such as ``ping``, say nothing."""
+
+_OPENERS: Mapping[str, Callable[[ResponseEvents, Any, Event], bytes]] = {
+    "text": ResponseEvents._begin_text,
+    "tool_use": ResponseEvents._open_call,
+    "redacted_thinking": ResponseEvents._write_redacted,
+    search.RESULT: ResponseEvents._write_search,
+}
+"""By type of block: what to do when it begins."""
+
+_DELTAS: Mapping[str, Callable[[ResponseEvents, OpenBlock, Event], bytes]] = {
+    "text_delta": ResponseEvents._add_text,
+    "thinking_delta": ResponseEvents._add_thinking,
+    "signature_delta": ResponseEvents._note_signature,
+    "input_json_delta": ResponseEvents._add_json,
+    "citations_delta": ResponseEvents._add_citation,
+}
+"""By type of delta."""
+
+_CLOSERS: Mapping[str, Callable[[ResponseEvents, Any, OpenBlock], bytes]] = {
+    "thinking": ResponseEvents._close_thinking,
+    "tool_use": ResponseEvents._close_call,
+    "server_tool_use": ResponseEvents._close_search,
+}
+"""By type of block: what to do when it has ended."""
+
+
 def _index(event: Event) -> int:
     index = event.get("index")
     return index if isinstance(index, int) else 0
@@ -267,3 +289,46 @@ def _free_text(arguments: Any) -> str:
     """Return the text for a freeform tool from the arguments of the function that stands for it."""
     text = arguments.get("input") if isinstance(arguments, dict) else None
     return text if isinstance(text, str) else ""
+
+
+def convert_document(content: bytes, model: str, custom_tools: Collection[str] = ()) -> bytes:
+    """Convert a message in one piece to a response object. Anything else is returned as it is.
+
+    :param model: as in ``ResponseEvents``, like ``custom_tools``.
+    """
+    try:
+        message = jsontext.loads(content)
+    except ValueError:
+        return content
+    blocks = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(blocks, list) or message.get("type") != "message":
+        return content
+    translator = ResponseEvents(model, custom_tools)
+    for event in _events_of(message, blocks):
+        translator.take(event)
+    return jsontext.dumps(translator.response)
+
+
+def _events_of(message: Event, blocks: list[Any]) -> Iterator[Event]:
+    """Yield the events of a stream that would add up to a message."""
+    yield {"type": "message_start", "message": message}
+    for index, block in enumerate(blocks):
+        kind = block.get("type") if isinstance(block, dict) else None
+        begun = {**block, kind: ""} if kind in ("text", "thinking") else block  # the field is called like the type
+        yield {"type": "content_block_start", "index": index, "content_block": begun}
+        for delta in _deltas_of(block) if isinstance(block, dict) else ():
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
+    stop = {name: message.get(name) for name in ("stop_reason", "stop_details")}
+    yield {"type": "message_delta", "delta": stop, "usage": message.get("usage")}
+    yield {"type": "message_stop"}
+
+
+def _deltas_of(block: Event) -> Iterator[Event]:
+    if block.get("type") == "text":
+        yield {"type": "text_delta", "text": block.get("text")}
+        citations = block.get("citations")
+        for citation in citations if isinstance(citations, list) else ():
+            yield {"type": "citations_delta", "citation": citation}
+    elif block.get("type") == "thinking":
+        yield {"type": "thinking_delta", "thinking": block.get("thinking")}

@@ -5,7 +5,9 @@ import json
 import pytest
 from floway_codex.simulator import Simulator
 
-from floway_core.testing import ApiClient, RunningGateway
+from floway_core.testing import ApiClient, FakeUpstream, RunningGateway
+
+from . import wire
 
 MODEL = "gpt-5.5"
 
@@ -22,7 +24,7 @@ class MessagesClient(ApiClient):
         messages = [
             message if isinstance(message, dict) else {"role": "user", "content": message} for message in messages
         ]
-        return self.post({"model": model, "max_tokens": 1000, "messages": messages, **fields}, path)
+        return self.post({"model": model, "max_tokens": 4000, "messages": messages, **fields}, path)
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +56,27 @@ def backend(simulator):
 @pytest.fixture
 def client(codex_gateway, backend):
     return MessagesClient(codex_gateway)
+
+
+@pytest.fixture(scope="session")
+def scripted_upstream():
+    with FakeUpstream() as running:
+        running.answer_always("/v1/models", wire.model_list("claude-test", "claude-other"))
+        yield running
+
+
+@pytest.fixture(scope="session")
+def messages_gateway(scripted_upstream):
+    """A gateway whose only upstream is a scripted one with the Messages API."""
+    with RunningGateway(installed=["anthropic"]) as gateway:
+        options = ("--base-url", scripted_upstream.url, "--key-file", "-", "--no-test")
+        done = gateway.run("upstreams", "add", "anthropic", "one", *options, typed="sk-ant-operator")
+        assert done.returncode == 0, done.stderr
+        yield gateway
+
+
+@pytest.fixture
+def messages_upstream(scripted_upstream, messages_gateway):
+    """The scripted upstream, which has forgotten what was before."""
+    scripted_upstream.forget()
+    return scripted_upstream
