@@ -8,6 +8,8 @@ DOCS ?= .docs
 BENCH ?= .bench
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
 CLAUDE_CODE_VERSION = 2.1.197
+CHAT_CLIENTS = llm aider-chat node
+PLUGINS = anthropic chat codex echo openai
 
 # The first line of output, so that nobody has to wonder at the silence of what comes first.
 SETS_UP = $(if $(wildcard $(VENV)/ready),, First it sets up $(VENV), which takes a minute or two.)
@@ -38,9 +40,12 @@ fuzz: $(VENV)/ready
 	FLOWAY_TEST_FUZZ=$(FUZZ) $(VENV)/bin/python -m pytest tests/fuzz
 
 # The real clients, from npm and PyPI, through the gateway to simulated and scripted upstreams.
-MESSAGES_CLIENTS = plugins/anthropic/tests/test_claude_code.py plugins/anthropic/tests/test_frameworks.py
-test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done)
-	FLOWAY_TEST_CODEX_CLIS=$(abspath $(CLIENTS)) $(VENV)/bin/python -m pytest tests/e2e/test_codex_cli.py
+MESSAGES_CLIENTS = $(addprefix plugins/anthropic/tests/test_,claude_code.py claude_code_passed_on.py frameworks.py)
+test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CLIENTS:%=$(CLIENTS)/chat/%/ready) \
+		$(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done)
+	FLOWAY_TEST_CODEX_CLIS=$(abspath $(CLIENTS)) FLOWAY_TEST_CHAT_CLIENTS=$(abspath $(CLIENTS)/chat) \
+		$(VENV)/bin/python -m pytest tests/e2e/test_codex_cli.py plugins/chat/tests/test_clients.py \
+		plugins/chat/tests/test_openai_client.py plugins/chat/tests/test_responses_clients.py
 	FLOWAY_TEST_CLAUDE_CODE=$(abspath $(CLIENTS))/claude/node_modules/.bin/claude \
 		FLOWAY_TEST_AI_SDK=$(abspath $(CLIENTS))/ai-sdk FLOWAY_TEST_LANGCHAIN=$(abspath $(CLIENTS))/langchain/bin/python \
 		$(VENV)/bin/python -m pytest $(MESSAGES_CLIENTS)
@@ -69,7 +74,7 @@ lint: $(VENV)/ready types
 	$(VENV)/bin/ruff format --check .
 
 types: $(VENV)/ready
-	$(VENV)/bin/mypy floway_core plugins/anthropic/floway_anthropic plugins/codex/floway_codex plugins/echo/floway_echo plugins/openai/floway_openai
+	$(VENV)/bin/mypy floway_core $(foreach name,$(PLUGINS),plugins/$(name)/floway_$(name))
 
 # The documentation as a site, in $(DOCS)/site; a link that leads nowhere is an error.
 docs: $(DOCS)/ready
@@ -92,10 +97,10 @@ dist: $(VENV)/ready
 	for project in . plugins/*/; do $(VENV)/bin/python -m build --quiet --outdir dist $$project || exit 1; done
 	$(VENV)/bin/twine check --strict dist/*
 
-$(VENV)/ready: setup.cfg plugins/anthropic/setup.cfg plugins/codex/setup.cfg plugins/echo/setup.cfg plugins/openai/setup.cfg
+$(VENV)/ready: setup.cfg $(PLUGINS:%=plugins/%/setup.cfg)
 	$(PYTHON) -c 'import sys; sys.exit("Floway needs Python 3.11 or newer: make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -e 'plugins/anthropic[tokenizer]' -e plugins/codex -e plugins/echo -e plugins/openai
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' $(PLUGINS:%=-e plugins/%) bpe-openai
 	touch $@
 
 $(DOCS)/ready: docs/requirements.txt
@@ -119,6 +124,15 @@ $(CLIENTS)/ai-sdk/done:
 $(CLIENTS)/langchain/done:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'langchain-anthropic >= 1.7, < 2'
+	touch $@
+
+$(CLIENTS)/chat/node/ready:
+	npm install --silent --no-fund --no-audit --prefix $(CLIENTS)/chat/node openai
+	touch $@
+
+$(CLIENTS)/chat/%/ready:
+	$(PYTHON) -m venv $(CLIENTS)/chat/$*
+	$(CLIENTS)/chat/$*/bin/python -m pip install --quiet --disable-pip-version-check $*
 	touch $@
 
 $(CLIENTS)/%/ready:

@@ -164,7 +164,9 @@ def _variants(kind: str, holds: list[int]) -> list[tuple[str, Callable[[Bench], 
 
 
 def _applies(kind: str, target: Target) -> bool:
-    if (kind in scenarios.KEEPING and not target.keeps) or (kind in scenarios.TRANSLATING and not target.translates):
+    if kind in scenarios.TRANSLATING:
+        return bool(target.chat_model)
+    if (kind in scenarios.KEEPING and not target.keeps) or (kind in scenarios.MESSAGES and not target.takes_messages):
         return False
     return bool(target.tree or kind in scenarios.DIRECT)
 

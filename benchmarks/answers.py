@@ -177,7 +177,10 @@ def check_whole(body: bytes, deltas: int) -> str:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """:raises Bad: ``data`` is no JSON object."""
+    """Parse a JSON object.
+
+    :raises Bad: it is none.
+    """
     try:
         found = json.loads(data)
     except ValueError:

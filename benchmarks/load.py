@@ -14,14 +14,18 @@ import socket
 import sys
 import time
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks import chat_wire
 from benchmarks.answers import Bad, Chunks, StreamCheck, check_whole
 from benchmarks.messages import MessageCheck, check_message
 
 READ = 256 * 1024
+
+Check = StreamCheck | MessageCheck | chat_wire.ChatStreamCheck
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,11 @@ class Plan:
     """The API of request and answers: a key of ``CHECKS``."""
 
 
-CHECKS = {"responses": (StreamCheck, check_whole), "messages": (MessageCheck, check_message)}
+CHECKS: dict[str, tuple[Callable[[int, bool, array], Check], Callable[[bytes, int], str]]] = {
+    "responses": (StreamCheck, check_whole),
+    "messages": (MessageCheck, check_message),
+    "chat": (lambda deltas, exact, delays: chat_wire.ChatStreamCheck(deltas, delays), chat_wire.check_whole),
+}
 """By API: what checks a stream, and what checks an answer in one piece."""
 
 
@@ -69,7 +77,7 @@ class Answer:
         self.keep = self.over = False
         self._chunks: Chunks | None = None
         self._left = -1
-        self._check: StreamCheck | MessageCheck | None = None
+        self._check: Check | None = None
         self._body: list[bytes] = []
 
     def feed(self, data: bytes, now: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from benchmarks import messages
+from benchmarks import chat_wire, messages
 from benchmarks.load import Plan
 from benchmarks.processes import start
 from benchmarks.targets import ROOT, Target
@@ -71,10 +71,13 @@ def drive(bench: Bench, body: dict[str, Any], order: Order, watch: float | None 
     """Run the load generator once.
 
     :param watch: seconds between two looks at the gateway's memory; None: no look.
+    :param plan: further fields of the plan; they take precedence.
     """
     target = bench.target
-    url = urljoin(target.url, plan.pop("path", target.url))
-    wanted = Plan(url, body, order.deltas, headers=target.headers, exact=target.exact, **plan)
+    wanted = Plan(
+        **{"url": target.url, "body": body, "deltas": order.deltas, "headers": target.headers, "exact": target.exact}
+        | plan
+    )
     load = start(
         [sys.executable, "-m", "benchmarks.load"],
         bench.cpus,
@@ -222,24 +225,6 @@ def burst(bench: Bench) -> Metrics:
     return _metrics(run, event_us=run.cpu / max(1, run.result["events"]) * 1e6, rate=rate)
 
 
-def of_messages(bench: Bench) -> Metrics:
-    """Clients of the Messages API: as ``request``, ``slow`` and ``burst``, translated."""
-    api: dict[str, Any] = {"api": "messages", "path": messages.PATH}
-    order, short, long = Order(ANSWER), Order(4, 10_000), Order(int(50 * bench.seconds) + 50, 10_000)
-    body = messages.body_of(order, stream=False)
-    request = drive(bench, body, order, connections=16, requests=LEAST, seconds=bench.seconds, **api)
-    few = drive(bench, messages.body_of(short), short, connections=20, requests=LEAST, seconds=bench.seconds, **api)
-    many = drive(bench, messages.body_of(long), long, connections=20, requests=40, **api)
-    fast = drive(bench, messages.body_of(Order(1000)), Order(1000), connections=4, seconds=bench.seconds, **api)
-    event = (many.per_answer - few.per_answer) / max(1, many.events - few.events)
-    return _metrics(
-        *(request, few, many, fast),
-        cpu_ms=request.per_answer * 1e3,
-        event_us=event * 1e6,
-        burst_us=fast.cpu / max(1, fast.result["events"]) * 1e6,
-    )
-
-
 def chained(bench: Bench) -> Metrics:
     """Conversations of 20 turns that name the response before."""
     order = Order(ANSWER)
@@ -302,6 +287,68 @@ def _held_memory(bench: Bench, memory: list[tuple[float, int]], before: int, str
     }
 
 
+def chat_body(order: Order, *, stream: bool) -> dict[str, Any]:
+    """The same request as ``body_of``, in the form of Chat Completions, not stored."""
+    parameters = {"type": "object", "properties": {"cmd": {"type": "string"}}, "required": ["cmd"]}
+    function = {"name": "shell", "description": "Runs a command.", "parameters": parameters}
+    return {
+        "model": MODEL,
+        "messages": [{"role": "system", "content": "You are a coding agent."}, {"role": "user", "content": str(order)}],
+        "tools": [{"type": "function", "function": function}],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "reasoning_effort": "medium",
+        "store": False,
+        "stream": stream,
+        **({"stream_options": {"include_usage": True}} if stream else {}),
+    }
+
+
+def translated(bench: Bench, body: Callable[..., dict[str, Any]], **plan: Any) -> Metrics:
+    """Requests, slow streams and bursts where client and upstream speak different formats.
+
+    :param body: returns the body for an order.
+    """
+    whole, short, long = Order(ANSWER), Order(4, 10_000), Order(int(50 * bench.seconds) + 50, 10_000)
+    burst = Order(1000)
+    requests = drive(
+        bench, body(whole, stream=False), whole, connections=16, requests=LEAST, seconds=bench.seconds, **plan
+    )
+    few = drive(bench, body(short, stream=True), short, connections=20, requests=LEAST, seconds=bench.seconds, **plan)
+    many = drive(bench, body(long, stream=True), long, connections=20, requests=40, **plan)
+    fast = drive(bench, body(burst, stream=True), burst, connections=4, seconds=bench.seconds, **plan)
+    event = (many.per_answer - few.per_answer) / max(1, many.events - few.events)
+    return _metrics(
+        requests,
+        few,
+        many,
+        fast,
+        cpu_ms=requests.per_answer * 1e3,
+        slow_us=event * 1e6,
+        event_us=fast.cpu / max(1, fast.result["events"]) * 1e6,
+    )
+
+
+def chat_door(bench: Bench) -> Metrics:
+    """A chat client on an upstream that speaks the Responses API."""
+    url = bench.target.url.replace("/responses", chat_wire.PATH)
+    return translated(bench, chat_body, url=url, api="chat")
+
+
+def of_messages(bench: Bench) -> Metrics:
+    """A client of the Messages API on an upstream that speaks the Responses API."""
+    return translated(bench, messages.body_of, url=urljoin(bench.target.url, messages.PATH), api="messages")
+
+
+def chat_upstream(bench: Bench) -> Metrics:
+    """A client of the Responses API on an upstream that speaks Chat Completions."""
+
+    def body(order: Order, stream: bool) -> dict[str, Any]:
+        return {**body_of(order, stream=stream, store=False), "model": bench.target.chat_model}
+
+    return translated(bench, body, exact=False)
+
+
 SCENARIOS: dict[str, Callable[[Bench], Metrics]] = {
     "request": lambda bench: whole(bench, store=False),
     "stored": lambda bench: whole(bench, store=True),
@@ -315,6 +362,8 @@ SCENARIOS: dict[str, Callable[[Bench], Metrics]] = {
     "messages": of_messages,
     "chained": chained,
     "long-chain": long_chain,
+    "chat-door": chat_door,
+    "chat-upstream": chat_upstream,
 }
 HOLD = "hold"
 """The scenario that there is for any number of streams: with 500 of them, ``hold500``."""
@@ -324,7 +373,9 @@ DIRECT = ("request", "alone", "first", "burst", HOLD)
 """Scenarios that say something without a gateway."""
 LARGE = ("long-request", "long-chain")
 """Scenarios that fill a gateway's memory, and so come after those that look at it."""
-TRANSLATING = ("messages",)
-"""Scenarios for gateways that translate other APIs."""
+MESSAGES = ("messages",)
+"""Scenarios for gateways that serve the Messages API."""
 KEEPING = ("long-chain",)
 """Scenarios for gateways that keep conversations."""
+TRANSLATING = ("chat-door", "chat-upstream")
+"""Scenarios for gateways with an upstream of either format."""

@@ -35,8 +35,10 @@ class Target:
     headers: dict[str, str] = field(default_factory=dict)
     exact: bool = True
     """Relays deltas as the upstream wrote them."""
-    translates: bool = False
-    """Serves other APIs than that of its upstream."""
+    takes_messages: bool = False
+    """Serves the Messages API with an upstream of the Responses API."""
+    chat_model: str = ""
+    """The name of a model whose upstream speaks Chat Completions; empty if there is none."""
     keeps: bool = False
     """Keeps conversations; another one passes ``previous_response_id`` on to the upstream."""
     tree: Tree | None = None
@@ -142,7 +144,7 @@ def litellm(upstream_url: str, cpus: set[int], folder: Path, python: Path) -> Ta
         version=version,
         headers={"authorization": "Bearer sk-bench"},
         exact=False,
-        translates=True,
+        takes_messages=True,
     )
 
 
@@ -204,7 +206,7 @@ def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path) -> 
         environ=environ,
         version=__version__,
         headers={"authorization": f"Bearer {key}"},
-        translates=True,
+        takes_messages=True,
         keeps=True,
     )
 

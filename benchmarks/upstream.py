@@ -1,4 +1,4 @@
-"""A fake upstream that is much cheaper than any gateway: one epoll loop that serves the Responses API.
+"""A fake upstream that is much cheaper than any gateway: one epoll loop that serves Responses and Chat Completions.
 
     python -m benchmarks.upstream [PORT]
 
@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmarks import wire
+from benchmarks import chat_wire, wire
 from benchmarks.wire import Order
 
 BURST = 32
@@ -51,11 +51,11 @@ def _stamp() -> bytes:
 class Stream:
     """The events of one answer, written one after the other."""
 
-    def __init__(self, order: Order, id: bytes) -> None:
-        self.order, self.id = order, id
+    def __init__(self, order: Order, id: bytes, speaks_chat: bool) -> None:
+        self.order, self.id, self.speaks_chat = order, id, speaks_chat
         self.numbers = _numbers(order)
         self.stamps: list[bytes] = []
-        self.opening = wire.opening_events(id)[::-1]
+        self.opening = (chat_wire if speaks_chat else wire).opening_events(id)[::-1]
         self.closing: list[bytes] | None = None
         self.over = False
 
@@ -68,6 +68,8 @@ class Stream:
             self.stamps.append(stamp)
             if self.order.fault == "altered" and written == self.order.deltas // 2:
                 stamp = stamp[:-1] + (b"1" if stamp.endswith(b"0") else b"0")
+            if self.speaks_chat:
+                return _chunk(chat_wire.delta_event(self.numbers[written], self.id, stamp))
             head, middle = wire.delta_parts(self.numbers[written])
             size = len(head) + len(middle) + len(wire.DELTA_TAIL) + wire.ID + wire.STAMP
             return b"%x\r\n%b%b%b%b%b\r\n" % (size, head, self.id, middle, stamp, wire.DELTA_TAIL)
@@ -78,7 +80,8 @@ class Stream:
         return event + b"0\r\n\r\n" if self.over else event
 
     def _closing(self) -> list[bytes]:
-        events = wire.closing_events(self.id, self.order.deltas, self._text())
+        closing = chat_wire.closing_events if self.speaks_chat else wire.closing_events
+        events = closing(self.id, self.order.deltas, self._text())
         return (events[:-1] if self.order.fault in ("unfinished", "cut") else events)[::-1]
 
     def _text(self) -> bytes:
@@ -102,10 +105,11 @@ def _numbers(order: Order) -> range | list[int]:
     return numbers
 
 
-def _whole(order: Order, id: bytes) -> bytes:
+def _whole(order: Order, id: bytes, speaks_chat: bool) -> bytes:
     numbers = _numbers(order)
     text = wire.full_text(numbers, [_stamp()] * len(numbers))
-    answer = wire.whole_answer(id, order.deltas, text[:-1] if order.fault == "text" else text)
+    whole = chat_wire.whole_answer if speaks_chat else wire.whole_answer
+    answer = whole(id, order.deltas, text[:-1] if order.fault == "text" else text)
     return _json_head(b"200 OK", answer) + answer
 
 
@@ -187,13 +191,13 @@ class Upstream:
             self._send(connection, _json_head(b"200 OK", MODELS) + MODELS)
             return
         id = b"%0*x" % (wire.ID, next(self._numbers))
-        order = wire.find_order(body)
+        order, speaks_chat = wire.find_order(body), chat_wire.PATH.encode() in head.partition(b"\r\n")[0]
         if b'"stream":true' in body or b'"stream": true' in body:
-            connection.stream, connection.due = Stream(order, id), time.monotonic_ns()
+            connection.stream, connection.due = Stream(order, id, speaks_chat), time.monotonic_ns()
             self._send(connection, SSE_HEAD)
             self._continue(connection)
         else:
-            self._send(connection, _whole(order, id))
+            self._send(connection, _whole(order, id, speaks_chat))
 
     # -------------------------------------------------------------------------------------------------------- answers
     def _continue(self, connection: Connection) -> None:

@@ -3,6 +3,7 @@
 PAGES = """
 docs/api
 docs/clients
+docs/model-servers
 docs/models-and-aliases
 docs/api-keys
 docs/settings
@@ -16,6 +17,7 @@ docs/performance
 plugins/codex/README
 plugins/openai/README
 plugins/anthropic/README
+plugins/chat/README
 plugins/echo/README
 docs/plugins
 docs/architecture

@@ -161,6 +161,9 @@ class AnswerReader(ABC):
     def feed(self, block: bytes) -> None:
         """Read one complete event or more of a stream."""
 
+    def end(self) -> None:  # noqa: B027 - optional
+        """Take the end of a stream. Set ``terminal`` if the answer is complete although nothing else marks its end."""
+
     @abstractmethod
     def read(self, content: bytes) -> None:
         """Read an answer that was not streamed, and set ``terminal``.

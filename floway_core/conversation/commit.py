@@ -6,7 +6,7 @@ from typing import Any
 
 import peewee
 
-from floway_core.conversation import payloads
+from floway_core.conversation import payloads, restoring
 from floway_core.conversation.cache import HistoryCache, PackedHistory
 from floway_core.conversation.records import Snapshot, Turn
 from floway_core.errors import GatewayError
@@ -152,7 +152,10 @@ def _commit(
         item_rows = [{**row, "snapshot_id": snapshot} for row in rows]
         for start in range(0, len(item_rows), ROWS_PER_INSERT):
             insert(database, "responses_items", item_rows[start : start + ROWS_PER_INSERT])
-    if turn.explicit_previous and parent:  # a client that resends the history rarely needs the cache
+        if turn.visible and mode == "append":
+            restoring.store_hashes(database, turn.api_key_id, snapshot, turn.visible, output)
+    # A client that resends the history rarely needs the cache, unless the stored history takes the place of its own.
+    if parent and (turn.explicit_previous or turn.visible):
         beginning = cache.get(parent) if mode == "append" else None
         if beginning or mode == "replace":
             cache.put(conversation, PackedHistory(turn.response_id, texts, issuers, beginning))

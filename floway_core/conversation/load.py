@@ -13,6 +13,7 @@ from floway_core.conversation.records import History, Snapshot
 from floway_core.errors import GatewayError
 from floway_core.protocol.item_versions import item_text
 from floway_core.protocol.items import is_bare, is_reference, listed_form, usual_form
+from floway_core.protocol.visible_history import is_client_item
 from floway_core.storage.db import Row, placeholders, select
 from floway_core.storage.tables import Items, Snapshots
 
@@ -92,6 +93,12 @@ def find_snapshot(database: peewee.Database, api_key_id: str, response_id: str, 
     return _snapshot(rows[0]) if rows else None
 
 
+def get_snapshot_by_row(database: peewee.Database, api_key_id: str, row: int, oldest: int) -> Snapshot | None:
+    """Return the snapshot with a row id, under the same conditions as ``find_snapshot``."""
+    rows = select(database, f"{_SNAPSHOT} {_ALIVE} AND s.id = ?", api_key_id, oldest, row)
+    return _snapshot(rows[0]) if rows else None
+
+
 def recognise_history(
     database: peewee.Database, api_key_id: str, sent: Sequence[dict[str, Any]], hashes: Sequence[str], oldest: int
 ) -> tuple[Snapshot, int] | None:
@@ -101,7 +108,7 @@ def recognise_history(
     :param hashes: the hash of the history after each of them.
     :param oldest: as in ``find_snapshot``.
     """
-    ends = [length for length, item in enumerate(sent, 1) if not _is_client_item(item)][-RECOGNISED_DEPTH:]
+    ends = [length for length, item in enumerate(sent, 1) if not is_client_item(item)][-RECOGNISED_DEPTH:]
     if not ends:
         return None
     lengths = {hashes[length - 1]: length for length in ends}
@@ -111,12 +118,6 @@ def recognise_history(
         return None
     longest = max(map(_snapshot, rows), key=lambda snapshot: lengths[snapshot.history_hash])
     return longest, lengths[longest.history_hash]
-
-
-def _is_client_item(item: dict[str, Any]) -> bool:
-    """Whether only clients create items of this type; a stored history never ends with one."""
-    kind = str(item.get("type", "message"))
-    return kind.endswith("_output") or (kind == "message" and item.get("role") != "assistant")
 
 
 def load_history(database: peewee.Database, cache: HistoryCache, snapshot: Snapshot) -> History | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from floway_core.protocol import items
+from floway_core.protocol.visible_history import VisibleHistory
 
 
 @dataclass
@@ -56,7 +57,9 @@ class Turn:
     """The part of ``input`` that is not in the history of ``previous``."""
     history_hash: str | None = None
     """The hash of the whole input, if the client sent the history itself. None for a turn with ``explicit_previous``,
-    and for one that is not stored."""
+    and for one that is not stored, or whose history was restored."""
+    visible: VisibleHistory | None = None
+    """The whole input as the client sees it, if the client drops the reasoning and the turn is stored."""
 
     def as_root(self) -> "Turn":
         """Return the turn as the start of a new conversation. Only if the client sent the whole history."""

@@ -1,16 +1,18 @@
 """Turns: from a request to the whole input of the model."""
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import peewee
 
-from floway_core.conversation import load, retention
+from floway_core.conversation import load, restoring, retention
 from floway_core.conversation.cache import HistoryCache
 from floway_core.conversation.records import History, Snapshot, Turn
 from floway_core.errors import GatewayError
 from floway_core.protocol import items
+from floway_core.protocol.visible_history import find_turns
 
 
 def resolve_turn(
@@ -20,17 +22,23 @@ def resolve_turn(
     body: Mapping[str, Any],
     response_id: str,
     retention_days: int,
+    restores_reasoning: bool = False,
 ) -> Turn:
     """Load what a request continues and refers to, and return the turn.
 
     :param body: the request body, validated.
     :param response_id: a new id for the response; generated item ids derive from it.
+    :param restores_reasoning: whether to put the stored reasoning back into a history that comes without it.
     :raises GatewayError: 400 if the previous response does not exist, 404 if an item does not.
     """
     # A turn that continues another one runs several queries, on one connection; most others run none.
-    runs_queries = body.get("previous_response_id") is not None
+    oldest = load.expiry_cutoff(retention_days)
+    restores = restores_reasoning and body.get("previous_response_id") is None and body.get("store") is not False
+    runs_queries = restores or body.get("previous_response_id") is not None
     with database.connection_context() if runs_queries else contextlib.nullcontext():
-        return _resolve_turn(database, cache, api_key_id, body, response_id, load.expiry_cutoff(retention_days))
+        if restores:
+            return _restore_turn(database, cache, api_key_id, body, response_id, oldest)
+        return _resolve_turn(database, cache, api_key_id, body, response_id, oldest)
 
 
 def _resolve_turn(
@@ -70,6 +78,36 @@ def _resolve_turn(
         input=History(history.items + sent.items, history.issuers + sent.issuers),
         new_items=items.without_triggers(sent.items[resent_count:]),
         history_hash=history_hash,
+    )
+
+
+def _restore_turn(
+    database: peewee.Database,
+    cache: HistoryCache,
+    api_key_id: str,
+    body: Mapping[str, Any],
+    response_id: str,
+    oldest: int,
+) -> Turn:
+    """Resolve a request with the whole history, from a client that drops the reasoning."""
+    sent = items.as_items(body.get("input") or [])
+    turns, visible = find_turns(sent)
+    previous, history, start = None, History(), 0
+    if restored := restoring.restore_history(database, cache, api_key_id, turns, oldest):
+        previous, history, start = restored
+        retention.mark_used_if_due(database, previous)
+    added = _resolve_items(database, api_key_id, sent[start:], history, oldest)
+    later = [dataclasses.replace(turn, start=turn.start - start, end=turn.end - start) for turn in turns]
+    added = restoring.restore_turns(database, api_key_id, added, [turn for turn in later if turn.start >= 0], oldest)
+    return Turn(
+        api_key_id=api_key_id,
+        response_id=response_id,
+        store=True,
+        previous=previous,
+        explicit_previous=False,
+        input=History(history.items + added.items, history.issuers + added.issuers),
+        new_items=items.without_triggers(added.items),
+        visible=visible,
     )
 
 

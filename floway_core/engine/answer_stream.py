@@ -245,6 +245,10 @@ class AnswerStream:
         if self._summary:
             summary, self._summary = self._summary, None
             visible = self.feed(summary.end())
+        if isinstance(self.events, PassedAnswer):
+            self.events.end()
+            if self.events.terminal:
+                self._has_terminal_event, self.state = True, StreamState.NEEDS_THREAD
         if self.state is StreamState.WAITING:
             self._fail(unfinished())
         return visible

@@ -45,6 +45,11 @@ class PassedAnswer:
         self.terminal_event += block
         return b""
 
+    def end(self) -> None:
+        """Take the end of the stream, which for some answers is what marks them as complete."""
+        self._reader.end()
+        self._update()
+
     def add_content(self, content: bytes) -> None:
         """Add an answer that was not streamed.
 

@@ -86,6 +86,7 @@ def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Tur
         call.body,
         f"resp_{call.id.replace('-', '')}",  # the request id, to find the request in the log
         gateway.settings.retention_days,
+        call.restores_reasoning,
     )
     return replace(call, body=_with_history(call.body, turn)), turn
 

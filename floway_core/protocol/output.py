@@ -109,9 +109,12 @@ class OutputItem:
         :param part_index: index in the list of parts; anything but an integer counts as 0.
         """
         key = (location.item_field, part_index if isinstance(part_index, int) else 0)
-        if key not in self.parts:
-            self.parts[key] = ItemPart(location)
-        return self.parts[key]
+        part = self.parts.get(key)
+        if part is None:
+            part = self.parts[key] = ItemPart(location)
+        elif location.part_type and not part.location.part_type:
+            part.location = location  # the event that announced the part does not say which field holds its text
+        return part
 
     def has_part(self, location: TextLocation, part_index: object) -> bool:
         """Return whether any event about this part has arrived."""

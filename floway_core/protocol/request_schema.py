@@ -124,12 +124,24 @@ def find_fault(body: Mapping[str, Any]) -> Fault | None:
     return next(_faults(body), None)
 
 
+def find_field_fault(body: Mapping[str, Any], fields: Mapping[str, Rule]) -> Fault | None:
+    """Return the first field of a request body that breaks its rule; None if there is none. Null counts as absent.
+
+    :param fields: rules by field; other fields are allowed.
+    """
+    return next(_field_faults(body, fields), None)
+
+
+def _field_faults(body: Mapping[str, Any], fields: Mapping[str, Rule]) -> Iterator[Fault]:
+    for name, rule in fields.items():
+        if body.get(name) is not None:
+            yield from _find_faults(body[name], rule, name)
+
+
 def _faults(body: Mapping[str, Any]) -> Iterator[Fault]:
     if body.get("model") in (None, ""):
         yield _missing("model")
-    for name, rule in FIELDS.items():
-        if body.get(name) is not None:
-            yield from _find_faults(body[name], rule, name)
+    yield from _field_faults(body, FIELDS)
     for name in UNSUPPORTED:
         if body.get(name):
             yield Fault(f"{name!r} is not supported.", "unsupported_parameter", name)

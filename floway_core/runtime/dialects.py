@@ -159,8 +159,13 @@ def _check_shared_paths(endpoints: Iterable[Endpoint], owners: Mapping[str, str]
         shared = {*claims.headers} & {*others.headers} or {*claims.parameters} & {*others.parameters}
         if one.dialect is other.dialect or shared or claims == others == NO_CLAIMS:
             served = f"{sorted(methods)[0]} {other.route.rule}"
-            names = " and ".join(f"{name!r} ({owners[name]})" for name in (one.dialect.name, other.dialect.name))
+            names = _names([one.dialect, other.dialect], owners)
             raise PluginError(f"The dialects {names} both serve {served}, and their claims do not tell them apart.")
+
+
+def _names(dialects: Iterable[Dialect], owners: Mapping[str, str]) -> str:
+    """Return the names of dialects and of their plugins for an error message."""
+    return " and ".join(f"{dialect.name!r} (of {owners[dialect.name]!r})" for dialect in dialects)
 
 
 def _prefixes(
@@ -177,7 +182,7 @@ def _prefixes(
             if not prefix.startswith("/"):
                 raise PluginError(f"The dialect {dialect.name!r} has the prefix {prefix!r}, which is no path.")
             if (other := declared.setdefault(prefix, dialect)) is not dialect:
-                names = " and ".join(f"{one.name!r} ({owners[one.name]})" for one in (other, dialect))
+                names = _names([other, dialect], owners)
                 raise PluginError(f"The dialects {names} both have the prefix {prefix!r}.")
     by_path: dict[str, set[Dialect]] = {}
     for endpoint in endpoints:

@@ -184,6 +184,20 @@ class Items(peewee.Model):
         indexes = ((("snapshot", "position"), True), (("api_key", "item_id"), False), (("api_key", "blob_hash"), False))
 
 
+class VisibleHashes(peewee.Model):
+    """Hashes of the history that ends with a response, as a client sees it that drops the reasoning."""
+
+    id = peewee.BigAutoField()
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE", index=False)
+    hash = peewee.CharField(max_length=64)
+    """SHA-256 of the whole history, or of its last turn, as ``protocol.visible_history`` computes them."""
+    snapshot = peewee.ForeignKeyField(Snapshots, column_name="snapshot_id", on_delete="CASCADE")
+
+    class Meta:
+        table_name = "responses_visible_hashes"
+        indexes = ((("api_key", "hash"), False),)
+
+
 class Usage(peewee.Model):
     """What requests have used, by day, API key, model and upstream. Names, not ids: what is deleted stays counted."""
 

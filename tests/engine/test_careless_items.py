@@ -34,6 +34,16 @@ OUTPUTS = {
     "an item twice": ([done(0, CALL_A), done(1, CALL_A)], [CALL_A, CALL_A], [CALL_A]),
     "a call with two ids": ([done(0, CALL_A), done(1, CALL_A | {"id": "fc_z"})], [], [CALL_A]),
     "never closed": ([added(0, SHELL), about("output_text.done", content_index=0, text="Hello.")], [], [MESSAGE]),
+    "a refusal whose part is announced": (
+        [
+            added(0, SHELL),
+            about("content_part.added", content_index=0, part={"type": "refusal", "refusal": ""}),
+            about("refusal.delta", content_index=0, delta="No."),
+            about("content_part.done", content_index=0, part={"type": "refusal", "refusal": "No."}),
+        ],
+        [],
+        [MESSAGE | {"content": [{"type": "refusal", "refusal": "No."}]}],
+    ),
     "deltas alone": (
         [added(0, SHELL), *(about("output_text.delta", content_index=0, delta=part) for part in ("Hel", "lo."))],
         [],

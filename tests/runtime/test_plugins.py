@@ -60,7 +60,8 @@ def serving(method, path, name="broken"):
 
 
 def answering(*routes, **attributes):
-    """A dialect with other routes and attributes."""
+    """A dialect with other routes, if there are any, and further attributes."""
+    routes = routes or ("Route('/mine', Operation.RESPOND)",)
     source = DIALECT.replace('[Route("/mine", Operation.RESPOND)]', f"[{', '.join(routes)}]")
     return source.replace(
         "    def routes", "".join(f"    {name} = {value}\n" for name, value in attributes.items()) + "    def routes"
@@ -83,9 +84,10 @@ AT_THE_COMMANDS = {
     ),
     "no commands": (HOOKIMPL + "def register_commands(cli): cli.nothing()", "register_commands"),
 }
-SETTING = (
-    "def register_settings():\n    from floway_core.settings import Setting, text\n    return [Setting({!r}, text)]"
-)
+SETTING = """def register_settings():
+    from floway_core.settings import Setting, text
+    return [Setting({!r}, text, None, "Mine.")]
+"""
 AT_THE_SETTINGS = {
     "setting of core": (HOOKIMPL + SETTING.format("bind"), "'bind'"),
     "settings": (HOOKIMPL + "def register_settings(): raise RuntimeError('my fault')", "my fault"),

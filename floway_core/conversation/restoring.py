@@ -1,0 +1,96 @@
+"""Putting the reasoning back into the histories of clients that drop it.
+
+A response is stored with hashes of the history as such a client sees it. When the client sends the history again, the
+stored items, with the reasoning, take the place of those that it sends. Everything is looked up for one API key, and
+lives and expires with its conversation.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import peewee
+
+from floway_core.conversation import load
+from floway_core.conversation.cache import HistoryCache
+from floway_core.conversation.payloads import Decoder
+from floway_core.conversation.records import History, Snapshot
+from floway_core.protocol.visible_history import TurnEnd, VisibleHistory, continued
+from floway_core.storage.db import insert, placeholders, select
+
+RECOGNISED_TURNS = 128
+"""How many of the last turns of a history are looked up."""
+
+# The latest snapshot for each hash; a client that repeats itself stores several.
+_BY_HASH = """
+SELECT hash, MAX(snapshot_id) FROM responses_visible_hashes h
+JOIN responses_snapshots s ON s.id = h.snapshot_id JOIN responses_conversations c ON c.id = s.conversation_id
+WHERE h.api_key_id = ? AND h.hash IN ({marks}) AND s.deleted_at IS NULL AND c.used_at >= ?
+GROUP BY hash
+"""
+
+_OUTPUT = "SELECT id, upstream_id, payload FROM responses_items WHERE snapshot_id = ? AND is_output ORDER BY position"
+
+
+def restore_history(
+    database: peewee.Database, cache: HistoryCache, api_key_id: str, turns: Sequence[TurnEnd], oldest: int
+) -> tuple[Snapshot, History, int] | None:
+    """Find the stored response whose history is the longest beginning of what a client sent.
+
+    :param turns: the turns of the model in what it sent.
+    :param oldest: conversations not used since this Unix second have expired.
+    :returns: its snapshot, the stored history, and the position in the sent history where new items begin.
+    """
+    ends = {turn.digest: turn.end for turn in turns[-RECOGNISED_TURNS:]}
+    rows = _find_snapshots(database, api_key_id, ends, oldest)
+    for digest in sorted(rows, key=lambda digest: ends[digest], reverse=True):
+        snapshot = load.get_snapshot_by_row(database, api_key_id, rows[digest], oldest)
+        if snapshot and (history := load.load_history(database, cache, snapshot)):
+            return snapshot, history, ends[digest]
+    return None
+
+
+def restore_turns(
+    database: peewee.Database, api_key_id: str, sent: History, turns: Sequence[TurnEnd], oldest: int
+) -> History:
+    """Put the reasoning back into single turns that their calls identify, in a history that is not stored as a whole.
+
+    :param sent: the items that the client sent.
+    :param turns: turns of the model in it.
+    """
+    by_digest = {turn.turn_digest: turn for turn in turns[-RECOGNISED_TURNS:] if turn.turn_digest}
+    rows = _find_snapshots(database, api_key_id, by_digest, oldest)
+    items, issuers, decode = list(sent.items), list(sent.issuers), Decoder(load.PAYLOAD)
+    for digest in sorted(rows, key=lambda digest: by_digest[digest].start, reverse=True):
+        turn = by_digest[digest]
+        output = select(database, _OUTPUT, rows[digest])
+        items[turn.start : turn.end] = [decode(payload, row) for row, _, payload in output]
+        issuers[turn.start : turn.end] = [upstream for _, upstream, _ in output]
+    return History(items, issuers)
+
+
+def store_hashes(
+    database: peewee.Database,
+    api_key_id: str,
+    snapshot: int,
+    before: VisibleHistory,
+    output: Iterable[Mapping[str, Any]],
+) -> None:
+    """Store by which hashes a response will be found. Part of the transaction that stores it.
+
+    :param snapshot: row id.
+    :param before: the whole input of the response.
+    """
+    history = continued(before, output)
+    hashes = dict.fromkeys((history.digest(), history.turn_digest()))
+    rows = [{"api_key_id": api_key_id, "hash": digest, "snapshot_id": snapshot} for digest in hashes if digest]
+    insert(database, "responses_visible_hashes", rows)
+
+
+def _find_snapshots(
+    database: peewee.Database, api_key_id: str, hashes: Mapping[str, Any], oldest: int
+) -> dict[str, int]:
+    """Return the row id of the latest snapshot for each hash that is stored."""
+    if not hashes:
+        return {}
+    rows = select(database, _BY_HASH.format(marks=placeholders(hashes)), api_key_id, *hashes, oldest)
+    return dict(rows)

@@ -1,0 +1,1 @@
+"""Answers, streamed and whole: from Responses to Chat Completions, for clients, and back, for upstreams."""

@@ -1,0 +1,136 @@
+"""Parsing the chunks of a chat server's stream, many at a time, and what they tell beside the text."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from floway_core.protocol import jsontext, sse
+from floway_core.protocol.failures import Failure, read_failure
+from floway_core.protocol.responses import COMPLETED, FAILED, INCOMPLETE
+from floway_core.protocol.usage import complete_usage
+
+DONE = b"[DONE]"
+
+_DATA_LINE = re.compile(rb"^(?:data|error): ?(.*?)\r?$", re.MULTILINE)
+"""A line of data. Older versions of llama.cpp send an error as a line ``error: {...}``."""
+
+TERMINAL_OF_FINISH = {
+    "length": (INCOMPLETE, "max_output_tokens"),
+    "model_length": (INCOMPLETE, "max_output_tokens"),
+    "content_filter": (INCOMPLETE, "content_filter"),
+    "sensitive": (INCOMPLETE, "content_filter"),
+    "abort": (FAILED, None),
+    "error": (FAILED, None),
+    "insufficient_system_resource": (FAILED, None),
+}
+"""By ``finish_reason``: the terminal event, and why the response is incomplete. All others mean that it is complete."""
+
+COMPLETE = (COMPLETED, None)
+
+_CACHED_FIELDS = ("prompt_cache_hit_tokens", "cached_tokens")
+"""Where DeepSeek and Moonshot count the cached tokens."""
+
+
+def parse_chunks(block: bytes) -> tuple[list[dict[str, Any]], bool]:
+    """Parse complete events.
+
+    :returns: the chunks, and whether ``[DONE]`` has followed them. What is no JSON object is left out.
+    """
+    data = _DATA_LINE.findall(block)
+    is_done = DONE in data
+    if is_done:
+        data = data[: data.index(DONE)]
+    try:
+        values = orjson.loads(b"[%b]" % b",".join(data))
+    except orjson.JSONDecodeError:
+        values = []
+    if len(values) != len(data):
+        values = _parse_singly(block)
+    return [value for value in values if isinstance(value, dict)], is_done
+
+
+def _parse_singly(block: bytes) -> list[Any]:
+    """Parse events of which one has several lines of data, or no JSON."""
+    values = []
+    for event in sse.split(block):
+        try:
+            values.append(jsontext.loads(sse.parse(event)[1]))
+        except ValueError:
+            continue
+    return values
+
+
+_TEXT_FIELDS = frozenset({"content", "role"})
+
+
+def plain_text(chunk: Mapping[str, Any]) -> str:
+    """Return the text of a chunk that holds nothing else; empty for any other chunk."""
+    choices = chunk.get("choices")
+    if type(choices) is not list or len(choices) != 1 or chunk.get("usage") or chunk.get("error"):
+        return ""
+    choice = choices[0]
+    if type(choice) is not dict or choice.get("finish_reason") or choice.get("index"):
+        return ""
+    delta = choice.get("delta")
+    if type(delta) is not dict or not delta.keys() <= _TEXT_FIELDS:
+        return ""
+    content = delta.get("content")
+    return content if type(content) is str else ""
+
+
+def find_failure(value: Mapping[str, Any]) -> Failure | None:
+    """Return the failure that a chunk, or a whole answer, reports."""
+    if value.get("error") or value.get("object") == "error" or "choices" not in value:
+        return read_failure(value)
+    return None
+
+
+def first_choice(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the only choice that the gateway asks for; empty if a chunk has none."""
+    choices = value.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and not choice.get("index"):
+            return choice
+    return {}
+
+
+def read_usage(value: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the usage that a chunk or a whole answer tells, in the form of the Responses API."""
+    places = (value, value.get("x_groq"), first_choice(value))
+    for place in places:
+        usage = place.get("usage") if isinstance(place, Mapping) else None
+        if isinstance(usage, dict) and (complete := complete_usage(usage)):
+            return _in_responses_form(complete)
+    return None
+
+
+def _in_responses_form(usage: dict[str, Any]) -> dict[str, Any]:
+    names = ("input_tokens", "input_tokens_details", "output_tokens", "output_tokens_details", "total_tokens")
+    result = {name: usage[name] for name in names}
+    cached = next((usage[name] for name in _CACHED_FIELDS if isinstance(usage.get(name), int)), 0)
+    details = result["input_tokens_details"]
+    result["input_tokens_details"] = {**details, "cached_tokens": details["cached_tokens"] or cached}
+    return result
+
+
+def read_text(content: Any) -> str:
+    """Return the text of a content: a string, or a list of parts as Mistral sends it."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else ()
+    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def read_thought(message: Mapping[str, Any]) -> str:
+    """Return the reasoning in a delta or a message, from the fields that servers use for it."""
+    for name in ("reasoning_content", "reasoning", "thinking"):
+        if isinstance(text := message.get(name), str) and text:
+            return text
+    content = message.get("content")
+    if not isinstance(content, list):
+        return ""
+    thoughts = [part.get("thinking") for part in content if isinstance(part, dict) and part.get("type") == "thinking"]
+    return "".join(map(read_text, thoughts))

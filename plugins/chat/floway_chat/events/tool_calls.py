@@ -1,0 +1,147 @@
+"""Putting the calls of a chat server's stream together, whatever order and whichever fields it sends them in."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from floway_chat.requests.tools import Tool, ToolTable, unwrap_input
+from floway_core.protocol import jsontext
+
+
+class CallWriter(Protocol):
+    """What writes the calls; ``ResponseEventWriter`` does."""
+
+    def open_call(self, key: object, call_id: str, name: str, *, custom: bool = False, **fields: Any) -> bytes: ...
+
+    def call_delta(self, key: object, delta: str) -> bytes: ...
+
+    def close_call(self, key: object) -> bytes: ...
+
+
+@dataclass
+class _Call:
+    key: int
+    """Its number in the answer."""
+    id: str
+    """As the server says; empty if it has not said one."""
+    index: Any
+    """As the server says."""
+    name: str = ""
+    tool: Tool | None = None
+    """None until its name is known, and with it the call is announced."""
+    pieces: list[str] = field(default_factory=list)
+    """Its arguments so far."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the arguments are a whole JSON value, so that further ones belong to another call."""
+        try:
+            jsontext.loads("".join(self.pieces).encode("utf-8", "surrogatepass"))
+        except ValueError:
+            return False
+        return True
+
+
+class ToolCalls:
+    """The calls of one answer.
+
+    Servers repeat ids or leave them out, leave the index out or use it again for the next call, and send arguments in
+    pieces, as a whole or as an object.
+    """
+
+    def __init__(self, writer: CallWriter, tools: ToolTable, seed: str) -> None:
+        """:param seed: ids for calls that the server gives none derive from it."""
+        self._writer = writer
+        self._tools = tools
+        self._seed = seed
+        self._open: list[_Call] = []
+        self._count = 0
+
+    @property
+    def has_open(self) -> bool:
+        """Whether a call may still get arguments."""
+        return bool(self._open)
+
+    def feed(self, deltas: Any) -> bytes:
+        """Add the ``tool_calls`` of a delta or of a message."""
+        entries = deltas if isinstance(deltas, list) else [deltas]
+        return b"".join(self._add(delta) for delta in entries if isinstance(delta, dict))
+
+    def close(self) -> bytes:
+        """Close all calls: nothing of them follows."""
+        calls, self._open = self._open, []
+        return b"".join(self._close(call) for call in calls)
+
+    def _add(self, delta: Mapping[str, Any]) -> bytes:
+        inner = delta.get("custom") if isinstance(delta.get("custom"), dict) else delta.get("function", {})
+        inner = inner if isinstance(inner, dict) else {}
+        call_id, name = _string(delta.get("id")), _string(inner.get("name"))
+        text = _arguments(inner.get("input") if "input" in inner else inner.get("arguments"))
+        call = self._find(delta.get("index"), call_id, name, text)
+        if call is None:
+            if not (name or call_id):
+                return b""
+            call = _Call(self._count, call_id, delta.get("index"))
+            self._count += 1
+            self._open.append(call)
+        if call.tool is None:
+            call.id, call.name = call.id or call_id, call.name or name
+        if text:
+            call.pieces.append(text)
+        if call.tool is None:
+            return self._announce(call)
+        return b"" if not text or call.tool.is_wrapped else self._writer.call_delta(call.key, text)
+
+    def _find(self, index: Any, call_id: str, name: str, text: str) -> _Call | None:
+        """Return the call that a delta belongs to; None if it begins another one."""
+        for call in reversed(self._open):
+            if call_id and call.id == call_id:
+                is_next = name and index != call.index and call.pieces
+                return None if is_next else call
+        for call in reversed(self._open):
+            if index is not None and call.index == index:
+                return None if self._begins_next(call, call_id, name, text) else call
+        if index is not None or call_id or not self._open:
+            return None
+        last = self._open[-1]
+        return None if name and self._begins_next(last, call_id, name, text) else last
+
+    @staticmethod
+    def _begins_next(call: _Call, call_id: str, name: str, text: str) -> bool:
+        """Return whether a delta at the position of ``call`` begins the next one: by its id, or by all its fields."""
+        if call_id and call.id:
+            return call_id != call.id
+        return bool(name and call.name) and (name != call.name or (bool(text) and call.is_complete))
+
+    def _announce(self, call: _Call) -> bytes:
+        """Announce a call as soon as its name is known, with the arguments so far."""
+        if not call.name:
+            return b""
+        call.tool = self._tools.find(call.name)
+        call_id = call.id or f"call_{hashlib.sha256(f'{self._seed} {call.key}'.encode()).hexdigest()[:24]}"
+        fields = {"namespace": call.tool.namespace} if call.tool.namespace else {}
+        opening = self._writer.open_call(call.key, call_id, call.tool.name, custom=call.tool.is_custom, **fields)
+        text = "".join(call.pieces)
+        return opening + (self._writer.call_delta(call.key, text) if text and not call.tool.is_wrapped else b"")
+
+    def _close(self, call: _Call) -> bytes:
+        if call.tool is None:
+            return b""
+        text, delta = "".join(call.pieces), b""
+        if call.tool.is_wrapped:
+            delta = self._writer.call_delta(call.key, unwrap_input(text))
+        elif not text and not call.tool.is_custom:
+            delta = self._writer.call_delta(call.key, "{}")
+        return delta + self._writer.close_call(call.key)
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _arguments(value: Any) -> str:
+    """Return arguments as text; some servers send them as an object."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else jsontext.dumps(value).decode("utf-8", "surrogatepass")

@@ -1,0 +1,58 @@
+"""Requests of chat clients that reach a chat server as they are, with the server's name of the model."""
+
+import re
+from typing import Any
+
+from floway_chat import NAME
+from floway_core.contexts import DialectRequest, ResponsesRequestContext
+from floway_core.protocol import jsontext
+
+OVERRIDABLE = ("reasoning", "service_tier", "text")
+"""Fields that the override of an alias may have changed."""
+
+
+def is_possible(ctx: ResponsesRequestContext) -> bool:
+    """Return whether the client speaks Chat Completions, and its request says all that the server has to know."""
+    request = ctx.attempt.request
+    if request.dialect != NAME or request.original is None:
+        return False
+    return all(ctx.body.get(name) == request.body.get(name) for name in OVERRIDABLE)
+
+
+def hides_usage(ctx: ResponsesRequestContext) -> bool:
+    """Return whether the gateway asks for the usage and keeps it from the client, who has not asked.
+
+    Without it, the token limit of a key would not hold.
+    """
+    request = ctx.attempt.request
+    if not request.stream or request.api_key.limits.tokens_per_day is None:
+        return False
+    return not (_original(ctx).body.get("stream_options") or {}).get("include_usage")
+
+
+def write_body(ctx: ResponsesRequestContext) -> dict[str, Any]:
+    """Return the body for the server: the client's, with the server's name of the model."""
+    body = {**_original(ctx).body, "model": ctx.attempt.model}
+    if hides_usage(ctx):
+        body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+    return body
+
+
+def encode_body(ctx: ResponsesRequestContext) -> bytes:
+    """Encode the body: byte for byte as the client sent it, but for what the gateway has changed."""
+    original = _original(ctx)
+    if ctx.body == original.body:
+        return original.raw
+    if {**ctx.body, "model": original.body["model"]} == original.body:
+        name = jsontext.dumps(original.body["model"])
+        pattern = rb'("model"\s*:\s*)' + re.escape(name)
+        content, count = re.subn(pattern, lambda match: match[1] + jsontext.dumps(ctx.body["model"]), original.raw)
+        if count == 1:
+            return content
+    return jsontext.dumps(ctx.body)
+
+
+def _original(ctx: ResponsesRequestContext) -> DialectRequest:
+    original = ctx.attempt.request.original
+    assert original  # is_possible has seen it
+    return original

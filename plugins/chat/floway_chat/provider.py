@@ -1,0 +1,132 @@
+"""The provider ``chat``: upstreams that speak Chat Completions."""
+
+from dataclasses import dataclass, field
+
+from floway_chat import NAME, __version__, passing
+from floway_chat.events.passed_through import UsageHider
+from floway_chat.events.to_responses import ResponsesTranslator
+from floway_chat.quirks import Quirks, find_quirks, load_quirks
+from floway_chat.requests.to_chat import write_request
+from floway_chat.requests.tools import ToolTable
+from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
+from floway_core.errors import GatewayError, UpstreamRefused
+from floway_core.protocol import jsontext
+from floway_core.protocol.response_writer import ResponseEventWriter
+from floway_core.provider import ConnectionOptions, ErrorResponse, UpstreamOption, UpstreamResponse
+from floway_core.storage.connections import Connection
+from floway_core.upstream.keyed import KeyedProvider
+from floway_core.upstream.translated import TranslatedBody
+
+PRIVATE_HEADERS = frozenset({"openai-organization", "openai-project"})
+"""Headers of a response that identify the operator's account."""
+
+
+@dataclass
+class ChatAttempt:
+    """What stays the same over all dispatches of an attempt."""
+
+    connection: Connection
+    quirks: Quirks
+    tools: ToolTable = field(default_factory=ToolTable)
+    """The tools of the request, for the way back of the calls."""
+    is_passed_through: bool = False
+    """Whether the client speaks Chat Completions too, so that nothing is translated."""
+
+
+AUTO = "auto"
+
+
+class ChatProvider(KeyedProvider):
+    """Sends requests to servers of Chat Completions, translated unless the client speaks it too."""
+
+    kind = NAME
+    dialect = NAME
+    connection_options = ConnectionOptions(
+        example_base_url="http://127.0.0.1:8000/v1",
+        key_is_optional=True,
+        options=(
+            UpstreamOption(
+                "server",
+                "Which server it is, for what servers do differently. Default: recognised by its URL and models.",
+                (AUTO, *load_quirks()),
+            ),
+        ),
+    )
+
+    def start_attempt(self, ctx: AttemptContext) -> None:
+        """Load the connection, and find out how the server differs.
+
+        :raises GatewayError: 503, the connection is missing or cannot be decrypted.
+        """
+        connection = self.connection(ctx.upstream)
+        ctx.provider_state = ChatAttempt(connection, self._quirks(ctx.upstream, connection))
+
+    def _quirks(self, upstream: Upstream, connection: Connection) -> Quirks:
+        server = connection.options.get("server", AUTO)
+        if server != AUTO:
+            return load_quirks()[str(server)]
+        try:
+            models = self.cached_models(upstream) or ()
+        except GatewayError:
+            models = ()
+        return find_quirks(connection.base_url, (model.owned_by for model in models))
+
+    def prepare_request(self, ctx: ResponsesRequestContext) -> None:
+        """Write the request for the server: the client's own one if it speaks Chat Completions, else a translation.
+
+        :raises GatewayError: 400, something in the request has no counterpart.
+        """
+        state: ChatAttempt = ctx.attempt.provider_state
+        state.is_passed_through = passing.is_possible(ctx)
+        streams = ctx.attempt.request.stream
+        if state.is_passed_through:
+            ctx.body = passing.write_body(ctx)
+        else:
+            written = write_request({**ctx.body, "stream": streams}, state.quirks)
+            ctx.body, state.tools = written.body, written.tools
+            ctx.ignore(*written.left_out)
+        ctx.headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream" if streams else "application/json",
+            "user-agent": f"floway-chat/{__version__}",
+        }
+
+    def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
+        state: ChatAttempt = ctx.attempt.provider_state
+        content = passing.encode_body(ctx) if state.is_passed_through else jsontext.dumps(ctx.body)
+        # Secrets are added here and not to ctx.headers, because observers see those.
+        headers = {**ctx.headers, **secret_headers(state.connection)}
+        url = f"{state.connection.base_url}/chat/completions"
+        response = self.http.stream(ctx, "POST", url, headers, content)
+        response.headers = [(name, value) for name, value in response.headers if name not in PRIVATE_HEADERS]
+        if 200 <= response.status < 300:
+            self._translate(ctx, response)
+        return response
+
+    def _translate(self, ctx: ResponsesRequestContext, response: UpstreamResponse) -> None:
+        """Make the body of an answer what the gateway expects: events of the Responses API, or the client's own."""
+        state: ChatAttempt = ctx.attempt.provider_state
+        if state.is_passed_through:
+            response.dialect = NAME
+            if passing.hides_usage(ctx):
+                response.body = TranslatedBody(response.body, UsageHider(), lambda content: content)
+            return
+        identity = ctx.attempt.request.id.replace("-", "")
+        writer = ResponseEventWriter(ctx.attempt.model, id=f"resp_{identity}")
+        translator = ResponsesTranslator(writer, state.tools, identity)
+        response.body = TranslatedBody(response.body, translator, translator.convert_document)
+
+    def handle_error_response(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
+        """Remove the key from the error, because some servers quote it. Never dispatch again."""
+        state: ChatAttempt = ctx.attempt.provider_state
+        key = (state.connection.api_key or "").encode()
+        if key and key in response.content:
+            content = response.content.replace(key, b"***")
+            raise UpstreamRefused(response.status, response.headers, content, self.dialect)
+        return False
+
+
+def secret_headers(connection: Connection) -> dict[str, str]:
+    """Return the headers that only the upstream may see."""
+    authorization = {"authorization": f"Bearer {connection.api_key}"} if connection.api_key else {}
+    return {**connection.headers, **authorization}

@@ -1,0 +1,93 @@
+"""The fields of a chat request, as a table of rules."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from floway_chat.fields import refuse_missing
+from floway_core.errors import GatewayError
+from floway_core.protocol.request_schema import (
+    BOOLEAN,
+    OBJECT,
+    STRING,
+    Rule,
+    find_field_fault,
+    integer,
+    list_of,
+    number,
+    object_of,
+)
+
+_NAMED = object_of(name=STRING, description=STRING, parameters=OBJECT, strict=BOOLEAN)
+
+FIELDS: Mapping[str, Rule] = {
+    "audio": OBJECT,
+    "frequency_penalty": number(-2, 2),
+    "function_call": Rule((str, dict), "a string or an object", fields={"name": STRING}),
+    "functions": list_of(_NAMED, "an array of objects"),
+    "logit_bias": OBJECT,
+    "logprobs": BOOLEAN,
+    "max_completion_tokens": integer(1),
+    "max_tokens": integer(1),
+    "messages": list_of(OBJECT, "an array of objects"),
+    "metadata": Rule((dict,), "an object", values=STRING),
+    "modalities": list_of(STRING, "an array of strings"),
+    "model": STRING,
+    "n": integer(1),
+    "parallel_tool_calls": BOOLEAN,
+    "prediction": OBJECT,
+    "presence_penalty": number(-2, 2),
+    "prompt_cache_key": STRING,
+    "prompt_cache_retention": STRING,
+    "reasoning": object_of(effort=STRING, summary=STRING),
+    "reasoning_effort": STRING,
+    "response_format": Rule(
+        (dict,),
+        "an object",
+        fields={
+            "type": STRING,
+            "json_schema": object_of(name=STRING, description=STRING, schema=OBJECT, strict=BOOLEAN),
+        },
+        required=("type",),
+    ),
+    "safety_identifier": STRING,
+    "seed": Rule((int,), "an integer"),
+    "service_tier": STRING,
+    "stop": Rule((str, list), "a string or an array of strings", elements=STRING, max_elements=4),
+    "store": BOOLEAN,
+    "stream": BOOLEAN,
+    "stream_options": object_of(include_usage=BOOLEAN, include_obfuscation=BOOLEAN),
+    "temperature": number(0, 2),
+    "tool_choice": Rule((str, dict), "a string or an object", fields={"type": STRING}),
+    "tools": list_of(object_of(type=STRING, function=_NAMED, custom=OBJECT), "an array of objects"),
+    "top_logprobs": integer(0, 20),
+    "top_p": number(0, 1),
+    "user": STRING,
+    "verbosity": STRING,
+    "web_search_options": object_of(search_context_size=STRING, user_location=object_of(approximate=OBJECT)),
+}
+"""Rules by field. Fields that are not listed pass: servers of this API have many of their own."""
+
+
+def check_fields(body: Mapping[str, Any]) -> None:
+    """Check the types and ranges of the fields of a request.
+
+    :raises GatewayError: 400, with the path of the field.
+    """
+    for name in ("model", "messages"):
+        if body.get(name) in (None, ""):
+            refuse_missing(name)
+    if fault := find_field_fault(body, FIELDS):
+        raise GatewayError(400, fault.message, code=fault.code, param=fault.param)
+    if not body["messages"]:
+        message = "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array."
+        raise GatewayError(400, f"{message[:-1]} instead.", code="empty_array", param="messages")
+    if (body.get("n") or 1) != 1:
+        raise GatewayError(400, "Only 'n': 1 is supported.", code="unsupported_value", param="n")
+    if body.get("max_tokens") is not None and body.get("max_completion_tokens") is not None:
+        message = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
+        raise GatewayError(400, message, code="invalid_parameter_combination", param="max_tokens")
+    if set(body.get("modalities") or ()) - {"text"}:
+        raise GatewayError(400, "Only text output is supported.", code="unsupported_value", param="modalities")
+    if body.get("top_logprobs") is not None and not body.get("logprobs"):
+        message = "'top_logprobs' requires 'logprobs' to be true."
+        raise GatewayError(400, message, code="invalid_parameter_combination", param="top_logprobs")

@@ -1,0 +1,159 @@
+"""The tools of a Responses request as a chat server knows them, and the way back from its calls."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
+
+NAMESPACE_SEPARATOR = "__"
+"""Between the name of a namespace and that of its function, in the one name that a chat server knows."""
+
+CUSTOM_PARAMETERS = {
+    "type": "object",
+    "properties": {"input": {"type": "string", "description": "The input of the tool, as it is."}},
+    "required": ["input"],
+}
+"""The schema of a custom tool for a server that knows functions only."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool of the client."""
+
+    name: str
+    namespace: str | None = None
+    is_custom: bool = False
+    """Whether its input is a text instead of JSON."""
+    is_wrapped: bool = False
+    """Whether the server knows a custom tool as a function, with the text as its argument ``input``."""
+
+
+@dataclass
+class ToolTable:
+    """The tools of one request."""
+
+    by_wire_name: dict[str, Tool] = field(default_factory=dict)
+    """By the name that the server knows."""
+    written: list[dict[str, Any]] = field(default_factory=list)
+    """The tools for the server."""
+    left_out: list[str] = field(default_factory=list)
+    """Paths of the tools that the server cannot have, such as ``tools[2]``: hosted ones."""
+
+    def find(self, name: str) -> Tool:
+        """Return the tool that the server calls by ``name``. A name that the client does not know is a function's."""
+        return self.by_wire_name.get(name) or Tool(name)
+
+
+def read_tools(tools: Iterable[Any], custom_tools: bool) -> ToolTable:
+    """Convert the tools of a Responses request.
+
+    :param custom_tools: whether the server knows custom tools.
+    """
+    table = ToolTable()
+    for index, tool in enumerate(tools):
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if kind == "function":
+            _add_function(table, tool, None)
+        elif kind == "custom":
+            _add_custom(table, tool, custom_tools)
+        elif kind == "namespace" and isinstance(tool.get("tools"), list):
+            for inner in tool["tools"]:
+                if isinstance(inner, dict) and inner.get("type") == "function":
+                    _add_function(table, inner, str(tool.get("name") or ""))
+        else:
+            table.left_out.append(f"tools[{index}]")
+    return table
+
+
+def wire_name(name: Any, namespace: Any = None) -> str:
+    """Return the name by which a chat server knows a function."""
+    return f"{namespace}{NAMESPACE_SEPARATOR}{name}" if namespace else str(name)
+
+
+def _add_function(table: ToolTable, tool: Mapping[str, Any], namespace: str | None) -> None:
+    name = wire_name(tool.get("name"), namespace)
+    function = {"name": name, "parameters": tool.get("parameters") or {"type": "object", "properties": {}}}
+    function |= {field: tool[field] for field in ("description", "strict") if tool.get(field) is not None}
+    table.by_wire_name[name] = Tool(str(tool.get("name")), namespace)
+    table.written.append({"type": "function", "function": function})
+
+
+def _add_custom(table: ToolTable, tool: Mapping[str, Any], custom_tools: bool) -> None:
+    name, format = str(tool.get("name")), tool.get("format")
+    table.by_wire_name[name] = Tool(name, is_custom=True, is_wrapped=not custom_tools)
+    description = str(tool.get("description") or "")
+    if custom_tools:
+        custom: dict[str, Any] = {"name": name, **({"description": description} if description else {})}
+        if isinstance(format, dict):
+            custom["format"] = _write_format(format)
+        table.written.append({"type": "custom", "custom": custom})
+        return
+    if isinstance(format, dict) and format.get("definition"):
+        description = f"{description}\n\nThe input follows this {format.get('syntax')} grammar:\n{format['definition']}"
+    function = {"name": name, "description": description.strip(), "parameters": CUSTOM_PARAMETERS}
+    table.written.append({"type": "function", "function": function})
+
+
+def _write_format(format: Mapping[str, Any]) -> dict[str, Any]:
+    if format.get("type") != "grammar":
+        return {"type": format.get("type")}
+    return {"type": "grammar", "grammar": {name: format.get(name) for name in ("syntax", "definition")}}
+
+
+def write_choice(choice: Any, table: ToolTable, required: str) -> Any:
+    """Convert ``tool_choice``. ``table.written`` shrinks to the allowed tools.
+
+    :param required: how the server spells ``required``.
+    :raises GatewayError: 400, it names a tool that the server cannot have.
+    """
+    if isinstance(choice, str):
+        return required if choice == "required" else choice
+    if not isinstance(choice, dict):
+        return None
+    if choice.get("type") == "allowed_tools":
+        allowed = {_tool_name(tool) for tool in choice.get("tools") or () if isinstance(tool, dict)}
+        table.written[:] = [tool for tool in table.written if _tool_name(tool) in allowed]
+        return write_choice(choice.get("mode") or "auto", table, required)
+    name = _tool_name(choice)
+    if choice.get("type") not in ("function", "custom") or name not in table.by_wire_name:
+        message = "The upstream offers functions and custom tools of the request only."
+        raise GatewayError(400, message, param="tool_choice", code="unsupported_value")
+    tool = table.by_wire_name[name]
+    kind = "custom" if tool.is_custom and not tool.is_wrapped else "function"
+    return {"type": kind, kind: {"name": name}}
+
+
+def _tool_name(tool: Mapping[str, Any]) -> str:
+    """Return the wire name of a tool of either API, or of a reference to one."""
+    for kind in ("function", "custom"):
+        if isinstance(inner := tool.get(kind), dict):
+            return str(inner.get("name"))
+    return wire_name(tool.get("name"), tool.get("namespace"))
+
+
+def write_call(item: Mapping[str, Any], custom_tools: bool) -> dict[str, Any]:
+    """Convert the item of a call to an entry of ``tool_calls``."""
+    call_id, name = str(item.get("call_id") or ""), wire_name(item.get("name"), item.get("namespace"))
+    if item.get("type") == "function_call":
+        arguments = item.get("arguments")
+        text = arguments if isinstance(arguments, str) else jsontext.dumps(arguments or {}).decode()
+        return {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}}
+    value = str(item.get("input") or "")
+    if custom_tools:
+        return {"id": call_id, "type": "custom", "custom": {"name": name, "input": value}}
+    arguments = json.dumps({"input": value}, ensure_ascii=False)
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def unwrap_input(arguments: str) -> str:
+    """Return the input of a custom tool that the server has called as a function; as it is if it is not wrapped."""
+    try:
+        value = jsontext.loads(arguments.encode("utf-8", "surrogatepass"))
+    except ValueError:
+        return arguments
+    if isinstance(value, dict) and isinstance(value.get("input"), str):
+        return str(value["input"])
+    return value if isinstance(value, str) else arguments

@@ -1,0 +1,124 @@
+"""Chat clients on chat servers: what they send and what they get passes through byte for byte."""
+
+import json
+import time
+
+import pytest
+
+from floway_core.testing import Reply, RunningGateway, Step
+
+from .conftest import CHAT_PATH, ChatClient
+from .server_streams import CASES, DONE, STOP, USAGE, chunk
+from .upstreams import JSON, add, as_json
+
+BODY = b'{ "model" : "model-1",\n"messages":[{"role":"user","content":"Gr\\u00fc\xc3\x9fe"}], "top_k": 3, "odd":[1.50]}'
+
+
+def completion(**fields):
+    message = {"role": "assistant", "content": "Hi.", "odd": 1}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": USAGE, **fields}
+
+
+def logged(gateway, answer):
+    """The log line of a request, which is written when the last byte has left."""
+    mark, deadline = f"id={answer.headers['x-request-id']} ", time.monotonic() + 20
+    while not (lines := [line for line in gateway.log.splitlines() if mark in line]):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return lines[-1]
+
+
+def test_a_whole_answer(caller, server, chat_gateway):
+    answer_bytes = json.dumps(completion(), indent=1).encode()
+    server.script(Reply([answer_bytes], headers=JSON))
+    answer = caller.post(BODY, CHAT_PATH)
+    assert answer.status == 200 and answer.body == answer_bytes
+    assert server.requests[-1].body == BODY
+    assert "tokens=7/0/5/0" in logged(chat_gateway, answer) and "outcome=completed" in logged(chat_gateway, answer)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_stream(caller, server, chat_gateway, name):
+    case = CASES[name]
+    server.script(Reply(case.chunks))
+    body = BODY.replace(b'"top_k"', b'"stream":true, "top_k"')
+    answer = caller.post(body, CHAT_PATH)
+    assert answer.body == b"".join(case.chunks)
+    assert server.requests[-1].body == body
+    tokens = "tokens={}/{}/{}/{}".format(*case.usage)
+    assert tokens in logged(chat_gateway, answer) and f"outcome={case.status}" in logged(chat_gateway, answer)
+
+
+def test_a_stream_arrives_piece_by_piece(caller, server):
+    server.script(Reply([chunk("Hello"), Step.HOLD, *STOP]))
+    answer = caller.chat(stream=True)
+    answer.read_until(b"Hello")
+    server.release.set()
+    assert answer.body.endswith(DONE)
+
+
+def test_another_name_of_the_model(server):
+    with RunningGateway(installed=["chat"]) as gateway:
+        add(gateway, "one", server.url, "--model", "model-1", "--prefix", "mine")
+        server.script(as_json(completion()), as_json(completion()))
+        client = ChatClient(gateway.url, gateway.key)
+        body = BODY.replace(b'"model-1"', b'"mine/model-1"')
+        assert client.post(body, CHAT_PATH).status == 200
+        assert server.requests[-1].body == BODY
+        twice = body.replace(b'"odd"', b'"model":"mine/model-1","odd"')
+        assert client.post(twice, CHAT_PATH).status == 200
+        assert json.loads(server.requests[-1].body)["model"] == "model-1"
+
+
+def test_the_overrides_of_an_alias_reach_the_server(server):
+    with RunningGateway(installed=["chat"]) as gateway:
+        add(gateway, "one", server.url, "--model", "model-1")
+        done = gateway.run("aliases", "set", "quick", "model-1", "--effort", "low")
+        assert done.returncode == 0, done.stderr
+        server.script(as_json(completion()))
+        answer = ChatClient(gateway.url, gateway.key).chat(model="quick")
+        assert answer.json()["choices"][0]["message"]["content"] == "Hi."
+        sent = json.loads(server.requests[-1].body)
+        assert (sent["model"], sent["reasoning_effort"]) == ("model-1", "low")
+
+
+def test_nothing_is_stored(caller, server):
+    server.script(as_json(completion(id="chatcmpl-1")))
+    answer = caller.chat()
+    response_id = f"resp_{answer.headers['x-request-id'].replace('-', '')}"
+    assert caller.get(f"/v1/responses/{response_id}").status == 404
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_the_token_limit_of_a_key_holds(caller, server, chat_gateway, asks):
+    """The gateway asks for the usage itself, and keeps it from a client that has not."""
+    name = f"limited-{asks}"
+    created = chat_gateway.run("keys", "create", name, "--tokens-per-day", "20")
+    assert created.returncode == 0, created.stderr
+    client = ChatClient(chat_gateway.url, created.stdout.strip())
+    chunks = [chunk("Hello."), *STOP]
+    server.script(Reply(chunks), Reply(chunks), Reply(chunks))
+    options = {"stream_options": {"include_usage": True}} if asks else {}
+    answer = client.chat(stream=True, **options)
+    assert (b"prompt_tokens" in b"".join(line for line in answer.body.splitlines() if line[:1] != b":")) is asks
+    assert answer.body.endswith(DONE) and b"Hello." in answer.body
+    assert json.loads(server.requests[-1].body)["stream_options"] == {"include_usage": True}
+    assert client.chat(stream=True, **options).status == 200
+    assert client.chat(stream=True, **options).status == 429
+
+
+def test_a_failure_in_a_stream(caller, server):
+    server.script(Reply([chunk("Hel"), b'data: {"error":{"message":"It broke."}}\n\n']))
+    body = caller.chat(stream=True).body
+    assert b"It broke." in body and b"[DONE]" not in body
+
+
+def test_a_stream_that_is_cut(caller, server):
+    server.script(Reply([chunk("Hel"), Step.CUT]))
+    body = caller.chat(stream=True).body
+    assert body.startswith(chunk("Hel")) and b'data: {"error":' in body and b"[DONE]" not in body
+
+
+def test_what_the_door_refuses_is_not_sent(caller, server):
+    assert caller.post({"model": "model-1", "messages": [{"role": "user", "content": 5}]}, CHAT_PATH).status == 400
+    assert not server.requests
