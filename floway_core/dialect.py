@@ -106,6 +106,8 @@ class ReadRequest:
     """What the client says identifies its conversation; see ``ClientRequest.conversation_hint``."""
     restores_reasoning: bool = False
     """Whether clients of this dialect drop the reasoning; see ``ClientRequest.restores_reasoning``."""
+    required_fields: Mapping[str, str] = field(default_factory=dict)
+    """Fields of ``body`` that no upstream may ignore; see ``ClientRequest.required_fields``."""
     untranslatable: GatewayError | None = None
     """What the Responses API cannot express; see ``ClientRequest.untranslatable``."""
 

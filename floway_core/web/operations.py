@@ -188,6 +188,7 @@ def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
         original=admitted.request if dialect.keeps_original else None,
         conversation_hint=read.conversation_hint,
         restores_reasoning=read.restores_reasoning,
+        required_fields=read.required_fields,
         untranslatable=read.untranslatable,
     )
 

@@ -1,7 +1,7 @@
 """From a request of the Messages API to one of the Responses API."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from floway_anthropic import search
@@ -71,8 +71,20 @@ def read_request(request: DialectRequest, *, counts: bool = False) -> ReadReques
         stream=body.get("stream") is True,
         conversation_hint=read_conversation_hint(request.headers, body.get("metadata")),
         restores_reasoning=not shows_thinking(body),
+        required_fields=required_tools(converted.get("tools") or []),
         untranslatable=untranslatable,
     )
+
+
+def required_tools(tools: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the tools of the upstream's own that the client counts on.
+
+    Clients of the Messages API send a web search only if they want one. A model without it would make up the results.
+
+    :param tools: the converted ones.
+    """
+    positions = (index for index, tool in enumerate(tools) if tool["type"] == search.NAME)
+    return {f"tools[{index}]": f"The tool {search.NAME!r}" for index in positions}
 
 
 def check_body(body: Mapping[str, Any], *, counts: bool = False) -> None:

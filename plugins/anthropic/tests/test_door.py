@@ -76,6 +76,18 @@ def test_a_tool_loop_repeats_its_requests_with_the_reasoning(client, backend):
     assert len({request.header("session-id") for request in backend.dispatches}) == 1
 
 
+def test_a_client_without_thinking_keeps_the_reasoning_too(client, backend):
+    """It gets no blocks for it; the gateway puts it back."""
+    history = tool_loop(client, backend, 4)
+    kinds = {block["type"] for message in history[1::2] for block in message["content"]}
+    assert kinds == {"text", "tool_use"}
+    inputs = [request.body["input"] for request in backend.dispatches]
+    for earlier, later in zip(inputs, inputs[1:], strict=False):
+        assert json.dumps(later[: len(earlier)]) == json.dumps(earlier)
+    blobs = [one["encrypted_content"] for one in inputs[-1] if one["type"] == "reasoning"]
+    assert blobs == [f"blob-{number}" for number in range(3)]
+
+
 def test_sessions_follow_the_clients(codex_gateway, backend):
     backend.script(*[reply(text("Hello."))] * 5)
     ids = [
