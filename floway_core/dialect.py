@@ -133,6 +133,8 @@ class Translator(Protocol):
     def feed(self, block: bytes) -> bytes:
         """Convert events.
 
+        An item that the upstream has not streamed comes as a whole, in ``response.output_item.done``.
+
         :param block: one complete event or more; comments may stand between them.
         :returns: the events that they become; ``b""`` if there is nothing to send yet.
         """

@@ -1,5 +1,6 @@
 """Parsing the JSON of server-sent events, many at a time."""
 
+import logging
 import re
 from typing import Any
 
@@ -7,6 +8,8 @@ import orjson
 
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.text_events import DELTA_EVENTS
+
+log = logging.getLogger("floway.protocol")
 
 UNPARSED_EVENT_BYTES = 2**20
 """A longer event whose content nothing depends on is not parsed: it holds an image."""
@@ -49,8 +52,11 @@ def _parse_event(event: bytes) -> dict[str, Any] | None:
     try:
         content = jsontext.loads(data)
     except ValueError:
-        return None
+        content = None
     if not isinstance(content, dict):
+        if data.strip() not in (b"", b"[DONE]"):
+            # Its content is not logged: it may be of the conversation.
+            log.debug("An event %r with %d bytes of data is no JSON object. It is passed on as it is.", name, len(data))
         return None
     if not isinstance(content.get("type"), str):
         content["type"] = name

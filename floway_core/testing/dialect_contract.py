@@ -18,28 +18,31 @@ have; pytest reports the tests concerned as skipped.
 import contextlib
 import json
 import signal
-import socket
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from floway_core.testing import events
 from floway_core.testing.client import TIMEOUT_SECONDS, ApiClient, ApiResponse
+from floway_core.testing.dialect_kit import (
+    FOREIGN_ERROR,
+    KIT_PROVIDER,
+    MODELS,
+    OTHER_ITEMS,
+    UNKNOWN_EVENT,
+    count_stored,
+    exchange_raw,
+)
 from floway_core.testing.gateway import RunningGateway
 from floway_core.testing.in_process import failing_commits
-from floway_core.testing.kit_provider import KIT_PROVIDER, MODELS
 from floway_core.testing.plugin import write_plugin
 from floway_core.testing.upstream import FakeUpstream, Reply, Step
 
 JSON = ("content-type", "application/json")
 MAX_BODY_BYTES = 100_000
 MODEL = MODELS[0]
-FOREIGN_ERROR = b'{"type":"error","error":{"type":"odd_error","message":"Not now."},"mark":"foreign"}'
-"""An error body of an upstream in no format of a dialect under test."""
 
 
 class DialectContract:
@@ -185,6 +188,23 @@ class DialectContract:
         assert self.is_complete(answer.body) and not self.is_failed(answer.body)
         assert self.streamed_text(answer.body) == "Good day."
 
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_survives_what_it_does_not_know(self, upstream: FakeUpstream, caller: ApiClient, stream: bool) -> None:
+        """Events and items of all kinds, in pieces of any size."""
+        whole = b"".join(
+            [*events.message_stream("Good day.")[:3], UNKNOWN_EVENT, *events.message_stream("Good day.")[3:]]
+        )
+        items = events.items_stream([*OTHER_ITEMS, events.message_item("Good day.")])
+        for chunks in ([whole], [whole[i : i + 7] for i in range(0, len(whole), 7)], items):
+            upstream.script(Reply(list(chunks)))
+            answer = self._ask(caller, stream=stream)
+            assert answer.status == 200, answer.body
+            if stream:
+                assert self.is_complete(answer.body) and not self.is_failed(answer.body), answer.body
+                assert self.streamed_text(answer.body) == "Good day."
+            else:
+                assert self.text(answer.json()) == "Good day."
+
     def test_an_answer_that_breaks_off_fails_visibly(self, upstream: FakeUpstream, caller: ApiClient) -> None:
         """A client must not take it for complete."""
         for replies in (
@@ -222,12 +242,12 @@ class DialectContract:
         self, upstream: FakeUpstream, gateway: RunningGateway, caller: ApiClient
     ) -> None:
         """When the last bytes arrive, the response is in the database; if it cannot be stored, the stream fails."""
-        before = _stored(gateway.database)
+        before = count_stored(gateway.database)
         upstream.script(*[Reply(events.message_stream("Good day."))] * 3)
         answer = self._ask(caller, stream=True)
         while not self.is_complete(answer.received):
             answer.read_more()
-        assert _stored(gateway.database) == before + 1
+        assert count_stored(gateway.database) == before + 1
         with failing_commits(gateway.database):
             body = self._ask(caller, stream=True).body
             assert self.is_failed(body) and not self.is_complete(body)
@@ -263,11 +283,7 @@ class DialectContract:
             assert self._raw_error(gateway, (head + rest).encode(), status)
 
     def _raw_error(self, gateway: RunningGateway, request: bytes, status: int) -> str:
-        address = urlsplit(gateway.url)
-        with socket.create_connection((address.hostname, address.port), TIMEOUT_SECONDS) as connection:
-            with contextlib.suppress(OSError):  # the gateway may have answered and closed already
-                connection.sendall(request)
-            received = connection.makefile("rb").read()
+        received = exchange_raw(gateway.url, request)
         head, _, body = received.partition(b"\r\n\r\n")
         assert head.split()[1] == str(self.status(status)).encode(), received
         assert f"{self.request_id_header}: ".encode() in head.lower()
@@ -378,10 +394,3 @@ class DialectContract:
 
 def _with_query(path: str, query: str) -> str:
     return f"{path}{'&' if '?' in path else '?'}{query}" if query else path
-
-
-def _stored(database: Path) -> int:
-    """Return the number of stored responses."""
-    with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection:
-        ((number,),) = connection.execute("SELECT count(*) FROM responses_snapshots").fetchall()
-        return int(number)

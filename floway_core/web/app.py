@@ -81,9 +81,8 @@ class _CompactJSON(DefaultJSONProvider):
 def _begin() -> None:
     route = request.url_rule.rule if request.url_rule else None
     on_close = list(current_app.extensions["floway_on_close"])
-    g.request_log = RequestLogEntry(request.method, request.path, route, on_close=on_close)
-    find_dialect()
-    g.request_log.dialect = g.dialect.name
+    entry = g.request_log = RequestLogEntry(request.method, request.path, route, on_close=on_close)
+    entry.dialect = find_dialect().name
     refuse_if_overloaded(request.environ)
 
 

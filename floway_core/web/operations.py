@@ -132,11 +132,12 @@ def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
     :raises GatewayError: the request is refused.
     """
     gateway, entry = current_gateway(), g.request_log
-    key = _authenticate(endpoint)
-    entry.metered = metered
+    key = authenticate(gateway, request, endpoint.dialect)
+    entry.key, entry.metered = key.name, metered
     admission = limits.admit(gateway, key, entry) if metered else None
     body, raw = read_object(request, gateway.settings.max_body_bytes)
-    dialect_request = _dialect_request(endpoint, body, raw if endpoint.dialect.keeps_original else b"")
+    raw = raw if endpoint.dialect.keeps_original else b""
+    dialect_request = _dialect_request(gateway, endpoint, body, raw)
     read = _call_dialect(endpoint, endpoint.dialect.read, dialect_request)
     if not isinstance(read, ReadRequest):
         raise _dialect_error(endpoint, TypeError(f"read returned {read!r}, which is no ReadRequest"))
@@ -146,30 +147,27 @@ def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
     return _Admitted(gateway, request.environ, entry, key, admission, endpoint, dialect_request, read)
 
 
-def _authenticate(endpoint: Endpoint) -> ApiKey:
-    key = authenticate(current_gateway(), request, endpoint.dialect)
-    g.request_log.key = key.name
-    return key
-
-
-def _dialect_request(endpoint: Endpoint, body: dict[str, Any], raw: bytes = b"") -> DialectRequest:
+def _dialect_request(gateway: Gateway, endpoint: Endpoint, body: dict[str, Any], raw: bytes = b"") -> DialectRequest:
     """Return the current request as dialects see it, without credentials."""
-    hidden = endpoint.dialect.key_parameters
-    query = {name: value for name, value in request.args.items() if name not in hidden} if request.query_string else {}
+    environ, hidden = request.environ, endpoint.dialect.key_parameters
+    has_query = bool(environ.get("QUERY_STRING"))
     return DialectRequest(
-        method=request.method,
+        method=environ["REQUEST_METHOD"],
         path=request.path,
         path_args=current_routes().arguments(endpoint, request),
-        query=query,
-        headers=headers.client_headers(request.environ, current_gateway().dialects.credentials),
+        query={name: value for name, value in request.args.items() if name not in hidden} if has_query else {},
+        headers=headers.client_headers(environ, gateway.dialects.credentials),
         body=body,
         raw=raw,
     )
 
 
 def _allowed_models(endpoint: Endpoint) -> tuple[DialectRequest, list[Model]]:
-    key = _authenticate(endpoint)
-    return _dialect_request(endpoint, {}), list(routing.list_models(current_gateway(), key))
+    """Authenticate the current request, and return it with the models that its key may use."""
+    gateway = current_gateway()
+    key = authenticate(gateway, request, endpoint.dialect)
+    g.request_log.key = key.name
+    return _dialect_request(gateway, endpoint, {}), list(routing.list_models(gateway, key))
 
 
 # ------------------------------------------------------------------------------------------------------------ serving

@@ -121,6 +121,7 @@ class RequestLogEntry(StructuredMessage):
             "method": self.method,
             "path": self.path[:MAX_LOGGED_CHARACTERS],
             "route": self.route,
+            "dialect": self.dialect,
             "status": self.status,
             "duration_ms": _milliseconds(self.duration),
             "first_byte_ms": _milliseconds(self.first_byte),

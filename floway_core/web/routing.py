@@ -29,14 +29,11 @@ class RouteTable:
     owners: dict[str, str] = field(default_factory=dict)
     """The plugin of each endpoint of Flask, or ``CORE``."""
 
-    def select(self, request: Request) -> Endpoint | None:
-        """Return the route of a dialect that ``request`` is for; None if it is for something else.
+    def select(self, candidates: Sequence[Endpoint], request: Request) -> Endpoint:
+        """Return the one of several routes for the same path that ``request`` is for.
 
         :raises GatewayError: 400, several dialects claim the request.
         """
-        candidates = self.endpoints.get(request.endpoint or "", ())
-        if len(candidates) <= 1:
-            return candidates[0] if candidates else None
         by_dialect = {endpoint.dialect: endpoint for endpoint in candidates}
         claiming = self.dialects.claiming(by_dialect, _header_names(request), request.args)
         if len(claiming) > 1:
@@ -47,6 +44,8 @@ class RouteTable:
 
     def arguments(self, endpoint: Endpoint, request: Request) -> dict[str, str]:
         """Return the variable parts of the path of ``request`` under the names that ``endpoint`` has for them."""
+        if not endpoint.argument_names:
+            return {}
         values = request.view_args or {}
         registered = self.endpoints[request.endpoint or ""][0]
         return {
@@ -66,14 +65,15 @@ def find_dialect() -> Dialect:
 
     :raises GatewayError: 400, several dialects claim the request.
     """
-    table = current_routes()
-    g.dialect = table.dialects.default
-    g.endpoint = table.select(request)
-    if g.endpoint:
-        g.dialect = g.endpoint.dialect
-    elif table.owners.get(request.endpoint or "") != CORE:
-        g.dialect = table.dialects.for_error(request.path, _header_names(request), request.args)
-    dialect: Dialect = g.dialect
+    table, name = current_routes(), request.endpoint or ""
+    endpoint, dialect = None, table.dialects.default
+    g.dialect = dialect  # for the error
+    if candidates := table.endpoints.get(name):
+        endpoint = candidates[0] if len(candidates) == 1 else table.select(candidates, request)
+        dialect = endpoint.dialect
+    elif table.owners.get(name) != CORE:
+        dialect = table.dialects.for_error(request.path, _header_names(request), request.args)
+    g.endpoint, g.dialect = endpoint, dialect
     return dialect
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from floway_core.testing import ApiClient, FakeUpstream, RunningGateway, write_plugin
-from floway_core.testing.kit_provider import KIT_PROVIDER
+from floway_core.testing.dialect_kit import KIT_PROVIDER
 
 PENPAL = KIT_PROVIDER.replace('kind = "kit"', 'kind = "penpal"\n    dialect = "letters"')
 PENPAL = PENPAL.replace("kit-", "penpal-").replace("kit_url", "penpal_url")

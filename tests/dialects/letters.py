@@ -68,6 +68,7 @@ class Reading:
 
     def __init__(self, letter):
         self.letter = letter
+        self.read_aloud = set()
 
     def feed(self, block):
         return b"".join(self.line(event) for event in parse_events(block) if event)
@@ -76,7 +77,10 @@ class Reading:
         if event["type"] == "response.output_text.delta":
             if "RAISE" in event["delta"]:
                 raise RuntimeError("the translator stumbles")
+            self.read_aloud.add(event.get("item_id"))
             return line(say=event["delta"])
+        if event["type"] == "response.output_item.done" and event["item"].get("id") not in self.read_aloud:
+            return b"".join(line(say=part["text"]) for part in event["item"].get("content") or [])
         if event["type"] == "response.failed":
             return line(trouble=event["response"]["error"]["message"])
         return b""

@@ -66,6 +66,7 @@ def test_a_stream_is_told_with_everything(ask_watched, watched, fake_upstream):
         "method": "POST",
         "path": "/v1/responses",
         "route": "/v1/responses",
+        "dialect": "responses",
         "status": 200,
         "key": "test",
         "model": "model-1",

@@ -2,6 +2,7 @@
 
 import queue
 import socket
+import threading
 
 import pytest
 
@@ -24,6 +25,7 @@ class Sides:
             end.settimeout(PATIENCE)
         self.left = queue.Queue()
         self.read = 0
+        self.pondering, self.go_on = threading.Event(), threading.Event()
         self.state = StreamState.WAITING
         self.stream = Stream(self, self.inner.fileno(), self.outer, chunked=False, on_leave=self._leave)
 
@@ -39,6 +41,9 @@ class Sides:
             return b""
         self.read += len(piece)
         assert piece != b"fail"
+        if piece == b"ponder":
+            self.pondering.set()
+            assert self.go_on.wait(PATIENCE)
         if piece in (b"", b"wait"):
             self.state = StreamState.NEEDS_THREAD
         return b"" if piece == b"wait" else piece
@@ -133,6 +138,26 @@ def test_a_client_that_hangs_up_is_noticed(started, sides):
     started().add(sides.stream)
     sides.client.close()
     assert isinstance(sides.left.get(timeout=PATIENCE).error, ConnectionError)
+
+
+def test_a_client_that_hung_up_before_it_came_is_noticed(started, sides):
+    sides.client.close()
+    started().add(sides.stream)
+    assert isinstance(sides.left.get(timeout=PATIENCE).error, ConnectionError)
+
+
+def test_a_stream_that_takes_long_does_not_keep_others_from_coming(started, sides):
+    loop, other = started(), Sides()
+    loop.add(sides.stream)
+    sides.upstream.sendall(b"ponder")
+    assert sides.pondering.wait(PATIENCE)
+    adding = threading.Thread(target=loop.add, args=(other.stream,))
+    adding.start()
+    adding.join(PATIENCE)
+    assert not adding.is_alive()
+    sides.go_on.set()
+    other.upstream.sendall(b"one")
+    assert other.client.recv(100) == b"one"
 
 
 def test_a_stream_that_fails_leaves_the_others_alone(started, sides):
