@@ -22,11 +22,11 @@ class TestContract(DialectContract):
         return "/v1/messages", {**body, **({"model": model} if model else {})}
 
     def text(self, answer):
-        return "".join(block["text"] for block in answer["content"])
+        return "".join(block.get("text", "") for block in answer["content"])
 
     def streamed_text(self, body):
         deltas = [one["delta"] for one in events.parse(body) if one["type"] == "content_block_delta"]
-        return "".join(delta["text"] for delta in deltas)
+        return "".join(delta.get("text", "") for delta in deltas)
 
     def is_complete(self, body):
         return b"event: message_stop\n" in body
