@@ -36,7 +36,8 @@ class ResponseBody(ABC):
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
         """Return the bytes that have arrived; wait for the first of them.
 
-        :param timeout: seconds to wait. With 0 the call never blocks.
+        :param timeout: seconds to wait. With 0 the call never blocks, and takes all that has arrived: what it keeps
+            back is delayed until the descriptor becomes readable, or by up to a second.
         :param client: also watch this connection while waiting.
         :returns: bytes; ``b""`` after a complete body; None if nothing arrived in time.
         :raises UpstreamBroken: the body ended early.
@@ -56,16 +57,24 @@ class ResponseBody(ABC):
 
 
 class IterableBody(ResponseBody):
-    """A body that the provider generates itself: an iterable of byte strings."""
+    """A body that is there already: a list of byte strings.
 
-    def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None] | None = None) -> None:
-        """:param on_close: called when the body is closed."""
-        self._chunks = iter(chunks)
+    For what a provider generates bit by bit, see ``floway_core.upstream.GeneratedBody``.
+    """
+
+    def __init__(self, chunks: Collection[bytes], on_close: Callable[[], None] | None = None) -> None:
+        """:param on_close: called when the body is closed.
+        :raises TypeError: ``chunks`` is an iterator. Reading it could take long.
+        """
+        if not isinstance(chunks, Collection):
+            raise TypeError("IterableBody takes a list of byte strings; GeneratedBody takes generators")
+        self._content = b"".join(chunks)
         self._on_close = on_close
 
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
-        """Return the next chunk that is not empty. Blocks as long as the iterable does: ``timeout`` has no effect."""
-        return next((chunk for chunk in self._chunks if chunk), b"")
+        """Return all bytes; ``b""`` when they have been read."""
+        content, self._content = self._content, b""
+        return content
 
     def close(self) -> None:
         """Call ``on_close``."""

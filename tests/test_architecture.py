@@ -75,6 +75,9 @@ def test_the_core_imports_no_test_kit():
 NEEDED_BY_THE_KIT = {
     "fixtures.py": "pytest",
     "contract.py": "pytest",
+    "contract_base.py": "pytest",
+    "answer_contract.py": "pytest",
+    "body_contract.py": "pytest",
     "dialect_contract.py": "pytest",
     "in_process.py": "playhouse",
 }

@@ -152,9 +152,9 @@ def read_failure_body(content: bytes, status: int | None = None) -> Failure | No
     except ValueError:
         payload = None
     if payload is None:
-        for event in sse.split(content + b"\n\n"):
+        for _, data in sse.iterate(content + b"\n\n"):
             try:
-                failure = read_failure(jsontext.loads(sse.parse(event)[1]), status)
+                failure = read_failure(jsontext.loads(data), status)
             except ValueError:
                 continue
             if failure:

@@ -1,6 +1,7 @@
 """Server-sent events as bytes: splitting a stream into events, parsing and encoding one event."""
 
 import re
+from collections.abc import Iterator
 
 KEEPALIVE = b": keepalive\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -77,6 +78,11 @@ def split(block: bytes) -> list[bytes]:
     if start < len(block):
         events.append(block[start:])
     return events
+
+
+def iterate(block: bytes) -> Iterator[tuple[str | None, bytes]]:
+    """Yield what ``parse`` returns for each event in a block of complete ones; comments have neither name nor data."""
+    return map(parse, split(block))
 
 
 def replace_event(old: bytes, new: bytes) -> bytes:

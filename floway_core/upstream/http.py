@@ -2,9 +2,9 @@
 
 import contextlib
 import functools
+import io
 import logging
 import re
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -25,6 +25,7 @@ from floway_core.provider import ResponseBody, UpstreamResponse
 from floway_core.settings import Settings
 from floway_core.upstream import urllib3_pool
 from floway_core.upstream.connection import UpstreamExchange
+from floway_core.upstream.decompression import DecompressedBody, decompress, split_codings
 
 log = logging.getLogger("floway.upstream")
 
@@ -135,23 +136,28 @@ class HttpClient:
     def fetch(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, timeout: float = 30.0
     ) -> requests.Response:
-        """Send a request of the gateway's own, and read the whole response.
+        """Send a request of the gateway's own, and read the whole response. Its content is decompressed.
+
+        The order and spelling of headers stay as they are; ``host`` and ``content-length`` go behind them.
 
         Such requests are rare, and some must not be sent twice (a refresh token works once). So each has a new
         connection: a reused one could close without a response.
 
         :param timeout: seconds, for connecting and for each read.
         :raises UpstreamUnreachable, UpstreamTimeout: there is no response.
+        :raises UpstreamBroken: its content is damaged, or compressed in an unknown way.
         :raises GatewayError: a header is not valid HTTP.
         """
         request = _prepare_request(method, url, headers, body)
         try:
             with contextlib.closing(HTTPAdapter(max_retries=0)) as adapter:
-                response = adapter.send(request, timeout=timeout, **self._environment_for(_origin(url)))
-                response.content  # noqa: B018 - reads the body
-        except requests.Timeout as error:
+                response = adapter.send(request, stream=True, timeout=timeout, **self._environment_for(_origin(url)))
+                codings = split_codings([response.headers.get("content-encoding", "")])
+                # urllib3 decodes zstd with some versions of Python only
+                response.raw = io.BytesIO(decompress(response.raw.read(decode_content=False), codings))
+        except (requests.Timeout, Urllib3Timeout) as error:
             raise UpstreamTimeout(f"The upstream {_origin(url)} did not answer in time.") from error
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             raise UpstreamUnreachable(f"The upstream {_origin(url)} cannot be reached.") from error
         except ValueError:  # its message quotes the header, which may be secret
             raise GatewayError(400, INVALID_HEADER) from None
@@ -216,6 +222,8 @@ def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: by
     names = {name.lower() for name in headers}
     all_headers = {name: SKIP_HEADER for name in ("accept-encoding", "user-agent") if name not in names}
     all_headers |= headers
+    if "host" not in names:
+        all_headers["host"] = urlsplit(url).netloc.rpartition("@")[2]
     if body is not None and "content-length" not in names:
         all_headers["content-length"] = str(len(body))
     request = requests.PreparedRequest()
@@ -225,37 +233,10 @@ def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: by
 
 
 def _decoded_body(exchange: UpstreamExchange) -> ResponseBody:
-    codings = {value.lower() for name, value in exchange.response.headers if name == "content-encoding"}
-    return _DecompressedBody(exchange) if codings - {"identity", ""} else exchange
-
-
-class _DecompressedBody(ResponseBody):
-    """Decompresses a body that is compressed although the request did not accept that."""
-
-    def __init__(self, body: ResponseBody) -> None:
-        self._body = body
-        self._decoder = zlib.decompressobj(32 + zlib.MAX_WBITS)  # recognises gzip and zlib by their first bytes
-
-    def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
-        while data := self._body.read(timeout, client):
-            if decompressed := self._decompress(data):
-                return decompressed
-        if data == b"" and not self._decoder.eof:
-            raise UpstreamBroken("The upstream's answer ended early.")
-        return data
-
-    def _decompress(self, data: bytes) -> bytes:
-        """Decompress the next bytes. There may be several gzip members: some servers send one per flush."""
-        decompressed = b""
-        while data:
-            if self._decoder.eof:
-                self._decoder = zlib.decompressobj(32 + zlib.MAX_WBITS)
-            try:
-                decompressed += self._decoder.decompress(data)
-            except zlib.error as error:
-                raise UpstreamBroken("The upstream's answer is damaged or compressed in an unknown way.") from error
-            data = self._decoder.unused_data
-        return decompressed
-
-    def close(self) -> None:
-        self._body.close()
+    headers = exchange.response.headers
+    codings = split_codings(value for name, value in headers if name == "content-encoding")
+    try:
+        return DecompressedBody(exchange, codings) if codings else exchange
+    except UpstreamBroken:
+        exchange.close()
+        raise

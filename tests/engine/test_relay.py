@@ -3,8 +3,10 @@
 import gzip
 import json
 import re
+import zlib
 
 import pytest
+import zstandard
 
 from floway_core.testing import Reply, Step, event, items_stream, message_item, message_stream
 from floway_core.testing.events import DONE, function_call_item, parse, renamed, response
@@ -244,10 +246,63 @@ def test_a_stream_needs_no_content_type_but_if_there_is_one_it_counts(ask, fake_
     assert renamed(ask.stream(store=False).body) == b"".join(message_stream()) + DONE
 
 
-def test_a_compressed_answer_is_unpacked(ask, fake_upstream):
-    packed = gzip.compress(b"".join(message_stream(TEXT)))
-    headers = [("content-type", "text/event-stream"), ("content-encoding", "gzip")]
+def flushed_zstd(chunks):
+    """Each chunk compressed so that it can be read at once."""
+    compressor = zstandard.ZstdCompressor().compressobj()
+    packed = [compressor.compress(chunk) + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK) for chunk in chunks]
+    return [*packed, compressor.flush()]
+
+
+CODINGS = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "zstd": zstandard.compress,
+    "ZSTD": lambda content: b"".join(flushed_zstd([content[:40], content[40:]])),
+    "zstd, gzip": lambda content: gzip.compress(zstandard.compress(content)),
+    "identity": bytes,
+}
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_compressed_answer_is_unpacked(ask, fake_upstream, coding, stream):
+    packed = CODINGS[coding](b"".join(message_stream(TEXT)))
+    headers = [("content-type", "text/event-stream"), ("content-encoding", coding)]
     fake_upstream.script(Reply([packed[:50], packed[50:]], headers=headers))
-    answer = ask.stream(store=False)
+    answer = ask.create(stream=stream, store=False)
     assert answer.headers["content-encoding"] is None
-    assert renamed(answer.body) == b"".join(message_stream(TEXT)) + DONE
+    if stream:
+        assert renamed(answer.body) == b"".join(message_stream(TEXT)) + DONE
+    else:
+        assert answer.json()["output"][0]["content"][0]["text"] == TEXT
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_compressed_error_is_unpacked(ask, fake_upstream, coding):
+    packed = CODINGS[coding](json.dumps({"error": {"message": "No such tool.", "code": "odd"}}).encode())
+    headers = [("content-type", "application/json"), ("content-encoding", coding)]
+    fake_upstream.script(Reply([packed], 400, headers))
+    answer = ask.create()
+    assert (answer.status, answer.json()["error"]["message"]) == (400, "No such tool.")
+
+
+def test_an_event_of_a_compressed_stream_leaves_before_the_next_one_is_there(ask, fake_upstream):
+    first, *others = message_stream()
+    packed = flushed_zstd([first, *others])
+    headers = [("content-type", "text/event-stream"), ("content-encoding", "zstd")]
+    fake_upstream.script(Reply([packed[0], Step.HOLD, *packed[1:]], headers=headers))
+    answer = ask.stream(store=False)
+    assert renamed(answer.read_until(b"\n\n")) == first
+    fake_upstream.release.set()
+    assert renamed(answer.body) == b"".join([first, *others]) + DONE
+
+
+@pytest.mark.parametrize("coding, spoil", [
+    ("zstd", lambda packed: packed[:-9]), ("zstd", lambda packed: b"no" + packed), ("br", bytes),
+])  # fmt: skip
+def test_a_compressed_answer_that_cannot_be_read_is_a_failure(ask, fake_upstream, coding, spoil):
+    packed = spoil(zstandard.compress(b"".join(message_stream(TEXT))))
+    headers = [("content-type", "text/event-stream"), ("content-encoding", coding)]
+    fake_upstream.script(Reply([packed], headers=headers))
+    assert ask.create(store=False).status == 502

@@ -62,12 +62,13 @@ def start_attempt(
     :param default: the profile for clients that are not a codex CLI.
     """
     headers, body, settings = ctx.request.headers, ctx.request.body, services.settings.plugin
-    client = detect_client(headers)
+    client = detect_client(headers, body)
     stored = snapshot.read_identity(ctx.previous.metadata) if ctx.previous else None
     resolved = resolution.resolve_identity(
         resolution.IdentityInputs(
             claims=claims.read_claims(headers, body),
             api_key_id=ctx.request.api_key.id,
+            model=ctx.model,
             instructions=body.get("instructions"),
             input=[item for item in as_items(body.get("input") or []) if isinstance(item, dict)],
             new_items=ctx.previous.new_items if ctx.previous else (),
@@ -83,7 +84,9 @@ def start_attempt(
         account=account,
         identity=resolved,
         client=client,
-        profile=profile.closest_profile(client.version, default) if client else default,
+        profile=profile.closest_profile(client.version, client.shape, settings["codex_profiles"])
+        if client
+        else default,
         model=model,
         lite=model.get("use_responses_lite") is True or (client is not None and client.lite),
         encoding=choose_encoding(settings["codex_request_encoding"], settings["codex_base_url"]),
@@ -124,4 +127,6 @@ def stored_identity(services: Services, commit: SnapshotCommitContext) -> snapsh
         asked_in=identity.window,
         turn_state=turns.encrypt_turn_state(services.secrets, state, attempt.owner) if state else "",
         rules=identity.rules,
+        profile=attempt.profile.version,
+        client=attempt.client.user_agent if attempt.client else "",
     )

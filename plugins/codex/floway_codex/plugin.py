@@ -35,9 +35,17 @@ def register_providers(services: Services) -> Iterable[Provider]:
 
 @hookimpl
 def register_commands(cli: click.Group) -> None:
-    from floway_codex.commands import accounts, differences, explain, simulation  # only the command line needs them
+    # only the command line needs them
+    from floway_codex.commands import accounts, differences, explain, profile, simulation, warmth
 
-    for command in (explain.explain, differences.differences, simulation.simulate, simulation.demo):
+    for command in (
+        explain.explain,
+        differences.differences,
+        profile.profile,
+        simulation.simulate,
+        simulation.demo,
+        warmth.warmth,
+    ):
         accounts.codex.add_command(command)
     cli.add_command(accounts.codex)
 

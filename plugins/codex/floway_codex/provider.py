@@ -6,13 +6,16 @@ from prometheus_client import CollectorRegistry
 
 from floway_codex.account import accounts, health, metrics, quota, recovery
 from floway_codex.account.auth_file import KIND
+from floway_codex.account.clients import ClientLog
 from floway_codex.account.tokens import TokenSource
+from floway_codex.account.usage import UsageReader
 from floway_codex.attempt import CodexAttempt, start_attempt, stored_identity
 from floway_codex.catalogue.cache import Catalogue
 from floway_codex.catalogue.source import BackendModelLists
 from floway_codex.identity import claims, turns
-from floway_codex.wire import profile, request
+from floway_codex.wire import request
 from floway_codex.wire.encoding import encode_body
+from floway_codex.wire.host import default_profile
 from floway_codex.wire.ignored_fields import find_ignored_fields
 from floway_codex.wire.items import is_unreadable_reasoning, without_reasoning
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext, Upstream
@@ -39,14 +42,28 @@ class CodexProvider(Provider):
         settings = services.settings.plugin
         self._services = services
         self._base_url: str = settings["codex_base_url"]
-        self._profile = profile.load_profiles()[settings["codex_profile"]]
+        self._profile = default_profile(settings)
         self._http = HttpClient(services.settings)
+        self._clients = ClientLog(services, self._profile)
         self._tokens = TokenSource(
-            services, self._http, settings["codex_auth_url"], self._profile, settings["codex_refresh_lease"]
+            services,
+            self._http,
+            settings["codex_auth_url"],
+            self._profile,
+            settings["codex_refresh_lease"],
+            profile_for=self._clients.profile_for,
         )
+        self._usage = UsageReader(services, self._http, self._tokens, self._base_url, self._clients.profile_for)
         self._catalogue = Catalogue(
-            BackendModelLists(services, self._tokens, self._http, self._base_url, self._profile)
+            BackendModelLists(services, self._tokens, self._http, self._base_url, self._clients.profile_for)
         )
+
+    def refresh_usage(self, upstream_id: str) -> bool:
+        """Ask the backend for the usage of an account, unless its access token has to be renewed first.
+
+        :returns: whether there was an answer.
+        """
+        return self._usage.refresh(upstream_id, renews=False)
 
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
         return self._catalogue.list_models(upstream)
@@ -63,7 +80,7 @@ class CodexProvider(Provider):
     # ------------------------------------------------------------------------------------------------------ metrics
     def register_metrics(self, registry: CollectorRegistry) -> None:
         self._tokens.renewals.register(registry)
-        registry.register(metrics.QuotaCollector(self._services))
+        registry.register(metrics.QuotaCollector(self._services, self._usage.refresh_old))
 
     # ------------------------------------------------------------------------------------------------------- health
     def unavailable_reason(self, upstream: Upstream) -> str | None:
@@ -90,7 +107,7 @@ class CodexProvider(Provider):
         adapted = request.adapt_body(attempt, ctx.body)
         placeholders, client_body = request.build_placeholders(attempt, adapted), ctx.body
         ctx.body = request.build_body(attempt, adapted, placeholders)
-        ctx.ignore(*find_ignored_fields(client_body, ctx.body, lite_form=request.needs_lite_form(attempt)))
+        ctx.ignore(*find_ignored_fields(client_body, ctx.body, moved=request.moved_fields(attempt)))
         ctx.headers = request.build_headers(attempt, placeholders)
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
@@ -111,8 +128,16 @@ class CodexProvider(Provider):
         response.headers = turns.encrypt_in_headers(self._services.secrets, response.headers, attempt.owner)
         if 200 <= response.status < 300:
             quota.record_limits(self._services, ctx.attempt.upstream.id, response.headers)
+            self._note_client(ctx)
             self._catalogue.note_etag(ctx.attempt.upstream, response.header("x-models-etag"))
         return response
+
+    def _note_client(self, ctx: ResponsesRequestContext) -> None:
+        """Note as which client a turn was sent."""
+        attempt: CodexAttempt = ctx.attempt.provider_state
+        sent = {name: ctx.headers.get(name, "") for name in ("originator", "user-agent")}
+        version = attempt.client.version if attempt.client else attempt.profile.version
+        self._clients.note(ctx.attempt.upstream.id, version, *sent.values(), is_cli=attempt.client is not None)
 
     def store_identity(self, ctx: SnapshotCommitContext) -> None:
         """Store the identity with the snapshot, for the requests that continue it."""

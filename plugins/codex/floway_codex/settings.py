@@ -1,13 +1,16 @@
 """The plugin's settings."""
 
+import re
+from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-from floway_codex.wire import profile
+from floway_codex.wire import host, profile
 from floway_codex.wire.encoding import AUTO, IDENTITY, OFFICIAL_HOST, ZSTD
 from floway_core.settings import Setting, count, origin_url
 
 BASE_PATH = "/backend-api"
 TOKEN_PATH = "/oauth/token"
+VERSION = re.compile(r"\d+\.\d+\.\d+[0-9A-Za-z.-]*")
 
 
 def base_url(value: str) -> str:
@@ -31,9 +34,17 @@ def _with_path(value: str, path: str) -> str:
 
 
 def profile_name(value: str) -> str:
-    """The version of a shipped profile."""
-    if value not in profile.load_profiles():
-        raise ValueError(f"one of {', '.join(profile.load_profiles())}")
+    """The version of a profile, or ``newest``."""
+    if value != profile.NEWEST and not VERSION.fullmatch(value):
+        raise ValueError(f"one of {', '.join([profile.NEWEST, *profile.load_profiles()])}")
+    return value
+
+
+def profile_folder(value: str) -> str:
+    """The folder of the operator's own profiles; empty for none."""
+    if value and not Path(value).is_dir():
+        raise ValueError("a folder")
+    profile.load_profiles(value)
     return value
 
 
@@ -50,6 +61,8 @@ SETTINGS = (
         "codex_auth_url", token_url, f"https://auth.openai.com{TOKEN_PATH}", "Where accounts sign in and renew tokens."
     ),
     Setting("codex_refresh_lease", count, "120", "Seconds after which a process that renews a token counts as dead."),
-    Setting("codex_profile", profile_name, "0.142.0", "The version of the codex CLI whose requests are sent."),
+    Setting("codex_profile", profile_name, profile.NEWEST, "The CLI version as which other clients appear, or newest."),
+    Setting("codex_profiles", profile_folder, "", "A folder with further profiles of CLI versions."),
+    Setting("codex_host", host.parse_host, host.AUTO, "System, architecture and terminal in the user agent, or auto."),
     Setting("codex_request_encoding", request_encoding, AUTO, "How request bodies are sent: zstd, identity or auto."),
 )

@@ -94,3 +94,19 @@ class Catalogue(peewee.Model):
 
     class Meta:
         table_name = "codex_catalogue"
+
+
+class Clients(peewee.Model):
+    """A version of the CLI as which turns of the account have been sent. Written by turns, at most once an hour."""
+
+    upstream_id = peewee.CharField()
+    version = peewee.CharField()
+    is_cli = peewee.BooleanField()
+    """False if the client was no CLI, and the gateway gave it this version."""
+    originator = peewee.CharField()
+    user_agent = peewee.CharField()
+    seen_at = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "codex_clients"
+        primary_key = peewee.CompositeKey("upstream_id", "version", "is_cli")

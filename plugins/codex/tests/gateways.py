@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from floway_codex.simulator import RecordedRequest, Simulator
+from floway_codex.wire.profile import load_profiles
 
 from floway_core.storage.db import connect
 from floway_core.testing import ApiClient, ApiResponse, Installation, RunningGateway
@@ -53,11 +54,11 @@ def import_account(installation: Installation, auth_json: dict[str, Any], *more:
 
 def keep_models(gateway: Installation, age: int = 0) -> None:
     """Store a model list as if the backend had been asked so many seconds ago; just now, and it is not asked."""
-    body = json.dumps({"models": [{"slug": MODEL}]})
+    body, newest = json.dumps({"models": [{"slug": MODEL}]}), list(load_profiles())[-1]
     run_sql(
         f"sqlite:///{gateway.database}",
         "INSERT INTO codex_catalogue (upstream_id, client_version, fetched_at, etag, body) "
-        f"SELECT upstream_id, '0.142.0', {int(time.time()) - age}, '', '{body}' FROM codex_accounts",
+        f"SELECT upstream_id, '{newest}', {int(time.time()) - age}, '', '{body}' FROM codex_accounts",
     )
 
 
@@ -126,6 +127,11 @@ def ids(request: RecordedRequest) -> dict[str, str]:
     }
     assert all(len(set(found)) == 1 for found in surfaces.values()), surfaces
     return {name: found[0] for name, found in surfaces.items()}
+
+
+def bare(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Input items without the ids and states that those of the CLI have."""
+    return [{key: value for key, value in item.items() if key not in ("id", "status")} for item in items]
 
 
 def user(said: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 GOLDEN = Path(__file__).parent / "golden"
-VERSIONS = ("0.142.0", "0.169.0")
+VERSIONS = ("0.142.0", "0.156.1", "0.169.0", "0.171.0")
+OWN_PATHS = {"models": "/backend-api/codex/models", "token": "/oauth/token"}
 METADATA = "x-codex-turn-metadata"
 PASSTHROUGH = "internal_chat_message_metadata_passthrough"
 BACKEND_ONLY = ("version", "x-codex-routing-hint", "content-encoding", "chatgpt-account-id", "cookie")
@@ -43,7 +44,30 @@ def scenarios(to_gateway: bool) -> list[tuple[str, str]]:
 def dispatches(version: str, scenario: str) -> list[Dispatch]:
     """The dispatches of a scenario, as they were sent."""
     data = _file(version)
-    return [_whole(data, one) for one in data["scenarios"][scenario]]
+    return [_whole(data, one) for one in data["scenarios"][scenario] if isinstance(one, str) or "method" not in one]
+
+
+def own_requests(version: str, kind: str) -> list[dict[str, Any]]:
+    """The requests for models or tokens in all scenarios."""
+    found = [one for scenario in _file(version)["scenarios"].values() for one in scenario if isinstance(one, dict)]
+    return [one for one in found if one["path"].startswith(OWN_PATHS[kind])]
+
+
+def write_recordings(version: str, folder: Path) -> None:
+    """Write the recordings of a version in the form in which they were made, a file for each scenario."""
+    data = _file(version)
+    for name, scenario in data["scenarios"].items():
+        requests = []
+        for one in scenario:
+            if isinstance(one, dict) and "method" in one:
+                requests.append({**one, "phase": ""})
+                continue
+            sent = _whole(data, one)
+            root = "/v1" if name.startswith("custom_provider") else "/backend-api/codex"
+            requests.append({"phase": "", "method": "POST", "path": f"{root}{sent.path}", "headers": sent.headers,
+                             "body": sent.body})  # fmt: skip
+        written = {"scenario": name, "cli": version, "requests": requests}
+        (folder / f"{name}.json").write_text(json.dumps(written))
 
 
 def _whole(data: dict[str, Any], given: dict[str, Any] | str) -> Dispatch:

@@ -138,6 +138,25 @@ README = {
     "without store a tool loop is two turns": f"{IDENTITY}test_an_unstored_tool_loop_keeps_its_session_alone",
     "a failed try counts": f"{IDENTITY}test_a_failed_try_counts_as_the_first_continuation",
     "the simulator as a command": "test_simulator_control.py::test_serve_until_a_signal",
+    "profiles are made from recordings": "test_profile_make.py::test_the_shipped_profiles_are_its_unchanged_output",
+    "what a profile lacks is said": "test_profile_make.py::test_it_says_what_is_not_expressed_and_what_is_different",
+    "the profile that is most like a request": (
+        "test_profile.py::test_a_version_without_a_profile_gets_the_one_that_is_most_like_its_requests"
+    ),
+    "a newer CLI keeps what it states": "test_profile.py::test_a_newer_cli_keeps_its_version_and_its_headers",
+    "status tells that a profile is missing": (
+        "test_clients.py::test_a_version_that_is_newer_than_any_profile_is_told"
+    ),
+    "other clients look like the newest CLI": (
+        "test_profile.py::test_a_turn_of_another_client_looks_like_one_of_the_cli"
+    ),
+    "on the gateway's host": "test_profile.py::test_a_stated_host_is_that_of_the_user_agent",
+    "own requests are the CLI's": "test_profile.py::test_own_requests_are_those_of_the_cli",
+    "own requests speak for the account's clients": (
+        "test_clients.py::test_own_requests_are_those_of_the_cli_that_uses_the_account"
+    ),
+    "the quota without a turn": "test_usage.py::test_status_shows_what_the_backend_says_now",
+    "the prompt cache stays warm": "test_warmth.py::test_thirty_turns_with_tools_and_reasoning_keep_their_beginning",
     "the settings": f"{ACCOUNTS}test_each_setting_does_what_it_says",
 }  # fmt: skip
 

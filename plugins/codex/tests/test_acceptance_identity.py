@@ -256,4 +256,4 @@ def test_a_cli_keeps_its_own_name(front):
     request = front.sent({**CLI, "x-codex-beta-features": "mine"})
     assert {name: request.header(name) for name in CLI} == CLI
     assert (request.header("version"), request.header("x-codex-beta-features")) == ("0.142.0", "mine")
-    assert front.sent().header("originator") == "codex_cli_rs"
+    assert front.sent().header("originator") == "codex_exec"

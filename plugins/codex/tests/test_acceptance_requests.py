@@ -9,7 +9,7 @@ import pytest
 from floway_codex.simulator import compaction, function_call, refusal, reply, text
 
 from . import gateways
-from .gateways import ids, user
+from .gateways import bare, ids, user
 
 LEFT_OUT = object()
 INCLUDED = ["reasoning.encrypted_content"]
@@ -29,13 +29,16 @@ ROWS = {
     "TX-7 as null": ({"store": None, "stream": None}, {"store": False, "stream": True}),
     "TX-13 a cache key": ({"prompt_cache_key": "mine"}, {"prompt_cache_key": "mine"}),
     "TX-13 none, stated": ({"prompt_cache_key": None}, {"prompt_cache_key": None}),
-    "IN-1 no instructions": ({}, {"instructions": "You are a helpful assistant."}),
-    "IN-1 null": ({"instructions": None}, {"instructions": "You are a helpful assistant."}),
-    "IN-2 empty": ({"instructions": ""}, {"instructions": "You are a helpful assistant."}),
-    "IN-3 the client's": ({"instructions": "Be brief."}, {"instructions": "Be brief."}),
+    "IN-1 no instructions": ({}, {"instructions": LEFT_OUT, "input": [user("Hi")]}),
+    "IN-1 null": ({"instructions": None}, {"instructions": LEFT_OUT, "input": [user("Hi")]}),
+    "IN-2 empty": ({"instructions": ""}, {"instructions": LEFT_OUT, "input": [user("Hi")]}),
+    "IN-3 the client's": (
+        {"instructions": "Be brief."},
+        {"instructions": LEFT_OUT, "input": [{**user("Be brief."), "role": "developer"}, user("Hi")]},
+    ),
     "IN-4 system messages": (
         {"input": [{**DEVELOPER, "role": "system"}, user("Hi")]},
-        {"instructions": "You are a helpful assistant.", "input": [DEVELOPER, user("Hi")]},
+        {"instructions": LEFT_OUT, "input": [DEVELOPER, user("Hi")]},
     ),
     "IN-5 all that tunes": (TUNING, dict.fromkeys(TUNING, LEFT_OUT)),
     **{f"IN-5 {name}": ({name: value}, {name: LEFT_OUT}) for name, value in TUNING.items()},
@@ -66,13 +69,14 @@ ROWS = {
 def test_what_the_backend_gets(front, row):
     given, expected = ROWS[row]
     body = front.sent(**given).body
+    body["input"] = bare(body["input"])
     assert {name: body.get(name, LEFT_OUT) for name in expected} == expected
 
 
-def test_the_cache_key_is_the_thread(front):
+def test_the_cache_key_is_the_session(front):
     """TX-13"""
     request = front.sent({"session-id": "s", "thread-id": "t"})
-    assert request.body["prompt_cache_key"] == ids(request)["thread"] == "t"
+    assert request.body["prompt_cache_key"] == ids(request)["session"] == "s"
 
 
 MESSAGE = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Yes."}]}
@@ -97,7 +101,8 @@ def test_item_ids_that_would_be_refused_are_left_out_and_the_item_stays(front, r
     items = [user("a"), REASONING, CALL, OUTPUT, MESSAGE, user("b")]
     place = items.index(item)
     given = [*items[:place], {**item, "id": value}, *items[place + 1 :]]
-    assert front.sent(input=given, store=False).body["input"] == (given if stays else items)
+    sent = front.sent(input=given, store=False).body["input"]
+    assert bare(sent) == items and (sent[place].get("id") == value) == stays
 
 
 @pytest.mark.parametrize("value", ["x" * 65, "call.1", "call 1", "é", "functions.f:0"])
@@ -111,7 +116,7 @@ def test_a_responses_lite_model_gets_its_form(front):
     given = {"model": "gpt-6.1-sol", "instructions": "Be brief.", "tools": [FUNCTION], "input": [user("Hi")]}
     request = front.sent(**given)
     assert request.header("x-openai-internal-codex-responses-lite") == "true"
-    assert request.body["input"] == [
+    assert bare(request.body["input"]) == [
         {"type": "additional_tools", "role": "developer", "tools": [FUNCTION]},
         {**user("Be brief."), "role": "developer"},
         user("Hi"),
@@ -157,7 +162,7 @@ def test_a_compaction(front, path):
     answer = front.ask(path=path, input=[user("Hi")], temperature=1)
     (request,) = front.simulator.dispatches
     assert request.path == "/backend-api/codex/responses" and request.header("accept") == "text/event-stream"
-    assert request.body["input"] == [user("Hi"), {"type": "compaction_trigger"}]
+    assert bare(request.body["input"]) == [user("Hi"), {"type": "compaction_trigger"}]
     metadata = json.loads(request.header("x-codex-turn-metadata"))
     assert metadata["request_kind"] == "compaction" and metadata["compaction"]["trigger"] == "manual"
     assert (answer["object"], answer["usage"]["total_tokens"]) == ("response.compaction", 9)

@@ -15,6 +15,7 @@ from floway_codex.catalogue.cache import (
 )
 from floway_codex.catalogue.source import ModelList, parse_models
 from floway_codex.provider import CodexProvider
+from floway_codex.wire.profile import load_profiles
 
 from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
@@ -305,7 +306,7 @@ def test_the_list_is_stored_and_outlives_the_process(services, upstream, network
     import_account(services, auth_json(account="acct-2"))  # another upstream has its own
     with services.database.connection_context():
         rows = services.database.execute_sql("SELECT upstream_id, client_version, etag FROM codex_catalogue").fetchall()
-    assert rows == [(upstream.id, "0.142.0", 'W/"1"')]
+    assert rows == [(upstream.id, list(load_profiles())[-1], 'W/"1"')]
 
 
 def test_a_list_for_another_version_of_the_cli_is_not_used(services, provider, upstream, network):

@@ -85,7 +85,7 @@ def test_a_conversation_continued_by_id(backend, sdk):
         "phase": "standalone_turn", "strategy": "memento",
     }  # fmt: skip
     assert backend.dispatches[3].body["input"][-1] == {"type": "compaction_trigger"}
-    assert [item["type"] for item in backend.dispatches[4].body["input"]] == ["compaction", "message"]
+    assert [item["type"] for item in backend.dispatches[4].body["input"]] == ["message", "compaction", "message"]
 
 
 def test_a_conversation_sent_whole_each_time(backend, sdk):
@@ -291,11 +291,37 @@ def test_explain_says_where_each_id_comes_from(backend, gateway, sdk):
     for line in ("session mine header: session-id", "thread mine session", "window mine:0 thread", "turn state kept",
                  f"installation {installation} account", "next window mine:0 the same"):  # fmt: skip
         assert line in shown
+    for line in (
+        "client another client, sent as the CLI profile 0.",
+        "header session-id header: session-id",
+        "header thread-id session",
+        "header user-agent profile and host",
+        "header accept constant of the profile",
+        "turn metadata sandbox host",
+        "client_metadata x-codex-installation-id account",
+        "body tool_choice client, else constant of the profile",
+        "body input[].id (message user) client, else derived from thread and place",
+    ):
+        assert line in shown
     assert "next window mine:1 compacted" in explained(gateway, compacted.id)
     assert "TS-secret" not in shown and "gAAAA" not in shown
     assert "There is no stored response resp_none." in explained(gateway, "resp_none")
     machine = json.loads(explained(gateway, first.id, "--json"))
     assert machine["ids"]["session"] == {"value": "mine", "from": "header: session-id"} and machine["turn_state"]
+    assert {"section": "header", "name": "session-id", "source": "header: session-id"} in machine["fields"]
+    sent = dict(backend.dispatches[0].headers)
+    assert {*sent} - {"host", "content-length"} <= {
+        one["name"] for one in machine["fields"] if one["section"] == "header"
+    }
+
+
+def test_explain_of_a_cli_says_what_it_has_sent_itself(backend, gateway):
+    agent = "codex_exec/0.142.0 (Debian 12.0.0; x86_64) xterm (codex_exec; 0.142.0)"
+    headers = {"originator": "codex_exec", "user-agent": agent}
+    answer = ApiClient(gateway.url, gateway.key, headers).create("Hi", model=MODEL).json()
+    shown = explained(gateway, answer["id"])
+    for line in (f"client the CLI {agent} profile 0.142.0", "header user-agent client", "header version client's user"):
+        assert line in shown
 
 
 def explained(gateway, *arguments):

@@ -23,7 +23,7 @@ def backend():
     with Simulator() as simulator:
         models = simulator.backend.catalogue.models
         by_slug = simulator.backend.catalogue.by_slug()
-        more = [("gpt-5.6-luna", "gpt-6.1-sol"), ("gpt-lite-test", "gpt-6.1-sol")]
+        more = [(slug, "gpt-6.1-sol") for slug in ("gpt-5.6-luna", "gpt-6-astra", "gpt-6.2-sol", "gpt-lite-test")]
         entries = [{**by_slug[like], "slug": slug} for slug, like in more]
         simulator.backend.catalogue = Catalogue((*models, *entries), 'W/"1"')
         yield simulator

@@ -9,6 +9,7 @@ from floway_codex.identity import claims
 from floway_codex.identity.client import detect_client
 from floway_codex.identity.resolution import IdentityInputs, resolve_identity
 from floway_codex.identity.snapshot import StoredIdentity
+from floway_codex.wire.profile import load_profiles
 
 from .conftest import dispatch
 
@@ -30,6 +31,7 @@ def resolved(headers=None, body=None, input=(), **more):
     inputs = {
         "claims": claims.read_claims(headers or {}, body or {}),
         "api_key_id": "key_1",
+        "model": "gpt-5.5",
         "instructions": None,
         "input": input,
         "new_items": input,
@@ -90,6 +92,7 @@ def test_a_session_is_stated_or_kept_or_derived_or_new():
     assert derived.session == resolved(**given).session == resolved(**{**given, "input": [USER, CALL]}).session
     assert derived.rules["session"] == "beginning of the conversation"
     assert derived.session != resolved(api_key_id="key_2", **given).session
+    assert derived.session != resolved(model="gpt-5.4", **given).session
     assert resolved(instructions="Be brief.").rules["session"] == "new"
 
 
@@ -224,8 +227,8 @@ def test_noise_in_the_clients_headers_stays_behind(prepared):
         "idempotency-key": "x",
     }
     assert set(prepared(headers=noise).headers) == set(prepared().headers)
-    assert prepared(headers=noise).headers["originator"] == "codex_cli_rs"
-    assert prepared(headers=noise).headers["version"] == "0.142.0"
+    assert prepared(headers=noise).headers["originator"] == "codex_exec"
+    assert prepared(headers=noise).headers["version"] == list(load_profiles())[-1]
 
 
 CLI = {
@@ -277,4 +280,4 @@ def test_a_codex_cli_without_beta_features_gets_none(prepared):
     ],
 )
 def test_what_only_half_looks_like_a_codex_cli_is_none(headers):
-    assert detect_client(headers) is None
+    assert detect_client(headers, {}) is None

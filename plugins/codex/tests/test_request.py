@@ -1,16 +1,27 @@
 """The body that the backend receives."""
 
 import json
+import re
 
 import pytest
-from floway_codex.wire.items import MAX_ID_LENGTH
-from floway_codex.wire.request import COMPACTION, DEFAULT_INSTRUCTIONS, UNSUPPORTED_FIELDS
+from floway_codex.wire.items import MAX_ID_LENGTH, item_kind
+from floway_codex.wire.profile import choose_profile
+from floway_codex.wire.request import DEFAULT_INSTRUCTIONS, UNSUPPORTED_FIELDS
 
 from floway_core.protocol import jsontext
 
-from .conftest import MODELS_URL
+from .conftest import MODELS_URL, open_services
 
+COMPACTION = choose_profile("newest").compaction
 USER = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "ping"}]}
+
+
+@pytest.fixture
+def services(tmp_path, request):
+    """With the profile of the newest version, or of the version that a test asks for."""
+    opened = open_services(tmp_path, FLOWAY_CODEX_PROFILE=getattr(request, "param", "newest"))
+    yield opened
+    opened.database.close_all()
 
 
 @pytest.fixture
@@ -21,18 +32,24 @@ def body(prepared):
     return make
 
 
+def bare(items):
+    """Items without the ids and states that the CLI's items have."""
+    return [{key: value for key, value in item.items() if key not in ("id", "status")} for item in items]
+
+
 def test_the_smallest_request(body):
     made = body(input="ping")
-    assert made["input"] == [USER]
+    assert bare(made["input"]) == [USER]
     assert (made["store"], made["stream"]) == (False, True)
     assert made["include"] == ["reasoning.encrypted_content"]
-    assert made["instructions"] == DEFAULT_INSTRUCTIONS
+    assert (made["tool_choice"], made["parallel_tool_calls"]) == ("auto", True)
     assert list(made) == [
         "model",
-        "instructions",
-        "input",
-        "store",
         "stream",
+        "input",
+        "tool_choice",
+        "parallel_tool_calls",
+        "store",
         "include",
         "prompt_cache_key",
         "client_metadata",
@@ -57,6 +74,7 @@ def test_unknown_fields_go_behind_unless_they_say_nothing(body):
     assert "background" not in made and "conversation" not in made
 
 
+@pytest.mark.parametrize("services", ["0.142.0"], indirect=True)
 @pytest.mark.parametrize(
     "given, expected",
     [
@@ -71,11 +89,24 @@ def test_instructions(body, given, expected):
     assert body(**given)["instructions"] == expected
 
 
+@pytest.mark.parametrize("given", [{}, {"instructions": None}, {"instructions": ""}])
+def test_newer_versions_need_no_instructions(body, given):
+    made = body(**given)
+    assert "instructions" not in made and bare(made["input"]) == [USER]
+
+
+def test_newer_versions_have_instructions_in_a_message(body):
+    made = body(instructions="Mine.")
+    instructions = {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Mine."}]}
+    assert "instructions" not in made and bare(made["input"]) == [instructions, USER]
+    assert body(instructions=7)["instructions"] == 7
+
+
 def test_turn_metadata_of_a_wrong_type_is_ignored(prepared):
     wrong = {"request_kind": 5, "sandbox": ["x"], "turn_started_at_unix_ms": True, "workspaces": "x", "turn_id": {},
              "compaction": [], "subagent_kind": 1, "other": 1}  # fmt: skip
     made = json.loads(prepared(headers={"x-codex-turn-metadata": json.dumps(wrong)}).headers["x-codex-turn-metadata"])
-    assert (made["request_kind"], made["sandbox"], made["other"]) == ("turn", "none", 1)
+    assert (made["request_kind"], made["sandbox"], made["other"]) == ("turn", "seccomp", 1)
     assert type(made["turn_started_at_unix_ms"]) is int and isinstance(made["turn_id"], str)
     assert not {"workspaces", "compaction", "subagent_kind"} & set(made)
 
@@ -105,7 +136,7 @@ def test_a_responses_lite_model_gets_the_header_and_no_instructions(lite, prepar
     sent = lite()
     assert sent.headers["x-openai-internal-codex-responses-lite"] == "true" and "instructions" not in sent.body
     assert (sent.body["parallel_tool_calls"], sent.body["reasoning"]) == (False, {"context": "all_turns"})
-    assert sent.body["input"] == [USER] and "tools" not in sent.body
+    assert bare(sent.body["input"]) == [USER] and "tools" not in sent.body
     assert "x-openai-internal-codex-responses-lite" not in prepared().headers
 
 
@@ -113,7 +144,7 @@ def test_tools_and_instructions_lead_the_input_of_a_responses_lite_model(lite):
     sent = lite(tools=[FUNCTION, {"type": "web_search"}], instructions="Mine.", parallel_tool_calls=True,
                 reasoning={"effort": "low"}, tool_choice="auto").body  # fmt: skip
     instructions = {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Mine."}]}
-    assert sent["input"] == [LEADING_TOOLS, instructions, USER]
+    assert bare(sent["input"]) == [LEADING_TOOLS, instructions, USER]
     assert not {"tools", "instructions"} & set(sent)
     assert (sent["parallel_tool_calls"], sent["tool_choice"]) == (False, "auto")
     assert sent["reasoning"] == {"effort": "low", "context": "all_turns"}
@@ -141,7 +172,7 @@ def test_tools_that_the_backend_refuses_never_leave(body, kind):
     assert (made["tools"], made["tool_choice"]) == ([FUNCTION], "required")
     assert body(tools=[refused], tool_choice="required")["tool_choice"] == "auto"
     assert body(tools=[refused, FUNCTION], tool_choice={"type": kind})["tool_choice"] == "auto"
-    assert "tool_choice" not in body(tools=[refused])
+    assert body(tools=[refused])["tool_choice"] == "auto"
 
 
 def test_other_tools_are_passed_on_as_they_are(body):
@@ -174,9 +205,9 @@ def test_references_never_leave(body):
     """Core has put the items in their place; what is left of them would mean nothing upstream."""
     reasoning = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm."}]}
     for name in ({"type": "item_reference", "id": "msg_1"}, reasoning, {**reasoning, "encrypted_content": None}):
-        assert body(input=[name, USER])["input"] == [USER]
+        assert bare(body(input=[name, USER])["input"]) == [USER]
     whole = {**reasoning, "encrypted_content": "sealed"}
-    assert body(input=[whole, USER])["input"] == [whole, USER]
+    assert body(input=[whole, USER])["input"][0] == whole
 
 
 # --------------------------------------------------------------------------------------------------------- compaction
@@ -195,7 +226,7 @@ def test_a_trigger_makes_the_request_a_compaction(prepared, stated, expected):
     sent = prepared({"model": "gpt-5.5", "input": [USER, TRIGGER]}, headers)
     metadata = json.loads(sent.headers["x-codex-turn-metadata"])
     assert (metadata["request_kind"], metadata["compaction"]) == ("compaction", expected)
-    assert sent.body["input"] == [USER, TRIGGER]
+    assert bare(sent.body["input"]) == [USER, TRIGGER]
     assert list(metadata)[-1] == "compaction"
 
 
@@ -205,13 +236,24 @@ def test_a_turn_is_no_compaction(prepared):
 
 
 # -------------------------------------------------------------------------------------------------------------- other
+def test_a_session_that_is_too_long_for_a_cache_key_has_one_of_its_own(prepared):
+    long, other = ("s" * length for length in (65, 66))
+    keys = [prepared(headers={"session-id": one}).body["prompt_cache_key"] for one in (long, long, other)]
+    assert keys[0] == keys[1] != keys[2] and re.fullmatch(UUID7, keys[0])
+    assert prepared(headers={"session-id": "s" * 64}).body["prompt_cache_key"] == "s" * 64
+
+
+def test_client_metadata_is_in_a_random_order_as_in_the_cli(body):
+    assert len({tuple(body()["client_metadata"]) for _ in range(50)}) > 1
+
+
 @pytest.mark.parametrize("given", [None, "mine"])
 def test_a_stated_prompt_cache_key_is_kept(body, given):
     assert body(prompt_cache_key=given)["prompt_cache_key"] == given
 
 
-def test_the_prompt_cache_key_is_the_thread(prepared):
-    assert prepared(headers={"thread-id": "t"}).body["prompt_cache_key"] == "t"
+def test_the_prompt_cache_key_is_the_session(prepared):
+    assert prepared(headers={"session-id": "s", "thread-id": "t"}).body["prompt_cache_key"] == "s"
 
 
 @pytest.mark.parametrize(
@@ -257,13 +299,15 @@ REASONING = {"type": "reasoning", "encrypted_content": "sealed"}
     ],
 )
 def test_item_ids_that_would_be_refused_are_dropped_and_the_item_stays(body, item, kept):
-    made = body(input=[item, USER])["input"]
-    assert made == [item if kept else {key: value for key, value in item.items() if key != "id"}, USER]
+    made, message = body(input=[item, USER])["input"]
+    assert bare([made, message]) == bare([item, USER])
+    assert made.get("id") == item["id"] if kept else made.get("id") is None or made["id"] != item["id"]
 
 
 @pytest.mark.parametrize("given", [None, 5, {"role": "user"}, [1, "x"]])
 def test_malformed_input_is_left_to_the_backend(body, given):
-    assert body(input=given)["input"] == given
+    made = body(input=given)["input"]
+    assert made == given or bare(made[:1]) == given
 
 
 def test_the_clients_body_is_not_changed(attempt, prepared):
@@ -282,3 +326,65 @@ def test_headers_hold_nothing_but_latin_text(prepared):
     metadata = json.dumps({"workspaces": {"/home/ü/项目": {}}}, ensure_ascii=False)
     ctx = prepared(headers={"x-codex-turn-metadata": metadata})
     assert all(isinstance(value, str) and value.isascii() for value in ctx.headers.values())
+
+
+# ------------------------------------------------------------------------------------------------------- the CLI's form
+UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+CONVERSATION = [
+    {"role": "user", "content": "Add 1 and 2."},
+    {"call_id": "call_1", "arguments": "{}", "name": "add", "type": "function_call"},
+    {"output": "3", "call_id": "call_1", "type": "function_call_output"},
+    {"content": "3", "role": "assistant"},
+    {"role": "user", "content": "Thanks."},
+]
+FORMS = {
+    "message user": (["type", "id", "role", "content"], f"msg_{UUID7}"),
+    "message developer": (["type", "id", "role", "content"], f"msg_{UUID7}"),
+    "message assistant": (["type", "status", "id", "role", "content"], "msg_[0-9a-f]{50}"),
+    "function_call": (["type", "status", "id", "name", "arguments", "call_id"], "fc_[0-9a-f]{50}"),
+    "function_call_output": (["type", "id", "call_id", "output"], f"fco_{UUID7}"),
+    "additional_tools": (["type", "id", "role", "tools"], f"at_{UUID7}"),
+}
+
+
+def check_forms(items):
+    for item in items:
+        keys, pattern = FORMS[item_kind(item)]
+        assert list(item) == keys and re.fullmatch(pattern, item["id"]), item
+        assert item.get("status", "completed") == "completed"
+    assert len({item["id"] for item in items}) == len(items)
+
+
+def test_items_have_the_keys_and_ids_of_the_clis(lite):
+    sent = lite(tools=[FUNCTION], instructions="Mine.", input=CONVERSATION).body
+    check_forms(sent["input"])
+    assert [item_kind(item) for item in sent["input"][:2]] == ["additional_tools", "message developer"]
+
+
+def test_ids_stay_the_same_while_the_conversation_grows(body):
+    whole = body(input=CONVERSATION, instructions="Mine.")["input"]
+    for length in (1, 3, 4):
+        made = body(input=CONVERSATION[:length], instructions="Mine.")["input"]
+        assert made == whole[: length + 1]
+    assert body(input=CONVERSATION, instructions="Yours.")["input"][1]["id"] != whole[1]["id"]  # another session
+
+
+@pytest.mark.parametrize("services", ["0.142.0"], indirect=True)
+def test_older_versions_have_no_ids(body):
+    made = body(input=[{**USER, "id": "msg_1"}, {"role": "assistant", "content": "Hi", "status": "completed"}])["input"]
+    assert [list(item) for item in made] == [["type", "role", "content"]] * 2
+
+
+def test_fields_that_the_cli_always_sends_are_those_of_the_model(lite, provider, upstream, network):
+    entry = {"default_reasoning_level": "low", "support_verbosity": True, "default_verbosity": "medium"}
+    network.replace("GET", MODELS_URL, json={"models": [{"slug": "sol", "use_responses_lite": True, **entry}]})
+    provider.fetch_models(upstream)
+    sent = lite()
+    assert (sent.body["reasoning"], sent.body["text"]) == (
+        {"effort": "low", "context": "all_turns"},
+        {"verbosity": "medium"},
+    )
+    assert json.loads(sent.headers["x-codex-turn-metadata"])["reasoning_effort"] == "low"
+    asked = lite(reasoning={"summary": "auto", "effort": "high"}, text={"format": {"type": "text"}}).body
+    assert list(asked["reasoning"].items()) == [("effort", "high"), ("summary", "auto"), ("context", "all_turns")]
+    assert list(asked["text"]) == ["verbosity", "format"]

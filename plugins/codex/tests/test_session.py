@@ -16,14 +16,14 @@ COMPACTION = {"type": "compaction", "encrypted_content": "sealed"}
 TOOLS = {"type": "additional_tools", "role": "developer", "tools": []}
 
 
-def session(*items, instructions="Be brief.", key="key_1"):
-    return derive_session_id(key, instructions, items)
+def session(*items, instructions="Be brief.", key="key_1", model="gpt-5.5"):
+    return derive_session_id(key, model, instructions, items)
 
 
 def test_it_is_a_uuid_and_stays_while_the_conversation_grows():
     """RS-5"""
     first = session(user())
-    assert str(uuid.UUID(first)) == first and uuid.UUID(first).version == 4
+    assert str(uuid.UUID(first)) == first and uuid.UUID(first).version == 7
     assert first == session(user(), ANSWER, user("And?")) == session(user(), ANSWER, user("And?"), ANSWER, COMPACTION)
 
 
@@ -35,6 +35,7 @@ def test_different_beginnings_have_different_sessions():
         session(user(), instructions="Be long."),
         session(user(), instructions=None),
         session(user(), key="key_2"),
+        session(user(), model="gpt-5.4"),
         session(TOOLS, user()),
         session({"role": "developer", "content": "x"}, user()),
         session(COMPACTION),
@@ -59,7 +60,9 @@ def test_spelling_does_not_matter():
 def test_what_is_instructions_and_what_is_input_cannot_be_mixed_up():
     """F1.3, and the same for the API key."""
     parts = ["ab", "c", "abc", "a", "bc", "", "\x01", '"', "\\", '["']
-    made = [derive_session_id(key, text, [user(said)]) for key, text, said in itertools.product(parts, repeat=3)]
+    made = [
+        derive_session_id(key, "gpt-5.5", text, [user(said)]) for key, text, said in itertools.product(parts, repeat=3)
+    ]
     assert len(set(made)) == len(made)
 
 

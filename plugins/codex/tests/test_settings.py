@@ -17,7 +17,9 @@ def test_defaults():
     assert read() == {
         "codex_base_url": "https://chatgpt.com/backend-api",
         "codex_auth_url": "https://auth.openai.com/oauth/token",
-        "codex_profile": "0.142.0",
+        "codex_host": "auto",
+        "codex_profile": "newest",
+        "codex_profiles": "",
         "codex_refresh_lease": 120,
         "codex_request_encoding": "auto",
     }

@@ -160,7 +160,7 @@ def test_bodies_refused_with_a_detail(backend: sim.Simulator, auth: JSON, change
         ("0.169.0-lite", {"tools": [{"type": "function"}]}),
         ("0.169.0-lite", {"parallel_tool_calls": True}),
         ("0.169.0-lite", {"model": "gpt-5.5"}),
-        ("0.169.0", {"input": [USER]}),
+        ("0.169.0", {"instructions": ""}),
     ],
 )
 def test_each_version_keeps_its_own_form(backend: sim.Simulator, auth: JSON, version: str, changes: JSON) -> None:

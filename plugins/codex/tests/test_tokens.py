@@ -9,7 +9,7 @@ from floway_codex.account import accounts, credentials, oauth, tokens
 from floway_codex.account.auth_file import import_account
 from floway_codex.account.tokens import TokenSource
 from floway_codex.tables import Credentials, Tokens
-from floway_codex.wire import profile
+from floway_codex.wire.host import default_profile
 from responses.matchers import json_params_matcher
 
 from floway_core.errors import GatewayError
@@ -23,7 +23,7 @@ LEASE = 120
 
 def source(services, **options) -> TokenSource:
     settings = services.settings.plugin
-    shape = profile.load_profiles()[settings["codex_profile"]]
+    shape = default_profile(settings)
     options = {"lease": LEASE, **options}
     return TokenSource(services, HttpClient(services.settings), settings["codex_auth_url"], shape, **options)
 
@@ -38,7 +38,12 @@ def spends(refresh_token):
     """Matches the request that spends this refresh token."""
     return [
         json_params_matcher(
-            {"client_id": "app_EMoamEEZ73f0CkXaXp7hrann", "grant_type": "refresh_token", "refresh_token": refresh_token}
+            {
+                "client_id": "app_EMoamEEZ73f0CkXaXp7hrann",
+                "grant_type": "refresh_token",
+                "refresh_token": refresh_token,
+            },
+            strict_match=False,
         )
     ]
 

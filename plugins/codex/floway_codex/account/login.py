@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from floway_codex.account import oauth
 from floway_codex.account.auth_file import import_account
 from floway_codex.settings import authorize_url
-from floway_codex.wire import profile
+from floway_codex.wire.host import default_profile
 from floway_core.contexts import Services, Upstream
 from floway_core.upstream import HttpClient
 
@@ -18,6 +18,8 @@ CALLBACK_PATH = "/auth/callback"
 CALLBACK_PORTS = (1455, 1457)
 """The ports of redirect URIs that the sign-in page accepts; the second one is for when the first is in use."""
 MAX_REASON_LENGTH = 200
+ORIGINATOR = "codex_cli_rs"
+"""The originator of ``codex login``, whatever program asks for turns later."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class SignInFailed(Exception):
 def start_sign_in(services: Services, port: int) -> SignIn:
     """Start a sign-in. The browser returns to ``port`` of the machine that it runs on."""
     settings = services.settings.plugin
-    constants = profile.load_profiles()[settings["codex_profile"]].static_values
+    constants = default_profile(settings).static_values
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
     digest = hashlib.sha256(verifier.encode()).digest()
     redirect_uri = f"http://localhost:{port}{CALLBACK_PATH}"
@@ -54,7 +56,7 @@ def start_sign_in(services: Services, port: int) -> SignIn:
         "id_token_add_organizations": "true",
         "codex_cli_simplified_flow": "true",
         "state": state,
-        "originator": constants["originator"],
+        "originator": ORIGINATOR,
     }
     url = f"{authorize_url(settings['codex_auth_url'])}?{urlencode(query, quote_via=quote)}"
     return SignIn(url, redirect_uri, state, verifier)
@@ -87,7 +89,7 @@ def finish_sign_in(services: Services, sign_in: SignIn, code: str, name: str | N
     :raises GatewayError: 503, the token endpoint is not available; 409, the name is not available.
     """
     settings = services.settings.plugin
-    shape = profile.load_profiles()[settings["codex_profile"]]
+    shape = default_profile(settings)
     http = HttpClient(services.settings)
     try:
         grant = oauth.exchange_code(

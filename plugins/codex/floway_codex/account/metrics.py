@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -48,10 +48,13 @@ class RenewalCounter:
 class QuotaCollector(Collector):
     """Reads states and limits from the database, so that every process reports those of all."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, refresh: Callable[[], None]) -> None:
+        """:param refresh: starts to renew reports that are old, without waiting."""
         self._services = services
+        self._refresh = refresh
 
     def collect(self) -> Iterable[Metric]:
+        self._refresh()
         labels = ("upstream", "limit", "window")
         used = GaugeMetricFamily("floway_codex_quota_used_percent", "Used up of a limit.", labels=labels)
         resets = GaugeMetricFamily("floway_codex_quota_reset_seconds", "Unix time of its reset.", labels=labels)

@@ -45,17 +45,15 @@ def parse_limits(headers: Sequence[tuple[str, str]], now: float, refusal: bytes 
         return []
     fields = {name.removeprefix(PREFIX): value.strip() for name, value in headers}
     prefixes = {
-        _normalize_limit_name(match[1]): f"x-{match[1]}-" for name, _ in headers if (match := FAMILY.fullmatch(name))
+        normalize_limit_name(match[1]): f"x-{match[1]}-" for name, _ in headers if (match := FAMILY.fullmatch(name))
     }
-    active = _normalize_limit_name(fields.get("active-limit") or DEFAULT_LIMIT)
+    active = normalize_limit_name(fields.get("active-limit") or DEFAULT_LIMIT)
     default = {
         "limit": DEFAULT_LIMIT if active in prefixes else active,
         **{name: _parse_window(fields, name, now) for name in WINDOWS},
         "plan": fields.get("plan-type"),
-        "credits": _without_empty(
-            has_credits=_parse_flag(fields.get("credits-has-credits")),
-            unlimited=_parse_flag(fields.get("credits-unlimited")),
-            balance=fields.get("credits-balance"),
+        "credits": parse_credits(
+            {name: fields.get(f"credits-{name.replace('_', '-')}") for name in ("has_credits", "unlimited", "balance")}
         ),
     }
     further = list(prefixes.items())[:MAX_LIMITS]
@@ -63,7 +61,7 @@ def parse_limits(headers: Sequence[tuple[str, str]], now: float, refusal: bytes 
     limits.sort(key=lambda limit: bool(limit["limit"] != active))
     if refusal is not None:
         limits[0] |= _parse_refusal(refusal, [limits[0][name] for name in WINDOWS], now)
-    return [limit for limit in (_without_empty(**limit) for limit in limits) if len(limit) > 1]
+    return [limit for limit in (without_empty(**limit) for limit in limits) if len(limit) > 1]
 
 
 def _parse_family(limit: str, prefix: str, headers: Sequence[tuple[str, str]], now: float) -> dict[str, Any]:
@@ -72,16 +70,26 @@ def _parse_family(limit: str, prefix: str, headers: Sequence[tuple[str, str]], n
     return {"limit": limit, "name": (fields.get("limit-name") or "")[:MAX_NAME_LENGTH], **windows}
 
 
-def _normalize_limit_name(stated: str) -> str:
+def parse_credits(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """``has_credits`` and ``unlimited`` as flags, ``balance`` as text."""
+    balance = fields.get("balance")
+    return without_empty(
+        has_credits=_parse_flag(fields.get("has_credits")),
+        unlimited=_parse_flag(fields.get("unlimited")),
+        balance=None if balance is None else str(balance),
+    )
+
+
+def normalize_limit_name(stated: str) -> str:
     """Header names spell limits with hyphens, the value of ``x-codex-active-limit`` with underscores."""
     return stated.lower().replace("-", "_")[:MAX_NAME_LENGTH]
 
 
 def _parse_window(fields: Mapping[str, str], name: str, now: float) -> dict[str, Any]:
-    return _without_empty(
-        used_percent=_parse_number(fields.get(f"{name}-used-percent")),
-        window_minutes=_parse_number(fields.get(f"{name}-window-minutes")) or None,
-        resets_at=_parse_time(fields.get(f"{name}-reset-at"), fields.get(f"{name}-reset-after-seconds"), now),
+    return without_empty(
+        used_percent=parse_number(fields.get(f"{name}-used-percent")),
+        window_minutes=parse_number(fields.get(f"{name}-window-minutes")) or None,
+        resets_at=parse_time(fields.get(f"{name}-reset-at"), fields.get(f"{name}-reset-after-seconds"), now),
     )
 
 
@@ -89,7 +97,7 @@ def _parse_refusal(body: bytes, windows: Iterable[Mapping[str, Any]], now: float
     """When a 429 ends: ``{"error": {"type": "usage_limit_reached", "resets_at", "resets_in_seconds"}}``."""
     try:
         error = jsontext.loads(body)["error"]
-        until = _parse_time(error.get("resets_at"), error.get("resets_in_seconds"), now)
+        until = parse_time(error.get("resets_at"), error.get("resets_in_seconds"), now)
         reason = error.get("type")
     except (ValueError, KeyError, TypeError, AttributeError):
         until = reason = None
@@ -97,9 +105,9 @@ def _parse_refusal(body: bytes, windows: Iterable[Mapping[str, Any]], now: float
     return {"refused_until": until, "refused_because": reason if isinstance(reason, str) else None}
 
 
-def _parse_time(at: Any, after: Any, now: float) -> int | None:
+def parse_time(at: Any, after: Any, now: float) -> int | None:
     """Unix seconds from a time (Unix seconds or RFC 3339) or from seconds to wait; 0 and blanks count as missing."""
-    instant, wait = _parse_number(at), _parse_number(after)
+    instant, wait = parse_number(at), parse_number(after)
     if instant:
         return int(instant)
     if isinstance(at, str) and instant is None:
@@ -110,7 +118,8 @@ def _parse_time(at: Any, after: Any, now: float) -> int | None:
     return int(now + wait) if wait else None
 
 
-def _parse_number(value: Any) -> float | None:
+def parse_number(value: Any) -> float | None:
+    """A finite number that is not negative; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
     try:
@@ -120,11 +129,12 @@ def _parse_number(value: Any) -> float | None:
     return number if math.isfinite(number) and 0 <= number < 2**53 else None
 
 
-def _parse_flag(value: str | None) -> bool | None:
-    return {"true": True, "false": False}.get((value or "").lower())
+def _parse_flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).lower())
 
 
-def _without_empty(**values: Any) -> dict[str, Any]:
+def without_empty(**values: Any) -> dict[str, Any]:
+    """The values that say something."""
     return {name: value for name, value in values.items() if value not in (None, "", {})}
 
 
@@ -133,9 +143,14 @@ def record_limits(
     services: Services, upstream_id: str, headers: Sequence[tuple[str, str]], refusal: bytes | None = None
 ) -> None:
     """Store the limits that a response reports. A failure of the database is only logged."""
+    store_limits(services, upstream_id, parse_limits(headers, time.time(), refusal))
+
+
+def store_limits(services: Services, upstream_id: str, limits: Iterable[dict[str, Any]]) -> None:
+    """Store the latest reports of limits. A failure of the database is only logged."""
     now = time.time()
     try:
-        for limit in parse_limits(headers, now, refusal):
+        for limit in limits:
             _store_limit(services, upstream_id, limit, int(now))
     except DATABASE_ERRORS as error:
         log.warning("The quota of upstream %s could not be stored: %s", upstream_id, error)

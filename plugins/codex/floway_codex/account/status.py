@@ -1,6 +1,7 @@
 """The output of ``floway codex status``: accounts, token expiry and limits, without secrets."""
 
 import datetime
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,10 +9,15 @@ from typing import Any
 from floway_codex.account import accounts, quota
 from floway_codex.account.accounts import Account
 from floway_codex.account.auth_file import KIND
+from floway_codex.account.clients import CURRENT_SECONDS, SeenClient, lacks_profile, read_clients
 from floway_core.contexts import Services
 from floway_core.errors import GatewayError
 from floway_core.storage import upstreams
 from floway_core.storage.db import select
+
+MISSING_PROFILE = (
+    "{} is newer than any profile, so it is served as the newest one; `floway codex profile make` makes its own."
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,10 @@ class Status:
     """Unix seconds; 0 if unknown, None if there is no token."""
     models_fetched_at: int | None
     """Unix seconds; None if no model list is stored."""
+    clients: Sequence[SeenClient]
+    """Those of the last week, the newest version first."""
+    lacks_profile: Sequence[str]
+    """The versions among them that are newer than any profile."""
     limits: Sequence[dict[str, Any]]
     """As ``quota.read_limits`` returns them."""
 
@@ -43,8 +53,12 @@ def read_statuses(services: Services) -> list[Status]:
             account = accounts.find_account(services, row.id)
         except GatewayError:  # the upstream has just been removed
             continue
+        seen = read_clients(services, row.id, int(time.time()) - CURRENT_SECONDS)
+        folder = services.settings.plugin["codex_profiles"]
         statuses.append(
             Status(
+                clients=seen,
+                lacks_profile=[one.version for one in seen if one.is_cli and lacks_profile(one.version, folder)],
                 upstream=row.name,
                 enabled=row.enabled,
                 account=account,
@@ -72,6 +86,8 @@ def to_json(status: Status) -> dict[str, Any]:
         "state_message": account.message,
         "state_since": account.since,
         "models_fetched_at": status.models_fetched_at,
+        "clients": [vars(one) for one in status.clients],
+        "versions_without_profile": list(status.lacks_profile),
         "limits": list(status.limits),
     }
 
@@ -90,12 +106,19 @@ def to_text(status: Status, now: float) -> str:
             "models",
             "none yet" if status.models_fetched_at is None else f"of {format_time(status.models_fetched_at, now)}",
         ),
+        *(("client", _format_client(client, now)) for client in status.clients),
+        *(("", MISSING_PROFILE.format(version)) for version in status.lacks_profile),
         *(("quota", line) for limit in status.limits for line in _format_limit(limit, now)),
     ]
     if account.state != accounts.ACTIVE:
         lines.append(("", accounts.SIGN_IN_HINT))
     title = status.upstream if status.enabled else f"{status.upstream} (disabled)"
     return "\n".join([title, *(f"  {name:<9}{value}" for name, value in lines)])
+
+
+def _format_client(client: SeenClient, now: float) -> str:
+    kind = client.originator if client.is_cli else f"other clients, as {client.originator}"
+    return f"{kind} {client.version}, {format_time(client.seen_at, now)}"
 
 
 def _format_expiry(expires_at: int | None, now: float) -> str:

@@ -43,6 +43,8 @@ class TokenSource:
     endpoint gets a quarter of it, so a live process has finished by then."""
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
+    profile_for: Callable[[str], Profile] | None = None
+    """The profile for requests about an upstream's account; by default ``profile``."""
     renewals: RenewalCounter = field(default_factory=RenewalCounter)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _failures: dict[str, list[GatewayError]] = field(default_factory=dict)
@@ -135,8 +137,9 @@ class TokenSource:
         return stored
 
     def _spend(self, upstream_id: str, refresh_token: RefreshToken, reason: str) -> str:
+        profile = self.profile_for(upstream_id) if self.profile_for else self.profile
         with self.renewals.count(reason):
-            grant = oauth.refresh_grant(self.http, self.url, self.profile, refresh_token.value, reason, self.lease / 4)
+            grant = oauth.refresh_grant(self.http, self.url, profile, refresh_token.value, reason, self.lease / 4)
         expires_at = jwt.read_expiry(grant.access_token) or int(
             self.now() + (grant.expires_in or DEFAULT_LIFETIME_SECONDS)
         )

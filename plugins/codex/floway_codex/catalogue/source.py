@@ -44,7 +44,8 @@ class BackendModelLists:
     tokens: TokenSource
     http: HttpClient
     base_url: str
-    profile: Profile
+    profile_for: Callable[[str], Profile]
+    """The profile for requests about an upstream's account, by the id of the upstream."""
     now: Callable[[], float] = time.time
 
     def fetch(self, upstream: Upstream) -> ModelList:
@@ -54,29 +55,30 @@ class BackendModelLists:
         """
         account = accounts.require_active(self.services, upstream.id)
         token = self.tokens.token_for_account(account)
-        response = self._request(token, account.account_id)
+        profile = self.profile_for(upstream.id)
+        response = self._request(profile, token, account.account_id)
         if response.status_code == 401:
             recovery.terminate_if_session_ended(self.services, upstream, token, response.content)
             token = self.tokens.replace_refused(upstream.id, token)
-            response = self._request(token, account.account_id)
+            response = self._request(profile, token, account.account_id)
         if response.status_code == 401:
             recovery.terminate_if_session_ended(self.services, upstream, token, response.content)
         if response.status_code != 200:
             raise NoModelList("The Codex backend", response.status_code, response.headers.get("content-type"))
         fetched = ModelList(parse_models(response.content), response.headers.get("etag", "")[:200], self.now())
-        self._store(upstream, fetched, response.content)
+        self._store(upstream, profile, fetched, response.content)
         return fetched
 
-    def _request(self, token: str, account_id: str) -> requests.Response:
-        values = {**self.profile.static_values, "access_token": token, "account_id": account_id}
-        url = f"{self.base_url}/codex/models?{urlencode({'client_version': self.profile.version})}"
-        return self.http.fetch("GET", url, self.profile.models_headers.render(values))
+    def _request(self, profile: Profile, token: str, account_id: str) -> requests.Response:
+        values = {**profile.static_values, "access_token": token, "account_id": account_id}
+        url = f"{self.base_url}/codex/models?{urlencode({'client_version': profile.version})}"
+        return self.http.fetch("GET", url, profile.models_headers.render(values))
 
-    def _store(self, upstream: Upstream, fetched: ModelList, body: bytes) -> None:
+    def _store(self, upstream: Upstream, profile: Profile, fetched: ModelList, body: bytes) -> None:
         """Store a list. A failure is only logged: the list can be served all the same."""
         database = self.services.database
         row = {
-            "client_version": self.profile.version,
+            "client_version": profile.version,
             "fetched_at": int(fetched.fetched_at),
             "etag": fetched.etag,
             "body": body.decode(),
@@ -93,7 +95,7 @@ class BackendModelLists:
     def load_stored(self, upstream: Upstream) -> ModelList | None:
         """The list that any process fetched last for this version of the CLI, or None."""
         query = "SELECT body, etag, fetched_at FROM codex_catalogue WHERE upstream_id = ? AND client_version = ?"
-        rows = select(self.services.database, query, upstream.id, self.profile.version)
+        rows = select(self.services.database, query, upstream.id, self.profile_for(upstream.id).version)
         return ModelList(parse_models(rows[0][0].encode()), *rows[0][1:]) if rows else None
 
 

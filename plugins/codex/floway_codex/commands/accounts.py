@@ -10,6 +10,7 @@ import click
 from floway_codex.account import accounts, browser, login, status
 from floway_codex.account.auth_file import KIND, import_account
 from floway_codex.account.login_callback import CallbackServer
+from floway_codex.provider import CodexProvider
 from floway_core import cli
 from floway_core.contexts import Services, Upstream
 from floway_core.protocol import jsontext
@@ -137,10 +138,20 @@ def logout(context: click.Context, name: str) -> None:
 
 @codex.command(name="status", cls=cli.ReadOnlyCommand)
 @click.option("--json", "as_json", is_flag=True, help="For programs; times are Unix seconds.")
+@click.option("--offline", is_flag=True, help="Show the last known quota, and do not ask the backend.")
 @click.pass_context
-def status_(context: click.Context, as_json: bool) -> None:
-    """Show accounts, plans, token expiry, health and quota."""
-    statuses = status.read_statuses(cli.services(context))
+def status_(context: click.Context, as_json: bool, offline: bool) -> None:
+    """Show accounts, plans, token expiry, health and quota.
+
+    Asks the backend for the quota of accounts whose access token is valid.
+    """
+    services = cli.services(context)
+    statuses = status.read_statuses(services)
+    if statuses and not offline:
+        provider = CodexProvider(services)
+        for one in statuses:
+            provider.refresh_usage(one.account.upstream_id)
+        statuses = status.read_statuses(services)
     if as_json:
         click.echo(json.dumps([status.to_json(one) for one in statuses], indent=2))
     elif not statuses:

@@ -38,14 +38,31 @@ BEHAVIOUR = (
     Difference("POST /responses/compact", "sent as a turn that ends with a compaction_trigger, as newer versions do"),
 )
 
+TOWARDS_GATEWAYS = (
+    Difference("CLI: GET /models", "asked for only with a ChatGPT login; without one the CLI has its built-in list"),
+    Difference(
+        "CLI: tools",
+        "without a ChatGPT login some are left out: image_generation and those for MCP resources in 0.142",
+    ),
+    Difference(
+        "CLI: compaction",
+        "a plain request for a summary, without the turn state, unless the provider is named OpenAI",
+    ),
+    Difference(
+        "CLI: input[] configuration_update",
+        "0.169 and later append it if a provider of their own is named OpenAI; it is passed on",
+    ),
+)
+"""What the CLI itself does differently because it speaks to a gateway."""
+
 
 @click.command()
 def differences() -> None:
-    """Show what Floway changes in requests of the CLI."""
+    """Show what differs between requests of the CLI through Floway and direct ones."""
     click.echo(markdown_table())
 
 
 def markdown_table() -> str:
     """The differences as a Markdown table."""
-    rows = [f"| {one.what} | {one.why} |" for one in (*FIELDS, *BEHAVIOUR)]
+    rows = [f"| {one.what} | {one.why} |" for one in (*FIELDS, *BEHAVIOUR, *TOWARDS_GATEWAYS)]
     return "\n".join(["| what | why |", "| --- | --- |", *rows])

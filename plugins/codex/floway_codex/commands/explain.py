@@ -1,10 +1,12 @@
-"""``floway codex explain``: the identity of a stored response, and the source of each id."""
+"""``floway codex explain``: the identity of a stored response, and the source of each id and field."""
 
 import json
 
 import click
 
 from floway_codex.identity import snapshot
+from floway_codex.wire.profile import load_profiles
+from floway_codex.wire.sources import FieldSource, describe_fields
 from floway_core import cli
 from floway_core.storage.db import select
 
@@ -18,9 +20,10 @@ FIND_METADATA = "SELECT metadata_json FROM responses_snapshots WHERE response_id
 def explain(context: click.Context, response_id: str, as_json: bool) -> None:
     """Show the identity of a stored response.
 
-    Lists the ids of the request for RESPONSE_ID, and where each of them came from.
+    Lists the ids and fields of the request for RESPONSE_ID, and where each of them came from.
     """
-    rows = select(cli.services(context).database, FIND_METADATA, response_id)
+    services = cli.services(context)
+    rows = select(services.database, FIND_METADATA, response_id)
     if not rows:
         raise click.ClickException(f"There is no stored response {response_id}.")
     identity = snapshot.read_identity(json.loads(rows[0][0]))
@@ -30,13 +33,28 @@ def explain(context: click.Context, response_id: str, as_json: bool) -> None:
         name: {"value": value, "from": identity.rules.get(name, "")} for name, value in identity_ids(identity).items()
     }
     next_window = f"{identity.thread}:{identity.window}"
+    fields = _describe_fields(identity, services.settings.plugin["codex_profiles"])
     if as_json:
-        click.echo(json.dumps({"ids": ids, "next_window": next_window, "turn_state": bool(identity.turn_state)}))
+        shown = {"ids": ids, "next_window": next_window, "turn_state": bool(identity.turn_state)}
+        sent_as = {"profile": identity.profile, "client": identity.client}
+        click.echo(json.dumps({**shown, **sent_as, "fields": [vars(one) for one in fields]}))
         return
     for name, entry in ids.items():
         click.echo(f"{name.replace('_', ' '):15} {entry['value']:45} {entry['from']}")
     click.echo(f"{'next window':15} {next_window:45} {'compacted' if next_window != identity.asked_in else 'the same'}")
     click.echo(f"{'turn state':15} {'kept' if identity.turn_state else 'none'}")
+    if identity.profile:
+        client = f"the CLI {identity.client}" if identity.client else "another client, sent as the CLI"
+        click.echo(f"{'client':15} {client}")
+        click.echo(f"{'profile':15} {identity.profile}\n")
+    for one in fields:
+        click.echo(f"{one.section:15} {one.name:45} {one.source}")
+
+
+def _describe_fields(identity: snapshot.StoredIdentity, folder: str) -> list[FieldSource]:
+    """The fields of a request; none if its profile is unknown."""
+    profile = load_profiles(folder).get(identity.profile)
+    return [*describe_fields(profile, identity.rules, is_cli=bool(identity.client))] if profile else []
 
 
 def identity_ids(identity: snapshot.StoredIdentity) -> dict[str, str]:

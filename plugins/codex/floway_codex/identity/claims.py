@@ -115,6 +115,11 @@ def parse_id(value: Any) -> str | None:
     return value if 0 < len(value) <= MAX_ID_LENGTH and value.isascii() and value.isprintable() else None
 
 
+def is_header_text(value: str) -> bool:
+    """Whether a text can be passed on in a header: printable ASCII, not too long."""
+    return len(value) <= MAX_TEXT_LENGTH and value.isascii() and value.isprintable()
+
+
 def _parse_object(text: Any) -> dict[str, Any]:
     """Parse a JSON object that fits into a header again; anything else becomes an empty one."""
     if not isinstance(text, str):

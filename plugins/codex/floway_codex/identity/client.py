@@ -1,11 +1,12 @@
-"""Detection of clients that are a codex CLI."""
+"""Detection of clients that are a codex CLI, and what they show of their version."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from floway_codex.identity.claims import parse_id
+from floway_codex.identity.claims import CLAIM_HEADERS, is_header_text, parse_id, read_claims
+from floway_codex.wire.profile import RequestShape
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class CodexClient:
     version: str
     beta_features: str | None
     lite: bool
+    headers: Mapping[str, str]
+    """Its headers that no other client has, without ids."""
+    header_order: tuple[str, ...]
+    """The names of all its headers, in its order."""
+    shape: RequestShape
 
     def placeholders(self) -> dict[str, Any]:
         """The client's own values for placeholders of a profile."""
@@ -28,8 +34,12 @@ class CodexClient:
         }
 
 
-def detect_client(headers: Mapping[str, str]) -> CodexClient | None:
-    """The Codex client that sent these headers; None for any other client.
+CLI_HEADERS = ("x-codex-", "x-oai-", "x-openai-", "x-responsesapi-")
+"""Beginnings of the names of headers that only a codex CLI sends."""
+
+
+def detect_client(headers: Mapping[str, str], body: Mapping[str, Any]) -> CodexClient | None:
+    """The Codex client that sent this request; None for any other client.
 
     The version is read from the user agent, ``<originator>/<version> (...``: the CLI sends no ``version`` to a gateway.
     """
@@ -45,4 +55,22 @@ def detect_client(headers: Mapping[str, str]) -> CodexClient | None:
         match[1],
         parse_id(headers.get("x-codex-beta-features")),
         headers.get("x-openai-internal-codex-responses-lite") == "true",
+        {
+            name: value
+            for name, value in headers.items()
+            if name.startswith(CLI_HEADERS) and name not in CLAIM_HEADERS and is_header_text(value)
+        },
+        tuple(headers),
+        _find_shape(headers, body),
+    )
+
+
+def _find_shape(headers: Mapping[str, str], body: Mapping[str, Any]) -> RequestShape:
+    claims = read_claims(headers, body)
+    client = body.get("client_metadata")
+    return RequestShape(
+        headers=frozenset(headers),
+        body_keys=tuple(body),
+        turn_metadata=tuple(claims.turn_metadata),
+        client_metadata=frozenset(client if isinstance(client, dict) else ()),
     )

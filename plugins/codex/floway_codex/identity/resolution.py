@@ -59,7 +59,7 @@ class Identity:
             "window_number": self.window_number,
             "context_window_id": self.context_window,
             "turn_id": self.turn,
-            "root_turn_id": self.root_turn,
+            "root_turn_id": self.root_turn or self.turn,
             "parent_turn_id": self.parent_turn,
             "parent_thread_id": self.parent_thread,
             "subagent": self.subagent,
@@ -74,6 +74,8 @@ class IdentityInputs:
 
     claims: ClaimedIds
     api_key_id: str
+    model: str
+    """The model by the name that the upstream uses."""
     instructions: Any
     input: Sequence[Mapping[str, Any]]
     """All input items, the history included."""
@@ -137,7 +139,7 @@ def _resolve_session(inputs: IdentityInputs) -> Claim:
         return Claim(sessions.session_id_of_hint(inputs.api_key_id, inputs.hint), "conversation of the client")
     if inputs.stored:
         return Claim(inputs.stored.session, PREVIOUS)
-    if derived := sessions.derive_session_id(inputs.api_key_id, inputs.instructions, inputs.input):
+    if derived := sessions.derive_session_id(inputs.api_key_id, inputs.model, inputs.instructions, inputs.input):
         return Claim(derived, "beginning of the conversation")
     return Claim(str(uuid7()), "new")
 

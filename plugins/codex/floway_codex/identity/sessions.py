@@ -12,18 +12,27 @@ SEPARATOR = b"\x01"
 """A byte that never occurs in JSON, so the two parts around it cannot be confused."""
 
 
-def derive_session_id(api_key_id: str, instructions: Any, items: Sequence[Mapping[str, Any]]) -> str | None:
-    """Derive a session id from the API key, the instructions and the seed, whatever equivalent form the items have.
+def derive_session_id(api_key_id: str, model: str, instructions: Any, items: Sequence[Mapping[str, Any]]) -> str | None:
+    """Derive a session id from the API key, the model, the instructions and the seed, whatever equivalent form the
+    items have.
 
+    :param model: the model by the name that the upstream uses.
     :param items: all input items.
-    :returns: an id in the form of a UUIDv4; None for an empty input.
+    :returns: a UUIDv7 whose time is that of the API key, less up to a day; None for an empty input.
     """
     if not items:
         return None
-    scope = [api_key_id, instructions if isinstance(instructions, str) else ""]
+    scope = [api_key_id, model, instructions if isinstance(instructions, str) else ""]
     seed_items = [usual_form(dict(item)) for item in select_seed(items)]
     digest = hashlib.sha256(jsontext.canonical(scope) + SEPARATOR + jsontext.canonical(seed_items)).hexdigest()
-    return uuids.format_uuid(digest, 4)
+    return uuids.derive_uuid7(digest, _created_at(api_key_id))
+
+
+def _created_at(api_key_id: str) -> int:
+    """When an API key was created, Unix time in milliseconds: its id ends with a UUIDv7."""
+    digits = api_key_id.rpartition("_")[2]
+    is_uuid7 = len(digits) == 32 and digits[12] == "7" and not digits.strip("0123456789abcdef")
+    return int(digits[:12], 16) if is_uuid7 else uuids.LATEST_DERIVED_MS
 
 
 def session_id_of_hint(api_key_id: str, hint: str) -> str:

@@ -29,6 +29,10 @@ class StoredIdentity:
     """Encrypted; empty when the backend sent none."""
     rules: Mapping[str, str]
     """The source of each id."""
+    profile: str = ""
+    """The version of the profile; empty if it was stored before this field was."""
+    client: str = ""
+    """The user agent of a codex CLI; empty for other clients."""
 
     def as_metadata(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -37,9 +41,10 @@ class StoredIdentity:
 def read_identity(metadata: Mapping[str, Mapping[str, Any]]) -> StoredIdentity | None:
     """Read the identity from a snapshot's metadata; None if another provider or another version wrote it."""
     own = metadata.get(PLUGIN, {})
-    if any(not isinstance(own.get(field.name), _TYPES[field.name]) for field in fields(StoredIdentity)):
+    found = {field.name: own.get(field.name, _ADDED.get(field.name)) for field in fields(StoredIdentity)}
+    if any(not isinstance(value, _TYPES[name]) for name, value in found.items()):
         return None
-    return StoredIdentity(**{field.name: own[field.name] for field in fields(StoredIdentity)})
+    return StoredIdentity(**found)
 
 
 _TYPES = {
@@ -54,4 +59,8 @@ _TYPES = {
     "asked_in": str,
     "turn_state": str,
     "rules": dict,
+    "profile": str,
+    "client": str,
 }
+_ADDED = {"profile": "", "client": ""}
+"""Fields that older versions did not store."""

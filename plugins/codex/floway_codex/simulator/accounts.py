@@ -227,6 +227,26 @@ def quota_fields(account: Account) -> Iterator[tuple[str, str]]:
     yield "promo-message", ""
 
 
+def usage_status(account: Account) -> JSON:
+    """The answer to GET /wham/usage with the same data as the headers."""
+    fields, used_up = dict(quota_fields(account)), account.quota_is_used_up()
+    windows = {
+        f"{window}_window": {
+            "used_percent": int(fields[f"{window}-used-percent"]),
+            "limit_window_seconds": int(fields[f"{window}-window-minutes"]) * 60,
+            "reset_after_seconds": int(fields[f"{window}-reset-after-seconds"]),
+            "reset_at": int(fields[f"{window}-reset-at"]),
+        }
+        for window in ("primary", "secondary")
+    }
+    return {
+        "plan_type": account.plan,
+        "rate_limit": {"allowed": not used_up, "limit_reached": used_up, **windows},
+        "credits": {"has_credits": False, "unlimited": False, "balance": None},
+        "additional_rate_limits": None,
+    }
+
+
 def rate_limits(account: Account) -> JSON:
     """The event with the same data as the headers."""
     fields = dict(quota_fields(account))

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from . import bodies, fingerprint, oauth
-from .accounts import Account, Accounts, check_quota, quota_headers
+from .accounts import Account, Accounts, check_quota, quota_headers, usage_status
 from .catalogue import Catalogue, load_catalogue
 from .consistency import TURN_STATE, Consistency, ObservedDispatch
 from .events import event_stream, usage
@@ -35,6 +35,7 @@ Step = Scripted | Callable[[JSON], Scripted]
 
 DATA_PLANE = "/backend-api/codex/"
 ACCOUNTS_CHECK = "/backend-api/wham/accounts/check"
+USAGE = "/backend-api/wham/usage"
 SERVER = (("server", "cloudflare"),)
 
 
@@ -69,6 +70,8 @@ class Backend:
                 return oauth.authorize(self.accounts, request)
             if path == DATA_PLANE + MODELS and request.method == "GET":
                 return self.models(request)
+            if path == USAGE and request.method == "GET":
+                return self.usage(request)
             if path == ACCOUNTS_CHECK and request.method == "GET":
                 return self.accounts_check(request)
             if path == DATA_PLANE + RESPONSES and request.method == "GET" and request.header("upgrade"):
@@ -145,6 +148,11 @@ class Backend:
         }
         body = {"accounts": [entry], "account_ordering": [account.account_id], "default_account_id": account.account_id}
         return json_response(200, body, SERVER, "200 accounts")
+
+    def usage(self, request: RecordedRequest) -> PlainResponse:
+        """GET /wham/usage: plan, limits and credits of the account."""
+        account = self.check_request(request, MODELS)
+        return json_response(200, usage_status(account), SERVER, "200 usage")
 
     def check_request(self, request: RecordedRequest, endpoint: str) -> Account:
         """Check authorization, account id and fingerprint, in this order; return the account or raise the refusal."""

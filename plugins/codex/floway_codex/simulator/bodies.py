@@ -125,13 +125,10 @@ def check_common(body: JSON, models: dict[str, JSON], agent: str, allowed: froze
 
 
 def has_instructions(body: JSON, agent: str) -> bool:
-    """Non-empty instructions, or a recent CLI's developer message at the head of the input."""
+    """Non-empty instructions, or none at all from a recent CLI, which has them in the input."""
     if isinstance(body.get("instructions"), str) and body["instructions"]:
         return True
-    items = body.get("input")
-    leading = items[0] if isinstance(items, list) and items and isinstance(items[0], dict) else {}
-    recent = (cli_version(agent) or (0, 0, 0)) >= WITHOUT_INSTRUCTIONS
-    return recent and "instructions" not in body and leading.get("role") == "developer"
+    return "instructions" not in body and (cli_version(agent) or (0, 0, 0)) >= WITHOUT_INSTRUCTIONS
 
 
 def item_problems(items: list[JSON]) -> Iterator[RequestRefused]:

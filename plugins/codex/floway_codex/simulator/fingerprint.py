@@ -69,7 +69,7 @@ FORBIDDEN_HEADERS = (
     "x-floway-*",
 )
 FORBIDDEN_ON_POST = ("openai-beta",)  # only the websocket handshake carries it
-ACCEPT_ENCODINGS = ("identity",)  # the CLI sends none; identity means the same
+ACCEPT_ENCODINGS = ("identity", "zstd,gzip")  # the CLI sends none before 0.171; identity means the same
 CLOUDFLARE_COOKIES = ("__cf_bm", "_cfuvid", "cf_clearance")
 
 # Values that must agree: turn metadata key -> header, client_metadata key -> header, client_metadata key -> turn
@@ -120,7 +120,7 @@ def leaks(endpoint: str, values: dict[str, str]) -> Iterator[str]:
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in forbidden):
             yield f"{name}: not a header of the CLI"
         if name == "accept-encoding" and value not in ACCEPT_ENCODINGS:
-            yield "accept-encoding: the CLI sends none"
+            yield "accept-encoding: not one that the CLI sends"
         if name == "cookie":
             cookies = (cookie.partition("=")[0].strip() for cookie in value.split(";"))
             yield from (

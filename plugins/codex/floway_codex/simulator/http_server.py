@@ -9,11 +9,14 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import zstandard
+
 from . import control
 from .recording import RecordedRequest, decode_request
 from .responses import EventStream, Headers, PlainResponse, Silence
 from .simulation import Simulation
 
+ZSTD = ("content-encoding", "zstd")
 MAX_HOLD_SECONDS = 60
 """How long a test may hold the responses."""
 
@@ -117,15 +120,28 @@ class Handler(BaseHTTPRequestHandler):
             request.status = 200
             self.stream(response)
 
+    def compresses(self) -> bool:
+        """Whether to compress the response to this request."""
+        return self.server.simulation.compresses and "zstd" in self.headers.get("accept-encoding", "")
+
     def send(self, response: PlainResponse) -> None:
         """Write a complete response."""
-        self.send_head(response.status, (*response.headers, ("content-length", str(len(response.body)))), response.body)
+        headers, body = response.headers, response.body
+        if self.compresses():
+            headers, body = (*headers, ZSTD), zstandard.compress(body)
+        self.send_head(response.status, (*headers, ("content-length", str(len(body)))), body)
 
     def stream(self, response: EventStream) -> None:
         """Write events one chunk each, with their delays; the last one together with the end of the body."""
-        self.send_head(200, (*response.headers, ("transfer-encoding", "chunked")))
+        compressor = zstandard.ZstdCompressor().compressobj() if self.compresses() else None
+        coding = (ZSTD,) if compressor else ()
+        self.send_head(200, (*response.headers, *coding, ("transfer-encoding", "chunked")))
         for number, (delay, frame) in enumerate(response.frames, 1):
             self.wait_for_client(delay)
+            if compressor:
+                last = number == len(response.frames)
+                flush = zstandard.COMPRESSOBJ_FLUSH_FINISH if last else zstandard.COMPRESSOBJ_FLUSH_BLOCK
+                frame = compressor.compress(frame) + compressor.flush(flush)
             # A client may disconnect at the terminal event. One write for both avoids an error then.
             ends = number == len(response.frames) and response.then == "end"
             self.wfile.write(b"%x\r\n%s\r\n" % (len(frame), frame) + (b"0\r\n\r\n" if ends else b""))

@@ -18,6 +18,8 @@ class Simulation:
 
     def __init__(self) -> None:
         self.backend, self.log = Backend(), RequestLog()
+        self.compresses = False
+        """Whether responses are compressed with zstd for clients that accept it."""
         self.gate = threading.Event()  # responses are sent while it is set
         self.gate.set()
 

@@ -1,6 +1,6 @@
 """Which fields of a client's request do not reach the backend, so that the response can name them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 INERT_VALUES: dict[str, tuple[Any, ...]] = {
@@ -11,21 +11,17 @@ INERT_VALUES: dict[str, tuple[Any, ...]] = {
 }
 """Values that ask for the default behaviour of the backend, so dropping them has no effect."""
 
-MOVED_FIELDS = frozenset({"instructions", "tools"})
-"""Fields that are input items in the responses-lite form."""
-
 
 def find_ignored_fields(
-    client_body: Mapping[str, Any], backend_body: Mapping[str, Any], *, lite_form: bool
+    client_body: Mapping[str, Any], backend_body: Mapping[str, Any], *, moved: Collection[str]
 ) -> list[str]:
     """The fields that the client has sent and the backend does not get, as ``ResponsesRequestContext.ignore`` names
     them.
 
     :param client_body: the client's body.
     :param backend_body: the body for the backend.
-    :param lite_form: whether ``backend_body`` is in the responses-lite form.
+    :param moved: fields that are input items in ``backend_body``.
     """
-    moved = MOVED_FIELDS if lite_form else frozenset()
     left_out = [
         name
         for name, value in client_body.items()

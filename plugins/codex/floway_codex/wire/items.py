@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from floway_core.protocol.failures import read_failure_body
@@ -72,7 +72,17 @@ UNNAMEABLE_TOOLS = frozenset({"image_generation", "local_shell", "tool_search", 
 """Tools that the backend offers but does not find by a ``tool_choice`` of their type: it searches functions only."""
 
 
+INSTRUCTIONS = "instructions"
+"""The kind of the developer message that holds the instructions."""
+
+
 # ------------------------------------------------------------------------------------------------------------- items
+def item_kind(item: Mapping[str, Any]) -> str:
+    """The type of an item; for messages ``message`` and the role."""
+    kind, role = item.get("type"), item.get("role")
+    return f"message {role}" if kind == "message" else str(kind)
+
+
 def convert_input(client_input: Any) -> Any:
     """Convert ``input`` to a list of items in the form that the CLI sends. Unknown types are passed on unchanged."""
     if isinstance(client_input, str):
@@ -280,23 +290,22 @@ def _is_offered(tool: Any, lite: bool) -> bool:
     return kind in LITE_TOOLS or (not lite and kind not in REFUSED_TOOLS)
 
 
-def to_lite_form(body: Mapping[str, Any], items: Sequence[Any]) -> dict[str, Any]:
-    """The changes for the responses-lite form: tools and instructions become the first input items.
+def move_to_input(body: Mapping[str, Any], lite: bool) -> dict[str, Any]:
+    """Move the instructions into the input, as a leading developer message; for responses-lite also the tools.
 
-    :param items: the input from ``convert_input``.
-    :returns: new values of fields of ``body``; None for those to drop.
+    :param body: a body whose ``input`` is a list from ``convert_input``.
     """
-    tools, instructions, reasoning = body.get("tools"), body.get("instructions"), body.get("reasoning")
-    leading: list[dict[str, Any]] = []
-    if tools:
-        leading.append({"type": "additional_tools", "role": "developer", "tools": tools})
+    moved = {name: value for name, value in body.items() if name != "instructions"}
+    instructions, leading = body.get("instructions"), []
+    if lite:
+        moved.pop("tools", None)
+        if tools := body.get("tools"):
+            leading.append({"type": "additional_tools", "role": "developer", "tools": tools})
+        reasoning = body.get("reasoning")
+        moved["parallel_tool_calls"] = False
+        moved["reasoning"] = {**(reasoning if isinstance(reasoning, Mapping) else {}), "context": "all_turns"}
     if instructions and isinstance(instructions, str):
         leading.append(build_message("developer", instructions))
-        instructions = None
-    return {
-        "tools": None,
-        "instructions": instructions or None,
-        "input": [*leading, *items],
-        "parallel_tool_calls": False,
-        "reasoning": {**(reasoning if isinstance(reasoning, Mapping) else {}), "context": "all_turns"},
-    }
+    elif instructions:
+        moved["instructions"] = instructions  # the backend reports what is wrong with it
+    return {**moved, "input": [*leading, *body["input"]]}

@@ -1,8 +1,8 @@
 """Client profiles: what one version of the codex CLI sends, as data (``profiles/*.json``).
 
-A profile lists headers, metadata and body keys in the order of the recordings. Each field has one or more templates:
-the first one whose ``{placeholders}`` all have a value is used, and a field without such a template is left out. In
-``turn_metadata`` a field with null as its template only marks the place of what a client may send.
+A profile lists headers, metadata, body keys and item keys in the order of the recordings. Each field has any number of
+templates: the first one that renders to a value is used, and a field without such a template is left out. A field
+without templates only marks the place of what a client may send. ``floway codex profile make`` writes these files.
 """
 
 import functools
@@ -11,18 +11,27 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, get_type_hints
 
-from floway_codex.wire.templates import PLACEHOLDER, Fields, Template
+from floway_codex.wire.templates import IF, PLACEHOLDER, VALUE, Fields, Template
 
 REQUEST_PLACEHOLDERS = frozenset(
     "version user_agent access_token account_id installation_id session_id thread_id client_request_id window_id "
     "window_number context_window_id turn_id root_turn_id parent_turn_id parent_thread_id subagent turn_metadata "
     "turn_started_at_unix_ms turn_state content_encoding lite model service_tier request_kind compaction turn_trigger "
-    "turn_model turn_effort refresh_token refresh_reason".split()
+    "turn_model turn_effort default_effort default_verbosity node_repl_auto_review_required node_repl_disabled "
+    "refresh_token refresh_reason uuid4 uuid5 uuid7 hex".split()
 )
-"""Placeholders whose values come from the request. ``turn_trigger``, ``turn_model`` and ``turn_effort`` have none in
-compactions."""
+"""Placeholders whose values come from the request. ``turn_model`` and ``turn_effort`` have none in compactions;
+``default_*`` and ``node_repl_*`` are fields of the model's catalogue entry; ``uuid*`` and ``hex`` are parts of
+item ids."""
+
+IN_FIELD, IN_MESSAGE = "field", "message"
+"""Where instructions stand: in the field ``instructions``, or in a developer message that leads the input."""
+
+NEWEST = "newest"
+"""The setting for the profile of the newest version."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Profile:
 
     version: str
     values: Mapping[str, str]
+    """Values of further placeholders: those of the recorded process and its host."""
     user_agent: Template
     responses_headers: Fields
     models_headers: Fields
@@ -38,8 +48,15 @@ class Profile:
     token_body: Fields
     turn_metadata: Fields
     client_metadata: Fields
-    prompt_cache_key: Template
-    body_keys: tuple[str, ...]
+    compaction: Mapping[str, str]
+    """The turn metadata's ``compaction`` when the user starts one outside of another turn."""
+    body: Fields
+    """The keys of a body; ``reasoning.effort`` is the key ``effort`` of ``reasoning``. Their values are for requests
+    that have none."""
+    instructions: str
+    """``IN_FIELD`` or ``IN_MESSAGE``, for models without responses-lite."""
+    items: Mapping[str, Fields]
+    """The keys of input items, by type; for messages by ``message`` and the role."""
 
     @functools.cached_property
     def authorization(self) -> tuple[str, Template]:
@@ -48,22 +65,72 @@ class Profile:
         return next((name, one) for name, one in rows if "access_token" in one.names)
 
     @functools.cached_property
+    def body_keys(self) -> tuple[str, ...]:
+        """The top-level keys of a body, in order."""
+        return tuple(dict.fromkeys(name.partition(".")[0] for name in self.body.names))
+
+    @functools.cached_property
+    def inner_keys(self) -> Mapping[str, tuple[str, ...]]:
+        """The keys inside of some fields of the body, in order."""
+        pairs = [name.split(".", 1) for name in self.body.names if "." in name]
+        return {outer: tuple(inner for name, inner in pairs if name == outer) for outer, _ in pairs}
+
+    @functools.cached_property
     def static_values(self) -> Mapping[str, Any]:
         """The values of the placeholders that do not depend on a request."""
         values = {**self.values, "version": self.version}
         return {**values, "user_agent": self.user_agent.render(values)}
 
+    @property
+    def names_instructions(self) -> bool:
+        """Whether instructions are a field of the body."""
+        return self.instructions == IN_FIELD
+
 
 # ---------------------------------------------------------------------------------------------------------- reading
 @functools.cache
-def load_profiles() -> Mapping[str, Profile]:
-    """All profiles of the package by version, oldest first. They are read once and never change."""
-    profiles = [
-        parse_profile(json.loads(file.read_text()))
-        for file in files("floway_codex").joinpath("profiles").iterdir()
-        if file.name.endswith(".json")
-    ]
-    return {profile.version: profile for profile in sorted(profiles, key=lambda profile: version_key(profile.version))}
+def read_profile_files(folder: str = "") -> Mapping[str, Mapping[str, Any]]:
+    """The JSON of all profiles by version, oldest first.
+
+    :param folder: where the operator's own profiles are; they replace shipped ones of the same version.
+    :raises ValueError: a file holds no JSON object with a version.
+    """
+    shipped = files("floway_codex").joinpath("profiles").iterdir()
+    own = sorted(Path(folder).glob("*.json")) if folder else []
+    found = {}
+    for file in (*(one for one in shipped if one.name.endswith(".json")), *own):
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            found[str(data["version"])] = data
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise ValueError(f"{file.name} is no profile: {error!r}") from error
+    return dict(sorted(found.items(), key=lambda item: version_key(item[0])))
+
+
+@functools.cache
+def load_profiles(folder: str = "") -> Mapping[str, Profile]:
+    """All profiles by version, oldest first. They are read once and never change.
+
+    :param folder: where the operator's own profiles are; they replace shipped ones of the same version.
+    :raises ValueError: a file is no profile; the message names its version.
+    """
+    profiles = {}
+    for version, data in read_profile_files(folder).items():
+        try:
+            profiles[version] = parse_profile(data)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"the profile of {version}: {error}") from error
+    return profiles
+
+
+def choose_profile(name: str, folder: str = "") -> Profile:
+    """The profile for clients that are not a codex CLI.
+
+    :param name: a version, or ``NEWEST``.
+    :raises KeyError: there is no such profile.
+    """
+    profiles = load_profiles(folder)
+    return list(profiles.values())[-1] if name == NEWEST else profiles[name]
 
 
 def parse_profile(data: Mapping[str, Any]) -> Profile:
@@ -77,25 +144,111 @@ def parse_profile(data: Mapping[str, Any]) -> Profile:
     unknown = set(PLACEHOLDER.findall(" ".join(_texts(data)))) - REQUEST_PLACEHOLDERS - set(data["values"])
     if unknown:
         raise ValueError(f"placeholders: {sorted(unknown)} are unknown")
+    if data["instructions"] not in (IN_FIELD, IN_MESSAGE):
+        raise ValueError(f"instructions: neither {IN_FIELD!r} nor {IN_MESSAGE!r}")
     types = get_type_hints(Profile)
     converted = {name: types[name](value) for name, value in data.items() if types[name] in (Template, Fields)}
-    return Profile(**{**data, **converted, "body_keys": tuple(data["body_keys"])})
+    return Profile(**{**data, **converted, "items": {kind: Fields(rows) for kind, rows in data["items"].items()}})
 
 
 def _texts(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         yield value
+    elif isinstance(value, dict) and value.keys() == {IF, VALUE}:
+        yield f"{{{value[IF]}}}"
+        yield from _texts(value[VALUE])
     elif isinstance(value, (list, dict)):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _texts(part)
 
 
+# --------------------------------------------------------------------------------------------------------- choosing
 def version_key(version: str) -> tuple[int, ...]:
     """A sort key for versions such as ``0.142.0`` or ``0.170.0-alpha.1``."""
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
-def closest_profile(version: str, default: Profile) -> Profile:
-    """The shipped profile of ``version``, else the nearest older one, else ``default``."""
-    older = [profile for profile in load_profiles().values() if version_key(profile.version) <= version_key(version)]
-    return older[-1] if older else default
+def nearest_version(version: str, candidates: Iterable[str]) -> str:
+    """The one of ``candidates`` that is the fewest minor versions away; the older one of two."""
+    wanted = version_key(version)
+    return min(candidates, key=lambda one: (_distance(version_key(one), wanted), version_key(one)))
+
+
+def profile_for_version(version: str, folder: str = "") -> Profile:
+    """The profile of ``version``, else the nearest one by its number."""
+    profiles = load_profiles(folder)
+    return profiles.get(version) or profiles[nearest_version(version, profiles)]
+
+
+def _distance(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(abs(first - second) for first, second in zip(one, other, strict=False))
+
+
+@dataclass(frozen=True)
+class RequestShape:
+    """What a request of a codex CLI shows of its version's form. Only what it sends to gateways as well counts."""
+
+    headers: frozenset[str]
+    body_keys: tuple[str, ...]
+    turn_metadata: tuple[str, ...]
+    client_metadata: frozenset[str]
+
+
+@functools.lru_cache(maxsize=512)
+def closest_profile(version: str, shape: RequestShape, folder: str = "") -> Profile:
+    """The profile of ``version``. Without one, that with the fewest differences from ``shape``; of equal ones the
+    nearest older version, else the nearest newer one. A version that is newer than all gets the newest."""
+    profiles = load_profiles(folder)
+    newest, wanted = list(profiles)[-1], version_key(version)
+    if version in profiles:
+        return profiles[version]
+    if wanted > version_key(newest):
+        return profiles[newest]
+    older = [profile for profile in profiles.values() if version_key(profile.version) <= wanted]
+    newer = [profile for profile in profiles.values() if version_key(profile.version) > wanted]
+    return min([*reversed(older), *newer], key=lambda profile: count_differences(profile, shape))
+
+
+def count_differences(profile: Profile, shape: RequestShape) -> int:
+    """How many names of ``shape`` a profile does not have, or would add, or has in another order."""
+    metadata, body, compared = profile.turn_metadata, profile.body, shape.headers & COMPARED_HEADERS
+    return (
+        _count_names(metadata, shape.turn_metadata)
+        + _count_moves(metadata.names, shape.turn_metadata)
+        + _count_names(profile.client_metadata, shape.client_metadata, added=BACKEND_ONLY_METADATA)
+        + (_count_names(profile.responses_headers, compared, only=COMPARED_HEADERS) if shape.headers else 0)
+        + _count_moves(profile.body_keys, shape.body_keys)
+        + len([name for name in shape.body_keys if name not in profile.body_keys])
+        + len(
+            [name for name, templates in body.templates if templates and "." not in name and _is_missing(name, shape)]
+        )
+    )
+
+
+COMPARED_HEADERS = frozenset({"accept-encoding"})
+"""Headers that the CLI sends to gateways, too, and that only some versions send."""
+BACKEND_ONLY_METADATA = frozenset({"guardian_credits_requested", "mcp_attribution"})
+"""Keys of ``client_metadata`` that the CLI does not send to gateways."""
+
+
+def _is_missing(name: str, shape: RequestShape) -> bool:
+    return bool(shape.body_keys) and name not in shape.body_keys
+
+
+def _count_names(
+    own: Fields, names: Iterable[str], added: frozenset[str] = frozenset(), only: frozenset[str] | None = None
+) -> int:
+    """Names that ``own`` lacks, and constants of ``own`` that are not among ``names``."""
+    given = set(names)
+    constants = {
+        name for name, alternatives in own.templates if any(not one.names and not one.condition for one in alternatives)
+    }
+    expected = (constants if only is None else constants & only) - added
+    return len(given - set(own.names)) + len(expected - given if given or only else ())
+
+
+def _count_moves(order: Iterable[str], names: Iterable[str]) -> int:
+    """Neighbours among ``names`` that stand the other way round in ``order``."""
+    places = {name: place for place, name in enumerate(order)}
+    found = [places[name] for name in names if name in places]
+    return sum(second < first for first, second in zip(found, found[1:], strict=False))

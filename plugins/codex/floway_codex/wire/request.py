@@ -1,12 +1,16 @@
 """The headers and the body for the backend, from identity and profile. Pure functions."""
 
+import hashlib
+import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from floway_codex.attempt import CodexAttempt
-from floway_codex.identity.claims import TURN_METADATA
+from floway_codex.identity import uuids
+from floway_codex.identity.claims import TURN_METADATA, is_header_text
+from floway_codex.wire import shaping
 from floway_codex.wire.encoding import IDENTITY
-from floway_codex.wire.items import convert_input, convert_tools, to_lite_form
+from floway_codex.wire.items import convert_input, convert_tools, move_to_input
 from floway_codex.wire.profile import Profile
 from floway_codex.wire.values import adapt_values, add_encrypted_reasoning, replace_service_tier
 from floway_core.protocol import jsontext
@@ -31,20 +35,51 @@ DERIVED_FIELDS = ("window_number", "model", "reasoning_effort")
 FIELD_TYPES = {"compaction": dict, "subagent_kind": str, "workspaces": dict}
 """Expected types of keys without a default value in the profile."""
 
-COMPACTION = {
-    "trigger": "manual",
-    "reason": "user_requested",
-    "implementation": "responses_compaction_v2",
-    "phase": "standalone_turn",
-    "strategy": "memento",
-}
-"""The CLI's metadata of a compaction that its user started outside of another turn."""
+MODEL_FLAGS = ("node_repl_auto_review_required", "node_repl_disabled")
+"""Fields of a model's catalogue entry that are in the turn metadata."""
+REQUIRED_METADATA = (
+    "session_id",
+    "thread_id",
+    "turn_id",
+    "x-codex-installation-id",
+    TURN_METADATA,
+    "x-codex-window-id",
+)
+"""Keys of ``client_metadata`` that every version sends."""
+MAX_CACHE_KEY_LENGTH = 64
+FORCED = {"store": False, "stream": True}
+"""Fields of the body that the backend accepts with one value only."""
 
 
 # ---------------------------------------------------------------------------------------------------------- headers
 def build_headers(attempt: CodexAttempt, values: Mapping[str, Any]) -> dict[str, str]:
-    """All headers but ``authorization``, in the profile's order."""
-    return attempt.profile.responses_headers.render(values)
+    """All headers but ``authorization``, in the profile's order.
+
+    Of a codex CLI, headers that the profile only has a place for are passed on, and so are those that it does not know:
+    a newer version may need them. Unknown ones go behind the header that precedes them in the client's request.
+    """
+    fields = attempt.profile.responses_headers
+    model = values.get("model")
+    fits = isinstance(model, str) and is_header_text(model)
+    headers: dict[str, str] = fields.render(values if fits else {**values, "model": None})
+    if attempt.client is None:
+        return headers
+    known = {name for name, templates in fields.templates if templates}
+    own = {name: value for name, value in attempt.client.headers.items() if name not in known}
+    if not own:
+        return headers
+    placed = order_fields({**headers, **{name: own[name] for name in fields.names if name in own}}, fields.names)
+    for name in (one for one in own if one not in placed):
+        placed = _insert_behind(placed, name, own[name], attempt.client.header_order)
+    return placed
+
+
+def _insert_behind(headers: Mapping[str, str], name: str, value: str, order: tuple[str, ...]) -> dict[str, str]:
+    """``headers`` with one more, behind the nearest one that precedes it in ``order``; else in front."""
+    before = [one for one in order[: order.index(name)] if one in headers]
+    pairs = list(headers.items())
+    at = list(headers).index(before[-1]) + 1 if before else 0
+    return dict([*pairs[:at], (name, value), *pairs[at:]])
 
 
 def add_authorization(profile: Profile, prepared: Mapping[str, str], token: str) -> dict[str, str]:
@@ -80,14 +115,17 @@ def build_placeholders(attempt: CodexAttempt, body: Mapping[str, Any]) -> dict[s
         "model": body.get("model"),
         "service_tier": tier if tier == "priority" else None,
         "reasoning_effort": effort if isinstance(effort, str) else None,
+        "default_effort": attempt.model.get("default_reasoning_level"),
+        "default_verbosity": attempt.model.get("default_verbosity") if attempt.model.get("support_verbosity") else None,
+        **{name: attempt.model.get(name) is True for name in MODEL_FLAGS},
         "request_kind": "compaction" if compacts else "turn",
-        "compaction": COMPACTION if compacts else None,
+        "compaction": attempt.profile.compaction if compacts else None,
     }
     if not compacts:  # the CLI omits these in a compaction
+        default = None if attempt.client else placeholders["default_effort"]
         placeholders |= {
-            "turn_trigger": "user",
             "turn_model": placeholders["model"],
-            "turn_effort": placeholders["reasoning_effort"],
+            "turn_effort": placeholders["reasoning_effort"] or default,
         }
     placeholders["turn_metadata"] = jsontext.ascii_text(build_turn_metadata(attempt, placeholders))
     return placeholders
@@ -117,15 +155,16 @@ def build_turn_metadata(attempt: CodexAttempt, placeholders: Mapping[str, Any]) 
         )  # otherwise the client's id was malformed
     }
     if placeholders["compaction"]:  # the input decides, not the client's metadata
-        fixed_form = {"implementation": COMPACTION["implementation"]}
-        client_values["compaction"] = {**COMPACTION, **client_values.get("compaction", {}), **fixed_form}
+        usual = attempt.profile.compaction
+        fixed_form = {"implementation": usual["implementation"]}
+        client_values["compaction"] = {**usual, **client_values.get("compaction", {}), **fixed_form}
         client_values["request_kind"] = placeholders["request_kind"]
     fixed = {
         name: placeholders[name]
         for name in (*OPTIONAL_ID_FIELDS, *DERIVED_FIELDS)
         if placeholders.get(name) is not None
     }
-    if attempt.client and "request_kind" in client_fields:
+    if sends_whole_metadata(attempt):
         ids = {name: placeholders[name] for name in ID_FIELDS}
         return {**client_values, **ids, **{name: value for name, value in fixed.items() if name in client_values}}
     merged = {**result, **client_values}
@@ -134,20 +173,35 @@ def build_turn_metadata(attempt: CodexAttempt, placeholders: Mapping[str, Any]) 
     return order_fields(merged, attempt.profile.turn_metadata.names)
 
 
+def sends_whole_metadata(attempt: CodexAttempt) -> bool:
+    """Whether the client is a codex CLI whose metadata is complete."""
+    return attempt.client is not None and "request_kind" in attempt.identity.turn_metadata
+
+
 def _has_type(value: Any, expected: type | None) -> bool:
     """Compares types exactly, because a bool is an int in Python."""
     return expected is None or type(value) is expected
 
 
 def build_client_metadata(attempt: CodexAttempt, placeholders: Mapping[str, Any]) -> dict[str, str]:
-    """The body's ``client_metadata``. The client's own keys are added, but cannot override those of the identity."""
+    """The body's ``client_metadata``. The client's own keys are added, but cannot override those of the identity.
+
+    A codex CLI sends all keys that its version has, except for constants that only the backend gets.
+    """
     fields = attempt.profile.client_metadata
-    client_values = {
-        key: value
-        for key, value in attempt.identity.client_metadata.items()
-        if key not in fields.varying and key != TURN_METADATA
-    }
-    return {**fields.render(placeholders), **client_values}
+    given = attempt.identity.client_metadata
+    client_values = {key: value for key, value in given.items() if key not in fields.varying and key != TURN_METADATA}
+    own = fields.render(placeholders)
+    if given and sends_whole_metadata(attempt):
+        own = {
+            key: value for key, value in own.items() if key in {*given, *REQUIRED_METADATA} or key not in fields.varying
+        }
+    return _shuffled({**own, **client_values})
+
+
+def _shuffled(fields: Mapping[str, str]) -> dict[str, str]:
+    """The fields in a random order, as the CLI writes ``client_metadata``."""
+    return dict(random.sample(list(fields.items()), len(fields)))
 
 
 def build_body(
@@ -157,41 +211,75 @@ def build_body(
 
     :param client_body: the body from ``adapt_body``; it is not modified.
     """
-    keys = attempt.profile.body_keys
+    profile, keys = attempt.profile, attempt.profile.body_keys
     result = {
         key: value
         for key, value in client_body.items()
         # SDKs send unused fields as null or false.
-        if key in keys or (key not in UNSUPPORTED_FIELDS and value is not None and value is not False)
+        if key in keys
+        or key == "instructions"
+        or (key not in UNSUPPORTED_FIELDS and value is not None and value is not False)
     }
-    result |= {"store": False, "stream": True, "client_metadata": build_client_metadata(attempt, placeholders)}
+    result |= {**FORCED, "client_metadata": build_client_metadata(attempt, placeholders)}
     if "input" in client_body:
         result["input"] = convert_input(client_body["input"])
     result["include"] = add_encrypted_reasoning(client_body.get("include"))
-    result.setdefault("prompt_cache_key", attempt.profile.prompt_cache_key.render(placeholders))
+    defaults = profile.body.render(placeholders)
+    result.setdefault("prompt_cache_key", to_cache_key(defaults["prompt_cache_key"]))
     if needs_default_instructions(attempt) and result.get("instructions") in (None, ""):
         result["instructions"] = DEFAULT_INSTRUCTIONS
-    lite_form = needs_lite_form(attempt)
-    if lite_form or not attempt.client:
+    if needs_lite_form(attempt) or not attempt.client:
         result |= convert_tools(result, attempt.lite)
-    if lite_form and isinstance(result.get("input"), list):
-        moved = to_lite_form(result, result["input"])
-        result = {key: value for key, value in {**result, **moved}.items() if value is not None or key not in moved}
+    if not result.get("instructions") and not profile.names_instructions:
+        result.pop("instructions", None)
+    if moves_instructions(attempt) and isinstance(result.get("input"), list):
+        result = move_to_input(result, attempt.lite)
+    if attempt.client:  # its order is that of its version, and its items have their form
+        return order_fields(result, [*_with_missing(client_body, keys)])
+    result = shaping.add_defaults(result, defaults, profile)
+    if isinstance(result.get("input"), list):
+        result["input"] = shaping.shape_items(result["input"], profile, attempt.identity.thread, attempt.lite)
     return order_fields(result, keys)
 
 
-def needs_default_instructions(attempt: CodexAttempt) -> bool:
-    """Whether missing instructions get a default.
+def to_cache_key(value: str) -> str:
+    """``value`` if the backend accepts it as a cache key, else one derived from it."""
+    if len(value) <= MAX_CACHE_KEY_LENGTH:
+        return value
+    return uuids.derive_uuid7(hashlib.sha256(value.encode()).hexdigest())
 
-    Responses-lite models and CLI versions without this key (0.169) have a developer message instead.
-    """
-    return not attempt.lite and (attempt.client is None or "instructions" in attempt.profile.body_keys)
+
+def _with_missing(given: Iterable[str], keys: Iterable[str]) -> list[str]:
+    """The names of ``given`` in their order, and those of ``keys`` that are missing behind the one before them."""
+    names, order = list(given), list(keys)
+    for place, key in enumerate(order):
+        if key not in names:
+            before = [names.index(one) for one in order[:place] if one in names]
+            names.insert(max(before, default=-1) + 1, key)
+    return names
+
+
+def needs_default_instructions(attempt: CodexAttempt) -> bool:
+    """Whether missing instructions get a default: the backend requires them of versions that send them as a field."""
+    return not attempt.lite and attempt.profile.names_instructions
 
 
 def needs_lite_form(attempt: CodexAttempt) -> bool:
     """Whether to convert the request to the responses-lite form. A client that sends the header of this form has
     done so itself."""
     return attempt.lite and not (attempt.client and attempt.client.lite)
+
+
+def moves_instructions(attempt: CodexAttempt) -> bool:
+    """Whether instructions become an input item."""
+    return needs_lite_form(attempt) or (attempt.client is None and not attempt.profile.names_instructions)
+
+
+def moved_fields(attempt: CodexAttempt) -> frozenset[str]:
+    """The fields that become input items."""
+    if needs_lite_form(attempt):
+        return frozenset({"instructions", "tools"})
+    return frozenset({"instructions"} if moves_instructions(attempt) else ())
 
 
 def order_fields(fields: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

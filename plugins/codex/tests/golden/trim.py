@@ -1,6 +1,7 @@
 """Makes the golden files from recordings of the CLI: ``python trim.py FOLDER`` with one folder per version in it.
 
-Of each scenario the model dispatches are kept, in full but for long texts and tool schemas; ids and times are numbered.
+Of each scenario the model dispatches are kept, in full but for long texts and tool schemas, and the requests for models
+and tokens; ids and times are numbered.
 """
 
 import json
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 LONGEST, MOST_TOOLS = 32, 3
+OWN_REQUESTS = ("/backend-api/codex/models", "/oauth/token")
 METADATA, PASSTHROUGH = "x-codex-turn-metadata", "internal_chat_message_metadata_passthrough"
 UUID = r"(?<![0-9a-f])[0-9a-f]{8}-[0-9a-f]{4}-%s[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 VOLATILE = {
@@ -25,12 +27,18 @@ VOLATILE = {
 
 
 def trimmed(recording: dict) -> list[dict]:
-    """The dispatches of one recording, each once: the CLI repeats what fails."""
+    """The requests of one recording, each once: the CLI repeats what fails."""
     kept, seen = [], set()
     for request in whole(recording["requests"]):
+        headers = [[name, "" if name in ("host", "content-length") else value] for name, value in request["headers"]]
+        if request["path"].startswith(OWN_REQUESTS):
+            own = {"method": request["method"], "path": request["path"], "headers": headers, "body": request["body"]}
+            if (text := json.dumps(own)) not in seen:
+                kept.append(own)
+                seen.add(text)
+            continue
         if request["method"] != "POST" or "/responses" not in request["path"]:
             continue
-        headers = [[name, "" if name in ("host", "content-length") else value] for name, value in request["headers"]]
         written = dict(headers)[METADATA]
         metadata = json.loads(written)
         assert json.dumps(metadata, separators=(",", ":")) == written
@@ -39,7 +47,7 @@ def trimmed(recording: dict) -> list[dict]:
             assert request["body"]["client_metadata"][METADATA] == written
             body["client_metadata"][METADATA] = "<the header>"
         headers = [[name, metadata if name == METADATA else value] for name, value in headers]
-        state = re.search(r'"x-codex-turn-state": "([^"]*)"', request["answered"])
+        state = re.search(r'"x-codex-turn-state": "([^"]*)"', request["answered"] or "")
         dispatch = {
             "path": request["path"].removeprefix("/backend-api/codex").removeprefix("/v1"),
             "answered with state": state[1] if state else None,
@@ -113,6 +121,8 @@ def pooled(scenarios: dict[str, list[dict]]) -> dict:
     for name, scenario in scenarios.items():
         for place, dispatch in enumerate(scenario):
             body = dispatch["body"]
+            if "method" in dispatch:
+                continue
             body["input"] = [number(item) for item in body["input"]]
             if "tools" in body:
                 body["tools"] = number(body["tools"])
@@ -144,8 +154,10 @@ def main(folder: Path) -> None:
     for version in sorted(path for path in folder.iterdir() if path.is_dir()):
         scenarios = {}
         for file in sorted(version.glob("*.json")):
+            if file.stem.startswith("websocket"):  # their dispatches depend on frames, which are not kept
+                continue
             dispatches = trimmed(json.loads(file.read_text()))
-            if dispatches:
+            if any("method" not in one for one in dispatches):
                 scenarios[file.stem] = json.loads(numbered(json.dumps(dispatches)))
         (Path(__file__).parent / f"{version.name}.json").write_text(written(pooled(scenarios)))
 

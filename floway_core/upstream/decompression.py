@@ -1,0 +1,121 @@
+"""Decompression of an upstream's answer: the codings that a provider may name in ``accept-encoding``."""
+
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import zstandard
+
+from floway_core.contexts import ClientConnection
+from floway_core.errors import UpstreamBroken
+from floway_core.provider import ResponseBody
+
+MAX_ZSTD_WINDOW = 2**23
+"""Bytes; no encoder uses more in HTTP: RFC 9659."""
+
+
+class _Decoder(Protocol):
+    """A decoder of the libraries, for one compressed stream."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _inflate() -> _Decoder:
+    return zlib.decompressobj(32 + zlib.MAX_WBITS)  # recognises gzip and zlib by their first bytes
+
+
+def _zstd() -> _Decoder:
+    return zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
+
+
+DECODERS: dict[str, Callable[[], _Decoder]] = {
+    "deflate": _inflate,
+    "gzip": _inflate,
+    "x-gzip": _inflate,
+    "zstd": _zstd,
+}
+"""Coding -> its decoder. Providers may name these in ``accept-encoding``."""
+
+
+class Decompressor:
+    """Decompresses one coding as the bytes arrive."""
+
+    def __init__(self, coding: str) -> None:
+        """:raises UpstreamBroken: the coding is unknown."""
+        new = DECODERS.get(coding)
+        if new is None:
+            raise UpstreamBroken(f"The upstream's answer is compressed in an unknown way, {coding[:40]!r}.")
+        self._new = new
+        self._decoder = new()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether a compressed stream has just ended."""
+        return self._decoder.eof
+
+    def feed(self, data: bytes) -> bytes:
+        """Decompress the next bytes. Several streams may follow each other: some servers send one per flush.
+
+        :raises UpstreamBroken: the bytes are damaged.
+        """
+        decompressed = b""
+        while data:
+            if self._decoder.eof:
+                self._decoder = self._new()
+            try:
+                decompressed += self._decoder.decompress(data)
+            except (zlib.error, zstandard.ZstdError) as error:
+                raise UpstreamBroken("The upstream's answer is damaged or compressed in an unknown way.") from error
+            data = self._decoder.unused_data
+        return decompressed
+
+
+class DecompressedBody(ResponseBody):
+    """The decompressed form of a body. Nothing stays in it, so the descriptor is that of the body."""
+
+    def __init__(self, body: ResponseBody, codings: Iterable[str]) -> None:
+        """:param codings: in the order in which the upstream applied them.
+
+        :raises UpstreamBroken: one is unknown.
+        """
+        self._body = body
+        self._decompressors = [Decompressor(coding) for coding in reversed(list(codings))]
+
+    def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
+        while data := self._body.read(timeout, client):
+            for decompressor in self._decompressors:
+                data = decompressor.feed(data)
+            if data:
+                return data
+        if data == b"" and not all(decompressor.at_end for decompressor in self._decompressors):
+            raise UpstreamBroken("The upstream's answer ended early.")
+        return data
+
+    def fileno(self) -> int | None:
+        return self._body.fileno()
+
+    def close(self) -> None:
+        self._body.close()
+
+
+def split_codings(values: Iterable[str]) -> list[str]:
+    """The codings in the values of ``content-encoding``, without ``identity``, in the order of their application."""
+    tokens = (token.strip().lower() for value in values for token in value.split(","))
+    return [token for token in tokens if token not in ("", "identity")]
+
+
+def decompress(content: bytes, codings: Iterable[str]) -> bytes:
+    """Decompress a whole body. An empty one stays empty.
+
+    :raises UpstreamBroken: it is damaged, or a coding is unknown.
+    """
+    for coding in reversed(list(codings)) if content else ():
+        decompressor = Decompressor(coding)
+        content = decompressor.feed(content)
+        if not decompressor.at_end:
+            raise UpstreamBroken("The upstream's answer ended early.")
+    return content

@@ -1,0 +1,107 @@
+"""The versions of the CLI as which an account's turns are sent, so that the gateway's own requests say the same."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from floway_codex.tables import Clients
+from floway_codex.wire.profile import Profile, load_profiles, profile_for_version, version_key
+from floway_codex.wire.templates import Template
+from floway_core.contexts import Services
+from floway_core.storage.db import DATABASE_ERRORS, execute, select, transaction
+
+REWRITE_AFTER_SECONDS = 3600
+"""Age at which an unchanged client is stored again."""
+CURRENT_SECONDS = 7 * 86_400
+"""Seconds for which a client counts after its last turn."""
+MAX_CLIENTS = 16
+"""Clients of one account that are stored; the newest versions stay."""
+MAX_VERSION_LENGTH = 40
+
+FIND = """
+SELECT version, is_cli, originator, user_agent, seen_at FROM codex_clients WHERE upstream_id = ? AND seen_at > ?
+"""
+DELETE_OLD = "DELETE FROM codex_clients WHERE upstream_id = ? AND seen_at < ?"
+DELETE = "DELETE FROM codex_clients WHERE upstream_id = ? AND version = ? AND is_cli = ?"
+
+log = logging.getLogger("floway.codex")
+
+
+@dataclass(frozen=True)
+class SeenClient:
+    """A client as which turns have been sent."""
+
+    version: str
+    is_cli: bool
+    originator: str
+    user_agent: str
+    seen_at: int
+    """Unix time in seconds."""
+
+
+@dataclass(frozen=True)
+class ClientLog:
+    """Remembers the clients of all accounts. One per process."""
+
+    services: Services
+    default: Profile
+    """The profile for turns of clients that are no CLI."""
+    now: Callable[[], float] = time.time
+    _written: dict[tuple[str, str, bool], tuple[str, float]] = field(default_factory=dict)
+
+    def note(self, upstream_id: str, version: str, originator: str, user_agent: str, *, is_cli: bool) -> None:
+        """Note a turn. A failure of the database is only logged."""
+        now, key = self.now(), (upstream_id, version, is_cli)
+        written_agent, written_at = self._written.get(key, ("", 0.0))
+        if (written_agent == user_agent and now < written_at + REWRITE_AFTER_SECONDS) or len(
+            version
+        ) > MAX_VERSION_LENGTH:
+            return
+        if len(self._written) > 1000:  # clients make up versions: forgetting costs a few writes
+            self._written.clear()
+        self._written[key] = (user_agent, now)
+        key_fields = {"upstream_id": upstream_id, "version": version, "is_cli": is_cli}
+        row = {"originator": originator, "user_agent": user_agent, "seen_at": int(now)}
+        insert = Clients.insert(**key_fields, **row).on_conflict(
+            conflict_target=[Clients.upstream_id, Clients.version, Clients.is_cli], update=row
+        )
+        try:
+            with transaction(self.services.database):
+                insert.execute(self.services.database)
+                execute(self.services.database, DELETE_OLD, upstream_id, int(now) - CURRENT_SECONDS)
+                for one in read_clients(self.services, upstream_id, 0)[MAX_CLIENTS:]:
+                    execute(self.services.database, DELETE, upstream_id, one.version, one.is_cli)
+        except DATABASE_ERRORS as error:
+            log.warning("The client of upstream %s could not be stored: %s", upstream_id, error)
+
+    def profile_for(self, upstream_id: str) -> Profile:
+        """The profile for the gateway's own requests: as the newest client of the last week, else the default."""
+        try:
+            seen = read_clients(self.services, upstream_id, int(self.now()) - CURRENT_SECONDS)
+        except DATABASE_ERRORS as error:
+            log.warning("The clients of upstream %s could not be read: %s", upstream_id, error)
+            seen = []
+        newest = max(seen, key=lambda one: (version_key(one.version), one.is_cli, one.seen_at), default=None)
+        if newest is None or not newest.is_cli:
+            return self.default
+        folder = self.services.settings.plugin["codex_profiles"]
+        values = {**self.default.values, "originator": newest.originator}
+        return dataclasses.replace(
+            profile_for_version(newest.version, folder),
+            version=newest.version,
+            values=values,
+            user_agent=Template(newest.user_agent),
+        )
+
+
+def read_clients(services: Services, upstream_id: str, since: int) -> list[SeenClient]:
+    """The clients of an account with turns after ``since`` (Unix seconds), the newest version first."""
+    rows = [SeenClient(row[0], bool(row[1]), *row[2:]) for row in select(services.database, FIND, upstream_id, since)]
+    return sorted(rows, key=lambda one: (version_key(one.version), one.seen_at), reverse=True)
+
+
+def lacks_profile(version: str, folder: str) -> bool:
+    """Whether a version is newer than any profile."""
+    return version_key(version) > version_key(list(load_profiles(folder))[-1])

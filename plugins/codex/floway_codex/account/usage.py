@@ -1,0 +1,147 @@
+"""The account's usage as the backend tells it on request (``GET /wham/usage``), for accounts that have no turns now.
+
+The form is that of the CLI's open-source client (codex-backend-openapi-models, RateLimitStatusPayload). Its request is
+not recorded; it is sent like the request for models.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from floway_codex.account import accounts, quota
+from floway_codex.account.tokens import TokenSource
+from floway_codex.wire.profile import Profile
+from floway_core.contexts import Services
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
+from floway_core.storage.db import select
+from floway_core.upstream import HttpClient
+
+PATH = "/wham/usage"
+TIMEOUT_SECONDS = 5.0
+REFRESH_AFTER_SECONDS = 600
+"""Age of the latest report at which the usage is asked for."""
+
+FIND_ACTIVE = """
+SELECT h.upstream_id, MAX(COALESCE(q.fetched_at, 0)) FROM codex_health h JOIN upstreams u ON u.id = h.upstream_id
+    LEFT JOIN codex_quota q ON q.upstream_id = h.upstream_id
+WHERE h.state = ? AND u.enabled GROUP BY h.upstream_id
+"""
+
+log = logging.getLogger("floway.codex")
+
+
+def parse_usage(content: bytes, now: float) -> list[dict[str, Any]]:
+    """The limits in the body of an answer, in the form of ``quota.parse_limits``. Empty if it is no such body."""
+    try:
+        payload = jsontext.loads(content)
+    except ValueError:
+        return []
+    if not isinstance(payload, dict) or not isinstance(payload.get("rate_limit"), dict):
+        return []
+    credits = payload.get("credits")
+    default = {
+        "limit": quota.DEFAULT_LIMIT,
+        **_parse_limit(payload["rate_limit"], now),
+        "plan": payload.get("plan_type"),
+        "credits": quota.parse_credits(credits if isinstance(credits, dict) else {}),
+    }
+    more = payload.get("additional_rate_limits")
+    further = [
+        {
+            "limit": quota.normalize_limit_name(str(one.get("metered_feature") or one.get("limit_name") or "")),
+            "name": str(one.get("limit_name") or "")[: quota.MAX_NAME_LENGTH],
+            **_parse_limit(one["rate_limit"], now),
+        }
+        for one in (more if isinstance(more, list) else [])[: quota.MAX_LIMITS]
+        if isinstance(one, dict) and isinstance(one.get("rate_limit"), dict)
+    ]
+    found = [quota.without_empty(**limit) for limit in (default, *further) if limit["limit"]]
+    return [limit for limit in found if len(limit) > 1]
+
+
+def _parse_limit(limit: Mapping[str, Any], now: float) -> dict[str, Any]:
+    windows = {name: _parse_window(limit.get(f"{name}_window"), now) for name in quota.WINDOWS}
+    if limit.get("limit_reached") is not True:
+        return windows
+    full = [one for one in windows.values() if one.get("used_percent", 0) >= 100] or list(windows.values())
+    return {**windows, "refused_until": max((one.get("resets_at", 0) for one in full), default=0) or None}
+
+
+def _parse_window(window: Any, now: float) -> dict[str, Any]:
+    if not isinstance(window, dict):
+        return {}
+    seconds = quota.parse_number(window.get("limit_window_seconds"))
+    return quota.without_empty(
+        used_percent=quota.parse_number(window.get("used_percent")),
+        window_minutes=seconds / 60 if seconds else None,
+        resets_at=quota.parse_time(window.get("reset_at"), window.get("reset_after_seconds"), now),
+    )
+
+
+@dataclass(frozen=True)
+class UsageReader:
+    """Asks the backend for the usage of accounts. One per process."""
+
+    services: Services
+    http: HttpClient
+    tokens: TokenSource
+    base_url: str
+    profile_for: Callable[[str], Profile]
+    """The profile for requests about an upstream's account."""
+    now: Callable[[], float] = time.time
+    _running: threading.Lock = field(default_factory=threading.Lock)
+    _next_try: list[float] = field(default_factory=lambda: [0.0])
+
+    def refresh(self, upstream_id: str, *, renews: bool = True) -> bool:
+        """Ask for the usage of an account, and store it. Any failure is only logged.
+
+        :param renews: whether to renew the access token if it has expired; without it, nothing is asked then.
+        :returns: whether there was an answer.
+        """
+        try:
+            account = accounts.require_active(self.services, upstream_id)
+            if not renews and not (account.encrypted_token and (account.token_expires_at or 0) > self.now()):
+                return False
+            token = (
+                self.tokens.token_for_account(account)
+                if renews
+                else self.services.secrets.decrypt(account.encrypted_token or "")
+            )
+            profile = self.profile_for(upstream_id)
+            values = {**profile.static_values, "access_token": token, "account_id": account.account_id}
+            url, headers = f"{self.base_url}{PATH}", profile.models_headers.render(values)
+            response = self.http.fetch("GET", url, headers, timeout=TIMEOUT_SECONDS)
+        except GatewayError as error:
+            log.info("The usage of upstream %s could not be read: %s", upstream_id, error.message)
+            return False
+        limits = parse_usage(response.content, self.now()) if response.status_code == 200 else []
+        quota.store_limits(self.services, upstream_id, limits)
+        return bool(limits)
+
+    def refresh_old(self) -> None:
+        """Start to ask for the usage of all accounts without a recent report, in the background.
+
+        Does nothing while that runs, or if it has just run.
+        """
+        if self.now() < self._next_try[0] or not self._running.acquire(blocking=False):
+            return
+        self._next_try[0] = self.now() + REFRESH_AFTER_SECONDS
+        try:
+            # Not a daemon thread: a renewed token has to be stored before the process ends.
+            threading.Thread(target=self._refresh_old, name="codex-usage").start()
+        except RuntimeError:  # no thread can be started at the moment
+            self._running.release()
+
+    def _refresh_old(self) -> None:
+        try:
+            for upstream_id, fetched_at in select(self.services.database, FIND_ACTIVE, accounts.ACTIVE):
+                if self.now() > fetched_at + REFRESH_AFTER_SECONDS:
+                    self.refresh(upstream_id)
+        except Exception:  # nobody waits for this thread, so the log is the only place for it
+            log.exception("The usage of the accounts could not be read")
+        finally:
+            self._running.release()

@@ -1,0 +1,159 @@
+"""``floway codex warmth``: how well the gateway keeps the backend's prompt cache warm, for each kind of client."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+import requests
+
+from floway_codex.simulator import Simulator, function_call, reasoning, reply, text
+from floway_codex.simulator.warmth import Warmth, measure
+from floway_core.testing.gateway import RunningGateway
+
+TURNS = 30
+TARGET = 0.97
+"""The least share of the possible."""
+MODELS = ("gpt-5.5", "gpt-6.1-sol")
+"""Without and with responses-lite."""
+INSTRUCTIONS = "You are a careful assistant. " * 80
+TOOLS = [
+    {
+        "type": "function",
+        "name": f"tool_{number}",
+        "description": "Reads a part of a file. " * 8,
+        "strict": False,
+        "parameters": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
+    }
+    for number in range(6)
+]
+
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
+"""Sends a body to ``/v1/responses``, and gives the response object."""
+Items = list[dict[str, Any]]
+
+
+def by_id(ask: Ask) -> Callable[[Items], dict[str, Any]]:
+    """A client that continues the last response by its id."""
+    last: list[str] = []
+
+    def send(new: Items) -> dict[str, Any]:
+        answer = ask({"input": new, **({"previous_response_id": last[-1]} if last else {})})
+        last.append(answer["id"])
+        return answer
+
+    return send
+
+
+def resent(ask: Ask) -> Callable[[Items], dict[str, Any]]:
+    """A client that sends the whole history each time."""
+    return _resending(ask, {}, lambda item: item)
+
+
+def resent_unstored(ask: Ask) -> Callable[[Items], dict[str, Any]]:
+    """The same without storing: it gets the reasoning encrypted, and sends it back."""
+    return _resending(ask, {"store": False, "include": ["reasoning.encrypted_content"]}, lambda item: item)
+
+
+def resent_rewritten(ask: Ask) -> Callable[[Items], dict[str, Any]]:
+    """The same, with items written anew: no ids, no states, and easy messages."""
+    return _resending(ask, {"store": False, "include": ["reasoning.encrypted_content"]}, _rewritten)
+
+
+def resent_without_reasoning(ask: Ask) -> Callable[[Items], dict[str, Any]]:
+    """A client that stores, and leaves the reasoning out of what it sends back."""
+    return _resending(ask, {}, lambda item: None if item["type"] == "reasoning" else item)
+
+
+def _resending(
+    ask: Ask, fields: Mapping[str, Any], rewrite: Callable[[dict[str, Any]], dict[str, Any] | None]
+) -> Callable[[Items], dict[str, Any]]:
+    history: Items = []
+
+    def send(new: Items) -> dict[str, Any]:
+        history.extend(new)
+        answer = ask({"input": history, **fields})
+        history.extend(sent for item in answer["output"] if (sent := rewrite(item)))
+        return answer
+
+    return send
+
+
+def _rewritten(item: dict[str, Any]) -> dict[str, Any]:
+    if item["type"] == "message":
+        return {"role": "assistant", "content": "".join(part["text"] for part in item["content"])}
+    return {name: value for name, value in item.items() if name not in ("id", "status")}
+
+
+KINDS: Mapping[str, Callable[[Ask], Callable[[Items], dict[str, Any]]]] = {
+    "by id": by_id,
+    "resent history": resent,
+    "resent history, not stored": resent_unstored,
+    "resent history, written anew": resent_rewritten,
+    "resent history, no reasoning": resent_without_reasoning,
+}
+"""Kind of client -> its way to send a conversation."""
+
+
+def run_conversation(backend: Simulator, ask: Ask, kind: str, turns: int = TURNS) -> Warmth:
+    """Have a conversation of ``turns`` turns, each with reasoning, two tool calls and an answer."""
+    backend.clear()
+    send = KINDS[kind](ask)
+    for turn in range(turns):
+        calls = [function_call(f"tool_{number}", {"path": f"/{turn}/{number}"}) for number in range(2)]
+        backend.script(
+            reply(reasoning(f"Turn {turn}."), *calls), reply(reasoning(), text(f"The answer of turn {turn}. " * 9))
+        )
+        answer = send([{"role": "user", "content": f"Question {turn}: what do these files say? " * 3}])
+        called = [item for item in answer["output"] if item["type"] == "function_call"]
+        send(
+            [
+                {"type": "function_call_output", "call_id": one["call_id"], "output": f"Line {turn} of it.\n" * 40}
+                for one in called
+            ]
+        )
+    return measure(backend.dispatches)
+
+
+@click.command()
+@click.option(
+    "--turns", type=click.IntRange(1, 1000), default=TURNS, show_default=True, help="Turns of a conversation."
+)
+def warmth(turns: int) -> None:
+    """Measure how warm the backend's prompt cache stays.
+
+    Runs a gateway and a simulated backend, and shows for each kind of client which share of the input the backend could
+    have had in its cache. 1 is a history whose beginning never changes.
+    """
+    cold = []
+    with Simulator() as backend:
+        settings = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
+        with RunningGateway(settings, installed=["codex"]) as gateway:
+            auth_file = gateway.folder / "auth.json"
+            auth_file.write_text(json.dumps(backend.new_account()))
+            gateway.run("codex", "import", str(auth_file))
+            for model in MODELS:
+                for kind in KINDS:
+                    found = run_conversation(backend, make_asker(gateway.url, gateway.key, model), kind, turns)
+                    click.echo(f"{model:14} {kind:32} {found.share:.3f}")
+                    for line in found.breaks[:3]:
+                        click.echo(f"    {line}")
+                    cold += [kind] if found.share < TARGET else []
+    if cold:
+        raise click.ClickException(f"Less than {TARGET} of the possible: {', '.join(cold)}.")
+
+
+def make_asker(url: str, key: str, model: str) -> Ask:
+    """A client of the gateway at ``url`` that asks one model."""
+    session = requests.Session()
+    session.headers["authorization"] = f"Bearer {key}"
+    shared = {"model": model, "instructions": INSTRUCTIONS, "tools": TOOLS, "reasoning": {"effort": "low"}}
+
+    def ask(body: dict[str, Any]) -> dict[str, Any]:
+        answer = session.post(f"{url}/v1/responses", json={**shared, **body}, timeout=30)
+        if answer.status_code != 200:
+            raise click.ClickException(f"The gateway answered {answer.status_code}: {answer.text}")
+        parsed: dict[str, Any] = answer.json()
+        return parsed
+
+    return ask

@@ -1,0 +1,1 @@
+"""Recordings of the codex CLI, and the profiles derived from them."""

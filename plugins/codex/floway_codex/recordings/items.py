@@ -1,0 +1,69 @@
+"""The form of input items in recordings: their keys in order, and the kind of their ids."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from floway_codex.recordings.borrowing import borrow_rows
+from floway_codex.recordings.fitting import LITE, Sample, fit_fields
+from floway_codex.recordings.reading import RecordedRequest
+from floway_codex.wire.items import INSTRUCTIONS, item_kind
+
+UUID = r"(?P<uuid>[0-9a-f]{8}-[0-9a-f]{4}-(?P<version>[0-9])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12})"
+ID = re.compile(rf"(?P<prefix>[a-z]+)_(?:{UUID}|[0-9A-Za-z]+)")
+FITTED = ("id", "status")
+"""Keys with values of their own; all others only have a place."""
+PASSTHROUGH = "internal_chat_message_metadata_passthrough"
+CLASSIC_OR_LITE = {INSTRUCTIONS, "additional_tools"}
+"""Kinds that every version has or has not, whatever is said in a conversation."""
+BASE_INSTRUCTIONS = "model.base_instructions"
+
+
+def fit_items(
+    dispatches: Sequence[RecordedRequest], nearest: Mapping[str, Any], unseen: Mapping[str, str], borrowed: list[str]
+) -> dict[str, list[list[Any]]]:
+    """The keys of each kind of item.
+
+    :param nearest: the same of the nearest profile, for kinds that are not recorded; each is added to ``borrowed``.
+    :param unseen: what else no dispatch shows.
+    """
+    samples: dict[str, list[Sample]] = {}
+    for request in dispatches:
+        for kind, item in _kinds(request):
+            fields = {**item, "id": _id_form(item["id"])} if "id" in item else item
+            sample = Sample(fields, {LITE: request.is_lite or None}, True, request.scenario)
+            samples.setdefault(kind, []).append(sample)
+    has_ids = any("id" in sample.fields for kind in samples.values() for sample in kind)
+    fitted = {}
+    own_kinds = set(nearest) - (set() if "instructions" in unseen else CLASSIC_OR_LITE)
+    for kind in sorted({*samples, *own_kinds}):
+        if kind in samples:
+            places = {name for sample in samples[kind] for name in sample.fields} - set(FITTED)
+            usual = [row[0] for row in nearest.get(kind, ())]
+            rows = fit_fields(samples[kind], {}, places_only=places, usual_order=usual).rows
+            fitted[kind], lines = borrow_rows(rows, nearest.get(kind, []), unseen)
+            borrowed += [f"items: {kind}: {line}" for line in lines]
+        else:
+            fitted[kind] = [row for row in nearest[kind] if row[0] not in FITTED or has_ids]
+            borrowed.append(f"items: {kind}")
+    return fitted
+
+
+def _kinds(request: RecordedRequest) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The items of a request with their kinds. The CLI's instructions count as a kind of their own."""
+    seeks_instructions = "instructions" not in request.body
+    for item in request.body["input"]:
+        kind = item_kind(item)
+        if seeks_instructions and kind == "message developer":
+            kinds = (item.get(PASSTHROUGH) or {}).get("content_item_kinds", [BASE_INSTRUCTIONS])
+            if BASE_INSTRUCTIONS in kinds:
+                seeks_instructions, kind = False, INSTRUCTIONS
+        yield kind, item
+
+
+def _id_form(value: Any) -> str | None:
+    """The template of an id, such as ``msg_{uuid7}``."""
+    match = ID.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        return None
+    return f"{match['prefix']}_{{{'uuid' + match['version'] if match['uuid'] else 'hex'}}}"

@@ -1,0 +1,60 @@
+"""The backend's prompt cache stays warm, and the measure of it sees what would make it cold."""
+
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+from floway_codex.commands import warmth
+from floway_codex.simulator import Simulator
+from floway_codex.simulator.warmth import measure
+
+from . import gateways
+
+
+@pytest.fixture(scope="module")
+def running():
+    with Simulator() as simulator, gateways.start(simulator) as gateway:
+        gateways.import_account(gateway, simulator.new_account())
+        yield simulator, gateway
+
+
+@pytest.fixture(params=warmth.MODELS)
+def ask(running, request):
+    return warmth.make_asker(running[1].url, running[1].key, request.param)
+
+
+@pytest.mark.parametrize("kind", warmth.KINDS)
+def test_thirty_turns_with_tools_and_reasoning_keep_their_beginning(running, ask, kind):
+    found = warmth.run_conversation(running[0], ask, kind)
+    assert found.share >= warmth.TARGET, found.breaks
+    assert found.possible > 500_000 and len(running[0].dispatches) == 2 * warmth.TURNS
+    assert running[0].findings == []
+
+
+@pytest.fixture
+def sent(running):
+    """The dispatches of a short conversation."""
+    warmth.run_conversation(running[0], warmth.make_asker(running[1].url, running[1].key, warmth.MODELS[0]), "by id", 2)
+    return running[0].dispatches
+
+
+def test_another_key_is_a_cold_start(sent):
+    assert measure(sent).share == 1
+    cold = [replace(one, body={**one.body, "prompt_cache_key": str(number)}) for number, one in enumerate(sent)]
+    assert measure(cold).share == 0 and len(measure(cold).breaks) == 3
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_an_item_that_changes_makes_what_follows_cold(sent, place):
+    items = sent[-1].body["input"]
+    changed = [*items[:place], {**items[place], "id": "msg_other"}, *items[place + 1 :]]
+    found = measure([*sent[:-1], replace(sent[-1], body={**sent[-1].body, "input": changed})])
+    assert found.share < measure(sent).share and "msg_other" in found.breaks[0]
+
+
+def test_the_command_shows_the_shares_and_fails_when_it_is_cold(monkeypatch):
+    monkeypatch.setattr(warmth, "MODELS", warmth.MODELS[:1])
+    done = CliRunner().invoke(warmth.warmth, ["--turns", "2"])
+    assert done.exit_code == 0 and done.output.count(" 1.000") == len(warmth.KINDS), done.output
+    monkeypatch.setattr(warmth, "TARGET", 1.1)
+    assert CliRunner().invoke(warmth.warmth, ["--turns", "1"]).exit_code == 1
