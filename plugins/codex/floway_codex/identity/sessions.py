@@ -38,10 +38,10 @@ def _created_at(api_key_id: str) -> int:
 def session_id_of_hint(api_key_id: str, hint: str) -> str:
     """Derive a session id from what the client says identifies its conversation.
 
-    :returns: an id in the form of a UUIDv4, which differs for every API key.
+    :returns: a UUIDv7 as that of ``derive_session_id``, which differs for every API key.
     """
     digest = hashlib.sha256(jsontext.canonical([api_key_id, "hint", hint])).hexdigest()
-    return uuids.format_uuid(digest, 4)
+    return uuids.derive_uuid7(digest, _created_at(api_key_id))
 
 
 def select_seed(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
