@@ -77,7 +77,7 @@ def whole(*blocks, stop_reason=None, usage=None, **fields):
     }
 
 
-def events(*blocks, stop_reason=None, usage=None, **fields):
+def events(*blocks, stop_reason=None, usage=None, final_usage=None, **fields):
     """The events of a message."""
     message = whole(*blocks, stop_reason=stop_reason, **fields)
     begun = {**message, "content": [], "stop_reason": None, "usage": {**USAGE, **(usage or {})}}
@@ -86,7 +86,7 @@ def events(*blocks, stop_reason=None, usage=None, **fields):
         event("message_start", message=begun),
         event("ping"),
         *(one for index, block in enumerate(blocks) for one in block_events(index, block)),
-        event("message_delta", delta=delta, usage={"output_tokens": 10}),
+        event("message_delta", delta=delta, usage=final_usage or {"output_tokens": 10}),
         event("message_stop"),
     ]
 
