@@ -1,4 +1,4 @@
-"""The contract of providers finds faults of answers and bodies: each fault breaks exactly the check that is meant for it."""
+"""The contract of providers finds faults of answers and bodies: each fault breaks exactly the check meant for it."""
 
 import os
 import re

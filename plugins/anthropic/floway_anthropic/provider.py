@@ -14,7 +14,7 @@ from floway_anthropic.upstream_requests import convert_request
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
 from floway_core.errors import NoModelList
 from floway_core.protocol import jsontext
-from floway_core.provider import ConnectionOptions, Model, UpstreamOption, UpstreamResponse
+from floway_core.provider import ConnectionOptions, ErrorResponse, Model, UpstreamOption, UpstreamResponse
 from floway_core.storage.connections import Connection
 from floway_core.upstream.keyed import MODEL_LIST_TIMEOUT_SECONDS, KeyedProvider, encode_body
 from floway_core.upstream.translated import TranslatedBody
@@ -131,6 +131,11 @@ class AnthropicProvider(KeyedProvider):
                 response.body, translator, lambda content: convert_document(content, model, custom_tools)
             )
         return response
+
+    def refuses_reasoning(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
+        """Thinking that another upstream has signed: "Invalid `signature` in `thinking` block"."""
+        is_passed_on = ctx.attempt.provider_state.passes_on
+        return response.status == 400 and not is_passed_on and b"signature` in `thinking`" in response.content
 
     def count_tokens(self, ctx: ResponsesRequestContext) -> int | None:
         state, original = ctx.attempt.provider_state, ctx.attempt.request.original

@@ -180,6 +180,20 @@ def test_a_growing_conversation_repeats_itself(responses_client, messages_upstre
         assert later["messages"][: len(earlier["messages"])] == earlier["messages"]
 
 
+def test_thinking_that_the_upstream_has_not_signed_is_left_out(responses_client, messages_upstream):
+    messages_upstream.script(wire.stream(wire.think("Hm."), wire.say("One.")))
+    first = answer_of(responses_client.create("Hi", model=MODEL), False)
+    message = "messages.1.content.0: Invalid `signature` in `thinking` block"
+    messages_upstream.script(wire.error(400, "invalid_request_error", message), wire.stream(wire.say("Two.")))
+    second = responses_client.create("Go on", model=MODEL, previous_response_id=first["id"])
+    assert answer_of(second, False)["output"][0]["content"][0]["text"] == "Two."
+    kinds = [
+        [block["type"] for block in json.loads(request.body)["messages"][1]["content"]]
+        for request in posts(messages_upstream)[1:]
+    ]
+    assert kinds == [["thinking", "text"], ["text"]]
+
+
 def test_the_openai_sdk(messages_gateway, messages_upstream):
     sdk = openai.OpenAI(base_url=f"{messages_gateway.url}/v1", api_key=messages_gateway.key, max_retries=0)
     messages_upstream.script(wire.stream(wire.say("Hello.")), wire.error(429, "rate_limit_error", "Slow down."))

@@ -23,7 +23,7 @@ log = logging.getLogger("floway.codex")
 
 @dataclass
 class CodexAttempt:
-    """The state of an attempt (``ctx.provider_state``). Only the last four fields change between dispatches."""
+    """The state of an attempt (``ctx.provider_state``). Only the last three fields change between dispatches."""
 
     account: Account
     identity: Identity
@@ -44,8 +44,6 @@ class CodexAttempt:
     """The access token of the latest dispatch."""
     renewed: bool = False
     """Whether a refused token has been replaced; this happens once per attempt."""
-    drops_reasoning: bool = False
-    """Whether the backend cannot read the reasoning in the input, so that it is left out."""
 
     @property
     def owner(self) -> TurnStateOwner:

@@ -17,7 +17,6 @@ from floway_codex.wire import request
 from floway_codex.wire.encoding import encode_body
 from floway_codex.wire.host import default_profile
 from floway_codex.wire.ignored_fields import find_ignored_fields
-from floway_codex.wire.items import is_unreadable_reasoning, without_reasoning
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext, Upstream
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
@@ -102,8 +101,6 @@ class CodexProvider(Provider):
     def prepare_request(self, ctx: ResponsesRequestContext) -> None:
         """Turn ``ctx`` into the request for the backend. Only the access token is missing."""
         attempt: CodexAttempt = ctx.attempt.provider_state
-        if attempt.drops_reasoning:
-            ctx.body["input"] = without_reasoning(ctx.body["input"])
         adapted = request.adapt_body(attempt, ctx.body)
         placeholders, client_body = request.build_placeholders(attempt, adapted), ctx.body
         ctx.body = request.build_body(attempt, adapted, placeholders)
@@ -147,9 +144,6 @@ class CodexProvider(Provider):
     def handle_error_response(self, ctx: ResponsesRequestContext, error: ErrorResponse) -> bool:
         if error.status == 429:
             quota.record_limits(self._services, ctx.attempt.upstream.id, error.headers, error.content)
-        if error.status == 400 and not ctx.attempt.provider_state.drops_reasoning:
-            ctx.attempt.provider_state.drops_reasoning = is_unreadable_reasoning(error.content)
-            return bool(ctx.attempt.provider_state.drops_reasoning)
         return error.status == 401 and self._renew_token(ctx.attempt, error)
 
     def _renew_token(self, ctx: AttemptContext, error: ErrorResponse) -> bool:

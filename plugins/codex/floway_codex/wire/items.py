@@ -2,10 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from floway_core.protocol.failures import read_failure_body
 
 MAX_ID_LENGTH = 64
 ID = re.compile(r"[A-Za-z0-9_-]+")
@@ -54,9 +52,6 @@ LEFT_OUT_OF_ITEM = {"reasoning": frozenset({"status"})}
 """Item type -> fields that responses have, and the CLI does not send back."""
 SENT_AS_NULL = frozenset({("reasoning", "content")})
 """(item type, field) that the CLI sends as null. All other nulls are dropped: SDKs write them for unused fields."""
-
-UNREADABLE = "invalid_encrypted_content"
-"""The backend's error code for encrypted content of another account."""
 
 REFUSED_TOOLS = frozenset({"code_interpreter", "computer", "computer_use_preview", "file_search", "mcp"})
 """Tools that the backend does not offer to this kind of account."""
@@ -115,20 +110,6 @@ def _is_unreadable(item: Any) -> bool:
     return item.get("type") == "item_reference" or (
         item.get("type") == "reasoning" and not item.get("encrypted_content")
     )
-
-
-def is_unreadable_reasoning(content: bytes) -> bool:
-    """Whether an error answer says that the backend cannot read encrypted reasoning in the input.
-
-    The gateway leaves out what it knows to be of another account. It cannot know that of what it does not have stored.
-    """
-    failure = read_failure_body(content, 400)
-    return failure is not None and failure.code == UNREADABLE
-
-
-def without_reasoning(items: Sequence[Any]) -> list[Any]:
-    """The items without reasoning. The model loses its earlier thoughts, but the conversation continues."""
-    return [item for item in items if not (isinstance(item, dict) and item.get("type") == "reasoning")]
 
 
 def _convert_item(item: Any) -> Any:
