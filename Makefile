@@ -6,10 +6,11 @@ CLIENTS ?= .clients
 DOCS ?= .docs
 # Where the benchmark keeps its results and the gateways that Floway is measured against; BENCH_OPTIONS: see docs/performance.md.
 BENCH ?= .bench
+# Each plugin is a project of its own, plugins/NAME with the package floway_NAME.
+PLUGINS := $(patsubst plugins/%/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
 CLAUDE_CODE_VERSION = 2.1.197
 CHAT_CLIENTS = llm aider-chat node
-PLUGINS = anthropic chat codex echo openai
 
 # The first line of output, so that nobody has to wonder at the silence of what comes first.
 SETS_UP = $(if $(wildcard $(VENV)/ready),, First it sets up $(VENV), which takes a minute or two.)
@@ -75,7 +76,7 @@ lint: $(VENV)/ready types
 	$(VENV)/bin/ruff format --check .
 
 types: $(VENV)/ready
-	$(VENV)/bin/mypy floway_core $(foreach name,$(PLUGINS),plugins/$(name)/floway_$(name))
+	$(VENV)/bin/mypy floway_core $(foreach plugin,$(PLUGINS),plugins/$(plugin)/floway_$(plugin))
 
 # The documentation as a site, in $(DOCS)/site; a link that leads nowhere is an error.
 docs: $(DOCS)/ready
@@ -95,7 +96,7 @@ version:
 # The release: a wheel and an sdist of core and of each plugin, in dist/, built and checked.
 dist: $(VENV)/ready
 	rm -rf dist build plugins/*/build
-	for project in . plugins/*/; do $(VENV)/bin/python -m build --quiet --outdir dist $$project || exit 1; done
+	for project in . $(PLUGINS:%=plugins/%); do $(VENV)/bin/python -m build --quiet --outdir dist $$project || exit 1; done
 	$(VENV)/bin/twine check --strict dist/*
 
 $(VENV)/ready: setup.cfg $(PLUGINS:%=plugins/%/setup.cfg)

@@ -9,7 +9,7 @@ from array import array
 from typing import Any
 
 from benchmarks import wire
-from benchmarks.answers import Bad, parse_object
+from benchmarks.answers import WrongAnswer, parse_object
 
 PATH = "/chat/completions"
 
@@ -71,18 +71,18 @@ class ChatStreamCheck:
 
     def feed(self, data: bytes, now: int) -> None:
         """:param now: when ``data`` was received, in nanoseconds of the monotonic clock.
-        :raises Bad: something is lost, out of order or altered.
+        :raises WrongAnswer: something is lost, out of order or altered.
         """
         *events, self._rest = (self._rest + data).split(b"\n\n")
         for event in events:
             self._look(event, now)
 
     def finish(self) -> None:
-        """:raises Bad: something is missing."""
+        """:raises WrongAnswer: something is missing."""
         if self._rest.strip():
-            raise Bad("the stream ends within an event")
+            raise WrongAnswer("the stream ends within an event")
         if not self.complete or self._count != self._deltas:
-            raise Bad(f"the stream ends after {self._count} deltas, complete: {self.complete}")
+            raise WrongAnswer(f"the stream ends after {self._count} deltas, complete: {self.complete}")
 
     def _look(self, event: bytes, now: int) -> None:
         data = event.partition(b"data: ")[2]
@@ -106,29 +106,29 @@ class ChatStreamCheck:
         self.id = chunk.get("id") or self.id
         for choice in chunk.get("choices") or ():
             if choice["delta"].get("content"):
-                raise Bad(f"delta {self._count} was due: {chunk}"[:200])
+                raise WrongAnswer(f"delta {self._count} was due: {chunk}"[:200])
             self._finish = choice["finish_reason"] or self._finish
         if "error" in chunk:
-            raise Bad(f"the stream failed: {chunk}"[:200])
+            raise WrongAnswer(f"the stream failed: {chunk}"[:200])
         if (usage := chunk.get("usage")) and usage["completion_tokens"] != self._deltas:
-            raise Bad(f"the usage is {usage}")
+            raise WrongAnswer(f"the usage is {usage}")
 
 
 def check_whole(body: bytes, deltas: int) -> str:
     """Check an answer in one piece.
 
     :returns: its id.
-    :raises Bad: it is not what the upstream sent.
+    :raises WrongAnswer: it is not what the upstream sent.
     """
     answer = parse_object(body)
     try:
         choice, usage = answer["choices"][0], answer["usage"]["completion_tokens"]
         text = choice["message"]["content"]
     except (KeyError, IndexError, TypeError) as error:
-        raise Bad(f"the answer lacks {error}: {body[:200]!r}") from None
+        raise WrongAnswer(f"the answer lacks {error}: {body[:200]!r}") from None
     words = text.encode().split(b" ")[:-1]
     if [word.partition(b".")[0] + b"." for word in words] != [_label(number) for number in range(deltas)]:
-        raise Bad("the text is not the one that was sent")
+        raise WrongAnswer("the text is not the one that was sent")
     if choice["finish_reason"] != "stop" or usage != deltas:
-        raise Bad("the answer has another end or usage")
+        raise WrongAnswer("the answer has another end or usage")
     return str(answer["id"])

@@ -5,7 +5,7 @@ from array import array
 from typing import Any
 
 from benchmarks import wire
-from benchmarks.answers import Bad, parse_object
+from benchmarks.answers import WrongAnswer, parse_object
 from benchmarks.wire import Order
 
 PATH = "/v1/messages"
@@ -41,7 +41,7 @@ class MessageCheck:
 
     def feed(self, data: bytes, now: int) -> None:
         """:param now: when ``data`` was received, in nanoseconds of the monotonic clock.
-        :raises Bad: something is lost, out of order or altered.
+        :raises WrongAnswer: something is lost, out of order or altered.
         """
         *events, self._rest = (self._rest + data).split(b"\n\n")
         for event in events:
@@ -53,11 +53,11 @@ class MessageCheck:
             self._take(found, now)
 
     def finish(self) -> None:
-        """:raises Bad: something is missing."""
+        """:raises WrongAnswer: something is missing."""
         if not self._complete or self._rest.strip():
-            raise Bad(f"the stream ends after {self._count} deltas, without its last event")
+            raise WrongAnswer(f"the stream ends after {self._count} deltas, without its last event")
         if self._count != self._deltas or self._usage.get("output_tokens") != self._deltas:
-            raise Bad(f"{self._count} of {self._deltas} deltas came, or the usage is wrong: {self._usage}")
+            raise WrongAnswer(f"{self._count} of {self._deltas} deltas came, or the usage is wrong: {self._usage}")
 
     def _take(self, found: dict[str, Any], now: int) -> None:
         kind = found.get("type")
@@ -71,9 +71,9 @@ class MessageCheck:
             elif kind == "message_stop":
                 self._complete = True
             elif kind == "error":
-                raise Bad(f"the stream failed: {json.dumps(found)[:200]}")
+                raise WrongAnswer(f"the stream failed: {json.dumps(found)[:200]}")
         except (KeyError, TypeError) as error:
-            raise Bad(f"{kind} lacks {error}") from None
+            raise WrongAnswer(f"{kind} lacks {error}") from None
 
     def _add(self, delta: dict[str, Any], now: int) -> None:
         """Take a delta. Gateways may join or split what the upstream wrote; the text must be the same."""
@@ -84,7 +84,7 @@ class MessageCheck:
         for word in words:
             label, _, stamp = word.encode().partition(b".")
             if label + b"." != wire.label(self._count) or len(stamp) != wire.STAMP or not stamp.isdigit():
-                raise Bad(f"delta {self._count} was due: {word!r}")
+                raise WrongAnswer(f"delta {self._count} was due: {word!r}")
             self._delays.append(max(0, now - int(stamp)))
             self._count += 1
 
@@ -93,16 +93,16 @@ def check_message(body: bytes, deltas: int) -> str:
     """Check an answer in one piece.
 
     :returns: its id.
-    :raises Bad: it is not what the upstream sent.
+    :raises WrongAnswer: it is not what the upstream sent.
     """
     answer = parse_object(body)
     try:
         text, used = answer["content"][0]["text"], answer["usage"]["output_tokens"]
     except (KeyError, IndexError, TypeError) as error:
-        raise Bad(f"the answer lacks {error}: {body[:200]!r}") from None
+        raise WrongAnswer(f"the answer lacks {error}: {body[:200]!r}") from None
     stamps = [word.partition(b".")[2] for word in text.encode().split(b" ")[:-1]]
     if len(stamps) != deltas or text.encode() != wire.full_text(range(deltas), stamps):
-        raise Bad("the text is not the one that was sent")
+        raise WrongAnswer("the text is not the one that was sent")
     if (answer.get("stop_reason"), used) != ("end_turn", deltas):
-        raise Bad("the answer has another stop reason or usage")
+        raise WrongAnswer("the answer has another stop reason or usage")
     return answer["id"]

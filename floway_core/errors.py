@@ -127,6 +127,7 @@ class UpstreamFailed(GatewayError):
         self.headers = _retry_headers(failure, failure.status, received)
 
     def body(self) -> dict[str, Any]:
+        """As the base class, with the further fields of the upstream's error."""
         return {**self.failure.siblings, "error": {**self.failure.extra, **super().body()["error"]}}
 
 
@@ -158,12 +159,15 @@ class UpstreamRefused(GatewayError):
             self.headers = _retry_headers(self.failure, status, received)
 
     def body(self) -> dict[str, Any]:
+        """As the base class, with the further fields of the upstream's error."""
         return {**self.failure.siblings, "error": {**self.failure.extra, **super().body()["error"]}}
 
     def content(self) -> bytes:
+        """Return the upstream's own body if it can be relayed, else ``body()`` as JSON."""
         return super().content() if self._relayed is None else self._relayed
 
     def upstream_body(self, dialect: str) -> bytes | None:
+        """Return the error as the upstream sent it, if it is complete in this dialect."""
         return self._received_body if dialect == self._dialect else None
 
 

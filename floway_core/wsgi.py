@@ -5,8 +5,8 @@
 
 import atexit
 import gc
-import sys
 
+import click
 from flask import Flask
 
 from floway_core.conversation.retention import start_sweeping
@@ -31,7 +31,7 @@ def _create_app() -> Flask:
         gateway: Gateway = app.extensions["floway"]
         call_on_start(manager, gateway.services)
     except StartupError as error:
-        print(f"floway: {error}", file=sys.stderr, flush=True)
+        click.echo(f"floway: {error}", err=True)
         raise SystemExit(APP_LOAD_ERROR) from None
     # The garbage collector need not visit what is loaded by now, because it is never freed.
     gc.collect()

@@ -46,5 +46,5 @@ def main() -> None:
         plugins.add_commands(manager, cli)
         cli.main(obj=Session(manager), prog_name="floway")
     except (StartupError, GatewayError) as error:
-        print(f"floway: {error}", file=sys.stderr)
+        click.echo(f"floway: {error}", err=True)
         sys.exit(1)

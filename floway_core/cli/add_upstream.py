@@ -128,11 +128,13 @@ class AddGroup(click.Group):
     """One command for each installed provider without commands of its own."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the kinds of these providers."""
         own = ctx.find_root().command
         assert isinstance(own, click.Group)
         return sorted(set(_providers(find_session(ctx))) - set(own.list_commands(ctx.find_root())))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command that adds an upstream of a provider, with the options that it declares."""
         provider = _providers(find_session(ctx)).get(cmd_name)
         if provider is None:
             kinds = ", ".join(self.list_commands(ctx)) or "none"
@@ -204,6 +206,7 @@ class SetCommand(click.Command):
     """Changes an upstream. Its options depend on the provider, which the name of the upstream tells."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the options of the provider before anything is parsed."""
         if args and not args[0].startswith("-"):
             declared = declared_options(ctx, find_upstream(ctx, args[0]))
             self.params = [click.Argument(["name"]), *connection_parameters(declared), *key_options(declared)]

@@ -87,19 +87,18 @@ def list_plugins(session: Session, as_json: bool) -> None:
     sources = dict(plugins.named_migration_sources(session.manager))
     commands = plugins.list_commands(session.manager)
     settings_of = dict(plugins.named_settings(session.manager))
-    rows = []
-    for plugin in plugins.list_installed(session.manager):
-        rows.append(
-            {
-                **asdict(plugin),
-                "providers": [kind for kind, owner in owners.items() if owner == plugin.name],
-                "dialects": [name for name, owner in dialects.owners.items() if owner == plugin.name],
-                "routes": routes.get(plugin.name, []),
-                "settings": [setting.name for setting in settings_of.get(plugin.name, [])],
-                "commands": commands.get(plugin.name, []),
-                "migrations": _format_migrations(database, sources.get(plugin.name)),
-            }
-        )
+    rows = [
+        {
+            **asdict(plugin),
+            "providers": [kind for kind, owner in owners.items() if owner == plugin.name],
+            "dialects": [name for name, owner in dialects.owners.items() if owner == plugin.name],
+            "routes": routes.get(plugin.name, []),
+            "settings": [setting.name for setting in settings_of.get(plugin.name, [])],
+            "commands": commands.get(plugin.name, []),
+            "migrations": _format_migrations(database, sources.get(plugin.name)),
+        }
+        for plugin in plugins.list_installed(session.manager)
+    ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return

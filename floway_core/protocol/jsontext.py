@@ -11,9 +11,9 @@ MAX_LEVELS = 254
 
 
 def loads(data: bytes) -> Any:
-    """Parse UTF-8 JSON.
+    r"""Parse UTF-8 JSON.
 
-    Lone surrogates (``"\\ud83d"``) are accepted: JavaScript clients send them when they cut a text inside an emoji.
+    Lone surrogates (``"\ud83d"``) are accepted: JavaScript clients send them when they cut a text inside an emoji.
 
     :raises ValueError: not JSON, not UTF-8, or nested in more than ``MAX_LEVELS`` levels.
     """

@@ -158,7 +158,7 @@ def _check_shared_paths(endpoints: Iterable[Endpoint], owners: Mapping[str, str]
         claims, others = one.dialect.claims, other.dialect.claims
         shared = {*claims.headers} & {*others.headers} or {*claims.parameters} & {*others.parameters}
         if one.dialect is other.dialect or shared or claims == others == NO_CLAIMS:
-            served = f"{sorted(methods)[0]} {other.route.rule}"
+            served = f"{min(methods)} {other.route.rule}"
             names = _names([one.dialect, other.dialect], owners)
             raise PluginError(f"The dialects {names} both serve {served}, and their claims do not tell them apart.")
 

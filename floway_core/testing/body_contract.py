@@ -110,7 +110,7 @@ def _call_in_time(action: Callable[[], bytes | None], complaint: str) -> bytes |
     def run() -> None:
         try:
             results.append(action())
-        except Exception as error:  # raised again in the thread of the test
+        except Exception as error:  # noqa: BLE001 - raised again in the thread of the test
             errors.append(error)
 
     thread = threading.Thread(target=run, daemon=True)

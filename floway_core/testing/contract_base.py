@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -166,5 +166,4 @@ def read_response(exchange: ApiResponse, stream: bool, status: str = "completed"
     assert exchange.headers.get_content_type() == "text/event-stream"
     first, *_, last = sent_events = exchange.events()
     assert first["type"] == "response.created" and last["type"] == f"response.{status}", sent_events
-    response = last["response"]
-    return response
+    return cast(dict[str, Any], last["response"])

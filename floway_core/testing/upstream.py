@@ -92,6 +92,7 @@ class FakeUpstream:
 
     @property
     def url(self) -> str:
+        """The base URL, ``http://HOST:PORT``."""
         host, port = self._listener.getsockname()
         return f"http://{host}:{port}"
 

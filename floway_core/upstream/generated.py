@@ -90,13 +90,13 @@ class GeneratedBody(ResponseBody):
             for chunk in self._chunks:
                 if not self._append(chunk):
                     break
-        except Exception as raised:  # it belongs to the request, not to this thread: ``read`` raises it
+        except Exception as raised:  # noqa: BLE001 - it belongs to the request, not to this thread: ``read`` raises it
             error = raised
-        except BaseException as raised:  # such as SystemExit, which must not end the thread of the request either
+        except BaseException as raised:  # noqa: BLE001 - such as SystemExit, which must not end the thread of the request either
             error = RuntimeError(f"The generator of an answer raised {type(raised).__name__}.")
         try:
             self._close_chunks()
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001 - as above
             error = error or raised
         with self._changed:
             self._has_ended, self._error = True, error

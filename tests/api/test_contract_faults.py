@@ -1,4 +1,4 @@
-"""The contract of providers finds faults of answers and bodies: each fault breaks exactly the check meant for it."""
+"""The contract of providers finds faults of answers and bodies: each one fails in exactly one check."""
 
 import os
 import re

@@ -1,6 +1,7 @@
 """The contract of dialects holds for the Responses API and for a made-up dialect."""
 
 import json
+import types
 from pathlib import Path
 
 from floway_core.testing.dialect_contract import DialectContract
@@ -53,7 +54,7 @@ class TestLetters(DialectContract):
     key_parameters = ("stamp",)
     request_id_header = "letter-id"
     keepalive = b": the pen rests\n\n"
-    model_headers = {"letters-version": "1"}
+    model_headers = types.MappingProxyType({"letters-version": "1"})
     models_path = "/v1/models"
     count_path = "/v1/letters/weigh"
     unknown_path = "/v1/letters/post/office"

@@ -15,22 +15,27 @@ def encode_event(kind: str, **fields: Any) -> bytes:
 
 
 def text_delta(text: str) -> Delta:
+    """Return the delta that adds ``text`` to a text block."""
     return b'{"type":"text_delta","text":%b}' % jsontext.dumps(text)
 
 
 def thinking_delta(text: str) -> Delta:
+    """Return the delta that adds ``text`` to a thinking block."""
     return b'{"type":"thinking_delta","thinking":%b}' % jsontext.dumps(text)
 
 
 def signature_delta(signature: str) -> Delta:
+    """Return the delta with the signature of a thinking block."""
     return b'{"type":"signature_delta","signature":%b}' % jsontext.dumps(signature)
 
 
 def json_delta(text: str) -> Delta:
+    """Return the delta that adds ``text`` to the input of a tool."""
     return b'{"type":"input_json_delta","partial_json":%b}' % jsontext.dumps(text)
 
 
 def citations_delta(citation: dict[str, Any]) -> Delta:
+    """Return the delta that adds a citation to a text block."""
     return b'{"type":"citations_delta","citation":%b}' % jsontext.dumps(citation)
 
 

@@ -90,6 +90,7 @@ class MessageEvents:
         return b"".join(self._out)
 
     def end(self) -> bytes:
+        """Return nothing: the terminal event has become the last events."""
         return b""
 
     def failure(self, error: GatewayError) -> bytes:

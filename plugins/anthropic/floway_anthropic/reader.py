@@ -28,6 +28,7 @@ class MessageReader(AnswerReader):
         self._stop_reason: Any = None
 
     def feed(self, block: bytes) -> None:
+        """Read events (see ``AnswerReader``)."""
         for event in sse.split(block):
             if event.startswith(_DELTA):  # most events; they say nothing else that counts here
                 self.has_content = True
@@ -41,6 +42,10 @@ class MessageReader(AnswerReader):
                 self._read_event(str(content.get("type") or name), content)
 
     def read(self, content: bytes) -> None:
+        """Read a whole message (see ``AnswerReader``).
+
+        :raises ValueError: it is none.
+        """
         message = jsontext.loads(content)
         if not isinstance(message, dict):
             raise ValueError("it is no JSON object")

@@ -174,6 +174,12 @@ def _read_service_tier(value: Any, path: str) -> Fields:
     return {"service_tier": {"auto": "auto", "standard_only": "default"}[read_choice(value, path, SERVICE_TIERS)]}
 
 
+def _check_stop_sequences(value: Any, path: str) -> Fields:
+    """Check them here, before anything is sent; the Responses API has no field for them."""
+    read_stop_sequences(value)
+    return {}
+
+
 SERVICE_TIERS = ("auto", "standard_only")
 
 _TUNING: Mapping[str, Callable[[Any, str], Fields]] = {
@@ -182,7 +188,7 @@ _TUNING: Mapping[str, Callable[[Any, str], Fields]] = {
     "output_config": _read_output_config,
     "output_format": _read_format,
     "service_tier": _read_service_tier,
-    "stop_sequences": lambda value, path: {} if read_stop_sequences(value) else {},
+    "stop_sequences": _check_stop_sequences,
 }
 """What reads each further field, from its value and name."""
 

@@ -54,11 +54,7 @@ class ResponseEvents:
     # --------------------------------------------------------------------------------------------------- translator
     def feed(self, block: bytes) -> bytes:
         """Translate events (see ``Translator``)."""
-        events = []
-        for event in parse_events(block):
-            if event is not None:
-                events.append(self.take(event))
-        return b"".join(events)
+        return b"".join([self.take(event) for event in parse_events(block) if event is not None])
 
     def take(self, event: Event) -> bytes:
         """Translate one event, parsed."""
@@ -71,6 +67,7 @@ class ResponseEvents:
         return self._writer.response
 
     def end(self) -> bytes:
+        """Return nothing: a stream without its last event is not complete, and the gateway says so."""
         return b""
 
     def failure(self, error: GatewayError) -> bytes:

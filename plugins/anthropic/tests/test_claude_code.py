@@ -1,6 +1,7 @@
 """The real Claude Code, from npm, through the gateway."""
 
 import base64
+import itertools
 import json
 import os
 import subprocess
@@ -74,7 +75,7 @@ def test_a_loop_of_ten_steps_keeps_its_reasoning(claude, backend):
     assert done.stdout.strip() == "All done.", done.stdout + done.stderr
     inputs = [request.body["input"] for request in backend.dispatches]
     assert len(inputs) == 10 and "from-48" in last_output(backend)
-    for earlier, later in zip(inputs, inputs[1:], strict=False):
+    for earlier, later in itertools.pairwise(inputs):
         assert json.dumps(later[: len(earlier)]) == json.dumps(earlier)
     for name in ("instructions", "tools"):
         assert len({json.dumps(request.body.get(name)) for request in backend.dispatches}) == 1, "the cache finds them"

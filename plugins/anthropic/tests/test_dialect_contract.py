@@ -1,5 +1,7 @@
 """The dialect keeps the contract of all dialects."""
 
+from types import MappingProxyType
+
 from floway_anthropic.errors import error_type
 from floway_anthropic.events import PING
 
@@ -12,7 +14,7 @@ class TestContract(DialectContract):
     key_headers = ("x-api-key",)
     request_id_header = "request-id"
     keepalive = PING
-    model_headers = {"anthropic-version": "2023-06-01"}
+    model_headers = MappingProxyType({"anthropic-version": "2023-06-01"})
     models_path = "/v1/models"
     count_path = "/v1/messages/count_tokens"
     unknown_path = "/v1/messages/nothing"

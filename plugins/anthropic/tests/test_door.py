@@ -1,5 +1,6 @@
 """Clients of the Messages API through a running gateway, to an upstream that speaks the Responses API."""
 
+import itertools
 import json
 
 import pytest
@@ -67,7 +68,7 @@ def test_a_tool_loop_repeats_its_requests_with_the_reasoning(client, backend):
     tool_loop(client, backend, 10, thinking={"type": "adaptive"})
     inputs = [request.body["input"] for request in backend.dispatches]
     assert len(inputs) == 10
-    for earlier, later in zip(inputs, inputs[1:], strict=False):
+    for earlier, later in itertools.pairwise(inputs):
         assert json.dumps(later[: len(earlier)]) == json.dumps(earlier)
     blobs = [one["encrypted_content"] for one in inputs[-1] if one["type"] == "reasoning"]
     assert blobs == [f"blob-{number}" for number in range(9)]
@@ -82,7 +83,7 @@ def test_a_client_without_thinking_keeps_the_reasoning_too(client, backend):
     kinds = {block["type"] for message in history[1::2] for block in message["content"]}
     assert kinds == {"text", "tool_use"}
     inputs = [request.body["input"] for request in backend.dispatches]
-    for earlier, later in zip(inputs, inputs[1:], strict=False):
+    for earlier, later in itertools.pairwise(inputs):
         assert json.dumps(later[: len(earlier)]) == json.dumps(earlier)
     blobs = [one["encrypted_content"] for one in inputs[-1] if one["type"] == "reasoning"]
     assert blobs == [f"blob-{number}" for number in range(3)]

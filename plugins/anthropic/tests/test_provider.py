@@ -1,5 +1,6 @@
 """Upstreams with the Messages API through a running gateway: clients that speak it, and clients that do not."""
 
+import itertools
 import json
 
 import openai
@@ -176,7 +177,7 @@ def test_a_growing_conversation_repeats_itself(responses_client, messages_upstre
         for message in body["messages"]:
             for block in message["content"]:
                 block.pop("cache_control", None)
-    for earlier, later in zip(bodies, bodies[1:], strict=False):
+    for earlier, later in itertools.pairwise(bodies):
         assert later["messages"][: len(earlier["messages"])] == earlier["messages"]
 
 

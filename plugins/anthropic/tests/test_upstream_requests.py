@@ -76,7 +76,7 @@ def test_messages_take_turns_and_results_follow_their_calls():
     ]
     converted, _ = convert(input=items)
     assert [block["text"] for block in converted["system"]] == ["First."]
-    one, calls, results, again, rest = converted["messages"]
+    _one, calls, results, again, rest = converted["messages"]
     assert [message["role"] for message in converted["messages"]] == ["user", "assistant"] * 2 + ["user"]
     assert [block["name"] for block in calls["content"]] == ["f", "g"]
     ids = [block["id"] for block in calls["content"]]

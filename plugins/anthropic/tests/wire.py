@@ -1,5 +1,6 @@
 """Answers of a scripted upstream with the Messages API."""
 
+import itertools
 import json
 
 from floway_core.testing import Reply
@@ -55,7 +56,7 @@ def block_events(index, block, pieces=2):
 
 def split(text, pieces):
     cuts = [len(text) * number // pieces for number in range(pieces + 1)]
-    return [text[start:end] for start, end in zip(cuts, cuts[1:], strict=False) if end > start]
+    return [text[start:end] for start, end in itertools.pairwise(cuts) if end > start]
 
 
 def stop_reason_of(blocks):

@@ -34,7 +34,7 @@ history += [first, *(ToolMessage(weather.invoke(call["args"]), tool_call_id=call
 second = thinking.invoke(history)
 pieces = list(chat().stream("Hi"))
 structured = chat().with_structured_output(City, method="json_schema").invoke("A city")
-print(
+sys.stdout.write(
     json.dumps(
         {
             "calls": [[call["name"], call["args"]] for call in first.tool_calls],

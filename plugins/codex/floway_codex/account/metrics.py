@@ -54,6 +54,7 @@ class QuotaCollector(Collector):
         self._refresh = refresh
 
     def collect(self) -> Iterable[Metric]:
+        """Read the limits of all accounts from the database."""
         self._refresh()
         labels = ("upstream", "limit", "window")
         used = GaugeMetricFamily("floway_codex_quota_used_percent", "Used up of a limit.", labels=labels)

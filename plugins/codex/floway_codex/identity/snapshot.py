@@ -35,6 +35,7 @@ class StoredIdentity:
     """The user agent of a codex CLI; empty for other clients."""
 
     def as_metadata(self) -> dict[str, Any]:
+        """Return the values that are stored with the snapshot."""
         return dict(vars(self))
 
 
