@@ -12,6 +12,8 @@ from benchmarks import wire
 from benchmarks.answers import WrongAnswer, parse_object
 
 PATH = "/chat/completions"
+MODEL = "bench-chat"
+"""The model whose upstream is asked for Chat Completions."""
 
 _HEAD = b'data: {"id":"chatcmpl-'
 _MIDDLE = (

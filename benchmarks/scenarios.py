@@ -74,10 +74,8 @@ def drive(bench: Bench, body: dict[str, Any], order: Order, watch: float | None 
     :param plan: further fields of the plan; they take precedence.
     """
     target = bench.target
-    request_plan = Plan(
-        **{"url": target.url, "body": body, "deltas": order.deltas, "headers": target.headers, "exact": target.exact}
-        | plan
-    )
+    usual = {"url": target.url, "body": body, "deltas": order.deltas, "headers": target.headers, "exact": target.exact}
+    request_plan = Plan(**{**usual, **plan})
     load = start(
         [sys.executable, "-m", "benchmarks.load"],
         bench.cpus,

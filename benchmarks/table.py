@@ -120,11 +120,8 @@ def lines(result: Result, markdown: bool = False) -> Iterator[str]:
     for name in gateways:
         header += [name] if name == gateways[0] else [name, "×"]
     holds = sorted({int(run["scenario"][4:]) for run in result["runs"] if run["scenario"].startswith("hold")})
-    rows = [
-        row
-        for group in (*GROUPS, *TRANSLATED, *map(_hold_group, holds))
-        for row in _rows(result, group, header, gateways)
-    ]
+    groups = (*GROUPS, *TRANSLATED, *map(_hold_group, holds))
+    rows = [row for group in groups for row in _rows(result, group, header, gateways)]
     rows += _starts(result, header, gateways)
     versions = ", ".join(f"{target['name']} {target['version']}" for target in result["targets"] if target["version"])
     for about, value in {**result["about"], "versions": versions}.items():

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks import wire
+from benchmarks import chat_wire, wire
 from benchmarks.processes import Memory, ProcessTree, free_port, start
 from floway_core import __version__
 
@@ -70,23 +70,15 @@ def direct(upstream_url: str) -> Target:
 
 # ------------------------------------------------------------------------------------------------------------- gateways
 def floway(upstream_url: str, cpus: set[int], folder: Path, settings: dict[str, str] | None = None) -> Target:
-    """Floway with default settings and SQLite on disk; its upstream is one of the plugin floway-openai."""
+    """Floway with default settings and SQLite on disk.
+
+    Its upstreams are of the plugins floway-openai and floway-chat; they serve models of different names.
+    """
     environ = _make_environ(folder, settings)
-    _floway(
-        environ,
-        folder,
-        "upstreams",
-        "add",
-        "openai",
-        "bench",
-        "--base-url",
-        upstream_url,
-        "--no-key",
-        "--no-test",
-        "--model",
-        wire.MODEL,
-    )
-    return _serve("Floway", environ, cpus, folder)
+    for kind, model in (("openai", wire.MODEL), ("chat", chat_wire.MODEL)):
+        where = ("--base-url", upstream_url, "--no-key", "--no-test", "--model", model)
+        _floway(environ, folder, "upstreams", "add", kind, f"bench-{kind}", *where)
+    return _serve("Floway", environ, cpus, folder, chat_model=chat_wire.MODEL)
 
 
 def floway_codex(upstream_url: str, cpus: set[int], folder: Path) -> Target:
@@ -194,7 +186,7 @@ def _floway(environ: dict[str, str], folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path) -> Target:
+def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path, chat_model: str = "") -> Target:
     key = _floway(environ, folder, "keys", "create", "bench")
     bind = f"127.0.0.1:{free_port()}"
     return _start_gateway(
@@ -208,6 +200,7 @@ def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path) -> 
         headers={"authorization": f"Bearer {key}"},
         takes_messages=True,
         stores_conversations=True,
+        chat_model=chat_model,
     )
 
 

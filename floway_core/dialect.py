@@ -101,7 +101,7 @@ class ReadRequest:
     body: dict[str, Any]
     """A request body of the Responses API: ``model``, ``input``, ``tools`` and so on."""
     stream: bool = False
-    """Whether the client wants a stream. ``Route.stream`` takes precedence."""
+    """Whether the client wants a stream. ``Route.stream`` takes precedence. Core sets ``body["stream"]`` by it."""
     conversation_hint: str | None = None
     """What the client says identifies its conversation; see ``ClientRequest.conversation_hint``."""
     restores_reasoning: bool = False

@@ -96,7 +96,7 @@ def _load(gateway: Gateway, upstream: Upstream) -> PendingModelList:
     def load() -> None:
         try:
             pending.models.set_result(_call_provider(gateway.providers.by_kind[upstream.kind].list_models, upstream))
-        except Exception as error:  # the threads that wait for the list raise it
+        except Exception as error:  # noqa: BLE001 - the threads that wait for the list raise it
             if isinstance(error, GatewayError):
                 gateway.usage.last_use.note_try(upstream.id, error.message)
             pending.models.set_exception(error)

@@ -122,8 +122,8 @@ def build_dialects(manager: pluggy.PluginManager, services: Services) -> Dialect
         for dialect in dialects:
             _check_dialect(plugin, dialect)
             if dialect.name in owners:
-                others = f"and {owners[dialect.name]!r} both claim the dialect {dialect.name!r}"
-                raise PluginError(f"Plugins {plugin!r} {others}.")
+                owner = owners[dialect.name]
+                raise PluginError(f"Plugin {plugin!r} registers the dialect {dialect.name!r}, which {owner!r} has.")
             by_name[dialect.name], owners[dialect.name] = dialect, plugin
     endpoints = [Endpoint(dialect, route) for dialect in by_name.values() for route in dialect.routes()]
     _check_shared_paths(endpoints, owners)

@@ -25,7 +25,7 @@ SLOW_SECONDS = 1.0
 REPORT_INTERVAL_SECONDS = 60.0
 """Time between two log lines about dropped results."""
 
-OBSERVER_FLUSH_SECONDS = 1.0
+OBSERVER_FLUSH_SECONDS = 3.0
 """Time for the results that are left when the process ends."""
 
 ATTEMPT_END, REQUEST_END = "on_attempt_end", "on_request_end"

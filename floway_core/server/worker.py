@@ -108,7 +108,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
             return False
         except OSError:
             return False  # the client has disconnected
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - logged there; the worker has to go on
             self.handle_error(request, conn.sock, conn.client, error, conn.parser.path if conn.parser else "")
             return False
 
@@ -175,7 +175,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         if isinstance(error, ParseException):
             self.log.warning("Refused request %s, which is not valid HTTP: %s", request_id, type(error).__name__)
         else:
-            self.log.exception("Request %s failed outside of the application", request_id)
+            self.log.error("Request %s failed outside of the application", request_id, exc_info=error)
         with contextlib.suppress(OSError):
             sock.sendall(error_response(error, request_id, self._dialects, path))
 
@@ -330,8 +330,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         if running:
             self.log.warning("%d requests did not end in time and were cut off", running)
         self._store_usage()
-        # At the end of the grace period the process is killed.
-        self._flush_observers(min(OBSERVER_FLUSH_SECONDS, self.cfg.graceful_timeout / 16))
+        # At the end of the grace period, half of the final events' time after the exit is due, the process is killed.
+        margin = min(FINAL_EVENTS_SECONDS, self.cfg.graceful_timeout / 4) * 0.4
+        until_killed = self._exit_at + margin - time.monotonic()
+        self._flush_observers(max(0.0, min(OBSERVER_FLUSH_SECONDS, until_killed)))
         os._exit(0)
 
     def set_accept_enabled(self, enabled: bool) -> None:

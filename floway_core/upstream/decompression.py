@@ -1,7 +1,7 @@
 """Decompression of an upstream's answer: the codings that a provider may name in ``accept-encoding``."""
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import zstandard
@@ -12,6 +12,9 @@ from floway_core.provider import ResponseBody
 
 MAX_ZSTD_WINDOW = 2**23
 """Bytes; no encoder uses more in HTTP: RFC 9659."""
+
+SLICE_BYTES = 1024
+"""Compressed bytes of a limited body that are decompressed at once."""
 
 
 class _Decoder(Protocol):
@@ -108,14 +111,29 @@ def split_codings(values: Iterable[str]) -> list[str]:
     return [token for token in tokens if token not in ("", "identity")]
 
 
-def decompress(content: bytes, codings: Iterable[str]) -> bytes:
-    """Decompress a whole body. An empty one stays empty.
+def decompress(chunks: Iterable[bytes], codings: Iterable[str], max_bytes: int) -> bytes:
+    """Decompress a whole body, without ever holding much more than its result. An empty one stays empty.
 
-    :raises UpstreamBroken: it is damaged, or a coding is unknown.
+    :param chunks: the body in pieces.
+    :param max_bytes: size that the result may have.
+    :raises UpstreamBroken: it is damaged or too long, or a coding is unknown.
     """
-    for coding in reversed(list(codings)) if content else ():
-        decompressor = Decompressor(coding)
-        content = decompressor.feed(content)
-        if not decompressor.at_end:
-            raise UpstreamBroken("The upstream's answer ended early.")
-    return content
+    for coding in reversed(list(codings)):
+        chunks = _decompressed(chunks, Decompressor(coding))
+    content = bytearray()
+    for chunk in chunks:
+        content += chunk
+        if len(content) > max_bytes:
+            raise UpstreamBroken(f"The upstream's answer is longer than {max_bytes} bytes.")
+    return bytes(content)
+
+
+def _decompressed(chunks: Iterable[bytes], decompressor: Decompressor) -> Iterator[bytes]:
+    """Yield what chunks become. They are fed in small slices, because each byte may become thousands."""
+    is_empty = True
+    for chunk in chunks:
+        for start in range(0, len(chunk), SLICE_BYTES):
+            is_empty = False
+            yield decompressor.feed(chunk[start : start + SLICE_BYTES])
+    if not is_empty and not decompressor.at_end:
+        raise UpstreamBroken("The upstream's answer ended early.")

@@ -5,7 +5,8 @@ import functools
 import io
 import logging
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any, cast
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPResponse
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 from urllib3.util import SKIP_HEADER
@@ -24,10 +25,13 @@ from floway_core.errors import GatewayError, UpstreamBroken, UpstreamTimeout, Up
 from floway_core.provider import ResponseBody, UpstreamResponse
 from floway_core.settings import Settings
 from floway_core.upstream import urllib3_pool
-from floway_core.upstream.connection import UpstreamExchange
+from floway_core.upstream.connection import READ_BYTES, UpstreamExchange
 from floway_core.upstream.decompression import DecompressedBody, decompress, split_codings
 
 log = logging.getLogger("floway.upstream")
+
+MAX_FETCHED_BYTES = 32 * 2**20
+"""Limit for the response to a request of the gateway's own, after decompression."""
 
 INVALID_HEADER = "A header of this request cannot be sent to the upstream."
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -143,19 +147,22 @@ class HttpClient:
         Such requests are rare, and some must not be sent twice (a refresh token works once). So each has a new
         connection: a reused one could close without a response.
 
-        :param timeout: seconds, for connecting and for each read.
+        :param timeout: seconds, for each step of connecting, each read, and the content as a whole.
         :raises UpstreamUnreachable, UpstreamTimeout: there is no response.
-        :raises UpstreamBroken: its content is damaged, or compressed in an unknown way.
+        :raises UpstreamBroken: its content is damaged, compressed in an unknown way, or longer than
+            ``MAX_FETCHED_BYTES``.
         :raises GatewayError: a header is not valid HTTP.
         """
         request = _prepare_request(method, url, headers, body)
+        deadline = time.monotonic() + timeout
         try:
             with contextlib.closing(HTTPAdapter(max_retries=0)) as adapter:
                 response = adapter.send(request, stream=True, timeout=timeout, **self._environment_for(_origin(url)))
                 codings = split_codings([response.headers.get("content-encoding", "")])
                 # urllib3 decodes zstd with some versions of Python only
-                response.raw = io.BytesIO(decompress(response.raw.read(decode_content=False), codings))
-        except (requests.Timeout, Urllib3Timeout) as error:
+                content = decompress(_read_pieces(response.raw, deadline), codings, MAX_FETCHED_BYTES)
+                response.raw = io.BytesIO(content)
+        except (requests.Timeout, Urllib3Timeout, TimeoutError) as error:
             raise UpstreamTimeout(f"The upstream {_origin(url)} did not answer in time.") from error
         except (requests.RequestException, HTTPError) as error:
             raise UpstreamUnreachable(f"The upstream {_origin(url)} cannot be reached.") from error
@@ -182,6 +189,17 @@ def _read_environment(origin: str) -> dict[str, Any]:
 
 def _origin(url: str) -> str:
     return "{0.scheme}://{0.netloc}".format(urlsplit(url))
+
+
+def _read_pieces(raw: HTTPResponse, deadline: float) -> Iterator[bytes]:
+    """Yield the bytes of a body as they arrive.
+
+    :raises TimeoutError: it does not end before ``deadline``, in monotonic time.
+    """
+    while data := raw.read1(READ_BYTES, decode_content=False):
+        yield data
+        if time.monotonic() >= deadline:
+            raise TimeoutError
 
 
 def _no_response(url: str, error_type: Callable[[str], GatewayError], problem: str) -> GatewayError:

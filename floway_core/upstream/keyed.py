@@ -102,14 +102,17 @@ class KeyedProvider(Provider):
         return self.http.fetch("GET", url, headers, timeout=MODEL_LIST_TIMEOUT_SECONDS)
 
     # ------------------------------------------------------------------------------------------------------- sending
-    def post(self, ctx: ResponsesRequestContext, path: str, body: bytes) -> UpstreamResponse:
+    def post(
+        self, ctx: ResponsesRequestContext, path: str, body: bytes, connection: Connection | None = None
+    ) -> UpstreamResponse:
         """Send the request of one dispatch: ``ctx.headers``, the secret headers, and ``body``.
 
         :param path: behind the base URL.
+        :param connection: that of the upstream, if the caller has read it already.
         :raises GatewayError: there is no answer.
         :raises ClientDisconnected: the client hung up before the upstream answered.
         """
-        connection = self.connection(ctx.attempt.upstream)
+        connection = connection or self.connection(ctx.attempt.upstream)
         # Secrets are added here and not to ctx.headers, because observers see those.
         headers = {**ctx.headers, **self.secret_headers(connection)}
         response = self.http.stream(ctx, "POST", f"{connection.base_url}{path}", headers, body)

@@ -22,6 +22,7 @@ class PreparedResponse(Response):
     """
 
     def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
+        """Return the headers as they are."""
         return self.headers
 
 

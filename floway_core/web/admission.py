@@ -26,6 +26,7 @@ class ConcurrencyLimit:
         self._lock = threading.Lock()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Call the application, and count the request until its answer has ended."""
         if environ["PATH_INFO"] in UNLIMITED_PATHS:
             return self._app(environ, start_response)
         if not self._try_acquire():

@@ -17,9 +17,11 @@ class SocketClient:
         self._socket = connection if type(connection) is socket.socket else None
 
     def fileno(self) -> int | None:
+        """Return the descriptor of the socket, as ``ClientConnection`` describes; so do the others."""
         return self._socket.fileno() if self._socket and self._socket.fileno() >= 0 else None
 
     def is_closed(self) -> bool:
+        """Return whether the client has hung up."""
         if self._socket is None:
             return False
         try:
@@ -30,4 +32,5 @@ class SocketClient:
             return True
 
     def shutdown_fileno(self) -> int:
+        """Return the descriptor of the shutdown signal."""
         return self._shutdown.fileno()

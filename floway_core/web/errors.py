@@ -67,5 +67,5 @@ def _client_disconnected(error: ClientDisconnected) -> Response:
 
 
 def _unexpected_error(error: Exception) -> Response:
-    log.exception("Request %s failed", g.request_log.id, exc_info=error)
+    log.error("Request %s failed", g.request_log.id, exc_info=error)
     return _gateway_error(GatewayError(500, "The gateway failed to serve this request.", code="internal_error"))

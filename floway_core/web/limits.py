@@ -75,7 +75,8 @@ def admit(gateway: Gateway, key: ApiKey, entry: RequestLogEntry) -> AdmittedRequ
 def _replace_limit_headers(response: Response, headers: Mapping[str, str]) -> Response:
     """Replace the upstream's limits by those of the key: both together would contradict each other."""
     if headers:
-        for name in {name for name in response.headers.keys() if name.lower().startswith(HEADER_PREFIX)}:
+        sent = response.headers.keys()  # the object itself iterates over pairs
+        for name in {name for name in sent if name.lower().startswith(HEADER_PREFIX)}:
             del response.headers[name]
         response.headers.extend(headers)
     return response

@@ -61,6 +61,7 @@ class Registry(CollectorRegistry):
             raise StartupError(f"{MULTIPROCESS_DIR} names {folder!r}, which is no folder.") from None
 
     def register(self, collector: Collector) -> None:
+        """Add a collector; one of a plugin that raises does not harm the others."""
         if not isinstance(collector, MetricWrapperBase):
             super().register(_IsolatedCollector(collector))
         elif not self._is_shared:  # shared metrics are read from the folder

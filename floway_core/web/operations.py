@@ -139,8 +139,8 @@ def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
     raw = raw if endpoint.dialect.keeps_original else b""
     dialect_request = _dialect_request(gateway, endpoint, body, raw)
     read = _call_dialect(endpoint, endpoint.dialect.read, dialect_request)
-    if not isinstance(read, ReadRequest):
-        raise _dialect_error(endpoint, TypeError(f"read returned {read!r}, which is no ReadRequest"))
+    if not isinstance(read, ReadRequest) or not isinstance(read.body, dict):
+        raise _dialect_error(endpoint, TypeError(f"read returned a {type(read).__name__} and not a ReadRequest"))
     if fault := find_fault(read.body):  # what no upstream could accept
         raise GatewayError(400, fault.message, param=fault.param, code=fault.code)
     entry.model = read.body["model"]
@@ -173,8 +173,10 @@ def _allowed_models(endpoint: Endpoint) -> tuple[DialectRequest, list[Model]]:
 # ------------------------------------------------------------------------------------------------------------ serving
 def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
     """Return the neutral request, with ``body`` in the form of the Responses API."""
-    dialect, read = admitted.endpoint.dialect, admitted.read
-    stream = read.stream if admitted.endpoint.route.stream is None else admitted.endpoint.route.stream
+    dialect, read, route = admitted.endpoint.dialect, admitted.read, admitted.endpoint.route
+    stream = route.operation is Operation.RESPOND and (read.stream if route.stream is None else route.stream)
+    if (body.get("stream") is True) is not stream:  # providers send it to their upstreams
+        body = {**body, "stream": stream}
     return ClientRequest(
         id=admitted.entry.id,
         api_key=admitted.key,

@@ -78,7 +78,8 @@ def find_dialect() -> Dialect:
 
 
 def _header_names(request: Request) -> set[str]:
-    return {name.lower() for name in request.headers.keys()}
+    names = request.headers.keys()  # the object itself iterates over pairs
+    return {name.lower() for name in names}
 
 
 # ------------------------------------------------------------------------------------------------------- registration

@@ -1,4 +1,4 @@
-"""The contract of providers finds faults of answers and bodies: each one fails in exactly one check."""
+"""The contract of providers finds faults of answers and bodies: each breaks the check meant for it, and no other."""
 
 import os
 import re
@@ -33,7 +33,7 @@ class Faulty(Provider):
 
     def list_models(self, upstream):
         if FAULT == "models are fetched for every request":
-            self._http.request("GET", f"{self._url}/models", {}, timeout=10)
+            self._http.fetch("GET", f"{self._url}/models", {})
         return [Model("faulty-1", "faulty")]
 
     def send(self, ctx):

@@ -61,6 +61,16 @@ def test_a_path_may_name_the_model_and_stream(caller, upstream):
     assert "colour: red" in request.body.decode()
 
 
+@pytest.mark.parametrize("path", ["/v1/letters", "/v1/letters/kit-1:read-aloud"])
+@pytest.mark.parametrize("aloud", [True, False])
+def test_the_upstream_is_asked_for_a_stream_if_the_client_wants_one(caller, upstream, path, aloud):
+    upstream.script(Reply(message_stream()))
+    answer = caller.post({**LETTER, "aloud": aloud}, path)
+    is_stream = answer.headers.get_content_type() == "text/event-stream"
+    assert is_stream == (aloud or path.endswith("aloud")) and answer.body
+    assert (json.loads(upstream.requests[0].body).get("stream") is True) == is_stream
+
+
 def test_a_provider_sees_the_original_without_keys(caller, gateway, upstream):
     upstream.script(Reply(message_stream()))
     headers = {"authorization": None, "x-stamp": "a decoy", "x-mine": "kept"}

@@ -38,7 +38,7 @@ def write_body(ctx: ResponsesRequestContext) -> dict[str, Any]:
     return body
 
 
-def encode_body(ctx: ResponsesRequestContext) -> bytes:
+def encode_original(ctx: ResponsesRequestContext) -> bytes:
     """Encode the body: byte for byte as the client sent it, but for what the gateway has changed."""
     original = _original(ctx)
     if ctx.body == original.body:

@@ -9,16 +9,12 @@ from floway_chat.quirks import Quirks, find_quirks, load_quirks
 from floway_chat.requests.to_chat import write_request
 from floway_chat.requests.tools import ToolTable
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
-from floway_core.errors import GatewayError, UpstreamRefused
-from floway_core.protocol import jsontext
+from floway_core.errors import GatewayError
 from floway_core.protocol.response_writer import ResponseEventWriter
-from floway_core.provider import ConnectionOptions, ErrorResponse, UpstreamOption, UpstreamResponse
+from floway_core.provider import ConnectionOptions, UpstreamOption, UpstreamResponse
 from floway_core.storage.connections import Connection
-from floway_core.upstream.keyed import KeyedProvider
+from floway_core.upstream.keyed import KeyedProvider, encode_body
 from floway_core.upstream.translated import TranslatedBody
-
-PRIVATE_HEADERS = frozenset({"openai-organization", "openai-project"})
-"""Headers of a response that identify the operator's account."""
 
 
 @dataclass
@@ -41,6 +37,7 @@ class ChatProvider(KeyedProvider):
 
     kind = NAME
     dialect = NAME
+    private_headers = frozenset({"openai-organization", "openai-project"})
     connection_options = ConnectionOptions(
         example_base_url="http://127.0.0.1:8000/v1",
         key_is_optional=True,
@@ -93,12 +90,8 @@ class ChatProvider(KeyedProvider):
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
         state: ChatAttempt = ctx.attempt.provider_state
-        content = passing.encode_body(ctx) if state.is_passed_through else jsontext.dumps(ctx.body)
-        # Secrets are added here and not to ctx.headers, because observers see those.
-        headers = {**ctx.headers, **secret_headers(state.connection)}
-        url = f"{state.connection.base_url}/chat/completions"
-        response = self.http.stream(ctx, "POST", url, headers, content)
-        response.headers = [(name, value) for name, value in response.headers if name not in PRIVATE_HEADERS]
+        content = passing.encode_original(ctx) if state.is_passed_through else encode_body(ctx.body)
+        response = self.post(ctx, "/chat/completions", content, state.connection)
         if 200 <= response.status < 300:
             self._translate(ctx, response)
         return response
@@ -115,18 +108,3 @@ class ChatProvider(KeyedProvider):
         writer = ResponseEventWriter(ctx.attempt.model, id=f"resp_{identity}")
         translator = ResponsesTranslator(writer, state.tools, identity)
         response.body = TranslatedBody(response.body, translator, translator.convert_document)
-
-    def handle_error_response(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
-        """Remove the key from the error, because some servers quote it. Never dispatch again."""
-        state: ChatAttempt = ctx.attempt.provider_state
-        key = (state.connection.api_key or "").encode()
-        if key and key in response.content:
-            content = response.content.replace(key, b"***")
-            raise UpstreamRefused(response.status, response.headers, content, self.dialect)
-        return False
-
-
-def secret_headers(connection: Connection) -> dict[str, str]:
-    """Return the headers that only the upstream may see."""
-    authorization = {"authorization": f"Bearer {connection.api_key}"} if connection.api_key else {}
-    return {**connection.headers, **authorization}

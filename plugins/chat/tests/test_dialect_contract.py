@@ -22,7 +22,7 @@ class TestDialect(DialectContract):
         return "".join(delta.get("content") or "" for delta in deltas)
 
     def is_complete(self, body):
-        return b'"finish_reason":"stop"' in body and body.endswith(b"data: [DONE]\n\n")
+        return b'"finish_reason":"' in body and body.endswith(b"data: [DONE]\n\n")
 
     def is_failed(self, body):
         return b'data: {"error":{' in body

@@ -1,6 +1,7 @@
 """Reasoning that chat clients drop returns to its place: against the simulated Codex backend."""
 
 import json
+import tempfile
 
 import pytest
 from floway_codex.simulator import OutputItem, function_call, reasoning, reply, text
@@ -95,9 +96,9 @@ def test_a_tool_loop_keeps_its_reasoning_and_its_prefix(backend, running, stream
         before, after = (json.dumps(items) for items in (sent[number - 1], sent[number]))
         assert after.startswith(before.removesuffix("]") + ", "), "the prefix has changed"
         assert blobs(sent[number]) == [f"BLOB-{earlier}" for earlier in range(number)]
-        items = sent[number][len(sent[number - 1]) :]
-        assert [item["type"] for item in items][0] == "reasoning"
-        assert [item["type"] for item in items][-4:] == ["function_call"] * 2 + ["function_call_output"] * 2
+        kinds = [item["type"] for item in sent[number][len(sent[number - 1]) :]]
+        assert kinds[0] == "reasoning"
+        assert kinds[-4:] == ["function_call"] * 2 + ["function_call_output"] * 2
     assert len({request.header("session-id") for request in backend.dispatches}) == 1
     assert len({request.body["prompt_cache_key"] for request in backend.dispatches}) == 1
 
@@ -235,3 +236,21 @@ def test_what_is_stored_does_not_grow_with_the_conversation(backend, running, ag
         )
         assert {count for (count,) in cursor.fetchall()} == {3}  # an output of the tool, reasoning and a call
     database.close_all()
+
+
+def test_on_postgresql(backend):
+    """The lookups are SQL, and the schema is another one there."""
+    pgserver = pytest.importorskip("pgserver", reason="there is no pgserver")
+    with tempfile.TemporaryDirectory(prefix="floway-pg-", ignore_cleanup_errors=True) as folder:
+        server = pgserver.get_server(folder)
+        try:
+            with start_with_codex(backend, database_url=server.get_uri()) as gateway:
+                agent = Agent(gateway)
+                agent.messages = [{"role": "system", "content": "It is ten o'clock."}]
+                backend.script(thinks(1, call(1)), thinks(2, call(2)), reply(text("Done.")))
+                calls = agent.give(agent.say("Look."))
+                agent.messages[0]["content"] = "It is eleven o'clock."
+                agent.give(calls)
+        finally:
+            server.cleanup()
+    assert [blobs(items) for items in inputs(backend)] == [[], ["BLOB-1"], ["BLOB-1", "BLOB-2"]]

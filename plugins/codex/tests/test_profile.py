@@ -220,7 +220,7 @@ def test_another_version_is_another_file(tmp_path):
     headers, body = sent(tmp_path, {"session-id": "s"}, {"model": "gpt-5.5", "input": "ping"}, **environ)
     assert next(iter(headers.items())) == ("x-codex-new", "s/0") and headers["version"] == "9.0.0"
     assert headers["x-codex-turn-metadata"].startswith('{"new":true,"one":1,"more":{"a":[]},')
-    assert list(body)[0] == "input"
+    assert next(iter(body)) == "input"
     (folder / "mine.json").write_text("{}")
     profile.load_profiles.cache_clear(), profile.read_profile_files.cache_clear()
     with pytest.raises(SettingsError, match=r"mine\.json"):

@@ -47,6 +47,7 @@ class ChatAnswerReader(AnswerReader):
         self._finish: str | None = None
 
     def feed(self, block: bytes) -> None:
+        """Read chunks."""
         parsed, is_done = chunks.parse_chunks(block)
         for chunk in parsed:
             self._read(chunk)
@@ -57,10 +58,12 @@ class ChatAnswerReader(AnswerReader):
             self._end(self._finish)
 
     def end(self) -> None:
+        """Take the end of the body as that of the answer, if the server has given a reason for it."""
         if self._finish and not self.terminal:  # some servers send no [DONE]
             self._end(self._finish)
 
     def read(self, content: bytes) -> None:
+        """Read an answer that was not streamed."""
         answer = jsontext.loads(content)
         if not isinstance(answer, dict):
             raise ValueError("it is no JSON object")

@@ -3,20 +3,11 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from floway_chat.requests.tools import Tool, ToolTable, unwrap_input
 from floway_core.protocol import jsontext
-
-
-class CallWriter(Protocol):
-    """What writes the calls; ``ResponseEventWriter`` does."""
-
-    def open_call(self, key: object, call_id: str, name: str, *, custom: bool = False, **fields: Any) -> bytes: ...
-
-    def call_delta(self, key: object, delta: str) -> bytes: ...
-
-    def close_call(self, key: object) -> bytes: ...
+from floway_core.protocol.response_writer import ResponseEventWriter
 
 
 @dataclass
@@ -50,7 +41,7 @@ class ToolCalls:
     pieces, as a whole or as an object.
     """
 
-    def __init__(self, writer: CallWriter, tools: ToolTable, seed: str) -> None:
+    def __init__(self, writer: ResponseEventWriter, tools: ToolTable, seed: str) -> None:
         """:param seed: ids for calls that the server gives none derive from it."""
         self._writer = writer
         self._tools = tools

@@ -6,6 +6,7 @@ without templates only marks the place of what a client may send. ``floway codex
 """
 
 import functools
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -251,4 +252,4 @@ def _count_moves(order: Iterable[str], names: Iterable[str]) -> int:
     """Neighbours among ``names`` that stand the other way round in ``order``."""
     places = {name: place for place, name in enumerate(order)}
     found = [places[name] for name in names if name in places]
-    return sum(second < first for first, second in zip(found, found[1:], strict=False))
+    return sum(second < first for first, second in itertools.pairwise(found))
