@@ -108,6 +108,7 @@ def _translated(title: str, scenario: str) -> Group:
 TRANSLATED = (
     _translated("Chat client, Responses upstream", "chat-door"),
     _translated("Responses client, chat upstream", "chat-upstream"),
+    _translated("Messages client, Responses upstream", "messages"),
 )
 
 
