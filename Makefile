@@ -38,7 +38,7 @@ test-soak: $(VENV)/ready
 # Tens of thousands of made-up requests, other ones each time; the suite sends a fixed few of them.
 FUZZ ?= 60
 fuzz: $(VENV)/ready
-	FLOWAY_TEST_FUZZ=$(FUZZ) $(VENV)/bin/python -m pytest tests/fuzz
+	FLOWAY_TEST_FUZZ=$(FUZZ) $(VENV)/bin/python -m pytest tests/fuzz $(wildcard plugins/*/tests/test_*fuzz.py)
 
 # The real clients, from npm and PyPI, through the gateway to simulated and scripted upstreams.
 MESSAGES_CLIENTS = $(addprefix plugins/anthropic/tests/test_,claude_code.py claude_code_passed_on.py chat_upstream.py \

@@ -47,8 +47,10 @@ class AnthropicProvider(KeyedProvider):
     connection_options = ConnectionOptions(
         default_base_url="https://api.anthropic.com",
         example_base_url="https://api.anthropic.com",
+        key_is_optional=True,
         options=(UpstreamOption("key_header", "How the key is sent.", choices=("x-api-key", "bearer")),),
     )
+    models_path = f"/v1/models?limit={PAGE_SIZE}"
     private_headers = frozenset({"anthropic-organization-id", "anthropic-workspace-id", "request-id"})
 
     # --------------------------------------------------------------------------------------------------- connections
@@ -68,8 +70,6 @@ class AnthropicProvider(KeyedProvider):
         headers = {"anthropic-version": passed_on.VERSION, **self.secret_headers(connection)}
         url = f"{connection.base_url}{path}"
         return self.http.fetch("GET", url, headers, timeout=MODEL_LIST_TIMEOUT_SECONDS)
-
-    models_path = f"/v1/models?limit={PAGE_SIZE}"
 
     def request_models(self, upstream: Upstream) -> Sequence[Model]:
         connection = self.connection(upstream)
