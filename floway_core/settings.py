@@ -187,6 +187,9 @@ class Settings:
     workers: int = _setting(count, "2", "Worker processes.")
     threads: int = _setting(count, "1024", "Requests that one worker serves at the same time; more are refused.")
     max_body_bytes: int = _setting(count, str(64 * 2**20), "Largest request body, after decompression, in bytes.")
+    body_memory_bytes: int = _setting(
+        count, str(512 * 2**20), "Memory of a worker for the bodies of all its requests, in bytes."
+    )
     max_headers: int = _setting(count, "100", "Header fields that a request may have.")
     max_header_bytes: int = _setting(count, str(32 * 2**10), "Largest header field of a request, in bytes.")
     client_timeout: float = _setting(

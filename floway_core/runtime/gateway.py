@@ -16,6 +16,7 @@ from floway_core.conversation.cache import HistoryCache
 from floway_core.errors import GatewayError, StartupError
 from floway_core.provider import Model
 from floway_core.runtime import plugins
+from floway_core.runtime.memory import MemoryBudget
 from floway_core.runtime.plugins import Providers
 from floway_core.secrets import KEY_FILE, DecryptionError, SecretBox, generate_key, read_or_create_key
 from floway_core.settings import Settings, load_settings, without_password
@@ -59,6 +60,8 @@ class Gateway:
     providers: Providers
     leases: Leases
     history_cache: HistoryCache
+    body_memory: MemoryBudget
+    """For the bodies of all requests that run."""
     pending_model_lists: dict[str, PendingModelList] = field(default_factory=dict)
     """The model lists that are being fetched, by upstream id."""
     account_refusals: dict[str, str] = field(default_factory=dict)
@@ -211,4 +214,5 @@ def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
         plugins.build_providers(manager, services),
         Leases(services.database),
         HistoryCache(services.settings.history_cache_bytes),
+        MemoryBudget(services.settings.body_memory_bytes),
     )

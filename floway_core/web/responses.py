@@ -76,7 +76,7 @@ def _admit() -> _Admitted:
     key = authenticate(gateway, request)
     entry.key, entry.metered = key.name, True
     admission = limits.admit(gateway, key, entry)
-    body = read_object(request, gateway.settings.max_body_bytes)
+    body = read_object(request, gateway.settings.max_body_bytes).content
     _check_fields(body)
     entry.model = body["model"]
     return _Admitted(gateway, request.environ, entry, key, admission, body)
