@@ -187,6 +187,9 @@ class Settings:
     workers: int = _setting(count, "2", "Worker processes.")
     threads: int = _setting(count, "1024", "Requests that one worker serves at the same time; more are refused.")
     max_body_bytes: int = _setting(count, str(64 * 2**20), "Largest request body, after decompression, in bytes.")
+    max_input_bytes: int | None = _setting(
+        count, None, "Largest stored part of a model's input, in bytes. Default: twice FLOWAY_MAX_BODY_BYTES."
+    )
     body_memory_bytes: int = _setting(
         count, str(512 * 2**20), "Memory of a worker for the bodies of all its requests, in bytes."
     )
@@ -211,6 +214,9 @@ class Settings:
     history_cache_bytes: int = _setting(
         size, str(32 * 2**20), "Bytes in which a worker keeps the conversations led by previous_response_id; 0: none."
     )
+    max_stored_bytes: int = _setting(
+        size, "0", "Bytes that the conversations of one API key may take in the database; 0: no limit."
+    )
     log_level: str = _setting(level, "info", "debug, info, warning or error.")
     log_format: str = _setting(one_of("human", "json"), "human", "What log lines look like: human or json.")
     metrics: str = _setting(
@@ -220,6 +226,11 @@ class Settings:
     )
     prices: Path | None = _setting(path, None, "A price table in TOML, for the cost of usage.")
     plugin: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def input_limit(self) -> int:
+        """Bytes that a request may continue and refer to."""
+        return self.max_input_bytes or 2 * self.max_body_bytes
 
     @property
     def serves_metrics(self) -> bool:

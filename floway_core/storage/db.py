@@ -257,8 +257,23 @@ def transaction(database: peewee.Database) -> Iterator[None]:
     get the lock later.
     """
     kind = ("IMMEDIATE",) if isinstance(database, _Sqlite) else ()
-    with _write_connection(database), database.atomic(*kind):
+    with _write_connection(database), _original_errors(), database.atomic(*kind):
         yield
+
+
+@contextlib.contextmanager
+def _original_errors() -> Iterator[None]:
+    """Raise the error that ended a transaction. SQLite rolls back by itself when the disk is full, so peewee's attempt
+    fails and hides it."""
+    try:
+        yield
+    except peewee.OperationalError as error:
+        hidden = error.__context__
+        while "no transaction is active" in str(error) and hidden is not None:
+            if isinstance(hidden, peewee.PeeweeException) and "no transaction is active" not in str(hidden):
+                raise hidden from None
+            hidden = hidden.__context__
+        raise
 
 
 @contextlib.contextmanager

@@ -27,6 +27,10 @@ class ApiKeys(peewee.Model):
     """Unix time in seconds, to the minute; NULL: never, or before this was noted."""
     shows_account = peewee.BooleanField(null=True)
     """Whether its clients see what upstreams tell of the account behind the gateway; NULL: no."""
+    max_stored_bytes = peewee.BigIntegerField(null=True)
+    """How much its conversations may store; NULL: what the settings say."""
+    deleted_at = peewee.BigIntegerField(null=True)
+    """Unix time, seconds, from which it is deleted, while its conversations are still being removed."""
 
     class Meta:
         table_name = "api_keys"
@@ -108,9 +112,12 @@ class Conversations(peewee.Model):
     api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
     used_at = peewee.BigIntegerField(index=True)
     """When it was last continued or read, Unix seconds; may lag by ``retention.USE_PRECISION_SECONDS``."""
+    stored_bytes = peewee.BigIntegerField(default=0)
+    """About what its rows take; see ``commit.ROW_BYTES``."""
 
     class Meta:
         table_name = "responses_conversations"
+        indexes = ((("api_key", "stored_bytes"), False),)
 
 
 class Snapshots(peewee.Model):
@@ -129,6 +136,8 @@ class Snapshots(peewee.Model):
     """Which child of its parent this is, from 1; 0 for a root. Unique among siblings, not without gaps."""
     ordinals = peewee.IntegerField()
     """The last ordinal handed out to a child."""
+    history_bytes = peewee.BigIntegerField(null=True)
+    """Bytes of this history as JSON; NULL if an older version stored it."""
     history_hash = peewee.CharField(max_length=64)
     """SHA-256 of the whole history that this snapshot stands for, as ``protocol.items`` computes it."""
     envelope = peewee.BlobField()

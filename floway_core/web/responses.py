@@ -7,7 +7,7 @@ from typing import Any, cast
 from flask import Blueprint, Response, g, request
 
 from floway_core.contexts import ApiKey, ClientRequest
-from floway_core.conversation.records import Turn
+from floway_core.conversation.records import StoreLimits, Turn
 from floway_core.conversation.turns import resolve_turn
 from floway_core.engine.serve import ServedResponse, respond
 from floway_core.errors import GatewayError
@@ -90,7 +90,13 @@ def _serve(admitted: _Admitted, body: dict[str, Any]) -> ServedResponse:
     gateway, key = admitted.gateway, admitted.key
     response_id = f"resp_{admitted.entry.id.replace('-', '')}"  # the request id, to find the request in the log
     turn = resolve_turn(
-        gateway.services.database, gateway.history_cache, key.id, body, response_id, gateway.settings.retention_days
+        gateway.services.database,
+        gateway.history_cache,
+        key.id,
+        body,
+        response_id,
+        gateway.settings.retention_days,
+        StoreLimits(gateway.settings.input_limit, key.max_stored_bytes or gateway.settings.max_stored_bytes),
     )
     client_request = ClientRequest(
         id=admitted.entry.id,

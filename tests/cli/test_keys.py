@@ -11,7 +11,8 @@ import pytest
 from floway_core.errors import GatewayError
 from floway_core.storage import keys
 
-OPTIONS = ("expires_at", "models", "upstreams", "requests_per_minute", "concurrent_requests", "tokens_per_day")
+LIMITS = ("requests_per_minute", "concurrent_requests", "tokens_per_day", "max_stored_bytes")
+OPTIONS = ("expires_at", "models", "upstreams", *LIMITS)
 
 
 @pytest.fixture
