@@ -39,6 +39,13 @@ INSIDES = {
             "gunicorn.http.wsgi:Response._emit_body": "(self, data)",
         },
     ),
+    "prometheus-client": (
+        "floway_core/web/metrics_file.py",
+        {
+            "prometheus_client.mmap_dict:MmapedDict._init_value": "(self, key)",
+            "prometheus_client.mmap_dict:_pack_integer": "(data, pos, value)",
+        },
+    ),
 }
 """For each library the only file that uses its private names, and the signatures of these."""
 
