@@ -43,7 +43,6 @@ INSIDES = {
         "floway_core/web/metrics_file.py",
         {
             "prometheus_client.mmap_dict:MmapedDict._init_value": "(self, key)",
-            "prometheus_client.mmap_dict:_pack_integer": "(data, pos, value)",
         },
     ),
 }

@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 
-from prometheus_client import mmap_dict, values
+from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
 
 log = logging.getLogger("floway.metrics")
@@ -41,7 +41,7 @@ class ReservedFile(MmapedDict):
         self._f, self._fname, self._positions = open(filename, "a+b"), filename, {}
         self._capacity, self._used = INITIAL_SIZE, 8
         self._m = mmap.mmap(-1, INITIAL_SIZE)
-        mmap_dict._pack_integer(self._m, 0, self._used)  # type: ignore[no-untyped-call]
+        self._m[:4] = struct.pack("i", self._used)
 
     def _init_value(self, key: str) -> None:
         needed = struct.calcsize(f"i{len(key.encode()) + 8}sdd")
