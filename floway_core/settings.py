@@ -207,7 +207,9 @@ class Settings:
         "Seconds for which a stream without content yet is held back, while another upstream could take over.",
     )
     total_timeout: float = _setting(seconds, "3600", "Seconds an upstream may take for a whole answer.")
-    database_timeout: float = _setting(seconds, "10", "Seconds to wait for a connection, a lock or an answer of the database.")
+    database_timeout: float = _setting(
+        seconds, "10", "Seconds to wait for a connection, a lock or an answer of a database."
+    )
     keepalive_interval: float = _setting(seconds, "15", "Seconds of silence after which a stream gets a comment.")
     graceful_timeout: float = _setting(seconds, "120", "Seconds that running streams get to finish at shutdown.")
     retention_days: int = _setting(count, "30", "Days for which a conversation is kept after its last use.")
