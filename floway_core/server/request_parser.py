@@ -110,7 +110,8 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no annota
     deadline: float | None = None
     """In monotonic time. None while the application reads a body, which may take long."""
 
-    def chunk(self) -> bytes:
+    def chunk(self, *size_hint: int | None) -> bytes:
+        """Receive bytes. gunicorn 27 says how many it would like; as many as there are will do."""
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise BlockingIOError  # like the timeout of the socket
         data: bytes = super().chunk()
@@ -149,6 +150,9 @@ class _Request(HookedRequest):
         head = bytes(buffer[: len(buffer) - len(rest)])
         if head.count(b"\n") != head.count(b"\r\n") or b"\n " in head or b"\n\t" in head:
             raise InvalidHeader("line end")
+        hosts = sum(name == "HOST" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and self.version >= (1, 1)):  # RFC 9112, section 3.2
+            raise InvalidHeader("host")
         return rest
 
     def set_body_reader(self) -> None:
