@@ -10,6 +10,8 @@ BENCH ?= .bench
 LOCK ?= .lock
 VERSIONS ?= .versions
 VERSIONED = gunicorn flask urllib3 peewee
+# Each plugin is a project of its own, plugins/NAME with the package floway_NAME.
+PLUGINS := $(patsubst plugins/%/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
 
 # The first line of output, so that nobody has to wonder at the silence of what comes first.
@@ -94,7 +96,7 @@ lint: $(VENV)/ready types
 	$(VENV)/bin/ruff format --check .
 
 types: $(VENV)/ready
-	$(VENV)/bin/mypy floway_core plugins/codex/floway_codex plugins/echo/floway_echo plugins/openai/floway_openai
+	$(VENV)/bin/mypy floway_core $(foreach plugin,$(PLUGINS),plugins/$(plugin)/floway_$(plugin))
 
 # The documentation as a site, in $(DOCS)/site; a link that leads nowhere is an error.
 docs: $(DOCS)/ready
@@ -114,13 +116,13 @@ version:
 # The release: a wheel and an sdist of core and of each plugin, in dist/, built and checked.
 dist: $(VENV)/ready
 	rm -rf dist build plugins/*/build
-	for project in . plugins/*/; do $(VENV)/bin/python -m build --quiet --outdir dist $$project || exit 1; done
+	for project in . $(PLUGINS:%=plugins/%); do $(VENV)/bin/python -m build --quiet --outdir dist $$project || exit 1; done
 	$(VENV)/bin/twine check --strict dist/*
 
-$(VENV)/ready: setup.cfg plugins/codex/setup.cfg plugins/echo/setup.cfg plugins/openai/setup.cfg
+$(VENV)/ready: setup.cfg $(PLUGINS:%=plugins/%/setup.cfg)
 	$(PYTHON) -c 'import sys; sys.exit("Floway needs Python 3.11 or newer: make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -e plugins/codex -e plugins/echo -e plugins/openai
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' $(PLUGINS:%=-e plugins/%)
 	touch $@
 
 $(LOCK)/ready:
@@ -133,14 +135,14 @@ $(VERSIONS)/oldest/ready: setup.cfg
 	$(VERSIONS)/oldest/bin/python -m pip install --quiet --disable-pip-version-check packaging
 	$(VERSIONS)/oldest/bin/python tools/oldest.py $(VERSIONED) > $(VERSIONS)/oldest/requirements.txt
 	$(VERSIONS)/oldest/bin/python -m pip install --quiet --disable-pip-version-check \
-		-r $(VERSIONS)/oldest/requirements.txt -e '.[test]' -e plugins/codex -e plugins/echo -e plugins/openai
+		-r $(VERSIONS)/oldest/requirements.txt -e '.[test]' $(PLUGINS:%=-e plugins/%)
 	touch $@
 
 # gunicorn's newest release may demand a parser in C that an index does not have yet. It works with the one before.
 $(VERSIONS)/newest/ready: setup.cfg
 	$(PYTHON) -m venv $(VERSIONS)/newest
 	$(VERSIONS)/newest/bin/python -m pip install --quiet --disable-pip-version-check \
-		-e '.[test]' -e plugins/codex -e plugins/echo -e plugins/openai
+		-e '.[test]' $(PLUGINS:%=-e plugins/%)
 	$(VERSIONS)/newest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
 		'gunicorn < 28' 'flask < 4' 'urllib3 < 3' 'peewee < 5'
 	touch $@

@@ -5,7 +5,7 @@
     python -m benchmarks table RESULT.json [--markdown]
 
 A gateway gets one core and the load another, where there are two. Rounds are interleaved: every scenario is run for one
-gateway after the other, so that what else the machine does hits all of them alike.
+gateway after the other, so that other work of the machine affects all of them alike.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks import overload, scenarios, table, targets
-from benchmarks.processes import busy, cores
+from benchmarks.processes import cores, read_busy_seconds
 from benchmarks.scenarios import Bench
 from benchmarks.targets import ROOT, Target
 from benchmarks.wire import Order
@@ -59,59 +59,59 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--streams", type=int, default=500)
     load.add_argument("--seconds", type=float, default=120.0)
     load.add_argument("--ramp", type=float, default=5.0)
-    load.add_argument("--threads", type=int, default=1024, help="streams per worker in the burst beyond the limit")
+    load.add_argument("--threads", type=int, default=1024, help="streams per worker in the burst above the limit")
     load.add_argument("--burst-seconds", type=float, default=20.0, help="for which the streams of that burst go on")
     load.set_defaults(act=_load)
 
-    shown = commands.add_parser("table", help="print the table of a result again")
-    shown.add_argument("result", type=Path)
-    shown.add_argument("--markdown", action="store_true")
-    shown.set_defaults(act=_table)
+    table_parser = commands.add_parser("table", help="print the table of a result again")
+    table_parser.add_argument("result", type=Path)
+    table_parser.add_argument("--markdown", action="store_true")
+    table_parser.set_defaults(act=_table)
     return parser
 
 
 # ------------------------------------------------------------------------------------------------------------- commands
 def _run(options: argparse.Namespace) -> None:
     load_cpus, gateway_cpus = cores()
-    result: table.Result = {"about": about(load_cpus, gateway_cpus), "targets": [], "runs": []}
+    result: table.Result = {"about": describe_machine(load_cpus, gateway_cpus), "targets": [], "runs": []}
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    began, worked = time.monotonic(), busy(gateway_cpus)
+    began, worked = time.monotonic(), read_busy_seconds(gateway_cpus)
     with contextlib.ExitStack() as stack:
         upstream_url = stack.enter_context(targets.upstream(load_cpus))
         measured = [targets.direct(upstream_url)]
-        for start in _starters(options, upstream_url, gateway_cpus):
+        for start in _gateway_starters(options, upstream_url, gateway_cpus):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="floway-bench-")))
             try:
                 measured.append(start(folder))
             except FileNotFoundError as error:
-                _note(f"left out: {error}")
+                _report(f"left out: {error}")
                 continue
             stack.callback(measured[-1].tree.stop)
-            _note(f"{measured[-1].name} {measured[-1].version} answers")
-        result["targets"] = [_described(target) for target in measured]
+            _report(f"{measured[-1].name} {measured[-1].version} answers")
+        result["targets"] = [_describe_target(target) for target in measured]
         for run in _measure(options, measured, load_cpus):
             result["runs"].append(run)
             own = sum(target.tree.cpu() for target in measured if target.tree)
-            others = (busy(gateway_cpus) - worked - own) / (time.monotonic() - began)
+            others = (read_busy_seconds(gateway_cpus) - worked - own) / (time.monotonic() - began)
             result["about"]["gateways' core"] = f"others used {max(0.0, others):.0%} of it"
             options.output.write_text(json.dumps(result, indent=1))
     print(*table.lines(result), sep="\n")
-    _note(f"kept in {options.output}")
+    _report(f"kept in {options.output}")
     if any(run["failed"] for run in result["runs"] if run["target"].startswith("Floway")):
         sys.exit("Floway did not relay everything: see above.")
 
 
 def _load(options: argparse.Namespace) -> None:
     load_cpus, gateway_cpus = overload.cores()
-    print(*(f"{name}: {value}" for name, value in about(load_cpus, gateway_cpus).items()), "", sep="\n")
+    print(*(f"{name}: {value}" for name, value in describe_machine(load_cpus, gateway_cpus).items()), "", sep="\n")
     with targets.upstream(load_cpus) as upstream_url:
         held = overload.hold(upstream_url, load_cpus, gateway_cpus, options.streams, options.seconds, options.ramp)
-        print(*overload.held_lines(held, options.streams, options.seconds), "", sep="\n", flush=True)
+        print(*overload.format_held(held, options.streams, options.seconds), "", sep="\n", flush=True)
         order = Order(10, int(options.burst_seconds * 1e5))
-        refused = overload.beyond(upstream_url, load_cpus, gateway_cpus, options.threads, order)
-        print(*overload.refused_lines(refused), sep="\n")
-    if not (held.sound and refused.sound):
-        sys.exit("The load was not borne.")
+        refused = overload.exceed_limit(upstream_url, load_cpus, gateway_cpus, options.threads, order)
+        print(*overload.format_overload(refused), sep="\n")
+    if not (held.passed and refused.passed):
+        sys.exit("Floway did not stand the load.")
 
 
 def _table(options: argparse.Namespace) -> None:
@@ -119,7 +119,9 @@ def _table(options: argparse.Namespace) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ measuring
-def _starters(options: argparse.Namespace, upstream_url: str, cpus: set[int]) -> Iterator[Callable[[Path], Target]]:
+def _gateway_starters(
+    options: argparse.Namespace, upstream_url: str, cpus: set[int]
+) -> Iterator[Callable[[Path], Target]]:
     yield lambda folder: targets.floway(upstream_url, cpus, folder)
     if "codex" in options.others:
         yield lambda folder: targets.floway_codex(upstream_url, cpus, folder)
@@ -153,7 +155,7 @@ def _measure(options: argparse.Namespace, measured: list[Target], load_cpus: set
                 for bench in benches:
                     if _applies(kind, bench.target):
                         metrics = scenario(bench)
-                        _note(f"round {round + 1}  {name:11} {bench.target.name:18} {_short(metrics)}")
+                        _report(f"round {round + 1}  {name:11} {bench.target.name:18} {_short(metrics)}")
                         yield {"round": round, "scenario": name, "target": bench.target.name, **metrics}
 
 
@@ -164,27 +166,29 @@ def _variants(kind: str, holds: list[int]) -> list[tuple[str, Callable[[Bench], 
 
 
 def _applies(kind: str, target: Target) -> bool:
-    return bool(target.tree or kind in scenarios.DIRECT) and (target.keeps or kind not in scenarios.KEEPING)
+    return bool(target.tree or kind in scenarios.DIRECT) and (
+        target.stores_conversations or kind not in scenarios.NEEDING_CONVERSATIONS
+    )
 
 
-def about(load_cpus: set[int], gateway_cpus: set[int]) -> dict[str, str]:
-    """What has to be known of the machine to judge the figures."""
+def describe_machine(load_cpus: set[int], gateway_cpus: set[int]) -> dict[str, str]:
+    """Return what one has to know about the machine to judge the figures."""
     model = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     return {
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "machine": f"{len(model)} × {model[0] if model else platform.machine()}, Linux {platform.release()}",
-        "cores": f"load on {_joined(load_cpus)}, gateway on {_joined(gateway_cpus)}",
+        "cores": f"load on {_join(load_cpus)}, gateway on {_join(gateway_cpus)}",
         "Python": platform.python_version(),
         "load average before": f"{os.getloadavg()[0]:.2f}",
         "command": "python -m benchmarks " + " ".join(sys.argv[1:]),
     }
 
 
-def _joined(cpus: set[int]) -> str:
+def _join(cpus: set[int]) -> str:
     return ", ".join(map(str, sorted(cpus)))
 
 
-def _described(target: Target) -> dict:
+def _describe_target(target: Target) -> dict:
     return {"name": target.name, "version": target.version, "started": target.started, "idle": asdict(target.idle)}
 
 
@@ -197,7 +201,7 @@ def _lines(file: str) -> list[str]:
     return Path(file).read_text().splitlines()
 
 
-def _note(text: str) -> None:
+def _report(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

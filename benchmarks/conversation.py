@@ -1,13 +1,14 @@
-"""What a turn costs in a conversation of 10, 100 and 1,000 turns: rows and bytes written, milliseconds.
+"""The cost of a turn in conversations of 10, 100 and 1,000 turns: rows and bytes written, milliseconds.
 
     python -m benchmarks.conversation [--database postgresql://USER:PASSWORD@HOST/NAME] [--turns 10,100,1000]
 
 A turn is a question, a call of a tool, its result and an answer. It is stored in two styles: the client continues by
 ``previous_response_id``, or it sends the whole history again. Without ``--database`` a new SQLite file is used. On
-PostgreSQL the tables of Floway are made in the database that is named, and what was stored is deleted again.
+PostgreSQL, Floway's tables are created in the given database, and the stored rows are deleted again.
 """
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -28,7 +29,7 @@ from floway_core.storage.db import connect, select
 
 DAYS = 30
 AVERAGED = 10
-"""The figures for turn N are taken over this many turns up to it."""
+"""The figures for turn N are averages over this many turns up to it."""
 
 HEADINGS = ("turns", "style", "history KB", "rows/turn", "bytes/turn", "begin ms", "commit ms", "load ms")
 
@@ -65,13 +66,13 @@ def answer(number: int) -> list[dict[str, Any]]:
 
 
 class Conversation:
-    """One conversation that is led on, request by request; each turn is two of them."""
+    """One conversation. Each turn consists of two requests."""
 
-    def __init__(self, database: peewee.Database, resends: bool) -> None:
+    def __init__(self, database: peewee.Database, sends_history: bool) -> None:
         name = f"benchmark {uuid.uuid4().hex}"
         keys.create(database, name)
-        self.database, self.resends, self.name = database, resends, name
-        self.recent = HistoryCache(0)  # the database is what is measured
+        self.database, self.sends_history, self.name = database, sends_history, name
+        self.recent = HistoryCache(0)  # to measure the database
         self.key = select(database, "SELECT id FROM api_keys WHERE name = ?", name)[0][0]
         self.history: list[dict[str, Any]] = []
         self.previous: str | None = None
@@ -82,21 +83,21 @@ class Conversation:
         second = self._request(result(number), answer(number))
         return first[0] + second[0], first[1] + second[1]
 
-    def _request(self, given: list[dict[str, Any]], output: list[dict[str, Any]]) -> tuple[float, float]:
-        body = {"input": [*self.history, *given]} if self.resends else {"input": given}
-        if not self.resends:
+    def _request(self, new_items: list[dict[str, Any]], output: list[dict[str, Any]]) -> tuple[float, float]:
+        body = {"input": [*self.history, *new_items]} if self.sends_history else {"input": new_items}
+        if not self.sends_history:
             body["previous_response_id"] = self.previous
         started = time.perf_counter()
         turn = resolve_turn(
             self.database, self.recent, self.key, body, f"resp_{uuid.uuid4().hex}", DAYS, StoreLimits(2**30)
         )
-        begun = time.perf_counter()
+        resolved = time.perf_counter()
         self._commit(turn, output)
         ended = time.perf_counter()
         self.previous = turn.response_id
-        self.history += [*given, *output]
+        self.history += [*new_items, *output]
         assert len(turn.input.items) == len(self.history) - len(output)
-        return begun - started, ended - begun
+        return resolved - started, ended - resolved
 
     def _commit(self, turn: Turn, output: list[dict[str, Any]]) -> None:
         commit(
@@ -106,19 +107,19 @@ class Conversation:
             upstream_id="up_1",
             response={"id": turn.response_id, "object": "response", "status": "completed", "output": output},
             ordinal=lambda: claim_ordinal(self.database, turn.previous),
-            hook=lambda mode: {},
+            hook=dict,
         )
 
     def load(self) -> float:
         """:returns: the median of the seconds that loading the whole conversation takes."""
         snapshot = load.find_snapshot(self.database, self.key, self.previous, 0)
-        taken = []
+        seconds = []
         for _ in range(AVERAGED):
             started = time.perf_counter()
-            found = load.load_history(self.database, self.recent, snapshot)
-            taken.append(time.perf_counter() - started)
-            assert found.items == self.history
-        return statistics.median(taken)
+            loaded = load.load_history(self.database, self.recent, snapshot)
+            seconds.append(time.perf_counter() - started)
+            assert loaded.items == self.history
+        return statistics.median(seconds)
 
     def stored(self) -> tuple[int, int]:
         """:returns: rows, and bytes in their columns of variable length."""
@@ -126,27 +127,27 @@ class Conversation:
         for table, columns in (("responses_snapshots", "envelope metadata_json"), ("responses_items", "payload")):
             lengths = " + ".join(f"length({column})" for column in columns.split())
             query = f"SELECT count(*), coalesce(sum({lengths}), 0) FROM {table} WHERE api_key_id = ?"
-            found = select(self.database, query, self.key)[0]
-            rows, size = rows + found[0], size + int(found[1])
+            loaded = select(self.database, query, self.key)[0]
+            rows, size = rows + loaded[0], size + int(loaded[1])
         return rows, size
 
 
-def measured(database: peewee.Database, resends: bool, marks: list[int]) -> Iterator[tuple[str, ...]]:
-    """A row of the table for each of ``marks``."""
-    conversation = Conversation(database, resends)
+def measure_rows(database: peewee.Database, sends_history: bool, marks: list[int]) -> Iterator[tuple[str, ...]]:
+    """Yield a row of the table for each of ``marks``."""
+    conversation = Conversation(database, sends_history)
     try:
         for number in range(1, marks[-1] + 1):
             mark = next(mark for mark in marks if mark >= number)
             if number == mark - AVERAGED + 1:
                 before, times = conversation.stored(), []
-            taken = conversation.turn(number)
+            seconds = conversation.turn(number)
             if number > mark - AVERAGED:
-                times.append(taken)
+                times.append(seconds)
             if number == mark:
                 rows, size = (after - first for after, first in zip(conversation.stored(), before, strict=True))
                 yield (
                     f"{mark:,}",
-                    "whole history" if resends else "by id",
+                    "whole history" if sends_history else "by id",
                     f"{sum(len(repr(item)) for item in conversation.history) / 1024:,.0f}",
                     f"{rows / AVERAGED:g}",
                     f"{size / AVERAGED:,.0f}",
@@ -171,12 +172,12 @@ def main() -> None:
     )
     options = parser.parse_args()
     marks = sorted({int(mark) for mark in options.turns.split(",")})
-    if marks[0] < AVERAGED or any(after - mark < AVERAGED for mark, after in zip(marks, marks[1:], strict=False)):
+    if marks[0] < AVERAGED or any(after - mark < AVERAGED for mark, after in itertools.pairwise(marks)):
         parser.error(f"lengths are {AVERAGED} or more, and {AVERAGED} or more apart")
     with tempfile.TemporaryDirectory() as folder:
         database = connect(options.database or f"sqlite:///{Path(folder) / 'benchmark.db'}")
         migrate.apply(database, [migrate.CORE])
-        rows = [row for resends in (False, True) for row in measured(database, resends, marks)]
+        rows = [row for sends_history in (False, True) for row in measure_rows(database, sends_history, marks)]
         database.close_all()
     print("SQLite" if isinstance(database, peewee.SqliteDatabase) else "PostgreSQL")
     print(table(rows))

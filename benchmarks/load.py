@@ -1,4 +1,4 @@
-"""A load generator that is cheaper than any gateway: one epoll loop that keeps connections busy and checks answers.
+"""A load generator that is cheaper than any gateway: one epoll loop that sends requests and checks the responses.
 
     python -m benchmarks.load < plan.json
 
@@ -18,40 +18,40 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.answers import Bad, Chunks, StreamCheck, check_whole
+from benchmarks.answers import ChunkDecoder, StreamCheck, WrongAnswer, check_whole
 
-READ = 256 * 1024
+READ_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to ask, how often, and what to expect."""
+    """Which requests to send, how many, and what to expect."""
 
     url: str
     body: dict[str, Any]
     """The request, with an order in its input."""
     deltas: int
-    """That the order asks for."""
+    """The number of deltas that the order requests."""
     headers: dict[str, str] = field(default_factory=dict)
     connections: int = 1
     requests: int = 0
-    """How many to send at least."""
+    """The least number of requests to send."""
     seconds: float = 0.0
-    """For how long to send at least."""
+    """The least time for which to send."""
     ramp: float = 0.0
     """Seconds over which the connections are opened."""
-    patience: float = 120.0
-    """Seconds after which what is not complete is given up."""
+    time_limit: float = 120.0
+    """Seconds after which incomplete responses are abandoned."""
     exact: bool = True
     """The gateway relays deltas as the upstream wrote them."""
     turns: int = 0
     """Turns of a conversation, each naming the response before; 0: no conversation."""
     previous: str | None = None
-    """The response that the first conversation goes on with."""
+    """The response that the first conversation continues."""
 
 
-class Answer:
-    """What has come of one answer."""
+class AnswerReader:
+    """Reads and checks one response."""
 
     def __init__(self, plan: Plan, delays: array, started: int) -> None:
         self._plan, self._delays, self.started = plan, delays, started
@@ -60,13 +60,13 @@ class Answer:
         self.status = 0
         self.first = 0
         self.keep = self.over = False
-        self._chunks: Chunks | None = None
+        self._chunks: ChunkDecoder | None = None
         self._left = -1
         self._check: StreamCheck | None = None
         self._body: list[bytes] = []
 
     def feed(self, data: bytes, now: int) -> None:
-        """:raises Bad: it is not what the upstream sent."""
+        """:raises WrongAnswer: it is not what the upstream sent."""
         if not self.status:
             head, blank, data = (self.head + data).partition(b"\r\n\r\n")
             if not blank:
@@ -89,17 +89,17 @@ class Answer:
 
     def finish(self) -> tuple[str, int]:
         """:returns: the id of the response, and how many events it had.
-        :raises Bad: something is missing.
+        :raises WrongAnswer: something is missing.
         """
         if self._check:
             self._check.finish()
             return self._check.id, self._check.events
         if self.status != 200:
-            raise Bad(f"status {self.status}: {b''.join(self._body)[:200].decode(errors='replace')}")
+            raise WrongAnswer(f"status {self.status}: {b''.join(self._body)[:200].decode(errors='replace')}")
         return check_whole(b"".join(self._body), self._plan.deltas), 0
 
     def ended(self) -> bool:
-        """The connection has ended. Was that the end of the answer?"""
+        """Return whether the end of the connection is the end of the response."""
         return bool(self.status) and not self._chunks and self._left < 0
 
     def _begin(self, head: bytes) -> None:
@@ -107,7 +107,7 @@ class Answer:
         self.status = int(lines[0].split(" ")[1])
         self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
         if self.headers.get("transfer-encoding") == "chunked":
-            self._chunks = Chunks()
+            self._chunks = ChunkDecoder()
         else:
             self._left = int(self.headers.get("content-length", -1))
         self.keep = self.headers.get("connection", "").lower() != "close"
@@ -120,7 +120,7 @@ class Connection:
 
     def __init__(self, previous: str | None) -> None:
         self.socket: socket.socket | None = None
-        self.answer: Answer | None = None
+        self.answer: AnswerReader | None = None
         self.outbox = b""
         self.reused = False
         self.turn = 1 if previous else 0
@@ -152,7 +152,7 @@ class Load:
         """:returns: see ``_result``."""
         plan, began = self._plan, time.monotonic_ns()
         self._stop = began + int(plan.seconds * 1e9)
-        give_up, opened = began + int(plan.patience * 1e9), 0
+        give_up, opened = began + int(plan.time_limit * 1e9), 0
         while opened < plan.connections or self._idle or self._open:
             now = time.monotonic_ns()
             if now > give_up:
@@ -176,7 +176,7 @@ class Load:
             self._close(connection)
             return
         self._sent += 1
-        connection.answer = Answer(self._plan, self._delays, now)
+        connection.answer = AnswerReader(self._plan, self._delays, now)
         connection.outbox = self._request(connection)
         connection.reused = connection.socket is not None
         if not connection.socket:
@@ -213,7 +213,7 @@ class Load:
         try:
             if ready & select.EPOLLOUT and connection.outbox:
                 self._write(connection)
-            if ready & ~select.EPOLLOUT:
+            if ready & ~select.EPOLLOUT and connection.socket:  # writing may have found it broken
                 self._read(connection)
         except BlockingIOError:
             pass
@@ -229,11 +229,11 @@ class Load:
             self._broken(connection, type(error).__name__)
             return
         connection.outbox = connection.outbox[sent:]
-        wanted = select.EPOLLIN | select.EPOLLOUT if connection.outbox else select.EPOLLIN
-        self._epoll.modify(connection.socket, wanted)
+        events = select.EPOLLIN | select.EPOLLOUT if connection.outbox else select.EPOLLIN
+        self._epoll.modify(connection.socket, events)
 
     def _read(self, connection: Connection) -> None:
-        data, now, answer = connection.socket.recv(READ), time.monotonic_ns(), connection.answer
+        data, now, answer = connection.socket.recv(READ_BYTES), time.monotonic_ns(), connection.answer
         if not data and not answer.ended():
             self._broken(connection, "the connection ends before the answer")
             return
@@ -242,11 +242,11 @@ class Load:
             answer.feed(data, now)
             if answer.over or not data:
                 self._finished(connection, now, keep=answer.keep and bool(data))
-        except Bad as bad:
+        except WrongAnswer as bad:
             self._failed(connection, str(bad))
 
     def _broken(self, connection: Connection, how: str) -> None:
-        """The connection is gone. One that idled before may just have been given up by the server: ask again."""
+        """Handle a broken connection. If the server has only closed an idle one, send the request again."""
         if connection.reused and not connection.answer.head and not connection.answer.status:
             self._reconnects += 1
             self._close(connection)
@@ -279,7 +279,7 @@ class Load:
         self._idle.append(connection)
 
     def _result(self, elapsed: int) -> dict[str, Any]:
-        """Times are in milliseconds; ``problems`` says what was wrong with answers that are not among ``complete``."""
+        """Return the figures. Times are in milliseconds; ``problems`` says why responses are not among ``complete``."""
         unfinished = len(self._open)
         return {
             "seconds": elapsed / 1e9,
@@ -302,11 +302,11 @@ class Load:
 
 
 def _percentiles(nanoseconds: array) -> dict[str, float]:
-    found = sorted(nanoseconds)
+    ordered = sorted(nanoseconds)
     return {
-        name: found[int((len(found) - 1) * part)] / 1e6
+        name: ordered[int((len(ordered) - 1) * part)] / 1e6
         for name, part in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0))
-        if found
+        if ordered
     }
 
 

@@ -1,4 +1,4 @@
-"""Load on a Floway with default settings: many slow streams for minutes, and more streams than it takes at a time."""
+"""Load tests of Floway with default settings: many slow streams for minutes, and more streams than the limit."""
 
 import contextlib
 import os
@@ -14,26 +14,26 @@ from benchmarks.targets import Target
 from benchmarks.wire import Order
 
 STEPS = 8
-"""Steps in time in which the memory is shown, and looks at it that are needed to judge whether it grows."""
+"""The number of points in time at which memory is shown, and of measurements that are needed to judge its growth."""
 FLAT = 0.05
-"""How much of its memory a gateway may gain while the same streams go on."""
+"""The growth of memory that is tolerated while the same streams run, as a fraction."""
 
 
 def cores() -> tuple[set[int], set[int]]:
-    """All cores for the load but the two last, which the gateway gets; where there are just two, they share them."""
+    """Return the cores for the load and the last two, for the gateway. If there are only two, both use them."""
     usable = sorted(os.sched_getaffinity(0))
     return set(usable[:-2] or usable), set(usable[-2:])
 
 
 @dataclass(frozen=True)
-class Held:
-    """What came of many slow streams."""
+class HeldStreams:
+    """The result of many slow streams."""
 
     metrics: Metrics
 
     @property
-    def sound(self) -> bool:
-        """Nothing lost, and no growth."""
+    def passed(self) -> bool:
+        """Whether nothing was lost and memory did not grow."""
         levels = [held for _, held in self.metrics.get("memory", [])]
         flat = len(levels) < STEPS or max(levels[len(levels) // 2 :]) <= levels[len(levels) // 4] * (1 + FLAT)
         return bool(self.metrics["complete"]) and flat and not self.metrics["failed"] + self.metrics["unfinished"]
@@ -41,14 +41,14 @@ class Held:
 
 def hold(
     upstream_url: str, load_cpus: set[int], gateway_cpus: set[int], streams: int, seconds: float, ramp: float
-) -> Held:
+) -> HeldStreams:
     """``streams`` streams at the same time, each for ``seconds``."""
     with _floway(upstream_url, gateway_cpus) as target:
-        return Held(scenarios.held(Bench(target, load_cpus, hold_seconds=seconds, ramp=ramp), streams))
+        return HeldStreams(scenarios.held(Bench(target, load_cpus, hold_seconds=seconds, ramp=ramp), streams))
 
 
-def held_lines(held: Held, streams: int, seconds: float) -> Iterator[str]:
-    """What came of it, for people."""
+def format_held(held: HeldStreams, streams: int, seconds: float) -> Iterator[str]:
+    """Return the lines of the report."""
     metrics, levels = held.metrics, held.metrics.get("memory", [])
     yield f"{streams} streams, 10 events per second each, for {seconds:g} seconds"
     yield f"  complete, every byte checked {metrics['complete']:>8,}"
@@ -69,17 +69,17 @@ def _of(metrics: Metrics, name: str) -> str:
 
 # ----------------------------------------------------------------------------------------------------- too many streams
 @dataclass(frozen=True)
-class Refused:
-    """What came of more streams than are served at a time."""
+class Overload:
+    """The result of more streams than the limit."""
 
     result: dict[str, Any]
     streams: int
     afterwards: bool
-    """A request was served when the burst was over."""
+    """Whether a request was served after the burst."""
 
     @property
-    def sound(self) -> bool:
-        """Everybody was served whole or refused as promised, and there were both."""
+    def passed(self) -> bool:
+        """Whether each request was served completely or refused properly, and both occurred."""
         refused = self.result["statuses"].get("503", 0)
         served = self.result["complete"]
         return bool(
@@ -90,21 +90,23 @@ class Refused:
         )
 
 
-def beyond(upstream_url: str, load_cpus: set[int], gateway_cpus: set[int], threads: int, order: Order) -> Refused:
-    """Three streams at once for every two that are served at a time.
+def exceed_limit(
+    upstream_url: str, load_cpus: set[int], gateway_cpus: set[int], threads: int, order: Order
+) -> Overload:
+    """Open three streams at once for every two that the limit allows.
 
-    :param threads: streams that each of the two workers takes.
+    :param threads: the limit of each of the two workers.
     """
     settings = {"workers": "2", "threads": str(threads)}
     with _floway(upstream_url, gateway_cpus, settings) as target:
         streams, bench = 3 * threads, Bench(target, load_cpus)
         run = drive(bench, body_of(order), order, connections=streams, requests=streams)
         after = drive(bench, body_of(Order(1)), Order(1), requests=1)
-        return Refused(run.result, streams, after.result["complete"] == 1)
+        return Overload(run.result, streams, after.result["complete"] == 1)
 
 
-def refused_lines(refused: Refused) -> Iterator[str]:
-    """What came of it, for people."""
+def format_overload(refused: Overload) -> Iterator[str]:
+    """Return the lines of the report."""
     result = refused.result
     others = {status: count for status, count in result["statuses"].items() if status not in ("200", "503")}
     yield f"{refused.streams} streams at once, {refused.streams * 2 // 3} places"
@@ -115,7 +117,7 @@ def refused_lines(refused: Refused) -> Iterator[str]:
     yield f"  broken or unfinished         {refused.streams - sum(result['statuses'].values()):>8,}"
     yield f"  longest wait for a 503, ms   {result['refusal_ms'].get('max', 0):>8,.0f}"
     yield f"  served afterwards            {'yes' if refused.afterwards else 'no':>8}"
-    if not refused.sound:
+    if not refused.passed:
         yield from (f"  {count} × {problem}" for problem, count in result["problems"].items())
 
 

@@ -1,4 +1,4 @@
-"""Processes that are measured: starting them on chosen cores, and what they and their children use."""
+"""The processes to measure: start them on given cores, and read the CPU time and memory of them and their children."""
 
 import contextlib
 import os
@@ -14,13 +14,13 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def cores() -> tuple[set[int], set[int]]:
-    """The core for the load and the one for gateways; the same where there is only one."""
+    """Return the cores for the load and for the gateways; the same one if there is only one."""
     usable = sorted(os.sched_getaffinity(0))
     return {usable[0]}, {usable[-1]}
 
 
 def free_port() -> int:
-    """A port of this machine on which nobody listens."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -30,22 +30,22 @@ def start(
     command: list[str], cpus: Iterable[int], *, environ: Mapping[str, str] | None = None, **options
 ) -> subprocess.Popen:
     """Start a process, and pin it and its children to ``cpus``."""
-    wanted = set(cpus)
+    cores = set(cpus)
     environment = {**os.environ, **(environ or {})}
-    return subprocess.Popen(command, env=environment, preexec_fn=lambda: os.sched_setaffinity(0, wanted), **options)
+    return subprocess.Popen(command, env=environment, preexec_fn=lambda: os.sched_setaffinity(0, cores), **options)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a tree of processes holds, in KiB."""
+    """The memory of a process tree, in KiB."""
 
     total: int
-    """PSS: pages that processes share are counted once."""
+    """PSS, which counts shared pages once."""
     largest: int
-    """PSS of the largest process: of a worker, where there are workers."""
+    """PSS of the largest process, usually a worker."""
 
 
-class Tree:
+class ProcessTree:
     """A server with its child processes. A context manager."""
 
     def __init__(
@@ -70,9 +70,9 @@ class Tree:
         return sum(sum(map(int, fields[11:15])) for fields in map(_stat, self._pids()) if fields) / TICK
 
     def memory(self) -> Memory:
-        """What the processes hold now."""
-        held = [_pss(pid) for pid in self._pids()]
-        return Memory(sum(held), max(held))
+        """Return the present memory of the processes."""
+        sizes = [_pss(pid) for pid in self._pids()]
+        return Memory(sum(sizes), max(sizes))
 
     def stop(self) -> None:
         """End the processes at once."""
@@ -85,14 +85,14 @@ class Tree:
         for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
             if fields := _stat(pid):
                 children.setdefault(int(fields[1]), []).append(pid)
-        found = [self.process.pid]
-        for pid in found:  # which grows meanwhile, until nobody has children
-            found.extend(children.get(pid, []))
-        return found
+        pids = [self.process.pid]
+        for pid in pids:  # the list grows meanwhile
+            pids.extend(children.get(pid, []))
+        return pids
 
 
-def busy(cpus: Iterable[int]) -> float:
-    """Seconds that ``cpus`` have worked since the machine started, for whomever."""
+def read_busy_seconds(cpus: Iterable[int]) -> float:
+    """Return the seconds of CPU time that all processes have used on ``cpus`` since the machine started."""
     names = {f"cpu{cpu}" for cpu in cpus}
     lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
     return sum(int(spent) for name, *fields in lines if name in names for spent in (*fields[:3], *fields[5:8])) / TICK
@@ -108,7 +108,7 @@ def _stat(pid: int) -> list[str]:
 
 def _pss(pid: int) -> int:
     try:
-        found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        match = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
     except OSError:
         return 0
-    return int(found[1]) if found else 0
+    return int(match[1]) if match else 0

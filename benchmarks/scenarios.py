@@ -1,4 +1,4 @@
-"""The scenarios: what each of them asks of a gateway, and what it reports."""
+"""The scenarios: the requests of each, and the figures that it reports."""
 
 import http.client
 import json
@@ -16,16 +16,16 @@ from benchmarks.targets import ROOT, Target
 from benchmarks.wire import MODEL, Order
 
 Metrics = dict[str, Any]
-"""What a scenario reports: figures by name, and under ``complete``, ``failed``, ``problems`` whether they count."""
+"""The result of a scenario: figures by name, and ``complete``, ``failed`` and ``problems`` for its validity."""
 
-ANSWER = 40
-"""Deltas of an ordinary answer."""
-LAG = 120.0
-"""Seconds by which many streams may end too late."""
-LEAST = 100
-"""Answers over which the cost of a request is taken at least: of a few, one that is odd would decide."""
-RATE = 10
-"""Events per second of a slow stream."""
+ANSWER_DELTAS = 40
+"""Deltas of an ordinary response."""
+MAX_LAG_SECONDS = 120.0
+"""The delay with which many streams may end."""
+MIN_ANSWERS = 100
+"""The least number of responses over which the cost of a request is averaged."""
+EVENTS_PER_SECOND = 10
+"""The pace of a slow stream."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Bench:
 
     target: Target
     cpus: set[int]
-    """Where the load runs."""
+    """The cores of the load generator."""
     seconds: float = 3.0
     hold_seconds: float = 12.0
     ramp: float = 3.0
@@ -42,37 +42,37 @@ class Bench:
     turns: int = 1000
     """Length of the long conversation."""
     settling: float = 0.3
-    """Seconds after the last answer for what a gateway does behind it."""
+    """Seconds after the last response in which the gateway may still work on it."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the load generator, and what the gateway used meanwhile."""
+    """One run of the load generator, with the resources that the gateway used."""
 
     result: dict[str, Any]
     cpu: float
     """Seconds."""
     memory: list[tuple[float, int]]
-    """PSS in KiB, by the seconds since the beginning."""
+    """(seconds since the start, PSS in KiB)."""
 
     @property
     def per_answer(self) -> float:
-        """CPU seconds for each answer."""
+        """CPU seconds per response."""
         return self.cpu / max(1, self.result["complete"])
 
     @property
     def events(self) -> float:
-        """Events in each answer."""
+        """Events per response."""
         return self.result["events"] / max(1, self.result["complete"])
 
 
 def drive(bench: Bench, body: dict[str, Any], order: Order, watch: float | None = None, **plan: Any) -> Run:
     """Run the load generator once.
 
-    :param watch: seconds between two looks at the gateway's memory; None: no look.
+    :param watch: seconds between two measurements of the gateway's memory; None: none.
     """
     target = bench.target
-    wanted = Plan(target.url, body, order.deltas, headers=target.headers, exact=target.exact, **plan)
+    request_plan = Plan(target.url, body, order.deltas, headers=target.headers, exact=target.exact, **plan)
     load = start(
         [sys.executable, "-m", "benchmarks.load"],
         bench.cpus,
@@ -82,14 +82,14 @@ def drive(bench: Bench, body: dict[str, Any], order: Order, watch: float | None 
         text=True,
     )
     before, began, memory = _cpu(target), time.monotonic(), []
-    given: str | None = json.dumps(asdict(wanted))
+    stdin: str | None = json.dumps(asdict(request_plan))
     try:
         while True:
             try:
-                said, _ = load.communicate(given, timeout=watch)
+                stdout, _ = load.communicate(stdin, timeout=watch)
                 break
             except subprocess.TimeoutExpired:
-                given = None
+                stdin = None
                 if target.tree:
                     memory.append((time.monotonic() - began, target.tree.memory().total))
     finally:
@@ -97,7 +97,7 @@ def drive(bench: Bench, body: dict[str, Any], order: Order, watch: float | None 
             load.kill()
             load.wait()
     time.sleep(bench.settling)
-    return Run(json.loads(said), _cpu(target) - before, memory)
+    return Run(json.loads(stdout), _cpu(target) - before, memory)
 
 
 def _cpu(target: Target) -> float:
@@ -113,7 +113,7 @@ def _metrics(*runs: Run, **figures: float | None) -> Metrics:
 
 # ------------------------------------------------------------------------------------------------------------- requests
 def body_of(order: Order, *, stream: bool = True, store: bool = True, history: list | None = None) -> dict[str, Any]:
-    """A request as an agent makes it."""
+    """Return a request like that of an agent."""
     question = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": str(order)}]}
     parameters = {"type": "object", "properties": {"cmd": {"type": "string"}}, "required": ["cmd"]}
     tool = {
@@ -137,7 +137,7 @@ def body_of(order: Order, *, stream: bool = True, store: bool = True, history: l
 
 
 def history_of(kib: int) -> list[dict[str, Any]]:
-    """Items of about one KiB each: questions, calls, their results and answers."""
+    """Return items of about one KiB each: questions, calls, their results and answers."""
     filler, items = "Read the file, explain what it does and then change it. " * 16, []
     for number in range(0, kib, 4):
         call = {"call_id": f"call_{number}", "name": "shell", "arguments": json.dumps({"cmd": filler})}
@@ -167,16 +167,16 @@ def _once(target: Target, body: dict[str, Any]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------ scenarios
 def whole(bench: Bench, store: bool, history: list | None = None) -> Metrics:
     """Requests that do not stream, on 16 connections."""
-    order = Order(ANSWER)
+    order = Order(ANSWER_DELTAS)
     body = body_of(order, stream=False, store=store, history=history)
-    run = drive(bench, body, order, connections=16, requests=LEAST, seconds=bench.seconds)
+    run = drive(bench, body, order, connections=16, requests=MIN_ANSWERS, seconds=bench.seconds)
     rate = run.result["complete"] / run.result["seconds"]
     return _metrics(run, cpu_ms=run.per_answer * 1e3, rate=rate)
 
 
 def resent(bench: Bench) -> Metrics:
-    """A client that sends its whole history again, of which only the last question is new."""
-    order = Order(ANSWER)
+    """A client that resends its whole history with one new question."""
+    order = Order(ANSWER_DELTAS)
     before = body_of(order, stream=False, history=history_of(64))
     answer = _once(bench.target, before)
     return whole(bench, store=True, history=[*before["input"], *answer.get("output", [])])
@@ -184,8 +184,8 @@ def resent(bench: Bench) -> Metrics:
 
 def alone(bench: Bench) -> Metrics:
     """Requests that do not stream, one at a time."""
-    order = Order(ANSWER)
-    run = drive(bench, body_of(order, stream=False, store=False), order, requests=LEAST, seconds=bench.seconds)
+    order = Order(ANSWER_DELTAS)
+    run = drive(bench, body_of(order, stream=False, store=False), order, requests=MIN_ANSWERS, seconds=bench.seconds)
     total = run.result["total_ms"]
     return _metrics(run, p50=total.get("p50"), p99=total.get("p99"))
 
@@ -204,9 +204,9 @@ def first(bench: Bench) -> Metrics:
 
 
 def slow(bench: Bench) -> Metrics:
-    """20 streams with an event every 10 ms: what grows with their length is the cost of events, the rest a stream's."""
+    """20 streams with an event every 10 ms: the cost that grows with their length is that of events."""
     short, long = Order(4, 10_000), Order(int(50 * bench.seconds) + 50, 10_000)
-    few = drive(bench, body_of(short), short, connections=20, requests=LEAST, seconds=bench.seconds)
+    few = drive(bench, body_of(short), short, connections=20, requests=MIN_ANSWERS, seconds=bench.seconds)
     many = drive(bench, body_of(long), long, connections=20, requests=40)
     event = (many.per_answer - few.per_answer) / max(1, many.events - few.events)
     return _metrics(few, many, event_us=event * 1e6, stream_ms=(few.per_answer - event * few.events) * 1e3)
@@ -221,16 +221,16 @@ def burst(bench: Bench) -> Metrics:
 
 
 def chained(bench: Bench) -> Metrics:
-    """Conversations of 20 turns that name the response before."""
-    order = Order(ANSWER)
-    run = drive(bench, body_of(order, stream=False), order, requests=LEAST, seconds=bench.seconds, turns=20)
+    """Conversations of 20 turns with ``previous_response_id``."""
+    order = Order(ANSWER_DELTAS)
+    run = drive(bench, body_of(order, stream=False), order, requests=MIN_ANSWERS, seconds=bench.seconds, turns=20)
     total = run.result["total_ms"]
     return _metrics(run, cpu_ms=run.per_answer * 1e3, p50=total.get("p50"), p99=total.get("p99"))
 
 
 def long_chain(bench: Bench) -> Metrics:
-    """One long conversation, of which the last fifth is measured."""
-    order, last = Order(ANSWER), max(1, bench.turns // 5)
+    """The last fifth of one long conversation."""
+    order, last = Order(ANSWER_DELTAS), max(1, bench.turns // 5)
     body = body_of(order, stream=False)
     before = drive(bench, body, order, requests=bench.turns - last, turns=bench.turns)
     run = drive(bench, body, order, requests=last, turns=bench.turns, previous=before.result["last_id"])
@@ -241,7 +241,7 @@ def long_chain(bench: Bench) -> Metrics:
 def held(bench: Bench, streams: int) -> Metrics:
     """Many slow streams at the same time."""
     before = bench.target.tree.memory().total if bench.target.tree else 0
-    order = Order(int(bench.hold_seconds * RATE), 1_000_000 // RATE)
+    order = Order(int(bench.hold_seconds * EVENTS_PER_SECOND), 1_000_000 // EVENTS_PER_SECOND)
     run = drive(
         bench,
         body_of(order),
@@ -250,7 +250,7 @@ def held(bench: Bench, streams: int) -> Metrics:
         connections=streams,
         requests=streams,
         ramp=bench.ramp,
-        patience=bench.hold_seconds + LAG,
+        time_limit=bench.hold_seconds + MAX_LAG_SECONDS,
     )
     result = run.result
     return _metrics(
@@ -268,7 +268,7 @@ def held(bench: Bench, streams: int) -> Metrics:
 
 
 def _held_memory(bench: Bench, memory: list[tuple[float, int]], before: int, streams: int) -> dict[str, Any]:
-    """What a stream takes, and what is added while all streams go on.
+    """Return the memory per stream, and its growth while all streams run.
 
     :param before: KiB that the gateway had before the first of them.
     """
@@ -296,12 +296,12 @@ SCENARIOS: dict[str, Callable[[Bench], Metrics]] = {
     "long-chain": long_chain,
 }
 HOLD = "hold"
-"""The scenario that there is for any number of streams: with 500 of them, ``hold500``."""
+"""The scenario for any number of streams: ``hold500`` has 500."""
 ONCE = ("long-request", "long-chain", HOLD)
-"""Scenarios that are long enough to be run in the first round only."""
+"""Long scenarios, which run in the first round only."""
 DIRECT = ("request", "alone", "first", "burst", HOLD)
-"""Scenarios that say something without a gateway."""
+"""Scenarios that also make sense without a gateway."""
 LARGE = ("long-request", "long-chain")
-"""Scenarios that fill a gateway's memory, and so come after those that look at it."""
-KEEPING = ("long-chain",)
-"""Scenarios for gateways that keep conversations."""
+"""Scenarios that fill a gateway's memory. They run after those that measure it."""
+NEEDING_CONVERSATIONS = ("long-chain",)
+"""Scenarios for gateways that store conversations."""

@@ -1,7 +1,7 @@
 """Results as a table: a row for each figure, a column for each gateway, and its ratio to the first of them.
 
-A figure is the median over the rounds. One lost, altered or refused answer makes its scenario ``invalid``,
-one that has not ended when the patience of the load generator has makes it ``too slow``.
+A figure is the median over the rounds. A lost, altered or refused response makes its scenario ``invalid``. A
+response that is not complete within the time limit makes it ``too slow``.
 """
 
 import statistics
@@ -26,7 +26,7 @@ class Figure:
     metric: str
     digits: int = 0
     added: bool = False
-    """Show what is added to the figure of the fake upstream alone."""
+    """Show the difference from the figure of the fake upstream alone."""
     ratio: bool = True
 
 
@@ -38,7 +38,7 @@ class Group:
     figures: tuple[Figure, ...]
 
 
-def _held(streams: int) -> Group:
+def _hold_group(streams: int) -> Group:
     name = f"hold{streams}"
     return Group(
         f"{streams:,} streams, 10 events/s each",
@@ -95,14 +95,14 @@ GROUPS = (
 
 
 def lines(result: Result, markdown: bool = False) -> Iterator[str]:
-    """The lines of the table, and what has to be known to judge it."""
+    """Yield the lines of the table, after what one has to know to judge it."""
     names = [target["name"] for target in result["targets"]]
     gateways = [name for name in names if name != "direct"]
     header = ["", *(["direct"] if "direct" in names else [])]
     for name in gateways:
         header += [name] if name == gateways[0] else [name, "×"]
     holds = sorted({int(run["scenario"][4:]) for run in result["runs"] if run["scenario"].startswith("hold")})
-    rows = [row for group in (*GROUPS, *map(_held, holds)) for row in _rows(result, group, header, gateways)]
+    rows = [row for group in (*GROUPS, *map(_hold_group, holds)) for row in _rows(result, group, header, gateways)]
     rows += _starts(result, header, gateways)
     versions = ", ".join(f"{target['name']} {target['version']}" for target in result["targets"] if target["version"])
     for about, value in {**result["about"], "versions": versions}.items():
@@ -117,13 +117,13 @@ def _rows(result: Result, group: Group, header: Sequence[str], gateways: Sequenc
     if figures:
         yield [f"**{group.title}**", *[""] * (len(header) - 1)]
     for figure in figures:
-        cells = [_shown(_value(result, "direct", figure), figure.digits)] if "direct" in header else []
-        own = _value(result, gateways[0], figure)
+        cells = [_format(_value(result, "direct", figure), figure.digits)] if "direct" in header else []
+        reference = _value(result, gateways[0], figure)
         for name in gateways:
             value = _value(result, name, figure)
-            cells.append(_shown(value, figure.digits))
+            cells.append(_format(value, figure.digits))
             if name != gateways[0]:
-                cells.append(_ratio(value, own) if figure.ratio else "")
+                cells.append(_ratio(value, reference) if figure.ratio else "")
         yield [figure.title, *cells]
 
 
@@ -137,12 +137,12 @@ def _starts(result: Result, header: Sequence[str], gateways: Sequence[str]) -> I
         ("idle, MiB (PSS), largest process", "idle", "largest", 1024, 0),
         ("idle, MiB (PSS), all processes", "idle", "total", 1024, 0),
     ):
-        cells, own = [NOTHING] if "direct" in header else [], targets[gateways[0]][place][name]
+        cells, reference = [NOTHING] if "direct" in header else [], targets[gateways[0]][place][name]
         for gateway in gateways:
             value = targets[gateway][place][name]
-            cells.append(_shown(value / scale, digits))
+            cells.append(_format(value / scale, digits))
             if gateway != gateways[0]:
-                cells.append(_ratio(value, own))
+                cells.append(_ratio(value, reference))
         yield [title, *cells]
 
 
@@ -155,7 +155,7 @@ def _measured(result: Result, figure: Figure) -> bool:
 
 
 def _value(result: Result, target: str, figure: Figure) -> float | str | None:
-    """The median, why there is none, or None where nothing was measured."""
+    """Return the median, the reason why there is none, or None if nothing was measured."""
     runs = _runs(result, target, figure.scenario)
     if any(run["failed"] for run in runs):
         return INVALID
@@ -171,14 +171,14 @@ def _value(result: Result, target: str, figure: Figure) -> float | str | None:
     return value if target != "direct" or not figure.metric.startswith(("cpu", "event", "stream", "growth")) else None
 
 
-def _shown(value: float | str | None, digits: int) -> str:
+def _format(value: float | str | None, digits: int) -> str:
     return NOTHING if value is None else value if isinstance(value, str) else f"{value:,.{digits}f}"
 
 
-def _ratio(value: float | str | None, own: float | str | None) -> str:
-    if not isinstance(value, (int, float)) or not isinstance(own, (int, float)) or own <= 0:
+def _ratio(value: float | str | None, reference: float | str | None) -> str:
+    if not isinstance(value, (int, float)) or not isinstance(reference, (int, float)) or reference <= 0:
         return ""
-    ratio = value / own
+    ratio = value / reference
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""What is measured: Floway as a user starts it, other gateways, and the fake upstream itself (``direct``)."""
+"""The targets of the measurements: Floway with default settings, other gateways, and the fake upstream (``direct``)."""
 
 import base64
 import contextlib
@@ -15,19 +15,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks import wire
-from benchmarks.processes import Memory, Tree, free_port, start
+from benchmarks.processes import Memory, ProcessTree, free_port, start
 from floway_core import __version__
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 120.0
-"""Seconds after which a gateway that does not start is given up."""
-SETTLING = 0.5
-"""Seconds after the first request until memory counts as idle."""
+START_TIMEOUT_SECONDS = 120.0
+"""Time for a gateway to start."""
+SETTLING_SECONDS = 0.5
+"""Time between the first request and the measurement of idle memory."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Somebody who answers requests."""
+    """A server to measure."""
 
     name: str
     url: str
@@ -35,18 +35,18 @@ class Target:
     headers: dict[str, str] = field(default_factory=dict)
     exact: bool = True
     """Relays deltas as the upstream wrote them."""
-    keeps: bool = False
-    """Keeps conversations; another one passes ``previous_response_id`` on to the upstream."""
-    tree: Tree | None = None
-    """Its processes; None where they are not measured."""
+    stores_conversations: bool = False
+    """Stores conversations; one that does not passes ``previous_response_id`` on to the upstream."""
+    tree: ProcessTree | None = None
+    """Its processes; None if they are not measured."""
     started: dict[str, float] = field(default_factory=dict)
     """Seconds to the first answer, seconds of CPU time until then."""
-    idle: Memory = Memory(0, 0)
+    idle: Memory = field(default_factory=lambda: Memory(0, 0))
 
 
 @contextlib.contextmanager
 def upstream(cpus: set[int]) -> Iterator[str]:
-    """A fake upstream that runs.
+    """Run the fake upstream, as a context manager.
 
     :returns: its base URL.
     """
@@ -60,19 +60,20 @@ def upstream(cpus: set[int]) -> Iterator[str]:
 
 
 def direct(upstream_url: str) -> Target:
-    """The fake upstream without a gateway: what the load generator and it can do by themselves."""
+    """The fake upstream without a gateway, which shows the limits of the load generator and of itself."""
     return Target("direct", f"{upstream_url}/responses")
 
 
 # ------------------------------------------------------------------------------------------------------------- gateways
 def floway(upstream_url: str, cpus: set[int], folder: Path, settings: dict[str, str] | None = None) -> Target:
     """Floway with default settings and SQLite on disk; its upstream is one of the plugin floway-openai."""
-    environ = _clean(folder, settings)
+    environ = _make_environ(folder, settings)
     _floway(
         environ,
         folder,
-        "openai",
+        "upstreams",
         "add",
+        "openai",
         "bench",
         "--base-url",
         upstream_url,
@@ -85,28 +86,28 @@ def floway(upstream_url: str, cpus: set[int], folder: Path, settings: dict[str, 
 
 
 def floway_codex(upstream_url: str, cpus: set[int], folder: Path) -> Target:
-    """Floway with the plugin floway-codex: every request gets an identity, every answer updates the quota."""
-    environ = _clean(folder, {"codex_base_url": upstream_url.removesuffix("/v1") + "/backend-api"})
+    """Floway with the plugin floway-codex: each request gets an identity, each response updates the quota."""
+    environ = _make_environ(folder, {"codex_base_url": upstream_url.removesuffix("/v1") + "/backend-api"})
     auth = folder / "auth.json"
-    auth.write_text(json.dumps(_sign_in()))
+    auth.write_text(json.dumps(_make_auth_json()))
     _floway(environ, folder, "codex", "import", str(auth))
     return _serve("Floway with Codex", environ, cpus, folder)
 
 
 def nginx(upstream_url: str, cpus: set[int], folder: Path) -> Target:
-    """nginx as a plain reverse proxy: what relaying costs at least."""
+    """nginx as a plain reverse proxy, the lower bound of what relaying costs."""
     binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if not binary:
         raise FileNotFoundError("nginx is not installed")
     port = free_port()
     (folder / "nginx.conf").write_text(_NGINX.format(upstream=urlsplit(upstream_url).netloc, port=port))
     command = [binary, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log", "-g", "daemon off;"]
-    version = _said(binary, "-v").rpartition("/")[2]
-    return _started("nginx", f"http://127.0.0.1:{port}/v1/responses", command, cpus, folder, version=version)
+    version = _read_output(binary, "-v").rpartition("/")[2]
+    return _start_gateway("nginx", f"http://127.0.0.1:{port}/v1/responses", command, cpus, folder, version=version)
 
 
 def litellm(upstream_url: str, cpus: set[int], folder: Path, python: Path) -> Target:
-    """LiteLLM's proxy with one worker, out of the virtual environment of ``python``."""
+    """LiteLLM's proxy with one worker, from the virtual environment of ``python``."""
     script = python.absolute().parent / "litellm"
     if not script.exists():
         raise FileNotFoundError(f"there is no {script}: `make bench-peers` installs it")
@@ -128,8 +129,8 @@ def litellm(upstream_url: str, cpus: set[int], folder: Path, python: Path) -> Ta
         )
     )
     query = "import importlib.metadata; print(importlib.metadata.version('litellm'))"
-    version = _said(str(script.parent / "python"), "-c", query)
-    return _started(
+    version = _read_output(str(script.parent / "python"), "-c", query)
+    return _start_gateway(
         "LiteLLM",
         f"http://127.0.0.1:{port}/v1/responses",
         [str(script), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"],
@@ -168,16 +169,16 @@ http {{
 """
 
 
-def _said(*command: str) -> str:
+def _read_output(*command: str) -> str:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
     return done.stdout.strip()
 
 
-def _clean(folder: Path, settings: dict[str, str] | None) -> dict[str, str]:
-    """The environment without settings of the machine's own Floway."""
+def _make_environ(folder: Path, settings: dict[str, str] | None) -> dict[str, str]:
+    """Return environment variables without the settings of a Floway on this machine."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("FLOWAY_")}
-    given = {f"FLOWAY_{name.upper()}": value for name, value in (settings or {}).items()}
-    return {**environ, "FLOWAY_DATA_DIR": str(folder / "data"), **given}
+    overrides = {f"FLOWAY_{name.upper()}": value for name, value in (settings or {}).items()}
+    return {**environ, "FLOWAY_DATA_DIR": str(folder / "data"), **overrides}
 
 
 def _floway(environ: dict[str, str], folder: Path, *arguments: str) -> str:
@@ -191,7 +192,7 @@ def _floway(environ: dict[str, str], folder: Path, *arguments: str) -> str:
 def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path) -> Target:
     key = _floway(environ, folder, "keys", "create", "bench")
     bind = f"127.0.0.1:{free_port()}"
-    return _started(
+    return _start_gateway(
         name,
         f"http://{bind}/v1/responses",
         [sys.executable, "-m", "floway_core", "serve", "--bind", bind],
@@ -200,12 +201,12 @@ def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path) -> 
         environ=environ,
         version=__version__,
         headers={"authorization": f"Bearer {key}"},
-        keeps=True,
+        stores_conversations=True,
     )
 
 
-def _sign_in() -> dict:
-    """What the official CLI keeps of a sign-in, with tokens that only look like some."""
+def _make_auth_json() -> dict:
+    """Return the file in which the official CLI stores a sign-in, with made-up tokens."""
 
     def token(**claims) -> str:
         parts = ({"alg": "none"}, {"exp": int(time.time()) + 86400, **claims})
@@ -229,7 +230,7 @@ def _sign_in() -> dict:
 
 
 # ------------------------------------------------------------------------------------------------------------- starting
-def _started(
+def _start_gateway(
     name: str,
     url: str,
     command: list[str],
@@ -239,38 +240,38 @@ def _started(
     **about,
 ) -> Target:
     """Start a gateway, and wait until it has answered a request."""
-    began = time.monotonic()
-    tree = Tree(command, cpus, folder, environ)
+    start_time = time.monotonic()
+    tree = ProcessTree(command, cpus, folder, environ)
     try:
-        while not _answers(url, about.get("headers", {})):
-            if tree.process.poll() is not None or time.monotonic() - began > PATIENCE:
+        while not _is_answering(url, about.get("headers", {})):
+            if tree.process.poll() is not None or time.monotonic() - start_time > START_TIMEOUT_SECONDS:
                 raise RuntimeError(f"{name} does not start: {tree.log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.02)
-        started = {"seconds": time.monotonic() - began, "cpu": tree.cpu()}
-        time.sleep(SETTLING)
+        started = {"seconds": time.monotonic() - start_time, "cpu": tree.cpu()}
+        time.sleep(SETTLING_SECONDS)
         return Target(name, url, tree=tree, started=started, idle=tree.memory(), **about)
     except BaseException:
         tree.stop()
         raise
 
 
-def _answers(url: str, headers: dict[str, str]) -> bool:
+def _is_answering(url: str, headers: dict[str, str]) -> bool:
     """Make one request.
 
-    :returns: whether somebody listens.
-    :raises RuntimeError: somebody does, and refuses the request.
+    :returns: whether a server listens.
+    :raises RuntimeError: it refuses the request.
     """
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=START_TIMEOUT_SECONDS)
     body = json.dumps({"model": wire.MODEL, "input": str(wire.Order(1)), "store": False})
     try:
         connection.request("POST", parts.path, body, {"content-type": "application/json", **headers})
         answer = connection.getresponse()
-        said = answer.read()
+        content = answer.read()
     except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()
     if answer.status != 200:
-        raise RuntimeError(f"{url} answers with status {answer.status}: {said[:500]!r}")
+        raise RuntimeError(f"{url} answers with status {answer.status}: {content[:500]!r}")
     return True

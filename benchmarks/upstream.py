@@ -2,9 +2,9 @@
 
     python -m benchmarks.upstream [PORT]
 
-prints its URL and serves until it is ended. It takes any key, model and ``previous_response_id``; ``benchmarks.wire``
-says how a request orders the number and the pace of its events. Each event is one chunk and one write; where no pace is
-ordered, up to 32 events go out in one write, as they do when an upstream is faster than its reader.
+prints its URL and serves until it is terminated. It accepts any key, model and ``previous_response_id``.
+``benchmarks.wire`` says how a request orders the number and the pace of its events. Each event is one chunk, written
+alone. Without a pace, up to 32 events go out in one write, as from an upstream that is faster than its reader.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from benchmarks import wire
 from benchmarks.wire import Order
 
 BURST = 32
-READ = 256 * 1024
-WIDE = b"%0*d"
+READ_BYTES = 256 * 1024
+PADDED = b"%0*d"
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 MODELS = json.dumps(
@@ -45,7 +45,7 @@ def _chunk(data: bytes) -> bytes:
 
 
 def _stamp() -> bytes:
-    return WIDE % (wire.STAMP, time.monotonic_ns())
+    return PADDED % (wire.STAMP, time.monotonic_ns())
 
 
 class Stream:
@@ -89,7 +89,7 @@ class Stream:
 
 
 def _numbers(order: Order) -> range | list[int]:
-    """The deltas that are written."""
+    """Return the numbers of the deltas to write."""
     numbers, middle = list(range(order.deltas)), order.deltas // 2
     if order.fault == "lost":
         del numbers[middle]
@@ -112,7 +112,7 @@ def _whole(order: Order, id: bytes) -> bytes:
 class Connection:
     """A client's connection."""
 
-    __slots__ = ("socket", "inbox", "outbox", "stream", "due", "held")
+    __slots__ = ("due", "inbox", "is_delayed", "outbox", "socket", "stream")
 
     def __init__(self, socket: socket.socket) -> None:
         self.socket = socket
@@ -120,8 +120,8 @@ class Connection:
         self.outbox = b""
         self.stream: Stream | None = None
         self.due = 0
-        self.held = False
-        """Its next event was due while the one before still waited to be read."""
+        self.is_delayed = False
+        """Whether its next event was due while the client had not read the previous one."""
 
 
 class Upstream:
@@ -135,18 +135,18 @@ class Upstream:
         self._numbers = itertools.count(1)
 
     def serve(self) -> None:
-        """Serve for ever."""
+        """Serve until the process ends."""
         while True:
             for fd, ready in self._epoll.poll(self._patience()):
                 if fd == self._listener.fileno():
                     self._accept()
                 elif connection := self._connections.get(fd):
-                    self._guarded(connection, self._write if ready == select.EPOLLOUT else self._read)
+                    self._call_safely(connection, self._write if ready == select.EPOLLOUT else self._read)
             now = time.monotonic_ns()
             while self._timers and self._timers[0][0] <= now:
                 connection = heapq.heappop(self._timers)[2]
                 if connection.stream:
-                    self._guarded(connection, self._continue)
+                    self._call_safely(connection, self._continue)
 
     def _patience(self) -> float:
         return max(0.0, (self._timers[0][0] - time.monotonic_ns()) / 1e9) if self._timers else -1
@@ -160,7 +160,7 @@ class Upstream:
                 self._connections[accepted.fileno()] = Connection(accepted)
                 self._epoll.register(accepted, select.EPOLLIN)
 
-    def _guarded(self, connection: Connection, act: Callable[[Connection], None]) -> None:
+    def _call_safely(self, connection: Connection, act: Callable[[Connection], None]) -> None:
         try:
             act(connection)
         except BlockingIOError:
@@ -175,11 +175,11 @@ class Upstream:
 
     # ------------------------------------------------------------------------------------------------------- requests
     def _read(self, connection: Connection) -> None:
-        data = connection.socket.recv(READ)
+        data = connection.socket.recv(READ_BYTES)
         if not data:
             raise ConnectionResetError
         connection.inbox += data
-        while not connection.stream and (request := _taken(connection.inbox)):
+        while not connection.stream and (request := _take_request(connection.inbox)):
             self._answer(connection, *request)
 
     def _answer(self, connection: Connection, head: bytes, body: bytes) -> None:
@@ -197,9 +197,9 @@ class Upstream:
 
     # -------------------------------------------------------------------------------------------------------- answers
     def _continue(self, connection: Connection) -> None:
-        """Write what is due of a stream, unless what was written before is still waiting to be read."""
-        stream, connection.held = connection.stream, bool(connection.outbox)
-        if connection.held:
+        """Write the next events of a stream, unless earlier ones have not been sent yet."""
+        stream, connection.is_delayed = connection.stream, bool(connection.outbox)
+        if connection.is_delayed:
             return
         if stream.order.every:
             data = stream.next_event(_stamp())
@@ -230,12 +230,15 @@ class Upstream:
         connection.outbox = connection.outbox[connection.socket.send(connection.outbox) :]
         if not connection.outbox:
             self._epoll.modify(connection.socket, select.EPOLLIN)
-            if connection.held:
+            if connection.is_delayed:
                 self._continue(connection)
 
 
-def _taken(inbox: bytearray) -> tuple[bytes, bytes] | None:
-    """Take the next request out of ``inbox``: its head in lower case and its body, or None when it is not complete."""
+def _take_request(inbox: bytearray) -> tuple[bytes, bytes] | None:
+    """Take the next request out of ``inbox``.
+
+    :returns: its head in lower case, and its body; None if it is not complete.
+    """
     end = inbox.find(b"\r\n\r\n")
     if end < 0:
         return None

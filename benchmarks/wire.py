@@ -1,8 +1,8 @@
-"""What the fake upstream writes and the load generator expects, made in one place.
+"""What the fake upstream writes and the load generator expects.
 
-A request says in the text of its input what it wants, so that the order survives every gateway:
+The text of a request's input contains the order, which every gateway passes on:
 ``bench:deltas=200,every=10000,fault=;`` asks for 200 deltas, 10,000 µs apart. Every delta carries its number and the
-time at which it was written, in nanoseconds of the monotonic clock: that is how losses are found and delays measured.
+time at which it was written, in nanoseconds of the monotonic clock, which shows losses and delays.
 """
 
 import functools
@@ -18,7 +18,7 @@ ID = 32
 """Hexadecimal digits that the ids of a response and of its item end in."""
 
 FAULTS = ("lost", "doubled", "swapped", "altered", "text", "unfinished", "cut")
-"""What an upstream can be told to do wrong, to see that it is noticed. ``text`` concerns the full text only,
+"""Faults that the fake upstream can make, to test their detection. ``text`` concerns the full text only,
 ``unfinished`` leaves the terminal event out, and ``cut`` ends the connection instead."""
 
 _ORDER = re.compile(rb"bench:deltas=(\d+),every=(\d+),fault=(\w*);")
@@ -27,7 +27,7 @@ _ID, _TEXT, _COUNT = "@" * ID, "@text@", 777_000_777
 
 @dataclass(frozen=True)
 class Order:
-    """What one request asks for."""
+    """What one request orders."""
 
     deltas: int
     every: int = 0
@@ -44,10 +44,10 @@ def find_order(body: bytes) -> Order:
 
     :raises ValueError: there is none.
     """
-    found = _ORDER.match(body, max(0, body.rfind(b"bench:deltas=")))
-    if found is None:
+    match = _ORDER.match(body, max(0, body.rfind(b"bench:deltas=")))
+    if match is None:
         raise ValueError("the request has no order")
-    return Order(int(found[1]), int(found[2]), found[3].decode())
+    return Order(int(match[1]), int(match[2]), match[3].decode())
 
 
 # --------------------------------------------------------------------------------------------------------------- deltas
@@ -56,7 +56,7 @@ DELTA_TAIL = b' ","logprobs":[],"obfuscation":"XmQ2vLr9"}\n\n'
 
 @functools.cache
 def label(number: int) -> bytes:
-    """What delta ``number`` begins with, before its time stamp and a space."""
+    """Return the beginning of delta ``number``, before its time stamp and a space."""
     return b"t%06d." % number
 
 
@@ -71,7 +71,7 @@ def delta_parts(number: int) -> tuple[bytes, bytes]:
 
 
 def full_text(numbers: range | list[int], stamps: list[bytes]) -> bytes:
-    """The text that deltas add up to."""
+    """Return the concatenated text of deltas."""
     return b"".join([b"%b%b " % (label(number), stamp) for number, stamp in zip(numbers, stamps, strict=True)])
 
 
@@ -146,23 +146,23 @@ def _event(type: str, number: int, **content: Any) -> bytes:
 @functools.cache
 def _opening() -> list[bytes]:
     created, going, added, part = OPENING
-    place = {"item_id": f"msg_{_ID}", "output_index": 0, "content_index": 0}
+    position = {"item_id": f"msg_{_ID}", "output_index": 0, "content_index": 0}
     return [
         _event(created, 0, response=_response("in_progress")),
         _event(going, 1, response=_response("in_progress")),
         _event(added, 2, output_index=0, item=_item("in_progress")),
-        _event(part, 3, **place, part=_part("")),
+        _event(part, 3, **position, part=_part("")),
     ]
 
 
 @functools.cache
 def _closing(deltas: int) -> list[bytes]:
     text, part, item, completed = CLOSING
-    place = {"item_id": f"msg_{_ID}", "output_index": 0, "content_index": 0}
+    position = {"item_id": f"msg_{_ID}", "output_index": 0, "content_index": 0}
     done, first = _item("completed", _part(_TEXT)), len(OPENING) + deltas
     events = [
-        _event(text, first, **place, text=_TEXT, logprobs=[]),
-        _event(part, first + 1, **place, part=_part(_TEXT)),
+        _event(text, first, **position, text=_TEXT, logprobs=[]),
+        _event(part, first + 1, **position, part=_part(_TEXT)),
         _event(item, first + 2, output_index=0, item=done),
         _event(completed, first + 3, response=_response("completed", done)),
     ]

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import peewee
 
+from floway_core.protocol.usage import Tokens
 from floway_core.secrets import SecretBox
 from floway_core.settings import Settings
 
@@ -90,6 +91,24 @@ class ClientConnection(Protocol):
 
 
 @dataclass(frozen=True)
+class DialectRequest:
+    """A client's HTTP request, as its dialect reads it: authenticated, and without credentials."""
+
+    method: str
+    path: str
+    path_args: Mapping[str, str]
+    """The variable parts of the path, by their name in ``Route.rule``."""
+    query: Mapping[str, str]
+    """The query parameters, without those that hold a key. Of a repeated parameter, the first value."""
+    headers: Mapping[str, str]
+    """As ``ClientRequest.headers``."""
+    body: dict[str, Any]
+    """The parsed JSON object; empty for a request without a body."""
+    raw: bytes = b""
+    """The body as received, after decompression. Empty if the dialect does not keep it (``Dialect.keeps_original``)."""
+
+
+@dataclass(frozen=True)
 class ClientRequest:
     """A client's request. Do not change it: every attempt starts from the same request."""
 
@@ -104,6 +123,15 @@ class ClientRequest:
     stream: bool
     """Whether the client wants server-sent events."""
     client: ClientConnection
+    dialect: str = "responses"
+    """The name of the API format that the client speaks. ``body`` has the form of the Responses API in any case."""
+    original: DialectRequest | None = None
+    """The request as the client sent it; None for the Responses API, where ``body`` is all of it. A provider that
+    speaks the same dialect may send it instead of ``body``."""
+    conversation_hint: str | None = None
+    """What the client says identifies its conversation, for providers that need a session; None if it says nothing."""
+    restores_reasoning: bool = False
+    """Whether the client sends its history without the reasoning between tool calls, so that it has to be put back."""
 
 
 @dataclass(frozen=True)
@@ -181,3 +209,76 @@ class SnapshotCommitContext:
     """``append``: the response continues the history. ``replace``: it compacts the history, which starts anew."""
     metadata: dict[str, Any]
     """The plugin's own JSON object for this snapshot, initially a copy of the previous snapshot's."""
+
+
+# ------------------------------------------------------------------------------------------------------------- results
+@dataclass(frozen=True)
+class EndedAttempt:
+    """An attempt that has ended, without the contents of the conversation."""
+
+    id: str
+    """As ``AttemptContext.id``."""
+    request_id: str
+    key: str
+    """Name of the API key."""
+    dialect: str
+    """The API format of the client."""
+    model: str
+    """The model by the name that the client requested."""
+    upstream_model: str
+    """The model by the name that the upstream uses."""
+    upstream: Upstream
+
+
+@dataclass(frozen=True)
+class AttemptResult:
+    """How an attempt ended, and what it cost."""
+
+    outcome: str
+    """``completed``, ``incomplete``, ``failed``, or ``cut`` if the client disconnected before the end."""
+    status: int | None
+    """HTTP status of the last answer of the upstream; None if there was none."""
+    error: str | None
+    """The code of the error; None if there was none."""
+    tokens: Tokens
+    tier: str
+    """The service tier that the upstream reports; empty if it reports none."""
+    seconds: float
+    """From the start of the attempt until its failure, or until the last byte has left for the client."""
+    first_byte_seconds: float | None
+    """Until the first byte of a stream was ready for the client; None if there was none, or no stream."""
+    dispatches: int
+
+
+@dataclass(frozen=True)
+class RequestResult:
+    """How a request ended, and what it cost. Requests that are refused, or need no upstream, have one, too."""
+
+    id: str
+    """The request id, which is also the ``x-request-id`` of the answer."""
+    method: str
+    route: str | None
+    """The rule of the route, such as ``/v1/responses/<response_id>``; None if there is nothing at the path."""
+    dialect: str
+    """The API format of the client."""
+    key: str | None
+    """Name of the API key; None if the request carried no valid one."""
+    model: str | None
+    """The model in the request, whether it exists or not; at most 100 characters."""
+    upstream: str | None
+    """Name of the upstream of the last attempt."""
+    streamed: bool
+    status: int
+    """HTTP status of the answer; 499 if the client disconnected before it."""
+    outcome: str | None
+    """As ``AttemptResult.outcome``; None if no upstream has begun to answer."""
+    error: str | None
+    """The code of the error that the client received."""
+    tokens: Tokens
+    tier: str
+    seconds: float
+    """Until the last byte has left, or the client has disconnected."""
+    first_byte_seconds: float | None
+    attempts: int
+    dispatches: int
+    """Requests sent to all upstreams together."""

@@ -57,6 +57,10 @@ class GatewayError(Exception):
         """Return ``body`` as JSON."""
         return jsontext.dumps(self.body())
 
+    def upstream_body(self, dialect: str) -> bytes | None:
+        """Return the body of the upstream's error answer if the upstream speaks ``dialect``; None for other errors."""
+        return None
+
 
 class ShuttingDown(GatewayError):
     """The gateway shuts down, and the time for running requests is over."""
@@ -123,6 +127,7 @@ class UpstreamFailed(GatewayError):
         self.headers = _retry_headers(failure, failure.status, received)
 
     def body(self) -> dict[str, Any]:
+        """As the base class, with the further fields of the upstream's error."""
         return {**self.failure.siblings, "error": {**self.failure.extra, **super().body()["error"]}}
 
 
@@ -133,11 +138,15 @@ class UpstreamRefused(GatewayError):
     their other fields beside the standard ones.
     """
 
-    def __init__(self, status: int, received: Iterable[tuple[str, str]], content: bytes) -> None:
+    def __init__(
+        self, status: int, received: Iterable[tuple[str, str]], content: bytes, dialect: str = "responses"
+    ) -> None:
         """:param received: headers of the answer, names in lower case.
         :param content: its body.
+        :param dialect: the API format that the upstream speaks.
         """
         received = list(received)
+        self._received_body, self._dialect = content, dialect
         self.upstream_status = status
         # a client can do nothing with a 3xx and the like
         status = status if 400 <= status < 600 else 502
@@ -150,10 +159,16 @@ class UpstreamRefused(GatewayError):
             self.headers = _retry_headers(self.failure, status, received)
 
     def body(self) -> dict[str, Any]:
+        """As the base class, with the further fields of the upstream's error."""
         return {**self.failure.siblings, "error": {**self.failure.extra, **super().body()["error"]}}
 
     def content(self) -> bytes:
+        """Return the upstream's own body if it can be relayed, else ``body()`` as JSON."""
         return super().content() if self._relayed is None else self._relayed
+
+    def upstream_body(self, dialect: str) -> bytes | None:
+        """Return the error as the upstream sent it, if it is complete in this dialect."""
+        return self._received_body if dialect == self._dialect else None
 
 
 class AccountRefused(GatewayError):
@@ -183,6 +198,8 @@ def _is_complete_error(content: bytes) -> bool:
     except ValueError:
         return False
     error = value.get("error") if isinstance(value, dict) else None
+    if isinstance(error, dict) and "type" in value:  # another format, which has this field around its error object
+        return False
     return (
         isinstance(error, dict)
         and all(isinstance(error.get(name), str) for name in ("message", "type"))

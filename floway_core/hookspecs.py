@@ -10,8 +10,9 @@ whose functions carry the marker ``hookimpl``. A function may omit the arguments
         return [MyProvider(services)]
 
 A plugin that registers a provider owns the upstreams of that kind. Its lifecycle hooks are called only for attempts on
-those upstreams. A plugin without a provider is an observer. Its lifecycle hooks are called for every attempt, after the
-owner's, with the same contexts; it should only read them.
+those upstreams. A plugin without a provider is an observer. Its lifecycle hooks are called for every attempt. It can
+harm nobody: its contexts cannot be assigned to, what it changes in their JSON values is a copy, and whatever it raises,
+``SystemExit`` included, is logged with its name.
 """
 
 # mypy: disable-error-code=empty-body
@@ -26,7 +27,16 @@ import click
 import pluggy
 from prometheus_client import CollectorRegistry
 
-from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext
+from floway_core.contexts import (
+    AttemptContext,
+    AttemptResult,
+    EndedAttempt,
+    RequestResult,
+    ResponsesRequestContext,
+    Services,
+    SnapshotCommitContext,
+)
+from floway_core.dialect import Dialect
 from floway_core.provider import Provider
 from floway_core.settings import Setting
 from floway_core.storage.migrate import MigrationSource
@@ -76,6 +86,19 @@ def register_providers(services: Services) -> Iterable[Provider]:
 
 
 @hookspec
+def register_dialects(services: Services) -> Iterable[Dialect]:
+    """Supply the API formats in which clients may send their requests, beside the Responses API.
+
+    When: once per process, while the application is built, after ``register_providers``. Use no network: the objects
+    serve all threads until the process ends.
+    May change: nothing.
+    Returns: the dialects. Floway does not start if two have one name, if one serves a path that core, another dialect
+    or a blueprint serves and no claim tells their requests apart, or if a method that its routes need is missing.
+    If it raises: Floway does not start, and the error names the plugin.
+    """
+
+
+@hookspec
 def register_commands(cli: click.Group) -> None:
     """Add commands to ``floway``, usually one group with the name of the provider kind.
 
@@ -89,13 +112,13 @@ def register_commands(cli: click.Group) -> None:
 
 
 @hookspec
-def register_routes() -> Iterable[Blueprint]:
-    """Supply Flask blueprints for paths that clients of this provider need beside ``/v1``.
+def register_routes(services: Services) -> Iterable[Blueprint]:
+    """Supply Flask blueprints for paths that are no requests to a model: pages, callbacks, reports.
 
-    When: once, while the application is built. A view may pass its request to one of the public views of
-    ``floway_core.web``, once.
+    When: once, while the application is built. For requests to a model, use ``register_dialects``.
     May change: nothing.
-    Returns: the blueprints.
+    Returns: the blueprints. Floway does not start if one serves a path that core or another plugin serves. Only the
+    page at ``/`` may be replaced.
     If it raises: Floway does not start, and the error names the plugin.
     """
 
@@ -117,6 +140,18 @@ def register_metrics(registry: CollectorRegistry, providers: Mapping[str, Provid
 
 
 # ------------------------------------------------------------------------------------------------------- lifecycle
+@hookspec
+def on_start(services: Services) -> None:
+    """Prepare to serve: keep ``services``, open what the process needs.
+
+    When: once in each worker process, after all plugins have registered what they supply, before the first request. Not
+    called for commands. Threads may be started here.
+    May change: nothing.
+    Returns: nothing.
+    If it raises: the worker does not start, and the error names the plugin.
+    """
+
+
 @hookspec
 def on_attempt_start(ctx: AttemptContext) -> None:
     """Fix what must stay the same over all dispatches of this attempt.
@@ -147,11 +182,38 @@ def prepare_responses_request(ctx: ResponsesRequestContext) -> None:
 def on_snapshot_commit(ctx: SnapshotCommitContext) -> None:
     """Store metadata with the conversation. ``AttemptContext.previous`` has it when the conversation continues.
 
-    When: once per stored response, inside the transaction, before the client sees that the response is complete. Not
-    called for responses that fail, and for those that the client does not want stored.
+    When: once per stored response, before the client sees that the response is complete. The owner is called inside the
+    transaction that stores the response. Observers are called before it begins, so that a slow one delays its own
+    request only; what they write to the database themselves is not part of it. Not called for responses that fail, and
+    for those that the client does not want stored.
     May change: ``ctx.metadata``, the plugin's own, inherited from the previous snapshot. If the commit fails, the
     changes are lost.
     Returns: nothing.
     If it raises: the owner's exception rolls the commit back, and the client sees that the turn failed. An observer's
     exception is logged, and its metadata stays as inherited.
+    """
+
+
+@hookspec
+def on_attempt_end(ctx: EndedAttempt, result: AttemptResult) -> None:
+    """Note how an attempt ended, and what it cost.
+
+    When: after the request has ended, in a thread of the plugin's own, outside of any transaction. Nobody waits for it:
+    while a call takes long, up to ``floway_core.runtime.observers.MAX_PENDING`` results wait, and further ones are
+    dropped, which is logged. When the server stops, it waits a moment for the results that are left.
+    May change: nothing.
+    Returns: nothing.
+    If it raises: the exception is logged.
+    """
+
+
+@hookspec
+def on_request_end(result: RequestResult) -> None:
+    """Note how a request ended, and what it cost.
+
+    When: as ``on_attempt_end``, after the hooks of its attempts. Called for every request and every plugin, also for
+    requests that are refused and for those that need no upstream.
+    May change: nothing.
+    Returns: nothing.
+    If it raises: the exception is logged.
     """

@@ -22,7 +22,7 @@ class Model:
     created: int = 0
     """Unix time in seconds; 0 if the upstream does not tell."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """The upstream's own catalogue entry, for clients that read the catalogue in its native form."""
+    """The upstream's own catalogue entry, for a dialect of the same plugin. It names the model as the upstream does."""
     upstream_name: str = ""
     """The upstream's name for the model, if it is not ``id``."""
     price: Price | None = None
@@ -36,7 +36,8 @@ class ResponseBody(ABC):
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
         """Return the bytes that have arrived; wait for the first of them.
 
-        :param timeout: seconds to wait. With 0 the call never blocks.
+        :param timeout: seconds to wait. With 0 the call never blocks, and takes all that has arrived: what it keeps
+            back is delayed until the descriptor becomes readable, or by up to a second.
         :param client: also watch this connection while waiting.
         :returns: bytes; ``b""`` after a complete body; None if nothing arrived in time.
         :raises UpstreamBroken: the body ended early.
@@ -56,16 +57,24 @@ class ResponseBody(ABC):
 
 
 class IterableBody(ResponseBody):
-    """A body that the provider generates itself: an iterable of byte strings."""
+    """A body that is there already: a list of byte strings.
 
-    def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None] | None = None) -> None:
-        """:param on_close: called when the body is closed."""
-        self._chunks = iter(chunks)
+    For what a provider generates bit by bit, see ``floway_core.upstream.GeneratedBody``.
+    """
+
+    def __init__(self, chunks: Collection[bytes], on_close: Callable[[], None] | None = None) -> None:
+        """:param on_close: called when the body is closed.
+        :raises TypeError: ``chunks`` is an iterator. Reading it could take long.
+        """
+        if not isinstance(chunks, Collection):
+            raise TypeError("IterableBody takes a list of byte strings; GeneratedBody takes generators")
+        self._content = b"".join(chunks)
         self._on_close = on_close
 
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
-        """Return the next chunk that is not empty. Blocks as long as the iterable does: ``timeout`` has no effect."""
-        return next((chunk for chunk in self._chunks if chunk), b"")
+        """Return all bytes; ``b""`` when they have been read."""
+        content, self._content = self._content, b""
+        return content
 
     def close(self) -> None:
         """Call ``on_close``."""
@@ -81,6 +90,9 @@ class UpstreamResponse:
     headers: Sequence[tuple[str, str]]
     """Names in lower case, in the order received."""
     body: ResponseBody
+    dialect: str = "responses"
+    """The format of the body of a 2xx answer. If it is another one than that of the Responses API, it has to be the
+    client's (``ClientRequest.dialect``). Then the client gets the body as it is, and nothing of it is stored."""
 
     def header(self, name: str) -> str | None:
         """The first value of the header ``name`` (lower case), or None."""
@@ -137,11 +149,48 @@ def _matches_any(patterns: Iterable[str], name: str) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class UpstreamOption:
+    """An option of the upstreams of one kind, which the operator may set: ``--compacts`` on the command line."""
+
+    name: str
+    """Lower case, with underscores. The value is in ``Connection.options[name]``."""
+    help: str
+    """One sentence for the operator."""
+    choices: tuple[str, ...] = ()
+    """The texts to choose from, of which the first is the default. Empty for a flag, which is True or False."""
+
+    @property
+    def default(self) -> str | bool:
+        """The value where the operator sets none."""
+        return self.choices[0] if self.choices else False
+
+
+@dataclass(frozen=True)
+class ConnectionOptions:
+    """What the operator states of an upstream that is reached with a URL and an API key.
+
+    Core then provides the rest: commands, the admin API, the encrypted storage, and the base class
+    ``floway_core.upstream.keyed.KeyedProvider``.
+    """
+
+    default_base_url: str | None = None
+    """The URL where the operator gives none; None if one must be given."""
+    example_base_url: str = "https://api.example.com/v1"
+    """For the help of the command line."""
+    key_is_optional: bool = False
+    """Whether there are upstreams without a key."""
+    options: tuple[UpstreamOption, ...] = ()
+
+
 class Provider(ABC):
     """One kind of upstream. A single object serves all upstreams of its kind, from many threads at once."""
 
     kind: str = ""
     """Unique lower-case name of the provider; its commands and settings start with it."""
+
+    dialect: str = "responses"
+    """The name of the API format that its upstreams speak."""
 
     underscore_headers: Collection[str] = ()
     """Names of the headers with an underscore that the provider reads, in lower case, such as ``trace_id``.
@@ -153,6 +202,9 @@ class Provider(ABC):
 
     account_details = AccountDetails()
     """The parts of the answers that only some clients may see."""
+
+    connection_options: ConnectionOptions | None = None
+    """What ``floway upstreams add`` asks for; None for a provider that needs nothing, or has commands of its own."""
 
     @abstractmethod
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
@@ -192,6 +244,16 @@ class Provider(ABC):
         :raises GatewayError: there is no answer to relay (``floway_core.upstream`` raises the fitting ones).
         :raises ClientDisconnected: the client hung up before the upstream answered.
         """
+
+    def count_tokens(self, ctx: ResponsesRequestContext) -> int | None:
+        """Ask the upstream how many input tokens a request has.
+
+        The hooks have prepared ``ctx`` as for a dispatch. If this fails, the gateway answers with an estimate.
+
+        :returns: the number; None if the upstream cannot count.
+        :raises GatewayError: the upstream failed.
+        """
+        return None
 
     def supports_compaction(self, upstream: Upstream) -> bool:
         """Whether ``upstream`` accepts a ``compaction_trigger`` item and answers with a ``compaction`` item.

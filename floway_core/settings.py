@@ -144,13 +144,19 @@ def token(value: str) -> str:
     return value
 
 
-def origin_url(value: str) -> str:
-    """An ``https`` URL, or ``http`` on loopback, because credentials are sent there. The final slash is removed."""
+def origin_url(value: str, allow_http: bool = False) -> str:
+    """An ``https`` URL, or ``http`` on loopback, because credentials are sent there. The final slash is removed.
+
+    :param allow_http: accept ``http`` in a private network, too.
+    """
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ValueError("an https URL")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError("an https URL (http only on loopback)")
+        if not allow_http:
+            raise ValueError("an https URL (http only on loopback)")
+        if not _is_private(parts.hostname):
+            raise ValueError("an https URL (http only in a private network)")
     return value.rstrip("/")
 
 
@@ -159,6 +165,25 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+PRIVATE_NETWORKS = tuple(
+    map(
+        ipaddress.ip_network,
+        ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"),
+    )
+)
+
+PRIVATE_DOMAINS = (".internal", ".local", ".lan", ".localdomain", ".localhost", ".home.arpa", ".svc")
+"""Ends of host names that exist in private networks only."""
+
+
+def _is_private(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+        return any(address in network for network in PRIVATE_NETWORKS)
+    except ValueError:  # a name without a dot is one of the local network, or a container
+        return "." not in host or host.lower().endswith(PRIVATE_DOMAINS)
 
 
 # --------------------------------------------------------------------------------------------------- core's settings

@@ -5,15 +5,16 @@
 
 import atexit
 import gc
-import sys
 
+import click
 from flask import Flask
 
 from floway_core.conversation.retention import start_sweeping
 from floway_core.errors import StartupError
 from floway_core.runtime.gateway import Gateway, read_settings
 from floway_core.runtime.log import configure_logging
-from floway_core.runtime.plugins import build_plugin_manager
+from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS
+from floway_core.runtime.plugins import build_plugin_manager, call_on_start
 from floway_core.storage.usage import start_flushing
 from floway_core.web.app import create_app
 
@@ -27,17 +28,19 @@ def _create_app() -> Flask:
         settings = read_settings(manager)
         configure_logging(settings.log_level, settings.log_format)
         app = create_app(settings, manager)
+        gateway: Gateway = app.extensions["floway"]
+        call_on_start(manager, gateway.services)
     except StartupError as error:
-        print(f"floway: {error}", file=sys.stderr, flush=True)
+        click.echo(f"floway: {error}", err=True)
         raise SystemExit(APP_LOAD_ERROR) from None
     # The garbage collector need not visit what is loaded by now, because it is never freed.
     gc.collect()
     gc.freeze()
-    gateway: Gateway = app.extensions["floway"]
     database = gateway.services.database
     start_sweeping(database, settings.retention_days)
     start_flushing(gateway.usage, database)
     atexit.register(gateway.usage.flush, database)
+    atexit.register(gateway.observers.flush, OBSERVER_FLUSH_SECONDS)
     return app
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 import uuid
 from pathlib import Path
 
@@ -138,11 +137,8 @@ def ask(call, gateway):
 def logged(gateway):
     """Waits for the log line of a request, which is written when the gateway has let go of everything."""
 
-    def wait(exchange, patience=20):
-        deadline = time.monotonic() + patience
-        while f"id={exchange.headers['x-request-id']} " not in gateway.log:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+    def wait(exchange):
+        gateway.wait_for_log(f"id={exchange.headers['x-request-id']} ")
 
     return wait
 

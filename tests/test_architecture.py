@@ -5,12 +5,18 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 PROVIDERS = re.compile("codex|chatgpt|anthropic|claude|gemini|copilot", re.IGNORECASE)
+PROVIDER_WORDS = re.compile(
+    r"usage_(limit_reached|not_included)|app_session|turn[-_]state|(?<![a-z_])(installation|window|thread|session)_id\b"
+    r"|originator|client_metadata|additional_tools|models[-_]etag|plan_type"
+)
+"""Words of one provider's protocol, which say nothing to any other."""
 LARGEST = 400
 
 OWN = [*(ROOT / "floway_core").rglob("*.py"), *(ROOT / "migrations").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
@@ -51,10 +57,24 @@ def test_the_contracts_name_every_module_of_core():
     assert missing == set()
 
 
+def test_the_contracts_name_every_plugin():
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    plugins = {f"floway_{file.parent.name}" for file in (ROOT / "plugins").glob("*/setup.cfg")}
+    (forbidden,) = (row for row in told["contracts"] if row.get("source_modules") == ["floway_core"])
+    (independent,) = (row for row in told["contracts"] if row["type"] == "independence")
+    assert set(told["root_packages"]) == plugins | {"floway_core"}
+    assert set(forbidden["forbidden_modules"]) == set(independent["modules"]) == plugins
+
+
 @pytest.mark.parametrize("file", CORE, ids=of_root)
 def test_core_names_no_provider(file):
     named = [line for line in file.read_text().splitlines() if PROVIDERS.search(line)]
     assert named == [] and not PROVIDERS.search(file.name)
+
+
+@pytest.mark.parametrize("file", [file for file in CORE if "tests" not in file.parts], ids=of_root)
+def test_core_uses_no_words_of_one_provider(file):
+    assert [line for line in file.read_text().splitlines() if PROVIDER_WORDS.search(line)] == []
 
 
 @pytest.mark.parametrize("file", ALL, ids=of_root)
@@ -72,7 +92,15 @@ def test_the_core_imports_no_test_kit():
             assert "floway_core.testing" not in file.read_text()
 
 
-NEEDED_BY_THE_KIT = {"fixtures.py": "pytest", "contract.py": "pytest", "in_process.py": "playhouse"}
+NEEDED_BY_THE_KIT = {
+    "fixtures.py": "pytest",
+    "contract.py": "pytest",
+    "contract_base.py": "pytest",
+    "answer_contract.py": "pytest",
+    "body_contract.py": "pytest",
+    "dialect_contract.py": "pytest",
+    "in_process.py": "playhouse",
+}
 
 
 def test_the_kit_needs_the_standard_library_only():
@@ -89,7 +117,7 @@ def test_no_module_of_core_does_anything_when_it_is_imported():
     modules = [
         ".".join(("floway_core", *file.relative_to(ROOT / "floway_core").with_suffix("").parts))
         for file in (ROOT / "floway_core").rglob("*.py")
-        if file.stem not in ("__main__", "__init__", "wsgi") and file.name not in ("fixtures.py", "contract.py")
+        if file.stem not in ("__main__", "__init__", "wsgi") and NEEDED_BY_THE_KIT.get(file.name) != "pytest"
     ]
     source = "\n".join(
         [

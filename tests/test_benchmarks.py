@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import wire
-from benchmarks.answers import Bad, StreamCheck, check_whole
+from benchmarks.answers import StreamCheck, WrongAnswer, check_whole
 from benchmarks.load import Load, Plan
 from benchmarks.processes import cores
 from benchmarks.targets import upstream
@@ -41,7 +41,7 @@ def test_no_byte_of_a_delta_is_lost_doubled_or_altered_unnoticed():
     checked(whole)
     for at in range(len(whole)):
         for changed in (b"", whole[at : at + 1] * 2, bytes([whole[at] ^ 1])):
-            with pytest.raises(Bad):
+            with pytest.raises(WrongAnswer):
                 checked(whole[:at] + changed + whole[at + 1 :])
 
 
@@ -49,10 +49,10 @@ def test_deltas_that_a_gateway_writes_anew_are_compared_by_content():
     events = [json.loads(event.partition(b"data: ")[2]) for event in delta_events()]
     anew = [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]
     checked(b"".join(anew), exact=False)
-    with pytest.raises(Bad):
+    with pytest.raises(WrongAnswer):
         checked(b"".join(anew))
     for wrong in (anew[:-1], anew[::-1], [*anew, anew[-1]], [anew[0].replace(b"t000000", b"t00000"), *anew[1:]]):
-        with pytest.raises(Bad):
+        with pytest.raises(WrongAnswer):
             checked(b"".join(wrong), exact=False)
 
 
@@ -60,7 +60,7 @@ def test_no_byte_of_a_text_in_one_piece_is_altered_unnoticed():
     text = wire.full_text(range(DELTAS), STAMPS[:1] * DELTAS)
     assert check_whole(wire.whole_answer(ID, DELTAS, text), DELTAS) == f"resp_{ID.decode()}"
     for wrong in [*(text[:at] + text[at + 1 :] for at in range(len(text))), text[27:] + text[:27], text * 2]:
-        with pytest.raises(Bad):
+        with pytest.raises(WrongAnswer):
             check_whole(wire.whole_answer(ID, DELTAS, wrong), DELTAS)
 
 
@@ -93,7 +93,7 @@ def test_what_an_upstream_does_right_is_counted(url, order):
 
 
 def test_what_is_not_complete_in_time_is_not_counted(url):
-    result = asked(url, wire.Order(1000, 1_000_000), patience=0.1)
+    result = asked(url, wire.Order(1000, 1_000_000), time_limit=0.1)
     assert (result["complete"], result["failed"], result["unfinished"]) == (0, 0, 1)
 
 

@@ -6,8 +6,8 @@ import click
 
 from floway_core import __version__
 from floway_core.cli import aliases, config_commands, doctor, keys, secrets, serve, upstreams, usage
+from floway_core.cli.add_upstream import try_upstream
 from floway_core.cli.context import ReadOnlyCommand, Session, services
-from floway_core.cli.upstreams import try_upstream
 from floway_core.errors import GatewayError, StartupError
 from floway_core.runtime import plugins
 
@@ -46,5 +46,5 @@ def main() -> None:
         plugins.add_commands(manager, cli)
         cli.main(obj=Session(manager), prog_name="floway")
     except (StartupError, GatewayError) as error:
-        print(f"floway: {error}", file=sys.stderr)
+        click.echo(f"floway: {error}", err=True)
         sys.exit(1)

@@ -13,11 +13,13 @@ from floway_core.cli.table import table
 from floway_core.contexts import Services
 from floway_core.conversation import retention
 from floway_core.runtime import plugins
+from floway_core.runtime.dialects import build_dialects
 from floway_core.runtime.gateway import database_errors, database_in_use, existing_database
 from floway_core.secrets import SecretBox, generate_key
 from floway_core.storage import keys
 from floway_core.storage import migrate as schema
 from floway_core.storage.db import in_memory
+from floway_core.web.routing import routes_of_plugins
 
 
 @click.group(invoke_without_command=True)
@@ -81,30 +83,35 @@ def list_plugins(session: Session, as_json: bool) -> None:
     # The kinds of providers do not depend on stored data, so an empty database does.
     empty = Services(session.settings, in_memory(), SecretBox(generate_key()))
     owners = plugins.build_providers(session.manager, empty).owners
+    dialects = build_dialects(session.manager, empty)
+    routes = routes_of_plugins(session.manager, empty, dialects)
     sources = dict(plugins.named_migration_sources(session.manager))
     commands = plugins.list_commands(session.manager)
-    rows = []
-    for plugin in plugins.list_installed(session.manager):
-        rows.append(
-            {
-                **asdict(plugin),
-                "providers": [kind for kind, owner in owners.items() if owner == plugin.name],
-                "commands": commands.get(plugin.name, []),
-                "migrations": _format_migrations(database, sources.get(plugin.name)),
-            }
-        )
+    settings_of = dict(plugins.named_settings(session.manager))
+    rows = [
+        {
+            **asdict(plugin),
+            "providers": [kind for kind, owner in owners.items() if owner == plugin.name],
+            "dialects": [name for name, owner in dialects.owners.items() if owner == plugin.name],
+            "routes": routes.get(plugin.name, []),
+            "settings": [setting.name for setting in settings_of.get(plugin.name, [])],
+            "commands": commands.get(plugin.name, []),
+            "migrations": _format_migrations(database, sources.get(plugin.name)),
+        }
+        for plugin in plugins.list_installed(session.manager)
+    ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
     if not rows:
         click.echo("There is no plugin. Floway needs one with a provider: pip install floway-PROVIDER")
         return
-    columns = ("name", "distribution", "providers", "commands", "migrations", "hooks")
-    cells = [
-        tuple((" ".join(value) if isinstance(value := row[name], (list, tuple)) else value) or "-" for name in columns)
-        for row in rows
-    ]
-    click.echo(table(("NAME", "PACKAGE", "PROVIDERS", "COMMANDS", "MIGRATIONS", "HOOKS"), cells))
+    for row in rows:
+        click.echo(f"{row['name']} ({row['distribution']})")
+        for name in ("providers", "dialects", "routes", "commands", "settings", "migrations", "hooks"):
+            if value := row[name]:
+                text = ", ".join(value) if isinstance(value, list | tuple) else value
+                click.echo(f"  {name + ':':<12}{text}")
 
 
 def _format_migrations(database: peewee.Database | None, source: schema.MigrationSource | None) -> str | None:

@@ -44,6 +44,7 @@ class ReadOnlyCommand(click.Command):
     """A command that changes nothing. Before the first set-up it sees an empty installation, and creates none."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Note on the session that nothing may be created, and run the command."""
         if session := ctx.find_object(Session):
             session.read_only = True
         return super().invoke(ctx)

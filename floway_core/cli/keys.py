@@ -38,6 +38,7 @@ class FutureTime(click.ParamType):  # type: ignore[type-arg]  # generic from cli
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse the value; fail with a message of click if it is no duration."""
         if duration := re.fullmatch(r"(\d{1,6})([mhdw])", value):
             return int(time.time()) + int(duration[1]) * SECONDS_OF_UNIT[duration[2]]
         try:

@@ -6,11 +6,12 @@ from dataclasses import asdict
 
 import click
 
+from floway_core.cli.add_upstream import AddGroup, set_upstream
 from floway_core.cli.confirm import confirm, yes_option
-from floway_core.cli.context import ReadOnlyCommand, Session, find_session, services
+from floway_core.cli.context import ReadOnlyCommand, Session, services
 from floway_core.cli.table import date, table
 from floway_core.engine import routing
-from floway_core.errors import GatewayError, StartupError
+from floway_core.engine.upstream_details import describe_connection, describe_upstream
 from floway_core.storage import upstreams
 
 
@@ -49,7 +50,9 @@ def _no_upstream(session: Session) -> str:
     kinds, commands = sorted(session.gateway.providers.by_kind), _root_commands(click.get_current_context())
     if not kinds:
         return "There is no upstream, and no plugin with a provider: pip install floway-PROVIDER"
-    hints = [f"`floway {kind} --help`" if kind in commands else f"`floway upstreams add {kind} NAME`" for kind in kinds]
+    hints = [
+        f"`floway {kind} --help`" if kind in commands else f"`floway upstreams add {kind} --help`" for kind in kinds
+    ]
     return f"There is no upstream. How to add one: {', '.join(hints)}"
 
 
@@ -70,20 +73,42 @@ def upstreams_group() -> None:
     """Configured upstreams. Most providers bring their own commands to add one."""
 
 
-@upstreams_group.command("add")
-@click.argument("kind")
+@upstreams_group.command("add", cls=AddGroup)
+def add_upstream() -> None:
+    """Add an upstream: `floway upstreams add PROVIDER NAME`.
+
+    `floway upstreams add PROVIDER --help` lists the options. Providers whose upstreams are set up in another way have a
+    command of their own: `floway PROVIDER --help`.
+    """
+
+
+upstreams_group.add_command(set_upstream)
+
+
+@upstreams_group.command("show", cls=ReadOnlyCommand)
 @click.argument("name")
-@click.option("--prefix", default="", help="Clients ask for PREFIX/model.")
-@click.pass_context
-def add_upstream(context: click.Context, kind: str, name: str, prefix: str) -> None:
-    """Add an upstream of a provider without options. Others bring their own command: `floway KIND --help`."""
-    session: Session = context.obj
-    if kind not in session.gateway.providers.by_kind:
-        raise StartupError(f"There is no provider {kind!r}.")
-    if kind in _root_commands(context):
-        raise StartupError(f"This provider has a command of its own to add an upstream: floway {kind} --help")
-    upstreams.add(session.services.database, kind, name, prefix)
-    click.echo(f"Added the upstream {name!r}.", err=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def show_upstream(session: Session, name: str, as_json: bool) -> None:
+    """Show how an upstream is reached. Its key and the values of its headers are not shown."""
+    shown = describe_upstream(session.gateway, upstreams.find(session.services.database, name))
+    if as_json:
+        click.echo(json.dumps(shown, indent=2))
+        return
+    for label, value in shown.items():
+        if value is not None:
+            click.echo(f"{label.replace('_', ' ')}: {_format_value(value)}")
+
+
+def _format_value(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(value) or "none"
+        case dict():
+            return ", ".join(f"{name} {_format_value(one)}" for name, one in value.items()) or "none"
+    return str(value) or "none"
 
 
 @upstreams_group.command("list", cls=ReadOnlyCommand)
@@ -102,7 +127,10 @@ def list_upstreams(session: Session, as_json: bool) -> None:
         for row in upstreams.all_rows(database)
     ]
     if as_json:
-        shown = [{**asdict(row), "problem": problem, **asdict(last)} for row, problem, last in rows]
+        shown = [
+            {**asdict(row), "problem": problem, **asdict(last), **describe_connection(session.gateway, row)}
+            for row, problem, last in rows
+        ]
         click.echo(json.dumps(shown, indent=2))
     elif not rows:
         click.echo(_no_upstream(session))
@@ -185,19 +213,6 @@ def test_upstream(session: Session, name: str) -> None:
     """Request the models of an upstream now, with its stored credentials, whether it is enabled or not."""
     models = routing.fetch_models(session.gateway, name)
     click.echo(f"{name} works and serves {len(models)} models: {', '.join(model.id for model in models)}")
-
-
-def try_upstream(context: click.Context, name: str) -> None:
-    """Request the models of an upstream, and print the result in a line: for commands that set one up.
-
-    :param context: click's context of the command.
-    """
-    try:
-        models = routing.fetch_models(find_session(context).gateway, name)
-    except GatewayError as error:
-        click.echo(f"Warning: {error.message} Until it works: floway upstreams test {name}", err=True)
-    else:
-        click.echo(f"It answers, and serves {len(models)} models.", err=True)
 
 
 @upstreams_group.command("remove")

@@ -1,8 +1,8 @@
 """Writing a snapshot with its items, in one transaction."""
 
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import peewee
 
@@ -29,13 +29,8 @@ class PreviousResponseDeleted(GatewayError):
         super().__init__(409, "The response that was to be continued has been deleted meanwhile.")
 
 
-class MetadataHook(Protocol):
-    """Calls the plugins' ``on_snapshot_commit``, inside the transaction."""
-
-    def __call__(self, mode: str) -> dict[str, dict[str, Any]]:
-        """:param mode: ``append`` or ``replace``.
-        :returns: the new snapshot's metadata, by plugin.
-        """
+MetadataHook = Callable[[], dict[str, dict[str, Any]]]
+"""Calls ``on_snapshot_commit`` of the owner, inside the transaction; returns the new snapshot's metadata by plugin."""
 
 
 def claim_ordinal(database: peewee.Database, snapshot: Snapshot) -> int:
@@ -80,6 +75,15 @@ def commit(
         _commit(database, cache, turn.as_root(), upstream_id, response, ordinal, hook)
 
 
+def snapshot_mode(response: Mapping[str, Any]) -> str:
+    """Return ``replace`` if the response compacts the history, which then starts anew; else ``append``."""
+    return "replace" if items.replaces_history(_output_items(response)) else "append"
+
+
+def _output_items(response: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [item for item in response["output"] if isinstance(item, dict)]
+
+
 def _generate_item_id(response_id: str, position: int, item: dict[str, Any]) -> str:
     """Generate a unique id for an item without one, in OpenAI's form."""
     return f"{'msg' if 'role' in item else 'item'}_{response_id.removeprefix('resp_')}_{position}"
@@ -94,8 +98,7 @@ def _commit(
     ordinal: Callable[[], int] | None,
     hook: MetadataHook,
 ) -> None:
-    output = [item for item in response["output"] if isinstance(item, dict)]
-    mode = "replace" if items.replaces_history(output) else "append"
+    output, mode = _output_items(response), snapshot_mode(response)
     new_items = [] if mode == "replace" else turn.new_items
     now = int(time.time())
     parent = turn.previous
@@ -134,7 +137,7 @@ def _commit(
         else:
             new = {"api_key_id": turn.api_key_id, "used_at": now, "stored_bytes": stored}
             (conversation,) = insert(database, "responses_conversations", [new])
-        metadata = hook(mode)
+        metadata = hook()
         row = {
             "response_id": turn.response_id,
             "api_key_id": turn.api_key_id,

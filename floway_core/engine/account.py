@@ -135,9 +135,20 @@ class EventFilter:
             block = self._splitter.feed(data)
         except ValueError as error:
             raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
-        if not self._may_hold_details(block):
-            return block
-        return b"".join(map(self._filter_event, sse.split(block)))
+        return self._filter_block(block)
+
+    def _filter_block(self, block: bytes) -> bytes:
+        """Return the visible part of complete events. Only events with a needle are parsed."""
+        next_needles = [block.find(needle) for needle in self._needles]
+        visible, start = [], 0
+        while found := [position for position in next_needles if position >= 0]:
+            begin, end = sse.bounds(block, min(found))
+            visible += [block[start:begin], self._filter_event(block[begin:end])]
+            start = end
+            for number, position in enumerate(next_needles):
+                if 0 <= position < start:
+                    next_needles[number] = block.find(self._needles[number], start)
+        return b"".join([*visible, block[start:]]) if visible else block
 
     def finish(self) -> bytes:
         """Return the visible part of what followed the last complete event.
@@ -151,16 +162,7 @@ class EventFilter:
         """Return the visible part of a complete body, which may hold events in spite of its content type."""
         return _filter_json(self._details, data) if _is_json(data) else self.feed(data) + self.finish()
 
-    def _may_hold_details(self, block: bytes) -> bool:
-        """Return whether ``block`` has to be parsed."""
-        for needle in self._needles:
-            if needle in block:
-                return True
-        return False
-
     def _filter_event(self, event: bytes) -> bytes:
-        if not self._may_hold_details(event):
-            return event
         name, data = sse.parse(event)
         try:
             content = jsontext.loads(data)

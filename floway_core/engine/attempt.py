@@ -1,5 +1,6 @@
 """One attempt: call the hooks and dispatch the request until the upstream accepts or refuses it."""
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
 from floway_core.provider import MAX_DISPATCHES, ErrorResponse, Provider, UpstreamResponse
 from floway_core.runtime.gateway import Gateway
+
+log = logging.getLogger("floway.engine")
 
 MAX_ERROR_BODY_BYTES = 2**20
 """The rest of a longer error body is cut off."""
@@ -72,7 +75,7 @@ def start_attempt(
     """
     provider = gateway.providers.by_kind[candidate.upstream.kind]
     context = AttemptContext(
-        id=f"{request.id}.{len(trace.tried)}",
+        id=f"{request.id}.{len(trace.attempts)}",
         request=request,
         upstream=candidate.upstream,
         provider=provider,
@@ -83,11 +86,10 @@ def start_attempt(
     hooks = gateway.providers.hooks[candidate.upstream.kind]
     hooks.call("on_attempt_start", context)
     for number in range(1, MAX_DISPATCHES + 1):
-        body = _build_body(context, candidate.overrides.applied_to(request.body), turn, summarises)
-        dispatch = ResponsesRequestContext(context, number, body)
-        hooks.call("prepare_responses_request", dispatch)
-        trace.dispatches += 1
-        response = provider.send(dispatch)
+        dispatch = prepare_dispatch(gateway, context, candidate, turn, number, summarises)
+        trace.attempts[-1].dispatches += 1
+        response = _send(provider, dispatch)
+        trace.attempts[-1].status = response.status
         if 200 <= response.status < 300:
             gateway.account_refusals.pop(context.upstream.id, None)
             visible = account.filter_response(provider, context, response)
@@ -101,23 +103,47 @@ def start_attempt(
         if not provider.handle_error_response(dispatch, refusal):
             break
     refusal = account.filter_error_response(provider, context, refusal)
-    raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
+    raise UpstreamRefused(refusal.status, refusal.headers, refusal.content, provider.dialect)
+
+
+def prepare_dispatch(
+    gateway: Gateway,
+    context: AttemptContext,
+    candidate: Candidate,
+    turn: Turn,
+    number: int = 1,
+    summarises: bool = False,
+) -> ResponsesRequestContext:
+    """Return the request for one dispatch: ``prepare_responses_request`` has run on it.
+
+    :raises GatewayError: the plugin refused it, or it is nested too deeply.
+    """
+    body = _build_body(context, candidate.overrides.applied_to(context.request.body), turn, summarises)
+    dispatch = ResponsesRequestContext(context, number, body)
+    gateway.providers.hooks[candidate.upstream.kind].call("prepare_responses_request", dispatch)
+    return dispatch
+
+
+def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResponse:
+    """Send one request.
+
+    :raises GatewayError: 500, the plugin returned something else than a response; or as ``Provider.send``.
+    """
+    response: object = provider.send(dispatch)
+    if isinstance(response, UpstreamResponse):
+        return response
+    log.error("Provider %r: send returned %s, which is no UpstreamResponse", provider.kind, type(response).__name__)
+    raise GatewayError(500, "The gateway's plugin for this model has a fault.", code="internal_error")
 
 
 def _build_body(context: AttemptContext, request: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:
-    """Return a fresh body for one dispatch, which hooks may change freely.
-
-    :raises GatewayError: 400, ``request`` is nested too deeply.
-    """
+    """Return a fresh body for one dispatch, which hooks may change freely."""
     readable = affinity.without_foreign_reasoning(turn.input, context.upstream.id)
     items = fit_for_upstream(readable, context.upstream.id)
     if "compaction" in turn.input.kinds:
         items = list(compaction.expand(items))
     body = {**request, "model": context.model, "input": items}
-    try:
-        fresh: dict[str, Any] = jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
-    except ValueError:
-        raise GatewayError(400, "The request body is nested too deeply.") from None
+    fresh: dict[str, Any] = jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
     return fresh
 
 

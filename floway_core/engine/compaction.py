@@ -14,8 +14,8 @@ from floway_core.conversation.records import History
 from floway_core.protocol import jsontext
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.items import TRIGGER
+from floway_core.protocol.response_writer import synthesize_events
 from floway_core.protocol.responses import COMPLETED, FAILED
-from floway_core.protocol.synthesis import synthesize_events
 
 BLOB_PREFIX = "floway1."
 """The beginning of every ``encrypted_content`` that the gateway makes."""
@@ -42,25 +42,29 @@ def summary_request(body: dict[str, Any]) -> dict[str, Any]:
     return {**{name: value for name, value in body.items() if name not in dropped}, "input": [*items, prompt]}
 
 
-def summary_to_compaction(blocks: Iterable[bytes | None]) -> Iterator[bytes | None]:
-    """Turn the events of a summary into those of a compaction; into those of a failure if there is no summary.
+class SummaryCompaction:
+    """Turns the events of a summary into those of a compaction; into those of a failure if there is no summary."""
 
-    :param blocks: complete events, and None when a keep-alive is due.
-    """
-    events = ResponseAccumulator({}, rewrite=False)
-    for block in blocks:
-        if block is None:
-            yield None
-        events.add_events(block or b"")
-        if events.terminal or events.failure or events.saw_done:
-            break  # nothing that comes after a failure makes a summary whole
-    response = events.response
-    if events.terminal == FAILED:
-        yield from synthesize_events({**response, "output": []})
-    elif events.terminal == COMPLETED and (summary := _output_text(response["output"])):
-        yield from synthesize_events({**response, "output": [_compaction_item(summary)]})
-    else:  # an incomplete summary would lose a part of the conversation
-        yield events.fail("upstream_disconnected", "The model did not complete its summary.")
+    def __init__(self) -> None:
+        self.events = ResponseAccumulator({}, rewrite=False)
+        """The summary so far."""
+
+    def feed(self, block: bytes) -> bytes:
+        """Take complete events, and return all events of the compaction when the summary has ended, before ``b""``."""
+        self.events.add_events(block)
+        if self.events.terminal or self.events.failure or self.events.saw_done:
+            return self.end()  # nothing that comes after a failure makes a summary whole
+        return b""
+
+    def end(self) -> bytes:
+        """Return the events of the compaction: the upstream has ended its stream. Called once."""
+        response = self.events.response
+        if self.events.terminal == FAILED:
+            return b"".join(synthesize_events({**response, "output": []}))
+        if self.events.terminal == COMPLETED and (summary := _output_text(response["output"])):
+            return b"".join(synthesize_events({**response, "output": [_compaction_item(summary)]}))
+        # an incomplete summary would lose a part of the conversation
+        return self.events.fail("upstream_disconnected", "The model did not complete its summary.")
 
 
 def _output_text(output: Iterable[dict[str, Any]]) -> str:

@@ -96,11 +96,10 @@ def _without_prefix(upstream: Upstream, model: str) -> str | None:
 
 
 def _rename(model: Model, name: str) -> Model:
-    """Return ``model`` under another name, which also replaces the old one in the upstream's catalogue entry."""
+    """Return ``model`` under another name."""
     if name == model.id:
         return model
-    details = {key: name if value == model.id else value for key, value in model.details.items()}
-    return dataclasses.replace(model, id=name, upstream_name=model.upstream_name or model.id, details=details)
+    return dataclasses.replace(model, id=name, upstream_name=model.upstream_name or model.id)
 
 
 def _not_served(model: str, lists: ModelLists) -> GatewayError:

@@ -2,19 +2,22 @@
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from floway_core.contexts import ClientRequest, PreviousSnapshot
 from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
-from floway_core.conversation.records import Turn
+from floway_core.conversation.records import StoreLimits, Turn
+from floway_core.conversation.turns import resolve_turn
 from floway_core.engine import affinity
+from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerFormat, AnswerStream
 from floway_core.engine.attempt import Attempt, start_attempt
-from floway_core.engine.relay import UNAUTHORIZED, Relay, collect_response, note_account_refusal, open_relay
+from floway_core.engine.refusals import UNAUTHORIZED, note_account_refusal
+from floway_core.engine.relay import CollectedAnswer, collect_response, open_stream
 from floway_core.engine.routing import Candidate, find_candidates
 from floway_core.engine.storing import store_response
-from floway_core.engine.trace import RequestTrace
+from floway_core.engine.trace import AttemptTrace, RequestTrace
 from floway_core.errors import (
     AccountRefused,
     GatewayError,
@@ -45,56 +48,104 @@ class ServedResponse:
     """The upstream's headers, names in lower case."""
     ignored: Sequence[str]
     """Fields of the request that the upstream could not honour."""
-    relay: Relay | None
-    """The stream, for a client that asked for one."""
+    stream: AnswerStream | None
+    """The stream, for a client that asked for one. The caller closes it."""
     response: dict[str, Any]
     """The response object, complete and stored, for a client that did not ask for a stream; empty otherwise."""
+    content: bytes | None = None
+    """The upstream's answer as it came, for such a client if both speak the same dialect. It is not stored."""
 
 
-def respond(gateway: Gateway, request: ClientRequest, turn: Turn, trace: RequestTrace) -> ServedResponse:
-    """Have an upstream respond to ``request``. The caller closes ``relay``.
+def serve(
+    gateway: Gateway, call: ClientRequest, trace: RequestTrace, answer_format: AnswerFormat = RESPONSES_FORMAT
+) -> ServedResponse:
+    """Have an upstream respond to ``call``.
 
     When a candidate fails, the next one is tried: for a client that does not stream, at any time, because nothing has
     been sent yet; for a stream, until its first content has arrived.
 
+    :param call: the client's request with a validated body, without the history that it continues.
     :param trace: receives what happens.
-    :raises GatewayError: no upstream serves the model, the upstreams refused or failed, or the response was not stored.
+    :raises GatewayError: the conversation cannot be continued, no upstream serves the model, the upstreams refused or
+        failed, or the response was not stored.
     :raises ClientDisconnected: the client hung up meanwhile.
     """
+    call, turn = with_turn(gateway, call)
+    return _respond(gateway, call, turn, trace, answer_format)
+
+
+def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Turn]:
+    """Return ``call`` with the history that it continues, and its turn.
+
+    :raises GatewayError: the conversation cannot be continued.
+    """
+    turn = resolve_turn(
+        gateway.services.database,
+        gateway.history_cache,
+        call.api_key.id,
+        call.body,
+        f"resp_{call.id.replace('-', '')}",  # the request id, to find the request in the log
+        gateway.settings.retention_days,
+        StoreLimits(gateway.settings.input_limit, call.api_key.max_stored_bytes or gateway.settings.max_stored_bytes),
+    )
+    return replace(call, body=_with_history(call.body, turn)), turn
+
+
+def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
+    """Return ``body`` with the whole history in ``input`` and without ids of responses, which no upstream knows."""
+    request_body = {name: value for name, value in body.items() if name != "previous_response_id"}
+    if isinstance(options := request_body.get("prompt_cache_options"), dict):
+        options = {name: value for name, value in options.items() if name != "comparison_response_id"}
+        request_body["prompt_cache_options"] = options
+    return {**request_body, "input": list(turn.input.items)}
+
+
+def _respond(
+    gateway: Gateway, request: ClientRequest, turn: Turn, trace: RequestTrace, answer_format: AnswerFormat
+) -> ServedResponse:
+    """Try the candidates for ``turn`` in order until one responds."""
     remaining = affinity.order_candidates(find_candidates(gateway, request.api_key, request.body["model"]), turn.input)
     previous = _previous_snapshot(gateway, turn)
     trace.continued = previous is not None
     while True:
         candidate, *remaining = remaining
-        trace.tried.append(candidate)
+        trace.attempts.append(AttemptTrace(candidate))
         try:
             attempt = start_attempt(gateway, request, turn, previous, candidate, trace)
-            relay, response = _receive(gateway, attempt, _fallback_rule(candidate, remaining))
+            answer = _receive(gateway, attempt, answer_format, _fallback_rule(candidate, remaining))
             break
         except ShuttingDown:
             raise
         except PreviousResponseDeleted:
             if turn.explicit_previous or turn.previous is None:
                 raise
+            trace.end_attempt(None)
             turn, previous, trace.continued = turn.as_root(), None, False
             remaining = [candidate, *remaining]
         except GatewayError as error:
+            trace.end_attempt(error.code or error.type)
             remaining = _fallbacks(error, candidate, remaining)
             _record_failure(gateway, trace, candidate, error, remaining)
             if not remaining:
                 raise _client_error(error, candidate) from error
-    if relay is None:
-        store_response(gateway, attempt, response)
-    return ServedResponse(attempt.response.headers, attempt.context.ignored, relay, response)
+    headers, ignored = attempt.response.headers, attempt.context.ignored
+    if isinstance(answer, AnswerStream):
+        return ServedResponse(headers, ignored, answer, {})
+    if answer.content is None:
+        store_response(gateway, attempt, answer.response)
+    return ServedResponse(headers, ignored, None, answer.response, answer.content)
 
 
 def _receive(
-    gateway: Gateway, attempt: Attempt, can_fall_back: Callable[[GatewayError], bool] | None
-) -> tuple[Relay | None, dict[str, Any]]:
+    gateway: Gateway,
+    attempt: Attempt,
+    answer_format: AnswerFormat,
+    can_fall_back: Callable[[GatewayError], bool] | None,
+) -> AnswerStream | CollectedAnswer:
     """Open the stream, or collect the response object, as the client asked."""
     if attempt.context.request.stream:
-        return open_relay(gateway, attempt, can_fall_back), {}
-    return None, collect_response(gateway, attempt)
+        return open_stream(gateway, attempt, answer_format, can_fall_back)
+    return collect_response(gateway, attempt, answer_format)
 
 
 def _fallback_rule(candidate: Candidate, remaining: Sequence[Candidate]) -> Callable[[GatewayError], bool] | None:
@@ -119,7 +170,7 @@ def _record_failure(
         trace.failures.append((failed, str(error.status)))  # the upstream chose the code
     elif isinstance(error, UpstreamBroken | UpstreamTimeout | UpstreamUnreachable):
         trace.failures.append((failed, error.code or ""))
-    if isinstance(error, UpstreamFailed | UpstreamRefused) and error.status in UNAUTHORIZED:
+    if isinstance(error, UpstreamFailed | UpstreamRefused):
         note_account_refusal(gateway, failed.upstream, error.failure)
     if fallbacks:
         # An upstream's message may quote the request, so it is not logged.

@@ -1,21 +1,18 @@
 """Storing a response, before the client learns that it is complete."""
 
-import dataclasses
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import peewee
 
 from floway_core.contexts import SnapshotCommitContext
-from floway_core.conversation.commit import commit
+from floway_core.conversation.commit import commit, snapshot_mode
 from floway_core.conversation.records import Turn
 from floway_core.engine import account, compaction
 from floway_core.engine.attempt import Attempt
 from floway_core.errors import GatewayError, UpstreamBroken
 from floway_core.protocol.items import replaces_history
 from floway_core.runtime.gateway import Gateway
-from floway_core.runtime.plugins import ScopedHooks
 
 log = logging.getLogger("floway.engine")
 
@@ -31,13 +28,14 @@ def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any])
     check_compacted(turn, response)
     if not turn.store:
         return
-    hooks = _isolate_observers(gateway.providers.hooks[context.upstream.kind], gateway.services.database)
+    hooks, mode = gateway.providers.hooks[context.upstream.kind], snapshot_mode(response)
 
-    def collect_metadata(mode: str) -> dict[str, dict[str, Any]]:
-        return hooks.collect_metadata(
-            turn.previous.metadata if turn.previous else {},
-            lambda own: SnapshotCommitContext(context, turn.response_id, mode, own),
-        )
+    def commit_context(metadata: dict[str, Any]) -> SnapshotCommitContext:
+        return SnapshotCommitContext(context, turn.response_id, mode, metadata)
+
+    # Before the transaction: an observer that takes long must not lock the database.
+    previous_metadata = turn.previous.metadata if turn.previous else {}
+    observed = hooks.collect_observed_metadata(previous_metadata, commit_context)
 
     attempt.trace.unstored = True  # until the commit has succeeded, whatever it raises
     try:
@@ -48,7 +46,7 @@ def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any])
             upstream_id=None if attempt.summarises else context.upstream.id,
             response=account.without_account_fields(attempt.provider, response),
             ordinal=context.previous.ordinal if context.previous else lambda: 0,
-            hook=collect_metadata,
+            hook=lambda: hooks.collect_metadata(observed, commit_context),
         )
     except (peewee.PeeweeException, ValueError) as error:  # the pool raises ValueError when it is exhausted
         log.error("Response %s could not be stored: %s: %s", turn.response_id, type(error).__name__, error)
@@ -67,23 +65,3 @@ def check_compacted(turn: Turn, response: dict[str, Any]) -> None:
     output = [item for item in response["output"] if isinstance(item, dict)]
     if response.get("status") != "completed" or not replaces_history(output):
         raise UpstreamBroken("The upstream did not compact the conversation.")
-
-
-def _isolate_observers(hooks: ScopedHooks, database: peewee.Database) -> ScopedHooks:
-    """Return ``hooks`` with each observer in a savepoint of its own.
-
-    On PostgreSQL a failed query of an observer would otherwise abort the whole transaction.
-    """
-    name = "on_snapshot_commit"
-    if not hooks.observers[name]:
-        return hooks
-
-    def isolate(observer: Callable[..., Any]) -> Callable[..., Any]:
-        def call(ctx: SnapshotCommitContext) -> None:
-            with database.atomic():
-                observer(ctx=ctx)
-
-        return call
-
-    observers = tuple((plugin, isolate(observer)) for plugin, observer in hooks.observers[name])
-    return dataclasses.replace(hooks, observers={**hooks.observers, name: observers})

@@ -1,24 +1,53 @@
 """The record of how a request was served, for the log, the metrics and the usage counts."""
 
+import time
 from dataclasses import dataclass, field
 
+from floway_core.engine.pass_through import PassedAnswer
 from floway_core.engine.routing import Candidate
 from floway_core.protocol.accumulator import ResponseAccumulator
+
+
+@dataclass
+class AttemptTrace:
+    """How one attempt went."""
+
+    candidate: Candidate
+    started: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+    """When it failed, in monotonic time; None for an attempt that has not failed before the answer began."""
+    dispatches: int = 0
+    status: int | None = None
+    """HTTP status of the last answer of the upstream."""
+    error: str | None = None
+    """The code of the error with which it failed."""
 
 
 @dataclass
 class RequestTrace:
     """One per request. The engine writes it; observers read it when the last byte has been sent."""
 
-    tried: list[Candidate] = field(default_factory=list)
-    """In the order of the attempts."""
-    dispatches: int = 0
-    """Requests sent to all candidates together."""
+    attempts: list[AttemptTrace] = field(default_factory=list)
+    """In the order in which they were made."""
     failures: list[tuple[Candidate, str]] = field(default_factory=list)
     """Why attempts failed: the status of the response, or the code of the error if there was no response."""
     continued: bool = False
     """Whether the request continues a conversation."""
-    events: ResponseAccumulator | None = None
+    events: ResponseAccumulator | PassedAnswer | None = None
     """What the upstream of the last attempt has sent in its response."""
     unstored: bool = False
     """Whether the response should have been stored and was not."""
+
+    @property
+    def tried(self) -> list[Candidate]:
+        """The candidates, in the order of the attempts."""
+        return [attempt.candidate for attempt in self.attempts]
+
+    @property
+    def dispatches(self) -> int:
+        """Requests sent to all candidates together."""
+        return sum(attempt.dispatches for attempt in self.attempts)
+
+    def end_attempt(self, error: str | None) -> None:
+        """Note that the last attempt has failed with the code ``error``."""
+        self.attempts[-1].ended, self.attempts[-1].error = time.monotonic(), error

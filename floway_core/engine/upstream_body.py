@@ -2,18 +2,17 @@
 
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from floway_core.contexts import ClientConnection
-from floway_core.errors import GatewayError, UpstreamBroken, UpstreamFailed, UpstreamTimeout
+from floway_core.errors import ClientDisconnected, UpstreamBroken, UpstreamFailed, UpstreamTimeout
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.failures import Failure, read_failure, visible_text
 from floway_core.protocol.item_versions import normalize_item
+from floway_core.protocol.response_writer import synthesize_events
 from floway_core.protocol.responses import SUCCESSFUL, is_final_response
-from floway_core.protocol.synthesis import synthesize_events
-from floway_core.provider import UpstreamResponse
+from floway_core.provider import ResponseBody, UpstreamResponse
 from floway_core.settings import Settings
 
 MAX_EVENT_BYTES = 64 * 2**20
@@ -21,6 +20,9 @@ MAX_EVENT_BYTES = 64 * 2**20
 
 END_AFTER_ERROR_SECONDS = 2.0
 """How long an upstream may be silent after it has reported a failure."""
+
+DRAIN_TIMEOUT_SECONDS = 0.25
+"""How long to wait for the end of a body after its terminal event, so that the connection can be reused."""
 
 MISTYPED_BODY_SECONDS = 0.5
 """How long to wait for a body of the wrong type. Only an error text in it is of use."""
@@ -31,18 +33,19 @@ _EVENTS = re.compile(rb"(\xef\xbb\xbf)?\s*(event|data|id|retry)?:")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def open_body(
-    settings: Settings, response: UpstreamResponse, upstream: str, client: ClientConnection
-) -> "EventBlocks | Iterator[bytes]":
-    """Return the events of a response, whether it is a stream or a JSON object.
+def unfinished() -> UpstreamBroken:
+    """Return the error for a stream that ends too early."""
+    return UpstreamBroken("The upstream ended its stream without a terminal event.")
 
-    :param upstream: name of the upstream, for error messages.
-    :raises UpstreamFailed, UpstreamBroken, UpstreamTimeout: the body holds neither events nor a response object.
-    :raises ClientDisconnected: ``client`` hung up meanwhile.
-    """
-    if is_event_stream(response):
-        return EventBlocks(settings, response, upstream, client)
-    return synthesize_events(read_response(settings, response, upstream, client))
+
+def drain(body: ResponseBody) -> None:
+    """Read to the end of a body, which has usually arrived with the terminal event."""
+    deadline = time.monotonic() + DRAIN_TIMEOUT_SECONDS
+    try:
+        while (remaining := deadline - time.monotonic()) > 0 and body.read(remaining):
+            pass
+    except (UpstreamBroken, ClientDisconnected):
+        pass
 
 
 def is_event_stream(response: UpstreamResponse) -> bool:
@@ -60,22 +63,32 @@ def read_response(
     :raises UpstreamFailed, UpstreamBroken, UpstreamTimeout: the body is not a response object, or not complete.
     :raises ClientDisconnected: ``client`` hung up meanwhile.
     """
-    content_type = response.header("content-type") or ""
-    body, deadline = bytearray(), time.monotonic() + settings.total_timeout
+    content_type, beginning = response.header("content-type") or "", b""
     if not re.match(r"application/([\w.-]+\+)?json\b", content_type, re.IGNORECASE):
-        body += response.body.read(MISTYPED_BODY_SECONDS, client) or b""
-        if not _EVENTS.match(body):
-            text = visible_text(bytes(body))
+        beginning = response.body.read(MISTYPED_BODY_SECONDS, client) or b""
+        if not _EVENTS.match(beginning):
+            text = visible_text(beginning)
             raise UpstreamBroken(f"The upstream sent {content_type!r} instead of a response{text and f': {text}'}")
+    return parse_response(beginning + read_content(settings, response, upstream, client))
+
+
+def read_content(settings: Settings, response: UpstreamResponse, upstream: str, client: ClientConnection) -> bytes:
+    """Read a whole body, within the timeouts.
+
+    :param upstream: name of the upstream, for error messages.
+    :raises UpstreamBroken, UpstreamTimeout: the body is not complete, or too long.
+    :raises ClientDisconnected: ``client`` hung up meanwhile.
+    """
+    content, deadline = bytearray(), time.monotonic() + settings.total_timeout
     while data := response.body.read(settings.idle_timeout, client):
         if time.monotonic() >= deadline:
             raise _total_timeout(upstream, settings.total_timeout)
-        body += data
-        if len(body) > MAX_EVENT_BYTES:
+        content += data
+        if len(content) > MAX_EVENT_BYTES:
             raise UpstreamBroken(f"The upstream's response is longer than {MAX_EVENT_BYTES} bytes.")
     if data is None:
         raise _idle_timeout(upstream, settings.idle_timeout)
-    return parse_response(bytes(body))
+    return bytes(content)
 
 
 def parse_response(body: bytes) -> dict[str, Any]:
@@ -118,79 +131,77 @@ def _followed(body: bytes) -> dict[str, Any]:
         return events.response
     if events.failure:
         raise UpstreamFailed(events.failure)
-    raise UpstreamBroken("The upstream ended its stream without a terminal event.")
+    raise unfinished()
 
 
-class EventBlocks:
-    """Iterates over blocks of complete events as they arrive.
+class UpstreamEvents:
+    """The events of a body that is declared as an event stream, read as they arrive, within the timeouts.
 
-    Yields None when a keep-alive is due. When ``blocking`` is False, it yields ``b""`` while nothing has arrived.
-    Iterating raises
-
-    - ``UpstreamBroken``, ``UpstreamFailed`` or ``UpstreamTimeout``: the stream broke off, fell silent or is no stream;
-    - ``ClientDisconnected``: the client hung up.
-
-    A body that is declared as an event stream and holds JSON is read as one response object.
+    A body that holds JSON in spite of its declaration is read as one response object.
     """
 
-    def __init__(self, settings: Settings, response: UpstreamResponse, upstream: str, client: ClientConnection) -> None:
-        """:param upstream: name of the upstream, for error messages."""
-        self.blocking = True
-        """Whether iterating waits for the upstream."""
-        self.wait_until: float | None = None
-        """A time of the monotonic clock at which a wait ends, so that the caller can check what has arrived."""
+    def __init__(
+        self,
+        settings: Settings,
+        response: UpstreamResponse,
+        upstream: str,
+        client: ClientConnection,
+        *,
+        verbatim: bool = False,
+    ) -> None:
+        """:param upstream: name of the upstream, for error messages.
+        :param verbatim: whether the bytes behind the last complete event are passed on as they are.
+        """
+        self.has_ended = False
+        """Whether the body has been read to its end."""
+        self.read_at = time.monotonic()
+        """When ``read`` last returned, in monotonic time."""
         self._settings = settings
         self._upstream = upstream
         self._body, self._client = response.body, client
         self._splitter = sse.EventSplitter(MAX_EVENT_BYTES)
-        self._last_sent = self._last_received = time.monotonic()
-        self._deadline = self._last_sent + settings.total_timeout
+        self._last_received = self.read_at
+        self._deadline = self.read_at + settings.total_timeout
         self._idle_timeout = settings.idle_timeout
-        self._pushed_back = b""
-        self._error: GatewayError | None = None
-        self._has_begun = self._has_ended = False
+        self._verbatim = verbatim
+        self._has_begun = False
         self._document: bytearray | None = None
         """The bytes so far of a body that holds JSON or HTML instead of events."""
 
     def fileno(self) -> int | None:
+        """Return the body's descriptor, as ``ResponseBody.fileno``."""
         return self._body.fileno()
-
-    def push_back(self, blocks: list[bytes], error: GatewayError | None) -> None:
-        """Make the next iteration yield ``blocks`` again, and the one after it raise ``error``."""
-        self._pushed_back, self._error = b"".join(blocks), error
 
     def expect_end(self) -> None:
         """Shorten the idle timeout: the upstream has reported a failure and has little more to send."""
         self._idle_timeout = min(self._idle_timeout, END_AFTER_ERROR_SECONDS)
 
-    def __iter__(self) -> "EventBlocks":
-        return self
+    def read(self, timeout: float) -> bytes:
+        """Return the events that the bytes complete which have arrived; ``b""`` if they complete none.
 
-    def __next__(self) -> bytes | None:
-        if self._pushed_back:
-            block, self._pushed_back = self._pushed_back, b""
-            return block
-        if self._error:
-            raise self._error
-        while not self._has_ended:
-            data = self._body.read(self._wait_seconds() if self.blocking else 0, self._client)
-            now = time.monotonic()
-            if data == b"":
-                self._has_ended = True
-                if block := self._last_block():
-                    return block
-                break
-            if now >= self._deadline:
-                raise _total_timeout(self._upstream, self._settings.total_timeout)
-            if data is None:
-                return self._idle(now)
-            self._last_received = self._last_sent = now
-            block = self._feed(data)
-            if block or not self.blocking:
-                return block
-        raise StopIteration
+        :param timeout: seconds to wait until something arrives. With 0 the call never blocks.
+        :raises UpstreamTimeout: the upstream has been silent, or the response has taken, for too long.
+        :raises UpstreamBroken, UpstreamFailed: the body broke off or holds no events.
+        :raises ClientDisconnected: the client hung up meanwhile.
+        """
+        if timeout:
+            remaining = min(self._last_received + self._idle_timeout, self._deadline) - time.monotonic()
+            timeout = max(0.0, min(timeout, remaining))
+        data = self._body.read(timeout, self._client)
+        if data == b"":
+            self.has_ended = True
+            return self._last_block()
+        self.read_at = now = time.monotonic()
+        if now >= self._deadline:
+            raise _total_timeout(self._upstream, self._settings.total_timeout)
+        if data is None:
+            if now - self._last_received >= self._idle_timeout:
+                raise _idle_timeout(self._upstream, self._idle_timeout)
+            return b""
+        self._last_received = now
+        return self._split(data)
 
-    def _feed(self, data: bytes) -> bytes:
+    def _split(self, data: bytes) -> bytes:
         if not self._has_begun:
             self._detect_format(data)
         if self._document is not None:
@@ -216,31 +227,13 @@ class EventBlocks:
         if self._document is not None:
             return b"".join(synthesize_events(parse_response(bytes(self._document))))
         rest = self._splitter.rest.removeprefix(BYTE_ORDER_MARK)
+        if self._verbatim:
+            return rest
         try:
             complete = isinstance(jsontext.loads(sse.parse(rest)[1]), dict)
         except ValueError:
             complete = False
         return rest + b"\n\n" if complete else b""
-
-    def _wait_seconds(self) -> float:
-        """Return the seconds until the next keep-alive, timeout or check is due."""
-        now = time.monotonic()
-        ends = [self._last_received + self._idle_timeout, self._deadline]
-        if self.wait_until is not None:
-            ends.append(self.wait_until)
-        return max(0.0, min(self._settings.keepalive_interval, *(end - now for end in ends)))
-
-    def _idle(self, now: float) -> bytes | None:
-        """Return what to yield after a read that brought nothing.
-
-        :raises UpstreamTimeout: the upstream has been silent for too long.
-        """
-        if now - self._last_received >= self._idle_timeout:
-            raise _idle_timeout(self._upstream, self._idle_timeout)
-        if not self.blocking and now - self._last_sent < self._settings.keepalive_interval:
-            return b""
-        self._last_sent = now
-        return None
 
 
 def _idle_timeout(upstream: str, seconds: float) -> UpstreamTimeout:

@@ -4,27 +4,24 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from floway_core.protocol import jsontext, sse
-from floway_core.protocol.event_parser import parse_events
+from floway_core.protocol.announcements import announced_response, follows_announcement, missing_announcements
+from floway_core.protocol.event_parser import END_MARK, parse_events
 from floway_core.protocol.event_shortcuts import DeltaTarget, ResponseIdChange
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
+from floway_core.protocol.item_events import item_events
 from floway_core.protocol.item_versions import is_empty_message, normalize_item
 from floway_core.protocol.output import OutputItem, OutputItems
-from floway_core.protocol.responses import COMPLETED, FAILED, INCOMPLETE, blank_response, has_error
-from floway_core.protocol.synthesis import item_events
+from floway_core.protocol.responses import (
+    COMPLETED,
+    CREATED,
+    FAILED,
+    TERMINAL_TYPE_OF_STATUS,
+    TERMINAL_TYPES,
+    blank_response,
+    has_error,
+)
 from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, TEXT_DONE_EVENTS, TextLocation
 from floway_core.protocol.usage import complete_usage
-
-_TERMINAL_TYPES = {
-    COMPLETED: COMPLETED,
-    INCOMPLETE: INCOMPLETE,
-    FAILED: FAILED,
-    "response.done": COMPLETED,
-    "response.cancelled": FAILED,
-    "response.canceled": FAILED,
-}
-"""The terminal events that upstreams send, and the standard type of each."""
-
-_TERMINAL_TYPE_OF_STATUS = {"incomplete": INCOMPLETE, "failed": FAILED, "cancelled": FAILED, "canceled": FAILED}
 
 
 class ResponseAccumulator:
@@ -66,6 +63,8 @@ class ResponseAccumulator:
         """The highest ``sequence_number`` so far, without the deltas of ``_delta_target``."""
         self._delta_target: DeltaTarget | None = None
         self._has_sent_error = False
+        self._is_announced = False
+        """Whether the client has seen ``response.created``, or does not need it."""
         self._inserted_count = 0
         """Number of events inserted for the client; the sequence numbers of later events shift by it."""
 
@@ -86,23 +85,16 @@ class ResponseAccumulator:
         """
         events: list[bytes] = []  # split only when one changes
         for position, content in enumerate(parse_events(block)):
-            if content is not None and (target := self._delta_target) and target.append(content):
+            if content is None or ((target := self._delta_target) and target.append(content)):
                 continue
-            replacement = self._process_event(content) if content is not None else None
-            if replacement is None and content is not None:
-                continue
-            if not events:
-                events = sse.split(block)
-            if content is None:
-                if sse.parse(events[position])[1].strip() == b"[DONE]":
-                    events[position], self.saw_done = b"", True
-            elif isinstance(replacement, ResponseIdChange):
-                changed = replacement.apply(events[position]) or self._encode(str(content["type"]), content)
-                events[position] = sse.replace_event(events[position], changed)
-            elif replacement is not None:
+            replacement = self._process_event(content)
+            if replacement is not None and self._rewrite:
+                events = events or sse.split(block)
+                if isinstance(replacement, ResponseIdChange):
+                    replacement = replacement.apply(events[position]) or self._encode(str(content["type"]), content)
                 events[position] = sse.replace_event(events[position], replacement)
             if self.terminal:
-                self.terminal_event = events[position]
+                self.terminal_event = events[position] if events else b""
                 return b"".join(events[:position])
         return b"".join(events) if events else block
 
@@ -139,6 +131,9 @@ class ResponseAccumulator:
 
         :returns: what the client sees instead; None if it sees the event unchanged.
         """
+        if content is END_MARK:
+            self.saw_done = True
+            return b""
         if self._delta_target:
             self._sequence_number = max(self._sequence_number, self._delta_target.sequence_number)
             self._delta_target = None
@@ -147,10 +142,24 @@ class ResponseAccumulator:
             content["sequence_number"] += inserted_count
         if isinstance(number := content.get("sequence_number"), int):
             self._sequence_number = max(self._sequence_number, number)
+        announcement = b"" if self._is_announced else self._announce_response(content)
         replacement = self._process_by_type(content)
-        if inserted_count and isinstance(number, int) and not isinstance(replacement, bytes):
-            return self._encode(str(content.get("type")), content)
-        return replacement
+        if (announcement or (inserted_count and isinstance(number, int))) and not isinstance(replacement, bytes):
+            replacement = self._encode(str(content.get("type")), content)
+        return announcement + replacement if announcement and isinstance(replacement, bytes) else replacement
+
+    def _announce_response(self, content: dict[str, Any]) -> bytes:
+        """Encode ``response.created`` in front of the first event of a response, if the upstream left it out."""
+        event_type = content.get("type")
+        if event_type == CREATED or not self._rewrite:
+            self._is_announced = True
+        terminal = TERMINAL_TYPES.get(event_type or "")
+        if self._is_announced or terminal == FAILED or not (terminal or follows_announcement(event_type)):
+            return b""
+        self._is_announced = True
+        response = announced_response(content.get("response"), self._model)
+        self._apply_overrides(response)
+        return self._encode_inserted(CREATED, content, {"response": response})
 
     def _process_by_type(self, content: dict[str, Any]) -> bytes | ResponseIdChange | None:
         event_type: str | None = content.get("type")
@@ -160,7 +169,7 @@ class ResponseAccumulator:
             return self._process_part(event_type, content)
         if event_type in ("response.output_item.added", "response.output_item.done"):
             return self._process_item(event_type, content)
-        terminal = _TERMINAL_TYPES.get(event_type or "") if not isinstance(content.get("response"), dict) else None
+        terminal = TERMINAL_TYPES.get(event_type or "") if not isinstance(content.get("response"), dict) else None
         if terminal and (self._items or terminal == FAILED):  # without a response object: use the newest one
             changes = {"error": content.get("error"), "status": None} if event_type != COMPLETED else {"status": None}
             content["response"] = {**blank_response(self._model), **self.response, **changes}
@@ -234,18 +243,9 @@ class ResponseAccumulator:
         """
         if not self._rewrite or item.is_closed:
             return b""
-        events: list[tuple[str, dict[str, Any]]] = []
-        if not item.is_announced:
-            item.is_announced = True
-            payload = {"status": "in_progress", **item.payload, "id": item.id}
-            events.append(("response.output_item.added", {"item": payload}))
         part_index = content.get(location.index_field)
-        if location.part_type and location.item_field == "content" and location.item_type == "message" and not is_part:
-            if not item.has_part(location, part_index):
-                empty: dict[str, Any] = {"type": location.part_type, location.text_field: ""}
-                part = {**empty, "annotations": []} if location.part_type == "output_text" else empty
-                address = {"item_id": item.id, "content_index": part_index if isinstance(part_index, int) else 0}
-                events.append(("response.content_part.added", {**address, "part": part}))
+        events = list(missing_announcements(item, location, part_index, is_part=is_part))
+        item.is_announced = True
         index = {"output_index": item.index}
         return b"".join(self._encode_inserted(name, content, {**index, **fields}) for name, fields in events)
 
@@ -296,8 +296,8 @@ class ResponseAccumulator:
         """Process an event that carries the response object. Missing events go in front of the terminal one."""
         original, number = dict(response), self._sequence_number
         missing_events: list[bytes] = []
-        if event_type in _TERMINAL_TYPES:
-            missing_events = self._finish(_TERMINAL_TYPES[event_type], response)
+        if event_type in TERMINAL_TYPES:
+            missing_events = self._finish(TERMINAL_TYPES[event_type], response)
         else:
             self.response = response
             self._apply_overrides(response)
@@ -325,7 +325,7 @@ class ResponseAccumulator:
         """
         status = response.get("status")
         if isinstance(status, str) and terminal != FAILED:
-            terminal = _TERMINAL_TYPE_OF_STATUS.get(status, terminal)
+            terminal = TERMINAL_TYPE_OF_STATUS.get(status, terminal)
         output = response.get("output")
         final_output = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
         if terminal == FAILED or (has_error(response) and not final_output and not self._items):

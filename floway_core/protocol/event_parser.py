@@ -1,6 +1,8 @@
 """Parsing the JSON of server-sent events, many at a time."""
 
+import logging
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -8,8 +10,13 @@ import orjson
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.text_events import DELTA_EVENTS
 
+log = logging.getLogger("floway.protocol")
+
 UNPARSED_EVENT_BYTES = 2**20
 """A longer event whose content nothing depends on is not parsed: it holds an image."""
+
+END_MARK: dict[str, Any] = {"type": "[DONE]"}
+"""Stands for the event ``data: [DONE]``, which holds no JSON."""
 
 _DATA_LINE = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
 _TYPE_FIELD = re.compile(rb'"type": ?"([\w.]+)"')
@@ -20,7 +27,8 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
 
     :param block: one event or more, without a part of another.
     :returns: the JSON object of each event, with its ``type`` (None if neither the object nor the event names one).
-        None stands for an event without a JSON object, such as a comment, and for a long one that needs no parsing.
+        ``END_MARK`` stands for ``[DONE]``, and None for any other event without a JSON object, such as a comment, and
+        for a long one that needs no parsing.
     """
     data = _DATA_LINE.findall(block)
     # Usually each event is one line of data. Then one call of the JSON parser reads all of them.
@@ -30,27 +38,35 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
             contents = orjson.loads(b"[%b]" % b",".join(data))
         except orjson.JSONDecodeError:
             contents = []
-        if len(contents) == len(data) and all(map(_is_typed_and_shallow, contents)):
+        if len(contents) == len(data) and all(map(_has_type, contents)) and _is_shallow(block, contents):
             return contents
     return [_parse_event(event) for event in sse.split(block)]
 
 
-def _is_typed_and_shallow(content: Any) -> bool:
-    """Return whether an event has a type, and is not nested too deeply to be encoded again."""
-    if not isinstance(content, dict) or not isinstance(event_type := content.get("type"), str):
-        return False
-    return event_type in DELTA_EVENTS or not jsontext.is_too_deep(content)
+def _has_type(content: Any) -> bool:
+    return isinstance(content, dict) and isinstance(content.get("type"), str)
+
+
+def _is_shallow(block: bytes, contents: Iterable[Any]) -> bool:
+    """Return whether no event is nested too deeply to be encoded again."""
+    # A level takes a bracket of its own, and most blocks have few of them.
+    return block.count(b"{") + block.count(b"[") <= jsontext.MAX_LEVELS or not any(map(jsontext.is_too_deep, contents))
 
 
 def _parse_event(event: bytes) -> dict[str, Any] | None:
     if len(event) >= UNPARSED_EVENT_BYTES and _needs_no_parsing(event):
         return None
     name, data = sse.parse(event)
+    if data.strip() == b"[DONE]":
+        return END_MARK
     try:
         content = jsontext.loads(data)
     except ValueError:
-        return None
+        content = None
     if not isinstance(content, dict):
+        if data.strip() not in (b"", b"[DONE]"):
+            # Its content is not logged: it may be of the conversation.
+            log.debug("An event %r with %d bytes of data is no JSON object. It is passed on as it is.", name, len(data))
         return None
     if not isinstance(content.get("type"), str):
         content["type"] = name

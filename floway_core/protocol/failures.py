@@ -18,13 +18,13 @@ MAX_DEPTH, MAX_REASONS = 6, 20
 _STATUS_OF_CODE = tuple(
     (re.compile(pattern, re.IGNORECASE), status)
     for pattern, status in (
-        (r"rate.?limit|quota|limit_reached|too.?many.?requests|resource.?exhausted|throttl|usage_not_included", 429),
+        (r"rate.?limit|quota|limit_reached|usage.?(cap|not)|too.?many.?requests|resource.?exhausted|throttl", 429),
         (r"arrear|insufficient.?(credit|balance|fund)|(credit|balance).{0,20}(too.?low|exhaust|deplet)|_402$", 402),
         (r"overload|unavailable|slow_down|no_capacity|server_busy", 503),
         (r"context.?(length|window)|max_tokens|invalid_(prompt|type|value)|bad.?request|invalid.?(request|arg)", 400),
         (r"value_error|validation|unsupported|unprocessable|(string|array)_above|missing_required", 400),
         (r"content.?(policy|filter)|(policy|safety).?violation", 400),
-        (r"auth(?!or)|api.?key|credential|token_(expired|invalid|revoked)|session_terminated", 401),
+        (r"auth(?!or)|api.?key|credential|(token|session)_(expired|invalid|revoked|terminated)", 401),
         (r"permission|forbidden|access.?denied|deactivated|billing|payment", 403),
         (r"not.?found|unknown_model|no_such", 404),
         (r"too.?large", 413),
@@ -152,9 +152,9 @@ def read_failure_body(content: bytes, status: int | None = None) -> Failure | No
     except ValueError:
         payload = None
     if payload is None:
-        for event in sse.split(content + b"\n\n"):
+        for _, data in sse.iterate(content + b"\n\n"):
             try:
-                failure = read_failure(jsontext.loads(sse.parse(event)[1]), status)
+                failure = read_failure(jsontext.loads(data), status)
             except ValueError:
                 continue
             if failure:

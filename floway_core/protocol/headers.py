@@ -1,7 +1,7 @@
 """Which headers pass through the gateway, in both directions."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 IGNORED = "x-floway-ignored"
@@ -20,7 +20,8 @@ UNDERSCORED = "floway.underscored"
 case to values. WSGI's own keys cannot tell an underscore from a hyphen."""
 
 CREDENTIALS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"})
-"""Request headers with credentials of the client. They are for the gateway; no provider sees them."""
+"""Request headers that hold credentials of the client whatever it speaks. Those of the dialects join them. They are for
+the gateway; no provider sees them."""
 
 UNPREFIXED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 """Headers whose WSGI key has no ``HTTP_`` prefix. Such a key may exist with an empty value if the client sent none."""
@@ -79,10 +80,11 @@ NOT_RELAYED_PREFIXES = ("access-control-", "cf-", "cross-origin-", "x-accel-", "
 """Prefixes of further ones: policies of the origin, headers of an edge server, commands to a reverse proxy."""
 
 
-def client_headers(environ: Mapping[str, Any]) -> dict[str, str]:
+def client_headers(environ: Mapping[str, Any], credentials: Iterable[str] = CREDENTIALS) -> dict[str, str]:
     """Return the request headers as plugins see them: names in lower case, without credentials.
 
     :param environ: the WSGI environment. Headers with an underscore in their name stand under ``UNDERSCORED``.
+    :param credentials: names of the headers to leave out, in lower case.
     """
     headers = {
         variable[5:].replace("_", "-").lower(): value
@@ -93,19 +95,21 @@ def client_headers(environ: Mapping[str, Any]) -> dict[str, str]:
         headers.pop(name, None)
         if value := environ.get(variable):
             headers[name] = value
-    for name in CREDENTIALS:
+    for name in credentials:
         headers.pop(name, None)
     return {**headers, **environ.get(UNDERSCORED, {})}
 
 
-def is_readable_with_underscore(name: Any) -> bool:
+def is_readable_with_underscore(name: Any, credentials: Container[str] = CREDENTIALS) -> bool:
     """Return whether a plugin may read the header ``name`` with its underscore.
 
     It has to be in lower case, and must not be another spelling of a credential.
+
+    :param credentials: names of the headers with credentials, in lower case.
     """
     if not isinstance(name, str) or "_" not in name or not NAME.fullmatch(name):
         return False
-    return name.replace("_", "-").strip("-") not in CREDENTIALS
+    return name.replace("_", "-").strip("-") not in credentials
 
 
 def relayed_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

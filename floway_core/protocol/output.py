@@ -56,9 +56,11 @@ class ItemPart:
         if not self.location.index_field:
             return text
         part = {"type": self.location.part_type or "output_text", **self.payload}
-        payload_text = part.get(self.location.text_field)
+        # The event that opens a part, which says no more of it than its type, may have named the location.
+        text_field = "refusal" if part["type"] == "refusal" else self.location.text_field
+        payload_text = part.get(text_field)
         if text and (not isinstance(payload_text, str) or len(text) > len(payload_text)):
-            part[self.location.text_field] = text
+            part[text_field] = text
         if part["type"] == "output_text":
             part.setdefault("annotations", [])
         return part

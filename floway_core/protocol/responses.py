@@ -3,9 +3,23 @@
 import time
 from typing import Any
 
+CREATED = "response.created"
 COMPLETED, INCOMPLETE, FAILED = "response.completed", "response.incomplete", "response.failed"
 SUCCESSFUL = (COMPLETED, INCOMPLETE)
 TERMINAL = (*SUCCESSFUL, FAILED)
+
+TERMINAL_TYPES = {
+    COMPLETED: COMPLETED,
+    INCOMPLETE: INCOMPLETE,
+    FAILED: FAILED,
+    "response.done": COMPLETED,
+    "response.cancelled": FAILED,
+    "response.canceled": FAILED,
+}
+"""The terminal events that upstreams send, and the standard type of each."""
+
+TERMINAL_TYPE_OF_STATUS = {"incomplete": INCOMPLETE, "failed": FAILED, "cancelled": FAILED, "canceled": FAILED}
+"""The terminal event for a final response, by its status."""
 
 FINAL_STATUSES = (None, "completed", "incomplete")
 """Status of a complete response that was not streamed. With ``queued`` or ``in_progress`` it is not complete yet."""

@@ -30,7 +30,7 @@ def retry_after(failure: Failure | None, headers: Iterable[tuple[str, str]]) -> 
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
 _SPAN = r"\d+(?:\.\d+)? ?(?:milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d)(?![a-z])"
-_TRY_AGAIN = re.compile(rf"(?:try again|retry)(?: after| in)?:? ((?:{_SPAN}[, ]*)+)", re.I)
+_TRY_AGAIN = re.compile(rf"(?:try again|retry)(?: after| in)?:? ((?:{_SPAN}[, ]*)+)", re.IGNORECASE)
 _SECONDS_OF_UNIT = {"ms": 0.001, "mil": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 

@@ -16,7 +16,9 @@ from floway_core.conversation.cache import HistoryCache
 from floway_core.errors import GatewayError, StartupError
 from floway_core.provider import Model
 from floway_core.runtime import plugins
+from floway_core.runtime.dialects import Dialects, build_dialects, check_underscore_headers
 from floway_core.runtime.memory import MemoryBudget
+from floway_core.runtime.observers import NO_OBSERVERS, Observers, build_observers
 from floway_core.runtime.plugins import Providers
 from floway_core.secrets import KEY_FILE, DecryptionError, SecretBox, SecretKeyMissing, generate_key, read_or_create_key
 from floway_core.settings import Settings, load_settings, without_password
@@ -58,6 +60,7 @@ class Gateway:
 
     services: Services
     providers: Providers
+    dialects: Dialects
     leases: Leases
     history_cache: HistoryCache
     body_memory: MemoryBudget
@@ -69,6 +72,8 @@ class Gateway:
     shutdown: ShutdownSignal = field(default_factory=ShutdownSignal)
     usage: UsageBuffer = field(default_factory=UsageBuffer)
     """Usage that is not in the database yet."""
+    observers: Observers = NO_OBSERVERS
+    """The plugins that want the results of attempts and requests."""
 
     @property
     def settings(self) -> Settings:
@@ -232,14 +237,18 @@ def open_gateway(settings: Settings, manager: pluggy.PluginManager) -> Gateway:
 
 
 def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
-    """Build the gateway around ``services``, with the providers of the plugins in ``manager``.
+    """Build the gateway around ``services``, with the providers and dialects of the plugins in ``manager``.
 
     :raises StartupError: a plugin is at fault.
     """
+    providers, dialects = plugins.build_providers(manager, services), build_dialects(manager, services)
+    check_underscore_headers(providers, dialects)
     return Gateway(
         services,
-        plugins.build_providers(manager, services),
+        providers,
+        dialects,
         Leases(services.database),
         HistoryCache(services.settings.history_cache_bytes),
         MemoryBudget(services.settings.body_memory_bytes),
+        observers=build_observers(manager, providers),
     )

@@ -51,6 +51,7 @@ class HumanFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return one line, and the traceback, if there is one, on further lines."""
         line = f"{format_time(record.created)} {record.levelname} {record.name} {escape_control(record.getMessage())}"
         traceback = self._format_traceback(record).splitlines()
         return "\n".join([line, *(f"    {escape_control(part)}" for part in traceback)])
@@ -67,6 +68,7 @@ class JsonFormatter(HumanFormatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return one JSON object on one line."""
         content = {
             "time": format_time(record.created),
             "level": record.levelname.lower(),

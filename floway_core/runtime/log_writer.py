@@ -42,9 +42,10 @@ class LogWriter(logging.Handler):
         self._thread: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or keep it for later."""
         try:
             line = self.format(record).encode(errors="backslashreplace") + b"\n"
-        except Exception:  # as the handlers of the library do
+        except Exception:  # noqa: BLE001 - a message may fail to be formatted; handled as by the library's handlers
             self.handleError(record)
             return
         if self._process != os.getpid():

@@ -16,12 +16,15 @@ from prometheus_client import CollectorRegistry
 from floway_core import __version__, hookspecs
 from floway_core.contexts import Services, SnapshotCommitContext
 from floway_core.errors import StartupError
-from floway_core.protocol import headers
 from floway_core.provider import Provider
-from floway_core.settings import Setting
+from floway_core.runtime.observed import observed_attempt, read_only
+from floway_core.settings import CORE_SETTINGS, Setting
 from floway_core.storage.migrate import CORE, MigrationSource
 
 GROUP = "floway"
+OTHER_GROUPS = ("console_scripts", "gui_scripts", "pytest11")
+"""Groups of entry points in which the package of a plugin may have some, too."""
+
 CORE_PACKAGE = "floway-core"
 LIFECYCLE = ("on_attempt_start", "prepare_responses_request", "on_snapshot_commit")
 
@@ -46,6 +49,7 @@ def build_plugin_manager(only: Container[str] | None = None) -> pluggy.PluginMan
     """
     manager = pluggy.PluginManager("floway")
     manager.add_hookspecs(hookspecs)
+    _warn_of_other_groups()
     for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
         if only is not None and point.name not in only:
             continue
@@ -58,6 +62,19 @@ def build_plugin_manager(only: Container[str] | None = None) -> pluggy.PluginMan
             raise PluginError(f"Plugin {origin} cannot be imported: {_one_line(error)}") from error
         register_plugin(manager, plugin, point.name)
     return manager
+
+
+def _warn_of_other_groups() -> None:
+    """Log entry points that look like those of plugins and stand in another group, where nobody looks for them."""
+    points = [(dist, point) for dist in importlib.metadata.distributions() for point in dist.entry_points]
+    for dist, point in points:
+        in_similar_group = "floway" in point.group.lower()
+        of_plugin = point.group not in OTHER_GROUPS and re.match(r"floway_(?!core\b)", point.value)
+        if point.group != GROUP and (in_similar_group or of_plugin):
+            log.warning(
+                "%s is no plugin: its entry point %r is in the group %r instead of %r.",
+                *(dist.name, point.name, point.group, GROUP),
+            )
 
 
 def _unmet_requirement(dist: importlib.metadata.Distribution | None) -> str | None:
@@ -79,6 +96,13 @@ def register_plugin(manager: pluggy.PluginManager, plugin: object, name: str) ->
         manager.check_pending()
     except (pluggy.PluginValidationError, ValueError) as error:
         raise PluginError(f"Plugin {name!r} is unusable: {_one_line(error)}") from error
+    marked = {caller.name for caller in manager.get_hookcallers(plugin) or ()}
+    unmarked = [hook for hook in vars(manager.hook) if hook not in marked and callable(getattr(plugin, hook, None))]
+    if unmarked:
+        raise PluginError(f"Plugin {name!r}: {unmarked[0]} lacks the marker: write @hookimpl above it.")
+    if not marked:
+        kind = f"the {type(plugin).__name__} {getattr(plugin, '__name__', '')!r}"
+        log.warning("Plugin %r does nothing: its entry point names %s, which has no hook.", name, kind)
 
 
 def _one_line(error: Exception) -> str:
@@ -87,8 +111,27 @@ def _one_line(error: Exception) -> str:
 
 # ----------------------------------------------------------------------------------------------------- registration
 def declared_settings(manager: pluggy.PluginManager) -> list[Setting]:
-    """Return the settings of all plugins."""
-    return [setting for _, settings in _collect_lists(manager, "register_settings", Setting) for setting in settings]
+    """Return the settings of all plugins.
+
+    :raises PluginError: a plugin declares a setting of core or of another plugin.
+    """
+    return [setting for _, settings in named_settings(manager) for setting in settings]
+
+
+def named_settings(manager: pluggy.PluginManager) -> list[tuple[str, list[Setting]]]:
+    """Return (plugin name, settings) of the plugins that have settings.
+
+    :raises PluginError: as ``declared_settings``.
+    """
+    owners = {setting.name: "core" for setting in CORE_SETTINGS}
+    declared = list(collect_lists(manager, "register_settings", Setting))
+    for plugin, settings in declared:
+        for setting in settings:
+            if setting.name in owners:
+                owner = owners[setting.name]
+                raise PluginError(f"Plugin {plugin!r} declares the setting {setting.name!r}, which {owner!r} has.")
+            owners[setting.name] = plugin
+    return declared
 
 
 def migration_sources(manager: pluggy.PluginManager) -> list[MigrationSource]:
@@ -105,13 +148,14 @@ def named_migration_sources(manager: pluggy.PluginManager) -> list[tuple[str, Mi
     return sources
 
 
-def collect_blueprints(manager: pluggy.PluginManager, blueprint_type: type[T]) -> list[T]:
-    """Return the blueprints of all plugins.
+def collect_blueprints(
+    manager: pluggy.PluginManager, blueprint_type: type[T], services: Services
+) -> Iterator[tuple[str, list[T]]]:
+    """Yield (plugin name, blueprints) of the plugins that have routes.
 
     :param blueprint_type: Flask's class, a parameter because only the web room imports Flask.
     """
-    plugins = _collect_lists(manager, "register_routes", blueprint_type)
-    return [blueprint for _, blueprints in plugins for blueprint in blueprints]
+    return collect_lists(manager, "register_routes", blueprint_type, services=services)
 
 
 def register_metrics(manager: pluggy.PluginManager, registry: CollectorRegistry, providers: "Providers") -> None:
@@ -120,17 +164,47 @@ def register_metrics(manager: pluggy.PluginManager, registry: CollectorRegistry,
         pass
 
 
-def add_commands(manager: pluggy.PluginManager, cli: click.Group) -> None:
-    """Let every plugin add its commands to ``cli``."""
-    for _ in _call_each(manager, "register_commands", cli=cli):
+def call_on_start(manager: pluggy.PluginManager, services: Services) -> None:
+    """Let every plugin prepare to serve.
+
+    :raises PluginError: one of them failed.
+    """
+    for _ in _call_each(manager, "on_start", services=services):
         pass
+
+
+def add_commands(manager: pluggy.PluginManager, cli: click.Group) -> None:
+    """Let every plugin add its commands to ``cli``.
+
+    :raises PluginError: a plugin replaces a command of core or of another plugin.
+    """
+    before = _all_commands(cli)
+    owners = dict.fromkeys(before, "core")
+    for plugin, _ in _call_each(manager, "register_commands", cli=cli):
+        after = _all_commands(cli)
+        for path, command in before.items():
+            if after.get(path) is not command:
+                name = " ".join(path)
+                raise PluginError(f"Plugin {plugin!r} replaces the command {name!r} of {owners[path]!r}.")
+        owners.update({path: plugin for path in after if path not in owners})
+        before = after
+
+
+def _all_commands(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
+    """Return all commands below ``group`` by the words that call them."""
+    commands: dict[tuple[str, ...], click.Command] = {}
+    for name, command in group.commands.items():
+        commands[*path, name] = command
+        if isinstance(command, click.Group):
+            commands |= _all_commands(command, (*path, name))
+    return commands
 
 
 def list_commands(manager: pluggy.PluginManager) -> dict[str, list[str]]:
     """Return the names of the commands that each plugin adds, by plugin."""
     commands = {}
     for name, plugin in manager.list_name_plugin():
-        if caller := _hook_of(manager, "register_commands", plugin):
+        if caller := hook_of(manager, "register_commands", plugin):
             group = click.Group()
             caller(cli=group)
             commands[name] = sorted(group.commands)
@@ -140,7 +214,7 @@ def list_commands(manager: pluggy.PluginManager) -> dict[str, list[str]]:
 def _call_each(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
     """Call one hook plugin by plugin, so that an error can name the plugin; yield (plugin name, result)."""
     for name, plugin in manager.list_name_plugin():
-        caller = _hook_of(manager, hook, plugin)
+        caller = hook_of(manager, hook, plugin)
         if caller is None:
             continue
         try:
@@ -150,10 +224,13 @@ def _call_each(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> It
         yield name, results[0] if results else None
 
 
-def _collect_lists(
+def collect_lists(
     manager: pluggy.PluginManager, hook: str, element_type: type[T], **arguments: Any
 ) -> Iterator[tuple[str, list[T]]]:
-    """As ``_call_each``, for a hook that returns several objects of one type."""
+    """Call a hook that returns several objects of one type, plugin by plugin; yield (plugin name, objects).
+
+    :raises PluginError: a plugin failed, or returned something else.
+    """
     for name, result in _call_each(manager, hook, **arguments):
         elements = list(result) if isinstance(result, Iterable) else [result]
         if not all(isinstance(element, element_type) for element in elements):
@@ -162,7 +239,7 @@ def _collect_lists(
         yield name, elements
 
 
-def _hook_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.HookCaller | None:
+def hook_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.HookCaller | None:
     """Return a caller of ``hook`` for this plugin alone; None if the plugin does not implement the hook."""
     if plugin not in [implementation.plugin for implementation in getattr(manager.hook, hook).get_hookimpls()]:
         return None
@@ -204,37 +281,60 @@ class ScopedHooks:
     def call(self, hook: str, ctx: object) -> None:
         """Call the owner, then each observer. Exceptions of observers are only logged."""
         if owner := self.owner.get(hook):
-            owner(ctx=ctx)
+            _call_owner(owner, ctx)
         for name, observer in self.observers[hook]:
-            _call_observer(hook, name, observer, ctx)
+            _call_observer(hook, name, observer, read_only(ctx))
 
-    def collect_metadata(
+    def collect_observed_metadata(
         self, previous: Mapping[str, Mapping[str, Any]], context: Callable[[dict[str, Any]], SnapshotCommitContext]
     ) -> dict[str, dict[str, Any]]:
-        """Call ``on_snapshot_commit``, with a separate context for each plugin.
+        """Call ``on_snapshot_commit`` of the observers, with a separate context for each.
 
         :param previous: the metadata of the previous snapshot, by plugin.
         :param context: builds the context from the metadata of one plugin.
-        :returns: the metadata of the new snapshot, by plugin. Plugins without this hook inherit theirs.
+        :returns: the metadata of the new snapshot, by plugin, but for the owner's. Plugins without this hook inherit
+            theirs.
         """
         hook = "on_snapshot_commit"
         collected = {name: dict(own) for name, own in previous.items()}
-        if owner := self.owner.get(hook):
-            ctx = context(copy.deepcopy(collected.get(self.owner_name, {})))
-            owner(ctx=ctx)
-            collected[self.owner_name] = ctx.metadata
         for name, observer in self.observers[hook]:
             ctx = context(copy.deepcopy(collected.get(name, {})))
+            ctx.attempt = observed_attempt(ctx.attempt)
             if _call_observer(hook, name, observer, ctx):
                 collected[name] = ctx.metadata
+        return collected
+
+    def collect_metadata(
+        self,
+        observed: Mapping[str, dict[str, Any]],
+        context: Callable[[dict[str, Any]], SnapshotCommitContext],
+    ) -> dict[str, dict[str, Any]]:
+        """Call ``on_snapshot_commit`` of the owner.
+
+        :param observed: what ``collect_observed_metadata`` has returned.
+        :param context: as there.
+        :returns: the metadata of the new snapshot, by plugin.
+        """
+        collected = dict(observed)
+        if owner := self.owner.get("on_snapshot_commit"):
+            ctx = context(copy.deepcopy(collected.get(self.owner_name, {})))
+            _call_owner(owner, ctx)
+            collected[self.owner_name] = ctx.metadata
         return {name: own for name, own in collected.items() if own}
+
+
+def _call_owner(owner: Hook, ctx: object) -> None:
+    try:
+        owner(ctx=ctx)
+    except SystemExit as error:  # it would end the thread instead of the request
+        raise RuntimeError("A hook called sys.exit().") from error
 
 
 def _call_observer(hook: str, name: str, observer: Hook, ctx: object) -> bool:
     """Call one observer; return whether it succeeded."""
     try:
         observer(ctx=ctx)
-    except Exception:  # a fault of one plugin must not affect others
+    except (Exception, SystemExit):  # a fault of one plugin must not affect others
         log.exception("Observer %r failed in %s", name, hook)
         return False
     return True
@@ -263,7 +363,7 @@ def build_providers(manager: pluggy.PluginManager, services: Services) -> Provid
     by_kind: dict[str, Provider] = {}
     owners: dict[str, str] = {}
     # mypy wants a concrete class where one is passed as a value; here it only serves isinstance.
-    registered = _collect_lists(manager, "register_providers", Provider, services=services)  # type: ignore[type-abstract]
+    registered = collect_lists(manager, "register_providers", Provider, services=services)  # type: ignore[type-abstract]
     for name, providers in registered:
         for provider in providers:
             if not provider.kind:
@@ -271,23 +371,20 @@ def build_providers(manager: pluggy.PluginManager, services: Services) -> Provid
             if provider.kind in owners:
                 first = owners[provider.kind]
                 raise PluginError(f"Plugins {first!r} and {name!r} both claim the provider kind {provider.kind!r}.")
-            for header in provider.underscore_headers:
-                if not headers.is_readable_with_underscore(header):
-                    raise PluginError(f"Plugin {name!r}: {header!r} cannot be one of the underscore_headers.")
             by_kind[provider.kind] = provider
             owners[provider.kind] = name
     observers = {
         hook: tuple(
             (name, caller)
             for name, plugin in manager.list_name_plugin()
-            if name not in owners.values() and (caller := _hook_of(manager, hook, plugin))
+            if name not in owners.values() and (caller := hook_of(manager, hook, plugin))
         )
         for hook in LIFECYCLE
     }
     hooks = {
         kind: ScopedHooks(
             owner,
-            {hook: caller for hook in LIFECYCLE if (caller := _hook_of(manager, hook, manager.get_plugin(owner)))},
+            {hook: caller for hook in LIFECYCLE if (caller := hook_of(manager, hook, manager.get_plugin(owner)))},
             observers,
         )
         for kind, owner in owners.items()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Set
 from functools import partial
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import (
@@ -22,10 +23,15 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 
 from floway_core.errors import GatewayError
+from floway_core.runtime.dialects import Dialects
 from floway_core.server.gunicorn_hooks import HookedRequest
 
 READ_BYTES = 32 * 1024
 """Bytes to read from a connection at a time."""
+
+HEAD_START_BYTES = 512
+"""Bytes of a request's head that are kept to find the dialect of an error. Every request, and so every stream, holds
+them."""
 
 BODY_BUFFER_BYTES = 1024
 """Buffer for small reads of a body. Every request, and so every stream, holds one."""
@@ -43,16 +49,27 @@ ERROR_RESPONSES: dict[type[Exception], tuple[int, str, str]] = {
 }
 
 
-def error_response(error: Exception, request_id: str) -> bytes:
-    """Encode the response to a request that did not reach the application.
+def error_response(error: Exception, request_id: str, dialects: Dialects, path: str) -> bytes:
+    """Encode the response to a request that did not reach the application, in the dialect of ``path``.
 
     It quotes nothing of the request, because a request that cannot be parsed may contain a key.
+
+    :param path: of the request; empty if it could not be read.
     """
     status, reason, message = next(row for kind, row in ERROR_RESPONSES.items() if isinstance(error, kind))
-    content = GatewayError(status, message, code="invalid_http" if status < 500 else None).content()
-    head = f"HTTP/1.1 {status} {reason}\r\nconnection: close\r\ncontent-type: application/json\r\n"
-    head += f"x-request-id: {request_id}\r\n"
-    return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
+    dialect = dialects.for_path(path) or dialects.default
+    code = "invalid_http" if status < 500 else None
+    answer = dialects.encode_error(dialect, GatewayError(status, message, code=code), request_id)
+    head = {
+        "connection": "close",
+        "content-type": answer.content_type,
+        "x-request-id": request_id,
+        **({dialect.request_id_header: request_id} if dialect.request_id_header else {}),
+        **answer.headers,
+        "content-length": str(len(answer.content)),
+    }
+    lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{name}: {value}" for name, value in head.items())]
+    return "\r\n".join([*lines, "\r\n"]).encode("latin-1") + answer.content
 
 
 class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no annotations
@@ -74,12 +91,22 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
         """Whether bytes of the next request have been read already, so that the socket need not become readable."""
         return bool(self.unreader.buf.getbuffer().nbytes)
 
+    @property
+    def path(self) -> str:
+        """The path of the request that was parsed last, even if it is not valid; empty if there is none."""
+        words = self.unreader.head.lstrip(b"\r\n").split(b"\n", 1)[0].split()
+        if len(words) < 2:
+            return ""
+        target = words[1].decode("latin-1").partition("?")[0]
+        return unquote(urlsplit(target).path if "://" in target else target)
+
     def __next__(self) -> "_Request":
         """Parse the head of the next request.
 
         :raises BlockingIOError: it is not complete in time.
         """
         self.unreader.deadline = time.monotonic() + self._head_timeout
+        self.unreader.head = self.unreader.buf.getvalue()[:HEAD_START_BYTES]
         try:
             request: _Request = super().__next__()
             return request
@@ -110,11 +137,16 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no annota
     deadline: float | None = None
     """In monotonic time. None while the application reads a body, which may take long."""
 
+    head = b""
+    """The first ``HEAD_START_BYTES`` of the request that was parsed last."""
+
     def chunk(self, *size_hint: int | None) -> bytes:
         """Receive bytes. gunicorn 27 says how many it would like; as many as there are will do."""
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise BlockingIOError  # like the timeout of the socket
         data: bytes = super().chunk()
+        if self.deadline is not None and len(self.head) < HEAD_START_BYTES:
+            self.head = (self.head + data)[:HEAD_START_BYTES]
         return data
 
 

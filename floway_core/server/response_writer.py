@@ -19,6 +19,10 @@ class ResponseWriter(HookedResponse):
     def send_headers(self) -> None:
         """Do nothing yet: the head is sent with the next bytes, at the latest by ``close``."""
 
+    def send_head(self) -> None:
+        """Send the head now, if it has not been sent."""
+        self._send(b"")
+
     def send_body(self, data: bytes) -> None:
         self._send(b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data)
 

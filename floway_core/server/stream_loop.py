@@ -12,8 +12,10 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from floway_core.engine.answer_stream import AnswerStream, StreamState
 
 log = logging.getLogger("floway.streaming")
 
@@ -24,8 +26,8 @@ DISCONNECTED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 class Stream:
     """A streamed response to a client. While it is in the loop, no other thread uses it."""
 
-    pieces: Iterator[bytes | None]
-    """Yields bytes of the body without waiting: ``b""`` if nothing has arrived, None if a thread has to continue."""
+    answer: AnswerStream
+    """The source of the bytes. The loop only advances it while it waits for its upstream."""
     upstream: int
     """Descriptor of the upstream connection: it becomes readable when more may have arrived."""
     client: socket.socket
@@ -34,13 +36,15 @@ class Stream:
     """Called by the loop after it has removed the stream."""
     unsent: bytes = b""
     """Bytes that the client has not accepted yet. Until it has, nothing is read from the upstream."""
-    stalled_at: float = field(default=0.0)
+    stalled_at: float = 0.0
     """Monotonic time in seconds since when the client has not accepted any; 0 if nothing is unsent."""
     sent: int = 0
     """Bytes of the body that were passed on."""
     error: OSError | None = None
     """Why the stream ends early: the client has disconnected or there was a fault (``ConnectionError``), or the client
     does not read (``TimeoutError``)."""
+    poll_number: int = 0
+    """The number of the loop's poll in which the stream was added."""
 
 
 class StreamLoop:
@@ -55,8 +59,9 @@ class StreamLoop:
         self._streams: dict[int, Stream] = {}
         """Each stream twice: by the descriptors of its upstream and of its client."""
         self._lock = threading.Lock()
-        """Held while ``_streams`` changes and while events are handled. Because the system reuses descriptors, an event
-        could otherwise be handled for another stream than its own."""
+        """Held while ``_streams`` changes together with what the system watches; never while a stream advances, so that
+        new streams need not wait for that."""
+        self._poll_number = 0
         self._shutdown_fileno = shutdown_fileno
         self._is_shut_down = False
         self._client_timeout = client_timeout
@@ -72,33 +77,49 @@ class StreamLoop:
 
         :param stream: its client's socket must not block.
         """
+        if not self._register(stream):
+            self._return_to_thread(stream)
+
+    def _register(self, stream: Stream) -> bool:
+        """Return whether the loop has the stream now. From then on only the loop's thread may touch it."""
         client = stream.client.fileno()
         with self._lock:
+            if self._is_shut_down:
+                return False
+            stream.poll_number = self._poll_number
             self._streams[stream.upstream] = self._streams[client] = stream
             try:
                 self._epoll.register(client, select.EPOLLRDHUP)
                 self._epoll.register(stream.upstream, select.EPOLLIN)
             except OSError as error:  # the system limits the number of watched descriptors
                 log.warning("A stream stays in its thread: %s", error)
-                self._leave(stream)
-            else:
-                if self._is_shut_down:
-                    self._leave(stream)
+                self._unregister(stream)
+                return False
+        return True
+
+    def _unregister(self, stream: Stream) -> bool:
+        """Forget a stream, with the lock held. Return whether the loop had it."""
+        if self._streams.get(stream.upstream) is not stream:
+            return False
+        for fileno in (stream.upstream, stream.client.fileno()):
+            self._streams.pop(fileno, None)
+            with contextlib.suppress(OSError):  # the upstream is not registered while the client is watched
+                self._epoll.unregister(fileno)
+        return True
 
     def _run(self) -> None:
         checked_at = time.monotonic()
         while True:
-            events = self._epoll.poll(self._tick)
-            with self._lock:
-                for fileno, event_mask in events:
-                    if fileno == self._shutdown_fileno:
-                        self._shut_down()
-                    elif stream := self._streams.get(fileno):
-                        self._call_safely(self._on_event, stream, fileno, event_mask)
-                now = time.monotonic()
-                if now - checked_at >= self._tick:
-                    checked_at = now
-                    self._check_idle_streams(now)
+            self._poll_number += 1
+            for fileno, event_mask in self._epoll.poll(self._tick):
+                if fileno == self._shutdown_fileno:
+                    self._shut_down()
+                elif stream := self._streams.get(fileno):
+                    self._call_safely(self._on_event, stream, fileno, event_mask)
+            now = time.monotonic()
+            if now - checked_at >= self._tick:
+                checked_at = now
+                self._check_idle_streams(now)
 
     def _call_safely(self, action: Callable[..., None], stream: Stream, *arguments: int) -> None:
         """Call ``action`` for a stream; after an exception only this stream ends."""
@@ -111,23 +132,25 @@ class StreamLoop:
 
     def _on_event(self, stream: Stream, fileno: int, events: int) -> None:
         if fileno == stream.upstream:
-            self._advance(stream)
-        elif events & DISCONNECTED:
+            if not stream.unsent:
+                self._advance(stream)
+        elif not events & DISCONNECTED:
+            self._send(stream)
+        elif stream.poll_number < self._poll_number:
+            # Otherwise the event may be one of an earlier stream, whose descriptor the system has used again. If it is
+            # one of this stream, the next poll returns it once more.
             stream.error = ConnectionResetError()
             self._leave(stream)
-        else:
-            self._send(stream)
 
     def _advance(self, stream: Stream) -> None:
-        try:
-            piece = next(stream.pieces)
-        except StopIteration:
-            piece = None
-        if piece is None:
-            self._leave(stream)
-        elif piece:
-            stream.sent += len(piece)
-            stream.unsent = b"%X\r\n%b\r\n" % (len(piece), piece) if stream.chunked else piece
+        answer = stream.answer
+        sent = answer.advance(wait=False)
+        if sent:
+            stream.sent += len(sent)
+            stream.unsent = b"%X\r\n%b\r\n" % (len(sent), sent) if stream.chunked else sent
+        if answer.state is not StreamState.WAITING:
+            self._leave(stream)  # its thread sends the rest
+        elif sent:
             self._send(stream)
 
     def _send(self, stream: Stream) -> None:
@@ -160,24 +183,30 @@ class StreamLoop:
 
     def _check_idle_streams(self, now: float) -> None:
         """Send the keep-alives that are due, and remove streams whose client does not read."""
-        for stream in set(self._streams.values()):
-            if not stream.stalled_at:
+        with self._lock:
+            streams = set(self._streams.values())
+        for stream in streams:
+            if not stream.unsent:
                 self._call_safely(self._advance, stream)
             elif now - stream.stalled_at > self._client_timeout:
                 stream.error = TimeoutError()
                 self._leave(stream)
 
     def _shut_down(self) -> None:
-        self._is_shut_down = True
-        self._epoll.unregister(self._shutdown_fileno)
-        for stream in set(self._streams.values()):
+        with self._lock:
+            self._is_shut_down = True
+            self._epoll.unregister(self._shutdown_fileno)
+            streams = set(self._streams.values())
+        for stream in streams:
             self._leave(stream)
 
     def _leave(self, stream: Stream) -> None:
-        for fileno in (stream.upstream, stream.client.fileno()):
-            self._streams.pop(fileno, None)
-            with contextlib.suppress(OSError):  # the upstream is not registered while the client is watched
-                self._epoll.unregister(fileno)
+        with self._lock:
+            has_left = not self._unregister(stream)
+        if not has_left:
+            self._return_to_thread(stream)
+
+    def _return_to_thread(self, stream: Stream) -> None:
         try:
             stream.on_leave(stream)
         except RuntimeError as error:  # the process ends, so no thread can continue it

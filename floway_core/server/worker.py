@@ -22,6 +22,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from uuid6 import uuid7
 
 from floway_core.protocol.headers import UNDERSCORED
+from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS
 from floway_core.server.exchange import ClientExchange
 from floway_core.server.request_parser import ConnectionParser, error_response
 from floway_core.server.response_writer import ResponseWriter
@@ -108,7 +109,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         except OSError:
             return False  # the client has disconnected
         except Exception as error:
-            self.handle_error(request, conn.sock, conn.client, error)
+            self.handle_error(request, conn.sock, conn.client, error, conn.parser.path if conn.parser else "")
             return False
 
     def _call_application(self, request: Any, conn: TConn) -> ClientExchange:
@@ -136,18 +137,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         """
         in_stream_loop = False
         try:
-            upstream = exchange.start_or_resume()
-            for piece in exchange.pieces:
-                if piece:
-                    exchange.response.write(piece)
-                elif piece is None:
-                    exchange.resume_waiting()
-                elif upstream is not None:
-                    exchange.conn.sock.setblocking(False)
-                    stream = exchange.make_stream(upstream, self._resume_in_thread)
-                    in_stream_loop = True  # from now on another thread may end the response
-                    self._streams.add(stream)
-                    return None
+            stream = exchange.send(self._resume_in_thread)
+            if stream is not None:
+                in_stream_loop = True  # from now on another thread may end the response
+                self._streams.add(stream)
+                return None
             exchange.response.close()
             return not exchange.response.should_close()
         except OSError:
@@ -175,7 +169,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         future = self.tpool.submit(self.handle, exchange.conn, exchange)
         future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
 
-    def handle_error(self, request: Any, sock: socket.socket, client: Any, error: Exception) -> None:
+    def handle_error(self, request: Any, sock: socket.socket, client: Any, error: Exception, path: str = "") -> None:
         """Respond to a request that did not reach the application."""
         request_id = str(uuid7())
         if isinstance(error, ParseException):
@@ -183,7 +177,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         else:
             self.log.exception("Request %s failed outside of the application", request_id)
         with contextlib.suppress(OSError):
-            sock.sendall(error_response(error, request_id))
+            sock.sendall(error_response(error, request_id, self._dialects, path))
 
     # ---------------------------------------------------------------------------------------------- in the main loop
     def load_wsgi(self) -> None:
@@ -192,7 +186,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         super().load_wsgi()
         gateway = self.wsgi.extensions["floway"]
         self._shutdown = gateway.shutdown
+        self._dialects = gateway.dialects
         self._store_usage = partial(gateway.usage.flush, gateway.services.database)
+        self._flush_observers = gateway.observers.flush
         settings = gateway.settings
         self._client_timeout = settings.client_timeout
         self._underscored = gateway.providers.underscore_headers
@@ -334,6 +330,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         if running:
             self.log.warning("%d requests did not end in time and were cut off", running)
         self._store_usage()
+        # At the end of the grace period the process is killed.
+        self._flush_observers(min(OBSERVER_FLUSH_SECONDS, self.cfg.graceful_timeout / 16))
         os._exit(0)
 
     def set_accept_enabled(self, enabled: bool) -> None:

@@ -1,4 +1,4 @@
-"""Model aliases: names by which clients ask for other models, and what is asked of those in their place."""
+"""Model aliases: names that clients can request in place of other models, with overrides of request fields."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from floway_core.storage import upstreams
 from floway_core.storage.db import execute, select
 from floway_core.storage.tables import Aliases
 
-LONGEST_NAME = 100
-MOST_TARGETS = 100
+MAX_NAME_LENGTH = 100
+MAX_TARGETS = 100
 
 READ = "SELECT name, targets_json, effort, verbosity, service_tier FROM model_aliases"
 
-# One statement for everything a request needs to be routed.
+# All that is needed to route a request, in one statement.
 READ_WITH_UPSTREAMS = """
     SELECT upstreams.id, kind, upstreams.name, enabled, position, prefix,
            model_aliases.name, targets_json, effort, verbosity, service_tier
@@ -29,7 +29,7 @@ READ_WITH_UPSTREAMS = """
 
 @dataclass(frozen=True)
 class Overrides:
-    """What an alias asks of the model, whatever the client says; None leaves it to the client."""
+    """The request fields that an alias sets, whatever the client sent; None keeps the client's value."""
 
     effort: str | None = None
     """``reasoning.effort``"""
@@ -38,12 +38,12 @@ class Overrides:
     service_tier: str | None = None
 
     def applied_to(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """A request body that asks for it."""
+        """Return a copy of a request body with the overrides."""
         changed = dict(body)
         for name, field, value in (("reasoning", "effort", self.effort), ("text", "verbosity", self.verbosity)):
             if value is not None:
-                given = body.get(name)
-                changed[name] = {**(given if isinstance(given, dict) else {}), field: value}
+                group = body.get(name)
+                changed[name] = {**(group if isinstance(group, dict) else {}), field: value}
         if self.service_tier is not None:
             changed["service_tier"] = self.service_tier
         return changed
@@ -57,9 +57,9 @@ class Target:
     """A model that an alias stands for."""
 
     model: str
-    """The name by which clients could ask for it. Never an alias: what has the name of a model means that model."""
+    """The name that clients could request. An alias never stands for another alias."""
     upstream_id: str | None = None
-    """The only upstream that is asked for it; None for every one that serves it."""
+    """The only upstream to use; None for all that serve the model."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Alias:
 
 @dataclass(frozen=True)
 class AliasRow:
-    """An alias as it is listed."""
+    """An alias in a list."""
 
     name: str
     targets: list[dict[str, str | None]]
@@ -85,22 +85,22 @@ class AliasRow:
 
 
 def read_with_upstreams(database: peewee.Database, name: str) -> tuple[list[Upstream], Alias | None]:
-    """All upstreams in the order in which they are tried, and the alias ``name`` if there is one.
+    """Return all upstreams in the order in which they are tried, and the alias ``name`` if there is one.
 
-    :param name: whatever a client sent.
+    :param name: any text that a client sent.
     """
-    rows = select(database, READ_WITH_UPSTREAMS, name if _can_be_name(name) else "")
-    alias = _alias(rows[0][6:]) if rows and rows[0][6] is not None else None
+    rows = select(database, READ_WITH_UPSTREAMS, name if _is_valid_name(name) else "")
+    alias = _to_alias(rows[0][6:]) if rows and rows[0][6] is not None else None
     return [upstreams.from_row(row[:6]) for row in rows], alias
 
 
 def all_aliases(database: peewee.Database) -> list[Alias]:
-    """Every alias, by name."""
-    return [_alias(row) for row in select(database, f"{READ} ORDER BY name")]
+    """Return all aliases, sorted by name."""
+    return [_to_alias(row) for row in select(database, f"{READ} ORDER BY name")]
 
 
 def all_rows(database: peewee.Database) -> list[AliasRow]:
-    """Every alias as it is listed, by name. Targets whose upstream has been removed are left out."""
+    """Return all aliases for a list, sorted by name, without targets whose upstream has been removed."""
     names: dict[str | None, str | None] = {row.id: row.name for row in upstreams.all_rows(database)} | {None: None}
     return [
         AliasRow(
@@ -117,45 +117,45 @@ def all_rows(database: peewee.Database) -> list[AliasRow]:
 
 
 def find(database: peewee.Database, name: str) -> AliasRow:
-    """The alias of this name as it is listed.
+    """Return the alias with this name.
 
     :raises GatewayError: 404, there is none.
     """
-    found = next((row for row in all_rows(database) if row.name == name), None)
-    if found is None:
+    row = next((row for row in all_rows(database) if row.name == name), None)
+    if row is None:
         raise _unknown(name)
-    return found
+    return row
 
 
 def put(
     database: peewee.Database, name: str, targets: Sequence[tuple[str, str | None]], overrides: Overrides = NO_OVERRIDES
 ) -> None:
-    """Store an alias, in place of what had this name before.
+    """Store an alias; it replaces one with the same name.
 
     :param targets: (model, name of the upstream or None), the preferred one first.
-    :raises GatewayError: 400, something is unusable, such as an upstream that is not there.
+    :raises GatewayError: 400, a value is invalid, or an upstream does not exist.
     """
     _check_name(name, "name")
-    if not 1 <= len(targets) <= MOST_TARGETS:
-        raise GatewayError(400, f"An alias has 1 to {MOST_TARGETS} targets.", param="targets")
+    if not 1 <= len(targets) <= MAX_TARGETS:
+        raise GatewayError(400, f"An alias has 1 to {MAX_TARGETS} targets.", param="targets")
     for field, value in asdict(overrides).items():
         if value is not None and not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,39}", value, re.ASCII):
             raise GatewayError(400, f"{field!r} is a word such as 'low', unlike {value[:40]!r}.", param=field)
     ids: dict[str | None, str | None] = {row.name: row.id for row in upstreams.all_rows(database)} | {None: None}
-    stored = []
+    rows = []
     for model, upstream in targets:
         _check_name(model, "targets")
         if upstream not in ids:
             raise GatewayError(400, f"There is no upstream named {upstream!r}.", param="targets")
-        stored.append([model, ids[upstream]])
-    row = {"targets_json": jsontext.dumps(stored).decode(), **asdict(overrides)}
+        rows.append([model, ids[upstream]])
+    row = {"targets_json": jsontext.dumps(rows).decode(), **asdict(overrides)}
     query = Aliases.insert(name=name, **row).on_conflict(conflict_target=[Aliases.name], update=row)
     with database.connection_context():
         query.execute(database)
 
 
 def remove(database: peewee.Database, name: str) -> None:
-    """Forget an alias.
+    """Delete an alias.
 
     :raises GatewayError: 404, there is none of this name.
     """
@@ -164,18 +164,18 @@ def remove(database: peewee.Database, name: str) -> None:
             raise _unknown(name)
 
 
-def _alias(row: tuple[Any, ...]) -> Alias:
+def _to_alias(row: tuple[Any, ...]) -> Alias:
     name, targets, *overrides = row
     return Alias(name, tuple(Target(*target) for target in jsontext.loads(targets.encode())), Overrides(*overrides))
 
 
 def _check_name(name: str, param: str) -> None:
-    if not _can_be_name(name):
+    if not _is_valid_name(name):
         raise GatewayError(400, f"The name of a model is a short printable text, unlike {name[:40]!r}.", param=param)
 
 
-def _can_be_name(text: str) -> bool:
-    return 0 < len(text) <= LONGEST_NAME and text.isprintable() and text == text.strip()
+def _is_valid_name(text: str) -> bool:
+    return 0 < len(text) <= MAX_NAME_LENGTH and text.isprintable() and text == text.strip()
 
 
 def _unknown(name: str) -> GatewayError:

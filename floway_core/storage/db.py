@@ -259,16 +259,19 @@ def write(database: peewee.Database, sql: str, *parameters: Any) -> list[Row]:
 
 
 @contextlib.contextmanager
-def transaction(database: peewee.Database) -> Iterator[None]:
+def transaction(database: peewee.Database, *, is_durable: bool = False) -> Iterator[None]:
     """A transaction that writes, on its own connection. A nested one joins the outer one.
 
     Do not hold another connection when it begins: the current writer may be waiting for that one.
 
     On SQLite it takes the write lock at once (``IMMEDIATE``), because a transaction that begins with a read may fail to
     get the lock later.
+
+    :param is_durable: whether the commit has to survive a power cut. Such a transaction joins no other one.
     """
     kind = ("IMMEDIATE",) if isinstance(database, _Sqlite) else ()
-    with _write_connection(database), _original_errors(), database.atomic(*kind):
+    durability = _synchronous_commits(database) if is_durable else contextlib.nullcontext()
+    with _write_connection(database), durability, _original_errors(), database.atomic(*kind):
         yield
 
 
@@ -285,6 +288,19 @@ def _original_errors() -> Iterator[None]:
                 raise hidden from None
             hidden = hidden.__context__
         raise
+
+
+@contextlib.contextmanager
+def _synchronous_commits(database: peewee.Database) -> Iterator[None]:
+    """Make commits on the open connection wait until they are on disk. PostgreSQL always waits."""
+    if not isinstance(database, _Sqlite):
+        yield
+        return
+    execute(database, "PRAGMA synchronous = full")
+    try:
+        yield
+    finally:
+        execute(database, f"PRAGMA synchronous = {SQLITE_PRAGMAS['synchronous']}")
 
 
 @contextlib.contextmanager

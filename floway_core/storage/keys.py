@@ -1,4 +1,4 @@
-"""API keys: created, changed, listed, revoked, recognised."""
+"""API keys: create, change, list, revoke, delete and recognise them."""
 
 import hashlib
 import json
@@ -20,43 +20,43 @@ from floway_core.storage.disk_reserve import delete_despite_full_disk
 from floway_core.storage.tables import ApiKeys
 
 PREFIX = "sk-floway-"
-LONGEST_NAME = 100
+MAX_NAME_LENGTH = 100
 
-LARGEST = {
+MAX_LIMITS = {
     "requests_per_minute": 1_000_000,
     "concurrent_requests": 1_000_000,
     "tokens_per_day": 10**15,
     "max_stored_bytes": 10**15,
 }
-"""The limits that a key can have, and how large they can be."""
+"""The limits that a key can have, and their greatest values."""
 
-LAST_DAY = 253_402_300_799
-"""The end of the year 9999, as far as calendars go. Unix seconds."""
+MAX_EXPIRY = 253_402_300_799
+"""The end of the year 9999 in Unix seconds. Python's dates end there."""
 
 
 class Options(TypedDict, total=False):
-    """What can be chosen for a key. None takes a choice back; what is left out stays as it is."""
+    """The options of a key. None resets an option; an option that is missing stays unchanged."""
 
     expires_at: int | None
-    """Unix time, seconds, from which it is refused; in the future."""
+    """Unix time in seconds at which it expires; in the future."""
     models: list[str] | None
-    """The only models it may use, named as clients ask for them."""
+    """The only models it may use, by the names that clients request."""
     upstreams: list[str] | None
     """Names of the only upstreams it may use."""
     requests_per_minute: int | None
     concurrent_requests: int | None
-    """Requests at a time, streamed ones and others."""
+    """Requests at the same time, whether they stream or not."""
     tokens_per_day: int | None
     """Input and output tokens in a UTC day."""
     max_stored_bytes: int | None
     """Bytes that its conversations may take in the database; None: what the settings say."""
     shows_account: bool | None
-    """Whether its clients see what upstreams tell of the account behind the gateway."""
+    """Whether its clients see what upstreams report about the gateway's account."""
 
 
 @dataclass(frozen=True)
 class KeyRow:
-    """An API key as it is listed. Times are Unix seconds; None: it does not expire, may use all, has no limit."""
+    """An API key in a list. Times are Unix seconds. None means: does not expire, may use all, has no limit."""
 
     id: str
     name: str
@@ -66,20 +66,20 @@ class KeyRow:
     expires_at: int | None
     models: list[str] | None
     upstreams: list[str] | None
-    """Names; the id of one that has been removed."""
+    """Names; an upstream that has been removed is shown by its id."""
     requests_per_minute: int | None
     concurrent_requests: int | None
     tokens_per_day: int | None
     max_stored_bytes: int | None
     last_used_at: int | None
-    """To the minute; None: never, or before this was noted."""
+    """To the minute; None if it was never used, or only before this was recorded."""
     shows_account: bool
 
 
 def create(database: peewee.Database, name: str, options: Options | None = None) -> str:
-    """Store a new key under ``name`` and return it. It cannot be had again: only its hash is kept.
+    """Create a key and return it. It cannot be read again, because only its hash is stored.
 
-    :raises GatewayError: 400, the name or an option is unusable; 409, the name is taken.
+    :raises GatewayError: 400, the name or an option is invalid; 409, the name is in use.
     """
     if not _is_text(name):
         raise GatewayError(
@@ -95,7 +95,7 @@ def create(database: peewee.Database, name: str, options: Options | None = None)
     }
     with database.connection_context():
         try:
-            ApiKeys.insert({**row, **_columns(database, options or {})}).execute(database)
+            ApiKeys.insert({**row, **_to_columns(database, options or {})}).execute(database)
         except peewee.IntegrityError:
             raise GatewayError(
                 409, f"There is already an API key named {name!r}, perhaps a revoked one.", param="name"
@@ -104,43 +104,39 @@ def create(database: peewee.Database, name: str, options: Options | None = None)
 
 
 def change(database: peewee.Database, name: str, options: Options) -> None:
-    """Change what was chosen for the key, from the next request on.
+    """Change options of a key, with effect from the next request.
 
-    :raises GatewayError: 400, an option is unusable; 404, no key has this name.
+    :raises GatewayError: 400, an option is invalid; 404, no key has this name.
     """
     with database.connection_context():
-        # with nothing to change, the name is still to be checked
-        changes = _columns(database, options) or {"name": name}
+        # without changes, this still checks that the key exists
+        changes = _to_columns(database, options) or {"name": name}
         if not ApiKeys.update(changes).where(ApiKeys.name == name).execute(database):
             raise _unknown(name)
 
 
 def all_rows(database: peewee.Database) -> list[KeyRow]:
-    """Every key, oldest first, revoked ones too."""
+    """Return all keys, including revoked ones, the oldest first."""
     with database.connection_context():
         names = {row.id: row.name for row in upstreams.all_rows(database)}
-        return [
-            _listed(row, names)
-            for row in ApiKeys.select()
-            .where(ApiKeys.deleted_at.is_null())
-            .order_by(ApiKeys.created_at, ApiKeys.id)
-            .execute(database)
-        ]
+        unordered = ApiKeys.select().where(ApiKeys.deleted_at.is_null())
+        rows = unordered.order_by(ApiKeys.created_at, ApiKeys.id).execute(database)
+        return [_to_key_row(row, names) for row in rows]
 
 
 def find(database: peewee.Database, name: str) -> KeyRow:
-    """The key of this name as it is listed.
+    """Return the key with this name.
 
     :raises GatewayError: 404, there is none.
     """
-    found = next((row for row in all_rows(database) if row.name == name), None)
-    if found is None:
+    row = next((row for row in all_rows(database) if row.name == name), None)
+    if row is None:
         raise _unknown(name)
-    return found
+    return row
 
 
 def revoke(database: peewee.Database, name: str) -> None:
-    """Refuse the key from the next request on. Revoking twice changes nothing.
+    """Refuse the key from the next request on. Revoking it again changes nothing.
 
     :raises GatewayError: 404, no key has this name.
     """
@@ -202,7 +198,7 @@ def _delete_contents(database: peewee.Database, key_id: str) -> None:
 
 
 def recognise(database: peewee.Database, key: str) -> ApiKey | None:
-    """The API key that ``key`` is, or None when it is unknown or revoked. It may have expired."""
+    """Return the API key with the secret ``key``; None if it is unknown or revoked. It may have expired."""
     rows = select(
         database,
         "SELECT id, name, expires_at, models, upstreams, shows_account, max_stored_bytes, "
@@ -212,20 +208,20 @@ def recognise(database: peewee.Database, key: str) -> ApiKey | None:
     )
     if not rows:
         return None
-    row_id, name, expires_at, models, allowed, shows_account, max_stored_bytes, *limits = rows[0]
+    row_id, name, expires_at, models, upstream_ids, shows_account, max_stored_bytes, *limits = rows[0]
     return ApiKey(
         id=row_id,
         name=name,
         expires_at=expires_at,
         models=None if models is None else frozenset(json.loads(models)),
-        upstreams=None if allowed is None else frozenset(json.loads(allowed)),
+        upstreams=None if upstream_ids is None else frozenset(json.loads(upstream_ids)),
         limits=NO_LIMITS if limits == [None, None, None] else Limits(*limits),
         max_stored_bytes=max_stored_bytes,
         shows_account=bool(shows_account),
     )
 
 
-def _listed(row: ApiKeys, upstream_names: Mapping[str, str]) -> KeyRow:
+def _to_key_row(row: ApiKeys, upstream_names: Mapping[str, str]) -> KeyRow:
     ids = None if row.upstreams is None else json.loads(row.upstreams)
     return KeyRow(
         id=row.id,
@@ -246,40 +242,43 @@ def _listed(row: ApiKeys, upstream_names: Mapping[str, str]) -> KeyRow:
 
 
 # ------------------------------------------------------------------------------------------------------------- options
-def _columns(database: peewee.Database, options: Mapping[str, Any]) -> dict[str, Any]:
-    """``options``, checked, as the table holds them."""
+def _to_columns(database: peewee.Database, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check options and convert them to the columns of the table.
+
+    :raises GatewayError: 400, an option is invalid.
+    """
     columns: dict[str, Any] = {}
     for name, value in options.items():
         if name not in Options.__annotations__:
             raise GatewayError(400, f"{name[:40]!r} is not an option of an API key.", param=name[:40])
-        columns[name] = None if value is None else _column(database, name, value)
+        columns[name] = None if value is None else _to_column(database, name, value)
     return columns
 
 
-def _column(database: peewee.Database, name: str, value: Any) -> int | str:
+def _to_column(database: peewee.Database, name: str, value: Any) -> int | str:
     if name == "shows_account":
         if type(value) is not bool:
             raise GatewayError(400, f"{name!r} is true or false, or null for false.", param=name)
         return value
     if name == "models":
-        return _as_json(set(_texts(name, value)))
+        return _as_json(set(_check_names(name, value)))
     if name == "upstreams":
         ids = {row.name: row.id for row in upstreams.all_rows(database)}
-        for wanted in _texts(name, value):
-            if wanted not in ids:
-                raise GatewayError(400, f"There is no upstream named {wanted!r}.", param=name)
-        return _as_json({ids[wanted] for wanted in value})
+        for upstream in _check_names(name, value):
+            if upstream not in ids:
+                raise GatewayError(400, f"There is no upstream named {upstream!r}.", param=name)
+        return _as_json({ids[upstream] for upstream in value})
     if name == "expires_at":
         now = int(time.time())
-        if type(value) is not int or not now < value <= LAST_DAY:
+        if type(value) is not int or not now < value <= MAX_EXPIRY:
             raise GatewayError(400, "A key expires at a moment in the future, in Unix seconds.", param=name)
         return value
-    if type(value) is not int or not 1 <= value <= LARGEST[name]:
-        raise GatewayError(400, f"{name!r} is a whole number from 1 to {LARGEST[name]}, or null.", param=name)
+    if type(value) is not int or not 1 <= value <= MAX_LIMITS[name]:
+        raise GatewayError(400, f"{name!r} is a whole number from 1 to {MAX_LIMITS[name]}, or null.", param=name)
     return value
 
 
-def _texts(name: str, value: Any) -> list[str]:
+def _check_names(name: str, value: Any) -> list[str]:
     if not isinstance(value, list) or not value or not all(map(_is_text, value)):
         raise GatewayError(400, f"{name!r} is a list of at least one name, or null for all of them.", param=name)
     return value
@@ -290,7 +289,7 @@ def _as_json(texts: set[str]) -> str:
 
 
 def _is_text(text: Any) -> bool:
-    return isinstance(text, str) and bool(text.strip()) and text.isprintable() and len(text) <= LONGEST_NAME
+    return isinstance(text, str) and bool(text.strip()) and text.isprintable() and len(text) <= MAX_NAME_LENGTH
 
 
 def _unknown(name: str) -> GatewayError:
@@ -298,5 +297,5 @@ def _unknown(name: str) -> GatewayError:
 
 
 def _hash(key: str) -> str:
-    # A key holds 256 random bits: a slow password hash would protect nothing and cost every request.
+    # A key has 256 random bits, so a slow password hash would add no protection, and would slow every request.
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

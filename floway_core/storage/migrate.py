@@ -39,7 +39,11 @@ class MigrationSource:
         return f"{self.name}_migrations"
 
 
-CORE = MigrationSource("floway", Path(migrations.__file__).parent)
+CORE = MigrationSource(
+    "floway",
+    Path(migrations.__file__).parent,
+    ("upstream_connections.api_key", "upstream_connections.headers"),
+)
 
 
 def pending(database: peewee.Database, sources: Iterable[MigrationSource]) -> list[str]:

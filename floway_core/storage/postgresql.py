@@ -62,6 +62,7 @@ class PostgresqlPool(PooledPostgresqlDatabase):
 
     # ------------------------------------------------------------------------------------------------------------- pool
     def connect(self, reuse_if_open: bool = False) -> bool:
+        """Borrow a connection, as peewee's method, and wait for one as long as this thread may."""
         deadline = time.monotonic() + self.seconds_left(self.time_limit)
         while True:
             try:

@@ -1,11 +1,13 @@
-"""The tables of core, also those that are only asked in SQL. Models are not bound to a database: every query says where
-it runs, ``.execute(database)``."""
+"""The tables of core, including those that only SQL statements use.
+
+The models are not bound to a database: each query names it, ``.execute(database)``.
+"""
 
 import peewee
 
 
 class ApiKeys(peewee.Model):
-    """Keys of clients. Only the SHA-256 of a key is kept, as hex."""
+    """Keys of clients. Only the SHA-256 of a key is stored, as hex."""
 
     id = peewee.CharField(primary_key=True)
     name = peewee.CharField(unique=True)
@@ -24,26 +26,26 @@ class ApiKeys(peewee.Model):
     concurrent_requests = peewee.IntegerField(null=True)
     tokens_per_day = peewee.BigIntegerField(null=True)
     last_used_at = peewee.BigIntegerField(null=True)
-    """Unix time in seconds, to the minute; NULL: never, or before this was noted."""
+    """Unix time in seconds, to the minute; NULL: never used, or only before this was recorded."""
     shows_account = peewee.BooleanField(null=True)
-    """Whether its clients see what upstreams tell of the account behind the gateway; NULL: no."""
+    """Whether its clients see what upstreams report about the gateway's account; NULL: no."""
     max_stored_bytes = peewee.BigIntegerField(null=True)
     """How much its conversations may store; NULL: what the settings say."""
     deleted_at = peewee.BigIntegerField(null=True)
-    """Unix time, seconds, from which it is deleted, while its conversations are still being removed."""
+    """Unix time in seconds at which it was deleted, while its conversations are still being removed."""
 
     class Meta:
         table_name = "api_keys"
 
 
 class KeyUses(peewee.Model):
-    """What a key with limits has used of them. Whoever lets a request in locks the row."""
+    """What a key with limits has used. Admitting a request locks the row."""
 
     api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE", primary_key=True)
     whole_at = peewee.BigIntegerField()
-    """When its requests per minute will all be there again, Unix time in microseconds."""
+    """Unix time in microseconds at which its requests per minute are fully available again."""
     day = peewee.IntegerField()
-    """The day on which ``tokens`` were used, counted from 1970-01-01 UTC."""
+    """The day on which ``tokens`` were used, in days since 1970-01-01 UTC."""
     tokens = peewee.BigIntegerField()
 
     class Meta:
@@ -51,7 +53,7 @@ class KeyUses(peewee.Model):
 
 
 class KeyLeases(peewee.Model):
-    """Running requests of keys that may have so many at a time. What is not renewed ran in a worker that is gone."""
+    """Running requests of keys with a limit of concurrent ones. A lease that expires belonged to a worker that died."""
 
     id = peewee.CharField(primary_key=True)
     """The id of the request."""
@@ -63,7 +65,7 @@ class KeyLeases(peewee.Model):
 
 
 class Upstreams(peewee.Model):
-    """Configured upstreams. Credentials are kept by the plugin that owns the kind, in its own tables."""
+    """Configured upstreams. The plugin that owns the kind stores the credentials in its own tables."""
 
     id = peewee.CharField(primary_key=True)
     kind = peewee.CharField()
@@ -73,16 +75,34 @@ class Upstreams(peewee.Model):
     created_at = peewee.BigIntegerField()
     prefix = peewee.CharField(default="")
     tried_at = peewee.BigIntegerField(null=True)
-    """When it was last asked for something, Unix time in seconds, to the minute; NULL: never."""
+    """Unix time of the latest request to it in seconds, to the minute; NULL: never."""
     failure = peewee.TextField(null=True)
-    """How that failed; empty if it did not."""
+    """The reason why that request failed; empty if it succeeded."""
 
     class Meta:
         table_name = "upstreams"
 
 
+class UpstreamConnections(peewee.Model):
+    """How to reach an upstream with an API key; see ``storage.connections``. It goes with its upstream."""
+
+    upstream = peewee.ForeignKeyField(Upstreams, column_name="upstream_id", on_delete="CASCADE", primary_key=True)
+    base_url = peewee.TextField()
+    api_key = peewee.TextField(null=True)
+    """Encrypted; NULL for an upstream that needs none."""
+    headers = peewee.TextField()
+    """A JSON object, encrypted because headers may hold secrets."""
+    models_json = peewee.TextField()
+    """A JSON array of names; empty if the upstream lists its models."""
+    options_json = peewee.TextField()
+    """A JSON object: the options that the provider declares."""
+
+    class Meta:
+        table_name = "upstream_connections"
+
+
 class Aliases(peewee.Model):
-    """Names by which clients may ask for other models."""
+    """Names that clients can request in place of other models."""
 
     name = peewee.CharField(primary_key=True)
     targets_json = peewee.TextField()
@@ -96,8 +116,7 @@ class Aliases(peewee.Model):
 
 
 class SecretChecks(peewee.Model):
-    """A sealed word for every secret key in use, by which a wrong one is noticed at once; the newest has the highest
-    id."""
+    """An encrypted text for each secret key in use, which detects a wrong key. The newest has the highest id."""
 
     sealed = peewee.TextField()
 
@@ -106,12 +125,12 @@ class SecretChecks(peewee.Model):
 
 
 class Conversations(peewee.Model):
-    """A tree of snapshots with one lifetime: it is kept or dropped as a whole."""
+    """A tree of snapshots, which expire together."""
 
     id = peewee.BigAutoField()
     api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
     used_at = peewee.BigIntegerField(index=True)
-    """When it was last continued or read, Unix seconds; may lag by ``retention.USE_PRECISION_SECONDS``."""
+    """Unix time in seconds at which it was last continued or read, up to ``retention.USE_PRECISION_SECONDS`` late."""
     stored_bytes = peewee.BigIntegerField(default=0)
     """About what its rows take; see ``commit.ROW_BYTES``."""
 
@@ -121,7 +140,7 @@ class Conversations(peewee.Model):
 
 
 class Snapshots(peewee.Model):
-    """The state of a conversation after one response: a parent, and (in ``Items``) what this response added."""
+    """The state of a conversation after one response: its parent, and (in ``Items``) the items it added."""
 
     id = peewee.BigAutoField()
     response_id = peewee.CharField(unique=True, max_length=64)
@@ -129,24 +148,24 @@ class Snapshots(peewee.Model):
     conversation = peewee.ForeignKeyField(Conversations, column_name="conversation_id", on_delete="CASCADE")
     parent = peewee.ForeignKeyField("self", column_name="parent_id", null=True)
     mode = peewee.CharField(max_length=8)
-    """``append``: the history goes on from the parent. ``replace``: it starts here."""
+    """``append``: it extends the history of its parent. ``replace``: it starts a new history."""
     depth = peewee.IntegerField()
     """Distance from the root of the conversation."""
     ordinal = peewee.IntegerField()
-    """Which child of its parent this is, from 1; 0 for a root. Unique among siblings, not without gaps."""
+    """Its number among the children of its parent, from 1; 0 for a root. Unique among siblings; there may be gaps."""
     ordinals = peewee.IntegerField()
-    """The last ordinal handed out to a child."""
+    """The highest ordinal that a child has received."""
     history_bytes = peewee.BigIntegerField(null=True)
     """Bytes of this history as JSON; NULL if an older version stored it."""
     history_hash = peewee.CharField(max_length=64)
-    """SHA-256 of the whole history that this snapshot stands for, as ``protocol.items`` computes it."""
+    """SHA-256 of the whole history up to this snapshot, as ``protocol.items`` computes it."""
     envelope = peewee.BlobField()
     """The response object without its output, encoded by ``conversation.payloads``."""
     metadata_json = peewee.TextField()
     """A JSON object: for each plugin its own metadata."""
     created_at = peewee.BigIntegerField()
     deleted_at = peewee.BigIntegerField(null=True)
-    """Deleted by the client, but still part of the history of its children."""
+    """When the client deleted it. It remains part of the history of its children."""
 
     class Meta:
         table_name = "responses_snapshots"
@@ -162,11 +181,11 @@ class Items(peewee.Model):
     position = peewee.IntegerField()
     is_output = peewee.BooleanField()
     item_id = peewee.CharField(null=True)
-    """The id the item carries, by which clients may refer to it."""
+    """The item's own ``id``, by which clients can refer to it."""
     upstream_id = peewee.CharField(null=True)
-    """Who issued it; NULL for what the client or the gateway made."""
+    """The upstream that issued it; NULL if it comes from the client or the gateway."""
     blob_hash = peewee.CharField(null=True, max_length=64)
-    """SHA-256 of its ``encrypted_content``, which only the upstream that issued it can read."""
+    """SHA-256 of its ``encrypted_content``, which only the issuing upstream can read."""
     payload = peewee.BlobField()
     """The item, encoded by ``conversation.payloads``."""
 
@@ -176,13 +195,13 @@ class Items(peewee.Model):
 
 
 class Usage(peewee.Model):
-    """What requests have used, by day, API key, model and upstream. Names, not ids: what is deleted stays counted."""
+    """Tokens and costs by day, API key, model and upstream. It has names instead of ids, so it outlives deletions."""
 
     day = peewee.CharField(max_length=10)
     """UTC, as ``2026-01-31``."""
     api_key = peewee.TextField()
     model = peewee.TextField()
-    """As clients ask for it."""
+    """The name that clients requested."""
     upstream = peewee.TextField()
     requests = peewee.BigIntegerField()
     failed_requests = peewee.BigIntegerField()
@@ -194,7 +213,7 @@ class Usage(peewee.Model):
     """Part of ``output_tokens``."""
     cost_usd = peewee.DoubleField()
     unpriced_requests = peewee.BigIntegerField()
-    """Requests that used tokens of which nobody knows the price; they are not in ``cost_usd``."""
+    """Requests whose tokens have no known price; ``cost_usd`` does not include them."""
 
     class Meta:
         table_name = "usage"

@@ -14,17 +14,17 @@ from floway_core.errors import GatewayError
 from floway_core.storage.db import execute, select, transaction
 from floway_core.storage.tables import Upstreams
 
-LONGEST_PREFIX = 100
-LONGEST_NAME = 255
+MAX_PREFIX_LENGTH = 100
+MAX_NAME_LENGTH = 255
 
 
 def add(database: peewee.Database, kind: str, name: str, prefix: str = "") -> Upstream:
-    """Store a new upstream of provider ``kind`` behind the existing ones, enabled.
+    """Add an enabled upstream of provider ``kind`` at the end of the order.
 
     Call it inside the transaction that stores the plugin's own rows, if there are any.
 
-    :param prefix: stands before the names of its models, with a slash between.
-    :raises GatewayError: 400, the name or the prefix is unusable; 409, the name is taken.
+    :param prefix: a word before the names of its models, with a slash: ``me/gpt-5.5``; empty for none.
+    :raises GatewayError: 400, the name or the prefix is invalid; 409, the name is in use.
     """
     check_prefix(prefix)
     _check_name(name)
@@ -34,50 +34,50 @@ def add(database: peewee.Database, kind: str, name: str, prefix: str = "") -> Up
         try:
             Upstreams.insert(**vars(upstream), created_at=int(time.time())).execute(database)
         except peewee.IntegrityError:
-            raise _taken(name) from None
+            raise _name_in_use(name) from None
     return upstream
 
 
 def all_rows(database: peewee.Database) -> list[Upstream]:
-    """Every upstream in the order in which they are tried."""
+    """Return all upstreams in the order in which they are tried."""
     sql = "SELECT id, kind, name, enabled, position, prefix FROM upstreams ORDER BY position, id"
     return [from_row(row) for row in select(database, sql)]
 
 
 @dataclass(frozen=True)
 class Try:
-    """The last time that an upstream was asked for something."""
+    """The latest request to an upstream."""
 
     tried_at: int | None
-    """Unix time in seconds, to the minute; None: never."""
+    """Unix time in seconds, to the minute; None if there was none."""
     failure: str | None
-    """How it failed; None if it did not."""
+    """The reason of its failure; None if it succeeded."""
 
 
 NOT_TRIED = Try(None, None)
 
 
 def last_tries(database: peewee.Database) -> dict[str, Try]:
-    """What came of the last try of each upstream, by its id."""
+    """Return the latest request to each upstream, by its id."""
     rows = select(database, "SELECT id, tried_at, failure FROM upstreams")
     return {row_id: Try(tried_at, failure or None) for row_id, tried_at, failure in rows}
 
 
 def from_row(row: Sequence[Any]) -> Upstream:
-    """The upstream in a row: id, kind, name, enabled, position, prefix."""
+    """Return the upstream in a row: id, kind, name, enabled, position, prefix."""
     row_id, kind, name, enabled, position, prefix = row
     return Upstream(row_id, kind, name, bool(enabled), position, prefix)
 
 
 def find(database: peewee.Database, name: str) -> Upstream:
-    """The upstream of this name.
+    """Return the upstream with this name.
 
     :raises GatewayError: 404, there is none.
     """
-    found = next((row for row in all_rows(database) if row.name == name), None)
-    if found is None:
+    upstream = next((row for row in all_rows(database) if row.name == name), None)
+    if upstream is None:
         raise unknown(name)
-    return found
+    return upstream
 
 
 def change(
@@ -89,18 +89,18 @@ def change(
     prefix: str | None = None,
     place: int | None = None,
 ) -> None:
-    """Change what is given, from the next request on; all of it or nothing.
+    """Change an upstream in one transaction, with effect from the next request.
 
-    :param new_name: what it is called from now on. Keys and aliases mean it by its id, and stay as they are.
-    :param enabled: serve from it, or leave it out.
-    :param prefix: stands before the names of its models; empty for none.
-    :param place: its place in the order, counted from 1; the others close up behind it.
-    :raises GatewayError: 400, the new name or the prefix is unusable; 404, no upstream has this name; 409, one has the
-        new name already.
+    :param new_name: its new name. Keys and aliases refer to it by its id, and stay valid.
+    :param enabled: whether requests may use it.
+    :param prefix: a word before the names of its models; empty for none.
+    :param place: its new position in the order, from 1; the others move up or down.
+    :raises GatewayError: 400, the new name or the prefix is invalid; 404, no upstream has this name; 409, the new name
+        is in use.
     """
     with transaction(database):
         if place is not None:
-            _hold_order(database)
+            _lock_order(database)
         upstream = find(database, name)
         changes: dict[str, Any] = {} if enabled is None else {"enabled": enabled}
         if prefix is not None:
@@ -119,12 +119,12 @@ def _update(database: peewee.Database, upstream: Upstream, changes: dict[str, An
     try:
         Upstreams.update(changes).where(Upstreams.id == upstream.id).execute(database)
     except peewee.IntegrityError:
-        raise _taken(changes["name"]) from None
+        raise _name_in_use(changes["name"]) from None
 
 
-def _hold_order(database: peewee.Database) -> None:
-    """Let nobody else change the order until the transaction ends."""
-    if database.for_update:  # elsewhere the whole database is locked
+def _lock_order(database: peewee.Database) -> None:
+    """Prevent concurrent changes of the order until the transaction ends."""
+    if database.for_update:  # SQLite locks the whole database
         list(Upstreams.select(Upstreams.id).order_by(Upstreams.id).for_update().execute(database))
 
 
@@ -136,7 +136,7 @@ def _move(database: peewee.Database, upstream: Upstream, place: int) -> None:
 
 
 def remove(database: peewee.Database, name: str) -> None:
-    """Remove an upstream; rows of its plugin that refer to it go with it.
+    """Remove an upstream and the rows of its plugin that refer to it.
 
     :raises GatewayError: 404, no upstream has this name.
     """
@@ -146,24 +146,24 @@ def remove(database: peewee.Database, name: str) -> None:
 
 
 def check_prefix(prefix: str) -> None:
-    """Refuse what cannot stand before the name of a model.
+    """Check a prefix of model names.
 
-    :raises GatewayError: 400.
+    :raises GatewayError: 400, it is invalid.
     """
-    if prefix and not (re.fullmatch(r"[\w.:-]+(/[\w.:-]+)*", prefix) and len(prefix) <= LONGEST_PREFIX):
+    if prefix and not (re.fullmatch(r"[\w.:-]+(/[\w.:-]+)*", prefix) and len(prefix) <= MAX_PREFIX_LENGTH):
         raise GatewayError(400, "A prefix has letters, digits and . : _ - / only.", param="prefix")
 
 
 def _check_name(name: str) -> None:
-    if not (name.strip() and name.isprintable() and len(name) <= LONGEST_NAME):
+    if not (name.strip() and name.isprintable() and len(name) <= MAX_NAME_LENGTH):
         message = f"The name of an upstream is a short printable text, unlike {name[:40]!r}."
         raise GatewayError(400, message, param="name")
 
 
-def _taken(name: str) -> GatewayError:
+def _name_in_use(name: str) -> GatewayError:
     return GatewayError(409, f"There is already an upstream named {name!r}.", param="name")
 
 
 def unknown(name: str) -> GatewayError:
-    """The 404 for an upstream that there is not."""
+    """Return the 404 for an upstream that does not exist."""
     return GatewayError(404, f"There is no upstream named {name!r}.", param="name")

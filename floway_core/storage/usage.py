@@ -31,7 +31,7 @@ DAY = 86_400
 """Seconds."""
 
 ROWS_PER_INSERT = 100
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 """Characters. Longer names are cut."""
 
 KEY = ("day", "api_key", "model", "upstream")
@@ -129,7 +129,7 @@ def _date(day: int) -> str:
 @functools.lru_cache(maxsize=1024)
 def _storable(name: str) -> str:
     """Return ``name`` as a text column can hold it: upstreams choose the names of their models freely."""
-    return name.encode(errors="replace").decode().replace("\0", "")[:LONGEST_NAME]
+    return name.encode(errors="replace").decode().replace("\0", "")[:MAX_NAME_LENGTH]
 
 
 def start_flushing(buffer: UsageBuffer, database: peewee.Database) -> None:

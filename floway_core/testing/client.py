@@ -54,6 +54,18 @@ class ApiResponse:
             self._received += piece
         return self._received
 
+    def read_more(self) -> bytes:
+        """Wait for the next bytes.
+
+        :returns: all bytes of the body so far.
+        :raises EOFError: the response has ended.
+        """
+        piece = self._head().read1(64 * 1024)
+        if not piece:
+            raise EOFError(f"The response has ended: {self._received!r}")
+        self._received += piece
+        return self._received
+
     @property
     def body(self) -> bytes:
         """The whole body; reading it waits for its end."""

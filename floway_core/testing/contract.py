@@ -19,17 +19,18 @@ provider; pytest reports the tests concerned as skipped.
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from floway_core.testing import events
-from floway_core.testing.client import TIMEOUT_SECONDS, ApiClient, ApiResponse
+from floway_core.testing.answer_contract import AnswerContract
+from floway_core.testing.body_contract import BodyContract
+from floway_core.testing.client import TIMEOUT_SECONDS, ApiClient
+from floway_core.testing.contract_base import JSON, read_response
 from floway_core.testing.gateway import Installation, RunningGateway
 from floway_core.testing.in_process import (
-    OTHER_PROVIDER,
     OpenedGateway,
     failing_commits,
     migrated_twice,
@@ -37,126 +38,24 @@ from floway_core.testing.in_process import (
     sealed_texts,
     texts_in,
 )
-from floway_core.testing.plugin import write_plugin
-from floway_core.testing.upstream import FakeUpstream, Recorded, Reply, Step
+from floway_core.testing.upstream import FakeUpstream, Reply, Step
 
 ERROR_BODY = b'{ "error": {"message":"No.","type":"odd","code":"why","param":null,"more":[1]} }'
-JSON = ("content-type", "application/json")
 UNKNOWN_ITEM = {"type": "unknown_thing", "id": "unknown_1", "payload": {"deep": [1, None, "ü"]}}
 COMPACTION = {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}
 
 
-class ProviderContract:
-    """Override the attributes and methods above the line."""
-
-    plugin: str
-    """Name of the entry point."""
-    model: str
-    """A model of the upstream that ``add_upstream`` adds, as clients name it."""
-    secrets: Sequence[str] = ()
-    """All secrets that ``add_upstream`` stores. None of them may ever be written unencrypted."""
-    has_upstream: bool = True
-    """False for a provider that creates responses itself."""
-    has_tables: bool = True
-    """False for a plugin without migrations."""
-    passes_unknown_items: bool = True
-    """False for an upstream with another API: unknown types of items cannot be translated."""
-    mended: Sequence[Reply] = ()
-    """Error responses after which the provider itself dispatches again; empty if there are none."""
-    differs_when_mended: Sequence[str] = ("authorization",)
-    """Headers that may differ in that dispatch."""
-
-    def settings(self, upstream: FakeUpstream) -> Mapping[str, str]:
-        """Return settings of the gateway by name, without ``FLOWAY_``."""
-        return {}
-
-    def add_upstream(self, installation: Installation, upstream: FakeUpstream) -> None:
-        """Add one upstream that sends to ``upstream``, with the plugin's own commands."""
-        raise NotImplementedError
-
-    def answer(self, output: list[dict[str, Any]], stream: bool) -> Reply:
-        """Return the upstream's reply for which clients get ``output``.
-
-        :param stream: whether the upstream was asked for a stream.
-        """
-        if stream:
-            return Reply(events.items_stream(output))
-        return Reply([json.dumps(events.response("completed", output=output)).encode()], headers=[JSON])
-
-    def is_dispatch(self, request: Recorded) -> bool:
-        """Return whether a request to the upstream is a dispatch of an attempt."""
-        return request.method == "POST"
-
-    def sent_input(self, request: Recorded) -> list[dict[str, Any]]:
-        """Return the input items in a dispatch."""
-        items: list[dict[str, Any]] = json.loads(request.body)["input"]
-        return items
-
-    # ---------------------------------------------------------------------------------------------------------------
-    @pytest.fixture(scope="class")
-    @classmethod
-    def running(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FakeUpstream, RunningGateway]]:
-        """The upstream and the gateway of all tests. The gateway has another provider, too."""
-        self = cls()
-        folder = tmp_path_factory.mktemp("other")
-        write_plugin(folder, "other", OTHER_PROVIDER)
-        with FakeUpstream() as upstream:
-            settings = {**self.settings(upstream), "log_level": "debug"}
-            with RunningGateway(settings, installed=[self.plugin], plugin_folders=[folder]) as gateway:
-                self.add_upstream(gateway, upstream)
-                result = gateway.run("upstreams", "add", "other", "other")
-                assert result.returncode == 0, result.stderr
-                yield upstream, gateway
-
-    @pytest.fixture
-    def upstream(self, running: tuple[FakeUpstream, RunningGateway]) -> FakeUpstream:
-        """The upstream, without recorded requests and scripted replies."""
-        running[0].forget()
-        return running[0]
-
-    @pytest.fixture
-    def gateway(self, running: tuple[FakeUpstream, RunningGateway]) -> RunningGateway:
-        """The gateway."""
-        return running[1]
-
-    @pytest.fixture
-    def caller(self, gateway: RunningGateway) -> ApiClient:
-        """A client of the gateway."""
-        return ApiClient(gateway.url, gateway.key)
-
-    @pytest.fixture
-    def needs_upstream(self) -> None:
-        """For tests that script the upstream."""
-        if not self.has_upstream:
-            pytest.skip("has_upstream is False: the provider creates responses itself")
-
-    @pytest.fixture
-    def opened(self, gateway: RunningGateway) -> Iterator[OpenedGateway]:
-        """The gateway, opened a second time in this process."""
-        with OpenedGateway(gateway, self.plugin) as opened:
-            yield opened
-
-    def _ask(self, caller: ApiClient, input: Any, stream: bool, **fields: Any) -> ApiResponse:
-        return caller.create(input, model=self.model, stream=stream, **fields)
-
-    def _dispatches(self, upstream: FakeUpstream) -> list[Recorded]:
-        return [request for request in upstream.requests if self.is_dispatch(request)]
-
-    def _wait_for_dispatch(self, upstream: FakeUpstream) -> Recorded:
-        """Wait for the first dispatch."""
-        number = 1
-        while not self.is_dispatch(upstream.wait_for_request(number)):
-            number += 1
-        return upstream.requests[number - 1]
+class ProviderContract(AnswerContract, BodyContract):
+    """Override the attributes and methods of ``ContractBase``, above its line."""
 
     # ------------------------------------------------------------------------------------------------------- answers
     @pytest.mark.parametrize("stream", [False, True])
     def test_answers_and_goes_on(self, upstream: FakeUpstream, caller: ApiClient, stream: bool) -> None:
         """A conversation of two turns: the second dispatch contains the first turn."""
         upstream.script(self.answer([events.message_item("One.")], stream))
-        first = _response(self._ask(caller, "Hello", stream), stream)
+        first = read_response(self._ask(caller, "Hello", stream), stream)
         upstream.script(self.answer([events.message_item("Two.")], stream))
-        second = _response(self._ask(caller, "And?", stream, previous_response_id=first["id"]), stream)
+        second = read_response(self._ask(caller, "And?", stream, previous_response_id=first["id"]), stream)
         assert first["id"] != second["id"] and first["output"] and second["output"]
         if self.has_upstream:
             assert _texts(first["output"]) == ["One."] and _texts(second["output"]) == ["Two."]
@@ -171,8 +70,8 @@ class ProviderContract:
         input_items = [UNKNOWN_ITEM, {"type": "message", "role": "user", "content": "Hello"}]
         output_item = {**UNKNOWN_ITEM, "id": "unknown_2", "by": "upstream"}
         upstream.script(*[self.answer([output_item], stream)] * 2)
-        first = _response(self._ask(caller, input_items, stream), stream)
-        _response(self._ask(caller, "And?", stream, previous_response_id=first["id"]), stream)
+        first = read_response(self._ask(caller, input_items, stream), stream)
+        read_response(self._ask(caller, "And?", stream, previous_response_id=first["id"]), stream)
         if self.has_upstream:
             assert first["output"] == [output_item]
             one, two = (_without_ids(self.sent_input(request)) for request in self._dispatches(upstream))
@@ -198,7 +97,7 @@ class ProviderContract:
         if not self.mended:
             pytest.skip("mended is empty: the provider mends no error")
         upstream.script(*self.mended, self.answer([events.message_item("One.")], True))
-        _response(self._ask(caller, "Hello", True), True)
+        read_response(self._ask(caller, "Hello", True), True)
         dispatches = self._dispatches(upstream)
         requests = [
             (sent.path, sent.body, [pair for pair in sent.headers if pair[0].lower() not in self.differs_when_mended])
@@ -235,7 +134,7 @@ class ProviderContract:
     def test_leaves_attempts_of_others_alone(self, gateway: RunningGateway, caller: ApiClient) -> None:
         """A request to another provider's upstream stays unchanged, and nothing of this plugin is stored with it."""
         item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello"}]}
-        answer = _response(caller.create([item], model="other", extra=1), False)
+        answer = read_response(caller.create([item], model="other", extra=1), False)
         received = json.loads(_texts(answer["output"])[0])
         assert received == {"state": None, "headers": {}, "body": {"model": "other", "input": [item], "extra": 1}}
         assert texts_in(gateway.database, "responses_snapshots", "metadata_json", answer["id"]) == ["{}"]
@@ -253,7 +152,7 @@ class ProviderContract:
     ) -> None:
         """The client gets an error, and the database does not change."""
         upstream.script(*[self.answer([events.message_item("One.")], stream), self.answer(output, stream)])
-        _response(self._ask(caller, "First", stream), stream)
+        read_response(self._ask(caller, "First", stream), stream)
         before = row_counts(gateway.database)
         with failing_commits(gateway.database):
             failed = self._ask(caller, "Hello", stream)
@@ -318,20 +217,6 @@ class ProviderContract:
         assert len(after) == len(before) > 1 and not after & before, (
             "MigrationSource.encrypted_columns does not name all columns"
         )
-
-
-def _response(exchange: ApiResponse, stream: bool) -> dict[str, Any]:
-    """Check that a request succeeded, and return its response object."""
-    assert exchange.status == 200, exchange.body
-    if not stream:
-        assert exchange.headers.get_content_type() == "application/json"
-        response: dict[str, Any] = exchange.json()
-        return response
-    assert exchange.headers.get_content_type() == "text/event-stream"
-    first, *_, last = sent_events = exchange.events()
-    assert first["type"] == "response.created" and last["type"] == "response.completed", sent_events
-    response = last["response"]
-    return response
 
 
 def _texts(items: list[dict[str, Any]]) -> list[str]:

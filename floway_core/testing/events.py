@@ -74,10 +74,13 @@ def function_call_item(name: str, arguments: str, *, id: str = "fc_1", call_id: 
     return {"id": id, "type": "function_call", "status": "completed", **call}
 
 
-def items_stream(items: Sequence[dict[str, Any]], *, empty_output: bool = False, **envelope: Any) -> list[bytes]:
+def items_stream(
+    items: Sequence[dict[str, Any]], *, empty_output: bool = False, status: str = "completed", **envelope: Any
+) -> list[bytes]:
     """Build a complete stream that announces and closes items one after the other, without deltas.
 
     :param empty_output: send an empty ``output`` in the terminal event, as some upstreams do.
+    :param status: how the response ends: ``completed`` or ``incomplete``.
     :param envelope: fields of the response object, such as ``id`` and ``model``.
     """
     numbers = itertools.count(1)
@@ -87,7 +90,39 @@ def items_stream(items: Sequence[dict[str, Any]], *, empty_output: bool = False,
         for suffix, state in (("added", started), ("done", item)):
             position = {"sequence_number": next(numbers), "output_index": index}
             events.append(event(f"response.output_item.{suffix}", **position, item=state))
-    return [*events, _completed(next(numbers), [] if empty_output else list(items), envelope)]
+    return [*events, _ended(next(numbers), [] if empty_output else list(items), envelope, status)]
+
+
+def calls_stream(calls: Sequence[dict[str, Any]], *, pieces: int = 3, **envelope: Any) -> list[bytes]:
+    """Build a complete stream with function calls that are open at once: their arguments arrive by turns.
+
+    :param calls: completed items, as of ``function_call_item``.
+    :param pieces: number of deltas for the arguments of each call.
+    :param envelope: fields of the response object, such as ``id`` and ``model``.
+    """
+    numbers = itertools.count()
+
+    def numbered(kind: str, index: int, **content: Any) -> bytes:
+        position = {"sequence_number": next(numbers), "output_index": index}
+        return event(f"response.{kind}", **position, **content)
+
+    def cut(text: str, number: int) -> str:
+        return text[len(text) * number // pieces : len(text) * (number + 1) // pieces]
+
+    started = [{**call, "status": "in_progress", "arguments": ""} for call in calls]
+    kind, indexed = "function_call_arguments", list(enumerate(calls))
+    return [
+        event("response.created", sequence_number=next(numbers), response=response(**envelope)),
+        *(numbered("output_item.added", index, item=call) for index, call in enumerate(started)),
+        *(
+            numbered(f"{kind}.delta", index, item_id=call["id"], delta=cut(call["arguments"], number))
+            for number in range(pieces)
+            for index, call in indexed
+        ),
+        *(numbered(f"{kind}.done", at, item_id=call["id"], arguments=call["arguments"]) for at, call in indexed),
+        *(numbered("output_item.done", index, item=call) for index, call in indexed),
+        _ended(next(numbers), list(calls), envelope),
+    ]
 
 
 def message_stream(
@@ -119,7 +154,7 @@ def message_stream(
         numbered("response.output_text.done", **position, text=text, logprobs=[]),
         numbered("response.content_part.done", **position, part=part),
         numbered("response.output_item.done", output_index=0, item=item),
-        _completed(next(numbers), [] if empty_output else [item], envelope),
+        _ended(next(numbers), [] if empty_output else [item], envelope),
     ]
 
 
@@ -135,6 +170,6 @@ def failed_stream(code: str, message: str, **envelope: Any) -> list[bytes]:
     ]
 
 
-def _completed(number: int, output: list[dict[str, Any]], envelope: dict[str, Any]) -> bytes:
-    completed = response("completed", **{"usage": USAGE, **envelope}, output=output)
-    return event("response.completed", sequence_number=number, response=completed)
+def _ended(number: int, output: list[dict[str, Any]], envelope: dict[str, Any], status: str = "completed") -> bytes:
+    ended = response(status, **{"usage": USAGE, **envelope}, output=output)
+    return event(f"response.{status}", sequence_number=number, response=ended)

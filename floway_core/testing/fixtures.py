@@ -8,7 +8,8 @@ import pytest
 from floway_core.testing.gateway import Installation, RunningGateway
 from floway_core.testing.upstream import FakeUpstream, unreachable_url
 
-pytest.register_assert_rewrite("floway_core.testing.contract")  # before the first import
+for module in ("contract", "contract_base", "answer_contract", "body_contract"):
+    pytest.register_assert_rewrite(f"floway_core.testing.{module}")  # before the first import
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -12,12 +13,22 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from floway_core.settings import load_settings
+from floway_core.storage import keys
+from floway_core.storage.db import close_connections, connect
+
 TIMEOUT_SECONDS = 30.0
 """Time for a process to start or end."""
+
+POLL_SECONDS = 0.02
+"""Time between two checks whether a server is ready."""
+
+LISTENING = "0A"
+"""The state of a listening socket in ``/proc/net/tcp``."""
 
 HIDE_PLUGINS = '''"""Imported when Python starts: hides all installed plugins except those that are named."""
 
@@ -111,26 +122,61 @@ class Installation:
 class RunningGateway(Installation):
     """An installation with a running ``floway serve`` on a free port, and an API key. A context manager.
 
-    It takes the arguments of ``Installation``, and has one worker unless the settings differ.
+    It takes the arguments of ``Installation``, and has one worker unless the settings differ. When the constructor
+    returns, all workers accept connections.
     """
 
     def __init__(self, settings: Mapping[str, str] | None = None, **options: Any) -> None:
         super().__init__({"workers": "1", "graceful_timeout": "2", **(settings or {})}, **options)
         self.log_file = self.folder / "gateway.log"
-        bind = f"127.0.0.1:{_free_port()}"
+        self._port = _free_port()
+        bind = f"127.0.0.1:{self._port}"
         self.url = f"http://{bind}"
         self.process = self._serve(bind)
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(self.remove)
             on_failure.callback(self.kill)
-            self.key = self._run_checked("keys", "create", "test").strip()
             self._wait_until_ready()
+            self.key = self._create_key()
             on_failure.pop_all()
 
     @property
     def log(self) -> str:
         """Standard output and standard error of the server so far."""
         return self.log_file.read_text(errors="replace")
+
+    def wait_for_log(self, text: str, start: int = 0, timeout: float = TIMEOUT_SECONDS) -> list[str]:
+        """Wait until the log contains ``text``. The line of a request may be written a moment after its last byte.
+
+        :param start: the position in the log at which to start, such as an earlier ``len(gateway.log)``.
+        :param timeout: in seconds.
+        :returns: the lines that contain it.
+        :raises TimeoutError: it does not appear in time.
+        """
+        deadline = time.monotonic() + timeout
+        while text not in (log := self.log[start:]):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{text!r} is not in the log: {log}")
+            time.sleep(POLL_SECONDS)
+        return [line for line in log.splitlines() if text in line]
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the workers that accept connections, without those that are starting or stopping.
+
+        :raises FileNotFoundError: the server has ended.
+        """
+        listeners = _find_listening_sockets(self._port)
+        return [pid for pid in self.worker_processes if _accepts_connections(pid, listeners)]
+
+    @property
+    def worker_processes(self) -> list[int]:
+        """The process ids of all workers, including those that are starting or stopping.
+
+        :raises FileNotFoundError: the server has ended.
+        """
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def stop(self) -> int:
         """Stop the server with SIGTERM, as an operator does; running streams may finish.
@@ -167,11 +213,20 @@ class RunningGateway(Installation):
                 start_new_session=True,
             )
 
-    def _run_checked(self, *arguments: str) -> str:
-        result = self.run(*arguments)
-        if result.returncode:
-            raise RuntimeError(f"floway {' '.join(arguments)} failed: {result.stderr}")
-        return result.stdout
+    def _create_key(self) -> str:
+        """Create an API key as ``floway keys create test`` does, in this process: starting one takes half a second."""
+        if "FLOWAY_CONFIG" in self.environ:  # the file may have settings of plugins, which only the command can read
+            result = self.run("keys", "create", "test")
+            if result.returncode:
+                raise RuntimeError(f"floway keys create test failed: {result.stderr}")
+            return result.stdout.strip()
+        names = ("FLOWAY_DATA_DIR", "FLOWAY_DATABASE_URL", "FLOWAY_DATABASE_URL_FILE")
+        settings = load_settings({name: self.environ[name] for name in names if name in self.environ})
+        database = connect(settings.database_url)
+        try:
+            return keys.create(database, "test")
+        finally:
+            close_connections(database)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + TIMEOUT_SECONDS
@@ -180,9 +235,14 @@ class RunningGateway(Installation):
                 raise RuntimeError(f"The gateway ended with status {self.process.returncode}: {self.log}")
             try:
                 with _direct.open(f"{self.url}/readyz", timeout=TIMEOUT_SECONDS):
-                    return
+                    break
             except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.02)
+                time.sleep(POLL_SECONDS)
+        count = int(self.environ["FLOWAY_WORKERS"])
+        while time.monotonic() < deadline:
+            if count == 1 or len(self.workers) == count:  # a single one has just answered
+                return
+            time.sleep(POLL_SECONDS)
         raise RuntimeError(f"The gateway was not ready within {TIMEOUT_SECONDS:g} seconds: {self.log}")
 
 
@@ -192,6 +252,22 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def _must_be_hidden(variable: str) -> bool:
     """Return whether an environment variable is a setting or a proxy of the machine on which the tests run."""
     return variable.startswith("FLOWAY_") or variable.lower().endswith("_proxy")
+
+
+def _find_listening_sockets(port: int) -> set[int]:
+    """Return the inode numbers of the sockets that listen on a TCP port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[9]) for row in rows if row[3] == LISTENING and int(row[1].rpartition(":")[2], 16) == port}
+
+
+def _accepts_connections(pid: int, listeners: Collection[int]) -> bool:
+    """Return whether a process waits for connections: one of its epoll descriptors watches one of ``listeners``."""
+    with contextlib.suppress(OSError):  # the process has just ended, or has closed a descriptor
+        for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+            watched = re.findall(r"^tfd:.* ino:([0-9a-f]+)", info.read_text(), re.MULTILINE)
+            if any(int(inode, 16) in listeners for inode in watched):
+                return True
+    return False
 
 
 def _free_port() -> int:

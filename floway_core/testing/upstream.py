@@ -55,6 +55,8 @@ class Recorded:
     """Number of the connection that carried it, from 1."""
     peer_gone: threading.Event = field(default_factory=threading.Event)
     """Set when the peer disconnects before the response is complete."""
+    held: threading.Event = field(default_factory=threading.Event)
+    """Set when the reply has reached ``Step.HOLD``: all bytes before it have been sent."""
     over: threading.Event = field(default_factory=threading.Event)
     """Set when the reply has ended, whether completely or not."""
 
@@ -90,6 +92,7 @@ class FakeUpstream:
 
     @property
     def url(self) -> str:
+        """The base URL, ``http://HOST:PORT``."""
         host, port = self._listener.getsockname()
         return f"http://{host}:{port}"
 
@@ -189,6 +192,7 @@ class FakeUpstream:
 
     def _perform(self, step: Step, connection: socket.socket, request: Recorded) -> None:
         if step is Step.HOLD:
+            request.held.set()
             while not self.release.wait(POLL_SECONDS):
                 if _is_disconnected(connection):
                     request.peer_gone.set()

@@ -1,5 +1,7 @@
-"""HTTP towards upstreams: pooled connections, timeouts, streamed responses."""
+"""HTTP towards upstreams: pooled connections, timeouts, streamed responses; and bodies that a provider makes."""
 
+from floway_core.upstream.generated import GeneratedBody
 from floway_core.upstream.http import HttpClient
+from floway_core.upstream.translated import TranslatedBody
 
-__all__ = ["HttpClient"]
+__all__ = ["GeneratedBody", "HttpClient", "TranslatedBody"]

@@ -103,6 +103,7 @@ class UpstreamExchange(ResponseBody):
         return self._reused and not self._has_received and isinstance(error, CONNECTION_CLOSED)
 
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
+        """See ``ResponseBody.read``."""
         body, self._body = self._body, b""
         while not body and not self.response.ended:
             try:
@@ -115,6 +116,7 @@ class UpstreamExchange(ResponseBody):
         return body
 
     def fileno(self) -> int | None:
+        """See ``ResponseBody.fileno``."""
         return self._socket.fileno()
 
     def _receive(self, timeout: float, client: ClientConnection | None) -> bytes | None:
@@ -138,6 +140,7 @@ class UpstreamExchange(ResponseBody):
                     return None
 
     def close(self) -> None:
+        """Return the connection to the pool if it can be used again; close it otherwise."""
         if self._closed:
             return  # the connection may serve another request by now
         self._closed = True

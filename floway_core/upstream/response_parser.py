@@ -76,14 +76,17 @@ class ResponseParser:
 
     # ------------------------------------------------------------------------------------------ called by the parser
     def on_message_begin(self) -> None:
+        """Called by httptools: a response begins."""
         if self.ended:
             self.reusable = False  # bytes after the response
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by httptools for each header, and for each trailer."""
         if not self.status:  # later ones are trailers
             self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")))
 
     def on_headers_complete(self) -> None:
+        """Called by httptools: the head is complete."""
         if self.ended:
             return
         status = self._active_parser().get_status_code()
@@ -93,9 +96,11 @@ class ResponseParser:
             self.status = status
 
     def on_body(self, data: bytes) -> None:
+        """Called by httptools with each piece of the body."""
         if not self.ended:
             self._body.append(data)
 
     def on_message_complete(self) -> None:
+        """Called by httptools: the response is complete."""
         if self.status and not self.ended:
             self.ended, self.reusable = True, self._active_parser().should_keep_alive()

@@ -13,10 +13,6 @@ STREAM_HEADERS = {
     "x-accel-buffering": "no",  # nginx would buffer events otherwise
 }
 
-RELAY = "floway.relay"
-"""The key in the WSGI environment of the ``engine.relay.Relay`` behind a stream. With it, the server can wait for the
-upstream without a thread."""
-
 
 class PreparedResponse(Response):
     """A response whose headers are sent as they are.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from floway_core.engine.answer_stream import AnswerStream
 from floway_core.errors import GatewayError
 
 OVERLOADED = "floway.overloaded"
@@ -32,8 +33,11 @@ class ConcurrencyLimit:
             return self._app(environ, start_response)
         body = None
         try:
-            body = _CountedBody(self._app(environ, start_response), self._release)
-            return body
+            body = self._app(environ, start_response)
+            if isinstance(body, AnswerStream):
+                body.subscribe(closed=self._release)
+                return body
+            return _CountedBody(body, self._release)
         finally:
             if body is None:
                 self._release()
@@ -50,7 +54,7 @@ class ConcurrencyLimit:
 
 
 class _CountedBody:
-    """A response body that calls ``on_close`` when it is closed."""
+    """A response body other than an ``AnswerStream`` that calls ``on_close`` when it is closed."""
 
     def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None]) -> None:
         self._chunks = chunks

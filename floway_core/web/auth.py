@@ -7,19 +7,20 @@ import time
 from flask import Request
 
 from floway_core.contexts import ApiKey
+from floway_core.dialect import Dialect
 from floway_core.errors import GatewayError
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import keys
 
 
-def authenticate(gateway: Gateway, request: Request) -> ApiKey:
-    """Return the API key that was sent as ``Authorization: Bearer`` or ``x-api-key``.
+def authenticate(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey:
+    """Return the API key that was sent as ``Authorization: Bearer``, or where clients of ``dialect`` send it.
 
     :raises GatewayError: 401 ``invalid_api_key``.
     """
-    secret = _bearer_token(request) or request.headers.get("x-api-key", "").strip()
+    secret = _bearer_token(request) or _key_of_dialect(request, dialect)
     if not secret:
-        raise _unauthorized("No API key: send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'.")
+        raise _unauthorized(f"No API key: send it as {_key_places(dialect)}.")
     key = keys.recognise(gateway.services.database, secret)
     if key is None:
         raise unknown_key()
@@ -49,6 +50,18 @@ def unknown_key() -> GatewayError:
 def _bearer_token(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _key_of_dialect(request: Request, dialect: Dialect) -> str:
+    headers = (request.headers.get(name, "").strip() for name in dialect.key_headers)
+    parameters = (request.args.get(name, "").strip() for name in dialect.key_parameters)
+    return next(filter(None, (*headers, *parameters)), "")
+
+
+def _key_places(dialect: Dialect) -> str:
+    headers = [f"'{name}: KEY'" for name in dialect.key_headers]
+    parameters = [f"'?{name}=KEY'" for name in dialect.key_parameters]
+    return " or as ".join(["'Authorization: Bearer KEY'", *headers, *parameters])
 
 
 def _digest(text: str) -> bytes:

@@ -1,13 +1,13 @@
 """Admitting a request within the limits of its API key, and reporting these limits to the client."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import peewee
 from flask import Response, after_this_request
 
 from floway_core.contexts import NO_LIMITS, ApiKey
-from floway_core.engine.relay import Relay
+from floway_core.engine.answer_stream import AnswerStream
 from floway_core.protocol.usage import Tokens, usage_of
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import limits
@@ -41,25 +41,16 @@ class AdmittedRequest:
         self._ended = True
 
 
-class ReleaseBeforeTerminal:
-    """A relay that ends its request before it yields the terminal event, after which the client may send the next."""
+def release_before_terminal(stream: AnswerStream, admission: AdmittedRequest) -> None:
+    """End ``admission`` before the terminal event of ``stream``, after which the client may send its next request."""
 
-    def __init__(self, relay: Relay, admission: AdmittedRequest) -> None:
-        self._relay = relay
-        self._admission = admission
+    def release() -> None:
+        try:
+            admission.end(usage_of(stream.events.response))
+        except DATABASE_ERRORS as error:  # retried when the request is closed
+            log.warning("Request %s could not be counted yet: %s", admission.request_id, error)
 
-    def __iter__(self) -> Iterator[bytes | None]:
-        events = self._relay.events
-        for chunk in self._relay:
-            if chunk and events.terminal:
-                try:
-                    self._admission.end(usage_of(events.response))
-                except DATABASE_ERRORS as error:  # retried when the request is closed
-                    log.warning("Request %s could not be counted yet: %s", self._admission.request_id, error)
-            yield chunk
-
-    def close(self) -> None:
-        self._relay.close()
+    stream.subscribe(before_terminal=release)
 
 
 def admit(gateway: Gateway, key: ApiKey, entry: RequestLogEntry) -> AdmittedRequest | None:

@@ -124,7 +124,7 @@ class Metrics:
             registry=registry,
             buckets=FIRST_BYTE_SECONDS,
         )
-        self._tokens = Counter("floway_tokens", "Tokens used.", (*target, "session", "kind"), registry=registry)
+        self._tokens = Counter("floway_tokens", "Tokens used.", (*target, "continued", "kind"), registry=registry)
         self._failures = Counter(
             "floway_upstream_failures", "Dispatches refused.", (*target, "reason"), registry=registry
         )
@@ -146,10 +146,10 @@ class Metrics:
             self._first_bytes.labels(*route).observe(entry.first_byte)
         if entry.streamed:
             self._open.dec()
-        session = "hit" if trace.continued else "miss"
+        continued = "yes" if trace.continued else "no"
         for kind, count in zip(entry.tokens._fields, entry.tokens, strict=True):
             if count:
-                self._tokens.labels(*target, session, kind).inc(count)
+                self._tokens.labels(*target, continued, kind).inc(count)
         for candidate, reason in trace.failures:
             self._failures.labels(*_target_labels(candidate), reason).inc()
         if trace.unstored:

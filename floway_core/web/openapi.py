@@ -1,20 +1,78 @@
-"""``/openapi.json``: the OpenAPI description of the gateway."""
+"""``/openapi.json``: the OpenAPI description of the gateway, with what plugins add."""
 
 import functools
+import json
 from importlib.resources import files
+from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Flask, Response, current_app
+
+from floway_core.dialect import Operation
+from floway_core.web.routing import AUTOMATIC_METHODS, RouteTable, braced, plugin_rules
 
 blueprint = Blueprint("openapi", __name__)
+
+SUMMARIES = {
+    Operation.RESPOND: "Create a response",
+    Operation.COMPACT: "Compact a conversation",
+    Operation.COUNT_TOKENS: "Count the input tokens of a request",
+    Operation.LIST_MODELS: "List all models that the key may use",
+    Operation.GET_MODEL: "Get one model",
+    Operation.OPEN_WEBSOCKET: "Refuse a WebSocket",
+}
 
 
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
     """Return the description. It is public like the documentation, so it needs no API key."""
-    return Response(description(), mimetype="application/json")
+    return Response(current_app.extensions["floway_openapi"], mimetype="application/json")
 
 
 @functools.cache
 def description() -> bytes:
-    """Return the file in the package."""
+    """Return the description of core: the file in the package."""
     return files("floway_core.web").joinpath("openapi.json").read_bytes()
+
+
+def with_plugins(app: Flask, table: RouteTable) -> bytes:
+    """Return the description of core, and the routes of plugins without their bodies, which core does not know."""
+    document = json.loads(description())
+    added = plugin_rules(app, table)
+    for owner, rule in added:
+        for method in sorted((rule.methods or set()) - AUTOMATIC_METHODS):
+            path = document["paths"].setdefault(braced(rule.rule), {})
+            path.setdefault(method.lower(), _describe(app, table, owner, rule.endpoint, sorted(rule.arguments)))
+    owners = sorted({owner for owner, _ in added})
+    document["tags"] += [{"name": owner, "description": f"Added by the plugin {owner}."} for owner in owners]
+    _add_shared(document, table)
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def _describe(app: Flask, table: RouteTable, owner: str, endpoint: str, arguments: list[str]) -> dict[str, Any]:
+    """Return the description of one route of a plugin."""
+    described: dict[str, Any] = {"tags": [owner], "responses": {"default": {"description": "See the plugin."}}}
+    if arguments:
+        schema = {"type": "string"}
+        described["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": schema} for name in arguments
+        ]
+    if routes := table.endpoints.get(endpoint):
+        described["summary"] = f"{SUMMARIES[routes[0].route.operation]}, in the dialect {routes[0].dialect.name}"
+    else:
+        view = app.view_functions[endpoint]
+        described["summary"] = (view.__doc__ or view.__name__).strip().splitlines()[0].rstrip(".")
+        described["security"] = []  # a view checks keys by itself, if it does
+    return described
+
+
+def _add_shared(document: dict[str, Any], table: RouteTable) -> None:
+    """Say which dialects share a path of core, and what marks their requests."""
+    for endpoints in table.endpoints.values():
+        for endpoint in endpoints if len(endpoints) > 1 else ():
+            claims = endpoint.dialect.claims
+            marks = [*(f"the header {name}" for name in claims.headers), *(f"?{name}=" for name in claims.parameters)]
+            path = document["paths"].get(braced(endpoint.route.rule), {})
+            item = path.get(endpoint.route.http_methods[0].lower())
+            if item and marks:
+                note = f" With {' or '.join(marks)}, in the dialect {endpoint.dialect.name}."
+                item["description"] = (item.get("description", "") + note).strip()

@@ -9,6 +9,7 @@ from typing import Any
 
 from uuid6 import uuid7
 
+from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerStream
 from floway_core.engine.trace import RequestTrace
 from floway_core.errors import GatewayError
 from floway_core.protocol.responses import FAILED
@@ -37,6 +38,8 @@ class RequestLogEntry(StructuredMessage):
     """Name of the API key."""
     model: str | None = None
     """The model in the request, whether it exists or not."""
+    dialect: str = RESPONSES_FORMAT.dialect
+    """The API format of the client."""
     metered: bool = False
     """Whether the request counts as usage of its key."""
     status: int = 0
@@ -118,6 +121,7 @@ class RequestLogEntry(StructuredMessage):
             "method": self.method,
             "path": self.path[:MAX_LOGGED_CHARACTERS],
             "route": self.route,
+            "dialect": self.dialect,
             "status": self.status,
             "duration_ms": _milliseconds(self.duration),
             "first_byte_ms": _milliseconds(self.first_byte),
@@ -145,26 +149,40 @@ class RequestLogEntry(StructuredMessage):
         )
 
 
-class LoggedBody:
-    """A streamed body that ends its log entry when it is closed: after the last byte, or when the client hangs up."""
+class OtherStream:
+    """The streamed body of a view that is no ``AnswerStream``, with the callbacks of one."""
 
-    def __init__(self, chunks: Iterable[bytes | None], entry: RequestLogEntry) -> None:
+    def __init__(self, chunks: Iterable[bytes], first_byte: Callable[[], None], closed: Callable[[], None]) -> None:
+        """:param first_byte, closed: as in ``AnswerStream.subscribe``."""
         self._chunks = chunks
-        self._entry = entry
+        self._first_byte = first_byte
+        self._closed = closed
 
-    def __iter__(self) -> Iterator[bytes | None]:
+    def __iter__(self) -> Iterator[bytes]:
         chunks = iter(self._chunks)
-        first = next(chunks, b"")
-        if first:
-            self._entry.note_first_byte()
-        return itertools.chain((first,), chunks)
+        for first in chunks:
+            self._first_byte()
+            return itertools.chain((first,), chunks)
+        return chunks
 
     def close(self) -> None:
+        """Close the view's body, and call ``closed``."""
         try:
             if hasattr(self._chunks, "close"):
                 self._chunks.close()
         finally:
-            self._entry.end()
+            self._closed()
+
+
+def watch_stream(body: Iterable[bytes], entry: RequestLogEntry) -> Iterable[bytes]:
+    """End ``entry`` when a streamed body is closed: after the last byte, or when the client hangs up.
+
+    :returns: the body to send instead.
+    """
+    if isinstance(body, AnswerStream):
+        body.subscribe(first_byte=entry.note_first_byte, closed=entry.end)
+        return body
+    return OtherStream(body, entry.note_first_byte, entry.end)
 
 
 def _milliseconds(seconds: float | None) -> float | None:

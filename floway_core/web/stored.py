@@ -11,7 +11,7 @@ from floway_core.conversation.records import Snapshot
 from floway_core.conversation.turns import get_snapshot
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
-from floway_core.protocol.synthesis import synthesize_events
+from floway_core.protocol.response_writer import synthesize_events
 from floway_core.web import STREAM_HEADERS, current_gateway
 from floway_core.web.auth import authenticate
 
@@ -131,6 +131,6 @@ def _snapshot(response_id: str) -> Snapshot:
     :raises GatewayError: 401; 404, the key has no such response.
     """
     gateway = current_gateway()
-    key: ApiKey = authenticate(gateway, request)
+    key: ApiKey = authenticate(gateway, request, g.dialect)
     g.request_log.key = key.name
     return get_snapshot(gateway.services.database, key.id, response_id, gateway.settings.retention_days)

@@ -87,7 +87,7 @@ class Client:
 
     def notes(self, request_id):
         with open(self._journal) as lines:
-            return [note for note in (json.loads(line) for line in lines if request_id in line)]
+            return [json.loads(line) for line in lines if request_id in line]
 
     def rows(self):
         """How many conversations, snapshots and items the key has."""

@@ -67,7 +67,7 @@ class Store:
             upstream_id=upstream,
             response={"id": turn.response_id, "object": "response", "status": "completed", "output": list(output)},
             ordinal=lambda: claim_ordinal(self.database, turn.previous),
-            hook=hook or (lambda mode: metadata or {}),
+            hook=hook or (lambda: metadata or {}),
         )
         return turn.response_id
 

@@ -3,6 +3,7 @@
 Rows are named as in the table of ``tests/test_acceptance.py``.
 """
 
+import itertools
 import json
 import time
 
@@ -194,7 +195,7 @@ def test_a_turn_writes_as_much_at_every_length(client):
     for number in range(40):
         last = client.turn(f"{number:04}", last, output=[assistant(f"{number:04}")]).id
         sizes.append(select(client.database, written.format(client.key_hash))[0])
-    steps = {(after[0] - before[0], after[1] - before[1]) for before, after in zip(sizes, sizes[1:], strict=False)}
+    steps = {(after[0] - before[0], after[1] - before[1]) for before, after in itertools.pairwise(sizes)}
     assert len(steps) == 1 and steps.pop()[0] == 2
     assert len(client.turn("End", last).sent[0]) == 81
 

@@ -1,6 +1,7 @@
 """Things that happen at the same time: forks, deletions, sweeps."""
 
 import dataclasses
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -54,7 +55,7 @@ def test_sixteen_forks(store):
 def test_ordinals_are_claimed_once(store):
     parent = store.snapshot(store.turn("Hi", assistant("a")))
     claimed = at_once(*[lambda: [claim_ordinal(store.database, parent) for _ in range(5)] for _ in range(8)])
-    assert sorted(sum(claimed, [])) == list(range(1, 41))
+    assert sorted(itertools.chain(*claimed)) == list(range(1, 41))
 
 
 def test_forks_of_a_history_that_is_sent_again(store):
@@ -187,7 +188,7 @@ def test_a_key_is_deleted_while_it_is_used(store):
         gate.wait()
         try:
             return store.commit(turn, assistant("b"))
-        except Exception as error:  # whatever keep() makes a failed turn of
+        except Exception as error:  # noqa: BLE001 - whatever storing makes a failed turn of
             return error
 
     with ThreadPoolExecutor(13) as pool:

@@ -27,7 +27,7 @@ class Failure(Exception):
     """What makes a commit fail."""
 
 
-def fail(mode):
+def fail():
     raise Failure
 
 

@@ -94,7 +94,7 @@ def test_nobody_can_change_what_is_kept(remembering):
 
 
 def test_a_failed_commit_leaves_it_as_it_was(remembering):
-    def fail(mode):
+    def fail():
         raise ValueError
 
     store = remembering()

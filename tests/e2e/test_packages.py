@@ -21,5 +21,5 @@ def test_plugins_install_beside_the_core(wheels, environment):
     environment("floway", "echo", "add", "mirror")
     assert "mirror" in environment("floway", "upstreams", "list")
     assert "import" in environment("floway", "codex", "--help")
-    assert "There is no OpenAI upstream" in environment("floway", "openai", "list")
+    assert "--base-url" in environment("floway", "upstreams", "add", "openai", "--help")
     environment("pip", "check")

@@ -121,6 +121,17 @@ with FakeUpstream() as upstream, RunningGateway(
 """
 
 
+SEND_NOTES = """
+with FakeUpstream() as upstream, RunningGateway(installed=["parrot", "notes"]) as gateway:
+    run(gateway, "upstreams", "add", "parrot", "polly")
+    caller = ApiClient(gateway.url, gateway.key)
+    whole = caller.post({"model": "parrot-1", "note": "Hi"}, "/v1/notes").json()
+    stream = caller.post({"model": "parrot-1", "note": "Hi", "live": True}, "/v1/notes").body.decode()
+    refused = caller.post({"model": "parrot-1", "note": 1}, "/v1/notes")
+    print(json.dumps([whole["reply"], stream, refused.status, refused.json()]))
+"""
+
+
 class Stranger:
     """Somebody with an environment of the released packages, and a folder of their own."""
 
@@ -190,6 +201,29 @@ def test_the_last_one_remembers_and_keeps_the_contract(stranger):
     stranger.environment("pip", "install", "--quiet", "pytest")
     told = stranger.environment("python", "-m", "pytest", "-q", stranger.folder / "floway-parrot" / "tests")
     assert re.search(r"\d\d passed, 1 skipped", told), told
+
+
+def test_a_dialect_answers_and_streams(stranger):
+    stranger.write(projects("Streaming"))
+    stranger.install("floway-parrot")
+    for section, stream in (
+        ("A dialect", '{"id":'),
+        ("Streams of a dialect", 'data: {"word":"I "}\n\ndata: {"word":"have "}'),
+    ):
+        stranger.write({path: text for path, text in projects(section).items() if path.startswith("floway-notes/")})
+        stranger.install("floway-notes")
+        reply, streamed, status, refused = stranger.drive(SEND_NOTES)
+        assert reply == "I have heard 1 things." and streamed.startswith(stream)
+        assert (status, refused["error"]["param"]) == (400, "note")
+    assert streamed.endswith("data: over\n\n")
+
+
+def test_the_whole_dialect_keeps_the_contract(stranger):
+    stranger.write({path: text for path, text in projects().items() if path.startswith("floway-notes/")})
+    stranger.install("floway-notes")
+    stranger.environment("pip", "install", "--quiet", "pytest")
+    told = stranger.environment("python", "-m", "pytest", "-q", stranger.folder / "floway-notes" / "tests")
+    assert re.search(r"\d\d passed", told) and "skipped" not in told, told
 
 
 def test_an_observer_hears_of_all_attempts_and_a_provider_of_its_own(stranger):

@@ -8,7 +8,21 @@ import pytest
 from floway_core.testing import Reply, event, message_item, message_stream
 from floway_core.testing.events import USAGE, response
 
-from ..support.odd_events import CALL_A, CALL_B, CREATED, JSON, MESSAGE, REASONING, SHELL, about, added, completed, done
+from ..support.odd_events import (
+    CALL_A,
+    CALL_B,
+    CREATED,
+    IN_PROGRESS,
+    JSON,
+    MESSAGE,
+    OVERLOAD,
+    REASONING,
+    SHELL,
+    about,
+    added,
+    completed,
+    done,
+)
 
 OUTPUTS = {
     "one index for all": ([done(0, CALL_A), done(0, CALL_B)], [], [CALL_A, CALL_B]),
@@ -145,11 +159,13 @@ def test_who_reads_only_closed_items_reads_all(ask, fake_upstream, case):
     assert all(isinstance(index, int) for index in indexes) and len(indexes) == len(set(indexes))
 
 
+@pytest.mark.parametrize("opening", [[CREATED], [], [IN_PROGRESS]])
 @pytest.mark.parametrize("case", [case for case in OUTPUTS if "nothing named" not in case])
-def test_the_stream_helper_of_a_strict_client_follows(gateway, fake_upstream, case):
-    """It makes a list of the items and parts that are announced, and looks up the place of each delta in it."""
+def test_the_stream_helper_of_a_strict_client_follows(gateway, fake_upstream, case, opening):
+    """It wants ``response.created`` first, makes a list of the items and parts that are announced, and looks up the
+    place of each delta in it."""
     events, final, expected = OUTPUTS[case]
-    fake_upstream.script(Reply([CREATED, *events, completed(*final)]))
+    fake_upstream.script(Reply([*opening, *events, completed(*final)]))
     headers = {"x-test-upstream": fake_upstream.url}
     with (
         openai.OpenAI(
@@ -174,6 +190,28 @@ def test_events_that_are_added_are_numbered_in_order(ask, fake_upstream):
     assert kinds[:4] == ["created", "output_item.added", "content_part.added", "output_text.delta"]
     assert [one["delta"] for one in told if "delta" in one] == ["Hel", "lo", "."], "and nothing twice"
     assert [one["sequence_number"] for one in told] == list(range(len(told)))
+
+
+def test_a_response_that_nobody_announced_is_announced(ask, fake_upstream):
+    """Its announcement has the id, the model and the number that go with the rest."""
+    events = [
+        about("output_text.delta", content_index=0, delta="Hello.", sequence_number=0),
+        completed(MESSAGE, sequence_number=1),
+    ]
+    fake_upstream.script(Reply(events), Reply([completed(MESSAGE)]))
+    for told in (ask.stream(store=False).events(), ask.stream(store=False).events()):
+        first, last = told[0], told[-1]
+        assert first["type"] == "response.created" and first["response"]["status"] == "in_progress"
+        assert first["response"]["id"] == last["response"]["id"] and first["response"]["model"] == "model-1"
+        assert first["response"]["output"] == [] and first["response"].get("usage") is None
+        numbers = [one["sequence_number"] for one in told if "sequence_number" in one]
+        assert numbers == sorted(set(numbers))
+
+
+def test_a_failure_that_nobody_announced_stays_a_failure(ask, fake_upstream):
+    fake_upstream.script(Reply([event("response.failed", response=response("failed", error=OVERLOAD))]))
+    told = [one["type"] for one in ask.stream(store=False).events()]
+    assert "response.created" not in told and told[-1] == "response.failed"
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -85,9 +85,9 @@ def test_the_answer_ends_although_the_upstream_stays(ask, fake_upstream):
 
 def test_an_incomplete_response_is_a_clean_end(ask, fake_upstream):
     told = response("incomplete", incomplete_details={"reason": "max_output_tokens"})
-    chunks = [event("response.incomplete", sequence_number=0, response=told)]
+    chunks = [message_stream()[0], event("response.incomplete", sequence_number=1, response=told)]
     fake_upstream.script(Reply(chunks))
-    assert renamed(ask.stream(store=False).body) == chunks[0] + DONE
+    assert renamed(ask.stream(store=False).body) == b"".join(chunks) + DONE
 
 
 @pytest.mark.parametrize("together", [True, False])

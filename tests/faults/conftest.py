@@ -1,7 +1,6 @@
 """Gateways of their own for tests that overload, stop or break them."""
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -26,14 +25,3 @@ def start(plugin_folder):
     for gateway in started:
         gateway.__exit__()
     assert not any("Traceback" in log for log in logs), logs
-
-
-@pytest.fixture
-def workers():
-    """The process ids of a gateway's workers."""
-
-    def read(gateway):
-        pid = gateway.process.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-    return read

@@ -74,7 +74,7 @@ def test_a_database_that_another_process_holds(on, refused):
 
 # ---------------------------------------------------------------------------------------------------------------- full
 @contextlib.contextmanager
-def small_disk(gateway, workers):
+def small_disk(gateway):
     """What the gateway writes goes to a file system that is full."""
     filling = gateway.data_dir / "filling"
     with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
@@ -87,10 +87,10 @@ def small_disk(gateway, workers):
 
 
 @contextlib.contextmanager
-def quota(gateway, workers):
+def quota(gateway):
     """Files of the gateway may not become longer than they are."""
     longest = max(path.stat().st_size for path in (*gateway.data_dir.glob("*.db*[!e]"), gateway.log_file))
-    limits = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in workers(gateway)}
+    limits = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in gateway.workers}
     for pid, (_, hard) in limits.items():
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (longest, hard))
     yield
@@ -108,9 +108,9 @@ def tiny_folder(tmp_path):
     subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
-def is_full_and_recovers(gateway, ask, refused, workers, full):
+def is_full_and_recovers(gateway, ask, refused, full):
     first = ask.create().json()["id"]
-    with full(gateway, workers):
+    with full(gateway):
         before = rows(gateway.database) if full is quota else None
         large = os.urandom(300_000).hex()  # which cannot be compressed to little
         for _ in range(3):
@@ -127,15 +127,15 @@ def is_full_and_recovers(gateway, ask, refused, workers, full):
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_disk_that_is_full(on, refused, workers, tiny_folder):
+def test_a_disk_that_is_full(on, refused, tiny_folder):
     gateway, ask = on(data_dir=str(tiny_folder))
     gateway.data_dir = tiny_folder
-    is_full_and_recovers(gateway, ask, refused, workers, small_disk)
+    is_full_and_recovers(gateway, ask, refused, small_disk)
 
 
-def test_a_quota_that_is_used_up(on, refused, workers):
+def test_a_quota_that_is_used_up(on, refused):
     gateway, ask = on()
-    is_full_and_recovers(gateway, ask, refused, workers, quota)
+    is_full_and_recovers(gateway, ask, refused, quota)
 
 
 # ---------------------------------------------------------------------------------------------------------------- gone
@@ -153,9 +153,11 @@ def test_a_file_that_is_gone_and_comes_back(on, refused, tmp_path):
     for path in files:
         shutil.move(tmp_path / path.name, path)
     second = goes_on(ask, first)
-    with contextlib.closing(sqlite3.connect(tmp_path / "backup")) as backup:
-        with contextlib.closing(sqlite3.connect(gateway.database)) as source:
-            source.backup(backup)
+    with (
+        contextlib.closing(sqlite3.connect(tmp_path / "backup")) as backup,
+        contextlib.closing(sqlite3.connect(gateway.database)) as source,
+    ):
+        source.backup(backup)
     os.chmod(tmp_path / "backup", 0o600)
     for path in files:
         path.unlink(missing_ok=True)
@@ -178,7 +180,7 @@ def own_postgresql():
 
 def test_a_server_that_is_restarted(on, refused, own_postgresql):
     """Connections from before are not used again: the first request that comes is served."""
-    gateway, ask = on(database_url=own_postgresql.url)
+    _gateway, ask = on(database_url=own_postgresql.url)
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: ask.create().json()["id"], range(16)))  # so that the pool has several
     own_postgresql.stop()

@@ -97,7 +97,7 @@ def test_connections_without_a_request_take_nobodys_place(start, call, fake_upst
         client.close()
 
 
-def test_running_out_of_descriptors_kills_nobody(start, call, workers, fake_upstream):
+def test_running_out_of_descriptors_kills_nobody(start, call, fake_upstream):
     """Who comes then waits, and those that are there are served on."""
     gateway = start()
     ask = call(gateway)
@@ -105,7 +105,7 @@ def test_running_out_of_descriptors_kills_nobody(start, call, workers, fake_upst
     fake_upstream.script(Reply([first, Step.HOLD, *others]))
     running = ask.stream(store=False)
     running.read_until(b"\n\n")
-    (worker,) = workers(gateway)
+    (worker,) = gateway.workers
     usual = resource.prlimit(worker, resource.RLIMIT_NOFILE)
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{worker}/fd")), usual[1]))
     waiting = [connect(gateway) for _ in range(5)]
@@ -118,16 +118,16 @@ def test_running_out_of_descriptors_kills_nobody(start, call, workers, fake_upst
     for client in waiting:
         read_until(client, b'"ok"')
         client.close()
-    assert workers(gateway) == [worker]
+    assert gateway.workers == [worker]
 
 
-def test_as_many_descriptors_as_it_needs_are_allowed(start, workers):
+def test_as_many_descriptors_as_it_needs_are_allowed(start):
     usual = resource.getrlimit(resource.RLIMIT_NOFILE)
     low = len(os.listdir("/proc/self/fd")) + 64
     resource.setrlimit(resource.RLIMIT_NOFILE, (low, usual[1]))  # for the children, too
     try:
         gateway = start(threads="500")
-        (worker,) = workers(gateway)
+        (worker,) = gateway.workers
         assert low < resource.prlimit(worker, resource.RLIMIT_NOFILE)[0] > 2000
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, usual)

@@ -20,7 +20,7 @@ RELOADS = 2
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept connections", "new connections"])
-def test_no_request_fails(start, workers, fake_upstream, kept):
+def test_no_request_fails(start, fake_upstream, kept):
     """Clients that try nothing twice send one request after the other, for as long as workers come and go."""
     gateway = start(workers="2", graceful_timeout="20")
     fake_upstream.answer_always("/answers", Reply(message_stream()))
@@ -43,9 +43,9 @@ def test_no_request_fails(start, workers, fake_upstream, kept):
         return served
 
     def reload():
-        old = set(workers(gateway))
+        old = set(gateway.workers)
         gateway.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: len(found := set(workers(gateway))) == 2 and not found & old)
+        wait_for(lambda: len(found := set(gateway.workers)) == 2 and not found & old)
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         clients = [pool.submit(converse, number) for number in range(CLIENTS)]
@@ -57,24 +57,24 @@ def test_no_request_fails(start, workers, fake_upstream, kept):
         assert all(client.result() for client in clients)
 
 
-def test_running_streams_finish_with_the_old_workers(start, call, workers, fake_upstream):
+def test_running_streams_finish_with_the_old_workers(start, call, fake_upstream):
     gateway = start(workers="1", graceful_timeout="20")
     ask = call(gateway)
     first, *others = message_stream()
     fake_upstream.script(Reply([first, Step.HOLD, *others]))
     running = ask.stream()
     running.read_until(b"\n\n")
-    (old,) = workers(gateway)
+    (old,) = gateway.workers
     gateway.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: len(workers(gateway)) == 2)
+    wait_for(lambda: set(gateway.workers) - {old})
     fake_upstream.script(Reply(message_stream()))
     assert ask.create().status == 200
     fake_upstream.release.set()
     assert running.body.endswith(DONE)
-    wait_for(lambda: old not in workers(gateway))
+    wait_for(lambda: old not in gateway.worker_processes)
 
 
-def test_it_can_be_stopped_while_old_workers_finish(start, call, workers, fake_upstream):
+def test_it_can_be_stopped_while_old_workers_finish(start, call, fake_upstream):
     """The grace time is longer than this test is patient."""
     gateway = start(workers="1", graceful_timeout="600")
     ask = call(gateway)
@@ -83,7 +83,7 @@ def test_it_can_be_stopped_while_old_workers_finish(start, call, workers, fake_u
     running = ask.stream()
     running.read_until(b"\n\n")
     gateway.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: len(workers(gateway)) == 2)
+    wait_for(lambda: len(gateway.worker_processes) == 2)
     gateway.process.send_signal(signal.SIGTERM)
     wait_for(lambda: is_refused(gateway))
     fake_upstream.release.set()
@@ -103,28 +103,28 @@ def breakable(start, tmp_path):
     return start(workers="2", config=str(file)), write
 
 
-def test_settings_that_are_broken_replace_nobody(breakable, call, workers, fake_upstream):
+def test_settings_that_are_broken_replace_nobody(breakable, call, fake_upstream):
     gateway, write = breakable
-    before = workers(gateway)
+    before = gateway.workers
     write('"many"')
     gateway.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "The workers are not replaced" in gateway.log)
     assert "FLOWAY_RETENTION_DAYS" in gateway.log or "retention_days" in gateway.log
     fake_upstream.script(Reply(message_stream()))
     assert call(gateway).create().status == 200
-    assert workers(gateway) == before
+    assert gateway.workers == before
 
 
-def test_a_worker_that_cannot_start_takes_nobody_with_it(breakable, call, workers, fake_upstream):
+def test_a_worker_that_cannot_start_takes_nobody_with_it(breakable, call, fake_upstream):
     gateway, write = breakable
-    killed, other = workers(gateway)
+    killed, other = gateway.workers
     write('"many"')
     os.kill(killed, signal.SIGKILL)
     wait_for(lambda: "A worker could not start" in gateway.log)
     fake_upstream.script(Reply(message_stream()))
-    assert call(gateway).create().status == 200 and other in workers(gateway)
+    assert call(gateway).create().status == 200 and other in gateway.workers
     write(7)
     told = gateway.log.count("could not start")
-    wait_for(lambda: len(workers(gateway)) == 2 and call(gateway).get("/readyz").status == 200)
+    wait_for(lambda: len(gateway.workers) == 2 and call(gateway).get("/readyz").status == 200)
     gateway.process.send_signal(signal.SIGTERM)
     assert gateway.process.wait(20) == 0 and gateway.log.count("could not start") <= told + 1

@@ -26,10 +26,10 @@ def memory(pid, kind="VmHWM"):
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(kind))
 
 
-def test_the_memory_for_bodies_is_limited(start, call, refused, workers, fake_upstream):
+def test_the_memory_for_bodies_is_limited(start, call, refused, fake_upstream):
     """Those that do not fit are told to come again, and are served when others have ended."""
     gateway = start(body_memory_bytes=str(BUDGET))
-    ask, (worker,) = call(gateway), workers(gateway)
+    ask, (worker,) = call(gateway), gateway.workers
     first, *others = message_stream()
     fake_upstream.answer_always("/answers", Reply([first, Step.HOLD, *others]))
     before, packed = memory(worker), gzip.compress(OBJECTS)
@@ -102,10 +102,10 @@ HUGE = 24 * 2**20
     ],
     ids=["empty members", "empty frames", "stored", "stored twice", "no deflate"],
 )
-def test_decompression_takes_linear_time(start, call, workers, body):
+def test_decompression_takes_linear_time(start, call, body):
     """Whatever the body consists of. The processor's time is measured, with a limit far above what it takes."""
     gateway = start(max_body_bytes=str(2 * HUGE))
-    ask, (worker,) = call(gateway), workers(gateway)
+    ask, (worker,) = call(gateway), gateway.workers
     coding, content = body()
     before = cpu_seconds(worker)
     started = time.monotonic()

@@ -133,20 +133,20 @@ def test_a_client_that_does_not_read_cannot_prevent_the_end(start, call, fake_up
 
 
 # ------------------------------------------------------------------------------------------------------------- killing
-def test_a_killed_worker_takes_nobody_along(start, call, workers, fake_upstream):
+def test_a_killed_worker_takes_nobody_along(start, call, fake_upstream):
     """Its clients see that their stream is broken; those of the other worker go on, and it is replaced."""
     gateway = start(workers="2")
     ask = call(gateway)
     fake_upstream.script(*[HELD] * 16)
-    victim, survivor = workers(gateway)
+    victim, survivor = gateway.workers
     running = []
     for other in (victim, survivor):  # the system would deal connections out as it likes
         os.kill(other, signal.SIGSTOP)
         running += [begun(ask) for _ in range(8)]
         os.kill(other, signal.SIGCONT)
     os.kill(victim, signal.SIGKILL)
-    wait_for(lambda: len(workers(gateway)) == 2 and victim not in workers(gateway))
-    assert survivor in workers(gateway)
+    wait_for(lambda: len(gateway.workers) == 2 and victim not in gateway.workers)
+    assert survivor in gateway.workers
     fake_upstream.release.set()
     broken = 0
     for answer in running:

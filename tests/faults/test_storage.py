@@ -39,10 +39,10 @@ def last_item(ask, response_id):
 # ------------------------------------------------------------------------------------------------------ resolved input
 @pytest.mark.parametrize("in_history", [False, True], ids=["another conversation", "the same conversation"])
 @pytest.mark.parametrize("content", ["compressible", "random"])
-def test_an_item_that_is_named_many_times_is_refused(start, call, refused, workers, fake_upstream, content, in_history):
+def test_an_item_that_is_named_many_times_is_refused(start, call, refused, fake_upstream, content, in_history):
     """It is neither built nor sent: a request of 10 KB would become one of 1.6 GB."""
     gateway = start()
-    ask, (worker,) = call(gateway), workers(gateway)
+    ask, (worker,) = call(gateway), gateway.workers
     text = "x" * 8 * MEBIBYTE if content == "compressible" else os.urandom(4 * MEBIBYTE).hex()
     response_id = ask.create([{"role": "user", "content": text}]).json()["id"]
     reference = {"type": "item_reference", "id": last_item(ask, response_id)}
@@ -55,7 +55,7 @@ def test_an_item_that_is_named_many_times_is_refused(start, call, refused, worke
     assert ask.create([reference] * 2, **fields).status == 200
 
 
-def test_a_history_that_has_become_too_large_is_refused(start, call, refused, workers):
+def test_a_history_that_has_become_too_large_is_refused(start, call, refused):
     """Whether it is cached or not, and whether its size is stored or not, as in conversations of older versions."""
     limit = 7 * MEBIBYTE // 2
     gateway = start(max_input_bytes=str(limit))
@@ -69,9 +69,9 @@ def test_a_history_that_has_become_too_large_is_refused(start, call, refused, wo
     with contextlib.closing(sqlite3.connect(gateway.database)) as connection, connection:
         connection.execute("UPDATE responses_snapshots SET history_bytes = NULL")
     refused(ask.create("on", previous_response_id=previous), 400, "input_too_large", "input")
-    (worker,) = workers(gateway)
+    (worker,) = gateway.workers
     os.kill(worker, signal.SIGKILL)  # and with it the cache
-    wait_for(lambda: worker not in workers(gateway) and workers(gateway))
+    wait_for(lambda: worker not in gateway.workers and gateway.workers)
     refused(ask.create("on", previous_response_id=previous), 400, "input_too_large", "input")
     assert ask.create("on", previous_response_id=before).status == 200
 
@@ -133,9 +133,8 @@ def test_responses_can_be_deleted_on_a_full_disk(start, call, refused, small_fol
     """And what they free can be used again, without help from outside."""
     gateway = start(data_dir=str(small_folder), database_timeout="1")
     wait_for((small_folder / "floway.db-reserve").exists)
-    ask, stored = call(gateway), []
-    for _ in range(3):
-        stored.append(ask.create(os.urandom(500_000).hex()).json()["id"])
+    ask = call(gateway)
+    stored = [ask.create(os.urandom(500_000).hex()).json()["id"] for _ in range(3)]
     fill(small_folder)
     while (answer := ask.create(os.urandom(100_000).hex())).status == 200:
         fill(small_folder)

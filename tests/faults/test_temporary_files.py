@@ -32,7 +32,7 @@ def fill(folder):
                     file.write(b"x" * size)
 
 
-def test_a_full_disk_ends_no_worker(plugin_folder, small_folder, workers, fake_upstream):
+def test_a_full_disk_ends_no_worker(plugin_folder, small_folder, fake_upstream):
     """Neither one that runs, nor one that starts then."""
     settings, environ = {"metrics": "open", "workers": "2"}, {"TEST_JOURNAL": os.devnull, "TMPDIR": str(small_folder)}
     with RunningGateway(settings, plugin_folders=[plugin_folder], environ=environ) as gateway:
@@ -44,19 +44,19 @@ def test_a_full_disk_ends_no_worker(plugin_folder, small_folder, workers, fake_u
         for stream in streams:
             stream.read_until(b"\n\n")
         fill(small_folder)
-        before = workers(gateway)
+        before = gateway.workers
         gateway.process.send_signal(signal.SIGHUP)  # the new ones find no space; the old ones have the streams
-        wait_for(lambda: len(set(workers(gateway)) - set(before)) == 2)
+        wait_for(lambda: len(set(gateway.workers) - set(before)) == 2)
         # The metrics of so many routes need more than the first files.
         paths = ["/v1/models", "/v1/models/x", "/v1/responses/x", "/v1/responses/x/input_items", "/openapi.json", "/"]
         paths += ["/healthz", "/readyz", "/responses/x", "/models", "/models/x", "/responses/x/input_items", "/x"]
         for path in paths * 4:
             assert ask.get(path).status in (200, 404, 426), path
         assert ask.get("/metrics").status == 200
-        new = set(workers(gateway)) - set(before)
+        new = set(gateway.workers) - set(before)
         fake_upstream.release.set()
         assert all(stream.body.endswith(DONE) for stream in streams)
-        wait_for(lambda: set(workers(gateway)) == new)
+        wait_for(lambda: set(gateway.workers) == new)
         assert ask.create().status == 200
         assert gateway.log.count("are off from now on") >= 1
         assert "SIGBUS" not in gateway.log and "Traceback" not in gateway.log

@@ -135,7 +135,7 @@ def test_every_reference_leads_somewhere():
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_what_needs_a_key_is_refused_without(app, stage, path, method, given):
     answer = app.test_client().open(
-        path.format(response_id=stage.ids[0], model_id="model-1", name="mine"), method=method, headers=given
+        path.format(response_id=stage.ids[0], model="model-1", name="mine"), method=method, headers=given
     )
     answer.close()
     assert (answer.status_code == 401) == (scheme_of(path, method) is not None)

@@ -1,5 +1,6 @@
 """Streams of all kinds, cut in all places: the client gets every byte of the upstream, in its order."""
 
+import itertools
 import json
 
 import pytest
@@ -51,7 +52,7 @@ def test_every_byte_arrives(ask, fake_upstream, quiet, text, between, cuts, fram
         pieces.insert(place, piece)
     stream = b"".join(pieces)
     places = sorted({0, *(cut % len(stream) for cut in cuts), len(stream)})
-    chunks = [stream[start:end] for start, end in zip(places, places[1:], strict=False)]
+    chunks = [stream[start:end] for start, end in itertools.pairwise(places)]
     fake_upstream.script(Reply(chunks, framing=framing))
     received = ask.stream(store=store).body
     assert received.endswith(b"data: [DONE]\n\n")
@@ -81,7 +82,7 @@ def test_noise_is_a_failure_that_is_told(ask, fake_upstream, quiet, noise, cuts,
     """Also when it begins like an answer."""
     begun = b"".join(message_stream()[:2]) + noise
     places = sorted({0, *(cut % len(begun) for cut in cuts), len(begun)})
-    fake_upstream.script(Reply([begun[start:end] for start, end in zip(places, places[1:], strict=False)]))
+    fake_upstream.script(Reply([begun[start:end] for start, end in itertools.pairwise(places)]))
     answer = ask.create(stream=stream)
     if stream:
         assert parse(answer.body[answer.body.rindex(b"event: response.failed") :])[-1]["type"] == "response.failed"

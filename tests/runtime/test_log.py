@@ -37,11 +37,7 @@ def objects(gateway):
 
 def logged_by(gateway, answer):
     """The lines that were written of a request, once they have been."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := [line for line in gateway.log.splitlines() if answer.headers["x-request-id"] in line]):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    return found
+    return gateway.wait_for_log(answer.headers["x-request-id"])
 
 
 def line_of(gateway, answer):
@@ -66,6 +62,7 @@ def test_a_stream_is_told_with_everything(ask_watched, watched, fake_upstream):
         "method": "POST",
         "path": "/v1/responses",
         "route": "/v1/responses",
+        "dialect": "responses",
         "status": 200,
         "key": "test",
         "model": "model-1",
@@ -157,8 +154,9 @@ def test_what_a_client_chooses_forges_no_line(ask, gateway, ask_watched, watched
         before = len(server.log)
         answers = [caller.create(model=forged), caller.get(quote(f"/{forged}"))]
         ids = [answer.headers["x-request-id"] for answer in answers]
-        lines = server.log[before:].splitlines()
-        found = [line for line in lines if "forged" in line]
+        for id in ids:
+            server.wait_for_log(id)
+        found = [line for line in server.log[before:].splitlines() if "forged" in line]
         assert len(found) == 2 and all(line.isprintable() for line in found)
         assert all(any(id in line for line in found) for id in ids)
     assert [json.loads(line)["status"] for line in found] == [404, 404]
@@ -260,7 +258,7 @@ def test_every_reply_has_a_request_id_that_stands_in_the_log(ask, gateway):
     statuses = [200, 200, 404, 404, 404, 405, 200, 200, 426, 401, 400, 413, 415]
     assert [answer.status for answer in answers] == statuses
     ids = {answer.headers["x-request-id"] for answer in answers}
-    assert len(ids) == len(answers) and all(f" id={id} " in gateway.log for id in ids)
+    assert len(ids) == len(answers) and all(gateway.wait_for_log(f" id={id} ") for id in ids)
     assert "chosen-by-the-client" not in gateway.log
 
 
@@ -277,4 +275,4 @@ def test_what_is_no_http_gets_one_too(gateway):
         connection.sendall(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
         answer = connection.makefile("rb").read().decode()
     (request_id,) = re.findall(r"(?i)^x-request-id: (\S+)", answer, re.MULTILINE)
-    assert f"Refused request {request_id}" in gateway.log
+    assert gateway.wait_for_log(f"Refused request {request_id}")

@@ -24,7 +24,52 @@ def register_providers(services):
 """
 HOOKIMPL = "from floway_core.hookspecs import hookimpl\n\n@hookimpl\n"
 
+DIALECT = """
+from floway_core.dialect import Claims, Dialect, Operation, ReadRequest, Route
+from floway_core.hookspecs import hookimpl
+
+class Mine(Dialect):
+    name = "mine"
+    def routes(self): return [Route("/mine", Operation.RESPOND)]
+    def read(self, request): return ReadRequest(request.body)
+    def response(self, call, response): return response
+    def models(self, request, models): return {}
+
+@hookimpl
+def register_dialects(services):
+    return [Mine()]
+"""
+SERVING = """
+from flask import Blueprint
+from floway_core.hookspecs import hookimpl
+
+views = Blueprint("views_of_NAME", __name__)
+
+@views.route("/PATH", methods=["METHOD"])
+def view():
+    return ""
+
+@hookimpl
+def register_routes(services):
+    return [views]
+"""
+
+
+def serving(method, path, name="broken"):
+    return SERVING.replace("NAME", name).replace("PATH", path).replace("METHOD", method)
+
+
+def answering(*routes, **attributes):
+    """A dialect with other routes, if there are any, and further attributes."""
+    routes = routes or ("Route('/mine', Operation.RESPOND)",)
+    source = DIALECT.replace('[Route("/mine", Operation.RESPOND)]', f"[{', '.join(routes)}]")
+    return source.replace(
+        "    def routes", "".join(f"    {name} = {value}\n" for name, value in attributes.items()) + "    def routes"
+    )
+
+
 AT_ONCE = {
+    "forgotten marker": ("def register_providers(services): return []", "register_providers"),
     "misspelt hook": (HOOKIMPL + "def register_provider(services): pass", "register_provider"),
     "wrong argument": (HOOKIMPL + "def register_providers(service): pass", "service"),
     "import error": ("import there_is_no_such_module", "there_is_no_such_module"),
@@ -32,9 +77,19 @@ AT_ONCE = {
     "error of several lines": ("raise ValueError('one\\ntwo')", "one two"),
 }
 AT_THE_COMMANDS = {
+    "command of core": (HOOKIMPL + "def register_commands(cli): cli.command('keys')(lambda: None)", "'keys'"),
+    "command in a group of core": (
+        HOOKIMPL + "def register_commands(cli): cli.commands['keys'].command('list')(lambda: None)",
+        "'keys list'",
+    ),
     "no commands": (HOOKIMPL + "def register_commands(cli): cli.nothing()", "register_commands"),
 }
+SETTING = """def register_settings():
+    from floway_core.settings import Setting, text
+    return [Setting({!r}, text, None, "Mine.")]
+"""
 AT_THE_SETTINGS = {
+    "setting of core": (HOOKIMPL + SETTING.format("bind"), "'bind'"),
     "settings": (HOOKIMPL + "def register_settings(): raise RuntimeError('my fault')", "my fault"),
     "no settings": (HOOKIMPL + "def register_settings(): return 7", "register_settings"),
     "no setting": (HOOKIMPL + "def register_settings(): return ['mine_url']", "register_settings"),
@@ -48,7 +103,22 @@ AT_THE_SERVICES = {
     "migrations": (HOOKIMPL + "def register_migrations(): raise RuntimeError('my fault')", "my fault"),
     "no migrations": (HOOKIMPL + "def register_migrations(): return 'folder'", "register_migrations"),
 }
+AT_THE_SERVICES |= {
+    "dialects": (HOOKIMPL + "def register_dialects(services): return [7]", "register_dialects"),
+    "nameless dialect": (answering(name="''"), "no lower-case name"),
+    "dialect of core": (answering(name="'responses'"), "'responses'"),
+    "half a dialect": (answering("Route('/mine', Operation.COUNT_TOKENS)"), "lacks the method 'token_count'"),
+    "no route": (answering("'/mine'"), "no Route"),
+    "no model": (answering("Route('/mine/<id>', Operation.GET_MODEL)", model="lambda *_: {}"), "<path:model>"),
+    "path of core": (answering("Route('/v1/responses', Operation.RESPOND)"), "POST /v1/responses"),
+    "unclaimed path": (answering("Route('/v1/models/', Operation.LIST_MODELS)"), "claims do not tell them apart"),
+    "odd header": (answering(key_headers="('X-Key',)"), "'X-Key'"),
+}
 AT_THE_ROUTES = {
+    "route of core": (serving("POST", "v1/responses"), "POST /v1/responses"),
+    "view of core": (serving("GET", "healthz"), "GET /healthz"),
+    "route with a variable": (serving("GET", "v1/responses/<any>"), "GET /v1/responses/<any>"),
+    "name of core": (serving("GET", "mine").replace("views_of_broken", "health"), "health"),
     "routes": (HOOKIMPL + "def register_routes(): raise RuntimeError('my fault')", "my fault"),
     "no routes": (HOOKIMPL + "def register_routes(): return 7", "register_routes"),
 }
@@ -131,6 +201,104 @@ def test_a_provider_that_is_not_finished_is_named(install, tmp_path, provider):
     assert "'broken'" in line and "Mine" in line
 
 
+BOTH = {
+    "routes": [serving("GET", "mine", "one"), serving("GET", "mine/", "two")],
+    "route and dialect": [serving("POST", "mine", "one"), DIALECT],
+    "dialects": [DIALECT, DIALECT],
+    "paths": [answering(name="'first'"), answering(name="'second'")],
+    "prefixes": [
+        answering("Route('/a', Operation.RESPOND)", name="'first'", prefixes="('/x',)"),
+        answering("Route('/b', Operation.RESPOND)", name="'second'", prefixes="('/x/',)"),
+    ],
+    "claims": [
+        answering("Route('/v1/models', Operation.LIST_MODELS)", name=f"'{name}'", claims="Claims(('x-mine',))")
+        for name in ("first", "second")
+    ],
+    "settings": [HOOKIMPL + SETTING.format("mine")] * 2,
+    "commands": [HOOKIMPL + "def register_commands(cli): cli.command('mine')(lambda: None)"] * 2,
+}
+
+
+@pytest.mark.parametrize("what", BOTH)
+def test_two_plugins_that_collide_are_both_named(install, tmp_path, what):
+    for name, source in zip(("one", "two"), BOTH[what], strict=True):
+        write_plugin(tmp_path, name, source)
+    done = start(install(plugin_folders=[tmp_path]), "serve")
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    assert "one" in line and "two" in line and line.startswith("floway: ")
+
+
+def test_dialects_with_different_claims_share_a_path(start_gateway, tmp_path):
+    for name in ("one", "two"):
+        claims = f"Claims(('x-{name}',), ('{name}',))"
+        models = f"lambda self, request, models: {{'of': '{name}'}}"
+        source = answering("Route('/v1/models', Operation.LIST_MODELS)", name=f"'{name}'", claims=claims)
+        write_plugin(
+            tmp_path, name, source.replace("def models(self, request, models): return {}", f"models = {models}")
+        )
+    gateway = start_gateway(plugin_folders=[tmp_path])
+    caller = ApiClient(gateway.url, gateway.key)
+    assert [caller.get("/v1/models", **{f"x_{name}": ""}).json() for name in ("one", "two")] == [
+        {"of": "one"},
+        {"of": "two"},
+    ]
+    assert caller.get("/v1/models?two").json() == {"of": "two"}
+    both = caller.get("/v1/models?two", x_one="1")
+    assert both.status == 400 and both.json()["error"]["code"] == "ambiguous_api"
+
+
+def test_an_entry_point_in_another_group_is_named(install, tmp_path):
+    write_plugin(tmp_path, "lost", PROVIDER)
+    points = tmp_path / "lost_plugin-1.0.dist-info" / "entry_points.txt"
+    points.write_text(points.read_text().replace("[floway]", "[floway.plugins]"))
+    done = start(install(plugin_folders=[tmp_path]), "config")
+    assert done.returncode == 0
+    assert done.stderr == (
+        "lost-plugin is no plugin: its entry point 'lost' is in the group 'floway.plugins' instead of 'floway'.\n"
+    )
+
+
+def test_an_entry_point_without_hooks_is_named(install, tmp_path):
+    write_plugin(tmp_path, "idle", "def answer(): pass")
+    done = start(install(plugin_folders=[tmp_path]), "config")
+    assert done.returncode == 0
+    assert (
+        done.stderr
+        == "Plugin 'idle' does nothing: its entry point names the module 'idle_plugin', which has no hook.\n"
+    )
+
+
+@pytest.mark.parametrize("sent", ["None", "'hello'"])
+def test_a_provider_that_sends_something_else_is_named(start_gateway, tmp_path, sent):
+    source = PROVIDER.replace("return []\n", "return [Model('mine-1', 'me')]\n").replace(
+        "raise NotImplementedError", f"return {sent}"
+    )
+    write_plugin(tmp_path, "mine", source.replace("import Provider", "import Model, Provider"))
+    gateway = start_gateway(plugin_folders=[tmp_path])
+    assert gateway.run("upstreams", "add", "mine", "one").returncode == 0
+    answer = ApiClient(gateway.url, gateway.key).create(model="mine-1")
+    assert (answer.status, answer.json()["error"]["code"]) == (500, "internal_error")
+    kind = "NoneType" if sent == "None" else "str"
+    assert f"Provider 'mine': send returned {kind}, which is no UpstreamResponse" in gateway.log
+    assert "Traceback" not in gateway.log
+
+
+def test_events_that_are_no_json_are_told_at_level_debug(start_gateway, tmp_path):
+    body = """[b"event: response.output_text.delta\\ndata: {'type': 'secret'}\\n\\n"]"""
+    sent = f"UpstreamResponse(200, [('content-type', 'text/event-stream')], IterableBody({body}))"
+    source = PROVIDER.replace("return []\n", "return [Model('mine-1', 'me')]\n")
+    source = source.replace("raise NotImplementedError", f"return {sent}")
+    write_plugin(
+        tmp_path, "mine", source.replace("import Provider", "import IterableBody, Model, Provider, UpstreamResponse")
+    )
+    gateway = start_gateway({"log_level": "debug"}, plugin_folders=[tmp_path])
+    assert gateway.run("upstreams", "add", "mine", "one").returncode == 0
+    assert ApiClient(gateway.url, gateway.key).create(model="mine-1").status == 502
+    assert "An event 'response.output_text.delta' with 18 bytes of data is no JSON object." in gateway.log
+    assert "secret" not in gateway.log
+
+
 def test_under_gunicorn_the_worker_is_not_started_again_and_again(install, tmp_path):
     write_plugin(tmp_path, "broken", SOURCES["misspelt hook"][0])
     installation = install(plugin_folders=[tmp_path])
@@ -188,6 +356,7 @@ def test_plugins_are_listed_with_what_they_bring(install):
     listed = json.loads(install(installed=["echo"]).run("plugins", "--json").stdout)
     assert [plugin["name"] for plugin in listed] == ["echo"]
     assert (listed[0]["providers"], listed[0]["commands"], listed[0]["migrations"]) == (["echo"], ["echo"], None)
+    assert (listed[0]["dialects"], listed[0]["routes"], listed[0]["settings"]) == ([], [], [])
     assert listed[0]["hooks"] == ["register_commands", "register_providers"]
 
 

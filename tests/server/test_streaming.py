@@ -2,9 +2,11 @@
 
 import queue
 import socket
+import threading
 
 import pytest
 
+from floway_core.engine.answer_stream import StreamState
 from floway_core.server.stream_loop import Stream, StreamLoop
 
 PATIENCE = 10
@@ -23,23 +25,28 @@ class Sides:
             end.settimeout(PATIENCE)
         self.left = queue.Queue()
         self.read = 0
-        self.stream = Stream(self._pieces(), self.inner.fileno(), self.outer, chunked=False, on_leave=self._leave)
+        self.pondering, self.go_on = threading.Event(), threading.Event()
+        self.state = StreamState.WAITING
+        self.stream = Stream(self, self.inner.fileno(), self.outer, chunked=False, on_leave=self._leave)
 
     def _leave(self, stream):
         self.left.put(stream)
 
-    def _pieces(self):
-        while True:
-            try:
-                piece = self.inner.recv(65536)
-            except BlockingIOError:
-                piece = b""
-            else:
-                if not piece:
-                    return
-            self.read += len(piece)
-            assert piece != b"fail"
-            yield None if piece == b"wait" else piece
+    def advance(self, wait):
+        """Pass on what the upstream sends, as an ``AnswerStream`` does."""
+        assert not wait and self.state is StreamState.WAITING
+        try:
+            piece = self.inner.recv(65536)
+        except BlockingIOError:
+            return b""
+        self.read += len(piece)
+        assert piece != b"fail"
+        if piece == b"ponder":
+            self.pondering.set()
+            assert self.go_on.wait(PATIENCE)
+        if piece in (b"", b"wait"):
+            self.state = StreamState.NEEDS_THREAD
+        return b"" if piece == b"wait" else piece
 
 
 @pytest.fixture
@@ -131,6 +138,26 @@ def test_a_client_that_hangs_up_is_noticed(started, sides):
     started().add(sides.stream)
     sides.client.close()
     assert isinstance(sides.left.get(timeout=PATIENCE).error, ConnectionError)
+
+
+def test_a_client_that_hung_up_before_it_came_is_noticed(started, sides):
+    sides.client.close()
+    started().add(sides.stream)
+    assert isinstance(sides.left.get(timeout=PATIENCE).error, ConnectionError)
+
+
+def test_a_stream_that_takes_long_does_not_keep_others_from_coming(started, sides):
+    loop, other = started(), Sides()
+    loop.add(sides.stream)
+    sides.upstream.sendall(b"ponder")
+    assert sides.pondering.wait(PATIENCE)
+    adding = threading.Thread(target=loop.add, args=(other.stream,))
+    adding.start()
+    adding.join(PATIENCE)
+    assert not adding.is_alive()
+    sides.go_on.set()
+    other.upstream.sendall(b"one")
+    assert other.client.recv(100) == b"one"
 
 
 def test_a_stream_that_fails_leaves_the_others_alone(started, sides):

@@ -7,6 +7,7 @@ from floway_core.testing.events import USAGE, function_call_item, response
 
 JSON = [("content-type", "application/json")]
 CREATED = event("response.created", sequence_number=0, response=response())
+IN_PROGRESS = event("response.in_progress", sequence_number=0, response=response())
 REASONING = {"id": "rs_1", "type": "reasoning", "summary": [{"type": "summary_text", "text": "Thinking."}]}
 MESSAGE = message_item("Hello.")
 SHELL = {**MESSAGE, "status": "in_progress", "content": []}

@@ -106,6 +106,14 @@ import os
 import signal
 import sys
 
+from floway_core.hookspecs import hookimpl
+
+
+@hookimpl
+def register_settings():
+    return []
+
+
 if os.environ.get("TEST_DIE"):
     wanted, file, function, number = os.environ["TEST_DIE"].split()
     left = [int(number)]

@@ -339,7 +339,7 @@ def test_bodies_that_are_none(call):
 def test_a_request_is_logged_as_all_are(gateway, house):
     answer = house.admin.get(f"{ALIASES}/unheard-of")
     assert answer.status == 404
-    line = next(line for line in gateway.log.splitlines() if answer.headers["x-request-id"] in line)
+    (line,) = gateway.wait_for_log(answer.headers["x-request-id"])
     assert f"GET {ALIASES}/unheard-of 404" in line and TOKEN not in gateway.log
 
 

@@ -33,14 +33,16 @@ BY_BODY = {
     ("POST", "/responses"),
     ("POST", "/v1/responses/compact"),
     ("POST", "/responses/compact"),
+    ("POST", "/v1/responses/input_tokens"),
+    ("POST", "/responses/input_tokens"),
 }
 """Routes whose body may name responses and items."""
 
 SAME_FOR_ALL = {
     ("GET", "/v1/models"),
     ("GET", "/models"),
-    ("GET", "/v1/models/<path:model_id>"),
-    ("GET", "/models/<path:model_id>"),
+    ("GET", "/v1/models/<path:model>"),
+    ("GET", "/models/<path:model>"),
     ("GET", "/v1/responses"),
     ("GET", "/responses"),
     ("GET", "/"),
@@ -222,7 +224,7 @@ def test_who_issued_a_foreign_compaction_is_not_told(two, fake_upstream, refused
 
 @pytest.mark.parametrize(("method", "rule"), sorted(SAME_FOR_ALL))
 def test_what_is_the_same_for_all(two, method, rule):
-    path = rule.replace("<path:model_id>", "model-1")
+    path = rule.replace("<path:model>", "model-1")
     mine, other = (caller.send(method, path) for caller in (two.mine, two.other))
     assert seen(mine, "-") == seen(other, "-")
     assert not any(word.encode() in mine.body for word in (two.secret, two.response["id"], *two.items))

@@ -228,7 +228,7 @@ def test_a_killed_worker_leaves_its_places_for_a_term(start_wired, fake_upstream
     caller = ApiClient(gateway.url, key, {"x-test-upstream": fake_upstream.url})
     cut = caller.stream()
     cut.read_until(b"\n\n")
-    for pid in children(gateway.process.pid):
+    for pid in gateway.worker_processes:
         os.kill(pid, signal.SIGKILL)
     assert fake_upstream.requests[0].peer_gone.wait(20)
     refused(patiently(caller), 429, "rate_limit_exceeded", type="rate_limit_error")
@@ -291,11 +291,6 @@ def test_a_running_request_keeps_its_lease(tmp_path, monkeypatch, fake_upstream)
         assert b"response.completed" in b"".join(pieces)
         assert select(database, "SELECT expires_at FROM api_key_leases") == []
     database.close_all()
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as listed:
-        return [int(word) for word in listed.read().split()]
 
 
 def patiently(caller):

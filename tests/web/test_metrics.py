@@ -70,17 +70,11 @@ def grown(ask):
     return Scraped(ask)
 
 
-def workers(gateway):
-    """The processes of the workers that live."""
-    pid = gateway.process.pid
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-
-
 def in_all_workers(gateway, ask, fake_upstream):
     """Ask, until each of two workers has counted something, and return how often that was."""
     (folder,) = gateway.folder.glob("floway-metrics-*")
     asked = 0
-    while not asked or len({file.name for pid in workers(gateway) for file in folder.glob(f"counter_{pid}.db")}) < 2:
+    while not asked or len({file.name for pid in gateway.workers for file in folder.glob(f"counter_{pid}.db")}) < 2:
         assert asked < 1000
         fake_upstream.script(*[Reply(message_stream())] * 8)
         with ThreadPoolExecutor(8) as threads:
@@ -99,7 +93,7 @@ def test_requests_of_all_workers_are_added_up(watched, ask, grown, fake_upstream
     assert grown.value("request_seconds_count", **PLACE) == asked + 20
     assert grown.value("request_seconds_bucket", **PLACE, le="+Inf") == asked + 20
     for kind, each in {"input": 7, "cached": 3, "output": 5}.items():
-        used = grown.value("tokens_total", model="model-1", upstream="first", session="miss", kind=kind)
+        used = grown.value("tokens_total", model="model-1", upstream="first", continued="no", kind=kind)
         assert used == each * (asked + 20)
     # what a plugin counts is added up in the same way, and the collector that fails keeps nothing back
     assert grown.value("counting_attempts_total", kinds="canned wire") == asked + 20
@@ -116,11 +110,11 @@ def test_what_dead_workers_have_counted_stays_and_their_streams_do_not(watched, 
     for stream in streams:
         stream.read_until(b"\n\n")
     assert grown.value("open_streams") == 3
-    killed = workers(watched)
+    killed = set(watched.workers)
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + PATIENCE
-    while len(workers(watched) - killed) < 2:
+    while len(set(watched.workers) - killed) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     grown.wait_for(0, "open_streams")
@@ -132,16 +126,14 @@ def test_what_dead_workers_have_counted_stays_and_their_streams_do_not(watched, 
 
 
 def test_a_worker_that_has_just_begun_to_count_is_no_failure(watched, ask, grown):
-    """Nor one that was killed then: its files admission."""
-    worker = next(iter(workers(watched)))
-    counted = (Path(os.readlink(file)) for file in Path(f"/proc/{worker}/fd").iterdir())
-    folder = next(file.parent for file in counted if file.match("counter_*.db"))
+    """Nor one that was killed then: its files are empty."""
+    (folder,) = watched.folder.glob("floway-metrics-*")
     for kind in ("counter", "histogram", "gauge_livesum"):
         (folder / f"{kind}_999999.db").touch()
     assert grown.value("open_streams") == 0
 
 
-def test_sessions_open_streams_and_reasoning(ask, grown, fake_upstream):
+def test_continued_conversations_open_streams_and_reasoning(ask, grown, fake_upstream):
     details = {"input_tokens_details": {"cached_tokens": 90}, "output_tokens_details": {"reasoning_tokens": 4}}
     usage = {"input_tokens": 100, "output_tokens": 10, **details}
     *begun, end = message_stream(usage=usage)
@@ -153,7 +145,7 @@ def test_sessions_open_streams_and_reasoning(ask, grown, fake_upstream):
     fake_upstream.release.set()
     assert stream.body
     grown.wait_for(0, "open_streams")
-    place = {"model": "model-1", "upstream": "first", "session": "hit"}
+    place = {"model": "model-1", "upstream": "first", "continued": "yes"}
     for kind, count in {"input": 100, "cached": 90, "output": 10, "reasoning": 4}.items():
         assert grown.value("tokens_total", **place, kind=kind) == count
 

@@ -77,7 +77,7 @@ def test_a_path_cannot_forge_a_line_of_the_log(ask, gateway, refused, end):
     word = f"forged-{uuid.uuid4()}"
     answer = ask.get(quote(f"/nothing{end}{word} INFO floway.request POST /v1/responses 200"))
     refused(answer, 404, "not_found")
-    (line,) = [line for line in gateway.log.splitlines() if word in line]
+    (line,) = gateway.wait_for_log(word)
     assert "GET " in line and f" id={answer.headers['x-request-id']} " in line
     assert line.isprintable()
 

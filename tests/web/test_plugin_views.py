@@ -1,6 +1,5 @@
 """Views of plugins that do with their requests what views may do: look first, leave early, close, stumble."""
 
-import json
 import re
 import socket
 from urllib.parse import urlsplit
@@ -15,14 +14,8 @@ VIEWS = """
 from flask import Blueprint, Response, request
 
 from floway_core.hookspecs import hookimpl
-from floway_core.web.responses import create_response
 
 views = Blueprint("views", __name__)
-
-@views.post("/look")
-def look():
-    request.get_json(force=True)
-    return create_response()
 
 @views.post("/length")
 def length():
@@ -95,13 +88,6 @@ def talk(odd):
             return line.makefile("rb").read()
 
     return made
-
-
-def test_a_view_may_look_at_the_body_before_it_hands_the_request_on(caller):
-    answer = caller.send("POST", "/look", BODY)
-    assert answer.json()["error"]["code"] == "model_not_found"
-    larger = json.dumps({"model": "model-9", "input": "x" * 1000}).encode()
-    assert caller.send("POST", "/look", larger).json()["error"]["code"] == "request_too_large"
 
 
 def test_a_view_gets_what_has_come_of_a_body_that_ends_early(talk):

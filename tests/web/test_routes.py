@@ -114,10 +114,6 @@ def test_models_are_listed_once_in_the_order_of_the_upstreams(ask, path):
     assert answer.json() == {"object": "list", "data": described}
 
 
-def test_the_catalogue_in_its_native_form(ask):
-    assert ask.get("/v1/models?client_version=1.2.3").json() == {"models": [{"slug": "canned", "native": True}]}
-
-
 @pytest.mark.parametrize("name", ["model-2", "org/model-3", "canned"])
 def test_one_model(ask, name):
     answer = ask.get(f"/v1/models/{name}")

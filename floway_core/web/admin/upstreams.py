@@ -1,14 +1,19 @@
-"""``/admin/api/upstreams``: the upstreams and their order. Plugins have commands for the credentials."""
+"""``/admin/api/upstreams``: the upstreams, their order, and how they are reached."""
 
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
 from floway_core.engine import routing
+from floway_core.engine.upstream_details import describe_connection
 from floway_core.errors import GatewayError
-from floway_core.storage import upstreams
+from floway_core.storage import connections, upstreams
 from floway_core.web import current_gateway
+from floway_core.web.admin.connection_fields import CONNECTION_FIELDS, find_provider, read_changes, read_connection
 from floway_core.web.admin.fields import check_fields, read_body
+
+ADDED_FIELDS = {"kind": str, "name": str, "prefix": str}
+CHANGED_FIELDS = {"name": str, "enabled": bool, "place": int, "prefix": str}
 
 blueprint = Blueprint("upstreams", __name__, url_prefix="/upstreams")
 
@@ -25,14 +30,35 @@ def get_upstream(name: str) -> Response:
     return jsonify(_describe(name))
 
 
+@blueprint.post("")
+def add_upstream() -> tuple[Response, int]:
+    """Add an upstream of any provider that needs no more than a URL and an API key."""
+    fields = read_body()
+    check_fields(fields, {**ADDED_FIELDS, **CONNECTION_FIELDS}, required="kind")
+    fields = check_fields(fields, {**ADDED_FIELDS, **CONNECTION_FIELDS}, required="name")
+    services, kind, name, prefix = current_gateway().services, fields["kind"], fields["name"], fields.get("prefix", "")
+    declared = find_provider(current_gateway(), kind).connection_options
+    if declared is None:
+        upstreams.add(services.database, kind, name, prefix)
+    else:
+        connections.add(services, kind, name, read_connection(declared, fields), prefix)
+    return jsonify(_describe(name)), 201
+
+
 @blueprint.patch("/<path:name>")
 def change_upstream(name: str) -> Response:
-    """Enable or disable the upstream, move it in the order, or change its name or prefix."""
-    changes = check_fields(read_body(), {"name": str, "enabled": bool, "place": int, "prefix": str})
+    """Enable or disable the upstream, move it in the order, change its name, its prefix, or how it is reached."""
+    changes = check_fields(read_body(), {**CHANGED_FIELDS, **CONNECTION_FIELDS})
     if changes.get("place", 1) < 1:
         raise GatewayError(400, "Places are counted from 1.", param="place", code="invalid_value")
+    services = current_gateway().services
+    connection_fields = {field: changes.pop(field) for field in CONNECTION_FIELDS if field in changes}
+    upstream = upstreams.find(services.database, name)
+    connection_changes = read_changes(current_gateway(), upstream, connection_fields) if connection_fields else {}
     new_name = changes.pop("name", None)
-    upstreams.change(current_gateway().services.database, name, new_name=new_name, **changes)
+    upstreams.change(services.database, name, new_name=new_name, **changes)
+    if connection_changes:
+        connections.change(services, upstream, **connection_changes)
     return jsonify(_describe(new_name or name))
 
 
@@ -71,6 +97,7 @@ def _describe_all() -> list[dict[str, Any]]:
             "prefix": row.prefix,
             "problem": gateway.unavailable_reason(row),
             **vars(tries.get(row.id, upstreams.NOT_TRIED)),
+            **describe_connection(gateway, row),
         }
         for position, row in enumerate(upstreams.all_rows(gateway.services.database), 1)
     ]

@@ -2,21 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from prometheus_client import CollectorRegistry
 
+from floway_codex.dialect import CodexDialect
 from floway_codex.provider import CodexProvider
 from floway_codex.settings import SETTINGS
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext
+from floway_core.dialect import Dialect
 from floway_core.hookspecs import hookimpl
 from floway_core.provider import Provider
 from floway_core.settings import Setting
 from floway_core.storage.migrate import MigrationSource
-
-if TYPE_CHECKING:
-    from flask import Blueprint
 
 
 @hookimpl
@@ -45,10 +43,8 @@ def register_commands(cli: click.Group) -> None:
 
 
 @hookimpl
-def register_routes() -> "Iterable[Blueprint]":
-    from floway_codex.routes import blueprint  # only the server needs Flask
-
-    return [blueprint()]
+def register_dialects() -> Iterable[Dialect]:
+    return [CodexDialect()]
 
 
 @hookimpl

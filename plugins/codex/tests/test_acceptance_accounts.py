@@ -21,7 +21,7 @@ from .conftest import auth_json
 LEFT_OUT = object()
 
 
-# ------------------------------------------------------------------------------------------------------------- imports
+# -------------------------------------------------------------------------------------------------- imported accounts
 def with_tokens(**changes):
     """An auth.json in which some tokens are others, or left out."""
     made = auth_json()

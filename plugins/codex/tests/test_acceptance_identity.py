@@ -120,8 +120,8 @@ def test_an_earlier_place_wins(front, name, first):
 
 @pytest.mark.parametrize("value", ["", "   ", "x" * 201, "\xe9", "a\xffb"])
 def test_what_is_malformed_is_ignored(front, value):
-    wrong = {name: value for name in ("session-id", "session_id", "thread-id", "x-codex-window-id",
-                                      "x-codex-installation-id", "x-client-request-id", METADATA)}  # fmt: skip
+    names = "session-id session_id thread-id x-codex-window-id x-codex-installation-id x-client-request-id".split()
+    wrong = dict.fromkeys((*names, METADATA), value)
     plain = ids(front.sent(instructions="Ignore."))
     found = ids(front.sent(wrong, instructions="Ignore.", client_metadata={"turn_id": value, "session_id": value}))
     assert {**found, "turn": ""} == {**plain, "turn": ""}
@@ -182,7 +182,7 @@ def test_what_has_a_session_of_its_own(front, row):
     assert len({ids(front.sent(store=False, **body))["session"] for body in UNLIKE[row]}) == len(UNLIKE[row])
 
 
-# --------------------------------------------------------------------------------------------------------- continued
+# --------------------------------------------------------------------------------------------- continued responses
 def test_a_stated_session_comes_before_that_of_the_response_that_is_continued(front):
     """RS-1"""
     first = front.ask({"session-id": "old", "thread-id": "old-thread"})

@@ -169,12 +169,13 @@ def test_a_compaction(front, path):
 def test_a_401_is_answered_with_another_token_and_the_same_request(front, path):
     """TX-24, TX-32, TC-3, X-14: once, and the log counts both."""
     front.simulator.script(refusal(401, {"detail": "Unauthorized"}))
-    answer = front.ask({"session-id": "s"}, path=path, input=[user("Hi")])
+    answer = front.send({"input": [user("Hi")]}, {"session-id": "s"}, path)
+    assert answer.status == 200
     one, two = front.simulator.dispatches
     assert one.body == two.body and one.header("authorization") != two.header("authorization")
-    assert ids(one) == ids(two) and answer["id"]
-    line = next(line for line in reversed(front.gateway.log.splitlines()) if f"POST {path} 200" in line)
-    assert "attempts=1 dispatches=2" in line
+    assert ids(one) == ids(two) and answer.json()["id"]
+    (line,) = front.gateway.wait_for_log(answer.headers["x-request-id"])
+    assert f"POST {path} 200" in line and "attempts=1 dispatches=2" in line
 
 
 @pytest.mark.parametrize("path", PATHS)

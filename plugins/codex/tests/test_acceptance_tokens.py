@@ -35,6 +35,8 @@ class Account:
     def __init__(self, simulator, endpoint, gateway):
         self.simulator, self.endpoint, self.gateway = simulator, endpoint, gateway
         self.auth = simulator.new_account("ann@example.com")
+        self.request_id = ""
+        """That of the latest request."""
         self.static_values = simulator.backend.accounts.by_id[self.auth["tokens"]["account_id"]]
 
     def sign_in(self):
@@ -63,6 +65,7 @@ class Account:
     def ask(self):
         """Status, and the text or the error."""
         exchange = gateways.ask(self.gateway)
+        self.request_id = exchange.headers["x-request-id"]
         body = json.loads(exchange.received)
         return exchange.status, body.get("error") or body["output"][0]["content"][0]["text"]
 
@@ -71,15 +74,23 @@ class Account:
         return [json.loads(request.body)["refresh_token"] for request in self.endpoint.requests]
 
 
-@pytest.fixture(scope="module")
-def running():
+@contextlib.contextmanager
+def signed_in(**settings):
+    """The account behind a gateway of its own."""
     with Simulator() as simulator, FakeUpstream() as endpoint:
-        settings = {"codex_base_url": simulator.base_url, "codex_auth_url": f"{endpoint.url}/oauth/token"}
-        with RunningGateway({**settings, "database_timeout": "0.1"}, installed=["codex"]) as gateway:
+        urls = {"codex_base_url": simulator.base_url, "codex_auth_url": f"{endpoint.url}/oauth/token"}
+        with RunningGateway({**urls, **settings}, installed=["codex"]) as gateway:
             account = Account(simulator, endpoint, gateway)
             account.sign_in()
             assert account.ask()[0] == 200
             yield account
+            assert "Traceback" not in gateway.log
+
+
+@pytest.fixture(scope="module")
+def running():
+    with signed_in() as account:
+        yield account
 
 
 @pytest.fixture
@@ -90,8 +101,14 @@ def account(running):
     if running.sql("SELECT count(*) FROM codex_tokens") == [(0,)] or running.state[0] != "active":
         running.sign_in()
     running.expire(3600)
-    yield running
-    assert "Traceback" not in running.gateway.log
+    return running
+
+
+@pytest.fixture
+def hasty_account():
+    """The account behind a gateway that waits only a moment for a locked database."""
+    with signed_in(database_timeout="0.1") as account:
+        yield account
 
 
 # ---------------------------------------------------------------------------------------------------------- when
@@ -183,8 +200,8 @@ def test_a_refusal_for_good_ends_the_account(account, row):
         assert (told, error["type"], error["code"]) == (503, "codex_upstream_unavailable", "refresh_failed")
         assert message in error["message"] and "`floway codex import FILE`" in error["message"]
     assert len(account.endpoint.requests) == 1 and account.simulator.dispatches == []
-    lines = [line for line in account.gateway.log.splitlines() if "POST /v1/responses 503" in line]
-    assert "attempts=1 dispatches=0" in lines[-1]
+    (line,) = account.gateway.wait_for_log(account.request_id)
+    assert "POST /v1/responses 503" in line and "attempts=1 dispatches=0" in line
     assert account.state[0] == "refresh_failed" and message in account.state[1]
     account.sign_in()  # PR-8
     assert account.ask()[0] == 200 and account.state == ("active", "")
@@ -256,18 +273,17 @@ def test_an_upstream_that_is_removed_meanwhile(account):
     assert account.ask()[0] == 200
 
 
-def test_new_tokens_are_stored_before_they_are_used(account):
+def test_new_tokens_are_stored_before_they_are_used(hasty_account):
     """X-2, AT-7: the write is tried again, and meanwhile the backend sees nothing."""
+    account = hasty_account
+    account.simulator.clear()
     new = account.new_tokens()
     before = len(account.gateway.log)
     with held_renewal(account, answered(200, new, Step.HOLD)) as done:
         busy = sqlite3.connect(account.gateway.database, isolation_level=None)
         busy.execute("BEGIN IMMEDIATE")
         account.endpoint.release.set()
-        deadline = time.monotonic() + PATIENCE
-        while "could not be stored" not in account.gateway.log[before:]:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        account.gateway.wait_for_log("could not be stored", before)
         assert account.simulator.dispatches == []
         busy.execute("ROLLBACK")
         busy.close()
@@ -275,6 +291,21 @@ def test_new_tokens_are_stored_before_they_are_used(account):
     account.expire()
     account.endpoint.script(answered(200, account.new_tokens()))
     assert account.ask()[0] == 200 and account.spent()[1] == new["refresh_token"]
+
+
+def test_a_lease_that_cannot_be_released_fails_no_request(account):
+    """That is logged. The next renewal waits until the lease has expired."""
+    fails = "BEFORE UPDATE OF lease_owner ON codex_credentials WHEN NEW.lease_owner IS NULL"
+    account.sql(f"CREATE TRIGGER full {fails} BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+    before = len(account.gateway.log)
+    try:
+        account.expire()
+        account.endpoint.script(answered(200, account.new_tokens()))
+        assert account.ask()[0] == 200
+    finally:
+        account.sql("DROP TRIGGER full")
+        account.sql("UPDATE codex_credentials SET lease_owner = NULL")
+    account.gateway.wait_for_log("could not be released, and expires: the disk is full", before)
 
 
 def test_fifty_requests_renew_once(account):

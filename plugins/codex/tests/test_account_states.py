@@ -142,11 +142,10 @@ def test_an_exhausted_quota_is_relayed_and_shown_until_the_backend_says_otherwis
 
 def test_models_outlive_the_gateway_and_the_network(simulator, account, tmp_path):
     url = f"sqlite:///{tmp_path}/floway.db"
-    with Simulator() as backend:
-        with gateways.on_database(backend, url) as first:
-            gateways.import_account(first, backend.new_account())
-            models = gateways.caller(first).get("/v1/models").json()
-            assert models["data"]
+    with Simulator() as backend, gateways.on_database(backend, url) as first:
+        gateways.import_account(first, backend.new_account())
+        models = gateways.caller(first).get("/v1/models").json()
+        assert models["data"]
     with gateways.on_database(backend, url) as second:  # the backend is gone
         assert gateways.caller(second).get("/v1/models").json() == models
         status, message = gateways.answer_of(gateways.ask(second))

@@ -20,6 +20,7 @@ class TestContract(ProviderContract):
     plugin = "codex"
     model = "gpt-5.5"
     secrets = (*SIGN_IN["tokens"].values(), RENEWED["access_token"], RENEWED["refresh_token"])
+    always_streams = True
     mended = (as_json({"detail": "Unauthorized"}, 401),)
 
     def settings(self, upstream):

@@ -11,7 +11,8 @@ BREAKS = ["\r\n", "\n", "\r\n ", "\0", "\x0b", "\x0c", "\x1c", "\x7f", "\x85", "
 VALUE = st.lists(st.sampled_from([*BREAKS, "x-made-up: 1", "codex", "/0.142.0", ":0", " "]), max_size=4).map("".join)
 ODD = VALUE | st.text(max_size=12) | st.integers() | st.none() | st.lists(VALUE, max_size=2)
 
-HEADERS = sorted({name for places in KEYS.values() for name in places.get("header", ())}) + [
+HEADERS = [
+    *sorted({name for places in KEYS.values() for name in places.get("header", ())}),
     "originator", "user-agent", "version", "x-codex-beta-features", "x-codex-turn-state", TURN_METADATA,
     "x-openai-internal-codex-responses-lite", "openai-beta", "accept-language",
 ]  # fmt: skip

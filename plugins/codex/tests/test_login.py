@@ -123,7 +123,7 @@ def desktop(installation, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "xdg-open").symlink_to(program)
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    unset = {name: "" for name in (*REMOTE, *DISPLAYS, "BROWSER")}
+    unset = dict.fromkeys((*REMOTE, *DISPLAYS, "BROWSER"), "")
 
     def sign_in(*options, finish=None, environ=None):
         here, there = pty.openpty()

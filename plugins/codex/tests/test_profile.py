@@ -86,7 +86,7 @@ def test_requests_have_the_shape_of_the_recordings(gateway, version, kind):
 
 
 def test_token_and_model_requests_have_the_shape_of_the_recordings(gateway, version, network):
-    services, provider, upstream = gateway
+    _services, provider, upstream = gateway
     network.post(TOKEN_URL, json={"access_token": token("second")})
     network.get(MODELS_URL, status=401)
     network.get(MODELS_URL, json={"models": []})
@@ -142,7 +142,7 @@ def test_a_profile_with_a_mistake_is_refused():
 
 def test_another_version_is_another_file(gateway, version):
     """Its headers, metadata and body keys need no code."""
-    services, provider, _ = gateway
+    _services, provider, _ = gateway
     name = f"{version}.json"
     data = json.loads(resources.files("floway_codex").joinpath("profiles", name).read_text())
     data["version"] = "9.0.0"
@@ -153,7 +153,7 @@ def test_another_version_is_another_file(gateway, version):
     headers, body = sent(gateway, BODY, {"session-id": "s"})
     assert next(iter(headers.items())) == ("x-codex-new", "s/0") and headers["version"] == "9.0.0"
     assert headers["x-codex-turn-metadata"].startswith('{"new":true,"one":1,"more":{"a":[]},')
-    assert list(body)[0] == "input"
+    assert next(iter(body)) == "input"
 
 
 @pytest.mark.parametrize(

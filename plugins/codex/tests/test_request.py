@@ -45,7 +45,7 @@ def test_store_and_stream_are_forced(body):
 
 
 def test_rejected_fields_are_left_out_and_others_stay(body):
-    given = {name: "x" for name in UNSUPPORTED_FIELDS}
+    given = dict.fromkeys(UNSUPPORTED_FIELDS, "x")
     made = body(**given, tools=[], tool_choice="auto", text={"verbosity": "low"}, reasoning={"effort": "low"})
     assert not UNSUPPORTED_FIELDS & set(made)
     assert made["tools"] == [] and made["text"] == {"verbosity": "low"}

@@ -65,18 +65,6 @@ def test_the_plugin_is_installed_and_fits_its_hooks(services):
     assert plugin.register_providers(services)[0].kind == "codex"
 
 
-def test_the_paths_of_the_backend():
-    from flask import Flask
-
-    app = Flask("test")
-    for blueprint in plugin.register_routes():
-        app.register_blueprint(blueprint)
-    routes = app.url_map.bind("localhost")
-    assert routes.match("/backend-api/codex/responses", "POST")[0] == "codex.create_response"
-    assert routes.match("/backend-api/codex/responses", "GET")[0] == "codex.websocket_refused"
-    assert routes.match("/backend-api/codex/models", "GET")[0] == "codex.list_models"
-
-
 def test_request_encodings():
     assert read(request_encoding="identity")["codex_request_encoding"] == "identity"
     with pytest.raises(SettingsError, match="'gzip' is not auto, zstd or identity"):

@@ -61,14 +61,16 @@ def test_a_hundred_requests_that_are_all_refused_refresh_once(simulator):
 
 
 def test_two_gateways_on_one_database_refresh_once(simulator, database_url):
-    with gateways.on_database(simulator, database_url, workers="2") as one:
-        with gateways.on_database(simulator, database_url, workers="2") as two:
-            gateways.import_account(one, simulator.new_account())
-            for refreshes in (1, 2):
-                simulator.expire_access_tokens()
-                assert ask_at_once([one, two], 40) == [200] * 40
-                assert simulator.refreshes == refreshes
-            assert {seen["state"] for gateway in (one, two) for seen in gateways.status(gateway)} == {"active"}
+    with (
+        gateways.on_database(simulator, database_url, workers="2") as one,
+        gateways.on_database(simulator, database_url, workers="2") as two,
+    ):
+        gateways.import_account(one, simulator.new_account())
+        for refreshes in (1, 2):
+            simulator.expire_access_tokens()
+            assert ask_at_once([one, two], 40) == [200] * 40
+            assert simulator.refreshes == refreshes
+        assert {seen["state"] for gateway in (one, two) for seen in gateways.status(gateway)} == {"active"}
 
 
 def test_when_the_refreshing_gateway_is_killed_another_goes_on(simulator, database_url):

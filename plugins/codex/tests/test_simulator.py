@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from floway_codex import simulator as sim
 
-from .wire import (
+from .backend_client import (
     COMPACT,
     JSON,
     MODELS,
     RESPONSES,
     VERSIONS,
-    Answer,
+    BackendResponse,
     compact_request,
     dispatch,
     edited_metadata,
@@ -187,7 +187,7 @@ def test_cut_breaks_the_connection(backend: sim.Simulator, auth: JSON) -> None:
     backend.script(sim.reply(sim.text("x"), cut_after=3), sim.reply(sim.text("x"), cut_after=3, clean_cut=True))
     with pytest.raises(http.client.IncompleteRead) as caught:
         post(backend, auth)
-    assert len(Answer(200, {}, caught.value.partial).events()) == 3
+    assert len(BackendResponse(200, {}, caught.value.partial).events()) == 3
     assert len(post(backend, auth).events()) == 3
 
 

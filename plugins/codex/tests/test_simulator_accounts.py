@@ -9,17 +9,17 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from floway_codex import simulator as sim
 from floway_codex.simulator.oauth import CLIENT_ID
 
-from .wire import (
+from .backend_client import (
     JSON,
     RESPONSES,
-    Answer,
+    BackendResponse,
     dispatch,
     post,
     send,
 )
 
 
-def refresh(backend: sim.Simulator, refresh_token: str, **more: JSON) -> Answer:
+def refresh(backend: sim.Simulator, refresh_token: str, **more: JSON) -> BackendResponse:
     body = {"client_id": CLIENT_ID, "grant_type": "refresh_token", "refresh_token": refresh_token, **more}
     return send(backend.url, "POST", "/oauth/token", {"content-type": "application/json"}, body)
 
@@ -41,7 +41,7 @@ def test_auth_json_holds_the_claims_the_cli_reads(backend: sim.Simulator) -> Non
 
 
 def test_access_tokens(backend: sim.Simulator, auth: JSON) -> None:
-    def code(answer: Answer) -> tuple[int, str]:
+    def code(answer: BackendResponse) -> tuple[int, str]:
         return answer.status, answer.json()["error"]["code"]
 
     headers, body = dispatch(auth)
@@ -122,11 +122,11 @@ def test_the_sign_in_page_sends_the_browser_back_with_a_code_for_one_verifier(ba
         "originator": "codex_cli_rs",
     }
 
-    def authorize(**changes: str | None) -> Answer:
+    def authorize(**changes: str | None) -> BackendResponse:
         query = urlencode({name: value for name, value in {**parameters, **changes}.items() if value is not None})
         return send(backend.url, "GET", f"/oauth/authorize?{query}", {})
 
-    def exchange(answer: Answer, **changes: str) -> int:
+    def exchange(answer: BackendResponse, **changes: str) -> int:
         back = parse_qs(urlsplit(answer.headers["location"]).query)
         assert answer.status == 302 and back["state"] == ["some-state"]
         form = {

@@ -14,10 +14,10 @@ import openai
 import pytest
 from floway_codex import simulator as sim
 
-from .wire import JSON, RESPONSES, Answer, dispatch, post, send
+from .backend_client import JSON, RESPONSES, BackendResponse, dispatch, post, send
 
 
-def control(backend: sim.Simulator, method: str, name: str, body: JSON = None) -> Answer:
+def control(backend: sim.Simulator, method: str, name: str, body: JSON = None) -> BackendResponse:
     return send(backend.url, method, f"/simulator/{name}", {"content-type": "application/json"}, body)
 
 

@@ -9,7 +9,7 @@ from floway_codex import simulator as sim
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .wire import COMPACT, JSON, RESPONSES, compact_request, dispatch, post, send
+from .backend_client import COMPACT, JSON, RESPONSES, compact_request, dispatch, post, send
 
 ODD_TEXT = st.text(st.characters(exclude_categories=[]), max_size=8)
 ODD = st.recursive(

@@ -6,7 +6,7 @@ import pytest
 from floway_codex import simulator as sim
 from floway_codex.simulator import bodies, fingerprint
 
-from .wire import JSON, MODELS, RESPONSES, dispatch, edited_metadata, post, send
+from .backend_client import JSON, MODELS, RESPONSES, dispatch, edited_metadata, post, send
 
 # ---------------------------------------------------------------- refused as not the CLI
 LEAKS = [pattern.replace("*", "thing") for pattern in fingerprint.FORBIDDEN_HEADERS + fingerprint.FORBIDDEN_ON_POST]

@@ -1,4 +1,4 @@
-"""``floway openai``: what it takes, what it refuses, and what it never shows."""
+"""``floway upstreams add openai`` and its kin: what they take, what they refuse, and what they never show."""
 
 import json
 
@@ -26,11 +26,15 @@ def empty():
 
 
 def add(installation, *options, name="one", typed=KEY):
-    return installation.run("openai", "add", name, "--no-test", *options, typed=typed)
+    return installation.run("upstreams", "add", "openai", name, "--no-test", *options, typed=typed)
 
 
 def listed(installation):
-    return json.loads(installation.run("openai", "list", "--json").stdout)
+    return json.loads(installation.run("upstreams", "list", "--json").stdout)
+
+
+def shown(installation, name="one"):
+    return json.loads(installation.run("upstreams", "show", name, "--json").stdout)
 
 
 def test_a_key_from_a_file_with_everything(installation):
@@ -49,31 +53,31 @@ def test_a_key_from_a_file_with_everything(installation):
         "p",
     ]
     assert add(installation, "--base-url", f"{HTTPS}/", *options, "--compacts", typed="").returncode == 0
-    assert listed(installation) == [
-        {
-            "name": "one",
-            "enabled": True,
-            "base_url": HTTPS,
-            "key": True,
-            "headers": ["x-team"],
-            "models": ["a", "b"],
-            "prefix": "p",
-            "problem": None,
-            "compacts": True,
-        }
-    ]
-    shown = installation.run("openai", "list").stdout + installation.run("upstreams", "list").stdout
-    assert "one" in shown and HTTPS in shown and "a, b" in shown
+    assert shown(installation) == {
+        "name": "one",
+        "kind": "openai",
+        "enabled": True,
+        "prefix": "p",
+        "problem": None,
+        "base_url": HTTPS,
+        "has_key": True,
+        "headers": ["x-team"],
+        "models": ["a", "b"],
+        "options": {"compacts": True},
+    }
+    told = installation.run("upstreams", "show", "one").stdout + installation.run("upstreams", "list").stdout
+    assert "one" in told and HTTPS in told and "models: a, b" in told and "options: compacts yes" in told
     stored = b"".join(part.read_bytes() for part in installation.data_dir.rglob("*"))
     assert HTTPS.encode() in stored
     for secret in (KEY, "blue-secret"):
-        assert secret not in shown and secret.encode() not in stored
+        assert secret not in told and secret.encode() not in stored
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         (["--base-url", "http://example.com/v1", "--no-key"], "http only on loopback"),
+        (["--base-url", "http://10.0.0.7/v1", "--no-key"], "or --allow-http"),
         (["--base-url", "http://127.0.0.1.example.com/v1", "--no-key"], "http only on loopback"),
         (["--base-url", "ftp://example.com", "--no-key"], "https URL"),
         (["--base-url", "https://user:pass@example.com", "--no-key"], "https URL"),
@@ -81,7 +85,11 @@ def test_a_key_from_a_file_with_everything(installation):
         (["--no-key"], "--base-url"),
         (["--base-url", HTTPS], "Where is the key?"),
         (["--base-url", HTTPS, "--key", KEY], "No such option"),
-        (["--base-url", HTTPS, "--key-file", "-", "--no-key"], "contradict"),
+        (["--base-url", HTTPS, "--key-file", "-", "--no-key"], "Only one of"),
+        (["--base-url", HTTPS, "--key-file", "-", "--key-env", "HOME"], "Only one of"),
+        (["--base-url", HTTPS, "--key-env", "NO_SUCH_VARIABLE"], "NO_SUCH_VARIABLE"),
+        (["--base-url", "http://203.0.113.7/v1", "--no-key", "--allow-http"], "only in a private network"),
+        (["--base-url", "http://api.example.com/v1", "--no-key", "--allow-http"], "only in a private network"),
         (["--base-url", HTTPS, "--key-file", "/nowhere/key"], "/nowhere/key"),
         (["--base-url", HTTPS, "--no-key", "--header", "Authorization: Bearer x"], "authorization holds the key"),
         (["--base-url", HTTPS, "--no-key", "--header", "api-key: x"], "api-key holds the key"),
@@ -112,13 +120,69 @@ def test_names_are_unique(installation):
     again = add(installation, "--base-url", "https://other.example.com", "--no-key")
     assert again.returncode == 1 and "already an upstream named 'one'" in again.stderr
     assert [row["base_url"] for row in listed(installation)] == [HTTPS]
-    assert "no OpenAI upstream named 'two'" in installation.run("openai", "set-key", "two", "--no-key").stderr
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7:11434", "192.168.1.9", "ollama:11434", "models.internal", "[fd00::1]"])
+def test_http_in_a_private_network_is_accepted_where_it_is_asked_for(installation, host):
+    url = f"http://{host}/v1"
+    assert add(installation, "--base-url", url, "--no-key", "--allow-http").returncode == 0
+    assert shown(installation)["base_url"] == url
+
+
+def test_a_key_from_the_environment(installation, upstream):
+    options = ["upstreams", "add", "openai", "one", "--base-url", f"{upstream.url}/v1", "--key-env", "THE_KEY"]
+    assert installation.run(*options, environ={"THE_KEY": KEY}).returncode == 0
+    assert upstream.requests[0].header("authorization") == f"Bearer {KEY}"
+
+
+def test_what_is_set_changes_and_the_rest_stays(installation, upstream):
+    options = ["--key-file", "-", "--model", "a", "--header", "x-team: blue", "--compacts"]
+    assert add(installation, "--base-url", HTTPS, *options).returncode == 0
+    changed = installation.run("upstreams", "set", "one", "--base-url", f"{upstream.url}/v1", "--no-compacts")
+    assert (changed.returncode, changed.stderr) == (0, "one: base url, options changed.\n")
+    assert shown(installation) | {"base_url": f"{upstream.url}/v1", "options": {"compacts": False}} == shown(
+        installation
+    )
+    assert (shown(installation)["models"], shown(installation)["headers"]) == (["a"], ["x-team"])
+    assert installation.run("upstreams", "set", "one", "--key-file", "-", typed="sk-other").returncode == 0
+    assert installation.run("upstreams", "test", "one").returncode == 0
+    (sent,) = upstream.requests
+    assert (sent.header("authorization"), sent.header("x-team")) == ("Bearer sk-other", "blue")
+    assert installation.run("upstreams", "set", "one", "--no-key").returncode == 0
+    assert shown(installation)["has_key"] is False
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["one"], "Say what to change"),
+        (["two", "--no-key"], "'two'"),
+        (["one", "--base-url", "http://example.com"], "http only on loopback"),
+        (["one", "--colour", "red"], "No such option"),
+        ([], "Missing argument"),
+    ],
+)
+def test_what_cannot_be_set_changes_nothing(installation, options, says):
+    assert add(installation, "--base-url", HTTPS, "--key-file", "-").returncode == 0
+    before = shown(installation)
+    done = installation.run("upstreams", "set", *options)
+    assert done.returncode != 0 and says in done.stderr and "Traceback" not in done.stderr
+    assert shown(installation) == before
+
+
+def test_help_tells_the_options_and_creates_nothing(empty):
+    told = empty.run("upstreams", "add", "openai", "--help").stdout
+    for option in ("--base-url", "https://api.openai.com/v1", "--key-file", "--no-key", "--compacts / --no-compacts"):
+        assert option in told
+    assert "openai" in empty.run("upstreams", "add", "--help").stdout
+    assert "Providers: openai" in empty.run("upstreams", "add", "nobody", "one").stderr
+    assert not empty.data_dir.exists()
 
 
 def tried(installation, url, *options):
     """What is said after an upstream has been added and tried."""
     where = ["--base-url", f"{url}/v1", "--key-file", "-"]
-    done = installation.run("openai", "add", "one", *where, *options, typed=KEY)
+    done = installation.run("upstreams", "add", "openai", "one", *where, *options, typed=KEY)
     assert (done.returncode, done.stdout) == (0, "") and KEY not in done.stderr
     added, *lines = done.stderr.splitlines()
     assert added == "Added the upstream 'one'." and [row["name"] for row in listed(installation)] == ["one"]
@@ -167,7 +231,7 @@ def test_an_upstream_is_not_tried_if_the_operator_does_not_want_it(installation,
 
 
 def test_an_empty_list(installation):
-    assert "floway openai add" in installation.run("openai", "list").stdout
+    assert "`floway upstreams add openai --help`" in installation.run("upstreams", "list").stdout
     assert listed(installation) == [] and not installation.data_dir.exists()
 
 
@@ -176,20 +240,18 @@ def test_an_upstream_that_cannot_be_read_keeps_nobody_from_the_others(installati
     other_secret = {"FLOWAY_SECRET_KEY": "another"}
 
     def run(*arguments):
-        return installation.run("openai", *arguments, typed="new", environ=other_secret)
+        return installation.run("upstreams", *arguments, typed="new", environ=other_secret)
 
     options = ("--base-url", HTTPS, "--key-file", "-")
     assert add(installation, *options).returncode == 0
     assert installation.run("upstreams", "disable", "one").returncode == 0
-    assert run("add", "two", *options).returncode == 0
+    assert run("add", "openai", "two", "--no-test", *options).returncode == 0
     broken, whole = json.loads(run("list", "--json").stdout)
-    assert broken.keys() == whole.keys() and (broken["name"], whole["name"]) == ("one", "two")
-    assert "cannot be decrypted" in broken["problem"] and broken["base_url"] is None
+    assert "cannot be decrypted" in broken["problem"] and "base_url" not in broken
     assert whole["problem"] is None and whole["base_url"] == HTTPS
-    shown = run("list").stdout
-    assert "one    (disabled)" in shown and broken["problem"] in shown and f"two  {HTTPS}" in shown
-    refused = run("set-key", "one", "--key-file", "-")
+    assert broken["problem"] in run("list").stdout and broken["problem"] in run("show", "one").stdout
+    refused = run("set", "one", "--key-file", "-")
     assert refused.returncode == 1 and "cannot be decrypted" in refused.stderr
-    assert run("set-key", "two", "--key-file", "-").returncode == 0
+    assert run("set", "two", "--key-file", "-").returncode == 0
     assert [row["problem"] for row in json.loads(run("list", "--json").stdout)] == [broken["problem"], None]
     assert listed(installation)[0]["problem"] is None  # with the first secret key it is as it was

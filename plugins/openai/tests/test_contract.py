@@ -18,5 +18,7 @@ class TestContract(ProviderContract):
         models = {"object": "list", "data": [{"id": "model-1", "object": "model"}]}
         upstream.answer_always("/v1/models", Reply([json.dumps(models).encode()], headers=[("content-type", "x/json")]))
         where = ["--base-url", f"{upstream.url}/v1", "--key-file", "-", "--header", f"x-team: {TEAM}"]
-        done = installation.run("openai", "add", "one", *where, "--prefix", "work", "--no-test", typed=f"{KEY}\n")
+        done = installation.run(
+            "upstreams", "add", "openai", "one", *where, "--prefix", "work", "--no-test", typed=f"{KEY}\n"
+        )
         assert done.returncode == 0, done.stderr

@@ -20,10 +20,10 @@ def test_a_connection_that_cannot_be_used(gateway, caller, upstream):
     assert problem(gateway) is None
     database = connect(f"sqlite:///{gateway.database}")
     with database.connection_context():
-        database.execute_sql("UPDATE openai_connections SET api_key = 'broken'")
+        database.execute_sql("UPDATE upstream_connections SET api_key = 'broken'")
     assert "cannot be decrypted" in problem(gateway)
     with database.connection_context():
-        database.execute_sql("DELETE FROM openai_connections")
+        database.execute_sql("DELETE FROM upstream_connections")
     database.close_all()
     told = caller.get("/readyz").json()
     assert told["status"] == "degraded" and "not set up" in problem(gateway)

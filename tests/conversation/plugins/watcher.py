@@ -3,13 +3,12 @@
 from floway_core.hookspecs import hookimpl
 
 running = []
-"""The services; the last are those of this process, the others those of the one it was forked from."""
+"""The services of this process."""
 
 
 @hookimpl
-def register_providers(services):
+def on_start(services):
     running.append(services)
-    return []
 
 
 @hookimpl

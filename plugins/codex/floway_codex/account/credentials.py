@@ -1,17 +1,13 @@
 """The stored tokens, and the lease that serialises their renewal over all processes."""
 
-import contextlib
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
-
-import peewee
 
 from floway_codex.account.accounts import ACTIVE, REFRESH_FAILED
 from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
-from floway_core.storage.db import execute, lock_row, select
+from floway_core.storage.db import lock_row, select, transaction
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ def clear_access_token(services: Services, upstream_id: str, value: str) -> bool
         return False
     unchanged = (Tokens.upstream_id == upstream_id) & (Tokens.access_token == stored.encrypted)
     delete = Tokens.delete()  # type: ignore[misc]  # the stubs take it for an instance variable
-    with services.database.connection_context():
+    with transaction(services.database):
         return bool(delete.where(unchanged).execute(services.database))
 
 
@@ -85,7 +81,7 @@ def store_renewed_tokens(
         changed["id_token"] = encrypt(id_token)
     token = {"access_token": encrypt(access), "expires_at": expires_at}
     unchanged = (Credentials.upstream_id == upstream_id) & (Credentials.version == version)
-    with database.connection_context(), _synchronous_commits(database), database.atomic():
+    with transaction(database, is_durable=True):  # the old refresh token is void, the new one must not be lost
         lock_row(database, "upstreams", upstream_id)
         if not Credentials.update(changed).where(unchanged).execute(database):
             return False
@@ -95,20 +91,6 @@ def store_renewed_tokens(
         refresh_failed = (Health.upstream_id == upstream_id) & (Health.state == REFRESH_FAILED)
         Health.update(state=ACTIVE, message="", since=int(time.time())).where(refresh_failed).execute(database)
     return True
-
-
-@contextlib.contextmanager
-def _synchronous_commits(database: peewee.Database) -> Iterator[None]:
-    """Make commits in this block survive a power cut: the old refresh token is void, the new one must not be lost."""
-    if not isinstance(database, peewee.SqliteDatabase):
-        yield
-        return
-    previous = execute(database, "PRAGMA synchronous").fetchone()[0]
-    execute(database, "PRAGMA synchronous=FULL")
-    try:
-        yield
-    finally:
-        execute(database, f"PRAGMA synchronous={int(previous)}")
 
 
 # ------------------------------------------------------------------------------------------------------------- lease
@@ -123,7 +105,7 @@ def acquire_lease(services: Services, upstream_id: str, now: int, seconds: int) 
     owner = uuid.uuid4().hex
     free = (Credentials.lease_owner.is_null()) | (Credentials.lease_until <= now)
     query = Credentials.update(lease_owner=owner, lease_until=now + seconds)
-    with services.database.connection_context():
+    with transaction(services.database):
         acquired = query.where((Credentials.upstream_id == upstream_id) & free).execute(services.database)
     return owner if acquired else None
 
@@ -141,5 +123,5 @@ def release_lease(services: Services, upstream_id: str, owner: str) -> None:
     """Release a lease, unless another owner has acquired it since."""
     query = Credentials.update(lease_owner=None, lease_until=0)
     mine = (Credentials.upstream_id == upstream_id) & (Credentials.lease_owner == owner)
-    with services.database.connection_context():
+    with transaction(services.database):
         query.where(mine).execute(services.database)

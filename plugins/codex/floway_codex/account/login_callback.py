@@ -40,6 +40,7 @@ class CallbackServer(socketserver.ThreadingTCPServer):
 
     @property
     def port(self) -> int:
+        """The port that the server listens on."""
         return self.server_address[1]
 
     def wait(self, accepts: Callable[[str], bool], timeout: float) -> str:
@@ -71,9 +72,11 @@ class CallbackServer(socketserver.ThreadingTCPServer):
         return 400 if done else 200
 
     def deliver(self, url: str) -> None:
+        """Hand the URL of the browser's request to the waiting thread."""
         self._received.put(url)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
+        """Called by socketserver, for an exception while a request is served."""
         if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):  # browsers close connections at any time
             super().handle_error(request, client_address)
 

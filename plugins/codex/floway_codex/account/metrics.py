@@ -52,6 +52,7 @@ class QuotaCollector(Collector):
         self._services = services
 
     def collect(self) -> Iterable[Metric]:
+        """Read the limits of all accounts from the database."""
         labels = ("upstream", "limit", "window")
         used = GaugeMetricFamily("floway_codex_quota_used_percent", "Used up of a limit.", labels=labels)
         resets = GaugeMetricFamily("floway_codex_quota_reset_seconds", "Unix time of its reset.", labels=labels)

@@ -12,7 +12,7 @@ from typing import Any
 from floway_codex.tables import Quota
 from floway_core.contexts import Services
 from floway_core.protocol import jsontext
-from floway_core.storage.db import DATABASE_ERRORS, select
+from floway_core.storage.db import DATABASE_ERRORS, select, transaction
 
 PREFIX = "x-codex-"
 FAMILY = re.compile(r"x-(codex-.+)-primary-used-percent")
@@ -152,7 +152,7 @@ def _store_limit(services: Services, upstream_id: str, limit: dict[str, Any], no
     insert = Quota.insert(upstream_id=upstream_id, limit_name=limit["limit"], **row).on_conflict(
         conflict_target=[Quota.upstream_id, Quota.limit_name], update=row
     )
-    with database.connection_context():
+    with transaction(database):
         insert.execute(database)
 
 

@@ -15,6 +15,7 @@ from floway_codex.account.metrics import RenewalCounter
 from floway_codex.wire.profile import Profile
 from floway_core.contexts import Services
 from floway_core.errors import GatewayError
+from floway_core.storage.db import DATABASE_ERRORS
 from floway_core.upstream import HttpClient
 
 MIN_REMAINING_SECONDS = 300
@@ -108,13 +109,20 @@ class TokenSource:
                     accounts.require_active(self.services, upstream_id)  # the previous owner may have changed it
                     return self._read_fresh(upstream_id) or self._exchange(upstream_id, reason, was_abandoned)
                 finally:
-                    credentials.release_lease(self.services, upstream_id, lease)
+                    self._release_lease(upstream_id, lease)
             if self.now() >= deadline:
                 raise oauth.refresh_unavailable("Another process is renewing it and does not finish.")
             self.sleep(POLL_INTERVALS_SECONDS[min(polls, len(POLL_INTERVALS_SECONDS) - 1)])
             polls += 1
             if token := self._read_fresh(upstream_id):
                 return token
+
+    def _release_lease(self, upstream_id: str, lease: str) -> None:
+        """Release the lease. A failure of the database is only logged: the token is valid, and the lease expires."""
+        try:
+            credentials.release_lease(self.services, upstream_id, lease)
+        except DATABASE_ERRORS as error:
+            log.warning("The lease of upstream %s could not be released, and expires: %s", upstream_id, error)
 
     def _exchange(self, upstream_id: str, reason: str, was_abandoned: bool) -> str:
         """Spend the refresh token. If another process has spent it first, use the tokens that it got.

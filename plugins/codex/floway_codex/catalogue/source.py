@@ -19,7 +19,7 @@ from floway_core.errors import NoModelList
 from floway_core.prices import Price, parse_prices
 from floway_core.protocol import jsontext
 from floway_core.provider import Model
-from floway_core.storage.db import DATABASE_ERRORS, select
+from floway_core.storage.db import DATABASE_ERRORS, select, transaction
 from floway_core.upstream import HttpClient
 
 log = logging.getLogger("floway.codex")
@@ -85,7 +85,7 @@ class BackendModelLists:
             conflict_target=[tables.Catalogue.upstream_id], update=row
         )
         try:
-            with database.connection_context():
+            with transaction(database):
                 query.execute(database)
         except DATABASE_ERRORS as error:
             log.warning("The models of upstream %s could not be stored: %s", upstream.name, error)

@@ -32,7 +32,7 @@ def run() -> None:
             auth_file.write_text(json.dumps(backend.new_account(email="you@example.com")))
             _check(gateway.run("codex", "import", str(auth_file)).returncode == 0, "the account was not imported")
             _say("A generated account was imported: floway codex import auth.json")
-            print(gateway.run("codex", "status").stdout)
+            click.echo(gateway.run("codex", "status").stdout)
             backend.script(_reply(ANSWER), _reply("You asked for a stream, and then what it was about."))
             first = _ask(gateway, "Show me a stream.")
             _ask(gateway, "What did I ask for?", previous_response_id=first)

@@ -45,6 +45,7 @@ class Identity:
 
     @property
     def window_number(self) -> int:
+        """The number of the window in its thread."""
         number = parse_window_number(self.window, self.thread)
         assert number is not None  # resolve_identity() makes no others
         return number

@@ -31,6 +31,7 @@ class StoredIdentity:
     """The source of each id."""
 
     def as_metadata(self) -> dict[str, Any]:
+        """Return the values that are stored with the snapshot."""
         return dict(vars(self))
 
 

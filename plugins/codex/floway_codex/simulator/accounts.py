@@ -44,6 +44,7 @@ class IssuedToken:
     used: bool = False
 
     def is_expired(self) -> bool:
+        """Whether the token is no longer valid."""
         return self.expires <= time.time()
 
 

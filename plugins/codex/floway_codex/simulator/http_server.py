@@ -51,17 +51,20 @@ class HttpServer(ThreadingHTTPServer):
         self.stopped.close()
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Called by socketserver for each connection; remembers it."""
         with self.connections_change:
             self.connections.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
+        """Called by socketserver at the end of each connection; forgets it."""
         with self.connections_change:
             self.connections.discard(request)
             self.connections_change.notify_all()
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
+        """Called by socketserver, for an exception while a request is served."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 

@@ -4,10 +4,11 @@ import json
 import os
 import shlex
 import signal
-import sys
 import threading
 from pathlib import Path
 from types import TracebackType
+
+import click
 
 from .http_server import HttpServer
 from .simulation import Simulation
@@ -48,7 +49,7 @@ class Simulator(Simulation):
 
     @property
     def url(self) -> str:
-        """http://HOST:PORT"""
+        """The address, ``http://HOST:PORT``."""
         return f"http://{self.host}:{self.port}"
 
     @property
@@ -82,8 +83,8 @@ def serve(host: str, port: int, auth_file: Path | None) -> None:
                 write_private(auth_file, json.dumps(auth, indent=2) + "\n")
                 lines.append(f"floway codex import {shlex.quote(str(auth_file.absolute()))}")
             note = "A stand-in of the Codex backend runs here until Ctrl-C. Run this where Floway is to use it:"
-            print(note, file=sys.stderr, flush=True)
-            print(*lines, sep="\n", flush=True)
+            click.echo(note, err=True)
+            click.echo("\n".join(lines))
             ended.wait()
     finally:
         for number, handler in before.items():

@@ -267,7 +267,7 @@ def unsupported(value: JSON, where: str, model: str, values: Sequence[str]) -> R
 
 
 def join_values(values: Sequence[str]) -> str:
-    """'a', 'b', and 'c'"""
+    """Join values as the backend does: ``'a', 'b', and 'c'``."""
     quoted = [f"'{value}'" for value in values]
     if len(quoted) < 3:
         return " and ".join(quoted)

@@ -135,7 +135,7 @@ def written(data: dict) -> str:
         return f"{ends[0]}\n{inner}\n{ends[1]}"
 
     def is_line(value) -> bool:
-        return "type" in value or isinstance(value, list) and not isinstance(value[0], (dict, list))
+        return "type" in value or (isinstance(value, list) and not isinstance(value[0], (dict, list)))
 
     return dump(data, 0) + "\n"
 

@@ -1,32 +1,7 @@
-"""Streaming events for a response that the upstream did not stream."""
+"""The events of an output item that was not streamed."""
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
-
-from floway_core.protocol import jsontext, sse
-
-
-def synthesize_events(response: dict[str, Any]) -> Iterator[bytes]:
-    """Yield the encoded events of a stream that ends with ``response``.
-
-    :param response: a complete response object. Without a ``status`` it counts as completed.
-    """
-    sequence_numbers = itertools.count()
-
-    def event(event_type: str, **content: Any) -> bytes:
-        number = next(sequence_numbers)
-        return sse.encode(event_type, jsontext.dumps({"type": event_type, "sequence_number": number, **content}))
-
-    status = response.get("status") or "completed"
-    started = {**response, "status": "in_progress", "output": [], "usage": None}
-    yield event("response.created", response=started)
-    yield event("response.in_progress", response=started)
-    for index, item in enumerate(response.get("output") or []):
-        for event_type, content in item_events(item, index):
-            yield event(event_type, **content)
-    terminal = f"response.{status}" if status in ("completed", "incomplete", "failed") else "response.completed"
-    yield event(terminal, response={**response, "status": terminal.removeprefix("response.")})
 
 
 def item_events(item: dict[str, Any], index: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -108,7 +108,7 @@ def test_turn_metadata_that_cannot_be_relayed_is_ignored(text):
 
 
 def test_broken_turn_metadata_in_the_header_gives_way_to_that_of_the_body():
-    headers, body = placed((BODY_METADATA, "session_id", "in-body"))
+    _headers, body = placed((BODY_METADATA, "session_id", "in-body"))
     assert claims.read_claims({TURN_METADATA: "{broken"}, body).turn_metadata == {"session_id": "in-body"}
 
 

@@ -1,4 +1,4 @@
-"""The cache of the upstreams' model lists. A list that has expired is refreshed in the background."""
+"""The cache of model lists, for providers that request them over the network."""
 
 import logging
 import threading
@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from floway_core.contexts import Upstream
-from floway_core.errors import GatewayError, NoModelList
-from floway_core.protocol import jsontext
+from floway_core.errors import GatewayError
 from floway_core.provider import Model
 
 LIFETIME_SECONDS = 600
@@ -16,7 +15,7 @@ LIFETIME_SECONDS = 600
 RETRY_WAIT_SECONDS = 30
 """After a failure, the time until the next request."""
 
-log = logging.getLogger("floway.openai")
+log = logging.getLogger("floway.models")
 
 
 @dataclass
@@ -29,16 +28,19 @@ class _Entry:
     failure: str = ""
     """Why the last request failed; empty if it succeeded."""
     expires_at: float = 0.0
-    """When to request the list again, on the clock ``ModelLists.now``."""
+    """When to request the list again, on the clock ``ModelListCache.now``."""
 
 
 def _run_in_background(work: Callable[[], None]) -> None:
-    threading.Thread(target=work, name="openai-models", daemon=True).start()
+    threading.Thread(target=work, name="model-lists", daemon=True).start()
 
 
 @dataclass(frozen=True)
-class ModelLists:
-    """One per process; shared by all threads."""
+class ModelListCache:
+    """The model lists of all upstreams of one provider: one object per process, shared by all threads.
+
+    A list that has expired is refreshed in the background, and used until there is a new one.
+    """
 
     fetch: Callable[[Upstream], Sequence[Model]]
     """Requests the list of an upstream; raises ``GatewayError``."""
@@ -115,29 +117,3 @@ class ModelLists:
             log.info("The models of upstream %s can be loaded again", upstream.name)
         entry.models, entry.failure = models, ""
         entry.expires_at = self.now() + LIFETIME_SECONDS
-
-
-def parse_models(content: bytes) -> list[Model]:
-    """Parse ``{"data": [{"id": ...}, ...]}``. Entries without a name are left out.
-
-    :raises GatewayError: 502, the content is no model list.
-    """
-    try:
-        entries = jsontext.loads(content)["data"]
-    except (ValueError, KeyError, TypeError):
-        entries = None
-    if not isinstance(entries, list):
-        raise NoModelList("The upstream", 200)
-    return [
-        Model(entry["id"], _string(entry.get("owned_by")), _unix_time(entry.get("created")))
-        for entry in entries
-        if isinstance(entry, dict) and _string(entry.get("id"))
-    ]
-
-
-def _string(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _unix_time(value: object) -> int:
-    return int(value) if isinstance(value, int | float) and 0 <= value < 2**53 else 0

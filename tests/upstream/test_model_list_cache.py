@@ -4,14 +4,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from floway_openai.model_lists import LIFETIME_SECONDS, RETRY_WAIT_SECONDS, ModelLists
 
 from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
 from floway_core.provider import Model
+from floway_core.upstream.model_list_cache import LIFETIME_SECONDS, RETRY_WAIT_SECONDS, ModelListCache
 
-UPSTREAM = Upstream("up_1", "openai", "one", True, 1)
-OTHER = Upstream("up_2", "openai", "two", True, 2)
+UPSTREAM = Upstream("up_1", "other", "one", True, 1)
+OTHER = Upstream("up_2", "other", "two", True, 2)
 
 
 class Setup:
@@ -23,7 +23,7 @@ class Setup:
         self.answers = "abcdef"
         self.fails = False
         self.waiting = []
-        self.lists = ModelLists(self.fetch, now=lambda: self.time, background=self.waiting.append)
+        self.lists = ModelListCache(self.fetch, now=lambda: self.time, background=self.waiting.append)
 
     def fetch(self, upstream):
         self.asked.append(upstream.name)
@@ -98,7 +98,7 @@ def test_of_many_who_have_no_list_one_asks(setup):
         assert go_on.wait(20)
         return setup.fetch(upstream)
 
-    lists = ModelLists(slow, now=lambda: setup.time)
+    lists = ModelListCache(slow, now=lambda: setup.time)
     with ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(lists.wait_for, UPSTREAM) for _ in range(8)]
         assert begun.wait(20)
@@ -111,7 +111,7 @@ def test_without_a_thread_to_be_had_the_next_request_tries_again(setup):
     def none_left(work):
         raise RuntimeError("can't start new thread")
 
-    lists = ModelLists(setup.fetch, now=lambda: setup.time, background=none_left)
+    lists = ModelListCache(setup.fetch, now=lambda: setup.time, background=none_left)
     assert [model.id for model in lists.wait_for(UPSTREAM)] == ["a"]
     setup.time += LIFETIME_SECONDS
     assert [[model.id for model in lists.wait_for(UPSTREAM)] for _ in range(2)] == [["a"], ["a"]]

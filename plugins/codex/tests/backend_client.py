@@ -20,7 +20,7 @@ VERSIONS = ("0.142.0", "0.169.0", "0.169.0-lite")
 
 
 @dataclass
-class Answer:
+class BackendResponse:
     status: int
     headers: Headers
     body: bytes
@@ -54,7 +54,7 @@ def open_request(url: str, method: str, path: str, headers: Headers, body: bytes
     return connection
 
 
-def send(url: str, method: str, path: str, headers: Headers, body: JSON = None) -> Answer:
+def send(url: str, method: str, path: str, headers: Headers, body: JSON = None) -> BackendResponse:
     """Send a request; a body that is not bytes goes as JSON, compressed where the headers say so."""
     if body is not None and not isinstance(body, bytes):
         body = json.dumps(body).encode()
@@ -64,7 +64,7 @@ def send(url: str, method: str, path: str, headers: Headers, body: JSON = None) 
     connection = open_request(url, method, path, headers, body)
     try:
         response = connection.getresponse()
-        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        return BackendResponse(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
     finally:
         connection.close()
 
@@ -161,6 +161,6 @@ def edited_metadata(headers: Headers, body: JSON, **changes: JSON) -> None:
     headers["x-codex-turn-metadata"] = body["client_metadata"]["x-codex-turn-metadata"] = text
 
 
-def post(backend: sim.Simulator, auth: JSON, version: str = "0.142.0", **more: JSON) -> Answer:
+def post(backend: sim.Simulator, auth: JSON, version: str = "0.142.0", **more: JSON) -> BackendResponse:
     headers, body = dispatch(auth, version)
     return send(backend.url, "POST", RESPONSES, headers, body | more)

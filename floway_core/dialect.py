@@ -1,0 +1,255 @@
+"""What a dialect is: an API format that clients speak, and its translation from and to the Responses API.
+
+A dialect is data and pure functions. Core owns everything around it: sockets, authentication, limits, routing, the
+relay. A plugin supplies its dialects with the hook ``register_dialects``. The Responses API is core's own dialect.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol
+
+from floway_core.contexts import ClientRequest, DialectRequest
+from floway_core.errors import GatewayError
+from floway_core.protocol import sse
+from floway_core.protocol.failures import Failure
+from floway_core.provider import Model
+
+__all__ = [
+    "NO_CLAIMS",
+    "AnswerReader",
+    "Claims",
+    "Dialect",
+    "DialectRequest",
+    "ErrorAnswer",
+    "Operation",
+    "ReadRequest",
+    "Route",
+    "Translator",
+]
+
+
+class Operation(Enum):
+    """What a route asks for."""
+
+    RESPOND = "respond"
+    COMPACT = "compact"
+    COUNT_TOKENS = "count_tokens"
+    LIST_MODELS = "list_models"
+    GET_MODEL = "get_model"
+    OPEN_WEBSOCKET = "open_websocket"
+    """Refused with 426 by core, so that clients send a POST request at once."""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether its requests have a JSON body."""
+        return self in (Operation.RESPOND, Operation.COMPACT, Operation.COUNT_TOKENS)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A path that a dialect serves."""
+
+    rule: str
+    """The path, with variable parts as in Flask: ``/v1beta/models/<model>:generateContent``. Of a ``GET_MODEL`` route
+    the part ``<path:model>`` is the id of the model."""
+    operation: Operation
+    methods: tuple[str, ...] = ()
+    """HTTP methods; empty for the usual one: POST for a request with a body, else GET."""
+    stream: bool | None = None
+    """Whether this path always streams, or never does; None if ``ReadRequest.stream`` says so."""
+
+    @property
+    def http_methods(self) -> tuple[str, ...]:
+        """The methods, with the usual one in place of an empty tuple."""
+        return self.methods or (("POST",) if self.operation.has_body else ("GET",))
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What marks a request as one of this dialect on a path that several dialects serve, such as ``GET /v1/models``.
+
+    A request belongs to the dialect if it has one of these headers or query parameters, with any value. Without claims
+    a dialect gets the requests that no other claims. Floway does not start if two dialects share a path and neither or
+    both have the same claim.
+    """
+
+    headers: tuple[str, ...] = ()
+    """Names in lower case."""
+    parameters: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.headers or self.parameters)
+
+    def match(self, headers: Container[str], query: Container[str]) -> bool:
+        """Return whether a request has one of the marks.
+
+        :param headers: the names of its headers in lower case, those with credentials included.
+        :param query: the names of its query parameters; those with a key included.
+        """
+        return any(name in headers for name in self.headers) or any(name in query for name in self.parameters)
+
+
+NO_CLAIMS = Claims()
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """A request in the form of the Responses API, as ``Dialect.read`` returns it."""
+
+    body: dict[str, Any]
+    """A request body of the Responses API: ``model``, ``input``, ``tools`` and so on."""
+    stream: bool = False
+    """Whether the client wants a stream. ``Route.stream`` takes precedence."""
+    conversation_hint: str | None = None
+    """What the client says identifies its conversation; see ``ClientRequest.conversation_hint``."""
+    restores_reasoning: bool = False
+    """Whether clients of this dialect drop the reasoning; see ``ClientRequest.restores_reasoning``."""
+
+
+@dataclass(frozen=True)
+class ErrorAnswer:
+    """An error in the form of a dialect."""
+
+    status: int
+    """HTTP status, 400 to 599."""
+    content: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Further headers. Core adds those of the error (``retry-after`` and the like) and the request id."""
+    content_type: str = "application/json"
+
+
+class Translator(Protocol):
+    """Converts the events of one stream from one format to another, without I/O. It lives as long as the stream.
+
+    If a method raises, the stream ends with ``failure``, and the log names the dialect.
+    """
+
+    def feed(self, block: bytes) -> bytes:
+        """Convert events.
+
+        An item that the upstream has not streamed comes as a whole, in ``response.output_item.done``.
+
+        :param block: one complete event or more; comments may stand between them.
+        :returns: the events that they become; ``b""`` if there is nothing to send yet.
+        """
+
+    def end(self) -> bytes:
+        """Return what follows the last event, after the input has ended. Called once, unless ``failure`` was."""
+
+    def failure(self, error: GatewayError) -> bytes:
+        """Return the events that show the client that the stream has failed. Nothing follows them."""
+
+
+class AnswerReader(ABC):
+    """Follows an upstream's answer that reaches the client as it is, in this dialect, for limits, log and metrics."""
+
+    terminal: str | None = None
+    """``response.completed``, ``response.incomplete`` or ``response.failed``; None until the answer has ended."""
+    has_content: bool = False
+    """Whether any content has arrived. Until then another upstream may be tried if this one fails."""
+    response: dict[str, Any]
+    """What is known of the answer, in the form of a Responses object: ``status``, ``usage``, ``service_tier``."""
+    failure: Failure | None = None
+    """The failure that the answer reported."""
+
+    def __init__(self) -> None:
+        self.response = {}
+
+    @abstractmethod
+    def feed(self, block: bytes) -> None:
+        """Read one complete event or more of a stream."""
+
+    @abstractmethod
+    def read(self, content: bytes) -> None:
+        """Read an answer that was not streamed, and set ``terminal``.
+
+        :raises ValueError: it is no answer in this dialect.
+        """
+
+
+class Dialect(ABC):
+    """An API format that clients speak. One object serves all requests, from many threads at once.
+
+    Override what its routes need: ``read`` and ``response`` for ``RESPOND``, and ``translator`` if it streams;
+    ``compaction``; ``read`` and ``token_count``; ``models``; ``model``. Floway does not start if one is missing.
+    """
+
+    name: str = ""
+    """Unique lower-case name; it stands in the log, in ``ClientRequest.dialect`` and ``Provider.dialect``."""
+    key_headers: Sequence[str] = ()
+    """Headers, in lower case, in which clients send the API key, beside ``Authorization: Bearer``. No plugin sees
+    them."""
+    key_parameters: Sequence[str] = ()
+    """Query parameters in which clients send the API key. They are never logged, and no plugin sees them."""
+    prefixes: Sequence[str] = ()
+    """Beginnings of paths whose errors have the form of this dialect, whether they have a route or not: ``/v1beta``.
+    The paths of its own routes need none."""
+    claims: Claims = NO_CLAIMS
+    """Tells its requests from those of other dialects that serve the same path."""
+    request_id_header: str | None = None
+    """A further header for the id of the request, beside ``x-request-id``; in lower case."""
+    content_type: str = "text/event-stream; charset=utf-8"
+    """The type of its streams."""
+    keepalive: bytes = sse.KEEPALIVE
+    """What is sent while the upstream is silent."""
+    done: bytes = b""
+    """What follows the terminal event of a response that succeeded."""
+    keeps_original: bool = True
+    """Whether ``ClientRequest.original`` is kept, with the bytes of the body, until the answer has ended."""
+
+    @abstractmethod
+    def routes(self) -> Iterable[Route]:
+        """Return the paths of the dialect."""
+
+    # ------------------------------------------------------------------------------------------------------ requests
+    def read(self, request: DialectRequest) -> ReadRequest:
+        """Convert a request to one of the Responses API.
+
+        :raises GatewayError: 400, with the path of the field at fault as ``param``: ``messages[3].content``.
+        """
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------------------------------------------- answers
+    def translator(self, call: ClientRequest) -> Translator | None:
+        """Return what converts the events of the Responses API to those of the client; None to send them as they are.
+
+        Called once for each stream.
+        """
+        return None
+
+    def response(self, call: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
+        """Convert a complete response object."""
+        raise NotImplementedError
+
+    def compaction(self, call: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
+        """Convert a complete response object whose output is a compacted history."""
+        raise NotImplementedError
+
+    def token_count(self, request: DialectRequest, count: int) -> dict[str, Any]:
+        """Return the answer to a request to count its input tokens."""
+        raise NotImplementedError
+
+    def models(self, request: DialectRequest, models: Sequence[Model]) -> dict[str, Any]:
+        """Return the list of models, or the page of it that the query asks for.
+
+        :param models: all models that the client may use; their ids are the names that clients use.
+        """
+        raise NotImplementedError
+
+    def model(self, request: DialectRequest, model: Model) -> dict[str, Any]:
+        """Return one model."""
+        raise NotImplementedError
+
+    def error(self, error: GatewayError, request_id: str) -> ErrorAnswer:
+        """Convert an error of any kind: of ``read``, of core, of the upstream. By default OpenAI's error object.
+
+        A dialect of another form makes it of ``status``, ``type``, ``code``, ``message`` and ``param``. If
+        ``error.upstream_body(self.name)`` is not None, it is the error of an upstream that speaks this dialect.
+        """
+        return ErrorAnswer(error.status, error.content())
+
+    def reader(self, call: ClientRequest) -> AnswerReader | None:
+        """Return what follows an upstream's answer in this dialect that is passed through; None: no pass-through."""
+        return None

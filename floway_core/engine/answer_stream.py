@@ -1,0 +1,334 @@
+"""A streamed answer to a client as a push state machine: events of the upstream in, bytes for the client out.
+
+Whoever sends the bytes drives it: a thread that waits, or the server's stream loop, which never waits. Log, limits and
+load subscribe to it.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from floway_core.dialect import AnswerReader, Translator
+from floway_core.engine.attempt import Attempt
+from floway_core.engine.compaction import SummaryCompaction
+from floway_core.engine.pass_through import PassedAnswer, open_answer
+from floway_core.engine.refusals import UNAUTHORIZED, failure_error, note_account_refusal
+from floway_core.engine.storing import store_response
+from floway_core.engine.upstream_body import DRAIN_TIMEOUT_SECONDS, UpstreamEvents, drain, unfinished
+from floway_core.errors import AccountRefused, ClientDisconnected, GatewayError, UpstreamFailed
+from floway_core.protocol import sse
+from floway_core.protocol.accumulator import ResponseAccumulator
+from floway_core.protocol.responses import FAILED, SUCCESSFUL
+from floway_core.runtime.gateway import Gateway
+
+log = logging.getLogger("floway.engine")
+
+TRANSLATION_FAILED = "translation_failed"
+"""The code of the error of a stream that its dialect could not translate."""
+
+
+class StreamState(Enum):
+    """What an answer needs next."""
+
+    WAITING = auto()
+    """More of the upstream's answer."""
+    NEEDS_THREAD = auto()
+    """A thread for its next step, which stores the response and may take long."""
+    ENDED = auto()
+    """Nothing: the client has all bytes."""
+
+
+@dataclass(frozen=True)
+class AnswerFormat:
+    """How the client wants its answer: what the engine has to know of its dialect."""
+
+    dialect: str = "responses"
+    """The name, for the log."""
+    translator: Callable[[], Translator | None] = lambda: None
+    """Returns what converts the events of a stream; None: the client gets the events of the Responses API."""
+    keepalive: bytes = sse.KEEPALIVE
+    done: bytes = sse.DONE
+    """What follows the terminal event of a response that succeeded."""
+    reader: Callable[[], AnswerReader | None] = lambda: None
+    """Returns what follows an answer of an upstream in this dialect; None: the dialect has no pass-through."""
+
+
+RESPONSES_FORMAT = AnswerFormat()
+
+
+def _open_events(attempt: Attempt, answer_format: AnswerFormat) -> ResponseAccumulator | PassedAnswer:
+    """Return what follows the events of the upstream."""
+    if attempt.response.dialect != RESPONSES_FORMAT.dialect:
+        return open_answer(attempt.response, answer_format.dialect, answer_format.reader)
+    return ResponseAccumulator(attempt.overrides, attempt.context.model, present=attempt.present_failure)
+
+
+class AnswerStream:
+    """The bytes of one stream for its client: call ``advance`` until ``state`` is ``ENDED``, then ``close``.
+
+    Every event is passed on as soon as it is complete, byte for byte except for what ``ResponseAccumulator`` and the
+    dialect's translator change. The terminal event is passed on after the response has been stored. A stream that
+    breaks ends in a visible failure, never in silence. Only one thread at a time may use it.
+    """
+
+    def __init__(
+        self, gateway: Gateway, attempt: Attempt, answer_format: AnswerFormat, source: UpstreamEvents | None
+    ) -> None:
+        """:param source: the upstream's events; None if the caller feeds all of them at once (``preload``)."""
+        self.state = StreamState.WAITING
+        self.events = _open_events(attempt, answer_format)
+        """What the upstream has sent."""
+        self._is_passed_through = isinstance(self.events, PassedAnswer)
+        self._gateway = gateway
+        self._attempt = attempt
+        self._format = answer_format
+        self._source = source
+        self._summary = SummaryCompaction() if attempt.summarises and not self._is_passed_through else None
+        self._failure_translator = answer_format.translator()
+        self._translator = None if self._is_passed_through else self._failure_translator
+        self._held: bytes | None = None
+        """Events that ``advance`` returns first; see ``hold_back`` and ``preload``."""
+        self._error: GatewayError | None = None
+        """Why the stream ends early."""
+        self._has_terminal_event = False
+        self._last_sent = time.monotonic()
+        self._keepalive_interval = gateway.settings.keepalive_interval
+        self._on_first_byte: list[Callable[[], None]] = []
+        self._before_terminal: list[Callable[[], None]] = []
+        self._on_close: list[Callable[[], None]] = []
+        self._is_closed = False
+
+    def subscribe(
+        self,
+        *,
+        first_byte: Callable[[], None] | None = None,
+        before_terminal: Callable[[], None] | None = None,
+        closed: Callable[[], None] | None = None,
+    ) -> None:
+        """Register callbacks, which must not raise.
+
+        :param first_byte: called when the first bytes are ready to be sent.
+        :param before_terminal: called in a thread, after the response has been stored and before the bytes leave by
+            which the client learns that its response is complete or has failed.
+        :param closed: called when the last byte has been sent, or the client has disconnected.
+        """
+        self._on_first_byte += [first_byte] if first_byte else []
+        self._before_terminal += [before_terminal] if before_terminal else []
+        self._on_close += [closed] if closed else []
+
+    # ------------------------------------------------------------------------------------------------ before the head
+    def preload(self, block: bytes) -> None:
+        """Take all events of the answer at once, from an upstream that has not streamed it."""
+        self._held = self.feed(block)
+
+    def hold_back(self, seconds: float, can_fall_back: Callable[[GatewayError], bool]) -> None:
+        """Wait until the first content arrives, for ``seconds`` at most, before anything may be sent.
+
+        :param can_fall_back: whether another candidate is tried after an error.
+        :raises GatewayError: the stream failed before, and another candidate may succeed.
+        :raises ClientDisconnected: the client hung up meanwhile.
+        """
+        deadline, held = time.monotonic() + seconds, b""
+        upstream = self._summary.events if self._summary else self.events
+        while self.state is StreamState.WAITING and not upstream.has_content:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            held += self._receive(remaining)
+            error = self._error
+            if upstream.failure or upstream.terminal == FAILED:
+                error = failure_error(upstream.failure)
+            if error and can_fall_back(error):
+                raise error
+            if upstream.failure:
+                break
+        if self.state is StreamState.ENDED:
+            raise ClientDisconnected
+        self._held = held
+
+    # -------------------------------------------------------------------------------------------------------- driving
+    def fileno(self) -> int | None:
+        """Return a descriptor that becomes readable when the upstream has sent more; None if there is none."""
+        return self._source.fileno() if self._source else None
+
+    def advance(self, wait: bool = True) -> bytes:
+        """Take the next step, and return the bytes for the client; ``b""`` if there are none yet.
+
+        :param wait: whether to wait for the upstream until something is due. If not, only a step in the state
+            ``NEEDS_THREAD`` may take long.
+        """
+        source = self._source
+        if self._held is not None:
+            held, self._held = self._held, None
+            sent = self._translate(held)
+        elif self.state is StreamState.WAITING and source:
+            sent = self._receive(self._seconds_to_keepalive() if wait else 0.0)
+            if sent and self._translator:
+                sent = self._translate(sent)
+            if sent:
+                self._last_sent = source.read_at
+            elif source.read_at - self._last_sent >= self._keepalive_interval and self.state is StreamState.WAITING:
+                self._last_sent = source.read_at
+                sent = self._format.keepalive
+        else:
+            sent = self._finish() if self.state is StreamState.NEEDS_THREAD else b""
+        if sent and self._on_first_byte:
+            for callback in self._on_first_byte:
+                callback()
+            self._on_first_byte = []
+        return sent
+
+    def feed(self, block: bytes) -> bytes:
+        """Take complete events from the upstream, and return those that may be sent now, before translation.
+
+        The terminal event is not among them: it is sent after the response has been stored.
+        """
+        if self._summary and not (block := self._summary.feed(block)):
+            return b""
+        events = self.events
+        visible = events.add_events(block)
+        if events.terminal:
+            self._has_terminal_event = True
+            self.state = StreamState.NEEDS_THREAD
+        elif events.saw_done:
+            self._fail(unfinished())
+        elif events.failure and self._source:
+            self._source.expect_end()
+        return visible
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes for the client, for servers that know nothing but WSGI."""
+        while self.state is not StreamState.ENDED:
+            if sent := self.advance():
+                yield sent
+
+    def close(self) -> None:
+        """Close the upstream's response. Called when the last byte has been sent, or the client has hung up."""
+        if self._is_closed:
+            return
+        self._is_closed, self.state = True, StreamState.ENDED
+        with contextlib.ExitStack() as stack:  # each of them runs, whatever the others raise
+            for callback in reversed(self._on_close):
+                stack.callback(callback)
+            stack.callback(self._attempt.response.body.close)
+            if self._has_terminal_event:
+                drain(self._attempt.response.body)
+
+    # ---------------------------------------------------------------------------------------------------------- steps
+    def _seconds_to_keepalive(self) -> float:
+        return max(0.0, self._last_sent + self._keepalive_interval - time.monotonic())
+
+    def _receive(self, timeout: float) -> bytes:
+        """Feed what arrives within ``timeout`` seconds, and return what ``feed`` does."""
+        source, visible = self._source, b""
+        assert source
+        try:
+            if block := source.read(timeout):
+                visible = self.feed(block)
+            if source.has_ended and self.state is StreamState.WAITING:
+                visible += self._end_input()
+        except ClientDisconnected:
+            self.state = StreamState.ENDED
+        except GatewayError as error:
+            self._fail(error)
+        except Exception:  # the head has been sent: only an event can still reach the client
+            log.exception("Relaying the response failed")
+            self._fail(GatewayError(500, "The gateway failed to relay the response."))
+        return visible
+
+    def _end_input(self) -> bytes:
+        """Take the end of the upstream's stream."""
+        visible = b""
+        if self._summary:
+            summary, self._summary = self._summary, None
+            visible = self.feed(summary.end())
+        if self.state is StreamState.WAITING:
+            self._fail(unfinished())
+        return visible
+
+    def _fail(self, error: GatewayError) -> None:
+        self._error = self._error or error
+        self.state = StreamState.NEEDS_THREAD
+
+    def _translate(self, events: bytes, *, is_end: bool = False) -> bytes:
+        """Convert events to the client's dialect; if that fails, the stream ends.
+
+        :param is_end: whether these events are the last ones.
+        """
+        translator = self._translator
+        if translator is None:
+            return events
+        try:
+            translated = translator.feed(events) if events else b""
+            return translated + translator.end() if is_end else translated
+        except Exception:  # a plugin's code may raise anything, and other streams must not notice
+            log.exception("The translator of dialect %r failed", self._format.dialect)
+            self._fail(GatewayError(500, "The gateway failed to translate the response.", code=TRANSLATION_FAILED))
+            return b""
+
+    def _finish(self) -> bytes:
+        """Store the response, and return the last bytes of the stream."""
+        last = b""
+        if self._error is None:
+            self._error = self._store()
+        if self._error is None and self._is_passed_through:
+            last = self._read_rest()
+        elif self._error is None:
+            last = self._translate(self.events.terminal_event, is_end=True)
+            last += self._format.done if self.events.terminal in SUCCESSFUL else b""
+        if self._error is not None:
+            last = self._encode_failure(self._error)
+        if self.events.terminal not in SUCCESSFUL and (failure := self.events.failure):
+            note_account_refusal(self._gateway, self._attempt.context.upstream, failure)
+        for callback in self._before_terminal:
+            callback()
+        self.state = StreamState.ENDED
+        return last
+
+    def _store(self) -> GatewayError | None:
+        """Store the response if it succeeded; return why it could not be stored."""
+        if self.events.terminal not in SUCCESSFUL or self._is_passed_through:
+            return None
+        try:
+            store_response(self._gateway, self._attempt, self.events.response)
+        except GatewayError as error:
+            return error
+        except Exception:  # the head has been sent: only an event can still reach the client
+            log.exception("Storing the response failed")
+            return GatewayError(500, "The gateway failed to relay the response.")
+        return None
+
+    def _read_rest(self) -> bytes:
+        """Return the last events of an answer that is passed through, and what follows within a moment.
+
+        Some upstreams state the usage behind the event that ends the answer for the client.
+        """
+        deadline = time.monotonic() + DRAIN_TIMEOUT_SECONDS
+        source = self._source
+        try:
+            while source and not source.has_ended and (remaining := deadline - time.monotonic()) > 0:
+                if rest := source.read(remaining):
+                    self.events.add_events(rest)
+        except (GatewayError, ClientDisconnected):
+            pass  # the answer itself is complete
+        return self.events.terminal_event
+
+    def _encode_failure(self, error: GatewayError) -> bytes:
+        """Return the bytes that end the stream visibly.
+
+        :raises Exception: the translator fails at that, too. The connection is then closed in the middle of the body.
+        """
+        if isinstance(error, UpstreamFailed):
+            self.events.failure = self.events.failure or error.failure
+        events = self.events.fail(error.code or "server_error", error.message)
+        if self._failure_translator is None:
+            return events
+        if failure := self.events.failure:
+            error = failure_error(failure)
+            if failure.status in UNAUTHORIZED:
+                error = AccountRefused(self._attempt.context.upstream.name, failure.status)
+        self.state = StreamState.ENDED
+        return self._failure_translator.failure(error)

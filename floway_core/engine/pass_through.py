@@ -1,0 +1,81 @@
+"""Answers that reach the client as the upstream sent them, because both speak the same dialect."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from floway_core.dialect import AnswerReader
+from floway_core.errors import GatewayError, UpstreamBroken
+from floway_core.protocol.failures import Failure
+from floway_core.protocol.responses import FAILED
+from floway_core.provider import UpstreamResponse
+
+log = logging.getLogger("floway.engine")
+
+
+class PassedAnswer:
+    """What a ``ResponseAccumulator`` is for other answers: follows the events, but changes none of them."""
+
+    def __init__(self, reader: AnswerReader) -> None:
+        self._reader = reader
+        self.terminal: str | None = None
+        """As ``AnswerReader.terminal``; ``response.failed`` for an answer that the gateway ends."""
+        self.failure: Failure | None = None
+        self.terminal_event = b""
+        """The events with which the answer ended."""
+        self.saw_done = False
+        """Never: what marks the end is for the reader to know."""
+
+    @property
+    def response(self) -> dict[str, Any]:
+        """What is known of the answer, in the form of a response object."""
+        return self._reader.response
+
+    @property
+    def has_content(self) -> bool:
+        """Whether any content has arrived."""
+        return self._reader.has_content
+
+    def add_events(self, block: bytes) -> bytes:
+        """Add complete events, and return them; those with which the answer ends become ``terminal_event``."""
+        self._reader.feed(block)
+        self._update()
+        if self.terminal is None:
+            return block
+        self.terminal_event += block
+        return b""
+
+    def add_content(self, content: bytes) -> None:
+        """Add an answer that was not streamed.
+
+        :raises UpstreamBroken: it is none in this dialect.
+        """
+        try:
+            self._reader.read(content)
+        except ValueError as error:
+            raise UpstreamBroken(f"The upstream's answer is unreadable: {error}.") from None
+        self._update()
+
+    def _update(self) -> None:
+        self.failure = self.failure or self._reader.failure
+        self.terminal = self.terminal or self._reader.terminal
+
+    def fail(self, code: str, message: str) -> bytes:
+        """End the answer as failed. The dialect's translator tells the client, so there are no events."""
+        self.terminal = FAILED
+        self.response["status"] = "failed"
+        self.response["error"] = {"code": (self.failure and self.failure.code) or code, "message": message}
+        return b""
+
+
+def open_answer(response: UpstreamResponse, dialect: str, reader: Callable[[], AnswerReader | None]) -> PassedAnswer:
+    """Return the state of an answer to pass through.
+
+    :param dialect: the client's.
+    :raises GatewayError: the plugin sent an answer that this client cannot read, or the dialect has no reader.
+    """
+    answer_reader = reader() if response.dialect == dialect else None
+    if answer_reader is None:
+        log.error("An answer in dialect %r cannot be passed to a client of dialect %r", response.dialect, dialect)
+        raise GatewayError(500, "The gateway's plugin for this model has a fault.", code="internal_error")
+    return PassedAnswer(answer_reader)

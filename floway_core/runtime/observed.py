@@ -1,0 +1,98 @@
+"""The contexts that observers receive: like the originals, but nothing that an observer writes reaches a request."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import FrozenInstanceError, replace
+from typing import Any, NoReturn
+
+from floway_core.contexts import (
+    AttemptContext,
+    ClientRequest,
+    DialectRequest,
+    PreviousSnapshot,
+    ResponsesRequestContext,
+)
+from floway_core.protocol import jsontext
+
+
+def read_only(ctx: Any) -> Any:
+    """Return the context of a hook as an observer may see it. JSON values are copied when they are first read."""
+    if isinstance(ctx, AttemptContext):
+        return observed_attempt(ctx)
+    if isinstance(ctx, ResponsesRequestContext):
+        return _like(_Dispatch, ctx, ["body"], attempt=observed_attempt(ctx.attempt), headers=dict(ctx.headers))
+    return ctx
+
+
+def observed_attempt(attempt: AttemptContext) -> AttemptContext:
+    """Return ``attempt`` as an observer may see it."""
+    request: ClientRequest = _like(
+        _Request, attempt.request, ["body", "original"], headers=dict(attempt.request.headers)
+    )
+    previous = _like(_Previous, attempt.previous, ["metadata", "new_items"]) if attempt.previous else None
+    observed: AttemptContext = _like(
+        _Attempt, attempt, [], request=request, previous=previous, ignored=list(attempt.ignored)
+    )
+    return observed
+
+
+def _like(kind: type, original: Any, copied: Sequence[str], **changes: Any) -> Any:
+    """Return an object of ``kind`` with the fields of ``original``.
+
+    :param copied: fields that are read from ``original`` when they are needed.
+    """
+    observed: Any = object.__new__(kind)
+    fields = {name: value for name, value in vars(original).items() if name not in copied}
+    vars(observed).update(fields, **changes, _original=original)
+    return observed
+
+
+class _ReadOnly:
+    """Refuses assignments as a frozen dataclass does."""
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+class _Request(_ReadOnly, ClientRequest):
+    _original: ClientRequest
+
+    @functools.cached_property
+    def body(self) -> Mapping[str, Any]:  # type: ignore[override]
+        copied: Mapping[str, Any] = jsontext.deep_copy(dict(self._original.body))
+        return copied
+
+    @functools.cached_property
+    def original(self) -> DialectRequest | None:  # type: ignore[override]
+        request = self._original.original
+        return request and replace(request, body=jsontext.deep_copy(request.body))
+
+
+class _Previous(_ReadOnly, PreviousSnapshot):
+    _original: PreviousSnapshot
+
+    @functools.cached_property
+    def metadata(self) -> Mapping[str, Mapping[str, Any]]:  # type: ignore[override]
+        copied: Mapping[str, Mapping[str, Any]] = jsontext.deep_copy(dict(self._original.metadata))
+        return copied
+
+    @functools.cached_property
+    def new_items(self) -> Sequence[Mapping[str, Any]]:  # type: ignore[override]
+        copied: Sequence[Mapping[str, Any]] = jsontext.deep_copy(list(self._original.new_items))
+        return copied
+
+
+class _Attempt(_ReadOnly, AttemptContext):
+    pass
+
+
+class _Dispatch(_ReadOnly, ResponsesRequestContext):
+    _original: ResponsesRequestContext
+
+    @functools.cached_property
+    def body(self) -> dict[str, Any]:  # type: ignore[override]
+        copied: dict[str, Any] = jsontext.deep_copy(self._original.body)
+        return copied

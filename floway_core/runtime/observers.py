@@ -1,0 +1,159 @@
+"""Results of attempts and requests for the plugins that want them: each has a queue and a thread, and nobody waits."""
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pluggy
+
+from floway_core.contexts import AttemptResult, EndedAttempt, RequestResult
+from floway_core.runtime.plugins import Hook, Providers, hook_of
+
+log = logging.getLogger("floway.plugins")
+
+MAX_PENDING = 1000
+"""Results that wait for one plugin; further ones are dropped."""
+
+SLOW_SECONDS = 1.0
+"""A call that takes longer is logged."""
+
+REPORT_INTERVAL_SECONDS = 60.0
+"""Time between two log lines about dropped results."""
+
+OBSERVER_FLUSH_SECONDS = 1.0
+"""Time for the results that are left when the process ends."""
+
+ATTEMPT_END, REQUEST_END = "on_attempt_end", "on_request_end"
+
+
+class ResultQueue:
+    """Calls the hooks of one plugin in a thread of its own, which starts with the first result.
+
+    It survives a fork: the child starts with an empty queue and a new thread.
+    """
+
+    def __init__(self, plugin: str, max_pending: int = MAX_PENDING) -> None:
+        self._plugin = plugin
+        self._max_pending = max_pending
+        self._pid = 0
+        """The process that has the thread."""
+        self._pending: queue.Queue[Callable[[], object]] = queue.Queue()
+        self._lock = threading.Lock()
+        self._dropped = 0
+        self._reported_at = float("-inf")
+
+    def put(self, name: str, call: Callable[[], object]) -> None:
+        """Call ``call`` soon; drop it if too many are waiting. Never waits.
+
+        :param name: name of the hook, for the log.
+        """
+        try:
+            self._queue().put_nowait(partial(self._call, name, call))
+        except queue.Full:
+            self._report_dropped(name)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until the results that are pending now have been delivered, for ``timeout`` seconds at most.
+
+        :returns: whether they have been.
+        """
+        if self._pid != os.getpid():
+            return True
+        deadline, done = time.monotonic() + timeout, threading.Event()
+        try:
+            self._pending.put(done.set, timeout=timeout)
+        except queue.Full:
+            return False
+        return done.wait(max(0.0, deadline - time.monotonic()))
+
+    def _queue(self) -> "queue.Queue[Callable[[], object]]":
+        """Return the queue of this process, whose thread runs."""
+        if self._pid == os.getpid():
+            return self._pending
+        with self._lock:
+            if self._pid != os.getpid():
+                self._pending = queue.Queue(self._max_pending)
+                name = f"observer {self._plugin}"
+                threading.Thread(target=_work, args=(self._pending,), name=name, daemon=True).start()
+                self._pid = os.getpid()
+        return self._pending
+
+    def _call(self, name: str, call: Callable[[], object]) -> None:
+        began = time.monotonic()
+        try:
+            call()
+        except (Exception, SystemExit):  # code of a third party may raise anything
+            log.exception("Observer %r failed in %s", self._plugin, name)
+        if (seconds := time.monotonic() - began) > SLOW_SECONDS:
+            log.warning("Observer %r took %.1f seconds in %s", self._plugin, seconds, name)
+
+    def _report_dropped(self, name: str) -> None:
+        self._dropped += 1
+        if time.monotonic() - self._reported_at >= REPORT_INTERVAL_SECONDS:
+            self._reported_at = time.monotonic()
+            log.warning("Observer %r is too slow in %s: %d results dropped so far", self._plugin, name, self._dropped)
+
+
+def _work(pending: "queue.Queue[Callable[[], object]]") -> None:
+    while True:
+        pending.get()()
+
+
+@dataclass(frozen=True)
+class Observers:
+    """The plugins that want results."""
+
+    of_attempts: Mapping[str, Sequence[tuple[ResultQueue, Hook]]]
+    """By provider kind: its owner, then the plugins without a provider."""
+    of_requests: Sequence[tuple[ResultQueue, Hook]]
+
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self.of_requests or any(self.of_attempts.values()))
+
+    def end_attempt(self, attempt: EndedAttempt, result: AttemptResult) -> None:
+        """Deliver the result of an attempt."""
+        for pending, hook in self.of_attempts.get(attempt.upstream.kind, ()):
+            pending.put(ATTEMPT_END, partial(hook, ctx=attempt, result=result))
+
+    def end_request(self, result: RequestResult) -> None:
+        """Deliver the result of a request."""
+        for pending, hook in self.of_requests:
+            pending.put(REQUEST_END, partial(hook, result=result))
+
+    def flush(self, timeout: float) -> None:
+        """Wait until all results have been delivered, for ``timeout`` seconds at most."""
+        deadline = time.monotonic() + timeout
+        for pending in self._queues():
+            if not pending.flush(max(0.0, deadline - time.monotonic())):
+                log.warning("Results for an observer were not delivered before the process ended")
+
+    def _queues(self) -> Iterable[ResultQueue]:
+        registered = [*self.of_requests, *(entry for entries in self.of_attempts.values() for entry in entries)]
+        return dict.fromkeys(pending for pending, _ in registered)
+
+
+NO_OBSERVERS = Observers({}, ())
+
+
+def build_observers(manager: pluggy.PluginManager, providers: Providers) -> Observers:
+    """Find the plugins that want results, and give each its queue."""
+    queues = {name: ResultQueue(name) for name, _ in manager.list_name_plugin()}
+
+    def registered(hook: str, kind: str | None = None) -> list[tuple[ResultQueue, Hook]]:
+        """Return the plugins that implement ``hook``: the owner of ``kind`` first, without the other owners."""
+        owners = providers.owners
+        plugins = [
+            (name, plugin)
+            for name, plugin in manager.list_name_plugin()
+            if kind is None or name == owners[kind] or name not in owners.values()
+        ]
+        plugins.sort(key=lambda entry: kind is not None and entry[0] != owners[kind])
+        return [(queues[name], caller) for name, plugin in plugins if (caller := hook_of(manager, hook, plugin))]
+
+    return Observers({kind: registered(ATTEMPT_END, kind) for kind in providers.by_kind}, registered(REQUEST_END))

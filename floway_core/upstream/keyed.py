@@ -1,0 +1,162 @@
+"""The base class of providers whose upstreams are reached with a URL and an API key."""
+
+from collections.abc import Mapping, Sequence
+
+import requests
+
+from floway_core.contexts import ResponsesRequestContext, Services, Upstream
+from floway_core.errors import GatewayError, NoModelList, UpstreamRefused
+from floway_core.protocol import jsontext
+from floway_core.provider import ConnectionOptions, ErrorResponse, Model, Provider, UpstreamResponse
+from floway_core.storage import connections
+from floway_core.storage.connections import Connection
+from floway_core.upstream.http import HttpClient
+from floway_core.upstream.model_list_cache import ModelListCache
+
+MODEL_LIST_TIMEOUT_SECONDS = 10.0
+"""For connecting, and for each read."""
+
+
+class KeyedProvider(Provider):
+    """Knows the connections of its upstreams and their models. A subclass says how to send a request.
+
+    Override ``key_headers``, ``models_path`` and ``parse_models`` where the API differs from OpenAI's.
+    """
+
+    connection_options: ConnectionOptions = ConnectionOptions()
+    models_path: str = "/models"
+    """Path of the model list, behind the base URL."""
+    private_headers: frozenset[str] = frozenset()
+    """Headers of answers that identify the operator's account, in lower case; no client sees them."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.http = HttpClient(services.settings)
+        self.model_lists = ModelListCache(self.request_models)
+
+    # --------------------------------------------------------------------------------------------------- connections
+    def connection(self, upstream: Upstream) -> Connection:
+        """Read the connection of an upstream.
+
+        :raises GatewayError: 503, it is missing or cannot be decrypted.
+        """
+        return connections.read(self.services, upstream)
+
+    def key_headers(self, api_key: str) -> Mapping[str, str]:
+        """Return the headers that carry the key."""
+        return {"authorization": f"Bearer {api_key}"}
+
+    def secret_headers(self, connection: Connection) -> dict[str, str]:
+        """Return the headers that only the upstream may see: the operator's, and those with the key."""
+        return {**connection.headers, **(self.key_headers(connection.api_key) if connection.api_key else {})}
+
+    def base_url(self, upstream: Upstream) -> str | None:
+        return self.connection(upstream).base_url
+
+    def unavailable_reason(self, upstream: Upstream) -> str | None:
+        self.connection(upstream)
+        return None
+
+    # -------------------------------------------------------------------------------------------------------- models
+    def list_models(self, upstream: Upstream) -> Sequence[Model]:
+        return self.model_lists.wait_for(upstream)
+
+    def cached_models(self, upstream: Upstream) -> Sequence[Model] | None:
+        return self.model_lists.cached(upstream)
+
+    def fetch_models(self, upstream: Upstream) -> Sequence[Model]:
+        connection = self.connection(upstream)
+        # An upstream whose models the operator has named may have no list, or none for this key.
+        if connection.models and self.get(connection, self.models_path).status_code == 401:
+            raise NoModelList(f"The upstream {upstream.name!r}", 401)
+        return self.model_lists.refresh(upstream)
+
+    def request_models(self, upstream: Upstream) -> Sequence[Model]:
+        """Request the models of an upstream, unless the operator has named them.
+
+        :raises GatewayError: there is no list.
+        """
+        connection = self.connection(upstream)
+        if connection.models:
+            return [Model(name, upstream.name) for name in connection.models]
+        response = self.get(connection, self.models_path)
+        if response.status_code != 200:
+            content_type = response.headers.get("content-type")
+            raise NoModelList(f"The upstream {upstream.name!r}", response.status_code, content_type)
+        return self.parse_models(response.content)
+
+    def parse_models(self, content: bytes) -> Sequence[Model]:
+        """Parse a model list: ``{"data": [{"id": ...}, ...]}``.
+
+        :raises GatewayError: 502, the content is no model list.
+        """
+        return parse_models(content)
+
+    def get(self, connection: Connection, path: str) -> requests.Response:
+        """Send a request of the gateway's own.
+
+        :param path: behind the base URL.
+        :raises GatewayError: the upstream cannot be reached.
+        """
+        url, headers = f"{connection.base_url}{path}", self.secret_headers(connection)
+        return self.http.fetch("GET", url, headers, timeout=MODEL_LIST_TIMEOUT_SECONDS)
+
+    # ------------------------------------------------------------------------------------------------------- sending
+    def post(self, ctx: ResponsesRequestContext, path: str, body: bytes) -> UpstreamResponse:
+        """Send the request of one dispatch: ``ctx.headers``, the secret headers, and ``body``.
+
+        :param path: behind the base URL.
+        :raises GatewayError: there is no answer.
+        :raises ClientDisconnected: the client hung up before the upstream answered.
+        """
+        connection = self.connection(ctx.attempt.upstream)
+        # Secrets are added here and not to ctx.headers, because observers see those.
+        headers = {**ctx.headers, **self.secret_headers(connection)}
+        response = self.http.stream(ctx, "POST", f"{connection.base_url}{path}", headers, body)
+        if self.private_headers:
+            response.headers = [(name, value) for name, value in response.headers if name not in self.private_headers]
+        return response
+
+    def handle_error_response(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
+        """Remove the key from the error, because some upstreams quote it. Never dispatch again."""
+        key = (self.connection(ctx.attempt.upstream).api_key or "").encode()
+        if key and key in response.content:
+            raise UpstreamRefused(response.status, response.headers, response.content.replace(key, b"***"))
+        return False
+
+
+def encode_body(body: object) -> bytes:
+    """Return a request body as JSON.
+
+    :raises GatewayError: 400, it cannot be written as JSON.
+    """
+    try:
+        return jsontext.dumps(body)
+    except ValueError as error:
+        raise GatewayError(400, f"The request cannot be written as JSON: {error}.") from error
+
+
+def parse_models(content: bytes) -> list[Model]:
+    """Parse ``{"data": [{"id": ...}, ...]}``. Entries without a name are left out.
+
+    :raises GatewayError: 502, the content is no model list.
+    """
+    try:
+        entries = jsontext.loads(content)["data"]
+    except (ValueError, KeyError, TypeError):
+        entries = None
+    if not isinstance(entries, list):
+        raise NoModelList("The upstream", 200)
+    return [
+        Model(entry["id"], _string(entry.get("owned_by")), _unix_time(entry.get("created")))
+        for entry in entries
+        if isinstance(entry, dict) and _string(entry.get("id"))
+    ]
+
+
+def _string(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _unix_time(value: object) -> int:
+    return int(value) if isinstance(value, int | float) and 0 <= value < 2**53 else 0

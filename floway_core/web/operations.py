@@ -1,0 +1,226 @@
+"""The operations that dialects serve: respond, compact, count tokens, list models, get one model."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from flask import Response, g, request
+
+from floway_core.contexts import ApiKey, ClientRequest, DialectRequest
+from floway_core.dialect import Operation, ReadRequest
+from floway_core.engine import routing
+from floway_core.engine.answer_stream import AnswerFormat
+from floway_core.engine.serve import ServedResponse, serve
+from floway_core.engine.token_count import count_input_tokens
+from floway_core.errors import ClientDisconnected, GatewayError
+from floway_core.protocol import headers, jsontext
+from floway_core.protocol.items import TRIGGER, as_items
+from floway_core.protocol.request_schema import find_fault
+from floway_core.provider import Model
+from floway_core.runtime.dialects import Endpoint
+from floway_core.runtime.gateway import Gateway
+from floway_core.storage.db import DATABASE_ERRORS
+from floway_core.web import STREAM_HEADERS, PreparedResponse, current_gateway, limits
+from floway_core.web.auth import authenticate
+from floway_core.web.body import read_object
+from floway_core.web.client import SocketClient
+from floway_core.web.request_log import RequestLogEntry
+from floway_core.web.routing import current_routes
+
+log = logging.getLogger("floway")
+
+T = TypeVar("T")
+
+TOKEN_COUNT = "x-floway-token-count"
+"""The response header that says who counted: ``upstream``, or core with an ``estimate``."""
+
+
+def respond(endpoint: Endpoint) -> Response:
+    """Have an upstream respond: as a stream or as one JSON object."""
+    admitted = _admit(endpoint)
+    call = _call(admitted, admitted.read.body)
+    served = serve(admitted.gateway, call, admitted.entry.trace, _answer_format(endpoint, call))
+    if served.content is not None:
+        return PreparedResponse(served.content, headers=_response_headers(served), mimetype="application/json")
+    if served.stream is None:
+        content = _call_dialect(endpoint, endpoint.dialect.response, call, served.response)
+        return _json(content, _response_headers(served))
+    if admitted.admission:
+        limits.release_before_terminal(served.stream, admitted.admission)
+    stream_headers = {**STREAM_HEADERS, "content-type": endpoint.dialect.content_type}
+    response_headers = [*stream_headers.items(), *_response_headers(served)]
+    return PreparedResponse(served.stream, headers=response_headers, direct_passthrough=True)
+
+
+def compact(endpoint: Endpoint) -> Response:
+    """Compact a conversation. The client replaces its history by the ``output``."""
+    admitted = _admit(endpoint)
+    body = admitted.read.body
+    body = {**body, "stream": False, "input": [*as_items(body.get("input") or []), {"type": TRIGGER}]}
+    call = _call(admitted, body)
+    served = serve(admitted.gateway, call, admitted.entry.trace)
+    content = _call_dialect(endpoint, endpoint.dialect.compaction, call, served.response)
+    return _json(content, _response_headers(served))
+
+
+def count_tokens(endpoint: Endpoint) -> Response:
+    """Count the input tokens of a request. It does not count against the limits of the key."""
+    admitted = _admit(endpoint, metered=False)
+    call = _call(admitted, admitted.read.body)
+    count, source = count_input_tokens(admitted.gateway, call)
+    content = _call_dialect(endpoint, endpoint.dialect.token_count, admitted.request, count)
+    return _json(content, [(TOKEN_COUNT, source)])
+
+
+def list_models(endpoint: Endpoint) -> Response:
+    """List the models that the key may use."""
+    dialect_request, models = _allowed_models(endpoint)
+    return _json(_call_dialect(endpoint, endpoint.dialect.models, dialect_request, models))
+
+
+def get_model(endpoint: Endpoint) -> Response:
+    """Get one model."""
+    dialect_request, models = _allowed_models(endpoint)
+    # Ids may hold slashes, so the route takes a trailing one for a part of the id.
+    name = dialect_request.path_args["model"].removesuffix("/")
+    for model in models:
+        if model.id == name:
+            return _json(_call_dialect(endpoint, endpoint.dialect.model, dialect_request, model))
+    raise routing.model_not_found(name)
+
+
+def refuse_websocket(endpoint: Endpoint) -> Response:
+    """Refuse a WebSocket with a status that makes clients switch to POST at once."""
+    raise GatewayError(426, "WebSocket is not offered here: send a POST request.", code="upgrade_refused")
+
+
+VIEWS = {
+    Operation.RESPOND: respond,
+    Operation.COMPACT: compact,
+    Operation.COUNT_TOKENS: count_tokens,
+    Operation.LIST_MODELS: list_models,
+    Operation.GET_MODEL: get_model,
+    Operation.OPEN_WEBSOCKET: refuse_websocket,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------- admission
+@dataclass(frozen=True)
+class _Admitted:
+    """An authenticated request within its limits, with a valid body."""
+
+    gateway: Gateway
+    environ: dict[str, Any]
+    """The WSGI environment."""
+    entry: RequestLogEntry
+    key: ApiKey
+    admission: limits.AdmittedRequest | None
+    endpoint: Endpoint
+    request: DialectRequest
+    read: ReadRequest
+
+
+def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
+    """Authenticate the current request, apply its limits and read its body.
+
+    :param metered: whether the request counts as usage of its key, and against its limits.
+    :raises GatewayError: the request is refused.
+    """
+    gateway, entry = current_gateway(), g.request_log
+    key = _authenticate(endpoint)
+    entry.metered = metered
+    admission = limits.admit(gateway, key, entry) if metered else None
+    body, raw = read_object(request, gateway.settings.max_body_bytes)
+    dialect_request = _dialect_request(endpoint, body, raw if endpoint.dialect.keeps_original else b"")
+    read = _call_dialect(endpoint, endpoint.dialect.read, dialect_request)
+    if not isinstance(read, ReadRequest):
+        raise _dialect_error(endpoint, TypeError(f"read returned {read!r}, which is no ReadRequest"))
+    if fault := find_fault(read.body):  # what no upstream could accept
+        raise GatewayError(400, fault.message, param=fault.param, code=fault.code)
+    entry.model = read.body["model"]
+    return _Admitted(gateway, request.environ, entry, key, admission, endpoint, dialect_request, read)
+
+
+def _authenticate(endpoint: Endpoint) -> ApiKey:
+    key = authenticate(current_gateway(), request, endpoint.dialect)
+    g.request_log.key = key.name
+    return key
+
+
+def _dialect_request(endpoint: Endpoint, body: dict[str, Any], raw: bytes = b"") -> DialectRequest:
+    """Return the current request as dialects see it, without credentials."""
+    hidden = endpoint.dialect.key_parameters
+    query = {name: value for name, value in request.args.items() if name not in hidden} if request.query_string else {}
+    return DialectRequest(
+        method=request.method,
+        path=request.path,
+        path_args=current_routes().arguments(endpoint, request),
+        query=query,
+        headers=headers.client_headers(request.environ, current_gateway().dialects.credentials),
+        body=body,
+        raw=raw,
+    )
+
+
+def _allowed_models(endpoint: Endpoint) -> tuple[DialectRequest, list[Model]]:
+    key = _authenticate(endpoint)
+    return _dialect_request(endpoint, {}), list(routing.list_models(current_gateway(), key))
+
+
+# ------------------------------------------------------------------------------------------------------------ serving
+def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
+    """Return the neutral request, with ``body`` in the form of the Responses API."""
+    dialect, read = admitted.endpoint.dialect, admitted.read
+    stream = read.stream if admitted.endpoint.route.stream is None else admitted.endpoint.route.stream
+    return ClientRequest(
+        id=admitted.entry.id,
+        api_key=admitted.key,
+        headers=admitted.request.headers,
+        body=body,
+        stream=stream,
+        client=SocketClient(admitted.environ, admitted.gateway.shutdown),
+        dialect=dialect.name,
+        original=admitted.request if dialect.keeps_original else None,
+        conversation_hint=read.conversation_hint,
+        restores_reasoning=read.restores_reasoning,
+    )
+
+
+def _answer_format(endpoint: Endpoint, call: ClientRequest) -> AnswerFormat:
+    """Return what the engine has to know of the dialect of ``call``."""
+    dialect = endpoint.dialect
+    return AnswerFormat(
+        dialect.name,
+        translator=partial(_call_dialect, endpoint, dialect.translator, call),
+        keepalive=dialect.keepalive,
+        done=dialect.done,
+        reader=partial(_call_dialect, endpoint, dialect.reader, call),
+    )
+
+
+def _call_dialect(endpoint: Endpoint, method: Callable[..., T], *arguments: object) -> T:
+    """Call a method of a dialect. A fault of its plugin becomes a 500, and the log names the plugin."""
+    try:
+        return method(*arguments)
+    except (GatewayError, ClientDisconnected, *DATABASE_ERRORS):
+        raise
+    except Exception as error:  # code of a third party may raise anything
+        raise _dialect_error(endpoint, error) from error
+
+
+def _dialect_error(endpoint: Endpoint, error: Exception) -> GatewayError:
+    owner = current_gateway().dialects.owners[endpoint.dialect.name]
+    names = (g.request_log.id, endpoint.dialect.name, owner)
+    log.error("Request %s: the dialect %r of plugin %r failed", *names, exc_info=error)
+    return GatewayError(500, "The gateway failed to serve this request.", code="internal_error")
+
+
+def _json(content: dict[str, Any], response_headers: Iterable[tuple[str, str]] = ()) -> Response:
+    return PreparedResponse(jsontext.dumps(content), headers=list(response_headers), mimetype="application/json")
+
+
+def _response_headers(served: ServedResponse) -> list[tuple[str, str]]:
+    """Return the upstream's headers for the client, and the header that lists the ignored fields of the request."""
+    return headers.with_ignored(headers.relayed_headers(served.headers), served.ignored)

@@ -1,0 +1,185 @@
+"""The routes of the application: those of dialects, those of blueprints, and whose they are."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pluggy
+from flask import Blueprint, Flask, Request, Response, current_app, g, request
+from werkzeug.routing import Rule
+
+from floway_core.contexts import Services
+from floway_core.dialect import Dialect, Operation
+from floway_core.errors import GatewayError
+from floway_core.runtime.dialects import CORE, Dialects, Endpoint, path_shape
+from floway_core.runtime.plugins import PluginError, collect_blueprints
+
+AUTOMATIC_METHODS = frozenset({"HEAD", "OPTIONS"})
+"""Methods that Flask adds by itself."""
+
+
+@dataclass(frozen=True)
+class RouteTable:
+    """What the application serves."""
+
+    dialects: Dialects
+    endpoints: dict[str, Sequence[Endpoint]] = field(default_factory=dict)
+    """The routes of dialects that share a path and a method, by the name of Flask's endpoint. The path is registered
+    with the rule of the first of them."""
+    owners: dict[str, str] = field(default_factory=dict)
+    """The plugin of each endpoint of Flask, or ``CORE``."""
+
+    def select(self, request: Request) -> Endpoint | None:
+        """Return the route of a dialect that ``request`` is for; None if it is for something else.
+
+        :raises GatewayError: 400, several dialects claim the request.
+        """
+        candidates = self.endpoints.get(request.endpoint or "", ())
+        if len(candidates) <= 1:
+            return candidates[0] if candidates else None
+        by_dialect = {endpoint.dialect: endpoint for endpoint in candidates}
+        claiming = self.dialects.claiming(by_dialect, _header_names(request), request.args)
+        if len(claiming) > 1:
+            names = " and ".join(repr(dialect.name) for dialect in claiming)
+            raise GatewayError(400, f"The request has the marks of several API formats: {names}.", code="ambiguous_api")
+        unclaimed = [dialect for dialect in by_dialect if not dialect.claims]
+        return by_dialect[(claiming or unclaimed or [candidates[0].dialect])[0]]
+
+    def arguments(self, endpoint: Endpoint, request: Request) -> dict[str, str]:
+        """Return the variable parts of the path of ``request`` under the names that ``endpoint`` has for them."""
+        values = request.view_args or {}
+        registered = self.endpoints[request.endpoint or ""][0]
+        return {
+            name: str(values[value])
+            for name, value in zip(endpoint.argument_names, registered.argument_names, strict=True)
+        }
+
+
+def current_routes() -> RouteTable:
+    """Return the table of the application that serves the current request."""
+    table: RouteTable = current_app.extensions["floway_routes"]
+    return table
+
+
+def find_dialect() -> Dialect:
+    """Find out which dialect the current request speaks, and store it in ``g``, with the route if it is one of its.
+
+    :raises GatewayError: 400, several dialects claim the request.
+    """
+    table = current_routes()
+    g.dialect = table.dialects.default
+    g.endpoint = table.select(request)
+    if g.endpoint:
+        g.dialect = g.endpoint.dialect
+    elif table.owners.get(request.endpoint or "") != CORE:
+        g.dialect = table.dialects.for_error(request.path, _header_names(request), request.args)
+    dialect: Dialect = g.dialect
+    return dialect
+
+
+def _header_names(request: Request) -> set[str]:
+    return {name.lower() for name in request.headers.keys()}
+
+
+# ------------------------------------------------------------------------------------------------------- registration
+def register_dialect_routes(
+    app: Flask, table: RouteTable, views: Mapping[Operation, Callable[[Endpoint], Response]]
+) -> None:
+    """Add the routes of all dialects. Routes of several dialects that match the same paths become one."""
+    groups: dict[tuple[str, str, bool], list[Endpoint]] = {}
+    for endpoint in table.dialects.endpoints:
+        for method in endpoint.route.http_methods:
+            is_websocket = endpoint.route.operation is Operation.OPEN_WEBSOCKET
+            groups.setdefault((path_shape(endpoint.route.rule), method, is_websocket), []).append(endpoint)
+    for (shape, method, is_websocket), endpoints in groups.items():
+        # A part that may contain slashes matches the paths of all of them.
+        endpoints.sort(key=lambda endpoint: "<path:" not in endpoint.route.rule)
+        name = f"{method} {shape}".replace(".", "-")
+        table.endpoints[name] = tuple(endpoints)
+        table.owners[name] = table.dialects.owners[endpoints[0].dialect.name]
+        rule = endpoints[0].route.rule
+        view = _dispatch(views)
+        app.add_url_rule(rule, endpoint=name, view_func=view, methods=[method])
+        if is_websocket:  # Werkzeug routes requests for an upgrade separately
+            app.add_url_rule(rule, endpoint=f"{name} websocket", view_func=view, websocket=True)
+            table.endpoints[f"{name} websocket"] = tuple(endpoints)
+            table.owners[f"{name} websocket"] = table.owners[name]
+
+
+def _dispatch(views: Mapping[Operation, Callable[[Endpoint], Response]]) -> Callable[..., Response]:
+    def view(**_: str) -> Response:
+        endpoint: Endpoint = g.endpoint
+        return views[endpoint.route.operation](endpoint)
+
+    return view
+
+
+def register_blueprints(app: Flask, table: RouteTable, owner: str, blueprints: Iterable[Blueprint]) -> None:
+    """Add blueprints of ``owner``, a plugin or ``CORE``.
+
+    :raises PluginError: a name is taken.
+    """
+    for blueprint in blueprints:
+        try:
+            app.register_blueprint(blueprint)
+        except ValueError as error:
+            raise PluginError(f"Plugin {owner!r}: {' '.join(str(error).split())}") from error
+    for rule in app.url_map.iter_rules():
+        table.owners.setdefault(rule.endpoint, owner)
+
+
+def check_collisions(app: Flask, table: RouteTable) -> None:
+    """Check that no two routes match the same requests. A plugin may replace the page at ``/``.
+
+    :raises PluginError: two do.
+    """
+    seen: dict[tuple[str, str], Rule] = {}
+    for rule in app.url_map.iter_rules():
+        kind = "websocket" if rule.websocket else ""
+        for method in sorted((rule.methods or set()) - AUTOMATIC_METHODS):
+            other = seen.setdefault((path_shape(rule.rule), kind or method), rule)
+            if other is rule or {other.endpoint, rule.endpoint} == {other.endpoint}:
+                continue
+            owners = sorted((table.owners[other.endpoint], table.owners[rule.endpoint]), key=lambda name: name == CORE)
+            if rule.rule == "/" and owners[0] != CORE and owners[1] == CORE:
+                continue
+            if owners[1] == CORE:
+                raise PluginError(f"Plugin {owners[0]!r} serves {method} {rule.rule}, which core serves already.")
+            raise PluginError(f"Plugins {owners[0]!r} and {owners[1]!r} both serve {method} {rule.rule}.")
+
+
+def plugin_rules(app: Flask, table: RouteTable) -> list[tuple[str, Rule]]:
+    """Return (plugin name, rule) of all routes that plugins add, in the order of their paths."""
+    rules = [(table.owners[rule.endpoint], rule) for rule in app.url_map.iter_rules()]
+    return sorted(
+        ((owner, rule) for owner, rule in rules if owner != CORE and not rule.websocket), key=lambda pair: pair[1].rule
+    )
+
+
+def routes_of_plugins(manager: pluggy.PluginManager, services: Services, dialects: Dialects) -> dict[str, list[str]]:
+    """Return the routes that each plugin adds, such as ``GET /v1/models``, by plugin.
+
+    A path that several dialects serve has the name of the dialect behind it.
+    """
+    app, table = Flask("floway_core", static_folder=None), RouteTable(dialects)
+    register_dialect_routes(app, table, {})
+    for plugin, blueprints in collect_blueprints(manager, Blueprint, services):
+        register_blueprints(app, table, plugin, blueprints)
+    routes: dict[str, list[str]] = {}
+    for rule in app.url_map.iter_rules():
+        if rule.websocket:
+            continue
+        endpoints = table.endpoints.get(rule.endpoint, ())
+        for method in sorted((rule.methods or set()) - AUTOMATIC_METHODS):
+            for endpoint in endpoints:
+                owner = dialects.owners[endpoint.dialect.name]
+                shared = f" ({endpoint.dialect.name})" if len(endpoints) > 1 else ""
+                routes.setdefault(owner, []).append(f"{method} {endpoint.route.rule}{shared}")
+            if not endpoints:
+                routes.setdefault(table.owners[rule.endpoint], []).append(f"{method} {rule.rule}")
+    return {owner: sorted(set(served)) for owner, served in routes.items()}
+
+
+def braced(rule: str) -> str:
+    """Return a rule in the spelling of OpenAPI: ``/models/{model}``."""
+    return re.sub(r"<(?:[^:<>]*:)?([^<>]+)>", r"{\1}", rule)

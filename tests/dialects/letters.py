@@ -1,0 +1,102 @@
+"""A made-up dialect for tests: clients write letters to models, and get them answered line by line."""
+
+import json
+
+from floway_core.dialect import Claims, Dialect, ErrorAnswer, Operation, ReadRequest, Route
+from floway_core.errors import GatewayError
+from floway_core.hookspecs import hookimpl
+from floway_core.protocol import jsontext
+from floway_core.protocol.event_parser import parse_events
+
+
+class Letters(Dialect):
+    name = "letters"
+    key_headers = ("x-stamp",)
+    key_parameters = ("stamp",)
+    prefixes = ("/v1/letters",)
+    claims = Claims(headers=("letters-version",))
+    request_id_header = "letter-id"
+    keepalive = b": the pen rests\n\n"
+    done = b"data: bye\n\n"
+
+    def routes(self):
+        return [
+            Route("/v1/letters", Operation.RESPOND),
+            Route("/v1/letters/<to>:read-aloud", Operation.RESPOND, stream=True),
+            Route("/v1/letters/weigh", Operation.COUNT_TOKENS),
+            Route("/v1/models", Operation.LIST_MODELS),
+            Route("/v1/models/<path:model>", Operation.GET_MODEL),
+        ]
+
+    def read(self, request):
+        lines = request.body.get("lines")
+        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+            raise GatewayError(400, "Write lines of text.", code="no_lines", param="lines")
+        if "STUMBLE" in lines:
+            raise RuntimeError("the reader stumbles")
+        text = "\n".join([*lines, *sorted(f"{name}: {value}" for name, value in request.query.items())])
+        body = {"model": request.path_args.get("to") or request.body.get("to"), "input": text}
+        return ReadRequest(body, stream=request.body.get("aloud") is True)
+
+    def translator(self, call):
+        return Reading(call.original.body)
+
+    def response(self, call, response):
+        lines = [part["text"] for item in response["output"] for part in item.get("content", [])]
+        return {"from": call.body["model"], "id": response["id"], "lines": lines}
+
+    def token_count(self, request, count):
+        return {"weight": count}
+
+    def models(self, request, models):
+        return {"writers": [model.id for model in models][: int(request.query.get("limit", 99))]}
+
+    def model(self, request, model):
+        return {"writer": model.id}
+
+    def error(self, error, request_id):
+        if error.code == "model_not_found" and "STUMBLE" in error.message:
+            raise RuntimeError("the error stumbles")
+        own = error.upstream_body(self.name)
+        trouble = {"kind": error.code or error.type, "words": error.message, "where": error.param}
+        status = 530 if error.status == 503 else error.status
+        return ErrorAnswer(status, own or jsontext.dumps({"trouble": trouble}), {"letters-status": str(status)})
+
+
+class Reading:
+    """The translator."""
+
+    def __init__(self, letter):
+        self.letter = letter
+        self.read_aloud = set()
+
+    def feed(self, block):
+        return b"".join(self.line(event) for event in parse_events(block) if event)
+
+    def line(self, event):
+        if event["type"] == "response.output_text.delta":
+            if "RAISE" in event["delta"]:
+                raise RuntimeError("the translator stumbles")
+            self.read_aloud.add(event.get("item_id"))
+            return line(say=event["delta"])
+        if event["type"] == "response.output_item.done" and event["item"].get("id") not in self.read_aloud:
+            return b"".join(line(say=part["text"]) for part in event["item"].get("content") or [])
+        if event["type"] == "response.failed":
+            return line(trouble=event["response"]["error"]["message"])
+        return b""
+
+    def end(self):
+        return line(greetings=len(self.letter["lines"]))
+
+    def failure(self, error):
+        return line(trouble=error.message)
+
+
+def line(**content):
+    return b"data: %s\n\n" % json.dumps(content).encode()
+
+
+@hookimpl
+def register_dialects(services):
+    assert services.settings
+    return [Letters()]

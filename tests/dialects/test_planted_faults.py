@@ -1,0 +1,60 @@
+"""The contract of dialects finds faults that were put into a dialect that fulfils it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+LETTERS = (HERE / "letters.py").read_text(encoding="utf-8")
+
+# row: what is replaced in the dialect, by what, and the test that fails then
+FAULTS = {
+    "no end of a stream": ('done = b"data: bye\\n\\n"', 'done = b""', "test_answers_streamed"),
+    "errors as they came": (
+        "own = error.upstream_body(self.name)",
+        'own = getattr(error, "_received_body", None)',
+        "test_an_upstreams_error_is_told",
+    ),
+    "a broken stream in silence": (
+        "        return line(trouble=error.message)",
+        '        return b""',
+        "test_an_answer_that_breaks_off",
+    ),
+    "a failure in silence": ('"response.failed"', '"response.failure"', "test_an_answer_that_breaks_off"),
+    "items without content": ('event["item"].get("content") or []', 'event["item"]["content"]', "test_survives"),
+    "deltas only": ('"response.output_item.done" and', '"" and', "test_survives"),
+    "a place for keys left out": ('key_headers = ("x-stamp",)', "key_headers = ()", "test_the_key_is_read"),
+    "errors with a fault": ('"where": error.param', '"where": error.param.lower()', "test_unknown_paths"),
+}
+QUICK = ("errors as they came", "a failure in silence")
+
+
+@pytest.mark.parametrize(
+    "fault", [name if name in QUICK else pytest.param(name, marks=pytest.mark.soak) for name in FAULTS]
+)
+def test_a_fault_is_found(tmp_path, fault):
+    sound, faulty, test = FAULTS[fault]
+    assert LETTERS.count(sound) == 1
+    (tmp_path / "letters.py").write_text(LETTERS.replace(sound, faulty), encoding="utf-8")
+    (tmp_path / "test_contract.py").write_text(
+        (HERE / "test_contract.py").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            f"TestLetters and {test}",
+            "test_contract.py",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and f"TestLetters::{test}" in done.stdout, done.stdout
