@@ -178,7 +178,10 @@ class _Request(HookedRequest):
         return super().filter_header(name, value, *state, from_trailer=from_trailer)
 
     def parse_head(self, unreader: _Unreader, buffer: bytearray) -> bytes:
-        rest = super().parse_head(unreader, buffer)
+        try:
+            rest = super().parse_head(unreader, buffer)
+        except ValueError as error:  # gunicorn's, of a target that is no URI
+            raise InvalidHeader("target") from error
         head = bytes(buffer[: len(buffer) - len(rest)])
         if head.count(b"\n") != head.count(b"\r\n") or b"\n " in head or b"\n\t" in head:
             raise InvalidHeader("line end")
