@@ -6,7 +6,7 @@ import time
 from collections.abc import Set
 from functools import partial
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import (
@@ -98,7 +98,9 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
         if len(words) < 2:
             return ""
         target = words[1].decode("latin-1").partition("?")[0]
-        return unquote(urlsplit(target).path if "://" in target else target)
+        if "://" in target:  # not parsed as a URL: it may be none
+            target = "/" + target.partition("://")[2].partition("/")[2]
+        return unquote(target)
 
     def __next__(self) -> "_Request":
         """Parse the head of the next request.
