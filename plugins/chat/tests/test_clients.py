@@ -157,10 +157,18 @@ def test_aider_on_a_chat_server(caller, server, chat_gateway, tmp_path):
 
 
 def test_the_openai_package_for_node_on_a_chat_server(caller, server, chat_gateway):
+    role = chunk({"role": "assistant", "content": ""})  # the package insists on it
     server.script(
-        Reply([calls(entry(0, "call_a", "look", '{"at"', type="function")), calls(entry(0, arguments=": 7}")), *TOOLS]),
-        Reply([chunk("Seen."), *STOP]),
-        Reply([chunk("Hello "), chunk("there."), *STOP]),
+        Reply(
+            [
+                role,
+                calls(entry(0, "call_a", "look", '{"at"', type="function")),
+                calls(entry(0, arguments=": 7}")),
+                *TOOLS,
+            ]
+        ),
+        Reply([role, chunk("Seen."), *STOP]),
+        Reply([role, chunk("Hello "), chunk("there."), *STOP]),
     )
     told = run_node_client(chat_gateway, "model-1")
     assert told.pop("tokens") == 12 and told == NODE_RESULT
