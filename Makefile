@@ -9,6 +9,7 @@ BENCH ?= .bench
 # Each plugin is a project of its own, plugins/NAME with the package floway_NAME.
 PLUGINS := $(patsubst plugins/%/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
+CLAUDE_CODE_VERSION = 2.1.197
 CHAT_CLIENTS = llm aider-chat node
 
 # The first line of output, so that nobody has to wonder at the silence of what comes first.
@@ -37,13 +38,19 @@ test-soak: $(VENV)/ready
 # Tens of thousands of made-up requests, other ones each time; the suite sends a fixed few of them.
 FUZZ ?= 60
 fuzz: $(VENV)/ready
-	FLOWAY_TEST_FUZZ=$(FUZZ) $(VENV)/bin/python -m pytest tests/fuzz
+	FLOWAY_TEST_FUZZ=$(FUZZ) $(VENV)/bin/python -m pytest tests/fuzz $(wildcard plugins/*/tests/test_*fuzz.py)
 
-# The real Codex CLI and chat clients, from npm and PyPI, through the gateway to simulated and scripted upstreams.
-test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CLIENTS:%=$(CLIENTS)/chat/%/ready)
+# The real clients, from npm and PyPI, through the gateway to simulated and scripted upstreams.
+MESSAGES_CLIENTS = $(addprefix plugins/anthropic/tests/test_,claude_code.py claude_code_passed_on.py chat_upstream.py \
+	frameworks.py)
+test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CLIENTS:%=$(CLIENTS)/chat/%/ready) \
+		$(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done)
 	FLOWAY_TEST_CODEX_CLIS=$(abspath $(CLIENTS)) FLOWAY_TEST_CHAT_CLIENTS=$(abspath $(CLIENTS)/chat) \
 		$(VENV)/bin/python -m pytest tests/e2e/test_codex_cli.py plugins/chat/tests/test_clients.py \
 		plugins/chat/tests/test_openai_client.py plugins/chat/tests/test_responses_clients.py
+	FLOWAY_TEST_CLAUDE_CODE=$(abspath $(CLIENTS))/claude/node_modules/.bin/claude \
+		FLOWAY_TEST_AI_SDK=$(abspath $(CLIENTS))/ai-sdk FLOWAY_TEST_LANGCHAIN=$(abspath $(CLIENTS))/langchain/bin/python \
+		$(VENV)/bin/python -m pytest $(MESSAGES_CLIENTS)
 
 # The wheels, built and installed into empty environments; and the plugins of docs/plugins.md, as a stranger would.
 test-packages: $(VENV)/ready
@@ -106,6 +113,19 @@ $(DOCS)/ready: docs/requirements.txt
 $(BENCH)/litellm/ready:
 	$(PYTHON) -m venv $(BENCH)/litellm
 	$(BENCH)/litellm/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]'
+	touch $@
+
+$(CLIENTS)/claude/done:
+	npm install --silent --no-fund --no-audit --prefix $(@D) @anthropic-ai/claude-code@$(CLAUDE_CODE_VERSION)
+	touch $@
+
+$(CLIENTS)/ai-sdk/done:
+	npm install --silent --no-fund --no-audit --prefix $(@D) ai@6 @ai-sdk/anthropic@3 zod@4
+	touch $@
+
+$(CLIENTS)/langchain/done:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'langchain-anthropic >= 1.7, < 2'
 	touch $@
 
 $(CLIENTS)/chat/node/ready:
