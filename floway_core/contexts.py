@@ -68,6 +68,8 @@ class ApiKey:
     upstreams: frozenset[str] | None = None
     """Ids of the upstreams it may use; None: all."""
     limits: Limits = NO_LIMITS
+    max_stored_bytes: int | None = None
+    """How much its conversations may take in the database; None: what the settings say."""
     shows_account: bool = False
     """Whether its clients see the account details in the answers of upstreams (``Provider.account_details``)."""
 

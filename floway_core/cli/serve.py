@@ -71,6 +71,11 @@ def _report(settings: Settings, level: int, line: str) -> None:
 def _find_problems(gateway: Gateway) -> list[str]:
     """Find what is still missing before clients can be served, and how to set it up."""
     missing: list[str] = []
+    if file := gateway.services.secrets.missing_file:
+        missing.append(
+            f"the secret key {file}, which stored credentials need. Restore it from the backup, or start anew with: "
+            "floway secrets init --forget"
+        )
     database, providers = gateway.services.database, gateway.providers
     rows = upstreams.all_rows(database)
     for row in rows:

@@ -8,7 +8,7 @@ from typing import Any
 
 from floway_core.contexts import ClientRequest, PreviousSnapshot
 from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
-from floway_core.conversation.records import Turn
+from floway_core.conversation.records import StoreLimits, Turn
 from floway_core.conversation.turns import resolve_turn
 from floway_core.engine import affinity
 from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerFormat, AnswerStream
@@ -86,6 +86,7 @@ def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Tur
         call.body,
         f"resp_{call.id.replace('-', '')}",  # the request id, to find the request in the log
         gateway.settings.retention_days,
+        StoreLimits(gateway.settings.input_limit, call.api_key.max_stored_bytes or gateway.settings.max_stored_bytes),
         call.restores_reasoning,
     )
     return replace(call, body=_with_history(call.body, turn)), turn
