@@ -46,7 +46,7 @@ fuzz: $(VENV)/ready
 
 # The real clients, from npm and PyPI, through the gateway to simulated and scripted upstreams.
 MESSAGES_CLIENTS = $(addprefix plugins/anthropic/tests/test_,claude_code.py claude_code_passed_on.py chat_upstream.py \
-	frameworks.py)
+	frameworks.py frameworks_elsewhere.py)
 test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CLIENTS:%=$(CLIENTS)/chat/%/ready) \
 		$(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done)
 	FLOWAY_TEST_CODEX_CLIS=$(abspath $(CLIENTS)) FLOWAY_TEST_CHAT_CLIENTS=$(abspath $(CLIENTS)/chat) \

@@ -16,9 +16,9 @@ AI_SDK = os.environ.get("FLOWAY_TEST_AI_SDK")
 LANGCHAIN = os.environ.get("FLOWAY_TEST_LANGCHAIN")
 
 
-def run(gateway, *command, **options):
-    command = [str(word) for word in (*command, gateway.url, gateway.key, MODEL)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+def run(gateway, *command, model=MODEL):
+    command = [str(word) for word in (*command, gateway.url, gateway.key, model)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
