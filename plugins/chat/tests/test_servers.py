@@ -7,7 +7,7 @@ import pytest
 from floway_core.testing import Reply, Step
 from floway_core.testing.events import parse
 
-from .server_streams import CASES, FAILURES, NEWS, USAGE, WEATHER, chunk
+from .server_streams import CASES, FAILURES, NEWS, STOP, USAGE, WEATHER, chunk
 from .upstreams import as_json
 
 TOOL = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
@@ -172,3 +172,31 @@ def test_a_hang_up_reaches_the_server(caller, server):
     answer.read_until(b"Hello.")
     answer.hang_up()
     assert server.requests[0].peer_gone.wait(5)
+
+
+ENTRY = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}
+CITATION = {"url": "https://x", "title": "T", "start_index": 0, "end_index": 2}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_log_probabilities_and_citations(caller, server, stream):
+    annotations = [{"type": "url_citation", "url_citation": CITATION}, {"type": "odd"}]
+    logprobs = {"content": [ENTRY], "refusal": None}
+    if stream:
+        choice = {"index": 0, "delta": {"content": "Hi"}, "logprobs": logprobs, "finish_reason": None}
+        first = b"data: %s\n\n" % json.dumps({"choices": [choice]}).encode()
+        server.script(Reply([first, chunk("!"), chunk({"annotations": annotations}), *STOP]))
+    else:
+        body = completion({"content": "Hi!", "annotations": annotations})
+        body["choices"][0]["logprobs"] = logprobs
+        server.script(as_json(body))
+    answer = caller.create(stream=stream, include=["message.output_text.logprobs"])
+    if stream:
+        told = [event["logprobs"] for event in answer.events() if event["type"] == "response.output_text.delta"]
+        assert told == [[ENTRY], []]
+        response = parse(answer.received)[-1]["response"]
+    else:
+        response = answer.json()
+        assert response["output"][0]["content"][0]["logprobs"] == [ENTRY]
+    (part,) = response["output"][0]["content"]
+    assert part["text"] == "Hi!" and part["annotations"] == [{"type": "url_citation", **CITATION}]

@@ -103,6 +103,7 @@ def _resolve_identity(
             claim_window=functools.partial(windows.claim_window_number, services.database, ctx.request.api_key.id),
             installation=account.installation_id,
             now_ms=time.time_ns() // 1_000_000,
+            hint=ctx.request.conversation_hint,
         )
     )
 

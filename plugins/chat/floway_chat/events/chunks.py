@@ -71,7 +71,7 @@ def plain_text(chunk: Mapping[str, Any]) -> str:
     if type(choices) is not list or len(choices) != 1 or chunk.get("usage") or chunk.get("error"):
         return ""
     choice = choices[0]
-    if type(choice) is not dict or choice.get("finish_reason") or choice.get("index"):
+    if type(choice) is not dict or choice.get("finish_reason") or choice.get("index") or choice.get("logprobs"):
         return ""
     delta = choice.get("delta")
     if type(delta) is not dict or not delta.keys() <= _TEXT_FIELDS:
@@ -113,6 +113,23 @@ def _in_responses_form(usage: dict[str, Any]) -> dict[str, Any]:
     details = result["input_tokens_details"]
     result["input_tokens_details"] = {**details, "cached_tokens": details["cached_tokens"] or cached}
     return result
+
+
+def read_logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the log probabilities of a choice. Both APIs have the same entries."""
+    logprobs = choice.get("logprobs")
+    entries = logprobs.get("content") if isinstance(logprobs, dict) else None
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def read_citations(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the citations of web pages in a delta or a message; their fields move one level up."""
+    annotations = message.get("annotations")
+    return [
+        {"type": "url_citation", **annotation["url_citation"]}
+        for annotation in (annotations if isinstance(annotations, list) else ())
+        if isinstance(annotation, dict) and isinstance(annotation.get("url_citation"), dict)
+    ]
 
 
 def read_text(content: Any) -> str:

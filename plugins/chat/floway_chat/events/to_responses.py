@@ -34,6 +34,8 @@ class ResponsesTranslator:
         self._has_content = False
         self._usage: dict[str, Any] | None = None
         self._fields: dict[str, Any] = {}
+        self._logprobs: list[dict[str, Any]] = []
+        """The log probabilities of the text that comes next."""
         self._has_ended = False
 
     # ------------------------------------------------------------------------------------------------- the translator
@@ -81,7 +83,12 @@ class ResponsesTranslator:
         self._read_chunk({**answer, "choices": [{**choice, "delta": choice.get("message")}]})
         if not self._has_ended:
             self._complete()
-        return self._writer.response
+        response = self._writer.response
+        if logprobs := chunks.read_logprobs(choice):
+            parts = [part for item in response["output"] for part in item.get("content") or ()]
+            for part in [part for part in parts if part.get("type") == "output_text"][:1]:
+                part["logprobs"] = logprobs
+        return response
 
     # --------------------------------------------------------------------------------------------------------- chunks
     @property
@@ -100,6 +107,7 @@ class ResponsesTranslator:
         if delta is None and not self._has_content:  # some servers end with the whole message
             delta = choice.get("message")
         if isinstance(delta, dict):
+            self._logprobs = chunks.read_logprobs(choice)
             events = self._read_delta(delta)
         if chunk.get("usage") or "x_groq" in chunk or choice.get("usage"):
             self._usage = chunks.read_usage(chunk) or self._usage
@@ -119,6 +127,9 @@ class ResponsesTranslator:
             events += self._writer.reasoning(thought)
         if text := chunks.read_text(delta.get("content")):
             events += self._write_text(text)
+        for citation in chunks.read_citations(delta):
+            self._has_content = True
+            events += self._end_text() + self._calls.close() + self._writer.annotation(citation)
         if isinstance(refusal := delta.get("refusal"), str) and refusal:
             events += self._calls.close() + self._writer.refusal(refusal)
             self._has_content = True
@@ -145,7 +156,8 @@ class ResponsesTranslator:
                 return b""
             return self._calls.close() + self._writer.text(text)
         self._has_content = True
-        return self._writer.text(text)
+        logprobs, self._logprobs = self._logprobs, []
+        return self._writer.text(text, logprobs)
 
     def _end_text(self) -> bytes:
         """Write what the splitter still holds, in front of a call or at the end."""
