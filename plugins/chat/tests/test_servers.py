@@ -7,7 +7,8 @@ import pytest
 from floway_core.testing import Reply, Step
 from floway_core.testing.events import parse
 
-from .server_streams import CASES, FAILURES, NEWS, USAGE, WEATHER, chunk
+from .server_failures import FAILURES
+from .server_streams import CASES, NEWS, STOP, USAGE, WEATHER, chunk
 from .upstreams import as_json
 
 TOOL = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
@@ -172,3 +173,28 @@ def test_a_hang_up_reaches_the_server(caller, server):
     answer.read_until(b"Hello.")
     answer.hang_up()
     assert server.requests[0].peer_gone.wait(5)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("sends_stream", [True, False])
+def test_log_probabilities_and_citations(caller, server, stream, sends_stream):
+    logprobs = [{"token": "Sun.", "bytes": [83], "logprob": -0.5, "top_logprobs": []}]
+    citation = {"start_index": 0, "end_index": 4, "title": "Sky", "url": "https://sky.example"}
+    message = {"content": "Sun.", "annotations": [{"type": "url_citation", "url_citation": citation}]}
+    if sends_stream:
+        body = json.loads(chunk(message)[6:])
+        body["choices"][0]["logprobs"] = {"content": logprobs}
+        server.script(Reply([b"data: %s\n\n" % json.dumps(body).encode(), *STOP]))
+    else:
+        body = completion(message)
+        body["choices"][0]["logprobs"] = {"content": logprobs, "refusal": None}
+        server.script(as_json(body))
+    answer = caller.create(stream=stream, include=["message.output_text.logprobs"], top_logprobs=2)
+    response = answer.events()[-1]["response"] if stream else answer.json()
+    (part,) = response["output"][0]["content"]
+    assert part["logprobs"] == logprobs and part["annotations"] == [{"type": "url_citation", **citation}]
+    if stream:
+        told = [event["logprobs"] for event in answer.events() if event["type"] == "response.output_text.delta"]
+        assert told == [logprobs]
+    sent = json.loads(server.requests[-1].body)
+    assert (sent["logprobs"], sent["top_logprobs"]) == (True, 2)
