@@ -213,6 +213,24 @@ def chat_output(id, content):
             ],
         ),
         (
+            [call("a"), output("a", [{"type": "input_file", "filename": "a.pdf", "file_data": "data:x"}])],
+            [
+                {"role": "assistant", "content": None, "tool_calls": [chat_call("a")]},
+                chat_output("a", ""),
+                {"role": "user", "content": [{"type": "file", "file": {"filename": "a.pdf", "file_data": "data:x"}}]},
+            ],
+        ),
+        (
+            [{"role": "user", "content": [{"type": "input_image", "image_url": "data:x", "detail": "original"}]}],
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": "data:x", "detail": "high"}}],
+                }
+            ],
+        ),
+        ([{"role": "user", "content": []}], [{"role": "user", "content": ""}]),
+        (
             [
                 {"type": "custom_tool_call", "call_id": "a", "name": "patch", "input": "*** é"},
                 {"type": "custom_tool_call_output", "call_id": "a", "output": "ok"},
