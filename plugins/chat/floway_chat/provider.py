@@ -100,7 +100,7 @@ class ChatProvider(KeyedProvider):
         """Make the body of an answer what the gateway expects: events of the Responses API, or the client's own."""
         state: ChatAttempt = ctx.attempt.provider_state
         if state.is_passed_through and passing.is_misformatted(ctx, response):
-            state.tools = read_tools(ctx.attempt.request.body.get("tools") or (), custom_tools=True)
+            state.tools = read_tools(ctx.attempt.request.body, custom_tools=True)
         elif state.is_passed_through:
             response.dialect = NAME
             if passing.hides_usage(ctx):

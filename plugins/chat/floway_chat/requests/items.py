@@ -68,7 +68,7 @@ class _MessageWriter:
             if position not in self._written:
                 self._outputs[item.get("call_id")].popleft()
                 self._add_outputs([item])
-        elif "role" in item:
+        elif item.get("type", "message") == "message":
             self._add_message(item, f"input[{position}]")
 
     def add_instructions(self, text: str) -> None:
