@@ -191,7 +191,7 @@ class ResponsesRequestContext:
         sent = self.attempt.request.body
         for name in names:
             top_field = name.partition(".")[0].partition("[")[0]
-            if top_field in GATEWAY_FIELDS or sent.get(top_field) is None or name in self.attempt.ignored:
+            if name in GATEWAY_FIELDS or sent.get(top_field) is None or name in self.attempt.ignored:
                 continue
             self.attempt.ignored.append(name)
 
