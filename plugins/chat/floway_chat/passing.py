@@ -73,8 +73,11 @@ _DECISIVE = (b'"model"', b'"stream_options"', b'"include_usage"')
 
 
 def _is_unambiguous(raw: bytes) -> bool:
-    """Return whether every server reads the same in a body as the gateway: of a field that occurs twice, some take the
-    first. The names are found without parsing if no letter is escaped, which no client does."""
+    """Return whether every server reads the same in a body as the gateway.
+
+    Of a field that occurs twice, some take the first. The names are found without parsing if no letter is escaped,
+    which no client does.
+    """
     if _ESCAPED_LETTER.search(raw):
         return False
     if all(raw.count(name) <= 1 for name in _DECISIVE):
