@@ -6,9 +6,14 @@ CLIENTS ?= .clients
 DOCS ?= .docs
 # Where the benchmark keeps its results and the gateways that Floway is measured against; BENCH_OPTIONS: see docs/performance.md.
 BENCH ?= .bench
+# The tools that lock and audit dependencies, and the environments with the oldest and newest supported libraries.
+LOCK ?= .lock
+VERSIONS ?= .versions
+VERSIONED = gunicorn flask urllib3 peewee
 # Each plugin is a project of its own, plugins/NAME with the package floway_NAME.
 PLUGINS := $(patsubst plugins/%/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
+CLAUDE_CODE_VERSION = 2.1.197
 CHAT_CLIENTS = llm aider-chat node
 
 # The first line of output, so that nobody has to wonder at the silence of what comes first.
@@ -22,7 +27,7 @@ $(foreach goal,$(or $(MAKECMDGOALS),demo),$(if $(SAYS_$(goal)),$(info $(SAYS_$(g
 PYTEST_ALL = $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal -o faulthandler_exit_on_timeout=true \
 	tests plugins --ignore tests/e2e
 
-.PHONY: demo test test-soak fuzz test-clients test-packages test-deployment bench bench-peers bench-load lint types docs \
+.PHONY: demo test test-soak fuzz test-clients test-packages test-deployment bench bench-peers bench-load lock audit sbom test-versions lint types docs \
 	record-demo dist version clean
 
 demo: $(VENV)/ready
@@ -37,13 +42,19 @@ test-soak: $(VENV)/ready
 # Tens of thousands of made-up requests, other ones each time; the suite sends a fixed few of them.
 FUZZ ?= 60
 fuzz: $(VENV)/ready
-	FLOWAY_TEST_FUZZ=$(FUZZ) $(VENV)/bin/python -m pytest tests/fuzz
+	FLOWAY_TEST_FUZZ=$(FUZZ) $(VENV)/bin/python -m pytest tests/fuzz $(wildcard plugins/*/tests/test_*fuzz.py)
 
-# The real Codex CLI and chat clients, from npm and PyPI, through the gateway to simulated and scripted upstreams.
-test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CLIENTS:%=$(CLIENTS)/chat/%/ready)
+# The real clients, from npm and PyPI, through the gateway to simulated and scripted upstreams.
+MESSAGES_CLIENTS = $(addprefix plugins/anthropic/tests/test_,claude_code.py claude_code_passed_on.py chat_upstream.py \
+	frameworks.py frameworks_elsewhere.py)
+test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CLIENTS:%=$(CLIENTS)/chat/%/ready) \
+		$(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done)
 	FLOWAY_TEST_CODEX_CLIS=$(abspath $(CLIENTS)) FLOWAY_TEST_CHAT_CLIENTS=$(abspath $(CLIENTS)/chat) \
 		$(VENV)/bin/python -m pytest tests/e2e/test_codex_cli.py plugins/chat/tests/test_clients.py \
 		plugins/chat/tests/test_openai_client.py plugins/chat/tests/test_responses_clients.py
+	FLOWAY_TEST_CLAUDE_CODE=$(abspath $(CLIENTS))/claude/node_modules/.bin/claude \
+		FLOWAY_TEST_AI_SDK=$(abspath $(CLIENTS))/ai-sdk FLOWAY_TEST_LANGCHAIN=$(abspath $(CLIENTS))/langchain/bin/python \
+		$(VENV)/bin/python -m pytest $(MESSAGES_CLIENTS)
 
 # The wheels, built and installed into empty environments; and the plugins of docs/plugins.md, as a stranger would.
 test-packages: $(VENV)/ready
@@ -51,7 +62,7 @@ test-packages: $(VENV)/ready
 
 # The files and commands of docs/deployment.md; without nginx, sqlite3 or a PostgreSQL what needs them is skipped.
 test-deployment: $(VENV)/ready
-	$(VENV)/bin/python -m pytest tests/e2e/test_deployment.py
+	$(VENV)/bin/python -m pytest tests/e2e/test_deployment.py tests/e2e/test_confinement.py
 
 # What a request, an event and a turn cost; the same beside nginx and LiteLLM; many streams for minutes, and too many.
 bench: $(VENV)/ready
@@ -63,6 +74,32 @@ bench-peers: $(VENV)/ready $(BENCH)/litellm/ready
 
 bench-load: $(VENV)/ready
 	$(VENV)/bin/python -m benchmarks load $(BENCH_OPTIONS)
+
+# The exact versions and hashes of all dependencies, for docs/deployment.md.
+lock: $(LOCK)/ready
+	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK)/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras \
+		--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--extra postgresql --output-file requirements.lock setup.cfg
+
+# Known vulnerabilities of the locked versions. The exit status is 2 if the database could not be asked.
+audit: $(LOCK)/ready
+	$(LOCK)/bin/python tools/audit.py requirements.lock
+
+# What an installation consists of, as a software bill of materials (CycloneDX), in dist/.
+sbom: $(LOCK)/ready
+	mkdir -p dist
+	$(LOCK)/bin/cyclonedx-py requirements --index-url '' --output-reproducible \
+		--output-format JSON --output-file dist/sbom.json requirements.lock
+	@echo "The bill of materials is dist/sbom.json."
+
+# The tests of the server with the oldest and the newest versions that setup.cfg allows of what it builds upon.
+test-versions: $(VERSIONS)/oldest/ready $(VERSIONS)/newest/ready
+	for set in oldest newest; do \
+		$(VERSIONS)/$$set/bin/python -m pip list | grep -iE '^(gunicorn|flask|urllib3|peewee) '; \
+		$(VERSIONS)/$$set/bin/python -m pytest --numprocesses auto tests/server tests/faults/test_stopping.py \
+			tests/faults/test_reload.py tests/faults/test_slow_clients.py tests/faults/test_databases.py \
+			tests/fuzz/test_framing.py tests/upstream || exit 1; \
+	done
 
 lint: $(VENV)/ready types
 	$(VENV)/bin/ruff check .
@@ -98,6 +135,28 @@ $(VENV)/ready: setup.cfg $(PLUGINS:%=plugins/%/setup.cfg)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' $(PLUGINS:%=-e plugins/%)
 	touch $@
 
+$(LOCK)/ready:
+	$(PYTHON) -m venv $(LOCK)
+	$(LOCK)/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools >= 7.5' 'pip-audit >= 2.10' 'cyclonedx-bom >= 7'
+	touch $@
+
+$(VERSIONS)/oldest/ready: setup.cfg
+	$(PYTHON) -m venv $(VERSIONS)/oldest
+	$(VERSIONS)/oldest/bin/python -m pip install --quiet --disable-pip-version-check packaging
+	$(VERSIONS)/oldest/bin/python tools/oldest.py $(VERSIONED) > $(VERSIONS)/oldest/requirements.txt
+	$(VERSIONS)/oldest/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r $(VERSIONS)/oldest/requirements.txt -e '.[test]' $(PLUGINS:%=-e plugins/%)
+	touch $@
+
+# gunicorn's newest release may demand a parser in C that an index does not have yet. It works with the one before.
+$(VERSIONS)/newest/ready: setup.cfg
+	$(PYTHON) -m venv $(VERSIONS)/newest
+	$(VERSIONS)/newest/bin/python -m pip install --quiet --disable-pip-version-check \
+		-e '.[test]' $(PLUGINS:%=-e plugins/%)
+	$(VERSIONS)/newest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		'gunicorn < 28' 'flask < 4' 'urllib3 < 3' 'peewee < 5'
+	touch $@
+
 $(DOCS)/ready: docs/requirements.txt
 	$(PYTHON) -m venv $(DOCS)
 	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
@@ -106,6 +165,19 @@ $(DOCS)/ready: docs/requirements.txt
 $(BENCH)/litellm/ready:
 	$(PYTHON) -m venv $(BENCH)/litellm
 	$(BENCH)/litellm/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]'
+	touch $@
+
+$(CLIENTS)/claude/done:
+	npm install --silent --no-fund --no-audit --prefix $(@D) @anthropic-ai/claude-code@$(CLAUDE_CODE_VERSION)
+	touch $@
+
+$(CLIENTS)/ai-sdk/done:
+	npm install --silent --no-fund --no-audit --prefix $(@D) ai@6 @ai-sdk/anthropic@3 zod@4
+	touch $@
+
+$(CLIENTS)/langchain/done:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'langchain-anthropic >= 1.7, < 2'
 	touch $@
 
 $(CLIENTS)/chat/node/ready:
@@ -122,4 +194,4 @@ $(CLIENTS)/%/ready:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(BENCH) $(DOCS) build dist *.egg-info plugins/*/*.egg-info plugins/*/build
+	rm -rf $(VENV) $(CLIENTS) $(BENCH) $(DOCS) $(LOCK) $(VERSIONS) build dist *.egg-info plugins/*/*.egg-info plugins/*/build

@@ -168,9 +168,11 @@ def _variants(kind: str, holds: list[int]) -> list[tuple[str, Callable[[Bench], 
 def _applies(kind: str, target: Target) -> bool:
     if kind in scenarios.TRANSLATING:
         return bool(target.chat_model)
-    return bool(target.tree or kind in scenarios.DIRECT) and (
-        target.stores_conversations or kind not in scenarios.NEEDING_CONVERSATIONS
-    )
+    if (kind in scenarios.NEEDING_CONVERSATIONS and not target.stores_conversations) or (
+        kind in scenarios.MESSAGES and not target.takes_messages
+    ):
+        return False
+    return bool(target.tree or kind in scenarios.DIRECT)
 
 
 def describe_machine(load_cpus: set[int], gateway_cpus: set[int]) -> dict[str, str]:

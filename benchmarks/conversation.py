@@ -22,7 +22,7 @@ import peewee
 from floway_core.conversation import load
 from floway_core.conversation.cache import HistoryCache
 from floway_core.conversation.commit import claim_ordinal, commit
-from floway_core.conversation.records import Turn
+from floway_core.conversation.records import StoreLimits, Turn
 from floway_core.conversation.turns import resolve_turn
 from floway_core.storage import keys, migrate
 from floway_core.storage.db import connect, select
@@ -88,7 +88,9 @@ class Conversation:
         if not self.sends_history:
             body["previous_response_id"] = self.previous
         started = time.perf_counter()
-        turn = resolve_turn(self.database, self.recent, self.key, body, f"resp_{uuid.uuid4().hex}", DAYS)
+        turn = resolve_turn(
+            self.database, self.recent, self.key, body, f"resp_{uuid.uuid4().hex}", DAYS, StoreLimits(2**30)
+        )
         resolved = time.perf_counter()
         self._commit(turn, output)
         ended = time.perf_counter()

@@ -14,14 +14,18 @@ import socket
 import sys
 import time
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks import chat_wire
 from benchmarks.answers import ChunkDecoder, StreamCheck, WrongAnswer, check_whole
+from benchmarks.messages import MessageCheck, check_message
 
 READ_BYTES = 256 * 1024
+
+Check = StreamCheck | MessageCheck | chat_wire.ChatStreamCheck
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,20 @@ class Plan:
     """Seconds after which incomplete responses are abandoned."""
     exact: bool = True
     """The gateway relays deltas as the upstream wrote them."""
-    speaks_chat: bool = False
-    """The client speaks Chat Completions instead of the Responses API."""
     turns: int = 0
     """Turns of a conversation, each naming the response before; 0: no conversation."""
     previous: str | None = None
     """The response that the first conversation continues."""
+    api: str = "responses"
+    """The API of request and answers: a key of ``CHECKS``."""
+
+
+CHECKS: dict[str, tuple[Callable[[int, bool, array], Check], Callable[[bytes, int], str]]] = {
+    "responses": (StreamCheck, check_whole),
+    "messages": (MessageCheck, check_message),
+    "chat": (lambda deltas, exact, delays: chat_wire.ChatStreamCheck(deltas, delays), chat_wire.check_whole),
+}
+"""By API: what checks a stream, and what checks an answer in one piece."""
 
 
 class AnswerReader:
@@ -65,7 +77,7 @@ class AnswerReader:
         self.keep = self.over = False
         self._chunks: ChunkDecoder | None = None
         self._left = -1
-        self._check: StreamCheck | chat_wire.ChatStreamCheck | None = None
+        self._check: Check | None = None
         self._body: list[bytes] = []
 
     def feed(self, data: bytes, now: int) -> None:
@@ -99,8 +111,7 @@ class AnswerReader:
             return self._check.id, self._check.events
         if self.status != 200:
             raise WrongAnswer(f"status {self.status}: {b''.join(self._body)[:200].decode(errors='replace')}")
-        check = chat_wire.check_whole if self._plan.speaks_chat else check_whole
-        return check(b"".join(self._body), self._plan.deltas), 0
+        return CHECKS[self._plan.api][1](b"".join(self._body), self._plan.deltas), 0
 
     def ended(self) -> bool:
         """Return whether the end of the connection is the end of the response."""
@@ -116,10 +127,7 @@ class AnswerReader:
             self._left = int(self.headers.get("content-length", -1))
         self.keep = self.headers.get("connection", "").lower() != "close"
         if self.status == 200 and self.headers.get("content-type", "").startswith("text/event-stream"):
-            if self._plan.speaks_chat:
-                self._check = chat_wire.ChatStreamCheck(self._plan.deltas, self._delays)
-            else:
-                self._check = StreamCheck(self._plan.deltas, self._plan.exact, self._delays)
+            self._check = CHECKS[self._plan.api][0](self._plan.deltas, self._plan.exact, self._delays)
 
 
 class Connection:

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
-from benchmarks import chat_wire
+from benchmarks import chat_wire, messages
 from benchmarks.load import Plan
 from benchmarks.processes import start
 from benchmarks.targets import ROOT, Target
@@ -332,7 +332,12 @@ def translated(bench: Bench, body: Callable[..., dict[str, Any]], **plan: Any) -
 def chat_door(bench: Bench) -> Metrics:
     """A chat client on an upstream that speaks the Responses API."""
     url = bench.target.url.replace("/responses", chat_wire.PATH)
-    return translated(bench, chat_body, url=url, speaks_chat=True)
+    return translated(bench, chat_body, url=url, api="chat")
+
+
+def of_messages(bench: Bench) -> Metrics:
+    """A client of the Messages API on an upstream that speaks the Responses API."""
+    return translated(bench, messages.body_of, url=urljoin(bench.target.url, messages.PATH), api="messages")
 
 
 def chat_upstream(bench: Bench) -> Metrics:
@@ -354,6 +359,7 @@ SCENARIOS: dict[str, Callable[[Bench], Metrics]] = {
     "first": first,
     "slow": slow,
     "burst": burst,
+    "messages": of_messages,
     "chained": chained,
     "long-chain": long_chain,
     "chat-door": chat_door,
@@ -367,6 +373,8 @@ DIRECT = ("request", "alone", "first", "burst", HOLD)
 """Scenarios that also make sense without a gateway."""
 LARGE = ("long-request", "long-chain")
 """Scenarios that fill a gateway's memory. They run after those that measure it."""
+MESSAGES = ("messages",)
+"""Scenarios for gateways that serve the Messages API."""
 NEEDING_CONVERSATIONS = ("long-chain",)
 """Scenarios for gateways that store conversations."""
 TRANSLATING = ("chat-door", "chat-upstream")

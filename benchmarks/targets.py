@@ -35,6 +35,8 @@ class Target:
     headers: dict[str, str] = field(default_factory=dict)
     exact: bool = True
     """Relays deltas as the upstream wrote them."""
+    takes_messages: bool = False
+    """Serves the Messages API with an upstream of the Responses API."""
     chat_model: str = ""
     """The name of a model whose upstream speaks Chat Completions; empty if there is none."""
     stores_conversations: bool = False
@@ -134,6 +136,7 @@ def litellm(upstream_url: str, cpus: set[int], folder: Path, python: Path) -> Ta
         version=version,
         headers={"authorization": "Bearer sk-bench"},
         exact=False,
+        takes_messages=True,
     )
 
 
@@ -195,6 +198,7 @@ def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path, cha
         environ=environ,
         version=__version__,
         headers={"authorization": f"Bearer {key}"},
+        takes_messages=True,
         stores_conversations=True,
         chat_model=chat_model,
     )

@@ -16,6 +16,7 @@ docs/limits
 docs/performance
 plugins/codex/README
 plugins/openai/README
+plugins/anthropic/README
 plugins/chat/README
 plugins/echo/README
 docs/plugins

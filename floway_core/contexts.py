@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import peewee
 
+from floway_core.errors import GatewayError
 from floway_core.protocol.usage import Tokens
 from floway_core.secrets import SecretBox
 from floway_core.settings import Settings
@@ -67,6 +68,8 @@ class ApiKey:
     upstreams: frozenset[str] | None = None
     """Ids of the upstreams it may use; None: all."""
     limits: Limits = NO_LIMITS
+    max_stored_bytes: int | None = None
+    """How much its conversations may take in the database; None: what the settings say."""
     shows_account: bool = False
     """Whether its clients see the account details in the answers of upstreams (``Provider.account_details``)."""
 
@@ -130,6 +133,12 @@ class ClientRequest:
     """What the client says identifies its conversation, for providers that need a session; None if it says nothing."""
     restores_reasoning: bool = False
     """Whether the client sends its history without the reasoning between tool calls, so that it has to be put back."""
+    required_fields: Mapping[str, str] = field(default_factory=dict)
+    """Fields of ``body`` that no upstream may ignore, as ``ResponsesRequestContext.ignore`` names them, and what each
+    of them is called in an error."""
+    untranslatable: GatewayError | None = None
+    """The error if ``body`` lacks something that only ``original`` has: only a provider of the same dialect may serve
+    the request."""
 
 
 @dataclass(frozen=True)
@@ -187,9 +196,13 @@ class ResponsesRequestContext:
         client did not send, or sent as null, are not listed, nor are those that the gateway implements itself.
 
         :param names: in the form of ``param`` in errors: ``temperature``, ``reasoning.effort``, ``tools[0]``.
+        :raises GatewayError: 400, the client cannot do without one of them.
         """
-        sent = self.attempt.request.body
+        sent, required = self.attempt.request.body, self.attempt.request.required_fields
         for name in names:
+            if name in required:
+                message = f"{required[name]} is not supported by the upstream of this model."
+                raise GatewayError(400, message, param=name, code="unsupported_parameter")
             top_field = name.partition(".")[0].partition("[")[0]
             if name in GATEWAY_FIELDS or sent.get(top_field) is None or name in self.attempt.ignored:
                 continue

@@ -106,6 +106,10 @@ class ReadRequest:
     """What the client says identifies its conversation; see ``ClientRequest.conversation_hint``."""
     restores_reasoning: bool = False
     """Whether clients of this dialect drop the reasoning; see ``ClientRequest.restores_reasoning``."""
+    required_fields: Mapping[str, str] = field(default_factory=dict)
+    """Fields of ``body`` that no upstream may ignore; see ``ClientRequest.required_fields``."""
+    untranslatable: GatewayError | None = None
+    """What the Responses API cannot express; see ``ClientRequest.untranslatable``."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +237,10 @@ class Dialect(ABC):
     def token_count(self, request: DialectRequest, count: int) -> dict[str, Any]:
         """Return the answer to a request to count its input tokens."""
         raise NotImplementedError
+
+    def estimate_tokens(self, call: ClientRequest) -> int | None:
+        """Count the input tokens of a request whose upstream does not count; None for core's estimate."""
+        return None
 
     def models(self, request: DialectRequest, models: Sequence[Model]) -> dict[str, Any]:
         """Return the list of models, or the page of it that the query asks for.

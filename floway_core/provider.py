@@ -7,9 +7,14 @@ from typing import Any
 
 from floway_core.contexts import ClientConnection, ResponsesRequestContext, Upstream
 from floway_core.prices import Price
+from floway_core.protocol.failures import read_failure_body
 
 MAX_DISPATCHES = 4
 """Requests that one attempt may send to its upstream."""
+
+
+UNREADABLE_REASONING = "invalid_encrypted_content"
+"""The error code of the Responses API for reasoning that another account has made, or that is damaged."""
 
 
 @dataclass(frozen=True)
@@ -289,3 +294,12 @@ class Provider(ABC):
         :raises GatewayError: relay this error instead.
         """
         return False
+
+    def refuses_reasoning(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
+        """Return whether an error answer says that the upstream cannot read the reasoning in the input.
+
+        Then the gateway dispatches the request once more, without reasoning: the model loses its earlier thoughts, but
+        the conversation continues. It leaves out beforehand what it knows to be of another account.
+        """
+        failure = read_failure_body(response.content, response.status) if response.status == 400 else None
+        return failure is not None and failure.code == UNREADABLE_REASONING

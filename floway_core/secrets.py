@@ -17,6 +17,9 @@ KEY_FILE = "secret.key"
 """Name of the secret key file in the data folder."""
 
 
+MAX_KEY_FILE_BYTES = 64 * 1024
+
+
 class DecryptionError(GatewayError):
     """A stored value is damaged, or was encrypted with another key. Clients get a 503."""
 
@@ -28,20 +31,34 @@ class DecryptionError(GatewayError):
         super().__init__(503, message, code="credentials_unreadable")
 
 
+class SecretKeyMissing(DecryptionError):
+    """There is no secret key, but there are values that one has encrypted. Clients get a 503."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.message = (
+            f"The secret key {file} is missing, and stored credentials need it. Restore it from the backup, or start "
+            "anew with `floway secrets init --forget`, which deletes these credentials."
+        )
+        self.args = (self.message,)
+
+
 class SecretBox:
     """Encrypts and decrypts short texts (Fernet: AES-128-CBC with HMAC-SHA256, library ``cryptography``).
 
     There are several keys while they are rotated: the first one encrypts, all of them decrypt.
     """
 
-    def __init__(self, secret_key: str, file: Path | None = None) -> None:
-        """:param secret_key: any text with one key on each line; the encryption keys are derived from them.
+    def __init__(self, secret_key: str | None, file: Path | None = None) -> None:
+        """:param secret_key: any text with one key on each line; the encryption keys are derived from them. None: the
+            key is missing; the box encrypts and decrypts nothing until ``file`` exists.
         :param file: the file that holds ``secret_key``. The box reads it again when it changes, so that a key rotation
             needs no restart.
         """
         self._file = file
+        self._is_missing = secret_key is None
         self._file_version: tuple[int, int] | None = None
-        self._ring = _derive_ring(secret_key)
+        self._ring = _derive_ring(secret_key or generate_key())
         self._cached_decrypt = functools.lru_cache(maxsize=1024)(self._decrypt)  # every request needs the same few
 
     def _decrypt(self, encrypted: str) -> str:
@@ -52,16 +69,20 @@ class SecretBox:
         if self._file is None or version in (None, self._file_version):
             return
         try:
-            text = self._file.read_text()
-        except (OSError, UnicodeDecodeError):
+            text = _read(self._file)
+        except StartupError:
             return
-        if split_keys(text):
-            self._ring = _derive_ring(text)
+        self._ring = _derive_ring(text)
+        self._is_missing = False
         self._file_version = version
 
     def encrypt(self, text: str) -> str:
-        """Encrypt ``text`` with the first key; return ASCII."""
+        """Encrypt ``text`` with the first key; return ASCII.
+
+        :raises SecretKeyMissing: there is no key.
+        """
         self._reload_if_changed()
+        self._check_missing()
         return self._ring.encrypt(text.encode()).decode("ascii")
 
     def decrypt(self, encrypted: str) -> str:
@@ -75,8 +96,18 @@ class SecretBox:
         except (InvalidToken, UnicodeError):
             self._reload_if_changed()
             if self._ring is ring:  # otherwise this thread or another one has loaded new keys: try those
+                self._check_missing()
                 raise DecryptionError from None
         return self.decrypt(encrypted)
+
+    def _check_missing(self) -> None:
+        if file := self.missing_file:
+            raise SecretKeyMissing(file)
+
+    @property
+    def missing_file(self) -> Path | None:
+        """The file that should hold the key, if there is none; None if there is a key."""
+        return self._file if self._is_missing else None
 
     def can_decrypt(self, encrypted: str) -> bool:
         """Whether ``decrypt`` would succeed."""
@@ -121,16 +152,30 @@ def read_or_create_key(file: Path) -> str:
 
     Several processes may start at once. The file appears complete, and all of them read the same one.
 
-    :raises StartupError: the file is empty, or cannot be read or created.
+    :raises StartupError: the file holds no key, or cannot be read or created.
     """
     try:
         if not file.exists():
             _create(file)
-        text = file.read_text().strip()
     except OSError as error:
         raise StartupError(f"The secret key file {file} cannot be used: {error.strerror}.") from error
+    return _read(file)
+
+
+def _read(file: Path) -> str:
+    """:raises StartupError: the file cannot be read, or holds no key."""
+    try:
+        with file.open("rb") as content:
+            data = content.read(MAX_KEY_FILE_BYTES + 1)
+    except OSError as error:
+        raise StartupError(f"The secret key file {file} cannot be used: {error.strerror}.") from error
+    text = data.decode("utf-8", "replace").strip()
     if not text:
         raise StartupError(f"The secret key file {file} is empty.")
+    if len(data) > MAX_KEY_FILE_BYTES or not all(
+        line.isprintable() and "\ufffd" not in line for line in split_keys(text)
+    ):
+        raise StartupError(f"The secret key file {file} holds no secret key. Restore it from the backup.")
     return text
 
 

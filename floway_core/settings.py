@@ -212,6 +212,12 @@ class Settings:
     workers: int = _setting(count, "2", "Worker processes.")
     threads: int = _setting(count, "1024", "Requests that one worker serves at the same time; more are refused.")
     max_body_bytes: int = _setting(count, str(64 * 2**20), "Largest request body, after decompression, in bytes.")
+    max_input_bytes: int | None = _setting(
+        count, None, "Largest stored part of a model's input, in bytes. Default: twice FLOWAY_MAX_BODY_BYTES."
+    )
+    body_memory_bytes: int = _setting(
+        count, str(512 * 2**20), "Memory of a worker for the bodies of all its requests, in bytes."
+    )
     max_headers: int = _setting(count, "100", "Header fields that a request may have.")
     max_header_bytes: int = _setting(count, str(32 * 2**10), "Largest header field of a request, in bytes.")
     client_timeout: float = _setting(
@@ -226,12 +232,17 @@ class Settings:
         "Seconds for which a stream without content yet is held back, while another upstream could take over.",
     )
     total_timeout: float = _setting(seconds, "3600", "Seconds an upstream may take for a whole answer.")
-    database_timeout: float = _setting(seconds, "10", "Seconds to wait for a database that is locked or away.")
+    database_timeout: float = _setting(
+        seconds, "10", "Seconds to wait for a connection, a lock or an answer of a database."
+    )
     keepalive_interval: float = _setting(seconds, "15", "Seconds of silence after which a stream gets a comment.")
     graceful_timeout: float = _setting(seconds, "120", "Seconds that running streams get to finish at shutdown.")
     retention_days: int = _setting(count, "30", "Days for which a conversation is kept after its last use.")
     history_cache_bytes: int = _setting(
         size, str(32 * 2**20), "Bytes in which a worker keeps the conversations led by previous_response_id; 0: none."
+    )
+    max_stored_bytes: int = _setting(
+        size, "0", "Bytes that the conversations of one API key may take in the database; 0: no limit."
     )
     log_level: str = _setting(level, "info", "debug, info, warning or error.")
     log_format: str = _setting(one_of("human", "json"), "human", "What log lines look like: human or json.")
@@ -242,6 +253,11 @@ class Settings:
     )
     prices: Path | None = _setting(path, None, "A price table in TOML, for the cost of usage.")
     plugin: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def input_limit(self) -> int:
+        """Bytes that a request may continue and refer to."""
+        return self.max_input_bytes or 2 * self.max_body_bytes
 
     @property
     def serves_metrics(self) -> bool:

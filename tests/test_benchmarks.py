@@ -12,6 +12,7 @@ import pytest
 from benchmarks import wire
 from benchmarks.answers import StreamCheck, WrongAnswer, check_whole
 from benchmarks.load import Load, Plan
+from benchmarks.messages import MessageCheck
 from benchmarks.processes import cores
 from benchmarks.targets import upstream
 
@@ -62,6 +63,35 @@ def test_no_byte_of_a_text_in_one_piece_is_altered_unnoticed():
     for wrong in [*(text[:at] + text[at + 1 :] for at in range(len(text))), text[27:] + text[:27], text * 2]:
         with pytest.raises(WrongAnswer):
             check_whole(wire.whole_answer(ID, DELTAS, wrong), DELTAS)
+
+
+def message_events():
+    """The answer of a gateway to a client of the Messages API."""
+    texts = [(wire.label(number) + stamp + b" ").decode() for number, stamp in enumerate(STAMPS)]
+    deltas = [{"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}} for text in texts]
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": DELTAS}}
+    events = [{"type": "message_start", "message": {"id": "msg_1"}}, *deltas, end, {"type": "message_stop"}]
+    return [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
+
+
+def check_messages(events):
+    check = MessageCheck(DELTAS, True, array("Q"))
+    check.feed(b"".join(events), now=0)
+    check.finish()
+
+
+def test_no_delta_of_a_message_is_lost_doubled_or_altered_unnoticed():
+    events = message_events()
+    check_messages(events)
+    altered = events[1].replace(b"t000000", b"t000001"), events[-2].replace(b"4", b"5")
+    for wrong in (
+        *(events[:at] + events[at + 1 :] for at in range(1, len(events))),
+        [*events[:2], *events[1:]],
+        [events[0], altered[0], *events[2:]],
+        [*events[:-2], altered[1], events[-1]],
+    ):
+        with pytest.raises(WrongAnswer):
+            check_messages(wrong)
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,10 @@ def _check_schema(database: peewee.Database, manager: pluggy.PluginManager) -> C
 
 
 # --------------------------------------------------------------------------------------------------------- secret key
-LOST = "Restore the key from the backup. Without it, accounts have to sign in again, and keys to be given again."
+LOST = (
+    "Restore the key from the backup. Without it, `floway secrets init --forget` starts anew: accounts have to sign in "
+    "again, and keys to be given again."
+)
 
 
 def secret_key(

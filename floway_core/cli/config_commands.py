@@ -16,6 +16,7 @@ from floway_core.runtime import plugins
 from floway_core.runtime.dialects import build_dialects
 from floway_core.runtime.gateway import database_errors, database_in_use, existing_database
 from floway_core.secrets import SecretBox, generate_key
+from floway_core.storage import keys
 from floway_core.storage import migrate as schema
 from floway_core.storage.db import in_memory
 from floway_core.web.routing import routes_of_plugins
@@ -135,5 +136,6 @@ def retention_group() -> None:
 @click.pass_obj
 def run_retention(session: Session) -> None:
     """Delete expired conversations now. A running gateway does so every hour."""
+    keys.finish_deletions(session.services.database)
     deleted = retention.sweep(session.services.database, session.settings.retention_days)
     click.echo(f"Deleted {deleted} expired conversations.")

@@ -24,6 +24,7 @@ FIELDS = {
     "requests-per-minute": "requests_per_minute",
     "concurrent": "concurrent_requests",
     "tokens-per-day": "tokens_per_day",
+    "stored-bytes": "max_stored_bytes",
     "shows-account": "shows_account",
 }
 """Fields of a key, by the option that sets each."""
@@ -63,6 +64,7 @@ def _permission_options(command: Command) -> Command:
             default=None,
             help="Let its clients see plan, quota and user of the account behind the gateway.",
         ),
+        _limit_option("stored-bytes", "Bytes that its conversations may take in the database."),
         _limit_option("tokens-per-day", "Input and output tokens in a UTC day."),
         _limit_option("concurrent", "Requests at a time, streamed ones and others."),
         _limit_option("requests-per-minute", "Requests that are let in."),
@@ -161,6 +163,7 @@ def _format_limits(row: keys.KeyRow) -> str:
         row.requests_per_minute and f"{row.requests_per_minute}/minute",
         row.concurrent_requests and f"{row.concurrent_requests} at a time",
         row.tokens_per_day and f"{row.tokens_per_day} tokens/day",
+        row.max_stored_bytes and f"{row.max_stored_bytes} stored bytes",
         row.shows_account and "shows the account",
     ]
     return "; ".join(term for term in terms if term) or "-"

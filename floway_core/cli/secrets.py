@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 
+from floway_core.cli.confirm import confirm, yes_option
 from floway_core.cli.context import Session
 from floway_core.errors import StartupError
 from floway_core.runtime import plugins
-from floway_core.secrets import KEY_FILE, generate_key, read_or_create_key, split_keys, write_keys
+from floway_core.runtime.gateway import secret_key_problem
+from floway_core.secrets import KEY_FILE, SecretBox, generate_key, read_or_create_key, split_keys, write_keys
 from floway_core.storage import encrypted_columns, migrate
 
 IN_SETTINGS = (
@@ -32,6 +34,30 @@ def secrets_group() -> None:
 
 
 @secrets_group.command()
+@click.option("--forget", is_flag=True, help="Delete the credentials that the key does not decrypt.")
+@yes_option
+@click.pass_obj
+def init(session: Session, forget: bool, yes: bool) -> None:
+    """Create the secret key if there is none.
+
+    If stored credentials need a key that is lost, --forget deletes them and starts anew: accounts then have to sign in
+    again, and keys to be given again. Asks first.
+    """
+    database, settings = session.services.database, session.settings
+    problem = secret_key_problem(database, session.services.secrets)
+    if problem is None:
+        click.echo("The secret key is there, and is that of the database.")
+        return
+    if not forget:
+        raise StartupError(problem)
+    confirm("This deletes all stored credentials that the secret key does not decrypt.", yes)
+    keys = settings.secret_key or read_or_create_key(settings.data_dir / KEY_FILE)
+    columns = encrypted_columns.list_columns(plugins.migration_sources(session.manager))
+    count = encrypted_columns.forget_unreadable(database, columns, SecretBox(keys))
+    click.echo(f"{count} stored credentials are deleted. `floway upstreams list` says what to do next.")
+
+
+@secrets_group.command()
 @click.option("--prepare", "step", flag_value="prepare", help="First, with several hosts: the new key only decrypts.")
 @click.option("--finish", "step", flag_value="finish", help="Last: remove the old key.")
 @click.pass_obj
@@ -41,6 +67,8 @@ def rotate(session: Session, step: str | None) -> None:
     Running servers continue. With several hosts run --prepare first, and copy secret.key to all of them after
     each of the three steps. After a crash it can be run again.
     """
+    if session.services.secrets.missing_file:
+        raise StartupError(str(secret_key_problem(session.services.database, session.services.secrets)))
     if wrong := encrypted_columns.describe_mismatch(session.services.database, session.services.secrets):
         raise StartupError(f"{wrong} {encrypted_columns.REMEDY}")
     if unknown := migrate.unknown_migrations(session.services.database, plugins.migration_sources(session.manager)):

@@ -71,6 +71,11 @@ def _report(settings: Settings, level: int, line: str) -> None:
 def _find_problems(gateway: Gateway) -> list[str]:
     """Find what is still missing before clients can be served, and how to set it up."""
     missing: list[str] = []
+    if file := gateway.services.secrets.missing_file:
+        missing.append(
+            f"the secret key {file}, which stored credentials need. Restore it from the backup, or start anew with: "
+            "floway secrets init --forget"
+        )
     database, providers = gateway.services.database, gateway.providers
     rows = upstreams.all_rows(database)
     for row in rows:
@@ -81,8 +86,9 @@ def _find_problems(gateway: Gateway) -> list[str]:
     if not providers.by_kind:
         missing.append("a provider. Install one, for example: pip install floway-<provider>")
     elif not any(row.enabled and row.kind in providers.by_kind for row in rows):
-        kinds = ", ".join(f"`floway {kind} --help`" for kind in sorted(providers.by_kind))
-        missing.append(f"an upstream. See {kinds}")
+        kinds = sorted(providers.by_kind.items())
+        commands = (f"upstreams add {kind}" if provider.connection_options else kind for kind, provider in kinds)
+        missing.append(f"an upstream. See {', '.join(f'`floway {command} --help`' for command in commands)}")
     if not any(row.revoked_at is None for row in keys.all_rows(database)):
         missing.append("an API key for the clients. Make one with: floway keys create NAME")
     return missing

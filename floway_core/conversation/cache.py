@@ -21,7 +21,7 @@ MAX_ANCESTORS = 16
 class PackedHistory:
     """A history as JSON: much smaller than the objects, and everyone who unpacks it gets fresh objects."""
 
-    __slots__ = ("_issuers", "_previous", "_texts", "response_id", "size")
+    __slots__ = ("_issuers", "_previous", "_texts", "response_id", "size", "text_bytes")
 
     def __init__(
         self,
@@ -37,6 +37,8 @@ class PackedHistory:
         """
         self.response_id = response_id
         self._texts = tuple(texts)
+        self.text_bytes: int = sum(map(len, self._texts)) + (previous.text_bytes if previous else 0)
+        """Bytes of the whole history as JSON."""
         self._issuers = tuple(issuer and sys.intern(issuer) for issuer in issuers)
         self._previous = previous
         self.size = sum(map(sys.getsizeof, self._texts)) + 16 * len(self._texts) + 600
@@ -51,7 +53,8 @@ class PackedHistory:
             part = part._previous
         parts.reverse()
         texts = [text for part in parts for text in part._texts]
-        return History(jsontext.loads_many(texts), [issuer for part in parts for issuer in part._issuers])
+        issuers = [issuer for part in parts for issuer in part._issuers]
+        return History(jsontext.loads_many(texts), issuers, self.text_bytes)
 
     def is_continuation_of(self, histories: "dict[str, PackedHistory]") -> bool:
         """Whether the history before these items is one of ``histories``, or there is none."""

@@ -15,6 +15,9 @@ from floway_core.storage.db import execute, insert, lock_row, select, transactio
 
 ROWS_PER_INSERT = 100
 
+ROW_BYTES = 200
+"""What a row takes beside its contents, with its entries in the indexes: roughly, for quotas."""
+
 SAME_SNAPSHOT = "id = ? AND response_id = ?"
 """Condition for a snapshot that was read earlier: if it has been deleted, another one may have got its row id."""
 
@@ -108,31 +111,32 @@ def _commit(
     envelope = payloads.encode({key: value for key, value in response.items() if key != "output"})
     issuers = [None] * len(new_items) + [upstream_id] * len(output)
     texts = [jsontext.dumps(item) for item in (*new_items, *output)]
+    stored_payloads = list(map(payloads.encode_text, texts))
     rows = [
         {
             "is_output": position >= len(new_items),
             "item_id": payloads.storable_id(item.get("id")) or _generate_item_id(turn.response_id, position, item),
             "upstream_id": issuers[position],
             "blob_hash": items.blob_hash(item),
-            "payload": payloads.encode_text(texts[position]),
+            "payload": stored_payloads[position],
             "api_key_id": turn.api_key_id,
             "position": position,
         }
         for position, item in enumerate((*new_items, *output))
     ]
+    stored = sum(map(len, stored_payloads)) + len(envelope) + ROW_BYTES * (len(rows) + 1)
     with transaction(database):
         if parent:
             conversation = parent.conversation
             lock_row(database, "api_keys", turn.api_key_id)
-            mark_used(database, conversation, now)
+            mark_used(database, conversation, now, stored)
             if not select(
                 database, f"SELECT 1 FROM responses_snapshots WHERE {SAME_SNAPSHOT}", parent.row, parent.response_id
             ):
                 raise PreviousResponseDeleted
         else:
-            (conversation,) = insert(
-                database, "responses_conversations", [{"api_key_id": turn.api_key_id, "used_at": now}]
-            )
+            new = {"api_key_id": turn.api_key_id, "used_at": now, "stored_bytes": stored}
+            (conversation,) = insert(database, "responses_conversations", [new])
         metadata = hook()
         row = {
             "response_id": turn.response_id,
@@ -143,6 +147,7 @@ def _commit(
             "depth": parent.depth + 1 if parent else 0,
             "ordinal": ordinal() if parent and ordinal else 0,
             "ordinals": 0,
+            "history_bytes": _history_bytes(parent, mode, texts),
             "history_hash": items.extended_hash(hash_before, output),
             "envelope": envelope,
             "metadata_json": _encode_metadata(metadata),
@@ -161,17 +166,24 @@ def _commit(
             cache.put(conversation, PackedHistory(turn.response_id, texts, issuers, beginning))
 
 
-def mark_used(database: peewee.Database, conversation: int, now: int) -> None:
-    """Store the last use of a conversation, unless a later one is stored.
+def _history_bytes(parent: Snapshot | None, mode: str, texts: list[bytes]) -> int | None:
+    """Return the bytes of a new history; None if those of its parent are unknown."""
+    before = parent.history_bytes if parent and mode == "append" else 0
+    return None if before is None else before + sum(map(len, texts))
+
+
+def mark_used(database: peewee.Database, conversation: int, now: int, added: int = 0) -> None:
+    """Store the last use of a conversation, unless a later one is stored, and how much it stores.
 
     This locks the conversation until the transaction ends. Every transaction that changes its snapshots calls it first,
     so that two of them cannot deadlock.
 
     :param conversation: its row id.
     :param now: Unix time in seconds.
+    :param added: bytes that are added; negative if some are deleted.
     """
-    latest = "CASE WHEN used_at > ? THEN used_at ELSE ? END"
-    execute(database, f"UPDATE responses_conversations SET used_at = {latest} WHERE id = ?", now, now, conversation)
+    changes = "used_at = CASE WHEN used_at > ? THEN used_at ELSE ? END, stored_bytes = stored_bytes + ?"
+    execute(database, f"UPDATE responses_conversations SET {changes} WHERE id = ?", now, now, added, conversation)
 
 
 def _encode_metadata(metadata: dict[str, dict[str, Any]]) -> str:

@@ -1,18 +1,17 @@
 """Reading snapshots, histories and items."""
 
-import itertools
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import peewee
 
 from floway_core.conversation.cache import HistoryCache, PackedHistory
+from floway_core.conversation.input_limit import InputLimit
 from floway_core.conversation.payloads import Decoder, StoredDataError, parse_object, storable_id
 from floway_core.conversation.records import History, Snapshot
 from floway_core.errors import GatewayError
-from floway_core.protocol.item_versions import item_text
-from floway_core.protocol.items import is_bare, is_reference, listed_form, usual_form
+from floway_core.protocol.items import listed_form
 from floway_core.protocol.visible_history import is_client_item
 from floway_core.storage.db import Row, placeholders, select
 from floway_core.storage.tables import Items, Snapshots
@@ -23,9 +22,6 @@ RECOGNISED_DEPTH = 128
 """How many of the last positions in a resent history are compared; one turn rarely adds more items."""
 
 IDS_PER_QUERY = 500
-
-MAX_SAME_ID = 50
-"""How many stored items with the same id are compared to resolve a reference."""
 
 # The snapshots from one back to the start of its history, or to one whose history is cached, with all their items in
 # order. A snapshot without items gives a row of NULLs, so that no rows mean no snapshot. The query needs the row id and
@@ -44,11 +40,11 @@ ORDER BY chain.depth, i.position
 """
 
 _SNAPSHOT = """
-SELECT s.id, s.conversation_id, s.response_id, s.depth, s.history_hash, c.used_at, s.metadata_json
+SELECT s.id, s.conversation_id, s.response_id, s.depth, s.history_hash, c.used_at, s.metadata_json, s.history_bytes
 FROM responses_snapshots s JOIN responses_conversations c ON c.id = s.conversation_id
 WHERE """
 
-_ALIVE = "s.api_key_id = ? AND s.deleted_at IS NULL AND c.used_at >= ?"
+ALIVE = "s.api_key_id = ? AND s.deleted_at IS NULL AND c.used_at >= ?"
 
 _LATEST_BY_HASH = """
 s.id IN (
@@ -58,24 +54,6 @@ s.id IN (
 """
 """The latest snapshot for each hash; a client that repeats itself stores many with the same history."""
 
-
-_NAMED = """
-FROM responses_items i
-JOIN responses_snapshots s ON s.id = i.snapshot_id JOIN responses_conversations c ON c.id = s.conversation_id
-WHERE {alive} AND i.api_key_id = ? AND i.item_id"""
-
-_ITEMS = f"""
-SELECT item.item_id, item.id, item.upstream_id, item.payload, named.first, item.snapshot_id, item.position
-FROM responses_items item JOIN (
-    SELECT MAX(i.id) AS last, MIN(i.id) AS first {_NAMED} IN ({{marks}}) GROUP BY i.item_id
-) named ON named.last = item.id
-"""
-
-_SAME_ID = f"""
-SELECT i.id, i.upstream_id, i.payload, i.snapshot_id, i.position {_NAMED} = ? ORDER BY i.id DESC LIMIT {MAX_SAME_ID + 1}
-"""
-
-_AROUND = "SELECT position, payload, id FROM responses_items WHERE snapshot_id = ? AND position IN (?, ?)"
 
 _ISSUERS = """
 SELECT blob_hash, upstream_id FROM responses_items
@@ -89,13 +67,13 @@ def find_snapshot(database: peewee.Database, api_key_id: str, response_id: str, 
     :param oldest: conversations not used since this Unix second have expired.
     """
     valid_id = storable_id(response_id) or ""
-    rows = select(database, f"{_SNAPSHOT} {_ALIVE} AND s.response_id = ?", api_key_id, oldest, valid_id)
+    rows = select(database, f"{_SNAPSHOT} {ALIVE} AND s.response_id = ?", api_key_id, oldest, valid_id)
     return _snapshot(rows[0]) if rows else None
 
 
 def get_snapshot_by_row(database: peewee.Database, api_key_id: str, row: int, oldest: int) -> Snapshot | None:
     """Return the snapshot with a row id, under the same conditions as ``find_snapshot``."""
-    rows = select(database, f"{_SNAPSHOT} {_ALIVE} AND s.id = ?", api_key_id, oldest, row)
+    rows = select(database, f"{_SNAPSHOT} {ALIVE} AND s.id = ?", api_key_id, oldest, row)
     return _snapshot(rows[0]) if rows else None
 
 
@@ -112,7 +90,7 @@ def recognise_history(
     if not ends:
         return None
     lengths = {hashes[length - 1]: length for length in ends}
-    condition = _LATEST_BY_HASH.format(alive=_ALIVE, marks=placeholders(lengths))
+    condition = _LATEST_BY_HASH.format(alive=ALIVE, marks=placeholders(lengths))
     rows = select(database, _SNAPSHOT + condition, api_key_id, oldest, *lengths)
     if not rows:
         return None
@@ -120,13 +98,22 @@ def recognise_history(
     return longest, lengths[longest.history_hash]
 
 
-def load_history(database: peewee.Database, cache: HistoryCache, snapshot: Snapshot) -> History | None:
+def load_history(
+    database: peewee.Database, cache: HistoryCache, snapshot: Snapshot, limit: InputLimit | None = None
+) -> History | None:
     """Return the whole history that ends with a snapshot; None if it has been deleted meanwhile.
 
     :param cache: used before the database, and updated.
+    :param limit: counts the bytes of the history.
     :raises StoredDataError: a row is damaged.
+    :raises GatewayError: 400, the history is larger than ``limit``.
     """
+    if limit and snapshot.history_bytes is not None:
+        limit.add(snapshot.history_bytes)
+        limit = None
     if history := cache.get(snapshot):
+        if limit:
+            limit.add(history.text_bytes)
         return history.unpack()
     known = {history.response_id: history for history in cache.latest(snapshot.conversation)}
     rows = _chain(database, snapshot, known)
@@ -134,13 +121,16 @@ def load_history(database: peewee.Database, cache: HistoryCache, snapshot: Snaps
         return None
     beginning = known.get(rows[0][-1])
     added = [row for row in rows if row[0] is not None and (beginning is None or row[-1] != beginning.response_id)]
-    decode = Decoder(PAYLOAD)
+    if limit and beginning:
+        limit.add(beginning.text_bytes)
+    decode = Decoder(PAYLOAD, limit)
     texts = [decode.text(payload, row) for row, _, payload, *_ in added]
     items = [parse_object(text, PAYLOAD, row) for text, (row, *_) in zip(texts, added, strict=True)]
     issuers = [upstream for _, upstream, *_ in added]
-    cache.put(snapshot.conversation, PackedHistory(snapshot.response_id, texts, issuers, beginning))
+    packed = PackedHistory(snapshot.response_id, texts, issuers, beginning)
+    cache.put(snapshot.conversation, packed)
     before = beginning.unpack() if beginning else History()
-    return History(before.items + items, before.issuers + issuers)
+    return History(before.items + items, before.issuers + issuers, packed.text_bytes)
 
 
 def _chain(database: peewee.Database, snapshot: Snapshot, known: Collection[str] = ()) -> list[Row]:
@@ -150,101 +140,6 @@ def _chain(database: peewee.Database, snapshot: Snapshot, known: Collection[str]
     """
     sql = _CHAIN.format(known=", ?" * len(known))
     return select(database, sql, snapshot.row, snapshot.response_id, *known)
-
-
-StoredItem = tuple[dict[str, Any], str | None]
-"""An item, and the upstream that issued it."""
-
-
-def find_items(
-    database: peewee.Database,
-    api_key_id: str,
-    references: Mapping[int, str],
-    sent_items: Sequence[dict[str, Any]],
-    oldest: int,
-) -> dict[int, StoredItem | None]:
-    """Return the stored items that a request refers to by id, by the position of the reference.
-
-    Item ids are not unique, because some upstreams count from one in each answer. Among several items with an id, the
-    neighbours of the reference decide. If they do not, the value is None, because the item might belong to another
-    conversation. A bare reasoning item is no explicit reference: neither its own text nor its neighbours may contradict
-    the stored item. Ids that are not stored are omitted.
-
-    :param references: the id at each position of ``sent_items``.
-    :param sent_items: the input items of the request.
-    :param oldest: as in ``find_snapshot``.
-    """
-    # Look up malformed ids too, so that the time of the answer does not depend on the id.
-    ids = list(dict.fromkeys(storable_id(item_id) or "" for item_id in references.values()))
-    latest: dict[str, tuple[dict[str, Any], str | None, int, int]] = {}
-    repeated: set[str] = set()
-    decode = Decoder(PAYLOAD)
-    for start in range(0, len(ids), IDS_PER_QUERY):
-        batch = ids[start : start + IDS_PER_QUERY]
-        sql = _ITEMS.format(alive=_ALIVE, marks=placeholders(batch))
-        rows = select(database, sql, api_key_id, oldest, api_key_id, *batch)
-        for item_id, row, upstream, payload, first, snapshot, stored_at in rows:
-            latest[item_id] = (decode(payload, row), upstream, snapshot, stored_at)
-            if row != first:
-                repeated.add(item_id)
-    resolved: dict[int, StoredItem | None] = {}
-    for position, item_id in references.items():
-        if item_id in repeated:
-            resolved[position] = _disambiguate(database, api_key_id, item_id, sent_items, position, oldest)
-        elif item_id in latest:
-            item, upstream, snapshot, stored_at = latest[item_id]
-            sent = sent_items[position]
-            resolved[position] = (item, upstream) if can_refer_to(sent, item) else None
-            if not (is_reference(sent) or item_text(sent)):
-                matches = _compare_neighbours(database, snapshot, stored_at, sent_items, position)
-                resolved[position] = (item, upstream) if any(matches) or not matches else None
-    return resolved
-
-
-def can_refer_to(sent: dict[str, Any], stored: dict[str, Any]) -> bool:
-    """Whether a reference, or an item that came without its content, does not contradict a stored item of its id."""
-    return is_reference(sent) or not item_text(sent) or item_text(sent) == item_text(stored)
-
-
-def _disambiguate(
-    database: peewee.Database,
-    api_key_id: str,
-    item_id: str,
-    sent_items: Sequence[dict[str, Any]],
-    position: int,
-    oldest: int,
-) -> StoredItem | None:
-    """Return the one of several stored items with an id that a reference means; None if that is uncertain."""
-    rows = select(database, _SAME_ID.format(alive=_ALIVE), api_key_id, oldest, api_key_id, item_id)
-    decode = Decoder(PAYLOAD)
-    if item_text(sent_items[position]):
-        rows = [row for row in rows if can_refer_to(sent_items[position], decode(row[2], row[0]))]
-    texts = [decode.text(payload, row) for row, _, payload, *_ in rows]
-    if len(set(texts)) > 1 or len(rows) > MAX_SAME_ID:
-        matches = [
-            _compare_neighbours(database, snapshot, stored_at, sent_items, position) for *_, snapshot, stored_at in rows
-        ]
-        is_match = [bool(equal) and all(equal) for equal in matches]
-        texts = list(itertools.compress(texts, is_match))
-        rows = list(itertools.compress(rows, is_match))
-    if len(set(texts)) != 1:
-        return None
-    return parse_object(texts[0], PAYLOAD, rows[0][0]), rows[0][1]
-
-
-def _compare_neighbours(
-    database: peewee.Database, snapshot: int, stored_at: int, sent_items: Sequence[dict[str, Any]], position: int
-) -> list[bool]:
-    """Whether each neighbour of a stored item equals that of a reference, for those that both have."""
-    decode, equal = Decoder(PAYLOAD), []
-    for neighbour_at, payload, row in select(database, _AROUND, snapshot, stored_at - 1, stored_at + 1):
-        at = position + neighbour_at - stored_at
-        if 0 <= at < len(sent_items):
-            stored, sent = decode(payload, row), sent_items[at]
-            same_id = sent.get("id") is not None and sent.get("id") == stored.get("id")
-            by_id = is_reference(sent) or is_bare(sent)
-            equal.append(same_id if by_id else usual_form(sent) == usual_form(stored))
-    return equal
 
 
 def find_issuers(database: peewee.Database, api_key_id: str, blob_hashes: Iterable[str]) -> dict[str, str]:
@@ -306,8 +201,8 @@ def response_not_found(response_id: str) -> GatewayError:
 # --------------------------------------------------------------------------------------------------------------------
 def _snapshot(row: Row) -> Snapshot:
     """:param row: of a ``_SNAPSHOT`` query."""
-    row_id, conversation, response_id, depth, history_hash, used_at, metadata = row
-    return Snapshot(row_id, conversation, response_id, depth, history_hash, used_at, _metadata(row_id, metadata))
+    row_id, conversation, response_id, depth, history_hash, used_at, metadata, size = row
+    return Snapshot(row_id, conversation, response_id, depth, history_hash, used_at, _metadata(row_id, metadata), size)
 
 
 def _metadata(row: int, text: str) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import zstandard
 
+from floway_core.conversation.input_limit import InputLimit
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 
@@ -16,6 +17,9 @@ MIN_COMPRESSED_SIZE = 512
 
 MAX_PAYLOAD_SIZE = 512 * 2**20
 """Bytes after decompression, so that a damaged row cannot fill the memory."""
+
+SIZE_PREFIX = 19
+"""Bytes at the start of a payload that tell the size of its text: the encoding and the longest header of zstd."""
 
 MAX_ID_LENGTH = 255
 """Characters."""
@@ -55,8 +59,10 @@ def _compress(plain: bytes) -> bytes:
 class Decoder:
     """Decodes payloads of one column. Not thread-safe. Reuse it for many payloads, because creating one is slow."""
 
-    def __init__(self, column: str) -> None:
+    def __init__(self, column: str, limit: InputLimit | None = None) -> None:
+        """:param limit: counts the decoded bytes."""
         self._column = column
+        self._limit = limit
         self._zstd = zstandard.ZstdDecompressor()
 
     def __call__(self, payload: bytes, row: object) -> dict[str, Any]:
@@ -70,9 +76,12 @@ class Decoder:
         """Return the text in ``payload``, without checking that it is JSON.
 
         :raises StoredDataError: it was not made by ``encode``.
+        :raises GatewayError: 400, with this payload the limit is exceeded.
         """
         # SQLite does not enforce column types.
         payload = bytes(payload) if isinstance(payload, (bytes, memoryview)) else b""
+        if self._limit:
+            self._limit.add(plain_size(payload[:SIZE_PREFIX], len(payload)))
         if payload[:1] == PLAIN:
             return payload[1:]
         if payload[:1] == ZSTD:
@@ -82,6 +91,21 @@ class Decoder:
             except zstandard.ZstdError:
                 pass
         raise StoredDataError(self._column, row)
+
+
+def plain_size(beginning: object, length: int | None) -> int:
+    """Return the bytes of the text in a payload; 0 if the payload is damaged.
+
+    :param beginning: at least its first ``SIZE_PREFIX`` bytes.
+    :param length: bytes of the whole payload.
+    """
+    prefix = bytes(beginning) if isinstance(beginning, (bytes, memoryview)) else b""
+    if prefix[:1] != ZSTD:
+        return max(0, (length or 0) - 1)
+    try:
+        return max(0, zstandard.frame_content_size(prefix[1:SIZE_PREFIX]))
+    except zstandard.ZstdError:
+        return 0
 
 
 def parse_object(text: bytes | str, column: str, row: object) -> dict[str, Any]:

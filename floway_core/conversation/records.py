@@ -17,6 +17,8 @@ class History:
     items: list[dict[str, Any]] = field(default_factory=list)
     issuers: list[str | None] = field(default_factory=list)
     """For each item the id of the upstream that issued it; None if the client or the gateway created it."""
+    text_bytes: int = 0
+    """Bytes of the items as JSON, for a history that comes from the store."""
 
     @functools.cached_property
     def kinds(self) -> frozenset[str]:
@@ -37,6 +39,18 @@ class Snapshot:
     """When its conversation was last used, Unix seconds; see ``Conversations.used_at``."""
     metadata: Mapping[str, Mapping[str, Any]]
     """Metadata by plugin."""
+    history_bytes: int | None = None
+    """Bytes of its whole history as JSON; None if an older version stored it."""
+
+
+@dataclass(frozen=True)
+class StoreLimits:
+    """What a request may load and store."""
+
+    input_bytes: int
+    """Largest size of what it continues and refers to, as JSON."""
+    stored_bytes: int = 0
+    """How much all conversations of its key may take; 0: no limit."""
 
 
 @dataclass(frozen=True)

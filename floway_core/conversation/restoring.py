@@ -12,6 +12,7 @@ import peewee
 
 from floway_core.conversation import load
 from floway_core.conversation.cache import HistoryCache
+from floway_core.conversation.input_limit import InputLimit
 from floway_core.conversation.payloads import Decoder
 from floway_core.conversation.records import History, Snapshot
 from floway_core.protocol.visible_history import TurnEnd, VisibleHistory, continued
@@ -32,25 +33,36 @@ _OUTPUT = "SELECT id, upstream_id, payload FROM responses_items WHERE snapshot_i
 
 
 def restore_history(
-    database: peewee.Database, cache: HistoryCache, api_key_id: str, turns: Sequence[TurnEnd], oldest: int
+    database: peewee.Database,
+    cache: HistoryCache,
+    api_key_id: str,
+    turns: Sequence[TurnEnd],
+    oldest: int,
+    limit: InputLimit,
 ) -> tuple[Snapshot, History, int] | None:
     """Find the stored response whose history is the longest beginning of what a client sent.
 
     :param turns: the turns of the model in what it sent.
     :param oldest: conversations not used since this Unix second have expired.
+    :param limit: for the stored history.
     :returns: its snapshot, the stored history, and the position in the sent history where new items begin.
     """
     ends = {turn.digest: turn.end for turn in turns[-RECOGNISED_TURNS:]}
     rows = _find_snapshots(database, api_key_id, ends, oldest)
     for digest in sorted(rows, key=lambda digest: ends[digest], reverse=True):
         snapshot = load.get_snapshot_by_row(database, api_key_id, rows[digest], oldest)
-        if snapshot and (history := load.load_history(database, cache, snapshot)):
+        if snapshot and (history := load.load_history(database, cache, snapshot, limit)):
             return snapshot, history, ends[digest]
     return None
 
 
 def restore_turns(
-    database: peewee.Database, api_key_id: str, sent: History, turns: Sequence[TurnEnd], oldest: int
+    database: peewee.Database,
+    api_key_id: str,
+    sent: History,
+    turns: Sequence[TurnEnd],
+    oldest: int,
+    limit: InputLimit,
 ) -> History:
     """Put the reasoning back into single turns that their calls identify, in a history that is not stored as a whole.
 
@@ -63,6 +75,7 @@ def restore_turns(
     for digest in sorted(rows, key=lambda digest: by_digest[digest].start, reverse=True):
         turn = by_digest[digest]
         output = select(database, _OUTPUT, rows[digest])
+        limit.add(sum(len(payload) for _, _, payload in output))
         items[turn.start : turn.end] = [decode(payload, row) for row, _, payload in output]
         issuers[turn.start : turn.end] = [upstream for _, upstream, _ in output]
     return History(items, issuers)

@@ -5,10 +5,12 @@ import time
 
 import peewee
 
-from floway_core.conversation.commit import SAME_SNAPSHOT, mark_used
+from floway_core.conversation.commit import ROW_BYTES, SAME_SNAPSHOT, mark_used
 from floway_core.conversation.load import expiry_cutoff
 from floway_core.conversation.records import Snapshot
+from floway_core.storage import keys
 from floway_core.storage.db import DATABASE_ERRORS, execute, placeholders, select, transaction
+from floway_core.storage.disk_reserve import delete_despite_full_disk, fill_reserve, is_full
 from floway_core.storage.periodic import start_periodic
 from floway_core.storage.tables import Conversations, Snapshots
 
@@ -26,17 +28,26 @@ BATCH_SIZE = 200
 def mark_used_if_due(database: peewee.Database, snapshot: Snapshot) -> None:
     """Store that the conversation of a snapshot was used just now, unless the stored time is recent enough."""
     now = int(time.time())
-    if snapshot.used_at < now - USE_PRECISION_SECONDS:
+    if snapshot.used_at >= now - USE_PRECISION_SECONDS:
+        return
+    try:
         with database.connection_context():
             same = (Conversations.id == snapshot.conversation) & (Conversations.used_at == snapshot.used_at)
             Conversations.update(used_at=now).where(same).execute(database)
+    except peewee.OperationalError as error:
+        if not is_full(error):  # on a full disk, what is stored can still be read and deleted
+            raise
 
 
 def delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
     """Delete a response, so that it can neither be read nor continued.
 
-    Its items stay as long as the histories of its children need them.
+    Its items stay as long as the histories of its children need them. It works on a full disk, too.
     """
+    delete_despite_full_disk(database, lambda: _delete_response(database, snapshot))
+
+
+def _delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
     with transaction(database):
         if not select(
             database, f"SELECT 1 FROM responses_snapshots WHERE {SAME_SNAPSHOT}", snapshot.row, snapshot.response_id
@@ -65,11 +76,20 @@ def _delete_if_unneeded(database: peewee.Database, row: int) -> int | None:
     parent, conversation, deleted_at = rows[0] if rows else (None, None, None)
     if deleted_at is None:  # not deleted by a client, or removed already by a concurrent deletion
         return None
+    _subtract(database, row, conversation)
     Snapshots.update(parent=None).where(children).execute(database)
     execute(database, "DELETE FROM responses_snapshots WHERE id = ?", row)
     if not Snapshots.select().where(Snapshots.conversation == conversation).exists(database):
         execute(database, "DELETE FROM responses_conversations WHERE id = ?", conversation)
     return parent
+
+
+def _subtract(database: peewee.Database, row: int, conversation: int) -> None:
+    """Subtract what a snapshot and its items store from what their conversation does."""
+    items = f"SELECT COALESCE(SUM(LENGTH(payload) + {ROW_BYTES}), 0) FROM responses_items WHERE snapshot_id = ?"
+    size = f"({items}) + (SELECT LENGTH(envelope) + {ROW_BYTES} FROM responses_snapshots WHERE id = ?)"
+    sql = f"UPDATE responses_conversations SET stored_bytes = stored_bytes - ({size}) WHERE id = ?"
+    execute(database, sql, row, row, conversation)
 
 
 def sweep(database: peewee.Database, retention_days: int) -> int:
@@ -92,7 +112,9 @@ def start_sweeping(database: peewee.Database, retention_days: int) -> None:
     """Sweep regularly, in a thread that ends with the process."""
 
     def sweep_and_log() -> None:
+        fill_reserve(database)
         try:
+            keys.finish_deletions(database)
             if deleted := sweep(database, retention_days):
                 log.info("Deleted %d expired conversations", deleted)
         except DATABASE_ERRORS as error:

@@ -2,16 +2,19 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import peewee
 
 from floway_core.conversation import load, restoring, retention
 from floway_core.conversation.cache import HistoryCache
-from floway_core.conversation.records import History, Snapshot, Turn
+from floway_core.conversation.input_limit import InputLimit
+from floway_core.conversation.quota import check_quota
+from floway_core.conversation.records import History, Snapshot, StoreLimits, Turn
+from floway_core.conversation.references import StoredItem, can_refer_to, find_items
 from floway_core.errors import GatewayError
-from floway_core.protocol import items
+from floway_core.protocol import items, jsontext
 from floway_core.protocol.visible_history import find_turns
 
 
@@ -22,6 +25,7 @@ def resolve_turn(
     body: Mapping[str, Any],
     response_id: str,
     retention_days: int,
+    limits: StoreLimits,
     restores_reasoning: bool = False,
 ) -> Turn:
     """Load what a request continues and refers to, and return the turn.
@@ -29,16 +33,20 @@ def resolve_turn(
     :param body: the request body, validated.
     :param response_id: a new id for the response; generated item ids derive from it.
     :param restores_reasoning: whether to put the stored reasoning back into a history that comes without it.
-    :raises GatewayError: 400 if the previous response does not exist, 404 if an item does not.
+    :raises GatewayError: 400 if the previous response does not exist or the input is too large, 404 if an item does not
+        exist, 507 if the key may not store more.
     """
+    if limits.stored_bytes and body.get("store") is not False:
+        check_quota(database, api_key_id, limits.stored_bytes)
+    limit = InputLimit(limits.input_bytes)
     # A turn that continues another one runs several queries, on one connection; most others run none.
     oldest = load.expiry_cutoff(retention_days)
     restores = restores_reasoning and body.get("previous_response_id") is None and body.get("store") is not False
     runs_queries = restores or body.get("previous_response_id") is not None
     with database.connection_context() if runs_queries else contextlib.nullcontext():
         if restores:
-            return _restore_turn(database, cache, api_key_id, body, response_id, oldest)
-        return _resolve_turn(database, cache, api_key_id, body, response_id, oldest)
+            return _restore_turn(database, cache, api_key_id, body, response_id, oldest, limit)
+        return _resolve_turn(database, cache, api_key_id, body, response_id, oldest, limit)
 
 
 def _resolve_turn(
@@ -48,6 +56,7 @@ def _resolve_turn(
     body: Mapping[str, Any],
     response_id: str,
     oldest: int,
+    limit: InputLimit,
 ) -> Turn:
     sent_items = items.as_items(body.get("input") or [])
     previous_id = body.get("previous_response_id")
@@ -55,11 +64,11 @@ def _resolve_turn(
     previous, history, resent_count, history_hash = None, History(), 0, None
     if previous_id is not None:
         previous = load.find_snapshot(database, api_key_id, previous_id, oldest)
-        loaded = load.load_history(database, cache, previous) if previous else None
+        loaded = load.load_history(database, cache, previous, limit) if previous else None
         if loaded is None:
             raise previous_not_found(previous_id)
         history = loaded
-    sent = _resolve_items(database, api_key_id, sent_items, history, oldest)
+    sent = _resolve_items(database, api_key_id, sent_items, history, oldest, limit)
     if previous_id is None and store:
         storable = items.without_triggers(sent.items)
         hashes = items.extended_hashes(items.START, storable)
@@ -88,17 +97,19 @@ def _restore_turn(
     body: Mapping[str, Any],
     response_id: str,
     oldest: int,
+    limit: InputLimit,
 ) -> Turn:
     """Resolve a request with the whole history, from a client that drops the reasoning."""
     sent = items.as_items(body.get("input") or [])
     turns, visible = find_turns(sent)
     previous, history, start = None, History(), 0
-    if restored := restoring.restore_history(database, cache, api_key_id, turns, oldest):
+    if restored := restoring.restore_history(database, cache, api_key_id, turns, oldest, limit):
         previous, history, start = restored
         retention.mark_used_if_due(database, previous)
-    added = _resolve_items(database, api_key_id, sent[start:], history, oldest)
+    added = _resolve_items(database, api_key_id, sent[start:], history, oldest, limit)
     later = [dataclasses.replace(turn, start=turn.start - start, end=turn.end - start) for turn in turns]
-    added = restoring.restore_turns(database, api_key_id, added, [turn for turn in later if turn.start >= 0], oldest)
+    later = [turn for turn in later if turn.start >= 0]
+    added = restoring.restore_turns(database, api_key_id, added, later, oldest, limit)
     return Turn(
         api_key_id=api_key_id,
         response_id=response_id,
@@ -143,17 +154,23 @@ def _count_with_triggers(sent_items: list[dict[str, Any]], length: int) -> int:
 
 
 def _resolve_items(
-    database: peewee.Database, api_key_id: str, sent_items: list[dict[str, Any]], history: History, oldest: int
+    database: peewee.Database,
+    api_key_id: str,
+    sent_items: list[dict[str, Any]],
+    history: History,
+    oldest: int,
+    limit: InputLimit,
 ) -> History:
     """Replace references by the items they refer to, and find the issuers of encrypted contents.
 
     Reasoning without its content counts as a reference to the item of its id, if there is one.
 
     :param history: the history that the request continues; its items take precedence.
-    :raises GatewayError: 404, an item does not exist.
+    :param limit: counts the bytes of the items that are referred to.
+    :raises GatewayError: 404, an item does not exist; 400, they are too large.
     """
     sent = History(list(sent_items), [None] * len(sent_items))
-    for position, stored in _find_referenced(database, api_key_id, sent_items, history, oldest).items():
+    for position, stored in _find_referenced(database, api_key_id, sent_items, history, oldest, limit).items():
         if stored is not None:
             sent.items[position], sent.issuers[position] = stored
     for item in sent.items:
@@ -168,8 +185,13 @@ def _resolve_items(
 
 
 def _find_referenced(
-    database: peewee.Database, api_key_id: str, sent_items: list[dict[str, Any]], history: History, oldest: int
-) -> dict[int, load.StoredItem | None]:
+    database: peewee.Database,
+    api_key_id: str,
+    sent_items: list[dict[str, Any]],
+    history: History,
+    oldest: int,
+    limit: InputLimit,
+) -> dict[int, StoredItem | None]:
     """Return the stored items for the references in ``sent_items``, by position."""
     references = {
         position: item["id"]
@@ -178,18 +200,31 @@ def _find_referenced(
     }
     if not references:
         return {}
-    in_history: dict[str, list[load.StoredItem]] = {}
+    in_history: dict[str, list[StoredItem]] = {}
     for item, issuer in zip(reversed(history.items), reversed(history.issuers), strict=True):
         if isinstance(item.get("id"), str):
             in_history.setdefault(item["id"], []).append((item, issuer))
-    resolved: dict[int, load.StoredItem | None] = {
+    resolved: dict[int, StoredItem | None] = {
         position: next(
-            (stored for stored in in_history[item_id] if load.can_refer_to(sent_items[position], stored[0])), None
+            (stored for stored in in_history[item_id] if can_refer_to(sent_items[position], stored[0])), None
         )
         for position, item_id in references.items()
         if item_id in in_history
     }
+    _count_repetitions(resolved.values(), limit)
     others = {position: item_id for position, item_id in references.items() if position not in resolved}
     if others:
-        resolved |= load.find_items(database, api_key_id, others, sent_items, oldest)
+        resolved |= find_items(database, api_key_id, others, sent_items, oldest, limit)
     return resolved
+
+
+def _count_repetitions(resolved: Iterable[StoredItem | None], limit: InputLimit) -> None:
+    """Count the bytes of items that are in the history already, once for each reference.
+
+    :raises GatewayError: 400, they are too large.
+    """
+    sizes: dict[int, int] = {}
+    for item, _ in filter(None, resolved):
+        if id(item) not in sizes:
+            sizes[id(item)] = len(jsontext.dumps(item))
+        limit.add(sizes[id(item)])

@@ -44,5 +44,12 @@ def without_foreign_reasoning(history: History, upstream_id: str) -> History:
     return History([item for item, _ in readable], [issuer for _, issuer in readable])
 
 
+def without_reasoning(history: History) -> History:
+    """Return the history without any reasoning."""
+    pairs = zip(history.items, history.issuers, strict=True)
+    others = [pair for pair in pairs if pair[0].get("type") != "reasoning"]
+    return History([item for item, _ in others], [issuer for _, issuer in others])
+
+
 def _routing_unavailable(message: str) -> GatewayError:
     return GatewayError(400, message, param="input", code="responses_item_routing_unavailable")

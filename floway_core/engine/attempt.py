@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from floway_core.contexts import AttemptContext, ClientRequest, PreviousSnapshot, ResponsesRequestContext
@@ -85,8 +85,9 @@ def start_attempt(
     summarises = compaction.is_requested(turn.input) and not provider.supports_compaction(context.upstream)
     hooks = gateway.providers.hooks[candidate.upstream.kind]
     hooks.call("on_attempt_start", context)
+    readable = turn
     for number in range(1, MAX_DISPATCHES + 1):
-        dispatch = prepare_dispatch(gateway, context, candidate, turn, number, summarises)
+        dispatch = prepare_dispatch(gateway, context, candidate, readable, number, summarises)
         trace.attempts[-1].dispatches += 1
         response = _send(provider, dispatch)
         trace.attempts[-1].status = response.status
@@ -100,8 +101,12 @@ def start_attempt(
         finally:
             response.body.close()
         refusal = ErrorResponse(response.status, response.headers, content)
-        if not provider.handle_error_response(dispatch, refusal):
+        if provider.handle_error_response(dispatch, refusal):
+            continue
+        # Whose reasoning a history holds is not known if it was never stored, or no longer is.
+        if "reasoning" not in readable.input.kinds or not provider.refuses_reasoning(dispatch, refusal):
             break
+        readable = replace(turn, input=affinity.without_reasoning(turn.input))
     refusal = account.filter_error_response(provider, context, refusal)
     raise UpstreamRefused(refusal.status, refusal.headers, refusal.content, provider.dialect)
 

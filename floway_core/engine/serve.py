@@ -8,7 +8,7 @@ from typing import Any
 
 from floway_core.contexts import ClientRequest, PreviousSnapshot
 from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
-from floway_core.conversation.records import Turn
+from floway_core.conversation.records import StoreLimits, Turn
 from floway_core.conversation.turns import resolve_turn
 from floway_core.engine import affinity
 from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerFormat, AnswerStream
@@ -86,6 +86,7 @@ def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Tur
         call.body,
         f"resp_{call.id.replace('-', '')}",  # the request id, to find the request in the log
         gateway.settings.retention_days,
+        StoreLimits(gateway.settings.input_limit, call.api_key.max_stored_bytes or gateway.settings.max_stored_bytes),
         call.restores_reasoning,
     )
     return replace(call, body=_with_history(call.body, turn)), turn
@@ -100,11 +101,27 @@ def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
     return {**request_body, "input": list(turn.input.items)}
 
 
+def order_candidates(gateway: Gateway, request: ClientRequest, turn: Turn) -> list[Candidate]:
+    """Return the candidates for a request, in the order in which they are tried. There is at least one.
+
+    :raises GatewayError: there is none, or none understands what only the client's API can express.
+    """
+    candidates = find_candidates(gateway, request.api_key, request.body["model"])
+    ordered = affinity.order_candidates(candidates, turn.input)
+    if request.untranslatable is None:
+        return ordered
+    providers = gateway.providers.by_kind
+    able = [one for one in ordered if providers[one.upstream.kind].dialect == request.dialect]
+    if not able:
+        raise request.untranslatable
+    return able
+
+
 def _respond(
     gateway: Gateway, request: ClientRequest, turn: Turn, trace: RequestTrace, answer_format: AnswerFormat
 ) -> ServedResponse:
     """Try the candidates for ``turn`` in order until one responds."""
-    remaining = affinity.order_candidates(find_candidates(gateway, request.api_key, request.body["model"]), turn.input)
+    remaining = order_candidates(gateway, request, turn)
     previous = _previous_snapshot(gateway, turn)
     trace.continued = previous is not None
     while True:

@@ -1,13 +1,13 @@
 """Counting the input tokens of a request: by the upstream that would serve it, or by an estimate."""
 
 import logging
+from collections.abc import Callable
 
 from floway_core.contexts import AttemptContext, ClientRequest
 from floway_core.conversation.records import Turn
-from floway_core.engine import affinity
 from floway_core.engine.attempt import prepare_dispatch
-from floway_core.engine.routing import Candidate, find_candidates
-from floway_core.engine.serve import with_turn
+from floway_core.engine.routing import Candidate
+from floway_core.engine.serve import order_candidates, with_turn
 from floway_core.errors import ClientDisconnected, GatewayError
 from floway_core.protocol.token_estimate import estimate_tokens
 from floway_core.provider import Provider
@@ -19,17 +19,24 @@ log = logging.getLogger("floway.engine")
 UPSTREAM, ESTIMATE = "upstream", "estimate"
 
 
-def count_input_tokens(gateway: Gateway, request: ClientRequest) -> tuple[int, str]:
+def count_input_tokens(
+    gateway: Gateway, request: ClientRequest, estimate: Callable[[ClientRequest], int | None]
+) -> tuple[int, str]:
     """Return the number of input tokens of ``request``, and who counted: ``UPSTREAM`` or ``ESTIMATE``.
 
     :param request: without the history that it continues.
+    :param estimate: the estimate of the request's dialect; None for core's.
     :raises GatewayError: no upstream serves the model, or the conversation cannot be continued.
     """
     request, turn = with_turn(gateway, request)
-    candidates = find_candidates(gateway, request.api_key, request.body["model"])
-    candidate = affinity.order_candidates(candidates, turn.input)[0]
+    candidate = order_candidates(gateway, request, turn)[0]
     count = _ask_upstream(gateway, request, turn, candidate)
-    return (estimate_tokens(request.body), ESTIMATE) if count is None else (count, UPSTREAM)
+    if count is not None:
+        return count, UPSTREAM
+    if request.untranslatable:
+        raise request.untranslatable
+    estimated = estimate(request)
+    return estimate_tokens(request.body) if estimated is None else estimated, ESTIMATE
 
 
 def _ask_upstream(gateway: Gateway, request: ClientRequest, turn: Turn, candidate: Candidate) -> int | None:

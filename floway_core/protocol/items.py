@@ -12,8 +12,8 @@ TRIGGER = "compaction_trigger"
 COMPACTIONS = ("compaction", "compaction_summary")
 """Types of items that replace all items before them."""
 
-_INCIDENTAL_FIELDS = frozenset({"id", "status", "annotations", "logprobs"})
-"""Fields that clients omit or change when they send an item again. Nothing depends on them."""
+_INCIDENTAL_FIELDS = frozenset({"id", "status", "annotations", "logprobs", "phase"})
+"""Fields that clients omit or change when they send an item again. No two items differ only in them."""
 
 _TYPES_WITH_MEANINGFUL_ID = ("mcp_approval_request", "image_generation_call", "local_shell_call_output", None)
 """Types whose id is part of the content: other items refer to it, or it names something stored elsewhere."""
@@ -42,7 +42,18 @@ def usual_form(item: dict[str, Any]) -> dict[str, Any]:
             form["content"] = [{"type": text_type, "text": content}]
         elif isinstance(content, list):
             form["content"] = [_normalize_part(part, text_type) for part in content]
+    if item.get("type") == "function_call":
+        form["arguments"] = _normalize_arguments(form.get("arguments"))
     return form
+
+
+def _normalize_arguments(arguments: Any) -> Any:
+    """Return the value of the arguments of a call: clients that parse them write them again in another way."""
+    try:
+        value = jsontext.loads(arguments.encode()) if isinstance(arguments, str) else arguments
+    except ValueError:
+        return arguments
+    return value if isinstance(value, dict) else arguments
 
 
 def _normalize_part(part: Any, text_type: str) -> Any:

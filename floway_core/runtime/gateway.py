@@ -17,9 +17,10 @@ from floway_core.errors import GatewayError, StartupError
 from floway_core.provider import Model
 from floway_core.runtime import plugins
 from floway_core.runtime.dialects import Dialects, build_dialects, check_underscore_headers
+from floway_core.runtime.memory import MemoryBudget
 from floway_core.runtime.observers import NO_OBSERVERS, Observers, build_observers
 from floway_core.runtime.plugins import Providers
-from floway_core.secrets import KEY_FILE, DecryptionError, SecretBox, generate_key, read_or_create_key
+from floway_core.secrets import KEY_FILE, DecryptionError, SecretBox, SecretKeyMissing, generate_key, read_or_create_key
 from floway_core.settings import Settings, load_settings, without_password
 from floway_core.storage import encrypted_columns, migrate
 from floway_core.storage.db import DATABASE_ERRORS, connect, in_memory
@@ -62,6 +63,8 @@ class Gateway:
     dialects: Dialects
     leases: Leases
     history_cache: HistoryCache
+    body_memory: MemoryBudget
+    """For the bodies of all requests that run."""
     pending_model_lists: dict[str, PendingModelList] = field(default_factory=dict)
     """The model lists that are being fetched, by upstream id."""
     account_refusals: dict[str, str] = field(default_factory=dict)
@@ -111,15 +114,15 @@ def open_services(settings: Settings, manager: pluggy.PluginManager) -> Services
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise StartupError(f"The data folder {settings.data_dir} cannot be made: {error.strerror}.") from error
-    secrets = secret_box(settings)
     database = connect(settings.database_url, settings.database_timeout)
     with database_errors(settings):
         _create_private(database)
         for name in migrate.apply(database, plugins.migration_sources(manager)):
             log.info("Applied migration %s", name)
+    secrets = secret_box(settings, database, manager)
     # A warning only: API keys and conversations do not depend on the secret key.
-    if not encrypted_columns.is_current(database, secrets):
-        log.warning("%s", DecryptionError().message)
+    if problem := secret_key_problem(database, secrets):
+        log.warning("%s", problem)
     return Services(settings, database, secrets)
 
 
@@ -131,26 +134,53 @@ def read_only_services(settings: Settings, manager: pluggy.PluginManager) -> Ser
 
     :raises StartupError: the folder, database or key exists and cannot be used.
     """
-    has_key = settings.secret_key or (settings.data_dir / KEY_FILE).exists()
-    secrets = secret_box(settings) if has_key else SecretBox(generate_key())
     database = database_in_use(settings) or in_memory()
     with database_errors(settings):
         for name in migrate.apply(database, plugins.migration_sources(manager)):
             log.info("Applied migration %s", name)
-    if (checks := encrypted_columns.read_checks(database)) and not secrets.can_decrypt(checks[-1]):
-        log.warning("%s", DecryptionError().message)
+    file = settings.data_dir / KEY_FILE
+    if settings.secret_key or file.exists():
+        secrets = secret_box(settings, database, manager)
+    else:
+        secrets = SecretBox(None if _needs_key(database, manager) else generate_key(), file)
+    if encrypted_columns.read_checks(database) and (problem := secret_key_problem(database, secrets)):
+        log.warning("%s", problem)
     return Services(settings, database, secrets)
 
 
-def secret_box(settings: Settings) -> SecretBox:
-    """Return the box that encrypts stored credentials; create its key if there is none.
+def secret_box(settings: Settings, database: peewee.Database, manager: pluggy.PluginManager) -> SecretBox:
+    """Return the box that encrypts stored credentials.
+
+    A missing key is created, unless something stored needs the missing one: then the box has no key.
 
     :raises StartupError: the key cannot be read or created.
     """
     if settings.secret_key:
         return SecretBox(settings.secret_key)
     file = settings.data_dir / KEY_FILE
+    if not file.exists():
+        if _needs_key(database, manager):
+            return SecretBox(None, file)
+        encrypted_columns.forget_keys(database)
     return SecretBox(read_or_create_key(file), file)
+
+
+def secret_key_problem(database: peewee.Database, secrets: SecretBox) -> str | None:
+    """Say what is wrong with the secret key; None if it is that of the database. A new database adopts it."""
+    file = secrets.missing_file
+    if file:
+        return SecretKeyMissing(file).message
+    return None if encrypted_columns.is_current(database, secrets) else DecryptionError().message
+
+
+def _needs_key(database: peewee.Database, manager: pluggy.PluginManager) -> bool:
+    """Whether the database has encrypted values, or tables of plugins that are not there to say so."""
+    sources = plugins.migration_sources(manager)
+    if not encrypted_columns.read_checks(database):
+        return False
+    columns = encrypted_columns.list_columns(sources)
+    has_values = any(encrypted_columns.read_values(database, column) for column in columns)
+    return has_values or bool(migrate.unknown_migrations(database, sources))
 
 
 def existing_database(settings: Settings) -> peewee.Database:
@@ -219,5 +249,6 @@ def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
         dialects,
         Leases(services.database),
         HistoryCache(services.settings.history_cache_bytes),
+        MemoryBudget(services.settings.body_memory_bytes),
         observers=build_observers(manager, providers),
     )

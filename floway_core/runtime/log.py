@@ -4,11 +4,11 @@ import datetime
 import functools
 import json
 import logging
-import sys
 from abc import ABC, abstractmethod
 from typing import Any
 
 from floway_core.protocol import jsontext
+from floway_core.runtime.log_writer import standard_error_handler
 
 HUMAN, JSON = "human", "json"
 
@@ -27,7 +27,7 @@ def configure_logging(level: str, style: str = HUMAN) -> None:
     :param level: the lowest level that is logged: ``debug``, ``info``, ``warning`` or ``error``.
     :param style: ``human`` or ``json``.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = standard_error_handler()
     handler.setFormatter(JsonFormatter() if style == JSON else HumanFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

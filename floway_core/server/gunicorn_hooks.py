@@ -7,8 +7,8 @@ This is the only file that uses private names of gunicorn, and no public way lea
 * ``Request._parse_fast``: the parser in C accepts line ends without CR and folded headers.
 * ``Response._emit_body``: gunicorn sends the head of a response on its own, ahead of the body.
 
-Checked with gunicorn 26.2.0. setup.cfg excludes the next major version, and tests/test_library_insides.py fails if one
-of these methods disappears or changes its signature.
+Checked with gunicorn 26.2.0 and 27.0.1. setup.cfg excludes the next major version, and
+tests/test_library_insides.py fails if one of these methods disappears or changes its signature.
 """
 
 from typing import Any

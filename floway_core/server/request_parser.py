@@ -6,7 +6,7 @@ import time
 from collections.abc import Set
 from functools import partial
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import (
@@ -98,7 +98,9 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
         if len(words) < 2:
             return ""
         target = words[1].decode("latin-1").partition("?")[0]
-        return unquote(urlsplit(target).path if "://" in target else target)
+        if "://" in target:  # not parsed as a URL: it may be none
+            target = "/" + target.partition("://")[2].partition("/")[2]
+        return unquote(target)
 
     def __next__(self) -> "_Request":
         """Parse the head of the next request.
@@ -140,7 +142,8 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no annota
     head = b""
     """The first ``HEAD_START_BYTES`` of the request that was parsed last."""
 
-    def chunk(self) -> bytes:
+    def chunk(self, *size_hint: int | None) -> bytes:
+        """Receive bytes. gunicorn 27 says how many it would like; as many as there are will do."""
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise BlockingIOError  # like the timeout of the socket
         data: bytes = super().chunk()
@@ -177,10 +180,16 @@ class _Request(HookedRequest):
         return super().filter_header(name, value, *state, from_trailer=from_trailer)
 
     def parse_head(self, unreader: _Unreader, buffer: bytearray) -> bytes:
-        rest = super().parse_head(unreader, buffer)
+        try:
+            rest = super().parse_head(unreader, buffer)
+        except ValueError as error:  # gunicorn's, of a target that is no URI
+            raise InvalidHeader("target") from error
         head = bytes(buffer[: len(buffer) - len(rest)])
         if head.count(b"\n") != head.count(b"\r\n") or b"\n " in head or b"\n\t" in head:
             raise InvalidHeader("line end")
+        hosts = sum(name == "HOST" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and self.version >= (1, 1)):  # RFC 9112, section 3.2
+            raise InvalidHeader("host")
         return rest
 
     def set_body_reader(self) -> None:

@@ -1,13 +1,12 @@
 """The database connection: SQLite or PostgreSQL, pooled per process.
 
-This file alone uses private names of peewee and its pool; its stubs do not have them.
+With ``postgresql``, this file alone uses private names of peewee and its pool; its stubs do not have them.
 """
 
 import contextlib
 import math
 import os
 import secrets
-import select as descriptors
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from playhouse import db_url
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase, PooledSqliteDatabase
 
 from floway_core.settings import SettingsError
+from floway_core.storage.postgresql import PostgresqlPool
 
 # With the write-ahead log (see ``migrate``) and "normal" synchronisation, a process that dies loses nothing. A power
 # cut may lose the last commits, but never damages the file.
@@ -32,6 +32,9 @@ DEFAULT_TIMEOUT_SECONDS = 10.0
 
 Row = tuple[Any, ...]
 
+FAILED_ROLLBACKS = ("no transaction is active", "connection already closed")
+"""How the messages of an error end that comes after the one that matters."""
+
 DATABASE_ERRORS = (peewee.PeeweeException, MaxConnectionsExceeded)
 """Exceptions of a query when the database fails; the second one when no connection becomes free in time."""
 
@@ -42,7 +45,7 @@ def connect(url: str, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> peewee.Databa
     :param timeout: seconds to wait for a lock, for a free connection, and for a server that does not answer.
     :raises SettingsError: the URL cannot be used.
     """
-    pool = {**POOL, "timeout": math.ceil(timeout)}
+    pool = {**POOL, "timeout": timeout}
     scheme, separator, rest = url.partition("://")
     if scheme == "sqlite" and separator and rest.startswith("/") and ":memory:" not in rest:
         return _sqlite(rest.removeprefix("/"), timeout)
@@ -50,15 +53,19 @@ def connect(url: str, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> peewee.Databa
         limits = {
             "connect_timeout": max(2, math.ceil(timeout / 2)),  # seconds; for each address of the server
             "keepalives_idle": 30,  # seconds
+            "keepalives_interval": 10,  # seconds
+            "keepalives_count": 3,
             "tcp_user_timeout": int(timeout * 1000),  # milliseconds
         }
         try:
             target = db_url.parse(f"postgresql://{rest}", unquote_user=True, unquote_password=True)
             if not target["database"]:
                 raise ValueError("no name")
-            return _Postgresql(**{**limits, **target, **pool}, autoconnect=False)  # type: ignore[no-untyped-call]
+            database = PostgresqlPool(**{**limits, **target, **pool}, autoconnect=False)
         except (ValueError, peewee.ImproperlyConfigured) as error:
             raise SettingsError(f"FLOWAY_DATABASE_URL cannot be used: {type(error).__name__}.") from None
+        database.time_limit = timeout
+        return database
     raise SettingsError("FLOWAY_DATABASE_URL is not sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME.")
 
 
@@ -170,15 +177,19 @@ def _identify(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-class _Postgresql(PooledPostgresqlDatabase):
-    """Asks the system, not the server, whether a pooled connection is still open. This saves a round trip each time."""
+@contextlib.contextmanager
+def limited_time(database: peewee.Database, seconds: float) -> Iterator[None]:
+    """Limit the time that this thread may wait for PostgreSQL, all in all, within the block.
 
-    def _is_closed(self, conn: Any) -> bool:
-        if conn.closed:
-            return True
-        poll = descriptors.poll()
-        poll.register(conn.fileno(), descriptors.POLLIN)
-        return bool(poll.poll(0))  # no query is open, so readable means that the server has closed it
+    SQLite has no server that could be away, and readers do not wait for its lock.
+
+    :param seconds: ``math.inf`` lifts all limits, also the usual ones.
+    """
+    if isinstance(database, PostgresqlPool):
+        with database.limited_time(seconds):
+            yield
+    else:
+        yield
 
 
 def close_connections(database: peewee.Database) -> None:
@@ -260,8 +271,23 @@ def transaction(database: peewee.Database, *, is_durable: bool = False) -> Itera
     """
     kind = ("IMMEDIATE",) if isinstance(database, _Sqlite) else ()
     durability = _synchronous_commits(database) if is_durable else contextlib.nullcontext()
-    with _write_connection(database), durability, database.atomic(*kind):
+    with _write_connection(database), durability, _original_errors(), database.atomic(*kind):
         yield
+
+
+@contextlib.contextmanager
+def _original_errors() -> Iterator[None]:
+    """Raise the error that ended a transaction. peewee's attempt to roll back fails and hides it when SQLite has rolled
+    back by itself, because the disk is full, or when the connection is closed, because its server did not answer."""
+    try:
+        yield
+    except peewee.PeeweeException as error:
+        hidden = error.__context__
+        while str(error).endswith(FAILED_ROLLBACKS) and hidden is not None:
+            if isinstance(hidden, peewee.PeeweeException) and not str(hidden).endswith(FAILED_ROLLBACKS):
+                raise hidden from None
+            hidden = hidden.__context__
+        raise
 
 
 @contextlib.contextmanager

@@ -61,6 +61,30 @@ def find_unused_keys(database: peewee.Database, keys: Iterable[str]) -> list[str
     return [key for key in keys if not any(map(SecretBox(key).can_decrypt, checks))]
 
 
+def forget_keys(database: peewee.Database) -> None:
+    """Forget which secret keys were in use. The next one is adopted as that of the database."""
+    with database.connection_context():
+        execute(database, "DELETE FROM secret_checks")
+
+
+def forget_unreadable(database: peewee.Database, columns: Sequence[str], box: SecretBox) -> int:
+    """Delete the encrypted values that ``box`` does not decrypt, and adopt its key; return their number.
+
+    :param columns: as ``list_columns`` returns them.
+    """
+    forgotten = 0
+    with database.connection_context(), exclusive(database):
+        for column in columns:
+            table, _, name = column.partition(".")
+            for value in read_values(database, column):
+                if not box.can_decrypt(value):
+                    execute(database, f"UPDATE {table} SET {name} = '' WHERE {name} = ?", value)
+                    forgotten += 1
+        execute(database, "DELETE FROM secret_checks")
+        _add_check(database, box)
+    return forgotten
+
+
 def _add_check(database: peewee.Database, box: SecretBox) -> None:
     next_id = "SELECT COALESCE(MAX(id), 0) + 1, ? FROM secret_checks"
     execute(database, f"INSERT INTO secret_checks (id, sealed) {next_id}", box.encrypt(CHECK_TEXT))

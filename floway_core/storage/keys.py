@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypedDict
 
 import peewee
@@ -14,13 +15,19 @@ from uuid6 import uuid7
 from floway_core.contexts import NO_LIMITS, ApiKey, Limits
 from floway_core.errors import GatewayError
 from floway_core.storage import upstreams
-from floway_core.storage.db import execute, select
+from floway_core.storage.db import execute, select, transaction, write
+from floway_core.storage.disk_reserve import delete_despite_full_disk
 from floway_core.storage.tables import ApiKeys
 
 PREFIX = "sk-floway-"
 MAX_NAME_LENGTH = 100
 
-MAX_LIMITS = {"requests_per_minute": 1_000_000, "concurrent_requests": 1_000_000, "tokens_per_day": 10**15}
+MAX_LIMITS = {
+    "requests_per_minute": 1_000_000,
+    "concurrent_requests": 1_000_000,
+    "tokens_per_day": 10**15,
+    "max_stored_bytes": 10**15,
+}
 """The limits that a key can have, and their greatest values."""
 
 MAX_EXPIRY = 253_402_300_799
@@ -41,6 +48,8 @@ class Options(TypedDict, total=False):
     """Requests at the same time, whether they stream or not."""
     tokens_per_day: int | None
     """Input and output tokens in a UTC day."""
+    max_stored_bytes: int | None
+    """Bytes that its conversations may take in the database; None: what the settings say."""
     shows_account: bool | None
     """Whether its clients see what upstreams report about the gateway's account."""
 
@@ -61,6 +70,7 @@ class KeyRow:
     requests_per_minute: int | None
     concurrent_requests: int | None
     tokens_per_day: int | None
+    max_stored_bytes: int | None
     last_used_at: int | None
     """To the minute; None if it was never used, or only before this was recorded."""
     shows_account: bool
@@ -109,7 +119,8 @@ def all_rows(database: peewee.Database) -> list[KeyRow]:
     """Return all keys, including revoked ones, the oldest first."""
     with database.connection_context():
         names = {row.id: row.name for row in upstreams.all_rows(database)}
-        rows = ApiKeys.select().order_by(ApiKeys.created_at, ApiKeys.id).execute(database)
+        unordered = ApiKeys.select().where(ApiKeys.deleted_at.is_null())
+        rows = unordered.order_by(ApiKeys.created_at, ApiKeys.id).execute(database)
         return [_to_key_row(row, names) for row in rows]
 
 
@@ -137,27 +148,67 @@ def revoke(database: peewee.Database, name: str) -> None:
 
 
 def delete(database: peewee.Database, name: str) -> None:
-    """Delete the key and all conversations that it has stored.
+    """Refuse the key from the next request on, and remove it with every conversation it has stored.
+
+    Its name is free at once. What a process leaves that dies meanwhile is removed by ``finish_deletions``.
 
     :raises GatewayError: 404, no key has this name.
     """
     with database.connection_context():
-        if not execute(database, "DELETE FROM api_keys WHERE name = ?", name).rowcount:
+        rows = select(database, "SELECT id FROM api_keys WHERE name = ? AND deleted_at IS NULL", name)
+        if not rows:
             raise _unknown(name)
+        key_id: str = rows[0][0]
+
+    def refuse() -> None:
+        changes = "deleted_at = ?, name = ? WHERE id = ? AND deleted_at IS NULL"
+        with transaction(database):
+            execute(database, f"UPDATE api_keys SET {changes}", int(time.time()), f"deleted/{key_id}", key_id)
+
+    delete_despite_full_disk(database, refuse)
+    _delete_contents(database, key_id)
+
+
+def finish_deletions(database: peewee.Database) -> None:
+    """Remove the keys whose deletion was interrupted."""
+    for (key_id,) in select(database, "SELECT id FROM api_keys WHERE deleted_at IS NOT NULL"):
+        _delete_contents(database, key_id)
+
+
+_CONTENTS = (
+    # Items first, as they are most of it. What is left of a conversation is small.
+    ("responses_items", 500),
+    ("responses_conversations", 50),
+)
+"""Tables with the contents of a key, and how many rows one transaction deletes: so few that nobody waits long."""
+
+
+def _delete_contents(database: peewee.Database, key_id: str) -> None:
+    """Remove a key that is refused already, with all its conversations, in small transactions with pauses between."""
+    for table, size in _CONTENTS:
+        sql = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE api_key_id = ? LIMIT {size}) RETURNING 1"
+        while True:
+            started = time.monotonic()
+            deleted = delete_despite_full_disk(database, partial(write, database, sql, key_id))
+            if len(deleted) < size:
+                break
+            time.sleep(time.monotonic() - started)  # other writers go first
+    sql = "DELETE FROM api_keys WHERE id = ? RETURNING 1"
+    delete_despite_full_disk(database, partial(write, database, sql, key_id))
 
 
 def recognise(database: peewee.Database, key: str) -> ApiKey | None:
     """Return the API key with the secret ``key``; None if it is unknown or revoked. It may have expired."""
     rows = select(
         database,
-        "SELECT id, name, expires_at, models, upstreams, shows_account, "
+        "SELECT id, name, expires_at, models, upstreams, shows_account, max_stored_bytes, "
         "requests_per_minute, concurrent_requests, tokens_per_day "
-        "FROM api_keys WHERE key_hash = ? AND revoked_at IS NULL",
+        "FROM api_keys WHERE key_hash = ? AND revoked_at IS NULL AND deleted_at IS NULL",
         _hash(key),
     )
     if not rows:
         return None
-    row_id, name, expires_at, models, upstream_ids, shows_account, *limits = rows[0]
+    row_id, name, expires_at, models, upstream_ids, shows_account, max_stored_bytes, *limits = rows[0]
     return ApiKey(
         id=row_id,
         name=name,
@@ -165,6 +216,7 @@ def recognise(database: peewee.Database, key: str) -> ApiKey | None:
         models=None if models is None else frozenset(json.loads(models)),
         upstreams=None if upstream_ids is None else frozenset(json.loads(upstream_ids)),
         limits=NO_LIMITS if limits == [None, None, None] else Limits(*limits),
+        max_stored_bytes=max_stored_bytes,
         shows_account=bool(shows_account),
     )
 
@@ -183,6 +235,7 @@ def _to_key_row(row: ApiKeys, upstream_names: Mapping[str, str]) -> KeyRow:
         requests_per_minute=row.requests_per_minute,
         concurrent_requests=row.concurrent_requests,
         tokens_per_day=row.tokens_per_day,
+        max_stored_bytes=row.max_stored_bytes,
         last_used_at=row.last_used_at,
         shows_account=bool(row.shows_account),
     )

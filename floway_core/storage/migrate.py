@@ -1,6 +1,7 @@
 """Schema migrations: core's and each plugin's, every source with its own history."""
 
 import contextlib
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from playhouse.migrations import Runner
 
 from floway_core import migrations  # type: ignore[attr-defined]  # setup.cfg puts the folder into the package
 from floway_core.errors import StartupError
+from floway_core.storage.db import limited_time
 
 ADVISORY_LOCK = 0x666C6F776179
 """Key of PostgreSQL's advisory lock; an arbitrary number that every Floway process uses."""
@@ -193,6 +195,8 @@ def exclusive(database: peewee.Database) -> Iterator[None]:
         with database.atomic("IMMEDIATE"):
             yield
     else:
-        with database.atomic():
+        # Others may hold the lock for long, and a migration may take longer than a request may.
+        with limited_time(database, math.inf), database.atomic():
+            database.execute_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
             database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
             yield

@@ -29,6 +29,10 @@ class ApiKeys(peewee.Model):
     """Unix time in seconds, to the minute; NULL: never used, or only before this was recorded."""
     shows_account = peewee.BooleanField(null=True)
     """Whether its clients see what upstreams report about the gateway's account; NULL: no."""
+    max_stored_bytes = peewee.BigIntegerField(null=True)
+    """How much its conversations may store; NULL: what the settings say."""
+    deleted_at = peewee.BigIntegerField(null=True)
+    """Unix time in seconds at which it was deleted, while its conversations are still being removed."""
 
     class Meta:
         table_name = "api_keys"
@@ -127,9 +131,12 @@ class Conversations(peewee.Model):
     api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
     used_at = peewee.BigIntegerField(index=True)
     """Unix time in seconds at which it was last continued or read, up to ``retention.USE_PRECISION_SECONDS`` late."""
+    stored_bytes = peewee.BigIntegerField(default=0)
+    """About what its rows take; see ``commit.ROW_BYTES``."""
 
     class Meta:
         table_name = "responses_conversations"
+        indexes = ((("api_key", "stored_bytes"), False),)
 
 
 class Snapshots(peewee.Model):
@@ -148,6 +155,8 @@ class Snapshots(peewee.Model):
     """Its number among the children of its parent, from 1; 0 for a root. Unique among siblings; there may be gaps."""
     ordinals = peewee.IntegerField()
     """The highest ordinal that a child has received."""
+    history_bytes = peewee.BigIntegerField(null=True)
+    """Bytes of this history as JSON; NULL if an older version stored it."""
     history_hash = peewee.CharField(max_length=64)
     """SHA-256 of the whole history up to this snapshot, as ``protocol.items`` computes it."""
     envelope = peewee.BlobField()

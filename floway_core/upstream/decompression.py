@@ -89,6 +89,7 @@ class DecompressedBody(ResponseBody):
         self._decompressors = [Decompressor(coding) for coding in reversed(list(codings))]
 
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
+        """Return the decompressed form of the bytes that have arrived."""
         while data := self._body.read(timeout, client):
             for decompressor in self._decompressors:
                 data = decompressor.feed(data)
@@ -99,9 +100,11 @@ class DecompressedBody(ResponseBody):
         return data
 
     def fileno(self) -> int | None:
+        """The descriptor of the compressed body."""
         return self._body.fileno()
 
     def close(self) -> None:
+        """Close the compressed body."""
         self._body.close()
 
 

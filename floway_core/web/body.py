@@ -1,16 +1,19 @@
-"""Reading a request body: its size limit, its compression, its JSON."""
+"""Reading a request body: its size limit, its compression, its JSON, and the memory that all of this takes."""
 
+import io
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import zstandard
-from flask import Request
+from flask import Request, g
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wsgi import get_input_stream
 
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
+from floway_core.runtime.memory import VALUE_BYTES, Reservation, count_values, text_width
+from floway_core.web import current_gateway
 
 READ_SIZE = 64 * 1024
 """Bytes to read from the connection at a time."""
@@ -18,84 +21,130 @@ READ_SIZE = 64 * 1024
 INFLATE_SIZE = 256 * 1024
 """Bytes to decompress at a time."""
 
-ZSTD_INPUT_SIZE = 1024
-"""Compressed bytes to decompress at a time: four of them may expand to 128 KiB."""
+INPUT_SIZE = 1024
+"""Compressed bytes to decompress at a time. The decoders copy what is left of them after each step, and four of them
+may expand to 128 KiB with zstd."""
+
+MAX_CODINGS = 2
+"""How often a body may be compressed."""
+
+MAX_MEMBERS = 100
+"""How many compressed streams may follow each other. Each one costs a new decoder."""
 
 MAX_JSON_VALUES = 2_000_000
-"""Limit for the values in a body. Each takes about 64 bytes of memory, even if it was sent in two."""
+"""Limit for the values in a body."""
+
+PARSED_COPIES = 2
+"""How often a request holds the values of its body: as they were sent, and as plugins may change them."""
 
 
-def read_object(request: Request, limit: int) -> tuple[dict[str, Any], bytes]:
-    """Read the JSON object in the body of ``request``; return it, and the bytes that it was parsed from.
+class JsonBody(NamedTuple):
+    """A request body."""
+
+    content: dict[str, Any]
+    raw: bytes
+    """Its JSON text as it was received, after decompression."""
+
+
+def read_object(request: Request, limit: int) -> JsonBody:
+    """Read the JSON object in the body of ``request``.
+
+    The memory that it takes is reserved in the budget of the gateway until the request has ended.
 
     :param limit: bytes that the body may have, both compressed and decompressed.
-    :raises GatewayError: 400, 413 or 415.
+    :raises GatewayError: 400, 413, 415, or 503 if too many requests with large bodies run.
     """
-    data = _read(request, limit)
-    for coding in reversed(_content_codings(request)):
-        data = _decompress(coding, data, limit)
-    if len(data) > MAX_JSON_VALUES and sum(map(data.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
-        message = f"The request body holds more than {MAX_JSON_VALUES} values."
-        raise GatewayError(413, message, code="request_too_large")
+    memory = Reservation(current_gateway().body_memory)
+    g.request_log.on_close.append(lambda entry: memory.release())
+    codings = _content_codings(request)
+    data = _read(request, limit, memory)
+    for coding in reversed(codings):
+        data = _decompress(coding, data, limit, memory)
+    _reserve_parsed(data, memory)
     try:
         content = jsontext.loads(data)
     except ValueError as error:
         raise GatewayError(400, f"The request body is not valid JSON: {error}.", code="invalid_json") from None
     if not isinstance(content, dict):
         raise GatewayError(400, "The request body is not a JSON object.", code="invalid_json")
-    return content, data
+    return JsonBody(content, data)
 
 
-def _read(request: Request, limit: int) -> bytes:
+def _reserve_parsed(data: bytes, memory: Reservation) -> None:
+    """Reserve the memory for the values of a JSON text, and for the text that goes to the upstream.
+
+    :raises GatewayError: 413 or 503.
+    """
+    values = count_values(data)
+    if sum(values.values()) - values[b":"] > MAX_JSON_VALUES:
+        message = f"The request body holds more than {MAX_JSON_VALUES} values."
+        raise GatewayError(413, message, code="request_too_large")
+    size = sum(count * VALUE_BYTES[character] for character, count in values.items())
+    memory.add(PARSED_COPIES * (size + text_width(data) * len(data)) + len(data))
+
+
+def _read(request: Request, limit: int, memory: Reservation) -> bytes:
     """Read the body as it was sent.
 
-    :raises GatewayError: 400, 408 or 413.
+    :raises GatewayError: 400, 408, 413 or 503.
     """
     length = request.content_length or 0
     if length > limit:
         raise _too_large(limit)
     cached: bytes | None = getattr(request, "_cached_data", None)  # Werkzeug's, if a plugin has called ``get_data``
     if cached is not None:
+        memory.add(len(cached))
         return cached
-    stream, chunks, size = get_input_stream(request.environ), [], 0
+    stream, content = get_input_stream(request.environ), io.BytesIO()
     try:
         while chunk := stream.read(READ_SIZE):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > limit:
+            if content.tell() + len(chunk) > limit:
                 raise _too_large(limit)
+            memory.add(len(chunk))
+            content.write(chunk)
     except BlockingIOError:  # the timeout of the server's socket
         raise GatewayError(408, "The request body did not arrive in time.", code="request_timeout") from None
     except (OSError, ClientDisconnected):
         raise _malformed() from None
-    if size < length:
+    if content.tell() < length:
         raise _malformed()
-    return b"".join(chunks)
+    return content.getvalue()
 
 
 def _content_codings(request: Request) -> list[str]:
+    """Return the codings of the body, in the order in which they were applied.
+
+    :raises GatewayError: 415, one is not supported or there are too many.
+    """
     header = request.headers.get("content-encoding", "")
-    return [coding for token in header.split(",") if (coding := token.strip().lower()) not in ("", "identity")]
-
-
-def _decompress(coding: str, data: bytes, limit: int) -> bytes:
-    decompressor = DECOMPRESSORS.get(coding)
-    if decompressor is None:
+    codings = [coding for token in header.split(",") if (coding := token.strip().lower()) not in ("", "identity")]
+    unknown = next((coding for coding in codings if coding not in DECOMPRESSORS), None)
+    if unknown is not None or len(codings) > MAX_CODINGS:
+        message = f"Content-encoding {(unknown or header)[:40]!r} is not supported; gzip, deflate and zstd are"
         raise GatewayError(
-            415,
-            f"Content-encoding {coding[:40]!r} is not supported; gzip, deflate and zstd are.",
-            code="unsupported_content_encoding",
+            415, f"{message}, at most {MAX_CODINGS} of them on top of each other.", code="unsupported_content_encoding"
         )
-    chunks, size = [], 0
+    return codings
+
+
+def _decompress(coding: str, data: bytes, limit: int, memory: Reservation) -> bytes:
+    """:raises GatewayError: 400, 413 or 503."""
+    content, reserved = io.BytesIO(), 0
     try:
-        for chunk in decompressor(data):
-            size += len(chunk)
-            if size > limit:
+        for chunk in DECOMPRESSORS[coding](data):
+            if content.tell() + len(chunk) > limit:
                 raise _too_large(limit)
-            chunks.append(chunk)
+            memory.add(2 * len(chunk))  # the decoder keeps what it may have to refer to
+            reserved += 2 * len(chunk)
+            content.write(chunk)
     except (zlib.error, zstandard.ZstdError, EOFError):
         raise GatewayError(400, f"The request body is not valid {coding}.", code="invalid_content_encoding") from None
-    return b"".join(chunks)
+    memory.remove(len(data) + reserved // 2)
+    return content.getvalue()
+
+
+def _slices(data: bytes) -> Iterator[bytes]:
+    return (data[start : start + INPUT_SIZE] for start in range(0, len(data), INPUT_SIZE))
 
 
 def _inflate(data: bytes, wbits: int, members: int) -> Iterator[bytes]:
@@ -104,22 +153,25 @@ def _inflate(data: bytes, wbits: int, members: int) -> Iterator[bytes]:
     :param members: how many compressed streams may follow each other.
     :raises EOFError: ``data`` ends early or has too many members.
     """
-    for _ in range(members):
-        stream = zlib.decompressobj(wbits)
-        while not stream.eof:
-            chunk = stream.decompress(data, INFLATE_SIZE)
-            if not chunk and not stream.eof and not stream.unconsumed_tail:
-                raise EOFError
-            data = stream.unconsumed_tail
-            yield chunk
-        data = stream.unused_data
-        if not data:
-            return
-    raise EOFError  # each member copies all the data behind it
+    stream = zlib.decompressobj(wbits)
+    for piece in _slices(data):
+        while piece:
+            if stream.eof:
+                members -= 1
+                if not members:
+                    raise EOFError
+                stream = zlib.decompressobj(wbits)
+            yield stream.decompress(piece, INFLATE_SIZE)
+            piece = stream.unused_data if stream.eof else stream.unconsumed_tail
+    while not stream.eof:
+        chunk = stream.decompress(b"", INFLATE_SIZE)
+        if not chunk and not stream.eof:
+            raise EOFError
+        yield chunk
 
 
 def _gzip(data: bytes) -> Iterator[bytes]:
-    return _inflate(data, 31, members=100)
+    return _inflate(data, 31, MAX_MEMBERS)
 
 
 def _deflate(data: bytes) -> Iterator[bytes]:
@@ -129,14 +181,18 @@ def _deflate(data: bytes) -> Iterator[bytes]:
 
 
 def _zstd(data: bytes) -> Iterator[bytes]:
-    stream = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
-    for start in range(0, len(data), ZSTD_INPUT_SIZE):
-        chunk = data[start : start + ZSTD_INPUT_SIZE]
-        while chunk:
+    """:raises EOFError: ``data`` ends early or has too many frames."""
+    decompressor, frames = zstandard.ZstdDecompressor(max_window_size=2**27), 1
+    stream = decompressor.decompressobj()
+    for piece in _slices(data):
+        while piece:
             if stream.eof:
-                stream = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
-            yield stream.decompress(chunk)
-            chunk = stream.unused_data if stream.eof else b""
+                frames += 1
+                if frames > MAX_MEMBERS:
+                    raise EOFError
+                stream = decompressor.decompressobj()
+            yield stream.decompress(piece)
+            piece = stream.unused_data if stream.eof else b""
     if not stream.eof:
         raise EOFError
 

@@ -4,7 +4,7 @@ from flask import Blueprint, Response, jsonify
 
 from floway_core.errors import GatewayError
 from floway_core.storage import upstreams
-from floway_core.storage.db import DATABASE_ERRORS
+from floway_core.storage.db import DATABASE_ERRORS, limited_time
 from floway_core.web import current_gateway
 
 blueprint = Blueprint("health", __name__)
@@ -24,9 +24,11 @@ def readyz() -> Response:
     used up, and clients would no longer get the error that says so. A restart would not help either.
     """
     gateway = current_gateway()
+    database, seconds = gateway.services.database, 0.9 * gateway.settings.database_timeout
     try:
-        rows = [row for row in upstreams.all_rows(gateway.services.database) if row.enabled]
-        problems = [(row, gateway.unavailable_reason(row)) for row in rows]
+        with limited_time(database, seconds):
+            rows = [row for row in upstreams.all_rows(database) if row.enabled]
+            problems = [(row, gateway.unavailable_reason(row)) for row in rows]
     except DATABASE_ERRORS:
         raise GatewayError(503, "The database does not respond.", code="database_unavailable") from None
     serving = [row for row, problem in problems if problem is None]

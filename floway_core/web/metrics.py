@@ -16,6 +16,7 @@ from floway_core.errors import StartupError
 from floway_core.settings import METRICS_OPEN
 from floway_core.web import current_gateway
 from floway_core.web.auth import authenticate_admin
+from floway_core.web.metrics_file import reserve_files
 from floway_core.web.request_log import RequestLogEntry
 
 blueprint = Blueprint("metrics", __name__)
@@ -52,6 +53,7 @@ class Registry(CollectorRegistry):
         self._is_shared = folder is not None
         if folder is None:
             return
+        reserve_files()
         if values.ValueClass is values.MutexValue:
             # The library reads the variable when it is imported, which may have been before the variable was set.
             values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]

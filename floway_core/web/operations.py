@@ -69,7 +69,10 @@ def count_tokens(endpoint: Endpoint) -> Response:
     """Count the input tokens of a request. It does not count against the limits of the key."""
     admitted = _admit(endpoint, metered=False)
     call = _call(admitted, admitted.read.body)
-    count, source = count_input_tokens(admitted.gateway, call)
+    dialect = endpoint.dialect
+    count, source = count_input_tokens(
+        admitted.gateway, call, lambda request: _call_dialect(endpoint, dialect.estimate_tokens, request)
+    )
     content = _call_dialect(endpoint, endpoint.dialect.token_count, admitted.request, count)
     return _json(content, [(TOKEN_COUNT, source)])
 
@@ -185,6 +188,8 @@ def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
         original=admitted.request if dialect.keeps_original else None,
         conversation_hint=read.conversation_hint,
         restores_reasoning=read.restores_reasoning,
+        required_fields=read.required_fields,
+        untranslatable=read.untranslatable,
     )
 
 

@@ -11,7 +11,8 @@ import pytest
 from floway_core.errors import GatewayError
 from floway_core.storage import keys
 
-OPTIONS = ("expires_at", "models", "upstreams", "requests_per_minute", "concurrent_requests", "tokens_per_day")
+LIMITS = ("requests_per_minute", "concurrent_requests", "tokens_per_day", "max_stored_bytes")
+OPTIONS = ("expires_at", "models", "upstreams", *LIMITS)
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_the_list(installation):
     rows = json.loads(installation.run("keys", "list", "--json").stdout)
     assert [row["name"] for row in rows] == ["laptop", "server room"]
     assert set(rows[0]) == {"id", "name", "hint", "created_at", "revoked_at", "last_used_at", "shows_account", *OPTIONS}
-    assert [rows[1][option] for option in OPTIONS] == [None] * 6
+    assert [rows[1][option] for option in OPTIONS] == [None] * 7
 
 
 def test_an_empty_list(installation):
@@ -110,12 +111,12 @@ def test_what_a_key_may_do(install, plugin_folder):
     assert installation.run("keys", "create", "laptop", *chosen).returncode == 0
     expires_at, *others = listed(installation)
     assert 0 <= time.time() + 30 * 86_400 - expires_at < 60
-    assert others == [["fast", "model-2"], ["one"], 60, 4, 1000000]
+    assert others == [["fast", "model-2"], ["one"], 60, 4, 1000000, None]
     shown = installation.run("keys", "list").stdout.splitlines()[1]
     assert shown.endswith("models fast, model-2; upstreams one; 60/minute; 4 at a time; 1000000 tokens/day")
     change = ("keys", "change", "laptop")
     assert installation.run(*change, "--concurrent", "5", "--clear", "model", "--clear", "expires").returncode == 0
-    assert listed(installation) == [None, None, ["one"], 60, 5, 1000000]
+    assert listed(installation) == [None, None, ["one"], 60, 5, 1000000, None]
     assert installation.run(*change, "--expires", "2345-06-07T08:09:10+00:00").returncode == 0
     assert listed(installation)[0] == 11847456550
     assert installation.run("upstreams", "remove", "one", "--yes").returncode == 0

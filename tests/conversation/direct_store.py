@@ -5,6 +5,7 @@ import uuid
 from floway_core.conversation import load
 from floway_core.conversation.cache import HistoryCache
 from floway_core.conversation.commit import claim_ordinal, commit
+from floway_core.conversation.records import StoreLimits
 from floway_core.conversation.turns import resolve_turn
 from floway_core.storage import keys
 from floway_core.storage.db import select
@@ -53,7 +54,9 @@ class Store:
     def begin(self, given, previous=None, **fields):
         """The turn of a request."""
         body = {"input": given, "previous_response_id": previous, **fields}
-        return resolve_turn(self.database, self.recent, self.key_id, body, f"resp_{uuid.uuid4().hex}", DAYS)
+        return resolve_turn(
+            self.database, self.recent, self.key_id, body, f"resp_{uuid.uuid4().hex}", DAYS, StoreLimits(2**30)
+        )
 
     def commit(self, turn, *output, upstream="up_1", metadata=None, hook=None):
         """Commit a turn, and return the id of the response."""

@@ -5,12 +5,24 @@ import pytest
 from .direct_store import assistant, user
 
 REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed", "status": "completed"}
-CALL = {"type": "function_call", "id": "fc_1", "name": "f", "arguments": "{}", "call_id": "c", "status": "completed"}
+ARGUMENTS = '{"a": "\\u00fc", "b": [1]}'
+CALL = {
+    "type": "function_call",
+    "id": "fc_1",
+    "name": "f",
+    "arguments": ARGUMENTS,
+    "call_id": "c",
+    "status": "completed",
+}
 RESULT = {"type": "function_call_output", "call_id": "c", "output": "42"}
 
 
 def without(item, *names):
     return {name: value for name, value in item.items() if name not in names}
+
+
+def is_call(item):
+    return item.get("type") == "function_call"
 
 
 def as_text(item):
@@ -40,7 +52,9 @@ HARMLESS = {
     "with logprobs": lambda item: with_part(item, logprobs=[], annotations=None) if "role" in item else item,
     "text as input": lambda item: with_part(item, type="input_text") if "role" in item else item,
     "plain text": lambda item: with_part(item, type="text") if "role" in item else item,
+    "another phase": lambda item: {**item, "phase": "commentary"} if "role" in item else item,
     "other order of keys": lambda item: dict(reversed(item.items())),
+    "arguments written anew": lambda item: {**item, "arguments": '{"b":[1],"a":"\u00fc"}'} if is_call(item) else item,
 }
 
 
@@ -65,6 +79,7 @@ def test_the_first_message_as_text_or_as_a_list(store):
 
 
 HARMFUL = {
+    "other arguments": [user("One"), {**CALL, "arguments": '{"a": "\\u00fc", "b": [2]}'}],
     "another text": [user("One!"), assistant("a")],
     "another role": [{**user("One"), "role": "developer"}, assistant("a")],
     "one more": [user("One"), assistant("a"), assistant("a")],
@@ -80,7 +95,7 @@ HARMFUL = {
     ],
     "a refusal": [user("One"), {**assistant("a"), "content": [{"type": "refusal", "refusal": "a"}]}],
     "another kind of text": [user("One"), {**assistant("a"), "content": [{"type": "summary_text", "text": "a"}]}],
-    "a field more": [user("One"), {**assistant("a"), "phase": "commentary"}],
+    "a field more": [user("One"), {**assistant("a"), "channel": "commentary"}],
 }
 
 

@@ -21,5 +21,6 @@ def test_plugins_install_beside_the_core(wheels, environment):
     environment("floway", "echo", "add", "mirror")
     assert "mirror" in environment("floway", "upstreams", "list")
     assert "import" in environment("floway", "codex", "--help")
-    assert "--base-url" in environment("floway", "upstreams", "add", "openai", "--help")
+    for kind in ("anthropic", "openai"):
+        assert "--base-url" in environment("floway", "upstreams", "add", kind, "--help")
     environment("pip", "check")

@@ -89,7 +89,7 @@ def small_disk(gateway):
 @contextlib.contextmanager
 def quota(gateway):
     """Files of the gateway may not become longer than they are."""
-    longest = max(path.stat().st_size for path in (*gateway.data_dir.iterdir(), gateway.log_file))
+    longest = max(path.stat().st_size for path in (*gateway.data_dir.glob("*.db*[!e]"), gateway.log_file))
     limits = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in gateway.workers}
     for pid, (_, hard) in limits.items():
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (longest, hard))

@@ -256,7 +256,8 @@ def test_an_odd_head_is_refused(gateway, line, hidden, head):
     ids=range(8),
 )
 def test_an_odd_request_is_served_like_any_other(line, first, status):
-    line.send(first + b"\r\n\r\n")
+    host = b"" if b"host: " in first else b"\r\nhost: gateway"
+    line.send(first + host + b"\r\n\r\n")
     assert line.answers(1)[0][0] == status
     assert line.stands_open()
 

@@ -99,6 +99,8 @@ def test_from_nothing(installation):
             *options,
             "last_used_at",
             "shows_account",
+            "max_stored_bytes",
+            "deleted_at",
         ],
         "upstreams": ["id", "kind", "name", "enabled", "position", "created_at", "prefix", "tried_at", "failure"],
     }

@@ -18,7 +18,7 @@ def read_body() -> dict[str, Any]:
 
     :raises GatewayError: 400, 413 or 415.
     """
-    return read_object(request, MAX_BODY_BYTES)[0]
+    return read_object(request, MAX_BODY_BYTES).content
 
 
 def check_fields(

@@ -39,6 +39,8 @@ def is_misformatted(ctx: ResponsesRequestContext, response: UpstreamResponse) ->
 
     Some do so whatever they were asked for. The client can read only what it has asked for.
     """
+    if ctx.attempt.request.untranslatable:
+        return False
     content_type = (response.header("content-type") or "").partition(";")[0].strip().lower()
     return content_type == (JSON if ctx.attempt.request.stream else EVENT_STREAM)
 

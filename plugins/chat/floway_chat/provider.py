@@ -78,6 +78,8 @@ class ChatProvider(KeyedProvider):
         streams = ctx.attempt.request.stream
         if state.is_passed_through:
             ctx.body = passing.write_body(ctx)
+        elif ctx.attempt.request.untranslatable:  # the override of an alias needs a translation
+            raise ctx.attempt.request.untranslatable
         else:
             written = write_request({**ctx.body, "stream": streams}, state.quirks)
             ctx.body, state.tools = written.body, written.tools

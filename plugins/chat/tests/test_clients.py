@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from floway_codex.simulator import function_call, reasoning, reply, text
 
+from floway_core.testing import Reply
+
+from .server_streams import STOP, TOOLS, calls, chunk, entry
 from .test_reasoning import MODEL, blobs, inputs
+from .upstreams import as_json
 
 HERE = Path(__file__).parent / "clients"
 INSTALLED = os.environ.get("FLOWAY_TEST_CHAT_CLIENTS")
@@ -40,69 +44,85 @@ def run(*command, **options):
     return done.stdout
 
 
+def llm_on(gateway, model, folder):
+    """Return what runs llm with a model of the gateway."""
+    (folder / "extra-openai-models.yaml").write_text(LLM_MODELS.format(model=model, url=gateway.url))
+    (folder / "keys.json").write_text(json.dumps({"floway": gateway.key}))
+    environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "LLM_USER_PATH": str(folder)}
+    return lambda *arguments: run(Path(INSTALLED, "llm/bin/llm"), "-m", "floway", *arguments, env=environ)
+
+
+def let_aider_edit(gateway, model, folder):
+    """Have aider replace the text of a poem, whose first answer is ``AIDER_ANSWER``; return text and commit."""
+    (folder / "poem.txt").write_text("roses\n")
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "OPENAI_API_BASE": f"{gateway.url}/v1",
+        "OPENAI_API_KEY": gateway.key,
+        **{f"GIT_{who}_{what}": "t@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+    }
+    for command in ("init --quiet", "add poem.txt", "commit --quiet --message Begin"):
+        run("git", *command.split(), cwd=folder, env=environ)
+    switches = "--yes-always --no-check-update --no-show-model-warnings --no-analytics --map-tokens 0"
+    options = (*switches.split(), "--model", f"openai/{model}", "--weak-model", f"openai/{model}")
+    aider = Path(INSTALLED, "aider-chat/bin/aider")
+    instruction = ("--edit-format", "whole", "--message", "Make it violets.", "poem.txt")
+    run(aider, *options, *instruction, cwd=folder, env=environ)
+    return (folder / "poem.txt").read_text(), run("git", "log", "--format=%s", cwd=folder)
+
+
+def run_node_client(gateway, model):
+    """Run the script for the openai package for Node; return what it prints."""
+    script = Path(INSTALLED, "node/client.mjs")  # it finds its packages beside itself
+    script.write_text((HERE / "openai_client.mjs").read_text())
+    return json.loads(run("node", script, f"{gateway.url}/v1", gateway.key, model))
+
+
+AIDER_ANSWER = "I change it.\n\npoem.txt\n```\nviolets\n```\n"
+
+
+# ------------------------------------------------------------------------------------------------------ Codex backend
 @pytest.fixture
 def llm(running, tmp_path):
-    """Runs llm with the gateway's model as default."""
-    (tmp_path / "extra-openai-models.yaml").write_text(LLM_MODELS.format(model=MODEL, url=running.url))
-    (tmp_path / "keys.json").write_text(json.dumps({"floway": running.key}))
-    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LLM_USER_PATH": str(tmp_path)}
-    return lambda *arguments: run(Path(INSTALLED, "llm/bin/llm"), *arguments, env=environ)
+    return llm_on(running, MODEL, tmp_path)
 
 
 def test_llm(backend, llm):
     backend.script(reply(reasoning("Hm.", "BLOB-1"), text("Paris.")), reply(text("Rome.")))
-    assert "Paris." in llm("-m", "floway", "Capital of France? (llm)")
-    assert "Rome." in llm("-m", "floway", "-c", "Of Italy?")
+    assert "Paris." in llm("Capital of France? (llm)")
+    assert "Rome." in llm("-c", "Of Italy?")
     assert blobs(inputs(backend)[-1]) == ["BLOB-1"]
 
 
 def test_llm_with_a_tool(backend, llm):
     backend.script(reply(reasoning("Hm.", "BLOB-1"), function_call("double", {"x": 21})), reply(text("It is 42.")))
     source = "def double(x: int) -> int:\n    return 2 * x"
-    assert "It is 42." in llm("-m", "floway", "--functions", source, "Double 21 (llm).")
+    assert "It is 42." in llm("--functions", source, "Double 21 (llm).")
     sent = inputs(backend)[-1]
     assert blobs(sent) == ["BLOB-1"] and "42" in json.dumps(sent[-1])
 
 
 def test_llm_with_a_schema(backend, llm):
     backend.script(reply(text('{"name": "Ulm", "size": 7}')))
-    assert json.loads(llm("-m", "floway", "--schema", "name, size int", "A city (llm)."))["name"] == "Ulm"
+    assert json.loads(llm("--schema", "name, size int", "A city (llm)."))["name"] == "Ulm"
     assert backend.dispatches[-1].body["text"]["format"]["type"] == "json_schema"
 
 
 def test_aider(backend, running, tmp_path):
-    file = tmp_path / "poem.txt"
-    file.write_text("roses\n")
-    answer = "I change it.\n\npoem.txt\n```\nviolets\n```\n"
-    backend.script(reply(text(answer, chunks=5)), reply(text("docs: Replace the roses")))
-    environ = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "OPENAI_API_BASE": f"{running.url}/v1",
-        "OPENAI_API_KEY": running.key,
-        **{f"GIT_{who}_{what}": "t@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
-    }
-    for command in ("init --quiet", "add poem.txt", "commit --quiet --message Begin"):
-        run("git", *command.split(), cwd=tmp_path, env=environ)
-    switches = "--yes-always --no-check-update --no-show-model-warnings --no-analytics --map-tokens 0"
-    model = ("--model", f"openai/{MODEL}", "--weak-model", f"openai/{MODEL}")
-    aider = Path(INSTALLED, "aider-chat/bin/aider")
-    run(
-        aider,
-        *switches.split(),
-        *model,
-        "--edit-format",
-        "whole",
-        "--message",
-        "Make it violets.",
-        "poem.txt",
-        cwd=tmp_path,
-        env=environ,
-    )
-    assert file.read_text() == "violets\n"
-    assert "Replace the roses" in run("git", "log", "--format=%s", cwd=tmp_path)
+    backend.script(reply(text(AIDER_ANSWER, chunks=5)), reply(text("docs: Replace the roses")))
+    poem, subjects = let_aider_edit(running, MODEL, tmp_path)
+    assert poem == "violets\n" and "Replace the roses" in subjects
     assert len(backend.dispatches) == 2
+
+
+NODE_RESULT = {
+    "looked": [7],
+    "text": "Seen.",
+    "streamed": "Hello there.",
+    "refused": {"status": 400, "param": "messages[0].content"},
+}
 
 
 def test_the_openai_package_for_node(backend, running):
@@ -111,15 +131,44 @@ def test_the_openai_package_for_node(backend, running):
         reply(text("Seen.")),
         reply(text("Hello there.", chunks=4)),
     )
-    # It finds its packages beside itself.
-    script = Path(INSTALLED, "node/client.mjs")
-    script.write_text((HERE / "openai_client.mjs").read_text())
-    told = json.loads(run("node", script, f"{running.url}/v1", running.key, MODEL))
-    assert told.pop("tokens") > 0
-    assert told == {
-        "looked": [7],
-        "text": "Seen.",
-        "streamed": "Hello there.",
-        "refused": {"status": 400, "param": "messages[0].content"},
-    }
+    told = run_node_client(running, MODEL)
+    assert told.pop("tokens") > 0 and told == NODE_RESULT
     assert blobs(inputs(backend)[1]) == ["BLOB-1"]
+
+
+# -------------------------------------------------------------------------------------------------------- chat server
+def test_llm_on_a_chat_server(caller, server, chat_gateway, tmp_path):
+    call = calls(entry(0, "call_a", "double", '{"x": 21}'))
+    server.script(Reply([call, *TOOLS]), Reply([chunk("It is "), chunk("42."), *STOP]))
+    source = "def double(x: int) -> int:\n    return 2 * x"
+    assert "It is 42." in llm_on(chat_gateway, "model-1", tmp_path)("--functions", source, "Double 21.")
+    assert json.loads(server.requests[-1].body)["messages"][-1] == {
+        "role": "tool",
+        "tool_call_id": "call_a",
+        "content": "42",
+    }
+
+
+def test_aider_on_a_chat_server(caller, server, chat_gateway, tmp_path):
+    subject = {"choices": [{"message": {"content": "docs: Replace the roses"}, "finish_reason": "stop"}]}
+    server.script(Reply([chunk(AIDER_ANSWER), *STOP]), as_json({**subject, "object": "chat.completion"}))
+    poem, subjects = let_aider_edit(chat_gateway, "model-1", tmp_path)
+    assert poem == "violets\n" and "Replace the roses" in subjects
+
+
+def test_the_openai_package_for_node_on_a_chat_server(caller, server, chat_gateway):
+    role = chunk({"role": "assistant", "content": ""})  # the package insists on it
+    server.script(
+        Reply(
+            [
+                role,
+                calls(entry(0, "call_a", "look", '{"at"', type="function")),
+                calls(entry(0, arguments=": 7}")),
+                *TOOLS,
+            ]
+        ),
+        Reply([role, chunk("Seen."), *STOP]),
+        Reply([role, chunk("Hello "), chunk("there."), *STOP]),
+    )
+    told = run_node_client(chat_gateway, "model-1")
+    assert told.pop("tokens") == 12 and told == NODE_RESULT

@@ -1,12 +1,15 @@
-"""Chat requests that no sane client sends: served or refused by name, and never a fault of the gateway."""
+"""Requests that no sane client sends, and streams that no sane server sends: never a fault of the gateway."""
 
 import json
 import os
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from floway_core.testing import Reply, message_stream
+
+from .server_streams import DONE
+from .upstreams import as_json
 
 TIMES = int(os.environ.get("FLOWAY_TEST_FUZZ") or 1)
 """How many times as much as in the suite; see ``make fuzz``."""
@@ -85,3 +88,77 @@ def test_any_messages(client, upstream, messages):
 @given(fields=st.dictionaries(NAMES, VALUE, max_size=4))
 def test_any_fields(client, upstream, fields):
     check(client, upstream, {"model": "model-1", "messages": [{"role": "user", "content": "Hi"}], **fields})
+
+
+# -------------------------------------------------------------------------------------------------------- chat servers
+ITEM_NAMES = st.sampled_from(
+    """arguments call_id content detail encrypted_content file_data file_id format id image_url input input_audio name
+    namespace output reasoning role schema summary text tool_choice tools type""".split()
+)
+ITEM_WORDS = st.sampled_from(
+    """assistant custom custom_tool_call custom_tool_call_output developer function function_call function_call_output
+    input_file input_image input_text json_schema message namespace output_text reasoning system user""".split()
+)
+ITEM_VALUE = st.recursive(
+    SCALAR | ITEM_WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ITEM_NAMES, inner, max_size=4),
+    max_leaves=8,
+)
+ITEM = st.builds(
+    lambda kind, fields: {**fields, "type": kind}, ITEM_WORDS, st.dictionaries(ITEM_NAMES, ITEM_VALUE, max_size=5)
+)
+REQUEST_FIELDS = st.sampled_from(
+    "include instructions metadata reasoning seed stop text tool_choice tools top_logprobs truncation user".split()
+)
+
+
+@examples(100)
+@example(items=[{"type": "custom_tool_call_output", "call_id": []}], fields={})
+@given(items=st.lists(ITEM, max_size=4), fields=st.dictionaries(REQUEST_FIELDS, ITEM_VALUE, max_size=3))
+def test_any_responses_request_on_a_chat_server(caller, server, items, fields):
+    server.forget()
+    server.script(as_json({"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]}))
+    answer = caller.post({"model": "model-1", "input": items, "store": False, **fields})
+    assert answer.status in (200, 400, 404), answer.body
+    assert answer.status == 200 or answer.json()["error"]["message"]
+
+
+CHUNK_NAMES = st.sampled_from(
+    """arguments choices code content custom delta error finish_reason function function_call id index input logprobs
+    message name reasoning reasoning_content refusal text thinking tool_calls type usage x_groq prompt_tokens
+    completion_tokens annotations url_citation""".split()
+)
+CHUNK_VALUE = st.recursive(
+    SCALAR | st.sampled_from(["<think>", "</think>", "stop", "length", "thinking"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(CHUNK_NAMES, inner, max_size=4),
+    max_leaves=10,
+)
+DELTA = st.dictionaries(CHUNK_NAMES, CHUNK_VALUE, max_size=3)
+CHUNK = st.one_of(
+    st.builds(
+        lambda delta, finish, fields: {"choices": [{"delta": delta, "finish_reason": finish}], **fields},
+        DELTA,
+        st.sampled_from([None, None, "stop", "tool_calls", "", 7]),
+        st.dictionaries(CHUNK_NAMES, CHUNK_VALUE, max_size=1),
+    ),
+    CHUNK_VALUE,
+)
+
+
+@examples(150)
+@given(chunks=st.lists(CHUNK, max_size=5), is_done=st.booleans(), speaks_chat=st.booleans())
+def test_any_stream_of_a_chat_server(caller, server, chunks, is_done, speaks_chat):
+    server.forget()
+    stream = [b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in chunks]
+    server.script(Reply([*stream, DONE] if is_done else stream))
+    answer = (caller.chat if speaks_chat else caller.create)(stream=True)
+    if answer.status != 200:
+        assert answer.json()["error"]["message"]
+    elif not speaks_chat:
+        terminal = answer.events()[-1]
+        assert terminal["type"] in ("response.completed", "response.incomplete", "response.failed")
+    else:
+        assert answer.body
+    server.script(as_json(chunks[0] if chunks else {}))
+    whole = caller.create()
+    assert whole.status < 400 or whole.json()["error"]["message"]

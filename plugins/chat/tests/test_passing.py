@@ -81,6 +81,7 @@ def test_the_overrides_of_an_alias_reach_the_server(server):
         assert answer.json()["choices"][0]["message"]["content"] == "Hi."
         sent = json.loads(server.requests[-1].body)
         assert (sent["model"], sent["reasoning_effort"]) == ("model-1", "low")
+        assert ChatClient(gateway.url, gateway.key).chat(model="quick", n=2).json()["error"]["param"] == "n"
 
 
 def test_nothing_is_stored(caller, server):
@@ -177,3 +178,11 @@ def test_a_tool_with_a_field_of_the_same_name_changes_nothing(caller, server):
     server.script(as_json(completion()))
     assert caller.post(body, CHAT_PATH).status == 200
     assert server.requests[-1].body == body
+
+
+@pytest.mark.parametrize("fields", [{"n": 2}, {"modalities": ["text", "audio"], "audio": {"voice": "alloy"}}])
+def test_what_only_a_chat_server_can_do(caller, server, fields):
+    server.script(as_json(completion()))
+    assert caller.chat(**fields).status == 200
+    sent = json.loads(server.requests[-1].body)
+    assert {name: sent[name] for name in fields} == fields

@@ -175,26 +175,29 @@ def test_a_hang_up_reaches_the_server(caller, server):
     assert server.requests[0].peer_gone.wait(5)
 
 
+ENTRY = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}
+CITATION = {"url": "https://x", "title": "T", "start_index": 0, "end_index": 2}
+
+
 @pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("sends_stream", [True, False])
-def test_log_probabilities_and_citations(caller, server, stream, sends_stream):
-    logprobs = [{"token": "Sun.", "bytes": [83], "logprob": -0.5, "top_logprobs": []}]
-    citation = {"start_index": 0, "end_index": 4, "title": "Sky", "url": "https://sky.example"}
-    message = {"content": "Sun.", "annotations": [{"type": "url_citation", "url_citation": citation}]}
-    if sends_stream:
-        body = json.loads(chunk(message)[6:])
-        body["choices"][0]["logprobs"] = {"content": logprobs}
-        server.script(Reply([b"data: %s\n\n" % json.dumps(body).encode(), *STOP]))
+def test_log_probabilities_and_citations(caller, server, stream):
+    annotations = [{"type": "url_citation", "url_citation": CITATION}, {"type": "odd"}]
+    logprobs = {"content": [ENTRY], "refusal": None}
+    if stream:
+        choice = {"index": 0, "delta": {"content": "Hi"}, "logprobs": logprobs, "finish_reason": None}
+        first = b"data: %s\n\n" % json.dumps({"choices": [choice]}).encode()
+        server.script(Reply([first, chunk("!"), chunk({"annotations": annotations}), *STOP]))
     else:
-        body = completion(message)
-        body["choices"][0]["logprobs"] = {"content": logprobs, "refusal": None}
+        body = completion({"content": "Hi!", "annotations": annotations})
+        body["choices"][0]["logprobs"] = logprobs
         server.script(as_json(body))
-    answer = caller.create(stream=stream, include=["message.output_text.logprobs"], top_logprobs=2)
-    response = answer.events()[-1]["response"] if stream else answer.json()
-    (part,) = response["output"][0]["content"]
-    assert part["logprobs"] == logprobs and part["annotations"] == [{"type": "url_citation", **citation}]
+    answer = caller.create(stream=stream, include=["message.output_text.logprobs"])
     if stream:
         told = [event["logprobs"] for event in answer.events() if event["type"] == "response.output_text.delta"]
-        assert told == [logprobs]
-    sent = json.loads(server.requests[-1].body)
-    assert (sent["logprobs"], sent["top_logprobs"]) == (True, 2)
+        assert told == [[ENTRY], []]
+        response = parse(answer.received)[-1]["response"]
+    else:
+        response = answer.json()
+        assert response["output"][0]["content"][0]["logprobs"] == [ENTRY]
+    (part,) = response["output"][0]["content"]
+    assert part["text"] == "Hi!" and part["annotations"] == [{"type": "url_citation", **CITATION}]

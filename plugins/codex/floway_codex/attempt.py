@@ -2,9 +2,10 @@
 
 import functools
 import logging
+import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from floway_codex.account.accounts import Account
@@ -38,6 +39,8 @@ class CodexAttempt:
     """The content encoding of the request body."""
     first_response: str | None
     """The id of the conversation's first response; None if this request begins it."""
+    seed: float = field(default_factory=random.random)
+    """The source of whatever the CLI orders at random."""
     turn_state: str | None = None
     """The first turn state that the backend sent in this turn."""
     token: str | None = None
@@ -59,24 +62,10 @@ def start_attempt(
     :param model: the catalogue entry of the model; empty when unknown.
     :param default: the profile for clients that are not a codex CLI.
     """
-    headers, body, settings = ctx.request.headers, ctx.request.body, services.settings.plugin
-    client = detect_client(headers, body)
+    headers, settings = ctx.request.headers, services.settings.plugin
+    client = detect_client(headers, ctx.request.body)
     stored = snapshot.read_identity(ctx.previous.metadata) if ctx.previous else None
-    resolved = resolution.resolve_identity(
-        resolution.IdentityInputs(
-            claims=claims.read_claims(headers, body),
-            api_key_id=ctx.request.api_key.id,
-            model=ctx.model,
-            instructions=body.get("instructions"),
-            input=[item for item in as_items(body.get("input") or []) if isinstance(item, dict)],
-            new_items=ctx.previous.new_items if ctx.previous else (),
-            stored=stored,
-            claim_ordinal=ctx.previous.ordinal if ctx.previous else lambda: 1,
-            claim_window=functools.partial(windows.claim_window_number, services.database, ctx.request.api_key.id),
-            installation=account.installation_id,
-            now_ms=time.time_ns() // 1_000_000,
-        )
-    )
+    resolved = _resolve_identity(services, ctx, account, stored)
     attempt = CodexAttempt(
         account=account,
         identity=resolved,
@@ -94,6 +83,29 @@ def start_attempt(
     if log.isEnabledFor(logging.DEBUG):
         log.debug("Attempt %s: %s", ctx.id, describe(attempt))
     return attempt
+
+
+def _resolve_identity(
+    services: Services, ctx: AttemptContext, account: Account, stored: snapshot.StoredIdentity | None
+) -> Identity:
+    """Resolve the identity of a request that continues ``stored``, if any."""
+    body, previous = ctx.request.body, ctx.previous
+    return resolution.resolve_identity(
+        resolution.IdentityInputs(
+            claims=claims.read_claims(ctx.request.headers, body),
+            api_key_id=ctx.request.api_key.id,
+            model=ctx.model,
+            instructions=body.get("instructions"),
+            input=[item for item in as_items(body.get("input") or []) if isinstance(item, dict)],
+            new_items=previous.new_items if previous else (),
+            stored=stored,
+            claim_ordinal=previous.ordinal if previous else lambda: 1,
+            claim_window=functools.partial(windows.claim_window_number, services.database, ctx.request.api_key.id),
+            installation=account.installation_id,
+            now_ms=time.time_ns() // 1_000_000,
+            hint=ctx.request.conversation_hint,
+        )
+    )
 
 
 def describe(attempt: CodexAttempt) -> str:

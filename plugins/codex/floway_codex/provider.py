@@ -123,14 +123,15 @@ class CodexProvider(Provider):
         response = self._http.stream(ctx, "POST", f"{self._base_url}/codex/responses", headers, body)
         attempt.turn_state = attempt.turn_state or response.header(turns.TURN_STATE)
         response.headers = turns.encrypt_in_headers(self._services.secrets, response.headers, attempt.owner)
+        if is_first:
+            self._note_client(ctx)
         if 200 <= response.status < 300:
             quota.record_limits(self._services, ctx.attempt.upstream.id, response.headers)
-            self._note_client(ctx)
             self._catalogue.note_etag(ctx.attempt.upstream, response.header("x-models-etag"))
         return response
 
     def _note_client(self, ctx: ResponsesRequestContext) -> None:
-        """Note as which client a turn was sent."""
+        """Note as which client a turn was sent, whatever the answer: a version without a profile may be refused."""
         attempt: CodexAttempt = ctx.attempt.provider_state
         sent = {name: ctx.headers.get(name, "") for name in ("originator", "user-agent")}
         version = attempt.client.version if attempt.client else attempt.profile.version

@@ -97,16 +97,11 @@ class Catalogue(peewee.Model):
 
 
 class Clients(peewee.Model):
-    """A version of the CLI as which turns of the account have been sent. Written by turns, at most once an hour."""
+    """The versions of the CLI as which turns of the account have been sent. Made with the account, written by turns."""
 
-    upstream_id = peewee.CharField()
-    version = peewee.CharField()
-    is_cli = peewee.BooleanField()
-    """False if the client was no CLI, and the gateway gave it this version."""
-    originator = peewee.CharField()
-    user_agent = peewee.CharField()
-    seen_at = peewee.BigIntegerField()
+    upstream_id = peewee.CharField(primary_key=True)
+    clients_json = peewee.TextField()
+    """A list of objects with the fields of ``floway_codex.account.clients.SeenClient``."""
 
     class Meta:
         table_name = "codex_clients"
-        primary_key = peewee.CompositeKey("upstream_id", "version", "is_cli")

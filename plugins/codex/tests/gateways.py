@@ -130,8 +130,17 @@ def ids(request: RecordedRequest) -> dict[str, str]:
 
 
 def bare(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Input items without the ids and states that those of the CLI have."""
-    return [{key: value for key, value in item.items() if key not in ("id", "status")} for item in items]
+    """Input items without the ids, states and empty fields that those of the CLI have."""
+    return [
+        {
+            key: [{name: one for name, one in part.items() if one != []} for part in value]
+            if key == "content" and isinstance(value, list)
+            else value
+            for key, value in item.items()
+            if key not in ("id", "status") and (key, value) != ("content", None)
+        }
+        for item in items
+    ]
 
 
 def user(said: str) -> dict[str, Any]:

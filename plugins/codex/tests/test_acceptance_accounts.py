@@ -89,7 +89,7 @@ def test_an_account_is_imported_shown_and_removed(simulated):
     _, account = json.loads(ends[1][1])
     assert json.loads(ends[3][1])[1]["installation_id"] == account["installation_id"]
     assert (account["upstream"], account["state"], account["plan"]) == ("codex-ben@example.com", "active", "plus")
-    assert account["limits"] == []
+    assert [limit["limit"] for limit in account["limits"]] == ["codex"]
     secrets = [made["tokens"][name] for name in ("access_token", "refresh_token", "id_token")]
     assert not [secret for secret in secrets if secret in repr(ends)]
 

@@ -4,10 +4,14 @@ Rows are named as in the table of ``test_acceptance.py``.
 """
 
 import contextlib
+import http.client
 import json
+import os
+import signal
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from floway_codex.simulator import Simulator
@@ -316,3 +320,45 @@ def test_fifty_requests_renew_once(account):
         assert [answer for answer in answers if answer[0] != 200] == []
     assert len(account.endpoint.requests) == 1
     assert len({request.header("authorization") for request in account.simulator.dispatches}) == 1
+
+
+# --------------------------------------------------------------------------------------------- a process that is killed
+def kill_while_it_waits(account):
+    """Kill the worker after it has sent the refresh token, and before it has the answer."""
+    account.expire()
+    account.endpoint.script(answered(200, account.new_tokens(), Step.HOLD))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(account.ask)
+        account.endpoint.wait_for_request()
+        parent = account.gateway.process.pid
+        (worker,) = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        os.kill(int(worker), signal.SIGKILL)
+        with pytest.raises((OSError, http.client.HTTPException)):
+            waiting.result()
+    account.endpoint.forget()
+    # What the lease would wait for: the process that renews has ended, and cannot say so.
+    account.sql(f"UPDATE codex_credentials SET lease_until = {int(time.time()) - 1}")
+
+
+def test_a_renewal_that_was_killed_is_told(account):
+    """Whether the token is lost shows at the next renewal; then the way out is told, too."""
+    kill_while_it_waits(account)
+    status = account.gateway.run("codex", "status")
+    assert "A process was killed while it renewed the token" in status.stdout
+    assert json.loads(account.gateway.run("codex", "status", "--json").stdout)[0]["renewal_interrupted"] is True
+    account.endpoint.script(answered(400, {"error": {"code": "refresh_token_reused", "message": "Used already."}}))
+    assert account.ask()[0] == 503
+    assert account.state[0] == "refresh_failed" and "the new token is lost" in account.state[1]
+    status = account.gateway.run("codex", "status").stdout
+    assert "was killed between the answer of the token endpoint and its storage" in status
+    assert "floway codex login" in status and "renewal" not in status
+    account.sign_in()
+    assert account.ask()[0] == 200
+
+
+def test_a_renewal_that_was_killed_before_it_reached_the_endpoint_is_made_up_for(account):
+    kill_while_it_waits(account)
+    account.endpoint.script(answered(200, account.new_tokens()))
+    assert account.ask()[0] == 200
+    assert account.state == ("active", "")
+    assert "killed" not in account.gateway.run("codex", "status").stdout

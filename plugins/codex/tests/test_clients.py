@@ -2,12 +2,14 @@
 
 import pytest
 from floway_codex.account import clients
-from floway_codex.simulator import Simulator
+from floway_codex.account.auth_file import import_account
+from floway_codex.simulator import Simulator, refusal
 from floway_codex.wire.profile import choose_profile, load_profiles
 
 from floway_core.testing import Installation
 
 from . import gateways
+from .conftest import auth_json, open_services
 from .gateways import Front
 
 NEWEST = list(load_profiles())[-1]
@@ -76,6 +78,12 @@ def test_a_version_that_is_newer_than_any_profile_is_told(front):
     assert f"other clients, as codex_exec {NEWEST}" in shown
 
 
+def test_it_is_told_even_if_the_backend_refuses_its_requests(front):
+    front.simulator.script(refusal(400, {"detail": "Unsupported"}))
+    assert front.send({"input": "Hi"}, cli("0.999.1")).status == 400
+    assert gateways.status(front.gateway)[0]["versions_without_profile"] == ["0.999.1"]
+
+
 def test_only_the_newest_versions_and_the_last_week_stay(services, upstream):
     now = 1_000_000.0
     log = clients.ClientLog(services, choose_profile("newest"), now=lambda: now)
@@ -89,6 +97,18 @@ def test_only_the_newest_versions_and_the_last_week_stay(services, upstream):
     assert log.profile_for(upstream.id) == log.default
     log.note(upstream.id, "0.1.0", "codex_exec", "codex_exec/0.1.0 (a; b) c", is_cli=True)
     assert [one.version for one in clients.read_clients(services, upstream.id, 0)] == ["0.1.0"]
+
+
+def test_clients_are_stored_in_both_databases(tmp_path, database_url):
+    services = open_services(tmp_path, FLOWAY_DATABASE_URL=database_url)
+    upstream = import_account(services, auth_json())
+    for _ in range(2):  # as two processes
+        log = clients.ClientLog(services, choose_profile("newest"))
+        log.note(upstream.id, "0.170.0", "codex-tui", "codex-tui/0.170.0 (a; b) c (codex-tui; 0.170.0)", is_cli=True)
+        log.note(upstream.id, NEWEST, "codex_exec", f"codex_exec/{NEWEST} (a; b) c", is_cli=False)
+        found = [(one.version, one.is_cli) for one in clients.read_clients(services, upstream.id, 0)]
+        assert found == [(NEWEST, False), ("0.170.0", True)]
+    services.database.close_all()
 
 
 def test_a_client_that_cannot_be_stored_fails_no_request(front):

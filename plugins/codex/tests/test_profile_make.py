@@ -53,6 +53,7 @@ def test_the_shipped_profiles_are_its_unchanged_output(tmp_path, version):
 def test_it_says_what_is_not_expressed_and_what_is_different(tmp_path, folder):
     done, _ = make(tmp_path, folder)
     assert 'history_initialization: "cold_resume" in 6 of ' in done.output
+    assert "turn_metadata: workspaces: {" in done.output and "instead of what the client sends" in done.output
     assert 'models_headers: accept-encoding is new: "zstd,gzip"' in done.output
     assert "Not recorded, so as in 0.169.0:\n  nothing" in done.output
 

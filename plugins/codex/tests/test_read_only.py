@@ -11,6 +11,7 @@ from floway_core.testing import Installation
         ("codex status", 0),
         ("codex status --json", 0),
         ("codex differences", 0),
+        ("codex profile list", 0),
         ("codex explain resp_1", 1),
         ("codex --help", 0),
         ("codex login --help", 0),

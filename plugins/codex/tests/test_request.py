@@ -11,6 +11,7 @@ from floway_codex.wire.request import DEFAULT_INSTRUCTIONS, UNSUPPORTED_FIELDS
 from floway_core.protocol import jsontext
 
 from .conftest import MODELS_URL, open_services
+from .gateways import bare
 
 COMPACTION = choose_profile("newest").compaction
 USER = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "ping"}]}
@@ -30,11 +31,6 @@ def body(prepared):
         return prepared({"model": "gpt-5.5", "input": [USER], **given}).body
 
     return make
-
-
-def bare(items):
-    """Items without the ids and states that the CLI's items have."""
-    return [{key: value for key, value in item.items() if key not in ("id", "status")} for item in items]
 
 
 def test_the_smallest_request(body):
@@ -207,7 +203,7 @@ def test_references_never_leave(body):
     for name in ({"type": "item_reference", "id": "msg_1"}, reasoning, {**reasoning, "encrypted_content": None}):
         assert bare(body(input=[name, USER])["input"]) == [USER]
     whole = {**reasoning, "encrypted_content": "sealed"}
-    assert body(input=[whole, USER])["input"][0] == whole
+    assert body(input=[whole, USER])["input"][0] == {**whole, "content": None}
 
 
 # --------------------------------------------------------------------------------------------------------- compaction
@@ -352,6 +348,8 @@ def check_forms(items):
         keys, pattern = FORMS[item_kind(item)]
         assert list(item) == keys and re.fullmatch(pattern, item["id"]), item
         assert item.get("status", "completed") == "completed"
+        for part in item["content"] if item["type"] == "message" else ():
+            assert list(part) == ["type", "text", *["annotations"] * (item["role"] == "assistant")]
     assert len({item["id"] for item in items}) == len(items)
 
 
@@ -371,8 +369,18 @@ def test_ids_stay_the_same_while_the_conversation_grows(body):
 
 @pytest.mark.parametrize("services", ["0.142.0"], indirect=True)
 def test_older_versions_have_no_ids(body):
-    made = body(input=[{**USER, "id": "msg_1"}, {"role": "assistant", "content": "Hi", "status": "completed"}])["input"]
+    part = {"type": "output_text", "annotations": [], "text": "Hi"}
+    answer = {"role": "assistant", "content": [part], "status": "completed"}
+    made = body(input=[{**USER, "id": "msg_1"}, answer])["input"]
     assert [list(item) for item in made] == [["type", "role", "content"]] * 2
+    assert list(made[1]["content"][0]) == ["type", "text"]
+
+
+def test_reasoning_has_the_content_that_the_clis_has(body):
+    thought = {"type": "reasoning", "encrypted_content": "sealed", "summary": [], "id": "rs_1"}
+    (made,) = body(input=[thought])["input"]
+    assert list(made.items()) == [("type", "reasoning"), ("id", "rs_1"), ("summary", []), ("content", None),
+                                  ("encrypted_content", "sealed")]  # fmt: skip
 
 
 def test_fields_that_the_cli_always_sends_are_those_of_the_model(lite, provider, upstream, network):

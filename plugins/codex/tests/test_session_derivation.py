@@ -4,7 +4,12 @@ import itertools
 import uuid
 
 import pytest
-from floway_codex.identity.sessions import count_compactions_after_seed, derive_session_id, select_seed
+from floway_codex.identity.sessions import (
+    count_compactions_after_seed,
+    derive_session_id,
+    select_seed,
+    session_id_of_hint,
+)
 
 
 def user(text="Hi"):
@@ -94,3 +99,9 @@ def test_compactions_behind_the_seed_are_counted():
     assert count_compactions_after_seed([COMPACTION, user()]) == 0
     assert count_compactions_after_seed([user(), user(), COMPACTION, user()]) == 1
     assert count_compactions_after_seed([]) == 0
+
+
+def test_a_conversation_that_the_client_names():
+    one = session_id_of_hint("key_1", "conversation-1")
+    assert uuid.UUID(one).version == 7 and one == session_id_of_hint("key_1", "conversation-1")
+    assert len({one, session_id_of_hint("key_1", "conversation-2"), session_id_of_hint("key_2", "conversation-1")}) == 3

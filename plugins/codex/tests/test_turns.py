@@ -46,6 +46,14 @@ def test_a_turn_goes_on_while_only_tool_calls_are_answered(items, goes_on):
     assert answers_calls(items, items[added:] or items[-1:]) is goes_on
 
 
+def test_instructions_among_the_outputs_do_not_end_the_turn():
+    note = {"type": "message", "role": "developer", "content": "Mind the time."}
+    added = [output("a"), note]
+    assert answers_calls([USER, call("a"), *added], added)
+    assert not answers_calls([USER, call("a"), output("a"), note], [note, USER])
+    assert not answers_calls([USER, SAID, note], [note])
+
+
 def test_calls_that_come_along_with_their_results_are_of_another_turn():
     """A client that names an older response, and sends what has been said since."""
     before, since = [USER, SAID], [USER, call("a"), output("a")]

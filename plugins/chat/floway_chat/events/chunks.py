@@ -152,6 +152,23 @@ def _in_responses_form(usage: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def read_logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the log probabilities of a choice. Both APIs have the same entries."""
+    logprobs = choice.get("logprobs")
+    entries = logprobs.get("content") if isinstance(logprobs, dict) else None
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def read_citations(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the citations of web pages in a delta or a message; their fields move one level up."""
+    annotations = message.get("annotations")
+    return [
+        {"type": "url_citation", **annotation["url_citation"]}
+        for annotation in (annotations if isinstance(annotations, list) else ())
+        if isinstance(annotation, dict) and isinstance(annotation.get("url_citation"), dict)
+    ]
+
+
 def read_text(content: Any) -> str:
     """Return the text of a content: a string, or a list of parts as Mistral sends it."""
     if isinstance(content, str):
@@ -174,22 +191,3 @@ def read_thought(message: Mapping[str, Any]) -> str:
         return reasoning.details_text(message.get("reasoning_details"))
     thoughts = [part.get("thinking") for part in content if isinstance(part, dict) and part.get("type") == "thinking"]
     return "".join(map(read_text, thoughts))
-
-
-def read_logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the log probabilities of the text in a chunk; the Responses API has them in the same form."""
-    logprobs = choice.get("logprobs")
-    entries = logprobs.get("content") if isinstance(logprobs, dict) else None
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-
-
-def read_citations(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the citations of web pages in a delta or a message; their fields move one level up."""
-    annotations = message.get("annotations")
-    citations = [
-        citation
-        for annotation in (annotations if isinstance(annotations, list) else ())
-        if isinstance(annotation, dict) and isinstance(citation := annotation.get("url_citation"), dict)
-    ]
-    blank = {"type": "url_citation", "start_index": 0, "end_index": 0, "title": "", "url": ""}
-    return [{**blank, **citation, "type": "url_citation"} for citation in citations]

@@ -85,7 +85,12 @@ class ResponsesTranslator:
         self._read_chunk({**answer, "choices": [{**choice, "delta": choice.get("message")}]})
         if not self._has_ended:
             self._complete()
-        return self._writer.response
+        response = self._writer.response
+        if logprobs := chunks.read_logprobs(choice):
+            parts = [part for item in response["output"] for part in item.get("content") or ()]
+            for part in [part for part in parts if part.get("type") == "output_text"][:1]:
+                part["logprobs"] = logprobs
+        return response
 
     # --------------------------------------------------------------------------------------------------------- chunks
     @property
@@ -124,11 +129,12 @@ class ResponsesTranslator:
             events += self._write_split(thought, "")
         if text := chunks.read_text(delta.get("content")):
             events += self._write_text(text)
+        for citation in chunks.read_citations(delta):
+            self._has_content = True
+            events += self._end_text() + self._writer.annotation(citation)
         if isinstance(refusal := delta.get("refusal"), str) and refusal:
             events += self._writer.refusal(refusal)
             self._has_content = True
-        if not self._drops_spaces:
-            events += b"".join(map(self._writer.annotation, chunks.read_citations(delta)))
         if entries := read_entries(delta):
             events += self._end_text() + self._calls.feed(entries)
             self._has_content = self._drops_spaces = True

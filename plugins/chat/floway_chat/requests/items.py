@@ -6,7 +6,7 @@ from typing import Any
 
 from floway_chat import reasoning
 from floway_chat.quirks import Quirks
-from floway_chat.requests.tools import write_call
+from floway_chat.requests.tools import call_id, write_call
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 
@@ -45,13 +45,13 @@ class _MessageWriter:
         self._turn: Message = {}
         """The message of the assistant; empty if there is none."""
         self._thoughts: list[str] = []
-        self._outputs: dict[Any, deque[tuple[int, dict[str, Any]]]] = defaultdict(deque)
+        self._outputs: dict[str, deque[tuple[int, dict[str, Any]]]] = defaultdict(deque)
         """The outputs that are not written yet, with their positions, by call id."""
         self._written: set[int] = set()
         """Positions of outputs that have been written behind their call."""
         for position, item in enumerate(items):
             if item.get("type") in OUTPUTS:
-                self._outputs[item.get("call_id")].append((position, item))
+                self._outputs[call_id(item)].append((position, item))
 
     def add(self, item: Mapping[str, Any], position: int) -> None:
         """Add an item.
@@ -66,9 +66,9 @@ class _MessageWriter:
         elif kind in OUTPUTS:
             self.flush()
             if position not in self._written:
-                self._outputs[item.get("call_id")].popleft()
+                self._outputs[call_id(item)].popleft()
                 self._add_outputs([item])
-        elif item.get("type", "message") == "message":
+        elif "role" in item and item.get("type", "message") == "message":  # also items with tools have a role
             self._add_message(item, f"input[{position}]")
 
     def add_instructions(self, text: str) -> None:
@@ -132,7 +132,7 @@ class _MessageWriter:
             text = _plain_text(output)
         else:
             text = output if isinstance(output, str) else jsontext.dumps(output).decode()
-        self.messages.append({"role": "tool", "tool_call_id": str(item.get("call_id") or ""), "content": text})
+        self.messages.append({"role": "tool", "tool_call_id": call_id(item), "content": text})
 
 
 # ------------------------------------------------------------------------------------------------------------- parts

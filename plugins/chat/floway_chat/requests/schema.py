@@ -85,13 +85,9 @@ def check_fields(body: Mapping[str, Any]) -> None:
     if not body["messages"]:
         message = "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array."
         raise GatewayError(400, f"{message[:-1]} instead.", code="empty_array", param="messages")
-    if (body.get("n") or 1) != 1:
-        raise GatewayError(400, "Only 'n': 1 is supported.", code="unsupported_value", param="n")
     if body.get("max_tokens") is not None and body.get("max_completion_tokens") is not None:
         message = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
         raise GatewayError(400, message, code="invalid_parameter_combination", param="max_tokens")
-    if set(body.get("modalities") or ()) - {"text"}:
-        raise GatewayError(400, "Only text output is supported.", code="unsupported_value", param="modalities")
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
         message = "'top_logprobs' requires 'logprobs' to be true."
         raise GatewayError(400, message, code="invalid_parameter_combination", param="top_logprobs")
@@ -108,3 +104,16 @@ def _check_spelling(fields: Any, known: Container[str], prefix: str) -> None:
     for name in fields if isinstance(fields, dict) else ():
         if name not in known and name.casefold() in known:
             refuse_unknown(f"{prefix}{name}")
+
+
+def find_untranslatable(body: Mapping[str, Any]) -> GatewayError | None:
+    """Return the error for what only a server of Chat Completions can do; None if there is nothing of it.
+
+    :param body: a body that ``check_fields`` has accepted.
+    """
+    if (body.get("n") or 1) != 1:
+        return GatewayError(400, "This model supports 'n': 1 only.", code="unsupported_value", param="n")
+    if set(body.get("modalities") or ()) - {"text"}:
+        message = "This model supports text output only."
+        return GatewayError(400, message, code="unsupported_value", param="modalities")
+    return None

@@ -167,18 +167,23 @@ def _tool_name(tool: Mapping[str, Any]) -> str:
     return wire_name(tool.get("name"), tool.get("namespace"))
 
 
+def call_id(item: Mapping[str, Any]) -> str:
+    """Return the id of a call, of its item or of its output."""
+    return str(item.get("call_id") or "")
+
+
 def write_call(item: Mapping[str, Any], custom_tools: bool) -> dict[str, Any]:
     """Convert the item of a call to an entry of ``tool_calls``."""
-    call_id, name = str(item.get("call_id") or ""), wire_name(item.get("name"), item.get("namespace"))
+    name = wire_name(item.get("name"), item.get("namespace"))
     if item.get("type") == "function_call":
         arguments = item.get("arguments")
         text = arguments if isinstance(arguments, str) else jsontext.dumps(arguments or {}).decode()
-        return {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}}
+        return {"id": call_id(item), "type": "function", "function": {"name": name, "arguments": text}}
     value = str(item.get("input") or "")
     if custom_tools:
-        return {"id": call_id, "type": "custom", "custom": {"name": name, "input": value}}
+        return {"id": call_id(item), "type": "custom", "custom": {"name": name, "input": value}}
     arguments = json.dumps({"input": value}, ensure_ascii=False)
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    return {"id": call_id(item), "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def unwrap_input(arguments: str) -> str:

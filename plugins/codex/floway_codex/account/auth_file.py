@@ -9,7 +9,7 @@ import peewee
 
 from floway_codex.account import jwt
 from floway_codex.account.accounts import ACTIVE
-from floway_codex.tables import Accounts, Credentials, Health, Tokens
+from floway_codex.tables import Accounts, Clients, Credentials, Health, Tokens
 from floway_core.contexts import Services, Upstream
 from floway_core.errors import GatewayError
 from floway_core.storage import upstreams
@@ -121,6 +121,7 @@ def _add_account(services: Services, sign_in: AuthFile, name: str | None) -> Ups
         installation_id=str(uuid.uuid4()),
         imported_at=_now(),
     ).execute(services.database)
+    Clients.insert(upstream_id=upstream.id, clients_json="[]").execute(services.database)
     return upstream
 
 

@@ -1,16 +1,17 @@
 """The versions of the CLI as which an account's turns are sent, so that the gateway's own requests say the same."""
 
 import dataclasses
+import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from floway_codex.tables import Clients
 from floway_codex.wire.profile import Profile, load_profiles, profile_for_version, version_key
 from floway_codex.wire.templates import Template
 from floway_core.contexts import Services
-from floway_core.storage.db import DATABASE_ERRORS, execute, select, transaction
+from floway_core.storage.db import DATABASE_ERRORS, lock_row, select, transaction
 
 REWRITE_AFTER_SECONDS = 3600
 """Age at which an unchanged client is stored again."""
@@ -20,11 +21,7 @@ MAX_CLIENTS = 16
 """Clients of one account that are stored; the newest versions stay."""
 MAX_VERSION_LENGTH = 40
 
-FIND = """
-SELECT version, is_cli, originator, user_agent, seen_at FROM codex_clients WHERE upstream_id = ? AND seen_at > ?
-"""
-DELETE_OLD = "DELETE FROM codex_clients WHERE upstream_id = ? AND seen_at < ?"
-DELETE = "DELETE FROM codex_clients WHERE upstream_id = ? AND version = ? AND is_cli = ?"
+FIND = "SELECT clients_json FROM codex_clients WHERE upstream_id = ?"
 
 log = logging.getLogger("floway.codex")
 
@@ -62,19 +59,26 @@ class ClientLog:
         if len(self._written) > 1000:  # clients make up versions: forgetting costs a few writes
             self._written.clear()
         self._written[key] = (user_agent, now)
-        key_fields = {"upstream_id": upstream_id, "version": version, "is_cli": is_cli}
-        row = {"originator": originator, "user_agent": user_agent, "seen_at": int(now)}
-        insert = Clients.insert(**key_fields, **row).on_conflict(
-            conflict_target=[Clients.upstream_id, Clients.version, Clients.is_cli], update=row
-        )
         try:
-            with transaction(self.services.database):
-                insert.execute(self.services.database)
-                execute(self.services.database, DELETE_OLD, upstream_id, int(now) - CURRENT_SECONDS)
-                for one in read_clients(self.services, upstream_id, 0)[MAX_CLIENTS:]:
-                    execute(self.services.database, DELETE, upstream_id, one.version, one.is_cli)
+            self._store(upstream_id, SeenClient(version, is_cli, originator, user_agent, int(now)))
         except DATABASE_ERRORS as error:
             log.warning("The client of upstream %s could not be stored: %s", upstream_id, error)
+
+    def _store(self, upstream_id: str, seen: SeenClient) -> None:
+        """Add a client to those that are stored, in place of an earlier one of this version.
+
+        Two processes that do so at once may lose one of two clients, for an hour at most.
+        """
+        database = self.services.database
+        with transaction(database):
+            lock_row(database, "upstreams", upstream_id)
+            others = [
+                one
+                for one in read_clients(self.services, upstream_id, seen.seen_at - CURRENT_SECONDS)
+                if (one.version, one.is_cli) != (seen.version, seen.is_cli)
+            ]
+            kept = json.dumps([vars(one) for one in _newest_first([seen, *others])[:MAX_CLIENTS]])
+            Clients.update(clients_json=kept).where(Clients.upstream_id == upstream_id).execute(database)
 
     def profile_for(self, upstream_id: str) -> Profile:
         """The profile for the gateway's own requests: as the newest client of the last week, else the default."""
@@ -98,8 +102,13 @@ class ClientLog:
 
 def read_clients(services: Services, upstream_id: str, since: int) -> list[SeenClient]:
     """The clients of an account with turns after ``since`` (Unix seconds), the newest version first."""
-    rows = [SeenClient(row[0], bool(row[1]), *row[2:]) for row in select(services.database, FIND, upstream_id, since)]
-    return sorted(rows, key=lambda one: (version_key(one.version), one.seen_at), reverse=True)
+    rows = select(services.database, FIND, upstream_id)
+    found = [SeenClient(**fields) for fields in json.loads(rows[0][0])] if rows else []
+    return _newest_first([one for one in found if one.seen_at > since])
+
+
+def _newest_first(seen: Sequence[SeenClient]) -> list[SeenClient]:
+    return sorted(seen, key=lambda one: (version_key(one.version), one.seen_at), reverse=True)
 
 
 def lacks_profile(version: str, folder: str) -> bool:

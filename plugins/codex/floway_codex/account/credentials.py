@@ -110,6 +110,15 @@ def acquire_lease(services: Services, upstream_id: str, now: int, seconds: int) 
     return owner if acquired else None
 
 
+def is_lease_abandoned(services: Services, upstream_id: str, now: int) -> bool:
+    """Whether a process held the lease until it expired: it has probably ended in the middle of a renewal.
+
+    Ask before ``acquire_lease``, which takes the lease over.
+    """
+    condition = "upstream_id = ? AND lease_owner IS NOT NULL AND lease_until <= ?"
+    return bool(select(services.database, f"SELECT 1 FROM codex_credentials WHERE {condition}", upstream_id, now))
+
+
 def release_lease(services: Services, upstream_id: str, owner: str) -> None:
     """Release a lease, unless another owner has acquired it since."""
     query = Credentials.update(lease_owner=None, lease_until=0)

@@ -55,7 +55,6 @@ class QuotaCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Read the limits of all accounts from the database."""
-        self._refresh()
         labels = ("upstream", "limit", "window")
         used = GaugeMetricFamily("floway_codex_quota_used_percent", "Used up of a limit.", labels=labels)
         resets = GaugeMetricFamily("floway_codex_quota_reset_seconds", "Unix time of its reset.", labels=labels)
@@ -77,4 +76,5 @@ class QuotaCollector(Collector):
                 refused.add_metric((upstream, limit), snapshot["refused_until"])
         for upstream, state in select(self._services.database, HEALTH):
             usable.add_metric((upstream,), state == accounts.ACTIVE)
+        self._refresh()  # behind the reading: the next scrape has what it brings
         return used, resets, refused, usable

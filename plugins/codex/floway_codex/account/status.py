@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from floway_codex.account import accounts, quota
+from floway_codex.account import accounts, credentials, quota
 from floway_codex.account.accounts import Account
 from floway_codex.account.auth_file import KIND
 from floway_codex.account.clients import CURRENT_SECONDS, SeenClient, lacks_profile, read_clients
@@ -17,6 +17,10 @@ from floway_core.storage.db import select
 
 MISSING_PROFILE = (
     "{} is newer than any profile, so it is served as the newest one; `floway codex profile make` makes its own."
+)
+RENEWAL_INTERRUPTED = (
+    "A process was killed while it renewed the token. The next request renews it; if the new token was lost, sign in "
+    "again."
 )
 
 
@@ -29,6 +33,8 @@ class Status:
     account: Account
     token_expires_at: int | None
     """Unix seconds; 0 if unknown, None if there is no token."""
+    is_renewal_interrupted: bool
+    """Whether a process has ended in the middle of a renewal, and nobody has tried again yet."""
     models_fetched_at: int | None
     """Unix seconds; None if no model list is stored."""
     clients: Sequence[SeenClient]
@@ -63,6 +69,7 @@ def read_statuses(services: Services) -> list[Status]:
                 enabled=row.enabled,
                 account=account,
                 token_expires_at=expiries.get(row.id),
+                is_renewal_interrupted=credentials.is_lease_abandoned(services, row.id, int(time.time())),
                 models_fetched_at=fetched.get(row.id),
                 limits=quota.read_limits(services, row.id),
             )
@@ -82,6 +89,7 @@ def to_json(status: Status) -> dict[str, Any]:
         "email": account.email,
         "plan": account.plan,
         "token_expires_at": status.token_expires_at,
+        "renewal_interrupted": status.is_renewal_interrupted,
         "state": account.state,
         "state_message": account.message,
         "state_since": account.since,
@@ -110,6 +118,8 @@ def to_text(status: Status, now: float) -> str:
         *(("", MISSING_PROFILE.format(version)) for version in status.lacks_profile),
         *(("quota", line) for limit in status.limits for line in _format_limit(limit, now)),
     ]
+    if status.is_renewal_interrupted and account.state == accounts.ACTIVE:
+        lines.append(("renewal", RENEWAL_INTERRUPTED))
     if account.state != accounts.ACTIVE:
         lines.append(("", accounts.SIGN_IN_HINT))
     title = status.upstream if status.enabled else f"{status.upstream} (disabled)"

@@ -25,6 +25,9 @@ DEFAULT_LIFETIME_SECONDS = 3600
 POLL_INTERVALS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """The waits between checks whether another process has renewed the token; the last one repeats."""
 STORE_ATTEMPTS = 6
+LOST_IN_RENEWAL = (
+    "a process of Floway was killed between the answer of the token endpoint and its storage, so the new token is lost"
+)
 REPLACED = "The account has been signed in again or signed out meanwhile; try again."
 
 log = logging.getLogger("floway.codex")
@@ -101,11 +104,12 @@ class TokenSource:
         polls = 0
         while True:
             accounts.require_active(self.services, upstream_id)
+            was_abandoned = credentials.is_lease_abandoned(self.services, upstream_id, int(self.now()))
             lease = credentials.acquire_lease(self.services, upstream_id, int(self.now()), self.lease)
             if lease:
                 try:
                     accounts.require_active(self.services, upstream_id)  # the previous owner may have changed it
-                    return self._read_fresh(upstream_id) or self._exchange(upstream_id, reason)
+                    return self._read_fresh(upstream_id) or self._exchange(upstream_id, reason, was_abandoned)
                 finally:
                     self._release_lease(upstream_id, lease)
             if self.now() >= deadline:
@@ -122,13 +126,19 @@ class TokenSource:
         except DATABASE_ERRORS as error:
             log.warning("The lease of upstream %s could not be released, and expires: %s", upstream_id, error)
 
-    def _exchange(self, upstream_id: str, reason: str) -> str:
-        """Spend the refresh token. If another process has spent it first, use the tokens that it got."""
+    def _exchange(self, upstream_id: str, reason: str, was_abandoned: bool) -> str:
+        """Spend the refresh token. If another process has spent it first, use the tokens that it got.
+
+        :param was_abandoned: another process has begun a renewal and not finished it. If it has spent the refresh
+            token, nobody has the next one.
+        """
         refresh_token = self._read_refresh_token(upstream_id)
         try:
             return self._spend(upstream_id, refresh_token, reason)
         except oauth.GrantRefused as refusal:
             current = self._read_refresh_token(upstream_id)
+            if refusal.code in oauth.REUSED_CODES and current.version == refresh_token.version and was_abandoned:
+                refusal = oauth.GrantRefused(refusal.code, LOST_IN_RENEWAL)
             if refusal.code not in oauth.REUSED_CODES or current.version == refresh_token.version:
                 raise self._terminate(upstream_id, refresh_token, refusal) from refusal
         if token := self._read_fresh(upstream_id):

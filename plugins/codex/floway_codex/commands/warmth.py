@@ -1,5 +1,6 @@
 """``floway codex warmth``: how well the gateway keeps the backend's prompt cache warm, for each kind of client."""
 
+import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,54 +28,58 @@ TOOLS = [
     }
     for number in range(6)
 ]
+RESPONSES, CHAT = "/v1/responses", "/v1/chat/completions"
+PLUGIN_OF = {"Chat Completions": "chat"}
+"""Kind of client -> the plugin that it needs."""
 
-Ask = Callable[[dict[str, Any]], dict[str, Any]]
-"""Sends a body to ``/v1/responses``, and gives the response object."""
 Items = list[dict[str, Any]]
+Ask = Callable[[str, dict[str, Any]], dict[str, Any]]
+"""Sends a body to a path, and gives the JSON of the answer."""
+Send = Callable[[Items], Items]
+"""Sends the next items of a conversation, and gives the output items."""
 
 
-def by_id(ask: Ask) -> Callable[[Items], dict[str, Any]]:
+# -------------------------------------------------------------------------------------------------------------- clients
+def by_id(ask: Ask) -> Send:
     """A client that continues the last response by its id."""
     last: list[str] = []
 
-    def send(new: Items) -> dict[str, Any]:
-        answer = ask({"input": new, **({"previous_response_id": last[-1]} if last else {})})
+    def send(new: Items) -> Items:
+        answer = _respond(ask, {"input": new, **({"previous_response_id": last[-1]} if last else {})})
         last.append(answer["id"])
-        return answer
+        return list(answer["output"])
 
     return send
 
 
-def resent(ask: Ask) -> Callable[[Items], dict[str, Any]]:
+def resent(ask: Ask) -> Send:
     """A client that sends the whole history each time."""
     return _resending(ask, {}, lambda item: item)
 
 
-def resent_unstored(ask: Ask) -> Callable[[Items], dict[str, Any]]:
+def resent_unstored(ask: Ask) -> Send:
     """The same without storing: it gets the reasoning encrypted, and sends it back."""
     return _resending(ask, {"store": False, "include": ["reasoning.encrypted_content"]}, lambda item: item)
 
 
-def resent_rewritten(ask: Ask) -> Callable[[Items], dict[str, Any]]:
+def resent_rewritten(ask: Ask) -> Send:
     """The same, with items written anew: no ids, no states, and easy messages."""
     return _resending(ask, {"store": False, "include": ["reasoning.encrypted_content"]}, _rewritten)
 
 
-def resent_without_reasoning(ask: Ask) -> Callable[[Items], dict[str, Any]]:
+def resent_without_reasoning(ask: Ask) -> Send:
     """A client that stores, and leaves the reasoning out of what it sends back."""
     return _resending(ask, {}, lambda item: None if item["type"] == "reasoning" else item)
 
 
-def _resending(
-    ask: Ask, fields: Mapping[str, Any], rewrite: Callable[[dict[str, Any]], dict[str, Any] | None]
-) -> Callable[[Items], dict[str, Any]]:
+def _resending(ask: Ask, fields: Mapping[str, Any], rewrite: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Send:
     history: Items = []
 
-    def send(new: Items) -> dict[str, Any]:
+    def send(new: Items) -> Items:
         history.extend(new)
-        answer = ask({"input": history, **fields})
-        history.extend(sent for item in answer["output"] if (sent := rewrite(item)))
-        return answer
+        output: Items = _respond(ask, {"input": history, **fields})["output"]
+        history.extend(sent for item in output if (sent := rewrite(item)))
+        return output
 
     return send
 
@@ -85,34 +90,74 @@ def _rewritten(item: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in item.items() if name not in ("id", "status")}
 
 
-KINDS: Mapping[str, Callable[[Ask], Callable[[Items], dict[str, Any]]]] = {
+def _respond(ask: Ask, body: dict[str, Any]) -> dict[str, Any]:
+    shared = {"instructions": INSTRUCTIONS, "tools": TOOLS, "reasoning": {"effort": "low"}}
+    return ask(RESPONSES, {**shared, **body})
+
+
+def chat(ask: Ask) -> Send:
+    """A client of Chat Completions, which never sees the reasoning."""
+    tools = [
+        {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
+        for tool in TOOLS
+    ]
+    messages: Items = [{"role": "system", "content": INSTRUCTIONS}]
+
+    def send(new: Items) -> Items:
+        messages.extend(
+            {"role": "tool", "tool_call_id": item["call_id"], "content": item["output"]}
+            if item.get("type") == "function_call_output"
+            else item
+            for item in new
+        )
+        answer = ask(CHAT, {"messages": messages, "tools": tools, "reasoning_effort": "low"})["choices"][0]["message"]
+        messages.append(answer)
+        calls = answer.get("tool_calls") or []
+        return [{"type": "function_call", "call_id": one["id"], **one["function"]} for one in calls]
+
+    return send
+
+
+KINDS: Mapping[str, Callable[[Ask], Send]] = {
     "by id": by_id,
     "resent history": resent,
     "resent history, not stored": resent_unstored,
     "resent history, written anew": resent_rewritten,
     "resent history, no reasoning": resent_without_reasoning,
+    "Chat Completions": chat,
 }
 """Kind of client -> its way to send a conversation."""
 
 
+def available_kinds() -> list[str]:
+    """The kinds of client whose plugin is installed."""
+    return [kind for kind in KINDS if kind not in PLUGIN_OF or importlib.util.find_spec(f"floway_{PLUGIN_OF[kind]}")]
+
+
+def needed_plugins() -> list[str]:
+    """The plugins that the gateway of these clients needs."""
+    return ["codex", *(PLUGIN_OF[kind] for kind in available_kinds() if kind in PLUGIN_OF)]
+
+
+# ---------------------------------------------------------------------------------------------------------- measurement
 def run_conversation(backend: Simulator, ask: Ask, kind: str, turns: int = TURNS) -> Warmth:
     """Have a conversation of ``turns`` turns, each with reasoning, two tool calls and an answer."""
     backend.clear()
-    send = KINDS[kind](ask)
+    send, outputs = KINDS[kind](ask), []
     for turn in range(turns):
         calls = [function_call(f"tool_{number}", {"path": f"/{turn}/{number}"}) for number in range(2)]
-        backend.script(
-            reply(reasoning(f"Turn {turn}."), *calls), reply(reasoning(), text(f"The answer of turn {turn}. " * 9))
-        )
-        answer = send([{"role": "user", "content": f"Question {turn}: what do these files say? " * 3}])
-        called = [item for item in answer["output"] if item["type"] == "function_call"]
+        answers = [reasoning(f"Turn {turn}."), *calls], [reasoning(), text(f"The answer of turn {turn}. " * 9)]
+        backend.script(*(reply(*items) for items in answers))
+        outputs += [[item.body for item in items] for items in answers]
+        output = send([{"role": "user", "content": f"Question {turn}: what do these files say? " * 3}])
         send(
             [
-                {"type": "function_call_output", "call_id": one["call_id"], "output": f"Line {turn} of it.\n" * 40}
-                for one in called
+                {"type": "function_call_output", "call_id": item["call_id"], "output": f"Line {turn} of it.\n" * 40}
+                for item in output
+                if item["type"] == "function_call"
             ]
         )
-    return measure(backend.dispatches)
+    return measure(backend.dispatches, outputs)
 
 
 @click.command()
@@ -128,12 +173,12 @@ def warmth(turns: int) -> None:
     cold = []
     with Simulator() as backend:
         settings = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
-        with RunningGateway(settings, installed=["codex"]) as gateway:
+        with RunningGateway(settings, installed=needed_plugins()) as gateway:
             auth_file = gateway.folder / "auth.json"
             auth_file.write_text(json.dumps(backend.new_account()))
             gateway.run("codex", "import", str(auth_file))
             for model in MODELS:
-                for kind in KINDS:
+                for kind in available_kinds():
                     found = run_conversation(backend, make_asker(gateway.url, gateway.key, model), kind, turns)
                     click.echo(f"{model:14} {kind:32} {found.share:.3f}")
                     for line in found.breaks[:3]:
@@ -147,10 +192,9 @@ def make_asker(url: str, key: str, model: str) -> Ask:
     """A client of the gateway at ``url`` that asks one model."""
     session = requests.Session()
     session.headers["authorization"] = f"Bearer {key}"
-    shared = {"model": model, "instructions": INSTRUCTIONS, "tools": TOOLS, "reasoning": {"effort": "low"}}
 
-    def ask(body: dict[str, Any]) -> dict[str, Any]:
-        answer = session.post(f"{url}/v1/responses", json={**shared, **body}, timeout=30)
+    def ask(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = session.post(f"{url}{path}", json={"model": model, **body}, timeout=30)
         if answer.status_code != 200:
             raise click.ClickException(f"The gateway answered {answer.status_code}: {answer.text}")
         parsed: dict[str, Any] = answer.json()

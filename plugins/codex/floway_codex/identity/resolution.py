@@ -92,6 +92,8 @@ class IdentityInputs:
     """The installation id of the account."""
     now_ms: int
     """Unix time in milliseconds."""
+    hint: str | None = None
+    """What the client says identifies its conversation (``ClientRequest.conversation_hint``)."""
 
 
 def resolve_identity(inputs: IdentityInputs) -> Identity:
@@ -134,6 +136,8 @@ def resolve_identity(inputs: IdentityInputs) -> Identity:
 def _resolve_session(inputs: IdentityInputs) -> Claim:
     if claim := inputs.claims.find("session"):
         return claim
+    if inputs.hint:  # before the stored one: two conversations may begin alike
+        return Claim(sessions.session_id_of_hint(inputs.api_key_id, inputs.hint), "conversation of the client")
     if inputs.stored:
         return Claim(inputs.stored.session, PREVIOUS)
     if derived := sessions.derive_session_id(inputs.api_key_id, inputs.model, inputs.instructions, inputs.input):

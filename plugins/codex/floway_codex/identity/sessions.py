@@ -1,4 +1,4 @@
-"""The session id of a client that claims none, derived from the part of a conversation that never changes."""
+"""The session id of a client that claims none, derived from what never changes in a conversation."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -33,6 +33,15 @@ def _created_at(api_key_id: str) -> int:
     digits = api_key_id.rpartition("_")[2]
     is_uuid7 = len(digits) == 32 and digits[12] == "7" and not digits.strip("0123456789abcdef")
     return int(digits[:12], 16) if is_uuid7 else uuids.LATEST_DERIVED_MS
+
+
+def session_id_of_hint(api_key_id: str, hint: str) -> str:
+    """Derive a session id from what the client says identifies its conversation.
+
+    :returns: a UUIDv7 as that of ``derive_session_id``, which differs for every API key.
+    """
+    digest = hashlib.sha256(jsontext.canonical([api_key_id, "hint", hint])).hexdigest()
+    return uuids.derive_uuid7(digest, _created_at(api_key_id))
 
 
 def select_seed(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -18,21 +18,23 @@ TURN_STATE = "x-codex-turn-state"
 def answers_calls(items: Sequence[Mapping[str, Any]], new_items: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the new items of a request are outputs of the tools that the last response called, and nothing else.
 
+    Instructions may stand among them: some clients remind the model of something while it works.
+
     Such a request continues the turn of that response. If the calls are among the new items, they come from another
     response.
 
     :param items: all input items.
     :param new_items: the items that are not in the history.
     """
-    if not all(map(_is_output, new_items)):
+    if not all(_is_output(item) or _is_instruction(item) for item in new_items):
         return False
     outputs = len(items)
-    while outputs and _is_output(items[outputs - 1]):
+    while outputs and (_is_output(items[outputs - 1]) or _is_instruction(items[outputs - 1])):
         outputs -= 1
-    answered = [item.get("call_id") for item in items[outputs:]]
+    answered = [item.get("call_id") for item in items[outputs:] if _is_output(item)]
     called = set()
     for item in reversed(items[:outputs]):
-        if item.get("role") in ("user", "developer", "system") or _is_output(item):
+        if item.get("role") == "user" or _is_instruction(item) or _is_output(item):
             break
         called.add(item.get("call_id"))
     return bool(answered) and None not in answered and called.issuperset(answered)
@@ -40,6 +42,10 @@ def answers_calls(items: Sequence[Mapping[str, Any]], new_items: Sequence[Mappin
 
 def _is_output(item: Mapping[str, Any]) -> bool:
     return str(item.get("type", "")).endswith("_output")
+
+
+def _is_instruction(item: Mapping[str, Any]) -> bool:
+    return item.get("role") in ("developer", "system")
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,14 @@ def up(migrator, db):
             table_name = "upstreams"
 
     class Clients(db.Model):
-        upstream = peewee.ForeignKeyField(Upstreams, column_name="upstream_id", on_delete="CASCADE")
-        version = peewee.CharField(max_length=64)
-        is_cli = peewee.BooleanField()
-        originator = peewee.CharField()
-        user_agent = peewee.CharField()
-        seen_at = peewee.BigIntegerField()
+        upstream = peewee.ForeignKeyField(Upstreams, column_name="upstream_id", on_delete="CASCADE", primary_key=True)
+        clients_json = peewee.TextField()
 
         class Meta:
             table_name = "codex_clients"
-            primary_key = peewee.CompositeKey("upstream", "version", "is_cli")
 
     db.create_tables([Clients], safe=False)
+    db.execute_sql("INSERT INTO codex_clients (upstream_id, clients_json) SELECT upstream_id, '[]' FROM codex_accounts")
 
 
 def down(migrator, db):

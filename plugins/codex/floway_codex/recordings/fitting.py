@@ -64,7 +64,7 @@ def fit_fields(
     for name in names:
         templates = [] if name in places_only else _fit_field(name, samples, preferred.get(name), tuple(sources))
         rows.append([name, *templates])
-        if name not in places_only and (templates or not from_client):
+        if name not in places_only and (templates or not from_client or _usual(name, decisive) is not None):
             problems += _unexplained(rows[-1], decisive)
     return Fit(rows, problems)
 

@@ -7,12 +7,12 @@ from typing import Any
 from floway_codex.recordings.borrowing import borrow_rows
 from floway_codex.recordings.fitting import LITE, Sample, fit_fields
 from floway_codex.recordings.reading import RecordedRequest
-from floway_codex.wire.items import INSTRUCTIONS, item_kind
+from floway_codex.wire.items import INSTRUCTIONS, item_kind, part_kind
 
 UUID = r"(?P<uuid>[0-9a-f]{8}-[0-9a-f]{4}-(?P<version>[0-9])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12})"
 ID = re.compile(rf"(?P<prefix>[a-z]+)_(?:{UUID}|[0-9A-Za-z]+)")
-FITTED = ("id", "status")
-"""Keys with values of their own; all others only have a place."""
+FITTED = ("id", "status", "annotations")
+"""Keys with values of their own; all others only have a place, or are always null."""
 PASSTHROUGH = "internal_chat_message_metadata_passthrough"
 CLASSIC_OR_LITE = {INSTRUCTIONS, "additional_tools"}
 """Kinds that every version has or has not, whatever is said in a conversation."""
@@ -38,19 +38,26 @@ def fit_items(
     own_kinds = set(nearest) - (set() if "instructions" in unseen else CLASSIC_OR_LITE)
     for kind in sorted({*samples, *own_kinds}):
         if kind in samples:
-            places = {name for sample in samples[kind] for name in sample.fields} - set(FITTED)
             usual = [row[0] for row in nearest.get(kind, ())]
-            rows = fit_fields(samples[kind], {}, places_only=places, usual_order=usual).rows
+            rows = _fit_kind(samples[kind], usual)
             fitted[kind], lines = borrow_rows(rows, nearest.get(kind, []), unseen)
             borrowed += [f"items: {kind}: {line}" for line in lines]
         else:
-            fitted[kind] = [row for row in nearest[kind] if row[0] not in FITTED or has_ids]
+            fitted[kind] = [row for row in nearest[kind] if row[0] not in FITTED or row[0] == "annotations" or has_ids]
             borrowed.append(f"items: {kind}")
     return fitted
 
 
+def _fit_kind(samples: Sequence[Sample], usual: Sequence[str]) -> list[list[Any]]:
+    names = {name for sample in samples for name in sample.fields}
+    rows = fit_fields(samples, {}, places_only=names - set(FITTED), usual_order=usual).rows
+    nulls = {name for name in names if all(name in one.fields and one.fields[name] is None for one in samples)}
+    return [[row[0], None] if row[0] in nulls else row for row in rows]
+
+
 def _kinds(request: RecordedRequest) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The items of a request with their kinds. The CLI's instructions count as a kind of their own."""
+    """The items of a request and the parts of messages, with their kinds. The CLI's instructions are a kind of their
+    own."""
     seeks_instructions = "instructions" not in request.body
     for item in request.body["input"]:
         kind = item_kind(item)
@@ -59,6 +66,10 @@ def _kinds(request: RecordedRequest) -> Iterator[tuple[str, dict[str, Any]]]:
             if BASE_INSTRUCTIONS in kinds:
                 seeks_instructions, kind = False, INSTRUCTIONS
         yield kind, item
+        content = item.get("content")
+        for part in content if isinstance(content, list) and item.get("type") == "message" else ():
+            if isinstance(part, dict):
+                yield part_kind(part), part
 
 
 def _id_form(value: Any) -> str | None:

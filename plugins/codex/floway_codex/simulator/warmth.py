@@ -30,8 +30,11 @@ class Warmth:
         return self.cached / self.possible if self.possible else 1.0
 
 
-def measure(dispatches: Sequence[RecordedRequest]) -> Warmth:
-    """Measure the dispatches of one conversation, in the order in which they were sent."""
+def measure(dispatches: Sequence[RecordedRequest], outputs: Sequence[Sequence[JSON]] = ()) -> Warmth:
+    """Measure the dispatches of one conversation, in the order in which they were sent.
+
+    :param outputs: the output items of each; their reasoning counts as a part of what the next request begins with.
+    """
     found = Warmth()
     prompts = [list(prompt_parts(request.body)) for request in dispatches]
     keys = [cache_key(request) for request in dispatches]
@@ -42,6 +45,8 @@ def measure(dispatches: Sequence[RecordedRequest]) -> Warmth:
         cached = max((size(common(earlier, here)) for earlier in like), default=0)
         found.possible += possible
         found.cached += min(cached, possible)
+        if cached >= possible and number <= len(outputs):
+            count_reasoning(found, number, outputs[number - 1], here[len(before) :])
         if keys[number] != keys[number - 1]:
             found.breaks.append(f"request {number}: key {keys[number]} after {keys[number - 1]}")
         elif cached < possible:
@@ -49,6 +54,17 @@ def measure(dispatches: Sequence[RecordedRequest]) -> Warmth:
             other = here[place] if place < len(here) else b"nothing"
             found.breaks.append(f"request {number}, part {place}: {show(other)} instead of {show(before[place])}")
     return found
+
+
+def count_reasoning(found: Warmth, number: int, output: Sequence[JSON], added: Sequence[bytes]) -> None:
+    """Add the reasoning of the last answer; added: what a request adds to the one before it."""
+    for item in output:
+        if sealed := item.get("encrypted_content"):
+            found.possible += len(sealed)
+            if any(sealed.encode() in part for part in added):
+                found.cached += len(sealed)
+            else:
+                found.breaks.append(f"request {number}: without the reasoning of the last answer")
 
 
 def cache_key(request: RecordedRequest) -> tuple[str, ...]:

@@ -78,6 +78,11 @@ def item_kind(item: Mapping[str, Any]) -> str:
     return f"message {role}" if kind == "message" else str(kind)
 
 
+def part_kind(part: Mapping[str, Any]) -> str:
+    """``part`` and the type of a part of a message."""
+    return f"part {part.get('type')}"
+
+
 def convert_input(client_input: Any) -> Any:
     """Convert ``input`` to a list of items in the form that the CLI sends. Unknown types are passed on unchanged."""
     if isinstance(client_input, str):

@@ -57,7 +57,8 @@ class Profile:
     instructions: str
     """``IN_FIELD`` or ``IN_MESSAGE``, for models without responses-lite."""
     items: Mapping[str, Fields]
-    """The keys of input items, by type; for messages by ``message`` and the role."""
+    """The keys of input items, by type; for messages by ``message`` and the role, for their parts by ``part`` and the
+    type. A key with the template null is always there, and null."""
 
     @functools.cached_property
     def authorization(self) -> tuple[str, Template]:

@@ -196,12 +196,9 @@ def build_client_metadata(attempt: CodexAttempt, placeholders: Mapping[str, Any]
         own = {
             key: value for key, value in own.items() if key in {*given, *REQUIRED_METADATA} or key not in fields.varying
         }
-    return _shuffled({**own, **client_values})
-
-
-def _shuffled(fields: Mapping[str, str]) -> dict[str, str]:
-    """The fields in a random order, as the CLI writes ``client_metadata``."""
-    return dict(random.sample(list(fields.items()), len(fields)))
+    pairs = list({**own, **client_values}.items())
+    random.Random(attempt.seed).shuffle(pairs)  # as in the CLI, but the same whenever the request is sent again
+    return dict(pairs)
 
 
 def build_body(

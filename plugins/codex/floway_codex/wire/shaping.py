@@ -2,16 +2,18 @@
 
 import functools
 import hashlib
+import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from floway_codex.identity import uuids
-from floway_codex.wire.items import INSTRUCTIONS, item_kind
+from floway_codex.wire.items import INSTRUCTIONS, item_kind, part_kind
 from floway_codex.wire.profile import Profile
 from floway_codex.wire.templates import Fields
 
-LEFT_OUT = frozenset({"id", "status"})
-"""Keys of items that are left out where the CLI has none of this name. Other unknown keys stay."""
+LEFT_OUT = frozenset({"annotations", "id", "logprobs", "status"})
+"""Keys of items and parts that are left out where the CLI has none of this name. Other unknown keys stay."""
 HEX_BYTES = 25
 """Bytes in the backend's own item ids."""
 
@@ -36,51 +38,98 @@ def add_defaults(body: Mapping[str, Any], defaults: Mapping[str, Any], profile: 
 
 
 # ------------------------------------------------------------------------------------------------------------- items
+@dataclass(frozen=True)
+class _Shape:
+    """What to do with items of one kind that have the same keys in the same order."""
+
+    order: tuple[str, ...] | None
+    """The keys in the CLI's order, with those that are added; None if nothing changes."""
+    added: Mapping[str, Any]
+    """Keys that are missing, and their values or the templates of these."""
+
+
 def shape_items(items: Sequence[Any], profile: Profile, thread: str, lite: bool) -> list[Any]:
     """Give items the CLI's keys in its order, and ids where it has some.
 
     An id that is missing is derived from the thread and the place of the item, so that it is the same whenever the item
     is sent again in this conversation.
     """
-    condition = "true" if lite else None
-    seeks_instructions = not profile.names_instructions or lite
+    seeks_instructions = (not profile.names_instructions or lite) and INSTRUCTIONS in profile.items
+    shapes: dict[tuple[str, tuple[str, ...]], _Shape] = {}
     shaped = []
     for place, item in enumerate(items):
-        if not isinstance(item, dict):
+        kind = item_kind(item) if isinstance(item, dict) else ""
+        if seeks_instructions and kind == "message developer":
+            seeks_instructions, kind = False, INSTRUCTIONS if place <= 1 else kind
+        if kind not in profile.items:
             shaped.append(item)
             continue
-        kind = item_kind(item)
-        if seeks_instructions and kind == "message developer":
-            seeks_instructions = False
-            kind = INSTRUCTIONS if INSTRUCTIONS in profile.items and place <= 1 else kind
-        form = profile.items.get(kind)
-        shaped.append(_shape_item(item, form, thread, place, condition) if form else item)
+        made = _shape(item, kind, shapes, profile, thread, place, lite)
+        content = made.get("content")
+        if made.get("type") == "message" and isinstance(content, list):
+            parts = [_shape_part(part, shapes, profile, lite) for part in content]
+            made = made if all(map(operator.is_, parts, content)) else {**made, "content": parts}
+        shaped.append(made)
     return shaped
 
 
-def _shape_item(item: Mapping[str, Any], form: Fields, thread: str, place: int, lite: str | None) -> dict[str, Any]:
-    names = form.names
-    shaped = {name: item[name] for name in names if name in item}
-    for name, value in item.items():
-        if name not in shaped and name not in LEFT_OUT:
-            shaped[name] = value
-    missing = [name for name in names if name in LEFT_OUT and name not in shaped]
-    if not missing or "encrypted_content" in item:  # its id belongs to its content
-        return shaped
-    rendered = form.render({"lite": lite, **_id_parts(thread, place)})
-    shaped |= {name: rendered[name] for name in missing if name in rendered}
-    return {**{name: shaped[name] for name in names if name in shaped}, **shaped}
+def _shape_part(part: Any, shapes: dict[Any, _Shape], profile: Profile, lite: bool) -> Any:
+    kind = part_kind(part) if isinstance(part, dict) else ""
+    return _shape(part, kind, shapes, profile, "", 0, lite) if kind in profile.items else part
 
 
-def _id_parts(thread: str, place: int) -> dict[str, str]:
-    digits = hashlib.blake2b(f"{thread} {place}".encode(), digest_size=HEX_BYTES).hexdigest()
-    started = _started_at(thread)
-    return {
-        "uuid4": uuids.format_uuid(digits, 4),
-        "uuid5": uuids.format_uuid(digits, 5),
-        "uuid7": uuids.format_uuid(f"{started + place:012x}{digits}", 7),
-        "hex": digits,
+def _shape(
+    item: dict[str, Any],
+    kind: str,
+    shapes: dict[Any, _Shape],
+    profile: Profile,
+    thread: str,
+    place: int,
+    lite: bool,
+) -> dict[str, Any]:
+    key = (kind, tuple(item))
+    shape = shapes.get(key) or shapes.setdefault(key, _find_shape(profile.items[kind], key[1], lite))
+    return item if shape.order is None else _apply(shape, item, thread, place)
+
+
+def _find_shape(form: Fields, keys: tuple[str, ...], lite: bool) -> _Shape:
+    left_out = LEFT_OUT - set(form.names)
+    # The id of an item with encrypted content belongs to that content.
+    wanted = () if "encrypted_content" in keys else tuple(LEFT_OUT - set(keys))
+    templates = form.render({"lite": "true" if lite else None, **ID_PARTS})
+    added: dict[str, Any] = {name: templates[name] for name in wanted if name in templates}
+    nulls = (name for name, alternatives in form.templates if any(one.is_null for one in alternatives))
+    added |= {name: None for name in nulls if name not in keys}
+    present = {*keys, *added} - left_out
+    order = (*(name for name in form.names if name in present), *(name for name in keys if name in present))
+    unique = tuple(dict.fromkeys(order))
+    return _Shape(None if unique == keys else unique, added)
+
+
+def _apply(shape: _Shape, item: Mapping[str, Any], thread: str, place: int) -> dict[str, Any]:
+    assert shape.order is not None
+    made = {
+        name: _fill(value, thread, place) if isinstance(value, str) else value for name, value in shape.added.items()
     }
+    return {name: made[name] if name in made else item[name] for name in shape.order}
+
+
+ID_PARTS = {name: f"{{{name}}}" for name in ("uuid4", "uuid5", "uuid7", "hex")}
+"""The placeholders of ids, each as its own value."""
+
+
+def _fill(template: str, thread: str, place: int) -> str:
+    """``template`` with the part of the id at a place."""
+    text, _, part = template.partition("{")
+    if not part:
+        return text
+    digits = hashlib.blake2b(f"{thread} {place}".encode(), digest_size=HEX_BYTES).hexdigest()
+    name, _, rest = part.partition("}")
+    if name == "hex":
+        return f"{text}{digits}{rest}"
+    if name == "uuid7":
+        digits = f"{_started_at(thread) + place:012x}{digits}"
+    return f"{text}{uuids.format_uuid(digits, int(name[-1]))}{rest}"
 
 
 @functools.lru_cache(maxsize=4096)

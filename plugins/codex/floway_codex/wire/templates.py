@@ -22,6 +22,8 @@ class Template:
         self.names: Sequence[str] = PLACEHOLDER.findall(given) if isinstance(given, str) else []
         """The names of its placeholders."""
         is_single = not is_conditional and bool(self.names) and given == f"{{{self.names[0]}}}"
+        self.is_null = given is None
+        """Whether it is the constant null, which never renders to a value."""
         self.single_name = self.names[0] if is_single else None
         """The name of its placeholder if the template is a single one, without a condition."""
 

@@ -1,0 +1,96 @@
+"""A budget of memory that all requests of a process share, and what the JSON text of a body takes when it is parsed."""
+
+import threading
+
+from floway_core.errors import GatewayError
+
+VALUE_BYTES = {b",": 80, b":": 100, b"[": 90, b"{": 190}
+"""Memory for a value, a member, an array and an object, by the character that stands for it in JSON: about what they
+take in CPython, without the text in them."""
+
+SLICE_BYTES = 256 * 1024
+"""Text in which the values are counted at a time."""
+
+
+class MemoryBudget:
+    """Bytes that the requests of a process may use together. Thread-safe."""
+
+    def __init__(self, limit: int) -> None:
+        """:param limit: bytes."""
+        self.limit = limit
+        self._used = 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Take ``size`` bytes; return whether they were free."""
+        with self._lock:
+            if self._used + size > self.limit:
+                return False
+            self._used += size
+            return True
+
+    def give_back(self, size: int) -> None:
+        """Give back ``size`` bytes that were taken."""
+        with self._lock:
+            self._used -= size
+
+
+class Reservation:
+    """What one request holds of a budget."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self.size = 0
+        """Bytes."""
+
+    def add(self, size: int) -> None:
+        """Reserve ``size`` more bytes.
+
+        :raises GatewayError: 503 if other requests hold the memory, 413 if the request needs more than there is.
+        """
+        if self._budget.take(size):
+            self.size += size
+            return
+        if self.size + size > self._budget.limit:
+            message = f"The request needs more than {self._budget.limit} bytes of memory."
+            raise GatewayError(413, message, code="request_too_large")
+        message = "Other requests use the memory that the gateway has for their bodies. Try again soon."
+        raise GatewayError(503, message, code="server_overloaded", headers={"retry-after": "1"})
+
+    def remove(self, size: int) -> None:
+        """Give back ``size`` of the reserved bytes."""
+        self._budget.give_back(size)
+        self.size -= size
+
+    def release(self) -> None:
+        """Give back everything."""
+        self.remove(self.size)
+
+
+def count_values(text: bytes) -> dict[bytes, int]:
+    """Count the characters of ``VALUE_BYTES`` in a JSON text, outside of its strings.
+
+    The time is linear in the length of ``text``, and no more than a few ``SLICE_BYTES`` are allocated.
+    """
+    counts, is_inside, start = dict.fromkeys(VALUE_BYTES, 0), 0, 0
+    while start < len(text):
+        end = start + SLICE_BYTES
+        while end < len(text) and text[end - 1] == 0x5C:  # do not separate a backslash from what it escapes
+            end += 1
+        parts = text[start:end].replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        structure = b"".join(parts[is_inside::2])
+        for character in counts:
+            counts[character] += structure.count(character)
+        is_inside ^= (len(parts) - 1) & 1
+        start = end
+    return counts
+
+
+def text_width(text: bytes) -> int:
+    """Return how many bytes CPython may need for each character in the strings of a JSON text: 1, 2 or 4."""
+    is_escaped = b"\\u" in text
+    if text.isascii() and not is_escaped:
+        return 1
+    if any(lead in text for lead in (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")):
+        return 4
+    return 4 if is_escaped and (b"\\ud" in text or b"\\uD" in text) else 2

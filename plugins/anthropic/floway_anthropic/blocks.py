@@ -1,0 +1,71 @@
+"""From output items of the Responses API to content blocks of the Messages API."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from floway_anthropic import search, thinking
+from floway_core.protocol import jsontext
+
+Block = dict[str, Any]
+
+
+def tool_use_block(item: Mapping[str, Any], arguments: Any = None) -> Block:
+    """Convert a call of a function.
+
+    :param arguments: the parsed arguments; None for the block at the beginning of a stream, which has none.
+    """
+    call_id = item.get("call_id") or item.get("id") or ""
+    return {"type": "tool_use", "id": str(call_id), "name": str(item.get("name") or ""), "input": arguments or {}}
+
+
+def read_arguments(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call. Those that are no JSON object (perhaps cut off) count as none."""
+    if item.get("type") == "custom_tool_call":
+        return {"input": str(item.get("input") or "")}
+    try:
+        arguments = jsontext.loads(str(item.get("arguments") or "{}").encode("utf-8", "replace"))
+    except ValueError:
+        return {}
+    return arguments if isinstance(arguments, dict) else {}
+
+
+def text_block(part: Mapping[str, Any]) -> Block | None:
+    """Convert a part of a message; None if it has no text."""
+    text = part.get("text") if part.get("type") != "refusal" else part.get("refusal")
+    if not isinstance(text, str) or not text:
+        return None
+    block: Block = {"type": "text", "text": text}
+    if citations := [found for one in annotations(part) if (found := search.citation(one, text))]:
+        block["citations"] = citations  # no null without them: some clients refuse that
+    return block
+
+
+def annotations(part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the annotations of a part."""
+    values = part.get("annotations")
+    return [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []
+
+
+def parts(item: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the parts of a message."""
+    content = item.get("content")
+    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+
+
+def thinking_block(item: dict[str, Any], *, shows_text: bool) -> Block:
+    """Convert a reasoning item."""
+    return thinking.to_block(item, shows_text=shows_text)
+
+
+TOOL_CALLS = ("function_call", "custom_tool_call")
+"""Types of items that call a tool of the client."""
+
+
+def encode_json(value: Any) -> str:
+    """Return a value as JSON."""
+    return jsontext.dumps(value).decode()
+
+
+def encode_input(item: Mapping[str, Any]) -> str:
+    """Return the arguments of a call of a freeform tool, for a client that knows only functions."""
+    return encode_json(read_arguments(item))

@@ -1,0 +1,282 @@
+"""From the ``messages`` of the Messages API to the items of the Responses API.
+
+Equal messages become equal items, whatever marks (``cache_control``) a client moves between its requests: nothing is
+generated. So the gateway recognises a history, and an upstream finds the beginning of the request in its cache.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from floway_anthropic import search, thinking
+from floway_anthropic.values import invalid, read_flag, read_list, read_object, read_objects, read_text
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
+
+Part = dict[str, Any]
+Item = dict[str, Any]
+
+ROLES = ("user", "assistant", "system")
+ERROR_PREFIX = "Error: "
+"""Begins the output of a tool that failed: the Responses API has no field for that."""
+
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+
+
+class Unsupported(GatewayError):
+    """A part of a request that only an upstream with the Messages API understands."""
+
+    def __init__(self, path: str, subject: str) -> None:
+        """:param subject: what is not supported, such as "The tool type 'x'"."""
+        message = f"{subject} is not supported by this model, which is not served through the Messages API."
+        super().__init__(400, message, param=path)
+
+
+# ------------------------------------------------------------------------------------------------------------ messages
+def read_messages(value: Any) -> list[Item]:
+    """Convert ``messages``.
+
+    :raises Unsupported: the messages hold what only an upstream with the Messages API understands.
+    :raises GatewayError: 400, something is malformed.
+    """
+    items: list[Item] = []
+    for path, message in read_objects(value, "messages"):
+        role = message.get("role")
+        if role not in ROLES:
+            raise invalid(f"{path}.role", f"Input should be {', '.join(map(repr, ROLES))}.")
+        items += _READERS[role](message.get("content"), f"{path}.content")
+    return items
+
+
+def check_messages(value: Any) -> None:
+    """Check the form of ``messages`` without their blocks.
+
+    :raises GatewayError: 400, something is malformed.
+    """
+    for path, message in read_objects(value, "messages"):
+        content = message.get("content")
+        if content is None:
+            raise invalid(f"{path}.content", "Field required.")
+        for place, block in read_blocks(content, f"{path}.content"):
+            read_text(block.get("type"), f"{place}.type")
+    if not value:
+        raise invalid("messages", "At least one message is required.")
+
+
+def read_blocks(content: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the blocks of a content, each after its path. A string is one text block.
+
+    :raises GatewayError: 400, it is neither a string nor an array of objects.
+    """
+    if isinstance(content, str):
+        yield path, {"type": "text", "text": content}
+    elif isinstance(content, list):
+        yield from read_objects(content, path)
+    else:
+        raise invalid(path, "Input should be a valid string or list." if content is not None else "Field required.")
+
+
+def _read_user(content: Any, path: str) -> Iterator[Item]:
+    """Convert a message of the user. Each result of a tool becomes an item; what stands between them, a message."""
+    parts: list[Part] = []
+    for place, block in read_blocks(content, path):
+        if block.get("type") == "tool_result":
+            if parts:
+                yield _message("user", parts)
+                parts = []
+            yield _read_tool_result(block, place)
+        else:
+            parts += read_parts(block, place)
+    if parts:
+        yield _message("user", parts)
+
+
+def _read_system(content: Any, path: str) -> Iterator[Item]:
+    """Convert instructions in the middle of a conversation."""
+    texts = [read_text(block.get("text"), f"{place}.text") for place, block in read_blocks(content, path)]
+    yield _message("developer", [{"type": "input_text", "text": text} for text in texts])
+
+
+def _read_assistant(content: Any, path: str) -> Iterator[Item]:
+    """Convert a message of the assistant: one item for each block."""
+    searches: dict[str, Item] = {}
+    for place, block in read_blocks(content, path):
+        kind = read_text(block.get("type"), f"{place}.type")
+        if kind == "server_tool_use" and block.get("name") == search.NAME:
+            call = searches[read_text(block.get("id"), f"{place}.id")] = search.to_item(block)
+            yield call
+        elif kind == search.RESULT:
+            search.restore(searches.get(str(block.get("tool_use_id"))), block)
+        elif kind in _ASSISTANT_BLOCKS:
+            read_item = _ASSISTANT_BLOCKS[kind]
+            if read_item and (item := read_item(block, place)):
+                yield item
+        elif not kind.endswith("_tool_result"):
+            raise Unsupported(place, f"A block of type {kind!r}")
+
+
+_READERS: Mapping[str, Callable[[Any, str], Iterator[Item]]] = {
+    "user": _read_user,
+    "assistant": _read_assistant,
+    "system": _read_system,
+}
+
+
+def _message(role: str, parts: list[Part]) -> Item:
+    return {"type": "message", "role": role, "content": parts}
+
+
+# ------------------------------------------------------------------------------------------- blocks of the assistant
+def _read_assistant_text(block: dict[str, Any], path: str) -> Item | None:
+    text = read_text(block.get("text"), f"{path}.text")
+    return _message("assistant", [{"type": "output_text", "text": text}]) if text else None
+
+
+def _read_tool_use(block: dict[str, Any], path: str) -> Item:
+    arguments = read_object(block.get("input"), f"{path}.input")
+    return {
+        "type": "function_call",
+        "call_id": read_text(block.get("id"), f"{path}.id"),
+        "name": read_text(block.get("name"), f"{path}.name"),
+        "arguments": jsontext.dumps(arguments).decode(),
+    }
+
+
+def _read_compaction(block: dict[str, Any], path: str) -> Item | None:
+    """The summary of a conversation that an upstream with the Messages API has compacted."""
+    text = block.get("content")
+    return _message("assistant", [{"type": "output_text", "text": text}]) if text and isinstance(text, str) else None
+
+
+_ASSISTANT_BLOCKS: Mapping[str, Callable[[dict[str, Any], str], Item | None] | None] = {
+    "text": _read_assistant_text,
+    "thinking": lambda block, path: thinking.to_item(block),
+    "redacted_thinking": lambda block, path: thinking.to_item(block),
+    "tool_use": _read_tool_use,
+    "compaction": _read_compaction,
+    # what servers of others did: its outcome is in the text that follows
+    "server_tool_use": None,
+    "mcp_tool_use": None,
+    "container_upload": None,
+    "fallback": None,
+}
+"""By type of block: what makes an item of it; None for those that are left out."""
+
+
+# ------------------------------------------------------------------------------------------------ blocks of the user
+def read_parts(block: dict[str, Any], path: str) -> list[Part]:
+    """Convert a block of the user, or one of a tool's result, to parts of a message.
+
+    :raises Unsupported: only an upstream with the Messages API understands it.
+    :raises GatewayError: 400, it is malformed.
+    """
+    kind = read_text(block.get("type"), f"{path}.type")
+    if kind not in _USER_BLOCKS:
+        raise Unsupported(path, f"A block of type {kind!r}")
+    return _USER_BLOCKS[kind](block, path)
+
+
+def _text_part(text: str) -> Part:
+    return {"type": "input_text", "text": text}
+
+
+def _read_text_block(block: dict[str, Any], path: str) -> list[Part]:
+    return [_text_part(read_text(block.get("text"), f"{path}.text"))]
+
+
+def _read_image(block: dict[str, Any], path: str) -> list[Part]:
+    source = read_object(block.get("source"), f"{path}.source")
+    match source.get("type"):
+        case "base64":
+            url = _data_url(source, f"{path}.source")
+        case "url":
+            url = read_text(source.get("url"), f"{path}.source.url")
+        case kind:
+            raise Unsupported(f"{path}.source", f"An image source of type {kind!r}")
+    return [{"type": "input_image", "image_url": url, "detail": "auto"}]
+
+
+def _data_url(source: dict[str, Any], path: str) -> str:
+    media_type = read_text(source.get("media_type"), f"{path}.media_type")
+    return f"data:{media_type};base64,{read_text(source.get('data'), f'{path}.data')}"
+
+
+def _read_document(block: dict[str, Any], path: str) -> list[Part]:
+    source = read_object(block.get("source"), f"{path}.source")
+    title = block.get("title") if isinstance(block.get("title"), str) else None
+    context = block.get("context") if isinstance(block.get("context"), str) else None
+    match source.get("type"):
+        case "base64":
+            data = _data_url(source, f"{path}.source")
+            parts = [{"type": "input_file", "filename": title or "document.pdf", "file_data": data}]
+        case "url":
+            parts = [{"type": "input_file", "file_url": read_text(source.get("url"), f"{path}.source.url")}]
+        case "text":
+            parts = [_text_part(read_text(source.get("data"), f"{path}.source.data"))]
+        case "content":
+            blocks = read_blocks(source.get("content"), f"{path}.source.content")
+            parts = [part for place, inner in blocks for part in read_parts(inner, place)]
+        case kind:
+            raise Unsupported(f"{path}.source", f"A document source of type {kind!r}")
+    heading = "\n".join(filter(None, (title and f"Document: {title}", context)))
+    return [_text_part(heading), *parts] if heading else parts
+
+
+def _read_search_result(block: dict[str, Any], path: str) -> list[Part]:
+    """A result of a search that the client made itself."""
+    texts = [read_text(inner.get("text"), place) for place, inner in read_blocks(block.get("content"), path)]
+    heading = f"Search result: {block.get('title') or ''} ({block.get('source') or ''})"
+    return [_text_part("\n".join([heading, *texts]))]
+
+
+def _read_tool_reference(block: dict[str, Any], path: str) -> list[Part]:
+    """A tool that a search for tools has found. All tools of a request are loaded, so its name is enough."""
+    return [_text_part(f"The tool {read_text(block.get('tool_name'), f'{path}.tool_name')} is available.")]
+
+
+_USER_BLOCKS: Mapping[str, Callable[[dict[str, Any], str], list[Part]]] = {
+    "text": _read_text_block,
+    "image": _read_image,
+    "document": _read_document,
+    "search_result": _read_search_result,
+    "tool_reference": _read_tool_reference,
+}
+
+
+# ----------------------------------------------------------------------------------------------------------- results
+def _read_tool_result(block: dict[str, Any], path: str) -> Item:
+    call_id = read_text(block.get("tool_use_id"), f"{path}.tool_use_id")
+    content = block.get("content")
+    parts: list[Part] = []
+    if content is not None:
+        parts = [part for place, inner in read_blocks(content, f"{path}.content") for part in read_parts(inner, place)]
+    output: str | list[Part] = parts
+    if all(part["type"] == "input_text" for part in parts):
+        output = "\n".join(part["text"] for part in parts)
+    if read_flag(block.get("is_error"), f"{path}.is_error"):
+        output = _mark_error(output)
+    return {"type": "function_call_output", "call_id": call_id, "output": output}
+
+
+def _mark_error(output: str | list[Part]) -> str | list[Part]:
+    if isinstance(output, list):
+        return [_text_part(ERROR_PREFIX.strip()), *output]
+    return output if output.lower().startswith("error") else ERROR_PREFIX + output
+
+
+def read_system(value: Any) -> str | None:
+    """Convert ``system`` to instructions.
+
+    Claude Code begins with a block that addresses Anthropic's billing and changes between requests. No model needs it,
+    and it would keep any upstream from finding the beginning of a request in its cache.
+
+    :returns: None if there is none.
+    :raises GatewayError: 400, it is malformed.
+    """
+    if value is None or isinstance(value, str):
+        return value or None
+    read_list(value, "system")
+    texts = [read_text(block.get("text"), f"{path}.text") for path, block in read_objects(value, "system")]
+    return "\n\n".join(text for text in texts if text and not text.startswith(BILLING_HEADER)) or None
+
+
+BILLING_HEADER = "x-anthropic-billing-header:"

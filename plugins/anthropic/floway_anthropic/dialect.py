@@ -1,0 +1,68 @@
+"""The dialect ``messages``: the Messages API for clients."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from floway_anthropic import models
+from floway_anthropic.errors import error_body
+from floway_anthropic.events import PING, MessageEvents
+from floway_anthropic.messages import to_message
+from floway_anthropic.reader import MessageReader
+from floway_anthropic.requests import read_request
+from floway_anthropic.tokens import count_tokens
+from floway_anthropic.view import client_view
+from floway_core.contexts import ClientRequest
+from floway_core.dialect import Claims, Dialect, DialectRequest, ErrorAnswer, Operation, ReadRequest, Route
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
+from floway_core.provider import Model
+
+NAME = "messages"
+COUNT_PATH = "/v1/messages/count_tokens"
+
+
+class MessagesDialect(Dialect):
+    """Serves clients of the Messages API: Claude Code, Anthropic's SDKs and others."""
+
+    name = NAME
+    key_headers = ("x-api-key",)
+    prefixes = ("/v1/messages",)
+    claims = Claims(headers=("anthropic-version",))
+    request_id_header = "request-id"
+    keepalive = PING
+
+    def routes(self) -> Iterable[Route]:
+        return (
+            Route("/v1/messages", Operation.RESPOND),
+            Route(COUNT_PATH, Operation.COUNT_TOKENS),
+            Route("/v1/models", Operation.LIST_MODELS),
+            Route("/v1/models/<path:model>", Operation.GET_MODEL),
+        )
+
+    def read(self, request: DialectRequest) -> ReadRequest:
+        return read_request(request, counts=request.path == COUNT_PATH)
+
+    def translator(self, call: ClientRequest) -> MessageEvents:
+        return MessageEvents(client_view(call), call.id)
+
+    def response(self, call: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
+        return to_message(response, client_view(call))
+
+    def token_count(self, request: DialectRequest, count: int) -> dict[str, Any]:
+        return {"input_tokens": count}
+
+    def estimate_tokens(self, call: ClientRequest) -> int:
+        return count_tokens(call.body)
+
+    def models(self, request: DialectRequest, available: Sequence[Model]) -> dict[str, Any]:
+        return models.to_page(request.query, available)
+
+    def model(self, request: DialectRequest, model: Model) -> dict[str, Any]:
+        return models.to_entry(model)
+
+    def error(self, error: GatewayError, request_id: str) -> ErrorAnswer:
+        raw = error.upstream_body(self.name)
+        return ErrorAnswer(error.status, jsontext.dumps(error_body(error, request_id)) if raw is None else raw)
+
+    def reader(self, call: ClientRequest) -> MessageReader:
+        return MessageReader()

@@ -1,0 +1,323 @@
+"""From the events of the Responses API to those of the Messages API."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from floway_anthropic import blocks, search, thinking, usage
+from floway_anthropic.block_stream import (
+    BlockStream,
+    OpenBlock,
+    citations_delta,
+    encode_event,
+    json_delta,
+    signature_delta,
+    text_delta,
+    thinking_delta,
+)
+from floway_anthropic.errors import encode_failure, error_event
+from floway_anthropic.messages import empty_message
+from floway_anthropic.stops import StopScanner, stop_fields
+from floway_anthropic.view import ClientView
+from floway_core.errors import GatewayError
+from floway_core.protocol.event_parser import parse_events
+
+Event = dict[str, Any]
+Key = tuple[int | None, int | None]
+
+PING = encode_event("ping")
+
+
+def part_key(event: Event) -> Key:
+    """Return the indexes of the item and the part that an event belongs to."""
+    item, part = event.get("output_index"), event.get("content_index")
+    return item if isinstance(item, int) else None, part if isinstance(part, int) else None
+
+
+def item_key(event: Event) -> Key:
+    """Return the index of the item that an event belongs to."""
+    item = event.get("output_index")
+    return item if isinstance(item, int) else None, None
+
+
+class OpenText:
+    """A text that is being written: of a message, of reasoning, or the arguments of a call."""
+
+    __slots__ = ("block", "citations", "length", "part", "scanner", "text")
+
+    def __init__(self, block: OpenBlock, scanner: StopScanner | None = None) -> None:
+        self.block = block
+        self.scanner = scanner
+        self.text: list[str] = []
+        self.length = 0
+        """Characters received."""
+        self.citations = 0
+        """Annotations received."""
+        self.part: Any = None
+        """The part of a summary that the last delta belonged to."""
+
+
+class MessageEvents:
+    """Translates one stream."""
+
+    def __init__(self, view: ClientView, request_id: str) -> None:
+        self._view = view
+        self._request_id = request_id
+        self._blocks = BlockStream()
+        self._texts: dict[Key, OpenText] = {}
+        """By index of the output item and of its part (None for what has no parts)."""
+        self._finished: set[Key] = set()
+        self._searches: list[Event] = []
+        """Web searches whose results wait for the titles in the citations."""
+        self._search_count = 0
+        self._calls_tool = False
+        self._refusal: str | None = None
+        self._stop_sequence: str | None = None
+        self._has_started = self._has_ended = False
+        self._out: list[bytes] = []
+
+    # --------------------------------------------------------------------------------------------------- translator
+    def feed(self, block: bytes) -> bytes:
+        """Translate events (see ``Translator``)."""
+        self._out = []
+        for event in parse_events(block):
+            if event is None or self._has_ended:
+                continue
+            if not self._has_started:
+                self._start(event)
+            handler = _HANDLERS.get(event["type"])
+            if handler:
+                handler(self, event)
+        return b"".join(self._out)
+
+    def end(self) -> bytes:
+        """Return nothing: the terminal event has become the last events."""
+        return b""
+
+    def failure(self, error: GatewayError) -> bytes:
+        """Return an ``error`` event."""
+        self._has_ended = True
+        return error_event(error, self._request_id)
+
+    def _start(self, event: Event) -> None:
+        if event["type"] in ("error", "response.failed") or not event["type"].startswith("response."):
+            return
+        self._has_started = True
+        response = event.get("response")
+        message = empty_message(response if isinstance(response, dict) else {}, self._view.model)
+        self._out.append(encode_event("message_start", message=message))
+
+    # --------------------------------------------------------------------------------------------------------- text
+    def _add_text(self, event: Event) -> None:
+        if self._stop_sequence is not None:
+            return
+        delta = event.get("delta")
+        if not isinstance(delta, str) or not delta:
+            return
+        text = self._texts.get(part_key(event)) or self._open_text(event)
+        text.length += len(delta)
+        text.text.append(delta)
+        if text.scanner is None:
+            self._out.append(self._blocks.write(text.block, text_delta(delta)))
+        else:
+            self._scan(text, delta)
+
+    def _open_text(self, event: Event) -> OpenText:
+        block, events = self._blocks.open({"type": "text", "text": ""})
+        self._out.append(events)
+        sequences = self._view.stop_sequences
+        text = OpenText(block, StopScanner(sequences) if sequences else None)
+        self._texts[part_key(event)] = text
+        return text
+
+    def _scan(self, text: OpenText, delta: str) -> None:
+        assert text.scanner is not None
+        if shown := text.scanner.feed(delta):
+            self._out.append(self._blocks.write(text.block, text_delta(shown)))
+        if text.scanner.found is not None:
+            self._stop_sequence = text.scanner.found
+            self._out.append(self._blocks.close_all())
+
+    def _add_refusal(self, event: Event) -> None:
+        self._refusal = (self._refusal or "") + str(event.get("delta") or "")
+        self._add_text(event)
+
+    def _complete_text(self, event: Event) -> None:
+        """Add what the deltas have not brought of a whole text."""
+        key = part_key(event)
+        known = self._texts[key].length if key in self._texts else 0
+        whole = event.get("text")
+        if key not in self._finished and isinstance(whole, str) and len(whole) > known:
+            self._add_text({**event, "delta": whole[known:]})
+
+    def _add_annotation(self, event: Event) -> None:
+        text = self._texts.get(part_key(event))
+        if text is None or self._stop_sequence is not None:
+            return
+        text.citations += 1
+        annotation = event.get("annotation")
+        if isinstance(annotation, dict) and (cited := search.citation(annotation, "".join(text.text))):
+            self._out.append(self._blocks.write(text.block, citations_delta(cited)))
+
+    def _end_part(self, event: Event) -> None:
+        part = event.get("part")
+        if not isinstance(part, dict):
+            return
+        key = part_key(event)
+        if part.get("type") == "refusal":
+            if self._refusal is None:
+                self._refusal = str(part.get("refusal") or "")
+            part = {**part, "text": part.get("refusal")}
+        self._complete_text({**event, "text": part.get("text")})
+        text = self._texts.pop(key, None)
+        self._finished.add(key)
+        if text is None or self._stop_sequence is not None:
+            return
+        for annotation in blocks.annotations(part)[text.citations :]:
+            if cited := search.citation(annotation, "".join(text.text)):
+                self._out.append(self._blocks.write(text.block, citations_delta(cited)))
+        if text.scanner and (held := text.scanner.end()):
+            self._out.append(self._blocks.write(text.block, text_delta(held)))
+        self._out.append(self._blocks.close(text.block))
+
+    # ----------------------------------------------------------------------------------------------------- thinking
+    def _add_thinking(self, event: Event) -> None:
+        delta = event.get("delta")
+        if not self._shows_text() or not isinstance(delta, str) or not delta:
+            return
+        key = item_key(event)
+        text = self._texts.get(key)
+        if text is None:
+            block, events = self._blocks.open({"type": "thinking", "thinking": "", "signature": ""})
+            self._out.append(events)
+            text = self._texts[key] = OpenText(block)
+        part = event.get("summary_index", event.get("content_index"))
+        if text.length and part != text.part:
+            self._out.append(self._blocks.write(text.block, thinking_delta(thinking.SEPARATOR)))
+        text.part = part
+        text.length += len(delta)
+        self._out.append(self._blocks.write(text.block, thinking_delta(delta)))
+
+    def _shows_text(self) -> bool:
+        return self._view.shows_thinking and self._view.shows_thinking_text and self._stop_sequence is None
+
+    def _end_thinking(self, item: Event, key: Key) -> None:
+        if not self._view.shows_thinking:
+            return
+        if text := self._texts.pop(key, None):
+            signature = signature_delta(thinking.encode_signature(item))
+            self._out += [self._blocks.write(text.block, signature), self._blocks.close(text.block)]
+            return
+        block = blocks.thinking_block(item, shows_text=self._view.shows_thinking_text)
+        if block["type"] == "redacted_thinking":
+            self._out.append(self._blocks.add(block))
+            return
+        deltas = [thinking_delta(block["thinking"])] if block["thinking"] else []
+        deltas.append(signature_delta(block["signature"]))
+        self._out.append(self._blocks.add({"type": "thinking", "thinking": "", "signature": ""}, *deltas))
+
+    # -------------------------------------------------------------------------------------------------------- items
+    def _begin_item(self, event: Event) -> None:
+        item = event.get("item")
+        if self._stop_sequence is not None or not isinstance(item, dict) or item.get("type") not in blocks.TOOL_CALLS:
+            return
+        self._calls_tool = True
+        block, events = self._blocks.open(blocks.tool_use_block(item))
+        self._texts[item_key(event)] = OpenText(block)
+        self._out.append(events)
+
+    def _add_arguments(self, event: Event) -> None:
+        text = self._texts.get(item_key(event))
+        delta = event.get("delta")
+        if text is None or not isinstance(delta, str) or not delta:
+            return
+        text.length += len(delta)
+        self._out.append(self._blocks.write(text.block, json_delta(delta)))
+
+    def _end_item(self, event: Event) -> None:
+        item = event.get("item")
+        key = item_key(event)
+        if not isinstance(item, dict) or self._stop_sequence is not None or key in self._finished:
+            return
+        self._finished.add(key)
+        kind = item.get("type")
+        if kind == "message":
+            self._end_message(item, event)
+        elif kind == "reasoning":
+            self._end_thinking(item, key)
+        elif kind in blocks.TOOL_CALLS:
+            self._end_call(item, event, key)
+        elif kind == search.CALL:
+            self._add_search(item)
+
+    def _end_message(self, item: Event, event: Event) -> None:
+        for index, part in enumerate(blocks.parts(item)):
+            whole = {"output_index": event.get("output_index"), "content_index": index, "part": part}
+            if part_key(whole) not in self._finished:
+                self._end_part(whole)
+        self._add_results([one for part in blocks.parts(item) for one in blocks.annotations(part)])
+
+    def _end_call(self, item: Event, event: Event, key: Key) -> None:
+        if key not in self._texts:
+            self._begin_item(event)
+        text = self._texts.pop(key)
+        whole = item.get("arguments")
+        if item.get("type") == "custom_tool_call":
+            whole = blocks.encode_input(item)
+        if isinstance(whole, str) and len(whole) > text.length:
+            self._out.append(self._blocks.write(text.block, json_delta(whole[text.length :])))
+        self._out.append(self._blocks.close(text.block))
+
+    # ------------------------------------------------------------------------------------------------------- search
+    def _add_search(self, item: Event) -> None:
+        self._search_count += 1
+        block = search.use_block(item)
+        query = json_delta(blocks.encode_json(block["input"]))
+        self._out.append(self._blocks.add({**block, "input": {}}, query))
+        self._searches.append(item)
+        if search.has_titles(item):
+            self._add_results([])
+
+    def _add_results(self, citations: list[Event]) -> None:
+        for item in self._searches:
+            self._out.append(self._blocks.add(search.result_block(item, citations)))
+        self._searches = []
+
+    # ---------------------------------------------------------------------------------------------------------- end
+    def _finish(self, event: Event) -> None:
+        response = event.get("response")
+        response = response if isinstance(response, dict) else {}
+        if self._stop_sequence is None:
+            self._out.append(self._blocks.close_all())
+            self._add_results([])
+        reason = stop_fields(
+            {"status": event["type"].removeprefix("response."), **response},
+            calls_tool=self._calls_tool,
+            refusal=self._refusal,
+            stop_sequence=self._stop_sequence,
+        )
+        counts = usage.to_messages(response.get("usage"), searches=self._search_count)
+        self._out += [encode_event("message_delta", delta=reason, usage=counts), encode_event("message_stop")]
+        self._has_ended = True
+
+    def _fail(self, event: Event) -> None:
+        self._has_ended = True
+        self._out.append(encode_failure(event, self._request_id))
+
+
+_HANDLERS: Mapping[str, Callable[[MessageEvents, Event], None]] = {
+    "response.output_text.delta": MessageEvents._add_text,
+    "response.output_text.done": MessageEvents._complete_text,
+    "response.output_text.annotation.added": MessageEvents._add_annotation,
+    "response.refusal.delta": MessageEvents._add_refusal,
+    "response.content_part.done": MessageEvents._end_part,
+    "response.reasoning_summary_text.delta": MessageEvents._add_thinking,
+    "response.reasoning_text.delta": MessageEvents._add_thinking,
+    "response.output_item.added": MessageEvents._begin_item,
+    "response.function_call_arguments.delta": MessageEvents._add_arguments,
+    "response.output_item.done": MessageEvents._end_item,
+    "response.completed": MessageEvents._finish,
+    "response.incomplete": MessageEvents._finish,
+    "response.failed": MessageEvents._fail,
+    "error": MessageEvents._fail,
+}
+"""By type of event. Others say nothing that a client of the Messages API sees."""

@@ -1,0 +1,85 @@
+"""From a complete response object of the Responses API to a message of the Messages API."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from floway_anthropic import blocks, search, usage
+from floway_anthropic.blocks import Block
+from floway_anthropic.stops import StopScanner, stop_fields
+from floway_anthropic.view import ClientView
+
+
+def message_id(response: Mapping[str, Any]) -> str:
+    """Return the id of the message for a response."""
+    return "msg_" + str(response.get("id") or "").removeprefix("resp_")
+
+
+def empty_message(response: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """Return the message as it begins.
+
+    :param model: the name that the client requested.
+    """
+    return {
+        "id": message_id(response),
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": usage.to_messages(response.get("usage")),
+    }
+
+
+def to_message(response: dict[str, Any], view: ClientView) -> dict[str, Any]:
+    """Convert a response object."""
+    output = response.get("output")
+    items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+    content, stop_sequence = _cut_at_stop(list(_to_blocks(items, view)), view)
+    refusals = [part.get("refusal") for item in items for part in blocks.parts(item) if part.get("type") == "refusal"]
+    searches = sum(item.get("type") == search.CALL for item in items)
+    counts = usage.to_messages(response.get("usage"), searches=searches)
+    counts["service_tier"] = usage.SERVICE_TIERS.get(str(response.get("service_tier")), "standard")
+    reason = stop_fields(
+        response,
+        calls_tool=any(block["type"] == "tool_use" for block in content),
+        refusal=str(refusals[0]) if refusals else None,
+        stop_sequence=stop_sequence,
+    )
+    return {**empty_message(response, view.model), "content": content, **reason, "usage": counts}
+
+
+def _to_blocks(items: list[dict[str, Any]], view: ClientView) -> Iterator[Block]:
+    for item in items:
+        kind = item.get("type")
+        if kind == "message":
+            yield from filter(None, map(blocks.text_block, blocks.parts(item)))
+        elif kind == "reasoning" and view.shows_thinking:
+            yield blocks.thinking_block(item, shows_text=view.shows_thinking_text)
+        elif kind in blocks.TOOL_CALLS:
+            yield blocks.tool_use_block(item, blocks.read_arguments(item))
+        elif kind == search.CALL:
+            yield search.use_block(item)
+            yield search.result_block(item, _citations(items))
+
+
+def _citations(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for item in items for part in blocks.parts(item) for one in blocks.annotations(part)]
+
+
+def _cut_at_stop(content: list[Block], view: ClientView) -> tuple[list[Block], str | None]:
+    """Drop everything from the first stop sequence on."""
+    if not view.stop_sequences:
+        return content, None
+    kept: list[Block] = []
+    for block in content:
+        if block["type"] != "text":
+            kept.append(block)
+            continue
+        scanner = StopScanner(view.stop_sequences)
+        text = scanner.feed(block["text"])
+        if scanner.found is None:
+            kept.append(block)
+            continue
+        return [*kept, *([{**block, "text": text}] if text else [])], scanner.found
+    return kept, None

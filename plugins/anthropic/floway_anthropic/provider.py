@@ -1,0 +1,162 @@
+"""The provider ``anthropic``: upstreams that speak the Messages API with an API key."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import requests
+
+from floway_anthropic import __version__, passed_on
+from floway_anthropic.dialect import COUNT_PATH, NAME
+from floway_anthropic.upstream_events import ResponseEvents, convert_document
+from floway_anthropic.upstream_models import MAX_PAGES, PAGE_SIZE, parse_page
+from floway_anthropic.upstream_requests import convert_request
+from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
+from floway_core.errors import NoModelList
+from floway_core.protocol import jsontext
+from floway_core.provider import ConnectionOptions, ErrorResponse, Model, UpstreamOption, UpstreamResponse
+from floway_core.storage.connections import Connection
+from floway_core.upstream.keyed import MODEL_LIST_TIMEOUT_SECONDS, KeyedProvider, encode_body
+from floway_core.upstream.translated import TranslatedBody
+
+PATH = "/v1/messages"
+COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
+"""Fields of a request that the endpoint for counting takes."""
+
+NO_ENDPOINT = (404, 405, 501)
+"""Statuses of servers that imitate the API and do not count."""
+
+
+@dataclass
+class MessagesAttempt:
+    """The state of an attempt (``ctx.provider_state``)."""
+
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """The model's entry in the upstream's list; empty if it has none."""
+    custom_tools: frozenset[str] = frozenset()
+    """Names of the client's tools that take free text."""
+    passes_on: bool = False
+    """Whether the upstream gets the client's own request."""
+
+
+class AnthropicProvider(KeyedProvider):
+    """Sends requests to upstreams with the Messages API: as they are if the client speaks it, else translated."""
+
+    kind = "anthropic"
+    dialect = NAME
+    connection_options = ConnectionOptions(
+        default_base_url="https://api.anthropic.com",
+        example_base_url="https://api.anthropic.com",
+        key_is_optional=True,
+        options=(UpstreamOption("key_header", "How the key is sent.", choices=("x-api-key", "bearer")),),
+    )
+    models_path = f"/v1/models?limit={PAGE_SIZE}"
+    private_headers = frozenset({"anthropic-organization-id", "anthropic-workspace-id", "request-id"})
+
+    # --------------------------------------------------------------------------------------------------- connections
+    def connection(self, upstream: Upstream) -> Connection:
+        connection = super().connection(upstream)
+        return replace(connection, base_url=connection.base_url.removesuffix("/v1"))
+
+    def secret_headers(self, connection: Connection) -> dict[str, str]:
+        if connection.api_key is None:
+            return dict(connection.headers)
+        if connection.options.get("key_header") == "bearer":
+            return {**connection.headers, "authorization": f"Bearer {connection.api_key}"}
+        return {**connection.headers, "x-api-key": connection.api_key}
+
+    # -------------------------------------------------------------------------------------------------------- models
+    def get(self, connection: Connection, path: str) -> requests.Response:
+        headers = {"anthropic-version": passed_on.VERSION, **self.secret_headers(connection)}
+        url = f"{connection.base_url}{path}"
+        return self.http.fetch("GET", url, headers, timeout=MODEL_LIST_TIMEOUT_SECONDS)
+
+    def request_models(self, upstream: Upstream) -> Sequence[Model]:
+        connection = self.connection(upstream)
+        if connection.models:
+            return [Model(name, upstream.name) for name in connection.models]
+        models: list[Model] = []
+        following: str | None = ""
+        for _ in range(MAX_PAGES):
+            after = f"&after_id={following}" if following else ""
+            response = self.get(connection, f"{self.models_path}{after}")
+            subject = f"The upstream {upstream.name!r}"
+            if response.status_code != 200:
+                raise NoModelList(subject, response.status_code, response.headers.get("content-type"))
+            page, following = parse_page(response.content, subject)
+            models += page
+            if following is None:
+                break
+        return models
+
+    # ------------------------------------------------------------------------------------------------------- sending
+    def start_attempt(self, ctx: AttemptContext) -> MessagesAttempt:
+        """Find out what the upstream says of the model, and which tools have to be converted back."""
+        models = self.cached_models(ctx.upstream) or ()
+        details = next((model.details for model in models if model.id == ctx.model), {})
+        tools = ctx.request.body.get("tools") or []
+        names = (tool.get("name") for tool in tools if isinstance(tool, dict) and tool.get("type") == "custom")
+        return MessagesAttempt(details, frozenset(name for name in names if isinstance(name, str)))
+
+    def prepare_request(self, ctx: ResponsesRequestContext) -> None:
+        """Turn ``ctx`` into the request for the upstream. Only the key is missing.
+
+        :raises GatewayError: 400, the request cannot be translated.
+        """
+        request, state = ctx.attempt.request, ctx.attempt.provider_state
+        original = request.original if request.dialect == NAME else None
+        state.passes_on = original is not None and not passed_on.is_overridden(ctx)
+        headers = {"content-type": "application/json", "user-agent": f"floway-anthropic/{__version__}"}
+        if state.passes_on and original:
+            ctx.body = {**original.body, "model": ctx.attempt.model}
+            ctx.headers = {**headers, **passed_on.upstream_headers(request.headers)}
+            return
+        if request.untranslatable:  # an alias has changed it, so that it would have to be translated
+            raise request.untranslatable
+        ctx.body = convert_request(ctx, state.details)
+        ctx.headers = {**headers, "anthropic-version": passed_on.VERSION}
+
+    def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
+        state, original = ctx.attempt.provider_state, ctx.attempt.request.original
+        if state.passes_on and original:
+            body = passed_on.write_body(original, ctx.attempt.model)
+            response = self.post(ctx, PATH + passed_on.query_string(original), body)
+            response.dialect = NAME
+            return response
+        response = self.post(ctx, PATH, encode_body(ctx.body))
+        if 200 <= response.status < 300:
+            model, custom_tools = ctx.attempt.model, state.custom_tools
+            translator = ResponseEvents(model, custom_tools)
+            response.body = TranslatedBody(
+                response.body, translator, lambda content: convert_document(content, model, custom_tools)
+            )
+        return response
+
+    def refuses_reasoning(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
+        """Thinking that another upstream has signed: "Invalid `signature` in `thinking` block"."""
+        is_passed_on = ctx.attempt.provider_state.passes_on
+        return response.status == 400 and not is_passed_on and b"signature` in `thinking`" in response.content
+
+    def count_tokens(self, ctx: ResponsesRequestContext) -> int | None:
+        state, original = ctx.attempt.provider_state, ctx.attempt.request.original
+        if state.passes_on and original:
+            body = passed_on.write_body(original, ctx.attempt.model)
+        else:
+            body = encode_body({name: ctx.body[name] for name in COUNTED if name in ctx.body})
+        connection = self.connection(ctx.attempt.upstream)
+        headers = {**ctx.headers, **self.secret_headers(connection)}
+        url = f"{connection.base_url}{COUNT_PATH}"
+        response = self.http.fetch("POST", url, headers, body, timeout=MODEL_LIST_TIMEOUT_SECONDS)
+        return None if response.status_code in NO_ENDPOINT else _read_count(response)
+
+
+def _read_count(response: requests.Response) -> int | None:
+    """Return the count in an answer; None if there is none, so that the gateway estimates."""
+    if response.status_code != 200:
+        return None
+    try:
+        counted = jsontext.loads(response.content)
+    except ValueError:
+        return None
+    count = counted.get("input_tokens") if isinstance(counted, dict) else None
+    return count if isinstance(count, int) and count >= 0 else None

@@ -1,0 +1,49 @@
+"""Values that a client keeps for Floway, in fields that the Messages API declares opaque.
+
+They have a mark and a checksum, so that those of others, and damaged ones, are recognised. They are no secrets, and
+prove nothing: a client can send the same values through the Responses API.
+"""
+
+import base64
+import binascii
+import hashlib
+from typing import Any
+
+from floway_core.protocol import jsontext
+
+MARK = "floway.1."
+"""Begins every value."""
+
+_CHECKSUM_LENGTH = 16
+
+
+def encode(kind: str, payload: Any) -> str:
+    """Encode a JSON value. Equal payloads give equal texts.
+
+    :param kind: what it is; ``decode`` takes the same.
+    """
+    content = base64.urlsafe_b64encode(jsontext.dumps(payload)).decode()
+    return f"{MARK}{kind}.{_checksum(content)}.{content}"
+
+
+def decode(kind: str, value: Any) -> Any:
+    """Return the JSON value that ``encode`` has encoded; None if it comes from elsewhere, or is damaged."""
+    prefix = f"{MARK}{kind}."
+    if not isinstance(value, str) or not value.startswith(prefix) or not value.isascii():
+        return None
+    checksum, _, content = value.removeprefix(prefix).partition(".")
+    if checksum != _checksum(content):
+        return None
+    try:
+        return jsontext.loads(base64.urlsafe_b64decode(content))
+    except (binascii.Error, ValueError):  # a client made it
+        return None
+
+
+def is_own(value: Any) -> bool:
+    """Return whether a value looks like one of ``encode``."""
+    return isinstance(value, str) and value.startswith(MARK)
+
+
+def _checksum(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:_CHECKSUM_LENGTH]

@@ -1,0 +1,162 @@
+"""From ``tools`` and ``tool_choice`` of the Messages API to those of the Responses API."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from floway_anthropic import search
+from floway_anthropic.content import Unsupported
+from floway_anthropic.values import invalid, read_flag, read_list, read_object, read_objects, read_text
+
+Tool = dict[str, Any]
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_LINE: Schema = {"type": "integer"}
+
+
+def _object(required: tuple[str, ...], **properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+CLIENT_TOOLS: Mapping[str, tuple[str, Schema]] = {
+    "bash": (
+        "Run a command in a bash shell that lives as long as the conversation. With restart, start the shell anew.",
+        _object((), command=_TEXT, restart={"type": "boolean"}),
+    ),
+    "text_editor": (
+        "View, create and edit text files. Line numbers start at 1; a view_range that ends with -1 ends with the file.",
+        _object(
+            ("command", "path"),
+            command={"type": "string", "enum": ["view", "create", "str_replace", "insert"]},
+            path=_TEXT,
+            file_text=_TEXT,
+            old_str=_TEXT,
+            new_str=_TEXT,
+            insert_line=_LINE,
+            insert_text=_TEXT,
+            view_range={"type": "array", "items": _LINE},
+        ),
+    ),
+    "memory": (
+        "Keep notes in files below /memories, for later conversations. View the folder before other work.",
+        _object(
+            ("command",),
+            command={"type": "string", "enum": ["view", "create", "str_replace", "insert", "delete", "rename"]},
+            path=_TEXT,
+            file_text=_TEXT,
+            old_str=_TEXT,
+            new_str=_TEXT,
+            insert_line=_LINE,
+            insert_text=_TEXT,
+            view_range={"type": "array", "items": _LINE},
+            old_path=_TEXT,
+            new_path=_TEXT,
+        ),
+    ),
+}
+"""Tools that clients run and Anthropic has described to its models: description and schema for other models.
+
+Source: the pages "Bash tool", "Text editor tool" and "Memory tool" of Anthropic's documentation.
+"""
+
+LEFT_OUT = ("tool_search_tool_bm25", "tool_search_tool_regex", "advisor")
+"""Tools of Anthropic's servers that a request can do without: all of its tools are loaded from the start."""
+
+_VERSION = re.compile(r"_\d{8}$")
+"""Ends the type of a tool that Anthropic defines: ``bash_20250124``."""
+
+
+def read_tools(value: Any) -> list[Tool]:
+    """Convert ``tools``.
+
+    :raises Unsupported: a tool is one that only an upstream with the Messages API has.
+    :raises GatewayError: 400, something is malformed.
+    """
+    tools = (_read_tool(tool, path) for path, tool in read_objects(value, "tools"))
+    return [tool for tool in tools if tool is not None]
+
+
+def _read_tool(tool: dict[str, Any], path: str) -> Tool | None:
+    kind = tool.get("type")
+    if kind in (None, "custom"):
+        return _read_function(tool, path)
+    base = _VERSION.sub("", read_text(kind, f"{path}.type"))
+    if base == search.NAME:
+        return _read_web_search(tool, path)
+    if base in CLIENT_TOOLS:
+        description, schema = CLIENT_TOOLS[base]
+        name = read_text(tool.get("name"), f"{path}.name")
+        return {"type": "function", "name": name, "description": description, "parameters": schema, "strict": False}
+    if base in LEFT_OUT or kind in LEFT_OUT:
+        return None
+    raise Unsupported(f"{path}.type", f"The tool type {kind!r}")
+
+
+def _read_function(tool: dict[str, Any], path: str) -> Tool:
+    function = {"type": "function", "name": read_text(tool.get("name"), f"{path}.name")}
+    if tool.get("description") is not None:
+        function["description"] = read_text(tool["description"], f"{path}.description")
+    schema = read_object(tool.get("input_schema"), f"{path}.input_schema")
+    strict = read_flag(tool.get("strict"), f"{path}.strict") and is_strict(schema)
+    return {**function, "parameters": schema, "strict": strict}
+
+
+def _read_web_search(tool: dict[str, Any], path: str) -> Tool:
+    converted: Tool = {"type": search.NAME}
+    if tool.get("blocked_domains"):
+        raise Unsupported(f"{path}.blocked_domains", "The field 'blocked_domains'")
+    if tool.get("allowed_domains"):
+        domains = read_list(tool["allowed_domains"], f"{path}.allowed_domains")
+        converted["filters"] = {"allowed_domains": domains}
+    if tool.get("user_location"):
+        location = read_object(tool["user_location"], f"{path}.user_location")
+        converted["user_location"] = {**location, "type": "approximate"}
+    return converted
+
+
+def is_strict(schema: Any) -> bool:
+    """Return whether a schema fulfils what the Responses API demands of a strict one.
+
+    Every object lists all of its properties as required and allows no others. The Messages API demands only the latter.
+    """
+    if isinstance(schema, list):
+        return all(map(is_strict, schema))
+    if not isinstance(schema, dict):
+        return True
+    properties = schema.get("properties")
+    if schema.get("type") == "object" or isinstance(properties, dict):
+        names = properties if isinstance(properties, dict) else {}
+        required = schema.get("required")
+        if schema.get("additionalProperties") is not False or not isinstance(required, list):
+            return bool(not names and schema.get("additionalProperties") is False)
+        if set(names) != {name for name in required if isinstance(name, str)}:
+            return False
+    return all(is_strict(value) for value in schema.values() if isinstance(value, dict | list))
+
+
+# ------------------------------------------------------------------------------------------------------------- choice
+_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+
+
+def read_tool_choice(value: Any, tools: list[Tool]) -> dict[str, Any]:
+    """Convert ``tool_choice``.
+
+    :param tools: the converted tools.
+    :returns: the fields of the request that it becomes.
+    :raises GatewayError: 400, it is malformed.
+    """
+    choice = read_object(value, "tool_choice")
+    kind = read_text(choice.get("type"), "tool_choice.type")
+    fields: dict[str, Any] = {}
+    if kind == "tool":
+        name = read_text(choice.get("name"), "tool_choice.name")
+        is_search = name == search.NAME and any(tool["type"] == search.NAME for tool in tools)
+        fields["tool_choice"] = {"type": search.NAME} if is_search else {"type": "function", "name": name}
+    elif kind in _CHOICES:
+        fields["tool_choice"] = _CHOICES[kind]
+    else:
+        raise invalid("tool_choice.type", "Input should be 'auto', 'any', 'tool' or 'none'.")
+    if read_flag(choice.get("disable_parallel_tool_use"), "tool_choice.disable_parallel_tool_use"):
+        fields["parallel_tool_calls"] = False
+    return fields

@@ -1,0 +1,210 @@
+"""From the items of the Responses API to ``system`` and ``messages`` for an upstream with the Messages API."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from floway_anthropic import signatures
+from floway_anthropic.blocks import TOOL_CALLS, encode_json, read_arguments
+from floway_core.errors import GatewayError
+from floway_core.protocol.items import as_items
+
+Block = dict[str, Any]
+
+THINKING = "thinking"
+"""The kind of the encrypted contents that carry a thinking block of the upstream."""
+
+OUTPUTS = ("function_call_output", "custom_tool_call_output")
+MISSING_OUTPUT = "The call was not answered."
+INSTRUCTIONS = "<system-reminder>\n{}\n</system-reminder>"
+"""How instructions in the middle of a conversation are written, for models that know no others there."""
+
+_CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass
+class Conversation:
+    """The converted items."""
+
+    system: list[Block] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, role: str, *blocks: Block) -> None:
+        """Add blocks to the last message if it has the same role, else a new message."""
+        if not blocks:
+            return
+        if not self.messages or self.messages[-1]["role"] != role:
+            self.messages.append({"role": role, "content": []})
+        self.messages[-1]["content"] += blocks
+
+
+def encode_thinking(block: Mapping[str, Any]) -> str:
+    """Return the ``encrypted_content`` that carries a thinking block of the upstream, text and signature included."""
+    return signatures.encode(THINKING, dict(block))
+
+
+def decode_thinking(encrypted: Any) -> Block | None:
+    """Return the thinking block; None if the content comes from another kind of upstream."""
+    block = signatures.decode(THINKING, encrypted)
+    return block if isinstance(block, dict) else None
+
+
+def to_call_id(value: Any) -> str:
+    """Return an id that the Messages API accepts for a call; equal ids become equal ones."""
+    text = str(value)
+    if _CALL_ID.fullmatch(text):
+        return text
+    return f"call_{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+
+
+def convert_items(instructions: Any, client_input: Any) -> Conversation:
+    """Convert instructions and input items.
+
+    The Messages API wants the results of all calls of a message at the beginning of the next one. Results without a
+    call become text, and calls without a result get one that says so.
+
+    :raises GatewayError: 400, an item holds what the Messages API cannot express.
+    """
+    items = as_items(client_input or [])
+    conversation = Conversation()
+    if isinstance(instructions, str) and instructions:
+        conversation.system.append(_text(instructions))
+    converter = _ItemConverter(conversation, items)
+    for index, item in enumerate(items):
+        converter.add(item, f"input[{index}]")
+    converter.answer_calls()
+    if conversation.messages and conversation.messages[0]["role"] != "user":
+        conversation.messages.insert(0, {"role": "user", "content": [_text("Continue.")]})
+    return conversation
+
+
+class _ItemConverter:
+    """Converts item by item."""
+
+    def __init__(self, conversation: Conversation, items: Sequence[Mapping[str, Any]]) -> None:
+        self._conversation = conversation
+        self._outputs: dict[str, tuple[Mapping[str, Any], str]] = {}
+        """The first output of each call that is not in a message yet, and its path."""
+        for index, item in enumerate(items):
+            if item.get("type") in OUTPUTS:
+                self._outputs.setdefault(str(item.get("call_id")), (item, f"input[{index}]"))
+        self._open_calls: list[str] = []
+
+    def add(self, item: Mapping[str, Any], path: str) -> None:
+        kind = item.get("type", "message")
+        if kind == "message":
+            self._add_message(item, path)
+        elif kind in TOOL_CALLS:
+            self._open_calls.append(str(item.get("call_id")))
+            self._conversation.add("assistant", _tool_use(item))
+        elif kind in OUTPUTS:
+            self._add_output(item, path)
+        elif kind == "reasoning" and (block := decode_thinking(item.get("encrypted_content"))):
+            self._conversation.add("assistant", block)
+
+    def _add_message(self, item: Mapping[str, Any], path: str) -> None:
+        blocks = list(_content_blocks(item.get("content"), f"{path}.content"))
+        role = item.get("role")
+        if role == "assistant":
+            self._conversation.add("assistant", *blocks)
+            return
+        self.answer_calls()
+        if role == "user":
+            self._conversation.add("user", *blocks)
+        elif not self._conversation.messages:
+            self._conversation.system += blocks
+        else:
+            texts = (block.get("text", "") for block in blocks)
+            self._conversation.add("user", *(_text(INSTRUCTIONS.format(text)) for text in texts))
+
+    def _add_output(self, item: Mapping[str, Any], path: str) -> None:
+        self.answer_calls()
+        call_id = str(item.get("call_id"))
+        if call_id in self._outputs and self._outputs[call_id][0] is item:  # its call is not in the input
+            del self._outputs[call_id]
+            blocks = _content_blocks(item.get("output"), f"{path}.output")
+            self._conversation.add("user", _text("The output of a tool:"), *blocks)
+
+    def answer_calls(self) -> None:
+        """Add the results of the calls since the last message of the user."""
+        for call_id in self._open_calls:
+            item, path = self._outputs.pop(call_id, ({"output": MISSING_OUTPUT}, ""))
+            blocks = list(_content_blocks(item.get("output"), f"{path}.output"))
+            result = {"type": "tool_result", "tool_use_id": to_call_id(call_id), "content": blocks}
+            self._conversation.add("user", result)
+        self._open_calls = []
+
+
+# ------------------------------------------------------------------------------------------------------------- blocks
+def _text(text: str) -> Block:
+    return {"type": "text", "text": text}
+
+
+def _tool_use(item: Mapping[str, Any]) -> Block:
+    return {
+        "type": "tool_use",
+        "id": to_call_id(item.get("call_id")),
+        "name": str(item.get("name")),
+        "input": read_arguments(item),
+    }
+
+
+def _content_blocks(content: Any, path: str) -> Iterable[Block]:
+    """Convert the content of a message, or the output of a tool: a text or a list of parts."""
+    if isinstance(content, str):
+        return [_text(content)] if content else []
+    if not isinstance(content, list):
+        return [_text(encode_json(content))] if content is not None else []
+    parts = ((f"{path}[{index}]", part) for index, part in enumerate(content) if isinstance(part, dict))
+    converted = (_PARTS.get(str(part.get("type")), _refuse)(part, place) for place, part in parts)
+    return [block for block in converted if block is not None]
+
+
+def _convert_text(part: Mapping[str, Any], path: str) -> Block | None:
+    text = part.get("refusal") if part.get("type") == "refusal" else part.get("text")
+    return _text(text) if isinstance(text, str) and text else None
+
+
+def _convert_image(part: Mapping[str, Any], path: str) -> Block:
+    url = part.get("image_url")
+    if not isinstance(url, str):
+        raise _not_supported(path, "An image that is not in the request")
+    return {"type": "image", "source": _source(url)}
+
+
+def _convert_file(part: Mapping[str, Any], path: str) -> Block:
+    url = part.get("file_url") or part.get("file_data")
+    if not isinstance(url, str):
+        raise _not_supported(path, "A file that is not in the request")
+    source = _source(url) if ":" in url[:12] else {"type": "base64", "media_type": "application/pdf", "data": url}
+    title = part.get("filename")
+    return {"type": "document", "source": source, **({"title": title} if isinstance(title, str) else {})}
+
+
+def _source(url: str) -> dict[str, str]:
+    head, _, data = url.partition(",")
+    if head.startswith("data:") and head.endswith(";base64"):
+        return {"type": "base64", "media_type": head.removeprefix("data:").removesuffix(";base64"), "data": data}
+    return {"type": "url", "url": url}
+
+
+def _refuse(part: Mapping[str, Any], path: str) -> Block | None:
+    raise _not_supported(path, f"A part of type {part.get('type')!r}")
+
+
+def _not_supported(path: str, subject: str) -> GatewayError:
+    message = f"{subject} is not supported by upstreams with the Messages API."
+    return GatewayError(400, message, code="unsupported_value", param=path)
+
+
+_PARTS: Mapping[str, Callable[[Mapping[str, Any], str], Block | None]] = {
+    "input_text": _convert_text,
+    "output_text": _convert_text,
+    "text": _convert_text,
+    "summary_text": _convert_text,
+    "refusal": _convert_text,
+    "input_image": _convert_image,
+    "input_file": _convert_file,
+}
