@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from floway_chat import NAME
+from floway_chat.requests.to_chat import EXTENSIONS
 from floway_core.contexts import DialectRequest, ResponsesRequestContext
 from floway_core.protocol import jsontext
 from floway_core.provider import UpstreamResponse
@@ -21,6 +22,14 @@ def is_possible(ctx: ResponsesRequestContext) -> bool:
     if request.dialect != NAME or request.original is None:
         return False
     return all(ctx.body.get(name) == request.body.get(name) for name in OVERRIDABLE)
+
+
+def find_extensions(ctx: ResponsesRequestContext) -> dict[str, Any]:
+    """Return the fields of a chat client's request that only chat servers know, for one that has to be translated."""
+    request = ctx.attempt.request
+    if request.dialect != NAME or request.original is None:
+        return {}
+    return {name: value for name in EXTENSIONS if (value := request.original.body.get(name)) is not None}
 
 
 def hides_usage(ctx: ResponsesRequestContext) -> bool:

@@ -81,7 +81,7 @@ class ChatProvider(KeyedProvider):
         elif ctx.attempt.request.untranslatable:  # the override of an alias needs a translation
             raise ctx.attempt.request.untranslatable
         else:
-            written = write_request({**ctx.body, "stream": streams}, state.quirks)
+            written = write_request({**passing.find_extensions(ctx), **ctx.body, "stream": streams}, state.quirks)
             ctx.body, state.tools = written.body, written.tools
             ctx.ignore(*written.left_out)
         ctx.headers = {

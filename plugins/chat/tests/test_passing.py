@@ -77,10 +77,12 @@ def test_the_overrides_of_an_alias_reach_the_server(server):
         done = gateway.run("aliases", "set", "quick", "model-1", "--effort", "low")
         assert done.returncode == 0, done.stderr
         server.script(as_json(completion()))
-        answer = ChatClient(gateway.url, gateway.key).chat(model="quick")
+        only_chat = {"seed": 4, "top_k": 3, "logit_bias": {"7": 1}, "stop": ["X"], "chat_template_kwargs": {"a": True}}
+        answer = ChatClient(gateway.url, gateway.key).chat(model="quick", **only_chat)
         assert answer.json()["choices"][0]["message"]["content"] == "Hi."
         sent = json.loads(server.requests[-1].body)
         assert (sent["model"], sent["reasoning_effort"]) == ("model-1", "low")
+        assert {name: sent[name] for name in only_chat} == only_chat
         assert ChatClient(gateway.url, gateway.key).chat(model="quick", n=2).json()["error"]["param"] == "n"
 
 
