@@ -63,7 +63,8 @@ class MessageReader(AnswerReader):
             self._usage = usage.merge(self._usage, message.get("usage"))
         elif kind == "message_delta":
             delta = content.get("delta")
-            self._stop_reason = delta.get("stop_reason") if isinstance(delta, dict) else None
+            reason = delta.get("stop_reason") if isinstance(delta, dict) else None
+            self._stop_reason = reason or self._stop_reason  # a later event may bring nothing but the usage
             self._usage = usage.merge(self._usage, content.get("usage"))
         elif kind == "message_stop":
             self._complete()

@@ -56,15 +56,17 @@ INCLUDE_SOURCES = "web_search_call.action.sources"
 def read_request(request: DialectRequest, *, counts: bool = False) -> ReadRequest:
     """Convert a request.
 
+    What this package cannot read, be it wrong or newer than the package, is left to an upstream with the Messages API,
+    which gets the original. Other upstreams refuse it with the error in ``untranslatable``.
+
     :param counts: whether it is one to count tokens, which needs no ``max_tokens``.
-    :raises GatewayError: 400, something is malformed; ``param`` names the field.
+    :raises GatewayError: 400, a field that every request has is malformed; ``param`` names it.
     """
     body = request.body
     check_body(body, counts=counts)
     try:
         converted, untranslatable = convert_body(body), None
-    except Unsupported as error:
-        # An upstream with the Messages API gets the original, and understands it.
+    except GatewayError as error:
         converted, untranslatable = {"input": [], **_read_limits(body)}, error
     return ReadRequest(
         body={"model": body["model"], "stream": body.get("stream") is True, **converted},

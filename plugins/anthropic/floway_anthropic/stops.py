@@ -77,6 +77,9 @@ class StopScanner:
 
 
 def _find_first(text: str, sequences: Iterable[str]) -> tuple[int, str] | None:
-    """Return the position of the first stop sequence in a text, and the sequence."""
+    """Return the position of the stop sequence that is complete first in a text, and the sequence.
+
+    Its end counts, not its beginning: so it does not matter in which pieces the text arrives.
+    """
     found = [(position, sequence) for sequence in sequences if (position := text.find(sequence)) >= 0]
-    return min(found, default=None)
+    return min(found, key=lambda one: (one[0] + len(one[1]), one[0]), default=None)

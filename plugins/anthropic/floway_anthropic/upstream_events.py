@@ -86,7 +86,8 @@ class ResponseEvents:
 
     def _note_stop(self, event: Event) -> bytes:
         delta = event.get("delta")
-        self._stop = delta if isinstance(delta, dict) else {}
+        known = delta.items() if isinstance(delta, dict) else ()  # a later event may bring nothing but the usage
+        self._stop = {**self._stop, **{name: value for name, value in known if value is not None}}
         self._usage = usage.merge(self._usage, event.get("usage"))
         return b""
 
@@ -136,7 +137,7 @@ class ResponseEvents:
 
     # --------------------------------------------------------------------------------------------------------- text
     def _begin_text(self, index: Any, block: Event) -> bytes:
-        return self._write_text(str(block.get("text") or ""))
+        return self._add_text(self._blocks[index], {"text": block.get("text")})
 
     def _write_text(self, text: str) -> bytes:
         self._text_length += len(text)
@@ -168,6 +169,9 @@ class ResponseEvents:
     def _write_redacted(self, index: Any, block: Event) -> bytes:
         return self._write_item({"type": "reasoning", "summary": [], "encrypted_content": encode_thinking(block)})
 
+    def _begin_thinking(self, index: Any, block: Event) -> bytes:
+        return self._add_thinking(self._blocks[index], {"thinking": block.get("thinking")})
+
     def _add_thinking(self, block: OpenBlock, delta: Event) -> bytes:
         text = delta.get("thinking")
         if not isinstance(text, str) or not text:
@@ -182,7 +186,7 @@ class ResponseEvents:
 
     def _close_thinking(self, index: Any, block: OpenBlock) -> bytes:
         self._text_length = 0
-        content = {**block.content, "thinking": "".join(block.pieces) or str(block.content.get("thinking") or "")}
+        content = {**block.content, "thinking": "".join(block.pieces)}
         return self._writer.end_reasoning(encode_thinking(content))
 
     # -------------------------------------------------------------------------------------------------------- calls
@@ -246,6 +250,7 @@ _HANDLERS: Mapping[str, Callable[[ResponseEvents, Event], bytes]] = {
 
 _OPENERS: Mapping[str, Callable[[ResponseEvents, Any, Event], bytes]] = {
     "text": ResponseEvents._begin_text,
+    "thinking": ResponseEvents._begin_thinking,
     "tool_use": ResponseEvents._open_call,
     "redacted_thinking": ResponseEvents._write_redacted,
     search.RESULT: ResponseEvents._write_search,

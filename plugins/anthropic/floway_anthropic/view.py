@@ -27,5 +27,6 @@ def client_view(call: ClientRequest) -> ClientView:
         model=str(call.body["model"]),
         shows_thinking=shows_thinking(body),
         shows_thinking_text=shows_thinking_text(body),
-        stop_sequences=read_stop_sequences(body.get("stop_sequences")),
+        # an answer to what cannot be translated is the upstream's own, and not changed
+        stop_sequences=[] if call.untranslatable else read_stop_sequences(body.get("stop_sequences")),
     )

@@ -287,7 +287,16 @@ def test_a_web_search():
 
 # ------------------------------------------------------------------------------------------------------ stop sequences
 @pytest.mark.parametrize("pieces", [1, 3, 20])
-@pytest.mark.parametrize(("sequences", "found"), [(["END", "\n"], "END"), (["never"], None), (["ND of", "EN"], "EN")])
+@pytest.mark.parametrize(
+    ("sequences", "found"),
+    [
+        (["END", "\n"], "END"),
+        (["never"], None),
+        (["ND of", "EN"], "EN"),
+        (["END of", "ND"], "ND"),
+        (["ND", "END"], "END"),
+    ],
+)
 def test_stop_sequences(pieces, sequences, found):
     text = "before END of it\nafter EN"
     view = ClientView("m", stop_sequences=sequences)

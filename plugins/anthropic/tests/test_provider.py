@@ -126,6 +126,22 @@ def test_a_stream_that_breaks(client, messages_upstream):
         assert json.loads(body.rpartition(b"data: ")[2])["error"]["type"] == kind
 
 
+@pytest.mark.parametrize("later", [{}, {"stop_reason": None}])
+def test_usage_that_follows_the_reason_of_the_stop(
+    client, responses_client, messages_upstream, messages_gateway, later
+):
+    """A server may send several ``message_delta`` events; each brings what it knows."""
+    chunks = wire.events(wire.say("Half"), stop_reason="max_tokens")
+    chunks.insert(-1, wire.event("message_delta", delta=later, usage={"output_tokens": 12}))
+    messages_upstream.script(Reply(chunks), Reply(chunks))
+    response = answer_of(responses_client.create("Hi", model=MODEL, stream=True), True)
+    assert (response["status"], response["usage"]["output_tokens"]) == ("incomplete", 12)
+    answer = client.create("Hi", model=MODEL, stream=True)
+    assert answer.body == b"".join(chunks)
+    lines = [line for line in messages_gateway.log.splitlines() if f"id={answer.headers['request-id']}" in line]
+    assert any("outcome=incomplete" in line and "tokens=100/75/12" in line for line in lines), lines
+
+
 def test_counting_is_the_upstreams(client, messages_upstream):
     messages_upstream.answer_always("/v1/messages/count_tokens", wire.as_json({"input_tokens": 4321}))
     answer = client.create("Hi", model=MODEL, path="/v1/messages/count_tokens")
@@ -238,3 +254,27 @@ def test_the_key_can_be_a_bearer_token(messages_gateway, messages_upstream, clie
     (sent,) = posts(messages_upstream)
     assert sent.header("authorization") == "Bearer sk-bearer" and sent.header("x-api-key") is None
     assert json.loads(sent.body)["model"] == MODEL and sent.path == "/v1/messages"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"thinking": {"type": "of_tomorrow"}},
+        {"output_config": {"effort": "of_tomorrow", "format": {"type": "grammar"}}},
+        {"tool_choice": {"type": "of_tomorrow"}},
+        {"tools": [{"name": "f", "of_tomorrow": {}}]},
+        {"temperature": 2, "service_tier": "of_tomorrow"},
+        {"stop_sequences": [{"of_tomorrow": "x"}]},
+        {"system": [{"type": "of_tomorrow"}]},
+        {"messages": [{"role": "of_tomorrow", "content": "Hi"}]},
+    ],
+)
+@STREAMS
+def test_what_the_plugin_cannot_read_is_left_to_the_upstream(client, messages_upstream, fields, stream):
+    messages_upstream.script(wire.stream(wire.say("Yes.")) if stream else wire.as_json(wire.whole(wire.say("Yes."))))
+    messages = [{"role": "user", "content": "Hi"}]
+    body = {"model": MODEL, "max_tokens": 9, "messages": messages, "stream": stream, **fields}
+    answer = client.post(body, "/v1/messages")
+    assert answer.status == 200 and b"msg_upstream" in answer.body, answer.body
+    (sent,) = posts(messages_upstream)
+    assert json.loads(sent.body) == body

@@ -296,9 +296,11 @@ def test_what_identifies_the_conversation(headers, user_id, expected):
 )
 def test_faults_name_the_field(change, param):
     body = {"model": "m", "max_tokens": 10, "messages": [user("Hi")], **change}
-    with pytest.raises(GatewayError) as caught:
-        read_request(request(body))
-    assert (caught.value.status, caught.value.param) == (400, param)
+    try:
+        error = read_request(request(body)).untranslatable  # for upstreams without the Messages API
+    except GatewayError as caught:  # for all
+        error = caught
+    assert error and (error.status, error.param) == (400, param)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,27 @@ def test_a_refusal_tells_its_reason():
     assert message["content"] == [{"type": "refusal", "refusal": "No."}]
 
 
+def test_blocks_that_begin_with_text():
+    cited = {"type": "web_search_result_location", "url": "https://a.example/", "title": "A", "cited_text": "x"}
+    stream = [
+        *events()[:2],
+        event("content_block_start", index=2, content_block=think("Let me ", "")),
+        event("content_block_delta", index=2, delta={"type": "thinking_delta", "thinking": "see."}),
+        event("content_block_delta", index=2, delta={"type": "signature_delta", "signature": "signed"}),
+        event("content_block_stop", index=2),
+        event("content_block_start", index=5, content_block=say("It is ")),
+        event("content_block_delta", index=5, delta={"type": "text_delta", "text": "so."}),
+        event("content_block_delta", index=5, delta={"type": "citations_delta", "citation": cited}),
+        event("content_block_stop", index=5),
+        *events()[-2:],
+    ]
+    reasoning, message = response_of(translate(stream))["output"]
+    assert reasoning["summary"] == [{"type": "summary_text", "text": "Let me see."}]
+    assert decode_thinking(reasoning["encrypted_content"]) == think("Let me see.", "signed")
+    (part,) = message["content"]
+    assert (part["text"], part["annotations"][0]["start_index"]) == ("It is so.", 0)
+
+
 def test_an_error_within_the_stream():
     error = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
     made = translate([*events(say("Half"))[:4], error])
