@@ -107,10 +107,15 @@ class ModelListCache:
         try:
             self._store(upstream, entry, self.fetch(upstream))
         except GatewayError as error:
-            if error.message != entry.failure:
-                log.warning("The models of upstream %s cannot be loaded: %s", upstream.name, error.message)
-            entry.failure = error.message
-            entry.expires_at = self.now() + RETRY_WAIT_SECONDS
+            self._note_failure(upstream, entry, error.message)
+        except Exception:  # the fault of a provider must not make every request ask again
+            log.exception("The provider of upstream %s failed to list its models", upstream.name)
+            self._note_failure(upstream, entry, f"The provider of upstream {upstream.name!r} has a fault.")
+
+    def _note_failure(self, upstream: Upstream, entry: _Entry, message: str) -> None:
+        if message != entry.failure:
+            log.warning("The models of upstream %s cannot be loaded: %s", upstream.name, message)
+        entry.failure, entry.expires_at = message, self.now() + RETRY_WAIT_SECONDS
 
     def _store(self, upstream: Upstream, entry: _Entry, models: Sequence[Model]) -> None:
         if entry.failure:

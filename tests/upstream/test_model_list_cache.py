@@ -86,6 +86,26 @@ def test_without_a_list_the_failure_is_told_and_asking_pauses(setup):
     assert setup.names() == ["b"]
 
 
+def test_a_fault_of_the_provider_is_a_failure_like_any_other(setup, caplog):
+    """Otherwise every request would ask again."""
+    faults = []
+
+    def broken(upstream):
+        faults.append(upstream.name)
+        raise KeyError("data")
+
+    lists = ModelListCache(broken, now=lambda: setup.time, background=setup.waiting.append)
+    for _ in range(3):
+        with pytest.raises(GatewayError, match="has a fault"):
+            lists.wait_for(UPSTREAM)
+    assert faults == ["one"] and "KeyError" in caplog.text
+    setup.time += RETRY_WAIT_SECONDS
+    with pytest.raises(GatewayError, match="has a fault"):
+        lists.cached(UPSTREAM)
+    setup.work()
+    assert faults == ["one", "one"] and not setup.waiting
+
+
 def test_upstreams_do_not_share(setup):
     assert setup.names() == ["a"] and setup.names(OTHER) == ["b"] and setup.names() == ["a"]
 
