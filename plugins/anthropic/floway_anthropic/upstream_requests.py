@@ -178,7 +178,7 @@ def _convert_thinking(ctx: ResponsesRequestContext, converted: Fields, details: 
     if _supports(details, "thinking", "types", "adaptive"):
         wants_text = isinstance(reasoning, dict) and reasoning.get("summary") is not None
         return {**fields, "thinking": {"type": "adaptive", "display": "summarized" if wants_text else "omitted"}}
-    budget = min(BUDGETS.get(effort, BUDGETS["high"]), converted["max_tokens"] - 1)
+    budget = min(BUDGETS.get(effort, BUDGETS["high"]), converted["max_tokens"] * 3 // 4)  # the answer needs some, too
     if budget < MIN_BUDGET or _lacks_thinking(converted["messages"]):
         ctx.ignore("reasoning.effort")
         return fields

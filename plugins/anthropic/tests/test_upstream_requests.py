@@ -102,10 +102,25 @@ def test_parts():
     assert [block["type"] for block in blocks] == ["text", "image", "image", "document", "document"]
     assert blocks[1]["source"] == {"type": "base64", "media_type": "image/png", "data": PNG}
     assert blocks[3]["source"]["media_type"] == "application/pdf" and blocks[4]["source"]["type"] == "url"
+    data = "data:text/markdown;base64,IyDDvA=="
+    message = {"role": "user", "content": [{"type": "input_file", "filename": "a.md", "file_data": data}]}
+    (block,) = convert(input=[message])[0]["messages"][0]["content"]
+    assert block["source"] == {"type": "text", "media_type": "text/plain", "data": "# \u00fc"}
     for part in ({"type": "input_audio"}, {"type": "input_image", "file_id": "file_1"}, {"type": "input_file"}):
         with pytest.raises(GatewayError) as caught:
             convert(input=[{"role": "user", "content": [part]}])
         assert (caught.value.status, caught.value.param) == (400, "input[0].content[0]")
+
+
+def test_blank_texts_are_left_out():
+    """The Messages API refuses them, and models write them before they call a tool."""
+    blank = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "\n\n"}]}
+    items = [user("Hi"), blank, function("f"), output("call_1", " \n"), user(" ")]
+    converted, _ = convert(input=items, instructions=" ")
+    assert "system" not in converted
+    _, answer, result = converted["messages"]
+    assert [block["type"] for block in answer["content"]] == ["tool_use"]
+    assert [(block["type"], block.get("content")) for block in result["content"]] == [("tool_result", [])]
 
 
 def test_tools():
@@ -132,8 +147,13 @@ def test_tools():
     [
         ({}, {}, None),
         ({}, {"reasoning": {"effort": "none"}}, None),
-        ({}, {"reasoning": {"effort": "high"}}, {"type": "enabled", "budget_tokens": 16_383}),
+        ({}, {"reasoning": {"effort": "high"}}, {"type": "enabled", "budget_tokens": 12_288}),
         ({}, {"reasoning": {"effort": "low"}, "max_output_tokens": 1000}, None),
+        (
+            {},
+            {"reasoning": {"effort": "high"}, "max_output_tokens": 2000},
+            {"type": "enabled", "budget_tokens": 1500},
+        ),
         (
             {},
             {"reasoning": {"effort": "low"}, "tools": [{"type": "function", "name": "f"}], "tool_choice": "required"},
