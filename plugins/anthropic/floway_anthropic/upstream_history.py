@@ -21,6 +21,8 @@ THINKING = "thinking"
 OUTPUTS = ("function_call_output", "custom_tool_call_output")
 PDF = "application/pdf"
 MISSING_OUTPUT = "The call was not answered."
+CONTINUE = "Continue."
+"""What the user says where the client has sent no message of the user."""
 INSTRUCTIONS = "<system-reminder>\n{}\n</system-reminder>"
 """How instructions in the middle of a conversation are written, for models that know no others there."""
 
@@ -41,6 +43,17 @@ class Conversation:
         if not self.messages or self.messages[-1]["role"] != role:
             self.messages.append({"role": role, "content": []})
         self.messages[-1]["content"] += blocks
+
+    def complete(self) -> None:
+        """Begin and end with a message of the user. Instructions alone are no conversation for the Messages API, and a
+        last message of the assistant would be continued, or refused, instead of answered."""
+        if self.messages and self.messages[0]["role"] != "user":
+            self.messages.insert(0, {"role": "user", "content": [_text(CONTINUE)]})
+        if self.messages or self.system:
+            self.add("user", *([] if self._ends_with_user() else [_text(CONTINUE)]))
+
+    def _ends_with_user(self) -> bool:
+        return bool(self.messages) and self.messages[-1]["role"] == "user"
 
 
 def encode_thinking(block: Mapping[str, Any]) -> str:
@@ -78,8 +91,7 @@ def convert_items(instructions: Any, client_input: Any) -> Conversation:
     for index, item in enumerate(items):
         converter.add(item, f"input[{index}]")
     converter.answer_calls()
-    if conversation.messages and conversation.messages[0]["role"] != "user":
-        conversation.messages.insert(0, {"role": "user", "content": [_text("Continue.")]})
+    conversation.complete()
     return conversation
 
 

@@ -220,3 +220,45 @@ def test_thinking_has_no_mark():
     body = {"messages": [{"role": "user", "content": [say("Hi")]}, {"role": "assistant", "content": blocks[:1]}]}
     add_marks(body)
     assert marks(body) == [0]
+
+
+# ------------------------------------------------------------------------------------------------ what the API demands
+def test_the_first_and_the_last_word_is_the_users():
+    answer = {"role": "assistant", "content": "One "}
+    for items, system in (([{"role": "developer", "content": "Write."}], ["Write."]), ([answer], [])):
+        converted, _ = convert(input=items)
+        assert [block["text"] for block in converted.get("system", [])] == system
+        assert (converted["messages"][0]["role"], converted["messages"][-1]["role"]) == ("user", "user")
+    converted, _ = convert(input=[user("Hi"), answer])
+    assert [message["role"] for message in converted["messages"]] == ["user", "assistant", "user"]
+    assert (
+        len([mark for message in converted["messages"] for mark in message["content"] if "cache_control" in mark]) == 2
+    )
+
+
+def test_schemas_have_only_what_the_api_takes():
+    count = {"type": "integer", "minimum": 1, "maximum": 5, "description": "How many."}
+    item = {"type": "object", "properties": {"minimum": {"type": "string", "format": "byte"}}}
+    schema = {
+        "type": "object",
+        "properties": {
+            "count": count,
+            "items": {"type": "array", "items": {"$ref": "#/$defs/Item"}, "minItems": 1, "maxItems": 3},
+            "when": {"oneOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+        },
+        "required": ["count"],
+        "$defs": {"Item": item},
+    }
+    converted, _ = convert(text={"format": {"type": "json_schema", "name": "o", "schema": schema}})
+    fitted = converted["output_config"]["format"]["schema"]
+    assert fitted["additionalProperties"] is False and fitted["required"] == ["count"]
+    assert fitted["properties"] == {
+        "count": {"type": "integer", "description": "How many.\n\n{minimum: 1, maximum: 5}"},
+        "items": {"type": "array", "items": {"$ref": "#/$defs/Item"}, "minItems": 1, "description": "{maxItems: 3}"},
+        "when": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+    }
+    assert fitted["$defs"]["Item"] == {
+        "type": "object",
+        "properties": {"minimum": {"type": "string", "description": '{format: "byte"}'}},
+        "additionalProperties": False,
+    }
