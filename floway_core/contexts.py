@@ -204,7 +204,7 @@ class ResponsesRequestContext:
                 message = f"{required[name]} is not supported by the upstream of this model."
                 raise GatewayError(400, message, param=name, code="unsupported_parameter")
             top_field = name.partition(".")[0].partition("[")[0]
-            if top_field in GATEWAY_FIELDS or sent.get(top_field) is None or name in self.attempt.ignored:
+            if name in GATEWAY_FIELDS or sent.get(top_field) is None or name in self.attempt.ignored:
                 continue
             self.attempt.ignored.append(name)
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PROVIDERS = re.compile("codex|chatgpt|anthropic|claude|gemini|copilot", re.IGNORECASE)
 PROVIDER_WORDS = re.compile(
     r"usage_(limit_reached|not_included)|app_session|turn[-_]state|(?<![a-z_])(installation|window|thread|session)_id\b"
-    r"|originator|client_metadata|additional_tools|models[-_]etag|plan_type"
+    r"|originator|client_(metadata|version)|additional_tools|models[-_]etag|plan_type"
 )
 """Words of one provider's protocol, which say nothing to any other."""
 LARGEST = 400

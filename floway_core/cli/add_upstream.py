@@ -12,8 +12,7 @@ from floway_core.contexts import Upstream
 from floway_core.engine import routing
 from floway_core.errors import GatewayError
 from floway_core.provider import ConnectionOptions, Provider
-from floway_core.runtime import plugins
-from floway_core.runtime.gateway import read_only_services
+from floway_core.runtime.gateway import make_gateway, read_only_services
 from floway_core.settings import origin_url
 from floway_core.storage import connections, upstreams
 from floway_core.storage.connections import Connection
@@ -151,7 +150,7 @@ def _providers(session: Session) -> Mapping[str, Provider]:
     services = (
         session.services if "services" in vars(session) else read_only_services(session.settings, session.manager)
     )
-    return plugins.build_providers(session.manager, services).by_kind
+    return make_gateway(services, session.manager).providers.by_kind
 
 
 def _add_command(kind: str, declared: ConnectionOptions | None) -> click.Command:

@@ -188,18 +188,25 @@ class UpstreamEvents:
             remaining = min(self._last_received + self._idle_timeout, self._deadline) - time.monotonic()
             timeout = max(0.0, min(timeout, remaining))
         data = self._body.read(timeout, self._client)
+        while data:
+            self._check_deadline()
+            self._last_received = self.read_at
+            if block := self._split(data):
+                return block
+            # What follows may have arrived with it, and then the descriptor does not become readable again.
+            data = self._body.read(0.0, self._client)
         if data == b"":
             self.has_ended = True
             return self._last_block()
-        self.read_at = now = time.monotonic()
-        if now >= self._deadline:
+        self._check_deadline()
+        if self.read_at - self._last_received >= self._idle_timeout:
+            raise _idle_timeout(self._upstream, self._idle_timeout)
+        return b""
+
+    def _check_deadline(self) -> None:
+        self.read_at = time.monotonic()
+        if self.read_at >= self._deadline:
             raise _total_timeout(self._upstream, self._settings.total_timeout)
-        if data is None:
-            if now - self._last_received >= self._idle_timeout:
-                raise _idle_timeout(self._upstream, self._idle_timeout)
-            return b""
-        self._last_received = now
-        return self._split(data)
 
     def _split(self, data: bytes) -> bytes:
         if not self._has_begun:

@@ -39,9 +39,10 @@ def _message(item: dict[str, Any]) -> PartEvents:
     for index, part in _enumerate_objects(item.get("content")):
         address, text = {"content_index": index}, part.get("text", "")
         if part.get("type") == "output_text":
+            logprobs = part.get("logprobs") or []
             yield "response.content_part.added", {**address, "part": {**part, "text": ""}}
-            yield "response.output_text.delta", {**address, "delta": text, "logprobs": []}
-            yield "response.output_text.done", {**address, "text": text, "logprobs": []}
+            yield "response.output_text.delta", {**address, "delta": text, "logprobs": logprobs}
+            yield "response.output_text.done", {**address, "text": text, "logprobs": logprobs}
         else:
             yield "response.content_part.added", {**address, "part": part}
         yield "response.content_part.done", {**address, "part": part}

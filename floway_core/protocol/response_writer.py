@@ -129,7 +129,10 @@ class ResponseEventWriter:
             return self._open_part(_OUTPUT_TEXT) + self.text(delta, logprobs)
         item.pieces.append(delta)
         self._sequence_number = number = self._sequence_number + 1
-        encoded_logprobs = jsontext.dumps(list(logprobs)) if logprobs else b"[]"
+        encoded_logprobs = b"[]"
+        if logprobs:
+            encoded_logprobs = jsontext.dumps(list(logprobs))
+            item.payload["content"][item.part_index]["logprobs"].extend(logprobs)
         return b'%b%b,"logprobs":%b%b%d}\n\n' % (
             item.delta_head,
             jsontext.dumps(delta),
@@ -305,7 +308,7 @@ class ResponseEventWriter:
         kind, text = item.kind, "".join(item.pieces)
         part = item.payload[kind.item_field][item.part_index]
         part[kind.text_field] = text
-        extra: dict[str, Any] = {"logprobs": []} if kind is _OUTPUT_TEXT else {}
+        extra: dict[str, Any] = {"logprobs": part["logprobs"]} if kind is _OUTPUT_TEXT else {}
         events = self._part_event(kind.done_event, item, **{kind.text_field: text}, **extra)
         if kind.part_events:
             events += self._part_event(f"{kind.part_events}.done", item, part=part)

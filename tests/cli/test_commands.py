@@ -117,8 +117,8 @@ def test_nobody_is_asked_about_what_is_not_there(installation, command):
     ("command", "next_step"),
     [
         ("keys list", "floway keys create NAME"),
-        ("upstreams list", "floway upstreams add wire NAME"),
-        ("models", "floway upstreams add wire NAME"),
+        ("upstreams list", "floway upstreams add wire --help"),
+        ("models", "floway upstreams add wire --help"),
         ("aliases list", "floway aliases set NAME MODEL"),
         ("usage", "Nothing has been used yet"),
         ("usage --since 1d", "Nothing has been used since"),

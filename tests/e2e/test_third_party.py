@@ -106,6 +106,16 @@ with FakeUpstream() as upstream, RunningGateway(installed=["parrot"]) as gateway
 print(json.dumps([[texts(response) for response in (first, *continued)], sent]))
 """
 
+ASK_WITH_A_KEY = """
+with FakeUpstream() as upstream, RunningGateway(installed=["parrot"]) as gateway:
+    options = ["--base-url", upstream.url, "--key-file", "-", "--mood", "grumpy", "--model", "parrot-1", "--no-test"]
+    run(gateway, "upstreams", "add", "parrot", "polly", *options, typed="a-cracker")
+    upstream.script(Reply(message_stream("One.")))
+    answer = ApiClient(gateway.url, gateway.key).create(model="parrot-1").json()
+    (sent,) = upstream.requests
+print(json.dumps([texts(answer), sent.path, sent.header("authorization"), sent.header("x-mood")]))
+"""
+
 ASK_EVERYBODY = """
 import sys
 with FakeUpstream() as upstream, RunningGateway(
@@ -187,6 +197,13 @@ def test_the_second_one_streams(stranger):
 
 def test_the_third_one_has_a_key(stranger):
     stranger.write(projects("An upstream with a key"))
+    stranger.install("floway-parrot")
+    assert stranger.drive(ASK_WITH_A_KEY) == [["One."], "/responses", "Bearer a-cracker", "grumpy"]
+    assert "[cheerful|grumpy]" in stranger.environment("floway", "upstreams", "add", "parrot", "--help")
+
+
+def test_the_fourth_one_has_a_table(stranger):
+    stranger.write(projects("A table of its own"))
     stranger.install("floway-parrot")
     answers, sent = stranger.drive(ASK_A_SERVER)
     assert answers == [["One."], ["Two."], ["Three."]]

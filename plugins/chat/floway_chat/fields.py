@@ -19,6 +19,14 @@ def refuse_missing(param: str) -> NoReturn:
     raise GatewayError(400, message, code="missing_required_parameter", param=param)
 
 
+def refuse_unknown(param: str) -> NoReturn:
+    """Refuse a field that does not exist.
+
+    :raises GatewayError: 400.
+    """
+    raise GatewayError(400, f"Unknown parameter: '{param[:MAX_QUOTED]}'.", code="unknown_parameter", param=param)
+
+
 def refuse_type(param: str, expected: str, value: Any) -> NoReturn:
     """Refuse a value of the wrong type.
 

@@ -1,11 +1,16 @@
 """Requests of chat clients that reach a chat server as they are, with the server's name of the model."""
 
+import json
 import re
 from typing import Any
 
 from floway_chat import NAME
+from floway_chat.requests.to_chat import EXTENSIONS
 from floway_core.contexts import DialectRequest, ResponsesRequestContext
 from floway_core.protocol import jsontext
+from floway_core.provider import UpstreamResponse
+
+JSON, EVENT_STREAM = "application/json", "text/event-stream"
 
 OVERRIDABLE = ("reasoning", "service_tier", "text")
 """Fields that the override of an alias may have changed."""
@@ -19,6 +24,14 @@ def is_possible(ctx: ResponsesRequestContext) -> bool:
     return all(ctx.body.get(name) == request.body.get(name) for name in OVERRIDABLE)
 
 
+def find_extensions(ctx: ResponsesRequestContext) -> dict[str, Any]:
+    """Return the fields of a chat client's request that only chat servers know, for one that has to be translated."""
+    request = ctx.attempt.request
+    if request.dialect != NAME or request.original is None:
+        return {}
+    return {name: value for name in EXTENSIONS if (value := request.original.body.get(name)) is not None}
+
+
 def hides_usage(ctx: ResponsesRequestContext) -> bool:
     """Return whether the gateway asks for the usage and keeps it from the client, who has not asked.
 
@@ -28,6 +41,17 @@ def hides_usage(ctx: ResponsesRequestContext) -> bool:
     if not request.stream or request.api_key.limits.tokens_per_day is None:
         return False
     return not (_original(ctx).body.get("stream_options") or {}).get("include_usage")
+
+
+def is_misformatted(ctx: ResponsesRequestContext, response: UpstreamResponse) -> bool:
+    """Return whether the server sends a document instead of a stream, or a stream instead of a document.
+
+    Some do so whatever they were asked for. The client can read only what it has asked for.
+    """
+    if ctx.attempt.request.untranslatable:
+        return False
+    content_type = (response.header("content-type") or "").partition(";")[0].strip().lower()
+    return content_type == (JSON if ctx.attempt.request.stream else EVENT_STREAM)
 
 
 def write_body(ctx: ResponsesRequestContext) -> dict[str, Any]:
@@ -41,6 +65,8 @@ def write_body(ctx: ResponsesRequestContext) -> dict[str, Any]:
 def encode_original(ctx: ResponsesRequestContext) -> bytes:
     """Encode the body: byte for byte as the client sent it, but for what the gateway has changed."""
     original = _original(ctx)
+    if not _is_unambiguous(original.raw):
+        return jsontext.dumps(ctx.body)
     if ctx.body == original.body:
         return original.raw
     if {**ctx.body, "model": original.body["model"]} == original.body:
@@ -50,6 +76,33 @@ def encode_original(ctx: ResponsesRequestContext) -> bytes:
         if count == 1:
             return content
     return jsontext.dumps(ctx.body)
+
+
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
+_DECISIVE = (b'"model"', b'"stream_options"', b'"include_usage"')
+"""Names of fields that the gateway decides by."""
+
+
+def _is_unambiguous(raw: bytes) -> bool:
+    """Return whether every server reads the same in a body as the gateway.
+
+    Of a field that occurs twice, some take the first. The names are found without parsing if no letter is escaped,
+    which no client does.
+    """
+    if _ESCAPED_LETTER.search(raw):
+        return False
+    if all(raw.count(name) <= 1 for name in _DECISIVE):
+        return True
+    try:
+        json.loads(raw, object_pairs_hook=_unique)
+    except ValueError:
+        return False
+    return True
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("a name occurs twice")
 
 
 def _original(ctx: ResponsesRequestContext) -> DialectRequest:

@@ -7,7 +7,7 @@ from floway_chat.events.passed_through import UsageHider
 from floway_chat.events.to_responses import ResponsesTranslator
 from floway_chat.quirks import Quirks, find_quirks, load_quirks
 from floway_chat.requests.to_chat import write_request
-from floway_chat.requests.tools import ToolTable
+from floway_chat.requests.tools import ToolTable, read_tools
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
 from floway_core.errors import GatewayError
 from floway_core.protocol.response_writer import ResponseEventWriter
@@ -81,7 +81,7 @@ class ChatProvider(KeyedProvider):
         elif ctx.attempt.request.untranslatable:  # the override of an alias needs a translation
             raise ctx.attempt.request.untranslatable
         else:
-            written = write_request({**ctx.body, "stream": streams}, state.quirks)
+            written = write_request({**passing.find_extensions(ctx), **ctx.body, "stream": streams}, state.quirks)
             ctx.body, state.tools = written.body, written.tools
             ctx.ignore(*written.left_out)
         ctx.headers = {
@@ -101,7 +101,9 @@ class ChatProvider(KeyedProvider):
     def _translate(self, ctx: ResponsesRequestContext, response: UpstreamResponse) -> None:
         """Make the body of an answer what the gateway expects: events of the Responses API, or the client's own."""
         state: ChatAttempt = ctx.attempt.provider_state
-        if state.is_passed_through:
+        if state.is_passed_through and passing.is_misformatted(ctx, response):
+            state.tools = read_tools(ctx.attempt.request.body, custom_tools=True)
+        elif state.is_passed_through:
             response.dialect = NAME
             if passing.hides_usage(ctx):
                 response.body = TranslatedBody(response.body, UsageHider(), lambda content: content)

@@ -46,6 +46,13 @@ def write_details(item: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def details_text(details: Any) -> str:
+    """Return the readable text in ``reasoning_details``."""
+    entries = [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
+    values = [detail.get(_VALUE_OF_TYPE[kind]) for detail in entries if (kind := detail.get("type")) in (SUMMARY, TEXT)]
+    return "".join(value for value in values if isinstance(value, str))
+
+
 def read_reasoning(message: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
     """Read the reasoning that a message of the assistant carries, as Responses items.
 

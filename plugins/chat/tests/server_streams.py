@@ -136,6 +136,26 @@ CASES = {
         ],
         "Hello.",
     ),
+    "numbers that JSON does not have": Case(
+        [chunk("Hel"), chunk("lo.", odd=[float("nan"), float("-inf")]), *STOP], "Hello."
+    ),
+    "bytes that are not UTF-8": Case([chunk("Hel"), chunk("lo@").replace(b"@", b"\xff"), *STOP], "Hello\ufffd"),
+    "chunks without choices": Case(
+        [
+            b'data: {"type":"ping"}\n\n',
+            chunk("Hello."),
+            chunk({}, "stop"),
+            chunk(None, usage=USAGE, choices=None),
+            DONE,
+        ],
+        "Hello.",
+    ),
+    "the limit in the words of another API": Case(
+        [chunk("Hel"), chunk({}, "MAX_TOKENS", usage=USAGE), DONE], "Hel", status="incomplete"
+    ),
+    "the filter in the words of another API": Case(
+        [chunk("Hel"), chunk({}, "SAFETY", usage=USAGE), DONE], "Hel", status="incomplete"
+    ),
     "length": Case([chunk("Hel"), chunk({}, "length", usage=USAGE), DONE], "Hel", status="incomplete"),
     "content_filter": Case([chunk("Hel"), chunk({}, "content_filter", usage=USAGE), DONE], "Hel", status="incomplete"),
     "refusal": Case([chunk({"refusal": "I "}), chunk({"refusal": "won't."}), *STOP], refusal="I won't."),
@@ -152,6 +172,20 @@ CASES = {
     ),
     "reasoning": Case([chunk({"content": "", "reasoning": "Hm."}), chunk("Yes."), *STOP], "Yes.", "Hm."),
     "both fields": Case([chunk({"reasoning": "Hm.", "reasoning_content": "Hm."}), chunk("Yes."), *STOP], "Yes.", "Hm."),
+    "reasoning_text": Case([chunk({"reasoning_text": "Hm."}), chunk("Yes."), *STOP], "Yes.", "Hm."),
+    "only reasoning_details": Case(
+        [chunk({"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}), chunk("Yes."), *STOP], "Yes.", "Hm."
+    ),
+    "gemini": Case([chunk("<thought>Hm."), chunk("</thought>Yes."), *STOP], "Yes.", "Hm."),
+    "think tags beside empty calls": Case(
+        [
+            chunk({"content": "<thi", "function_call": {"name": "", "arguments": ""}}),
+            chunk({"content": "nk>Hm.</think>Yes.", "tool_calls": [{}]}),
+            *STOP,
+        ],
+        "Yes.",
+        "Hm.",
+    ),
     "mistral": Case(
         [
             chunk({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]}),
@@ -308,6 +342,20 @@ CASES = {
         ],
         calls=TWO_CALLS[:1],
     ),
+    "text within a call": Case(
+        [
+            calls(entry(0, "call_a", "weather", '{"city"')),
+            *(chunk(piece) for piece in ("Let", " ", "me see.")),
+            calls(entry(0, arguments=': "Bonn"}')),
+            *TOOLS,
+        ],
+        "Let me see.",
+        calls=TWO_CALLS[:1],
+    ),
+    "another id in each delta": Case(
+        [calls(entry(0, "call_a", "weather", '{"city"')), calls(entry(0, "call_b", None, ': "Bonn"}')), *TOOLS],
+        calls=TWO_CALLS[:1],
+    ),
     "the call in the last chunk": Case(
         [
             chunk({"tool_calls": [entry(0, "call_a", "weather", WEATHER)]}, "tool_calls", usage=USAGE),
@@ -330,25 +378,3 @@ CASES = {
         status="incomplete",
     ),
 }
-
-FAILURES = {
-    "error object": ([chunk("Hel"), b'data: {"error":{"message":"It broke.","code":500}}\n\n'], "It broke."),
-    "error text": ([chunk("Hel"), b'data: {"error":"It broke."}\n\n', DONE], "It broke."),
-    "vllm": ([b'data: {"object":"error","message":"It broke.","type":"X","code":500}\n\n', DONE], "It broke."),
-    "llama.cpp": ([chunk("Hel"), b'error: {"code":500,"message":"It broke.","type":"server_error"}\n\n'], "It broke."),
-    "openrouter": (
-        [
-            chunk("Hel"),
-            b'data: {"error":{"code":502,"message":"It broke."},"choices":[{"index":0,"delta":{"content":""},'
-            b'"finish_reason":"error"}]}\n\n',
-        ],
-        "It broke.",
-    ),
-    "named event": ([b'event: error\ndata: {"error":{"message":"It broke."}}\n\n'], "It broke."),
-    "finish_reason": ([chunk("Hel"), chunk({}, "insufficient_system_resource"), DONE], "insufficient_system_resource"),
-    "cut": ([chunk("Hel"), chunk("lo")], "ended"),
-    "cut before anything": ([], ""),
-    "cut within a call": ([calls(entry(0, "call_a", "weather", '{"ci'))], "ended"),
-    "no stream": ([b"<html><body>Bad gateway</body></html>"], ""),
-}
-"""Streams that fail, and a part of the message."""

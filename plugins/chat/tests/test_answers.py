@@ -216,6 +216,23 @@ def test_stop_sequences(client, upstream, stop, expected, pieces):
     assert whole["choices"][0]["finish_reason"] == "stop"
 
 
+def test_nothing_follows_a_stop_sequence(client, upstream):
+    items = [message_item("one END two"), REASONING, function_call_item("get_weather", "{}"), message_item("three")]
+    whole, stream = both(client, upstream, items_stream(items, usage=USAGE), stop="END")
+    (choice,), told = whole["choices"], join(stream)
+    assert choice["message"] == {"role": "assistant", "content": "one ", "refusal": None, "annotations": []}
+    assert choice["finish_reason"] == told["finish_reason"] == "stop"
+    assert told["content"] == "one " and told["calls"] == {} and "reasoning_content" not in told
+
+
+def test_calls_in_front_of_a_stop_sequence_are_told(client, upstream):
+    items = [function_call_item("get_weather", "{}"), message_item("one END two")]
+    whole, stream = both(client, upstream, items_stream(items, usage=USAGE), stop="END")
+    (choice,), told = whole["choices"], join(stream)
+    assert choice["finish_reason"] == told["finish_reason"] == "tool_calls"
+    assert len(choice["message"]["tool_calls"]) == len(told["calls"]) == 1
+
+
 def test_separators_of_lines_are_escaped(client, upstream):
     text = "a\u2028b\u2029c\x85d"
     _, stream = both(client, upstream, message_stream(text, pieces=1))

@@ -18,6 +18,9 @@ def parts(*content, role="user"):
 @pytest.mark.parametrize(
     ("fields", "param", "code"),
     [
+        ({"Model": "model-2"}, "Model", "unknown_parameter"),
+        ({"stream": True, "\u017ftream_options": {}}, "\u017ftream_options", "unknown_parameter"),
+        ({"stream_options": {"Include_Usage": False}}, "stream_options.Include_Usage", "unknown_parameter"),
         ({"messages": None}, "messages", "missing_required_parameter"),
         ({"messages": []}, "messages", "empty_array"),
         ({"messages": "Hi"}, "messages", "invalid_type"),

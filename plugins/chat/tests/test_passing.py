@@ -7,6 +7,7 @@ import pytest
 
 from floway_core.testing import Reply, RunningGateway, Step
 
+from .chunks import join
 from .conftest import CHAT_PATH, ChatClient
 from .server_streams import CASES, DONE, STOP, USAGE, chunk
 from .upstreams import JSON, add, as_json
@@ -76,10 +77,12 @@ def test_the_overrides_of_an_alias_reach_the_server(server):
         done = gateway.run("aliases", "set", "quick", "model-1", "--effort", "low")
         assert done.returncode == 0, done.stderr
         server.script(as_json(completion()))
-        answer = ChatClient(gateway.url, gateway.key).chat(model="quick")
+        only_chat = {"seed": 4, "top_k": 3, "logit_bias": {"7": 1}, "stop": ["X"], "chat_template_kwargs": {"a": True}}
+        answer = ChatClient(gateway.url, gateway.key).chat(model="quick", **only_chat)
         assert answer.json()["choices"][0]["message"]["content"] == "Hi."
         sent = json.loads(server.requests[-1].body)
         assert (sent["model"], sent["reasoning_effort"]) == ("model-1", "low")
+        assert {name: sent[name] for name in only_chat} == only_chat
         assert ChatClient(gateway.url, gateway.key).chat(model="quick", n=2).json()["error"]["param"] == "n"
 
 
@@ -104,7 +107,7 @@ def test_the_token_limit_of_a_key_holds(caller, server, chat_gateway, asks):
     assert (b"prompt_tokens" in b"".join(line for line in answer.body.splitlines() if line[:1] != b":")) is asks
     assert answer.body.endswith(DONE) and b"Hello." in answer.body
     assert json.loads(server.requests[-1].body)["stream_options"] == {"include_usage": True}
-    assert client.chat(stream=True, **options).status == 200
+    assert client.chat(stream=True, **options).body.endswith(DONE)
     assert client.chat(stream=True, **options).status == 429
 
 
@@ -123,6 +126,60 @@ def test_a_stream_that_is_cut(caller, server):
 def test_what_the_door_refuses_is_not_sent(caller, server):
     assert caller.post({"model": "model-1", "messages": [{"role": "user", "content": 5}]}, CHAT_PATH).status == 400
     assert not server.requests
+
+
+CALL = {"id": "call_a", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+
+
+def test_a_document_instead_of_a_stream(caller, server):
+    message = {"role": "assistant", "content": "Hi.", "reasoning_content": "Hm.", "tool_calls": [CALL]}
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+    server.script(as_json(completion(choices=[choice])))
+    answer = caller.chat(stream=True, stream_options={"include_usage": True})
+    told = join(answer.body)
+    assert (told["content"], told["reasoning_content"], told["finish_reason"]) == ("Hi.", "Hm.", "tool_calls")
+    assert told["calls"][0]["id"] == "call_a" and told["usage"]["total_tokens"] == 12
+    assert answer.body.endswith(DONE)
+
+
+def test_a_stream_instead_of_a_document(caller, server):
+    server.script(
+        Reply([chunk({"reasoning": "Hm."}), chunk("Hi."), chunk({"tool_calls": [{**CALL, "index": 0}]}), *STOP])
+    )
+    choice = caller.chat().json()["choices"][0]
+    assert (choice["message"]["content"], choice["message"]["tool_calls"]) == ("Hi.", [CALL])
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_failure_in_the_other_format(caller, server, stream):
+    failure = b'{"error":{"message":"It broke.","code":"overloaded"}}'
+    server.script(as_json(json.loads(failure)) if stream else Reply([b"data: %s\n\n" % failure]))
+    assert b"It broke." in caller.chat(stream=stream).body
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        b'"model":"other","model":"model-1"',
+        b'"mod\\u0065l":"other","model":"model-1"',
+        b'"model":"model-1","stream_options":{"include_usage":false,"include_usage":true}',
+    ],
+)
+def test_a_field_that_occurs_twice_is_sent_once(caller, server, twice):
+    server.script(as_json(completion()))
+    assert caller.post(b'{%s,"messages":[{"role":"user","content":"Hi"}]}' % twice, CHAT_PATH).status == 200
+    sent = server.requests[-1].body
+    assert b"other" not in sent and b"false" not in sent and json.loads(sent)["model"] == "model-1"
+
+
+def test_a_tool_with_a_field_of_the_same_name_changes_nothing(caller, server):
+    schema = b'{"type":"object", "properties":{"model":{"type":"string"}}}'
+    body = BODY.replace(
+        b'"top_k"', b'"tools":[{"type":"function","function":{"name":"f","parameters":%s}}], "top_k"' % schema
+    )
+    server.script(as_json(completion()))
+    assert caller.post(body, CHAT_PATH).status == 200
+    assert server.requests[-1].body == body
 
 
 @pytest.mark.parametrize("fields", [{"n": 2}, {"modalities": ["text", "audio"], "audio": {"voice": "alloy"}}])

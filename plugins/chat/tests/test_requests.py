@@ -228,6 +228,13 @@ def text(value, type="input_text"):
             ],
         ),
         (
+            [{"role": "assistant", "content": None, "reasoning_content": "Hm."}, {"role": "user", "content": "Well?"}],
+            [
+                {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]},
+                message("user", text("Well?")),
+            ],
+        ),
+        (
             [
                 {
                     "role": "assistant",
@@ -265,6 +272,12 @@ def test_deprecated_function_calls_get_the_same_id_each_time(client, upstream):
     _, call, output = first
     assert call["type"] == "function_call" and output["type"] == "function_call_output"
     assert call["call_id"] == output["call_id"] and output["output"] == "Sun."
+
+
+def test_a_function_that_returned_nothing(client, upstream):
+    call = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+    items = received(client, upstream, [call, {"role": "function", "name": "f", "content": None}])["input"]
+    assert items[-1]["output"] == ""
 
 
 def test_both_paths_and_a_query(client, upstream):

@@ -213,6 +213,24 @@ def chat_output(id, content):
             ],
         ),
         (
+            [call("a"), output("a", [{"type": "input_file", "filename": "a.pdf", "file_data": "data:x"}])],
+            [
+                {"role": "assistant", "content": None, "tool_calls": [chat_call("a")]},
+                chat_output("a", ""),
+                {"role": "user", "content": [{"type": "file", "file": {"filename": "a.pdf", "file_data": "data:x"}}]},
+            ],
+        ),
+        (
+            [{"role": "user", "content": [{"type": "input_image", "image_url": "data:x", "detail": "original"}]}],
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": "data:x", "detail": "high"}}],
+                }
+            ],
+        ),
+        ([{"role": "user", "content": []}], [{"role": "user", "content": ""}]),
+        (
             [
                 {"type": "custom_tool_call", "call_id": "a", "name": "patch", "input": "*** é"},
                 {"type": "custom_tool_call_output", "call_id": "a", "output": "ok"},
@@ -330,3 +348,51 @@ def test_a_compaction_is_a_summary_by_the_model(caller, server, received):
     assert compacted.status == 200, compacted.body
     messages = received([*compacted.json()["output"], message("user", "And?")])["messages"]
     assert "We said hello." in json.dumps(messages) and messages[-1]["content"] == "And?"
+
+
+def test_the_tools_of_the_codex_cli(caller, server):
+    """For some models it has them in an item, and there a custom tool in the default namespace."""
+    namespaces = [
+        {"type": "namespace", "name": "functions", "description": "", "tools": [PATCH, {**FUNCTION, "name": "wait"}]},
+        {"type": "namespace", "name": "clock", "tools": [{**FUNCTION, "name": "sleep"}, {**PATCH, "name": "run"}]},
+        {"type": "web_search"},
+    ]
+    history = [
+        {"type": "additional_tools", "role": "developer", "tools": namespaces},
+        {
+            "type": "additional_tools",
+            "role": "developer",
+            "tools": [{**FUNCTION, "name": "wait", "description": "New."}],
+        },
+        {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Be brief."}]},
+        USER,
+    ]
+    calls = [("patch", '{"input": "*** x"}'), ("wait", "{}"), ("clock__sleep", "{}"), ("clock__run", '{"input": "y"}')]
+    functions = [
+        {"id": f"call_{name}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for name, arguments in calls
+    ]
+    message = {"content": None, "tool_calls": functions}
+    answer = as_json({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]})
+    server.script(answer, ANSWER)
+    answer = caller.create(history)
+    output = answer.json()["output"]
+    assert [(item["type"], item.get("namespace"), item["name"]) for item in output] == [
+        ("custom_tool_call", None, "patch"),
+        ("function_call", None, "wait"),
+        ("function_call", "clock", "sleep"),
+        ("custom_tool_call", "clock", "run"),
+    ]
+    assert (output[0]["input"], output[3]["input"]) == ("*** x", "y")
+    sent = json.loads(server.requests[-1].body)
+    assert sent["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert [tool["function"]["name"] for tool in sent["tools"]] == [name for name, _ in calls]
+    assert sent["tools"][1]["function"]["description"] == "New."
+    assert answer.headers["x-floway-ignored"] == "input[0].tools[2]"
+    outputs = [
+        {"type": f"{item['type']}_output", "call_id": item["call_id"], "output": "done"}
+        for item in answer.json()["output"]
+    ]
+    assert caller.create([*history, *output, *outputs]).status == 200
+    (turn,) = [turn for turn in json.loads(server.requests[-1].body)["messages"] if turn["role"] == "assistant"]
+    assert [call["function"]["name"] for call in turn["tool_calls"]] == [name for name, _ in calls]

@@ -7,7 +7,8 @@ import pytest
 from floway_core.testing import Reply, Step
 from floway_core.testing.events import parse
 
-from .server_streams import CASES, FAILURES, NEWS, STOP, USAGE, WEATHER, chunk
+from .server_failures import FAILURES
+from .server_streams import CASES, NEWS, STOP, USAGE, WEATHER, chunk
 from .upstreams import as_json
 
 TOOL = {"type": "function", "name": "weather", "parameters": {"type": "object"}}

@@ -90,9 +90,9 @@ def test_a_new_key_is_used_from_the_next_request_on(gateway, upstream, caller):
     add(gateway, "one", upstream.url)
     upstream.script(*[as_json({"output": []})] * 3)
     assert caller.create().status == 200
-    assert gateway.run("openai", "set-key", "one", "--key-file", "-", typed="sk-next").returncode == 0
+    assert gateway.run("upstreams", "set", "one", "--key-file", "-", typed="sk-next").returncode == 0
     assert caller.create().status == 200
-    assert gateway.run("openai", "set-key", "one", "--no-key").returncode == 0
+    assert gateway.run("upstreams", "set", "one", "--no-key").returncode == 0
     assert caller.create().status == 200
     assert [sent.header("authorization") for sent in dispatches(upstream)] == [f"Bearer {KEY}", "Bearer sk-next", None]
 
@@ -215,7 +215,7 @@ def test_compaction(gateway, upstream, caller, compacts):
 
 def test_an_upstream_that_is_not_set_up(gateway, upstream, caller):
     add(gateway, "one", upstream.url)
-    assert "own" in gateway.run("upstreams", "add", "openai", "bare").stderr
+    assert "--base-url" in gateway.run("upstreams", "add", "openai", "bare").stderr
     upstream.answer_always("/v1/models", model_list("model-1"))
     other_secret = {"FLOWAY_SECRET_KEY": "another"}
     assert "cannot be decrypted" in gateway.run("upstreams", "test", "one", environ=other_secret).stderr

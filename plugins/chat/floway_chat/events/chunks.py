@@ -1,11 +1,13 @@
 """Parsing the chunks of a chat server's stream, many at a time, and what they tell beside the text."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from floway_chat import reasoning
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.failures import Failure, read_failure
 from floway_core.protocol.responses import COMPLETED, FAILED, INCOMPLETE
@@ -16,21 +18,56 @@ DONE = b"[DONE]"
 _DATA_LINE = re.compile(rb"^(?:data|error): ?(.*?)\r?$", re.MULTILINE)
 """A line of data. Older versions of llama.cpp send an error as a line ``error: {...}``."""
 
-TERMINAL_OF_FINISH = {
+_TERMINAL_OF_FINISH = {
     "length": (INCOMPLETE, "max_output_tokens"),
+    "max_output_tokens": (INCOMPLETE, "max_output_tokens"),
+    "max_tokens": (INCOMPLETE, "max_output_tokens"),
     "model_length": (INCOMPLETE, "max_output_tokens"),
     "content_filter": (INCOMPLETE, "content_filter"),
+    "content_filtered": (INCOMPLETE, "content_filter"),
+    "prohibited_content": (INCOMPLETE, "content_filter"),
+    "recitation": (INCOMPLETE, "content_filter"),
+    "safety": (INCOMPLETE, "content_filter"),
     "sensitive": (INCOMPLETE, "content_filter"),
     "abort": (FAILED, None),
     "error": (FAILED, None),
     "insufficient_system_resource": (FAILED, None),
 }
-"""By ``finish_reason``: the terminal event, and why the response is incomplete. All others mean that it is complete."""
+"""By ``finish_reason`` in lower case: what ``find_terminal`` returns. All others mean that the answer is complete.
 
-COMPLETE = (COMPLETED, None)
+Servers in front of other APIs pass on the reasons that those have.
+"""
+
+_VALUES_OF_CONSTANTS = {"-Infinity": -9999.0}
+"""What stands for numbers that JSON does not have; all others become null. OpenAI's API has this log probability for
+what is very unlikely."""
 
 _CACHED_FIELDS = ("prompt_cache_hit_tokens", "cached_tokens")
 """Where DeepSeek and Moonshot count the cached tokens."""
+
+
+def find_terminal(finish: str | None) -> tuple[str, str | None]:
+    """Return the terminal event for a ``finish_reason``, and why the response is incomplete."""
+    return _TERMINAL_OF_FINISH.get((finish or "").lower(), (COMPLETED, None))
+
+
+def parse_json(data: bytes) -> Any:
+    """Parse JSON as servers write it: also with ``NaN``, and with bytes that are not UTF-8.
+
+    A piece of an answer must not be lost because of a number that nobody reads.
+
+    :raises ValueError: not JSON in spite of that, or nested too deeply.
+    """
+    try:
+        return jsontext.loads(data)
+    except ValueError:
+        try:
+            value = json.loads(data.decode("utf-8", "replace"), parse_constant=_VALUES_OF_CONSTANTS.get)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        if jsontext.is_too_deep(value):
+            raise
+        return value
 
 
 def parse_chunks(block: bytes) -> tuple[list[dict[str, Any]], bool]:
@@ -56,7 +93,7 @@ def _parse_singly(block: bytes) -> list[Any]:
     values = []
     for event in sse.split(block):
         try:
-            values.append(jsontext.loads(sse.parse(event)[1]))
+            values.append(parse_json(sse.parse(event)[1]))
         except ValueError:
             continue
     return values
@@ -141,13 +178,16 @@ def read_text(content: Any) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+
+
 def read_thought(message: Mapping[str, Any]) -> str:
     """Return the reasoning in a delta or a message, from the fields that servers use for it."""
-    for name in ("reasoning_content", "reasoning", "thinking"):
+    for name in _THOUGHT_FIELDS:
         if isinstance(text := message.get(name), str) and text:
             return text
     content = message.get("content")
     if not isinstance(content, list):
-        return ""
+        return reasoning.details_text(message.get("reasoning_details"))
     thoughts = [part.get("thinking") for part in content if isinstance(part, dict) and part.get("type") == "thinking"]
     return "".join(map(read_text, thoughts))

@@ -1,12 +1,12 @@
 """The parts of a chat answer that streams and whole answers share, and the whole answer: from a Responses object."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from floway_chat import reasoning
 from floway_chat.events.options import AnswerOptions
-from floway_chat.events.stop_sequences import cut
+from floway_chat.events.stop_sequences import StopSequences, cut
 from floway_core.protocol.usage import complete_usage
 
 CALLS = ("function_call", "custom_tool_call")
@@ -20,7 +20,7 @@ NO_DETAILS = {"audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_pred
 
 def build_completion(response: Mapping[str, Any], options: AnswerOptions) -> dict[str, Any]:
     """Convert a complete Responses object to a chat completion."""
-    items = [item for item in response.get("output") or () if isinstance(item, dict)]
+    items = _until_stop([item for item in response.get("output") or () if isinstance(item, dict)], options.stop)
     message, stopped = _build_message(items, options)
     logprobs = [entry for part in _parts(items) for entry in part.get("logprobs") or ()] if options.logprobs else []
     choice = {
@@ -145,6 +145,19 @@ def _build_message(items: list[dict[str, Any]], options: AnswerOptions) -> tuple
     if details := [detail for item in thoughts for detail in reasoning.write_details(item)]:
         message["reasoning_details"] = details
     return message, stopped
+
+
+def _until_stop(items: list[dict[str, Any]], sequences: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the items up to the one with a stop sequence, which ends the answer."""
+    if not sequences:
+        return items
+    stop = StopSequences(sequences)
+    for position, item in enumerate(items):
+        for part in _parts([item]):
+            stop.feed(str(part.get("text") or ""))
+        if stop.found:
+            return items[: position + 1]
+    return items
 
 
 def _parts(items: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:

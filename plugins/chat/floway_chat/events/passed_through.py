@@ -64,7 +64,7 @@ class ChatAnswerReader(AnswerReader):
 
     def read(self, content: bytes) -> None:
         """Read an answer that was not streamed."""
-        answer = jsontext.loads(content)
+        answer = chunks.parse_json(content)
         if not isinstance(answer, dict):
             raise ValueError("it is no JSON object")
         self._read(answer)
@@ -87,7 +87,7 @@ class ChatAnswerReader(AnswerReader):
             self.response["service_tier"] = tier
 
     def _end(self, finish: str | None) -> None:
-        terminal, _ = chunks.TERMINAL_OF_FINISH.get(finish or "", chunks.COMPLETE)
+        terminal, _ = chunks.find_terminal(finish)
         if terminal == FAILED:
             self._fail(Failure(f"The upstream ended its answer with {finish!r}.", finish))
             return

@@ -89,6 +89,11 @@ class ChatTranslator:
     def _delta(self, **fields: Any) -> bytes:
         return self._chunk(jsontext.dumps(fields))
 
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether a stop sequence has ended the answer; what follows is not told."""
+        return self._stop is not None and self._stop.found
+
     # ---------------------------------------------------------------------------------------------------------- texts
     def _write_text(self, event: Mapping[str, Any]) -> bytes:
         delta, place = event.get("delta"), (event.get("output_index"), event.get("content_index"))
@@ -119,7 +124,7 @@ class ChatTranslator:
     def _write_thought(self, event: Mapping[str, Any]) -> bytes:
         """Write a piece of reasoning. Of an item that has a text and a summary, the one that begins is told."""
         delta, index, kind = event.get("delta"), event.get("output_index"), event["type"]
-        if not isinstance(delta, str) or not isinstance(index, int):
+        if not isinstance(delta, str) or not isinstance(index, int) or self._is_stopped:
             return b""
         if self._reasoning.setdefault(index, kind) != kind:
             return b""
@@ -137,7 +142,7 @@ class ChatTranslator:
 
     def _open_call(self, index: int, item: Mapping[str, Any]) -> bytes:
         """Announce a call, without its arguments."""
-        if index in self._calls:
+        if index in self._calls or self._is_stopped:
             return b""
         self._calls[index], self._sent[index] = len(self._calls), 0
         call = completion.build_call({**item, "arguments": "", "input": ""})
@@ -184,10 +189,14 @@ class ChatTranslator:
         is_custom = item.get("type") == "custom_tool_call"
         text = item.get("input" if is_custom else "arguments")
         opening = self._open_call(index, item)
+        if index not in self._calls:
+            return b""
         rest = text[self._sent[index] :] if isinstance(text, str) else ""
         return opening + (self._write_call(index, rest, is_custom) if rest else b"")
 
     def _close_reasoning(self, index: int, item: Mapping[str, Any]) -> bytes:
+        if self._is_stopped:
+            return b""
         chunks = b""
         text = reasoning.item_text(item)
         if index not in self._reasoning and text:
@@ -212,9 +221,8 @@ class ChatTranslator:
         rest = [self._close_item({"item": item, "output_index": index}) for index, item in enumerate(items)]
         if self._stop and (held := self._stop.end()):
             rest.append(self._chunk(b'{"content":%b}' % jsontext.dumps(held)))
-        stopped = self._stop is not None and self._stop.found
         calls = [{"type": completion.CALLS[0]}] if self._calls else []
-        reason = completion.finish_reason(response, calls, self._options, stopped)
+        reason = completion.finish_reason(response, calls, self._options, self._is_stopped)
         rest.append(self._chunk(b"{}", jsontext.dumps(reason)))
         self._has_ended = True
         if self._options.include_usage:

@@ -5,7 +5,7 @@ from typing import Any
 
 from floway_chat.events import chunks
 from floway_chat.events.thinking import ThinkingSplitter
-from floway_chat.events.tool_calls import ToolCalls
+from floway_chat.events.tool_calls import ToolCalls, read_entries
 from floway_chat.requests.tools import ToolTable
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
@@ -32,10 +32,12 @@ class ResponsesTranslator:
         self._finish: str | None = None
         """The ``finish_reason``."""
         self._has_content = False
+        self._drops_spaces = False
+        """Whether white space is none of the text: some servers send line breaks between calls."""
+        self._logprobs: list[Any] = []
+        """Log probabilities of text that has not been written yet."""
         self._usage: dict[str, Any] | None = None
         self._fields: dict[str, Any] = {}
-        self._logprobs: list[dict[str, Any]] = []
-        """The log probabilities of the text that comes next."""
         self._has_ended = False
 
     # ------------------------------------------------------------------------------------------------- the translator
@@ -67,7 +69,7 @@ class ResponsesTranslator:
     def convert_document(self, content: bytes) -> bytes:
         """Convert a body that is no stream. What is no chat answer stays as it is: the gateway finds the failure."""
         try:
-            answer = jsontext.loads(content)
+            answer = chunks.parse_json(content)
         except ValueError:
             return content
         if not isinstance(answer, dict) or not chunks.first_choice(answer):
@@ -94,7 +96,7 @@ class ResponsesTranslator:
     @property
     def _is_in_text(self) -> bool:
         """Whether text that arrives belongs to the answer, with nothing else to look at."""
-        return self._has_content and self._thinking.is_answering and not self._calls.has_open and not self._has_ended
+        return self._has_content and self._thinking.is_answering and not self._drops_spaces and not self._has_ended
 
     def _read_chunk(self, chunk: Mapping[str, Any]) -> bytes:
         if self._has_ended:
@@ -106,8 +108,8 @@ class ResponsesTranslator:
         delta = choice.get("delta")
         if delta is None and not self._has_content:  # some servers end with the whole message
             delta = choice.get("message")
+        self._logprobs += chunks.read_logprobs(choice)
         if isinstance(delta, dict):
-            self._logprobs = chunks.read_logprobs(choice)
             events = self._read_delta(delta)
         if chunk.get("usage") or "x_groq" in chunk or choice.get("usage"):
             self._usage = chunks.read_usage(chunk) or self._usage
@@ -124,21 +126,19 @@ class ResponsesTranslator:
         events = b""
         if thought := chunks.read_thought(delta):
             self._has_content = True
-            events += self._writer.reasoning(thought)
+            events += self._write_split(thought, "")
         if text := chunks.read_text(delta.get("content")):
             events += self._write_text(text)
         for citation in chunks.read_citations(delta):
             self._has_content = True
-            events += self._end_text() + self._calls.close() + self._writer.annotation(citation)
+            events += self._end_text() + self._writer.annotation(citation)
         if isinstance(refusal := delta.get("refusal"), str) and refusal:
-            events += self._calls.close() + self._writer.refusal(refusal)
+            events += self._writer.refusal(refusal)
             self._has_content = True
-        if delta.get("tool_calls"):
-            self._has_content = True
-            events += self._end_text() + self._calls.feed(delta["tool_calls"])
-        elif isinstance(call := delta.get("function_call"), dict):
-            self._has_content = True
-            events += self._end_text() + self._calls.feed([{"index": 0, "function": call}])
+        if entries := read_entries(delta):
+            events += self._end_text() + self._calls.feed(entries)
+            self._has_content = self._drops_spaces = True
+            self._logprobs.clear()
         return events
 
     def _write_text(self, text: str) -> bytes:
@@ -147,15 +147,16 @@ class ResponsesTranslator:
         return self._write_split(*self._thinking.feed(text))
 
     def _write_split(self, thought: str, answer: str) -> bytes:
-        events = self._writer.reasoning(thought) if thought else b""
+        events = b""
+        if thought:
+            events = self._writer.reasoning(thought)
+            self._logprobs.clear()
         return events + (self._write_answer(answer) if answer else b"")
 
     def _write_answer(self, text: str) -> bytes:
-        if self._calls.has_open:
-            if text.isspace():  # some servers send line breaks between the calls
-                return b""
-            return self._calls.close() + self._writer.text(text)
-        self._has_content = True
+        if self._drops_spaces and text.isspace():
+            return b""
+        self._has_content, self._drops_spaces = True, False
         logprobs, self._logprobs = self._logprobs, []
         return self._writer.text(text, logprobs)
 
@@ -165,7 +166,7 @@ class ResponsesTranslator:
 
     # ------------------------------------------------------------------------------------------------------- the ends
     def _complete(self) -> bytes:
-        terminal, incomplete_reason = chunks.TERMINAL_OF_FINISH.get(self._finish or "", chunks.COMPLETE)
+        terminal, incomplete_reason = chunks.find_terminal(self._finish)
         if terminal == FAILED:
             return self._fail(Failure(f"The upstream ended its answer with {self._finish!r}.", self._finish))
         self._has_ended = True

@@ -1,7 +1,7 @@
 """Putting the calls of a chat server's stream together, whatever order and whichever fields it sends them in."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,15 +49,9 @@ class ToolCalls:
         self._open: list[_Call] = []
         self._count = 0
 
-    @property
-    def has_open(self) -> bool:
-        """Whether a call may still get arguments."""
-        return bool(self._open)
-
-    def feed(self, deltas: Any) -> bytes:
-        """Add the ``tool_calls`` of a delta or of a message."""
-        entries = deltas if isinstance(deltas, list) else [deltas]
-        return b"".join(self._add(delta) for delta in entries if isinstance(delta, dict))
+    def feed(self, entries: Iterable[Mapping[str, Any]]) -> bytes:
+        """Add what ``read_entries`` has found."""
+        return b"".join(map(self._add, entries))
 
     def close(self) -> bytes:
         """Close all calls: nothing of them follows."""
@@ -100,9 +94,12 @@ class ToolCalls:
 
     @staticmethod
     def _begins_next(call: _Call, call_id: str, name: str, text: str) -> bool:
-        """Return whether a delta at the position of ``call`` begins the next one: by its id, or by all its fields."""
-        if call_id and call.id:
-            return call_id != call.id
+        """Return whether a delta at the position of ``call`` begins the next one.
+
+        A call has its name only once. Another id alone says nothing: some servers make up a new one for each delta.
+        """
+        if call_id and call.id and call_id != call.id:
+            return bool(name)
         return bool(name and call.name) and (name != call.name or (bool(text) and call.is_complete))
 
     def _announce(self, call: _Call) -> bytes:
@@ -125,6 +122,21 @@ class ToolCalls:
         elif not text and not call.tool.is_custom:
             delta = self._writer.call_delta(call.key, "{}")
         return delta + self._writer.close_call(call.key)
+
+
+def read_entries(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the entries of ``tool_calls`` in a delta or a message that tell something, or the deprecated call."""
+    calls, function_call = message.get("tool_calls"), message.get("function_call")
+    if not calls:
+        calls = [{"index": 0, "function": function_call}] if function_call else []
+    return [entry for entry in (calls if isinstance(calls, list) else [calls]) if _tells(entry)]
+
+
+def _tells(entry: Any) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    inner = [value for kind in ("function", "custom") if isinstance(value := entry.get(kind), dict)]
+    return bool(entry.get("id")) or any(any(value.values()) for value in inner)
 
 
 def _string(value: Any) -> str:

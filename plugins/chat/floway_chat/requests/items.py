@@ -1,7 +1,7 @@
 """Writing the items of a Responses request as chat messages."""
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from floway_chat import reasoning
@@ -12,6 +12,8 @@ from floway_core.protocol import jsontext
 
 CALLS = ("function_call", "custom_tool_call")
 OUTPUTS = ("function_call_output", "custom_tool_call_output")
+ATTACHMENTS = ("input_image", "input_file")
+"""Types of the parts of an output that are no text."""
 INSTRUCTION_ROLES = ("system", "developer")
 
 Message = dict[str, Any]
@@ -65,8 +67,8 @@ class _MessageWriter:
             self.flush()
             if position not in self._written:
                 self._outputs[call_id(item)].popleft()
-                self._add_output(item, [])
-        elif "role" in item:
+                self._add_outputs([item])
+        elif "role" in item and item.get("type", "message") == "message":  # also items with tools have a role
             self._add_message(item, f"input[{position}]")
 
     def add_instructions(self, text: str) -> None:
@@ -88,14 +90,13 @@ class _MessageWriter:
         if thought and self._quirks.reasoning:
             message[self._quirks.reasoning] = thought
         self.messages.append(message)
-        images: list[dict[str, Any]] = []
+        answers = []
         for call in turn.get("tool_calls", ()):
             if outputs := self._outputs.get(call["id"]):
                 position, output = outputs.popleft()
                 self._written.add(position)
-                self._add_output(output, images)
-        if images:
-            self.messages.append({"role": "user", "content": images})
+                answers.append(output)
+        self._add_outputs(answers)
 
     def _add_reasoning(self, item: Mapping[str, Any]) -> None:
         if self._turn.get("tool_calls"):  # the reasoning of the next turn
@@ -116,11 +117,18 @@ class _MessageWriter:
         else:
             self.messages.append({"role": "user", "content": _write_content(content, path)})
 
-    def _add_output(self, item: Mapping[str, Any], images: list[dict[str, Any]]) -> None:
-        """Add the output of a call. Its images follow in a message of the user, because a tool's has text only."""
+    def _add_outputs(self, outputs: Iterable[Mapping[str, Any]]) -> None:
+        attachments: list[dict[str, Any]] = []
+        for output in outputs:
+            self._add_output(output, attachments)
+        if attachments:
+            self.messages.append({"role": "user", "content": attachments})
+
+    def _add_output(self, item: Mapping[str, Any], attachments: list[dict[str, Any]]) -> None:
+        """Add the output of a call. Its images and files follow in a message of the user: a tool's has text only."""
         output = item.get("output")
         if isinstance(output, list):
-            images += [_write_part(part, "input") for part in output if _type_of(part) == "input_image"]
+            attachments += [_write_part(part, "input") for part in output if _type_of(part) in ATTACHMENTS]
             text = _plain_text(output)
         else:
             text = output if isinstance(output, str) else jsontext.dumps(output).decode()
@@ -146,7 +154,9 @@ def _write_content(content: Any, path: str) -> str | list[dict[str, Any]]:
     if not isinstance(content, list):
         return content if isinstance(content, str) else ""
     parts = [_write_part(part, f"{path}.content[{index}]") for index, part in enumerate(content)]
-    return str(parts[0]["text"]) if len(parts) == 1 and parts[0]["type"] == "text" else parts
+    if len(parts) == 1 and parts[0]["type"] == "text":
+        return str(parts[0]["text"])
+    return parts or ""  # many servers refuse an empty list
 
 
 def _write_part(part: Any, path: str) -> dict[str, Any]:
@@ -155,6 +165,7 @@ def _write_part(part: Any, path: str) -> dict[str, Any]:
         return {"type": "text", "text": str(part.get("text") or "")}
     if kind == "input_image" and isinstance(part.get("image_url"), str):
         detail = part.get("detail")
+        detail = "high" if detail == "original" else detail  # which only the Responses API has
         image = {"url": part["image_url"], **({"detail": detail} if detail not in (None, "auto") else {})}
         return {"type": "image_url", "image_url": image}
     if kind == "input_audio":

@@ -53,7 +53,8 @@ class _MessageReader:
     def read_assistant(self, message: Mapping[str, Any], path: str) -> None:
         """Read a message of the assistant: its reasoning, text, refusal and calls."""
         self.check_answered()
-        self.items += reasoning.read_reasoning(message, path)
+        thoughts = reasoning.read_reasoning(message, path)
+        self.items += thoughts
         content = message.get("content")
         parts = [] if content is None else _read_content(content, path, _ASSISTANT_PARTS, "output_text")
         if message.get("refusal") is not None:
@@ -61,7 +62,7 @@ class _MessageReader:
         calls = list(self._read_calls(message, path))
         if parts and (len(parts) > 1 or parts[0].get("text") != "" or not calls):
             self.items.append({"type": "message", "role": "assistant", "content": parts})
-        elif not (parts or calls or message.get("audio")):
+        elif not (parts or calls or thoughts or message.get("audio")):
             refuse_missing(f"{path}.content")
         self.items += calls
         self._open_path = path
@@ -80,7 +81,8 @@ class _MessageReader:
         call_id = self._function_calls.pop(read_string(message, "name", path), None)
         if call_id is None:
             _refuse_orphan("function", "function_call", path)
-        output = _read_output(message.get("content"), path)
+        content = message.get("content")  # null says that the function returned nothing
+        output = "" if content is None else _read_output(content, path)
         self.items.append({"type": "function_call_output", "call_id": call_id, "output": output})
 
     def check_answered(self) -> None:

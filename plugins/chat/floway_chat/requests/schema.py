@@ -1,9 +1,9 @@
 """The fields of a chat request, as a table of rules."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
-from floway_chat.fields import refuse_missing
+from floway_chat.fields import refuse_missing, refuse_unknown
 from floway_core.errors import GatewayError
 from floway_core.protocol.request_schema import (
     BOOLEAN,
@@ -67,6 +67,8 @@ FIELDS: Mapping[str, Rule] = {
 }
 """Rules by field. Fields that are not listed pass: servers of this API have many of their own."""
 
+_STREAM_OPTIONS = ("include_usage", "include_obfuscation")
+
 
 def check_fields(body: Mapping[str, Any]) -> None:
     """Check the types and ranges of the fields of a request.
@@ -76,6 +78,8 @@ def check_fields(body: Mapping[str, Any]) -> None:
     for name in ("model", "messages"):
         if body.get(name) in (None, ""):
             refuse_missing(name)
+    _check_spelling(body, FIELDS, "")
+    _check_spelling(body.get("stream_options"), _STREAM_OPTIONS, "stream_options.")
     if fault := find_field_fault(body, FIELDS):
         raise GatewayError(400, fault.message, code=fault.code, param=fault.param)
     if not body["messages"]:
@@ -87,6 +91,19 @@ def check_fields(body: Mapping[str, Any]) -> None:
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
         message = "'top_logprobs' requires 'logprobs' to be true."
         raise GatewayError(400, message, code="invalid_parameter_combination", param="top_logprobs")
+
+
+def _check_spelling(fields: Any, known: Container[str], prefix: str) -> None:
+    """Refuse fields that differ from known ones in upper and lower case.
+
+    Servers written in Go take them for the known ones. A key that may use one model must not name another one in
+    ``Model``, and the gateway must know whether usage is told.
+
+    :raises GatewayError: 400.
+    """
+    for name in fields if isinstance(fields, dict) else ():
+        if name not in known and name.casefold() in known:
+            refuse_unknown(f"{prefix}{name}")
 
 
 def find_untranslatable(body: Mapping[str, Any]) -> GatewayError | None:

@@ -67,7 +67,7 @@ def write_request(body: Mapping[str, Any], quirks: Quirks) -> ChatRequest:
     if body.get("prompt"):
         message = "The upstream speaks Chat Completions, which has no stored prompts."
         raise GatewayError(400, message, param="prompt", code="unsupported_parameter")
-    tools = read_tools(body.get("tools") or (), quirks.custom_tools)
+    tools = read_tools(body, quirks.custom_tools)
     choice = write_choice(body.get("tool_choice"), tools, quirks.required)
     left_out = [*tools.left_out, *(name for name in NOT_EXPRESSIBLE if name not in ("include", "top_logprobs"))]
     result: dict[str, Any] = {"model": body["model"]}

@@ -1,7 +1,7 @@
 """The tools of a Responses request as a chat server knows them, and the way back from its calls."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,12 @@ from floway_core.protocol import jsontext
 
 NAMESPACE_SEPARATOR = "__"
 """Between the name of a namespace and that of its function, in the one name that a chat server knows."""
+
+DEFAULT_NAMESPACE = "functions"
+"""The namespace of functions that have none: the Codex CLI names it in its tools, and not in calls of them."""
+
+ADDITIONAL_TOOLS = "additional_tools"
+"""The type of an item with further tools. The Codex CLI has all its tools there for some models."""
 
 CUSTOM_PARAMETERS = {
     "type": "object",
@@ -47,54 +53,81 @@ class ToolTable:
         return self.by_wire_name.get(name) or Tool(name)
 
 
-def read_tools(tools: Iterable[Any], custom_tools: bool) -> ToolTable:
-    """Convert the tools of a Responses request.
+def read_tools(body: Mapping[str, Any], custom_tools: bool) -> ToolTable:
+    """Convert the tools of a Responses request: those in ``tools``, and those in ``additional_tools`` items.
 
     :param custom_tools: whether the server knows custom tools.
     """
-    table = ToolTable()
-    for index, tool in enumerate(tools):
-        kind = tool.get("type") if isinstance(tool, dict) else None
-        if kind == "function":
-            _add_function(table, tool, None)
-        elif kind == "custom":
-            _add_custom(table, tool, custom_tools)
-        elif kind == "namespace" and isinstance(tool.get("tools"), list):
-            for inner in tool["tools"]:
-                if isinstance(inner, dict) and inner.get("type") == "function":
-                    _add_function(table, inner, str(tool.get("name") or ""))
-        else:
-            table.left_out.append(f"tools[{index}]")
-    return table
+    reader = _ToolReader(custom_tools)
+    reader.add_all(body.get("tools"), "tools")
+    items = body.get("input")
+    for position, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict) and item.get("type") == ADDITIONAL_TOOLS:
+            reader.add_all(item.get("tools"), f"input[{position}].tools")
+    return reader.table
 
 
 def wire_name(name: Any, namespace: Any = None) -> str:
     """Return the name by which a chat server knows a function."""
-    return f"{namespace}{NAMESPACE_SEPARATOR}{name}" if namespace else str(name)
+    return f"{namespace}{NAMESPACE_SEPARATOR}{name}" if namespace and namespace != DEFAULT_NAMESPACE else str(name)
 
 
-def _add_function(table: ToolTable, tool: Mapping[str, Any], namespace: str | None) -> None:
-    name = wire_name(tool.get("name"), namespace)
-    function = {"name": name, "parameters": tool.get("parameters") or {"type": "object", "properties": {}}}
-    function |= {field: tool[field] for field in ("description", "strict") if tool.get(field) is not None}
-    table.by_wire_name[name] = Tool(str(tool.get("name")), namespace)
-    table.written.append({"type": "function", "function": function})
+class _ToolReader:
+    """Fills a table. Of tools with the same name, the last one counts, in the place of the first."""
+
+    def __init__(self, custom_tools: bool) -> None:
+        self.table = ToolTable()
+        self._custom_tools = custom_tools
+        self._positions: dict[str, int] = {}
+        """Positions in ``table.written`` by name."""
+
+    def add_all(self, tools: Any, path: str, namespace: str | None = None) -> None:
+        """Add a list of tools."""
+        for index, tool in enumerate(tools if isinstance(tools, list) else ()):
+            kind = tool.get("type") if isinstance(tool, dict) else None
+            if kind == "function":
+                self._add_function(tool, namespace)
+            elif kind == "custom":
+                self._add_custom(tool, namespace)
+            elif kind == "namespace":
+                self.add_all(tool.get("tools"), f"{path}[{index}].tools", str(tool.get("name") or ""))
+            else:
+                self.table.left_out.append(f"{path}[{index}]")
+
+    def _add(self, tool: Tool, written: dict[str, Any]) -> None:
+        name = _tool_name(written)
+        self.table.by_wire_name[name] = tool
+        position = self._positions.setdefault(name, len(self._positions))
+        self.table.written[position : position + 1] = [written]
+
+    def _add_function(self, tool: Mapping[str, Any], namespace: str | None) -> None:
+        function = {
+            "name": wire_name(tool.get("name"), namespace),
+            "parameters": tool.get("parameters") or {"type": "object", "properties": {}},
+        }
+        function |= {field: tool[field] for field in ("description", "strict") if tool.get(field) is not None}
+        self._add(Tool(str(tool.get("name")), _told(namespace)), {"type": "function", "function": function})
+
+    def _add_custom(self, tool: Mapping[str, Any], namespace: str | None) -> None:
+        name, format = wire_name(tool.get("name"), namespace), tool.get("format")
+        description = str(tool.get("description") or "")
+        entry = Tool(str(tool.get("name")), _told(namespace), is_custom=True, is_wrapped=not self._custom_tools)
+        if self._custom_tools:
+            custom: dict[str, Any] = {"name": name, **({"description": description} if description else {})}
+            if isinstance(format, dict):
+                custom["format"] = _write_format(format)
+            self._add(entry, {"type": "custom", "custom": custom})
+            return
+        if isinstance(format, dict) and format.get("definition"):
+            grammar = f"The input follows this {format.get('syntax')} grammar:\n{format['definition']}"
+            description = f"{description}\n\n{grammar}"
+        function = {"name": name, "description": description.strip(), "parameters": CUSTOM_PARAMETERS}
+        self._add(entry, {"type": "function", "function": function})
 
 
-def _add_custom(table: ToolTable, tool: Mapping[str, Any], custom_tools: bool) -> None:
-    name, format = str(tool.get("name")), tool.get("format")
-    table.by_wire_name[name] = Tool(name, is_custom=True, is_wrapped=not custom_tools)
-    description = str(tool.get("description") or "")
-    if custom_tools:
-        custom: dict[str, Any] = {"name": name, **({"description": description} if description else {})}
-        if isinstance(format, dict):
-            custom["format"] = _write_format(format)
-        table.written.append({"type": "custom", "custom": custom})
-        return
-    if isinstance(format, dict) and format.get("definition"):
-        description = f"{description}\n\nThe input follows this {format.get('syntax')} grammar:\n{format['definition']}"
-    function = {"name": name, "description": description.strip(), "parameters": CUSTOM_PARAMETERS}
-    table.written.append({"type": "function", "function": function})
+def _told(namespace: str | None) -> str | None:
+    """Return the namespace that calls of its functions are told with."""
+    return None if namespace == DEFAULT_NAMESPACE else namespace
 
 
 def _write_format(format: Mapping[str, Any]) -> dict[str, Any]:
