@@ -138,8 +138,8 @@ def test_usage_that_follows_the_reason_of_the_stop(
     assert (response["status"], response["usage"]["output_tokens"]) == ("incomplete", 12)
     answer = client.create("Hi", model=MODEL, stream=True)
     assert answer.body == b"".join(chunks)
-    lines = [line for line in messages_gateway.log.splitlines() if f"id={answer.headers['request-id']}" in line]
-    assert any("outcome=incomplete" in line and "tokens=100/75/12" in line for line in lines), lines
+    (line,) = messages_gateway.wait_for_log(f"id={answer.headers['request-id']}")
+    assert "outcome=incomplete" in line and "tokens=100/75/12" in line
 
 
 def test_counting_is_the_upstreams(client, messages_upstream):
