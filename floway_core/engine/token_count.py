@@ -26,7 +26,8 @@ def count_input_tokens(
 
     :param request: without the history that it continues.
     :param estimate: the estimate of the request's dialect; None for core's.
-    :raises GatewayError: no upstream serves the model, or the conversation cannot be continued.
+    :raises GatewayError: no upstream serves the model, the conversation cannot be continued, or only the upstream could
+        have counted, and has not.
     """
     request, turn = with_turn(gateway, request)
     candidate = order_candidates(gateway, request, turn)[0]
@@ -57,6 +58,8 @@ def _ask_upstream(gateway: Gateway, request: ClientRequest, turn: Turn, candidat
     except (ClientDisconnected, *DATABASE_ERRORS):
         raise
     except GatewayError as error:
+        if request.untranslatable:  # there is nothing to estimate from, so the client learns why there is no count
+            raise
         log.info("Upstream %s did not count the tokens of a request: %s", candidate.upstream.name, error.code)
     except Exception:  # a plugin may raise anything
         log.exception("The plugin of upstream %s failed to count tokens", candidate.upstream.name)

@@ -93,7 +93,8 @@ def _read_user(content: Any, path: str) -> Iterator[Item]:
 def _read_system(content: Any, path: str) -> Iterator[Item]:
     """Convert instructions in the middle of a conversation."""
     texts = [read_text(block.get("text"), f"{place}.text") for place, block in read_blocks(content, path)]
-    yield _message("developer", [{"type": "input_text", "text": text} for text in texts])
+    if any(texts):
+        yield _message("developer", [_text_part(text) for text in texts])
 
 
 def _read_assistant(content: Any, path: str) -> Iterator[Item]:

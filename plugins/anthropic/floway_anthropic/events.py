@@ -42,10 +42,12 @@ def item_key(event: Event) -> Key:
 class OpenText:
     """A text that is being written: of a message, of reasoning, or the arguments of a call."""
 
-    __slots__ = ("block", "citations", "length", "part", "scanner", "text")
+    __slots__ = ("block", "citations", "is_shown", "length", "part", "scanner", "text")
 
-    def __init__(self, block: OpenBlock, scanner: StopScanner | None = None) -> None:
-        self.block = block
+    def __init__(self, block: OpenBlock | None = None, scanner: StopScanner | None = None) -> None:
+        """:param block: None if it is opened later: nothing may be shown of what may be a stop sequence."""
+        self.is_shown = block is not None
+        self.block = block or OpenBlock({"type": "text", "text": ""})
         self.scanner = scanner
         self.text: list[str] = []
         self.length = 0
@@ -117,24 +119,27 @@ class MessageEvents:
         text.length += len(delta)
         text.text.append(delta)
         if text.scanner is None:
-            self._out.append(self._blocks.write(text.block, text_delta(delta)))
+            self._show(text, delta)
         else:
-            self._scan(text, delta)
+            self._scan(text, text.scanner, delta)
 
     def _open_text(self, event: Event) -> OpenText:
-        block, events = self._blocks.open({"type": "text", "text": ""})
-        self._out.append(events)
         sequences = self._view.stop_sequences
-        text = OpenText(block, StopScanner(sequences) if sequences else None)
-        self._texts[part_key(event)] = text
+        text = self._texts[part_key(event)] = OpenText(scanner=StopScanner(sequences) if sequences else None)
         return text
 
-    def _scan(self, text: OpenText, delta: str) -> None:
-        assert text.scanner is not None
-        if shown := text.scanner.feed(delta):
-            self._out.append(self._blocks.write(text.block, text_delta(shown)))
-        if text.scanner.found is not None:
-            self._stop_sequence = text.scanner.found
+    def _show(self, text: OpenText, piece: str) -> None:
+        if not text.is_shown:
+            text.is_shown = True
+            text.block, events = self._blocks.open(text.block.content)
+            self._out.append(events)
+        self._out.append(self._blocks.write(text.block, text_delta(piece)))
+
+    def _scan(self, text: OpenText, scanner: StopScanner, delta: str) -> None:
+        if shown := scanner.feed(delta):
+            self._show(text, shown)
+        if scanner.found is not None:
+            self._stop_sequence = scanner.found
             self._out.append(self._blocks.close_all())
 
     def _add_refusal(self, event: Event) -> None:
@@ -151,7 +156,7 @@ class MessageEvents:
 
     def _add_annotation(self, event: Event) -> None:
         text = self._texts.get(part_key(event))
-        if text is None or self._stop_sequence is not None:
+        if text is None or not text.is_shown or self._stop_sequence is not None:
             return
         text.citations += 1
         annotation = event.get("annotation")
@@ -172,11 +177,13 @@ class MessageEvents:
         self._finished.add(key)
         if text is None or self._stop_sequence is not None:
             return
+        if text.scanner and (held := text.scanner.end()):
+            self._show(text, held)
+        if not text.is_shown:
+            return
         for annotation in blocks.annotations(part)[text.citations :]:
             if cited := search.citation(annotation, "".join(text.text)):
                 self._out.append(self._blocks.write(text.block, citations_delta(cited)))
-        if text.scanner and (held := text.scanner.end()):
-            self._out.append(self._blocks.write(text.block, text_delta(held)))
         self._out.append(self._blocks.close(text.block))
 
     # ----------------------------------------------------------------------------------------------------- thinking

@@ -55,10 +55,13 @@ def write_body(request: DialectRequest, model: str) -> bytes:
             return jsontext.dumps({**cleaned, "model": model})
     if body.get("model") == model:
         return request.raw
-    named = _MODEL.findall(request.raw)
-    if len(named) == 1:  # there is no other field of this name
-        return _MODEL.sub(lambda _: b'"model":' + jsontext.dumps(model), request.raw)
-    return jsontext.dumps({**body, "model": model})
+    changed = {**body, "model": model}
+    named = list(_MODEL.finditer(request.raw))
+    for match in named:
+        written = b'%b"model":%b%b' % (request.raw[: match.start()], jsontext.dumps(model), request.raw[match.end() :])
+        if len(named) == 1 or jsontext.loads(written) == changed:  # else it is another field of this name
+            return written
+    return jsontext.dumps(changed)
 
 
 def without_foreign_blocks(body: dict[str, Any]) -> dict[str, Any]:
@@ -95,9 +98,20 @@ def _clean_block(block: Any, searches: set[Any]) -> Any:
     if block.get("type") in _THINKING and signatures.is_own(block.get("signature") or block.get("data")):
         item = thinking.to_item(block)
         return decode_thinking(item.get("encrypted_content")) if item else None
+    if block.get("type") == "text" and isinstance(block.get("citations"), list):
+        return _clean_citations(block)
     if block.get("type") == "server_tool_use" and block.get("id") in searches:
         return None
     return None if _is_own_search(block) else block
+
+
+def _clean_citations(block: Block) -> Block:
+    """Return a text without the citations of searches of others, which have no index that the upstream could read."""
+    kept = [one for one in block["citations"] if not isinstance(one, dict) or one.get("encrypted_index") != ""]
+    if len(kept) == len(block["citations"]):
+        return block
+    rest = {name: value for name, value in block.items() if name != "citations"}
+    return {**rest, "citations": kept} if kept else rest
 
 
 def _is_own_search(block: Block) -> bool:

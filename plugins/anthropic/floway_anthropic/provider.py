@@ -12,8 +12,9 @@ from floway_anthropic.upstream_events import ResponseEvents, convert_document
 from floway_anthropic.upstream_models import MAX_PAGES, PAGE_SIZE, parse_page
 from floway_anthropic.upstream_requests import convert_request
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
-from floway_core.errors import NoModelList
+from floway_core.errors import GatewayError, NoModelList
 from floway_core.protocol import jsontext
+from floway_core.protocol.failures import NO_REASON, read_failure_body
 from floway_core.provider import ConnectionOptions, ErrorResponse, Model, UpstreamOption, UpstreamResponse
 from floway_core.storage.connections import Connection
 from floway_core.upstream.keyed import MODEL_LIST_TIMEOUT_SECONDS, KeyedProvider, encode_body
@@ -23,6 +24,8 @@ PATH = "/v1/messages"
 COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
 """Fields of a request that the endpoint for counting takes."""
 
+OPERATORS = (401, 403)
+"""Statuses that are no business of the client: the key is the operator's."""
 NO_ENDPOINT = (404, 405, 501)
 """Statuses of servers that imitate the API and do not count."""
 
@@ -145,9 +148,31 @@ class AnthropicProvider(KeyedProvider):
             body = encode_body({name: ctx.body[name] for name in COUNTED if name in ctx.body})
         connection = self.connection(ctx.attempt.upstream)
         headers = {**ctx.headers, **self.secret_headers(connection)}
-        url = f"{connection.base_url}{COUNT_PATH}"
+        query = passed_on.query_string(original) if state.passes_on and original else ""
+        url = f"{connection.base_url}{COUNT_PATH}{query}"
         response = self.http.fetch("POST", url, headers, body, timeout=MODEL_LIST_TIMEOUT_SECONDS)
-        return None if response.status_code in NO_ENDPOINT else _read_count(response)
+        if ctx.attempt.request.untranslatable and response.status_code != 200:
+            raise _count_error(response.status_code, _without_key(response.content, connection.api_key))
+        return _read_count(response)
+
+
+def _without_key(content: bytes, key: str | None) -> bytes:
+    """Return the body of an error for clients: some servers repeat the key in it."""
+    return content.replace(key.encode(), b"***") if key else content
+
+
+def _count_error(status: int, content: bytes) -> GatewayError:
+    """Return the error for a request that only the upstream could have counted.
+
+    :param status: of the upstream's answer.
+    :param content: its body, without secrets.
+    """
+    if status in NO_ENDPOINT:
+        return GatewayError(501, "The upstream of this model does not count tokens.")
+    failure = read_failure_body(content, status)
+    message = failure.message if failure else f"The upstream did not count the tokens ({status})."
+    is_passed_on = 400 <= status < 600 and status not in OPERATORS
+    return GatewayError(status if is_passed_on else 502, message if is_passed_on else NO_REASON)
 
 
 def _read_count(response: requests.Response) -> int | None:

@@ -1,5 +1,7 @@
 """From the items of the Responses API to ``system`` and ``messages`` for an upstream with the Messages API."""
 
+import base64
+import binascii
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +19,10 @@ THINKING = "thinking"
 """The kind of the encrypted contents that carry a thinking block of the upstream."""
 
 OUTPUTS = ("function_call_output", "custom_tool_call_output")
+PDF = "application/pdf"
 MISSING_OUTPUT = "The call was not answered."
+CONTINUE = "Continue."
+"""What the user says where the client has sent no message of the user."""
 INSTRUCTIONS = "<system-reminder>\n{}\n</system-reminder>"
 """How instructions in the middle of a conversation are written, for models that know no others there."""
 
@@ -38,6 +43,17 @@ class Conversation:
         if not self.messages or self.messages[-1]["role"] != role:
             self.messages.append({"role": role, "content": []})
         self.messages[-1]["content"] += blocks
+
+    def complete(self) -> None:
+        """Begin and end with a message of the user. Instructions alone are no conversation for the Messages API, and a
+        last message of the assistant would be continued, or refused, instead of answered."""
+        if self.messages and self.messages[0]["role"] != "user":
+            self.messages.insert(0, {"role": "user", "content": [_text(CONTINUE)]})
+        if self.messages or self.system:
+            self.add("user", *([] if self._ends_with_user() else [_text(CONTINUE)]))
+
+    def _ends_with_user(self) -> bool:
+        return bool(self.messages) and self.messages[-1]["role"] == "user"
 
 
 def encode_thinking(block: Mapping[str, Any]) -> str:
@@ -69,14 +85,13 @@ def convert_items(instructions: Any, client_input: Any) -> Conversation:
     """
     items = as_items(client_input or [])
     conversation = Conversation()
-    if isinstance(instructions, str) and instructions:
+    if isinstance(instructions, str) and instructions.strip():
         conversation.system.append(_text(instructions))
     converter = _ItemConverter(conversation, items)
     for index, item in enumerate(items):
         converter.add(item, f"input[{index}]")
     converter.answer_calls()
-    if conversation.messages and conversation.messages[0]["role"] != "user":
-        conversation.messages.insert(0, {"role": "user", "content": [_text("Continue.")]})
+    conversation.complete()
     return conversation
 
 
@@ -154,7 +169,7 @@ def _tool_use(item: Mapping[str, Any]) -> Block:
 def _content_blocks(content: Any, path: str) -> Iterable[Block]:
     """Convert the content of a message, or the output of a tool: a text or a list of parts."""
     if isinstance(content, str):
-        return [_text(content)] if content else []
+        return [_text(content)] if content.strip() else []
     if not isinstance(content, list):
         return [_text(encode_json(content))] if content is not None else []
     parts = ((f"{path}[{index}]", part) for index, part in enumerate(content) if isinstance(part, dict))
@@ -163,8 +178,9 @@ def _content_blocks(content: Any, path: str) -> Iterable[Block]:
 
 
 def _convert_text(part: Mapping[str, Any], path: str) -> Block | None:
+    """Convert a text; None if it is blank: "text content blocks must contain non-whitespace text"."""
     text = part.get("refusal") if part.get("type") == "refusal" else part.get("text")
-    return _text(text) if isinstance(text, str) and text else None
+    return _text(text) if isinstance(text, str) and text.strip() else None
 
 
 def _convert_image(part: Mapping[str, Any], path: str) -> Block:
@@ -178,7 +194,9 @@ def _convert_file(part: Mapping[str, Any], path: str) -> Block:
     url = part.get("file_url") or part.get("file_data")
     if not isinstance(url, str):
         raise _not_supported(path, "A file that is not in the request")
-    source = _source(url) if ":" in url[:12] else {"type": "base64", "media_type": "application/pdf", "data": url}
+    source = _source(url) if ":" in url[:12] else {"type": "base64", "media_type": PDF, "data": url}
+    if source["type"] == "base64" and source["media_type"] != PDF:
+        source = _text_source(source["data"]) or source
     title = part.get("filename")
     return {"type": "document", "source": source, **({"title": title} if isinstance(title, str) else {})}
 
@@ -188,6 +206,15 @@ def _source(url: str) -> dict[str, str]:
     if head.startswith("data:") and head.endswith(";base64"):
         return {"type": "base64", "media_type": head.removeprefix("data:").removesuffix(";base64"), "data": data}
     return {"type": "url", "url": url}
+
+
+def _text_source(data: str) -> dict[str, str] | None:
+    """Return the source for a file of text, because the API takes only PDF as base64; None if it is something else."""
+    try:
+        text = base64.b64decode(data, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return {"type": "text", "media_type": "text/plain", "data": text}
 
 
 def _refuse(part: Mapping[str, Any], path: str) -> Block | None:

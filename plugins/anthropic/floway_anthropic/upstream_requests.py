@@ -6,6 +6,7 @@ from typing import Any
 from floway_anthropic import search
 from floway_anthropic.upstream_caching import add_marks
 from floway_anthropic.upstream_history import convert_items
+from floway_anthropic.upstream_schemas import fit_schema
 from floway_core.contexts import ResponsesRequestContext
 from floway_core.errors import GatewayError
 
@@ -178,7 +179,7 @@ def _convert_thinking(ctx: ResponsesRequestContext, converted: Fields, details: 
     if _supports(details, "thinking", "types", "adaptive"):
         wants_text = isinstance(reasoning, dict) and reasoning.get("summary") is not None
         return {**fields, "thinking": {"type": "adaptive", "display": "summarized" if wants_text else "omitted"}}
-    budget = min(BUDGETS.get(effort, BUDGETS["high"]), converted["max_tokens"] - 1)
+    budget = min(BUDGETS.get(effort, BUDGETS["high"]), converted["max_tokens"] * 3 // 4)  # the answer needs some, too
     if budget < MIN_BUDGET or _lacks_thinking(converted["messages"]):
         ctx.ignore("reasoning.effort")
         return fields
@@ -205,7 +206,7 @@ def _convert_format(ctx: ResponsesRequestContext, converted: Fields) -> Fields:
     output = text.get("format")
     kind = output.get("type") if isinstance(output, dict) else "text"
     if kind == "json_schema" and isinstance(output, dict):
-        schema = {"type": "json_schema", "schema": output.get("schema")}
+        schema = {"type": "json_schema", "schema": fit_schema(output.get("schema"))}
         return {"output_config": {**converted.get("output_config", {}), "format": schema}}
     if kind != "text":
         ctx.ignore("text.format")

@@ -309,6 +309,22 @@ def test_stop_sequences(pieces, sequences, found):
     assert events[-2]["usage"]["output_tokens"] == 20
 
 
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_a_text_that_begins_with_a_stop_sequence_is_no_block(pieces):
+    view = ClientView("m", stop_sequences=["STOP"])
+    for message in (
+        accumulate(translate(message_stream("STOP it", pieces=pieces), view)),
+        whole([message_item("STOP it")], view),
+    ):
+        assert (message["content"], message["stop_reason"], message["stop_sequence"]) == ([], "stop_sequence", "STOP")
+
+
+def test_a_text_that_only_looks_like_the_beginning_of_a_stop_sequence():
+    view = ClientView("m", stop_sequences=["STOP"])
+    message = accumulate(translate(message_stream("STO", pieces=3), view))
+    assert (message["content"], message["stop_reason"]) == ([{"type": "text", "text": "STO"}], "end_turn")
+
+
 def test_nothing_follows_a_stop_sequence():
     items = [message_item("a STOP b"), function_call_item("f", "{}")]
     view = ClientView("m", stop_sequences=["STOP"])

@@ -26,9 +26,16 @@ def test_not_a_byte_changes():
 
 def test_only_the_name_of_the_model_changes():
     assert passed_on.write_body(request(RAW), 'other"') == RAW.replace(b'"model" : "mine"', b'"model":"other\\""')
-    nested = b'{"model":"mine","messages":[],"metadata":{"model":"mine"}}'
-    written = json.loads(passed_on.write_body(request(nested), "other"))
-    assert written == {"model": "other", "messages": [], "metadata": {"model": "mine"}}
+
+
+@pytest.mark.parametrize("model", ["mine", "sonnet"])
+def test_other_fields_called_model_stay(model):
+    """Such as in the input of a tool that starts an agent."""
+    call = b'{"type":"tool_use","id":"t","name":"Task","input":{ "model":"sonnet" }}'
+    raw = b'{"messages":[{"role":"assistant","content":[%b]}], "model": "%b", "x":1e2}' % (call, model.encode())
+    assert passed_on.write_body(request(raw), "other") == raw.replace(
+        b'"model": "%b"' % model.encode(), b'"model":"other"'
+    )
 
 
 def test_headers_and_query():
@@ -55,6 +62,24 @@ def test_what_other_upstreams_have_made_is_removed():
     written = json.loads(passed_on.write_body(request(raw), "m"))["messages"]
     assert [message["role"] for message in written] == ["user", "assistant", "user"]
     assert written[1]["content"] == [theirs, theirs, say("Text.")]
+
+
+def test_citations_of_other_upstreams_are_removed():
+    """They have no index that the upstream could read."""
+    results = search.result_block(SEARCH)
+    made = search.citation({"type": "url_citation", "url": "https://a.example/", "title": "A"}, "Text.")
+    theirs = {**made, "encrypted_index": "theirs"}
+    content = [
+        search.use_block(SEARCH),
+        results,
+        {**say("One."), "citations": [made]},
+        {**say("Two."), "citations": [made, theirs]},
+        {**say("Three."), "citations": None},
+    ]
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": content}]
+    raw = json.dumps({"model": "m", "messages": messages}).encode()
+    written = json.loads(passed_on.write_body(request(raw), "m"))["messages"][1]["content"]
+    assert written == [say("One."), {**say("Two."), "citations": [theirs]}, {**say("Three."), "citations": None}]
 
 
 def test_pages_of_models():

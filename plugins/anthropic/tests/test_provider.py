@@ -138,8 +138,8 @@ def test_usage_that_follows_the_reason_of_the_stop(
     assert (response["status"], response["usage"]["output_tokens"]) == ("incomplete", 12)
     answer = client.create("Hi", model=MODEL, stream=True)
     assert answer.body == b"".join(chunks)
-    lines = [line for line in messages_gateway.log.splitlines() if f"id={answer.headers['request-id']}" in line]
-    assert any("outcome=incomplete" in line and "tokens=100/75/12" in line for line in lines), lines
+    (line,) = messages_gateway.wait_for_log(f"id={answer.headers['request-id']}")
+    assert "outcome=incomplete" in line and "tokens=100/75/12" in line
 
 
 def test_counting_is_the_upstreams(client, messages_upstream):
@@ -149,6 +149,29 @@ def test_counting_is_the_upstreams(client, messages_upstream):
     messages_upstream.answer_always("/v1/messages/count_tokens", wire.error(404, "not_found_error", "No."))
     answer = client.create("Hi", model=MODEL, path="/v1/messages/count_tokens")
     assert answer.headers["x-floway-token-count"] == "estimate" and answer.json()["input_tokens"] > 3
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "kind", "message"),
+    [
+        (
+            wire.error(400, "invalid_request_error", "tools.0: bad, sk-ant-operator"),
+            400,
+            "invalid_request_error",
+            "tools.0: bad, ***",
+        ),
+        (wire.error(529, "overloaded_error", "Overloaded"), 529, "overloaded_error", "Overloaded"),
+        (wire.error(401, "authentication_error", "invalid x-api-key"), 502, "api_error", "upstream"),
+        (wire.error(404, "not_found_error", "No."), 501, "api_error", "does not count"),
+        (Reply([b""], 500), 500, "api_error", "did not count"),
+    ],
+)
+def test_what_only_the_upstream_can_count(client, messages_upstream, reply, status, kind, message):
+    messages_upstream.answer_always("/v1/messages/count_tokens", reply)
+    tools = [{"type": "code_execution_20250825", "name": "code_execution"}]
+    answer = client.create("Hi", model=MODEL, path="/v1/messages/count_tokens?beta=true", tools=tools)
+    check_error(answer, status, kind, message)
+    assert posts(messages_upstream)[-1].path == "/v1/messages/count_tokens?beta=true"
 
 
 def test_the_models_are_told_as_the_upstream_tells_them(client, messages_gateway):

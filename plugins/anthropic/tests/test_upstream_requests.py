@@ -102,10 +102,25 @@ def test_parts():
     assert [block["type"] for block in blocks] == ["text", "image", "image", "document", "document"]
     assert blocks[1]["source"] == {"type": "base64", "media_type": "image/png", "data": PNG}
     assert blocks[3]["source"]["media_type"] == "application/pdf" and blocks[4]["source"]["type"] == "url"
+    data = "data:text/markdown;base64,IyDDvA=="
+    message = {"role": "user", "content": [{"type": "input_file", "filename": "a.md", "file_data": data}]}
+    (block,) = convert(input=[message])[0]["messages"][0]["content"]
+    assert block["source"] == {"type": "text", "media_type": "text/plain", "data": "# \u00fc"}
     for part in ({"type": "input_audio"}, {"type": "input_image", "file_id": "file_1"}, {"type": "input_file"}):
         with pytest.raises(GatewayError) as caught:
             convert(input=[{"role": "user", "content": [part]}])
         assert (caught.value.status, caught.value.param) == (400, "input[0].content[0]")
+
+
+def test_blank_texts_are_left_out():
+    """The Messages API refuses them, and models write them before they call a tool."""
+    blank = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "\n\n"}]}
+    items = [user("Hi"), blank, function("f"), output("call_1", " \n"), user(" ")]
+    converted, _ = convert(input=items, instructions=" ")
+    assert "system" not in converted
+    _, answer, result = converted["messages"]
+    assert [block["type"] for block in answer["content"]] == ["tool_use"]
+    assert [(block["type"], block.get("content")) for block in result["content"]] == [("tool_result", [])]
 
 
 def test_tools():
@@ -132,8 +147,13 @@ def test_tools():
     [
         ({}, {}, None),
         ({}, {"reasoning": {"effort": "none"}}, None),
-        ({}, {"reasoning": {"effort": "high"}}, {"type": "enabled", "budget_tokens": 16_383}),
+        ({}, {"reasoning": {"effort": "high"}}, {"type": "enabled", "budget_tokens": 12_288}),
         ({}, {"reasoning": {"effort": "low"}, "max_output_tokens": 1000}, None),
+        (
+            {},
+            {"reasoning": {"effort": "high"}, "max_output_tokens": 2000},
+            {"type": "enabled", "budget_tokens": 1500},
+        ),
         (
             {},
             {"reasoning": {"effort": "low"}, "tools": [{"type": "function", "name": "f"}], "tool_choice": "required"},
@@ -200,3 +220,45 @@ def test_thinking_has_no_mark():
     body = {"messages": [{"role": "user", "content": [say("Hi")]}, {"role": "assistant", "content": blocks[:1]}]}
     add_marks(body)
     assert marks(body) == [0]
+
+
+# ------------------------------------------------------------------------------------------------ what the API demands
+def test_the_first_and_the_last_word_is_the_users():
+    answer = {"role": "assistant", "content": "One "}
+    for items, system in (([{"role": "developer", "content": "Write."}], ["Write."]), ([answer], [])):
+        converted, _ = convert(input=items)
+        assert [block["text"] for block in converted.get("system", [])] == system
+        assert (converted["messages"][0]["role"], converted["messages"][-1]["role"]) == ("user", "user")
+    converted, _ = convert(input=[user("Hi"), answer])
+    assert [message["role"] for message in converted["messages"]] == ["user", "assistant", "user"]
+    assert (
+        len([mark for message in converted["messages"] for mark in message["content"] if "cache_control" in mark]) == 2
+    )
+
+
+def test_schemas_have_only_what_the_api_takes():
+    count = {"type": "integer", "minimum": 1, "maximum": 5, "description": "How many."}
+    item = {"type": "object", "properties": {"minimum": {"type": "string", "format": "byte"}}}
+    schema = {
+        "type": "object",
+        "properties": {
+            "count": count,
+            "items": {"type": "array", "items": {"$ref": "#/$defs/Item"}, "minItems": 1, "maxItems": 3},
+            "when": {"oneOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+        },
+        "required": ["count"],
+        "$defs": {"Item": item},
+    }
+    converted, _ = convert(text={"format": {"type": "json_schema", "name": "o", "schema": schema}})
+    fitted = converted["output_config"]["format"]["schema"]
+    assert fitted["additionalProperties"] is False and fitted["required"] == ["count"]
+    assert fitted["properties"] == {
+        "count": {"type": "integer", "description": "How many.\n\n{minimum: 1, maximum: 5}"},
+        "items": {"type": "array", "items": {"$ref": "#/$defs/Item"}, "minItems": 1, "description": "{maxItems: 3}"},
+        "when": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+    }
+    assert fitted["$defs"]["Item"] == {
+        "type": "object",
+        "properties": {"minimum": {"type": "string", "description": '{format: "byte"}'}},
+        "additionalProperties": False,
+    }
