@@ -9,6 +9,8 @@ import pytest
 
 from floway_core.testing import write_plugin
 
+pytestmark = pytest.mark.soak  # long: many processes, or waits
+
 PROVIDER = '''"""A provider for servers of the Responses API that converts their events, with one fault."""
 
 import json

@@ -23,6 +23,8 @@ from floway_core.testing import ApiClient, events
 
 from .direct_store import Store, assistant, user
 
+pytestmark = pytest.mark.soak  # long: many processes, or waits
+
 POINTS = ["0", "1", "2", "3", "4", "commit", "committed"]
 CONVERSATIONS = 6
 

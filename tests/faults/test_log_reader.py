@@ -16,6 +16,8 @@ from floway_core.testing.events import DONE
 from ..support.stored_upstreams import add_upstreams
 from .raw_client import wait_for
 
+pytestmark = pytest.mark.soak  # long: many processes, or waits
+
 REQUESTS = 8000
 """Their lines are more than a pipe and the backlog hold."""
 

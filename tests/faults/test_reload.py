@@ -15,6 +15,8 @@ from floway_core.testing.events import DONE
 
 from .raw_client import is_refused, wait_for
 
+pytestmark = pytest.mark.soak  # long: many processes, or waits
+
 CLIENTS = 6
 RELOADS = 2
 

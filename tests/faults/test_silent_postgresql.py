@@ -17,6 +17,8 @@ from ..support import postgresql
 from ..support.tcp_proxy import TcpProxy
 from .raw_client import wait_for
 
+pytestmark = pytest.mark.soak  # long: many processes, or waits
+
 TIMEOUT = 1.0
 """Seconds, as ``FLOWAY_DATABASE_TIMEOUT``."""
 

@@ -14,6 +14,8 @@ from floway_core.testing.events import DONE
 from ..support.raw_upstream import RawUpstream, chunked, head
 from .raw_client import connect, read_until, request, wait_for
 
+pytestmark = pytest.mark.soak  # long: many processes, or waits
+
 PIECE = message_stream("x" * 60_000)[4]
 OFFERED = 128 * 2**20
 BUFFERED = 48 * 2**20

@@ -13,6 +13,8 @@ from floway_core.testing.events import DONE, parse
 from ..support.stored_upstreams import add_upstreams
 from .raw_client import connect, is_refused, read_until, wait_for
 
+pytestmark = pytest.mark.soak  # long: many processes, or waits
+
 FIRST, *OTHERS = message_stream()
 HELD = Reply([FIRST, Step.HOLD, *OTHERS])
 

@@ -18,6 +18,8 @@ from floway_core.testing import ApiClient, Reply, message_stream
 
 from .raw_client import wait_for
 
+pytestmark = pytest.mark.soak  # long: many processes, or waits
+
 MEBIBYTE = 2**20
 
 

@@ -10,6 +10,8 @@ from ..support import vault_plugin
 from ..support.stored_upstreams import add_upstreams
 from .test_secrets import rows, stored
 
+pytestmark = pytest.mark.soak  # long: many processes, or waits
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory, plugin_folder):

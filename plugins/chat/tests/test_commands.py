@@ -1,8 +1,12 @@
 """What the operator sees of the plugin: how to add an upstream, and what it does."""
 
+import pytest
+
 from floway_core.testing import Installation, RunningGateway
 
 from .upstreams import add, model_list
+
+pytestmark = pytest.mark.soak  # long: many processes, or waits
 
 
 def test_a_gateway_without_an_upstream_says_how_to_add_one():

@@ -21,6 +21,8 @@ from floway_core.testing import Installation
 
 from . import gateways
 
+pytestmark = pytest.mark.soak  # long: many processes, or waits
+
 PATIENCE = 30.0
 CALLBACK = "http://localhost:1455/auth/callback"
 

@@ -12,6 +12,8 @@ from floway_core.testing import RunningGateway
 
 from . import gateways
 
+pytestmark = pytest.mark.soak  # long: many processes, or waits
+
 
 @pytest.fixture(scope="module")
 def running():
