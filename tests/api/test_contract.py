@@ -8,6 +8,8 @@ import pytest
 
 from ..support.documented_projects import projects
 
+pytestmark = pytest.mark.soak  # long: many processes, or many examples
+
 PROJECT = "floway-parrot"
 HOOKS = f"{PROJECT}/floway_parrot/__init__.py"
 TABLE = f"{PROJECT}/floway_parrot/perches.py"

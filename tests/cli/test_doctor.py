@@ -16,6 +16,8 @@ from floway_core.testing import ApiClient, Installation, Reply, write_plugin
 
 from ..support import vault_plugin
 
+pytestmark = pytest.mark.soak  # long: many processes, or many examples
+
 AWAY = '''
 """A provider whose upstream is somewhere else."""
 

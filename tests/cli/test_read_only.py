@@ -16,6 +16,8 @@ from floway_core.testing import Installation
 
 from ..support import vault_plugin
 
+pytestmark = pytest.mark.soak  # long: many processes, or many examples
+
 LOOKS = [
     "--help",
     "--version",

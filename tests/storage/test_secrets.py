@@ -15,6 +15,8 @@ from floway_core.testing import ApiClient, Installation
 
 from ..support import vault_plugin
 
+pytestmark = pytest.mark.soak  # long: many processes, or many examples
+
 
 @pytest.fixture(scope="module")
 def vault_folder(tmp_path_factory):

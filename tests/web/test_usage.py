@@ -18,6 +18,8 @@ from floway_core.web.app import create_app
 
 from ..support.stored_upstreams import add_upstreams
 
+pytestmark = pytest.mark.soak  # long: many processes, or many examples
+
 TODAY = datetime.datetime.now(datetime.UTC).date()
 TOKEN = "an-admin-token-of-some-length"
 PRICES = """

@@ -21,6 +21,8 @@ from .conftest import MessagesClient
 from .test_events import REASONING
 from .test_requests import PNG, SEARCH, request
 
+pytestmark = pytest.mark.soak  # long: many processes, or many examples
+
 TIMES = int(os.environ.get("FLOWAY_TEST_FUZZ") or 1)
 
 

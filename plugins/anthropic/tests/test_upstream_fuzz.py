@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from floway_anthropic.reader import MessageReader
 from floway_anthropic.upstream_events import ResponseEvents, convert_document
 from hypothesis import given
@@ -14,6 +15,8 @@ from . import wire
 from .test_fuzz import VALUE, examples, places, replaced
 from .test_requests import PNG, SEARCH
 from .test_upstream_requests import ADAPTIVE, convert
+
+pytestmark = pytest.mark.soak  # long: many processes, or many examples
 
 CITED = {**wire.say("Text."), "citations": [{"type": "web_search_result_location", "url": "u", "title": "t"}]}
 USE = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}}

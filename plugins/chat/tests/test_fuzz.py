@@ -3,6 +3,7 @@
 import json
 import os
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,8 @@ from floway_core.testing import Reply, message_stream
 
 from .server_streams import DONE
 from .upstreams import as_json
+
+pytestmark = pytest.mark.soak  # long: many processes, or many examples
 
 TIMES = int(os.environ.get("FLOWAY_TEST_FUZZ") or 1)
 """How many times as much as in the suite; see ``make fuzz``."""

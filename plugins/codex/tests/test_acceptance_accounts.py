@@ -18,6 +18,8 @@ from floway_core.testing import Installation
 from . import gateways
 from .conftest import auth_json
 
+pytestmark = pytest.mark.soak  # long: many processes, or many examples
+
 LEFT_OUT = object()
 
 

@@ -9,6 +9,8 @@ from floway_codex.simulator import Simulator, refusal
 
 from . import gateways
 
+pytestmark = pytest.mark.soak  # long: many processes, or many examples
+
 
 @pytest.fixture(scope="module")
 def simulator():

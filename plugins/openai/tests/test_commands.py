@@ -8,6 +8,8 @@ from floway_core.testing import Installation
 
 from .conftest import as_json
 
+pytestmark = pytest.mark.soak  # long: many processes, or many examples
+
 KEY = "sk-never-shown"
 HTTPS = "https://api.example.com/v1"
 

@@ -9,6 +9,8 @@ from floway_core.testing import Reply
 
 from .conftest import KEY, add, as_json
 
+pytestmark = pytest.mark.soak  # long: many processes, or many examples
+
 
 def problem(gateway):
     (row,) = json.loads(gateway.run("upstreams", "list", "--json").stdout)
