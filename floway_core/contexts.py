@@ -139,6 +139,9 @@ class ClientRequest:
     untranslatable: GatewayError | None = None
     """The error if ``body`` lacks something that only ``original`` has: only a provider of the same dialect may serve
     the request."""
+    is_websocket_message: bool = False
+    """Whether the request came as a message of a WebSocket. ``headers`` are then those of the upgrade, the same for all
+    requests of the connection, so what ``body`` says takes precedence."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ class Operation(Enum):
     LIST_MODELS = "list_models"
     GET_MODEL = "get_model"
     OPEN_WEBSOCKET = "open_websocket"
-    """Refused with 426 by core, so that clients send a POST request at once."""
+    """Each message is then a request of the ``RESPOND`` route at the same path. Core refuses it with 426, so that clients
+    send a POST request at once, unless the dialect is the Responses API under another name."""
 
     @property
     def has_body(self) -> bool:

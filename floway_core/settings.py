@@ -95,9 +95,9 @@ def count(value: str) -> int:
 
 
 def size(value: str) -> int:
-    """A number of bytes, or 0."""
+    """A number of bytes or of things, or 0."""
     if not re.fullmatch(r"0|[1-9]\d{0,17}", value):
-        raise ValueError("a number of bytes")
+        raise ValueError("a whole number from 0")
     return int(value)
 
 
@@ -240,6 +240,12 @@ class Settings:
     retention_days: int = _setting(count, "30", "Days for which a conversation is kept after its last use.")
     history_cache_bytes: int = _setting(
         size, str(32 * 2**20), "Bytes in which a worker keeps the conversations led by previous_response_id; 0: none."
+    )
+    max_websockets: int = _setting(
+        size, "512", "WebSockets that a worker keeps open; a client beyond them is sent to POST by a 426. 0: none."
+    )
+    websocket_history_bytes: int = _setting(
+        size, str(128 * 2**20), "Bytes in which a worker keeps unstored responses while their WebSocket is open."
     )
     max_stored_bytes: int = _setting(
         size, "0", "Bytes that the conversations of one API key may take in the database; 0: no limit."

@@ -83,12 +83,19 @@ class HistoryCache:
 
     def get(self, snapshot: Snapshot) -> PackedHistory | None:
         """Return the history that ends with a snapshot, or None if it is not cached."""
+        return self.find(snapshot.conversation, snapshot.response_id)
+
+    def find(self, conversation: int, response_id: str) -> PackedHistory | None:
+        """Return the history that ends with a response, or None if it is not cached.
+
+        :param conversation: the key under which it was put.
+        """
         with self._lock:
-            conversation = self._conversations.get(snapshot.conversation)
-            if conversation is None:
+            cached = self._conversations.get(conversation)
+            if cached is None:
                 return None
-            self._conversations.move_to_end(snapshot.conversation)
-            return conversation.histories.get(snapshot.response_id)
+            self._conversations.move_to_end(conversation)
+            return cached.histories.get(response_id)
 
     def latest(self, conversation: int) -> list[PackedHistory]:
         """Return the cached histories with which another one of the conversation probably begins.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +74,11 @@ class Turn:
     and for one that is not stored, or whose history was restored."""
     visible: VisibleHistory | None = None
     """The whole input as the client sees it, if the client drops the reasoning and the turn is stored."""
+    continued_id: str | None = None
+    """The ``previous_response_id`` of the request."""
+    remember: Callable[[Sequence[dict[str, Any]], str | None], None] | None = None
+    """Keeps the response for the rest of the client's connection, if it is not stored: takes its output items and the
+    id of the upstream that issued them. None if the connection keeps nothing."""
 
     def as_root(self) -> "Turn":
         """Return the turn as the start of a new conversation. Only if the client sent the whole history."""
@@ -85,6 +90,6 @@ class Turn:
         overrides: dict[str, Any] = {"id": self.response_id}
         if self.store:
             overrides["store"] = True
-        if self.explicit_previous and self.previous:
-            overrides["previous_response_id"] = self.previous.response_id
+        if self.continued_id is not None:
+            overrides["previous_response_id"] = self.continued_id
         return overrides

@@ -2,7 +2,8 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import peewee
@@ -13,6 +14,7 @@ from floway_core.conversation.input_limit import InputLimit
 from floway_core.conversation.quota import check_quota
 from floway_core.conversation.records import History, Snapshot, StoreLimits, Turn
 from floway_core.conversation.references import StoredItem, can_refer_to, find_items
+from floway_core.conversation.unstored import UnstoredHistory, UnstoredResponses
 from floway_core.errors import GatewayError
 from floway_core.protocol import items, jsontext
 from floway_core.protocol.visible_history import find_turns
@@ -27,12 +29,14 @@ def resolve_turn(
     retention_days: int,
     limits: StoreLimits,
     restores_reasoning: bool = False,
+    unstored: UnstoredResponses | None = None,
 ) -> Turn:
     """Load what a request continues and refers to, and return the turn.
 
     :param body: the request body, validated.
     :param response_id: a new id for the response; generated item ids derive from it.
     :param restores_reasoning: whether to put the stored reasoning back into a history that comes without it.
+    :param unstored: the responses that the client's connection remembers; None if it remembers none.
     :raises GatewayError: 400 if the previous response does not exist or the input is too large, 404 if an item does not
         exist, 507 if the key may not store more.
     """
@@ -46,7 +50,7 @@ def resolve_turn(
     with database.connection_context() if runs_queries else contextlib.nullcontext():
         if restores:
             return _restore_turn(database, cache, api_key_id, body, response_id, oldest, limit)
-        return _resolve_turn(database, cache, api_key_id, body, response_id, oldest, limit)
+        return _resolve_turn(database, cache, api_key_id, body, response_id, oldest, limit, unstored)
 
 
 def _resolve_turn(
@@ -57,12 +61,17 @@ def _resolve_turn(
     response_id: str,
     oldest: int,
     limit: InputLimit,
+    unstored: UnstoredResponses | None,
 ) -> Turn:
     sent_items = items.as_items(body.get("input") or [])
     previous_id = body.get("previous_response_id")
     store = body.get("store") is not False
     previous, history, resent_count, history_hash = None, History(), 0, None
-    if previous_id is not None:
+    continued = unstored.find(previous_id) if unstored is not None and previous_id is not None else None
+    if continued:
+        limit.add(continued.packed.text_bytes)
+        previous, history = continued.stored, continued.packed.unpack()
+    elif previous_id is not None:
         previous = load.find_snapshot(database, api_key_id, previous_id, oldest)
         loaded = load.load_history(database, cache, previous, limit) if previous else None
         if loaded is None:
@@ -83,10 +92,41 @@ def _resolve_turn(
         response_id=response_id,
         store=store,
         previous=previous,
-        explicit_previous=previous_id is not None,
+        explicit_previous=previous_id is not None and not continued,
         input=History(history.items + sent.items, history.issuers + sent.issuers),
-        new_items=items.without_triggers(sent.items[resent_count:]),
+        new_items=items.without_triggers([*_unstored_items(continued, history), *sent.items[resent_count:]]),
         history_hash=history_hash,
+        continued_id=previous_id,
+        remember=_rememberer(unstored, response_id, continued, history, sent, previous),
+    )
+
+
+def _unstored_items(continued: UnstoredHistory | None, history: History) -> list[dict[str, Any]]:
+    """Return the items of ``history`` that are not stored."""
+    return history.items[continued.stored_length :] if continued else []
+
+
+def _rememberer(
+    unstored: UnstoredResponses | None,
+    response_id: str,
+    continued: UnstoredHistory | None,
+    history: History,
+    sent: History,
+    previous: Snapshot | None,
+) -> Callable[[Sequence[dict[str, Any]], str | None], None] | None:
+    """Return what ``Turn.remember`` describes.
+
+    :param history: what the request continues.
+    :param sent: what it adds.
+    """
+    if unstored is None:
+        return None
+    if continued:
+        return functools.partial(unstored.remember, response_id, continued, sent)
+    whole = History(history.items + sent.items, history.issuers + sent.issuers)
+    stored = previous if history.items else None
+    return functools.partial(
+        unstored.remember, response_id, None, whole, stored=stored, stored_length=len(history.items)
     )
 
 

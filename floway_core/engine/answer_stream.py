@@ -199,6 +199,17 @@ class AnswerStream:
             self._source.expect_end()
         return visible
 
+    def interrupt(self, reason: str) -> None:
+        """End the response as incomplete, with the items that are complete. Its next step stores it.
+
+        The upstream is not read any more. A response that ends already, or that is passed through, is left alone.
+
+        :param reason: for ``incomplete_details``.
+        """
+        if self.state is StreamState.WAITING and isinstance(self.events, ResponseAccumulator):
+            self.events.interrupt(reason)
+            self.state = StreamState.NEEDS_THREAD
+
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes for the client, for servers that know nothing but WSGI."""
         while self.state is not StreamState.ENDED:

@@ -10,6 +10,7 @@ from floway_core.contexts import ClientRequest, PreviousSnapshot
 from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
 from floway_core.conversation.records import StoreLimits, Turn
 from floway_core.conversation.turns import resolve_turn
+from floway_core.conversation.unstored import UnstoredResponses
 from floway_core.engine import affinity
 from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerFormat, AnswerStream
 from floway_core.engine.attempt import Attempt, start_attempt
@@ -57,7 +58,11 @@ class ServedResponse:
 
 
 def serve(
-    gateway: Gateway, call: ClientRequest, trace: RequestTrace, answer_format: AnswerFormat = RESPONSES_FORMAT
+    gateway: Gateway,
+    call: ClientRequest,
+    trace: RequestTrace,
+    answer_format: AnswerFormat = RESPONSES_FORMAT,
+    unstored: UnstoredResponses | None = None,
 ) -> ServedResponse:
     """Have an upstream respond to ``call``.
 
@@ -66,15 +71,18 @@ def serve(
 
     :param call: the client's request with a validated body, without the history that it continues.
     :param trace: receives what happens.
+    :param unstored: the responses that the client's connection remembers.
     :raises GatewayError: the conversation cannot be continued, no upstream serves the model, the upstreams refused or
         failed, or the response was not stored.
     :raises ClientDisconnected: the client hung up meanwhile.
     """
-    call, turn = with_turn(gateway, call)
+    call, turn = with_turn(gateway, call, unstored)
     return _respond(gateway, call, turn, trace, answer_format)
 
 
-def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Turn]:
+def with_turn(
+    gateway: Gateway, call: ClientRequest, unstored: UnstoredResponses | None = None
+) -> tuple[ClientRequest, Turn]:
     """Return ``call`` with the history that it continues, and its turn.
 
     :raises GatewayError: the conversation cannot be continued.
@@ -88,6 +96,7 @@ def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Tur
         gateway.settings.retention_days,
         StoreLimits(gateway.settings.input_limit, call.api_key.max_stored_bytes or gateway.settings.max_stored_bytes),
         call.restores_reasoning,
+        unstored,
     )
     return replace(call, body=_with_history(call.body, turn)), turn
 

@@ -18,7 +18,7 @@ log = logging.getLogger("floway.engine")
 
 
 def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
-    """Store a complete response, unless the client sent ``store: false``.
+    """Store a complete response. If the client sent ``store: false``, only its connection remembers it, if any does.
 
     :param response: the response object with its output.
     :raises GatewayError: 503 ``storage_failed``; nothing of the response is stored.
@@ -26,7 +26,10 @@ def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any])
     """
     turn, context = attempt.turn, attempt.context
     check_compacted(turn, response)
+    upstream_id = None if attempt.summarises else context.upstream.id
     if not turn.store:
+        if turn.remember:
+            turn.remember([item for item in response["output"] if isinstance(item, dict)], upstream_id)
         return
     hooks, mode = gateway.providers.hooks[context.upstream.kind], snapshot_mode(response)
 
@@ -43,7 +46,7 @@ def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any])
             gateway.services.database,
             gateway.history_cache,
             turn,
-            upstream_id=None if attempt.summarises else context.upstream.id,
+            upstream_id=upstream_id,
             response=account.without_account_fields(attempt.provider, response),
             ordinal=context.previous.ordinal if context.previous else lambda: 0,
             hook=lambda: hooks.collect_metadata(observed, commit_context),

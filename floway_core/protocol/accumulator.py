@@ -15,6 +15,7 @@ from floway_core.protocol.responses import (
     COMPLETED,
     CREATED,
     FAILED,
+    INCOMPLETE,
     TERMINAL_TYPE_OF_STATUS,
     TERMINAL_TYPES,
     blank_response,
@@ -117,13 +118,24 @@ class ResponseAccumulator:
         """
         failure = self._present(self.failure) if self.failure else Failure(message, code, "server_error")
         error_event = b"" if self._has_sent_error else self._encode_error(failure)
+        error = {"code": failure.code or code, "message": failure.message}
+        return error_event + self._end(FAILED, self._items.build_all("incomplete"), error=error)
+
+    def interrupt(self, reason: str) -> None:
+        """End the response as incomplete, with the items that are complete. ``terminal_event`` tells the client.
+
+        :param reason: for ``incomplete_details``.
+        """
+        output = self._items.build_all("completed", closed_only=True)
+        self.terminal_event = self._end(INCOMPLETE, output, incomplete_details={"reason": reason})
+
+    def _end(self, terminal: str, output: list[dict[str, Any]], **fields: Any) -> bytes:
+        """End the response without the upstream, and encode the terminal event."""
         response = {**blank_response(self._model), **self.response}
         self._apply_overrides(response)
-        response["status"] = "failed"
-        response["output"] = self._build_output([], "incomplete")
-        response["error"] = {"code": failure.code or code, "message": failure.message}
-        self.response, self.terminal = response, FAILED
-        return error_event + self._encode_numbered(FAILED, response=response)
+        self.response = {**response, "status": terminal.removeprefix("response."), "output": output, **fields}
+        self.terminal = terminal
+        return self._encode_numbered(terminal, response=self.response)
 
     # --------------------------------------------------------------------------------------------------- single events
     def _process_event(self, content: dict[str, Any]) -> bytes | ResponseIdChange | None:
@@ -274,9 +286,7 @@ class ResponseAccumulator:
         has_part_index = not index_field or isinstance(content.get(index_field), int)
         if not self._rewrite or (is_unchanged and has_part_index and not inserted):
             return None
-        address: dict[str, Any] = (
-            {"output_index": item.index} if has_item else {"item_id": item.id, "output_index": item.index}
-        )
+        address: dict[str, Any] = {**({} if has_item else {"item_id": item.id}), "output_index": item.index}
         address |= {} if has_part_index else {index_field: 0}
         return inserted + self._encode(str(content["type"]), {**content, **address})
 
@@ -354,8 +364,7 @@ class ResponseAccumulator:
     def _process_final_error(self, response: dict[str, Any]) -> None:
         """Record the failure of the terminal event, and give its ``error`` the form of the Responses API."""
         error = response.get("error")
-        failure = read_failure({"error": error}) if error else None
-        self.failure = failure or self.failure
+        self.failure = (read_failure({"error": error}) if error else None) or self.failure
         if self.failure is None:
             return
         presented = self._present(self.failure)
@@ -366,14 +375,8 @@ class ResponseAccumulator:
     def _encode_missing(self, item: OutputItem, payload: dict[str, Any]) -> list[bytes]:
         """Encode the events of an item that the client has not seen: all of them, or only that it is closed."""
         item.is_closed = True
-        events = list(item_events(payload, item.index))
-        if item.is_announced:
-            events = events[-1:]
+        events = list(item_events(payload, item.index))[-1 if item.is_announced else 0 :]
         return [self._encode_numbered(event_type, **content) for event_type, content in events]
-
-    def _build_output(self, final_output: list[dict[str, Any]], open_status: str) -> list[dict[str, Any]]:
-        payloads = [item.build(open_status) for item in self._items.merge_final(final_output)]
-        return [payload for payload in payloads if payload is not None]
 
     # -------------------------------------------------------------------------------------------------------- encoding
     def _encode_error(self, failure: Failure, number: object = None) -> bytes:
@@ -382,11 +385,9 @@ class ResponseAccumulator:
         :param number: its ``sequence_number``, if it replaces an event that has one.
         """
         self._has_sent_error = True
-        error = failure.error_object()
-        fields = {"code": error["code"], "message": error["message"], "param": error["param"]}
         if isinstance(number, int):
-            return self._encode("error", {"type": "error", **fields, "sequence_number": number, "error": error})
-        return self._encode_numbered("error", **fields, error=error)
+            return self._encode("error", {"type": "error", "sequence_number": number, **failure.event_fields()})
+        return self._encode_numbered("error", **failure.event_fields())
 
     def _encode_numbered(self, event_type: str, **content: Any) -> bytes:
         """Encode an event of the gateway's own with the next sequence number."""

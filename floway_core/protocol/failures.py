@@ -105,6 +105,11 @@ class Failure:
             "code": self.code,
         }
 
+    def event_fields(self) -> dict[str, Any]:
+        """Build the fields of an ``error`` event: the error twice, where the clients look for it."""
+        error = self.error_object()
+        return {"code": error["code"], "message": error["message"], "param": error["param"], "error": error}
+
 
 def default_type(status: int) -> str:
     """Return OpenAI's error type for an HTTP status."""

@@ -239,6 +239,15 @@ class OutputItems:
                 items += same_type
             same_type[-1].get_part(location, None).text[:] = text
 
+    def build_all(self, open_status: str, *, closed_only: bool = False) -> list[dict[str, Any]]:
+        """Return the items of a response that its upstream does not complete.
+
+        :param open_status: for items that are not closed.
+        :param closed_only: whether these are left out.
+        """
+        items = [item for item in self.merge_final([]) if item.is_closed or not closed_only]
+        return [payload for item in items if (payload := item.build(open_status)) is not None]
+
     def merge_final(self, final_output: Iterable[dict[str, Any]]) -> list[OutputItem]:
         """Merge in the output of the terminal event.
 

@@ -63,6 +63,8 @@ class Gateway:
     dialects: Dialects
     leases: Leases
     history_cache: HistoryCache
+    unstored_cache: HistoryCache
+    """For responses that are not stored, as long as their connection is open."""
     body_memory: MemoryBudget
     """For the bodies of all requests that run."""
     pending_model_lists: dict[str, PendingModelList] = field(default_factory=dict)
@@ -249,6 +251,7 @@ def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
         dialects,
         Leases(services.database),
         HistoryCache(services.settings.history_cache_bytes),
+        HistoryCache(services.settings.websocket_history_bytes),
         MemoryBudget(services.settings.body_memory_bytes),
         observers=build_observers(manager, providers),
     )

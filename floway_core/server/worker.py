@@ -27,6 +27,9 @@ from floway_core.server.exchange import ClientExchange
 from floway_core.server.request_parser import ConnectionParser, error_response
 from floway_core.server.response_writer import ResponseWriter
 from floway_core.server.stream_loop import StreamLoop
+from floway_core.server.websocket_connection import WebSocketConnection
+from floway_core.server.websocket_loop import WebSocketLoop
+from floway_core.web.websocket import OFFERED, WebSocketSession
 
 NEXT_REQUEST_WAIT_SECONDS = 0.05
 """Time that a thread waits for the next request on a connection before the main loop does. Handing a connection over
@@ -121,6 +124,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         exchange = ClientExchange(conn, request, response, environ)
         exchange.environ["wsgi.multithread"] = True
         exchange.environ[UNDERSCORED] = request.underscored
+        exchange.environ[OFFERED] = self.alive and len(self._websockets) < self._max_websockets
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
@@ -137,6 +141,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         """
         in_stream_loop = False
         try:
+            if isinstance(exchange.body, WebSocketSession):
+                exchange.response.send_head()
+                self._open_websocket(exchange.conn, exchange.body)
+                return None
             stream = exchange.send(self._resume_in_thread)
             if stream is not None:
                 in_stream_loop = True  # from now on another thread may end the response
@@ -163,6 +171,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
                 exchange.body.close()
         finally:
             self.cfg.post_request(self, request, environ, response)
+
+    def _open_websocket(self, conn: TConn, session: WebSocketSession) -> None:
+        """Let the loop of WebSockets serve a connection from now on."""
+        received = conn.parser.unreader.take_buffered()
+        conn.parser = None  # what follows is not HTTP
+        self._websockets.add(WebSocketConnection(conn, session, self._body_memory), received)
 
     def _resume_in_thread(self, exchange: ClientExchange) -> None:
         """Let a thread continue a stream. The stream loop calls this."""
@@ -195,6 +209,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         tick = min(1.0, settings.keepalive_interval / 4, settings.idle_timeout / 4)
         self._streams = StreamLoop(gateway.shutdown.fileno(), self._client_timeout, tick)
         self._streams.start()
+        self._body_memory, self._max_websockets = gateway.body_memory, settings.max_websockets
+        self._websockets = WebSocketLoop(
+            self.wsgi,
+            start_thread=self.tpool.submit,
+            is_stopping=lambda: not self.alive,
+            on_end=lambda connection: self.method_queue.defer(self._close_gracefully, connection.conn),
+            shutdown_fileno=gateway.shutdown.fileno(),
+            client_timeout=self._client_timeout,
+            ping_interval=settings.keepalive_interval,
+            tick=tick,
+        )
+        self._websockets.start()
 
     def accept(self, listener: socket.socket) -> None:
         try:

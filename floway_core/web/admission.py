@@ -7,6 +7,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from floway_core.engine.answer_stream import AnswerStream
 from floway_core.errors import GatewayError
+from floway_core.web.websocket import WebSocketSession
 
 OVERLOADED = "floway.overloaded"
 """The key in the WSGI environment that marks a request to be refused."""
@@ -37,6 +38,9 @@ class ConcurrencyLimit:
             body = self._app(environ, start_response)
             if isinstance(body, AnswerStream):
                 body.subscribe(closed=self._release)
+                return body
+            if isinstance(body, WebSocketSession):  # each of its messages is a request
+                self._release()
                 return body
             return _CountedBody(body, self._release)
         finally:

@@ -14,6 +14,7 @@ from floway_core.engine import routing
 from floway_core.engine.answer_stream import AnswerFormat
 from floway_core.engine.serve import ServedResponse, serve
 from floway_core.engine.token_count import count_input_tokens
+from floway_core.engine.warm_up import warm_up
 from floway_core.errors import ClientDisconnected, GatewayError
 from floway_core.protocol import headers, jsontext
 from floway_core.protocol.items import TRIGGER, as_items
@@ -22,7 +23,7 @@ from floway_core.provider import Model
 from floway_core.runtime.dialects import Endpoint
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage.db import DATABASE_ERRORS
-from floway_core.web import STREAM_HEADERS, PreparedResponse, current_gateway, limits
+from floway_core.web import STREAM_HEADERS, PreparedResponse, current_gateway, limits, websocket
 from floway_core.web.auth import authenticate
 from floway_core.web.body import read_object
 from floway_core.web.client import SocketClient
@@ -39,9 +40,11 @@ TOKEN_COUNT = "x-floway-token-count"
 
 def respond(endpoint: Endpoint) -> Response:
     """Have an upstream respond: as a stream or as one JSON object."""
-    admitted = _admit(endpoint)
-    call = _call(admitted, admitted.read.body)
-    served = serve(admitted.gateway, call, admitted.entry.trace, _answer_format(endpoint, call))
+    admitted, session = _admit(endpoint), websocket.current_session()
+    call, unstored = _call(admitted, admitted.read.body), session.unstored if session is not None else None
+    if admitted.is_warm_up and unstored is not None:
+        return PreparedResponse(warm_up(admitted.gateway, call, unstored), headers=list(STREAM_HEADERS.items()))
+    served = serve(admitted.gateway, call, admitted.entry.trace, _answer_format(endpoint, call), unstored)
     if served.content is not None:
         return PreparedResponse(served.content, headers=_response_headers(served), mimetype="application/json")
     if served.stream is None:
@@ -94,18 +97,13 @@ def get_model(endpoint: Endpoint) -> Response:
     raise routing.model_not_found(name)
 
 
-def refuse_websocket(endpoint: Endpoint) -> Response:
-    """Refuse a WebSocket with a status that makes clients switch to POST at once."""
-    raise GatewayError(426, "WebSocket is not offered here: send a POST request.", code="upgrade_refused")
-
-
 VIEWS = {
     Operation.RESPOND: respond,
     Operation.COMPACT: compact,
     Operation.COUNT_TOKENS: count_tokens,
     Operation.LIST_MODELS: list_models,
     Operation.GET_MODEL: get_model,
-    Operation.OPEN_WEBSOCKET: refuse_websocket,
+    Operation.OPEN_WEBSOCKET: websocket.open_websocket,
 }
 
 
@@ -123,6 +121,8 @@ class _Admitted:
     endpoint: Endpoint
     request: DialectRequest
     read: ReadRequest
+    is_warm_up: bool = False
+    """Whether the client wants no output, only to prepare its next request."""
 
 
 def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
@@ -136,6 +136,7 @@ def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
     entry.key, entry.metered = key.name, metered
     admission = limits.admit(gateway, key, entry) if metered else None
     body, raw = read_object(request, gateway.settings.max_body_bytes)
+    body, is_warm_up = websocket.read_create(body) if websocket.current_session() is not None else (body, False)
     raw = raw if endpoint.dialect.keeps_original else b""
     dialect_request = _dialect_request(gateway, endpoint, body, raw)
     read = _call_dialect(endpoint, endpoint.dialect.read, dialect_request)
@@ -144,7 +145,7 @@ def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
     if fault := find_fault(read.body):  # what no upstream could accept
         raise GatewayError(400, fault.message, param=fault.param, code=fault.code)
     entry.model = read.body["model"]
-    return _Admitted(gateway, request.environ, entry, key, admission, endpoint, dialect_request, read)
+    return _Admitted(gateway, request.environ, entry, key, admission, endpoint, dialect_request, read, is_warm_up)
 
 
 def _dialect_request(gateway: Gateway, endpoint: Endpoint, body: dict[str, Any], raw: bytes = b"") -> DialectRequest:
@@ -190,17 +191,18 @@ def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
         restores_reasoning=read.restores_reasoning,
         required_fields=read.required_fields,
         untranslatable=read.untranslatable,
+        is_websocket_message=websocket.current_session() is not None,
     )
 
 
 def _answer_format(endpoint: Endpoint, call: ClientRequest) -> AnswerFormat:
     """Return what the engine has to know of the dialect of ``call``."""
-    dialect = endpoint.dialect
+    dialect, is_message = endpoint.dialect, call.is_websocket_message  # a WebSocket has pings, and needs no end mark
     return AnswerFormat(
         dialect.name,
         translator=partial(_call_dialect, endpoint, dialect.translator, call),
-        keepalive=dialect.keepalive,
-        done=dialect.done,
+        keepalive=b"" if is_message else dialect.keepalive,
+        done=b"" if is_message else dialect.done,
         reader=partial(_call_dialect, endpoint, dialect.reader, call),
     )
 

@@ -48,7 +48,7 @@ def rejected(installation):
 MALFORMED = [
     ("WORKERS", ["0", "-1", "two", "1.5", " 1", "1_000", "٣"], "a whole number from 1"),
     ("MAX_BODY_BYTES", ["64M", "0"], "a whole number from 1"),
-    ("HISTORY_CACHE_BYTES", ["-1", "32M", "00", "1.5"], "a number of bytes"),
+    ("HISTORY_CACHE_BYTES", ["-1", "32M", "00", "1.5"], "a whole number from 0"),
     ("IDLE_TIMEOUT", ["0", "-1", "soon", "1e3", "inf", "nan", "0.0"], "a positive number of seconds"),
     ("BIND", ["localhost", ":80", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:http", "unix:"], "HOST:PORT"),
     ("LOG_LEVEL", ["loud", "1"], "debug, info, warning or error"),

@@ -1,0 +1,87 @@
+"""The responses of one connection that were not stored. The client can continue them as long as it is connected."""
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from floway_core.conversation.cache import HistoryCache, PackedHistory
+from floway_core.conversation.records import History, Snapshot
+from floway_core.protocol import items, jsontext
+
+MAX_RESPONSES = 1000
+"""Responses of one connection that can be continued; the oldest is forgotten first."""
+
+_chain_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class UnstoredHistory:
+    """The history that ends with a response that was not stored."""
+
+    packed: PackedHistory
+    chain: int
+    """The number of the conversation in the cache."""
+    stored: Snapshot | None
+    """The stored response that the history begins with, if it begins with one."""
+    stored_length: int
+    """How many items at the beginning of the history are those of ``stored``."""
+
+
+class UnstoredResponses:
+    """Remembers the responses of one connection, in a cache that all connections of a process share.
+
+    Used by one thread at a time. What the cache has no room for is forgotten; clients then send the whole history.
+    """
+
+    def __init__(self, cache: HistoryCache) -> None:
+        self._cache = cache
+        self._chains: OrderedDict[str, tuple[int, Snapshot | None, int]] = OrderedDict()
+        """Chain, stored response and stored length, by response id."""
+
+    def find(self, response_id: str) -> UnstoredHistory | None:
+        """Return the history of a response; None if it is unknown or has been forgotten."""
+        chain, stored, stored_length = self._chains.get(response_id, (0, None, 0))
+        packed = self._cache.find(chain, response_id)
+        return UnstoredHistory(packed, chain, stored, stored_length) if packed else None
+
+    def remember(
+        self,
+        response_id: str,
+        continued: UnstoredHistory | None,
+        added: History,
+        output: Sequence[dict[str, Any]],
+        issuer: str | None,
+        stored: Snapshot | None = None,
+        stored_length: int = 0,
+    ) -> None:
+        """Remember a response.
+
+        :param continued: the history that it continues, if that is one of this connection.
+        :param added: the items that the request adds to ``continued``, or its whole input.
+        :param output: the items of the response. If they compact the history, it starts anew with them.
+        :param issuer: id of the upstream that issued the output; None if the gateway did.
+        :param stored: the stored response that ``added`` begins with, if there is no ``continued``.
+        :param stored_length: how many items of ``added`` are those of ``stored``.
+        """
+        if items.replaces_history(output):
+            continued, added, stored, stored_length = None, History(), None, 0
+        elif continued:
+            stored, stored_length = continued.stored, continued.stored_length
+        pairs = [
+            pair for pair in zip(added.items, added.issuers, strict=True) if not pair[0].get("type") == items.TRIGGER
+        ]
+        texts = [jsontext.dumps(item) for item in (*(item for item, _ in pairs), *output)]
+        issuers = [*(issuer for _, issuer in pairs), *[issuer] * len(output)]
+        chain = continued.chain if continued else next(_chain_numbers)
+        self._cache.put(chain, PackedHistory(response_id, texts, issuers, continued.packed if continued else None))
+        self._chains[response_id] = chain, stored, stored_length
+        if len(self._chains) > MAX_RESPONSES:
+            self._chains.popitem(last=False)
+
+    def forget_all(self) -> None:
+        """Forget all responses, because the connection has ended."""
+        for chain in {chain for chain, _, _ in self._chains.values()}:
+            self._cache.forget(chain)
+        self._chains.clear()

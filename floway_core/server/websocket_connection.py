@@ -1,0 +1,195 @@
+"""One WebSocket of a client: its protocol, its framing, and the bytes that it has not accepted yet. No threads."""
+
+import logging
+import re
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gunicorn.workers.gthread import TConn
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext, sse
+from floway_core.runtime.memory import MemoryBudget, Reservation
+from floway_core.web.websocket import WebSocketSession
+
+if TYPE_CHECKING:
+    from floway_core.server.websocket_turn import WebSocketTurn
+
+READ_BYTES = 256 * 1024
+"""Bytes to receive at a time."""
+
+UNRESERVED_BYTES = 64 * 1024
+"""Bytes of unfinished and waiting messages of one connection that need no place in the gateway's memory budget."""
+
+MAX_WAITING = 8
+"""Messages that may wait for the end of the running response."""
+
+_DATA_LINE = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
+
+_protocol_log = logging.getLogger("floway.websocket.protocol")
+"""For the library, which reports every end of a connection as info."""
+_protocol_log.setLevel(logging.WARNING)
+
+
+class WebSocketConnection:
+    """The state of a connection. Only the thread of the loop uses it, except where a comment says otherwise."""
+
+    def __init__(self, conn: TConn, session: WebSocketSession, memory: MemoryBudget) -> None:
+        """:param memory: for the messages that are not complete or have to wait."""
+        self.conn, self.session = conn, session
+        self.sock: socket.socket = conn.sock
+        self.turn: WebSocketTurn | None = None
+        """The message that is being answered."""
+        self.last_response_id = ""
+        self.messages: deque[bytes] = deque()
+        """Complete messages that wait for the end of ``turn``."""
+        self.is_lost = False
+        """Whether the client has hung up, or does not read."""
+        self.received_at = self.sent_at = self.used_at = time.monotonic()
+        """When bytes were last received and last sent, and when a response last ended."""
+        self.stalled_at: float | None = None
+        """Since when the client has accepted none of the unsent bytes."""
+        self.watched_events = 0
+        """What the loop waits for on the socket; 0 if it does not."""
+        self.unsent_bytes = 0
+        self._unsent: deque[memoryview] = deque()
+        self._fragments: list[bytes] = []
+        """The beginning of a message."""
+        self._reservation = Reservation(memory)
+        self._protocol = ServerProtocol(state=OPEN, max_size=session.max_message_bytes, logger=_protocol_log)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether one side has sent a close frame. Nothing is received any more."""
+        return self._protocol.state is not OPEN
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a message has begun and is not complete."""
+        return bool(self._fragments or self._protocol.reader.buffer)
+
+    # ----------------------------------------------------------------------------------------------------- receiving
+    def receive(self) -> Iterator[bytes]:
+        """Receive what has arrived, and yield the messages that it completes. Sets ``is_lost`` at its end."""
+        try:
+            data = self.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return iter(())
+        except OSError:
+            data = b""
+        if not data:
+            self.is_lost = True
+            return iter(())
+        return self.feed(data)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take received bytes, and yield the messages that they complete."""
+        self.received_at = time.monotonic()
+        self._protocol.receive_data(data)
+        frames = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
+        self._collect()
+        for frame in frames:
+            if frame.opcode is Opcode.BINARY:
+                self.close(CloseCode.UNSUPPORTED_DATA, "Messages are JSON texts.")
+            elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
+                if frame.data:
+                    self._fragments.append(bytes(frame.data))
+                if frame.fin:
+                    message, self._fragments = b"".join(self._fragments), []
+                    yield message
+            if self.is_closing:
+                break
+        self.reserve()
+
+    def reserve(self) -> None:
+        """Reserve memory for what has been received and not been answered yet. Without it the connection closes."""
+        size = len(self._protocol.reader.buffer) + sum(map(len, (*self._fragments, *self.messages)))
+        size = 0 if size < UNRESERVED_BYTES or self.is_closing else size
+        if size < self._reservation.size:
+            self._reservation.remove(self._reservation.size - size)
+        elif size > self._reservation.size:
+            try:
+                self._reservation.add(size - self._reservation.size)
+            except GatewayError as error:
+                self.close(CloseCode.TRY_AGAIN_LATER, error.message)
+
+    # ------------------------------------------------------------------------------------------------------- sending
+    def send_events(self, block: bytes) -> None:
+        """Send each of the server-sent events in ``block``, which are complete, as a message."""
+        for text in _event_texts(block):
+            self.send_text(text)
+
+    def send_text(self, text: bytes) -> None:
+        """Send a message, unless the connection closes."""
+        if not self.is_closing:
+            self._protocol.send_text(text)
+            self._collect()
+
+    def ping(self) -> None:
+        """Send a ping, which keeps proxies from closing the connection."""
+        self._protocol.send_ping(b"")
+        self._collect()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Send a close frame, unless one has been sent or received."""
+        if not self.is_closing:
+            self._protocol.send_close(code, reason)
+            self._collect()
+
+    def flush(self) -> None:
+        """Send as many of the unsent bytes as the client accepts."""
+        while self._unsent and not self.is_lost:
+            try:
+                count = self.sock.send(self._unsent[0])
+            except BlockingIOError:
+                count = 0
+            except OSError:
+                self.is_lost = True
+                return
+            self.unsent_bytes -= count
+            if count:
+                self.stalled_at = None
+            if count < len(self._unsent[0]):
+                self._unsent[0] = self._unsent[0][count:]
+                self.stalled_at = self.stalled_at or time.monotonic()
+                return
+            self._unsent.popleft()
+
+    def release(self) -> None:
+        """Give back the memory, at the end."""
+        self._reservation.release()
+        self._unsent.clear()
+        self.messages.clear()
+
+    def _collect(self) -> None:
+        """Take over the bytes that the protocol wants to send."""
+        if data := b"".join(self._protocol.data_to_send()):
+            self._unsent.append(memoryview(data))
+            self.unsent_bytes += len(data)
+            self.sent_at = time.monotonic()
+
+
+def _event_texts(block: bytes) -> Iterator[bytes]:
+    """Yield the JSON text of each server-sent event in a block of complete ones; other events are left out."""
+    texts = _DATA_LINE.findall(block)
+    # Nearly always, each event is one line of data with a type in it.
+    if len(texts) != block.count(b"\n\n") or b"\r" in block or not all(b'"type"' in text for text in texts):
+        texts = [_with_type(name, data) for name, data in sse.iterate(block)]
+    for text in texts:
+        if text.startswith(b"{"):
+            yield text if text.isascii() else text.decode("utf-8", "replace").encode()
+
+
+def _with_type(name: str | None, data: bytes) -> bytes:
+    """Return the data of an event with the event's name as its type, if it has no type itself."""
+    data = data.strip()
+    if name is None or b'"type"' in data or not data.startswith(b"{"):
+        return data
+    separator = b"" if data[1:].lstrip().startswith(b"}") else b","
+    return b'{"type":%b%b%b' % (jsontext.dumps(name), separator, data[1:])
