@@ -39,8 +39,8 @@ class Operation(Enum):
     LIST_MODELS = "list_models"
     GET_MODEL = "get_model"
     OPEN_WEBSOCKET = "open_websocket"
-    """Each message is then a request of the ``RESPOND`` route at the same path. Core refuses it with 426, so that clients
-    send a POST request at once, unless the dialect is the Responses API under another name."""
+    """Each message is a request of the ``RESPOND`` route at the same path. If the dialect is not the Responses API (or
+    a subclass of it), core refuses the WebSocket with 426, so that clients send a POST request at once."""
 
     @property
     def has_body(self) -> bool:

@@ -69,9 +69,7 @@ class UnstoredResponses:
             continued, added, stored, stored_length = None, History(), None, 0
         elif continued:
             stored, stored_length = continued.stored, continued.stored_length
-        pairs = [
-            pair for pair in zip(added.items, added.issuers, strict=True) if not pair[0].get("type") == items.TRIGGER
-        ]
+        pairs = [pair for pair in zip(added.items, added.issuers, strict=True) if pair[0].get("type") != items.TRIGGER]
         texts = [jsontext.dumps(item) for item in (*(item for item, _ in pairs), *output)]
         issuers = [*(issuer for _, issuer in pairs), *[issuer] * len(output)]
         chain = continued.chain if continued else next(_chain_numbers)

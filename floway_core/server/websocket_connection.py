@@ -133,8 +133,9 @@ class WebSocketConnection:
 
     def ping(self) -> None:
         """Send a ping, which keeps proxies from closing the connection."""
-        self._protocol.send_ping(b"")
-        self._collect()
+        if not self.is_closing:
+            self._protocol.send_ping(b"")
+            self._collect()
 
     def close(self, code: int, reason: str = "") -> None:
         """Send a close frame, unless one has been sent or received."""

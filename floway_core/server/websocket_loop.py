@@ -189,8 +189,7 @@ class WebSocketLoop:
         elif connection.turn is None and now - max(connection.used_at, connection.received_at) > IDLE_SECONDS:
             connection.close(CloseCode.GOING_AWAY, "The connection has not been used for long.")
         elif not connection.unsent_bytes and now - connection.sent_at >= self._ping_interval:
-            if not connection.is_closing:
-                connection.ping()
+            connection.ping()
         if connection.turn and not connection.unsent_bytes:
             self._advance(connection.turn)  # it may have been silent for too long
 

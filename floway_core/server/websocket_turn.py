@@ -12,7 +12,7 @@ from websockets.frames import CloseCode
 from floway_core.engine.answer_stream import AnswerStream, StreamState
 from floway_core.server.websocket_connection import WebSocketConnection
 from floway_core.web.request_log import CLIENT_CLOSED_REQUEST
-from floway_core.web.websocket import encode_error
+from floway_core.web.websocket import encode_error, encode_metadata
 
 if TYPE_CHECKING:
     from floway_core.server.websocket_loop import WebSocketLoop
@@ -62,11 +62,12 @@ class WebSocketTurn:
             del message
             if isinstance(self._body, AnswerStream):
                 self.answer = self._body
+                if self.connection.session.wants_metadata:
+                    self._send_text(encode_metadata(headers))
             elif status < 400:
                 self._send(b"".join(self._body))
             elif status != CLIENT_CLOSED_REQUEST:
-                error = encode_error(status, headers, b"".join(self._body))
-                self._loop.call(self.connection, partial(self.connection.send_text, error))
+                self._send_text(encode_error(status, headers, b"".join(self._body)))
         except Exception:  # the thread has to go on to the end of the turn
             log.exception("Answering a message on a WebSocket failed")
             self._close(CloseCode.INTERNAL_ERROR, "The gateway failed to serve this message.")
@@ -134,6 +135,9 @@ class WebSocketTurn:
             self._loop.call(self.connection, partial(self._loop.notify_when_sent, self.connection, sent))
             sent.wait()
             self._unacknowledged_bytes = 0
+
+    def _send_text(self, text: bytes) -> None:
+        self._loop.call(self.connection, partial(self.connection.send_text, text))
 
     def _close(self, code: int, reason: str) -> None:
         self._loop.call(self.connection, partial(self.connection.close, code, reason))

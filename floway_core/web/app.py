@@ -11,7 +11,7 @@ from floway_core.runtime import plugins
 from floway_core.runtime.dialects import CORE
 from floway_core.runtime.gateway import Gateway, open_gateway
 from floway_core.settings import Settings
-from floway_core.web import admin, health, metrics, openapi, root, stored, usage
+from floway_core.web import admin, health, metrics, openapi, root, stored, usage, websocket
 from floway_core.web.admission import ConcurrencyLimit, refuse_if_overloaded
 from floway_core.web.errors import register_error_handlers
 from floway_core.web.observers import result_reporter
@@ -82,6 +82,8 @@ def _begin() -> None:
     route = request.url_rule.rule if request.url_rule else None
     on_close = list(current_app.extensions["floway_on_close"])
     entry = g.request_log = RequestLogEntry(request.method, request.path, route, on_close=on_close)
+    if websocket.current_session() is not None:
+        entry.transport = "websocket"
     entry.dialect = find_dialect().name
     refuse_if_overloaded(request.environ)
 

@@ -44,6 +44,8 @@ class RequestLogEntry(StructuredMessage):
     """Whether the request counts as usage of its key."""
     status: int = 0
     streamed: bool = False
+    transport: str = "http"
+    """``websocket`` if the request came as a message of one."""
     error: str | None = None
     """The code of the error that was sent to the client."""
     trace: RequestTrace = field(default_factory=RequestTrace)
@@ -122,6 +124,7 @@ class RequestLogEntry(StructuredMessage):
             "path": self.path[:MAX_LOGGED_CHARACTERS],
             "route": self.route,
             "dialect": self.dialect,
+            "transport": self.transport,
             "status": self.status,
             "duration_ms": _milliseconds(self.duration),
             "first_byte_ms": _milliseconds(self.first_byte),

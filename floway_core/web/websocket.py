@@ -20,7 +20,7 @@ from floway_core.protocol.headers import UNDERSCORED
 from floway_core.responses_dialect import ResponsesDialect
 from floway_core.runtime.dialects import Endpoint
 from floway_core.runtime.gateway import Gateway
-from floway_core.web import PreparedResponse, current_gateway
+from floway_core.web import STREAM_HEADERS, PreparedResponse, current_gateway
 from floway_core.web.auth import authenticate
 
 OFFERED = "floway.websocket_offered"
@@ -35,6 +35,9 @@ INTERRUPTS = ("response.interrupt", "response.cancel")
 
 MAX_INTERRUPT_BYTES = 4096
 """A longer message is no interrupt. The server's loop parses shorter ones."""
+
+METADATA_OPT_IN = "responses_websockets="
+"""In the header ``openai-beta`` of the upgrade: the client reads ``response.metadata`` events."""
 
 ENVELOPE = frozenset({"type", "event_id", "generate"})
 """Fields of a message that are not part of the request."""
@@ -56,6 +59,8 @@ class WebSocketSession:
         """:param environ: the WSGI environment of the upgrade."""
         self.max_message_bytes = gateway.settings.max_body_bytes
         self.unstored = UnstoredResponses(gateway.unstored_cache)
+        self.wants_metadata = METADATA_OPT_IN in environ.get("HTTP_OPENAI_BETA", "")
+        """Whether the client wants to know the headers that the answer to a posted request has."""
         self._environ = {
             name: value
             for name, value in environ.items()
@@ -172,5 +177,15 @@ def encode_error(status: int, headers: Iterable[tuple[str, str]], content: bytes
         error = jsontext.loads(content)["error"]
     except (ValueError, LookupError, TypeError):
         error = GatewayError(status, content.decode("utf-8", "replace")[:500] or "The request failed.").body()["error"]
-    names = {name.lower(): value for name, value in headers if not name.lower().startswith("content-")}
-    return jsontext.dumps({"type": "error", "status": status, "error": error, "headers": names})
+    return jsontext.dumps({"type": "error", "status": status, "error": error, "headers": _visible(headers)})
+
+
+def encode_metadata(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Return the ``response.metadata`` message with the headers of an answer."""
+    return jsontext.dumps({"type": "response.metadata", "headers": _visible(headers)})
+
+
+def _visible(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return headers without those that describe an HTTP body."""
+    pairs = ((name.lower(), value) for name, value in headers)
+    return {name: value for name, value in pairs if name not in STREAM_HEADERS and not name.startswith("content-")}

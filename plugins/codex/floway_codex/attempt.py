@@ -11,6 +11,7 @@ from typing import Any
 from floway_codex.account.accounts import Account
 from floway_codex.identity import claims, resolution, snapshot, turns, windows
 from floway_codex.identity.client import CodexClient, detect_client
+from floway_codex.identity.posted import as_posted
 from floway_codex.identity.resolution import Identity
 from floway_codex.identity.turns import TurnStateOwner
 from floway_codex.wire import profile
@@ -62,10 +63,13 @@ def start_attempt(
     :param model: the catalogue entry of the model; empty when unknown.
     :param default: the profile for clients that are not a codex CLI.
     """
-    headers, settings = ctx.request.headers, services.settings.plugin
-    client = detect_client(headers, ctx.request.body)
+    headers, body, settings = ctx.request.headers, ctx.request.body, services.settings.plugin
+    order = claims.OVER_HTTP
+    if ctx.request.is_websocket_message:
+        order, (headers, body) = claims.OVER_WEBSOCKET, as_posted(headers, body)
+    client = detect_client(headers, body, order)
     stored = snapshot.read_identity(ctx.previous.metadata) if ctx.previous else None
-    resolved = _resolve_identity(services, ctx, account, stored)
+    resolved = _resolve_identity(services, ctx, account, stored, claims.read_claims(headers, body, order))
     attempt = CodexAttempt(
         account=account,
         identity=resolved,
@@ -86,13 +90,17 @@ def start_attempt(
 
 
 def _resolve_identity(
-    services: Services, ctx: AttemptContext, account: Account, stored: snapshot.StoredIdentity | None
+    services: Services,
+    ctx: AttemptContext,
+    account: Account,
+    stored: snapshot.StoredIdentity | None,
+    claimed: claims.ClaimedIds,
 ) -> Identity:
     """Resolve the identity of a request that continues ``stored``, if any."""
     body, previous = ctx.request.body, ctx.previous
     return resolution.resolve_identity(
         resolution.IdentityInputs(
-            claims=claims.read_claims(ctx.request.headers, body),
+            claims=claimed,
             api_key_id=ctx.request.api_key.id,
             model=ctx.model,
             instructions=body.get("instructions"),

@@ -1,11 +1,12 @@
 """Detection of clients that are a codex CLI, and what they show of their version."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from floway_codex.identity.claims import CLAIM_HEADERS, is_header_text, parse_id, read_claims
+from floway_codex.identity.claims import CLAIM_HEADERS, OVER_HTTP, is_header_text, parse_id, read_claims
+from floway_codex.identity.posted import CLI_HEADERS
 from floway_codex.wire.profile import RequestShape
 
 
@@ -34,12 +35,13 @@ class CodexClient:
         }
 
 
-CLI_HEADERS = ("x-codex-", "x-oai-", "x-openai-", "x-responsesapi-")
-"""Beginnings of the names of headers that only a codex CLI sends."""
-
-
-def detect_client(headers: Mapping[str, str], body: Mapping[str, Any]) -> CodexClient | None:
+def detect_client(
+    headers: Mapping[str, str], body: Mapping[str, Any], order: Sequence[str] = OVER_HTTP
+) -> CodexClient | None:
     """The Codex client that sent this request; None for any other client.
+
+    :param order: as in ``read_claims``.
+
 
     The version is read from the user agent, ``<originator>/<version> (...``: the CLI sends no ``version`` to a gateway.
     """
@@ -61,12 +63,12 @@ def detect_client(headers: Mapping[str, str], body: Mapping[str, Any]) -> CodexC
             if name.startswith(CLI_HEADERS) and name not in CLAIM_HEADERS and is_header_text(value)
         },
         tuple(headers),
-        _find_shape(headers, body),
+        _find_shape(headers, body, order),
     )
 
 
-def _find_shape(headers: Mapping[str, str], body: Mapping[str, Any]) -> RequestShape:
-    claims = read_claims(headers, body)
+def _find_shape(headers: Mapping[str, str], body: Mapping[str, Any], order: Sequence[str]) -> RequestShape:
+    claims = read_claims(headers, body, order)
     client = body.get("client_metadata")
     return RequestShape(
         headers=frozenset(headers),
