@@ -1,5 +1,6 @@
 """The real Codex CLI, through the gateway, to the simulated backend."""
 
+import itertools
 import json
 import os
 import shutil
@@ -29,7 +30,9 @@ env_key = "FLOWAY_API_KEY"
 wire_api = "responses"
 request_max_retries = 0
 stream_max_retries = 1
+supports_websockets = {websockets}
 """
+POST, WEBSOCKET = "post", "websocket"
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +51,17 @@ def gateway(backend, tmp_path_factory):
         yield running
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=itertools.product(VERSIONS, (POST, WEBSOCKET)), ids="-".join)
 def codex(request, gateway, backend, tmp_path):
     """Runs ``codex exec`` of one version, configured as the README says, and returns what it printed."""
     backend.clear()
+    version, transport = request.param
+    log_start = len(gateway.log)
     home = tmp_path / "home"
     (home / ".codex").mkdir(parents=True)
-    (home / ".codex/config.toml").write_text(CONFIG.format(url=gateway.url))
+    (home / ".codex/config.toml").write_text(
+        CONFIG.format(url=gateway.url, websockets=json.dumps(transport == WEBSOCKET))
+    )
     environ = {
         "HOME": str(home),
         "CODEX_HOME": str(home / ".codex"),
@@ -62,7 +69,7 @@ def codex(request, gateway, backend, tmp_path):
         "TERM": "xterm-256color",
         "FLOWAY_API_KEY": gateway.key,
     }
-    program = Path(CLIS, request.param, "node_modules/.bin/codex")
+    program = Path(CLIS, version, "node_modules/.bin/codex")
 
     def run(*arguments):
         return subprocess.run(
@@ -75,8 +82,10 @@ def codex(request, gateway, backend, tmp_path):
             timeout=120,
         )
 
-    run.version, run.program, run.environ, run.home = request.param, program, environ, home
+    run.version, run.program, run.environ, run.home, run.transport = version, program, environ, home, transport
     yield run
+    if logged := gateway.log[log_start:]:
+        assert ("GET /v1/responses 101" in logged) is (transport == WEBSOCKET)
     assert backend.findings == [], "over all its requests the session looks wrong"
 
 
@@ -98,6 +107,22 @@ def test_a_turn_with_a_tool_call(codex, backend):
     assert first.header("session-id") == second.header("session-id")
     assert f"/{codex.version} " in second.header("user-agent")
     assert first.body["client_metadata"]["turn_id"] == second.body["client_metadata"]["turn_id"]
+
+
+def test_its_own_provider_with_a_floway_key_uses_a_websocket(codex, backend, gateway):
+    if codex.transport == POST:
+        pytest.skip("it always tries a WebSocket")
+    (codex.home / ".codex/config.toml").write_text(f'model = "gpt-5.5"\nopenai_base_url = "{gateway.url}/v1"\n')
+    login = [codex.program, "login", "--with-api-key"]
+    done = subprocess.run(login, env=codex.environ, input=gateway.key, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    start = len(gateway.log)
+    backend.script(reply(function_call("exec_command", {"cmd": "echo from-$((40 + 2))"})), reply(text("All done.")))
+    done = codex("run it")
+    assert "All done." in done.stdout, done.stderr
+    outputs = [item for item in last_input(backend) if item["type"] == "function_call_output"]
+    assert "from-42" in json.dumps(outputs), outputs
+    assert gateway.log[start:].count("GET /v1/responses 101") == 1
 
 
 def test_a_resumed_session_keeps_its_identity(codex, backend):
