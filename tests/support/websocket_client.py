@@ -18,7 +18,7 @@ class WebSocketClient:
         sent = {"authorization": f"Bearer {gateway.key}", **(headers or {})}
         options = {"compression": None, "proxy": None, "ping_interval": None, "max_size": None, **options}
         url = f"ws://{urlsplit(gateway.url).netloc}{path}"
-        self.connection = connect(url, additional_headers=sent, open_timeout=PATIENCE, **options)
+        self.connection = connect(url, additional_headers=sent, open_timeout=PATIENCE, **options).__enter__()
 
     def send(self, **message):
         self.connection.send(json.dumps(message))
