@@ -16,6 +16,7 @@ from .conversation.direct_store import execute
 from .support import postgresql
 from .support.certificates import make_certificates
 from .support.stored_upstreams import add_upstreams
+from .support.websocket_client import WebSocketClient
 
 pytest_plugins = ["floway_core.testing.fixtures"]
 
@@ -125,6 +126,20 @@ def call(fake_upstream):
     for exchange in (exchange for caller in made for exchange in caller.exchanges if exchange.has_started):
         assert exchange.headers["x-request-id"]
         assert b"Traceback" not in exchange.received
+
+
+@pytest.fixture
+def websocket(fake_upstream):
+    """Opens WebSockets of a gateway whose requests reach this test's upstream."""
+    opened = []
+
+    def make(gateway, headers=None, **options):
+        opened.append(WebSocketClient(gateway, {"x-test-upstream": fake_upstream.url, **(headers or {})}, **options))
+        return opened[-1]
+
+    yield make
+    for client in opened:
+        client.drop()
 
 
 @pytest.fixture

@@ -76,7 +76,9 @@ class UnstoredResponses:
         self._cache.put(chain, PackedHistory(response_id, texts, issuers, continued.packed if continued else None))
         self._chains[response_id] = chain, stored, stored_length
         if len(self._chains) > MAX_RESPONSES:
-            self._chains.popitem(last=False)
+            _, (oldest, _, _) = self._chains.popitem(last=False)
+            if all(chain != oldest for chain, _, _ in self._chains.values()):
+                self._cache.forget(oldest)
 
     def forget_all(self) -> None:
         """Forget all responses, because the connection has ended."""

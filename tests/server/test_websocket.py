@@ -1,5 +1,6 @@
 """The protocol of WebSockets: what opens and what closes one, and messages of all kinds."""
 
+import functools
 import json
 import struct
 
@@ -11,7 +12,6 @@ from floway_core.testing import Reply, Step, event, message_stream
 from floway_core.testing.events import response
 
 from ..faults import raw_client
-from ..support.websocket_client import WebSocketClient
 
 UPGRADE = {
     "connection": "Upgrade",
@@ -22,17 +22,9 @@ UPGRADE = {
 
 
 @pytest.fixture
-def connect(gateway, fake_upstream):
-    """Opens WebSockets whose requests reach this test's upstream."""
-    opened = []
-
-    def make(headers=None, **options):
-        opened.append(WebSocketClient(gateway, {"x-test-upstream": fake_upstream.url, **(headers or {})}, **options))
-        return opened[-1]
-
-    yield make
-    for client in opened:
-        client.connection.socket.close()
+def connect(websocket, gateway):
+    """Opens WebSockets."""
+    return functools.partial(websocket, gateway)
 
 
 def held_stream():

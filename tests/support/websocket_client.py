@@ -1,6 +1,8 @@
 """A client of the Responses API over a WebSocket: sends any frame, and receives what comes."""
 
+import contextlib
 import json
+import socket
 from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed
@@ -11,7 +13,7 @@ TERMINAL = ("response.completed", "response.incomplete", "response.failed", "err
 
 
 class WebSocketClient:
-    """An open WebSocket. A context manager."""
+    """An open WebSocket."""
 
     def __init__(self, gateway, headers=None, path="/v1/responses", **options):
         """:param headers: further headers of the upgrade."""
@@ -66,8 +68,8 @@ class WebSocketClient:
         """Send bytes as they are, past the library."""
         self.connection.socket.sendall(data)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def drop(self):
+        """Close the TCP connection, without a close frame."""
+        with contextlib.suppress(OSError):  # it may have ended
+            self.connection.socket.shutdown(socket.SHUT_RDWR)
         self.connection.socket.close()
