@@ -50,7 +50,9 @@ class WebSocketConnection:
         self.messages: deque[bytes] = deque()
         """Complete messages that wait for the end of ``turn``."""
         self.is_lost = False
-        """Whether the client has hung up, or does not read."""
+        """Whether the client has hung up, or has stalled."""
+        self.has_stalled = False
+        """Whether the client has not read for too long."""
         self.received_at = self.sent_at = self.used_at = time.monotonic()
         """When bytes were last received and last sent, and when a response last ended."""
         self.stalled_at: float | None = None
@@ -81,8 +83,9 @@ class WebSocketConnection:
             data = self.sock.recv(READ_BYTES)
         except BlockingIOError:
             return iter(())
-        except OSError:
-            data = b""
+        except OSError as error:
+            self._lose(error)
+            return iter(())
         if not data:
             self.is_lost = True
             return iter(())
@@ -150,8 +153,8 @@ class WebSocketConnection:
                 count = self.sock.send(self._unsent[0])
             except BlockingIOError:
                 count = 0
-            except OSError:
-                self.is_lost = True
+            except OSError as error:
+                self._lose(error)
                 return
             self.unsent_bytes -= count
             if count:
@@ -167,6 +170,9 @@ class WebSocketConnection:
         self._reservation.release()
         self._unsent.clear()
         self.messages.clear()
+
+    def _lose(self, error: OSError) -> None:
+        self.is_lost, self.has_stalled = True, isinstance(error, TimeoutError)  # the system's: nothing is acknowledged
 
     def _collect(self) -> None:
         """Take over the bytes that the protocol wants to send."""

@@ -174,6 +174,8 @@ class WebSocketLoop:
             self._watch_upstream(connection.turn, wants=not connection.unsent_bytes)
 
     def _end(self, connection: WebSocketConnection) -> None:
+        if connection.has_stalled:
+            log.warning("Dropped a WebSocket whose client stalled for %g seconds", self._client_timeout)
         self._unwatch_client(connection)
         self._connections.discard(connection)
         connection.session.end()
@@ -183,7 +185,7 @@ class WebSocketLoop:
     def _check(self, connection: WebSocketConnection, now: float) -> None:
         """Send the ping that is due, and give up on clients that do not go on."""
         if connection.stalled_at is not None and now - connection.stalled_at > self._client_timeout:
-            connection.is_lost = True
+            connection.is_lost = connection.has_stalled = True
         elif connection.is_receiving and now - connection.received_at > self._client_timeout:
             connection.close(CloseCode.POLICY_VIOLATION, "The message did not arrive in time.")
         elif connection.turn is None and now - max(connection.used_at, connection.received_at) > IDLE_SECONDS:

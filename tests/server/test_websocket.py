@@ -12,13 +12,7 @@ from floway_core.testing import Reply, Step, event, message_stream
 from floway_core.testing.events import response
 
 from ..faults import raw_client
-
-UPGRADE = {
-    "connection": "Upgrade",
-    "upgrade": "websocket",
-    "sec-websocket-version": "13",
-    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
+from ..support.websocket_client import UPGRADE
 
 
 @pytest.fixture

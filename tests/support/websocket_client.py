@@ -11,6 +11,14 @@ from websockets.sync.client import connect
 PATIENCE = 20
 TERMINAL = ("response.completed", "response.incomplete", "response.failed", "error")
 
+UPGRADE = {
+    "connection": "Upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+"""The headers of an upgrade."""
+
 
 class WebSocketClient:
     """An open WebSocket."""

@@ -5,6 +5,8 @@ import pytest
 from floway_core import __version__
 from floway_core.testing import Reply, message_stream
 
+from ..support.websocket_client import UPGRADE
+
 
 @pytest.mark.parametrize("target", [("GET", "/nothing"), ("GET", "/v1/nothing"), ("PUT", "/x y")])
 def test_an_unknown_path(ask, refused, target):
@@ -78,17 +80,9 @@ def test_paths_that_nobody_knows_stay_unknown(ask, refused, path):
     assert refused(ask.get(path), 404, "not_found") == f"There is nothing at GET {path}."
 
 
-UPGRADE = {
-    "connection": "Upgrade",
-    "upgrade": "websocket",
-    "sec-websocket-version": "13",
-    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
-
-
 @pytest.mark.parametrize("path", ["/v1/responses", "/responses", "/v1/responses?a=b"])
-@pytest.mark.parametrize("headers", [{}, UPGRADE], ids=["plain", "upgrade"])
-def test_a_websocket_is_refused_so_that_the_client_posts(ask, refused, path, headers):
+@pytest.mark.parametrize("headers", [{}, {**UPGRADE, "upgrade": "h2c"}], ids=["plain", "another protocol"])
+def test_what_asks_for_no_websocket_is_sent_to_post(ask, refused, path, headers):
     refused(ask.send("GET", path, headers=headers), 426, "upgrade_refused")
 
 
