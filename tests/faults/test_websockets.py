@@ -20,6 +20,14 @@ FIRST, *OTHERS = message_stream()
 HELD = Reply([FIRST, Step.HOLD, *OTHERS])
 
 
+@pytest.fixture(scope="module")
+def impatient(start_wired):
+    """A gateway with short timeouts and little memory."""
+    return start_wired(
+        client_timeout="0.3", keepalive_interval="0.1", body_memory_bytes=str(2**20), max_body_bytes=str(2**20)
+    )
+
+
 def threads_of(gateway):
     (worker,) = gateway.workers
     return len(os.listdir(f"/proc/{worker}/task"))
@@ -41,8 +49,7 @@ def create(**fields):
 
 
 # ---------------------------------------------------------------------------------------------------------------- cost
-def test_an_idle_connection_has_no_thread(start, websocket, fake_upstream):
-    gateway = start()
+def test_an_idle_connection_has_no_thread(gateway, websocket, fake_upstream):
     fake_upstream.answer_always("/answers", Reply(message_stream()))
     websocket(gateway).turn()
     before = threads_of(gateway)
@@ -52,8 +59,7 @@ def test_an_idle_connection_has_no_thread(start, websocket, fake_upstream):
     assert threads_of(gateway) <= before + 2  # those that served the turns
 
 
-def test_a_stream_has_no_thread_while_it_waits(start, websocket, fake_upstream):
-    gateway = start()
+def test_a_stream_has_no_thread_while_it_waits(gateway, websocket, fake_upstream):
     fake_upstream.answer_always("/answers", HELD)
     clients = [websocket(gateway) for _ in range(30)]
     for client in clients:
@@ -73,8 +79,8 @@ def test_a_stream_has_no_thread_while_it_waits(start, websocket, fake_upstream):
 # -------------------------------------------------------------------------------------------------------------- clients
 @pytest.mark.parametrize("way", ["a close frame", "an end", "a reset"])
 @pytest.mark.parametrize("when", ["before the head", "in mid-answer"])
-def test_the_upstream_of_a_client_that_leaves_is_closed(start, fake_upstream, way, when):
-    gateway = start()
+def test_the_upstream_of_a_client_that_leaves_is_closed(gateway, fake_upstream, way, when):
+    start = len(gateway.log)
     fake_upstream.script(HELD if when == "in mid-answer" else Reply(before=[Step.HOLD]))
     client = open_raw(gateway, fake_upstream)
     client.sendall(create())
@@ -89,7 +95,7 @@ def test_the_upstream_of_a_client_that_leaves_is_closed(start, fake_upstream, wa
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         client.close()
     assert request.peer_gone.wait(20)  # long before any timeout of the gateway
-    gateway.wait_for_log("outcome=cut" if when == "in mid-answer" else " 499 ")
+    gateway.wait_for_log("outcome=cut" if when == "in mid-answer" else " 499 ", start)
     if way == "a close frame":
         rest = raw_client.read_until(client, b"\x88\x02\x03\xe8")
         assert rest.endswith(b"\x88\x02\x03\xe8") and client.recv(1) == b""
@@ -119,18 +125,18 @@ def test_a_client_that_reads_slowly_slows_its_upstream_down_and_gets_everything(
     read_to_the_end(client)
 
 
-def test_a_client_that_does_not_read_is_given_up(start, fake_upstream):
-    gateway = start(client_timeout="0.5")
+def test_a_client_that_does_not_read_is_given_up(impatient, fake_upstream):
     piece = message_stream("x" * 50_000)[4]
     fake_upstream.script(Reply([FIRST, *[piece] * 2000, OTHERS[-1]]))
-    client = open_raw(gateway, fake_upstream, receive_buffer=2**14)
+    client = open_raw(impatient, fake_upstream, receive_buffer=2**14)
     client.sendall(create(store=False))
-    gateway.wait_for_log("Dropped a WebSocket whose client stalled for 0.5 seconds")
-    gateway.wait_for_log("outcome=cut")
+    impatient.wait_for_log("Dropped a WebSocket whose client stalled for 0.3 seconds")
+    impatient.wait_for_log("outcome=cut")
     assert fake_upstream.requests[0].peer_gone.wait(20)
     client.close()
 
 
+@pytest.mark.soak
 def test_an_answer_that_does_not_stream_waits_for_a_slow_client_too(start, fake_upstream):
     """Its one event is larger than what the systems of both ends hold."""
     gateway = start()
@@ -144,9 +150,8 @@ def test_an_answer_that_does_not_stream_waits_for_a_slow_client_too(start, fake_
 @pytest.mark.parametrize(
     "beginning", [b"\x81", create()[:-5], Frame(Opcode.TEXT, b"{", fin=False).serialize(mask=True)]
 )
-def test_a_message_that_does_not_go_on_closes_the_connection(start, fake_upstream, beginning):
-    gateway = start(client_timeout="0.3", keepalive_interval="0.2")
-    client = open_raw(gateway, fake_upstream)
+def test_a_message_that_does_not_go_on_closes_the_connection(impatient, fake_upstream, beginning):
+    client = open_raw(impatient, fake_upstream)
     client.sendall(beginning)
     received = b""
     while piece := client.recv(2**16):
@@ -154,9 +159,8 @@ def test_a_message_that_does_not_go_on_closes_the_connection(start, fake_upstrea
     assert b"\x03\xf0" in received  # 1008
 
 
-def test_an_idle_connection_is_pinged_and_stays(start, fake_upstream):
-    gateway = start(client_timeout="0.3", keepalive_interval="0.1")
-    client = open_raw(gateway, fake_upstream)
+def test_an_idle_connection_is_pinged_and_stays(impatient, fake_upstream):
+    client = open_raw(impatient, fake_upstream)
     received = b""
     while len(received) < 20:  # none of the pings is answered
         received += client.recv(2**16)
@@ -166,10 +170,9 @@ def test_an_idle_connection_is_pinged_and_stays(start, fake_upstream):
     raw_client.read_until(client, b'"response.completed"')
 
 
-def test_messages_that_are_not_complete_share_the_memory_for_bodies(start, fake_upstream):
-    gateway = start(body_memory_bytes=str(2**20), max_body_bytes=str(2**20))
+def test_messages_that_are_not_complete_share_the_memory_for_bodies(impatient, fake_upstream):
     piece = Frame(Opcode.TEXT, b" " * 700_000, fin=False).serialize(mask=True)
-    one, other = (open_raw(gateway, fake_upstream) for _ in range(2))
+    one, other = (open_raw(impatient, fake_upstream) for _ in range(2))
     one.sendall(piece + Frame(Opcode.PING, b"1").serialize(mask=True))
     assert raw_client.read_until(one, b"\x8a\x011")
     other.sendall(piece)
@@ -194,6 +197,7 @@ def test_idle_connections_are_closed_and_running_responses_finish(start, websock
     assert "did not end in time" not in gateway.log
 
 
+@pytest.mark.soak
 def test_a_response_that_does_not_finish_in_time_is_told(start, websocket, fake_upstream):
     gateway = start(graceful_timeout="2")
     fake_upstream.script(HELD, Reply(before=[Step.HOLD]))
@@ -211,6 +215,7 @@ def test_a_response_that_does_not_finish_in_time_is_told(start, websocket, fake_
     assert gateway.process.wait(20) == 0
 
 
+@pytest.mark.soak
 def test_a_reload_closes_idle_connections(start, websocket, fake_upstream):
     gateway = start()
     client = websocket(gateway)
@@ -220,6 +225,7 @@ def test_a_reload_closes_idle_connections(start, websocket, fake_upstream):
     websocket(gateway).turn()
 
 
+@pytest.mark.soak
 def test_a_worker_that_is_killed_leaves_nothing_behind(start, websocket, fake_upstream):
     """What was stored can be continued, what was not is unknown; the key's limits are free again."""
     gateway = start()
