@@ -50,7 +50,7 @@ MESSAGES_CLIENTS = $(addprefix plugins/anthropic/tests/test_,claude_code.py clau
 test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CLIENTS:%=$(CLIENTS)/chat/%/ready) \
 		$(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done)
 	FLOWAY_TEST_CODEX_CLIS=$(abspath $(CLIENTS)) FLOWAY_TEST_CHAT_CLIENTS=$(abspath $(CLIENTS)/chat) \
-		$(VENV)/bin/python -m pytest tests/e2e/test_codex_cli.py plugins/chat/tests/test_clients.py \
+		$(VENV)/bin/python -m pytest tests/e2e/test_codex_cli.py tests/e2e/test_openai_node.py plugins/chat/tests/test_clients.py \
 		plugins/chat/tests/test_openai_client.py plugins/chat/tests/test_responses_clients.py
 	FLOWAY_TEST_CLAUDE_CODE=$(abspath $(CLIENTS))/claude/node_modules/.bin/claude \
 		FLOWAY_TEST_AI_SDK=$(abspath $(CLIENTS))/ai-sdk FLOWAY_TEST_LANGCHAIN=$(abspath $(CLIENTS))/langchain/bin/python \
@@ -181,7 +181,7 @@ $(CLIENTS)/langchain/done:
 	touch $@
 
 $(CLIENTS)/chat/node/ready:
-	npm install --silent --no-fund --no-audit --prefix $(CLIENTS)/chat/node openai
+	npm install --silent --no-fund --no-audit --prefix $(CLIENTS)/chat/node openai ws
 	touch $@
 
 $(CLIENTS)/chat/%/ready:
