@@ -15,6 +15,7 @@ ID-1..8 AF-1..16 RO-1..2 RW-1..14 SS-1..9 OW-1..21 CO-1..5 SV-1..26 ER-1..2 US-1
 RP-1..7 RP-9..19 PL-1..8 MT-1..2 UP-1..5 X-5..12 X-18 X-20
 """
 
+UNSTORED = "conversation/test_unstored.py::"
 STORED = "conversation/test_acceptance.py::"
 AFFINITY = "conversation/test_affinity.py::"
 COMPACTION = "conversation/test_compaction.py::"
@@ -78,6 +79,14 @@ HELD = {
     "RP-13": f"{STORED}test_two_hundred_references_are_found_in_their_order",
     "RP-14 PL-3": f"{STORED}test_a_large_item_comes_back_whole",
     "RP-16..18": "conversation/test_rollback.py::test_a_conversation_survives_a_rollback",
+    "SV-22 WS-6..7": f"{UNSTORED}test_a_response_that_is_not_stored_can_be_continued_on_its_connection",
+    "WS-1": "server/test_websocket.py::test_each_event_is_one_message_as_in_a_stream",
+    "WS-2": "server/test_websocket.py::test_pings_are_answered_while_the_upstream_thinks",
+    "WS-3..4": (
+        "server/test_websocket.py::test_a_message_that_cannot_be_served_gets_an_error_and_the_connection_goes_on"
+    ),
+    "WS-5": "server/test_websocket.py::test_an_error_of_the_upstream_comes_with_its_status_and_headers",
+    "WS-9": "faults/test_websockets.py::test_the_upstream_of_a_client_that_leaves_is_closed",
     "X-5": "conversation/test_servers.py::test_sixty_four_forks_of_one_response",
     "X-10": f"{STORED}test_a_turn_writes_as_much_at_every_length",
     "X-12": "conversation/test_retention.py::test_deleting_a_key_deletes_what_it_stored",
@@ -86,6 +95,7 @@ HELD = {
 }
 
 NOT_APPLICABLE = {
+    "WS-8": "What is stored is in the database alone.",
     "ID-1 ID-3 ID-7": "Items keep the ids that their producer gave them: none has a checksum, none is temporary.",
     "ID-8": "A history that is sent again is recognised by what it says, whatever ids its client dropped.",
     "AF-3..4 AF-11 RW-2 SS-2": "Every stored item has its content: without `store` nothing is stored.",
@@ -95,7 +105,6 @@ NOT_APPLICABLE = {
     "SS-7 OW-8 SV-6 SV-23..24 ER-1..2": "Responses is the only protocol, so nothing is translated.",
     "SV-7": "There is no web search of the gateway's own.",
     "SV-16 SV-20 HT-8": "Every upstream serves Responses.",
-    "SV-22 WS-1..9": "There is no WebSocket.",
     "CS-9": "A summary that is incomplete is none.",
     "RP-7 RP-12": "No row is without its content, so none is filled later.",
     "RP-15 PL-1..2 PL-5..6 PL-8": "All contents are in the database.",

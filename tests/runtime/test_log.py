@@ -63,6 +63,7 @@ def test_a_stream_is_told_with_everything(ask_watched, watched, fake_upstream):
         "path": "/v1/responses",
         "route": "/v1/responses",
         "dialect": "responses",
+        "transport": "http",
         "status": 200,
         "key": "test",
         "model": "model-1",

@@ -50,7 +50,8 @@ HELD = {
     "TC-1 PR-15": f"{REQUESTS}test_a_compaction",
     "PR-9..14": f"{REQUESTS}test_what_is_not_served",
     "CX-1..3 PR-7": f"{REQUESTS}test_the_backends_own_paths_take_a_floway_key",
-    "CX-8": f"{REQUESTS}test_a_websocket_is_refused_so_that_the_cli_posts",
+    "CX-8": f"{REQUESTS}test_a_request_for_no_websocket_is_refused_so_that_the_cli_posts",
+    "X-15 CX-9": "test_websocket.py::test_each_turn_has_its_own_ids_although_the_upgrade_stays_the_same",
     "X-22": f"{REQUESTS}test_item_ids_that_would_be_refused_are_left_out_and_the_item_stays",
     "TX-8": f"{IDENTITY}test_noise_in_the_headers_stays_behind",
     "TX-9": f"{IDENTITY}test_two_requests_of_one_session",
@@ -75,7 +76,6 @@ NOT_APPLICABLE = {
     "MO-15 PR-1 PR-6": "Upstreams have no flags, and no object of their own.",
     "QU-5 QU-7..8 QU-12..13": "What is known of a quota is shown with its age until the backend says otherwise.",
     "NA-2 NA-4": "What the backend gets is made anew for each dispatch; a text becomes parts, as the CLI sends it.",
-    "X-15 CX-9": "There is no WebSocket.",
     "IM-5 CP-11..18": "Proxies are a matter of the process, not of an upstream.",
     "CP-5": "Signing in and importing are two commands.",
     "CP-19 DT-1..3": "There is no export of secrets; a backup is one of the database.",
@@ -134,7 +134,9 @@ README = {
     "a unary compaction is a turn": f"{REQUESTS}test_a_compaction",
     "prices": f"{ACCOUNTS}test_a_turn_is_priced_as_the_api_would",
     "metrics": "test_metrics.py::test_renewals_health_and_quota",
-    "426 for a WebSocket": f"{REQUESTS}test_a_websocket_is_refused_so_that_the_cli_posts",
+    "a CLI may use a WebSocket": (
+        "test_websocket.py::test_each_turn_has_its_own_ids_although_the_upgrade_stays_the_same"
+    ),
     "without store a tool loop is two turns": f"{IDENTITY}test_an_unstored_tool_loop_keeps_its_session_alone",
     "a failed try counts": f"{IDENTITY}test_a_failed_try_counts_as_the_first_continuation",
     "the simulator as a command": "test_simulator_control.py::test_serve_until_a_signal",

@@ -53,8 +53,6 @@ def test_responses_at_the_paths_of_the_backend(caller, path):
     answer = caller.post({"model": gateways.MODEL, "input": "Hi", "stream": True}, path)
     assert answer.status == 200 and answer.events()[-1]["type"] == "response.completed"
     assert caller.get(path).status == 426
-    upgrade = {"connection": "Upgrade", "upgrade": "websocket"}
-    assert caller.send("GET", path, headers=upgrade).status == 426
 
 
 def test_compaction_at_the_path_of_the_backend(caller):
