@@ -5,7 +5,7 @@ import re
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from gunicorn.workers.gthread import TConn
@@ -30,7 +30,8 @@ UNRESERVED_BYTES = 64 * 1024
 MAX_WAITING = 8
 """Messages that may wait for the end of the running response."""
 
-_DATA_LINE = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
+_TYPED_DATA = re.compile(rb'^data: ?(\{"type".*)$', re.MULTILINE)
+"""The data of an event in its usual form: one line, which begins with the type."""
 
 _protocol_log = logging.getLogger("floway.websocket.protocol")
 """For the library, which reports every end of a connection as info."""
@@ -125,13 +126,16 @@ class WebSocketConnection:
     # ------------------------------------------------------------------------------------------------------- sending
     def send_events(self, block: bytes) -> None:
         """Send each of the server-sent events in ``block``, which are complete, as a message."""
-        for text in _event_texts(block):
-            self.send_text(text)
+        self._send_texts(_event_texts(block))
 
     def send_text(self, text: bytes) -> None:
         """Send a message, unless the connection closes."""
+        self._send_texts([text])
+
+    def _send_texts(self, texts: Iterable[bytes]) -> None:
         if not self.is_closing:
-            self._protocol.send_text(text)
+            for text in texts:
+                self._protocol.send_text(text)
             self._collect()
 
     def ping(self) -> None:
@@ -182,15 +186,14 @@ class WebSocketConnection:
             self.sent_at = time.monotonic()
 
 
-def _event_texts(block: bytes) -> Iterator[bytes]:
-    """Yield the JSON text of each server-sent event in a block of complete ones; other events are left out."""
-    texts = _DATA_LINE.findall(block)
-    # Nearly always, each event is one line of data with a type in it.
-    if len(texts) != block.count(b"\n\n") or b"\r" in block or not all(b'"type"' in text for text in texts):
-        texts = [_with_type(name, data) for name, data in sse.iterate(block)]
-    for text in texts:
-        if text.startswith(b"{"):
-            yield text if text.isascii() else text.decode("utf-8", "replace").encode()
+def _event_texts(block: bytes) -> list[bytes]:
+    """Return the JSON text of each server-sent event in a block of complete ones; other events are left out."""
+    texts: list[bytes] = _TYPED_DATA.findall(block)
+    if len(texts) != block.count(b"\n\n") or b"\r" in block:
+        texts = [text for name, data in sse.iterate(block) if (text := _with_type(name, data)).startswith(b"{")]
+    if block.isascii():
+        return texts
+    return [text.decode("utf-8", "replace").encode() for text in texts]
 
 
 def _with_type(name: str | None, data: bytes) -> bytes:

@@ -18,7 +18,7 @@ SUMMARIES = {
     Operation.COUNT_TOKENS: "Count the input tokens of a request",
     Operation.LIST_MODELS: "List all models that the key may use",
     Operation.GET_MODEL: "Get one model",
-    Operation.OPEN_WEBSOCKET: "Refuse a WebSocket",
+    Operation.OPEN_WEBSOCKET: "Open a WebSocket",
 }
 
 
