@@ -11,7 +11,7 @@ BENCH_SECONDS ?= 7200
 # The tools that lock and audit dependencies, and the environments with the oldest and newest supported libraries.
 LOCK ?= .lock
 VERSIONS ?= .versions
-VERSIONED = gunicorn flask urllib3 peewee
+VERSIONED = gunicorn flask urllib3 peewee websockets
 # Each plugin is a project of its own, plugins/NAME with the package floway_NAME.
 PLUGINS := $(patsubst plugins/%/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
@@ -97,7 +97,7 @@ sbom: $(LOCK)/ready
 # The tests of the server with the oldest and the newest versions that setup.cfg allows of what it builds upon.
 test-versions: $(VERSIONS)/oldest/ready $(VERSIONS)/newest/ready
 	for set in oldest newest; do \
-		$(VERSIONS)/$$set/bin/python -m pip list | grep -iE '^(gunicorn|flask|urllib3|peewee) '; \
+		$(VERSIONS)/$$set/bin/python -m pip list | grep -iE '^(gunicorn|flask|urllib3|peewee|websockets) '; \
 		$(VERSIONS)/$$set/bin/python -m pytest --numprocesses auto tests/server tests/faults/test_stopping.py \
 			tests/faults/test_reload.py tests/faults/test_slow_clients.py tests/faults/test_databases.py \
 			tests/fuzz/test_framing.py tests/upstream || exit 1; \
@@ -156,7 +156,7 @@ $(VERSIONS)/newest/ready: setup.cfg
 	$(VERSIONS)/newest/bin/python -m pip install --quiet --disable-pip-version-check \
 		-e '.[test]' $(PLUGINS:%=-e plugins/%)
 	$(VERSIONS)/newest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
-		'gunicorn < 28' 'flask < 4' 'urllib3 < 3' 'peewee < 5'
+		'gunicorn < 28' 'flask < 4' 'urllib3 < 3' 'peewee < 5' 'websockets < 18'
 	touch $@
 
 $(DOCS)/ready: docs/requirements.txt

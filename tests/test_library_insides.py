@@ -64,6 +64,7 @@ UNDOCUMENTED = {
     "gunicorn.http.parser:RequestParser.finish_body": "(self, deadline=None, max_bytes=None)",
     "gunicorn.http.unreader:SocketUnreader": "(sock, max_chunk=8192)",
     "gunicorn.http.unreader:SocketUnreader.chunk": "(self) or (self, size_hint=None)",
+    "gunicorn.http.unreader:Unreader.take_buffered": "(self)",
     "gunicorn.http.wsgi:Response.close": "(self)",
     "gunicorn.http.wsgi:Response.send_headers": "(self)",
     "gunicorn.http.wsgi:create": "(req, sock, client, server, cfg, response_class=None, response_args=())",
@@ -83,8 +84,9 @@ UNDOCUMENTED = {
     "gunicorn.workers.gthread:ThreadWorker.on_pending_socket_readable": "(self, conn, client)",
     "gunicorn.workers.gthread:ThreadWorker.set_accept_enabled": "(self, enabled)",
     "gunicorn.workers.gthread:ThreadWorker.wait_for_and_dispatch_events": "(self, timeout)",
+    "websockets.streams:StreamReader": "() -> 'None'",
 }
-"""Names without an underscore that no documentation promises: what the server overrides or calls of gunicorn."""
+"""Names without an underscore that no documentation promises: what the server overrides or calls of libraries."""
 
 NEWEST_MAJOR = {"gunicorn": 27}
 """Major versions that are supported beside the installed one: `make test-versions` runs with them."""
@@ -119,7 +121,7 @@ def test_the_file_names_the_installed_version(library):
     assert importlib.metadata.version(library) in (ROOT / only_file).read_text().split('"""')[1]
 
 
-@pytest.mark.parametrize("library", ["gunicorn", "urllib3", "peewee"])
+@pytest.mark.parametrize("library", ["gunicorn", "urllib3", "peewee", "websockets"])
 def test_the_next_major_version_is_excluded(library):
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
