@@ -93,7 +93,7 @@ def create(database: peewee.Database, name: str, options: Options | None = None)
         "hint": "..." + key[-4:],
         "created_at": int(time.time()),
     }
-    with database.connection_context():
+    with transaction(database):
         try:
             ApiKeys.insert({**row, **_to_columns(database, options or {})}).execute(database)
         except peewee.IntegrityError:
@@ -108,7 +108,7 @@ def change(database: peewee.Database, name: str, options: Options) -> None:
 
     :raises GatewayError: 400, an option is invalid; 404, no key has this name.
     """
-    with database.connection_context():
+    with transaction(database):
         # without changes, this still checks that the key exists
         changes = _to_columns(database, options) or {"name": name}
         if not ApiKeys.update(changes).where(ApiKeys.name == name).execute(database):
@@ -140,7 +140,7 @@ def revoke(database: peewee.Database, name: str) -> None:
 
     :raises GatewayError: 404, no key has this name.
     """
-    with database.connection_context():
+    with transaction(database):
         named = ApiKeys.name == name
         changed = ApiKeys.update(revoked_at=int(time.time())).where(named, ApiKeys.revoked_at.is_null())
         if not changed.execute(database) and not ApiKeys.select().where(named).exists(database):
@@ -154,11 +154,10 @@ def delete(database: peewee.Database, name: str) -> None:
 
     :raises GatewayError: 404, no key has this name.
     """
-    with database.connection_context():
-        rows = select(database, "SELECT id FROM api_keys WHERE name = ? AND deleted_at IS NULL", name)
-        if not rows:
-            raise _unknown(name)
-        key_id: str = rows[0][0]
+    rows = select(database, "SELECT id FROM api_keys WHERE name = ? AND deleted_at IS NULL", name)
+    if not rows:
+        raise _unknown(name)
+    key_id: str = rows[0][0]
 
     def refuse() -> None:
         changes = "deleted_at = ?, name = ? WHERE id = ? AND deleted_at IS NULL"
