@@ -8,7 +8,8 @@ import requests
 
 from floway_anthropic import __version__, passed_on
 from floway_anthropic.dialect import COUNT_PATH, NAME
-from floway_anthropic.upstream_events import ResponseEvents, convert_document
+from floway_anthropic.upstream_document import convert_document
+from floway_anthropic.upstream_events import ResponseEvents
 from floway_anthropic.upstream_models import MAX_PAGES, PAGE_SIZE, parse_page
 from floway_anthropic.upstream_requests import convert_request
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
