@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from floway_anthropic.upstream_events import Event, ResponseEvents
+from floway_anthropic.upstream.events import Event, ResponseEvents
 from floway_core.protocol import jsontext
 
 
