@@ -10,7 +10,8 @@ from floway_core.protocol.event_shortcuts import DeltaTarget, ResponseIdChange
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
 from floway_core.protocol.item_events import item_events
 from floway_core.protocol.item_versions import is_empty_message, normalize_item
-from floway_core.protocol.output import OutputItem, OutputItems
+from floway_core.protocol.output import OutputItems
+from floway_core.protocol.output_item import OutputItem
 from floway_core.protocol.responses import (
     COMPLETED,
     CREATED,
@@ -122,19 +123,16 @@ class ResponseAccumulator:
         return error_event + self._end(FAILED, self._items.build_all("incomplete"), error=error)
 
     def interrupt(self, reason: str) -> None:
-        """End the response as incomplete, with the items that are complete. ``terminal_event`` tells the client.
-
-        :param reason: for ``incomplete_details``.
-        """
-        output = self._items.build_all("completed", closed_only=True)
-        self.terminal_event = self._end(INCOMPLETE, output, incomplete_details={"reason": reason})
+        """End the response as incomplete for ``reason``, with the items that are complete; see ``terminal_event``."""
+        complete = self._items.build_all("completed", closed_only=True)
+        self.terminal_event = self._end(INCOMPLETE, complete, incomplete_details={"reason": reason})
 
     def _end(self, terminal: str, output: list[dict[str, Any]], **fields: Any) -> bytes:
         """End the response without the upstream, and encode the terminal event."""
         response = {**blank_response(self._model), **self.response}
         self._apply_overrides(response)
-        self.response = {**response, "status": terminal.removeprefix("response."), "output": output, **fields}
-        self.terminal = terminal
+        response |= {"status": terminal.removeprefix("response."), "output": output, **fields}
+        self.response, self.terminal = response, terminal
         return self._encode_numbered(terminal, response=self.response)
 
     # --------------------------------------------------------------------------------------------------- single events

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from gunicorn.workers.gthread import TConn
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
@@ -16,6 +15,7 @@ from websockets.server import ServerProtocol
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
 from floway_core.runtime.memory import MemoryBudget, Reservation
+from floway_core.server.connection import Connection
 from floway_core.web.websocket import WebSocketSession
 
 if TYPE_CHECKING:
@@ -41,10 +41,9 @@ _protocol_log.setLevel(logging.WARNING)
 class WebSocketConnection:
     """The state of a connection. Only the thread of the loop uses it, except where a comment says otherwise."""
 
-    def __init__(self, conn: TConn, session: WebSocketSession, memory: MemoryBudget) -> None:
+    def __init__(self, conn: Connection, session: WebSocketSession, memory: MemoryBudget) -> None:
         """:param memory: for the messages that are not complete or have to wait."""
         self.conn, self.session = conn, session
-        self.sock: socket.socket = conn.sock
         self.turn: WebSocketTurn | None = None
         """The message that is being answered."""
         self.last_response_id = ""
@@ -56,12 +55,10 @@ class WebSocketConnection:
         """Whether the client has not read for too long."""
         self.received_at = self.sent_at = self.used_at = time.monotonic()
         """When bytes were last received and last sent, and when a response last ended."""
-        self.stalled_at: float | None = None
+        self.stalled_at = 0.0
         """Since when the client has accepted none of the unsent bytes."""
         self.watched_events = 0
         """What the loop waits for on the socket; 0 if it does not."""
-        self.unsent_bytes = 0
-        self._unsent: deque[memoryview] = deque()
         self._fragments: list[bytes] = []
         """The beginning of a message."""
         self._reservation = Reservation(memory)
@@ -81,7 +78,7 @@ class WebSocketConnection:
     def receive(self) -> Iterator[bytes]:
         """Receive what has arrived, and yield the messages that it completes. Sets ``is_lost`` at its end."""
         try:
-            data = self.sock.recv(READ_BYTES)
+            data = self.conn.sock.recv(READ_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return iter(())
         except OSError as error:
@@ -150,40 +147,48 @@ class WebSocketConnection:
             self._protocol.send_close(code, reason)
             self._collect()
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the client has not accepted everything yet."""
+        return bool(self.conn.unsent)
+
     def flush(self) -> None:
-        """Send as many of the unsent bytes as the client accepts."""
-        while self._unsent and not self.is_lost:
-            try:
-                count = self.sock.send(self._unsent[0])
-            except BlockingIOError:
-                count = 0
-            except OSError as error:
-                self._lose(error)
-                return
-            self.unsent_bytes -= count
-            if count:
-                self.stalled_at = None
-            if count < len(self._unsent[0]):
-                self._unsent[0] = self._unsent[0][count:]
-                self.stalled_at = self.stalled_at or time.monotonic()
-                return
-            self._unsent.popleft()
+        """Send a slice of what the client has not accepted yet."""
+        try:
+            if self.has_unsent and not self.is_lost and self.conn.unsent.flush(self.conn.sock):
+                self.stalled_at = time.monotonic()
+        except OSError as error:
+            self._lose(error)
+
+    def give_up_if_stalled(self, now: float) -> None:
+        """Lose the connection, unless the client has received something since the last look."""
+        if self.conn.unsent.has_progressed(self.conn.sock):
+            self.stalled_at = now
+        else:
+            self.is_lost = self.has_stalled = True
 
     def release(self) -> None:
         """Give back the memory, at the end."""
         self._reservation.release()
-        self._unsent.clear()
         self.messages.clear()
 
     def _lose(self, error: OSError) -> None:
         self.is_lost, self.has_stalled = True, isinstance(error, TimeoutError)  # the system's: nothing is acknowledged
 
     def _collect(self) -> None:
-        """Take over the bytes that the protocol wants to send."""
-        if data := b"".join(self._protocol.data_to_send()):
-            self._unsent.append(memoryview(data))
-            self.unsent_bytes += len(data)
-            self.sent_at = time.monotonic()
+        """Send the bytes that the protocol wants to send, as far as the client accepts them."""
+        data = b"".join(self._protocol.data_to_send())
+        if not data or self.is_lost:
+            return
+        had_unsent, self.sent_at = self.has_unsent, time.monotonic()
+        try:
+            self.conn.unsent.write(self.conn.sock, data)
+        except OSError as error:
+            self._lose(error)
+            return
+        if self.has_unsent and not had_unsent:
+            self.conn.unsent.has_progressed(self.conn.sock)
+            self.stalled_at = self.sent_at
 
 
 def _event_texts(block: bytes) -> list[bytes]:

@@ -87,7 +87,6 @@ class WebSocketLoop:
 
         :param received: bytes that have been received behind the upgrade.
         """
-        connection.sock.setblocking(False)
         self._connections.add(connection)
         self.call(connection, partial(self._handle, connection, connection.feed(received) if received else ()))
 
@@ -164,18 +163,16 @@ class WebSocketLoop:
         is_ending = connection.is_lost or connection.is_closing
         if is_ending and connection.turn:
             self._cancel(connection.turn)
-        if connection in self._waiting and (is_ending or not connection.unsent_bytes):
+        if connection in self._waiting and (is_ending or not connection.has_unsent):
             self._waiting.pop(connection).set()
-        if connection.turn is None and (connection.is_lost or (is_ending and not connection.unsent_bytes)):
+        if is_ending and connection.turn is None:
             self._end(connection)
             return
         self._watch_client(connection)
         if connection.turn and connection.turn.upstream is not None:
-            self._watch_upstream(connection.turn, wants=not connection.unsent_bytes)
+            self._watch_upstream(connection.turn, wants=not connection.has_unsent)
 
     def _end(self, connection: WebSocketConnection) -> None:
-        if connection.has_stalled:
-            log.warning("Dropped a WebSocket whose client stalled for %g seconds", self._client_timeout)
         self._unwatch_client(connection)
         self._connections.discard(connection)
         connection.session.end()
@@ -184,15 +181,15 @@ class WebSocketLoop:
 
     def _check(self, connection: WebSocketConnection, now: float) -> None:
         """Send the ping that is due, and give up on clients that do not go on."""
-        if connection.stalled_at is not None and now - connection.stalled_at > self._client_timeout:
-            connection.is_lost = connection.has_stalled = True
+        if connection.has_unsent and now - connection.stalled_at > self._client_timeout:
+            connection.give_up_if_stalled(now)
         elif connection.is_receiving and now - connection.received_at > self._client_timeout:
             connection.close(CloseCode.POLICY_VIOLATION, "The message did not arrive in time.")
         elif connection.turn is None and now - max(connection.used_at, connection.received_at) > IDLE_SECONDS:
             connection.close(CloseCode.GOING_AWAY, "The connection has not been used for long.")
-        elif not connection.unsent_bytes and now - connection.sent_at >= self._ping_interval:
+        elif not connection.has_unsent and now - connection.sent_at >= self._ping_interval:
             connection.ping()
-        if connection.turn and not connection.unsent_bytes:
+        if connection.turn and not connection.has_unsent:
             self._advance(connection.turn)  # it may have been silent for too long
 
     def _shut_down(self) -> None:
@@ -249,7 +246,7 @@ class WebSocketLoop:
             turn.upstream = upstream
 
     def _advance(self, turn: WebSocketTurn) -> None:
-        if turn.upstream is None or turn.answer is None or turn.connection.unsent_bytes:
+        if turn.upstream is None or turn.answer is None or turn.connection.has_unsent:
             return
         if sent := turn.answer.advance(wait=False):
             turn.connection.send_events(sent)
@@ -262,7 +259,7 @@ class WebSocketLoop:
             return
         turn.is_cancelled = True
         with contextlib.suppress(OSError):
-            turn.connection.sock.shutdown(socket.SHUT_RD)
+            turn.connection.conn.sock.shutdown(socket.SHUT_RD)
         if turn.upstream is not None:
             self._hand_to_thread(turn, turn.end)
 
@@ -274,14 +271,14 @@ class WebSocketLoop:
     # -------------------------------------------------------------------------------------------------------- watching
     def _watch_client(self, connection: WebSocketConnection) -> None:
         is_open = not connection.is_lost and not connection.is_closing
-        events = select.EPOLLIN if is_open and connection.unsent_bytes < MAX_UNSENT_BYTES else 0
-        events |= select.EPOLLOUT if connection.unsent_bytes and not connection.is_lost else 0
+        events = select.EPOLLIN if is_open and len(connection.conn.unsent) < MAX_UNSENT_BYTES else 0
+        events |= select.EPOLLOUT if connection.has_unsent and not connection.is_lost else 0
         if events == connection.watched_events:
             return
         if not events:
             self._unwatch_client(connection)
             return
-        fileno = connection.sock.fileno()
+        fileno = connection.conn.sock.fileno()
         if connection.watched_events:
             self._epoll.modify(fileno, events)
         else:
@@ -292,8 +289,8 @@ class WebSocketLoop:
     def _unwatch_client(self, connection: WebSocketConnection) -> None:
         if connection.watched_events:
             connection.watched_events = 0
-            del self._watched[connection.sock.fileno()]
-            self._epoll.unregister(connection.sock.fileno())
+            del self._watched[connection.conn.sock.fileno()]
+            self._epoll.unregister(connection.conn.sock.fileno())
 
     def _watch_upstream(self, turn: WebSocketTurn, *, wants: bool) -> None:
         if wants == turn.is_watched or turn.upstream is None:

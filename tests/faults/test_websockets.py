@@ -130,7 +130,7 @@ def test_a_client_that_does_not_read_is_given_up(impatient, fake_upstream):
     fake_upstream.script(Reply([FIRST, *[piece] * 2000, OTHERS[-1]]))
     client = open_raw(impatient, fake_upstream, receive_buffer=2**14)
     client.sendall(create(store=False))
-    impatient.wait_for_log("Dropped a WebSocket whose client stalled for 0.3 seconds")
+    impatient.wait_for_log("Dropped a client that stalled for 0.3 seconds")
     impatient.wait_for_log("outcome=cut")
     assert fake_upstream.requests[0].peer_gone.wait(20)
     client.close()

@@ -145,6 +145,7 @@ def test_the_operator_decides_how_many_websockets_there_are(websocket, start_gat
     settings = {"max_websockets": "1"}
     gateway = start_gateway(settings, plugin_folders=[plugin_folder], environ={"TEST_JOURNAL": "/dev/null"})
     client = websocket(gateway)
+    assert client.connection.ping().wait(20)  # it counts when it is served
     ask = ApiClient(gateway.url, gateway.key)
     assert ask.send("GET", "/v1/responses", headers=UPGRADE).status == 426
     client.connection.close()
