@@ -126,7 +126,7 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
 
         :returns: whether the whole body has been read.
         """
-        if self.mesg and self.mesg.body.raw.ended:
+        if not self.mesg or self.mesg.body.raw.ended or not self.mesg.body.raw.remaining:
             return True
         self.unreader.flags = socket.MSG_DONTWAIT
         try:
