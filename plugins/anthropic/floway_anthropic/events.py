@@ -16,10 +16,11 @@ from floway_anthropic.block_stream import (
 )
 from floway_anthropic.errors import encode_failure, error_event
 from floway_anthropic.messages import empty_message
-from floway_anthropic.stops import StopScanner, stop_fields
+from floway_anthropic.stops import stop_fields
 from floway_anthropic.view import ClientView
 from floway_core.errors import GatewayError
 from floway_core.protocol.event_parser import parse_events
+from floway_core.protocol.stop_sequences import StopScanner
 
 Event = dict[str, Any]
 Key = tuple[int | None, int | None]
