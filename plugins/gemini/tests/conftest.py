@@ -1,5 +1,6 @@
 """Gateways in front of the simulated Codex backend and of a scripted upstream, and a client of Google's API."""
 
+import contextlib
 import json
 
 import pytest
@@ -36,8 +37,8 @@ def simulator():
         yield running
 
 
-@pytest.fixture(scope="session")
-def codex_gateway(simulator):
+@contextlib.contextmanager
+def run_codex_gateway(simulator):
     """A gateway whose only upstream is the simulated Codex backend."""
     settings = {"codex_base_url": simulator.base_url, "codex_auth_url": simulator.auth_url}
     with RunningGateway(settings, installed=["codex", "echo", "gemini"]) as gateway:
@@ -45,6 +46,12 @@ def codex_gateway(simulator):
         file.write_text(json.dumps(simulator.new_account()))
         done = gateway.run("codex", "import", str(file))
         assert done.returncode == 0, done.stderr
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def codex_gateway(simulator):
+    with run_codex_gateway(simulator) as gateway:
         yield gateway
 
 
