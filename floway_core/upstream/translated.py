@@ -96,8 +96,9 @@ class TranslatedBody(ResponseBody):
 
 
 def _is_complete(rest: bytes) -> bool:
-    """Return whether the end of a body is an event that lacks only its empty line."""
-    data = sse.parse(rest)[1]
+    """Return whether the end of a body is an event that lacks only its empty line, or JSON that is no event: some
+    upstreams send an error so."""
+    data = sse.parse(rest)[1] or rest
     if data.strip() == b"[DONE]":
         return True
     try:

@@ -144,10 +144,6 @@ class ResponseEvents:
 
     def _fail(self, failure: Failure) -> bytes:
         self._has_ended = True
-        if failure.code is None or failure.code.isdigit():  # Google's code is the HTTP status
-            name = failure.extra.get("status")
-            code = name.lower() if isinstance(name, str) else failure.type
-            failure = Failure(failure.message, code, failure.type, status=failure.status)
         return self._writer.fail(failure)
 
     def _add_grounding(self) -> bytes:

@@ -71,3 +71,8 @@ def model_list(*names):
         {"name": f"models/{name}", "displayName": name.title(), "supportedGenerationMethods": methods} for name in names
     ]
     return as_json({"models": [*entries, {"name": "models/embedder", "supportedGenerationMethods": ["embedContent"]}]})
+
+
+def posts(upstream):
+    """The requests without those for models, which the gateway sends when it needs to."""
+    return [request for request in upstream.requests if request.method == "POST"]
