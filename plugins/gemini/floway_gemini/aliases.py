@@ -7,7 +7,9 @@ from floway_core.storage import aliases
 
 STRONG = (
     "gemini-2.5-pro",
+    "gemini-3-pro",
     "gemini-3-pro-preview",
+    "gemini-3.1-pro",
     "gemini-3.1-pro-preview",
     "gemini-3.1-pro-preview-customtools",
 )

@@ -36,7 +36,7 @@ class Unwrapper:
     def __init__(self) -> None:
         self._held = ""
         """What may be the end of the object, or all of a text that has not shown the beginning of the value yet."""
-        self._is_inside = False
+        self._is_inside = self._has_begun = False
 
     def feed(self, piece: str) -> str:
         """Return what belongs to the value."""
@@ -47,7 +47,10 @@ class Unwrapper:
                 self._held = text
                 return ""
             self._is_inside = True
-            text = rest.lstrip() if head.lstrip().startswith("{") else text
+            text = rest if head.lstrip().startswith("{") else text
+        if not self._has_begun:
+            text = text.lstrip()
+            self._has_begun = bool(text)
         kept = text.rstrip()
         while kept.endswith("}"):
             kept = kept[:-1].rstrip()

@@ -4,10 +4,13 @@ import base64
 import itertools
 import json
 import random
+import re
 import zlib
+from pathlib import Path
 
 import pytest
 from floway_codex.simulator import function_call, item, reasoning, refusal, reply, text
+from floway_gemini.aliases import FAST, STRONG
 
 from .cli import PROGRAM, GeminiCli
 from .conftest import MODEL, run_codex_gateway
@@ -147,6 +150,14 @@ def test_models_that_the_cli_chooses_itself(aliased_gateway, backend, tmp_path):
     backend.script(*[reply(text('{"reasoning": "r", "model_choice": "flash"}'))] * 3)
     done = GeminiCli(aliased_gateway, tmp_path / "home", "auto")("hello")
     assert done.returncode == 0 and "model_choice" in done.stdout, done.stderr
+
+
+def test_the_aliases_are_all_models_that_the_cli_names():
+    """In its sources: all that it calls a model, without those of other kinds."""
+    sources = [file.read_text(encoding="utf-8") for file in Path(PROGRAM).resolve().parent.glob("*.js")]
+    named = set(re.findall(r'"(gemini-[\d.]+-(?:pro|flash)[a-z.\d-]*)"', "".join(sources)))
+    served = {name for name in named if not re.search(r"image|live|-base$", name)}
+    assert served and served - {*STRONG, *FAST} == set()
 
 
 def test_a_model_that_does_not_exist_is_requested_once(cli, codex_gateway, backend):
