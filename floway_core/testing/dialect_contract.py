@@ -34,6 +34,7 @@ from floway_core.testing.dialect_kit import (
     UNKNOWN_EVENT,
     count_stored,
     exchange_raw,
+    with_query,
 )
 from floway_core.testing.gateway import RunningGateway
 from floway_core.testing.in_process import failing_commits
@@ -354,11 +355,11 @@ class DialectContract:
         content = json.dumps(body).encode()
         wrong = "sk-floway-wrong-0123456789"
         for headers, query in self._key_places(wrong):
-            refused = caller.send("POST", _with_query(path, query), content, headers)
+            refused = caller.send("POST", with_query(path, query), content, headers)
             self._refused(refused, 401)
         for headers, query in self._key_places(gateway.key):
             upstream.script(Reply(events.message_stream("Good day.")))
-            answer = caller.send("POST", _with_query(path, query), content, headers)
+            answer = caller.send("POST", with_query(path, query), content, headers)
             assert answer.status == 200, answer.body
             assert gateway.key not in str(upstream.requests[-1])
         self._refused(caller.send("POST", path, content, {"authorization": None}), 401)
@@ -398,7 +399,3 @@ class DialectContract:
         path, body = self.count_request("no-such-model", "Hi")
         self._refused(caller.post(body, path), 404)
         assert upstream.requests == []
-
-
-def _with_query(path: str, query: str) -> str:
-    return f"{path}{'&' if '?' in path else '?'}{query}" if query else path
