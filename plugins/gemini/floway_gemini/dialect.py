@@ -18,13 +18,13 @@ from floway_core.dialect import (
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.provider import Model
-from floway_gemini import models
-from floway_gemini.answers import to_answer
+from floway_gemini.client import models
+from floway_gemini.client.answers import to_answer
+from floway_gemini.client.events import KEEPALIVE, AnswerEvents
+from floway_gemini.client.requests import read_request
+from floway_gemini.client.view import client_view, wants_array
 from floway_gemini.errors import error_body
-from floway_gemini.events import KEEPALIVE, AnswerEvents
 from floway_gemini.reader import ContentReader
-from floway_gemini.requests import read_request
-from floway_gemini.view import client_view, wants_array
 
 NAME = "generate-content"
 VERSIONS = ("/v1beta", "/v1")

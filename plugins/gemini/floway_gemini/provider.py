@@ -16,11 +16,12 @@ from floway_core.provider import ConnectionOptions, ErrorResponse, Model, Upstre
 from floway_core.storage.connections import Connection
 from floway_core.upstream.keyed import MODEL_LIST_TIMEOUT_SECONDS, KeyedProvider, encode_body
 from floway_core.upstream.translated import TranslatedBody
-from floway_gemini import __version__, passed_on
+from floway_gemini import __version__
 from floway_gemini.dialect import KEY_HEADER, NAME
-from floway_gemini.upstream_events import ResponseEvents, convert_document
-from floway_gemini.upstream_models import MAX_PAGES, PAGE_SIZE, parse_page
-from floway_gemini.upstream_requests import convert_request
+from floway_gemini.upstream import passed_on
+from floway_gemini.upstream.events import ResponseEvents, convert_document
+from floway_gemini.upstream.models import MAX_PAGES, PAGE_SIZE, parse_page
+from floway_gemini.upstream.requests import convert_request
 
 STREAM, WHOLE, COUNT = "streamGenerateContent", "generateContent", "countTokens"
 

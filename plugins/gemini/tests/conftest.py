@@ -71,7 +71,7 @@ def client(codex_gateway, backend):
 @pytest.fixture(scope="session")
 def scripted_upstream():
     with FakeUpstream() as running:
-        running.answer_always("/v1beta/models", wire.model_list("gemini-test", "gemini-3-test"))
+        running.answer_always("/v1beta/models", wire.model_list("gemini-test", "gemini-3-test", "gemini-simple"))
         yield running
 
 

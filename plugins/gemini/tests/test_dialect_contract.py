@@ -3,8 +3,8 @@
 import json
 from types import MappingProxyType
 
+from floway_gemini.client.events import KEEPALIVE
 from floway_gemini.errors import status_name
-from floway_gemini.events import KEEPALIVE
 
 from floway_core.dialect import JSON_ARRAY
 from floway_core.testing.dialect_contract import DialectContract

@@ -4,10 +4,10 @@ import json
 
 import pytest
 from floway_gemini import thoughts
-from floway_gemini.answers import to_answer
-from floway_gemini.events import AnswerEvents
-from floway_gemini.texts import Unwrapper
-from floway_gemini.view import ClientView
+from floway_gemini.client.answers import to_answer
+from floway_gemini.client.events import AnswerEvents
+from floway_gemini.client.texts import Unwrapper
+from floway_gemini.client.view import ClientView
 
 from floway_core.errors import GatewayError
 from floway_core.protocol.response_writer import synthesize_events

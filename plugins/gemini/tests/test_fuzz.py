@@ -6,10 +6,10 @@ import os
 
 import pytest
 from floway_gemini import thoughts
-from floway_gemini.answers import to_answer
-from floway_gemini.events import AnswerEvents
-from floway_gemini.requests import read_request
-from floway_gemini.view import ClientView
+from floway_gemini.client.answers import to_answer
+from floway_gemini.client.events import AnswerEvents
+from floway_gemini.client.requests import read_request
+from floway_gemini.client.view import ClientView
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

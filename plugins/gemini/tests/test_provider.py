@@ -236,6 +236,14 @@ def test_efforts(client, gemini_upstream, model, effort, thinking):
     assert sent(gemini_upstream)["generationConfig"]["thinkingConfig"] == thinking
 
 
+def test_a_model_that_does_not_think(client, gemini_upstream):
+    """As the list of models says; it would refuse the configuration."""
+    gemini_upstream.script(wire.stream(wire.say("Hello.")))
+    answer = client.create("Hi", model="gemini-simple", reasoning={"effort": "high"})
+    assert answer.headers["x-floway-ignored"] == "reasoning.effort" and answer.status == 200
+    assert "generationConfig" not in sent(gemini_upstream)
+
+
 def test_counting(client, gemini_upstream):
     gemini_upstream.script(wire.as_json({"totalTokens": 31}))
     counted = client.post(
@@ -271,5 +279,5 @@ def test_adding_an_upstream_with_a_wrong_key(gemini_upstream, gemini_gateway):
         typed="wrong",
     )
     assert "answered 401" in done.stderr
-    gemini_upstream.answer_always("/v1beta/models", wire.model_list("gemini-test", MODEL))
+    gemini_upstream.answer_always("/v1beta/models", wire.model_list("gemini-test", MODEL, "gemini-simple"))
     assert gemini_gateway.run("upstreams", "remove", "two", "--yes").returncode == 0

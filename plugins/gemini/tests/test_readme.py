@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
-from floway_gemini import aliases, contents, generation, requests, tools, upstream_requests
+from floway_gemini import aliases
+from floway_gemini.client import contents, generation, requests, tools
+from floway_gemini.upstream import requests as upstream_requests
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from floway_gemini import thoughts
-from floway_gemini.requests import read_request
+from floway_gemini.client.requests import read_request
 
 from floway_core.dialect import DialectRequest
 from floway_core.errors import GatewayError

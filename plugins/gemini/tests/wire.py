@@ -66,9 +66,16 @@ def error(code, status, message, *details):
 
 
 def model_list(*names):
+    """Models that think, unless their name says that they are simple."""
     methods = ["generateContent", "countTokens"]
     entries = [
-        {"name": f"models/{name}", "displayName": name.title(), "supportedGenerationMethods": methods} for name in names
+        {
+            "name": f"models/{name}",
+            "displayName": name.title(),
+            "supportedGenerationMethods": methods,
+            **({} if "simple" in name else {"thinking": True}),
+        }
+        for name in names
     ]
     return as_json({"models": [*entries, {"name": "models/embedder", "supportedGenerationMethods": ["embedContent"]}]})
 

@@ -7,10 +7,10 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.event_parser import parse_events
 from floway_gemini import grounding, thoughts
-from floway_gemini.chunks import CALLS, Part, answer, call_part, finish_reason_of, image_part, thought_texts
+from floway_gemini.client.chunks import CALLS, Part, answer, call_part, finish_reason_of, image_part, thought_texts
+from floway_gemini.client.texts import VisibleText
+from floway_gemini.client.view import ClientView
 from floway_gemini.errors import encode_error, error_body, failure_body
-from floway_gemini.texts import VisibleText
-from floway_gemini.view import ClientView
 
 Event = dict[str, Any]
 Key = tuple[int | None, int | None]

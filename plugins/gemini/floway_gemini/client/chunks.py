@@ -5,7 +5,7 @@ from typing import Any
 
 from floway_core.protocol import jsontext
 from floway_gemini import usage
-from floway_gemini.view import ClientView
+from floway_gemini.client.view import ClientView
 
 Part = dict[str, Any]
 

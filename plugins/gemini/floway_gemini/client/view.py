@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from floway_core.contexts import ClientRequest
+from floway_gemini.client.generation import is_wrapped, read_schema, read_stop_sequences
+from floway_gemini.client.names import changed_names
+from floway_gemini.client.requests import request_body
+from floway_gemini.client.tools import function_names
 from floway_gemini.fields import Message
-from floway_gemini.generation import is_wrapped, read_schema, read_stop_sequences
-from floway_gemini.names import changed_names
-from floway_gemini.requests import request_body
-from floway_gemini.tools import function_names
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import base64
 import binascii
 from typing import Any
 
+from floway_gemini.client.unsupported import Unsupported
 from floway_gemini.fields import Message, invalid, invalid_type
-from floway_gemini.unsupported import Unsupported
 
 Part = dict[str, Any]
 

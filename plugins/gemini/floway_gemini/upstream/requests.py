@@ -5,8 +5,8 @@ from typing import Any
 
 from floway_core.contexts import ResponsesRequestContext
 from floway_core.errors import GatewayError
-from floway_gemini.passed_on import generation_of
-from floway_gemini.upstream_history import convert_items
+from floway_gemini.upstream.history import convert_items
+from floway_gemini.upstream.passed_on import generation_of
 
 Fields = dict[str, Any]
 
@@ -127,7 +127,10 @@ def _convert_choice(choice: Any) -> Fields:
 # -------------------------------------------------------------------------------------------------------------- config
 def _convert_thinking(ctx: ResponsesRequestContext, details: Mapping[str, Any]) -> Fields:
     reasoning = ctx.body.get("reasoning")
-    if not isinstance(reasoning, dict) or details.get("thinking") is False:
+    if not isinstance(reasoning, dict):
+        return {}
+    if details and not details.get("thinking"):  # the list of models marks those that think
+        ctx.ignore("reasoning.effort")
         return {}
     effort, thinking = reasoning.get("effort"), Fields()
     if isinstance(effort, str):

@@ -4,11 +4,11 @@ from typing import Any
 
 from floway_core.dialect import DialectRequest, ReadRequest
 from floway_core.errors import GatewayError
-from floway_gemini.contents import check_contents, read_contents, read_system_instruction
+from floway_gemini.client.contents import check_contents, read_contents, read_system_instruction
+from floway_gemini.client.generation import ONLY_JSON, read_generation_config
+from floway_gemini.client.tools import SEARCH, read_tool_choice, read_tools
+from floway_gemini.client.unsupported import Unsupported
 from floway_gemini.fields import Message, find, invalid
-from floway_gemini.generation import ONLY_JSON, read_generation_config
-from floway_gemini.tools import SEARCH, read_tool_choice, read_tools
-from floway_gemini.unsupported import Unsupported
 
 Fields = dict[str, Any]
 

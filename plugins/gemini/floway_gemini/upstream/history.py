@@ -8,7 +8,7 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import as_items
 from floway_gemini import thoughts
-from floway_gemini.passed_on import MISSING_SIGNATURE, needs_signatures
+from floway_gemini.upstream.passed_on import MISSING_SIGNATURE, needs_signatures
 
 Part = dict[str, Any]
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from floway_gemini.client.names import to_tool_name
+from floway_gemini.client.schemas import to_json_schema
+from floway_gemini.client.unsupported import Unsupported
 from floway_gemini.fields import Message, find, invalid, snake_case
-from floway_gemini.names import to_tool_name
-from floway_gemini.schemas import to_json_schema
-from floway_gemini.unsupported import Unsupported
 
 Tool = dict[str, Any]
 

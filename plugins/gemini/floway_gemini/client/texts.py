@@ -1,7 +1,7 @@
 """What the client sees of a text: all up to a stop sequence, without the object that the gateway has asked for."""
 
 from floway_core.protocol.stop_sequences import StopScanner
-from floway_gemini.view import ClientView
+from floway_gemini.client.view import ClientView
 
 
 class VisibleText:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from floway_core.protocol.strict_schema import is_strict
+from floway_gemini.client.schemas import close_objects, to_json_schema
+from floway_gemini.client.unsupported import Unsupported
 from floway_gemini.fields import Message, invalid
-from floway_gemini.schemas import close_objects, to_json_schema
-from floway_gemini.unsupported import Unsupported
 
 Fields = dict[str, Any]
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from floway_gemini import grounding, texts, thoughts
-from floway_gemini.chunks import CALLS, Part, answer, call_part, finish_reason_of, image_part, thought_texts
-from floway_gemini.view import ClientView
+from floway_gemini import grounding, thoughts
+from floway_gemini.client import texts
+from floway_gemini.client.chunks import CALLS, Part, answer, call_part, finish_reason_of, image_part, thought_texts
+from floway_gemini.client.view import ClientView
 
 Item = dict[str, Any]
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from floway_core.protocol import jsontext
-from floway_gemini import media, thoughts
+from floway_gemini import thoughts
+from floway_gemini.client import media
+from floway_gemini.client.names import call_id_of, to_tool_name
 from floway_gemini.fields import Message, find, invalid, invalid_type
-from floway_gemini.names import call_id_of, to_tool_name
 
 Part = dict[str, Any]
 Item = dict[str, Any]

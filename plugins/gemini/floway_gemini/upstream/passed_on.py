@@ -8,8 +8,8 @@ from urllib.parse import quote, urlencode
 from floway_core.contexts import DialectRequest, ResponsesRequestContext
 from floway_core.protocol import jsontext
 from floway_gemini import thoughts
+from floway_gemini.client.requests import request_body
 from floway_gemini.fields import find
-from floway_gemini.requests import request_body
 
 Part = dict[str, Any]
 
