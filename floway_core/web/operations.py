@@ -44,7 +44,8 @@ def respond(endpoint: Endpoint) -> Response:
     call, unstored = _call(admitted, admitted.read.body), session.unstored if session is not None else None
     if admitted.is_warm_up and unstored is not None:
         return PreparedResponse(warm_up(admitted.gateway, call, unstored), headers=list(STREAM_HEADERS.items()))
-    served = serve(admitted.gateway, call, admitted.entry.trace, _answer_format(endpoint, call), unstored)
+    answer_format = _answer_format(endpoint, call)
+    served = serve(admitted.gateway, call, admitted.entry.trace, answer_format, unstored)
     if served.content is not None:
         return PreparedResponse(served.content, headers=_response_headers(served), mimetype="application/json")
     if served.stream is None:
@@ -52,7 +53,9 @@ def respond(endpoint: Endpoint) -> Response:
         return _json(content, _response_headers(served))
     if admitted.admission:
         limits.release_before_terminal(served.stream, admitted.admission)
-    stream_headers = {**STREAM_HEADERS, "content-type": endpoint.dialect.content_type}
+    framing = answer_format.framing
+    content_type = framing.content_type if framing else endpoint.dialect.content_type
+    stream_headers = {**STREAM_HEADERS, "content-type": content_type}
     response_headers = [*stream_headers.items(), *_response_headers(served)]
     return PreparedResponse(served.stream, headers=response_headers, direct_passthrough=True)
 
@@ -198,12 +201,15 @@ def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
 def _answer_format(endpoint: Endpoint, call: ClientRequest) -> AnswerFormat:
     """Return what the engine has to know of the dialect of ``call``."""
     dialect, is_message = endpoint.dialect, call.is_websocket_message  # a WebSocket has pings, and needs no end mark
+    framing = _call_dialect(endpoint, dialect.framing, call) if call.stream and not is_message else None
+    keepalive = framing.keepalive if framing else dialect.keepalive
     return AnswerFormat(
         dialect.name,
         translator=partial(_call_dialect, endpoint, dialect.translator, call),
-        keepalive=b"" if is_message else dialect.keepalive,
+        keepalive=b"" if is_message else keepalive,
         done=b"" if is_message else dialect.done,
         reader=partial(_call_dialect, endpoint, dialect.reader, call),
+        framing=framing,
     )
 
 
