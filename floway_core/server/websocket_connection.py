@@ -21,7 +21,7 @@ from floway_core.web.websocket import WebSocketSession
 if TYPE_CHECKING:
     from floway_core.server.websocket_turn import WebSocketTurn
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
 """Bytes to receive at a time."""
 
 UNRESERVED_BYTES = 64 * 1024

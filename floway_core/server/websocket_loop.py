@@ -155,9 +155,7 @@ class WebSocketLoop:
         """Do what the state of a connection asks for after each event."""
         if connection not in self._connections:
             return
-        if connection.turn is None and connection.messages and not connection.is_closing:
-            self._start_turn(connection)
-        elif connection.turn is None and self._is_stopping():
+        if connection.turn is None and self._is_stopping():
             connection.close(CloseCode.GOING_AWAY, "The gateway stops.")
         connection.flush()
         is_ending = connection.is_lost or connection.is_closing
@@ -168,6 +166,8 @@ class WebSocketLoop:
         if is_ending and connection.turn is None:
             self._end(connection)
             return
+        if connection.turn is None and connection.messages:
+            self._start_turn(connection)
         self._watch_client(connection)
         if connection.turn and connection.turn.upstream is not None:
             self._watch_upstream(connection.turn, wants=not connection.has_unsent)
@@ -195,9 +195,9 @@ class WebSocketLoop:
     def _shut_down(self) -> None:
         self._epoll.unregister(self._shutdown_fileno)
         self._is_shut_down = True
-        for connection in self._connections:
-            if connection.turn and connection.turn.upstream is not None:
-                self._hand_to_thread(connection.turn, partial(connection.turn.resume, waits=True))
+        for connection in tuple(self._connections):
+            if (turn := connection.turn) and turn.upstream is not None:
+                self._act(connection, partial(self._hand_to_thread, turn, partial(turn.resume, waits=True)))
 
     # ------------------------------------------------------------------------------------------------------- messages
     def _receive(self, connection: WebSocketConnection) -> None:
