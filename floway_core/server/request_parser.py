@@ -141,7 +141,8 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
         """
         if not self.finish_body():
             return False
-        self._incoming.add(self.unreader.take_buffered())
+        if self.unreader.buf.getbuffer().nbytes:
+            self._incoming.add(self.unreader.take_buffered())
         return True
 
 
