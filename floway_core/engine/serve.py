@@ -1,5 +1,6 @@
 """Serving one request: candidates are tried in order until one responds or none remains."""
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -8,8 +9,10 @@ from typing import Any
 
 from floway_core.contexts import ClientRequest, PreviousSnapshot
 from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
+from floway_core.conversation.conversations import ConversationLock
+from floway_core.conversation.load import expiry_cutoff
 from floway_core.conversation.records import StoreLimits, Turn
-from floway_core.conversation.turns import resolve_turn
+from floway_core.conversation.turns import find_conversation, resolve_turn
 from floway_core.engine import affinity
 from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerFormat, AnswerStream
 from floway_core.engine.attempt import Attempt, start_attempt
@@ -70,8 +73,34 @@ def serve(
         failed, or the response was not stored.
     :raises ClientDisconnected: the client hung up meanwhile.
     """
-    call, turn = with_turn(gateway, call)
-    return _respond(gateway, call, turn, trace, answer_format)
+    with contextlib.ExitStack() as on_end:
+        lock = _lock_conversation(gateway, call)
+        if lock:
+            on_end.callback(lock.release)
+        call, turn = with_turn(gateway, call)
+        served = _respond(gateway, call, turn, trace, answer_format)
+        if lock and served.stream:
+            on_end.pop_all()
+            # The client may send the next turn as soon as it sees the terminal event.
+            served.stream.subscribe(before_terminal=lock.release, closed=lock.release)
+        return served
+
+
+def _lock_conversation(gateway: Gateway, call: ClientRequest) -> ConversationLock | None:
+    """Lock the conversation that a request names; None if it names none.
+
+    :raises GatewayError: 404, it does not exist; 409, another request runs in it.
+    """
+    database, key = gateway.services.database, call.api_key
+    conversation = find_conversation(database, key.id, call.body, expiry_cutoff(gateway.settings.retention_days))
+    if conversation is None:
+        return None
+    return ConversationLock(database, gateway.turn_leases, key.id, conversation, response_id_of(call))
+
+
+def response_id_of(call: ClientRequest) -> str:
+    """Return the id of the response to a request. It holds that of the request, to find it in the log."""
+    return f"resp_{call.id.replace('-', '')}"
 
 
 def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Turn]:
@@ -84,7 +113,7 @@ def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Tur
         gateway.history_cache,
         call.api_key.id,
         call.body,
-        f"resp_{call.id.replace('-', '')}",  # the request id, to find the request in the log
+        response_id_of(call),
         gateway.settings.retention_days,
         StoreLimits(gateway.settings.input_limit, call.api_key.max_stored_bytes or gateway.settings.max_stored_bytes),
         call.restores_reasoning,
@@ -93,8 +122,8 @@ def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Tur
 
 
 def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
-    """Return ``body`` with the whole history in ``input`` and without ids of responses, which no upstream knows."""
-    request_body = {name: value for name, value in body.items() if name != "previous_response_id"}
+    """Return ``body`` with the whole history in ``input``, and without ids that no upstream knows."""
+    request_body = {name: value for name, value in body.items() if name not in ("previous_response_id", "conversation")}
     if isinstance(options := request_body.get("prompt_cache_options"), dict):
         options = {name: value for name, value in options.items() if name != "comparison_response_id"}
         request_body["prompt_cache_options"] = options

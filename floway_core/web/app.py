@@ -11,7 +11,7 @@ from floway_core.runtime import plugins
 from floway_core.runtime.dialects import CORE
 from floway_core.runtime.gateway import Gateway, open_gateway
 from floway_core.settings import Settings
-from floway_core.web import admin, health, metrics, openapi, root, stored, usage
+from floway_core.web import admin, conversations, health, metrics, openapi, root, stored, usage
 from floway_core.web.admission import ConcurrencyLimit, refuse_if_overloaded
 from floway_core.web.errors import register_error_handlers
 from floway_core.web.observers import result_reporter
@@ -40,7 +40,7 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
     app.extensions["floway_on_close"] = [usage.usage_counter(gateway)]
     if gateway.observers:
         app.extensions["floway_on_close"].append(result_reporter(gateway.observers))
-    blueprints = [stored.blueprint, health.blueprint, openapi.blueprint]
+    blueprints = [stored.blueprint, conversations.blueprint, health.blueprint, openapi.blueprint]
     if settings.serves_metrics:
         app.extensions["floway_metrics"] = core_metrics = metrics.open_metrics()
         app.extensions["floway_on_close"].append(core_metrics.count)
@@ -65,6 +65,7 @@ def _add_routes(app: Flask, gateway: Gateway, manager: pluggy.PluginManager, own
     register_dialect_routes(app, table, VIEWS)
     register_blueprints(app, table, CORE, own)
     app.register_blueprint(stored.blueprint, name="stored_without_v1", url_prefix="/responses")
+    app.register_blueprint(conversations.blueprint, name="conversations_without_v1", url_prefix="/conversations")
     register_blueprints(app, table, CORE, [])
     for plugin, blueprints in plugins.collect_blueprints(manager, Blueprint, gateway.services):
         register_blueprints(app, table, plugin, blueprints)

@@ -1,11 +1,8 @@
 """``/v1/responses/{id}``: reading, replaying and deleting stored responses."""
 
-from typing import Any
-
 import peewee
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
-from floway_core.contexts import ApiKey
 from floway_core.conversation import load, retention
 from floway_core.conversation.records import Snapshot
 from floway_core.conversation.turns import get_snapshot
@@ -13,11 +10,10 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.response_writer import synthesize_events
 from floway_core.web import STREAM_HEADERS, current_gateway
-from floway_core.web.auth import authenticate
+from floway_core.web.auth import authenticate_request
+from floway_core.web.pages import integer_argument, list_page
 
 blueprint = Blueprint("stored", __name__, url_prefix="/v1/responses")
-
-MAX_PAGE_ITEMS = 100
 
 
 @blueprint.get("/<response_id>")
@@ -30,7 +26,7 @@ def get_response(response_id: str) -> Response:
     response = load.load_response(_database(), _snapshot(response_id))
     if request.args.get("stream") != "true":
         return Response(jsontext.dumps(response), mimetype="application/json")
-    after = _integer_argument("starting_after", -1, minimum=0)
+    after = integer_argument("starting_after", -1, minimum=0)
     events = [event for number, event in enumerate(synthesize_events(response)) if number > after]
     return Response([*events, sse.DONE], headers=STREAM_HEADERS)
 
@@ -57,68 +53,7 @@ def list_input_items(response_id: str) -> Response:
 
     ``limit`` is a number of items from 1 to 100, ``order`` is ``desc`` or ``asc``, ``after`` is the id of an item.
     """
-    items = _with_distinct_ids(load.load_input_items(_database(), _snapshot(response_id)))
-    order = request.args.get("order", "desc")
-    if order not in ("asc", "desc"):
-        raise GatewayError(400, "Invalid value for 'order': expected 'asc' or 'desc'.", param="order")
-    if order == "desc":
-        items.reverse()
-    remaining = _items_after(items, request.args.get("after"))
-    limit = _integer_argument("limit", 20, minimum=1, maximum=MAX_PAGE_ITEMS)
-    page = remaining[:limit]
-    return jsonify(
-        {
-            "object": "list",
-            "data": page,
-            "first_id": page[0]["id"] if page else None,
-            "last_id": page[-1]["id"] if page else None,
-            "has_more": len(remaining) > limit,
-        }
-    )
-
-
-def _with_distinct_ids(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the items with distinct ids.
-
-    A client requests the next page with the id of the last item, so an id must identify a position. But upstreams and
-    clients repeat ids. The first item with an id keeps it; later ones get a number appended, the same in every page.
-
-    :param items: all of them, oldest first.
-    """
-    ids = {item["id"] for item in items}
-    numbers: dict[str, int] = {}
-    distinct = []
-    for item in items:
-        item_id = item["id"]
-        number = numbers.get(item_id, 0) + 1
-        while number > 1 and f"{item_id}-{number}" in ids:
-            number += 1
-        numbers[item_id] = number
-        distinct.append(item if number == 1 else {**item, "id": f"{item_id}-{number}"})
-    return distinct
-
-
-def _items_after(items: list[dict[str, Any]], item_id: str | None) -> list[dict[str, Any]]:
-    if item_id is None:
-        return items
-    for position, item in enumerate(items, 1):
-        if item["id"] == item_id:
-            return items[position:]
-    raise GatewayError(400, f"Item with id '{item_id}' not found.", param="after")
-
-
-def _integer_argument(name: str, default: int, minimum: int, maximum: int = 2**31) -> int:
-    """Return an argument of the query string.
-
-    :raises GatewayError: 400, it is not an integer from ``minimum`` to ``maximum``.
-    """
-    text = request.args.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 12 and minimum <= int(text) <= maximum):
-        bounds = f"from {minimum}" + (f" to {maximum}" if maximum == MAX_PAGE_ITEMS else "")
-        raise GatewayError(400, f"Invalid value for '{name}': expected a whole number {bounds}.", param=name)
-    return int(text)
+    return list_page(load.load_input_items(_database(), _snapshot(response_id)))
 
 
 def _database() -> peewee.Database:
@@ -130,7 +65,5 @@ def _snapshot(response_id: str) -> Snapshot:
 
     :raises GatewayError: 401; 404, the key has no such response.
     """
-    gateway = current_gateway()
-    key: ApiKey = authenticate(gateway, request, g.dialect)
-    g.request_log.key = key.name
+    gateway, key = current_gateway(), authenticate_request()
     return get_snapshot(gateway.services.database, key.id, response_id, gateway.settings.retention_days)
