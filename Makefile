@@ -48,13 +48,14 @@ fuzz: $(VENV)/ready
 MESSAGES_CLIENTS = $(addprefix plugins/anthropic/tests/test_,claude_code.py claude_code_passed_on.py chat_upstream.py \
 	frameworks.py frameworks_elsewhere.py)
 test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CLIENTS:%=$(CLIENTS)/chat/%/ready) \
-		$(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done)
+		$(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done agents/done)
 	FLOWAY_TEST_CODEX_CLIS=$(abspath $(CLIENTS)) FLOWAY_TEST_CHAT_CLIENTS=$(abspath $(CLIENTS)/chat) \
 		$(VENV)/bin/python -m pytest tests/e2e/test_codex_cli.py plugins/chat/tests/test_clients.py \
 		plugins/chat/tests/test_openai_client.py plugins/chat/tests/test_responses_clients.py
 	FLOWAY_TEST_CLAUDE_CODE=$(abspath $(CLIENTS))/claude/node_modules/.bin/claude \
 		FLOWAY_TEST_AI_SDK=$(abspath $(CLIENTS))/ai-sdk FLOWAY_TEST_LANGCHAIN=$(abspath $(CLIENTS))/langchain/bin/python \
 		$(VENV)/bin/python -m pytest $(MESSAGES_CLIENTS)
+	FLOWAY_TEST_AGENTS_SDK=$(abspath $(CLIENTS))/agents/bin/python $(VENV)/bin/python -m pytest tests/e2e/test_agents_sdk.py
 
 # The wheels, built and installed into empty environments; and the plugins of docs/plugins.md, as a stranger would.
 test-packages: $(VENV)/ready
@@ -178,6 +179,11 @@ $(CLIENTS)/ai-sdk/done:
 $(CLIENTS)/langchain/done:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'langchain-anthropic >= 1.7, < 2'
+	touch $@
+
+$(CLIENTS)/agents/done:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'openai-agents >= 0.24, < 0.25'
 	touch $@
 
 $(CLIENTS)/chat/node/ready:

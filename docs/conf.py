@@ -2,6 +2,7 @@
 
 PAGES = """
 docs/api
+docs/conversations
 docs/clients
 docs/model-servers
 docs/models-and-aliases

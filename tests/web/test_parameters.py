@@ -101,9 +101,7 @@ def test_a_previous_response_is_not_found(ask):
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("conversation", "conv_1"), ("conversation", {"id": "conv_1"}), ("background", True)]
-)
+@pytest.mark.parametrize(("name", "value"), [("background", True)])
 def test_what_is_not_offered_is_said(ask, refused, name, value):
     assert name in refused(ask.create(**{name: value}), 400, "unsupported_parameter", name)
 
