@@ -210,6 +210,17 @@ class ResponsesRequestContext:
 
 
 @dataclass
+class ForwardContext(ResponsesRequestContext):
+    """A request of another API than the Responses API, about to be sent to the upstream as it is. ``body`` is empty."""
+
+    method: str = "POST"
+    target: str = ""
+    """Path and query, to be put behind the base URL of the upstream: ``/embeddings``."""
+    content: bytes = b""
+    """The client's body, with the upstream's name of the model."""
+
+
+@dataclass
 class SnapshotCommitContext:
     """A snapshot about to be stored, inside the transaction that stores it."""
 

@@ -97,7 +97,7 @@ def start_attempt(
             return Attempt(context, provider, turn, summarises, visible, trace)
         trace.failures.append((candidate, str(response.status)))
         try:
-            content = _read_error_body(context, response)
+            content = read_error_body(context, response)
         finally:
             response.body.close()
         refusal = ErrorResponse(response.status, response.headers, content)
@@ -152,7 +152,7 @@ def _build_body(context: AttemptContext, request: dict[str, Any], turn: Turn, su
     return fresh
 
 
-def _read_error_body(context: AttemptContext, response: UpstreamResponse) -> bytes:
+def read_error_body(context: AttemptContext, response: UpstreamResponse) -> bytes:
     """Return the body of an error response, cut off where it breaks: a broken body must not hide the refusal."""
     content, deadline = b"", time.monotonic() + ERROR_BODY_TIMEOUT_SECONDS
     try:

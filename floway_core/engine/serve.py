@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,31 +15,13 @@ from floway_core.conversation.turns import find_conversation, resolve_turn
 from floway_core.engine import affinity
 from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerFormat, AnswerStream
 from floway_core.engine.attempt import Attempt, start_attempt
-from floway_core.engine.refusals import UNAUTHORIZED, note_account_refusal
+from floway_core.engine.fallback import client_error, find_fallbacks, record_failure
 from floway_core.engine.relay import CollectedAnswer, collect_response, open_stream
 from floway_core.engine.routing import Candidate, find_candidates
 from floway_core.engine.storing import store_response
 from floway_core.engine.trace import AttemptTrace, RequestTrace
-from floway_core.errors import (
-    AccountRefused,
-    GatewayError,
-    ShuttingDown,
-    UpstreamBroken,
-    UpstreamFailed,
-    UpstreamRefused,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-)
+from floway_core.errors import GatewayError, ShuttingDown
 from floway_core.runtime.gateway import Gateway
-
-log = logging.getLogger("floway.engine")
-
-ACCOUNT_REFUSALS = frozenset({401, 402, 403, 429})
-"""Statuses with which an upstream refuses an account. Floway does not circumvent limits: it falls back to another
-provider, never to another account of the same provider."""
-
-TRANSIENT_FAILURES = frozenset({408, *range(500, 600)})
-"""Statuses of a failing upstream or network. Floway falls back to any other candidate."""
 
 
 @dataclass(frozen=True)
@@ -170,10 +151,10 @@ def _respond(
             remaining = [candidate, *remaining]
         except GatewayError as error:
             trace.end_attempt(error.code or error.type)
-            remaining = _fallbacks(error, candidate, remaining)
-            _record_failure(gateway, trace, candidate, error, remaining)
+            remaining = find_fallbacks(error, candidate, remaining)
+            record_failure(gateway, trace, candidate, error, remaining)
             if not remaining:
-                raise _client_error(error, candidate) from error
+                raise client_error(error, candidate) from error
     headers, ignored = attempt.response.headers, attempt.context.ignored
     if isinstance(answer, AnswerStream):
         return ServedResponse(headers, ignored, answer, {})
@@ -196,40 +177,7 @@ def _receive(
 
 def _fallback_rule(candidate: Candidate, remaining: Sequence[Candidate]) -> Callable[[GatewayError], bool] | None:
     """Return the predicate for errors of ``candidate`` after which another one is tried; None if none remains."""
-    return (lambda error: bool(_fallbacks(error, candidate, remaining))) if remaining else None
-
-
-def _fallbacks(error: GatewayError, failed: Candidate, remaining: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates that may be tried after ``error``."""
-    if error.status in TRANSIENT_FAILURES:
-        return list(remaining)
-    if error.status in ACCOUNT_REFUSALS:
-        return [candidate for candidate in remaining if candidate.upstream.kind != failed.upstream.kind]
-    return []
-
-
-def _record_failure(
-    gateway: Gateway, trace: RequestTrace, failed: Candidate, error: GatewayError, fallbacks: Sequence[Candidate]
-) -> None:
-    """Record a failed attempt for the log, the metrics and ``/readyz``."""
-    if isinstance(error, UpstreamFailed):
-        trace.failures.append((failed, str(error.status)))  # the upstream chose the code
-    elif isinstance(error, UpstreamBroken | UpstreamTimeout | UpstreamUnreachable):
-        trace.failures.append((failed, error.code or ""))
-    if isinstance(error, UpstreamFailed | UpstreamRefused):
-        note_account_refusal(gateway, failed.upstream, error.failure)
-    if fallbacks:
-        # An upstream's message may quote the request, so it is not logged.
-        reason = error.code if isinstance(error, UpstreamFailed) else error.message
-        reason = str(error.status) if isinstance(error, UpstreamRefused) else reason
-        log.warning("Upstream %s failed (%s); trying %s", failed.upstream.name, reason, fallbacks[0].upstream.name)
-
-
-def _client_error(error: GatewayError, candidate: Candidate) -> GatewayError:
-    """Return the error to send to the client, which has no part in a refusal of the gateway's account."""
-    if isinstance(error, UpstreamFailed | UpstreamRefused) and error.status in UNAUTHORIZED:
-        return AccountRefused(candidate.upstream.name, error.status)
-    return error
+    return (lambda error: bool(find_fallbacks(error, candidate, remaining))) if remaining else None
 
 
 def _previous_snapshot(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:

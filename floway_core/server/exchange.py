@@ -8,7 +8,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import TConn
 
-from floway_core.engine.answer_stream import AnswerStream, StreamState
+from floway_core.engine.client_stream import ClientStream, StreamState
 from floway_core.server.response_writer import ResponseWriter
 from floway_core.server.stream_loop import Stream
 
@@ -22,7 +22,7 @@ class ClientExchange:
     response: ResponseWriter
     environ: dict[str, Any]
     body: Iterable[bytes] = ()
-    """What the application returned. An ``AnswerStream`` can be sent without a thread while it waits."""
+    """What the application returned. An ``ClientStream`` can be sent without a thread while it waits."""
     stream: Stream | None = None
     """The response while the stream loop has it."""
     started: datetime = field(default_factory=datetime.now)
@@ -35,7 +35,7 @@ class ClientExchange:
         :raises OSError: the response ends early.
         """
         answer = self.body
-        if not isinstance(answer, AnswerStream):
+        if not isinstance(answer, ClientStream):
             for piece in answer:
                 if piece:
                     self.response.write(piece)
@@ -52,7 +52,7 @@ class ClientExchange:
                 return self._make_stream(answer, upstream, on_leave)
         return None
 
-    def _make_stream(self, answer: AnswerStream, upstream: int, on_leave: Callable[["ClientExchange"], None]) -> Stream:
+    def _make_stream(self, answer: ClientStream, upstream: int, on_leave: Callable[["ClientExchange"], None]) -> Stream:
         self.response.send_head()
         self.conn.sock.setblocking(False)
         self.stream = Stream(

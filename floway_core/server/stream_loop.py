@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from floway_core.engine.answer_stream import AnswerStream, StreamState
+from floway_core.engine.client_stream import ClientStream, StreamState
 
 log = logging.getLogger("floway.streaming")
 
@@ -26,7 +26,7 @@ DISCONNECTED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 class Stream:
     """A streamed response to a client. While it is in the loop, no other thread uses it."""
 
-    answer: AnswerStream
+    answer: ClientStream
     """The source of the bytes. The loop only advances it while it waits for its upstream."""
     upstream: int
     """Descriptor of the upstream connection: it becomes readable when more may have arrived."""

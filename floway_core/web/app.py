@@ -14,6 +14,7 @@ from floway_core.settings import Settings
 from floway_core.web import admin, conversations, health, metrics, openapi, root, stored, usage
 from floway_core.web.admission import ConcurrencyLimit, refuse_if_overloaded
 from floway_core.web.errors import register_error_handlers
+from floway_core.web.forwarding import register_forwarded_paths
 from floway_core.web.observers import result_reporter
 from floway_core.web.operations import VIEWS
 from floway_core.web.request_log import RequestLogEntry, watch_stream
@@ -63,6 +64,7 @@ def _add_routes(app: Flask, gateway: Gateway, manager: pluggy.PluginManager, own
     """
     table = app.extensions["floway_routes"] = RouteTable(gateway.dialects)
     register_dialect_routes(app, table, VIEWS)
+    register_forwarded_paths(app, table, gateway.providers)
     register_blueprints(app, table, CORE, own)
     app.register_blueprint(stored.blueprint, name="stored_without_v1", url_prefix="/responses")
     app.register_blueprint(conversations.blueprint, name="conversations_without_v1", url_prefix="/conversations")

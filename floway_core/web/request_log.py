@@ -9,7 +9,8 @@ from typing import Any
 
 from uuid6 import uuid7
 
-from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerStream
+from floway_core.engine.answer_stream import RESPONSES_FORMAT
+from floway_core.engine.client_stream import ClientStream
 from floway_core.engine.trace import RequestTrace
 from floway_core.errors import GatewayError
 from floway_core.protocol.responses import FAILED
@@ -150,10 +151,10 @@ class RequestLogEntry(StructuredMessage):
 
 
 class OtherStream:
-    """The streamed body of a view that is no ``AnswerStream``, with the callbacks of one."""
+    """The streamed body of a view that is no ``ClientStream``, with the callbacks of one."""
 
     def __init__(self, chunks: Iterable[bytes], first_byte: Callable[[], None], closed: Callable[[], None]) -> None:
-        """:param first_byte, closed: as in ``AnswerStream.subscribe``."""
+        """:param first_byte, closed: as in ``ClientStream.subscribe``."""
         self._chunks = chunks
         self._first_byte = first_byte
         self._closed = closed
@@ -179,7 +180,7 @@ def watch_stream(body: Iterable[bytes], entry: RequestLogEntry) -> Iterable[byte
 
     :returns: the body to send instead.
     """
-    if isinstance(body, AnswerStream):
+    if isinstance(body, ClientStream):
         body.subscribe(first_byte=entry.note_first_byte, closed=entry.end)
         return body
     return OtherStream(body, entry.note_first_byte, entry.end)
