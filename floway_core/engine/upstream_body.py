@@ -167,23 +167,23 @@ class UpstreamBytes:
         :raises UpstreamBroken: the body broke off.
         :raises ClientDisconnected: the client hung up meanwhile.
         """
-        received, data = bytearray(), b"" if self._error else None
-        while not self._error and len(received) < MAX_READ_BYTES:  # what follows may have arrived with it
-            try:
+        received = bytearray()
+        while not self._error and not self.has_ended and len(received) < MAX_READ_BYTES:
+            try:  # what follows may have arrived with it, and then the descriptor does not become readable again
                 data = self._body.read(0.0 if received else self._limit(timeout), self._client)
             except UpstreamBroken as error:
                 self._error = error
-            if not data:
                 break
+            if data is None:
+                break
+            self.has_ended = not data
             received += data
         if self._error and not received:
             raise self._error
         self._check_deadline()
-        if received:
+        if received or self.has_ended:
             self._last_received = self.read_at
-        self.has_ended = data == b"" and not self._error
-        if data is None:
-            self._check_silence()
+        self._check_silence()
         return bytes(received)
 
     def _limit(self, timeout: float) -> float:
