@@ -74,7 +74,9 @@ class ApiKey:
     """Whether its clients see the account details in the answers of upstreams (``Provider.account_details``)."""
 
 
-GATEWAY_FIELDS = frozenset({"conversation", "input", "metadata", "model", "previous_response_id", "store", "stream"})
+GATEWAY_FIELDS = frozenset(
+    {"background", "conversation", "input", "metadata", "model", "previous_response_id", "store", "stream"}
+)
 """Request fields that the gateway implements itself, whatever an upstream does with them."""
 
 

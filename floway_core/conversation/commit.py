@@ -6,7 +6,7 @@ from typing import Any
 
 import peewee
 
-from floway_core.conversation import conversations, restoring
+from floway_core.conversation import background, conversations, restoring
 from floway_core.conversation.cache import HistoryCache, PackedHistory
 from floway_core.conversation.records import Snapshot, Turn
 from floway_core.conversation.snapshots import SAME_SNAPSHOT, NewItem, encode_snapshot, insert_snapshot, mark_used
@@ -110,6 +110,8 @@ def _commit(
         snapshot = insert_snapshot(database, new, conversation, metadata, ordinal() if parent and ordinal else 0)
         if turn.visible and mode == "append":
             restoring.store_hashes(database, turn.api_key_id, snapshot, turn.visible, output)
+        if turn.is_background:
+            background.complete(database, turn.response_id, response.get("status"))
         if turn.conversation:
             conversations.advance(database, turn.conversation, turn.response_id, snapshot)
     # A client that resends the history rarely needs the cache, unless the stored history takes the place of its own.

@@ -94,6 +94,8 @@ class Turn:
     """The whole input as the client sees it, if the client drops the reasoning and the turn is stored."""
     conversation: Conversation | None = None
     """The conversation with an id to which the turn adds what is new."""
+    is_background: bool = False
+    """Whether the response is created in the background."""
 
     @property
     def is_stored(self) -> bool:
@@ -110,6 +112,8 @@ class Turn:
         overrides: dict[str, Any] = {"id": self.response_id}
         if self.store:
             overrides["store"] = True
+        if self.is_background:
+            overrides["background"] = True
         if self.conversation:
             overrides["conversation"] = {"id": self.conversation.id}
         elif self.explicit_previous and self.previous:

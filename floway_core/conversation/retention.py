@@ -5,12 +5,13 @@ import time
 
 import peewee
 
+from floway_core.conversation import background
 from floway_core.conversation.conversations import lock_idle
 from floway_core.conversation.load import expiry_cutoff
 from floway_core.conversation.records import Conversation, Snapshot
 from floway_core.conversation.snapshots import ROW_BYTES, SAME_SNAPSHOT, mark_used
 from floway_core.protocol import jsontext
-from floway_core.storage import keys
+from floway_core.storage import keys, turn_leases
 from floway_core.storage.db import DATABASE_ERRORS, execute, placeholders, select, transaction
 from floway_core.storage.disk_reserve import delete_despite_full_disk, fill_reserve, is_full
 from floway_core.storage.periodic import start_periodic
@@ -147,6 +148,8 @@ def start_sweeping(database: peewee.Database, retention_days: int) -> None:
         fill_reserve(database)
         try:
             keys.finish_deletions(database)
+            background.sweep(database, expiry_cutoff(retention_days))
+            turn_leases.sweep(database)
             if deleted := sweep(database, retention_days):
                 log.info("Deleted %d expired conversations", deleted)
         except DATABASE_ERRORS as error:

@@ -94,6 +94,7 @@ def _resolve_turn(
         new_items=items.without_triggers(sent.items[resent_count:]),
         history_hash=history_hash,
         conversation=conversation,
+        is_background=body.get("background") is True,
     )
 
 

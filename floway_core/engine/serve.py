@@ -23,6 +23,9 @@ from floway_core.engine.trace import AttemptTrace, RequestTrace
 from floway_core.errors import GatewayError, ShuttingDown
 from floway_core.runtime.gateway import Gateway
 
+NOT_SENT = ("background", "conversation", "previous_response_id")
+"""Fields of a request that only the gateway understands."""
+
 
 @dataclass(frozen=True)
 class ServedResponse:
@@ -54,17 +57,47 @@ def serve(
         failed, or the response was not stored.
     :raises ClientDisconnected: the client hung up meanwhile.
     """
+    return respond(gateway, prepare(gateway, call), trace, answer_format)
+
+
+@dataclass(frozen=True)
+class PreparedTurn:
+    """A request whose conversation is loaded, and locked if it has an id. ``respond`` unlocks it."""
+
+    call: ClientRequest
+    """With the whole history in its body."""
+    turn: Turn
+    lock: ConversationLock | None
+
+
+def prepare(gateway: Gateway, call: ClientRequest) -> PreparedTurn:
+    """Load the conversation of a request, and lock it if it has an id.
+
+    :raises GatewayError: the conversation cannot be continued, or another request runs in it.
+    """
+    lock = _lock_conversation(gateway, call)
+    with contextlib.ExitStack() as on_failure:
+        if lock:
+            on_failure.callback(lock.release)
+        prepared = PreparedTurn(*with_turn(gateway, call), lock)
+        on_failure.pop_all()
+    return prepared
+
+
+def respond(
+    gateway: Gateway, prepared: PreparedTurn, trace: RequestTrace, answer_format: AnswerFormat = RESPONSES_FORMAT
+) -> ServedResponse:
+    """Have an upstream respond to a prepared request, as ``serve``."""
+    lock = prepared.lock
     with contextlib.ExitStack() as on_end:
-        lock = _lock_conversation(gateway, call)
         if lock:
             on_end.callback(lock.release)
-        call, turn = with_turn(gateway, call)
-        served = _respond(gateway, call, turn, trace, answer_format)
+        served = _respond(gateway, prepared.call, prepared.turn, trace, answer_format)
         if lock and served.stream:
             on_end.pop_all()
             # The client may send the next turn as soon as it sees the terminal event.
             served.stream.subscribe(before_terminal=lock.release, closed=lock.release)
-        return served
+    return served
 
 
 def _lock_conversation(gateway: Gateway, call: ClientRequest) -> ConversationLock | None:
@@ -104,7 +137,7 @@ def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Tur
 
 def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
     """Return ``body`` with the whole history in ``input``, and without ids that no upstream knows."""
-    request_body = {name: value for name, value in body.items() if name not in ("previous_response_id", "conversation")}
+    request_body = {name: value for name, value in body.items() if name not in NOT_SENT}
     if isinstance(options := request_body.get("prompt_cache_options"), dict):
         options = {name: value for name, value in options.items() if name != "comparison_response_id"}
         request_body["prompt_cache_options"] = options

@@ -118,9 +118,6 @@ CONVERSATION_FIELDS: dict[str, Rule] = {
 }
 """Rules by field of a request that creates or changes a conversation."""
 
-UNSUPPORTED = ("background",)
-"""Fields for features that the gateway does not offer."""
-
 SOURCES = ("input", "previous_response_id", "conversation", "prompt")
 """Fields with input for the model. At least one is required."""
 
@@ -150,9 +147,9 @@ def _faults(body: Mapping[str, Any]) -> Iterator[Fault]:
     if body.get("model") in (None, ""):
         yield _missing("model")
     yield from _field_faults(body, FIELDS)
-    for name in UNSUPPORTED:
-        if body.get(name):
-            yield Fault(f"{name!r} is not supported.", "unsupported_parameter", name)
+    if body.get("background") and body.get("store") is False:
+        message = "'background' needs a stored response: leave out 'store', or set it to true."
+        yield Fault(message, "mutually_exclusive_parameters", "background")
     if body.get("conversation") is not None and body.get("previous_response_id") is not None:
         message = "Mutually exclusive parameters: provide only one of 'previous_response_id' or 'conversation'."
         yield Fault(message, "mutually_exclusive_parameters", "conversation")

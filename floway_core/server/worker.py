@@ -187,6 +187,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         gateway = self.wsgi.extensions["floway"]
         self._shutdown = gateway.shutdown
         self._dialects = gateway.dialects
+        self._background = self.wsgi.extensions["floway_background"]
         self._store_usage = partial(gateway.usage.flush, gateway.services.database)
         self._flush_observers = gateway.observers.flush
         settings = gateway.settings
@@ -309,6 +310,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
             conn.timeout = min(conn.timeout, now + LINGERING_CLOSE_SECONDS)
         super().handle_exit(0, None)
 
+    def run(self) -> None:
+        super().run()
+        # What runs in the background has no connection that the loop would wait for.
+        while self._background and self.is_parent_alive():
+            self.notify()
+            now = time.monotonic()
+            if now >= self._shutdown_at:
+                self._shutdown.announce()
+            if now >= self._exit_at:
+                self._exit(len(self._background))
+            time.sleep(STOP_CHECK_SECONDS)
+
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         if self.alive:
             super().wait_for_and_dispatch_events(timeout)
@@ -318,8 +331,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         if now >= self._shutdown_at:
             self._shutdown.announce()
             in_use = self.nr_conns - len(self.keepalived_conns) - len(self.pending_conns)
-            if not in_use or now >= self._exit_at:
-                self._exit(in_use - len(self._closing))
+            if not (in_use or self._background) or now >= self._exit_at:
+                self._exit(in_use - len(self._closing) + len(self._background))
         super().wait_for_and_dispatch_events(min(timeout, STOP_CHECK_SECONDS))
 
     def _exit(self, running: int) -> None:

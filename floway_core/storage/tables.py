@@ -154,7 +154,7 @@ class TurnLeases(peewee.Model):
     """Running turns that other requests have to know of. A lease that expires belonged to a worker that died."""
 
     id = peewee.CharField(primary_key=True, max_length=64)
-    """The id of the response that is being created."""
+    """The id of the response that is being created in a conversation; with a prefix, of one in the background."""
     api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
     expires_at = peewee.BigIntegerField()
     """Unix time in seconds."""
@@ -217,6 +217,45 @@ class Items(peewee.Model):
     class Meta:
         table_name = "responses_items"
         indexes = ((("snapshot", "position"), True), (("api_key", "item_id"), False), (("api_key", "blob_hash"), False))
+
+
+class BackgroundResponses(peewee.Model):
+    """Responses that are created in the background. When one is complete, its snapshot is what counts."""
+
+    id = peewee.BigAutoField()
+    response_id = peewee.CharField(unique=True, max_length=64)
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
+    status = peewee.CharField(max_length=16)
+    """That of the response object: ``queued``, ``in_progress``, ``completed``, ``incomplete``, ``failed`` or
+    ``cancelled``."""
+    response = peewee.BlobField()
+    """The response object while it is not complete, encoded by ``conversation.payloads``."""
+    has_events = peewee.BooleanField()
+    """Whether the client has asked for a stream, so that the events are stored."""
+    created_at = peewee.BigIntegerField(index=True)
+    """Unix time, seconds."""
+    ended_at = peewee.BigIntegerField(null=True)
+    """Unix time in seconds after which no more events are stored."""
+
+    class Meta:
+        table_name = "background_responses"
+
+
+class BackgroundEvents(peewee.Model):
+    """Batches of events of a background response, in order."""
+
+    id = peewee.BigAutoField()
+    response = peewee.ForeignKeyField(
+        BackgroundResponses, column_name="background_id", on_delete="CASCADE", index=False
+    )
+    last_number = peewee.BigIntegerField()
+    """The sequence number of the last event."""
+    payload = peewee.BlobField()
+    """The events as the client gets them, encoded by ``conversation.payloads``."""
+
+    class Meta:
+        table_name = "background_events"
+        indexes = ((("response", "last_number"), True),)
 
 
 class VisibleHashes(peewee.Model):

@@ -4,8 +4,8 @@ import time
 
 import peewee
 
-from floway_core.storage.db import execute, select
-from floway_core.storage.limits import CLOCK_SKEW_SECONDS, LEASE_SECONDS
+from floway_core.storage.db import execute, select, transaction
+from floway_core.storage.limits import ABANDONED_AFTER_SECONDS, CLOCK_SKEW_SECONDS, LEASE_SECONDS
 
 TABLE = "turn_leases"
 
@@ -13,7 +13,7 @@ TABLE = "turn_leases"
 def insert(database: peewee.Database, api_key_id: str, response_id: str) -> None:
     """Store a new lease, which its worker must renew. Part of a transaction.
 
-    :param response_id: the id of the response that the turn creates.
+    :param response_id: the id of the response that the turn creates, or what else identifies the turn.
     :raises peewee.IntegrityError: the key has been deleted.
     """
     sql = f"INSERT INTO {TABLE} (id, api_key_id, expires_at) VALUES (?, ?, ?)"
@@ -31,3 +31,9 @@ def is_alive(database: peewee.Database, response_id: str) -> bool:
 def delete(database: peewee.Database, response_id: str) -> None:
     """Delete a lease. Part of a transaction."""
     execute(database, f"DELETE FROM {TABLE} WHERE id = ?", response_id)
+
+
+def sweep(database: peewee.Database) -> None:
+    """Delete the leases of turns whose workers died long ago."""
+    with transaction(database):
+        execute(database, f"DELETE FROM {TABLE} WHERE expires_at < ?", int(time.time()) - ABANDONED_AFTER_SECONDS)

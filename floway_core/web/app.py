@@ -7,6 +7,7 @@ import pluggy
 from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.json.provider import DefaultJSONProvider
 
+from floway_core.engine.background import BackgroundRuns
 from floway_core.runtime import plugins
 from floway_core.runtime.dialects import CORE
 from floway_core.runtime.gateway import Gateway, open_gateway
@@ -38,6 +39,7 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
     app.url_map.strict_slashes = app.url_map.merge_slashes = app.url_map.redirect_defaults = False
     app.json = _CompactJSON(app)
     gateway = app.extensions["floway"] = open_gateway(settings, manager)
+    app.extensions["floway_background"] = BackgroundRuns(gateway)
     app.extensions["floway_on_close"] = [usage.usage_counter(gateway)]
     if gateway.observers:
         app.extensions["floway_on_close"].append(result_reporter(gateway.observers))
@@ -84,7 +86,9 @@ class _CompactJSON(DefaultJSONProvider):
 def _begin() -> None:
     route = request.url_rule.rule if request.url_rule else None
     on_close = list(current_app.extensions["floway_on_close"])
-    entry = g.request_log = RequestLogEntry(request.method, request.path, route, on_close=on_close)
+    entry = g.request_log = RequestLogEntry(
+        request.method, request.path, route, on_close=on_close, shared_callbacks=len(on_close)
+    )
     entry.dialect = find_dialect().name
     refuse_if_overloaded(request.environ)
 

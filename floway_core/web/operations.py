@@ -22,7 +22,7 @@ from floway_core.provider import Model
 from floway_core.runtime.dialects import Endpoint
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage.db import DATABASE_ERRORS
-from floway_core.web import STREAM_HEADERS, PreparedResponse, current_gateway, limits
+from floway_core.web import STREAM_HEADERS, PreparedResponse, background, current_gateway, limits
 from floway_core.web.auth import authenticate
 from floway_core.web.body import read_object
 from floway_core.web.client import SocketClient
@@ -41,6 +41,8 @@ def respond(endpoint: Endpoint) -> Response:
     """Have an upstream respond: as a stream or as one JSON object."""
     admitted = _admit(endpoint)
     call = _call(admitted, admitted.read.body)
+    if call.body.get("background") is True:
+        return _respond_in_background(endpoint, call)
     served = serve(admitted.gateway, call, admitted.entry.trace, _answer_format(endpoint, call))
     if served.content is not None:
         return PreparedResponse(served.content, headers=_response_headers(served), mimetype="application/json")
@@ -54,11 +56,24 @@ def respond(endpoint: Endpoint) -> Response:
     return PreparedResponse(served.stream, headers=response_headers, direct_passthrough=True)
 
 
+def _respond_in_background(endpoint: Endpoint, call: ClientRequest) -> Response:
+    """Begin to create a response, and return it as it is, or its events as they come."""
+    response = background.start(call)
+    if call.stream and (found := background.find_background(call.api_key, response["id"])):
+        return background.follow(call.api_key, found, after=-1)
+    return _json(_call_dialect(endpoint, endpoint.dialect.response, call, response))
+
+
 def compact(endpoint: Endpoint) -> Response:
     """Compact a conversation. The client replaces its history by the ``output``."""
     admitted = _admit(endpoint)
     body = admitted.read.body
-    body = {**body, "stream": False, "input": [*as_items(body.get("input") or []), {"type": TRIGGER}]}
+    body = {
+        **body,
+        "stream": False,
+        "background": None,
+        "input": [*as_items(body.get("input") or []), {"type": TRIGGER}],
+    }
     call = _call(admitted, body)
     served = serve(admitted.gateway, call, admitted.entry.trace)
     content = _call_dialect(endpoint, endpoint.dialect.compaction, call, served.response)

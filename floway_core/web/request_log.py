@@ -53,6 +53,10 @@ class RequestLogEntry(StructuredMessage):
     """Seconds until the first byte of a stream was ready to be sent."""
     on_close: list[Callable[["RequestLogEntry"], None]] = field(default_factory=list)
     """Called when the last byte has been sent or the client has hung up."""
+    shared_callbacks: int = 0
+    """How many of ``on_close``, the first ones, are called for every request."""
+    is_handed_over: bool = False
+    """Whether the response is created in the background, and has an entry of its own."""
 
     # ------------------------------------------------------------------------------------------------- set by ``end``
     duration: float = 0
@@ -66,6 +70,14 @@ class RequestLogEntry(StructuredMessage):
     def note_first_byte(self) -> None:
         """Record that the first byte of the stream is ready."""
         self.first_byte = time.monotonic() - self.started
+
+    def hand_over(self) -> None:
+        """Leave what is called and counted at the end of a request to the entry of its background response.
+
+        This entry is then one of a request without upstream, for the log and the metrics.
+        """
+        self.trace, self.metered, self.is_handed_over = RequestTrace(), False, True
+        self.on_close = self.on_close[: self.shared_callbacks]
 
     def note_error(self, error: GatewayError) -> None:
         """Record the error that is sent to the client."""

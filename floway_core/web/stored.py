@@ -3,48 +3,79 @@
 import peewee
 from flask import Blueprint, Response, jsonify, request
 
+from floway_core.contexts import ApiKey
 from floway_core.conversation import load, retention
+from floway_core.conversation.background import COMPLETED, INCOMPLETE
+from floway_core.conversation.background import delete as delete_background
 from floway_core.conversation.records import Snapshot
 from floway_core.conversation.turns import get_snapshot
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.response_writer import synthesize_events
-from floway_core.web import STREAM_HEADERS, current_gateway
+from floway_core.web import STREAM_HEADERS, background, current_gateway
 from floway_core.web.auth import authenticate_request
 from floway_core.web.pages import integer_argument, list_page
+
+COMPLETE = (COMPLETED, INCOMPLETE)
+"""The statuses of responses that have been stored as snapshots."""
 
 blueprint = Blueprint("stored", __name__, url_prefix="/v1/responses")
 
 
 @blueprint.get("/<response_id>")
 def get_response(response_id: str) -> Response:
-    """Return the response, or with ``?stream=true`` replay its events.
+    """Return the response, or with ``?stream=true`` its events.
 
-    ``starting_after`` is a sequence number of an earlier replay. A replay sends each part in one delta, so it has fewer
-    events than the original stream and other sequence numbers.
+    The events of a background response are those of the original stream, also while it is created; ``starting_after``
+    is the number of one of them. For any other response, and an hour after its end, they are made of the response: each
+    part in one delta, with numbers of their own.
     """
-    response = load.load_response(_database(), _snapshot(response_id))
-    if request.args.get("stream") != "true":
+    key = authenticate_request()
+    is_stream = request.args.get("stream") == "true"
+    after = integer_argument("starting_after", -1, minimum=0) if is_stream else -1
+    running = background.find_background(key, response_id)
+    if is_stream and running and running.has_events:
+        return background.follow(key, running, after)
+    if running and running.status not in COMPLETE:
+        if is_stream and running.is_running:
+            message = "This response can only be followed if it was created with 'stream': true."
+            raise GatewayError(400, message, param="stream")
+        response = dict(running.response)
+    else:
+        response = load.load_response(_database(), _snapshot(key, response_id))
+    if not is_stream:
         return Response(jsontext.dumps(response), mimetype="application/json")
-    after = integer_argument("starting_after", -1, minimum=0)
     events = [event for number, event in enumerate(synthesize_events(response)) if number > after]
     return Response([*events, sse.DONE], headers=STREAM_HEADERS)
 
 
 @blueprint.delete("/<response_id>")
 def delete_response(response_id: str) -> Response:
-    """Delete the response. Responses that continue it are not affected."""
-    snapshot = _snapshot(response_id)
-    retention.delete_response(_database(), snapshot)
-    current_gateway().history_cache.forget(snapshot.conversation)
+    """Delete the response. Responses that continue it are not affected. One that is being created is given up."""
+    key = authenticate_request()
+    if running := background.find_background(key, response_id):
+        background.current_runs().cancel(running)
+        delete_background(_database(), running)
+    if running is None or running.status in COMPLETE:
+        snapshot = _snapshot(key, response_id)
+        retention.delete_response(_database(), snapshot)
+        current_gateway().history_cache.forget(snapshot.conversation)
     return jsonify({"id": response_id, "object": "response", "deleted": True})
 
 
 @blueprint.post("/<response_id>/cancel")
 def cancel_response(response_id: str) -> Response:
-    """Refuse: only background responses can be cancelled, and Floway has none."""
-    _snapshot(response_id)
-    raise GatewayError(400, "Cannot cancel a synchronous response.", param="response_id")
+    """Cancel a background response. One that has ended is returned as it is."""
+    key = authenticate_request()
+    running = background.find_background(key, response_id)
+    if running is None:
+        _snapshot(key, response_id)
+        raise GatewayError(400, "Cannot cancel a synchronous response.", param="response_id")
+    background.current_runs().cancel(running)
+    ended = background.find_background(key, response_id) or running  # it may have been complete before
+    is_complete = ended.status in COMPLETE
+    response = load.load_response(_database(), _snapshot(key, response_id)) if is_complete else dict(ended.response)
+    return Response(jsontext.dumps(response), mimetype="application/json")
 
 
 @blueprint.get("/<response_id>/input_items")
@@ -53,17 +84,17 @@ def list_input_items(response_id: str) -> Response:
 
     ``limit`` is a number of items from 1 to 100, ``order`` is ``desc`` or ``asc``, ``after`` is the id of an item.
     """
-    return list_page(load.load_input_items(_database(), _snapshot(response_id)))
+    return list_page(load.load_input_items(_database(), _snapshot(authenticate_request(), response_id)))
 
 
 def _database() -> peewee.Database:
     return current_gateway().services.database
 
 
-def _snapshot(response_id: str) -> Snapshot:
-    """Authenticate the request and return the snapshot of a response.
+def _snapshot(key: ApiKey, response_id: str) -> Snapshot:
+    """Return the snapshot of a response.
 
-    :raises GatewayError: 401; 404, the key has no such response.
+    :raises GatewayError: 404, the key has no such response.
     """
-    gateway, key = current_gateway(), authenticate_request()
+    gateway = current_gateway()
     return get_snapshot(gateway.services.database, key.id, response_id, gateway.settings.retention_days)
