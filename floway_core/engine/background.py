@@ -15,6 +15,7 @@ from typing import Any
 from floway_core.contexts import ApiKey, ClientRequest
 from floway_core.conversation import background, load
 from floway_core.conversation.background import FAILED, BackgroundResponse
+from floway_core.engine.client_stream import ClientStream
 from floway_core.engine.event_recorder import EventRecorder
 from floway_core.engine.serve import PreparedTurn, order_candidates, prepare, respond
 from floway_core.engine.stored_events import StoredEventStream
@@ -102,13 +103,32 @@ class BackgroundRuns:
         self._gateway = gateway
         self._database = gateway.services.database
         self._runs: dict[str, _Run] = {}
+        self._abandoned: set[ClientStream] = set()
         self._readers: set[StoredEventStream] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def __len__(self) -> int:
-        """Return how many responses are being created."""
-        return len(self._runs)
+        """Return how many responses are being created without a client."""
+        return len(self._runs) + len(self._abandoned)
+
+    def finish(self, stream: ClientStream) -> None:
+        """Advance the stream of a client that has disconnected to its end, so that its response is stored."""
+
+        def advance() -> None:
+            try:
+                for _ in stream:
+                    pass
+            except OSError:
+                pass  # it has broken off
+            finally:
+                stream.close()
+                with self._changed:
+                    self._abandoned.discard(stream)
+
+        with self._changed:
+            self._abandoned.add(stream)
+        threading.Thread(target=advance, name="abandoned", daemon=True).start()
 
     # ------------------------------------------------------------------------------------------------------- creating
     def start(

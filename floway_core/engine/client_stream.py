@@ -47,6 +47,8 @@ class ClientStream(ABC):
         self._before_terminal: list[Callable[[], None]] = []
         self._on_close: list[Callable[[], None]] = []
         self._is_closed = False
+        self.on_abandoned: Callable[[ClientStream], None] | None = None
+        """Called in place of ``close`` if the client disconnects before the end; it advances the stream to its end."""
 
     @abstractmethod
     def fileno(self) -> int | None:
@@ -101,6 +103,10 @@ class ClientStream(ABC):
     def close(self) -> None:
         """Close the upstream's response. Called when the last byte has been sent, or the client has hung up."""
         if self._is_closed:
+            return
+        if self.on_abandoned and self.state is not StreamState.ENDED:
+            on_abandoned, self.on_abandoned = self.on_abandoned, None
+            on_abandoned(self)
             return
         self._is_closed, self.state = True, StreamState.ENDED
         with contextlib.ExitStack() as stack:  # each of them runs, whatever the others raise

@@ -1,7 +1,7 @@
 """The operations that dialects serve: respond, compact, count tokens, list models, get one model."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -51,6 +51,8 @@ def respond(endpoint: Endpoint) -> Response:
         return _json(content, _response_headers(served))
     if admitted.admission:
         limits.release_before_terminal(served.stream, admitted.admission)
+    if _goes_on_without_client(admitted.gateway, call.body):
+        served.stream.on_abandoned = background.current_runs().finish
     stream_headers = {**STREAM_HEADERS, "content-type": endpoint.dialect.content_type}
     response_headers = [*stream_headers.items(), *_response_headers(served)]
     return PreparedResponse(served.stream, headers=response_headers, direct_passthrough=True)
@@ -192,13 +194,14 @@ def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
     stream = route.operation is Operation.RESPOND and (read.stream if route.stream is None else route.stream)
     if (body.get("stream") is True) is not stream:  # providers send it to their upstreams
         body = {**body, "stream": stream}
+    finishes = _goes_on_without_client(admitted.gateway, body)
     return ClientRequest(
         id=admitted.entry.id,
         api_key=admitted.key,
         headers=admitted.request.headers,
         body=body,
         stream=stream,
-        client=SocketClient(admitted.environ, admitted.gateway.shutdown),
+        client=SocketClient(admitted.environ, admitted.gateway.shutdown, watches=not finishes),
         dialect=dialect.name,
         original=admitted.request if dialect.keeps_original else None,
         conversation_hint=read.conversation_hint,
@@ -206,6 +209,11 @@ def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
         required_fields=read.required_fields,
         untranslatable=read.untranslatable,
     )
+
+
+def _goes_on_without_client(gateway: Gateway, body: Mapping[str, Any]) -> bool:
+    """Return whether a response goes on when its client disconnects, because it can be read later."""
+    return gateway.settings.finishes_abandoned and body.get("store") is not False
 
 
 def _answer_format(endpoint: Endpoint, call: ClientRequest) -> AnswerFormat:

@@ -83,7 +83,7 @@ def stage(app, upstream):
         aliases.remove(database, alias.name)
     upstreams.add(database, "wire", "first")
     mine, other = keys.create(database, "mine"), keys.create(database, "other")
-    ids = [created(app, key) for key in (mine, mine, other)]
+    ids = [created(app, key) for key in (mine, mine, other)] + [created(app, mine, background=True)]
     opened = [opened_conversation(app, key) for key in (mine, mine, other)]
     conversations, items = zip(*opened, strict=True)
     return SimpleNamespace(
@@ -91,8 +91,8 @@ def stage(app, upstream):
     )
 
 
-def created(app, key):
-    body, headers = {"model": "model-1", "input": "Hi"}, {"authorization": f"Bearer {key}"}
+def created(app, key, **fields):
+    body, headers = {"model": "model-1", "input": "Hi", **fields}, {"authorization": f"Bearer {key}"}
     with app.test_client().post("/v1/responses", json=body, headers=headers) as answer:
         assert answer.status_code == 200, answer.text
         return answer.json["id"]
