@@ -3,6 +3,7 @@
 PAGES = """
 docs/api
 docs/conversations
+docs/background
 docs/clients
 docs/model-servers
 docs/models-and-aliases
