@@ -5,6 +5,7 @@ all responses of the process a few times a second, looks whether one has been ca
 follow a response, of whatever worker.
 """
 
+import contextlib
 import logging
 import socket
 import threading
@@ -15,20 +16,23 @@ from typing import Any
 from floway_core.contexts import ApiKey, ClientRequest
 from floway_core.conversation import background, load
 from floway_core.conversation.background import FAILED, BackgroundResponse
-from floway_core.engine.client_stream import ClientStream
+from floway_core.engine.client_stream import ClientStream, StreamState
+from floway_core.engine.clientless import CancelSignal, RecordedStream
 from floway_core.engine.event_recorder import EventRecorder
 from floway_core.engine.serve import PreparedTurn, order_candidates, prepare, respond
 from floway_core.engine.stored_events import StoredEventStream
 from floway_core.engine.trace import RequestTrace
 from floway_core.errors import ClientDisconnected, GatewayError
 from floway_core.protocol.responses import blank_response
-from floway_core.runtime.gateway import Gateway, ShutdownSignal
+from floway_core.runtime.gateway import Gateway
 from floway_core.storage.db import DATABASE_ERRORS, transaction
 
 log = logging.getLogger("floway.background")
 
 TICK_SECONDS = 0.25
 """Time between two rounds of the thread."""
+
+OVERLOADED = "The gateway creates as many background responses as it can at the moment. Try again soon."
 
 ECHOED_FIELDS = (
     "instructions",
@@ -47,37 +51,6 @@ ECHOED_FIELDS = (
     "user",
 )
 """Fields of a request that the response object repeats before the upstream has answered."""
-
-
-class CancelSignal:
-    """Stands for the connection of a client that only disconnects when its response is cancelled."""
-
-    def __init__(self, shutdown: ShutdownSignal) -> None:
-        self._shutdown = shutdown
-        self._receiver, self._sender = socket.socketpair()
-        self._is_set = False
-
-    def set(self) -> None:
-        """Make everything end that waits for the upstream."""
-        self._is_set = True
-        self._sender.close()
-
-    def close(self) -> None:
-        """Free the descriptors."""
-        self._sender.close()
-        self._receiver.close()
-
-    def fileno(self) -> int | None:
-        """Return the descriptor, as ``ClientConnection`` describes; so do the others."""
-        return self._receiver.fileno()
-
-    def is_closed(self) -> bool:
-        """Return whether the response has been cancelled."""
-        return self._is_set
-
-    def shutdown_fileno(self) -> int:
-        """Return the descriptor of the shutdown signal."""
-        return self._shutdown.fileno()
 
 
 @dataclass(eq=False)
@@ -102,6 +75,8 @@ class BackgroundRuns:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._database = gateway.services.database
+        self.relay: Callable[[ClientStream, socket.socket, Callable[[], None]], None] | None = None
+        """Advances a stream while it waits, until something arrives at the socket; then a thread calls the function."""
         self._runs: dict[str, _Run] = {}
         self._abandoned: set[ClientStream] = set()
         self._readers: set[StoredEventStream] = set()
@@ -115,20 +90,17 @@ class BackgroundRuns:
     def finish(self, stream: ClientStream) -> None:
         """Advance the stream of a client that has disconnected to its end, so that its response is stored."""
 
-        def advance() -> None:
-            try:
-                for _ in stream:
-                    pass
-            except OSError:
-                pass  # it has broken off
-            finally:
-                stream.close()
-                with self._changed:
-                    self._abandoned.discard(stream)
+        signal = CancelSignal(self._gateway.shutdown)
+
+        def forget() -> None:
+            signal.close()
+            with self._changed:
+                self._abandoned.discard(stream)
 
         with self._changed:
             self._abandoned.add(stream)
-        threading.Thread(target=advance, name="abandoned", daemon=True).start()
+        stream.subscribe(closed=forget)
+        self._advance(RecordedStream(stream, lambda block: None), signal)
 
     # ------------------------------------------------------------------------------------------------------- creating
     def start(
@@ -143,8 +115,7 @@ class BackgroundRuns:
         :raises GatewayError: the conversation cannot be continued, no upstream serves the model, or too many run.
         """
         if len(self) >= self._gateway.settings.threads:
-            message = "The gateway creates as many background responses as it can at the moment. Try again soon."
-            raise GatewayError(503, message, code="server_overloaded", headers={"retry-after": "1"})
+            raise _overloaded()
         signal = CancelSignal(self._gateway.shutdown)
         prepared = prepare(self._gateway, replace(call, client=signal, stream=True, body={**call.body, "stream": True}))
         try:
@@ -161,42 +132,53 @@ class BackgroundRuns:
         with self._changed:
             self._runs[initial["id"]] = run
         self._wake()
-        threading.Thread(target=self._run, args=(run, prepared, trace, on_end), name="background", daemon=True).start()
+        try:
+            worker = threading.Thread(target=self._run, args=(run, prepared, trace, on_end), daemon=True)
+            worker.start()
+        except RuntimeError:  # the system can start no thread just now
+            if prepared.lock:
+                prepared.lock.release()
+            self._end(run, {**initial, "error": {"code": "server_overloaded", "message": OVERLOADED}}, lambda: None)
+            raise _overloaded() from None
         return initial
 
     def _run(self, run: _Run, prepared: PreparedTurn, trace: RequestTrace, on_end: Callable[[], None]) -> None:
-        response: Mapping[str, Any] = run.initial
+        """Have an upstream respond, and record its events."""
         try:
-            response = self._create(run, prepared, trace)
-        except ClientDisconnected:
-            pass  # it has been cancelled
+            answer = respond(self._gateway, prepared, trace).stream
+            assert answer is not None
+        except ClientDisconnected:  # it has been cancelled
+            self._end(run, run.initial, on_end)
         except GatewayError as error:
-            response = run.recorder.fail(run.initial, error.code or error.type, error.message)
+            failed = run.recorder.fail(run.initial, error.code or error.type, error.message)
+            self._end(run, failed, on_end)
         except Exception:
             log.exception("Background response %s failed", run.initial["id"])
-            response = run.recorder.fail(run.initial, "server_error", "The gateway failed to serve this request.")
-        finally:
-            self._end(run, response)
-            on_end()
+            failed = run.recorder.fail(run.initial, "server_error", "The gateway failed to serve this request.")
+            self._end(run, failed, on_end)
+        else:
+            answer.subscribe(closed=lambda: self._end(run, answer.answer.response or run.initial, on_end))
+            self._advance(RecordedStream(answer, run.recorder.add), run.signal)
 
-    def _create(self, run: _Run, prepared: PreparedTurn, trace: RequestTrace) -> Mapping[str, Any]:
-        """Have an upstream respond, record the events, and return the response object in its last state.
+    def _advance(self, stream: RecordedStream, signal: CancelSignal) -> None:
+        """Advance a stream to its end. While it waits, it needs no thread if there is a stream loop."""
 
-        :raises GatewayError: the upstream refused the request, or failed before its first event.
-        :raises ClientDisconnected: the response has been cancelled.
-        """
-        stream = respond(self._gateway, prepared, trace).stream
-        assert stream is not None
-        try:
-            for block in stream:
-                run.recorder.add(block)
-        finally:
-            stream.close()
-        if stream.answer.terminal is None:
-            raise ClientDisconnected
-        return stream.answer.response
+        def finish() -> None:
+            try:
+                stream.run_to_end()
+            except Exception:
+                log.exception("A response without a client failed")
+            finally:
+                stream.close()
 
-    def _end(self, run: _Run, response: Mapping[str, Any]) -> None:
+        if self.relay and stream.fileno() is not None:
+            stream.advance(wait=False)  # what has arrived with the head
+            if stream.state is StreamState.WAITING:
+                self.relay(stream, signal.socket, finish)
+                return
+        finish()
+
+    def _end(self, run: _Run, response: Mapping[str, Any], on_end: Callable[[], None]) -> None:
         """Store the last events and the end. If that fails, the lease expires, and whoever asks ends the response."""
         response_id = run.initial["id"]
         with self._changed:
@@ -209,6 +191,7 @@ class BackgroundRuns:
             log.error("The end of background response %s could not be stored: %s", response_id, error)
         run.signal.close()
         self._wake()
+        on_end()
 
     def cancel(self, found: BackgroundResponse) -> BackgroundResponse:
         """Cancel a response that runs, on whatever worker; return its new state."""
@@ -253,8 +236,10 @@ class BackgroundRuns:
         """Start the thread, or make its next round begin now."""
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="background", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._loop, name="background", daemon=True)
+                with contextlib.suppress(RuntimeError):  # no thread can be started; the next call tries again
+                    thread.start()
+                    self._thread = thread
             self._changed.notify()
 
     def _loop(self) -> None:
@@ -299,6 +284,10 @@ class BackgroundRuns:
         finally:
             for run in runs:
                 run.flush_lock.release()
+
+
+def _overloaded() -> GatewayError:
+    return GatewayError(503, OVERLOADED, code="server_overloaded", headers={"retry-after": "1"})
 
 
 def _initial_response(body: Mapping[str, Any], prepared: PreparedTurn) -> dict[str, Any]:

@@ -25,8 +25,8 @@ class EventRecorder:
 
     def add(self, block: bytes) -> None:
         """Add complete events. Comments and ``[DONE]`` are left out."""
-        self.has_events = True
-        if not self._keeps:
+        self.has_events = self.has_events or bool(block)
+        if not (self._keeps and block):
             return
         numbered = b"".join(map(self._numbered, sse.split(block)))
         with self._lock:

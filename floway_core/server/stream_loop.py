@@ -80,6 +80,24 @@ class StreamLoop:
         if not self._register(stream):
             self._return_to_thread(stream)
 
+    def add_without_client(self, answer: ClientStream, signal: socket.socket, finish: Callable[[], None]) -> None:
+        """Advance a stream that has no client while it waits.
+
+        :param answer: has a descriptor.
+        :param signal: closing its other end makes the stream leave.
+        :param finish: called in a thread as soon as the stream leaves: it needs one, or must end.
+        """
+        upstream = answer.fileno()
+        assert upstream is not None
+
+        def leave(stream: Stream) -> None:
+            try:
+                threading.Thread(target=finish, name="background", daemon=True).start()
+            except RuntimeError:  # no thread can be started; what is left to do does not take long
+                finish()
+
+        self.add(Stream(answer, upstream, signal, chunked=False, on_leave=leave))
+
     def _register(self, stream: Stream) -> bool:
         """Return whether the loop has the stream now. From then on only the loop's thread may touch it."""
         client = stream.client.fileno()

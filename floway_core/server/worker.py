@@ -196,6 +196,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         tick = min(1.0, settings.keepalive_interval / 4, settings.idle_timeout / 4)
         self._streams = StreamLoop(gateway.shutdown.fileno(), self._client_timeout, tick)
         self._streams.start()
+        self._background.relay = self._streams.add_without_client
 
     def accept(self, listener: socket.socket) -> None:
         try:

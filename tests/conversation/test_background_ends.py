@@ -148,3 +148,19 @@ def test_they_count_as_running_requests_of_their_key(restarts, fake_upstream):
     fake_upstream.release.set()
     acting.gateway.wait_for_log("BACKGROUND ")
     assert caller.post(body).status == 200
+
+
+def test_they_need_no_thread_while_they_wait(restarts, fake_upstream):
+    acting, client = restarts(workers="1")
+    fake_upstream.script(*[HELD] * 40)
+    ids = []
+    for number in range(1, 41):  # one after another: all at once would need threads until they have begun
+        ids.append(create(client, fake_upstream, background=True).json()["id"])
+        assert fake_upstream.wait_for_request(number).held.wait(10)
+        wait_for(client, ids[-1], "in_progress")
+    (worker,) = acting.gateway.workers
+    with open(f"/proc/{worker}/status") as lines:
+        assert int(next(line.split()[1] for line in lines if line.startswith("Threads:"))) < len(ids)
+    fake_upstream.release.set()
+    for response_id in ids:
+        wait_for(client, response_id, "completed")
