@@ -224,7 +224,7 @@ class Provider(ABC):
     """The parts of the answers that only some clients may see."""
 
     connection_options: ConnectionOptions | None = None
-    """What ``floway upstreams add`` asks for; None for a provider that needs nothing, or has commands of its own."""
+    """What ``floway upstreams add`` asks for; None for a provider that needs nothing, or has a command for that."""
 
     forwarded_paths: Sequence[ForwardedPath] = ()
     """Paths of other APIs that its upstreams serve. The gateway serves them with its keys, limits and routing, and

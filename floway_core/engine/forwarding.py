@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from floway_core.contexts import AttemptContext, ClientRequest, DialectRequest, ForwardContext
 from floway_core.engine import account
-from floway_core.engine.attempt import read_error_body
+from floway_core.engine.attempt import read_refusal
 from floway_core.engine.client_stream import ClientStream, StreamState
 from floway_core.engine.fallback import client_error, find_fallbacks, record_failure
 from floway_core.engine.routing import Candidate, find_candidates, find_upstreams
@@ -15,7 +15,7 @@ from floway_core.engine.trace import AttemptTrace, RequestTrace
 from floway_core.engine.upstream_body import UpstreamBytes
 from floway_core.errors import ClientDisconnected, GatewayError, ShuttingDown, UpstreamRefused
 from floway_core.protocol.forwarded_answer import ForwardedAnswer
-from floway_core.provider import MAX_DISPATCHES, ErrorResponse, ForwardedPath, Model, Provider, UpstreamResponse
+from floway_core.provider import MAX_DISPATCHES, ForwardedPath, Model, Provider, UpstreamResponse
 from floway_core.runtime.gateway import Gateway
 
 log = logging.getLogger("floway.engine")
@@ -159,11 +159,7 @@ def _attempt(
             gateway.account_refusals.pop(context.upstream.id, None)
             return account.filter_response(provider, context, response)
         trace.failures.append((candidate, str(response.status)))
-        try:
-            content = read_error_body(context, response)
-        finally:
-            response.body.close()
-        refusal = ErrorResponse(response.status, response.headers, content)
+        refusal = read_refusal(context, response)
         if not provider.handle_error_response(dispatch, refusal):
             break
     refusal = account.filter_error_response(provider, context, refusal)
