@@ -11,7 +11,8 @@ from floway_core.engine.forwarding import ForwardedRequest, forward
 from floway_core.errors import GatewayError
 from floway_core.protocol import headers, jsontext, multipart
 from floway_core.provider import ForwardedPath
-from floway_core.runtime.plugins import PluginError, Providers
+from floway_core.runtime.lifecycle import Providers
+from floway_core.runtime.plugins import PluginError
 from floway_core.web import PreparedResponse, current_gateway, limits
 from floway_core.web.auth import authenticate_request
 from floway_core.web.body import parse_object, read_content
