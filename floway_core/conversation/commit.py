@@ -6,7 +6,7 @@ from typing import Any
 
 import peewee
 
-from floway_core.conversation import background, conversations, restoring
+from floway_core.conversation import background, conversations, restoring, retention
 from floway_core.conversation.cache import HistoryCache, PackedHistory
 from floway_core.conversation.records import Snapshot, Turn
 from floway_core.conversation.snapshots import SAME_SNAPSHOT, NewItem, encode_snapshot, insert_snapshot, mark_used
@@ -114,6 +114,8 @@ def _commit(
             background.complete(database, turn.response_id, response.get("status"))
         if turn.conversation:
             conversations.advance(database, turn.conversation, turn.response_id, snapshot)
+            if parent and mode == "replace":  # what was only a part of the conversation is so no longer
+                retention.delete_unneeded(database, parent.row)
     # A client that resends the history rarely needs the cache, unless the stored history takes the place of its own.
     if parent and (turn.explicit_previous or turn.visible):
         beginning = cache.get(parent) if mode == "append" else None

@@ -117,7 +117,9 @@ class BackgroundRuns:
         if len(self) >= self._gateway.settings.threads:
             raise _overloaded()
         signal = CancelSignal(self._gateway.shutdown)
-        prepared = prepare(self._gateway, replace(call, client=signal, stream=True, body={**call.body, "stream": True}))
+        key = replace(call.api_key, shows_account=False)  # what is stored never shows the account
+        body = {**call.body, "stream": True}
+        prepared = prepare(self._gateway, replace(call, api_key=key, client=signal, stream=True, body=body))
         try:
             order_candidates(self._gateway, prepared.call, prepared.turn)  # a model that nobody serves is refused now
             initial = _initial_response(call.body, prepared)

@@ -79,7 +79,7 @@ class StoredEventStream(ClientStream):
         last = background.read_last_event(database, self._row)
         if last and background.content_of(last).get("type") in TERMINAL_TYPES:
             return b""
-        number = background.number_of(last) + 1 if last else 0
+        number = background.number_of(last) + 1 if last else self._after + 1
         return background.terminal_event(self._find_response(), number) if number > self._after else b""
 
     def _step(self, wait: bool) -> bytes:

@@ -152,6 +152,17 @@ def test_a_compaction_starts_it_anew(api):
     assert [item["type"] for item in api.items(conversation)["data"]] == ["compaction", "message"]
 
 
+def test_a_compaction_leaves_nothing_that_nobody_needs(api):
+    conversation = api.create(user("zero"))
+    api.turn(conversation, "one", "1", store=False)
+    kept = api.turn(conversation, "two", "2")
+    api.turn(conversation, "three", "3", store=False)
+    sealed = {"id": "cmp_1", "type": "compaction", "encrypted_content": "sealed"}
+    api.client.turn([{"type": "compaction_trigger"}], conversation=conversation, output=[sealed])
+    assert api.client.rows() == [1, 4, 6]  # without the third turn, which is part of no history any more
+    assert texts(api.client.turn("four", kept.id).sent[0]) == ["zero", "one", "1", "two", "2", "four"]
+
+
 def test_items_are_paged_and_read(api):
     conversation = api.create(*(user(f"{number}") for number in range(3)))
     added = api.add(conversation, {"role": "user", "content": "3"}, {**user("4"), "id": "msg_mine"}, assistant("5"))

@@ -1,7 +1,7 @@
 """The provider ``openai``: it sends the client's requests to the upstream unchanged."""
 
 from floway_core.contexts import ForwardContext, ResponsesRequestContext, Upstream
-from floway_core.provider import ConnectionOptions, UpstreamOption, UpstreamResponse
+from floway_core.provider import ConnectionOptions, ForwardedPath, UpstreamOption, UpstreamResponse
 from floway_core.upstream.keyed import OPENAI_PATHS, KeyedProvider, encode_body
 from floway_openai import headers
 
@@ -16,7 +16,7 @@ class OpenAIProvider(KeyedProvider):
         options=(UpstreamOption("compacts", "The upstream takes compaction_trigger items, as another Floway does."),),
     )
     private_headers = headers.PRIVATE
-    forwarded_paths = OPENAI_PATHS
+    forwarded_paths = (*OPENAI_PATHS, ForwardedPath("/alpha/search"))
 
     def supports_compaction(self, upstream: Upstream) -> bool:
         return bool(self.connection(upstream).options.get("compacts"))

@@ -71,6 +71,12 @@ def test_moderations_and_completions(sdk, upstream):
     assert [told.choices[0].text for told in stream] == ["Hello"]
 
 
+def test_searches_of_clients_that_search_by_themselves(sdk, upstream):
+    upstream.script(as_json({"results": [1]}))
+    assert sdk.post("/alpha/search", body={"model": "model-1", "commands": {}}, cast_to=object) == {"results": [1]}
+    assert dispatches(upstream)[0].path == "/v1/alpha/search"
+
+
 def test_a_refusal(sdk, upstream):
     error = {"message": f"No, {KEY}.", "type": "invalid_request_error", "param": "input", "code": "odd"}
     upstream.script(as_json({"error": error}, 400))
