@@ -39,14 +39,18 @@ class ForwardedPath:
     """A path of another API than the Responses API, whose requests go to the upstream as they are."""
 
     path: str
-    """Behind the base URL of an upstream, without variable parts: ``/embeddings``. Clients request it with ``/v1``
-    before it or without."""
+    """Behind the base URL of an upstream, without variable parts: ``/embeddings``. Clients put one of
+    ``prefixes`` before it."""
     method: str = "POST"
     has_model: bool = True
     """Whether the body, JSON or a form, names a ``model``, which decides about the upstream. If not, requests go to the
     first upstream that the key may use, of those that forward the path."""
     default_model: str | None = None
     """The model that the API takes where a request names none."""
+    prefixes: Sequence[str] = ("/v1", "")
+    """What clients put before the path."""
+    describes_account: bool = False
+    """Whether the answer describes the operator's account: only API keys that show it may request the path."""
 
 
 class ResponseBody(ABC):

@@ -98,7 +98,7 @@ def list_plugins(session: Session, as_json: bool) -> None:
             "routes": routes.get(plugin.name, []),
             "forwards": sorted(
                 {
-                    f"{path.method} /v1{path.path}"
+                    f"{path.method} {path.prefixes[0]}{path.path}"
                     for kind, provider in providers.by_kind.items()
                     for path in (provider.forwarded_paths if owners[kind] == plugin.name else ())
                 }

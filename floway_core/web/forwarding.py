@@ -39,7 +39,7 @@ def register_forwarded_paths(app: Flask, table: RouteTable, providers: Providers
             if not path.path.startswith("/") or "<" in path.path or path.path.endswith("/"):
                 message = f"cannot forward {path.path!r}, which is no path without variable parts."
                 raise PluginError(f"Plugin {providers.owners[kind]!r} {message}")
-            for prefix in ("/v1", ""):
+            for prefix in path.prefixes:
                 name = f"forward {path.method} {prefix}{path.path}".replace(".", "-")
                 if name not in table.owners:  # providers may forward the same paths
                     table.owners[name] = providers.owners[kind]
@@ -51,6 +51,9 @@ def register_forwarded_paths(app: Flask, table: RouteTable, providers: Providers
 def _forward(path: ForwardedPath) -> Response:
     gateway, entry = current_gateway(), g.request_log
     key = authenticate_request()
+    if path.describes_account and not key.shows_account:
+        message = "This path describes the gateway's account. Its operator has to allow that for your API key."
+        raise GatewayError(403, message, code="account_hidden")
     entry.metered = True
     admission = limits.admit(gateway, key, entry)
     original = _read_original()

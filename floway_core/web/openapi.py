@@ -74,6 +74,8 @@ def _describe_forwarded(path: ForwardedPath) -> dict[str, Any]:
     responses: dict[str, Any] = {
         status: {"$ref": f"#/components/responses/{name}"} for status, name in statuses.items()
     }
+    if path.describes_account:
+        responses["403"] = {"$ref": "#/components/responses/UpstreamRefused"}
     responses["2XX"] = {"description": "The answer of the upstream, as it is."}
     responses["default"] = {"$ref": "#/components/responses/UpstreamRefused"}
     described = {"summary": f"Forwarded to an upstream: {path.method} {path.path}", "responses": responses}
