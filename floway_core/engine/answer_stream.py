@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from floway_core.dialect import AnswerReader, Translator
+from floway_core.dialect import AnswerReader, StreamFraming, Translator
 from floway_core.engine.attempt import Attempt
 from floway_core.engine.client_stream import ClientStream, StreamState
 from floway_core.engine.compaction import SummaryCompaction
+from floway_core.engine.framing import StreamFramer
 from floway_core.engine.pass_through import PassedAnswer, open_answer
 from floway_core.engine.refusals import UNAUTHORIZED, failure_error, note_account_refusal
 from floway_core.engine.storing import store_response
@@ -38,6 +39,8 @@ class AnswerFormat:
     """What follows the terminal event of a response that succeeded."""
     reader: Callable[[], AnswerReader | None] = lambda: None
     """Returns what follows an answer of an upstream in this dialect; None: the dialect has no pass-through."""
+    framing: StreamFraming | None = None
+    """How a stream is written that consists of no events; None for events."""
 
 
 RESPONSES_FORMAT = AnswerFormat()
@@ -73,6 +76,7 @@ class AnswerStream(ClientStream):
         self._summary = SummaryCompaction() if attempt.summarises and not self._is_passed_through else None
         self._failure_translator = answer_format.translator()
         self._translator = None if self._is_passed_through else self._failure_translator
+        self._framer = StreamFramer(answer_format.framing) if answer_format.framing else None
         self._held: bytes | None = None
         """Events that ``advance`` returns first; see ``hold_back`` and ``preload``."""
         self._error: GatewayError | None = None
@@ -117,21 +121,24 @@ class AnswerStream(ClientStream):
         return self._source.fileno() if self._source else None
 
     def _step(self, wait: bool) -> bytes:
-        source = self._source
+        source, keepalive = self._source, b""
         if self._held is not None:
             held, self._held = self._held, None
-            return self._translate(held)
-        if self.state is not StreamState.WAITING or not source:
-            return self._finish() if self.state is StreamState.NEEDS_THREAD else b""
-        sent = self._receive(self._seconds_to_keepalive() if wait else 0.0)
-        if sent and self._translator:
-            sent = self._translate(sent)
-        if sent:
-            self._last_sent = source.read_at
-        elif source.read_at - self._last_sent >= self._keepalive_interval and self.state is StreamState.WAITING:
-            self._last_sent = source.read_at
-            sent = self._format.keepalive
-        return sent
+            sent = self._translate(held)
+        elif self.state is StreamState.WAITING and source:
+            sent = self._receive(self._seconds_to_keepalive() if wait else 0.0)
+            if sent and self._translator:
+                sent = self._translate(sent)
+            if sent:
+                self._last_sent = source.read_at
+            elif source.read_at - self._last_sent >= self._keepalive_interval and self.state is StreamState.WAITING:
+                self._last_sent = source.read_at
+                keepalive = self._format.keepalive
+        else:
+            sent = self._finish() if self.state is StreamState.NEEDS_THREAD else b""
+        if self._framer:
+            sent = self._framer.frame(sent, is_last=self.state is StreamState.ENDED)
+        return keepalive or sent
 
     def feed(self, block: bytes) -> bytes:
         """Take complete events from the upstream, and return those that may be sent now, before translation.
