@@ -241,6 +241,11 @@ class Settings:
     keepalive_interval: float = _setting(seconds, "15", "Seconds of silence after which a stream gets a comment.")
     graceful_timeout: float = _setting(seconds, "120", "Seconds that running streams get to finish at shutdown.")
     retention_days: int = _setting(count, "30", "Days for which a conversation is kept after its last use.")
+    abandoned_responses: str = _setting(
+        one_of("cancel", "finish"),
+        "cancel",
+        "What becomes of a response that is to be stored when its client disconnects: cancel or finish.",
+    )
     history_cache_bytes: int = _setting(
         size, str(32 * 2**20), "Bytes in which a worker keeps the conversations led by previous_response_id; 0: none."
     )
@@ -261,6 +266,11 @@ class Settings:
     def input_limit(self) -> int:
         """Bytes that a request may continue and refer to."""
         return self.max_input_bytes or 2 * self.max_body_bytes
+
+    @property
+    def finishes_abandoned(self) -> bool:
+        """Whether a response that is to be stored goes on when its client disconnects."""
+        return self.abandoned_responses == "finish"
 
     @property
     def serves_metrics(self) -> bool:

@@ -185,6 +185,7 @@ class Worker(ConnectionLoop):
         gateway = self.wsgi.extensions["floway"]
         self._shutdown = gateway.shutdown
         self._dialects = gateway.dialects
+        self._background = self.wsgi.extensions["floway_background"]
         self._store_usage = partial(gateway.usage.flush, gateway.services.database)
         self._flush_observers = gateway.observers.flush
         self.settings = settings = gateway.settings
@@ -192,6 +193,7 @@ class Worker(ConnectionLoop):
         tick = min(1.0, settings.keepalive_interval / 4, settings.idle_timeout / 4)
         self._streams = StreamLoop(gateway.shutdown.fileno(), settings.client_timeout, tick)
         self._streams.start()
+        self._background.relay = self._streams.add_without_client
 
     # ------------------------------------------------------------------------------------------------------ stopping
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -216,6 +218,18 @@ class Worker(ConnectionLoop):
                 conn.deadline = min(conn.deadline, now + LINGERING_CLOSE_SECONDS)
         super().handle_exit(0, None)
 
+    def run(self) -> None:
+        super().run()
+        # What runs in the background has no connection that the loop would wait for.
+        while self._background and self.is_parent_alive():
+            self.notify()
+            now = time.monotonic()
+            if now >= self._shutdown_at:
+                self._shutdown.announce()
+            if now >= self._exit_at:
+                self._exit(len(self._background))
+            time.sleep(STOP_CHECK_SECONDS)
+
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         if self.alive:
             super().wait_for_and_dispatch_events(timeout)
@@ -225,8 +239,8 @@ class Worker(ConnectionLoop):
         if now >= self._shutdown_at:
             self._shutdown.announce()
             in_use = self.nr_conns - sum(conn.is_idle for conn in self.waiting)
-            if not in_use or now >= self._exit_at:
-                self._exit(in_use - self.waiting.count(Rank.CLOSING))
+            if not (in_use or self._background) or now >= self._exit_at:
+                self._exit(in_use - self.waiting.count(Rank.CLOSING) + len(self._background))
         super().wait_for_and_dispatch_events(min(timeout, STOP_CHECK_SECONDS))
 
     def _exit(self, running: int) -> None:
