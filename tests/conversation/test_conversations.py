@@ -1,61 +1,12 @@
 """Conversations with an id: what a turn adds, what a client adds and removes by hand, and how they end."""
 
-import json
-import time
-
 import pytest
 
 from floway_core.conversation import retention
 from floway_core.storage.db import select
-from floway_core.testing import Reply, Step, message_stream
 
+from .conversation_client import Api, texts
 from .direct_store import assistant, execute, user
-
-
-class Api:
-    """The Conversations API as one client calls it."""
-
-    def __init__(self, client):
-        self.client = client
-
-    def send(self, method, path="", body=None, status=200):
-        content = None if body is None else json.dumps(body).encode()
-        headers = {"content-type": "application/json"} if body is not None else {}
-        exchange = self.client.caller.send(method, f"/v1/conversations{path}", content, headers)
-        assert exchange.status == status, exchange.body
-        return exchange.json()
-
-    def create(self, *items, **metadata):
-        return self.send("POST", body={"items": list(items), "metadata": metadata})["id"]
-
-    def items(self, conversation, order="asc", **query):
-        arguments = "".join(f"&{name}={value}" for name, value in query.items())
-        return self.send("GET", f"/{conversation}/items?order={order}{arguments}")
-
-    def texts(self, conversation):
-        return texts(self.items(conversation, limit=100)["data"])
-
-    def add(self, conversation, *items):
-        return self.send("POST", f"/{conversation}/items", {"items": list(items)})
-
-    def remove(self, conversation, item, status=200):
-        return self.send("DELETE", f"/{conversation}/items/{item}", status=status)
-
-    def turn(self, conversation, text, answer, **fields):
-        told = self.client.turn(text, conversation=conversation, output=[assistant(answer)], **fields)
-        assert told.response["conversation"] == {"id": conversation}
-        assert told.response.get("previous_response_id") is None
-        return told
-
-
-def texts(items):
-    return [part["text"] for item in items for part in item.get("content", [])]
-
-
-def held(upstream):
-    """Let the upstream begin to answer the next request, and wait."""
-    first, *rest = message_stream("answer")
-    upstream.script(Reply([first, Step.HOLD, *rest]))
 
 
 @pytest.fixture
@@ -275,77 +226,6 @@ def test_it_expires(api, client, acting):
             api.send("GET", f"/{one}", status=status)
     retention.sweep(acting.database, 30)
     assert client.rows() == [0, 0, 0]
-
-
-def test_two_turns_at_once(api, fake_upstream):
-    """The second one fails clearly, and so does every change by hand, until the first has ended."""
-    conversation = api.create(user("zero"))
-    held(fake_upstream)
-    headers = {"x-test-upstream": fake_upstream.url, "content-type": "application/json"}
-    body = {"model": "model-1", "input": "one", "conversation": conversation, "stream": True}
-    running = api.client.caller.send("POST", "/v1/responses", json.dumps(body).encode(), headers)
-    running.read_until(b"response.created")
-    for refused in (
-        api.client.ask("two", conversation=conversation).body,
-        api.send("POST", f"/{conversation}/items", {"items": [user("x")]}, status=409),
-        api.send("DELETE", f"/{conversation}", status=409),
-        api.remove(conversation, api.items(conversation)["data"][0]["id"], status=409),
-    ):
-        assert refused["error"]["code"] == "conversation_locked"
-    assert api.texts(conversation) == ["zero"]
-    assert api.send("POST", f"/{conversation}", {"metadata": {"a": "b"}})["metadata"] == {"a": "b"}
-    fake_upstream.release.set()
-    assert b"response.completed" in running.body
-    assert len(api.items(conversation)["data"]) > 1
-    api.turn(conversation, "two", "2")
-
-
-@pytest.mark.parametrize("how", ["failed", "cut"])
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_turn_that_fails_changes_nothing_and_lets_go(api, how, stream):
-    conversation = api.create(user("zero"))
-    api.client.ask("one", conversation=conversation, stream=stream, headers={"x-test-answer": how})
-    assert api.texts(conversation) == ["zero"]
-    assert texts(api.turn(conversation, "two", "2").sent[0]) == ["zero", "two"]
-
-
-def test_a_client_that_hangs_up_lets_go(api, fake_upstream, acting):
-    conversation = api.create()
-    held(fake_upstream)
-    headers = {"x-test-upstream": fake_upstream.url, "content-type": "application/json"}
-    body = {"model": "model-1", "input": "one", "conversation": conversation, "stream": True}
-    running = api.client.caller.send("POST", "/v1/responses", json.dumps(body).encode(), headers)
-    running.read_until(b"response.created")
-    running.hang_up()
-    acting.gateway.wait_for_log(f"id={running.headers['x-request-id']} ")
-    api.turn(conversation, "two", "2")
-
-
-def test_the_lock_of_a_worker_that_died_ends(api, acting):
-    conversation = api.create()
-    execute(
-        acting.database, "UPDATE responses_conversations SET locked_by = 'resp_x' WHERE public_id = ?", conversation
-    )
-    sql = "INSERT INTO turn_leases (id, api_key_id, expires_at) SELECT 'resp_x', id, ? FROM api_keys WHERE key_hash = ?"
-    execute(acting.database, sql, int(time.time()) + 50, api.client.key_hash)
-    assert api.client.ask("one", conversation=conversation).error["code"] == "conversation_locked"
-    execute(acting.database, "UPDATE turn_leases SET expires_at = ? WHERE id = 'resp_x'", int(time.time()) - 1)
-    api.turn(conversation, "one", "1")
-    assert select(acting.database, "SELECT 1 FROM turn_leases WHERE id = 'resp_x'") == []
-
-
-def test_a_turn_that_lost_its_lock_does_not_overwrite(api, fake_upstream, acting):
-    conversation = api.create(user("zero"))
-    held(fake_upstream)
-    headers = {"x-test-upstream": fake_upstream.url, "content-type": "application/json"}
-    body = {"model": "model-1", "input": "late", "conversation": conversation, "stream": True}
-    running = api.client.caller.send("POST", "/v1/responses", json.dumps(body).encode(), headers)
-    running.read_until(b"response.created")
-    execute(acting.database, "UPDATE turn_leases SET expires_at = 0")  # as if the process had been suspended
-    api.turn(conversation, "one", "1")
-    fake_upstream.release.set()
-    assert b"conversation_changed" in running.body
-    assert api.texts(conversation) == ["zero", "one", "1"]
 
 
 BAD = [
