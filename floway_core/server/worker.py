@@ -97,7 +97,7 @@ class Worker(ConnectionLoop):
             conn.unsent.clear()
             return False
         except Exception as error:  # noqa: BLE001 - logged there; the worker has to go on
-            self._send_error(conn, error)
+            self._refuse(conn, conn.parser.path if conn.parser else "", error)
             return False
 
     def _call_application(self, request: Any, conn: Connection) -> ClientExchange:
@@ -166,14 +166,16 @@ class Worker(ConnectionLoop):
         future = self.tpool.submit(self.handle, exchange.conn, exchange)
         future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
 
-    def _send_error(self, conn: Connection, error: Exception) -> None:
-        """Respond to a request that did not reach the application."""
+    def _refuse(self, conn: Connection, path: str, error: Exception) -> None:
+        """Respond to a request that did not reach the application.
+
+        :param path: of the request; empty if it could not be read.
+        """
         request_id = str(uuid7())
         if isinstance(error, ParseException):
             self.log.warning("Refused request %s, which is not valid HTTP: %s", request_id, type(error).__name__)
         else:
             self.log.error("Request %s failed outside of the application", request_id, exc_info=error)
-        path = conn.parser.path if conn.parser else ""
         with contextlib.suppress(OSError):
             conn.unsent.write(conn.sock, error_response(error, request_id, self._dialects, path))
 
