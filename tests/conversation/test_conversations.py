@@ -1,5 +1,7 @@
 """Conversations with an id: what a turn adds, what a client adds and removes by hand, and how they end."""
 
+import time
+
 import pytest
 
 from floway_core.conversation import retention
