@@ -18,7 +18,7 @@ from wsgiref.types import WSGIApplication
 
 from websockets.frames import CloseCode
 
-from floway_core.engine.answer_stream import StreamState
+from floway_core.engine.client_stream import StreamState
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.server.websocket_connection import MAX_WAITING, WebSocketConnection

@@ -9,7 +9,8 @@ from wsgiref.types import WSGIApplication
 
 from websockets.frames import CloseCode
 
-from floway_core.engine.answer_stream import AnswerStream, StreamState
+from floway_core.engine.answer_stream import AnswerStream
+from floway_core.engine.client_stream import StreamState
 from floway_core.server.websocket_connection import WebSocketConnection
 from floway_core.web.request_log import CLIENT_CLOSED_REQUEST
 from floway_core.web.websocket import encode_error, encode_metadata
