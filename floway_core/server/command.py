@@ -25,6 +25,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from floway_core.errors import StartupError
 from floway_core.runtime.gateway import open_gateway, read_settings
 from floway_core.runtime.plugins import build_plugin_manager
+from floway_core.server.thread_trial import start_trial
 from floway_core.settings import Settings
 from floway_core.storage.db import close_connections
 
@@ -46,6 +47,9 @@ IDLE_CONNECTIONS = 1024
 
 RESTART_DELAY_SECONDS = 1.0
 """Time before a worker that could not start is replaced."""
+
+OTHER_THREADS = 16
+"""Threads of one worker that serve no requests: the stream loop, sweeps, observers, model lists, the log."""
 
 OTHER_FILES = 128
 """Descriptors of one worker besides its connections: database, pools, log, libraries."""
@@ -136,6 +140,11 @@ def files_needed(settings: Settings) -> int:
     return 2 * (settings.threads + SPARE_THREADS) + IDLE_CONNECTIONS + OTHER_FILES
 
 
+def threads_needed(settings: Settings) -> int:
+    """Return how many threads a worker may need at most."""
+    return settings.threads + SPARE_THREADS + OTHER_THREADS
+
+
 def allow_files(settings: Settings) -> None:
     """Raise the limit of open files for this process and its workers. A request may need two descriptors.
 
@@ -151,14 +160,39 @@ def allow_files(settings: Settings) -> None:
         log.warning("Each worker may need %d open files, and the system allows %d (ulimit -n)", needed, limit)
 
 
+def try_threads(settings: Settings) -> Callable[[], None]:
+    """Start to try whether the system allows the threads that the settings promise.
+
+    :returns: waits for the result, and logs a warning if it does not. Requests that get no thread are refused.
+    """
+    promised = threads_needed(settings)
+    finish = start_trial(settings.workers, promised)
+
+    def warn() -> None:
+        if (allowed := finish()) < promised:
+            message = "Each worker may need %d threads, and the system allows %d (ulimit -u, pids limit, memory)"
+            log.warning(message, promised, allowed)
+
+    return warn
+
+
 class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no annotations
-    """gunicorn's arbiter, except that a signal to stop reaches every worker, and ends a reload that is waiting."""
+    """gunicorn's arbiter, with two differences: a signal to stop reaches every worker, and ends a reload that is
+    waiting; and a worker that cannot be started is tried again."""
 
     _is_reloading = _is_stopping = False
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
         self._is_stopping = self._is_stopping or sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
         super().signal(sig, frame)
+
+    def spawn_worker(self) -> int | None:
+        try:
+            pid: int | None = super().spawn_worker()
+        except OSError as error:  # only the fork: a worker itself exits
+            log.error("A worker could not start, and will be tried again: %s", error)
+            return None
+        return pid
 
     def reload(self) -> None:
         try:

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import select
 import selectors
 import socket
 import struct
@@ -23,10 +22,13 @@ from uuid6 import uuid7
 
 from floway_core.protocol.headers import UNDERSCORED
 from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS
+from floway_core.server.client_socket import is_readable, peer_name, refuse_overloaded, set_timeouts
+from floway_core.server.command import RESTART_DELAY_SECONDS
 from floway_core.server.exchange import ClientExchange
 from floway_core.server.request_parser import ConnectionParser, error_response
 from floway_core.server.response_writer import ResponseWriter
 from floway_core.server.stream_loop import StreamLoop
+from floway_core.server.thread_pool import ThreadPool
 
 NEXT_REQUEST_WAIT_SECONDS = 0.05
 """Time that a thread waits for the next request on a connection before the main loop does. Handing a connection over
@@ -39,6 +41,9 @@ an idle connection stays open: its next request may be on the way."""
 FINAL_EVENTS_SECONDS = 2.0
 """Time before the end of the grace period at which the requests that still run are made to fail. After half of it the
 worker exits; at the end of the grace period it would be killed."""
+
+FIRST_THREADS = 4
+"""Threads that exist from the start, for requests, and as many for streams that need one when no other can be had."""
 
 STOP_CHECK_SECONDS = 0.1
 """Time between two checks of the deadlines while the worker stops, and pause after a failed ``accept``."""
@@ -78,7 +83,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
             and self.alive
             and (
                 conn.parser.has_buffered
-                or (self.nr_conns <= self.cfg.threads and _is_readable(conn, NEXT_REQUEST_WAIT_SECONDS))
+                or (self.nr_conns <= self.cfg.threads and is_readable(conn.sock, NEXT_REQUEST_WAIT_SECONDS))
             )
         ):
             keep_alive = self._serve(conn)
@@ -102,7 +107,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         except (NoMoreData, StopIteration):
             return False
         except (BlockingIOError, TimeoutError):  # the timeouts of the socket
-            self.log.warning("Dropped a client that stalled for %g seconds: %s", self._client_timeout, _peer_name(conn))
+            self.log.warning(
+                "Dropped a client that stalled for %g seconds: %s", self._client_timeout, peer_name(conn.client)
+            )
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             conn.sock.close()
             return False
@@ -166,8 +173,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
 
     def _resume_in_thread(self, exchange: ClientExchange) -> None:
         """Let a thread continue a stream. The stream loop calls this."""
-        future = self.tpool.submit(self.handle, exchange.conn, exchange)
+        try:
+            future = self.tpool.submit(self.handle, exchange.conn, exchange)
+        except RuntimeError:  # no thread can be had
+            future = self._reserved_threads.submit(self._finish_stream, exchange)
         future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
+
+    def _finish_stream(self, exchange: ClientExchange) -> bool | None:
+        """Like ``handle``, without further requests: they could keep a reserved thread for long."""
+        keep_alive = self._serve(exchange.conn, exchange)
+        return keep_alive and not exchange.conn.parser.has_buffered
 
     def handle_error(self, request: Any, sock: socket.socket, client: Any, error: Exception, path: str = "") -> None:
         """Respond to a request that did not reach the application."""
@@ -194,7 +209,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         self._underscored = gateway.providers.underscore_headers
         tick = min(1.0, settings.keepalive_interval / 4, settings.idle_timeout / 4)
         self._streams = StreamLoop(gateway.shutdown.fileno(), self._client_timeout, tick)
-        self._streams.start()
+        self._reserved_threads = ThreadPool(FIRST_THREADS)
+        try:
+            self._streams.start()
+            self._reserved_threads.start(FIRST_THREADS)
+            self.tpool.start(FIRST_THREADS)
+        except RuntimeError as error:
+            self.log.error("A worker could not start; retrying in %g seconds: %s", RESTART_DELAY_SECONDS, error)
+            time.sleep(RESTART_DELAY_SECONDS)
+            os._exit(1)  # threads that have started would keep the process
+
+    def get_thread_pool(self) -> ThreadPool:
+        return ThreadPool(self.cfg.threads)
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -205,12 +231,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
 
     def enqueue_req(self, conn: TConn) -> None:
         if conn.data_ready or conn.initialized:
-            super().enqueue_req(conn)
+            try:
+                super().enqueue_req(conn)
+            except RuntimeError:  # no thread can be had
+                self._refuse(conn)
         else:
             if self.nr_conns >= self.worker_connections:
                 self._drop_idle_connection()
-            _set_socket_timeouts(conn.sock, self._client_timeout)
+            set_timeouts(conn.sock, self._client_timeout)
             self._wait_for(conn, self.pending_conns, self.on_pending_socket_readable)
+
+    def _refuse(self, conn: TConn) -> None:
+        """Answer a request without a thread."""
+        request_id = str(uuid7())
+        if refuse_overloaded(conn.sock, request_id, self._dialects):
+            self.log.warning("Refused request %s, because no thread can be started for it", request_id)
+        self._close_gracefully(conn)
 
     def _drop_idle_connection(self) -> None:
         """Close the least useful connection, so that new ones need not wait until an old one ends."""
@@ -343,22 +379,3 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         if not enabled and not self.alive:
             for listener in self.sockets:
                 listener.close()
-
-
-def _is_readable(conn: TConn, timeout: float) -> bool:
-    poll = select.poll()
-    poll.register(conn.sock, select.POLLIN)
-    return bool(poll.poll(timeout * 1000))
-
-
-def _set_socket_timeouts(sock: socket.socket, seconds: float) -> None:
-    """Let reads and writes fail after so many seconds without progress, or if the peer is unreachable."""
-    limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-    if sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
-
-
-def _peer_name(conn: TConn) -> str:
-    return "{}:{}".format(*conn.client[:2]) if isinstance(conn.client, tuple) else "a client"
