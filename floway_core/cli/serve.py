@@ -30,7 +30,7 @@ def serve(session: Session, bind: str | None) -> None:
 
     if bind:
         os.environ["FLOWAY_BIND"] = bind  # workers read their settings from the environment, too
-    check_bind(session.settings.bind)
+    check_bind(session.settings.bind, lambda message: _report(session.settings, logging.WARNING, message))
     allow_files(session.settings)
     warn_of_missing_threads = try_threads(session.settings)
     # Find here what would keep a worker from starting, so that one line can report it.

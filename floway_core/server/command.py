@@ -1,5 +1,6 @@
 """``floway serve``: gunicorn with settings for long streams."""
 
+import errno
 import logging
 import math
 import os
@@ -47,6 +48,12 @@ IDLE_CONNECTIONS = 1024
 
 RESTART_DELAY_SECONDS = 1.0
 """Time before a worker that could not start is replaced."""
+
+BIND_WAIT_SECONDS = 3.0
+"""Time to wait for an address that is in use."""
+
+BIND_RETRY_SECONDS = 0.05
+"""Time between two tries to bind it."""
 
 OTHER_THREADS = 16
 """Threads of one worker that serve no requests: the stream loop, sweeps, observers, model lists, the log."""
@@ -117,14 +124,30 @@ def _remove_metrics() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_bind(bind: str) -> None:
+def check_bind(bind: str, on_wait: Callable[[str], None]) -> None:
     """Check that the server can listen on an address. gunicorn would retry several times, and print a traceback.
 
+    An address in use may become free soon: workers whose server was killed close it within a second. It is not shared
+    with them (``SO_REUSEPORT``), because then a second server, started by mistake, would get some of the requests.
+
     :param bind: ``HOST:PORT`` or ``unix:PATH``, which is not checked.
+    :param on_wait: called with a message before it waits.
     :raises StartupError: it cannot.
     """
     if bind.startswith("unix:"):
         return
+    deadline, is_waiting = time.monotonic() + BIND_WAIT_SECONDS, False
+    while error := _try_bind(bind):
+        if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+            raise StartupError(f"Floway cannot listen on {bind}: {error.strerror or error}.") from error
+        if not is_waiting:
+            is_waiting = True
+            on_wait(f"{bind} is in use; waiting {BIND_WAIT_SECONDS:g} seconds for it to become free")
+        time.sleep(BIND_RETRY_SECONDS)
+
+
+def _try_bind(bind: str) -> OSError | None:
+    """Return why nothing can listen on an address now."""
     host, port = util.parse_address(bind)
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -132,7 +155,8 @@ def check_bind(bind: str) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise StartupError(f"Floway cannot listen on {bind}: {error.strerror or error}.") from error
+        return error
+    return None
 
 
 def files_needed(settings: Settings) -> int:

@@ -45,6 +45,10 @@ worker exits; at the end of the grace period it would be killed."""
 FIRST_THREADS = 4
 """Threads that exist from the start, for requests, and as many for streams that need one when no other can be had."""
 
+PARENT_CHECK_SECONDS = 0.5
+"""Time between two checks whether the parent process still runs. They cost next to nothing and work in every container;
+to have the kernel send a signal instead (``PR_SET_PDEATHSIG``) would need ctypes, and miss a parent that died before."""
+
 STOP_CHECK_SECONDS = 0.1
 """Time between two checks of the deadlines while the worker stops, and pause after a failed ``accept``."""
 
@@ -332,6 +336,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         self._stop(0, FINAL_EVENTS_SECONDS / 2)
 
+    def is_parent_alive(self) -> bool:
+        """Return whether the parent process runs. Without it nobody could stop or replace this one, and a new server
+        needs its address. So stop as after SIGTERM."""
+        if os.getppid() == self.ppid:
+            return True
+        self.log.error("The parent process is gone; this worker stops")
+        self.handle_exit(0, None)
+        return False
+
     def _stop(self, shutdown_after: float, exit_after: float) -> None:
         """Stop when all requests have ended, at the latest after so many seconds.
 
@@ -347,7 +360,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         if self.alive:
-            super().wait_for_and_dispatch_events(timeout)
+            super().wait_for_and_dispatch_events(min(timeout, PARENT_CHECK_SECONDS))
             return
         self.notify()  # otherwise the arbiter would take the worker for hung
         now = time.monotonic()
