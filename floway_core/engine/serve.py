@@ -144,7 +144,9 @@ def _respond(
             remaining = _fallbacks(error, candidate, remaining)
             _record_failure(gateway, trace, candidate, error, remaining)
             if not remaining:
-                raise _client_error(error, candidate) from error
+                if _refuses_account(error):
+                    raise AccountRefused(candidate.upstream.name, error.status) from error
+                raise
     headers, ignored = attempt.response.headers, attempt.context.ignored
     if isinstance(answer, AnswerStream):
         return ServedResponse(headers, ignored, answer, {})
@@ -196,11 +198,9 @@ def _record_failure(
         log.warning("Upstream %s failed (%s); trying %s", failed.upstream.name, reason, fallbacks[0].upstream.name)
 
 
-def _client_error(error: GatewayError, candidate: Candidate) -> GatewayError:
-    """Return the error to send to the client, which has no part in a refusal of the gateway's account."""
-    if isinstance(error, UpstreamFailed | UpstreamRefused) and error.status in UNAUTHORIZED:
-        return AccountRefused(candidate.upstream.name, error.status)
-    return error
+def _refuses_account(error: GatewayError) -> bool:
+    """Return whether an upstream refused the gateway's account, in which the client has no part."""
+    return isinstance(error, UpstreamFailed | UpstreamRefused) and error.status in UNAUTHORIZED
 
 
 def _previous_snapshot(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:

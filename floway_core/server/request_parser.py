@@ -3,10 +3,11 @@
 import io
 import socket
 import time
+import weakref
 from collections.abc import Set
 from functools import partial
 from http.client import responses
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 from gunicorn.http.body import ChunkedReader
@@ -207,12 +208,13 @@ class _Request(HookedRequest):
 
     def set_body_reader(self) -> None:
         super().set_body_reader()
+        request = cast(_Request, weakref.proxy(self))  # a cycle would wait for the garbage collector
         reader = self.body.reader
         if isinstance(reader, ChunkedReader):
-            reader = _ChunkedReader(self, self.unreader)
+            reader = _ChunkedReader(request, self.unreader)
         else:
-            reader = _LengthReader(self, reader.length)
-        self.body = io.BufferedReader(_RawBody(self, reader), BODY_BUFFER_BYTES)
+            reader = _LengthReader(request, reader.length)
+        self.body = io.BufferedReader(_RawBody(request, reader), BODY_BUFFER_BYTES)
 
 
 class _RawBody(io.RawIOBase):

@@ -46,8 +46,8 @@ FIRST_THREADS = 4
 """Threads that exist from the start, for requests, and as many for streams that need one when no other can be had."""
 
 PARENT_CHECK_SECONDS = 0.5
-"""Time between two checks whether the parent process still runs. They cost next to nothing and work in every container;
-to have the kernel send a signal instead (``PR_SET_PDEATHSIG``) would need ctypes, and miss a parent that died before."""
+"""Time between two checks whether the parent process still runs: they cost almost nothing, and work in every container.
+The kernel could send a signal (``PR_SET_PDEATHSIG``), but that needs ctypes, and misses a parent that died before."""
 
 STOP_CHECK_SECONDS = 0.1
 """Time between two checks of the deadlines while the worker stops, and pause after a failed ``accept``."""

@@ -175,6 +175,7 @@ class UpstreamExchange(ResponseBody):
         if self._closed:
             return  # the connection may serve another request by now
         self._closed = True
+        self.response.close()
         if self.response.reusable and not self._body and not self._unsent:
             urllib3_pool.release(self._pool, self._connection)
         else:
