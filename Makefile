@@ -6,6 +6,8 @@ CLIENTS ?= .clients
 DOCS ?= .docs
 # Where the benchmark keeps its results and the gateways that Floway is measured against; BENCH_OPTIONS: see docs/performance.md.
 BENCH ?= .bench
+# The time limit of a comparison, in seconds.
+BENCH_SECONDS ?= 7200
 # The tools that lock and audit dependencies, and the environments with the oldest and newest supported libraries.
 LOCK ?= .lock
 VERSIONS ?= .versions
@@ -27,7 +29,7 @@ $(foreach goal,$(or $(MAKECMDGOALS),demo),$(if $(SAYS_$(goal)),$(info $(SAYS_$(g
 PYTEST_ALL = $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal -o faulthandler_exit_on_timeout=true \
 	tests plugins --ignore tests/e2e
 
-.PHONY: demo test test-soak fuzz test-clients test-packages test-deployment bench bench-peers bench-load lock audit sbom test-versions lint types docs \
+.PHONY: demo test test-soak fuzz test-clients test-packages test-deployment bench bench-peers bench-load bench-soak lock audit sbom test-versions lint types docs \
 	record-demo dist version clean
 
 demo: $(VENV)/ready
@@ -68,12 +70,17 @@ test-deployment: $(VENV)/ready
 bench: $(VENV)/ready
 	$(VENV)/bin/python -m benchmarks run --output $(BENCH)/result.json $(BENCH_OPTIONS)
 
-bench-peers: $(VENV)/ready $(BENCH)/litellm/ready
-	$(VENV)/bin/python -m benchmarks run --output $(BENCH)/result.json \
-		--with nginx litellm --litellm-python $(BENCH)/litellm/bin/python $(BENCH_OPTIONS)
+bench-peers: $(VENV)/ready $(BENCH)/litellm/ready $(BENCH)/python/ready $(BENCH)/node_modules/ready
+	timeout --signal=INT $(BENCH_SECONDS) $(VENV)/bin/python -m benchmarks run --output $(BENCH)/result.json \
+		--installed $(BENCH) --with codex nginx litellm smg agentic-api portkey $(BENCH_OPTIONS)
 
 bench-load: $(VENV)/ready
 	$(VENV)/bin/python -m benchmarks load $(BENCH_OPTIONS)
+
+# A mixed load for MINUTES, after which the gateway may hold no more than after the first ones.
+MINUTES ?= 30
+bench-soak: $(VENV)/ready
+	$(VENV)/bin/python -m benchmarks soak --minutes $(MINUTES) $(BENCH_OPTIONS)
 
 # The exact versions and hashes of all dependencies, for docs/deployment.md.
 lock: $(LOCK)/ready
@@ -160,6 +167,19 @@ $(VERSIONS)/newest/ready: setup.cfg
 $(DOCS)/ready: docs/requirements.txt
 	$(PYTHON) -m venv $(DOCS)
 	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	touch $@
+
+$(BENCH)/python/ready:
+	$(PYTHON) -m venv $(BENCH)/python
+	$(BENCH)/python/bin/python -m pip install --quiet --disable-pip-version-check smg agentic-api
+	touch $@
+
+# Without npm, Portkey is left out. It streams with these versions of its web framework, not with newer ones.
+PORTKEY = {"dependencies":{"@portkey-ai/gateway":"1"},"overrides":{"hono":"4.9.12","@hono/node-server":"1.13.7"}}
+$(BENCH)/node_modules/ready:
+	mkdir -p $(BENCH)/node_modules
+	echo '$(PORTKEY)' > $(BENCH)/package.json
+	! command -v npm > /dev/null || npm install --silent --no-audit --no-fund --prefix $(BENCH)
 	touch $@
 
 $(BENCH)/litellm/ready:
