@@ -47,7 +47,7 @@ FIRST_THREADS = 4
 
 PARENT_CHECK_SECONDS = 0.5
 """Time between two checks whether the parent process still runs: they cost almost nothing, and work in every container.
-The kernel could send a signal (``PR_SET_PDEATHSIG``), but that needs ctypes, and misses a parent that died before."""
+The kernel could send a signal (``PR_SET_PDEATHSIG``), but not for a parent that died before it was asked to."""
 
 STOP_CHECK_SECONDS = 0.1
 """Time between two checks of the deadlines while the worker stops, and pause after a failed ``accept``."""
