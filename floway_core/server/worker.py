@@ -107,7 +107,7 @@ class Worker(ConnectionLoop):
             conn.unsent.clear()
             return False
         except Exception as error:  # noqa: BLE001 - logged there; the worker has to go on
-            self._refuse(conn, conn.parser.path if conn.parser else "", error)
+            self._send_error(conn, conn.parser.path if conn.parser else "", error)
             return False
 
     def _call_application(self, request: Any, conn: Connection) -> ClientExchange:
@@ -179,7 +179,7 @@ class Worker(ConnectionLoop):
             future = self._reserved_threads.submit(self._serve, exchange.conn, exchange)
         future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
 
-    def _refuse(self, conn: Connection, path: str, error: Exception) -> None:
+    def _send_error(self, conn: Connection, path: str, error: Exception) -> None:
         """Respond to a request that did not reach the application.
 
         :param path: of the request; empty if it could not be read.
@@ -199,7 +199,7 @@ class Worker(ConnectionLoop):
         try:
             super().enqueue_req(conn)
         except RuntimeError:  # no thread can be had
-            self._refuse(conn, request_path(conn.incoming.take()), Overloaded())
+            self._send_error(conn, request_path(conn.incoming.take()), Overloaded())
             conn.keeps_alive = False
             self._continue(conn)
 
