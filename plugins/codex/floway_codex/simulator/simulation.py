@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from .accounts import DEFAULT_LIFETIME_SECONDS, AuthorizationCode, auth_json
@@ -11,6 +12,38 @@ from .backend import Backend, Step
 from .recording import RecordedRequest, RequestLog
 
 JSON = Any
+
+FRAME = "WS-FRAME"
+"""The method of a frame in the log."""
+
+
+@dataclass
+class WebSocketBehaviour:
+    """How the simulated backend treats WebSockets.
+
+    refusals: statuses of the next upgrades (the last one for all further ones if `refuses_for_good`); accepts: False
+    answers 426; ignores: upgrades get no answer; compresses: messages are compressed for clients that offer it;
+    fragment_bytes: messages are sent in fragments; max_message_bytes: announced to clients.
+    """
+
+    refusals: list[int] = field(default_factory=list)
+    refuses_for_good: bool = False
+    accepts: bool = True
+    ignores: bool = False
+    compresses: bool = True
+    fragment_bytes: int | None = None
+    max_message_bytes: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    open_connections: int = 0
+    bytes_received: int = 0
+
+    def refusal(self) -> int | None:
+        """The status that refuses the next upgrade; None if it is accepted."""
+        if not self.accepts:
+            return 426
+        if not self.refusals:
+            return None
+        return self.refusals[0] if self.refuses_for_good and len(self.refusals) == 1 else self.refusals.pop(0)
 
 
 class Simulation:
@@ -20,6 +53,7 @@ class Simulation:
         self.backend, self.log = Backend(), RequestLog()
         self.compresses = False
         """Whether responses are compressed with zstd for clients that accept it."""
+        self.websockets = WebSocketBehaviour()
         self.gate = threading.Event()  # responses are sent while it is set
         self.gate.set()
 
@@ -32,6 +66,17 @@ class Simulation:
     def dispatches(self) -> list[RecordedRequest]:
         """Of those, the POSTs to /codex/responses and /codex/responses/compact."""
         return [request for request in self.log.all() if request.method == "POST" and "/codex/" in request.path]
+
+    @property
+    def upgrades(self) -> list[RecordedRequest]:
+        """The requests for a WebSocket."""
+        return [request for request in self.log.all() if request.method == "GET" and request.header("sec-websocket-key")]
+
+    @property
+    def frames(self) -> list[RecordedRequest]:
+        """The frames that ask for a response, warm-ups included."""
+        found = [request for request in self.log.all() if request.method == FRAME]
+        return [request for request in found if isinstance(request.body, dict)]
 
     @property
     def findings(self) -> list[str]:
