@@ -172,7 +172,8 @@ def warmth(turns: int) -> None:
     """
     cold = []
     with Simulator() as backend:
-        settings = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
+        urls = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
+        settings = {**urls, "codex_transport": "http"}  # a WebSocket sends what is new only; it begins alike by itself
         with RunningGateway(settings, installed=needed_plugins()) as gateway:
             auth_file = gateway.folder / "auth.json"
             auth_file.write_text(json.dumps(backend.new_account()))
