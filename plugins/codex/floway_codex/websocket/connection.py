@@ -56,12 +56,14 @@ class UpgradeRefused(Exception):
 class WebSocketConnection:
     """A connection, from its upgrade until it is closed. Only one thread at a time may use it."""
 
-    def __init__(self, opened: socket.socket, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, opened: socket.socket, url: str, headers: Mapping[str, str], token: str) -> None:
         """:param opened: connected, with TLS if the URL has it.
         :param url: ``http`` or ``https``.
         :param headers: of the upgrade, in order. ``Host`` and ``Sec-WebSocket-Key`` are filled in.
+        :param token: the access token in them.
         :raises GatewayError: a header is not valid HTTP.
         """
+        self.token = token
         if not all(value.isascii() and value.isprintable() for value in headers.values()):
             raise GatewayError(400, INVALID_HEADER)  # the message does not quote it, because it may be secret
         opened.settimeout(0)

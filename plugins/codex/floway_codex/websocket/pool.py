@@ -32,6 +32,7 @@ class ConversationKey(NamedTuple):
     upstream_id: str
     account_id: str
     api_key_id: str
+    session: str
     thread: str
     user_agent: str
 

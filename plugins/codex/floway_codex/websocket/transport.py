@@ -97,7 +97,7 @@ class WebSocketTransport:
         agent = str(attempt.placeholders["user_agent"])
         key = ConversationKey(
             ctx.attempt.upstream.id, attempt.account.account_id, ctx.attempt.request.api_key.id,
-            attempt.identity.thread, agent,
+            attempt.identity.session, attempt.identity.thread, agent,
         )  # fmt: skip
         request = _Request(ctx, FrameBuilder(form, attempt, ctx.body), token, key)
         waits = list(RECONNECT_SECONDS)
@@ -158,7 +158,7 @@ class WebSocketTransport:
             raise SendPost("the proxy understands HTTP only")
         try:
             headers = request.frames.upgrade_headers(request.token, warms_up=warms_up)
-            connection = WebSocketConnection(opened, self._url, headers)
+            connection = WebSocketConnection(opened, self._url, headers, request.token)
             connection.upgrade(UPGRADE_TIMEOUT_SECONDS, request.client)
         except TimeoutError:
             opened.close()
@@ -227,6 +227,7 @@ class WebSocketTransport:
         attempt.turn_state = attempt.turn_state or answer.turn_state
         if answer.error is not None:
             body.close()
+            attempt.token = connection.token  # if one was refused, it is the one of the upgrade
             return _refusal(answer.error)
         body.is_relayed = True
         state = [(turns.TURN_STATE, answer.turn_state)] if answer.turn_state else []
