@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,14 @@ def import_account(installation: Installation, auth_json: dict[str, Any], *more:
     done = installation.run("codex", "import", str(file), *more)
     assert done.returncode == 0, done.stderr
     file.unlink()
+
+
+def wait_for(condition: Callable[[], bool], timeout: float = 30.0) -> None:
+    """Wait until a condition holds that nothing reports."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def create_key(gateway: Installation) -> str:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from .accounts import DEFAULT_LIFETIME_SECONDS, AuthorizationCode, auth_json
 from .backend import Backend, Step
@@ -15,6 +15,16 @@ JSON = Any
 
 FRAME = "WS-FRAME"
 """The method of a frame in the log."""
+
+
+class WebSocketSession(Protocol):
+    """An open connection, for tests that do something with it while it is idle."""
+
+    def ping(self) -> None:
+        """Send a ping."""
+
+    def close(self, code: int | None) -> None:
+        """Send a close frame, or break the connection if there is no code."""
 
 
 @dataclass
@@ -34,8 +44,10 @@ class WebSocketBehaviour:
     fragment_bytes: int | None = None
     max_message_bytes: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
-    open_connections: int = 0
     bytes_received: int = 0
+    pongs: int = 0
+    sessions: list[WebSocketSession] = field(default_factory=list)
+    """The open connections."""
 
     def refusal(self) -> int | None:
         """The status that refuses the next upgrade; None if it is accepted."""

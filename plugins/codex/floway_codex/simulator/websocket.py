@@ -75,7 +75,7 @@ class WebSocket:
         """Answer each frame; ends when the client leaves or the script says so."""
         self.accept()
         self.upgrade.status, self.upgrade.answered = 101, "101"
-        self.behaviour.open_connections += 1
+        self.behaviour.sessions.append(self)
         try:
             while message := self.read():
                 frame = decode_request(FRAME, self.upgrade.path, self.upgrade.headers, message)
@@ -93,7 +93,20 @@ class WebSocket:
                     frame.done.set()
             self.upgrade.client_gone.set()
         finally:
-            self.behaviour.open_connections -= 1
+            self.behaviour.sessions.remove(self)
+
+    def ping(self) -> None:
+        """Send a ping. Only while the connection is idle."""
+        self.protocol.send_ping(b"still there?")
+        self.flush()
+
+    def close(self, code: int | None) -> None:
+        """Send a close frame, or break the connection. Only while it is idle."""
+        if code is None:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        else:
+            self.protocol.send_close(code)
+            self.flush()
 
     def accept(self) -> None:
         """Answer the upgrade with 101."""
@@ -114,6 +127,7 @@ class WebSocket:
         """The next text message; None when the client has left."""
         while True:
             for event in self.protocol.events_received():
+                self.behaviour.pongs += isinstance(event, Frame) and event.opcode is Opcode.PONG
                 if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.CONT):
                     self.parts.append(bytes(event.data))
                     if event.fin:

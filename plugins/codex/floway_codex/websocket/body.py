@@ -1,5 +1,6 @@
 """The answer to a frame, as the body of a response: the messages of the backend become the events of a stream."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,25 +35,30 @@ class Answer:
 class WebSocketBody(ResponseBody):
     """The events of one answer.
 
-    The descriptor is that of the connection: a message is handed out as soon as it is complete, so nothing is held
-    back but parts of messages.
+    Its descriptor stands for the connection: a message is handed out as soon as it is complete, so nothing is held back
+    but parts of messages. It is a duplicate, because the connection is free for the next request once the answer is
+    complete: the client may send that before this body is closed.
     """
 
     def __init__(
         self,
         connection: WebSocketConnection,
         show_turn_state: Callable[[str], str | None],
-        on_close: Callable[["WebSocketBody"], None],
+        on_complete: Callable[[Answer], None],
+        on_close: Callable[[Answer], None],
     ) -> None:
         """:param show_turn_state: returns the form of a turn state for the client; None if it must not see any.
-        :param on_close: called once when the body is closed; it keeps or closes the connection.
+        :param on_complete: called when the answer is complete, by the thread that reads; it keeps the connection.
+        :param on_close: called once when the body is closed.
         """
         self.connection = connection
         self.answer = Answer()
         self.is_relayed = False
         """Whether the client gets the events from now on, so that a refusal can only be one of them."""
         self._show_turn_state = show_turn_state
+        self._on_complete = on_complete
         self._on_close = on_close
+        self._descriptor: int | None = None
         self._events = b""
         self._is_closed = False
 
@@ -83,13 +89,20 @@ class WebSocketBody(ResponseBody):
 
     def fileno(self) -> int | None:
         """See ``ResponseBody.fileno``."""
-        return self.connection.fileno()
+        if self._descriptor is None and not self._is_closed:
+            self._descriptor = os.dup(self.connection.fileno())
+        return self._descriptor
 
     def close(self) -> None:
-        """Hand the connection back, or drop it if the answer is not complete: that is how the CLI interrupts."""
-        if not self._is_closed:
-            self._is_closed = True
-            self._on_close(self)
+        """Drop the connection if the answer is not complete: that is how the CLI interrupts."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        if self.answer.response_id is None:
+            self.connection.close()
+        self._on_close(self.answer)
 
     # --------------------------------------------------------------------------------------------------------- events
     def _take(self, messages: list[bytes]) -> None:
@@ -152,3 +165,4 @@ class WebSocketBody(ResponseBody):
         output = response.get("output")
         if not self.answer.output and isinstance(output, list):
             self.answer.output = dict(enumerate(item for item in output if isinstance(item, dict)))
+        self._on_complete(self.answer)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from floway_codex.account import quota
 from floway_codex.identity import turns
 from floway_codex.websocket import events
-from floway_codex.websocket.body import WebSocketBody
+from floway_codex.websocket.body import Answer, WebSocketBody
 from floway_codex.websocket.connection import (
     MAX_MESSAGE_HEADER,
     ConnectionLost,
@@ -175,19 +175,18 @@ class WebSocketTransport:
         :raises ConnectionLost: the connection was lost.
         """
         frame = request.frames.warmup(_now_ms())
-        body = {**request.ctx.body, "input": frame["input"]}
-        digests = find_increment(None, body).digests
-        answer = WebSocketBody(connection, lambda state: None, lambda body: None)
+        digests = find_increment(None, {**request.ctx.body, "input": frame["input"]}).digests
+        body = WebSocketBody(connection, lambda state: None, lambda answer: None, lambda answer: None)
         with _closing_on_error(connection):
             connection.send(jsontext.dumps(frame), request.client)
             deadline = time.monotonic() + self._services.settings.first_byte_timeout
-            while not answer.answer.has_ended:
-                if not answer.wait(max(0.0, deadline - time.monotonic()), request.client):
+            while not body.answer.has_ended:
+                if not body.wait(max(0.0, deadline - time.monotonic()), request.client):
                     raise _timeout()
-            response_id = answer.answer.response_id
+            response_id = body.answer.response_id
             if response_id is None:
                 raise ConnectionLost
-        self._note_limits(request, answer)
+        self._note_limits(request, body.answer)
         return Progress(digests, response_id, [])
 
     # ----------------------------------------------------------------------------------------------------------- asking
@@ -210,16 +209,17 @@ class WebSocketTransport:
             if connection.max_message_bytes is not None and len(message) > connection.max_message_bytes:
                 raise SendPost("the request is too long for a message")
 
-            def close(body: WebSocketBody) -> None:
-                if body.answer.response_id is None:
-                    connection.close()
-                else:
-                    output = [item for _, item in sorted(body.answer.output.items())]
-                    done = Progress(increment.digests, body.answer.response_id, output)
-                    self._pool.put(request.key, connection, done)
-                self._note_limits(request, body)
+            def keep(answer: Answer) -> None:
+                output = [item for _, item in sorted(answer.output.items())]
+                done = Progress(increment.digests, str(answer.response_id), output)
+                self._pool.put(request.key, connection, done)
 
-            body = WebSocketBody(connection, functools.partial(self._show_turn_state, request), close)
+            body = WebSocketBody(
+                connection,
+                functools.partial(self._show_turn_state, request),
+                keep,
+                functools.partial(self._note_limits, request),
+            )
             connection.send(message, request.client)
             self._wait_for_content(request, body)
         answer = body.answer
@@ -257,9 +257,9 @@ class WebSocketTransport:
         attempt.turn_state = attempt.turn_state or state
         return turns.encrypt_turn_state(self._services.secrets, state, attempt.owner) if attempt.client else None
 
-    def _note_limits(self, request: _Request, body: WebSocketBody) -> None:
-        if body.answer.limits is not None:
-            found = quota.parse_limits_event(body.answer.limits, time.time())
+    def _note_limits(self, request: _Request, answer: Answer) -> None:
+        if answer.limits is not None:
+            found = quota.parse_limits_event(answer.limits, time.time())
             quota.store_limits(self._services, request.ctx.attempt.upstream.id, found)
 
 
