@@ -6,7 +6,7 @@ from typing import Any
 
 from floway_anthropic import search, usage
 from floway_anthropic.reader import INCOMPLETE_REASONS
-from floway_anthropic.upstream_history import encode_thinking
+from floway_anthropic.upstream.history import encode_thinking
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.event_parser import parse_events
