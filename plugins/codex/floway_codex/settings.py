@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+from floway_codex.websocket.transport import HTTP, WEBSOCKET
 from floway_codex.wire import host, profile
 from floway_codex.wire.encoding import AUTO, IDENTITY, OFFICIAL_HOST, ZSTD
-from floway_codex.websocket.transport import HTTP, WEBSOCKET
 from floway_core.settings import Setting, count, origin_url
 
 BASE_PATH = "/backend-api"

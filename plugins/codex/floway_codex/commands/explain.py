@@ -55,7 +55,11 @@ def explain(context: click.Context, response_id: str, as_json: bool) -> None:
 def _describe_fields(identity: snapshot.StoredIdentity, folder: str) -> list[FieldSource]:
     """The fields of a request; none if its profile is unknown."""
     profile = load_profiles(folder).get(identity.profile)
-    return [*describe_fields(profile, identity.rules, is_cli=bool(identity.client), transport=identity.transport)] if profile else []
+    return (
+        [*describe_fields(profile, identity.rules, is_cli=bool(identity.client), transport=identity.transport)]
+        if profile
+        else []
+    )
 
 
 def identity_ids(identity: snapshot.StoredIdentity) -> dict[str, str]:

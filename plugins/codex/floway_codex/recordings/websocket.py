@@ -1,4 +1,4 @@
-"""The part of a profile that is about the WebSocket: its upgrade, and what its frames have beside the body of a POST."""
+"""The part of a profile about the WebSocket: its upgrade, and what its frames have beside the body of a POST."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -140,7 +140,9 @@ class Session:
         if previous is not None or self.response_id is None or fields != self.fields or not self.history:
             return
         count = len(self.history)
-        if len(body["input"]) > count and without_incidentals(body["input"][:count]) == without_incidentals(self.history):
+        if len(body["input"]) > count and without_incidentals(body["input"][:count]) == without_incidentals(
+            self.history
+        ):
             findings.append(f"frame {frame.n}: the whole input, where an increment would do")
 
     def _as_post(self, frame: RecordedRequest, posted: JSON) -> RecordedRequest:
@@ -230,4 +232,3 @@ def error_outcome(response: PlainResponse) -> Outcome:
 def upgrade_headers(account: Account) -> list[tuple[str, str]]:
     """Headers of a 101 besides those of the protocol."""
     return [("x-request-id", secrets.token_hex(16)), *quota_headers(account)]
-

@@ -60,8 +60,11 @@ class Hang:
 
 @dataclass(frozen=True)
 class Messages:
-    """Messages of a WebSocket as they are, and then: `end` (nothing), `cut` (the connection breaks), `hang`, or the code
-    of a close frame. raw: bytes behind them that need be no frame."""
+    """Messages of a WebSocket as they are.
+
+    then: `end` (nothing), `cut` (the connection breaks), `hang`, or the code of a close frame; raw: bytes behind the
+    messages that need be no frame.
+    """
 
     messages: tuple[bytes, ...]
     then: str | int = "end"

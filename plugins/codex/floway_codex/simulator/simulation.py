@@ -82,7 +82,9 @@ class Simulation:
     @property
     def upgrades(self) -> list[RecordedRequest]:
         """The requests for a WebSocket."""
-        return [request for request in self.log.all() if request.method == "GET" and request.header("sec-websocket-key")]
+        return [
+            request for request in self.log.all() if request.method == "GET" and request.header("sec-websocket-key")
+        ]
 
     @property
     def frames(self) -> list[RecordedRequest]:

@@ -177,4 +177,3 @@ class WebSocket:
         data = b"".join(self.protocol.data_to_send())
         if data:
             self.socket.sendall(data)
-

@@ -76,7 +76,9 @@ class WebSocketConnection:
             uri, extensions=[deflate] if offer.startswith(DEFLATE) else None, max_size=MAX_MESSAGE_BYTES
         )
         usual = self._protocol.connect().headers
-        filled = {name: usual[name] if name in ("Host", "Sec-WebSocket-Key") else text for name, text in headers.items()}
+        filled = {
+            name: usual[name] if name in ("Host", "Sec-WebSocket-Key") else text for name, text in headers.items()
+        }
         self._request = Request(uri.resource_name, Headers(filled))
         self._socket = opened
         self._poller: ReadinessPoller | None = None

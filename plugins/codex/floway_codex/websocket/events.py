@@ -61,7 +61,9 @@ def read_headers(event: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The headers in an event, names in lower case."""
     given = event.get("headers")
     pairs = given.items() if isinstance(given, dict) else ()
-    return [(name.lower(), str(value)) for name, value in pairs if isinstance(value, str | int) and _is_line(str(value))]
+    return [
+        (name.lower(), str(value)) for name, value in pairs if isinstance(value, str | int) and _is_line(str(value))
+    ]
 
 
 def _is_line(value: str) -> bool:

@@ -1,4 +1,4 @@
-"""What is sent over a WebSocket: the headers of its upgrade, and frames made from the body of a POST. Pure functions."""
+"""What is sent over a WebSocket: the headers of its upgrade, and frames made from bodies of POSTs. Pure functions."""
 
 import random
 from collections.abc import Mapping, Sequence

@@ -37,13 +37,13 @@ def parse_websocket_form(data: Mapping[str, Any]) -> WebSocketForm:
 
     :raises TypeError, KeyError: a key is missing or unknown.
     """
-    warmup = {name: tuple(values) if name == "items" else frozenset(values) for name, values in data["warmup"].items()}
-    return WebSocketForm(
-        **{
-            **data,
-            "headers": Fields(data["headers"]),
-            "frame": tuple(data["frame"]),
-            "client_metadata": Fields(data["client_metadata"]),
-            "warmup": WarmUpForm(**warmup),
-        }
-    )
+    warmup: dict[str, Any] = {
+        name: (tuple if name == "items" else frozenset)(values) for name, values in data["warmup"].items()
+    }
+    made: dict[str, Any] = {
+        "headers": Fields(data["headers"]),
+        "frame": tuple(data["frame"]),
+        "client_metadata": Fields(data["client_metadata"]),
+        "warmup": WarmUpForm(**warmup),
+    }
+    return WebSocketForm(**{**data, **made})

@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import socket
 import ssl
 
 import pytest
@@ -13,15 +14,12 @@ from floway_codex.websocket import pool
 from floway_codex.websocket.connection import WebSocketConnection
 from floway_codex.websocket.increments import BodyDigests, Progress
 
-from . import gateways
-from .test_websocket import STARTED, USER, ask, kinds, outputs, services, simulator, waits, account, upstream  # noqa: F401
+from floway_core.errors import GatewayError
+
+from .. import gateways
+from .asking import STARTED, USER, kinds, outputs
 
 PROGRESS = Progress(BodyDigests(b"", 0, b""), "resp_1", [])
-
-
-def idle_connection(provider):
-    (idle,) = provider._websocket._pool._idle.values()
-    return idle.connection
 
 
 # ---------------------------------------------------------------------------------------------------------------- idle
@@ -46,8 +44,6 @@ class Opened:
     """Connections of a pool, without a backend."""
 
     def __init__(self):
-        import socket
-
         self.ours, self.theirs = socket.socketpair()
         self.is_closed = False
 
@@ -144,10 +140,6 @@ def test_tls_with_the_trust_of_all_other_requests(certificate, version, is_trust
 
 
 def test_a_header_that_is_no_header_is_refused():
-    import socket
-
-    from floway_core.errors import GatewayError
-
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(GatewayError, match="cannot be sent"):
         WebSocketConnection(ours, "http://127.0.0.1/x", {"authorization": "Bearer a\r\nx-injected: 1"}, "a")

@@ -9,10 +9,9 @@ from floway_codex.simulator import Simulator, messages, reply, text
 
 from floway_core.testing import ApiClient, RunningGateway
 
-from . import gateways
+from .. import gateways
+from .asking import CREATED, DELTA
 
-CREATED = {"type": "response.created", "response": {"id": "resp_1"}}
-DELTA = {"type": "response.output_text.delta", "delta": "Hello"}
 STREAMS = 12
 
 

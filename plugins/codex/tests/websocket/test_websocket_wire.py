@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from floway_codex.simulator import Simulator
+from floway_codex.simulator import Simulator, messages
 from floway_codex.simulator.catalogue import Catalogue
 
 from floway_core.testing import ApiClient
 
-from . import gateways, recordings
-from .websocket_playing import (
+from .. import gateways, recordings
+from .playing import (
     frame_differences,
     play,
     read_conversation,
@@ -100,8 +100,8 @@ def test_after_a_lost_connection_the_whole_input_goes_over_a_new_one(client, bac
 
 @pytest.mark.parametrize("version", recordings.VERSIONS)
 def test_the_upgrade_of_a_sub_agent(client, backend, version):
-    """Its upgrades were recorded with a backend that refuses them; the turns are those of the POSTs that followed. The two
-    recordings number their ids differently."""
+    """Its upgrades were recorded with a backend that refuses them; the turns are those of the POSTs that followed. The
+    two recordings number their ids differently."""
     upgrades = {dict(one.headers)["thread-id"]: one for one in recordings.websocket_messages(version, "subagent")}
     posts = [one for one in recordings.dispatches(version, "subagent") if dict(one.headers).get("x-openai-subagent")]
     sent = recordings.as_for_gateway(posts[0], None)
@@ -135,9 +135,9 @@ def test_the_turn_state_of_an_event_is_in_the_next_frames_of_the_turn_only(clien
 
 def test_a_post_in_a_turn_has_the_turn_state_as_its_header(client, backend):
     """As recorded after a close frame with code 1009: the same turn goes on with a POST at once."""
-    from floway_codex.simulator import messages
-
-    first, *_ = read_conversation("0.171.0", "websocket_turn_state", "turn 1: states TS-A, TS-B; connection lost; close 1009")
+    first, *_ = read_conversation(
+        "0.171.0", "websocket_turn_state", "turn 1: states TS-A, TS-B; connection lost; close 1009"
+    )
     state = {"type": "response.metadata", "headers": {"x-codex-turn-state": "TS-A"}}
     backend.script(messages(state, then=1009))
     answer = play(client, backend, first)

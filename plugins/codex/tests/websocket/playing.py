@@ -10,8 +10,8 @@ from floway_codex.simulator import OutputItem, Simulator, compaction, item, repl
 
 from floway_core.testing import ApiClient, ApiResponse
 
-from . import recordings
-from .recordings import Dispatch, WebSocketMessage, as_for_gateway
+from .. import recordings
+from ..recordings import Dispatch, WebSocketMessage, as_for_gateway
 
 FRAME_KEYS = ("type", "previous_response_id", "generate")
 LITE_KEY = "ws_request_header_x_openai_internal_codex_responses_lite"
@@ -65,9 +65,7 @@ def read_conversation(version: str, scenario: str, phase: str | None = None) -> 
     :param phase: which one; None if all of the scenario is one process.
     """
     found: list[Recorded] = []
-    messages = [
-        one for one in recordings.websocket_messages(version, scenario) if phase is None or one.phase == phase
-    ]
+    messages = [one for one in recordings.websocket_messages(version, scenario) if phase is None or one.phase == phase]
     histories: dict[str, list[Any]] = {}
     upgrades: dict[str, WebSocketMessage] = {}
     warmups: dict[str, WebSocketMessage] = {}
@@ -172,7 +170,9 @@ def frame_differences(recorded: dict[str, Any], frame: dict[str, Any]) -> list[s
         elif name == "client_metadata":
             assert here[START].isdigit()
             found += [
-                f"client_metadata.{key}" for key in {**there, **here} if key != START and there.get(key) != here.get(key)
+                f"client_metadata.{key}"
+                for key in {**there, **here}
+                if key != START and there.get(key) != here.get(key)
             ]
         elif name != "previous_response_id":
             found += [name] * (there != here)
