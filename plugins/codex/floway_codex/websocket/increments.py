@@ -1,16 +1,9 @@
-"""Which part of an input is new to a connection: it knows what was sent over it last, and what came back.
+"""Which part of an input is new to a connection: it knows what was sent over it last, and what came back."""
 
-Of what was sent only digests are kept, because a connection may be idle for long.
-"""
-
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from floway_core.protocol import jsontext
-
-DIGEST_BYTES = 16
 NOT_COMPARED = frozenset({"input", "client_metadata"})
 """Fields of a body that are new in every request."""
 MEANING = frozenset(
@@ -23,59 +16,33 @@ INCIDENTAL = frozenset({"annotations", "id", "internal_chat_message_metadata_pas
 
 
 @dataclass(frozen=True)
-class BodyDigests:
-    """The digests of a body: of its input, and of all other fields that matter."""
-
-    fields: bytes
-    count: int
-    """The number of input items."""
-    items: bytes
-
-
-@dataclass(frozen=True)
 class Progress:
     """What a connection has sent last, and the response to it."""
 
-    sent: BodyDigests
+    body: Mapping[str, Any]
+    """With the whole input. Texts in it are shared with the history that the gateway has in memory, if any, so that
+    comparing them takes no time."""
     response_id: str
     output: Sequence[Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
-class Increment:
-    """What a body adds to the last one of a connection."""
-
-    new_items: Sequence[Any] | None
-    """The items that follow the last input and its output; None if the body does not continue these."""
-    digests: BodyDigests
-    """Of the whole body."""
-
-
-def find_increment(progress: Progress | None, body: Mapping[str, Any]) -> Increment:
-    """Find what ``body`` adds. Its input is serialised once.
+def find_new_items(progress: Progress | None, body: Mapping[str, Any]) -> list[Any] | None:
+    """Find the items of ``body`` that follow the last input of a connection and its output.
 
     :param progress: of the connection; None if nothing has been sent over it.
-    :raises ValueError: the body is not JSON.
+    :returns: None if the body does not continue what was sent.
     """
-    items = body["input"]
-    fields = digest_fields(body)
-    sent = progress.sent.count if progress and len(items) >= progress.sent.count else 0
-    digest = hashlib.blake2b(jsontext.dumps(items[:sent])[1:-1], digest_size=DIGEST_BYTES)
-    begins_alike = progress is not None and digest.digest() == progress.sent.items and fields == progress.sent.fields
-    digest.update(b"," if sent and items[sent:] else b"")
-    digest.update(jsontext.dumps(items[sent:])[1:-1])
-    digests = BodyDigests(fields, len(items), digest.digest())
-    if progress is None or not begins_alike:
-        return Increment(None, digests)
-    known = sent + len(progress.output)
-    continues = len(items) > known and all(map(is_resent, progress.output, items[sent:known]))
-    return Increment(items[known:] if continues else None, digests)
+    if progress is None or _compared(progress.body) != _compared(body):
+        return None
+    items, sent = body["input"], progress.body["input"]
+    known = len(sent) + len(progress.output)
+    if len(items) <= known or items[: len(sent)] != sent:
+        return None
+    return items[known:] if all(map(is_resent, progress.output, items[len(sent) : known])) else None
 
 
-def digest_fields(body: Mapping[str, Any]) -> bytes:
-    """A digest of everything in ``body`` that stays the same within a conversation."""
-    fields = {name: value for name, value in body.items() if name not in NOT_COMPARED}
-    return hashlib.blake2b(jsontext.dumps(fields), digest_size=DIGEST_BYTES).digest()
+def _compared(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in NOT_COMPARED}
 
 
 def is_resent(output: Any, item: Any) -> bool:

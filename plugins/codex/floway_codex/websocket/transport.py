@@ -19,7 +19,7 @@ from floway_codex.websocket.connection import (
     WebSocketConnection,
 )
 from floway_codex.websocket.frames import FrameBuilder
-from floway_codex.websocket.increments import Progress, find_increment
+from floway_codex.websocket.increments import Progress, find_new_items
 from floway_codex.websocket.pool import ConnectionPool, ConversationKey
 from floway_codex.wire.websocket_form import WebSocketForm
 from floway_core.contexts import ClientConnection, ResponsesRequestContext, Services
@@ -175,7 +175,6 @@ class WebSocketTransport:
         :raises ConnectionLost: the connection was lost.
         """
         frame = request.frames.warmup(_now_ms())
-        digests = find_increment(None, {**request.ctx.body, "input": frame["input"]}).digests
         body = WebSocketBody(connection, lambda state: None, lambda answer: None, lambda answer: None)
         with _closing_on_error(connection):
             connection.send(jsontext.dumps(frame), request.client)
@@ -187,7 +186,7 @@ class WebSocketTransport:
             if response_id is None:
                 raise ConnectionLost
         self._note_limits(request, body.answer)
-        return Progress(digests, response_id, [])
+        return Progress({**request.ctx.body, "input": frame["input"]}, response_id, [])
 
     # ----------------------------------------------------------------------------------------------------------- asking
     def _ask(
@@ -203,15 +202,15 @@ class WebSocketTransport:
         :raises ConnectionLost: the connection was lost before.
         """
         with _closing_on_error(connection):
-            increment = find_increment(progress, request.ctx.body)
+            new_items = find_new_items(progress, request.ctx.body)
             previous = progress.response_id if progress else None
-            message = jsontext.dumps(request.frames.frame(increment.new_items, previous, _now_ms()))
+            message = jsontext.dumps(request.frames.frame(new_items, previous, _now_ms()))
             if connection.max_message_bytes is not None and len(message) > connection.max_message_bytes:
                 raise SendPost("the request is too long for a message")
 
             def keep(answer: Answer) -> None:
                 output = [item for _, item in sorted(answer.output.items())]
-                done = Progress(increment.digests, str(answer.response_id), output)
+                done = Progress(request.ctx.body, str(answer.response_id), output)
                 self._pool.put(request.key, connection, done)
 
             body = WebSocketBody(

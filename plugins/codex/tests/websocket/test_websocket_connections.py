@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from floway_codex.simulator import Simulator, reply, text
 from floway_codex.websocket import pool
 from floway_codex.websocket.connection import WebSocketConnection
-from floway_codex.websocket.increments import BodyDigests, Progress
+from floway_codex.websocket.increments import Progress
 
 from floway_core.errors import GatewayError
 
 from .. import gateways
 from .asking import STARTED, USER, kinds, outputs
 
-PROGRESS = Progress(BodyDigests(b"", 0, b""), "resp_1", [])
+PROGRESS = Progress({"input": []}, "resp_1", [])
 
 
 # ---------------------------------------------------------------------------------------------------------------- idle
