@@ -2,8 +2,8 @@
 
 This is the only file that uses private names of urllib3: ``_get_conn``, ``_new_conn``, ``_put_conn``,
 ``_validate_conn`` and ``_prepare_proxy`` of ``HTTPConnectionPool``. urllib3 has no public way to take a connection
-out of a pool: ``urlopen`` also sends the request and reads the response with ``http.client``, which blocks inside a chunk
-(see ``connection.py``).
+out of a pool: ``urlopen`` also sends the request and reads the response with ``http.client``, which blocks inside a
+chunk (see ``connection.py``).
 
 Checked with urllib3 2.2.0 and 2.8.0. setup.cfg excludes the next major version, and tests/test_library_insides.py fails
 if one of these methods disappears or changes its signature.

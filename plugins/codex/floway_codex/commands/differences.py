@@ -35,7 +35,7 @@ BEHAVIOUR = (
     Difference("HTTP version", "HTTP/1.1; the CLI speaks HTTP/2 where it is offered"),
     Difference(
         "websocket: warm-up",
-        "with the settings of the thread's first turn; the TUI warms up title threads before it knows effort and format",
+        "with the settings of the thread's first turn; the TUI warms up title threads before it knows these",
     ),
     Difference("websocket: refused warm-up", "the CLI then appends a configuration_update to the input"),
     Difference("websocket: steering", "no response.interrupt: the connection is dropped, as the CLI does on Escape"),

@@ -27,7 +27,7 @@ class Answer:
     """The latest report of the account's limits."""
     error: dict[str, Any] | None = None
     """The event with which the backend refused the request, before any content."""
-    has_events: bool = False
+    has_begun: bool = False
     has_content: bool = False
     has_ended: bool = False
 
@@ -130,7 +130,8 @@ class WebSocketBody(ResponseBody):
             answer.has_ended = True
             if kind == events.COMPLETED:
                 self._take_response(events.parse_whole(message).get("response"))
-        answer.has_events = True
+        # before ``response.created`` the backend may still refuse the request
+        answer.has_begun = answer.has_begun or kind not in (events.RATE_LIMITS, events.METADATA)
         answer.has_content = answer.has_content or kind not in events.WITHOUT_CONTENT
         return events.to_sse(kind, message)
 

@@ -24,6 +24,8 @@ class Progress:
     comparing them takes no time."""
     response_id: str
     output: Sequence[Mapping[str, Any]]
+    size: int
+    """About the bytes of the input."""
 
 
 def find_new_items(progress: Progress | None, body: Mapping[str, Any]) -> list[Any] | None:

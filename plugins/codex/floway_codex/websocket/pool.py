@@ -16,6 +16,8 @@ log = logging.getLogger("floway.codex")
 
 MAX_IDLE = 64
 """Idle connections of a process. Each may hold 200 KB for compression."""
+MAX_IDLE_BYTES = 64 * 2**20
+"""For what idle connections have sent, which is kept to be compared with the next request."""
 IDLE_SECONDS = 900.0
 """Time after which an idle connection is closed. The CLI never does, but it ends with its user's session."""
 MAX_THREADS = 10_000
@@ -56,8 +58,11 @@ class ConnectionPool:
     been idle for too long. It starts with the first idle connection.
     """
 
-    def __init__(self, max_idle: int = MAX_IDLE, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self, max_idle: int = MAX_IDLE, idle_seconds: float = IDLE_SECONDS, max_bytes: int = MAX_IDLE_BYTES
+    ) -> None:
         self._max_idle = max_idle
+        self._max_bytes = max_bytes
         self._idle_seconds = idle_seconds
         self._lock = threading.Lock()
         """Guards all that follows, and the connections in it."""
@@ -92,8 +97,11 @@ class ConnectionPool:
         with self._lock:
             if key in self._idle:
                 self._drop(self._idle[key])
-            if len(self._idle) >= self._max_idle:
+            while self._idle and (len(self._idle) >= self._max_idle or self._bytes() + progress.size > self._max_bytes):
                 self._drop(next(iter(self._idle.values())))
+            if progress.size > self._max_bytes:
+                connection.close()
+                return
             try:
                 self._watch(connection)
             except (OSError, RuntimeError) as error:  # the system allows no more descriptors or threads
@@ -101,6 +109,9 @@ class ConnectionPool:
                 connection.close()
                 return
             self._idle[key] = self._by_descriptor[idle.descriptor] = idle
+
+    def _bytes(self) -> int:
+        return sum(idle.progress.size for idle in self._idle.values())
 
     def _watch(self, connection: WebSocketConnection) -> None:
         if self._epoll is None:

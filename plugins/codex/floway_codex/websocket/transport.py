@@ -104,6 +104,8 @@ class WebSocketTransport:
         while True:
             try:
                 return self._try(request, waits)
+            except TimeoutError as error:
+                raise _timeout() from error
             except ConnectionLost as lost:
                 if lost.code == TOO_BIG:
                     raise SendPost("the request is too long for a message") from lost
@@ -186,7 +188,7 @@ class WebSocketTransport:
             if response_id is None:
                 raise ConnectionLost
         self._note_limits(request, body.answer)
-        return Progress({**request.ctx.body, "input": frame["input"]}, response_id, [])
+        return Progress({**request.ctx.body, "input": frame["input"]}, response_id, [], 0)
 
     # ----------------------------------------------------------------------------------------------------------- asking
     def _ask(
@@ -202,7 +204,8 @@ class WebSocketTransport:
         :raises ConnectionLost: the connection was lost before.
         """
         with _closing_on_error(connection):
-            new_items = find_new_items(progress, request.ctx.body)
+            body = request.ctx.body
+            new_items = find_new_items(progress, body)
             previous = progress.response_id if progress else None
             message = jsontext.dumps(request.frames.frame(new_items, previous, _now_ms()))
             if connection.max_message_bytes is not None and len(message) > connection.max_message_bytes:
@@ -210,27 +213,27 @@ class WebSocketTransport:
 
             def keep(answer: Answer) -> None:
                 output = [item for _, item in sorted(answer.output.items())]
-                done = Progress(request.ctx.body, str(answer.response_id), output)
-                self._pool.put(request.key, connection, done)
+                size = len(message) if progress is None or new_items is None else len(message) + progress.size
+                self._pool.put(request.key, connection, Progress(body, str(answer.response_id), output, size))
 
-            body = WebSocketBody(
+            events_body = WebSocketBody(
                 connection,
                 functools.partial(self._show_turn_state, request),
                 keep,
                 functools.partial(self._note_limits, request),
             )
             connection.send(message, request.client)
-            self._wait_for_content(request, body)
-        answer = body.answer
+            self._wait_for_content(request, events_body)
+        answer = events_body.answer
         attempt = request.ctx.attempt.provider_state
         attempt.turn_state = attempt.turn_state or answer.turn_state
         if answer.error is not None:
-            body.close()
+            events_body.close()
             attempt.token = connection.token  # if one was refused, it is the one of the upgrade
             return _refusal(answer.error)
-        body.is_relayed = True
+        events_body.is_relayed = True
         state = [(turns.TURN_STATE, answer.turn_state)] if answer.turn_state else []
-        return UpstreamResponse(200, [*_lasting(headers or []), *state, EVENT_STREAM], body)
+        return UpstreamResponse(200, [*_lasting(headers or []), *state, EVENT_STREAM], events_body)
 
     def _wait_for_content(self, request: _Request, body: WebSocketBody) -> None:
         """Wait for content, or for a refusal. An answer that has begun is not waited for long.
@@ -245,7 +248,7 @@ class WebSocketTransport:
                 if not has_begun:
                     raise _timeout()
                 return
-            if answer.has_events and not has_begun:
+            if answer.has_begun and not has_begun:
                 deadline, has_begun = time.monotonic() + CONTENT_WAIT_SECONDS, True
         if answer.error is not None and events.read_code(answer.error) in events.RECONNECT_CODES:
             raise ConnectionLost

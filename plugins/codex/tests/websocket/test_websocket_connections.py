@@ -4,6 +4,7 @@ import datetime
 import ipaddress
 import socket
 import ssl
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
@@ -19,7 +20,7 @@ from floway_core.errors import GatewayError
 from .. import gateways
 from .asking import STARTED, USER, kinds, outputs
 
-PROGRESS = Progress({"input": []}, "resp_1", [])
+PROGRESS = Progress({"input": []}, "resp_1", [], 10)
 
 
 # ---------------------------------------------------------------------------------------------------------------- idle
@@ -70,6 +71,15 @@ def test_the_connection_that_has_been_idle_longest_makes_room():
     assert [one.is_closed for one in opened] == [True, True, False, False, False]
     assert kept.take(key(0)) is None and kept.take(key(4)).connection is opened[4]
     assert kept.take(key(4)) is None
+
+
+def test_what_idle_connections_have_sent_is_bounded():
+    kept, opened = pool.ConnectionPool(max_bytes=25), [Opened() for _ in range(4)]
+    for number, connection in enumerate(opened[:3]):
+        kept.put(key(number), connection, PROGRESS)
+    assert [one.is_closed for one in opened] == [True, False, False, False]
+    kept.put(key(3), opened[3], replace(PROGRESS, size=26))
+    assert all(one.is_closed for one in opened) and kept.take(key(2)) is None
 
 
 def test_a_conversation_keeps_its_latest_connection():

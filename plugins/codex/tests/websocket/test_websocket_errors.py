@@ -6,6 +6,7 @@ import pytest
 from floway_codex import plugin
 from floway_codex.account import quota
 from floway_codex.simulator import messages
+from floway_codex.websocket import transport
 
 from floway_core.errors import UpstreamBroken
 
@@ -88,3 +89,12 @@ def test_an_error_behind_content_is_an_event_without_its_headers(ask, simulator)
     assert b"plan" not in content
     assert ask()[0] == 200
     assert kinds(simulator) == [*STARTED, "upgrade", "whole"]
+
+
+def test_a_late_refusal_behind_the_limits_is_a_refusal(attempt, simulator, monkeypatch):
+    """The backend reports the account's limits at once; whether it accepts the request is said later."""
+    monkeypatch.setattr(transport, "CONTENT_WAIT_SECONDS", 0.0)
+    limits = {"type": "codex.rate_limits", "rate_limits": {"primary": {"used_percent": 1}}}
+    error = {"type": "error", "status": 429, "error": {"type": "rate_limit_exceeded", "message": "m"}}
+    simulator.script(messages(limits, error))
+    assert drive(attempt())[0] == 429
