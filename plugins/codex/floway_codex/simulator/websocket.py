@@ -7,6 +7,7 @@ from websockets.datastructures import Headers
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from .fingerprint import RESPONSES
@@ -133,6 +134,8 @@ class WebSocket:
                     if event.fin:
                         message, self.parts = b"".join(self.parts), []
                         return message
+            if self.protocol.state is not State.OPEN:  # the client has closed it properly, which the CLI never does
+                return None
             data = self.socket.recv(READ_BYTES)
             self.behaviour.bytes_received += len(data)
             if not data:
