@@ -2,6 +2,7 @@
 
     python -m benchmarks run [--with nginx litellm codex] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
     python -m benchmarks load [--streams 500] [--seconds 120]
+    python -m benchmarks codex-chain [--turns 120]
     python -m benchmarks table RESULT.json [--markdown]
 
 A gateway gets one core and the load another, where there are two. Rounds are interleaved: every scenario is run for one
@@ -63,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--burst-seconds", type=float, default=20.0, help="for which the streams of that burst go on")
     load.set_defaults(act=_load)
 
+    chain = commands.add_parser("codex-chain", help="a long conversation over POSTs and over a WebSocket")
+    chain.add_argument("--turns", type=int, default=120)
+    chain.set_defaults(act=_chain)
+
     table_parser = commands.add_parser("table", help="print the table of a result again")
     table_parser.add_argument("result", type=Path)
     table_parser.add_argument("--markdown", action="store_true")
@@ -112,6 +117,13 @@ def _load(options: argparse.Namespace) -> None:
         print(*overload.format_overload(refused), sep="\n")
     if not (held.passed and refused.passed):
         sys.exit("Floway did not stand the load.")
+
+
+def _chain(options: argparse.Namespace) -> None:
+    from benchmarks import codex_chain  # the plugin need not be installed for the others
+
+    chains = [codex_chain.measure(transport, options.turns) for transport in codex_chain.TRANSPORTS]
+    print(*codex_chain.format_chains(chains), sep="\n")
 
 
 def _table(options: argparse.Namespace) -> None:
