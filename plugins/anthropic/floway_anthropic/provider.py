@@ -9,7 +9,8 @@ import requests
 from floway_anthropic import __version__
 from floway_anthropic.dialect import COUNT_PATH, NAME
 from floway_anthropic.upstream import passed_on
-from floway_anthropic.upstream.events import ResponseEvents, convert_document
+from floway_anthropic.upstream.document import convert_document
+from floway_anthropic.upstream.events import ResponseEvents
 from floway_anthropic.upstream.models import MAX_PAGES, PAGE_SIZE, parse_page
 from floway_anthropic.upstream.requests import convert_request
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
