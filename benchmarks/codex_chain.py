@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from floway_codex.simulator import Reply, Simulator, item, reasoning, reply, text
+
 from floway_core.testing import ApiClient, RunningGateway
 
 MODEL = "gpt-5.5"

@@ -26,6 +26,8 @@ SEND_BYTES = 256 * 1024
 """Bytes of a message to send before the next check whether the client is still connected."""
 SEND_TIMEOUT_SECONDS = 60.0
 """Time for the backend to accept ``SEND_BYTES``."""
+LEVEL = 3
+"""Of compression: 13 % longer than with zlib's default of 6, in half the time."""
 MEMORY_LEVEL = 5
 """Of the compressor, which lives as long as the connection: 147 KB instead of 268 KB."""
 MAX_MESSAGE_HEADER = "x-codex-websocket-max-message-bytes"
@@ -70,7 +72,7 @@ class WebSocketConnection:
         uri = parse_uri(f"ws{url.removeprefix('http')}")
         offer = next((value for name, value in headers.items() if name.lower() == "sec-websocket-extensions"), "")
         deflate = ClientPerMessageDeflateFactory(
-            client_max_window_bits=True, compress_settings={"memLevel": MEMORY_LEVEL}
+            client_max_window_bits=True, compress_settings={"level": LEVEL, "memLevel": MEMORY_LEVEL}
         )
         self._protocol = ClientProtocol(
             uri, extensions=[deflate] if offer.startswith(DEFLATE) else None, max_size=MAX_MESSAGE_BYTES
