@@ -1,5 +1,6 @@
 """A long conversation with the simulated Codex backend, over POSTs and over a WebSocket: bytes and CPU of a turn."""
 
+import itertools
 import json
 import os
 import random
@@ -94,7 +95,7 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _steps(totals: Sequence[float]) -> list[float]:
-    return [after - before for before, after in zip(totals, totals[1:], strict=False)]
+    return [after - before for before, after in itertools.pairwise(totals)]
 
 
 def format_chains(chains: Sequence[Chain]) -> Iterator[str]:

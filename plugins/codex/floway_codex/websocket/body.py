@@ -1,5 +1,6 @@
 """The answer to a frame, as the body of a response: the messages of the backend become the events of a stream."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,11 +46,9 @@ class WebSocketBody(ResponseBody):
         connection: WebSocketConnection,
         show_turn_state: Callable[[str], str | None],
         on_complete: Callable[[Answer], None],
-        on_close: Callable[[Answer], None],
     ) -> None:
         """:param show_turn_state: returns the form of a turn state for the client; None if it must not see any.
         :param on_complete: called when the answer is complete, by the thread that reads; it keeps the connection.
-        :param on_close: called once when the body is closed.
         """
         self.connection = connection
         self.answer = Answer()
@@ -57,7 +56,6 @@ class WebSocketBody(ResponseBody):
         """Whether the client gets the events from now on, so that a refusal can only be one of them."""
         self._show_turn_state = show_turn_state
         self._on_complete = on_complete
-        self._on_close = on_close
         self._descriptor: int | None = None
         self._events = b""
         self._is_closed = False
@@ -89,8 +87,9 @@ class WebSocketBody(ResponseBody):
 
     def fileno(self) -> int | None:
         """See ``ResponseBody.fileno``."""
-        if self._descriptor is None and not self._is_closed:
-            self._descriptor = os.dup(self.connection.fileno())
+        if self._descriptor is None and not (self._is_closed or self.answer.has_ended):
+            with contextlib.suppress(OSError):  # without one, a thread reads the body
+                self._descriptor = os.dup(self.connection.fileno())
         return self._descriptor
 
     def close(self) -> None:
@@ -100,9 +99,9 @@ class WebSocketBody(ResponseBody):
         self._is_closed = True
         if self._descriptor is not None:
             os.close(self._descriptor)
+            self._descriptor = None
         if self.answer.response_id is None:
             self.connection.close()
-        self._on_close(self.answer)
 
     # --------------------------------------------------------------------------------------------------------- events
     def _take(self, messages: list[bytes]) -> None:

@@ -23,7 +23,7 @@ from floway_codex.websocket.increments import Progress, find_new_items
 from floway_codex.websocket.pool import ConnectionPool, ConversationKey
 from floway_codex.wire.websocket_form import WebSocketForm
 from floway_core.contexts import ClientConnection, ResponsesRequestContext, Services
-from floway_core.errors import UpstreamTimeout, UpstreamUnreachable
+from floway_core.errors import UpstreamTimeout
 from floway_core.protocol import jsontext
 from floway_core.provider import IterableBody, UpstreamResponse
 from floway_core.upstream import HttpClient
@@ -85,7 +85,7 @@ class WebSocketTransport:
 
         :param form: how the client's version does it.
         :raises SendPost: it has to be sent as a POST.
-        :raises UpstreamTimeout: the backend does not answer.
+        :raises UpstreamUnreachable, UpstreamTimeout: the backend cannot be reached, or does not answer.
         :raises ClientDisconnected: the client disconnected; the request is abandoned.
         :raises GatewayError: the request cannot be sent.
         """
@@ -113,8 +113,10 @@ class WebSocketTransport:
             except UpgradeRefused as refused:
                 if refused.status == 401:
                     return UpstreamResponse(401, refused.headers, IterableBody([refused.content]))
-                if refused.status == UPGRADE_REQUIRED or not waits:
-                    self._post_for(POST_SECONDS_AFTER_426 if waits else POST_SECONDS_AFTER_REFUSALS, refused.status)
+                if refused.status == UPGRADE_REQUIRED:
+                    self._post_for(POST_SECONDS_AFTER_426, refused.status)
+                if not waits:
+                    self._post_for(POST_SECONDS_AFTER_REFUSALS, refused.status)
             if not waits:
                 raise SendPost("the connection was lost too often")
             self._pause(waits.pop(0), request.client)
@@ -150,12 +152,10 @@ class WebSocketTransport:
         """Open a connection.
 
         :raises UpgradeRefused, ConnectionLost: the backend does not want it.
-        :raises SendPost: a WebSocket cannot be opened at all, so that a POST tells what is wrong.
+        :raises SendPost: a WebSocket cannot be opened, but a POST may succeed.
+        :raises UpstreamUnreachable, UpstreamTimeout: the backend cannot be reached, by a POST neither.
         """
-        try:
-            opened = self._http.open_socket(self._url)
-        except (UpstreamUnreachable, UpstreamTimeout) as error:
-            raise SendPost("the backend cannot be reached") from error
+        opened = self._http.open_socket(self._url)
         if opened is None:
             raise SendPost("the proxy understands HTTP only")
         try:
@@ -177,7 +177,7 @@ class WebSocketTransport:
         :raises ConnectionLost: the connection was lost.
         """
         frame = request.frames.warmup(_now_ms())
-        body = WebSocketBody(connection, lambda state: None, lambda answer: None, lambda answer: None)
+        body = WebSocketBody(connection, lambda state: None, lambda answer: None)
         with _closing_on_error(connection):
             connection.send(jsontext.dumps(frame), request.client)
             deadline = time.monotonic() + self._services.settings.first_byte_timeout
@@ -216,15 +216,11 @@ class WebSocketTransport:
                 size = len(message) if progress is None or new_items is None else len(message) + progress.size
                 self._pool.put(request.key, connection, Progress(body, str(answer.response_id), output, size))
 
-            events_body = WebSocketBody(
-                connection,
-                functools.partial(self._show_turn_state, request),
-                keep,
-                functools.partial(self._note_limits, request),
-            )
+            events_body = WebSocketBody(connection, functools.partial(self._show_turn_state, request), keep)
             connection.send(message, request.client)
             self._wait_for_content(request, events_body)
         answer = events_body.answer
+        self._note_limits(request, answer)
         attempt = request.ctx.attempt.provider_state
         attempt.turn_state = attempt.turn_state or answer.turn_state
         if answer.error is not None:
@@ -260,6 +256,7 @@ class WebSocketTransport:
         return turns.encrypt_turn_state(self._services.secrets, state, attempt.owner) if attempt.client else None
 
     def _note_limits(self, request: _Request, answer: Answer) -> None:
+        """Store the account's limits. The backend reports them before the answer."""
         if answer.limits is not None:
             found = quota.parse_limits_event(answer.limits, time.time())
             quota.store_limits(self._services, request.ctx.attempt.upstream.id, found)

@@ -21,6 +21,7 @@ from .asking import (
     USER,
     drive,
     kinds,
+    read_whole,
 )
 
 
@@ -92,3 +93,15 @@ def test_the_limits_in_an_event_are_stored(ask, simulator, services, upstream):
     assert ask()[0] == 200
     (limit,) = quota.read_limits(services, upstream.id)
     assert (limit["plan"], limit["primary"]["used_percent"]) == ("plus", 77)
+
+
+def test_an_answer_that_is_there_at_once_needs_no_descriptor(attempt, simulator):
+    """Its connection may serve another request already, or be closed."""
+    started = attempt()
+    plugin.on_attempt_start(started)
+    simulator.script(messages(CREATED, COMPLETED))
+    body = started.provider.send(dispatch(started)).body
+    body.wait(5.0, NoClient()) if not body.answer.has_ended else None
+    assert body.fileno() is None and b"response.completed" in read_whole(body)
+    body.close()
+    assert drive(started)[0] == 200 and len(simulator.upgrades) == 1

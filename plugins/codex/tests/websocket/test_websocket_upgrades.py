@@ -4,7 +4,7 @@ import pytest
 from floway_codex.provider import CodexProvider
 from floway_codex.websocket import transport
 
-from floway_core.errors import GatewayError
+from floway_core.errors import GatewayError, UpstreamUnreachable
 
 from .asking import (
     OTHER_THREAD,
@@ -70,3 +70,9 @@ def test_websocket_only_means_no_post(attempt, simulator, services, upstream):
     with pytest.raises(GatewayError, match="426 to the upgrade") as error:
         drive(started)
     assert error.value.status == 502 and kinds(simulator) == ["upgrade"]
+
+
+def test_a_backend_that_cannot_be_reached_is_tried_once(ask, simulator):
+    simulator.stop()
+    with pytest.raises(UpstreamUnreachable, match="cannot be reached"):
+        ask()
