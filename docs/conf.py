@@ -19,6 +19,7 @@ plugins/openai/README
 plugins/anthropic/README
 plugins/chat/README
 plugins/echo/README
+plugins/gemini/README
 docs/plugins
 docs/architecture
 CONTRIBUTING
