@@ -166,7 +166,7 @@ def frame_differences(recorded: dict[str, Any], frame: dict[str, Any]) -> list[s
     for name in {**recorded, **frame}:
         there, here = recorded.get(name), frame.get(name)
         if name == "input":
-            found += ["input"] * (_without_passthrough(there) != here)
+            found += ["input"] * (without_passthrough(there) != here)
         elif name == "client_metadata":
             assert here[START].isdigit()
             found += [
@@ -179,5 +179,5 @@ def frame_differences(recorded: dict[str, Any], frame: dict[str, Any]) -> list[s
     return found
 
 
-def _without_passthrough(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def without_passthrough(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in one.items() if name != recordings.PASSTHROUGH} for one in items]
