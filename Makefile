@@ -52,7 +52,7 @@ MESSAGES_CLIENTS = $(addprefix plugins/anthropic/tests/test_,claude_code.py clau
 	frameworks.py frameworks_elsewhere.py)
 GEMINI_CLIENTS = $(addprefix plugins/gemini/tests/test_,gemini_cli.py gemini_cli_passed_on.py sdk.py frameworks.py)
 test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CLIENTS:%=$(CLIENTS)/chat/%/ready) \
-		$(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done gemini/done litellm/done)
+		$(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done gemini/done litellm/done agents/done)
 	FLOWAY_TEST_CODEX_CLIS=$(abspath $(CLIENTS)) FLOWAY_TEST_CHAT_CLIENTS=$(abspath $(CLIENTS)/chat) \
 		$(VENV)/bin/python -m pytest tests/e2e/test_codex_cli.py plugins/chat/tests/test_clients.py \
 		plugins/chat/tests/test_openai_client.py plugins/chat/tests/test_responses_clients.py
@@ -61,6 +61,7 @@ test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CL
 		$(VENV)/bin/python -m pytest $(MESSAGES_CLIENTS)
 	FLOWAY_TEST_GEMINI_CLI=$(abspath $(CLIENTS))/gemini/node_modules/.bin/gemini \
 		FLOWAY_TEST_LITELLM=$(abspath $(CLIENTS))/litellm/bin/python $(VENV)/bin/python -m pytest $(GEMINI_CLIENTS)
+	FLOWAY_TEST_AGENTS_SDK=$(abspath $(CLIENTS))/agents/bin/python $(VENV)/bin/python -m pytest tests/e2e/test_agents_sdk.py
 
 # The wheels, built and installed into empty environments; and the plugins of docs/plugins.md, as a stranger would.
 test-packages: $(VENV)/ready
@@ -206,6 +207,11 @@ $(CLIENTS)/litellm/done:
 $(CLIENTS)/langchain/done:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'langchain-anthropic >= 1.7, < 2'
+	touch $@
+
+$(CLIENTS)/agents/done:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'openai-agents >= 0.24, < 0.25'
 	touch $@
 
 $(CLIENTS)/chat/node/ready:

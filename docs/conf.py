@@ -2,6 +2,8 @@
 
 PAGES = """
 docs/api
+docs/conversations
+docs/background
 docs/clients
 docs/model-servers
 docs/models-and-aliases

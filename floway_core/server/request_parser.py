@@ -2,9 +2,10 @@
 
 import io
 import socket
+import weakref
 from collections.abc import Set
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 from gunicorn.http.body import ChunkedReader
@@ -141,7 +142,8 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
         """
         if not self.finish_body():
             return False
-        self._incoming.add(self.unreader.take_buffered())
+        if self.unreader.buf.getbuffer().nbytes:
+            self._incoming.add(self.unreader.take_buffered())
         return True
 
 
@@ -224,9 +226,10 @@ class _Request(HookedRequest):
 
     def set_body_reader(self) -> None:
         super().set_body_reader()
+        request = cast(_Request, weakref.proxy(self))  # a cycle would wait for the garbage collector
         reader = self.body.reader
         if isinstance(reader, ChunkedReader):
-            reader = LimitedChunkedReader(self, self.unreader)
+            reader = LimitedChunkedReader(request, self.unreader)
         else:
-            reader = LengthReader(self, reader.length)
-        self.body = io.BufferedReader(RequestBody(self, reader), BODY_BUFFER_BYTES)
+            reader = LengthReader(request, reader.length)
+        self.body = io.BufferedReader(RequestBody(request, reader), BODY_BUFFER_BYTES)

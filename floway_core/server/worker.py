@@ -97,7 +97,7 @@ class Worker(ConnectionLoop):
             conn.unsent.clear()
             return False
         except Exception as error:  # noqa: BLE001 - logged there; the worker has to go on
-            self._send_error(conn, error)
+            self._refuse(conn, conn.parser.path if conn.parser else "", error)
             return False
 
     def _call_application(self, request: Any, conn: Connection) -> ClientExchange:
@@ -166,14 +166,16 @@ class Worker(ConnectionLoop):
         future = self.tpool.submit(self.handle, exchange.conn, exchange)
         future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
 
-    def _send_error(self, conn: Connection, error: Exception) -> None:
-        """Respond to a request that did not reach the application."""
+    def _refuse(self, conn: Connection, path: str, error: Exception) -> None:
+        """Respond to a request that did not reach the application.
+
+        :param path: of the request; empty if it could not be read.
+        """
         request_id = str(uuid7())
         if isinstance(error, ParseException):
             self.log.warning("Refused request %s, which is not valid HTTP: %s", request_id, type(error).__name__)
         else:
             self.log.error("Request %s failed outside of the application", request_id, exc_info=error)
-        path = conn.parser.path if conn.parser else ""
         with contextlib.suppress(OSError):
             conn.unsent.write(conn.sock, error_response(error, request_id, self._dialects, path))
 
@@ -185,6 +187,7 @@ class Worker(ConnectionLoop):
         gateway = self.wsgi.extensions["floway"]
         self._shutdown = gateway.shutdown
         self._dialects = gateway.dialects
+        self._background = self.wsgi.extensions["floway_background"]
         self._store_usage = partial(gateway.usage.flush, gateway.services.database)
         self._flush_observers = gateway.observers.flush
         self.settings = settings = gateway.settings
@@ -192,6 +195,7 @@ class Worker(ConnectionLoop):
         tick = min(1.0, settings.keepalive_interval / 4, settings.idle_timeout / 4)
         self._streams = StreamLoop(gateway.shutdown.fileno(), settings.client_timeout, tick)
         self._streams.start()
+        self._background.relay = self._streams.add_without_client
 
     # ------------------------------------------------------------------------------------------------------ stopping
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -216,6 +220,18 @@ class Worker(ConnectionLoop):
                 conn.deadline = min(conn.deadline, now + LINGERING_CLOSE_SECONDS)
         super().handle_exit(0, None)
 
+    def run(self) -> None:
+        super().run()
+        # What runs in the background has no connection that the loop would wait for.
+        while self._background and self.is_parent_alive():
+            self.notify()
+            now = time.monotonic()
+            if now >= self._shutdown_at:
+                self._shutdown.announce()
+            if now >= self._exit_at:
+                self._exit(len(self._background))
+            time.sleep(STOP_CHECK_SECONDS)
+
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         if self.alive:
             super().wait_for_and_dispatch_events(timeout)
@@ -225,8 +241,8 @@ class Worker(ConnectionLoop):
         if now >= self._shutdown_at:
             self._shutdown.announce()
             in_use = self.nr_conns - sum(conn.is_idle for conn in self.waiting)
-            if not in_use or now >= self._exit_at:
-                self._exit(in_use - self.waiting.count(Rank.CLOSING))
+            if not (in_use or self._background) or now >= self._exit_at:
+                self._exit(in_use - self.waiting.count(Rank.CLOSING) + len(self._background))
         super().wait_for_and_dispatch_events(min(timeout, STOP_CHECK_SECONDS))
 
     def _exit(self, running: int) -> None:

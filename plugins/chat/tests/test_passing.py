@@ -188,3 +188,14 @@ def test_what_only_a_chat_server_can_do(caller, server, fields):
     assert caller.chat(**fields).status == 200
     sent = json.loads(server.requests[-1].body)
     assert {name: sent[name] for name in fields} == fields
+
+
+def test_other_apis_are_forwarded(caller, server, chat_gateway):
+    content = b'{"data": [], "usage": {"prompt_tokens": 3, "total_tokens": 3}}'
+    server.script(Reply([content], headers=JSON))
+    answer = caller.post(b'{"model" :"model-1", "query": 1.50}', "/v1/rerank")
+    assert (answer.status, answer.body) == (200, content)
+    (sent,) = server.requests
+    assert sent.path.endswith("/rerank") and sent.body == b'{"model" :"model-1", "query": 1.50}'
+    assert sent.header("user-agent").startswith("floway-chat/") and sent.header("authorization")
+    assert "tokens=3/0/0/0" in logged(chat_gateway, answer)

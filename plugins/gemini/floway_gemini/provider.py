@@ -9,7 +9,7 @@ from urllib.parse import quote
 import requests
 
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
-from floway_core.errors import GatewayError, NoModelList
+from floway_core.errors import GatewayError, NoModelList, UpstreamRefused
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import NO_REASON, read_failure_body
 from floway_core.provider import ConnectionOptions, ErrorResponse, Model, UpstreamResponse
@@ -27,6 +27,8 @@ STREAM, WHOLE, COUNT = "streamGenerateContent", "generateContent", "countTokens"
 
 OPERATORS = (401, 403)
 """Statuses that are no business of the client: the key is the operator's."""
+INVALID_KEY = b"API_KEY_INVALID"
+"""The reason in an error with which Google refuses a key."""
 NO_ENDPOINT = (404, 405, 501)
 """Statuses of servers that imitate the API and do not count."""
 
@@ -131,6 +133,12 @@ class GeminiProvider(KeyedProvider):
             response.body = TranslatedBody(response.body, make(), lambda content: convert_document(content, make))
         return response
 
+    def handle_error_response(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
+        """Take Google's 400 for a wrong key for what others call 401: the client's key is not at fault."""
+        if response.status == 400 and INVALID_KEY in response.content:
+            raise UpstreamRefused(401, response.headers, response.content)
+        return super().handle_error_response(ctx, response)
+
     def refuses_reasoning(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
         """A signature that another upstream has made: "Corrupted thought signature."."""
         is_passed_on = ctx.attempt.provider_state.passes_on
@@ -155,7 +163,7 @@ class GeminiProvider(KeyedProvider):
 
 def _no_model_list(subject: str, response: requests.Response) -> NoModelList:
     """Return the error for an answer that is no model list. Google answers 400 to a wrong key."""
-    status = 401 if b"API_KEY_INVALID" in response.content else response.status_code
+    status = 401 if INVALID_KEY in response.content else response.status_code
     return NoModelList(subject, status, response.headers.get("content-type"))
 
 

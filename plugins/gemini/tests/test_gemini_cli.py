@@ -180,7 +180,7 @@ BUSY = {"error": {"type": "rate_limit_exceeded", "message": "Slow down.", "reset
 
 
 def test_a_passing_failure_is_tried_again(cli, backend):
-    """As soon as the upstream says, and not after the five seconds that the CLI waits by itself."""
+    """After as long as the upstream says; the CLI waits five seconds at least."""
     backend.script(refusal(429, BUSY), reply(text("At last.")))
     done = cli("hello")
     assert done.stdout.strip() == "At last.", done.stdout + done.stderr

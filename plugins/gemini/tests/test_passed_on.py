@@ -101,6 +101,14 @@ def test_the_operators_key_is_not_quoted(client, gemini_upstream):
     assert refused.status == 400 and KEY.encode() not in refused.body and "***" in refused.json()["error"]["message"]
 
 
+def test_a_wrong_key_of_the_operator_is_no_fault_of_the_client(client, gemini_upstream):
+    """Google refuses it with 400."""
+    reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
+    gemini_upstream.script(wire.error(400, "INVALID_ARGUMENT", "API key not valid.", reason))
+    refused = client.post(RAW, f"{STREAM}?alt=sse")
+    assert refused.status == 503 and "your API key is not at fault" in refused.json()["error"]["message"]
+
+
 def test_what_cannot_be_translated_passes(client, gemini_upstream):
     """Fields, tools and parts that only this API has."""
     gemini_upstream.script(wire.stream(wire.say("Yes.")))

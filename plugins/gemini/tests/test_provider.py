@@ -99,7 +99,7 @@ def test_an_answer_with_everything(client, gemini_upstream, stream):
         wire.stream(
             wire.think("Hm."),
             wire.say("Hello "),
-            wire.say("there."),
+            wire.signed(wire.say("there.")),
             wire.signed(wire.call("run", {"n": "ü"})),
             wire.call("run", {}, id="theirs"),
             wire.call("patch", {"input": "text"}),
@@ -108,10 +108,13 @@ def test_an_answer_with_everything(client, gemini_upstream, stream):
         )
     )
     answer = client.create("Hi", model=MODEL, stream=stream, tools=[TOOL, {"type": "custom", "name": "patch"}])
-    response = answer.events()[-1]["response"] if stream else answer.json()
+    sent_events = answer.events() if stream else []
+    assert [one["sequence_number"] for one in sent_events] == list(range(len(sent_events)))
+    response = sent_events[-1]["response"] if stream else answer.json()
     kinds = [
         "reasoning",
         "message",
+        "reasoning",
         "reasoning",
         "function_call",
         "function_call",
@@ -121,8 +124,8 @@ def test_an_answer_with_everything(client, gemini_upstream, stream):
     output = response["output"]
     assert [item["type"] for item in output] == kinds
     assert output[0]["summary"][0]["text"] == "Hm." and output[1]["content"][0]["text"] == "Hello there."
-    assert output[3]["arguments"] == '{"n":"ü"}' and output[3]["call_id"] and output[4]["call_id"] == "theirs"
-    assert output[5]["input"] == "text" and output[6]["result"] == "aGk="
+    assert output[4]["arguments"] == '{"n":"ü"}' and output[4]["call_id"] and output[5]["call_id"] == "theirs"
+    assert output[6]["input"] == "text" and output[7]["result"] == "aGk="
     assert response["usage"]["input_tokens"] == 120 and response["usage"]["output_tokens"] == 15
     assert response["usage"]["output_tokens_details"]["reasoning_tokens"] == 5
     assert response["usage"]["input_tokens_details"]["cached_tokens"] == 75
@@ -151,10 +154,11 @@ def test_a_search(client, gemini_upstream):
         "groundingChunks": [{"web": {"uri": "https://a.example/", "title": "A"}}],
         "groundingSupports": [{"segment": {"startIndex": 8, "endIndex": 11}, "groundingChunkIndices": [0]}],
     }
-    gemini_upstream.script(wire.stream(wire.say("Grüße "), wire.say("Ulm."), groundingMetadata=metadata))
+    gemini_upstream.script(wire.stream(wire.say("Grüße "), wire.signed(wire.say("Ulm.")), groundingMetadata=metadata))
     response = client.create("Hi", model=MODEL, tools=[{"type": "web_search"}]).json()
     assert sent(gemini_upstream)["tools"] == [{"googleSearch": {}}]
-    message, search = response["output"]
+    message, reasoning, search = response["output"]
+    assert reasoning["type"] == "reasoning", "the signature of the text"
     (annotation,) = message["content"][0]["annotations"]
     text = message["content"][0]["text"]
     assert text[annotation["start_index"] : annotation["end_index"]] == "Ulm" and annotation["title"] == "A"

@@ -33,6 +33,8 @@ class ResponseEvents:
         self._grounding: Content = {}
         self._text: list[str] = []
         """The pieces of the open message, which citations refer to."""
+        self._signature: str | None = None
+        """That of the open message, which ends before it is written: citations may follow."""
         self._calls = 0
         self._has_ended = False
 
@@ -82,29 +84,34 @@ class ResponseEvents:
     def _add_part(self, part: Content) -> bytes:
         signature = part.get("thoughtSignature")
         signature = signature if isinstance(signature, str) and signature else None
-        call = part.get("functionCall")
+        call, data = part.get("functionCall"), part.get("inlineData")
         if isinstance(call, dict):
-            carried = self._end_reasoning(signature, is_call=True) if signature else b""
-            return carried + self._add_call(call)
-        data = part.get("inlineData")
+            events = self._end_text()
+            events += self._end_reasoning(signature, is_call=True) if signature else b""
+            return events + self._add_call(call)
         events = self._add_image(data) if isinstance(data, dict) else self._add_text(part)
-        return events + (self._end_reasoning(signature, is_call=False) if signature else b"")
+        self._signature = signature or self._signature
+        return events
 
     def _add_text(self, part: Content) -> bytes:
         text = part.get("text")
         if not isinstance(text, str) or not text:
             return b""
         if part.get("thought") is True:
-            self._text = []
-            return self._writer.reasoning(text, summary=True)
+            return self._end_text() + self._writer.reasoning(text, summary=True)
         self._text.append(text)
         return self._writer.text(text)
+
+    def _end_text(self) -> bytes:
+        """Write what follows the open message before something else does."""
+        self._text = []
+        signature, self._signature = self._signature, None
+        return self._end_reasoning(signature, is_call=False) if signature else b""
 
     def _end_reasoning(self, signature: str, *, is_call: bool) -> bytes:
         return self._writer.end_reasoning(thoughts.encode_part_signature(signature, is_call=is_call))
 
     def _add_call(self, call: Content) -> bytes:
-        self._text = []
         name, key = str(call.get("name") or ""), self._calls
         self._calls += 1
         call_id = call.get("id")
@@ -121,7 +128,7 @@ class ResponseEvents:
         kind, content = str(data.get("mimeType") or ""), data.get("data")
         if not kind.startswith("image/") or not isinstance(content, str):
             return b""
-        self._text = []
+        ended = self._end_text()
         output_format = kind.removeprefix("image/")
         item = {
             "type": "image_generation_call",
@@ -129,7 +136,7 @@ class ResponseEvents:
             "result": content,
             "output_format": output_format,
         }
-        return self._writer.item(item)
+        return ended + self._writer.item(item)
 
     # ----------------------------------------------------------------------------------------------------------- end
     def finish(self) -> bytes:
@@ -140,28 +147,31 @@ class ResponseEvents:
             told = self._finish_message
             message = told if isinstance(told, str) and told else f"The model stopped with {reason}."
             return self._fail(Failure(message, str(reason).lower()))
-        return self._add_grounding() + self._writer.complete(self._usage, incomplete_reason=incomplete_reason(reason))
+        events = self._add_citations() + self._end_text() + self._add_search()
+        return events + self._writer.complete(self._usage, incomplete_reason=incomplete_reason(reason))
 
     def _fail(self, failure: Failure) -> bytes:
         self._has_ended = True
         return self._writer.fail(failure)
 
-    def _add_grounding(self) -> bytes:
-        """Write the citations, and the search that found them."""
-        if not self._grounding:
-            return b""
+    def _add_citations(self) -> bytes:
         sources = grounding.read_sources(self._grounding)
-        events = [
+        supports = grounding.read_supports(self._grounding, "".join(self._text)) if self._text else []
+        return b"".join(
             self._writer.annotation({"type": "url_citation", "start_index": start, "end_index": end, **sources[at]})
-            for start, end, at in grounding.read_supports(self._grounding, "".join(self._text))
-            if self._text and at < len(sources)
-        ]
+            for start, end, at in supports
+            if at < len(sources)
+        )
+
+    def _add_search(self) -> bytes:
+        """Write the search that has found the sources."""
+        sources = grounding.read_sources(self._grounding)
         queries = [query for query in _list(self._grounding.get("webSearchQueries")) if isinstance(query, str)]
-        if queries or sources:
-            action: Content = {"type": "search", "query": queries[0] if queries else "", "queries": queries}
-            action["sources"] = [{"type": "url", **source} for source in sources]
-            events.append(self._writer.item({"type": grounding.CALL, "status": "completed", "action": action}))
-        return b"".join(events)
+        if not queries and not sources:
+            return b""
+        action: Content = {"type": "search", "query": queries[0] if queries else "", "queries": queries}
+        action["sources"] = [{"type": "url", **source} for source in sources]
+        return self._writer.item({"type": grounding.CALL, "status": "completed", "action": action})
 
 
 def convert_document(content: bytes, make: Callable[[], ResponseEvents]) -> bytes:
