@@ -3,6 +3,7 @@
     python -m benchmarks run [--with codex nginx litellm ...] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
     python -m benchmarks load [--streams 500] [--seconds 120]
     python -m benchmarks soak [--minutes 30]
+    python -m benchmarks codex-chain [--turns 120]
     python -m benchmarks table RESULT.json [--markdown]
 
 A gateway gets one core and the load another, where there are two. Rounds are interleaved: every scenario is run for one
@@ -68,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     soaking.add_argument("--minutes", type=float, default=30.0)
     soaking.add_argument("--period", type=float, default=55.0, help="seconds of load between two lines of the table")
     soaking.set_defaults(act=_soak)
+    chain = commands.add_parser("codex-chain", help="a long conversation over POSTs and over a WebSocket")
+    chain.add_argument("--turns", type=int, default=120)
+    chain.set_defaults(act=_chain)
 
     table_parser = commands.add_parser("table", help="print the table of a result again")
     table_parser.add_argument("result", type=Path)
@@ -130,6 +134,13 @@ def _soak(options: argparse.Namespace) -> None:
     print(*soak.format_result(result), sep="\n")
     if not result.passed:
         sys.exit("Floway did not stand the soak.")
+
+
+def _chain(options: argparse.Namespace) -> None:
+    from benchmarks import codex_chain  # the plugin need not be installed for the others
+
+    chains = [codex_chain.measure(transport, options.turns) for transport in codex_chain.TRANSPORTS]
+    print(*codex_chain.format_chains(chains), sep="\n")
 
 
 def _table(options: argparse.Namespace) -> None:

@@ -92,7 +92,8 @@ def floway(
 
 def floway_codex(upstream_url: str, cpus: set[int], folder: Path) -> Target:
     """Floway with the plugin floway-codex: each request gets an identity, each response updates the quota."""
-    environ = _make_environ(folder, {"codex_base_url": upstream_url.removesuffix("/v1") + "/backend-api"})
+    base_url = upstream_url.removesuffix("/v1") + "/backend-api"
+    environ = _make_environ(folder, {"codex_base_url": base_url, "codex_transport": "http"})
     auth = folder / "auth.json"
     auth.write_text(json.dumps(_make_auth_json()))
     _floway(environ, folder, "codex", "import", str(auth))
