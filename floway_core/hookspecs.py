@@ -157,7 +157,8 @@ def on_attempt_start(ctx: AttemptContext) -> None:
     """Fix what must stay the same over all dispatches of this attempt.
 
     When: once per attempt, after the gateway has chosen a candidate and before it sends anything.
-    May change: ``ctx.provider_state``, if the plugin owns the upstream.
+    May change: ``ctx.provider_state``, if the plugin owns the upstream; ``ctx.trace_headers``, also if it is an
+    observer.
     Returns: nothing.
     If it raises: the attempt ends and nothing is sent. The client receives a ``GatewayError`` of the owner as it is;
     any other exception becomes a 500. An observer's exception is logged, and the attempt goes on.
@@ -213,6 +214,18 @@ def on_request_end(result: RequestResult) -> None:
 
     When: as ``on_attempt_end``, after the hooks of its attempts. Called for every request and every plugin, also for
     requests that are refused and for those that need no upstream.
+    May change: nothing.
+    Returns: nothing.
+    If it raises: the exception is logged.
+    """
+
+
+@hookspec
+def on_stop(timeout: float) -> None:
+    """Deliver what the plugin still holds, before its process ends.
+
+    When: once in each worker process that stops gracefully, after the last result, in the thread of the plugin's own.
+    After ``timeout`` seconds the process ends, whether the hook has returned or not.
     May change: nothing.
     Returns: nothing.
     If it raises: the exception is logged.

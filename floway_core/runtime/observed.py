@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from floway_core.contexts import (
     AttemptContext,
+    AttemptResult,
     ClientRequest,
     DialectRequest,
     PreviousSnapshot,
@@ -47,6 +48,13 @@ def _like(kind: type, original: Any, copied: Sequence[str], **changes: Any) -> A
     return observed
 
 
+def with_output(result: AttemptResult, items: Sequence[Mapping[str, Any]]) -> AttemptResult:
+    """Return ``result`` with the items of its response, which are copied when they are first read."""
+    observed: AttemptResult = _like(_Result, result, ["output"])
+    vars(observed)["_items"] = items
+    return observed
+
+
 class _ReadOnly:
     """Refuses assignments as a frozen dataclass does."""
 
@@ -82,6 +90,15 @@ class _Previous(_ReadOnly, PreviousSnapshot):
     @functools.cached_property
     def new_items(self) -> Sequence[Mapping[str, Any]]:  # type: ignore[override]
         copied: Sequence[Mapping[str, Any]] = jsontext.deep_copy(list(self._original.new_items))
+        return copied
+
+
+class _Result(AttemptResult):
+    _items: list[Mapping[str, Any]]
+
+    @functools.cached_property
+    def output(self) -> Sequence[Mapping[str, Any]]:  # type: ignore[override]
+        copied: Sequence[Mapping[str, Any]] = jsontext.deep_copy(self._items)
         return copied
 
 

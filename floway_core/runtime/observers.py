@@ -1,5 +1,6 @@
 """Results of attempts and requests for the plugins that want them: each has a queue and a thread, and nobody waits."""
 
+import itertools
 import logging
 import os
 import queue
@@ -28,7 +29,7 @@ REPORT_INTERVAL_SECONDS = 60.0
 OBSERVER_FLUSH_SECONDS = 3.0
 """Time for the results that are left when the process ends."""
 
-ATTEMPT_END, REQUEST_END = "on_attempt_end", "on_request_end"
+ATTEMPT_END, REQUEST_END, STOP = "on_attempt_end", "on_request_end", "on_stop"
 
 
 class ResultQueue:
@@ -111,6 +112,7 @@ class Observers:
     of_attempts: Mapping[str, Sequence[tuple[ResultQueue, Hook]]]
     """By provider kind: its owner, then the plugins without a provider."""
     of_requests: Sequence[tuple[ResultQueue, Hook]]
+    of_stops: Sequence[tuple[ResultQueue, Hook]] = ()
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
@@ -127,15 +129,21 @@ class Observers:
             pending.put(REQUEST_END, partial(hook, result=result))
 
     def flush(self, timeout: float) -> None:
-        """Wait until all results have been delivered, for ``timeout`` seconds at most."""
+        """Deliver all results and call ``on_stop``, for ``timeout`` seconds at most."""
         deadline = time.monotonic() + timeout
+        for pending, hook in self.of_stops:
+            pending.put(STOP, partial(_call_before, deadline, hook))
         for pending in self._queues():
             if not pending.flush(max(0.0, deadline - time.monotonic())):
                 log.warning("Results for an observer were not delivered before the process ended")
 
     def _queues(self) -> Iterable[ResultQueue]:
-        registered = [*self.of_requests, *(entry for entries in self.of_attempts.values() for entry in entries)]
+        registered = itertools.chain(self.of_requests, self.of_stops, *self.of_attempts.values())
         return dict.fromkeys(pending for pending, _ in registered)
+
+
+def _call_before(deadline: float, hook: Hook) -> None:
+    hook(timeout=max(0.0, deadline - time.monotonic()))
 
 
 NO_OBSERVERS = Observers({}, ())
@@ -156,4 +164,5 @@ def build_observers(manager: pluggy.PluginManager, providers: Providers) -> Obse
         plugins.sort(key=lambda entry: kind is not None and entry[0] != owners[kind])
         return [(queues[name], caller) for name, plugin in plugins if (caller := hook_of(manager, hook, plugin))]
 
-    return Observers({kind: registered(ATTEMPT_END, kind) for kind in providers.by_kind}, registered(REQUEST_END))
+    of_attempts = {kind: registered(ATTEMPT_END, kind) for kind in providers.by_kind}
+    return Observers(of_attempts, registered(REQUEST_END), registered(STOP))

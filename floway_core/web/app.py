@@ -14,7 +14,7 @@ from floway_core.settings import Settings
 from floway_core.web import admin, health, metrics, openapi, root, stored, usage
 from floway_core.web.admission import ConcurrencyLimit, refuse_if_overloaded
 from floway_core.web.errors import register_error_handlers
-from floway_core.web.observers import result_reporter
+from floway_core.web.observers import result_reporter, trace_headers
 from floway_core.web.operations import VIEWS
 from floway_core.web.request_log import RequestLogEntry, watch_stream
 from floway_core.web.routing import (
@@ -83,6 +83,7 @@ def _begin() -> None:
     on_close = list(current_app.extensions["floway_on_close"])
     entry = g.request_log = RequestLogEntry(request.method, request.path, route, on_close=on_close)
     entry.dialect = find_dialect().name
+    entry.trace_headers = trace_headers(request.environ)
     refuse_if_overloaded(request.environ)
 
 

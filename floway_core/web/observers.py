@@ -1,23 +1,35 @@
 """Telling observers how a request and its attempts have ended."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from floway_core.contexts import AttemptResult, EndedAttempt, RequestResult
+from floway_core.contexts import TRACE_HEADERS, AttemptResult, EndedAttempt, RequestResult
 from floway_core.engine.trace import AttemptTrace
 from floway_core.protocol.usage import NO_TOKENS
+from floway_core.runtime.observed import with_output
 from floway_core.runtime.observers import Observers
 from floway_core.web.request_log import CLIENT_CLOSED_REQUEST, MAX_LOGGED_CHARACTERS, RequestLogEntry
+
+_TRACE_VARIABLES = {f"HTTP_{name.upper()}": name for name in TRACE_HEADERS}
+
+
+def trace_headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    """Return those of ``TRACE_HEADERS`` that a client has sent, from the WSGI environment."""
+    return {name: environ[variable] for variable, name in _TRACE_VARIABLES.items() if variable in environ}
 
 
 def result_reporter(observers: Observers) -> Callable[[RequestLogEntry], None]:
     """Return the callback that reports a request that has ended."""
 
     def report(entry: RequestLogEntry) -> None:
+        clock = time.time() - time.monotonic()
+        response = entry.trace.events.response if entry.trace.events else {}
         for number, attempt in enumerate(entry.trace.attempts, 1):
             is_last = number == len(entry.trace.attempts)
-            result = _result_of_last(entry, attempt) if is_last else _failed(attempt)
+            result = _result_of_last(entry, attempt, response, clock) if is_last else _failed(attempt, clock)
             observers.end_attempt(_ended_attempt(entry, attempt, number), result)
-        observers.end_request(_request_result(entry))
+        observers.end_request(_request_result(entry, response, clock))
 
     return report
 
@@ -32,19 +44,40 @@ def _ended_attempt(entry: RequestLogEntry, attempt: AttemptTrace, number: int) -
         model=candidate.model.id,
         upstream_model=candidate.upstream_name,
         upstream=candidate.upstream,
+        server=attempt.context and attempt.context.server,
     )
 
 
-def _failed(attempt: AttemptTrace) -> AttemptResult:
-    """Return the result of an attempt after which another one was made."""
-    seconds = (attempt.ended or attempt.started) - attempt.started
-    return AttemptResult("failed", attempt.status, attempt.error, NO_TOKENS, "", seconds, None, attempt.dispatches)
+def _failed(attempt: AttemptTrace, clock: float) -> AttemptResult:
+    """Return the result of an attempt after which another one was made.
+
+    :param clock: what has to be added to monotonic time for Unix time.
+    """
+    return AttemptResult(
+        outcome="failed",
+        status=attempt.status,
+        error=attempt.error,
+        tokens=NO_TOKENS,
+        tier="",
+        seconds=(attempt.ended or attempt.started) - attempt.started,
+        first_byte_seconds=None,
+        dispatches=attempt.dispatches,
+        started_at=attempt.started + clock,
+        dispatch_seconds=_dispatch_seconds(attempt),
+    )
 
 
-def _result_of_last(entry: RequestLogEntry, attempt: AttemptTrace) -> AttemptResult:
+def _dispatch_seconds(attempt: AttemptTrace) -> tuple[float, ...]:
+    return tuple(at - attempt.started for at in attempt.dispatched)
+
+
+def _result_of_last(
+    entry: RequestLogEntry, attempt: AttemptTrace, response: Mapping[str, Any], clock: float
+) -> AttemptResult:
     delay = attempt.started - entry.started
     ended = entry.duration if attempt.ended is None else attempt.ended - entry.started
-    return AttemptResult(
+    items = [item for item in response.get("output") or () if isinstance(item, dict)]
+    result = AttemptResult(
         outcome=entry.outcome or ("cut" if entry.status == CLIENT_CLOSED_REQUEST else "failed"),
         status=attempt.status,
         error=attempt.error or entry.error,
@@ -53,10 +86,31 @@ def _result_of_last(entry: RequestLogEntry, attempt: AttemptTrace) -> AttemptRes
         seconds=ended - delay,
         first_byte_seconds=None if entry.first_byte is None else entry.first_byte - delay,
         dispatches=attempt.dispatches,
+        started_at=attempt.started + clock,
+        dispatch_seconds=_dispatch_seconds(attempt),
+        commit_seconds=None if attempt.committed is None else attempt.committed - attempt.started,
+        response_id=_text(response, "id"),
+        response_model=_text(response, "model"),
+        incomplete_reason=_text(response.get("incomplete_details"), "reason"),
+        output_types=tuple(kind for item in items if (kind := _text(item, "type"))),
     )
+    return with_output(result, items) if items else result
 
 
-def _request_result(entry: RequestLogEntry) -> RequestResult:
+def _text(fields: Any, name: str) -> str | None:
+    """Return the text in a field of untrusted JSON; None if there is none."""
+    value = fields.get(name) if isinstance(fields, Mapping) else None
+    return value if isinstance(value, str) and value else None
+
+
+def _conversation(entry: RequestLogEntry, response: Mapping[str, Any]) -> str | None:
+    if conversation := _text(response.get("conversation"), "id"):
+        return conversation
+    context = entry.trace.attempts[-1].context if entry.trace.attempts else None
+    return context and context.request.conversation_hint
+
+
+def _request_result(entry: RequestLogEntry, response: Mapping[str, Any], clock: float) -> RequestResult:
     return RequestResult(
         id=entry.id,
         method=entry.method,
@@ -75,4 +129,7 @@ def _request_result(entry: RequestLogEntry) -> RequestResult:
         first_byte_seconds=entry.first_byte,
         attempts=len(entry.trace.attempts),
         dispatches=entry.trace.dispatches,
+        started_at=entry.started + clock,
+        conversation=_conversation(entry, response),
+        trace_headers=entry.trace_headers,
     )
