@@ -44,7 +44,7 @@ def _ended_attempt(entry: RequestLogEntry, attempt: AttemptTrace, number: int) -
         model=candidate.model.id,
         upstream_model=candidate.upstream_name,
         upstream=candidate.upstream,
-        server=attempt.context and attempt.context.server,
+        server=attempt.context.server if attempt.context else None,
     )
 
 
@@ -107,7 +107,7 @@ def _conversation(entry: RequestLogEntry, response: Mapping[str, Any]) -> str | 
     if conversation := _text(response.get("conversation"), "id"):
         return conversation
     context = entry.trace.attempts[-1].context if entry.trace.attempts else None
-    return context and context.request.conversation_hint
+    return context.request.conversation_hint if context else None
 
 
 def _request_result(entry: RequestLogEntry, response: Mapping[str, Any], clock: float) -> RequestResult:
