@@ -1,0 +1,49 @@
+"""The hooks of the plugin: results of requests become spans and metrics."""
+
+import os
+from collections.abc import Iterable
+
+from floway_core.contexts import AttemptContext, AttemptResult, EndedAttempt, RequestResult, Services
+from floway_core.hookspecs import hookimpl
+from floway_core.settings import Setting
+from floway_otel.settings import SETTINGS
+from floway_otel.telemetry import Telemetry, open_telemetry
+
+
+class Plugin:
+    """The plugin: an object, because it keeps what it has opened."""
+
+    def __init__(self) -> None:
+        self.telemetry: Telemetry | None = None
+        """None until a worker starts, and if no endpoint is configured."""
+
+    @hookimpl
+    def register_settings(self) -> Iterable[Setting]:
+        return SETTINGS
+
+    @hookimpl
+    def on_start(self, services: Services) -> None:
+        self.telemetry = open_telemetry(services.settings.plugin, os.environ)
+
+    @hookimpl
+    def on_attempt_start(self, ctx: AttemptContext) -> None:
+        if self.telemetry:
+            self.telemetry.begin_attempt(ctx)
+
+    @hookimpl
+    def on_attempt_end(self, ctx: EndedAttempt, result: AttemptResult) -> None:
+        if self.telemetry:
+            self.telemetry.end_attempt(ctx, result)
+
+    @hookimpl
+    def on_request_end(self, result: RequestResult) -> None:
+        if self.telemetry:
+            self.telemetry.end_request(result)
+
+    @hookimpl
+    def on_stop(self, timeout: float) -> None:
+        if self.telemetry:
+            self.telemetry.flush(timeout)
+
+
+plugin = Plugin()
