@@ -1,6 +1,6 @@
 """Measures Floway, alone or beside other gateways, and prints a table.
 
-    python -m benchmarks run [--with nginx litellm codex] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
+    python -m benchmarks run [--with nginx litellm codex otel] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
     python -m benchmarks load [--streams 500] [--seconds 120]
     python -m benchmarks table RESULT.json [--markdown]
 
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     run = commands.add_parser("run", help="measure, and print a table")
-    run.add_argument("--with", dest="others", nargs="*", default=[], choices=("nginx", "litellm", "codex"))
+    run.add_argument("--with", dest="others", nargs="*", default=[], choices=("nginx", "litellm", "codex", "otel"))
     names = [name for name in scenarios.SCENARIOS if name not in scenarios.LARGE]
     names += [scenarios.HOLD, *scenarios.LARGE]
     run.add_argument("--scenarios", nargs="*", default=names, choices=names)
@@ -125,6 +125,8 @@ def _gateway_starters(
     yield lambda folder: targets.floway(upstream_url, cpus, folder)
     if "codex" in options.others:
         yield lambda folder: targets.floway_codex(upstream_url, cpus, folder)
+    if "otel" in options.others:
+        yield lambda folder: targets.floway_otel(upstream_url, cpus, folder)
     if "nginx" in options.others:
         yield lambda folder: targets.nginx(upstream_url, cpus, folder)
     if "litellm" in options.others:

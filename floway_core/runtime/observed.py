@@ -50,8 +50,10 @@ def _like(kind: type, original: Any, copied: Sequence[str], **changes: Any) -> A
 
 def with_output(result: AttemptResult, items: Sequence[Mapping[str, Any]]) -> AttemptResult:
     """Return ``result`` with the items of its response, which are copied when they are first read."""
-    observed: AttemptResult = _like(_Result, result, ["output"])
-    vars(observed)["_items"] = items
+    observed = object.__new__(_Result)
+    fields = vars(observed)
+    fields.update(vars(result), _items=items)
+    del fields["output"]  # it would hide the property
     return observed
 
 
@@ -99,7 +101,7 @@ class _Result(AttemptResult):
     @functools.cached_property
     def output(self) -> Sequence[Mapping[str, Any]]:  # type: ignore[override]
         copied: Sequence[Mapping[str, Any]] = jsontext.deep_copy(self._items)
-        return copied
+        return [item for item in copied if isinstance(item, dict)]
 
 
 class _Attempt(_ReadOnly, AttemptContext):

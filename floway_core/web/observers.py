@@ -67,8 +67,8 @@ def _failed(attempt: AttemptTrace, clock: float) -> AttemptResult:
     )
 
 
-def _dispatch_seconds(attempt: AttemptTrace) -> tuple[float, ...]:
-    return tuple(at - attempt.started for at in attempt.dispatched)
+def _dispatch_seconds(attempt: AttemptTrace) -> list[float]:
+    return [at - attempt.started for at in attempt.dispatched]
 
 
 def _result_of_last(
@@ -76,7 +76,7 @@ def _result_of_last(
 ) -> AttemptResult:
     delay = attempt.started - entry.started
     ended = entry.duration if attempt.ended is None else attempt.ended - entry.started
-    items = [item for item in response.get("output") or () if isinstance(item, dict)]
+    items, incomplete = response.get("output"), response.get("incomplete_details")
     result = AttemptResult(
         outcome=entry.outcome or ("cut" if entry.status == CLIENT_CLOSED_REQUEST else "failed"),
         status=attempt.status,
@@ -91,20 +91,20 @@ def _result_of_last(
         commit_seconds=None if attempt.committed is None else attempt.committed - attempt.started,
         response_id=_text(response, "id"),
         response_model=_text(response, "model"),
-        incomplete_reason=_text(response.get("incomplete_details"), "reason"),
-        output_types=tuple(kind for item in items if (kind := _text(item, "type"))),
+        incomplete_reason=_text(incomplete, "reason") if incomplete else None,
+        output_types=[kind for item in items if (kind := _text(item, "type"))] if items else (),
     )
     return with_output(result, items) if items else result
 
 
 def _text(fields: Any, name: str) -> str | None:
     """Return the text in a field of untrusted JSON; None if there is none."""
-    value = fields.get(name) if isinstance(fields, Mapping) else None
+    value = fields.get(name) if isinstance(fields, dict) else None
     return value if isinstance(value, str) and value else None
 
 
 def _conversation(entry: RequestLogEntry, response: Mapping[str, Any]) -> str | None:
-    if conversation := _text(response.get("conversation"), "id"):
+    if "conversation" in response and (conversation := _text(response["conversation"], "id")):
         return conversation
     context = entry.trace.attempts[-1].context if entry.trace.attempts else None
     return context.request.conversation_hint if context else None
