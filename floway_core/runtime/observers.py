@@ -43,7 +43,7 @@ class ResultQueue:
         self._max_pending = max_pending
         self._pid = 0
         """The process that has the thread."""
-        self._pending: queue.Queue[Callable[[], object]] = queue.Queue()
+        self._pending: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._dropped = 0
         self._reported_at = float("-inf")
@@ -53,9 +53,10 @@ class ResultQueue:
 
         :param name: name of the hook, for the log.
         """
-        try:
-            self._queue().put_nowait(partial(self._call, name, call))
-        except queue.Full:
+        pending = self._queue()
+        if pending.qsize() < self._max_pending:
+            pending.put(partial(self._call, name, call))
+        else:
             self._report_dropped(name)
 
     def flush(self, timeout: float) -> bool:
@@ -65,20 +66,17 @@ class ResultQueue:
         """
         if self._pid != os.getpid():
             return True
-        deadline, done = time.monotonic() + timeout, threading.Event()
-        try:
-            self._pending.put(done.set, timeout=timeout)
-        except queue.Full:
-            return False
-        return done.wait(max(0.0, deadline - time.monotonic()))
+        done = threading.Event()
+        self._pending.put(done.set)
+        return done.wait(timeout)
 
-    def _queue(self) -> "queue.Queue[Callable[[], object]]":
+    def _queue(self) -> "queue.SimpleQueue[Callable[[], object]]":
         """Return the queue of this process, whose thread runs."""
         if self._pid == os.getpid():
             return self._pending
         with self._lock:
             if self._pid != os.getpid():
-                self._pending = queue.Queue(self._max_pending)
+                self._pending = queue.SimpleQueue()
                 name = f"observer {self._plugin}"
                 threading.Thread(target=_work, args=(self._pending,), name=name, daemon=True).start()
                 self._pid = os.getpid()
@@ -100,7 +98,7 @@ class ResultQueue:
             log.warning("Observer %r is too slow in %s: %d results dropped so far", self._plugin, name, self._dropped)
 
 
-def _work(pending: "queue.Queue[Callable[[], object]]") -> None:
+def _work(pending: "queue.SimpleQueue[Callable[[], object]]") -> None:
     while True:
         pending.get()()
 

@@ -32,7 +32,17 @@ DURATION = Instrument(names.GEN_AI_CLIENT_OPERATION_DURATION, "s", "GenAI operat
 FIRST_CHUNK = Instrument(
     names.GEN_AI_CLIENT_OPERATION_TIME_TO_FIRST_CHUNK, "s", "Time to receive the first chunk of a stream.", SECONDS
 )
-TOKEN_USAGE = Instrument(names.GEN_AI_CLIENT_TOKEN_USAGE, "{token}", "Number of input and output tokens used.", TOKENS)
+INPUT_TOKENS, OUTPUT_TOKENS = (
+    Instrument(
+        names.GEN_AI_CLIENT_TOKEN_USAGE,
+        "{token}",
+        "Number of input and output tokens used.",
+        TOKENS,
+        ((gen_ai.GEN_AI_TOKEN_TYPE, kind.value),),
+    )
+    for kind in (gen_ai.GenAiTokenTypeValues.INPUT, gen_ai.GenAiTokenTypeValues.OUTPUT)
+)
+INSTRUMENTS = (DURATION, FIRST_CHUNK, INPUT_TOKENS, OUTPUT_TOKENS)
 
 DEFAULT_INTERVAL_MILLISECONDS = 60_000
 """The SDK's."""
@@ -46,8 +56,7 @@ class Labels(NamedTuple):
     server: Server
     request_model: str
     response_model: str | None
-    error: str | None = None
-    token_type: str | None = None
+    error: str | None
 
     def attributes(self) -> dict[str, Any]:
         """Return them by their names in the conventions."""
@@ -56,7 +65,6 @@ class Labels(NamedTuple):
             gen_ai.GEN_AI_PROVIDER_NAME: self.server.provider,
             gen_ai.GEN_AI_REQUEST_MODEL: self.request_model,
             gen_ai.GEN_AI_RESPONSE_MODEL: self.response_model,
-            gen_ai.GEN_AI_TOKEN_TYPE: self.token_type,
             server.SERVER_ADDRESS: self.server.address,
             server.SERVER_PORT: self.server.port,
             errors.ERROR_TYPE: self.error,
@@ -71,7 +79,7 @@ class AttemptMetrics:
         self, exporter: MetricExporter, resource: Resource, losses: Losses, environ: Mapping[str, str] = os.environ
     ) -> None:
         preference = environ.get(OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE, "").strip().lower()
-        self._histograms = Histograms(resource, SCOPE, preference in DELTA_PREFERENCES)
+        self._histograms = Histograms(INSTRUMENTS, resource, SCOPE, preference in DELTA_PREFERENCES)
         self._exporter = exporter
         self._losses = losses
         self._interval = read_number(environ, OTEL_METRIC_EXPORT_INTERVAL, DEFAULT_INTERVAL_MILLISECONDS) / 1000
@@ -81,19 +89,17 @@ class AttemptMetrics:
 
     def record(self, ctx: EndedAttempt, result: AttemptResult) -> None:
         """Count an attempt that has ended."""
-        record = self._histograms.record
+        error = error_type(result)
         found = find_server(ctx.upstream.kind, ctx.server)
-        labels = Labels(found, ctx.upstream_model, response_model(ctx, result), error_type(result))
-        record(DURATION, labels, result.seconds, labels.attributes)
-        if labels.error:
-            labels = labels._replace(error=None)
-        if result.first_byte_seconds is not None:
-            record(FIRST_CHUNK, labels, result.first_byte_seconds, labels.attributes)
-        if result.tokens == NO_TOKENS:
+        labels = Labels(found, ctx.upstream_model, response_model(ctx, result), error)
+        tokens = (None, None) if result.tokens == NO_TOKENS else (result.tokens.input, result.tokens.output)
+        values = (result.seconds, result.first_byte_seconds, *tokens)
+        if error is None:
+            self._histograms.record(labels, values, labels.attributes)
             return
-        for kind, tokens in ((INPUT, result.tokens.input), (OUTPUT, result.tokens.output)):
-            of_kind = labels._replace(token_type=kind)
-            record(TOKEN_USAGE, of_kind, tokens, of_kind.attributes)
+        self._histograms.record(labels, (values[0], None, None, None), labels.attributes)
+        labels = labels._replace(error=None)  # only the duration has it in the conventions
+        self._histograms.record(labels, (None, *values[1:]), labels.attributes)
 
     def flush(self, timeout: float) -> None:
         """Export for the last time, and wait for that up to ``timeout`` seconds."""
@@ -119,6 +125,3 @@ class AttemptMetrics:
             taken, reason = False, f"of {type(error).__name__}"
         if not taken:
             self._losses.add(1, reason)
-
-
-INPUT, OUTPUT = gen_ai.GenAiTokenTypeValues.INPUT.value, gen_ai.GenAiTokenTypeValues.OUTPUT.value

@@ -8,8 +8,8 @@ from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from floway_otel.encoding import SpanEncoder
 from floway_otel.exporting import read_number
+from floway_otel.finished_span import FinishedSpan, SpanEncoder
 from floway_otel.losses import Losses
 
 DEFAULT_MAX_QUEUE_SIZE = 2048
@@ -21,7 +21,7 @@ class ExportFailed(Exception):
 
 
 class FastSpanExporter(OTLPSpanExporter):
-    """The SDK's exporter with another encoder.
+    """The SDK's exporter with another encoder, for finished spans.
 
     ``_client`` sends what is encoded. It is a private name of the SDK, and no public way leads there.
     """
@@ -35,7 +35,8 @@ class FastSpanExporter(OTLPSpanExporter):
 
         :raises ExportFailed: the collector did not take them.
         """
-        outcome = self._client.export(self._encoder.encode(spans))
+        finished = [span for span in spans if isinstance(span, FinishedSpan)]
+        outcome = self._client.export(self._encoder.encode(finished))
         if outcome.success:
             return SpanExportResult.SUCCESS
         if outcome.status_code is not None:
@@ -56,7 +57,9 @@ class CountingExporter(SpanExporter):
         """Export spans, and count those that are lost."""
         self.taken += len(spans)
         try:
-            return self._inner.export(spans)
+            if (result := self._inner.export(spans)) is SpanExportResult.SUCCESS:
+                return result
+            self._losses.add(len(spans), "the exporter failed")
         except ExportFailed as error:
             self._losses.add(len(spans), str(error))
         except Exception as error:  # noqa: BLE001 - counted and logged as a loss; the thread has to go on

@@ -1,23 +1,26 @@
 """The spans of one request, made when it has ended: one for the request, and below it one for each attempt."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits
+from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from opentelemetry.semconv._incubating.attributes import openai_attributes as openai
 from opentelemetry.semconv.attributes import error_attributes as errors
 from opentelemetry.semconv.attributes import http_attributes as http
 from opentelemetry.semconv.attributes import server_attributes as server
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind
 
 from floway_core.contexts import AttemptResult, EndedAttempt, RequestResult
 from floway_core.protocol.usage import NO_TOKENS
 from floway_otel import __version__
-from floway_otel.providers import find_server
+from floway_otel.finished_span import FinishedSpan, Template, make_template
+from floway_otel.providers import Server, find_server
 from floway_otel.trace_context import RequestTrace
 
 SCOPE = InstrumentationScope("floway_otel", __version__)
@@ -35,22 +38,8 @@ OUTCOME = "floway.outcome"
 REQUEST_ID = "floway.request.id"
 UPSTREAM = "floway.upstream.name"
 
-OK, FAILED = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
-
 FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """By the reason for which a response is incomplete; others stay as they are."""
-
-VARIED = frozenset(
-    {
-        gen_ai.GEN_AI_CONVERSATION_ID,
-        gen_ai.GEN_AI_RESPONSE_ID,
-        gen_ai.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK,
-        gen_ai.GEN_AI_INPUT_MESSAGES,
-        gen_ai.GEN_AI_OUTPUT_MESSAGES,
-        REQUEST_ID,
-    }
-)
-"""Attributes whose values hardly ever come twice."""
 
 TOOL_CALLS = frozenset({"function_call", "custom_tool_call"})
 """Types of the items that leave the client something to do."""
@@ -70,102 +59,136 @@ class SpanBuilder:
 
     def __init__(self, resource: Resource, limits: SpanLimits) -> None:
         self._resource = resource
-        length = limits.max_span_attribute_length
-        count = limits.max_span_attributes
-        self._limits = None if length is None and (count is None or count >= 128) else (count, length)
+        self._limits = limits if has_limits(limits) else None
 
     def build(self, trace: RequestTrace, request: RequestResult, attempts: Sequence[Attempt]) -> list[ReadableSpan]:
         """Return the spans of the attempts, then that of the request."""
-        spans = [self._attempt_span(trace, request, attempt) for attempt in attempts]
+        spans: list[ReadableSpan] = [self._attempt_span(trace, request, attempt) for attempt in attempts]
         spans.append(self._request_span(trace, request))
-        return spans
+        return [_limited(span, self._limits) for span in spans] if self._limits else spans
 
-    def _attempt_span(self, trace: RequestTrace, request: RequestResult, attempt: Attempt) -> ReadableSpan:
+    def _attempt_span(self, trace: RequestTrace, request: RequestResult, attempt: Attempt) -> FinishedSpan:
         ctx, result, content = attempt
-        attributes = attempt_attributes(ctx, result, request)
-        attributes.update(content)
         start = result.started_at
-        events = [Event(DISPATCH, None, _nanoseconds(start + seconds)) for seconds in result.dispatch_seconds]
-        for name, after in ((FIRST_BYTE, result.first_byte_seconds), (COMMIT, result.commit_seconds)):
-            if after is not None:
-                events.append(Event(name, None, _nanoseconds(start + after)))
-        return ReadableSpan(
-            name=f"{CHAT} {ctx.upstream_model}",
-            context=trace.span_of_attempt(ctx.id),
-            parent=trace.span,
-            resource=self._resource,
-            attributes=self._bounded(attributes),
-            events=events,
-            kind=SpanKind.CLIENT,
-            status=FAILED if errors.ERROR_TYPE in attributes else OK,
-            start_time=_nanoseconds(start),
-            end_time=_nanoseconds(start + result.seconds),
-            instrumentation_scope=SCOPE,
+        moments = [(DISPATCH, _nanoseconds(start + seconds)) for seconds in result.dispatch_seconds]
+        if result.first_byte_seconds is not None:
+            moments.append((FIRST_BYTE, _nanoseconds(start + result.first_byte_seconds)))
+        if result.commit_seconds is not None:
+            moments.append((COMMIT, _nanoseconds(start + result.commit_seconds)))
+        template = _attempt_template(
+            find_server(ctx.upstream.kind, ctx.server),
+            ctx.upstream.name,
+            ctx.upstream_model,
+            request.streamed,
+            result.outcome,
+            result.status,
+            error_type(result),
+            response_model(ctx, result),
+            finish_reason(result),
+            result.tier,
+        )
+        return FinishedSpan(
+            template,
+            trace.span_of_attempt(ctx.id),
+            trace.span,
+            (_nanoseconds(start), _nanoseconds(start + result.seconds)),
+            {**_varied_attributes(result, request), **content},
+            moments,
+            self._resource,
+            SCOPE,
         )
 
-    def _request_span(self, trace: RequestTrace, request: RequestResult) -> ReadableSpan:
+    def _request_span(self, trace: RequestTrace, request: RequestResult) -> FinishedSpan:
         start = request.started_at
-        has_failed = request.status >= 500 or request.outcome == "failed"
-        return ReadableSpan(
-            name=f"{request.method} {request.route}" if request.route else request.method,
-            context=trace.span,
-            parent=trace.parent,
-            resource=self._resource,
-            attributes=self._bounded(request_attributes(request)),
-            kind=SpanKind.SERVER,
-            status=FAILED if has_failed else OK,
-            start_time=_nanoseconds(start),
-            end_time=_nanoseconds(start + request.seconds),
-            instrumentation_scope=SCOPE,
+        template = _request_template(
+            request.method,
+            request.route,
+            request.status,
+            request.dialect,
+            request.key,
+            request.model,
+            request.attempts,
+            request.streamed,
+            request.outcome,
+            error_type(request),
         )
-
-    def _bounded(self, attributes: dict[str, Any]) -> Mapping[str, Any]:
-        if self._limits is None:
-            return attributes
-        count, length = self._limits
-        return BoundedAttributes(count, attributes, max_value_len=length)
+        varied = {REQUEST_ID: request.id}
+        if request.conversation:
+            varied[gen_ai.GEN_AI_CONVERSATION_ID] = request.conversation
+        times = _nanoseconds(start), _nanoseconds(start + request.seconds)
+        return FinishedSpan(template, trace.span, trace.parent, times, varied, (), self._resource, SCOPE)
 
 
 def _nanoseconds(seconds: float) -> int:
     return int(seconds * 1e9)
 
 
+def has_limits(limits: SpanLimits) -> bool:
+    """Return whether the environment limits the attributes or events of spans more than they need."""
+    counts = (limits.max_span_attributes, limits.max_events)
+    return limits.max_span_attribute_length is not None or any(count is not None and count < 128 for count in counts)
+
+
+def _limited(span: ReadableSpan, limits: SpanLimits) -> ReadableSpan:
+    """Return a span within limits, which only the SDK's own encoder understands."""
+    attributes = BoundedAttributes(
+        limits.max_span_attributes, span.attributes, max_value_len=limits.max_span_attribute_length
+    )
+    return ReadableSpan(
+        span.name,
+        span.get_span_context(),
+        span.parent,
+        span.resource,
+        attributes,
+        BoundedList.from_seq(limits.max_events, span.events),
+        kind=span.kind,
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
 # --------------------------------------------------------------------------------------------------------- attributes
-def attempt_attributes(ctx: EndedAttempt, result: AttemptResult, request: RequestResult) -> dict[str, Any]:
-    """Return the attributes of an attempt: those of the conventions for a call of a model."""
-    provider, address, port = find_server(ctx.upstream.kind, ctx.server)
-    attributes: dict[str, Any] = {
+@functools.lru_cache(maxsize=2048)
+def _attempt_template(
+    found: Server,
+    upstream: str,
+    model: str,
+    streamed: bool,
+    outcome: str,
+    status: int | None,
+    error: str | None,
+    response_model: str | None,
+    finish_reason: str | None,
+    tier: str,
+) -> Template:
+    """Return what attempts share: the attributes of the conventions for a call of a model."""
+    attributes = {
         gen_ai.GEN_AI_OPERATION_NAME: CHAT,
-        gen_ai.GEN_AI_PROVIDER_NAME: provider,
-        gen_ai.GEN_AI_REQUEST_MODEL: ctx.upstream_model,
-        UPSTREAM: ctx.upstream.name,
-        OUTCOME: result.outcome,
+        gen_ai.GEN_AI_PROVIDER_NAME: found.provider,
+        gen_ai.GEN_AI_REQUEST_MODEL: model,
+        gen_ai.GEN_AI_REQUEST_STREAM: streamed or None,
+        gen_ai.GEN_AI_RESPONSE_MODEL: response_model,
+        gen_ai.GEN_AI_RESPONSE_FINISH_REASONS: (finish_reason,) if finish_reason else None,
+        server.SERVER_ADDRESS: found.address,
+        server.SERVER_PORT: found.port,
+        http.HTTP_RESPONSE_STATUS_CODE: status,
+        errors.ERROR_TYPE: error,
+        openai.OPENAI_RESPONSE_SERVICE_TIER: tier if found.provider == OPENAI else None,
+        UPSTREAM: upstream,
+        OUTCOME: outcome,
     }
-    if request.streamed:
-        attributes[gen_ai.GEN_AI_REQUEST_STREAM] = True
-    if address:
-        attributes[server.SERVER_ADDRESS] = address
-        attributes[server.SERVER_PORT] = port
+    return make_template(f"{CHAT} {model}", SpanKind.CLIENT, attributes, failed=error is not None)
+
+
+def _varied_attributes(result: AttemptResult, request: RequestResult) -> dict[str, Any]:
+    """Return the attributes of an attempt whose values hardly ever come twice."""
+    attributes: dict[str, Any] = {}
     if request.conversation:
         attributes[gen_ai.GEN_AI_CONVERSATION_ID] = request.conversation
-    if result.status is not None:
-        attributes[http.HTTP_RESPONSE_STATUS_CODE] = result.status
-    if error := error_type(result):
-        attributes[errors.ERROR_TYPE] = error
-    _add_response(attributes, ctx, result)
-    if result.tier and provider == OPENAI:
-        attributes[openai.OPENAI_RESPONSE_SERVICE_TIER] = result.tier
-    return attributes
-
-
-def _add_response(attributes: dict[str, Any], ctx: EndedAttempt, result: AttemptResult) -> None:
-    """Add what is known of the response."""
     if result.response_id:
         attributes[gen_ai.GEN_AI_RESPONSE_ID] = result.response_id
-    if model := response_model(ctx, result):
-        attributes[gen_ai.GEN_AI_RESPONSE_MODEL] = model
-    if reason := finish_reason(result):
-        attributes[gen_ai.GEN_AI_RESPONSE_FINISH_REASONS] = (reason,)
     if result.first_byte_seconds is not None:
         attributes[gen_ai.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = result.first_byte_seconds
     if (tokens := result.tokens) != NO_TOKENS:
@@ -173,6 +196,41 @@ def _add_response(attributes: dict[str, Any], ctx: EndedAttempt, result: Attempt
         attributes[gen_ai.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS] = tokens.cached
         attributes[gen_ai.GEN_AI_USAGE_OUTPUT_TOKENS] = tokens.output
         attributes[gen_ai.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS] = tokens.reasoning
+    return attributes
+
+
+@functools.lru_cache(maxsize=2048)
+def _request_template(
+    method: str,
+    route: str | None,
+    status: int,
+    dialect: str,
+    key: str | None,
+    model: str | None,
+    attempts: int,
+    streamed: bool,
+    outcome: str | None,
+    error: str | None,
+) -> Template:
+    """Return what requests share: the attributes of the conventions for an HTTP server, and what is asked for.
+
+    Tokens are counted at the attempts only, so that nobody adds them up twice.
+    """
+    attributes = {
+        http.HTTP_REQUEST_METHOD: method,
+        http.HTTP_ROUTE: route,
+        http.HTTP_RESPONSE_STATUS_CODE: status,
+        errors.ERROR_TYPE: error,
+        gen_ai.GEN_AI_OPERATION_NAME: CHAT if attempts else None,
+        gen_ai.GEN_AI_REQUEST_MODEL: model,
+        gen_ai.GEN_AI_REQUEST_STREAM: True if streamed and attempts else None,
+        API_KEY: key,
+        ATTEMPTS: attempts or None,
+        DIALECT: dialect,
+        OUTCOME: outcome,
+    }
+    failed = status >= 500 or outcome == "failed"
+    return make_template(f"{method} {route}" if route else method, SpanKind.SERVER, attributes, failed=failed)
 
 
 def error_type(result: AttemptResult | RequestResult) -> str | None:
@@ -200,31 +258,3 @@ def finish_reason(result: AttemptResult) -> str | None:
     if not result.output_types:
         return None
     return "stop" if TOOL_CALLS.isdisjoint(result.output_types) else "tool_call"
-
-
-def request_attributes(request: RequestResult) -> dict[str, Any]:
-    """Return the attributes of a request: those of the conventions for an HTTP server, and what it asks for.
-
-    Tokens are counted at the attempts only, so that nobody adds them up twice.
-    """
-    attributes: dict[str, Any] = {
-        http.HTTP_REQUEST_METHOD: request.method,
-        http.HTTP_RESPONSE_STATUS_CODE: request.status,
-        REQUEST_ID: request.id,
-        DIALECT: request.dialect,
-    }
-    if request.attempts:
-        attributes[gen_ai.GEN_AI_OPERATION_NAME] = CHAT
-        attributes[ATTEMPTS] = request.attempts
-    optional = {
-        http.HTTP_ROUTE: request.route,
-        gen_ai.GEN_AI_REQUEST_MODEL: request.model,
-        gen_ai.GEN_AI_CONVERSATION_ID: request.conversation,
-        API_KEY: request.key,
-        OUTCOME: request.outcome,
-        errors.ERROR_TYPE: error_type(request),
-    }
-    attributes.update((name, value) for name, value in optional.items() if value)
-    if request.streamed and request.attempts:
-        attributes[gen_ai.GEN_AI_REQUEST_STREAM] = True
-    return attributes

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
@@ -14,13 +15,13 @@ from opentelemetry.sdk.trace.export import SpanExporter
 
 from floway_core.contexts import AttemptContext, AttemptResult, ClientRequest, EndedAttempt, RequestResult
 from floway_otel.content import input_attributes, output_attributes
-from floway_otel.encoding import SpanEncoder
 from floway_otel.exporting import exports_metrics, exports_traces
+from floway_otel.finished_span import SpanEncoder
 from floway_otel.losses import Losses, silence_exporters
 from floway_otel.metrics import AttemptMetrics
 from floway_otel.settings import CONTENT, MAX_CONTENT_BYTES, PROPAGATE_TO
 from floway_otel.span_export import FastSpanExporter, SpanQueue
-from floway_otel.spans import SCOPE, VARIED, Attempt, SpanBuilder, finish_reason
+from floway_otel.spans import SCOPE, Attempt, SpanBuilder, finish_reason, has_limits
 from floway_otel.trace_context import trace_of
 
 MAX_OPEN = 4096
@@ -135,12 +136,16 @@ def open_telemetry(
         return None
     resource = find_resource()
     if has_traces:
-        exporter = span_exporter or FastSpanExporter(SpanEncoder(resource, SCOPE, VARIED))
-        traces = Traces(exporter, resource, settings)
+        traces = Traces(span_exporter or _open_span_exporter(resource), resource, settings)
     if has_metrics:
         metrics = AttemptMetrics(metric_exporter or OTLPMetricExporter(), resource, Losses("exports of metrics"))
     silence_exporters()
     return Telemetry(traces, metrics)
+
+
+def _open_span_exporter(resource: Resource) -> SpanExporter:
+    """Return an exporter that sends spans to the collector; the SDK's, if only that can encode them."""
+    return OTLPSpanExporter() if has_limits(SpanLimits()) else FastSpanExporter(SpanEncoder(resource, SCOPE))
 
 
 def find_resource() -> Resource:

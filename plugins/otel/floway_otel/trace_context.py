@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from opentelemetry import propagate
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.sampling import Decision, Sampler
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision, Sampler
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -63,9 +63,11 @@ def trace_of(request_id: str, headers: Mapping[str, str], sampler: Sampler) -> R
     parent = remote if remote and remote.is_valid else None
     # Not the UUID itself: samplers take a fraction of the ids, which must be evenly distributed for that.
     trace_id = parent.trace_id if parent else _number(request_id, 16)
-    result = sampler.should_sample(client, trace_id, SPAN_NAME, SpanKind.SERVER)
-    flags = SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else NOT_SAMPLED
-    state = result.trace_state or (parent.trace_state if parent else None)
+    flags, state = SAMPLED, parent.trace_state if parent else None
+    if parent or sampler is not DEFAULT_ON:  # the SDK's default samples everything that nobody has decided about
+        result = sampler.should_sample(client, trace_id, SPAN_NAME, SpanKind.SERVER)
+        flags = SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else NOT_SAMPLED
+        state = result.trace_state or state
     return RequestTrace(client, parent, SpanContext(trace_id, _number(request_id, 8), False, flags, state))
 
 

@@ -114,7 +114,9 @@ def _handler(collector):
 def value_of(encoded):
     """The value of an attribute."""
     kind = encoded.WhichOneof("value")
-    return [value_of(value) for value in encoded.array_value.values] if kind == "array_value" else getattr(encoded, kind)
+    return (
+        [value_of(value) for value in encoded.array_value.values] if kind == "array_value" else getattr(encoded, kind)
+    )
 
 
 def attributes_of(message):

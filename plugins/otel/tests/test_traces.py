@@ -12,6 +12,7 @@ TRACEPARENT = f"00-{TRACE}-{CLIENT_SPAN}-01"
 def test_spans(gateway, upstream, collector, client):
     upstream.script(Reply(message_stream()))
     import pprint
+
     answer = client.stream()
     assert answer.status == 200, answer.body
     answer.body
