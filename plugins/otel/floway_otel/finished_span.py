@@ -2,17 +2,18 @@
 
 import functools
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope as ScopeMessage
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, SpanFlags
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as StatusMessage
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from floway_otel.wire import FIXED64, encode_attributes, framed, tag
 
@@ -51,51 +52,22 @@ def make_template(name: str, kind: SpanKind, attributes: Mapping[str, Any], *, f
     return Template(name, kind, status, present, encoded)
 
 
-class FinishedSpan(ReadableSpan):
-    """A span of a template. To exporters of the SDK it looks like any other."""
+class FinishedSpan(NamedTuple):
+    """A span of a template."""
 
-    def __init__(
-        self,
-        template: Template,
-        context: SpanContext,
-        parent: SpanContext | None,
-        times: tuple[int, int],
-        varied: Mapping[str, Any],
-        moments: Sequence[tuple[str, int]],
-        resource: Resource,
-        scope: InstrumentationScope,
-    ) -> None:
-        """:param times: start and end, in Unix nanoseconds.
-        :param varied: the attributes that the template does not have.
-        :param moments: name and time of the events.
-        """
-        super().__init__(
-            template.name,
-            context,
-            parent,
-            resource,
-            kind=template.kind,
-            status=template.status,
-            start_time=times[0],
-            end_time=times[1],
-            instrumentation_scope=scope,
-        )
-        self._parts = template, context, parent, times, varied, moments
+    template: Template
+    context: SpanContext
+    parent: SpanContext | None
+    times: tuple[int, int]
+    """Start and end, in Unix nanoseconds."""
+    varied: Mapping[str, Any]
+    """The attributes that the template does not have."""
+    moments: Sequence[tuple[str, int]]
+    """Name and time of the events."""
 
-    @property
-    def attributes(self) -> Mapping[str, Any]:
-        """All attributes."""
-        template, *_, varied, _ = self._parts
-        return {**template.attributes, **varied}
-
-    @property
-    def events(self) -> Sequence[Event]:
-        """The moments."""
-        return [Event(name, None, time) for name, time in self._parts[-1]]
-
-    def encode(self) -> bytes:
+    def encode(self) -> "EncodedSpan":
         """Return the message of the span."""
-        template, context, parent, (start, end), varied, moments = self._parts
+        template, context, parent, (start, end), varied, moments = self
         parts = [
             IDS.pack(TRACE_ID, context.trace_id.to_bytes(16), SPAN_ID, context.span_id.to_bytes(8)),
             TIMES.pack(START, start, END, end),
@@ -108,7 +80,34 @@ class FinishedSpan(ReadableSpan):
         if context.trace_state:
             parts.append(framed(TRACE_STATE, context.trace_state.to_header().encode()))
         parts += [framed(EVENT, EVENT_HEAD.pack(EVENT_TIME, time) + _encode_event_name(name)) for name, time in moments]
-        return b"".join(parts)
+        return EncodedSpan(b"".join(parts))
+
+    def as_readable(self, resource: Resource, scope: InstrumentationScope, limits: SpanLimits) -> ReadableSpan:
+        """Return the span as the SDK has it, for its own exporters."""
+        attributes = {**self.template.attributes, **self.varied}
+        length = limits.max_span_attribute_length
+        return ReadableSpan(
+            self.template.name,
+            self.context,
+            self.parent,
+            resource,
+            BoundedAttributes(limits.max_span_attributes, attributes, max_value_len=length),
+            [Event(name, None, time) for name, time in self.moments],
+            kind=self.template.kind,
+            status=self.template.status,
+            start_time=self.times[0],
+            end_time=self.times[1],
+            instrumentation_scope=scope,
+        )
+
+
+class EncodedSpan(bytes):
+    """The message of a span. While it waits for its export, it is one object, and none for the garbage collector."""
+
+    __slots__ = ()
+
+    context = SpanContext(1, 1, False, TraceFlags(TraceFlags.SAMPLED))
+    """For the SDK, which asks it whether the span is sampled."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -116,8 +115,8 @@ def _encode_event_name(name: str) -> bytes:
     return framed(EVENT_NAME, name.encode())
 
 
-class SpanEncoder:
-    """Encodes finished spans of one resource and one scope."""
+class RequestEncoder:
+    """Joins encoded spans of one resource and one scope."""
 
     def __init__(self, resource: Resource, scope: InstrumentationScope) -> None:
         attributes = ResourceMessage.FromString(encode_attributes(RESOURCE_ATTRIBUTE, resource.attributes))
@@ -125,7 +124,7 @@ class SpanEncoder:
         message = ScopeMessage(name=scope.name, version=scope.version or "")
         self._scope = ScopeSpans(scope=message, schema_url=scope.schema_url or "").SerializeToString()
 
-    def encode(self, spans: Sequence[FinishedSpan]) -> bytes:
+    def encode(self, spans: Iterable[EncodedSpan]) -> bytes:
         """Return an ``ExportTraceServiceRequest``."""
-        scope_spans = self._scope + b"".join([framed(SPANS, span.encode()) for span in spans])
+        scope_spans = self._scope + b"".join([framed(SPANS, span) for span in spans])
         return framed(RESOURCE_SPANS, self._resource + framed(SCOPE_SPANS, scope_spans))

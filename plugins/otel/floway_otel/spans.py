@@ -4,10 +4,6 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits
-from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from opentelemetry.semconv._incubating.attributes import openai_attributes as openai
@@ -54,99 +50,64 @@ class Attempt(NamedTuple):
     """Attributes with texts of the conversation."""
 
 
-class SpanBuilder:
-    """Makes spans as the environment wants them."""
+def build_spans(trace: RequestTrace, request: RequestResult, attempts: Sequence[Attempt]) -> list[FinishedSpan]:
+    """Return the spans of the attempts, then that of the request."""
+    return [*(_attempt_span(trace, request, attempt) for attempt in attempts), _request_span(trace, request)]
 
-    def __init__(self, resource: Resource, limits: SpanLimits) -> None:
-        self._resource = resource
-        self._limits = limits if has_limits(limits) else None
 
-    def build(self, trace: RequestTrace, request: RequestResult, attempts: Sequence[Attempt]) -> list[ReadableSpan]:
-        """Return the spans of the attempts, then that of the request."""
-        spans: list[ReadableSpan] = [self._attempt_span(trace, request, attempt) for attempt in attempts]
-        spans.append(self._request_span(trace, request))
-        return [_limited(span, self._limits) for span in spans] if self._limits else spans
+def _attempt_span(trace: RequestTrace, request: RequestResult, attempt: Attempt) -> FinishedSpan:
+    ctx, result, content = attempt
+    start = result.started_at
+    moments = [(DISPATCH, _nanoseconds(start + seconds)) for seconds in result.dispatch_seconds]
+    if result.first_byte_seconds is not None:
+        moments.append((FIRST_BYTE, _nanoseconds(start + result.first_byte_seconds)))
+    if result.commit_seconds is not None:
+        moments.append((COMMIT, _nanoseconds(start + result.commit_seconds)))
+    template = _attempt_template(
+        find_server(ctx.upstream.kind, ctx.server),
+        ctx.upstream.name,
+        ctx.upstream_model,
+        request.streamed,
+        result.outcome,
+        result.status,
+        error_type(result),
+        response_model(ctx, result),
+        finish_reason(result),
+        result.tier,
+    )
+    return FinishedSpan(
+        template,
+        trace.span_of_attempt(ctx.id),
+        trace.span,
+        (_nanoseconds(start), _nanoseconds(start + result.seconds)),
+        {**_varied_attributes(result, request), **content},
+        moments,
+    )
 
-    def _attempt_span(self, trace: RequestTrace, request: RequestResult, attempt: Attempt) -> FinishedSpan:
-        ctx, result, content = attempt
-        start = result.started_at
-        moments = [(DISPATCH, _nanoseconds(start + seconds)) for seconds in result.dispatch_seconds]
-        if result.first_byte_seconds is not None:
-            moments.append((FIRST_BYTE, _nanoseconds(start + result.first_byte_seconds)))
-        if result.commit_seconds is not None:
-            moments.append((COMMIT, _nanoseconds(start + result.commit_seconds)))
-        template = _attempt_template(
-            find_server(ctx.upstream.kind, ctx.server),
-            ctx.upstream.name,
-            ctx.upstream_model,
-            request.streamed,
-            result.outcome,
-            result.status,
-            error_type(result),
-            response_model(ctx, result),
-            finish_reason(result),
-            result.tier,
-        )
-        return FinishedSpan(
-            template,
-            trace.span_of_attempt(ctx.id),
-            trace.span,
-            (_nanoseconds(start), _nanoseconds(start + result.seconds)),
-            {**_varied_attributes(result, request), **content},
-            moments,
-            self._resource,
-            SCOPE,
-        )
 
-    def _request_span(self, trace: RequestTrace, request: RequestResult) -> FinishedSpan:
-        start = request.started_at
-        template = _request_template(
-            request.method,
-            request.route,
-            request.status,
-            request.dialect,
-            request.key,
-            request.model,
-            request.attempts,
-            request.streamed,
-            request.outcome,
-            error_type(request),
-        )
-        varied = {REQUEST_ID: request.id}
-        if request.conversation:
-            varied[gen_ai.GEN_AI_CONVERSATION_ID] = request.conversation
-        times = _nanoseconds(start), _nanoseconds(start + request.seconds)
-        return FinishedSpan(template, trace.span, trace.parent, times, varied, (), self._resource, SCOPE)
+def _request_span(trace: RequestTrace, request: RequestResult) -> FinishedSpan:
+    start = request.started_at
+    template = _request_template(
+        request.method,
+        request.route,
+        request.status,
+        request.dialect,
+        request.key,
+        request.model,
+        request.attempts,
+        request.streamed,
+        request.outcome,
+        error_type(request),
+    )
+    varied = {REQUEST_ID: request.id}
+    if request.conversation:
+        varied[gen_ai.GEN_AI_CONVERSATION_ID] = request.conversation
+    times = _nanoseconds(start), _nanoseconds(start + request.seconds)
+    return FinishedSpan(template, trace.span, trace.parent, times, varied, ())
 
 
 def _nanoseconds(seconds: float) -> int:
     return int(seconds * 1e9)
-
-
-def has_limits(limits: SpanLimits) -> bool:
-    """Return whether the environment limits the attributes or events of spans more than they need."""
-    counts = (limits.max_span_attributes, limits.max_events)
-    return limits.max_span_attribute_length is not None or any(count is not None and count < 128 for count in counts)
-
-
-def _limited(span: ReadableSpan, limits: SpanLimits) -> ReadableSpan:
-    """Return a span within limits, which only the SDK's own encoder understands."""
-    attributes = BoundedAttributes(
-        limits.max_span_attributes, span.attributes, max_value_len=limits.max_span_attribute_length
-    )
-    return ReadableSpan(
-        span.name,
-        span.get_span_context(),
-        span.parent,
-        span.resource,
-        attributes,
-        BoundedList.from_seq(limits.max_events, span.events),
-        kind=span.kind,
-        status=span.status,
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
-    )
 
 
 # --------------------------------------------------------------------------------------------------------- attributes

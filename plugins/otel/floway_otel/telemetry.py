@@ -7,21 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from floway_core.contexts import AttemptContext, AttemptResult, ClientRequest, EndedAttempt, RequestResult
 from floway_otel.content import input_attributes, output_attributes
 from floway_otel.exporting import exports_metrics, exports_traces
-from floway_otel.finished_span import SpanEncoder
 from floway_otel.losses import Losses, silence_exporters
 from floway_otel.metrics import AttemptMetrics
 from floway_otel.settings import CONTENT, MAX_CONTENT_BYTES, PROPAGATE_TO
-from floway_otel.span_export import FastSpanExporter, SpanQueue
-from floway_otel.spans import SCOPE, Attempt, SpanBuilder, finish_reason, has_limits
+from floway_otel.span_export import SpanQueue
+from floway_otel.spans import Attempt, build_spans, finish_reason
 from floway_otel.trace_context import trace_of
 
 MAX_OPEN = 4096
@@ -31,11 +29,10 @@ MAX_OPEN = 4096
 class Traces:
     """The spans of one process."""
 
-    def __init__(self, exporter: SpanExporter, resource: Resource, settings: Mapping[str, Any]) -> None:
+    def __init__(self, resource: Resource, settings: Mapping[str, Any], exporter: SpanExporter | None) -> None:
         # Only to read from the environment which requests to sample.
         self._sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler
-        self._builder = SpanBuilder(resource, SpanLimits())
-        self._queue = SpanQueue(exporter, Losses("spans"))
+        self._queue = SpanQueue(resource, Losses("spans"), exporter)
         self._propagate_to: frozenset[str] = settings[PROPAGATE_TO]
         self._max_content_bytes: int | None = settings[MAX_CONTENT_BYTES] if settings[CONTENT] == "on" else None
         self._lock = threading.Lock()
@@ -70,7 +67,7 @@ class Traces:
         attempts = self._attempts.pop(result.id, ())
         trace = trace_of(result.id, result.trace_headers, self._sampler)
         if trace.is_sampled:
-            for span in self._builder.build(trace, result, attempts):
+            for span in build_spans(trace, result, attempts):
                 self._queue.add(span)
 
     def flush(self) -> None:
@@ -136,16 +133,11 @@ def open_telemetry(
         return None
     resource = find_resource()
     if has_traces:
-        traces = Traces(span_exporter or _open_span_exporter(resource), resource, settings)
+        traces = Traces(resource, settings, span_exporter)
     if has_metrics:
         metrics = AttemptMetrics(metric_exporter or OTLPMetricExporter(), resource, Losses("exports of metrics"))
     silence_exporters()
     return Telemetry(traces, metrics)
-
-
-def _open_span_exporter(resource: Resource) -> SpanExporter:
-    """Return an exporter that sends spans to the collector; the SDK's, if only that can encode them."""
-    return OTLPSpanExporter() if has_limits(SpanLimits()) else FastSpanExporter(SpanEncoder(resource, SCOPE))
 
 
 def find_resource() -> Resource:
