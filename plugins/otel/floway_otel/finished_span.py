@@ -68,8 +68,9 @@ class FinishedSpan(NamedTuple):
     def encode(self) -> "EncodedSpan":
         """Return the message of the span."""
         template, context, parent, (start, end), varied, moments = self
+        trace_id, span_id, _, _, trace_state, _ = context
         parts = [
-            IDS.pack(TRACE_ID, context.trace_id.to_bytes(16), SPAN_ID, context.span_id.to_bytes(8)),
+            IDS.pack(TRACE_ID, trace_id.to_bytes(16), SPAN_ID, span_id.to_bytes(8)),
             TIMES.pack(START, start, END, end),
             REMOTE_PARENT if parent and parent.is_remote else LOCAL_PARENT,
             template.encoded,
@@ -77,8 +78,8 @@ class FinishedSpan(NamedTuple):
         ]
         if parent:
             parts += PARENT_ID, parent.span_id.to_bytes(8)
-        if context.trace_state:
-            parts.append(framed(TRACE_STATE, context.trace_state.to_header().encode()))
+        if trace_state:
+            parts.append(framed(TRACE_STATE, trace_state.to_header().encode()))
         parts += [framed(EVENT, EVENT_HEAD.pack(EVENT_TIME, time) + _encode_event_name(name)) for name, time in moments]
         return EncodedSpan(b"".join(parts))
 

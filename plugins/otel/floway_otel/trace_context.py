@@ -45,7 +45,9 @@ class RequestTrace:
     def span_of_attempt(self, attempt_id: str) -> SpanContext:
         """Return the span of an attempt of the request."""
         span = self.span
-        return SpanContext(span.trace_id, _number(attempt_id, 8), False, span.trace_flags, span.trace_state)
+        return SpanContext(
+            span.trace_id, int.from_bytes(_digest(attempt_id, 8)), False, span.trace_flags, span.trace_state
+        )
 
     def inject(self, attempt_id: str, headers: MutableMapping[str, str]) -> None:
         """Set the headers by which an upstream continues the trace below an attempt."""
@@ -62,15 +64,15 @@ def trace_of(request_id: str, headers: Mapping[str, str], sampler: Sampler) -> R
     remote = get_current_span(client).get_span_context() if client else None
     parent = remote if remote and remote.is_valid else None
     # Not the UUID itself: samplers take a fraction of the ids, which must be evenly distributed for that.
-    trace_id = parent.trace_id if parent else _number(request_id, 16)
+    digest = _digest(request_id, 24)
+    trace_id = parent.trace_id if parent else int.from_bytes(digest[:16])
     flags, state = SAMPLED, parent.trace_state if parent else None
     if parent or sampler is not DEFAULT_ON:  # the SDK's default samples everything that nobody has decided about
         result = sampler.should_sample(client, trace_id, SPAN_NAME, SpanKind.SERVER)
         flags = SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else NOT_SAMPLED
         state = result.trace_state or state
-    return RequestTrace(client, parent, SpanContext(trace_id, _number(request_id, 8), False, flags, state))
+    return RequestTrace(client, parent, SpanContext(trace_id, int.from_bytes(digest[16:]), False, flags, state))
 
 
-def _number(id: str, size: int) -> int:
-    """Return the number of ``size`` bytes that stands for an id. It is never 0, which is not valid."""
-    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=size).digest()) or 1
+def _digest(id: str, size: int) -> bytes:
+    return hashlib.blake2b(id.encode(), digest_size=size).digest()

@@ -5,7 +5,7 @@ The SDK's encoder builds three objects for each attribute of each span, which ta
 
 import functools
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 BYTES, FIXED64, VARINT = 2, 1, 0
@@ -23,7 +23,7 @@ def tag(number: int, kind: int = BYTES) -> bytes:
 KEY, VALUE = tag(1), tag(2)
 STRING, BOOL, INT, DOUBLE, ARRAY, ELEMENT = tag(1), tag(2, VARINT), tag(3, VARINT), tag(4, FIXED64), tag(5), tag(1)
 SMALL = [bytes([number]) for number in range(0x80)]
-ENCODE_DOUBLE = struct.Struct("<d").pack
+ENCODE_DOUBLE: Callable[[float], bytes] = struct.Struct("<d").pack
 
 
 def framed(field: bytes, content: bytes) -> bytes:
@@ -48,9 +48,16 @@ def varint(number: int) -> bytes:
 
 def encode_attributes(field: bytes, attributes: Mapping[str, Any]) -> bytes:
     """Return a repeated field of attributes: texts, booleans, numbers, and sequences of them."""
-    return b"".join(
-        [framed(field, _encode_key(name) + framed(VALUE, _encode_value(value))) for name, value in attributes.items()]
-    )
+    parts: list[bytes] = []
+    for name, value in attributes.items():
+        key, encoded = _encode_key(name), _encode_value(value)
+        size = len(encoded)
+        whole = len(key) + size + 2
+        if whole < 0x80:  # almost all: each of the lengths is one byte
+            parts += field, SMALL[whole], key, VALUE, SMALL[size], encoded
+        else:
+            parts.append(framed(field, key + framed(VALUE, encoded)))
+    return b"".join(parts)
 
 
 @functools.lru_cache(maxsize=256)
@@ -59,14 +66,15 @@ def _encode_key(name: str) -> bytes:
 
 
 def _encode_value(value: Any) -> bytes:
-    if isinstance(value, str):
+    kind = type(value)
+    if kind is str:
         return framed(STRING, value.encode("utf-8", "replace"))
-    if isinstance(value, bool):
-        return BOOL + SMALL[value]
-    if isinstance(value, int):
+    if kind is int:
         return INT + varint(value)
-    if isinstance(value, float):
+    if kind is float:
         return DOUBLE + ENCODE_DOUBLE(value)
+    if kind is bool:
+        return BOOL + SMALL[value]
     return framed(ARRAY, _encode_elements(value))
 
 
