@@ -1,5 +1,6 @@
 """The hooks of the plugin: results of requests become spans and metrics."""
 
+import logging
 import os
 from collections.abc import Iterable
 
@@ -8,6 +9,8 @@ from floway_core.hookspecs import hookimpl
 from floway_core.settings import Setting
 from floway_otel.settings import SETTINGS
 from floway_otel.telemetry import Telemetry, open_telemetry
+
+log = logging.getLogger("floway.otel")
 
 
 class Plugin:
@@ -23,7 +26,10 @@ class Plugin:
 
     @hookimpl
     def on_start(self, services: Services) -> None:
-        self.telemetry = open_telemetry(services.settings.plugin, os.environ)
+        try:
+            self.telemetry = open_telemetry(services.settings.plugin, os.environ)
+        except ValueError as error:  # an observer harms nobody: requests are served without it
+            log.error("Nothing is exported: %s", error)
 
     @hookimpl
     def on_attempt_start(self, ctx: AttemptContext) -> None:

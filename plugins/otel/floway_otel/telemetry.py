@@ -26,6 +26,10 @@ MAX_OPEN = 4096
 """Attempts whose request has not ended yet. The oldest are dropped, whose results core has dropped."""
 
 
+UNTRACED_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Routes that monitoring asks for every few seconds."""
+
+
 class Traces:
     """The spans of one process."""
 
@@ -64,6 +68,8 @@ class Traces:
 
     def end_request(self, result: RequestResult) -> None:
         """Export the spans of a request."""
+        if result.route in UNTRACED_ROUTES:
+            return
         attempts = self._attempts.pop(result.id, ())
         trace = trace_of(result.id, result.trace_headers, self._sampler)
         if trace.is_sampled:
@@ -135,7 +141,7 @@ def open_telemetry(
     if has_traces:
         traces = Traces(resource, settings, span_exporter)
     if has_metrics:
-        metrics = AttemptMetrics(metric_exporter or OTLPMetricExporter(), resource, Losses("exports of metrics"))
+        metrics = AttemptMetrics(metric_exporter or OTLPMetricExporter(), resource, Losses("intervals of metrics"))
     silence_exporters()
     return Telemetry(traces, metrics)
 
