@@ -6,6 +6,8 @@ CLIENTS ?= .clients
 DOCS ?= .docs
 # Where the benchmark keeps its results and the gateways that Floway is measured against; BENCH_OPTIONS: see docs/performance.md.
 BENCH ?= .bench
+# The time limit of a comparison, in seconds.
+BENCH_SECONDS ?= 7200
 # The tools that lock and audit dependencies, and the environments with the oldest and newest supported libraries.
 LOCK ?= .lock
 VERSIONS ?= .versions
@@ -68,9 +70,9 @@ test-deployment: $(VENV)/ready
 bench: $(VENV)/ready
 	$(VENV)/bin/python -m benchmarks run --output $(BENCH)/result.json $(BENCH_OPTIONS)
 
-bench-peers: $(VENV)/ready $(BENCH)/litellm/ready
-	$(VENV)/bin/python -m benchmarks run --output $(BENCH)/result.json \
-		--with nginx litellm --litellm-python $(BENCH)/litellm/bin/python $(BENCH_OPTIONS)
+bench-peers: $(VENV)/ready $(BENCH)/litellm/ready $(BENCH)/python/ready $(BENCH)/node_modules/ready
+	timeout --signal=INT $(BENCH_SECONDS) $(VENV)/bin/python -m benchmarks run --output $(BENCH)/result.json \
+		--installed $(BENCH) --with codex nginx litellm smg agentic-api portkey $(BENCH_OPTIONS)
 
 bench-load: $(VENV)/ready
 	$(VENV)/bin/python -m benchmarks load $(BENCH_OPTIONS)
@@ -160,6 +162,19 @@ $(VERSIONS)/newest/ready: setup.cfg
 $(DOCS)/ready: docs/requirements.txt
 	$(PYTHON) -m venv $(DOCS)
 	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	touch $@
+
+$(BENCH)/python/ready:
+	$(PYTHON) -m venv $(BENCH)/python
+	$(BENCH)/python/bin/python -m pip install --quiet --disable-pip-version-check smg agentic-api
+	touch $@
+
+# Without npm, Portkey is left out. It streams with these versions of its web framework, not with newer ones.
+PORTKEY = {"dependencies":{"@portkey-ai/gateway":"1"},"overrides":{"hono":"4.9.12","@hono/node-server":"1.13.7"}}
+$(BENCH)/node_modules/ready:
+	mkdir -p $(BENCH)/node_modules
+	echo '$(PORTKEY)' > $(BENCH)/package.json
+	! command -v npm > /dev/null || npm install --silent --no-audit --no-fund --prefix $(BENCH)
 	touch $@
 
 $(BENCH)/litellm/ready:

@@ -1,6 +1,6 @@
 """Measures Floway, alone or beside other gateways, and prints a table.
 
-    python -m benchmarks run [--with nginx litellm codex otel] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
+    python -m benchmarks run [--with codex otel nginx litellm ...] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
     python -m benchmarks load [--streams 500] [--seconds 120]
     python -m benchmarks table RESULT.json [--markdown]
 
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks import overload, scenarios, table, targets
+from benchmarks import overload, peers, scenarios, table, targets
 from benchmarks.processes import cores, read_busy_seconds
 from benchmarks.scenarios import Bench
 from benchmarks.targets import ROOT, Target
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     run = commands.add_parser("run", help="measure, and print a table")
-    run.add_argument("--with", dest="others", nargs="*", default=[], choices=("nginx", "litellm", "codex", "otel"))
+    run.add_argument("--with", dest="others", nargs="*", default=[], choices=("codex", "otel", *peers.PEERS))
     names = [name for name in scenarios.SCENARIOS if name not in scenarios.LARGE]
     names += [scenarios.HOLD, *scenarios.LARGE]
     run.add_argument("--scenarios", nargs="*", default=names, choices=names)
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--turns", type=int, default=1000, help="of the long conversation")
     run.add_argument("--settling", type=float, default=0.3, help="seconds after a run that still count as CPU time")
     run.add_argument("--output", type=Path, default=ROOT / ".bench" / "result.json")
-    run.add_argument("--litellm-python", type=Path, default=ROOT / ".bench" / "litellm" / "bin" / "python")
+    run.add_argument("--installed", type=Path, default=ROOT / ".bench", help="the folder with the other gateways")
     run.set_defaults(act=_run)
 
     load = commands.add_parser("load", help="hold many streams for long, then ask for too many")
@@ -127,10 +127,9 @@ def _gateway_starters(
         yield lambda folder: targets.floway_codex(upstream_url, cpus, folder)
     if "otel" in options.others:
         yield lambda folder: targets.floway_otel(upstream_url, cpus, folder)
-    if "nginx" in options.others:
-        yield lambda folder: targets.nginx(upstream_url, cpus, folder)
-    if "litellm" in options.others:
-        yield lambda folder: targets.litellm(upstream_url, cpus, folder, options.litellm_python)
+    for name, start in peers.PEERS.items():
+        if name in options.others:
+            yield functools.partial(start, upstream_url, cpus, installed=options.installed)
 
 
 def _measure(options: argparse.Namespace, measured: list[Target], load_cpus: set[int]) -> Iterator[dict]:
@@ -169,7 +168,7 @@ def _variants(kind: str, holds: list[int]) -> list[tuple[str, Callable[[Bench], 
 
 def _applies(kind: str, target: Target) -> bool:
     if kind in scenarios.TRANSLATING:
-        return bool(target.chat_model)
+        return bool(getattr(target, scenarios.TRANSLATING[kind]))
     if (kind in scenarios.NEEDING_CONVERSATIONS and not target.stores_conversations) or (
         kind in scenarios.MESSAGES and not target.takes_messages
     ):

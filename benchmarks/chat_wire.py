@@ -109,7 +109,7 @@ class ChatStreamCheck:
         for choice in chunk.get("choices") or ():
             if choice["delta"].get("content"):
                 raise WrongAnswer(f"delta {self._count} was due: {chunk}"[:200])
-            self._finish = choice["finish_reason"] or self._finish
+            self._finish = choice.get("finish_reason") or self._finish
         if "error" in chunk:
             raise WrongAnswer(f"the stream failed: {chunk}"[:200])
         if (usage := chunk.get("usage")) and usage["completion_tokens"] != self._deltas:

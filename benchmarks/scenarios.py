@@ -332,7 +332,11 @@ def translated(bench: Bench, body: Callable[..., dict[str, Any]], **plan: Any) -
 def chat_door(bench: Bench) -> Metrics:
     """A chat client on an upstream that speaks the Responses API."""
     url = bench.target.url.replace("/responses", chat_wire.PATH)
-    return translated(bench, chat_body, url=url, api="chat")
+
+    def body(order: Order, stream: bool) -> dict[str, Any]:
+        return {**chat_body(order, stream=stream), "model": bench.target.door_model}
+
+    return translated(bench, body, url=url, api="chat")
 
 
 def of_messages(bench: Bench) -> Metrics:
@@ -377,5 +381,5 @@ MESSAGES = ("messages",)
 """Scenarios for gateways that serve the Messages API."""
 NEEDING_CONVERSATIONS = ("long-chain",)
 """Scenarios for gateways that store conversations."""
-TRANSLATING = ("chat-door", "chat-upstream")
-"""Scenarios for gateways with an upstream of either format."""
+TRANSLATING = {"chat-door": "door_model", "chat-upstream": "chat_model"}
+"""Scenarios where client and upstream speak different formats, and the attribute of a target that names their model."""

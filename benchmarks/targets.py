@@ -1,4 +1,4 @@
-"""The targets of the measurements: Floway with default settings, other gateways, and the fake upstream (``direct``)."""
+"""The targets of the measurements: Floway with default settings, and the fake upstream (``direct``)."""
 
 import base64
 import contextlib
@@ -6,7 +6,6 @@ import http.client
 import importlib.metadata
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -43,6 +42,8 @@ class Target:
     """Serves the Messages API with an upstream of the Responses API."""
     chat_model: str = ""
     """The name of a model whose upstream speaks Chat Completions; empty if there is none."""
+    door_model: str = ""
+    """The name of a model for chat clients whose upstream speaks the Responses API; empty if there is none."""
     stores_conversations: bool = False
     """Stores conversations; one that does not passes ``previous_response_id`` on to the upstream."""
     tree: ProcessTree | None = None
@@ -91,7 +92,7 @@ def floway(
     for kind, model in (("openai", wire.MODEL), ("chat", chat_wire.MODEL)):
         where = ("--base-url", upstream_url, "--no-key", "--no-test", "--model", model)
         _floway(environ, folder, "upstreams", "add", kind, f"bench-{kind}", *where)
-    return _serve(name, environ, cpus, folder, chat_model=chat_wire.MODEL)
+    return _serve(name, environ, cpus, folder, chat_model=chat_wire.MODEL, door_model=wire.MODEL)
 
 
 def floway_otel(upstream_url: str, cpus: set[int], folder: Path) -> Target:
@@ -107,87 +108,6 @@ def floway_codex(upstream_url: str, cpus: set[int], folder: Path) -> Target:
     auth.write_text(json.dumps(_make_auth_json()))
     _floway(environ, folder, "codex", "import", str(auth))
     return _serve("Floway with Codex", environ, cpus, folder)
-
-
-def nginx(upstream_url: str, cpus: set[int], folder: Path) -> Target:
-    """nginx as a plain reverse proxy, the lower bound of what relaying costs."""
-    binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    if not binary:
-        raise FileNotFoundError("nginx is not installed")
-    port = free_port()
-    (folder / "nginx.conf").write_text(_NGINX.format(upstream=urlsplit(upstream_url).netloc, port=port))
-    command = [binary, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log", "-g", "daemon off;"]
-    version = _read_output(binary, "-v").rpartition("/")[2]
-    return _start_gateway("nginx", f"http://127.0.0.1:{port}/v1/responses", command, cpus, folder, version=version)
-
-
-def litellm(upstream_url: str, cpus: set[int], folder: Path, python: Path) -> Target:
-    """LiteLLM's proxy with one worker, from the virtual environment of ``python``."""
-    script = python.absolute().parent / "litellm"
-    if not script.exists():
-        raise FileNotFoundError(f"there is no {script}: `make bench-peers` installs it")
-    port, config = free_port(), folder / "litellm.json"
-    parameters = {"model": f"openai/{wire.MODEL}", "api_base": upstream_url, "api_key": "none"}
-    config.write_text(
-        json.dumps(
-            {
-                "model_list": [
-                    {
-                        "model_name": wire.MODEL,
-                        "litellm_params": parameters,
-                        "model_info": {"supports_reasoning": True},
-                    }
-                ],
-                "general_settings": {"master_key": "sk-bench"},
-                "litellm_settings": {"telemetry": False},
-            }
-        )
-    )
-    query = "import importlib.metadata; print(importlib.metadata.version('litellm'))"
-    version = _read_output(str(script.parent / "python"), "-c", query)
-    return _start_gateway(
-        "LiteLLM",
-        f"http://127.0.0.1:{port}/v1/responses",
-        [str(script), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"],
-        cpus,
-        folder,
-        environ={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
-        version=version,
-        headers={"authorization": "Bearer sk-bench"},
-        exact=False,
-        takes_messages=True,
-    )
-
-
-_NGINX = """
-worker_processes 1;
-pid nginx.pid;
-events {{ worker_connections 8192; }}
-http {{
-  access_log off;
-  client_body_temp_path body; proxy_temp_path proxy;
-  fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-  client_max_body_size 64m;
-  client_body_buffer_size 4m;
-  keepalive_requests 1000000;
-  upstream fake {{ server {upstream}; keepalive 2048; keepalive_requests 1000000; }}
-  server {{
-    listen 127.0.0.1:{port} backlog=4096;
-    location / {{
-      proxy_pass http://fake;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_buffering off;
-      proxy_read_timeout 600s;
-    }}
-  }}
-}}
-"""
-
-
-def _read_output(*command: str) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
-    return done.stdout.strip()
 
 
 def _make_environ(folder: Path, settings: dict[str, str] | None) -> dict[str, str]:
@@ -208,10 +128,10 @@ def _floway(environ: dict[str, str], folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path, chat_model: str = "") -> Target:
+def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path, **about) -> Target:
     key = _floway(environ, folder, "keys", "create", "bench")
     bind = f"127.0.0.1:{free_port()}"
-    return _start_gateway(
+    return start_gateway(
         name,
         f"http://{bind}/v1/responses",
         [sys.executable, "-m", "floway_core", "serve", "--bind", bind],
@@ -222,7 +142,7 @@ def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path, cha
         headers={"authorization": f"Bearer {key}"},
         takes_messages=True,
         stores_conversations=True,
-        chat_model=chat_model,
+        **about,
     )
 
 
@@ -251,7 +171,7 @@ def _make_auth_json() -> dict:
 
 
 # ------------------------------------------------------------------------------------------------------------- starting
-def _start_gateway(
+def start_gateway(
     name: str,
     url: str,
     command: list[str],

@@ -16,7 +16,8 @@ from floway_core.settings import Settings
 class Services:
     """What a plugin may use of the running gateway. One per process; shared by all threads.
 
-    Run queries inside ``with services.database.connection_context():``. The block borrows a connection from the pool
+    Read with ``floway_core.storage.db.select``, or inside ``with services.database.connection_context():``, and write
+    inside ``with transaction(services.database):`` of the same module. Such a block borrows a connection from the pool
     and returns it at its end. Never hold one while a stream runs.
     """
 

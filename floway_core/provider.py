@@ -209,7 +209,7 @@ class Provider(ABC):
     """The parts of the answers that only some clients may see."""
 
     connection_options: ConnectionOptions | None = None
-    """What ``floway upstreams add`` asks for; None for a provider that needs nothing, or has commands of its own."""
+    """What ``floway upstreams add`` asks for; None for a provider that needs nothing, or has a command for that."""
 
     @abstractmethod
     def list_models(self, upstream: Upstream) -> Sequence[Model]:

@@ -220,6 +220,9 @@ class Settings:
     )
     max_headers: int = _setting(count, "100", "Header fields that a request may have.")
     max_header_bytes: int = _setting(count, str(32 * 2**10), "Largest header field of a request, in bytes.")
+    max_idle_connections: int = _setting(
+        size, "256", "Connections of one address to a worker that have sent no valid key and wait; 0: no limit."
+    )
     client_timeout: float = _setting(
         seconds, "60", "Seconds for which a client may stop sending its request or reading its answer."
     )

@@ -124,13 +124,15 @@ def chosen_options(values: Mapping[str, Any]) -> dict[str, Any]:
 
 # --------------------------------------------------------------------------------------------------------- commands
 class AddGroup(click.Group):
-    """One command for each installed provider without commands of its own."""
+    """One command for each installed provider that declares what to ask for, or has no commands of its own."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the kinds of these providers."""
-        own = ctx.find_root().command
-        assert isinstance(own, click.Group)
-        return sorted(set(_providers(find_session(ctx))) - set(own.list_commands(ctx.find_root())))
+        root = ctx.find_root()
+        assert isinstance(root.command, click.Group)
+        own = root.command.list_commands(root)
+        providers = _providers(find_session(ctx)).items()
+        return sorted(kind for kind, provider in providers if provider.connection_options or kind not in own)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command that adds an upstream of a provider, with the options that it declares."""

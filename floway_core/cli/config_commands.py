@@ -15,6 +15,7 @@ from floway_core.conversation import retention
 from floway_core.runtime import plugins
 from floway_core.runtime.dialects import build_dialects
 from floway_core.runtime.gateway import database_errors, database_in_use, existing_database
+from floway_core.runtime.lifecycle import build_providers
 from floway_core.secrets import SecretBox, generate_key
 from floway_core.storage import keys
 from floway_core.storage import migrate as schema
@@ -82,7 +83,7 @@ def list_plugins(session: Session, as_json: bool) -> None:
     database = database_in_use(session.settings)
     # The kinds of providers do not depend on stored data, so an empty database does.
     empty = Services(session.settings, in_memory(), SecretBox(generate_key()))
-    owners = plugins.build_providers(session.manager, empty).owners
+    owners = build_providers(session.manager, empty).owners
     dialects = build_dialects(session.manager, empty)
     routes = routes_of_plugins(session.manager, empty, dialects)
     sources = dict(plugins.named_migration_sources(session.manager))

@@ -14,6 +14,7 @@ from floway_core.cli.confirm import confirm, yes_option
 from floway_core.cli.context import ReadOnlyCommand, services
 from floway_core.cli.table import date, table
 from floway_core.storage import keys
+from floway_core.storage.key_options import Options
 
 SECONDS_OF_UNIT = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
@@ -82,7 +83,7 @@ def _permission_options(command: Command) -> Command:
     return command
 
 
-def _read_options(parameters: dict[str, Any], cleared: tuple[str, ...] = ()) -> keys.Options:
+def _read_options(parameters: dict[str, Any], cleared: tuple[str, ...] = ()) -> Options:
     """Return the options of a key from the parameters of a command.
 
     :param cleared: options to reset.
@@ -93,7 +94,7 @@ def _read_options(parameters: dict[str, Any], cleared: tuple[str, ...] = ()) -> 
         if FIELDS[option] in values:
             raise click.UsageError(f"--{option} is both set and cleared.")
         options[FIELDS[option]] = None
-    return cast(keys.Options, options)
+    return cast(Options, options)
 
 
 @click.group("keys")

@@ -31,7 +31,7 @@ def mark_used_if_due(database: peewee.Database, snapshot: Snapshot) -> None:
     if snapshot.used_at >= now - USE_PRECISION_SECONDS:
         return
     try:
-        with database.connection_context():
+        with transaction(database):
             same = (Conversations.id == snapshot.conversation) & (Conversations.used_at == snapshot.used_at)
             Conversations.update(used_at=now).where(same).execute(database)
     except peewee.OperationalError as error:

@@ -14,11 +14,7 @@ from floway_core.contexts import AttemptContext, ClientConnection
 from floway_core.errors import UpstreamBroken
 from floway_core.protocol import jsontext, sse
 from floway_core.provider import AccountDetails, ErrorResponse, Provider, ResponseBody, UpstreamResponse
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-MAX_BYTES = 64 * 2**20
-"""Limit for one event and for one JSON response."""
+from floway_core.upstream.body_splitter import BYTE_ORDER_MARK, MAX_BYTES
 
 
 # ---------------------------------------------------------------------------------------------------- entry points

@@ -81,18 +81,13 @@ def start_attempt(
     :raises ClientDisconnected: the client hung up meanwhile.
     """
     provider = gateway.providers.by_kind[candidate.upstream.kind]
+    attempt_id = f"{request.id}.{len(trace.attempts)}"
     context = AttemptContext(
-        id=f"{request.id}.{len(trace.attempts)}",
-        request=request,
-        upstream=candidate.upstream,
-        provider=provider,
-        model=candidate.upstream_name,
-        previous=previous,
+        attempt_id, request, candidate.upstream, provider, candidate.upstream_name, previous=previous
     )
     trace.attempts[-1].context = context
     summarises = compaction.is_requested(turn.input) and not provider.supports_compaction(context.upstream)
-    hooks = gateway.providers.hooks[candidate.upstream.kind]
-    hooks.call("on_attempt_start", context)
+    gateway.providers.hooks[candidate.upstream.kind].call("on_attempt_start", context)
     readable = turn
     for number in range(1, MAX_DISPATCHES + 1):
         dispatch = prepare_dispatch(gateway, context, candidate, readable, number, summarises)
@@ -104,11 +99,7 @@ def start_attempt(
             visible = account.filter_response(provider, context, response)
             return Attempt(context, provider, turn, summarises, visible, trace)
         trace.failures.append((candidate, str(response.status)))
-        try:
-            content = _read_error_body(context, response)
-        finally:
-            response.body.close()
-        refusal = ErrorResponse(response.status, response.headers, content)
+        refusal = _read_refusal(context, response)
         if provider.handle_error_response(dispatch, refusal):
             continue
         # Whose reasoning a history holds is not known if it was never stored, or no longer is.
@@ -170,8 +161,8 @@ def _build_body(context: AttemptContext, request: dict[str, Any], turn: Turn, su
     return fresh
 
 
-def _read_error_body(context: AttemptContext, response: UpstreamResponse) -> bytes:
-    """Return the body of an error response, cut off where it breaks: a broken body must not hide the refusal."""
+def _read_refusal(context: AttemptContext, response: UpstreamResponse) -> ErrorResponse:
+    """Read and close an error response. Its body is cut off where it breaks, which must not hide the refusal."""
     content, deadline = b"", time.monotonic() + ERROR_BODY_TIMEOUT_SECONDS
     try:
         while len(content) < MAX_ERROR_BODY_BYTES and (remaining := deadline - time.monotonic()) > 0:
@@ -181,4 +172,6 @@ def _read_error_body(context: AttemptContext, response: UpstreamResponse) -> byt
             content += data
     except UpstreamBroken:
         pass
-    return content
+    finally:
+        response.body.close()
+    return ErrorResponse(response.status, response.headers, content)

@@ -6,7 +6,7 @@ from typing import Any
 
 from floway_core.contexts import ClientConnection
 from floway_core.errors import ClientDisconnected, UpstreamBroken, UpstreamFailed, UpstreamTimeout
-from floway_core.protocol import jsontext, sse
+from floway_core.protocol import jsontext
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.failures import Failure, read_failure, visible_text
 from floway_core.protocol.item_versions import normalize_item
@@ -14,9 +14,7 @@ from floway_core.protocol.response_writer import synthesize_events
 from floway_core.protocol.responses import SUCCESSFUL, is_final_response
 from floway_core.provider import ResponseBody, UpstreamResponse
 from floway_core.settings import Settings
-
-MAX_EVENT_BYTES = 64 * 2**20
-"""Limit for one event and for one JSON response. An event may hold a whole response with images."""
+from floway_core.upstream.body_splitter import BYTE_ORDER_MARK, MAX_BYTES, BodySplitter
 
 END_AFTER_ERROR_SECONDS = 2.0
 """How long an upstream may be silent after it has reported a failure."""
@@ -29,8 +27,6 @@ MISTYPED_BODY_SECONDS = 0.5
 
 _EVENTS = re.compile(rb"(\xef\xbb\xbf)?\s*(event|data|id|retry)?:")
 """How a stream of events begins, whatever it calls itself."""
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def unfinished() -> UpstreamBroken:
@@ -84,8 +80,8 @@ def read_content(settings: Settings, response: UpstreamResponse, upstream: str, 
         if time.monotonic() >= deadline:
             raise _total_timeout(upstream, settings.total_timeout)
         content += data
-        if len(content) > MAX_EVENT_BYTES:
-            raise UpstreamBroken(f"The upstream's response is longer than {MAX_EVENT_BYTES} bytes.")
+        if len(content) > MAX_BYTES:
+            raise UpstreamBroken(f"The upstream's response is longer than {MAX_BYTES} bytes.")
     if data is None:
         raise _idle_timeout(upstream, settings.idle_timeout)
     return bytes(content)
@@ -159,14 +155,11 @@ class UpstreamEvents:
         self._settings = settings
         self._upstream = upstream
         self._body, self._client = response.body, client
-        self._splitter = sse.EventSplitter(MAX_EVENT_BYTES)
+        self._splitter = BodySplitter()
         self._last_received = self.read_at
         self._deadline = self.read_at + settings.total_timeout
         self._idle_timeout = settings.idle_timeout
         self._verbatim = verbatim
-        self._has_begun = False
-        self._document: bytearray | None = None
-        """The bytes so far of a body that holds JSON or HTML instead of events."""
 
     def fileno(self) -> int | None:
         """Return the body's descriptor, as ``ResponseBody.fileno``."""
@@ -191,7 +184,7 @@ class UpstreamEvents:
         while data:
             self._check_deadline()
             self._last_received = self.read_at
-            if block := self._split(data):
+            if block := self._splitter.feed(data):
                 return block
             # What follows may have arrived with it, and then the descriptor does not become readable again.
             data = self._body.read(0.0, self._client)
@@ -208,39 +201,11 @@ class UpstreamEvents:
         if self.read_at >= self._deadline:
             raise _total_timeout(self._upstream, self._settings.total_timeout)
 
-    def _split(self, data: bytes) -> bytes:
-        if not self._has_begun:
-            self._detect_format(data)
-        if self._document is not None:
-            self._document += data
-            if len(self._document) > MAX_EVENT_BYTES:
-                raise UpstreamBroken(f"The upstream's response is longer than {MAX_EVENT_BYTES} bytes.")
-            return b""
-        try:
-            return self._splitter.feed(data).removeprefix(BYTE_ORDER_MARK)
-        except ValueError as error:
-            raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
-
-    def _detect_format(self, data: bytes) -> None:
-        """Tell by its first bytes whether the body holds events."""
-        first = data.removeprefix(BYTE_ORDER_MARK).lstrip()
-        if first:
-            self._has_begun = True
-            if first[:1] in b"{[<":
-                self._document = bytearray()
-
     def _last_block(self) -> bytes:
         """Return the events that only the end of the body completes: one without its empty line, or a document's."""
-        if self._document is not None:
-            return b"".join(synthesize_events(parse_response(bytes(self._document))))
-        rest = self._splitter.rest.removeprefix(BYTE_ORDER_MARK)
-        if self._verbatim:
-            return rest
-        try:
-            complete = isinstance(jsontext.loads(sse.parse(rest)[1]), dict)
-        except ValueError:
-            complete = False
-        return rest + b"\n\n" if complete else b""
+        if self._splitter.document is not None:
+            return b"".join(synthesize_events(parse_response(bytes(self._splitter.document))))
+        return self._splitter.rest if self._verbatim else self._splitter.last_event()
 
 
 def _idle_timeout(upstream: str, seconds: float) -> UpstreamTimeout:

@@ -10,7 +10,8 @@ from floway_core.protocol.event_shortcuts import DeltaTarget, ResponseIdChange
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
 from floway_core.protocol.item_events import item_events
 from floway_core.protocol.item_versions import is_empty_message, normalize_item
-from floway_core.protocol.output import OutputItem, OutputItems
+from floway_core.protocol.output import OutputItems
+from floway_core.protocol.output_item import OutputItem
 from floway_core.protocol.responses import (
     COMPLETED,
     CREATED,
@@ -120,7 +121,8 @@ class ResponseAccumulator:
         response = {**blank_response(self._model), **self.response}
         self._apply_overrides(response)
         response["status"] = "failed"
-        response["output"] = self._build_output([], "incomplete")
+        items = self._items.merge_final([])
+        response["output"] = [payload for item in items if (payload := item.build("incomplete")) is not None]
         response["error"] = {"code": failure.code or code, "message": failure.message}
         self.response, self.terminal = response, FAILED
         return error_event + self._encode_numbered(FAILED, response=response)
@@ -370,10 +372,6 @@ class ResponseAccumulator:
         if item.is_announced:
             events = events[-1:]
         return [self._encode_numbered(event_type, **content) for event_type, content in events]
-
-    def _build_output(self, final_output: list[dict[str, Any]], open_status: str) -> list[dict[str, Any]]:
-        payloads = [item.build(open_status) for item in self._items.merge_final(final_output)]
-        return [payload for payload in payloads if payload is not None]
 
     # -------------------------------------------------------------------------------------------------------- encoding
     def _encode_error(self, failure: Failure, number: object = None) -> bytes:

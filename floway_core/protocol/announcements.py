@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from floway_core.protocol.output import OutputItem
+from floway_core.protocol.output_item import OutputItem
 from floway_core.protocol.responses import blank_response
 from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, TEXT_DONE_EVENTS, TextLocation
 

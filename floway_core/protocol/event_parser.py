@@ -49,8 +49,7 @@ def _has_type(content: Any) -> bool:
 
 def _is_shallow(block: bytes, contents: Iterable[Any]) -> bool:
     """Return whether no event is nested too deeply to be encoded again."""
-    # A level takes a bracket of its own, and most blocks have few of them.
-    return block.count(b"{") + block.count(b"[") <= jsontext.MAX_LEVELS or not any(map(jsontext.is_too_deep, contents))
+    return not (jsontext.may_be_too_deep(block) and any(map(jsontext.is_too_deep, contents)))
 
 
 def _parse_event(event: bytes) -> dict[str, Any] | None:

@@ -14,7 +14,8 @@ from floway_core.dialect import NO_CLAIMS, Dialect, ErrorAnswer, Operation, Rout
 from floway_core.errors import GatewayError
 from floway_core.protocol import headers
 from floway_core.responses_dialect import ResponsesDialect
-from floway_core.runtime.plugins import PluginError, Providers, collect_lists
+from floway_core.runtime.lifecycle import Providers
+from floway_core.runtime.plugins import PluginError, collect_lists
 
 log = logging.getLogger("floway.plugins")
 

@@ -17,9 +17,9 @@ from floway_core.errors import GatewayError, StartupError
 from floway_core.provider import Model
 from floway_core.runtime import plugins
 from floway_core.runtime.dialects import Dialects, build_dialects, check_underscore_headers
+from floway_core.runtime.lifecycle import Providers, build_providers
 from floway_core.runtime.memory import MemoryBudget
 from floway_core.runtime.observers import NO_OBSERVERS, Observers, build_observers
-from floway_core.runtime.plugins import Providers
 from floway_core.secrets import KEY_FILE, DecryptionError, SecretBox, SecretKeyMissing, generate_key, read_or_create_key
 from floway_core.settings import Settings, load_settings, without_password
 from floway_core.storage import encrypted_columns, migrate
@@ -241,7 +241,7 @@ def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
 
     :raises StartupError: a plugin is at fault.
     """
-    providers, dialects = plugins.build_providers(manager, services), build_dialects(manager, services)
+    providers, dialects = build_providers(manager, services), build_dialects(manager, services)
     check_underscore_headers(providers, dialects)
     return Gateway(
         services,

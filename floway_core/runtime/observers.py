@@ -13,7 +13,8 @@ from functools import partial
 import pluggy
 
 from floway_core.contexts import AttemptResult, EndedAttempt, RequestResult
-from floway_core.runtime.plugins import Hook, Providers, hook_of
+from floway_core.runtime.lifecycle import Hook, Providers
+from floway_core.runtime.plugins import hook_of
 
 log = logging.getLogger("floway.plugins")
 

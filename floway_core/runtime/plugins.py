@@ -1,10 +1,9 @@
-"""Plugins: discovery, checks, and calls of their hooks."""
+"""Plugins: discovery, checks, and what they register."""
 
-import copy
 import importlib.metadata
 import logging
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,10 +13,9 @@ from packaging.requirements import Requirement
 from prometheus_client import CollectorRegistry
 
 from floway_core import __version__, hookspecs
-from floway_core.contexts import Services, SnapshotCommitContext
+from floway_core.contexts import Services
 from floway_core.errors import StartupError
 from floway_core.provider import Provider
-from floway_core.runtime.observed import observed_attempt, read_only
 from floway_core.settings import CORE_SETTINGS, Setting
 from floway_core.storage.migrate import CORE, MigrationSource
 
@@ -26,14 +24,10 @@ OTHER_GROUPS = ("console_scripts", "gui_scripts", "pytest11")
 """Groups of entry points in which the package of a plugin may have some, too."""
 
 CORE_PACKAGE = "floway-core"
-LIFECYCLE = ("on_attempt_start", "prepare_responses_request", "on_snapshot_commit")
 
 log = logging.getLogger("floway.plugins")
 
 T = TypeVar("T")
-
-Hook = Callable[..., object]
-"""One plugin's implementation of a hook; takes keyword arguments."""
 
 
 class PluginError(StartupError):
@@ -158,9 +152,14 @@ def collect_blueprints(
     return collect_lists(manager, "register_routes", blueprint_type, services=services)
 
 
-def register_metrics(manager: pluggy.PluginManager, registry: CollectorRegistry, providers: "Providers") -> None:
-    """Let every plugin add its metrics to ``registry``."""
-    for _ in _call_each(manager, "register_metrics", registry=registry, providers=providers.by_kind):
+def register_metrics(
+    manager: pluggy.PluginManager, registry: CollectorRegistry, providers: Mapping[str, Provider]
+) -> None:
+    """Let every plugin add its metrics to ``registry``.
+
+    :param providers: all providers by kind.
+    """
+    for _ in _call_each(manager, "register_metrics", registry=registry, providers=providers):
         pass
 
 
@@ -265,128 +264,3 @@ def list_installed(manager: pluggy.PluginManager) -> list[InstalledPlugin]:
         hooks = tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()))
         plugins.append(InstalledPlugin(name, f"{dist.name} {dist.version}" if dist else "-", hooks))
     return plugins
-
-
-# -------------------------------------------------------------------------------------------------------- lifecycle
-@dataclass(frozen=True)
-class ScopedHooks:
-    """The lifecycle hooks for attempts of one provider: its owner's, and those of the observers."""
-
-    owner_name: str
-    owner: Mapping[str, Hook]
-    """By name of the hook."""
-    observers: Mapping[str, tuple[tuple[str, Hook], ...]]
-    """(plugin name, hook) of each observer, by name of the hook."""
-
-    def call(self, hook: str, ctx: object) -> None:
-        """Call the owner, then each observer. Exceptions of observers are only logged."""
-        if owner := self.owner.get(hook):
-            _call_owner(owner, ctx)
-        for name, observer in self.observers[hook]:
-            _call_observer(hook, name, observer, read_only(ctx))
-
-    def collect_observed_metadata(
-        self, previous: Mapping[str, Mapping[str, Any]], context: Callable[[dict[str, Any]], SnapshotCommitContext]
-    ) -> dict[str, dict[str, Any]]:
-        """Call ``on_snapshot_commit`` of the observers, with a separate context for each.
-
-        :param previous: the metadata of the previous snapshot, by plugin.
-        :param context: builds the context from the metadata of one plugin.
-        :returns: the metadata of the new snapshot, by plugin, but for the owner's. Plugins without this hook inherit
-            theirs.
-        """
-        hook = "on_snapshot_commit"
-        collected = {name: dict(own) for name, own in previous.items()}
-        for name, observer in self.observers[hook]:
-            ctx = context(copy.deepcopy(collected.get(name, {})))
-            ctx.attempt = observed_attempt(ctx.attempt)
-            if _call_observer(hook, name, observer, ctx):
-                collected[name] = ctx.metadata
-        return collected
-
-    def collect_metadata(
-        self,
-        observed: Mapping[str, dict[str, Any]],
-        context: Callable[[dict[str, Any]], SnapshotCommitContext],
-    ) -> dict[str, dict[str, Any]]:
-        """Call ``on_snapshot_commit`` of the owner.
-
-        :param observed: what ``collect_observed_metadata`` has returned.
-        :param context: as there.
-        :returns: the metadata of the new snapshot, by plugin.
-        """
-        collected = dict(observed)
-        if owner := self.owner.get("on_snapshot_commit"):
-            ctx = context(copy.deepcopy(collected.get(self.owner_name, {})))
-            _call_owner(owner, ctx)
-            collected[self.owner_name] = ctx.metadata
-        return {name: own for name, own in collected.items() if own}
-
-
-def _call_owner(owner: Hook, ctx: object) -> None:
-    try:
-        owner(ctx=ctx)
-    except SystemExit as error:  # it would end the thread instead of the request
-        raise RuntimeError("A hook called sys.exit().") from error
-
-
-def _call_observer(hook: str, name: str, observer: Hook, ctx: object) -> bool:
-    """Call one observer; return whether it succeeded."""
-    try:
-        observer(ctx=ctx)
-    except (Exception, SystemExit):  # a fault of one plugin must not affect others
-        log.exception("Observer %r failed in %s", name, hook)
-        return False
-    return True
-
-
-@dataclass(frozen=True)
-class Providers:
-    """All registered providers and their hooks, by provider kind."""
-
-    by_kind: Mapping[str, Provider]
-    hooks: Mapping[str, ScopedHooks]
-    owners: Mapping[str, str]
-    """Name of the plugin that registered the provider, by provider kind."""
-
-    @property
-    def underscore_headers(self) -> frozenset[str]:
-        """Names of all headers with an underscore that a provider reads."""
-        return frozenset(name for provider in self.by_kind.values() for name in provider.underscore_headers)
-
-
-def build_providers(manager: pluggy.PluginManager, services: Services) -> Providers:
-    """Collect the providers of all plugins, and scope the lifecycle hooks to them.
-
-    :raises PluginError: two plugins claim one kind, or a plugin returns something else than providers.
-    """
-    by_kind: dict[str, Provider] = {}
-    owners: dict[str, str] = {}
-    # mypy wants a concrete class where one is passed as a value; here it only serves isinstance.
-    registered = collect_lists(manager, "register_providers", Provider, services=services)  # type: ignore[type-abstract]
-    for name, providers in registered:
-        for provider in providers:
-            if not provider.kind:
-                raise PluginError(f"Plugin {name!r}: the provider {type(provider).__name__} has no kind.")
-            if provider.kind in owners:
-                first = owners[provider.kind]
-                raise PluginError(f"Plugins {first!r} and {name!r} both claim the provider kind {provider.kind!r}.")
-            by_kind[provider.kind] = provider
-            owners[provider.kind] = name
-    observers = {
-        hook: tuple(
-            (name, caller)
-            for name, plugin in manager.list_name_plugin()
-            if name not in owners.values() and (caller := hook_of(manager, hook, plugin))
-        )
-        for hook in LIFECYCLE
-    }
-    hooks = {
-        kind: ScopedHooks(
-            owner,
-            {hook: caller for hook in LIFECYCLE if (caller := hook_of(manager, hook, manager.get_plugin(owner)))},
-            observers,
-        )
-        for kind, owner in owners.items()
-    }
-    return Providers(by_kind, hooks, owners)

@@ -41,6 +41,9 @@ KEEPALIVE_SECONDS = 10
 SPARE_THREADS = 64
 """Threads beyond those for admitted requests: they reject the others, and respond to health checks."""
 
+REQUEST_LINE_BYTES = 8190
+"""Limit for the first line of a request; gunicorn's own."""
+
 IDLE_CONNECTIONS = 1024
 """Connections of one worker beyond its threads: those without a running request."""
 
@@ -66,7 +69,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "graceful_timeout": math.ceil(settings.graceful_timeout),
         "limit_request_fields": settings.max_headers,
         "limit_request_field_size": settings.max_header_bytes,
-        "limit_request_line": 8190,
+        "limit_request_line": REQUEST_LINE_BYTES,
         "loglevel": "warning" if settings.log_level == "info" else settings.log_level,
         "logger_class": ServerLog,
         "child_exit": child_exit,

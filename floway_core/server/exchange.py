@@ -1,14 +1,12 @@
 """One request of a client with its response, which threads and the stream loop send in turn."""
 
-import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from gunicorn.workers.gthread import TConn
-
 from floway_core.engine.answer_stream import AnswerStream, StreamState
+from floway_core.server.connection import Connection
 from floway_core.server.response_writer import ResponseWriter
 from floway_core.server.stream_loop import Stream
 
@@ -17,7 +15,7 @@ from floway_core.server.stream_loop import Stream
 class ClientExchange:
     """One request of a client, and the response while it is being sent."""
 
-    conn: TConn
+    conn: Connection
     request: Any
     response: ResponseWriter
     environ: dict[str, Any]
@@ -28,39 +26,43 @@ class ClientExchange:
     started: datetime = field(default_factory=datetime.now)
 
     def send(self, on_leave: Callable[["ClientExchange"], None]) -> Stream | None:
-        """Send the response, or its rest after the stream loop.
+        """Send the response, or its rest after the stream loop. What remains in the connection's ``unsent`` is the
+        main loop's to send.
 
         :param on_leave: called in the stream loop, when the stream needs a thread again.
-        :returns: the stream for the stream loop to continue; None if the whole response has been sent.
+        :returns: the stream for the stream loop to continue; None if the response is complete.
         :raises OSError: the response ends early.
         """
-        answer = self.body
+        answer, conn = self.body, self.conn
         if not isinstance(answer, AnswerStream):
             for piece in answer:
+                conn.unsent.wait(conn.sock)  # hold one piece at most
                 if piece:
                     self.response.write(piece)
             return None
         upstream = None
         if self.stream is not None:
             self._take_back(self.stream)
-        elif type(self.conn.sock) is socket.socket:  # the stream loop sends on plain sockets only
+        else:
             upstream = answer.fileno()
         while answer.state is not StreamState.ENDED:
+            if upstream is None and answer.state is StreamState.WAITING:
+                conn.unsent.wait(conn.sock)
             if sent := answer.advance(wait=upstream is None):
                 self.response.write(sent)
-            elif upstream is not None and answer.state is StreamState.WAITING:
+            if upstream is not None and answer.state is StreamState.WAITING and (conn.unsent or not sent):
                 return self._make_stream(answer, upstream, on_leave)
         return None
 
     def _make_stream(self, answer: AnswerStream, upstream: int, on_leave: Callable[["ClientExchange"], None]) -> Stream:
         self.response.send_head()
-        self.conn.sock.setblocking(False)
         self.stream = Stream(
             answer=answer,
             upstream=upstream,
             client=self.conn.sock,
             chunked=self.response.chunked,
             on_leave=lambda stream: on_leave(self),
+            unsent=self.conn.unsent,
         )
         return self.stream
 
@@ -70,4 +72,3 @@ class ClientExchange:
         if stream.error:
             raise stream.error
         self.response.sent += stream.sent
-        self.conn.sock.sendall(stream.unsent)

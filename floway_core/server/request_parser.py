@@ -1,8 +1,8 @@
-"""Parsing requests from a client's connection: gunicorn's parser, stricter, and with a deadline for every read."""
+"""Parsing requests that have arrived from a client: gunicorn's parser, stricter, which waits for large bodies only."""
 
 import io
+import math
 import socket
-import time
 from collections.abc import Set
 from functools import partial
 from typing import Any
@@ -24,10 +24,9 @@ from gunicorn.http.unreader import SocketUnreader
 
 from floway_core.errors import GatewayError
 from floway_core.runtime.dialects import Dialects
+from floway_core.server.connection import READ_BYTES
 from floway_core.server.gunicorn_hooks import HookedRequest
-
-READ_BYTES = 32 * 1024
-"""Bytes to read from a connection at a time."""
+from floway_core.server.incoming import IncomingRequest
 
 HEAD_START_BYTES = 512
 """Bytes of a request's head that are kept to find the dialect of an error. Every request, and so every stream, holds
@@ -35,6 +34,9 @@ them."""
 
 BODY_BUFFER_BYTES = 1024
 """Buffer for small reads of a body. Every request, and so every stream, holds one."""
+
+MAX_DISCARDED_BYTES = 256 * 1024
+"""Bytes of a body, which the application has not read, to discard for the sake of the next request."""
 
 MAX_FRAMING_BYTES = 32 * 1024
 """Size of a chunk header with its extensions, and of all trailers."""
@@ -76,25 +78,27 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
     """Yields the requests of a connection. After one whose end is uncertain there is no other."""
 
     def __init__(
-        self, cfg: Any, sock: socket.socket, client: Any, head_timeout: float, underscored: Set[str] = frozenset()
+        self,
+        cfg: Any,
+        sock: socket.socket,
+        client: Any,
+        incoming: IncomingRequest,
+        underscored: Set[str] = frozenset(),
     ) -> None:
-        """:param head_timeout: seconds for the head of a request.
+        """:param incoming: holds the head of each request when it is parsed, and gets what follows the request.
         :param underscored: names of the headers with an underscore that plugins read, in lower case.
         """
         super().__init__(cfg, sock, client)
         self.mesg_class = partial(_Request, underscored)
         self.unreader = _Unreader(sock, READ_BYTES)
-        self._head_timeout = head_timeout
-
-    @property
-    def has_buffered(self) -> bool:
-        """Whether bytes of the next request have been read already, so that the socket need not become readable."""
-        return bool(self.unreader.buf.getbuffer().nbytes)
+        self._incoming = incoming
+        self._start = b""
+        """The first ``HEAD_START_BYTES`` of the request that was parsed last."""
 
     @property
     def path(self) -> str:
         """The path of the request that was parsed last, even if it is not valid; empty if there is none."""
-        words = self.unreader.head.lstrip(b"\r\n").split(b"\n", 1)[0].split()
+        words = self._start.lstrip(b"\r\n").split(b"\n", 1)[0].split()
         if len(words) < 2:
             return ""
         target = words[1].decode("latin-1").partition("?")[0]
@@ -103,52 +107,64 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
         return unquote(target)
 
     def __next__(self) -> "_Request":
-        """Parse the head of the next request.
+        """Parse the next request. What has arrived of it holds the head, unless that is too large.
 
-        :raises BlockingIOError: it is not complete in time.
+        :raises ParseException: it is not valid.
         """
-        self.unreader.deadline = time.monotonic() + self._head_timeout
-        self.unreader.head = self.unreader.buf.getvalue()[:HEAD_START_BYTES]
+        is_late = self._incoming.is_late
+        data = self._incoming.take()
+        self._start = data[:HEAD_START_BYTES]
+        self.unreader.unread(data)
+        self.unreader.is_in_head = True
         try:
             request: _Request = super().__next__()
             return request
         finally:
-            self.unreader.deadline = None
+            self.unreader.is_in_head = False
+            self.unreader.flags = socket.MSG_DONTWAIT if is_late else 0
 
     def finish_body(self, deadline: float | None = None, max_bytes: int | None = None) -> bool:
-        """Read what the application has left of the body.
+        """Read what the application has left of the body, as far as it has arrived.
 
-        :param deadline: in monotonic time.
         :returns: whether the whole body has been read.
         """
         if self.mesg and self.mesg.body.raw.ended:
             return True
-        before = self.unreader.deadline
-        self.unreader.deadline = deadline or before
+        self.unreader.flags = socket.MSG_DONTWAIT
         try:
-            return bool(super().finish_body(deadline, max_bytes))
+            return bool(super().finish_body(None, MAX_DISCARDED_BYTES))
         except (OSError, ValueError):  # ValueError: the application has closed it
             return False
-        finally:
-            self.unreader.deadline = before
+
+    def finish_request(self) -> bool:
+        """Read to the end of the request, and put what follows it back into the ``incoming`` one.
+
+        :returns: whether another request may follow.
+        """
+        if not self.finish_body():
+            return False
+        self._incoming.add(self.unreader.take_buffered())
+        return True
 
 
 class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no annotations
-    """Stops reading at a deadline. The timeout of the socket alone would allow a client one byte at a time."""
+    """Receives from the socket what belongs to a body."""
 
-    deadline: float | None = None
-    """In monotonic time. None while the application reads a body, which may take long."""
+    is_in_head = False
+    """Whether the head of a request is parsed, for which nothing is received."""
 
-    head = b""
-    """The first ``HEAD_START_BYTES`` of the request that was parsed last."""
+    flags = 0
+    """Of ``recv``: ``MSG_DONTWAIT`` if nobody waits for the rest of the body."""
 
     def chunk(self, *size_hint: int | None) -> bytes:
-        """Receive bytes. gunicorn 27 says how many it would like; as many as there are will do."""
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            raise BlockingIOError  # like the timeout of the socket
-        data: bytes = super().chunk()
-        if self.deadline is not None and len(self.head) < HEAD_START_BYTES:
-            self.head = (self.head + data)[:HEAD_START_BYTES]
+        """Receive bytes. gunicorn 27 says how many it would like; as many as there are will do.
+
+        :raises LimitRequestHeaders: the head has no end within its limit.
+        :raises BlockingIOError: nothing has arrived in time.
+        """
+        if self.is_in_head:
+            raise LimitRequestHeaders("head")
+        data: bytes = self.sock.recv(self.mxchunk, self.flags)
         return data
 
 
@@ -178,6 +194,12 @@ class _Request(HookedRequest):
             self.underscored[lower_name] = value if earlier is None else f"{earlier},{value}"  # like WSGI
             return None
         return super().filter_header(name, value, *state, from_trailer=from_trailer)
+
+    @property
+    def has_whole_body(self) -> bool:
+        """Whether the rest of the body has arrived. Of one in chunks this is unknown until it has been read."""
+        raw: _RawBody = self.body.raw
+        return raw.ended or raw.remaining <= self.unreader.buf.getbuffer().nbytes
 
     def parse_head(self, unreader: _Unreader, buffer: bytearray) -> bytes:
         try:
@@ -211,6 +233,11 @@ class _RawBody(io.RawIOBase):
         self.ended = False
         """Whether the whole body has been read, including its end."""
 
+    @property
+    def remaining(self) -> float:
+        """How many bytes are still to be read; infinite if that is unknown."""
+        return self._reader.remaining if isinstance(self._reader, _LengthReader) else math.inf
+
     def readable(self) -> bool:
         return True
 
@@ -237,11 +264,12 @@ class _LengthReader:
 
     def __init__(self, request: HookedRequest, length: int) -> None:
         self._request = request
-        self._remaining = length
+        self.remaining = length
+        """Bytes that are still to be read."""
 
     def read(self, size: int) -> bytes:
         """Read at most ``size`` bytes; ``b""`` at the end of the body or the connection."""
-        size = min(size, self._remaining)
+        size = min(size, self.remaining)
         if not size:
             return b""
         data: bytes = self._request.unreader.read()
@@ -250,7 +278,7 @@ class _LengthReader:
         if len(data) > size:
             self._request.unreader.unread(data[size:])
             data = data[:size]
-        self._remaining -= len(data)
+        self.remaining -= len(data)
         return data
 
 

@@ -1,20 +1,29 @@
-"""Sending responses to a client: gunicorn's class, with the head and the first bytes of the body in one system call."""
+"""Sending responses to a client: gunicorn's class, which never waits, and sends head and body in one system call."""
 
 import functools
+import socket
 import time
+from typing import Any
 
 from gunicorn import util
 
 from floway_core.server.gunicorn_hooks import HookedResponse
+from floway_core.server.send_buffer import JOIN_BYTES, SendBuffer, frame_chunk
 
 
 class ResponseWriter(HookedResponse):
-    """Sends the head together with the first bytes of the body.
+    """Sends the head together with the first bytes of the body. What the client does not accept at once stays in
+    ``unsent``, for a loop to send.
 
     Until ``headers_sent`` another response can be sent instead of this one.
     """
 
     headers_sent: bool
+
+    def __init__(self, request: Any, sock: socket.socket, cfg: Any, unsent: SendBuffer) -> None:
+        """:param unsent: the buffer of the connection."""
+        super().__init__(request, sock, cfg)
+        self._unsent = unsent
 
     def send_headers(self) -> None:
         """Do nothing yet: the head is sent with the next bytes, at the latest by ``close``."""
@@ -24,18 +33,23 @@ class ResponseWriter(HookedResponse):
         self._send(b"")
 
     def send_body(self, data: bytes) -> None:
-        self._send(b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+        self._send(*frame_chunk(data) if self.chunked else (data,))
 
     def close(self) -> None:
         """Send the end of the body, and the head if nothing has been sent yet."""
         self._send(b"0\r\n\r\n" if self.chunked else b"")
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, first: bytes, *others: bytes) -> None:
         if not self.headers_sent:
-            data = self._encode_head() + data
+            head = self._encode_head()
             self.headers_sent = True
-        if data:
-            self.sock.sendall(data)
+            if len(first) <= JOIN_BYTES:
+                first = head + first
+            else:
+                first, others = head, (first, *others)
+        for piece in (first, *others):
+            if piece:
+                self._unsent.write(self.sock, piece)
 
     def _encode_head(self) -> bytes:
         connection = "upgrade" if self.upgrade else "close" if self.should_close() else "keep-alive"

@@ -2,20 +2,22 @@
 
 A stream mostly waits. If each waited in a thread of its own, every event would wake a thread that needs the
 interpreter lock three times (to wait, to receive, to send), and every thread would hold a stack. So once a stream only
-waits for its upstream, its thread hands it to this loop. The loop hands it to a thread again for work that takes
-longer, such as storing the response.
+waits for its upstream, or for a client that reads slowly, its thread hands it to this loop. The loop hands it to a
+thread again for work that takes longer, such as storing the response, when the client has what was sent before.
 """
 
 import contextlib
+import errno
 import logging
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from floway_core.engine.answer_stream import AnswerStream, StreamState
+from floway_core.server.send_buffer import SendBuffer, frame_chunk
 
 log = logging.getLogger("floway.streaming")
 
@@ -34,8 +36,8 @@ class Stream:
     chunked: bool
     on_leave: Callable[["Stream"], None]
     """Called by the loop after it has removed the stream."""
-    unsent: bytes = b""
-    """Bytes that the client has not accepted yet. Until it has, nothing is read from the upstream."""
+    unsent: SendBuffer = field(default_factory=SendBuffer)
+    """What the client has not accepted yet. Until it has, nothing is read from the upstream."""
     stalled_at: float = 0.0
     """Monotonic time in seconds since when the client has not accepted any; 0 if nothing is unsent."""
     sent: int = 0
@@ -73,10 +75,7 @@ class StreamLoop:
         threading.Thread(target=self._run, name="streams", daemon=True).start()
 
     def add(self, stream: Stream) -> None:
-        """Relay ``stream`` from now on. If the system allows no more descriptors, or after shutdown, it leaves at once.
-
-        :param stream: its client's socket must not block.
-        """
+        """Relay ``stream`` from now on. After shutdown, or if the system watches no more of them, it leaves at once."""
         if not self._register(stream):
             self._return_to_thread(stream)
 
@@ -89,8 +88,12 @@ class StreamLoop:
             stream.poll_number = self._poll_number
             self._streams[stream.upstream] = self._streams[client] = stream
             try:
-                self._epoll.register(client, select.EPOLLRDHUP)
-                self._epoll.register(stream.upstream, select.EPOLLIN)
+                if stream.unsent:
+                    self._note_stall(stream)
+                    self._epoll.register(client, select.EPOLLRDHUP | select.EPOLLOUT)
+                else:
+                    self._epoll.register(client, select.EPOLLRDHUP)
+                    self._epoll.register(stream.upstream, select.EPOLLIN)
             except OSError as error:  # the system limits the number of watched descriptors
                 log.warning("A stream stays in its thread: %s", error)
                 self._unregister(stream)
@@ -135,43 +138,50 @@ class StreamLoop:
             if not stream.unsent:
                 self._advance(stream)
         elif not events & DISCONNECTED:
-            self._send(stream)
+            self._flush(stream)
         elif stream.poll_number < self._poll_number:
             # Otherwise the event may be one of an earlier stream, whose descriptor the system has used again. If it is
             # one of this stream, the next poll returns it once more.
-            stream.error = ConnectionResetError()
+            # The system gives up clients that do not read, too.
+            code = stream.client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            stream.error = TimeoutError() if code == errno.ETIMEDOUT else ConnectionResetError()
             self._leave(stream)
 
     def _advance(self, stream: Stream) -> None:
-        answer = stream.answer
-        sent = answer.advance(wait=False)
+        """Pass on what the upstream has sent."""
+        sent = stream.answer.advance(wait=False)
         if sent:
             stream.sent += len(sent)
-            stream.unsent = b"%X\r\n%b\r\n" % (len(sent), sent) if stream.chunked else sent
-        if answer.state is not StreamState.WAITING:
+            try:
+                for piece in frame_chunk(sent) if stream.chunked else (sent,):
+                    stream.unsent.write(stream.client, piece)
+            except OSError as error:
+                stream.error = error
+                self._leave(stream)
+                return
+        if stream.unsent:
+            self._note_stall(stream)
+            self._watch(stream, client=True)
+        elif stream.answer.state is not StreamState.WAITING:
             self._leave(stream)  # its thread sends the rest
-        elif sent:
-            self._send(stream)
 
-    def _send(self, stream: Stream) -> None:
-        was_stalled = bool(stream.stalled_at)
+    def _flush(self, stream: Stream) -> None:
+        """Send a slice of what the client has not accepted yet, so that all streams take turns."""
         try:
-            count = stream.client.send(stream.unsent)
-        except BlockingIOError:
-            count = 0
+            count = stream.unsent.flush(stream.client)
         except OSError as error:
             stream.error = error
             self._leave(stream)
             return
-        stream.unsent = stream.unsent[count:]
-        if stream.unsent:
-            if count or not was_stalled:
-                stream.stalled_at = time.monotonic()
-            if not was_stalled:
-                self._watch(stream, client=True)
-        elif was_stalled:
+        if not stream.unsent:
             stream.stalled_at = 0.0
             self._watch(stream, client=False)
+            if stream.answer.state is StreamState.WAITING:
+                self._advance(stream)
+            else:
+                self._leave(stream)  # its thread sends the rest
+        elif count:
+            stream.stalled_at = time.monotonic()
 
     def _watch(self, stream: Stream, *, client: bool) -> None:
         """Wait until the client accepts bytes, or if ``client`` is false, until the upstream sends some."""
@@ -181,6 +191,10 @@ class StreamLoop:
         else:
             self._epoll.register(stream.upstream, select.EPOLLIN)
 
+    def _note_stall(self, stream: Stream) -> None:
+        stream.unsent.has_progressed(stream.client)
+        stream.stalled_at = time.monotonic()
+
     def _check_idle_streams(self, now: float) -> None:
         """Send the keep-alives that are due, and remove streams whose client does not read."""
         with self._lock:
@@ -189,8 +203,14 @@ class StreamLoop:
             if not stream.unsent:
                 self._call_safely(self._advance, stream)
             elif now - stream.stalled_at > self._client_timeout:
-                stream.error = TimeoutError()
-                self._leave(stream)
+                self._call_safely(self._give_up_if_stalled, stream)
+
+    def _give_up_if_stalled(self, stream: Stream) -> None:
+        if stream.unsent.has_progressed(stream.client):
+            stream.stalled_at = time.monotonic()
+        else:
+            stream.error = TimeoutError()
+            self._leave(stream)
 
     def _shut_down(self) -> None:
         with self._lock:

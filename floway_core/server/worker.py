@@ -4,13 +4,7 @@ import contextlib
 import math
 import os
 import select
-import selectors
-import socket
-import struct
 import time
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
 from types import FrameType
@@ -18,105 +12,107 @@ from typing import Any
 
 from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData, ParseException
-from gunicorn.workers.gthread import TConn, ThreadWorker
 from uuid6 import uuid7
 
 from floway_core.protocol.headers import UNDERSCORED
 from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS
+from floway_core.server.connection import Connection, Rank
+from floway_core.server.connection_loop import LINGERING_CLOSE_SECONDS, ConnectionLoop, reset
 from floway_core.server.exchange import ClientExchange
 from floway_core.server.request_parser import ConnectionParser, error_response
 from floway_core.server.response_writer import ResponseWriter
 from floway_core.server.stream_loop import StreamLoop
+from floway_core.web.auth import AUTHENTICATED
 
 NEXT_REQUEST_WAIT_SECONDS = 0.05
 """Time that a thread waits for the next request on a connection before the main loop does. Handing a connection over
 and back takes longer than serving a small request."""
 
-LINGERING_CLOSE_SECONDS = 2.0
-"""Time for a client to close its connection after the last response. After the signal to stop, also the time for which
-an idle connection stays open: its next request may be on the way."""
+REQUESTS_IN_A_ROW = 100
+"""Requests of one connection that a thread serves before it looks after others. A client may send many at once."""
 
 FINAL_EVENTS_SECONDS = 2.0
 """Time before the end of the grace period at which the requests that still run are made to fail. After half of it the
 worker exits; at the end of the grace period it would be killed."""
 
 STOP_CHECK_SECONDS = 0.1
-"""Time between two checks of the deadlines while the worker stops, and pause after a failed ``accept``."""
-
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""Value of ``SO_LINGER``: closing the socket resets the connection and drops unsent bytes."""
+"""Time between two checks of the deadlines while the worker stops."""
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
-    """Uses threads for requests only. Connections wait in the main loop: for the first byte, for the next request, and
-    for the client to close.
+class Worker(ConnectionLoop):
+    """Uses threads for requests only. What waits for a client or for an upstream's stream waits in one of two loops.
 
     SIGTERM stops the worker when all requests have ended, or at the end of the grace period. SIGINT and SIGQUIT stop it
     at once. Requests that still run then fail with ``ShuttingDown``.
     """
 
-    alive: bool
-    """Whether the worker has not been told to stop."""
-
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._shutdown_at = self._exit_at = math.inf
         """Monotonic times at which running requests are made to fail, and at which the process exits."""
-        self._closing: dict[TConn, None] = {}
-        """Connections whose client has not closed yet, the oldest first."""
 
     # ------------------------------------------------------------------------------------------------ in the threads
-    def handle(self, conn: TConn, exchange: ClientExchange | None = None) -> bool | None:
+    def handle(self, conn: Connection, exchange: ClientExchange | None = None) -> bool | None:
         """Serve the requests that arrive in quick succession on a connection.
 
         :param exchange: a stream to continue first.
         :returns: whether the connection stays open for further requests; None if the stream loop has a stream of it.
         """
         keep_alive = self._serve(conn, exchange)
-        while (
-            keep_alive
-            and self.alive
-            and (
-                conn.parser.has_buffered
-                or (self.nr_conns <= self.cfg.threads and _is_readable(conn, NEXT_REQUEST_WAIT_SECONDS))
-            )
-        ):
+        for _ in range(REQUESTS_IN_A_ROW - 1):
+            if not (keep_alive and self.alive and self._receive_next(conn)):
+                break
             keep_alive = self._serve(conn)
         return keep_alive
 
-    def _serve(self, conn: TConn, exchange: ClientExchange | None = None) -> bool | None:
+    def _receive_next(self, conn: Connection) -> bool:
+        """Return whether the next request is there, perhaps after a moment."""
+        if conn.unsent:
+            return False
+        if conn.incoming.is_ready:
+            return True
+        if self.nr_conns > self.cfg.threads or not _is_readable(conn, NEXT_REQUEST_WAIT_SECONDS):
+            return False
+        try:
+            conn.receive()
+        except OSError:
+            return False  # the main loop will notice
+        return conn.incoming.is_ready
+
+    def _serve(self, conn: Connection, exchange: ClientExchange | None = None) -> bool | None:
         request = exchange.request if exchange else None
         try:
-            conn.sock.setblocking(True)
-            if conn.parser is None:
-                conn.parser = ConnectionParser(
-                    self.cfg, conn.sock, conn.client, self._client_timeout, self._underscored
-                )
-            conn.init()
             if exchange is None:
+                if conn.parser is None:
+                    conn.parser = ConnectionParser(self.cfg, conn.sock, conn.client, conn.incoming, self._underscored)
                 request = next(conn.parser)
                 exchange = self._call_application(request, conn)
             keep_alive = self._send_response(exchange)
-            # Do not wait for a body that the application has not read: close the connection instead.
-            return keep_alive and conn.parser.finish_body(deadline=time.monotonic() + NEXT_REQUEST_WAIT_SECONDS)
+            return keep_alive and conn.parser.finish_request()
         except (NoMoreData, StopIteration):
             return False
         except (BlockingIOError, TimeoutError):  # the timeouts of the socket
-            self.log.warning("Dropped a client that stalled for %g seconds: %s", self._client_timeout, _peer_name(conn))
-            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-            conn.sock.close()
+            self.log_stalled(conn)
+            reset(conn.sock)
             return False
-        except OSError:
-            return False  # the client has disconnected
+        except OSError:  # the client has disconnected
+            conn.unsent.clear()
+            return False
         except Exception as error:  # noqa: BLE001 - logged there; the worker has to go on
-            self.handle_error(request, conn.sock, conn.client, error, conn.parser.path if conn.parser else "")
+            self._refuse(conn, request, error)
             return False
 
-    def _call_application(self, request: Any, conn: TConn) -> ClientExchange:
+    def _call_application(self, request: Any, conn: Connection) -> ClientExchange:
         """Let the application handle a request. None of the response has been sent yet."""
         self.cfg.pre_request(self, request)
         response, environ = wsgi.create(
-            request, conn.sock, conn.client, conn.server, self.cfg, response_class=ResponseWriter
+            request,
+            conn.sock,
+            conn.client,
+            conn.server,
+            self.cfg,
+            response_class=ResponseWriter,
+            response_args=(conn.unsent,),
         )
         exchange = ClientExchange(conn, request, response, environ)
         exchange.environ["wsgi.multithread"] = True
@@ -125,9 +121,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
-        if not self.alive or not self.cfg.keepalive or len(self.keepalived_conns) >= self.max_keepalived:
-            exchange.response.force_close()
         exchange.body = self.wsgi(exchange.environ, exchange.response.start_response)
+        # Nobody waits for a body that the application does not want: the connection is closed instead.
+        if not self.alive or not self.cfg.keepalive or not request.has_whole_body:
+            exchange.response.force_close()
+        if environ.get(AUTHENTICATED):
+            conn.rank = Rank.AUTHENTICATED
         return exchange
 
     def _send_response(self, exchange: ClientExchange) -> bool | None:
@@ -169,17 +168,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         future = self.tpool.submit(self.handle, exchange.conn, exchange)
         future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
 
-    def handle_error(self, request: Any, sock: socket.socket, client: Any, error: Exception, path: str = "") -> None:
+    def _refuse(self, conn: Connection, request: Any, error: Exception) -> None:
         """Respond to a request that did not reach the application."""
         request_id = str(uuid7())
         if isinstance(error, ParseException):
             self.log.warning("Refused request %s, which is not valid HTTP: %s", request_id, type(error).__name__)
         else:
             self.log.error("Request %s failed outside of the application", request_id, exc_info=error)
+        path = conn.parser.path if conn.parser else ""
         with contextlib.suppress(OSError):
-            sock.sendall(error_response(error, request_id, self._dialects, path))
+            conn.unsent.write(conn.sock, error_response(error, request_id, self._dialects, path))
 
-    # ---------------------------------------------------------------------------------------------- in the main loop
+    # ------------------------------------------------------------------------------------------------------- starting
     def load_wsgi(self) -> None:
         # As plain attributes: gunicorn reads two dozen settings per request, each by a look-up in a table of objects.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
@@ -189,103 +189,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         self._dialects = gateway.dialects
         self._store_usage = partial(gateway.usage.flush, gateway.services.database)
         self._flush_observers = gateway.observers.flush
-        settings = gateway.settings
-        self._client_timeout = settings.client_timeout
+        self.settings = settings = gateway.settings
         self._underscored = gateway.providers.underscore_headers
         tick = min(1.0, settings.keepalive_interval / 4, settings.idle_timeout / 4)
-        self._streams = StreamLoop(gateway.shutdown.fileno(), self._client_timeout, tick)
+        self._streams = StreamLoop(gateway.shutdown.fileno(), settings.client_timeout, tick)
         self._streams.start()
-
-    def accept(self, listener: socket.socket) -> None:
-        try:
-            super().accept(listener)
-        except OSError as error:  # no descriptor or memory left; other connections can still be served
-            self.log.error("A connection could not be accepted: %s", error)
-            time.sleep(STOP_CHECK_SECONDS)
-
-    def enqueue_req(self, conn: TConn) -> None:
-        if conn.data_ready or conn.initialized:
-            super().enqueue_req(conn)
-        else:
-            if self.nr_conns >= self.worker_connections:
-                self._drop_idle_connection()
-            _set_socket_timeouts(conn.sock, self._client_timeout)
-            self._wait_for(conn, self.pending_conns, self.on_pending_socket_readable)
-
-    def _drop_idle_connection(self) -> None:
-        """Close the least useful connection, so that new ones need not wait until an old one ends."""
-        if self._closing:
-            self._stop_closing(next(iter(self._closing)))
-        elif idle := self.keepalived_conns or self.pending_conns:
-            conn = idle.popleft()
-            self.poller.unregister(conn.sock)
-            self._drop(conn)
-
-    def finish_request(self, conn: TConn, future: "Future[bool | None]") -> None:
-        error = future.exception()
-        if error:
-            self.log.error("Serving a connection failed", exc_info=error)
-        keep_alive = False if error else future.result()
-        if keep_alive:
-            self._wait_for(conn, self.keepalived_conns, self.on_client_socket_readable)
-        elif keep_alive is not None:
-            self._close_gracefully(conn)
-
-    def _wait_for(self, conn: TConn, waiting: "deque[TConn]", callback: Callable[[TConn, socket.socket], None]) -> None:
-        """Wait in the main loop until a connection becomes readable, or its time is over.
-
-        :param waiting: the queue for the connection.
-        """
-        conn.timeout = time.monotonic() + min(
-            self._client_timeout, self.cfg.keepalive if self.alive else LINGERING_CLOSE_SECONDS
-        )
-        conn.sock.setblocking(False)
-        waiting.append(conn)
-        self._watch(conn, callback)
-
-    def _watch(self, conn: TConn, callback: Callable[[TConn, socket.socket], None]) -> None:
-        def on_readable(sock: socket.socket) -> None:
-            if sock.fileno() >= 0:  # otherwise it was dropped meanwhile, to make room
-                callback(conn, sock)
-
-        self.poller.register(conn.sock, selectors.EVENT_READ, on_readable)
-
-    def _close_gracefully(self, conn: TConn) -> None:
-        """Close a connection after its client has. Closing first could discard bytes that the client has not read."""
-        try:
-            conn.sock.shutdown(socket.SHUT_WR)
-            conn.sock.setblocking(False)
-        except OSError:
-            self._drop(conn)
-            return
-        conn.timeout = time.monotonic() + LINGERING_CLOSE_SECONDS
-        self._closing[conn] = None
-        self._watch(conn, self._on_closing)
-
-    def _on_closing(self, conn: TConn, sock: socket.socket) -> None:
-        try:
-            if sock.recv(64 * 1024):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        self._stop_closing(conn)
-
-    def _stop_closing(self, conn: TConn) -> None:
-        del self._closing[conn]
-        self.poller.unregister(conn.sock)
-        self._drop(conn)
-
-    def _drop(self, conn: TConn) -> None:
-        self.nr_conns -= 1
-        conn.close()
-
-    def murder_pending(self) -> None:
-        super().murder_pending()
-        now = time.monotonic()
-        for conn in [conn for conn in self._closing if conn.timeout <= now]:
-            self._stop_closing(conn)
 
     # ------------------------------------------------------------------------------------------------------ stopping
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -305,8 +213,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         now = time.monotonic()
         self._shutdown_at = min(self._shutdown_at, now + shutdown_after)
         self._exit_at = min(self._exit_at, now + exit_after)
-        for conn in (*self.keepalived_conns, *self.pending_conns):
-            conn.timeout = min(conn.timeout, now + LINGERING_CLOSE_SECONDS)
+        for conn in self.waiting:
+            if conn.is_idle:
+                conn.deadline = min(conn.deadline, now + LINGERING_CLOSE_SECONDS)
         super().handle_exit(0, None)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
@@ -317,9 +226,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         now = time.monotonic()
         if now >= self._shutdown_at:
             self._shutdown.announce()
-            in_use = self.nr_conns - len(self.keepalived_conns) - len(self.pending_conns)
+            in_use = self.nr_conns - sum(conn.is_idle for conn in self.waiting)
             if not in_use or now >= self._exit_at:
-                self._exit(in_use - len(self._closing))
+                self._exit(in_use - self.waiting.count(Rank.CLOSING))
         super().wait_for_and_dispatch_events(min(timeout, STOP_CHECK_SECONDS))
 
     def _exit(self, running: int) -> None:
@@ -336,29 +245,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
         self._flush_observers(max(0.0, min(OBSERVER_FLUSH_SECONDS, until_killed)))
         os._exit(0)
 
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Start or stop accepting connections. A worker that stops also closes its listening sockets: otherwise new
-        connections would wait until the last stream has ended."""
-        super().set_accept_enabled(enabled)
-        if not enabled and not self.alive:
-            for listener in self.sockets:
-                listener.close()
 
-
-def _is_readable(conn: TConn, timeout: float) -> bool:
+def _is_readable(conn: Connection, timeout: float) -> bool:
     poll = select.poll()
     poll.register(conn.sock, select.POLLIN)
     return bool(poll.poll(timeout * 1000))
-
-
-def _set_socket_timeouts(sock: socket.socket, seconds: float) -> None:
-    """Let reads and writes fail after so many seconds without progress, or if the peer is unreachable."""
-    limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-    if sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
-
-
-def _peer_name(conn: TConn) -> str:
-    return "{}:{}".format(*conn.client[:2]) if isinstance(conn.client, tuple) else "a client"

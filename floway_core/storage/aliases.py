@@ -11,7 +11,7 @@ from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.storage import upstreams
-from floway_core.storage.db import execute, select
+from floway_core.storage.db import select, transaction, write
 from floway_core.storage.tables import Aliases
 
 MAX_NAME_LENGTH = 100
@@ -150,7 +150,7 @@ def put(
         rows.append([model, ids[upstream]])
     row = {"targets_json": jsontext.dumps(rows).decode(), **asdict(overrides)}
     query = Aliases.insert(name=name, **row).on_conflict(conflict_target=[Aliases.name], update=row)
-    with database.connection_context():
+    with transaction(database):
         query.execute(database)
 
 
@@ -159,9 +159,8 @@ def remove(database: peewee.Database, name: str) -> None:
 
     :raises GatewayError: 404, there is none of this name.
     """
-    with database.connection_context():
-        if not execute(database, "DELETE FROM model_aliases WHERE name = ?", name).rowcount:
-            raise _unknown(name)
+    if not write(database, "DELETE FROM model_aliases WHERE name = ? RETURNING 1", name):
+        raise _unknown(name)
 
 
 def _to_alias(row: tuple[Any, ...]) -> Alias:

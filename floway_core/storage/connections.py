@@ -75,7 +75,7 @@ def change(services: Services, upstream: Upstream, **changes: Any) -> None:
         decrypted.
     """
     row = _encrypted_row(services, replace(read(services, upstream), **changes))
-    with services.database.connection_context():
+    with transaction(services.database):
         query = UpstreamConnections.update(**row).where(UpstreamConnections.upstream == upstream.id)
         if not query.execute(services.database):
             raise upstreams.unknown(upstream.name)

@@ -1,14 +1,8 @@
-"""The database connection: SQLite or PostgreSQL, pooled per process.
-
-With ``postgresql``, this file alone uses private names of peewee and its pool; its stubs do not have them.
-"""
+"""Queries and transactions on SQLite and PostgreSQL."""
 
 import contextlib
 import math
-import os
 import secrets
-import sqlite3
-import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,10 +12,7 @@ from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase, Poo
 
 from floway_core.settings import SettingsError
 from floway_core.storage.postgresql import PostgresqlPool
-
-# With the write-ahead log (see ``migrate``) and "normal" synchronisation, a process that dies loses nothing. A power
-# cut may lose the last commits, but never damages the file.
-SQLITE_PRAGMAS = {"synchronous": "normal", "foreign_keys": 1}
+from floway_core.storage.sqlite import SQLITE_PRAGMAS, SqlitePool, open_sqlite
 
 POOL = {
     "max_connections": 32,  # a thread holds one for a query only, so few serve many threads
@@ -48,7 +39,7 @@ def connect(url: str, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> peewee.Databa
     pool = {**POOL, "timeout": timeout}
     scheme, separator, rest = url.partition("://")
     if scheme == "sqlite" and separator and rest.startswith("/") and ":memory:" not in rest:
-        return _sqlite(rest.removeprefix("/"), timeout)
+        return open_sqlite(rest.removeprefix("/"), timeout, POOL)
     if scheme in ("postgres", "postgresql"):
         limits = {
             "connect_timeout": max(2, math.ceil(timeout / 2)),  # seconds; for each address of the server
@@ -71,110 +62,7 @@ def connect(url: str, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> peewee.Databa
 
 def in_memory() -> peewee.Database:
     """Return an empty SQLite database without a file. It is gone when its last connection closes."""
-    return _sqlite(f"file:{secrets.token_hex(8)}?mode=memory&cache=shared", DEFAULT_TIMEOUT_SECONDS, uri=True)
-
-
-def _sqlite(name: str, timeout: float, **options: Any) -> "_Sqlite":
-    database = _Sqlite(
-        name,
-        **{**POOL, "timeout": math.ceil(timeout)},
-        autoconnect=False,
-        check_same_thread=False,  # the pool lends a connection to one thread at a time
-        factory=_SqliteConnection,
-        pragmas={**SQLITE_PRAGMAS, "busy_timeout": int(timeout * 1000)},
-        **options,
-    )
-    database.writer_timeout = timeout
-    return database
-
-
-class _SqliteConnection(sqlite3.Connection):
-    file: tuple[int, int] | None = None
-    """Device and inode of the file that it has open."""
-
-
-class _Sqlite(PooledSqliteDatabase):
-    """Detects that its file has been moved, deleted or replaced: an open connection would go on with the old file, and
-    what it stores there would be lost."""
-
-    writer_timeout: float
-    """Seconds to wait for other writers."""
-
-    _file: tuple[int, int] | None = None
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
-        self.write_lock = threading.RLock()
-        self._reader_lock = threading.Lock()
-        self._reader: _SqliteConnection | None = None
-
-    def read_fast_path(self, sql: str, parameters: Sequence[Any]) -> list[Row] | None:
-        """Run a query outside of any transaction, on a connection that is reserved for such queries.
-
-        Borrowing a connection from the pool takes longer than most queries.
-
-        :returns: the rows; None if the connection is in use, if a transaction is open, or if there are query hooks.
-        """
-        if not self.is_closed() or self.query_hooks or not self._reader_lock.acquire(blocking=False):
-            return None
-        try:
-            with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
-                return self._open_reader().execute(sql, parameters).fetchall()
-        except peewee.PeeweeException:
-            self._close_reader()  # the connection may be broken
-            raise
-        finally:
-            self._reader_lock.release()
-
-    def _open_reader(self) -> _SqliteConnection:
-        if self._reader and self._reader.file == _identify(self.database):
-            return self._reader
-        self._close_reader()
-        with self._pool_lock:
-            self._update_file()
-            reader: _SqliteConnection = peewee.SqliteDatabase._connect(self)  # type: ignore[attr-defined]
-        reader.execute("PRAGMA query_only = 1")  # writers need the write lock
-        self._reader = reader
-        return reader
-
-    def _close_reader(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-
-    def close_all(self) -> None:
-        with self._reader_lock:
-            self._close_reader()
-        super().close_all()  # type: ignore[no-untyped-call]
-
-    def _connect(self) -> sqlite3.Connection:
-        with self._pool_lock:
-            self._update_file()
-            connection: sqlite3.Connection = super()._connect()
-            return connection
-
-    def _update_file(self) -> None:
-        """:raises peewee.OperationalError: the file is gone."""
-        before, self._file = self._file, _identify(self.database)
-        if before and not self._file:
-            self._file = before
-            raise peewee.OperationalError("the database file is gone")
-
-    def _add_conn_hooks(self, conn: _SqliteConnection) -> None:
-        conn.file = self._file = _identify(self.database)
-        super()._add_conn_hooks(conn)  # type: ignore[misc]
-
-    def _is_closed(self, conn: _SqliteConnection) -> bool:
-        return conn.file != self._file or bool(super()._is_closed(conn))  # type: ignore[no-untyped-call]
-
-
-def _identify(path: str) -> tuple[int, int] | None:
-    """Return device and inode of a file; None if there is none."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
+    return open_sqlite(f"file:{secrets.token_hex(8)}?mode=memory&cache=shared", DEFAULT_TIMEOUT_SECONDS, POOL, uri=True)
 
 
 @contextlib.contextmanager
@@ -214,7 +102,7 @@ def select(database: peewee.Database, sql: str, *parameters: Any) -> list[Row]:
 
     :param sql: with ``?`` for parameters.
     """
-    if isinstance(database, _Sqlite) and (rows := database.read_fast_path(sql, parameters)) is not None:
+    if isinstance(database, SqlitePool) and (rows := database.read_fast_path(sql, parameters)) is not None:
         return rows
     with database.connection_context():
         return _fetch_all(database, sql, parameters)
@@ -269,7 +157,7 @@ def transaction(database: peewee.Database, *, is_durable: bool = False) -> Itera
 
     :param is_durable: whether the commit has to survive a power cut. Such a transaction joins no other one.
     """
-    kind = ("IMMEDIATE",) if isinstance(database, _Sqlite) else ()
+    kind = ("IMMEDIATE",) if isinstance(database, SqlitePool) else ()
     durability = _synchronous_commits(database) if is_durable else contextlib.nullcontext()
     with _write_connection(database), durability, _original_errors(), database.atomic(*kind):
         yield
@@ -293,7 +181,7 @@ def _original_errors() -> Iterator[None]:
 @contextlib.contextmanager
 def _synchronous_commits(database: peewee.Database) -> Iterator[None]:
     """Make commits on the open connection wait until they are on disk. PostgreSQL always waits."""
-    if not isinstance(database, _Sqlite):
+    if not isinstance(database, SqlitePool):
         yield
         return
     execute(database, "PRAGMA synchronous = full")
@@ -310,7 +198,7 @@ def _write_connection(database: peewee.Database) -> Iterator[None]:
     SQLite has one writer at a time, and waits for the lock by polling every 100 milliseconds. So threads wait for
     ``write_lock`` here, before they take a connection from the pool.
     """
-    if not isinstance(database, _Sqlite):
+    if not isinstance(database, SqlitePool):
         with database.connection_context():
             yield
     elif database.write_lock.acquire(timeout=database.writer_timeout):

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypedDict
 
 import peewee
 from uuid6 import uuid7
@@ -17,41 +16,10 @@ from floway_core.errors import GatewayError
 from floway_core.storage import upstreams
 from floway_core.storage.db import execute, select, transaction, write
 from floway_core.storage.disk_reserve import delete_despite_full_disk
+from floway_core.storage.key_options import Options, is_name, to_columns
 from floway_core.storage.tables import ApiKeys
 
 PREFIX = "sk-floway-"
-MAX_NAME_LENGTH = 100
-
-MAX_LIMITS = {
-    "requests_per_minute": 1_000_000,
-    "concurrent_requests": 1_000_000,
-    "tokens_per_day": 10**15,
-    "max_stored_bytes": 10**15,
-}
-"""The limits that a key can have, and their greatest values."""
-
-MAX_EXPIRY = 253_402_300_799
-"""The end of the year 9999 in Unix seconds. Python's dates end there."""
-
-
-class Options(TypedDict, total=False):
-    """The options of a key. None resets an option; an option that is missing stays unchanged."""
-
-    expires_at: int | None
-    """Unix time in seconds at which it expires; in the future."""
-    models: list[str] | None
-    """The only models it may use, by the names that clients request."""
-    upstreams: list[str] | None
-    """Names of the only upstreams it may use."""
-    requests_per_minute: int | None
-    concurrent_requests: int | None
-    """Requests at the same time, whether they stream or not."""
-    tokens_per_day: int | None
-    """Input and output tokens in a UTC day."""
-    max_stored_bytes: int | None
-    """Bytes that its conversations may take in the database; None: what the settings say."""
-    shows_account: bool | None
-    """Whether its clients see what upstreams report about the gateway's account."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +49,7 @@ def create(database: peewee.Database, name: str, options: Options | None = None)
 
     :raises GatewayError: 400, the name or an option is invalid; 409, the name is in use.
     """
-    if not _is_text(name):
+    if not is_name(name):
         raise GatewayError(
             400, f"The name of a key is a short printable text, unlike {str(name)[:40]!r}.", param="name"
         )
@@ -93,9 +61,9 @@ def create(database: peewee.Database, name: str, options: Options | None = None)
         "hint": "..." + key[-4:],
         "created_at": int(time.time()),
     }
-    with database.connection_context():
+    with transaction(database):
         try:
-            ApiKeys.insert({**row, **_to_columns(database, options or {})}).execute(database)
+            ApiKeys.insert({**row, **to_columns(database, options or {})}).execute(database)
         except peewee.IntegrityError:
             raise GatewayError(
                 409, f"There is already an API key named {name!r}, perhaps a revoked one.", param="name"
@@ -108,9 +76,9 @@ def change(database: peewee.Database, name: str, options: Options) -> None:
 
     :raises GatewayError: 400, an option is invalid; 404, no key has this name.
     """
-    with database.connection_context():
+    with transaction(database):
         # without changes, this still checks that the key exists
-        changes = _to_columns(database, options) or {"name": name}
+        changes = to_columns(database, options) or {"name": name}
         if not ApiKeys.update(changes).where(ApiKeys.name == name).execute(database):
             raise _unknown(name)
 
@@ -140,7 +108,7 @@ def revoke(database: peewee.Database, name: str) -> None:
 
     :raises GatewayError: 404, no key has this name.
     """
-    with database.connection_context():
+    with transaction(database):
         named = ApiKeys.name == name
         changed = ApiKeys.update(revoked_at=int(time.time())).where(named, ApiKeys.revoked_at.is_null())
         if not changed.execute(database) and not ApiKeys.select().where(named).exists(database):
@@ -154,11 +122,10 @@ def delete(database: peewee.Database, name: str) -> None:
 
     :raises GatewayError: 404, no key has this name.
     """
-    with database.connection_context():
-        rows = select(database, "SELECT id FROM api_keys WHERE name = ? AND deleted_at IS NULL", name)
-        if not rows:
-            raise _unknown(name)
-        key_id: str = rows[0][0]
+    rows = select(database, "SELECT id FROM api_keys WHERE name = ? AND deleted_at IS NULL", name)
+    if not rows:
+        raise _unknown(name)
+    key_id: str = rows[0][0]
 
     def refuse() -> None:
         changes = "deleted_at = ?, name = ? WHERE id = ? AND deleted_at IS NULL"
@@ -239,57 +206,6 @@ def _to_key_row(row: ApiKeys, upstream_names: Mapping[str, str]) -> KeyRow:
         last_used_at=row.last_used_at,
         shows_account=bool(row.shows_account),
     )
-
-
-# ------------------------------------------------------------------------------------------------------------- options
-def _to_columns(database: peewee.Database, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Check options and convert them to the columns of the table.
-
-    :raises GatewayError: 400, an option is invalid.
-    """
-    columns: dict[str, Any] = {}
-    for name, value in options.items():
-        if name not in Options.__annotations__:
-            raise GatewayError(400, f"{name[:40]!r} is not an option of an API key.", param=name[:40])
-        columns[name] = None if value is None else _to_column(database, name, value)
-    return columns
-
-
-def _to_column(database: peewee.Database, name: str, value: Any) -> int | str:
-    if name == "shows_account":
-        if type(value) is not bool:
-            raise GatewayError(400, f"{name!r} is true or false, or null for false.", param=name)
-        return value
-    if name == "models":
-        return _as_json(set(_check_names(name, value)))
-    if name == "upstreams":
-        ids = {row.name: row.id for row in upstreams.all_rows(database)}
-        for upstream in _check_names(name, value):
-            if upstream not in ids:
-                raise GatewayError(400, f"There is no upstream named {upstream!r}.", param=name)
-        return _as_json({ids[upstream] for upstream in value})
-    if name == "expires_at":
-        now = int(time.time())
-        if type(value) is not int or not now < value <= MAX_EXPIRY:
-            raise GatewayError(400, "A key expires at a moment in the future, in Unix seconds.", param=name)
-        return value
-    if type(value) is not int or not 1 <= value <= MAX_LIMITS[name]:
-        raise GatewayError(400, f"{name!r} is a whole number from 1 to {MAX_LIMITS[name]}, or null.", param=name)
-    return value
-
-
-def _check_names(name: str, value: Any) -> list[str]:
-    if not isinstance(value, list) or not value or not all(map(_is_text, value)):
-        raise GatewayError(400, f"{name!r} is a list of at least one name, or null for all of them.", param=name)
-    return value
-
-
-def _as_json(texts: set[str]) -> str:
-    return json.dumps(sorted(texts))
-
-
-def _is_text(text: Any) -> bool:
-    return isinstance(text, str) and bool(text.strip()) and text.isprintable() and len(text) <= MAX_NAME_LENGTH
 
 
 def _unknown(name: str) -> GatewayError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import peewee
 
-from floway_core.storage.db import execute
+from floway_core.storage.db import execute, transaction
 
 PRECISION_SECONDS = 60
 """Within this time the same use is not noted again."""
@@ -89,5 +89,5 @@ def store_try(database: peewee.Database, upstream_id: str, failure: str = "") ->
 
     :param failure: as in ``LastUseBuffer.note_try``.
     """
-    with database.connection_context():
+    with transaction(database):
         store(database, {("upstream", upstream_id): (int(time.time()), failure)})

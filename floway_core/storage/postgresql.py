@@ -1,6 +1,6 @@
 """The connection pool of PostgreSQL: nothing waits longer for the server than it may.
 
-With ``db``, this file alone uses private names of peewee and its pool; its stubs do not have them.
+With ``sqlite``, this file alone uses private names of peewee and its pool; its stubs do not have them.
 """
 
 import contextlib

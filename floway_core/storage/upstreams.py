@@ -11,7 +11,7 @@ from uuid6 import uuid7
 
 from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
-from floway_core.storage.db import execute, select, transaction
+from floway_core.storage.db import select, transaction, write
 from floway_core.storage.tables import Upstreams
 
 MAX_PREFIX_LENGTH = 100
@@ -140,9 +140,8 @@ def remove(database: peewee.Database, name: str) -> None:
 
     :raises GatewayError: 404, no upstream has this name.
     """
-    with database.connection_context():
-        if not execute(database, "DELETE FROM upstreams WHERE name = ?", name).rowcount:
-            raise unknown(name)
+    if not write(database, "DELETE FROM upstreams WHERE name = ? RETURNING 1", name):
+        raise unknown(name)
 
 
 def check_prefix(prefix: str) -> None:

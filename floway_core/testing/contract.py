@@ -28,8 +28,9 @@ from floway_core.testing import events
 from floway_core.testing.answer_contract import AnswerContract
 from floway_core.testing.body_contract import BodyContract
 from floway_core.testing.client import TIMEOUT_SECONDS, ApiClient
-from floway_core.testing.contract_base import JSON, read_response
+from floway_core.testing.contract_base import read_response
 from floway_core.testing.gateway import Installation, RunningGateway
+from floway_core.testing.gateway_fixtures import JSON
 from floway_core.testing.in_process import (
     OpenedGateway,
     failing_commits,

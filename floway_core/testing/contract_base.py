@@ -10,14 +10,13 @@ import pytest
 from floway_core.testing import events
 from floway_core.testing.client import ApiClient, ApiResponse
 from floway_core.testing.gateway import Installation, RunningGateway
+from floway_core.testing.gateway_fixtures import JSON, GatewayFixtures
 from floway_core.testing.in_process import OTHER_PROVIDER, OpenedGateway
 from floway_core.testing.plugin import write_plugin
 from floway_core.testing.upstream import FakeUpstream, Recorded, Reply
 
-JSON = ("content-type", "application/json")
 
-
-class ContractBase:
+class ContractBase(GatewayFixtures):
     """Override the attributes and methods above the line."""
 
     plugin: str
@@ -104,22 +103,6 @@ class ContractBase:
                 result = gateway.run("upstreams", "add", "other", "other")
                 assert result.returncode == 0, result.stderr
                 yield upstream, gateway
-
-    @pytest.fixture
-    def upstream(self, running: tuple[FakeUpstream, RunningGateway]) -> FakeUpstream:
-        """The upstream, without recorded requests and scripted replies."""
-        running[0].forget()
-        return running[0]
-
-    @pytest.fixture
-    def gateway(self, running: tuple[FakeUpstream, RunningGateway]) -> RunningGateway:
-        """The gateway."""
-        return running[1]
-
-    @pytest.fixture
-    def caller(self, gateway: RunningGateway) -> ApiClient:
-        """A client of the gateway."""
-        return ApiClient(gateway.url, gateway.key)
 
     @pytest.fixture
     def needs_upstream(self) -> None:

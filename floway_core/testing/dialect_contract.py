@@ -36,16 +36,16 @@ from floway_core.testing.dialect_kit import (
     exchange_raw,
 )
 from floway_core.testing.gateway import RunningGateway
+from floway_core.testing.gateway_fixtures import JSON, GatewayFixtures
 from floway_core.testing.in_process import failing_commits
 from floway_core.testing.plugin import write_plugin
 from floway_core.testing.upstream import FakeUpstream, Reply, Step
 
-JSON = ("content-type", "application/json")
 MAX_BODY_BYTES = 100_000
 MODEL = MODELS[0]
 
 
-class DialectContract:
+class DialectContract(GatewayFixtures):
     """Override the attributes and methods above the line."""
 
     plugin: str | None
@@ -132,22 +132,6 @@ class DialectContract:
         with RunningGateway(settings, installed=installed, plugin_folders=[folder]) as gateway:
             assert gateway.run("upstreams", "add", "kit", "kit").returncode == 0
             yield gateway
-
-    @pytest.fixture
-    def upstream(self, running: tuple[FakeUpstream, RunningGateway]) -> FakeUpstream:
-        """The upstream, without recorded requests and scripted replies."""
-        running[0].forget()
-        return running[0]
-
-    @pytest.fixture
-    def gateway(self, running: tuple[FakeUpstream, RunningGateway]) -> RunningGateway:
-        """The gateway."""
-        return running[1]
-
-    @pytest.fixture
-    def caller(self, gateway: RunningGateway) -> ApiClient:
-        """A client of the gateway."""
-        return ApiClient(gateway.url, gateway.key)
 
     def _ask(
         self, caller: ApiClient, text: str = "Hi", stream: bool = False, model: str | None = MODEL, **headers: str

@@ -14,6 +14,7 @@ from floway_core.contexts import ApiKey, AttemptContext, ClientRequest, Response
 from floway_core.engine import routing
 from floway_core.runtime import plugins
 from floway_core.runtime.gateway import open_gateway, read_settings
+from floway_core.runtime.lifecycle import ScopedHooks
 from floway_core.storage import db, migrate, upstreams
 from floway_core.storage.db import close_connections
 from floway_core.storage.migrate import CORE, MigrationSource
@@ -103,7 +104,7 @@ class OpenedGateway:
             models = list_models(upstream)
             yield None if models is None else [model.id for model in models]
 
-    def _hooks(self, attempt: AttemptContext) -> plugins.ScopedHooks:
+    def _hooks(self, attempt: AttemptContext) -> ScopedHooks:
         return self._gateway.providers.hooks[attempt.upstream.kind]
 
     def __enter__(self) -> Self:

@@ -1,5 +1,6 @@
 """The base class of providers whose upstreams are reached with a URL and an API key."""
 
+import time
 from collections.abc import Mapping, Sequence
 
 import requests
@@ -11,7 +12,7 @@ from floway_core.provider import ConnectionOptions, ErrorResponse, Model, Provid
 from floway_core.storage import connections
 from floway_core.storage.connections import Connection
 from floway_core.upstream.http import HttpClient
-from floway_core.upstream.model_list_cache import ModelListCache
+from floway_core.upstream.model_list_cache import ModelList, ModelListCache
 
 MODEL_LIST_TIMEOUT_SECONDS = 10.0
 """For connecting, and for each read."""
@@ -32,7 +33,7 @@ class KeyedProvider(Provider):
     def __init__(self, services: Services) -> None:
         self.services = services
         self.http = HttpClient(services.settings)
-        self.model_lists = ModelListCache(self.request_models)
+        self.model_lists = ModelListCache(lambda upstream: ModelList(self.request_models(upstream), time.time()))
 
     # --------------------------------------------------------------------------------------------------- connections
     def connection(self, upstream: Upstream) -> Connection:

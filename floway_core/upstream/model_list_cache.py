@@ -1,6 +1,7 @@
 """The cache of model lists, for providers that request them over the network."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,30 +10,50 @@ from dataclasses import dataclass, field
 from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
 from floway_core.provider import Model
+from floway_core.storage.db import DATABASE_ERRORS
 
 LIFETIME_SECONDS = 600
-"""After this time a list is refreshed. The old one is used until there is a new one."""
+"""Age at which a list is refreshed. The old one is used until there is a new one."""
 RETRY_WAIT_SECONDS = 30
-"""After a failure, the time until the next request."""
+"""After a failure, the time until the next request; meanwhile callers get the old list or the same error."""
+ETAG_GRACE_SECONDS = 60
+"""Age below which a list is not refreshed, even if the upstream has named another etag."""
 
 log = logging.getLogger("floway.models")
 
 
+@dataclass(frozen=True)
+class ModelList:
+    """A model list, and when the upstream sent it."""
+
+    models: Sequence[Model]
+    fetched_at: float
+    """Unix time in seconds."""
+    etag: str = ""
+    """Empty if the upstream sent none."""
+
+
 @dataclass
 class _Entry:
-    """The list of one upstream."""
+    """What is cached of one upstream."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while the list is requested."""
-    models: Sequence[Model] | None = None
-    failure: str = ""
-    """Why the last request failed; empty if it succeeded."""
-    expires_at: float = 0.0
-    """When to request the list again, on the clock ``ModelListCache.now``."""
+    current: ModelList | None = None
+    error: GatewayError | None = None
+    """Why the last request failed; None if it succeeded."""
+    failed_at: float = 0.0
+    etag: str = ""
+    """The etag that the upstream has named last; empty if it named none."""
 
 
 def _run_in_background(work: Callable[[], None]) -> None:
-    threading.Thread(target=work, name="model-lists", daemon=True).start()
+    # Not a daemon thread: the process must not exit while a provider renews a token.
+    threading.Thread(target=work, name="model-lists").start()
+
+
+def _nothing_stored(upstream: Upstream) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -42,10 +63,16 @@ class ModelListCache:
     A list that has expired is refreshed in the background, and used until there is a new one.
     """
 
-    fetch: Callable[[Upstream], Sequence[Model]]
-    """Requests the list of an upstream; raises ``GatewayError``."""
-    now: Callable[[], float] = time.monotonic
+    fetch: Callable[[Upstream], ModelList]
+    """Requests the list of an upstream, and stores it if ``load_stored`` is to find it; raises ``GatewayError``."""
+    load_stored: Callable[[Upstream], ModelList | None] = _nothing_stored
+    """Loads the list that any process has stored last, for example from the database. None if there is none."""
+    max_age_seconds: float = math.inf
+    """Age from which a list is not used any more, even if there is no other."""
+    retry_wait_seconds: float = RETRY_WAIT_SECONDS
+    now: Callable[[], float] = time.time
     background: Callable[[Callable[[], None]], None] = _run_in_background
+    """Runs a refresh in another thread."""
     _entries: dict[str, _Entry] = field(default_factory=dict)
 
     def wait_for(self, upstream: Upstream) -> Sequence[Model]:
@@ -54,40 +81,103 @@ class ModelListCache:
         :raises GatewayError: there is no list, because it could not be loaded.
         """
         entry = self._entry(upstream)
-        if entry.models is None:
+        if self._usable(entry) is None:
             with entry.lock:
-                if entry.models is None and self.now() >= entry.expires_at:
+                self._load_stored(upstream, entry)
+                if self._usable(entry) is None:
                     self._load(upstream, entry)
         models = self.cached(upstream)
         assert models is not None
         return models
 
     def cached(self, upstream: Upstream) -> Sequence[Model] | None:
-        """Return the list of ``upstream`` without waiting; None before the first request. An expired list is refreshed
-        in the background.
+        """Return the list of ``upstream`` without waiting for it; None before the first request. An expired list is
+        refreshed in the background.
 
         :raises GatewayError: there is no list, because the last request failed.
         """
         entry = self._entry(upstream)
-        if entry.models is None and not entry.failure:
+        error = entry.error  # read before the list: a thread that succeeds meanwhile writes them in the other order
+        if error is None and self._usable(entry) is None:
+            self._load_stored(upstream, entry)
+        current = self._usable(entry)
+        if current is None and error is None:
             return None
-        if self.now() >= entry.expires_at and entry.lock.acquire(blocking=False):
+        if self._is_due(entry) and entry.lock.acquire(blocking=False):
             self._refresh_in_background(upstream, entry)
-        if entry.models is None:
-            raise GatewayError(502, entry.failure, code="models_unavailable")
-        return entry.models
+        if current is not None:
+            return current.models
+        assert error is not None
+        raise error.with_traceback(None)
 
     def refresh(self, upstream: Upstream) -> Sequence[Model]:
         """Request the list of ``upstream`` now, whatever is cached.
 
         :raises GatewayError: the request failed.
         """
-        entry, models = self._entry(upstream), self.fetch(upstream)
-        self._store(upstream, entry, models)
-        return models
+        model_list = self.fetch(upstream)
+        self._replace(upstream, self._entry(upstream), model_list)
+        return model_list.models
+
+    def find(self, upstream: Upstream, model_id: str) -> Model | None:
+        """Return one model of the list in memory; None if it is not there. Requests nothing."""
+        current = self._entry(upstream).current
+        return next((model for model in current.models if model.id == model_id), None) if current else None
+
+    def note_etag(self, upstream: Upstream, etag: str | None) -> None:
+        """Note the etag that another response of the upstream named for its list; None if it named none.
+
+        If the cached list has another etag, the next caller has it refreshed.
+        """
+        if etag:
+            self._entry(upstream).etag = etag
 
     def _entry(self, upstream: Upstream) -> _Entry:
         return self._entries.get(upstream.id) or self._entries.setdefault(upstream.id, _Entry())
+
+    def _usable(self, entry: _Entry) -> ModelList | None:
+        current = entry.current
+        return current if current and self.now() - current.fetched_at < self.max_age_seconds else None
+
+    def _is_due(self, entry: _Entry) -> bool:
+        """Return whether to request the list, by its age, by its etag, and by the last failure."""
+        if entry.error and self._is_within(entry.failed_at, self.retry_wait_seconds):
+            return False
+        current = entry.current
+        if current is None:
+            return True
+        has_named_etag = entry.etag in ("", current.etag)
+        return not self._is_within(current.fetched_at, LIFETIME_SECONDS if has_named_etag else ETAG_GRACE_SECONDS)
+
+    def _is_within(self, moment: float, seconds: float) -> bool:
+        """Return whether ``moment`` is less than ``seconds`` ago. One in the future is not: the clock was set back."""
+        return 0 <= self.now() - moment < seconds
+
+    def _load_stored(self, upstream: Upstream, entry: _Entry) -> None:
+        """Use the stored list if it is newer: another process may have stored it, or an earlier one."""
+        stored = self.load_stored(upstream)
+        if stored and (entry.current is None or stored.fetched_at > entry.current.fetched_at):
+            entry.current = stored
+
+    def _load(self, upstream: Upstream, entry: _Entry) -> None:
+        """Request the list, unless another process has done so, or the last request has failed just now.
+
+        :raises peewee.PeeweeException: the database failed, which is no fault of the upstream.
+        """
+        try:
+            self._load_stored(upstream, entry)
+            if self._is_due(entry):
+                self._replace(upstream, entry, self.fetch(upstream))
+        except GatewayError as error:
+            if entry.error is None or entry.error.message != error.message:
+                log.warning("The models of upstream %s cannot be loaded: %s", upstream.name, error.message)
+            entry.failed_at, entry.error = self.now(), error
+        except DATABASE_ERRORS:
+            raise
+        except Exception:  # the fault of a provider must not make every request ask again
+            log.exception("The provider of upstream %s failed to list its models", upstream.name)
+            message = f"The provider of upstream {upstream.name!r} has a fault."
+            entry.failed_at, entry.error = self.now(), GatewayError(502, message, code="models_unavailable")
 
     def _refresh_in_background(self, upstream: Upstream, entry: _Entry) -> None:
         """Request the list in another thread. The caller holds ``entry.lock``, and that thread releases it."""
@@ -95,6 +185,8 @@ class ModelListCache:
         def work() -> None:
             try:
                 self._load(upstream, entry)
+            except DATABASE_ERRORS as error:
+                log.warning("The models of upstream %s could not be refreshed: %s", upstream.name, error)
             finally:
                 entry.lock.release()
 
@@ -103,22 +195,7 @@ class ModelListCache:
         except RuntimeError:  # the system has no thread left; the next caller tries again
             entry.lock.release()
 
-    def _load(self, upstream: Upstream, entry: _Entry) -> None:
-        try:
-            self._store(upstream, entry, self.fetch(upstream))
-        except GatewayError as error:
-            self._note_failure(upstream, entry, error.message)
-        except Exception:  # the fault of a provider must not make every request ask again
-            log.exception("The provider of upstream %s failed to list its models", upstream.name)
-            self._note_failure(upstream, entry, f"The provider of upstream {upstream.name!r} has a fault.")
-
-    def _note_failure(self, upstream: Upstream, entry: _Entry, message: str) -> None:
-        if message != entry.failure:
-            log.warning("The models of upstream %s cannot be loaded: %s", upstream.name, message)
-        entry.failure, entry.expires_at = message, self.now() + RETRY_WAIT_SECONDS
-
-    def _store(self, upstream: Upstream, entry: _Entry, models: Sequence[Model]) -> None:
-        if entry.failure:
+    def _replace(self, upstream: Upstream, entry: _Entry, model_list: ModelList) -> None:
+        if entry.error is not None:
             log.info("The models of upstream %s can be loaded again", upstream.name)
-        entry.models, entry.failure = models, ""
-        entry.expires_at = self.now() + LIFETIME_SECONDS
+        entry.current, entry.error = model_list, None

@@ -5,22 +5,15 @@ from collections.abc import Callable
 
 from floway_core.contexts import ClientConnection
 from floway_core.dialect import Translator
-from floway_core.errors import GatewayError, UpstreamBroken
-from floway_core.protocol import jsontext, sse
+from floway_core.errors import GatewayError
 from floway_core.provider import ResponseBody
-
-MAX_BYTES = 64 * 2**20
-"""Limit for one event and for one JSON document."""
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+from floway_core.upstream.body_splitter import BYTE_ORDER_MARK, BodySplitter
 
 
 class TranslatedBody(ResponseBody):
     """Reads the events or the JSON document of another body, and returns what they become.
 
-    What the body holds is told by its first bytes, because upstreams answer a request for a stream with a document, and
-    the other way round. ``read(0)`` takes all that has arrived. When the inner body breaks off, what came before is
-    returned first.
+    ``read(0)`` takes all that has arrived. When the inner body breaks off, what came before is returned first.
     """
 
     def __init__(self, inner: ResponseBody, translator: Translator, convert_document: Callable[[bytes], bytes]) -> None:
@@ -31,9 +24,8 @@ class TranslatedBody(ResponseBody):
         self._inner = inner
         self._translator = translator
         self._convert_document = convert_document
-        self._splitter = sse.EventSplitter(MAX_BYTES)
-        self._has_begun = self._has_ended = False
-        self._document: bytearray | None = None
+        self._splitter = BodySplitter()
+        self._has_ended = False
         self._error: GatewayError | None = None
         """Why the inner body broke off; raised after what came before has been returned."""
 
@@ -61,46 +53,17 @@ class TranslatedBody(ResponseBody):
         if not data:
             self._has_ended = True
             return self._finish()
-        if not self._has_begun:
-            self._detect_format(data)
-        if self._document is not None:
-            self._document += data
-            if len(self._document) > MAX_BYTES:
-                raise UpstreamBroken(f"The upstream's response is longer than {MAX_BYTES} bytes.")
-            return b""
-        try:
-            events = self._splitter.feed(data).removeprefix(BYTE_ORDER_MARK)
-        except ValueError as error:
-            raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
+        events = self._splitter.feed(data)
         return self._translator.feed(events) if events else b""
 
-    def _detect_format(self, data: bytes) -> None:
-        first = data.removeprefix(BYTE_ORDER_MARK).lstrip()
-        if first:
-            self._has_begun = True
-            if first[:1] in b"{[<":
-                self._document = bytearray()
-
     def _finish(self) -> bytes:
-        if self._document is not None:
-            return self._convert_document(bytes(self._document).removeprefix(BYTE_ORDER_MARK))
-        rest = self._splitter.rest.removeprefix(BYTE_ORDER_MARK)
-        last = self._translator.feed(rest + b"\n\n") if _is_complete(rest) else b""
-        return last + self._translator.end()
+        if self._splitter.document is not None:
+            return self._convert_document(bytes(self._splitter.document).removeprefix(BYTE_ORDER_MARK))
+        last = self._splitter.last_event()
+        return (self._translator.feed(last) if last else b"") + self._translator.end()
 
     def fileno(self) -> int | None:
         return self._inner.fileno()
 
     def close(self) -> None:
         self._inner.close()
-
-
-def _is_complete(rest: bytes) -> bool:
-    """Return whether the end of a body is an event that lacks only its empty line."""
-    data = sse.parse(rest)[1]
-    if data.strip() == b"[DONE]":
-        return True
-    try:
-        return isinstance(jsontext.loads(data), dict)
-    except ValueError:
-        return False

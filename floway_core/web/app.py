@@ -44,7 +44,7 @@ def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
     if settings.serves_metrics:
         app.extensions["floway_metrics"] = core_metrics = metrics.open_metrics()
         app.extensions["floway_on_close"].append(core_metrics.count)
-        plugins.register_metrics(manager, core_metrics.registry, gateway.providers)
+        plugins.register_metrics(manager, core_metrics.registry, gateway.providers.by_kind)
         blueprints.append(metrics.blueprint)
     if settings.admin_token is not None:
         blueprints.append(admin.blueprint())

@@ -12,6 +12,9 @@ from floway_core.errors import GatewayError
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import keys
 
+AUTHENTICATED = "floway.authenticated"
+"""The key in the WSGI environment that marks a request with a valid key or admin token."""
+
 
 def authenticate(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey:
     """Return the API key that was sent as ``Authorization: Bearer``, or where clients of ``dialect`` send it.
@@ -27,6 +30,7 @@ def authenticate(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey
     if key.expires_at is not None and key.expires_at <= time.time():
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(key.expires_at))
         raise _unauthorized(f"The API key expired at {when} UTC.")
+    request.environ[AUTHENTICATED] = True
     return key
 
 
@@ -40,6 +44,7 @@ def authenticate_admin(gateway: Gateway, request: Request) -> None:
     if token is None or not hmac.compare_digest(_digest(sent), _digest(token)):
         message = "This needs the admin token: send it as 'Authorization: Bearer TOKEN'."
         raise _unauthorized(message, "invalid_admin_token")
+    request.environ[AUTHENTICATED] = True
 
 
 def unknown_key() -> GatewayError:

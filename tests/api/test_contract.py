@@ -12,8 +12,7 @@ pytestmark = pytest.mark.soak  # long: many processes, or many examples
 
 PROJECT = "floway-parrot"
 HOOKS = f"{PROJECT}/floway_parrot/__init__.py"
-TABLE = f"{PROJECT}/floway_parrot/perches.py"
-MIGRATION = f"{PROJECT}/floway_parrot/migrations/0001_perches.py"
+MIGRATION = f"{PROJECT}/floway_parrot/migrations/0001_passwords.py"
 
 RECOVER = """
     def handle_error_response(self, ctx, refusal):
@@ -21,7 +20,7 @@ RECOVER = """
 
         raise GatewayError(refusal.status, "The parrot is unwell.")
 
-    def send"""
+    kind = "parrot\""""
 
 # The test that finds it; the file, a text in it, and what stands there instead.
 MISTAKES = {
@@ -33,35 +32,38 @@ MISTAKES = {
         "test_prepares_the_same_request_every_time",
         (HOOKS, '    ctx.headers["x-turn"]', '    ctx.attempt.provider_state = ["new"]\n    ctx.headers["x-turn"]'),
     ),
-    "the key is stored in plain text": (
+    "the password is stored in plain text": (
         "test_no_secret_is_written_down",
-        (TABLE, "services.secrets.encrypt(key)", "key"),
-        (TABLE, "services.secrets.decrypt(sealed_key)", "sealed_key"),
+        (HOOKS, "services.secrets.encrypt(file.read().strip())", "file.read().strip()"),
+        (HOOKS, "services.secrets.decrypt(rows[0][0])", "rows[0][0]"),
     ),
-    "the key is logged": (
+    "the password is logged": (
         "test_no_secret_is_written_down",
         (
             HOOKS,
-            "        headers = {",
-            '        __import__("logging").getLogger("floway").debug(key)\n        headers = {',
+            '            ctx.headers["x-password"]',
+            '            __import__("logging").getLogger("floway").debug(password); ctx.headers["x-password"]',
         ),
     ),
     "a sealed column is not declared": (
         "test_what_is_sealed_is_sealed_anew_with_another_key",
-        (HOOKS, ', encrypted_columns=("parrot_perches.sealed_key",)', ""),
+        (HOOKS, ', encrypted_columns=("parrot_passwords.sealed",)', ""),
     ),
     "rows stay behind": ("test_rows_go_with_their_upstream", (MIGRATION, ', on_delete="CASCADE"', "")),
     "there is no way back": (
         "test_migrates_from_nothing_and_back",
-        (MIGRATION, 'migrator.migrate(migrator.drop_table("parrot_perches"))', "pass"),
+        (MIGRATION, 'migrator.migrate(migrator.drop_table("parrot_passwords"))', "pass"),
     ),
-    "refusals are put into other words": ("test_relays_a_refusal_as_it_came", (HOOKS, "\n    def send", RECOVER)),
+    "refusals are put into other words": (
+        "test_relays_a_refusal_as_it_came",
+        (HOOKS, '\n    kind = "parrot"', RECOVER),
+    ),
     "what is unknown is dropped": (
         "test_passes_items_of_unknown_types",
         (
             HOOKS,
-            "jsontext.dumps(ctx.body)",
-            'jsontext.dumps({**ctx.body, "input": [i for i in ctx.body["input"] if i["type"] == "message"]})',
+            "encode_body(ctx.body)",
+            'encode_body({**ctx.body, "input": [i for i in ctx.body["input"] if i["type"] == "message"]})',
         ),
     ),
 }
@@ -105,7 +107,7 @@ def test_the_provider_of_the_documentation_keeps_it(tmp_path):
 
 
 # One mistake in code and one in a migration; each starts pytest once.
-IN_SHORT = ("the key is stored in plain text", "there is no way back")
+IN_SHORT = ("the password is stored in plain text", "there is no way back")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from floway_core.hookspecs import hookimpl
 from floway_core.provider import Provider
 from floway_core.runtime import plugins
+from floway_core.runtime.lifecycle import build_providers
 from floway_core.testing import Reply, message_stream
 
 HOOKS = ["on_attempt_start", "prepare_responses_request"]
@@ -142,7 +143,7 @@ def test_hooks_are_called_in_every_form(owner):
     manager, journal = plugins.build_plugin_manager(only=()), []
     for number, kind in enumerate([owner, Plain, Silent, Around]):
         plugins.register_plugin(manager, kind(str(number), journal, kind=None if number else "canned"), str(number))
-    hooks = plugins.build_providers(manager, None).hooks["canned"]
+    hooks = build_providers(manager, None).hooks["canned"]
     hooks.call("on_attempt_start", "the context")
     silent = "0" if owner is Silent else None
     assert journal == [(number, None if number in (silent, "2") else "the context") for number in ("0", "1", "2", "3")]

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.soak
 TOKEN = "polly-wants-a-cracker-4711"
 ADMIN_TOKEN = "the-admin-token-0815-planted"
 SECRET_KEY = "the-secret-key-planted-1234"
+UPSTREAM_PASSWORD = "pieces-of-eight-1357"
 PASSWORD = "the-database-password-2345"
 GUESSED = "sk-floway-guessed-by-somebody-5678"
 
@@ -100,8 +101,10 @@ def test_no_secret_is_ever_written_in_plain(gateway, fake_upstream):
         written[f"{len(written)} answer {exchange.status}"] = str(exchange.headers).encode() + exchange.received
         return exchange.status
 
-    assert run("parrot", "add", "polly", fake_upstream.url, typed=TOKEN) == 0
-    assert run("parrot", "add", "polly", fake_upstream.url, typed=TOKEN) == 1
+    where = ["--base-url", fake_upstream.url, "--key-file", "-", "--mood", "grumpy", "--model", "parrot-1", "--no-test"]
+    assert run("upstreams", "add", "parrot", "polly", *where, typed=TOKEN) == 0
+    assert run("parrot", "set-password", "nobody", typed=UPSTREAM_PASSWORD) == 1
+    assert run("parrot", "set-password", "polly", typed=UPSTREAM_PASSWORD) == 0
     for command in LOOKED_AT:
         run(*command.split())
     run("config", FLOWAY_DATABASE_URL=f"mysql://user:{PASSWORD}@host/name")
@@ -116,6 +119,7 @@ def test_no_secret_is_ever_written_in_plain(gateway, fake_upstream):
     fake_upstream.script(Reply(message_stream("One.")), refusal, *resets, Reply([b"data: {\n\n"]))
     assert [take(caller.stream(model="parrot-1")) for _ in range(4)] == [200, 503, 502, 200]
     assert TOKEN in fake_upstream.requests[-1].header("authorization")
+    assert fake_upstream.requests[-1].header("x-password") == UPSTREAM_PASSWORD
     for authorization in (None, f"Bearer {GUESSED}", f"Basic {GUESSED}", f"Bearer {ADMIN_TOKEN}"):
         assert take(caller.get("/v1/models", authorization=authorization)) == 401
     assert take(caller.get("/v1/models", authorization=None, x_api_key=GUESSED)) == 401
@@ -132,10 +136,10 @@ def test_no_secret_is_ever_written_in_plain(gateway, fake_upstream):
     written["database"] = stored(gateway)
 
     for name, content in written.items():
-        for secret in (TOKEN, ADMIN_TOKEN, SECRET_KEY, PASSWORD, GUESSED, gateway.key):
+        for secret in (TOKEN, UPSTREAM_PASSWORD, ADMIN_TOKEN, SECRET_KEY, PASSWORD, GUESSED, gateway.key):
             assert not any(spelling in content for spelling in spellings(secret)), (name, secret)
     # What is no secret was found, so the search looked in the right places.
     assert b"/v1/responses" in written["log"] and b"serve" in written["command lines"]
-    assert fake_upstream.url.encode() in written["database"] and b"(hidden)" in written["2 config"]
+    assert fake_upstream.url.encode() in written["database"] and b"(hidden)" in written["3 config"]
     assert b'"polly"' in b"".join(text for name, text in written.items() if name.endswith("answer 200"))
-    assert json.loads(written["3 config --json"])["FLOWAY_ADMIN_TOKEN"] == "(hidden)"
+    assert json.loads(written["4 config --json"])["FLOWAY_ADMIN_TOKEN"] == "(hidden)"

@@ -95,21 +95,27 @@ with RunningGateway(installed=["parrot"]) as gateway:
 print(json.dumps([texts(first), [event["type"] for event in events], texts(events[-1]["response"]), models]))
 """
 
+ADD_POLLY = """
+def add_polly(gateway, upstream):
+    options = ["--base-url", upstream.url, "--key-file", "-", "--mood", "grumpy", "--model", "parrot-1", "--no-test"]
+    run(gateway, "upstreams", "add", "parrot", "polly", *options, typed="a-cracker")
+"""
+
 ASK_A_SERVER = """
 with FakeUpstream() as upstream, RunningGateway(installed=["parrot"]) as gateway:
-    run(gateway, "parrot", "add", "polly", upstream.url, typed="a-cracker")
+    add_polly(gateway, upstream)
     caller = ApiClient(gateway.url, gateway.key)
     upstream.script(*[Reply(message_stream(text)) for text in ("One.", "Two.", "Three.")])
     first = caller.create(model="parrot-1").json()
+    run(gateway, "parrot", "set-password", "polly", typed="doubloons")
     continued = [caller.create(model="parrot-1", previous_response_id=first["id"]).json() for _ in range(2)]
-    sent = [(r.path, r.header("authorization"), r.header("x-turn")) for r in upstream.requests]
+    sent = [(r.path, r.header("authorization"), r.header("x-password"), r.header("x-turn")) for r in upstream.requests]
 print(json.dumps([[texts(response) for response in (first, *continued)], sent]))
 """
 
 ASK_WITH_A_KEY = """
 with FakeUpstream() as upstream, RunningGateway(installed=["parrot"]) as gateway:
-    options = ["--base-url", upstream.url, "--key-file", "-", "--mood", "grumpy", "--model", "parrot-1", "--no-test"]
-    run(gateway, "upstreams", "add", "parrot", "polly", *options, typed="a-cracker")
+    add_polly(gateway, upstream)
     upstream.script(Reply(message_stream("One.")))
     answer = ApiClient(gateway.url, gateway.key).create(model="parrot-1").json()
     (sent,) = upstream.requests
@@ -118,16 +124,19 @@ print(json.dumps([texts(answer), sent.path, sent.header("authorization"), sent.h
 
 ASK_EVERYBODY = """
 import sys
+nosy_file, tally_file = sys.argv[1:]
 with FakeUpstream() as upstream, RunningGateway(
-    installed=["parrot", "tally", "echo", "nosy"], environ={"NOSY_FILE": sys.argv[1]}
+    {"tally_file": tally_file}, installed=["parrot", "tally", "echo", "nosy"], environ={"NOSY_FILE": nosy_file}
 ) as gateway:
-    run(gateway, "parrot", "add", "polly", upstream.url, typed="a-cracker")
+    add_polly(gateway, upstream)
     run(gateway, "echo", "add", "mirror")
     run(gateway, "upstreams", "add", "nosy", "nosy")
     caller = ApiClient(gateway.url, gateway.key)
     upstream.script(*[Reply(message_stream())] * 2)
     statuses = [caller.create(model=model).status for model in ("parrot-1", "echo", "parrot-1", "nosy-1")]
-    print(json.dumps([statuses, run(gateway, "tally").splitlines()]))
+    gateway.stop()  # what is left for observers is delivered before
+with open(tally_file) as file:
+    print(json.dumps([statuses, [json.loads(line) for line in file]]))
 """
 
 
@@ -162,9 +171,14 @@ class Stranger:
         (wheel,) = out.glob("*.whl")
         self.environment("pip", "install", "--quiet", "--no-deps", "--force-reinstall", wheel)
 
+    def test(self, project):
+        """Run the tests of a project; what pytest prints."""
+        self.environment("pip", "install", "--quiet", "pytest")
+        return self.environment("python", "-m", "pytest", "-q", self.folder / project / "tests")
+
     def drive(self, script, *arguments):
         """Run a script in the environment; the value it prints."""
-        return json.loads(self.environment("python", "-c", START + script, *arguments))
+        return json.loads(self.environment("python", "-c", START + ADD_POLLY + script, *arguments))
 
 
 @pytest.fixture(scope="module")
@@ -207,17 +221,24 @@ def test_the_fourth_one_has_a_table(stranger):
     stranger.install("floway-parrot")
     answers, sent = stranger.drive(ASK_A_SERVER)
     assert answers == [["One."], ["Two."], ["Three."]]
-    assert sent == [["/responses", "Bearer a-cracker", None]] * 3
+    passwords = [None, "doubloons", "doubloons"]
+    assert sent == [["/responses", "Bearer a-cracker", password, None] for password in passwords]
 
 
 def test_the_last_one_remembers_and_keeps_the_contract(stranger):
     stranger.write(projects("Test it"))
     stranger.install("floway-parrot")
     _, sent = stranger.drive(ASK_A_SERVER)
-    assert [turn for _, _, turn in sent] == ["1", "2", "2"]
-    stranger.environment("pip", "install", "--quiet", "pytest")
-    told = stranger.environment("python", "-m", "pytest", "-q", stranger.folder / "floway-parrot" / "tests")
+    assert [turn for *_, turn in sent] == ["1", "2", "2"]
+    told = stranger.test("floway-parrot")
     assert re.search(r"\d\d passed, 1 skipped", told), told
+
+
+def test_a_server_with_another_api_keeps_the_contract(stranger):
+    stranger.write(projects("A server with another API"))
+    stranger.install("floway-starling")
+    told = stranger.test("floway-starling")
+    assert re.search(r"\d\d passed, \d skipped", told), told
 
 
 def test_a_dialect_answers_and_streams(stranger):
@@ -238,8 +259,7 @@ def test_a_dialect_answers_and_streams(stranger):
 def test_the_whole_dialect_keeps_the_contract(stranger):
     stranger.write({path: text for path, text in projects().items() if path.startswith("floway-notes/")})
     stranger.install("floway-notes")
-    stranger.environment("pip", "install", "--quiet", "pytest")
-    told = stranger.environment("python", "-m", "pytest", "-q", stranger.folder / "floway-notes" / "tests")
+    told = stranger.test("floway-notes")
     assert re.search(r"\d\d passed", told) and "skipped" not in told, told
 
 
@@ -249,7 +269,12 @@ def test_an_observer_hears_of_all_attempts_and_a_provider_of_its_own(stranger):
     for project in ("floway-parrot", "floway-tally", "floway-nosy"):
         stranger.install(project)
     file = stranger.folder / "nosy.jsonl"
-    assert stranger.drive(ASK_EVERYBODY, file) == [[200] * 4, ["mirror 1", "nosy 1", "polly 2"]]
+    statuses, tally = stranger.drive(ASK_EVERYBODY, file, stranger.folder / "tally.jsonl")
+    assert statuses == [200] * 4
+    assert [(line["upstream"], line["outcome"]) for line in tally] == [
+        (name, "completed") for name in ("polly", "mirror", "polly", "nosy")
+    ]
+    assert tally[0]["tokens"] == 5
     heard = [json.loads(line) for line in Path(file).read_text().splitlines()]
     hooks = ["on_attempt_start", "prepare_responses_request", "on_snapshot_commit"]
     assert heard == [[hook, "nosy"] for hook in hooks]

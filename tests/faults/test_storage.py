@@ -16,6 +16,7 @@ from floway_core.storage import keys
 from floway_core.storage.db import connect
 from floway_core.testing import ApiClient, Reply, message_stream
 
+from .conftest import fill
 from .raw_client import wait_for
 
 pytestmark = pytest.mark.soak  # long: many processes, or waits
@@ -112,27 +113,9 @@ def test_a_key_may_have_a_quota_of_its_own(start, call, refused):
 
 
 # ----------------------------------------------------------------------------------------------------------- full disk
-@pytest.fixture
-def small_folder(tmp_path):
-    """A file system of 12 megabytes."""
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", tmp_path], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted: {done.stderr.strip()}")
-    yield tmp_path
-    subprocess.run(["umount", "--lazy", tmp_path], check=True)
-
-
-def fill(folder):
-    """Take the last byte of a file system."""
-    with contextlib.suppress(OSError), (folder / "filling").open("ab", buffering=0) as file:
-        for size in (2**16, 2**12, 1):
-            with contextlib.suppress(OSError):
-                while True:
-                    file.write(b"x" * size)
-
-
-def test_responses_can_be_deleted_on_a_full_disk(start, call, refused, small_folder):
+def test_responses_can_be_deleted_on_a_full_disk(start, call, refused, mount_small_folder):
     """And what they free can be used again, without help from outside."""
+    small_folder = mount_small_folder(12)
     gateway = start(data_dir=str(small_folder), database_timeout="1")
     wait_for((small_folder / "floway.db-reserve").exists)
     ask = call(gateway)

@@ -1,39 +1,19 @@
 """The disk for temporary files is full: workers share their metrics there."""
 
-import contextlib
 import os
 import signal
-import subprocess
-
-import pytest
 
 from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_stream
 from floway_core.testing.events import DONE
 
 from ..support.stored_upstreams import add_upstreams
+from .conftest import fill
 from .raw_client import wait_for
 
 
-@pytest.fixture
-def small_folder(tmp_path):
-    """A file system of one megabyte."""
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", tmp_path], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted: {done.stderr.strip()}")
-    yield tmp_path
-    subprocess.run(["umount", "--lazy", tmp_path], check=True)
-
-
-def fill(folder):
-    with contextlib.suppress(OSError), (folder / "filling").open("ab", buffering=0) as file:
-        for size in (2**16, 2**12, 1):
-            with contextlib.suppress(OSError):
-                while True:
-                    file.write(b"x" * size)
-
-
-def test_a_full_disk_ends_no_worker(plugin_folder, small_folder, fake_upstream):
+def test_a_full_disk_ends_no_worker(plugin_folder, mount_small_folder, fake_upstream):
     """Neither one that runs, nor one that starts then."""
+    small_folder = mount_small_folder(1)
     settings, environ = {"metrics": "open", "workers": "2"}, {"TEST_JOURNAL": os.devnull, "TMPDIR": str(small_folder)}
     with RunningGateway(settings, plugin_folders=[plugin_folder], environ=environ) as gateway:
         add_upstreams(gateway, first="wire")

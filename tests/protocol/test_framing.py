@@ -281,6 +281,15 @@ def test_how_deep_json_may_be_nested(opening, closing):
         jsontext.loads(b"[" + deepest + b"]")
 
 
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"":', b"}")])
+def test_brackets_beside_each_other_and_in_texts_are_no_levels(opening, closing):
+    flat = b"[" + b",".join([opening + b"1" + closing] * 1000) + b',"%s"]' % (b"[{" * 1000)
+    assert jsontext.dumps(jsontext.loads(flat)) == flat
+    levels = b"[1,%s[]%s]" % (opening * MAX_LEVELS, closing * MAX_LEVELS)
+    with pytest.raises(ValueError, match="too deep"):
+        jsontext.loads(b"[%s,%s]" % (flat, levels))
+
+
 @given(st.lists(st.integers(-(10**30), 10**30) | st.text() | st.just("\ud83d")))
 def test_parsing_texts_together_is_parsing_each(values):
     texts = [jsontext.dumps(value) for value in values]

@@ -6,6 +6,7 @@ from typing import Any, cast
 from flask import Blueprint, Response, jsonify
 
 from floway_core.storage import keys
+from floway_core.storage.key_options import Options
 from floway_core.web import current_gateway
 from floway_core.web.admin.fields import check_fields, read_body
 
@@ -25,7 +26,7 @@ def create_key() -> tuple[Response, int]:
     """Create a key. Only this response contains it."""
     options = read_body()
     name = check_fields({"name": options.pop("name", None)}, {"name": str}, required="name")["name"]
-    key = keys.create(current_gateway().services.database, name, cast(keys.Options, options))
+    key = keys.create(current_gateway().services.database, name, cast(Options, options))
     return jsonify({**_describe(name), "key": key}), 201
 
 
@@ -38,7 +39,7 @@ def get_key(name: str) -> Response:
 @blueprint.patch("/<path:name>")
 def change_key(name: str) -> Response:
     """Change options of the key. Options that are left out do not change; null resets one."""
-    keys.change(current_gateway().services.database, name, cast(keys.Options, read_body()))
+    keys.change(current_gateway().services.database, name, cast(Options, read_body()))
     return jsonify(_describe(name))
 
 

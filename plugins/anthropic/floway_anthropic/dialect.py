@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from floway_anthropic import models
+from floway_anthropic.client import models
+from floway_anthropic.client.events import PING, MessageEvents
+from floway_anthropic.client.messages import to_message
+from floway_anthropic.client.requests import read_request
+from floway_anthropic.client.tokens import count_tokens
+from floway_anthropic.client.view import client_view
 from floway_anthropic.errors import error_body
-from floway_anthropic.events import PING, MessageEvents
-from floway_anthropic.messages import to_message
 from floway_anthropic.reader import MessageReader
-from floway_anthropic.requests import read_request
-from floway_anthropic.tokens import count_tokens
-from floway_anthropic.view import client_view
 from floway_core.contexts import ClientRequest
 from floway_core.dialect import Claims, Dialect, DialectRequest, ErrorAnswer, Operation, ReadRequest, Route
 from floway_core.errors import GatewayError

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from floway_anthropic.requests import ThreadUnsupported
+from floway_anthropic.client.requests import ThreadUnsupported
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.failures import NO_REASON, read_failure

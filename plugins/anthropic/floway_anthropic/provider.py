@@ -6,11 +6,13 @@ from typing import Any
 
 import requests
 
-from floway_anthropic import __version__, passed_on
+from floway_anthropic import __version__
 from floway_anthropic.dialect import COUNT_PATH, NAME
-from floway_anthropic.upstream_events import ResponseEvents, convert_document
-from floway_anthropic.upstream_models import MAX_PAGES, PAGE_SIZE, parse_page
-from floway_anthropic.upstream_requests import convert_request
+from floway_anthropic.upstream import passed_on
+from floway_anthropic.upstream.document import convert_document
+from floway_anthropic.upstream.events import ResponseEvents
+from floway_anthropic.upstream.models import MAX_PAGES, PAGE_SIZE, parse_page
+from floway_anthropic.upstream.requests import convert_request
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
 from floway_core.errors import GatewayError, NoModelList
 from floway_core.protocol import jsontext

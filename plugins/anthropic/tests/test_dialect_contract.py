@@ -2,8 +2,8 @@
 
 from types import MappingProxyType
 
+from floway_anthropic.client.events import PING
 from floway_anthropic.errors import error_type
-from floway_anthropic.events import PING
 
 from floway_core.testing import events
 from floway_core.testing.dialect_contract import DialectContract

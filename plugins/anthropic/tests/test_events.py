@@ -5,9 +5,9 @@ import json
 
 import pytest
 from anthropic.types import Message, RawMessageStreamEvent
-from floway_anthropic.events import MessageEvents
-from floway_anthropic.messages import to_message
-from floway_anthropic.view import ClientView
+from floway_anthropic.client.events import MessageEvents
+from floway_anthropic.client.messages import to_message
+from floway_anthropic.client.view import ClientView
 from pydantic import TypeAdapter
 
 from floway_core.testing.events import event, function_call_item, items_stream, message_item, message_stream, response

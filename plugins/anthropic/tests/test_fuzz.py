@@ -5,11 +5,11 @@ import json
 import os
 
 import pytest
-from floway_anthropic.events import MessageEvents
-from floway_anthropic.messages import to_message
-from floway_anthropic.requests import read_request
-from floway_anthropic.tokens import count_tokens
-from floway_anthropic.view import ClientView
+from floway_anthropic.client.events import MessageEvents
+from floway_anthropic.client.messages import to_message
+from floway_anthropic.client.requests import read_request
+from floway_anthropic.client.tokens import count_tokens
+from floway_anthropic.client.view import ClientView
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -3,8 +3,10 @@
 import json
 
 import pytest
-from floway_anthropic import passed_on, search, thinking, upstream_models
-from floway_anthropic.upstream_history import encode_thinking
+from floway_anthropic import search, thinking
+from floway_anthropic.upstream import models as upstream_models
+from floway_anthropic.upstream import passed_on
+from floway_anthropic.upstream.history import encode_thinking
 
 from floway_core.dialect import DialectRequest
 from floway_core.errors import NoModelList

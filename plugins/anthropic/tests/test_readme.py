@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from floway_anthropic import requests, tools, upstream_requests
+from floway_anthropic.client import requests, tools
+from floway_anthropic.upstream import requests as upstream_requests
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -4,9 +4,9 @@ import copy
 import json
 
 import pytest
-from floway_anthropic.events import MessageEvents
-from floway_anthropic.requests import read_request
-from floway_anthropic.view import ClientView
+from floway_anthropic.client.events import MessageEvents
+from floway_anthropic.client.requests import read_request
+from floway_anthropic.client.view import ClientView
 
 from floway_core.dialect import DialectRequest
 from floway_core.errors import GatewayError

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import bpe_openai
 import pytest
-from floway_anthropic import tokens
-from floway_anthropic.image_size import read_size
-from floway_anthropic.requests import read_request
+from floway_anthropic.client import tokens
+from floway_anthropic.client.image_size import read_size
+from floway_anthropic.client.requests import read_request
 
 from .test_claude_code import png
 from .test_requests import request, user

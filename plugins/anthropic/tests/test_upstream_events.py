@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from floway_anthropic.events import MessageEvents
-from floway_anthropic.upstream_events import ResponseEvents
-from floway_anthropic.upstream_history import convert_items, decode_thinking
-from floway_anthropic.view import ClientView
+from floway_anthropic.client.events import MessageEvents
+from floway_anthropic.client.view import ClientView
+from floway_anthropic.upstream.events import ResponseEvents
+from floway_anthropic.upstream.history import convert_items, decode_thinking
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 

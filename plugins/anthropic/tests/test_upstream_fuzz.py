@@ -4,7 +4,8 @@ import json
 
 import pytest
 from floway_anthropic.reader import MessageReader
-from floway_anthropic.upstream_events import ResponseEvents, convert_document
+from floway_anthropic.upstream.document import convert_document
+from floway_anthropic.upstream.events import ResponseEvents
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,8 +2,8 @@
 
 import pytest
 from anthropic.types import message_create_params
-from floway_anthropic.upstream_caching import add_marks
-from floway_anthropic.upstream_requests import convert_request
+from floway_anthropic.upstream.caching import add_marks
+from floway_anthropic.upstream.requests import convert_request
 from pydantic import TypeAdapter
 
 from floway_core.contexts import ApiKey, AttemptContext, ClientRequest, ResponsesRequestContext, Upstream

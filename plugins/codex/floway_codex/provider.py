@@ -10,8 +10,7 @@ from floway_codex.account.clients import ClientLog
 from floway_codex.account.tokens import TokenSource
 from floway_codex.account.usage import UsageReader
 from floway_codex.attempt import CodexAttempt, start_attempt, stored_identity
-from floway_codex.catalogue.cache import Catalogue
-from floway_codex.catalogue.source import BackendModelLists
+from floway_codex.catalogue import BackendModelLists
 from floway_codex.identity import claims, turns
 from floway_codex.wire import request
 from floway_codex.wire.encoding import encode_body
@@ -53,9 +52,8 @@ class CodexProvider(Provider):
             profile_for=self._clients.profile_for,
         )
         self._usage = UsageReader(services, self._http, self._tokens, self._base_url, self._clients.profile_for)
-        self._catalogue = Catalogue(
-            BackendModelLists(services, self._tokens, self._http, self._base_url, self._clients.profile_for)
-        )
+        lists = BackendModelLists(services, self._tokens, self._http, self._base_url, self._clients.profile_for)
+        self._model_lists = lists.cache()
 
     def refresh_usage(self, upstream_id: str) -> bool:
         """Ask the backend for the usage of an account, unless its access token has to be renewed first.
@@ -65,13 +63,13 @@ class CodexProvider(Provider):
         return self._usage.refresh(upstream_id, renews=False)
 
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
-        return self._catalogue.list_models(upstream)
+        return self._model_lists.wait_for(upstream)
 
     def cached_models(self, upstream: Upstream) -> Sequence[Model] | None:
-        return self._catalogue.cached_models(upstream)
+        return self._model_lists.cached(upstream)
 
     def fetch_models(self, upstream: Upstream) -> Sequence[Model]:
-        return self._catalogue.fetch_models(upstream)
+        return self._model_lists.refresh(upstream)
 
     def supports_compaction(self, upstream: Upstream) -> bool:
         return True
@@ -95,8 +93,8 @@ class CodexProvider(Provider):
         :raises GatewayError: 503, the account cannot be used.
         """
         account = accounts.require_active(self._services, ctx.upstream.id)
-        details = self._catalogue.find_details(ctx.upstream, ctx.model)
-        return start_attempt(self._services, ctx, account, details, self._profile)
+        model = self._model_lists.find(ctx.upstream, ctx.model)
+        return start_attempt(self._services, ctx, account, model.details if model else {}, self._profile)
 
     def prepare_request(self, ctx: ResponsesRequestContext) -> None:
         """Turn ``ctx`` into the request for the backend. Only the access token is missing."""
@@ -127,7 +125,7 @@ class CodexProvider(Provider):
             self._note_client(ctx)
         if 200 <= response.status < 300:
             quota.record_limits(self._services, ctx.attempt.upstream.id, response.headers)
-            self._catalogue.note_etag(ctx.attempt.upstream, response.header("x-models-etag"))
+            self._model_lists.note_etag(ctx.attempt.upstream, response.header("x-models-etag"))
         return response
 
     def _note_client(self, ctx: ResponsesRequestContext) -> None:

@@ -169,4 +169,4 @@ def test_a_backend_that_is_down_is_not_hammered(simulator):
             for thread in threads:
                 thread.join()
             assert len(backend.requests) == 1
-            assert "could not be loaded: The Codex account is session_terminated" in gateway.log
+            assert "cannot be loaded: The Codex account is session_terminated" in gateway.log

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from floway_codex.catalogue.source import load_prices
+from floway_codex.catalogue import load_prices
 from floway_codex.simulator import Simulator, reply, text
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -21,19 +21,15 @@ from floway_core.protocol import jsontext
 from floway_core.provider import Model
 from floway_core.storage.db import DATABASE_ERRORS, select, transaction
 from floway_core.upstream import HttpClient
+from floway_core.upstream.model_list_cache import ModelList, ModelListCache
 
 log = logging.getLogger("floway.codex")
 
 
-@dataclass(frozen=True)
-class ModelList:
-    """A model list, and when the backend sent it."""
-
-    models: tuple[Model, ...]
-    etag: str
-    """Empty when the backend sent none."""
-    fetched_at: float
-    """Unix time in seconds."""
+MAX_AGE_SECONDS = 24 * 3600
+"""Age from which a list is not used any more."""
+RETRY_WAIT_SECONDS = 5
+"""After a failure, the time until the next request for a list."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,10 @@ class BackendModelLists:
     profile_for: Callable[[str], Profile]
     """The profile for requests about an upstream's account, by the id of the upstream."""
     now: Callable[[], float] = time.time
+
+    def cache(self) -> ModelListCache:
+        """Return a cache of these lists."""
+        return ModelListCache(self.fetch, self.load_stored, MAX_AGE_SECONDS, RETRY_WAIT_SECONDS)
 
     def fetch(self, upstream: Upstream) -> ModelList:
         """Fetch a list from the backend, and store it. A 401 is handled as for a response: the token is renewed once.
@@ -65,7 +65,7 @@ class BackendModelLists:
             recovery.terminate_if_session_ended(self.services, upstream, token, response.content)
         if response.status_code != 200:
             raise NoModelList("The Codex backend", response.status_code, response.headers.get("content-type"))
-        fetched = ModelList(parse_models(response.content), response.headers.get("etag", "")[:200], self.now())
+        fetched = ModelList(parse_models(response.content), self.now(), response.headers.get("etag", "")[:200])
         self._store(upstream, profile, fetched, response.content)
         return fetched
 
@@ -94,7 +94,7 @@ class BackendModelLists:
 
     def load_stored(self, upstream: Upstream) -> ModelList | None:
         """The list that any process fetched last for this version of the CLI, or None."""
-        query = "SELECT body, etag, fetched_at FROM codex_catalogue WHERE upstream_id = ? AND client_version = ?"
+        query = "SELECT body, fetched_at, etag FROM codex_catalogue WHERE upstream_id = ? AND client_version = ?"
         rows = select(self.services.database, query, upstream.id, self.profile_for(upstream.id).version)
         return ModelList(parse_models(rows[0][0].encode()), *rows[0][1:]) if rows else None
 

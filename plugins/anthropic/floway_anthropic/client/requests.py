@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from floway_anthropic import search
-from floway_anthropic.content import Unsupported, check_messages, read_messages, read_system
-from floway_anthropic.tools import is_strict, read_tool_choice, read_tools
-from floway_anthropic.values import (
+from floway_anthropic.client.content import Unsupported, check_messages, read_messages, read_system
+from floway_anthropic.client.tools import is_strict, read_tool_choice, read_tools
+from floway_anthropic.client.values import (
     invalid,
     read_choice,
     read_flag,

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from floway_anthropic import search
-from floway_anthropic.content import Unsupported
-from floway_anthropic.values import invalid, read_flag, read_list, read_object, read_objects, read_text
+from floway_anthropic.client.content import Unsupported
+from floway_anthropic.client.values import invalid, read_flag, read_list, read_object, read_objects, read_text
 
 Tool = dict[str, Any]
 Schema = dict[str, Any]

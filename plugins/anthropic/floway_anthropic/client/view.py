@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from floway_anthropic.requests import read_stop_sequences, shows_thinking, shows_thinking_text
+from floway_anthropic.client.requests import read_stop_sequences, shows_thinking, shows_thinking_text
 from floway_core.contexts import ClientRequest
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from floway_anthropic import blocks, search, thinking, usage
-from floway_anthropic.block_stream import (
+from floway_anthropic.client.block_stream import (
     BlockStream,
     OpenBlock,
     citations_delta,
@@ -14,10 +14,10 @@ from floway_anthropic.block_stream import (
     text_delta,
     thinking_delta,
 )
+from floway_anthropic.client.messages import empty_message
+from floway_anthropic.client.stops import StopScanner, stop_fields
+from floway_anthropic.client.view import ClientView
 from floway_anthropic.errors import encode_failure, error_event
-from floway_anthropic.messages import empty_message
-from floway_anthropic.stops import StopScanner, stop_fields
-from floway_anthropic.view import ClientView
 from floway_core.errors import GatewayError
 from floway_core.protocol.event_parser import parse_events
 

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from floway_anthropic import search, signatures, thinking
-from floway_anthropic.upstream_history import decode_thinking
+from floway_anthropic.upstream.history import decode_thinking
 from floway_core.contexts import DialectRequest, ResponsesRequestContext
 from floway_core.protocol import jsontext
 

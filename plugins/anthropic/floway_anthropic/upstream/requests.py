@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from floway_anthropic import search
-from floway_anthropic.upstream_caching import add_marks
-from floway_anthropic.upstream_history import convert_items
-from floway_anthropic.upstream_schemas import fit_schema
+from floway_anthropic.upstream.caching import add_marks
+from floway_anthropic.upstream.history import convert_items
+from floway_anthropic.upstream.schemas import fit_schema
 from floway_core.contexts import ResponsesRequestContext
 from floway_core.errors import GatewayError
 

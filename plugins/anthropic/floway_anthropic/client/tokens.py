@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from floway_anthropic.image_size import read_size
+from floway_anthropic.client.image_size import read_size
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import as_items
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from floway_anthropic.values import invalid
+from floway_anthropic.client.values import invalid
 from floway_core.provider import Model
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 1000

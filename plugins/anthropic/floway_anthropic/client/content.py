@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from floway_anthropic import search, thinking
-from floway_anthropic.values import invalid, read_flag, read_list, read_object, read_objects, read_text
+from floway_anthropic.client.values import invalid, read_flag, read_list, read_object, read_objects, read_text
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 

@@ -1,0 +1,123 @@
+"""One output item of a response, while its events arrive."""
+
+from typing import Any
+
+from floway_core.protocol.item_versions import TOOL_CALL_TYPES, lookup_key, merge_versions
+from floway_core.protocol.text_events import TextLocation
+
+
+class ItemPart:
+    """One part of an item, or the one text field of a tool call, as far as its events have arrived."""
+
+    __slots__ = ("location", "payload", "text")
+
+    def __init__(self, location: TextLocation) -> None:
+        self.location = location
+        self.text = bytearray()
+        """The text so far, in UTF-8: this takes a fraction of the memory of a list of strings."""
+        self.payload: dict[str, Any] = {}
+        """The part as an event carried it as a whole."""
+
+    def build(self) -> dict[str, Any] | str:
+        """Return the part as an object, or the text if the item's field is the text itself."""
+        text = self.text.decode("utf-8", "surrogatepass")
+        if not text.isascii():  # two deltas may each carry one half of a surrogate pair
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if not self.location.index_field:
+            return text
+        part = {"type": self.location.part_type or "output_text", **self.payload}
+        # The event that opens a part, which says no more of it than its type, may have named the location.
+        text_field = "refusal" if part["type"] == "refusal" else self.location.text_field
+        payload_text = part.get(text_field)
+        if text and (not isinstance(payload_text, str) or len(text) > len(payload_text)):
+            part[text_field] = text
+        if part["type"] == "output_text":
+            part.setdefault("annotations", [])
+        return part
+
+
+class OutputItem:
+    """One output item, from the first event about it on."""
+
+    __slots__ = (
+        "call_id",
+        "id",
+        "index",
+        "is_announced",
+        "is_closed",
+        "lookup_key",
+        "parts",
+        "payload",
+        "rank",
+        "upstream_index",
+    )
+
+    def __init__(self, payload: dict[str, Any], index: int, item_id: str, rank: int, upstream_index: object) -> None:
+        self.payload = payload
+        """The item as ``output_item`` events carried it."""
+        self.index = index
+        """Its ``output_index`` for the client: the order of arrival, since clients append items to a list."""
+        self.id = item_id
+        """Its id for the client."""
+        self.rank = rank
+        """Sort key for the order of the final output."""
+        self.upstream_index = upstream_index
+        """The ``output_index`` that the upstream gave first, whatever its type."""
+        self.call_id: str | None = None
+        """Its call id for the client, where the upstream sent none, or one that another call has; else None."""
+        self.lookup_key = lookup_key(payload)
+        self.is_announced = False
+        """Whether the client has seen ``response.output_item.added``."""
+        self.is_closed = False
+        """Whether the client has seen ``response.output_item.done``."""
+        self.parts: dict[tuple[str, int], ItemPart] = {}
+        """The parts of an open item, by field of the item and index of the part."""
+
+    def get_part(self, location: TextLocation, part_index: object) -> ItemPart:
+        """Return a part of the item; create it if it is new.
+
+        :param part_index: index in the list of parts; anything but an integer counts as 0.
+        """
+        key = (location.item_field, part_index if isinstance(part_index, int) else 0)
+        part = self.parts.get(key)
+        if part is None:
+            part = self.parts[key] = ItemPart(location)
+        elif location.part_type and not part.location.part_type:
+            part.location = location  # the event that announced the part does not say which field holds its text
+        return part
+
+    def has_part(self, location: TextLocation, part_index: object) -> bool:
+        """Return whether any event about this part has arrived."""
+        return (location.item_field, part_index if isinstance(part_index, int) else 0) in self.parts
+
+    def close(self, payload: dict[str, Any]) -> None:
+        """Merge the item of ``response.output_item.done`` with what earlier events sent, and drop the parts."""
+        self.payload = merge_versions(payload, self.payload)
+        if self.parts:
+            self.payload = merge_versions(self.payload, self._build_from_parts())
+            self.parts = {}
+        self.is_closed = True
+
+    def build(self, open_status: str) -> dict[str, Any] | None:
+        """Build the item as the response object shows it.
+
+        :param open_status: ``status`` for an item that was never closed.
+        :returns: the item; None for a tool call whose name is missing, because no client can execute it.
+        """
+        item = dict(self.payload)
+        if self.parts:
+            item = {"status": open_status, **merge_versions(item, self._build_from_parts())}
+            if item.get("type") in TOOL_CALL_TYPES and not item.get("name"):
+                return None
+        if item.get("status") == "in_progress":
+            item["status"] = open_status
+        return {**item, "id": self.id, **({"call_id": self.call_id} if self.call_id else {})}
+
+    def _build_from_parts(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        for (field, _), part in sorted(self.parts.items()):
+            if not part.location.index_field:
+                fields[field] = part.build()
+            else:
+                fields.setdefault(field, []).append(part.build())
+        return {**self.payload, **fields}

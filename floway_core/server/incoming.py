@@ -1,0 +1,74 @@
+"""The bytes of a request that has not arrived whole: what a thread would wait for is collected here first."""
+
+MAX_HELD_BODY_BYTES = 64 * 1024
+"""Size up to which a request gets a thread only when its body is there, too."""
+
+
+class IncomingRequest:
+    """The first bytes of the next request of a connection, and those that follow it.
+
+    It tells when a thread can serve the request without waiting for the client: when its head is there, and a small
+    body. A body that is large, in chunks or announced by ``expect`` is read by the thread that has admitted the
+    request. The object is false if nothing has arrived.
+    """
+
+    __slots__ = ("_data", "_max_head_bytes", "_needed", "is_late")
+
+    def __init__(self, max_head_bytes: int) -> None:
+        """:param max_head_bytes: limit for the head. Of a longer one the thread gets the beginning, to refuse it."""
+        self._data = bytearray()
+        self._max_head_bytes = max_head_bytes
+        self._needed = 0
+        """The number of bytes that a thread needs; 0 as long as the end of the head is not there."""
+        self.is_late = False
+        """Whether the rest of the body has not come in time. Nobody waits for it any more."""
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the head is complete."""
+        return self._needed > 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a thread can serve the request."""
+        return 0 < self._needed <= len(self._data)
+
+    def add(self, data: bytes) -> None:
+        """Add what has arrived."""
+        searched = len(self._data)
+        self._data += data
+        if not self._needed and data:
+            self._needed = self._bytes_needed(max(0, searched - 2))
+
+    def take(self) -> bytes:
+        """Return all bytes and forget them."""
+        data = bytes(self._data)
+        self._data.clear()
+        self._needed = 0
+        return data
+
+    def _bytes_needed(self, start: int) -> int:
+        """:param start: position before which the head does not end."""
+        data = self._data
+        end = data.find(b"\n\r\n", start)
+        if end >= 0:
+            return end + 3 + _held_body_bytes(bytes(data[: end + 1]).lower())
+        # Neither of these is valid, and the parser says so.
+        return int(len(data) > self._max_head_bytes or data.find(b"\n\n", start) >= 0)
+
+
+def _held_body_bytes(head: bytes) -> int:
+    """Return the size of the body that has to arrive before a thread gets the request.
+
+    :param head: in lower case, with the end of its last line.
+    """
+    start = head.find(b"\ncontent-length:")
+    if start < 0 or b"\nexpect:" in head or b"\ntransfer-encoding:" in head:
+        return 0
+    start += len(b"\ncontent-length:")
+    value = head[start : head.index(b"\n", start)].strip()
+    # A value that is no number, or that exceeds the limit, is the parser's business.
+    return int(value) if len(value) < 8 and value.isdigit() and int(value) <= MAX_HELD_BODY_BYTES else 0

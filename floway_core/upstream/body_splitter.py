@@ -1,0 +1,63 @@
+"""Splitting the body of a response into events while it arrives, or collecting the document that it holds instead."""
+
+from floway_core.errors import UpstreamBroken
+from floway_core.protocol import jsontext, sse
+
+MAX_BYTES = 64 * 2**20
+"""Limit for one event and for one document. An event may hold a whole response with images."""
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class BodySplitter:
+    """Takes a body in pieces, and returns its events.
+
+    Whether it holds events or a document, such as JSON or HTML, is told by its first bytes, because upstreams answer a
+    request for a stream with a document, and the other way round.
+    """
+
+    def __init__(self) -> None:
+        self.document: bytearray | None = None
+        """The document so far; None if the body holds events, or has not begun."""
+        self._splitter = sse.EventSplitter(MAX_BYTES)
+        self._has_begun = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the events that ``data`` completes; ``b""`` if there are none.
+
+        :raises UpstreamBroken: an event or the document is too long.
+        """
+        if not self._has_begun:
+            self._detect_format(data)
+        if self.document is not None:
+            self.document += data
+            if len(self.document) > MAX_BYTES:
+                raise UpstreamBroken(f"The upstream's response is longer than {MAX_BYTES} bytes.")
+            return b""
+        try:
+            return self._splitter.feed(data).removeprefix(BYTE_ORDER_MARK)
+        except ValueError as error:
+            raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
+
+    def _detect_format(self, data: bytes) -> None:
+        first = data.removeprefix(BYTE_ORDER_MARK).lstrip()
+        if first:
+            self._has_begun = True
+            if first[:1] in b"{[<":
+                self.document = bytearray()
+
+    @property
+    def rest(self) -> bytes:
+        """The bytes behind the last complete event."""
+        return self._splitter.rest.removeprefix(BYTE_ORDER_MARK)
+
+    def last_event(self) -> bytes:
+        """Return the event that the end of the body completes: one that lacks only its empty line; else ``b""``."""
+        rest = self.rest
+        data = sse.parse(rest)[1]
+        if data.strip() == b"[DONE]":
+            return rest + b"\n\n"
+        try:
+            return rest + b"\n\n" if isinstance(jsontext.loads(data), dict) else b""
+        except ValueError:
+            return b""

@@ -1,0 +1,1 @@
+"""What clients of the Messages API send, and what they get."""

@@ -1,0 +1,1 @@
+"""What upstreams with the Messages API get, and what they send."""
