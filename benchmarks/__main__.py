@@ -1,6 +1,6 @@
 """Measures Floway, alone or beside other gateways, and prints a table.
 
-    python -m benchmarks run [--with codex otel nginx litellm ...] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
+    python -m benchmarks run [--with codex otel nginx ...] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
     python -m benchmarks load [--streams 500] [--seconds 120]
     python -m benchmarks table RESULT.json [--markdown]
 

@@ -18,6 +18,7 @@ plugins/codex/README
 plugins/openai/README
 plugins/anthropic/README
 plugins/chat/README
+plugins/otel/README
 plugins/echo/README
 docs/plugins
 docs/architecture

@@ -72,7 +72,7 @@ def _encode_value(value: Any) -> bytes:
     if kind is int:
         return INT + varint(value)
     if kind is float:
-        return DOUBLE + ENCODE_DOUBLE(value)
+        return b"".join((DOUBLE, ENCODE_DOUBLE(value)))
     if kind is bool:
         return BOOL + SMALL[value]
     return framed(ARRAY, _encode_elements(value))
