@@ -2,6 +2,7 @@
 
     python -m benchmarks run [--with codex otel nginx ...] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
     python -m benchmarks load [--streams 500] [--seconds 120]
+    python -m benchmarks observe [--rounds 20]
     python -m benchmarks table RESULT.json [--markdown]
 
 A gateway gets one core and the load another, where there are two. Rounds are interleaved: every scenario is run for one
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks import overload, peers, scenarios, table, targets
+from benchmarks import observing, overload, peers, scenarios, table, targets
 from benchmarks.processes import cores, read_busy_seconds
 from benchmarks.scenarios import Bench
 from benchmarks.targets import ROOT, Target
@@ -62,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--threads", type=int, default=1024, help="streams per worker in the burst above the limit")
     load.add_argument("--burst-seconds", type=float, default=20.0, help="for which the streams of that burst go on")
     load.set_defaults(act=_load)
+
+    observe = commands.add_parser("observe", help="measure what traces add to a request")
+    observe.add_argument("--rounds", type=int, default=20)
+    observe.set_defaults(act=_observe)
 
     table_parser = commands.add_parser("table", help="print the table of a result again")
     table_parser.add_argument("result", type=Path)
@@ -112,6 +117,13 @@ def _load(options: argparse.Namespace) -> None:
         print(*overload.format_overload(refused), sep="\n")
     if not (held.passed and refused.passed):
         sys.exit("Floway did not stand the load.")
+
+
+def _observe(options: argparse.Namespace) -> None:
+    load_cpus, gateway_cpus = cores()
+    with targets.upstream(load_cpus) as upstream_url:
+        os.sched_setaffinity(0, gateway_cpus)
+        print(*observing.lines(upstream_url.removesuffix("/v1"), options.rounds), sep="\n")
 
 
 def _table(options: argparse.Namespace) -> None:

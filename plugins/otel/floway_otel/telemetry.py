@@ -115,10 +115,14 @@ class Telemetry:
         deadline = time.monotonic() + timeout
         if self._metrics:
             self._metrics.stop()  # both at the same time
-        if self._traces:
-            self._traces.flush()
+        self.export_spans()
         if self._metrics:
             self._metrics.flush(max(0.0, deadline - time.monotonic()))
+
+    def export_spans(self) -> None:
+        """Export the spans that are queued, and wait for that."""
+        if self._traces:
+            self._traces.flush()
 
 
 def open_telemetry(

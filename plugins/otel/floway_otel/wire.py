@@ -72,9 +72,9 @@ def _encode_value(value: Any) -> bytes:
     if kind is int:
         return INT + varint(value)
     if kind is float:
-        return b"".join((DOUBLE, ENCODE_DOUBLE(value)))
+        return DOUBLE + ENCODE_DOUBLE(value)
     if kind is bool:
-        return BOOL + SMALL[value]
+        return BOOL + SMALL[int(value)]
     return framed(ARRAY, _encode_elements(value))
 
 
