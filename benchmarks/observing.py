@@ -1,7 +1,7 @@
 """What observers add to a request: CPU time of telling them its results, and of what floway-otel makes of these.
 
-The results are those of a streamed request with one attempt. They take the way that they take in a worker: core's report,
-the queue and the thread of the plugin, its hooks, and the export to a collector. All threads of the process count.
+The results are those of a streamed request with one attempt. They take the way that they take in a worker: core's
+report, the queue and the thread of the plugin, its hooks, and the export to a collector. All threads count.
 """
 
 import gc
@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 from benchmarks import wire
-from floway_core.contexts import Services, Upstream
+from floway_core.contexts import ApiKey, AttemptContext, ClientRequest, Services, Upstream
+from floway_core.engine.routing import Candidate
 from floway_core.engine.trace import AttemptTrace
 from floway_core.provider import Model
+from floway_core.runtime.lifecycle import ScopedHooks
 from floway_core.runtime.observers import Observers, ResultQueue
 from floway_core.testing.events import USAGE, message_item
 from floway_core.web.observers import result_reporter
@@ -24,15 +26,16 @@ REQUESTS = 500
 """In one round; fewer than may wait for a plugin."""
 FLUSH_SECONDS = 60.0
 KIND = "openai"
-CANDIDATE = SimpleNamespace(
-    upstream=Upstream("bench", KIND, "bench", True, 1), model=Model(wire.MODEL, "bench"), upstream_name=wire.MODEL
-)
-CONTEXT = SimpleNamespace(server="http://127.0.0.1:8000", request=SimpleNamespace(conversation_hint=None))
+CANDIDATE = Candidate(Upstream("bench", KIND, "bench", True, 1), Model(wire.MODEL, "bench"))
+HEADERS = {"content-type": "application/json", "user-agent": "bench", "accept": "*/*", "host": "127.0.0.1:8788"}
 OUTPUT = [message_item("word " * 100)]
 
 
 class Nobody:
     """An observer that does nothing."""
+
+    def on_attempt_start(self, ctx) -> None:
+        pass
 
     def on_attempt_end(self, ctx, result) -> None:
         pass
@@ -64,16 +67,22 @@ def measure(plugin, rounds: int) -> list[float]:
     results = ResultQueue("bench")
     observers = Observers({KIND: [(results, plugin.on_attempt_end)]}, [(results, plugin.on_request_end)])
     report = result_reporter(observers)
-    return [_round(report, results, plugin.export) for _ in range(rounds)]
+    hooks = ScopedHooks("bench", {}, {"on_attempt_start": (("bench", plugin.on_attempt_start),)})
+
+    def observe(entry: RequestLogEntry) -> None:
+        hooks.call("on_attempt_start", entry.trace.attempts[0].context)
+        report(entry)
+
+    return [_round(observe, results, plugin.export) for _ in range(rounds)]
 
 
-def _round(report: Callable[[RequestLogEntry], None], results: ResultQueue, export: Callable[[], None]) -> float:
+def _round(observe: Callable[[RequestLogEntry], None], results: ResultQueue, export: Callable[[], None]) -> float:
     entries = list(_entries())
     gc.collect()
     gc.freeze()  # as in a worker, where little is alive that a request has not made
     began = time.process_time()
     for entry in entries:
-        report(entry)
+        observe(entry)
     results.flush(FLUSH_SECONDS)
     export()
     used = time.process_time() - began
@@ -86,7 +95,7 @@ def _entries() -> Iterator[RequestLogEntry]:
     for number in range(REQUESTS):
         entry = RequestLogEntry("POST", "/v1/responses", "/v1/responses", key="bench", model=wire.MODEL, status=200)
         entry.streamed = True
-        attempt = AttemptTrace(CANDIDATE, context=CONTEXT, status=200)
+        attempt = AttemptTrace(CANDIDATE, context=_context(entry.id), status=200)
         attempt.dispatched.append(time.monotonic())
         attempt.committed = time.monotonic()
         entry.trace.attempts.append(attempt)
@@ -97,6 +106,14 @@ def _entries() -> Iterator[RequestLogEntry]:
         entry._read_result()
         entry.duration = time.monotonic() - entry.started
         yield entry
+
+
+def _context(request_id: str) -> AttemptContext:
+    body = {"model": wire.MODEL, "input": [], "stream": True}
+    request = ClientRequest(request_id, ApiKey("bench", "bench"), HEADERS, body, True, None)
+    context = AttemptContext(f"{request_id}.1", request, CANDIDATE.upstream, None, wire.MODEL)
+    context.server = "http://127.0.0.1:8000"
+    return context
 
 
 def lines(collector_url: str, rounds: int) -> list[str]:

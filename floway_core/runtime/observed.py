@@ -43,8 +43,10 @@ def _like(kind: type, original: Any, copied: Sequence[str], **changes: Any) -> A
     :param copied: fields that are read from ``original`` when they are needed.
     """
     observed: Any = object.__new__(kind)
-    fields = {name: value for name, value in vars(original).items() if name not in copied}
-    vars(observed).update(fields, **changes, _original=original)
+    fields = vars(observed)
+    fields.update(vars(original), _original=original, **changes)
+    for name in copied:
+        del fields[name]  # it would hide the property
     return observed
 
 

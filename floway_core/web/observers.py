@@ -111,6 +111,7 @@ def _conversation(entry: RequestLogEntry, response: Mapping[str, Any]) -> str | 
 
 
 def _request_result(entry: RequestLogEntry, response: Mapping[str, Any], clock: float) -> RequestResult:
+    attempts = entry.trace.attempts
     return RequestResult(
         id=entry.id,
         method=entry.method,
@@ -118,7 +119,7 @@ def _request_result(entry: RequestLogEntry, response: Mapping[str, Any], clock: 
         dialect=entry.dialect,
         key=entry.key,
         model=entry.model and entry.model[:MAX_LOGGED_CHARACTERS],
-        upstream=entry.upstream,
+        upstream=attempts[-1].candidate.upstream.name if attempts else None,
         streamed=entry.streamed,
         status=entry.status,
         outcome=entry.outcome,
@@ -127,8 +128,8 @@ def _request_result(entry: RequestLogEntry, response: Mapping[str, Any], clock: 
         tier=entry.tier,
         seconds=entry.duration,
         first_byte_seconds=entry.first_byte,
-        attempts=len(entry.trace.attempts),
-        dispatches=entry.trace.dispatches,
+        attempts=len(attempts),
+        dispatches=sum([len(attempt.dispatched) for attempt in attempts]),
         started_at=entry.started + clock,
         conversation=_conversation(entry, response),
         trace_headers=entry.trace_headers,

@@ -16,13 +16,12 @@ from opentelemetry.semconv._incubating.metrics import gen_ai_metrics as names
 from opentelemetry.semconv.attributes import error_attributes as errors
 from opentelemetry.semconv.attributes import server_attributes as server
 
-from floway_core.contexts import AttemptResult, EndedAttempt
 from floway_core.protocol.usage import NO_TOKENS
 from floway_otel.exporting import read_number
 from floway_otel.histograms import Histograms, Instrument
 from floway_otel.losses import Losses
-from floway_otel.providers import Server, find_server
-from floway_otel.spans import CHAT, SCOPE, error_type, response_model
+from floway_otel.providers import Server
+from floway_otel.spans import CHAT, SCOPE, Attempt
 
 SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 TOKENS = tuple(4.0**exponent for exponent in range(14))
@@ -87,11 +86,10 @@ class AttemptMetrics:
         self._thread = threading.Thread(target=self._run, name="floway-otel metrics", daemon=True)
         self._thread.start()
 
-    def record(self, ctx: EndedAttempt, result: AttemptResult) -> None:
+    def record(self, attempt: Attempt) -> None:
         """Count an attempt that has ended."""
-        error = error_type(result)
-        found = find_server(ctx.upstream.kind, ctx.server)
-        labels = Labels(found, ctx.upstream_model, response_model(ctx, result), error)
+        ctx, result, found, response_model, error, _ = attempt
+        labels = Labels(found, ctx.upstream_model, response_model, error)
         tokens = (None, None) if result.tokens == NO_TOKENS else (result.tokens.input, result.tokens.output)
         values = (result.seconds, result.first_byte_seconds, *tokens)
         if error is None:

@@ -41,13 +41,26 @@ TOOL_CALLS = frozenset({"function_call", "custom_tool_call"})
 """Types of the items that leave the client something to do."""
 
 
+NO_CONTENT: Mapping[str, str] = {}
+
+
 class Attempt(NamedTuple):
     """An attempt that has ended."""
 
     ctx: EndedAttempt
     result: AttemptResult
-    content: Mapping[str, str]
+    server: Server
+    response_model: str | None
+    """The model that has responded. Clients see their own name of it, which may be an alias."""
+    error: str | None
+    content: Mapping[str, str] = NO_CONTENT
     """Attributes with texts of the conversation."""
+
+
+def read_attempt(ctx: EndedAttempt, result: AttemptResult) -> Attempt:
+    """Return what spans and metrics need of an attempt."""
+    model = ctx.upstream_model if result.response_model == ctx.model else result.response_model
+    return Attempt(ctx, result, find_server(ctx.upstream.kind, ctx.server), model, error_type(result))
 
 
 def build_spans(trace: RequestTrace, request: RequestResult, attempts: Sequence[Attempt]) -> list[FinishedSpan]:
@@ -56,22 +69,22 @@ def build_spans(trace: RequestTrace, request: RequestResult, attempts: Sequence[
 
 
 def _attempt_span(trace: RequestTrace, request: RequestResult, attempt: Attempt) -> FinishedSpan:
-    ctx, result, content = attempt
-    start = result.started_at
-    moments = [(DISPATCH, _nanoseconds(start + seconds)) for seconds in result.dispatch_seconds]
+    ctx, result, found, response_model, error, content = attempt
+    start, varied = result.started_at, _varied_attributes(result, request)
+    moments = [(DISPATCH, int((start + seconds) * 1e9)) for seconds in result.dispatch_seconds]
     if result.first_byte_seconds is not None:
-        moments.append((FIRST_BYTE, _nanoseconds(start + result.first_byte_seconds)))
+        moments.append((FIRST_BYTE, int((start + result.first_byte_seconds) * 1e9)))
     if result.commit_seconds is not None:
-        moments.append((COMMIT, _nanoseconds(start + result.commit_seconds)))
+        moments.append((COMMIT, int((start + result.commit_seconds) * 1e9)))
     template = _attempt_template(
-        find_server(ctx.upstream.kind, ctx.server),
+        found,
         ctx.upstream.name,
         ctx.upstream_model,
         request.streamed,
         result.outcome,
         result.status,
-        error_type(result),
-        response_model(ctx, result),
+        error,
+        response_model,
         finish_reason(result),
         result.tier,
     )
@@ -79,8 +92,8 @@ def _attempt_span(trace: RequestTrace, request: RequestResult, attempt: Attempt)
         template,
         trace.span_of_attempt(ctx.id),
         trace.span,
-        (_nanoseconds(start), _nanoseconds(start + result.seconds)),
-        {**_varied_attributes(result, request), **content},
+        (int(start * 1e9), int((start + result.seconds) * 1e9)),
+        {**varied, **content} if content else varied,
         moments,
     )
 
@@ -102,12 +115,8 @@ def _request_span(trace: RequestTrace, request: RequestResult) -> FinishedSpan:
     varied = {REQUEST_ID: request.id}
     if request.conversation:
         varied[gen_ai.GEN_AI_CONVERSATION_ID] = request.conversation
-    times = _nanoseconds(start), _nanoseconds(start + request.seconds)
+    times = int(start * 1e9), int((start + request.seconds) * 1e9)
     return FinishedSpan(template, trace.span, trace.parent, times, varied, ())
-
-
-def _nanoseconds(seconds: float) -> int:
-    return int(seconds * 1e9)
 
 
 # --------------------------------------------------------------------------------------------------------- attributes
@@ -200,11 +209,6 @@ def error_type(result: AttemptResult | RequestResult) -> str | None:
         return result.error or result.outcome
     is_refused = isinstance(result, RequestResult) and result.status is not None and result.status >= 400
     return str(result.status) if is_refused else None
-
-
-def response_model(ctx: EndedAttempt, result: AttemptResult) -> str | None:
-    """Return the model that has responded. Clients see their own name of it, which may be an alias."""
-    return ctx.upstream_model if result.response_model == ctx.model else result.response_model
 
 
 def finish_reason(result: AttemptResult) -> str | None:

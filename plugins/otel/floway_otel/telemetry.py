@@ -19,7 +19,7 @@ from floway_otel.losses import Losses, silence_exporters
 from floway_otel.metrics import AttemptMetrics
 from floway_otel.settings import CONTENT, MAX_CONTENT_BYTES, PROPAGATE_TO
 from floway_otel.span_export import SpanQueue
-from floway_otel.spans import Attempt, build_spans, finish_reason
+from floway_otel.spans import Attempt, build_spans, finish_reason, read_attempt
 from floway_otel.trace_context import trace_of
 
 MAX_OPEN = 4096
@@ -54,17 +54,18 @@ class Traces:
         if ctx.upstream.name in self._propagate_to:
             trace_of(ctx.request.id, ctx.request.headers, self._sampler).inject(ctx.id, ctx.trace_headers)
 
-    def end_attempt(self, ctx: EndedAttempt, result: AttemptResult) -> None:
+    def end_attempt(self, attempt: Attempt) -> None:
         """Keep an attempt until its request has ended."""
-        content = {} if self._max_content_bytes is None else self._content(ctx, result, self._max_content_bytes)
-        self._attempts.setdefault(ctx.request_id, []).append(Attempt(ctx, result, content))
+        if self._max_content_bytes is not None:
+            attempt = attempt._replace(content=self._content(attempt, self._max_content_bytes))
+        self._attempts.setdefault(attempt.ctx.request_id, []).append(attempt)
         _drop_oldest(self._attempts)
 
-    def _content(self, ctx: EndedAttempt, result: AttemptResult, limit: int) -> dict[str, str]:
+    def _content(self, attempt: Attempt, limit: int) -> dict[str, str]:
         with self._lock:
-            request = self._requests.pop(ctx.id, None)
+            request = self._requests.pop(attempt.ctx.id, None)
         asked = input_attributes(request.body, limit) if request else {}
-        return asked | output_attributes(result.output, finish_reason(result), limit)
+        return asked | output_attributes(attempt.result.output, finish_reason(attempt.result), limit)
 
     def end_request(self, result: RequestResult) -> None:
         """Export the spans of a request."""
@@ -100,10 +101,11 @@ class Telemetry:
 
     def end_attempt(self, ctx: EndedAttempt, result: AttemptResult) -> None:
         """Take an attempt that has ended."""
+        attempt = read_attempt(ctx, result)
         if self._metrics:
-            self._metrics.record(ctx, result)
+            self._metrics.record(attempt)
         if self._traces:
-            self._traces.end_attempt(ctx, result)
+            self._traces.end_attempt(attempt)
 
     def end_request(self, result: RequestResult) -> None:
         """Take a request that has ended, after its attempts."""

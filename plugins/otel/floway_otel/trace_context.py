@@ -6,7 +6,7 @@ trace, and after it, when the spans are made, without keeping anything in betwee
 
 import hashlib
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opentelemetry import propagate
 from opentelemetry.context import Context
@@ -26,8 +26,7 @@ SPAN_NAME = "request"
 """The name by which samplers know all requests."""
 
 
-@dataclass(frozen=True)
-class RequestTrace:
+class RequestTrace(NamedTuple):
     """The place of one request in its trace."""
 
     client: Context

@@ -50,7 +50,8 @@ def encode_attributes(field: bytes, attributes: Mapping[str, Any]) -> bytes:
     """Return a repeated field of attributes: texts, booleans, numbers, and sequences of them."""
     parts: list[bytes] = []
     for name, value in attributes.items():
-        key, encoded = _encode_key(name), _encode_value(value)
+        key = _encode_key(name)
+        encoded = _encode_int(value) if type(value) is int else _encode_value(value)
         size = len(encoded)
         whole = len(key) + size + 2
         if whole < 0x80:  # almost all: each of the lengths is one byte
@@ -65,16 +66,21 @@ def _encode_key(name: str) -> bytes:
     return framed(KEY, name.encode())
 
 
+@functools.lru_cache(maxsize=4096)
+def _encode_int(value: int) -> bytes:
+    return INT + varint(value)
+
+
 def _encode_value(value: Any) -> bytes:
     kind = type(value)
     if kind is str:
         return framed(STRING, value.encode("utf-8", "replace"))
-    if kind is int:
-        return INT + varint(value)
     if kind is float:
         return DOUBLE + ENCODE_DOUBLE(value)
     if kind is bool:
         return BOOL + SMALL[int(value)]
+    if kind is int:
+        return _encode_int(value)
     return framed(ARRAY, _encode_elements(value))
 
 

@@ -6,7 +6,7 @@ from floway_otel import histograms
 from floway_otel.histograms import Histograms, Instrument
 from floway_otel.losses import Losses
 from floway_otel.metrics import AttemptMetrics
-from floway_otel.spans import SCOPE
+from floway_otel.spans import SCOPE, read_attempt
 from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExporter, MetricExportResult
 from opentelemetry.sdk.resources import Resource
 
@@ -78,9 +78,9 @@ def test_the_environment_says_how_often_and_from_when(caplog):
     exporter = Recorder()
     environ = {"OTEL_METRIC_EXPORT_INTERVAL": "1", "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "DELTA"}
     metrics = AttemptMetrics(exporter, RESOURCE, Losses("intervals of metrics"), environ)
-    metrics.record(*attempt())
+    metrics.record(read_attempt(*attempt()))
     assert exporter.arrived.wait(20)
-    metrics.record(*attempt(outcome="failed", error="busy"))
+    metrics.record(read_attempt(*attempt(outcome="failed", error="busy")))
     metrics.flush(20)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == "1 intervals of metrics could not be exported so far; the last because of RuntimeError"

@@ -5,7 +5,7 @@ from floway_otel.finished_span import RequestEncoder
 from floway_otel.losses import Losses
 from floway_otel.providers import find_server
 from floway_otel.span_export import CountingExporter, SpanQueue
-from floway_otel.spans import SCOPE, Attempt, build_spans
+from floway_otel.spans import SCOPE, build_spans, read_attempt
 from floway_otel.telemetry import Telemetry, Traces
 from floway_otel.trace_context import trace_of
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -34,7 +34,7 @@ LONG = "\u00e9\u6f22\U0001f600" * 100
     ],
 )
 def test_the_encoding_says_what_the_sdks_says(headers, of_attempt, of_request):
-    ended = Attempt(*attempt(**of_attempt), {"gen_ai.input.messages": LONG * 100})
+    ended = read_attempt(*attempt(**of_attempt))._replace(content={"gen_ai.input.messages": LONG * 100})
     spans = build_spans(trace_of("r1", headers, DEFAULT_ON), request(**of_request), [ended, ended])
     expected = encode_spans([span.as_readable(RESOURCE, SCOPE, SpanLimits()) for span in spans])
     encoded = RequestEncoder(RESOURCE, SCOPE).encode([span.encode() for span in spans])
@@ -98,7 +98,7 @@ def test_the_exporters_of_the_sdk_work():
 def test_an_alias_is_not_the_model_that_responds():
     ctx, result = attempt(response_model="mine")
     ctx = type(ctx)(**{**vars(ctx), "model": "mine", "upstream_model": "real"})
-    span, _ = build_spans(trace_of("r1", {}, DEFAULT_ON), request(), [Attempt(ctx, result, {})])
+    span, _ = build_spans(trace_of("r1", {}, DEFAULT_ON), request(), [read_attempt(ctx, result)])
     found = span.template.attributes
     assert (found["gen_ai.request.model"], found["gen_ai.response.model"], span.template.name) == (
         "real",
