@@ -200,8 +200,9 @@ def on_attempt_end(ctx: EndedAttempt, result: AttemptResult) -> None:
     """Note how an attempt ended, and what it cost.
 
     When: after the request has ended, in a thread of the plugin's own, outside of any transaction. Nobody waits for it:
-    while a call takes long, up to ``floway_core.runtime.observers.MAX_PENDING`` results wait, and further ones are
-    dropped, which is logged. When the server stops, it waits a moment for the results that are left.
+    while a call takes long, the results of up to ``floway_core.runtime.observers.MAX_PENDING`` requests wait, with the
+    items of their responses, and those of further requests are dropped, which is logged. When the server stops, it
+    waits a moment for the results that are left.
     May change: nothing.
     Returns: nothing.
     If it raises: the exception is logged.

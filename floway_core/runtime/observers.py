@@ -19,7 +19,7 @@ from floway_core.runtime.plugins import hook_of
 log = logging.getLogger("floway.plugins")
 
 MAX_PENDING = 1000
-"""Results that wait for one plugin; further ones are dropped."""
+"""Requests whose results wait for one plugin; those of further ones are dropped."""
 
 SLOW_SECONDS = 1.0
 """A call that takes longer is logged."""
@@ -29,6 +29,9 @@ REPORT_INTERVAL_SECONDS = 60.0
 
 OBSERVER_FLUSH_SECONDS = 3.0
 """Time for the results that are left when the process ends."""
+
+Call = tuple[str, Callable[[], object]]
+"""The name of a hook, for the log, and a call of it."""
 
 ATTEMPT_END, REQUEST_END, STOP = "on_attempt_end", "on_request_end", "on_stop"
 
@@ -44,21 +47,18 @@ class ResultQueue:
         self._max_pending = max_pending
         self._pid = 0
         """The process that has the thread."""
-        self._pending: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._pending: queue.SimpleQueue[Sequence[Call]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._dropped = 0
         self._reported_at = float("-inf")
 
-    def put(self, name: str, call: Callable[[], object]) -> None:
-        """Call ``call`` soon; drop it if too many are waiting. Never waits.
-
-        :param name: name of the hook, for the log.
-        """
+    def put(self, calls: Sequence[Call]) -> None:
+        """Call ``calls`` soon, one after the other; drop all of them if too much is waiting. Never waits."""
         pending = self._queue()
         if pending.qsize() < self._max_pending:
-            pending.put(partial(self._call, name, call))
+            pending.put(calls)
         else:
-            self._report_dropped(name)
+            self._report_dropped(calls)
 
     def flush(self, timeout: float) -> bool:
         """Wait until the results that are pending now have been delivered, for ``timeout`` seconds at most.
@@ -68,10 +68,10 @@ class ResultQueue:
         if self._pid != os.getpid():
             return True
         done = threading.Event()
-        self._pending.put(done.set)
+        self._pending.put([("flush", done.set)])
         return done.wait(timeout)
 
-    def _queue(self) -> "queue.SimpleQueue[Callable[[], object]]":
+    def _queue(self) -> "queue.SimpleQueue[Sequence[Call]]":
         """Return the queue of this process, whose thread runs."""
         if self._pid == os.getpid():
             return self._pending
@@ -79,9 +79,14 @@ class ResultQueue:
             if self._pid != os.getpid():
                 self._pending = queue.SimpleQueue()
                 name = f"observer {self._plugin}"
-                threading.Thread(target=_work, args=(self._pending,), name=name, daemon=True).start()
+                threading.Thread(target=self._work, args=(self._pending,), name=name, daemon=True).start()
                 self._pid = os.getpid()
         return self._pending
+
+    def _work(self, pending: "queue.SimpleQueue[Sequence[Call]]") -> None:
+        while True:
+            for name, call in pending.get():
+                self._call(name, call)
 
     def _call(self, name: str, call: Callable[[], object]) -> None:
         began = time.monotonic()
@@ -92,16 +97,12 @@ class ResultQueue:
         if (seconds := time.monotonic() - began) > SLOW_SECONDS:
             log.warning("Observer %r took %.1f seconds in %s", self._plugin, seconds, name)
 
-    def _report_dropped(self, name: str) -> None:
-        self._dropped += 1
+    def _report_dropped(self, calls: Sequence[Call]) -> None:
+        self._dropped += len(calls)
         if time.monotonic() - self._reported_at >= REPORT_INTERVAL_SECONDS:
             self._reported_at = time.monotonic()
+            name, _ = calls[-1]
             log.warning("Observer %r is too slow in %s: %d results dropped so far", self._plugin, name, self._dropped)
-
-
-def _work(pending: "queue.SimpleQueue[Callable[[], object]]") -> None:
-    while True:
-        pending.get()()
 
 
 @dataclass(frozen=True)
@@ -117,21 +118,22 @@ class Observers:
         """Return whether there are any."""
         return bool(self.of_requests or any(self.of_attempts.values()))
 
-    def end_attempt(self, attempt: EndedAttempt, result: AttemptResult) -> None:
-        """Deliver the result of an attempt."""
-        for pending, hook in self.of_attempts.get(attempt.upstream.kind, ()):
-            pending.put(ATTEMPT_END, partial(hook, ctx=attempt, result=result))
-
-    def end_request(self, result: RequestResult) -> None:
-        """Deliver the result of a request."""
+    def end_request(self, attempts: Iterable[tuple[EndedAttempt, AttemptResult]], request: RequestResult) -> None:
+        """Deliver the results of a request and its attempts: to each plugin all of them, or none."""
+        calls: dict[ResultQueue, list[Call]] = {}
+        for attempt, result in attempts:
+            for pending, hook in self.of_attempts.get(attempt.upstream.kind, ()):
+                calls.setdefault(pending, []).append((ATTEMPT_END, partial(hook, ctx=attempt, result=result)))
         for pending, hook in self.of_requests:
-            pending.put(REQUEST_END, partial(hook, result=result))
+            calls.setdefault(pending, []).append((REQUEST_END, partial(hook, result=request)))
+        for pending, own in calls.items():
+            pending.put(own)
 
     def flush(self, timeout: float) -> None:
         """Deliver all results and call ``on_stop``, for ``timeout`` seconds at most."""
         deadline = time.monotonic() + timeout
         for pending, hook in self.of_stops:
-            pending.put(STOP, partial(_call_before, deadline, hook))
+            pending.put([(STOP, partial(_call_before, deadline, hook))])
         for pending in self._queues():
             if not pending.flush(max(0.0, deadline - time.monotonic())):
                 log.warning("Results for an observer were not delivered before the process ended")

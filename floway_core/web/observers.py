@@ -25,11 +25,12 @@ def result_reporter(observers: Observers) -> Callable[[RequestLogEntry], None]:
     def report(entry: RequestLogEntry) -> None:
         clock = time.time() - time.monotonic()
         response = entry.trace.events.response if entry.trace.events else {}
+        results = []
         for number, attempt in enumerate(entry.trace.attempts, 1):
             is_last = number == len(entry.trace.attempts)
             result = _result_of_last(entry, attempt, response, clock) if is_last else _failed(attempt, clock)
-            observers.end_attempt(_ended_attempt(entry, attempt, number), result)
-        observers.end_request(_request_result(entry, response, clock))
+            results.append((_ended_attempt(entry, attempt, number), result))
+        observers.end_request(results, _request_result(entry, response, clock))
 
     return report
 

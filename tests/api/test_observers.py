@@ -44,6 +44,8 @@ def on_start(services):
 @hookimpl
 def on_attempt_end(ctx, result):
     note("on_attempt_end", ctx=dataclasses.asdict(ctx), result=dataclasses.asdict(result))
+    for item in result.output:
+        item.clear()
 
 
 @hookimpl
@@ -271,6 +273,14 @@ def test_a_stream_that_breaks_has_failed(house, client, fake_upstream):
     assert (attempt["result"]["outcome"], attempt["result"]["error"]) == ("failed", "upstream_disconnected")
 
 
+def test_what_an_observer_does_to_the_items_of_a_response_changes_nothing(house, client, fake_upstream):
+    fake_upstream.script(Reply(message_stream()))
+    answer = client.create()
+    house.results(answer)
+    stored = client.get(f"/v1/responses/{answer.json()['id']}").json()
+    assert stored["output"] == answer.json()["output"] and stored["output"][0]["content"]
+
+
 def test_a_client_that_hangs_up_has_cut_it(house, client, fake_upstream):
     first, *others = message_stream()
     fake_upstream.script(Reply([first, Step.HOLD, *others]))
@@ -368,11 +378,11 @@ def test_results_are_delivered_before_the_server_stops(tmp_path, plugin_folder, 
 # ----------------------------------------------------------------------------------------------------------- the queue
 def test_a_plugin_that_is_too_slow_loses_results(caplog):
     pending, begun, go_on, calls = ResultQueue("snail", max_pending=2), threading.Event(), threading.Event(), []
-    pending.put("on_request_end", lambda: (begun.set(), go_on.wait(PATIENCE)))
+    pending.put([("on_request_end", lambda: (begun.set(), go_on.wait(PATIENCE)))])
     assert begun.wait(PATIENCE)
     with caplog.at_level(logging.WARNING, "floway.plugins"):
         for number in range(5):
-            pending.put("on_request_end", lambda number=number: calls.append(number))
+            pending.put([("on_request_end", lambda number=number: calls.append(number))])
     assert not pending.flush(0)
     go_on.set()
     assert pending.flush(PATIENCE)
@@ -384,12 +394,12 @@ def test_a_plugin_that_is_too_slow_loses_results(caplog):
 
 def test_a_fork_starts_with_a_queue_and_a_thread_of_its_own():
     pending, parent_calls = ResultQueue("forked"), []
-    pending.put("on_request_end", lambda: parent_calls.append(os.getpid()))
+    pending.put([("on_request_end", lambda: parent_calls.append(os.getpid()))])
     assert pending.flush(PATIENCE)
     receiver, sender = os.pipe()
     child = os.fork()
     if not child:
-        pending.put("on_request_end", lambda: os.write(sender, b"%d" % os.getpid()))
+        pending.put([("on_request_end", lambda: os.write(sender, b"%d" % os.getpid()))])
         os._exit(0 if pending.flush(PATIENCE) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert os.read(receiver, 100) == b"%d" % child
