@@ -3,12 +3,15 @@
 import logging
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from floway_core.contexts import AttemptContext, AttemptResult, EndedAttempt, RequestResult, Services
 from floway_core.hookspecs import hookimpl
 from floway_core.settings import Setting
 from floway_otel.settings import SETTINGS
-from floway_otel.telemetry import Telemetry, open_telemetry
+
+if TYPE_CHECKING:
+    from floway_otel.telemetry import Telemetry
 
 log = logging.getLogger("floway.otel")
 
@@ -26,7 +29,10 @@ class Plugin:
 
     @hookimpl
     def on_start(self, services: Services) -> None:
+        # Only here: the SDK takes a quarter of a second to load, which no command should wait for.
         try:
+            from floway_otel.telemetry import open_telemetry
+
             self.telemetry = open_telemetry(services.settings.plugin, os.environ)
         except ValueError as error:  # an observer harms nobody: requests are served without it
             log.error("Nothing is exported: %s", error)

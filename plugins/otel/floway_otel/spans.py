@@ -40,7 +40,6 @@ FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filt
 TOOL_CALLS = frozenset({"function_call", "custom_tool_call"})
 """Types of the items that leave the client something to do."""
 
-
 NO_CONTENT: Mapping[str, str] = {}
 
 

@@ -23,8 +23,7 @@ from floway_otel.spans import Attempt, build_spans, finish_reason, read_attempt
 from floway_otel.trace_context import trace_of
 
 MAX_OPEN = 4096
-"""Attempts whose request has not ended yet. The oldest are dropped, whose results core has dropped."""
-
+"""Attempts whose request has not ended yet. The oldest are dropped: those whose results core has dropped."""
 
 UNTRACED_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Routes that monitoring asks for every few seconds."""

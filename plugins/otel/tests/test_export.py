@@ -185,10 +185,16 @@ def test_what_the_plugin_does_not_have(variable, value, problem):
         exports_traces({**ENDPOINT, variable: value})
 
 
-def test_requests_are_served_without_telemetry_if_it_cannot_be_had(start, own_upstream):
-    gateway = start(OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'; it may be http/protobuf only"),
+        ("OTEL_PROPAGATORS", "pigeon", "Propagator pigeon not found"),
+    ],
+)
+def test_requests_are_served_without_telemetry_if_it_cannot_be_had(start, own_upstream, variable, value, problem):
+    gateway = start(**{variable: value})
     create(gateway, own_upstream)
-    problem = "OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'; it may be http/protobuf only"
     assert f"ERROR floway.otel Nothing is exported: {problem}" in gateway.log
 
 
