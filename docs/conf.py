@@ -20,6 +20,7 @@ plugins/anthropic/README
 plugins/chat/README
 plugins/otel/README
 plugins/echo/README
+plugins/gemini/README
 docs/plugins
 docs/architecture
 CONTRIBUTING

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from floway_core.dialect import AnswerReader, Translator
+from floway_core.dialect import AnswerReader, StreamFraming, Translator
 from floway_core.engine.attempt import Attempt
 from floway_core.engine.compaction import SummaryCompaction
+from floway_core.engine.framing import StreamFramer
 from floway_core.engine.pass_through import PassedAnswer, open_answer
 from floway_core.engine.refusals import UNAUTHORIZED, failure_error, note_account_refusal
 from floway_core.engine.storing import store_response
@@ -54,6 +55,8 @@ class AnswerFormat:
     """What follows the terminal event of a response that succeeded."""
     reader: Callable[[], AnswerReader | None] = lambda: None
     """Returns what follows an answer of an upstream in this dialect; None: the dialect has no pass-through."""
+    framing: StreamFraming | None = None
+    """How a stream is written that consists of no events; None for events."""
 
 
 RESPONSES_FORMAT = AnswerFormat()
@@ -89,6 +92,7 @@ class AnswerStream:
         self._summary = SummaryCompaction() if attempt.summarises and not self._is_passed_through else None
         self._failure_translator = answer_format.translator()
         self._translator = None if self._is_passed_through else self._failure_translator
+        self._framer = StreamFramer(answer_format.framing) if answer_format.framing else None
         self._held: bytes | None = None
         """Events that ``advance`` returns first; see ``hold_back`` and ``preload``."""
         self._error: GatewayError | None = None
@@ -160,7 +164,7 @@ class AnswerStream:
         :param wait: whether to wait for the upstream until something is due. If not, only a step in the state
             ``NEEDS_THREAD`` may take long.
         """
-        source = self._source
+        source, keepalive = self._source, b""
         if self._held is not None:
             held, self._held = self._held, None
             sent = self._translate(held)
@@ -172,9 +176,12 @@ class AnswerStream:
                 self._last_sent = source.read_at
             elif source.read_at - self._last_sent >= self._keepalive_interval and self.state is StreamState.WAITING:
                 self._last_sent = source.read_at
-                sent = self._format.keepalive
+                keepalive = self._format.keepalive
         else:
             sent = self._finish() if self.state is StreamState.NEEDS_THREAD else b""
+        if self._framer:
+            sent = self._framer.frame(sent, is_last=self.state is StreamState.ENDED)
+        sent = keepalive or sent
         if sent and self._on_first_byte:
             for callback in self._on_first_byte:
                 callback()

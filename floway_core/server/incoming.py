@@ -47,7 +47,7 @@ class IncomingRequest:
         """Return all bytes and forget them."""
         data = bytes(self._data)
         self._data.clear()
-        self._needed = 0
+        self._needed, self.is_late = 0, False
         return data
 
     def _bytes_needed(self, start: int) -> int:

@@ -1,7 +1,6 @@
 """Parsing requests that have arrived from a client: gunicorn's parser, stricter, which waits for large bodies only."""
 
 import io
-import math
 import socket
 from collections.abc import Set
 from functools import partial
@@ -11,11 +10,9 @@ from urllib.parse import unquote
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import (
     ExpectationFailed,
-    InvalidChunkExtension,
     InvalidHeader,
     LimitRequestHeaders,
     LimitRequestLine,
-    NoMoreData,
     ParseException,
     UnsupportedTransferCoding,
 )
@@ -27,6 +24,8 @@ from floway_core.runtime.dialects import Dialects
 from floway_core.server.connection import READ_BYTES
 from floway_core.server.gunicorn_hooks import HookedRequest
 from floway_core.server.incoming import IncomingRequest
+from floway_core.server.request_body import LengthReader, LimitedChunkedReader, RequestBody
+from floway_core.server.send_buffer import send_now
 
 HEAD_START_BYTES = 512
 """Bytes of a request's head that are kept to find the dialect of an error. Every request, and so every stream, holds
@@ -38,8 +37,7 @@ BODY_BUFFER_BYTES = 1024
 MAX_DISCARDED_BYTES = 256 * 1024
 """Bytes of a body, which the application has not read, to discard for the sake of the next request."""
 
-MAX_FRAMING_BYTES = 32 * 1024
-"""Size of a chunk header with its extensions, and of all trailers."""
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 ERROR_RESPONSES: dict[type[Exception], tuple[int, str, str]] = {
     LimitRequestLine: (414, "URI Too Long", "The request line is too long."),
@@ -115,7 +113,7 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
         data = self._incoming.take()
         self._start = data[:HEAD_START_BYTES]
         self.unreader.unread(data)
-        self.unreader.is_in_head = True
+        self.unreader.is_in_head, self.unreader.expects_continue = True, False
         try:
             request: _Request = super().__next__()
             return request
@@ -128,7 +126,7 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
 
         :returns: whether the whole body has been read.
         """
-        if self.mesg and self.mesg.body.raw.ended:
+        if not self.mesg or self.mesg.body.raw.ended or not self.mesg.body.raw.remaining:
             return True
         self.unreader.flags = socket.MSG_DONTWAIT
         try:
@@ -153,6 +151,10 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no annota
     is_in_head = False
     """Whether the head of a request is parsed, for which nothing is received."""
 
+    expects_continue = False
+    """Whether the client sends the body only if it is told to. gunicorn would tell it before the request is admitted,
+    and wait until it accepts that."""
+
     flags = 0
     """Of ``recv``: ``MSG_DONTWAIT`` if nobody waits for the rest of the body."""
 
@@ -164,6 +166,9 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no annota
         """
         if self.is_in_head:
             raise LimitRequestHeaders("head")
+        if self.expects_continue and not self.flags:
+            self.expects_continue = False
+            send_now(self.sock, CONTINUE)
         data: bytes = self.sock.recv(self.mxchunk, self.flags)
         return data
 
@@ -193,12 +198,15 @@ class _Request(HookedRequest):
             earlier = self.underscored.get(lower_name)
             self.underscored[lower_name] = value if earlier is None else f"{earlier},{value}"  # like WSGI
             return None
+        if name == "EXPECT" and value.lower() == "100-continue" and not from_trailer:
+            self.unreader.expects_continue = self.version >= (1, 1)
+            return name, value
         return super().filter_header(name, value, *state, from_trailer=from_trailer)
 
     @property
     def has_whole_body(self) -> bool:
         """Whether the rest of the body has arrived. Of one in chunks this is unknown until it has been read."""
-        raw: _RawBody = self.body.raw
+        raw: RequestBody = self.body.raw
         return raw.ended or raw.remaining <= self.unreader.buf.getbuffer().nbytes
 
     def parse_head(self, unreader: _Unreader, buffer: bytearray) -> bytes:
@@ -218,88 +226,7 @@ class _Request(HookedRequest):
         super().set_body_reader()
         reader = self.body.reader
         if isinstance(reader, ChunkedReader):
-            reader = _ChunkedReader(self, self.unreader)
+            reader = LimitedChunkedReader(self, self.unreader)
         else:
-            reader = _LengthReader(self, reader.length)
-        self.body = io.BufferedReader(_RawBody(self, reader), BODY_BUFFER_BYTES)
-
-
-class _RawBody(io.RawIOBase):
-    """Closes the connection after an invalid body: what follows must not be parsed as a request."""
-
-    def __init__(self, request: HookedRequest, reader: Any) -> None:
-        self._request = request
-        self._reader = reader
-        self.ended = False
-        """Whether the whole body has been read, including its end."""
-
-    @property
-    def remaining(self) -> float:
-        """How many bytes are still to be read; infinite if that is unknown."""
-        return self._reader.remaining if isinstance(self._reader, _LengthReader) else math.inf
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # Buffer is a type from Python 3.12 on
-        """Read the next bytes.
-
-        :raises OSError: the body is invalid, or does not arrive in time.
-        """
-        try:
-            data: bytes = self._reader.read(len(buffer))
-        except OSError:
-            self._request.force_close()
-            raise
-        except ParseException as error:  # of a trailer
-            self._request.force_close()
-            raise NoMoreData from error
-        buffer[: len(data)] = data
-        self.ended = not data
-        return len(data)
-
-
-class _LengthReader:
-    """Reads a body of known length in pieces as they arrive. gunicorn's reader copies them kilobyte by kilobyte."""
-
-    def __init__(self, request: HookedRequest, length: int) -> None:
-        self._request = request
-        self.remaining = length
-        """Bytes that are still to be read."""
-
-    def read(self, size: int) -> bytes:
-        """Read at most ``size`` bytes; ``b""`` at the end of the body or the connection."""
-        size = min(size, self.remaining)
-        if not size:
-            return b""
-        data: bytes = self._request.unreader.read()
-        if not data:
-            self._request.force_close()
-        if len(data) > size:
-            self._request.unreader.unread(data[size:])
-            data = data[:size]
-        self.remaining -= len(data)
-        return data
-
-
-class _ChunkedReader(ChunkedReader):  # type: ignore[misc]  # gunicorn has no annotations
-    """Limits the size of chunk headers and trailers."""
-
-    def parse_chunk_size(self, unreader: _Unreader, data: bytes | None = None) -> tuple[int, bytes | None]:
-        data = data or b""
-        while b"\n" not in data:
-            if len(data) > MAX_FRAMING_BYTES:
-                raise InvalidChunkExtension("too long")
-            if not (more := unreader.read()):
-                raise NoMoreData
-            data += more
-        if not data[: data.index(b"\n")].endswith(b"\r"):
-            raise InvalidChunkExtension("bare LF not allowed")
-        chunk: tuple[int, bytes | None] = super().parse_chunk_size(unreader, data)
-        return chunk
-
-    def get_data(self, unreader: _Unreader, buf: Any) -> None:
-        """Read more of the trailers into ``buf``."""
-        if buf.tell() > MAX_FRAMING_BYTES:
-            raise InvalidChunkExtension("trailers too long")
-        super().get_data(unreader, buf)
+            reader = LengthReader(self, reader.length)
+        self.body = io.BufferedReader(RequestBody(self, reader), BODY_BUFFER_BYTES)

@@ -80,13 +80,11 @@ class Worker(ConnectionLoop):
         return conn.incoming.is_ready
 
     def _serve(self, conn: Connection, exchange: ClientExchange | None = None) -> bool | None:
-        request = exchange.request if exchange else None
         try:
             if exchange is None:
                 if conn.parser is None:
                     conn.parser = ConnectionParser(self.cfg, conn.sock, conn.client, conn.incoming, self._underscored)
-                request = next(conn.parser)
-                exchange = self._call_application(request, conn)
+                exchange = self._call_application(next(conn.parser), conn)
             keep_alive = self._send_response(exchange)
             return keep_alive and conn.parser.finish_request()
         except (NoMoreData, StopIteration):
@@ -99,7 +97,7 @@ class Worker(ConnectionLoop):
             conn.unsent.clear()
             return False
         except Exception as error:  # noqa: BLE001 - logged there; the worker has to go on
-            self._refuse(conn, request, error)
+            self._send_error(conn, error)
             return False
 
     def _call_application(self, request: Any, conn: Connection) -> ClientExchange:
@@ -168,7 +166,7 @@ class Worker(ConnectionLoop):
         future = self.tpool.submit(self.handle, exchange.conn, exchange)
         future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
 
-    def _refuse(self, conn: Connection, request: Any, error: Exception) -> None:
+    def _send_error(self, conn: Connection, error: Exception) -> None:
         """Respond to a request that did not reach the application."""
         request_id = str(uuid7())
         if isinstance(error, ParseException):

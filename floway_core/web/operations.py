@@ -41,7 +41,8 @@ def respond(endpoint: Endpoint) -> Response:
     """Have an upstream respond: as a stream or as one JSON object."""
     admitted = _admit(endpoint)
     call = _call(admitted, admitted.read.body)
-    served = serve(admitted.gateway, call, admitted.entry.trace, _answer_format(endpoint, call))
+    answer_format = _answer_format(endpoint, call)
+    served = serve(admitted.gateway, call, admitted.entry.trace, answer_format)
     if served.content is not None:
         return PreparedResponse(served.content, headers=_response_headers(served), mimetype="application/json")
     if served.stream is None:
@@ -49,7 +50,9 @@ def respond(endpoint: Endpoint) -> Response:
         return _json(content, _response_headers(served))
     if admitted.admission:
         limits.release_before_terminal(served.stream, admitted.admission)
-    stream_headers = {**STREAM_HEADERS, "content-type": endpoint.dialect.content_type}
+    framing = answer_format.framing
+    content_type = framing.content_type if framing else endpoint.dialect.content_type
+    stream_headers = {**STREAM_HEADERS, "content-type": content_type}
     response_headers = [*stream_headers.items(), *_response_headers(served)]
     return PreparedResponse(served.stream, headers=response_headers, direct_passthrough=True)
 
@@ -196,12 +199,14 @@ def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
 def _answer_format(endpoint: Endpoint, call: ClientRequest) -> AnswerFormat:
     """Return what the engine has to know of the dialect of ``call``."""
     dialect = endpoint.dialect
+    framing = _call_dialect(endpoint, dialect.framing, call) if call.stream else None
     return AnswerFormat(
         dialect.name,
         translator=partial(_call_dialect, endpoint, dialect.translator, call),
-        keepalive=dialect.keepalive,
+        keepalive=framing.keepalive if framing else dialect.keepalive,
         done=dialect.done,
         reader=partial(_call_dialect, endpoint, dialect.reader, call),
+        framing=framing,
     )
 
 
