@@ -52,6 +52,8 @@ class _Route:
     """Target of the request line: a path, or a whole URL for a proxy."""
     host: str
     """Value of the ``host`` header."""
+    server: str
+    """Scheme, host and port of the URL, without credentials."""
     tunnelled: bool
     """Whether a proxy opens a tunnel, as it does for TLS."""
 
@@ -99,6 +101,7 @@ class HttpClient:
         :raises GatewayError: a header is not valid HTTP.
         """
         route, client = self._route_for(url), ctx.attempt.request.client
+        ctx.attempt.server = route.server
         message = _encode_request(method, route, headers, body)
         try:
             exchange = self._send(route, url, message, client)
@@ -192,7 +195,7 @@ class HttpClient:
         self._adapter.cert_verify(pool, url, environment["verify"], environment["cert"])  # type: ignore[no-untyped-call]
         target = requests.utils.requote_uri(self._adapter.request_url(request, environment["proxies"]))
         tunnelled = pool.proxy is not None and url.startswith("https:")
-        return _Route(pool, target, urlsplit(url).netloc, tunnelled)
+        return _Route(pool, target, urlsplit(url).netloc, _server(url), tunnelled)
 
 
 def _read_environment(origin: str) -> dict[str, Any]:
@@ -203,6 +206,11 @@ def _read_environment(origin: str) -> dict[str, Any]:
 
 def _origin(url: str) -> str:
     return "{0.scheme}://{0.netloc}".format(urlsplit(url))
+
+
+def _server(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _read_pieces(raw: HTTPResponse, deadline: float) -> Iterator[bytes]:
