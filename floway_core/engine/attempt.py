@@ -5,7 +5,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from floway_core.contexts import AttemptContext, ClientRequest, PreviousSnapshot, ResponsesRequestContext
+from floway_core.contexts import (
+    TRACE_HEADERS,
+    AttemptContext,
+    ClientRequest,
+    PreviousSnapshot,
+    ResponsesRequestContext,
+)
 from floway_core.conversation.records import Turn
 from floway_core.engine import account, affinity, compaction
 from floway_core.engine.input_items import fit_for_upstream
@@ -14,6 +20,7 @@ from floway_core.engine.trace import RequestTrace
 from floway_core.errors import ACCOUNT_REFUSED, GatewayError, UpstreamBroken, UpstreamRefused, account_refusal
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
+from floway_core.protocol.headers import VALUE
 from floway_core.provider import MAX_DISPATCHES, ErrorResponse, Provider, UpstreamResponse
 from floway_core.runtime.gateway import Gateway
 
@@ -49,14 +56,17 @@ class Attempt:
             overrides["metadata"] = request["metadata"]
         return overrides
 
-    def present_failure(self, failure: Failure) -> Failure:
-        """Return the failure to show to the client of a stream.
 
-        A 401 or 403 concerns the gateway's account. The client would take it for a refusal of its own API key.
-        """
-        if failure.status not in (401, 403):
-            return failure
-        return Failure(account_refusal(self.context.upstream.name, failure.status), ACCOUNT_REFUSED, "server_error")
+def present_failure(upstream: str, failure: Failure) -> Failure:
+    """Return the failure to show to the client of a stream.
+
+    A 401 or 403 concerns the gateway's account. The client would take it for a refusal of its own API key.
+
+    :param upstream: its name.
+    """
+    if failure.status not in (401, 403):
+        return failure
+    return Failure(account_refusal(upstream, failure.status), ACCOUNT_REFUSED, "server_error")
 
 
 def start_attempt(
@@ -78,12 +88,13 @@ def start_attempt(
     context = AttemptContext(
         attempt_id, request, candidate.upstream, provider, candidate.upstream_name, previous=previous
     )
+    trace.attempts[-1].context = context
     summarises = compaction.is_requested(turn.input) and not provider.supports_compaction(context.upstream)
     gateway.providers.hooks[candidate.upstream.kind].call("on_attempt_start", context)
     readable = turn
     for number in range(1, MAX_DISPATCHES + 1):
         dispatch = prepare_dispatch(gateway, context, candidate, readable, number, summarises)
-        trace.attempts[-1].dispatches += 1
+        trace.attempts[-1].dispatched.append(time.monotonic())
         response = _send(provider, dispatch)
         trace.attempts[-1].status = response.status
         if 200 <= response.status < 300:
@@ -117,7 +128,17 @@ def prepare_dispatch(
     body = _build_body(context, candidate.overrides.applied_to(context.request.body), turn, summarises)
     dispatch = ResponsesRequestContext(context, number, body)
     gateway.providers.hooks[candidate.upstream.kind].call("prepare_responses_request", dispatch)
+    if context.trace_headers:
+        _add_trace_headers(dispatch)
     return dispatch
+
+
+def _add_trace_headers(dispatch: ResponsesRequestContext) -> None:
+    """Add the headers of the trace, but for what is no valid header: an observer must not make the request fail."""
+    for name in TRACE_HEADERS:
+        value: object = dispatch.attempt.trace_headers.get(name)
+        if isinstance(value, str) and VALUE.fullmatch(value):
+            dispatch.headers.setdefault(name, value)
 
 
 def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResponse:

@@ -5,6 +5,7 @@ import socket
 import weakref
 from collections.abc import Set
 from functools import partial
+from http.client import responses
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -40,13 +41,13 @@ MAX_DISCARDED_BYTES = 256 * 1024
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-ERROR_RESPONSES: dict[type[Exception], tuple[int, str, str]] = {
-    LimitRequestLine: (414, "URI Too Long", "The request line is too long."),
-    LimitRequestHeaders: (431, "Request Header Fields Too Large", "The headers are too many or too large."),
-    ExpectationFailed: (417, "Expectation Failed", "The expectation in this request cannot be met."),
-    UnsupportedTransferCoding: (501, "Not Implemented", "The transfer-encoding of this request is not supported."),
-    ParseException: (400, "Bad Request", "The request is not valid HTTP."),
-    Exception: (500, "Internal Server Error", "The gateway failed to serve this request."),
+ERROR_RESPONSES: dict[type[Exception], tuple[int, str]] = {
+    LimitRequestLine: (414, "The request line is too long."),
+    LimitRequestHeaders: (431, "The headers are too many or too large."),
+    ExpectationFailed: (417, "The expectation in this request cannot be met."),
+    UnsupportedTransferCoding: (501, "The transfer-encoding of this request is not supported."),
+    ParseException: (400, "The request is not valid HTTP."),
+    Exception: (500, "The gateway failed to serve this request."),
 }
 
 
@@ -55,22 +56,40 @@ def error_response(error: Exception, request_id: str, dialects: Dialects, path: 
 
     It quotes nothing of the request, because a request that cannot be parsed may contain a key.
 
+    :param error: a ``GatewayError`` is sent as it is.
     :param path: of the request; empty if it could not be read.
     """
-    status, reason, message = next(row for kind, row in ERROR_RESPONSES.items() if isinstance(error, kind))
+    if not isinstance(error, GatewayError):
+        status, message = next(row for kind, row in ERROR_RESPONSES.items() if isinstance(error, kind))
+        error = GatewayError(status, message, code="invalid_http" if status < 500 else None)
     dialect = dialects.for_path(path) or dialects.default
-    code = "invalid_http" if status < 500 else None
-    answer = dialects.encode_error(dialect, GatewayError(status, message, code=code), request_id)
+    answer = dialects.encode_error(dialect, error, request_id)
     head = {
         "connection": "close",
         "content-type": answer.content_type,
         "x-request-id": request_id,
         **({dialect.request_id_header: request_id} if dialect.request_id_header else {}),
+        **error.headers,
         **answer.headers,
         "content-length": str(len(answer.content)),
     }
+    reason = responses.get(answer.status, "")
     lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{name}: {value}" for name, value in head.items())]
     return "\r\n".join([*lines, "\r\n"]).encode("latin-1") + answer.content
+
+
+def request_path(head: bytes) -> str:
+    """Return the path of a request, even if it is not valid; empty if there is none.
+
+    :param head: the beginning of the request.
+    """
+    words = head.lstrip(b"\r\n").split(b"\n", 1)[0].split()
+    if len(words) < 2:
+        return ""
+    target = words[1].decode("latin-1").partition("?")[0]
+    if "://" in target:  # not parsed as a URL: it may be none
+        target = "/" + target.partition("://")[2].partition("/")[2]
+    return unquote(target)
 
 
 class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no annotations
@@ -97,13 +116,7 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
     @property
     def path(self) -> str:
         """The path of the request that was parsed last, even if it is not valid; empty if there is none."""
-        words = self._start.lstrip(b"\r\n").split(b"\n", 1)[0].split()
-        if len(words) < 2:
-            return ""
-        target = words[1].decode("latin-1").partition("?")[0]
-        if "://" in target:  # not parsed as a URL: it may be none
-            target = "/" + target.partition("://")[2].partition("/")[2]
-        return unquote(target)
+        return request_path(self._start)
 
     def __next__(self) -> "_Request":
         """Parse the next request. What has arrived of it holds the head, unless that is too large.
