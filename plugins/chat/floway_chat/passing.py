@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from floway_chat import NAME
+from floway_chat.requests.schema import find_untranslatable_answer
 from floway_chat.requests.to_chat import EXTENSIONS
 from floway_core.contexts import DialectRequest, ResponsesRequestContext
 from floway_core.protocol import jsontext
@@ -48,7 +49,7 @@ def is_misformatted(ctx: ResponsesRequestContext, response: UpstreamResponse) ->
 
     Some do so whatever they were asked for. The client can read only what it has asked for.
     """
-    if ctx.attempt.request.untranslatable:
+    if find_untranslatable_answer(_original(ctx).body):
         return False
     content_type = (response.header("content-type") or "").partition(";")[0].strip().lower()
     return content_type == (JSON if ctx.attempt.request.stream else EVENT_STREAM)

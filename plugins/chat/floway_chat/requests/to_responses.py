@@ -5,7 +5,9 @@ from typing import Any
 
 from floway_chat.fields import read_object, read_string, refuse_value
 from floway_chat.requests.messages import read_messages
-from floway_chat.requests.schema import check_fields
+from floway_chat.requests.schema import check_decisive_fields, check_fields, find_untranslatable_answer
+from floway_core.dialect import DialectRequest, ReadRequest
+from floway_core.errors import GatewayError
 
 SAME_FIELDS = (
     "frequency_penalty",
@@ -33,7 +35,26 @@ NO_PARAMETERS = {"type": "object", "properties": {}}
 """The schema of a function that takes none. The Responses API has no default for it."""
 
 
-def read_request(body: Mapping[str, Any]) -> dict[str, Any]:
+def read_request(request: DialectRequest, *, restores_reasoning: bool) -> ReadRequest:
+    """Convert a request.
+
+    What this package cannot convert, be it wrong or known to some servers only, is left to an upstream that speaks Chat
+    Completions, which gets the original. Other upstreams refuse it with the error in ``untranslatable``.
+
+    :param restores_reasoning: whether reasoning returns to the history that a client sends without it.
+    :raises GatewayError: 400, the gateway itself cannot read the request; ``param`` is the path of the field at fault.
+    """
+    body = request.body
+    check_decisive_fields(body)
+    stream = body.get("stream") is True
+    try:
+        converted = convert_body(body)
+    except GatewayError as error:
+        return ReadRequest({"model": body["model"], "input": []}, stream, untranslatable=error)
+    return ReadRequest(converted, stream, restores_reasoning=restores_reasoning and converted.get("store") is not False)
+
+
+def convert_body(body: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the body of a chat request.
 
     Fields without a counterpart are left out; ``stop`` is applied to the answer (``events.stop_sequences``).
@@ -41,6 +62,8 @@ def read_request(body: Mapping[str, Any]) -> dict[str, Any]:
     :raises GatewayError: 400, with the path of the field at fault as ``param``.
     """
     check_fields(body)
+    if error := find_untranslatable_answer(body):
+        raise error
     result = {name: body[name] for name in SAME_FIELDS if body.get(name) is not None}
     result["input"] = read_messages(body["messages"])
     for name, read in _READERS.items():
