@@ -19,7 +19,8 @@ from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS
 from floway_core.server.connection import Connection, Rank
 from floway_core.server.connection_loop import LINGERING_CLOSE_SECONDS, ConnectionLoop, reset
 from floway_core.server.exchange import ClientExchange
-from floway_core.server.request_parser import ConnectionParser, error_response
+from floway_core.server.http_errors import RequestOutline, error_response
+from floway_core.server.request_parser import ConnectionParser
 from floway_core.server.response_writer import ResponseWriter
 from floway_core.server.stream_loop import StreamLoop
 from floway_core.web.auth import AUTHENTICATED
@@ -175,9 +176,9 @@ class Worker(ConnectionLoop):
             self.log.warning("Refused request %s, which is not valid HTTP: %s", request_id, type(error).__name__)
         else:
             self.log.error("Request %s failed outside of the application", request_id, exc_info=error)
-        path = conn.parser.path if conn.parser else ""
+        outline = conn.parser.outline if conn.parser else RequestOutline()
         with contextlib.suppress(OSError):
-            conn.unsent.write(conn.sock, error_response(error, request_id, self._dialects, path))
+            conn.unsent.write(conn.sock, error_response(error, request_id, self._dialects, outline))
 
     # ------------------------------------------------------------------------------------------------------- starting
     def load_wsgi(self) -> None:
