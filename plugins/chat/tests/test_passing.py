@@ -77,13 +77,23 @@ def test_the_overrides_of_an_alias_reach_the_server(server):
         done = gateway.run("aliases", "set", "quick", "model-1", "--effort", "low")
         assert done.returncode == 0, done.stderr
         server.script(as_json(completion()))
-        only_chat = {"seed": 4, "top_k": 3, "logit_bias": {"7": 1}, "stop": ["X"], "chat_template_kwargs": {"a": True}}
-        answer = ChatClient(gateway.url, gateway.key).chat(model="quick", **only_chat)
-        assert answer.json()["choices"][0]["message"]["content"] == "Hi."
+        client, fields = ChatClient(gateway.url, gateway.key), {"n": 2, "stop": ["X"], "guided_json": {}, "top_k": 3}
+        answer = client.chat(model="quick", reasoning={"effort": "high"}, **fields)
+        assert answer.body == json.dumps(completion()).encode()
         sent = json.loads(server.requests[-1].body)
-        assert (sent["model"], sent["reasoning_effort"]) == ("model-1", "low")
-        assert {name: sent[name] for name in only_chat} == only_chat
-        assert ChatClient(gateway.url, gateway.key).chat(model="quick", n=2).json()["error"]["param"] == "n"
+        assert sent.pop("messages") and sent == {"model": "model-1", "reasoning_effort": "low", **fields}
+        for server_name, expected in (
+            ("deepseek", {"thinking": {"budget": 7, "type": "enabled"}}),
+            ("vllm", {"thinking": {"budget": 7}, "reasoning_effort": "low"}),
+        ):
+            add(gateway, server_name, server.url, "--model", f"{server_name}-1", "--server", server_name)
+            done = gateway.run("aliases", "set", server_name, f"{server_name}-1", "--effort", "low", "--service-tier", "flex")
+            assert done.returncode == 0, done.stderr
+            server.script(as_json(completion()))
+            answer = client.chat(model=server_name, reasoning_effort="high", thinking={"budget": 7}, user="u")
+            assert "x-floway-ignored" not in answer.headers
+            sent = json.loads(server.requests[-1].body)
+            assert sent.pop("messages") and sent == {"model": f"{server_name}-1", "user": "u", **expected}
 
 
 def test_nothing_is_stored(caller, server):
