@@ -87,7 +87,9 @@ def test_the_overrides_of_an_alias_reach_the_server(server):
             ("vllm", {"thinking": {"budget": 7}, "reasoning_effort": "low"}),
         ):
             add(gateway, server_name, server.url, "--model", f"{server_name}-1", "--server", server_name)
-            done = gateway.run("aliases", "set", server_name, f"{server_name}-1", "--effort", "low", "--service-tier", "flex")
+            done = gateway.run(
+                "aliases", "set", server_name, f"{server_name}-1", "--effort", "low", "--service-tier", "flex"
+            )
             assert done.returncode == 0, done.stderr
             server.script(as_json(completion()))
             answer = client.chat(model=server_name, reasoning_effort="high", thinking={"budget": 7}, user="u")
@@ -248,11 +250,11 @@ ONLY_CHAT_SERVERS = {
 def test_what_only_a_chat_server_can_do(caller, server, param, stream):
     answer_bytes = b"".join([chunk("Hi."), *STOP]) if stream else json.dumps(completion(), indent=1).encode()
     server.script(Reply([answer_bytes]) if stream else Reply([answer_bytes], headers=JSON))
-    body = {"model": "model-1", "stream": stream, **messages(), **ONLY_CHAT_SERVERS[param]}
+    body = {"model": "model-1", "seed": 7, "stream": stream, **messages(), **ONLY_CHAT_SERVERS[param]}
     raw = json.dumps(body, indent=1).encode()
     answer = caller.post(raw, CHAT_PATH)
     assert answer.status == 200 and answer.body == answer_bytes
-    assert server.requests[-1].body == raw
+    assert server.requests[-1].body == raw and "x-floway-ignored" not in answer.headers
 
 
 @pytest.mark.parametrize("param", ONLY_CHAT_SERVERS)

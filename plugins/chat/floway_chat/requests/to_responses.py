@@ -51,7 +51,12 @@ def read_request(request: DialectRequest, *, restores_reasoning: bool) -> ReadRe
         converted = convert_body(body)
     except GatewayError as error:
         return ReadRequest({"model": body["model"], "input": []}, stream, untranslatable=error)
-    return ReadRequest(converted, stream, restores_reasoning=restores_reasoning and converted.get("store") is not False)
+    return ReadRequest(
+        converted,
+        stream,
+        restores_reasoning=restores_reasoning and converted.get("store") is not False,
+        dropped_fields=[name for name in body if name not in TRANSLATED_FIELDS and body[name] is not None],
+    )
 
 
 def convert_body(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,3 +237,13 @@ def _as_list(value: Any) -> list[Any]:
 
 
 _CHOICES = ("none", "auto", "required")
+
+TRANSLATED_FIELDS = frozenset(
+    [
+        *SAME_FIELDS,
+        *_READERS,
+        *("messages", "n", "modalities", "stop"),
+        *("function_call", "functions", "tool_choice", "tools", "web_search_options"),
+    ]
+)
+"""Fields that have an effect on every upstream, or are reported by it."""
