@@ -28,6 +28,9 @@ SAME_FIELDS = (
 )
 """Fields that both APIs have with the same meaning."""
 
+CONVERSATION_IDS = ("conversation_id", "thread_id", "chat_id")
+"""Names in ``metadata`` of what identifies the conversation, the preferred one first."""
+
 LOGPROBS = "message.output_text.logprobs"
 """The value of ``include`` that asks for log probabilities."""
 
@@ -54,9 +57,21 @@ def read_request(request: DialectRequest, *, restores_reasoning: bool) -> ReadRe
     return ReadRequest(
         converted,
         stream,
+        conversation_hint=read_conversation_hint(converted.get("metadata")),
         restores_reasoning=restores_reasoning and converted.get("store") is not False,
         dropped_fields=[name for name in body if name not in TRANSLATED_FIELDS and body[name] is not None],
     )
+
+
+def read_conversation_hint(metadata: Mapping[str, str] | None) -> str | None:
+    """Return what identifies the conversation; None if the client says nothing.
+
+    ``prompt_cache_key`` and ``user`` are no such thing: a client may share them between conversations, which must not
+    be mixed.
+
+    :param metadata: with texts as values.
+    """
+    return next((value for name in CONVERSATION_IDS if (value := (metadata or {}).get(name))), None)
 
 
 def convert_body(body: Mapping[str, Any]) -> dict[str, Any]:
