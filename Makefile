@@ -16,6 +16,7 @@ VERSIONED = gunicorn flask urllib3 peewee
 PLUGINS := $(patsubst plugins/%/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
 CLAUDE_CODE_VERSION = 2.1.197
+GEMINI_CLI_VERSION = 0.61.0
 CHAT_CLIENTS = llm aider-chat node
 
 # The first line of output, so that nobody has to wonder at the silence of what comes first.
@@ -49,14 +50,18 @@ fuzz: $(VENV)/ready
 # The real clients, from npm and PyPI, through the gateway to simulated and scripted upstreams.
 MESSAGES_CLIENTS = $(addprefix plugins/anthropic/tests/test_,claude_code.py claude_code_passed_on.py chat_upstream.py \
 	frameworks.py frameworks_elsewhere.py)
+GEMINI_CLIENTS = $(addprefix plugins/gemini/tests/test_,gemini_cli.py gemini_cli_passed_on.py sdk.py frameworks.py)
 test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CLIENTS:%=$(CLIENTS)/chat/%/ready) \
-		$(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done)
+		$(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done gemini/done litellm/done agents/done)
 	FLOWAY_TEST_CODEX_CLIS=$(abspath $(CLIENTS)) FLOWAY_TEST_CHAT_CLIENTS=$(abspath $(CLIENTS)/chat) \
 		$(VENV)/bin/python -m pytest tests/e2e/test_codex_cli.py plugins/chat/tests/test_clients.py \
 		plugins/chat/tests/test_openai_client.py plugins/chat/tests/test_responses_clients.py
 	FLOWAY_TEST_CLAUDE_CODE=$(abspath $(CLIENTS))/claude/node_modules/.bin/claude \
 		FLOWAY_TEST_AI_SDK=$(abspath $(CLIENTS))/ai-sdk FLOWAY_TEST_LANGCHAIN=$(abspath $(CLIENTS))/langchain/bin/python \
 		$(VENV)/bin/python -m pytest $(MESSAGES_CLIENTS)
+	FLOWAY_TEST_GEMINI_CLI=$(abspath $(CLIENTS))/gemini/node_modules/.bin/gemini \
+		FLOWAY_TEST_LITELLM=$(abspath $(CLIENTS))/litellm/bin/python $(VENV)/bin/python -m pytest $(GEMINI_CLIENTS)
+	FLOWAY_TEST_AGENTS_SDK=$(abspath $(CLIENTS))/agents/bin/python $(VENV)/bin/python -m pytest tests/e2e/test_agents_sdk.py
 
 # The wheels, built and installed into empty environments; and the plugins of docs/plugins.md, as a stranger would.
 test-packages: $(VENV)/ready
@@ -190,9 +195,23 @@ $(CLIENTS)/ai-sdk/done:
 	npm install --silent --no-fund --no-audit --prefix $(@D) ai@6 @ai-sdk/anthropic@3 zod@4
 	touch $@
 
+$(CLIENTS)/gemini/done:
+	npm install --silent --no-fund --no-audit --prefix $(@D) @google/gemini-cli@$(GEMINI_CLI_VERSION)
+	touch $@
+
+$(CLIENTS)/litellm/done:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'litellm >= 1.106, < 2'
+	touch $@
+
 $(CLIENTS)/langchain/done:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'langchain-anthropic >= 1.7, < 2'
+	touch $@
+
+$(CLIENTS)/agents/done:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check 'openai-agents >= 0.24, < 0.25'
 	touch $@
 
 $(CLIENTS)/chat/node/ready:

@@ -21,11 +21,12 @@ from urllib.parse import urlsplit
 
 from benchmarks import chat_wire
 from benchmarks.answers import ChunkDecoder, StreamCheck, WrongAnswer, check_whole
+from benchmarks.gemini import ContentCheck, check_answer
 from benchmarks.messages import MessageCheck, check_message
 
 READ_BYTES = 256 * 1024
 
-Check = StreamCheck | MessageCheck | chat_wire.ChatStreamCheck
+Check = StreamCheck | MessageCheck | ContentCheck | chat_wire.ChatStreamCheck
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Plan:
 CHECKS: dict[str, tuple[Callable[[int, bool, array], Check], Callable[[bytes, int], str]]] = {
     "responses": (StreamCheck, check_whole),
     "messages": (MessageCheck, check_message),
+    "gemini": (ContentCheck, check_answer),
     "chat": (lambda deltas, exact, delays: chat_wire.ChatStreamCheck(deltas, delays), chat_wire.check_whole),
 }
 """By API: what checks a stream, and what checks an answer in one piece."""
@@ -159,7 +161,8 @@ class Load:
         parts = urlsplit(plan.url)
         self._address = parts.hostname, parts.port
         headers = {"host": parts.netloc, "content-type": "application/json", **plan.headers}
-        lines = [f"POST {parts.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         self._head = "\r\n".join(lines).encode()
         self._body = json.dumps(plan.body).encode()
 

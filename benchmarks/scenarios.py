@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from benchmarks import chat_wire, messages
+from benchmarks import chat_wire, gemini, messages
 from benchmarks.load import Plan
 from benchmarks.processes import start
 from benchmarks.targets import ROOT, Target
@@ -302,15 +302,23 @@ def chat_body(order: Order, *, stream: bool) -> dict[str, Any]:
     }
 
 
-def translated(bench: Bench, body: Callable[..., dict[str, Any]], **plan: Any) -> Metrics:
+def translated(bench: Bench, body: Callable[..., dict[str, Any]], whole_url: str = "", **plan: Any) -> Metrics:
     """Requests, slow streams and bursts where client and upstream speak different formats.
 
     :param body: returns the body for an order.
+    :param whole_url: where to send requests that do not stream; empty for the same URL.
     """
+    whole_plan = {**plan, "url": whole_url} if whole_url else plan
     whole, short, long = Order(ANSWER_DELTAS), Order(4, 10_000), Order(int(50 * bench.seconds) + 50, 10_000)
     burst = Order(1000)
     requests = drive(
-        bench, body(whole, stream=False), whole, connections=16, requests=MIN_ANSWERS, seconds=bench.seconds, **plan
+        bench,
+        body(whole, stream=False),
+        whole,
+        connections=16,
+        requests=MIN_ANSWERS,
+        seconds=bench.seconds,
+        **whole_plan,
     )
     few = drive(
         bench, body(short, stream=True), short, connections=20, requests=MIN_ANSWERS, seconds=bench.seconds, **plan
@@ -344,6 +352,12 @@ def of_messages(bench: Bench) -> Metrics:
     return translated(bench, messages.body_of, url=urljoin(bench.target.url, messages.PATH), api="messages")
 
 
+def of_gemini(bench: Bench) -> Metrics:
+    """A client of the generateContent API on an upstream that speaks the Responses API."""
+    url, stream_url = (urljoin(bench.target.url, path) for path in (gemini.PATH, gemini.STREAM_PATH))
+    return translated(bench, gemini.body_of, whole_url=url, url=stream_url, api="gemini")
+
+
 def chat_upstream(bench: Bench) -> Metrics:
     """A client of the Responses API on an upstream that speaks Chat Completions."""
 
@@ -364,6 +378,7 @@ SCENARIOS: dict[str, Callable[[Bench], Metrics]] = {
     "slow": slow,
     "burst": burst,
     "messages": of_messages,
+    "gemini": of_gemini,
     "chained": chained,
     "long-chain": long_chain,
     "chat-door": chat_door,
@@ -379,7 +394,7 @@ LARGE = ("long-request", "long-chain")
 """Scenarios that fill a gateway's memory. They run after those that measure it."""
 MESSAGES = ("messages",)
 """Scenarios for gateways that serve the Messages API."""
-NEEDING_CONVERSATIONS = ("long-chain",)
-"""Scenarios for gateways that store conversations."""
+NEEDING_CONVERSATIONS = ("gemini", "long-chain")
+"""Scenarios for Floway: it stores conversations, and serves the generateContent API without set-up."""
 TRANSLATING = {"chat-door": "door_model", "chat-upstream": "chat_model"}
 """Scenarios where client and upstream speak different formats, and the attribute of a target that names their model."""

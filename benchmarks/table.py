@@ -109,6 +109,7 @@ TRANSLATED = (
     _translated("Chat client, Responses upstream", "chat-door"),
     _translated("Responses client, chat upstream", "chat-upstream"),
     _translated("Messages client, Responses upstream", "messages", "stored"),
+    _translated("generateContent client, Responses upstream", "gemini", "stored"),
 )
 
 

@@ -2,6 +2,8 @@
 
 PAGES = """
 docs/api
+docs/conversations
+docs/background
 docs/clients
 docs/model-servers
 docs/models-and-aliases
@@ -19,6 +21,7 @@ plugins/openai/README
 plugins/anthropic/README
 plugins/chat/README
 plugins/echo/README
+plugins/gemini/README
 docs/plugins
 docs/architecture
 CONTRIBUTING

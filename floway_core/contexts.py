@@ -75,7 +75,9 @@ class ApiKey:
     """Whether its clients see the account details in the answers of upstreams (``Provider.account_details``)."""
 
 
-GATEWAY_FIELDS = frozenset({"input", "metadata", "model", "previous_response_id", "store", "stream"})
+GATEWAY_FIELDS = frozenset(
+    {"background", "conversation", "input", "metadata", "model", "previous_response_id", "store", "stream"}
+)
 """Request fields that the gateway implements itself, whatever an upstream does with them."""
 
 
@@ -211,6 +213,17 @@ class ResponsesRequestContext:
             if name in GATEWAY_FIELDS or sent.get(top_field) is None or name in self.attempt.ignored:
                 continue
             self.attempt.ignored.append(name)
+
+
+@dataclass
+class ForwardContext(ResponsesRequestContext):
+    """A request of another API than the Responses API, about to be sent to the upstream as it is. ``body`` is empty."""
+
+    method: str = "POST"
+    target: str = ""
+    """Path and query, to be put behind the base URL of the upstream: ``/embeddings``."""
+    content: bytes = b""
+    """The client's body, with the upstream's name of the model."""
 
 
 @dataclass

@@ -17,6 +17,7 @@ from floway_core.protocol.failures import Failure
 from floway_core.provider import Model
 
 __all__ = [
+    "JSON_ARRAY",
     "NO_CLAIMS",
     "AnswerReader",
     "Claims",
@@ -26,6 +27,7 @@ __all__ = [
     "Operation",
     "ReadRequest",
     "Route",
+    "StreamFraming",
     "Translator",
 ]
 
@@ -126,6 +128,28 @@ class ErrorAnswer:
     content_type: str = "application/json"
 
 
+@dataclass(frozen=True)
+class StreamFraming:
+    """How a stream is written that consists of no events: ``opening``, its elements with ``separator`` between them,
+    ``closing``.
+
+    Translators and upstreams write events all the same; the data of each becomes one element. So both forms of a stream
+    have the same contents, also when an upstream's answer is passed through.
+    """
+
+    content_type: str
+    opening: bytes
+    separator: bytes
+    closing: bytes
+    """Missing only if the connection breaks."""
+    keepalive: bytes
+    """What is sent while the upstream is silent. It may stand before the opening and around every element."""
+
+
+JSON_ARRAY = StreamFraming("application/json; charset=utf-8", b"[", b",\n", b"]\n", b"\r\n")
+"""A stream that is one JSON array, whose elements arrive one after the other."""
+
+
 class Translator(Protocol):
     """Converts the events of one stream from one format to another, without I/O. It lives as long as the stream.
 
@@ -200,7 +224,7 @@ class Dialect(ABC):
     request_id_header: str | None = None
     """A further header for the id of the request, beside ``x-request-id``; in lower case."""
     content_type: str = "text/event-stream; charset=utf-8"
-    """The type of its streams."""
+    """The type of its streams of events."""
     keepalive: bytes = sse.KEEPALIVE
     """What is sent while the upstream is silent."""
     done: bytes = b""
@@ -225,6 +249,13 @@ class Dialect(ABC):
         """Return what converts the events of the Responses API to those of the client; None to send them as they are.
 
         Called once for each stream.
+        """
+        return None
+
+    def framing(self, call: ClientRequest) -> StreamFraming | None:
+        """Return how the client wants its stream written, such as ``JSON_ARRAY``; None for server-sent events.
+
+        A framing takes the place of ``content_type`` and ``keepalive``, and is applied to ``done`` as to the events.
         """
         return None
 

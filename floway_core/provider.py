@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from floway_core.contexts import ClientConnection, ResponsesRequestContext, Upstream
+from floway_core.contexts import ClientConnection, ForwardContext, ResponsesRequestContext, Upstream
 from floway_core.prices import Price
 from floway_core.protocol.failures import read_failure_body
 
@@ -32,6 +32,25 @@ class Model:
     """The upstream's name for the model, if it is not ``id``."""
     price: Price | None = None
     """The price of its tokens, if known. The operator's price table takes precedence."""
+
+
+@dataclass(frozen=True)
+class ForwardedPath:
+    """A path of another API than the Responses API, whose requests go to the upstream as they are."""
+
+    path: str
+    """Behind the base URL of an upstream, without variable parts: ``/embeddings``. Clients put one of
+    ``prefixes`` before it."""
+    method: str = "POST"
+    has_model: bool = True
+    """Whether the body, JSON or a form, names a ``model``, which decides about the upstream. If not, requests go to the
+    first upstream that the key may use, of those that forward the path."""
+    default_model: str | None = None
+    """The model that the API takes where a request names none."""
+    prefixes: Sequence[str] = ("/v1", "")
+    """What clients put before the path."""
+    describes_account: bool = False
+    """Whether the answer describes the operator's account: only API keys that show it may request the path."""
 
 
 class ResponseBody(ABC):
@@ -211,6 +230,10 @@ class Provider(ABC):
     connection_options: ConnectionOptions | None = None
     """What ``floway upstreams add`` asks for; None for a provider that needs nothing, or has a command for that."""
 
+    forwarded_paths: Sequence[ForwardedPath] = ()
+    """Paths of other APIs that its upstreams serve. The gateway serves them with its keys, limits and routing, and
+    calls ``forward``."""
+
     @abstractmethod
     def list_models(self, upstream: Upstream) -> Sequence[Model]:
         """Return the models that ``upstream`` serves.
@@ -249,6 +272,17 @@ class Provider(ABC):
         :raises GatewayError: there is no answer to relay (``floway_core.upstream`` raises the fitting ones).
         :raises ClientDisconnected: the client hung up before the upstream answered.
         """
+
+    def forward(self, ctx: ForwardContext) -> UpstreamResponse:
+        """Send a request to one of ``forwarded_paths`` to the upstream, and return as ``send``.
+
+        No hook has run. ``ctx.headers`` has the client's ``content-type`` and ``accept``. A 2xx answer reaches the
+        client byte for byte as it arrives; ``handle_error_response`` is called for others.
+
+        :raises GatewayError: there is no answer to relay.
+        :raises ClientDisconnected: the client hung up before the upstream answered.
+        """
+        raise NotImplementedError
 
     def count_tokens(self, ctx: ResponsesRequestContext) -> int | None:
         """Ask the upstream how many input tokens a request has.

@@ -1,7 +1,6 @@
 """Settings: environment variables and an optional TOML file, read once into a frozen object."""
 
 import difflib
-import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from floway_core.errors import StartupError
+from floway_core.protocol import hosts
 
 PREFIX = "FLOWAY_"
 CONFIG_FILE = PREFIX + "CONFIG"
@@ -152,38 +152,12 @@ def origin_url(value: str, allow_http: bool = False) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ValueError("an https URL")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not hosts.is_loopback(parts.hostname):
         if not allow_http:
             raise ValueError("an https URL (http only on loopback)")
-        if not _is_private(parts.hostname):
+        if not hosts.is_private(parts.hostname):
             raise ValueError("an https URL (http only in a private network)")
     return value.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-PRIVATE_NETWORKS = tuple(
-    map(
-        ipaddress.ip_network,
-        ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"),
-    )
-)
-
-PRIVATE_DOMAINS = (".internal", ".local", ".lan", ".localdomain", ".localhost", ".home.arpa", ".svc")
-"""Ends of host names that exist in private networks only."""
-
-
-def _is_private(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-        return any(address in network for network in PRIVATE_NETWORKS)
-    except ValueError:  # a name without a dot is one of the local network, or a container
-        return "." not in host or host.lower().endswith(PRIVATE_DOMAINS)
 
 
 # --------------------------------------------------------------------------------------------------- core's settings
@@ -241,6 +215,11 @@ class Settings:
     keepalive_interval: float = _setting(seconds, "15", "Seconds of silence after which a stream gets a comment.")
     graceful_timeout: float = _setting(seconds, "120", "Seconds that running streams get to finish at shutdown.")
     retention_days: int = _setting(count, "30", "Days for which a conversation is kept after its last use.")
+    abandoned_responses: str = _setting(
+        one_of("cancel", "finish"),
+        "cancel",
+        "What becomes of a response that is to be stored when its client disconnects: cancel or finish.",
+    )
     history_cache_bytes: int = _setting(
         size, str(32 * 2**20), "Bytes in which a worker keeps the conversations led by previous_response_id; 0: none."
     )
@@ -261,6 +240,11 @@ class Settings:
     def input_limit(self) -> int:
         """Bytes that a request may continue and refer to."""
         return self.max_input_bytes or 2 * self.max_body_bytes
+
+    @property
+    def finishes_abandoned(self) -> bool:
+        """Whether a response that is to be stored goes on when its client disconnects."""
+        return self.abandoned_responses == "finish"
 
     @property
     def serves_metrics(self) -> bool:

@@ -83,7 +83,8 @@ def list_plugins(session: Session, as_json: bool) -> None:
     database = database_in_use(session.settings)
     # The kinds of providers do not depend on stored data, so an empty database does.
     empty = Services(session.settings, in_memory(), SecretBox(generate_key()))
-    owners = build_providers(session.manager, empty).owners
+    providers = build_providers(session.manager, empty)
+    owners = providers.owners
     dialects = build_dialects(session.manager, empty)
     routes = routes_of_plugins(session.manager, empty, dialects)
     sources = dict(plugins.named_migration_sources(session.manager))
@@ -95,6 +96,13 @@ def list_plugins(session: Session, as_json: bool) -> None:
             "providers": [kind for kind, owner in owners.items() if owner == plugin.name],
             "dialects": [name for name, owner in dialects.owners.items() if owner == plugin.name],
             "routes": routes.get(plugin.name, []),
+            "forwards": sorted(
+                {
+                    f"{path.method} {path.prefixes[0]}{path.path}"
+                    for kind, provider in providers.by_kind.items()
+                    for path in (provider.forwarded_paths if owners[kind] == plugin.name else ())
+                }
+            ),
             "settings": [setting.name for setting in settings_of.get(plugin.name, [])],
             "commands": commands.get(plugin.name, []),
             "migrations": _format_migrations(database, sources.get(plugin.name)),
@@ -109,7 +117,7 @@ def list_plugins(session: Session, as_json: bool) -> None:
         return
     for row in rows:
         click.echo(f"{row['name']} ({row['distribution']})")
-        for name in ("providers", "dialects", "routes", "commands", "settings", "migrations", "hooks"):
+        for name in ("providers", "dialects", "routes", "forwards", "commands", "settings", "migrations", "hooks"):
             if value := row[name]:
                 text = ", ".join(value) if isinstance(value, list | tuple) else value
                 click.echo(f"  {name + ':':<12}{text}")

@@ -6,20 +6,13 @@ from typing import Any
 
 import peewee
 
-from floway_core.conversation import payloads, restoring
+from floway_core.conversation import background, conversations, restoring, retention
 from floway_core.conversation.cache import HistoryCache, PackedHistory
 from floway_core.conversation.records import Snapshot, Turn
+from floway_core.conversation.snapshots import SAME_SNAPSHOT, NewItem, encode_snapshot, insert_snapshot, mark_used
 from floway_core.errors import GatewayError
-from floway_core.protocol import items, jsontext
-from floway_core.storage.db import execute, insert, lock_row, select, transaction, write
-
-ROWS_PER_INSERT = 100
-
-ROW_BYTES = 200
-"""What a row takes beside its contents, with its entries in the indexes: roughly, for quotas."""
-
-SAME_SNAPSHOT = "id = ? AND response_id = ?"
-"""Condition for a snapshot that was read earlier: if it has been deleted, another one may have got its row id."""
+from floway_core.protocol import items
+from floway_core.storage.db import insert, lock_row, select, transaction, write
 
 
 class PreviousResponseDeleted(GatewayError):
@@ -84,11 +77,6 @@ def _output_items(response: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [item for item in response["output"] if isinstance(item, dict)]
 
 
-def _generate_item_id(response_id: str, position: int, item: dict[str, Any]) -> str:
-    """Generate a unique id for an item without one, in OpenAI's form."""
-    return f"{'msg' if 'role' in item else 'item'}_{response_id.removeprefix('resp_')}_{position}"
-
-
 def _commit(
     database: peewee.Database,
     cache: HistoryCache,
@@ -98,97 +86,58 @@ def _commit(
     ordinal: Callable[[], int] | None,
     hook: MetadataHook,
 ) -> None:
-    output, mode = _output_items(response), snapshot_mode(response)
+    output, mode, parent = _output_items(response), snapshot_mode(response), turn.previous
     new_items = [] if mode == "replace" else turn.new_items
-    now = int(time.time())
-    parent = turn.previous
     if mode == "replace":
         hash_before = items.START
     else:
         hash_before = turn.history_hash or items.extended_hash(
             parent.history_hash if parent else items.START, new_items
         )
-    envelope = payloads.encode({key: value for key, value in response.items() if key != "output"})
-    issuers = [None] * len(new_items) + [upstream_id] * len(output)
-    texts = [jsontext.dumps(item) for item in (*new_items, *output)]
-    stored_payloads = list(map(payloads.encode_text, texts))
-    rows = [
-        {
-            "is_output": position >= len(new_items),
-            "item_id": payloads.storable_id(item.get("id")) or _generate_item_id(turn.response_id, position, item),
-            "upstream_id": issuers[position],
-            "blob_hash": items.blob_hash(item),
-            "payload": stored_payloads[position],
-            "api_key_id": turn.api_key_id,
-            "position": position,
-        }
-        for position, item in enumerate((*new_items, *output))
-    ]
-    stored = sum(map(len, stored_payloads)) + len(envelope) + ROW_BYTES * (len(rows) + 1)
+    new = encode_snapshot(
+        turn.api_key_id,
+        turn.response_id,
+        parent,
+        [*map(NewItem, new_items), *(NewItem(item, upstream_id, is_output=True) for item in output)],
+        envelope={key: value for key, value in response.items() if key != "output"},
+        history_hash=items.extended_hash(hash_before, output),
+        mode=mode,
+        is_hidden=not turn.store,
+    )
     with transaction(database):
-        if parent:
-            conversation = parent.conversation
-            lock_row(database, "api_keys", turn.api_key_id)
-            mark_used(database, conversation, now, stored)
-            if not select(
-                database, f"SELECT 1 FROM responses_snapshots WHERE {SAME_SNAPSHOT}", parent.row, parent.response_id
-            ):
-                raise PreviousResponseDeleted
-        else:
-            new = {"api_key_id": turn.api_key_id, "used_at": now, "stored_bytes": stored}
-            (conversation,) = insert(database, "responses_conversations", [new])
+        conversation = _lock_conversation(database, turn, new.stored_bytes)
         metadata = hook()
-        row = {
-            "response_id": turn.response_id,
-            "api_key_id": turn.api_key_id,
-            "conversation_id": conversation,
-            "parent_id": parent.row if parent else None,
-            "mode": mode,
-            "depth": parent.depth + 1 if parent else 0,
-            "ordinal": ordinal() if parent and ordinal else 0,
-            "ordinals": 0,
-            "history_bytes": _history_bytes(parent, mode, texts),
-            "history_hash": items.extended_hash(hash_before, output),
-            "envelope": envelope,
-            "metadata_json": _encode_metadata(metadata),
-            "created_at": now,
-        }
-        (snapshot,) = insert(database, "responses_snapshots", [row])
-        item_rows = [{**row, "snapshot_id": snapshot} for row in rows]
-        for start in range(0, len(item_rows), ROWS_PER_INSERT):
-            insert(database, "responses_items", item_rows[start : start + ROWS_PER_INSERT])
+        snapshot = insert_snapshot(database, new, conversation, metadata, ordinal() if parent and ordinal else 0)
         if turn.visible and mode == "append":
             restoring.store_hashes(database, turn.api_key_id, snapshot, turn.visible, output)
+        if turn.is_background:
+            background.complete(database, turn.response_id, response.get("status"))
+        if turn.conversation:
+            conversations.advance(database, turn.conversation, turn.response_id, snapshot)
+            if parent and mode == "replace":  # what was only a part of the conversation is so no longer
+                retention.delete_unneeded(database, parent.row)
     # A client that resends the history rarely needs the cache, unless the stored history takes the place of its own.
     if parent and (turn.explicit_previous or turn.visible):
         beginning = cache.get(parent) if mode == "append" else None
         if beginning or mode == "replace":
-            cache.put(conversation, PackedHistory(turn.response_id, texts, issuers, beginning))
+            cache.put(conversation, PackedHistory(turn.response_id, new.texts, new.issuers, beginning))
 
 
-def _history_bytes(parent: Snapshot | None, mode: str, texts: list[bytes]) -> int | None:
-    """Return the bytes of a new history; None if those of its parent are unknown."""
-    before = parent.history_bytes if parent and mode == "append" else 0
-    return None if before is None else before + sum(map(len, texts))
+def _lock_conversation(database: peewee.Database, turn: Turn, added: int) -> int:
+    """Lock the row of the conversation that the turn continues, or insert a new one; return its row id.
 
-
-def mark_used(database: peewee.Database, conversation: int, now: int, added: int = 0) -> None:
-    """Store the last use of a conversation, unless a later one is stored, and how much it stores.
-
-    This locks the conversation until the transaction ends. Every transaction that changes its snapshots calls it first,
-    so that two of them cannot deadlock.
-
-    :param conversation: its row id.
-    :param now: Unix time in seconds.
-    :param added: bytes that are added; negative if some are deleted.
+    :param added: bytes that the turn adds.
+    :raises PreviousResponseDeleted: the response that the turn continues has been deleted.
     """
-    changes = "used_at = CASE WHEN used_at > ? THEN used_at ELSE ? END, stored_bytes = stored_bytes + ?"
-    execute(database, f"UPDATE responses_conversations SET {changes} WHERE id = ?", now, now, added, conversation)
-
-
-def _encode_metadata(metadata: dict[str, dict[str, Any]]) -> str:
-    """:raises ValueError: the metadata of a plugin is not a JSON object."""
-    for name, own in metadata.items():
-        if not isinstance(own, dict):
-            raise ValueError(f"the metadata of plugin {name!r} is no object")
-    return jsontext.dumps(metadata).decode()
+    now, parent = int(time.time()), turn.previous
+    if parent is None and turn.conversation is None:
+        row = {"api_key_id": turn.api_key_id, "used_at": now, "stored_bytes": added}
+        (new,) = insert(database, "responses_conversations", [row])
+        return new
+    conversation = parent.conversation if parent else turn.conversation.conversation  # type: ignore[union-attr]
+    lock_row(database, "api_keys", turn.api_key_id)
+    mark_used(database, conversation, now, added)
+    exists = f"SELECT 1 FROM responses_snapshots WHERE {SAME_SNAPSHOT}"
+    if parent and not select(database, exists, parent.row, parent.response_id):
+        raise PreviousResponseDeleted
+    return conversation

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import peewee
@@ -9,7 +10,7 @@ import peewee
 from floway_core.conversation.cache import HistoryCache, PackedHistory
 from floway_core.conversation.input_limit import InputLimit
 from floway_core.conversation.payloads import Decoder, StoredDataError, parse_object, storable_id
-from floway_core.conversation.records import History, Snapshot
+from floway_core.conversation.records import Conversation, History, Snapshot
 from floway_core.errors import GatewayError
 from floway_core.protocol.items import listed_form
 from floway_core.protocol.visible_history import is_client_item
@@ -74,6 +75,21 @@ def find_snapshot(database: peewee.Database, api_key_id: str, response_id: str, 
 def get_snapshot_by_row(database: peewee.Database, api_key_id: str, row: int, oldest: int) -> Snapshot | None:
     """Return the snapshot with a row id, under the same conditions as ``find_snapshot``."""
     rows = select(database, f"{_SNAPSHOT} {ALIVE} AND s.id = ?", api_key_id, oldest, row)
+    return _snapshot(rows[0]) if rows else None
+
+
+def get_head(database: peewee.Database, conversation: Conversation) -> Snapshot | None:
+    """Return the snapshot that the next turn of a conversation continues, whether it is a response or not."""
+    rows = select(
+        database, f"{_SNAPSHOT} s.id = ? AND s.conversation_id = ?", conversation.head, conversation.conversation
+    )
+    return _snapshot(rows[0]) if rows else None
+
+
+def get_owner(database: peewee.Database, conversation: Conversation, response_id: str) -> Snapshot | None:
+    """Return a snapshot of a conversation by its id, whether it is a response or not."""
+    sql = f"{_SNAPSHOT} s.response_id = ? AND s.conversation_id = ?"
+    rows = select(database, sql, response_id, conversation.conversation)
     return _snapshot(rows[0]) if rows else None
 
 
@@ -176,21 +192,77 @@ def load_response(database: peewee.Database, snapshot: Snapshot) -> dict[str, An
     return {**envelope, "output": [decode(payload, row) for row, payload in rows]}
 
 
-def load_input_items(database: peewee.Database, snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Return the input of the model for the response of a snapshot: every item with an id, oldest first.
+@dataclass(frozen=True)
+class StoredItem:
+    """An item of a history, not decoded yet."""
+
+    id: str
+    """Unique in its history."""
+    stored_id: str
+    """The id in the database, which other items may have, too."""
+    row: int
+    payload: bytes
+    issuer: str | None
+    owner: str
+    """Id of the response that added it."""
+    is_output: bool
+
+    def decode(self) -> dict[str, Any]:
+        """Return the item.
+
+        :raises StoredDataError: the row is damaged.
+        """
+        return Decoder(PAYLOAD)(self.payload, self.row)
+
+    def listed(self) -> dict[str, Any]:
+        """Return the item as the API lists it."""
+        return {**listed_form(self.decode()), "id": self.id}
+
+
+def load_stored_items(database: peewee.Database, snapshot: Snapshot) -> list[StoredItem]:
+    """Return all items of the history that ends with a snapshot, the oldest first.
 
     :raises GatewayError: 404, it has been deleted meanwhile.
     """
     rows = _chain(database, snapshot)
     if not rows:
         raise response_not_found(snapshot.response_id)
-    decode = Decoder(PAYLOAD)
-    seen = [
-        (decode(payload, row), item_id)
-        for row, _, payload, item_id, is_output, owner in rows
-        if row is not None and not (is_output and owner == snapshot.response_id)
+    rows = [row for row in rows if row[0] is not None]
+    return [
+        StoredItem(item_id, stored_id, row, payload, issuer, owner, bool(is_output))
+        for item_id, (row, issuer, payload, stored_id, is_output, owner) in zip(
+            distinct_ids([item_id for _, _, _, item_id, *_ in rows]), rows, strict=True
+        )
     ]
-    return [{**listed_form(item), "id": item_id} for item, item_id in seen]
+
+
+def load_input_items(database: peewee.Database, snapshot: Snapshot) -> list[StoredItem]:
+    """Return the input of the model for the response of a snapshot, the oldest item first.
+
+    :raises GatewayError: 404, it has been deleted meanwhile.
+    """
+    items = load_stored_items(database, snapshot)
+    return [item for item in items if not (item.is_output and item.owner == snapshot.response_id)]
+
+
+def distinct_ids(ids: Sequence[str]) -> list[str]:
+    """Return ids for a list of items in which each occurs once.
+
+    A client requests the next page with the id of the last item, so an id must identify a position. But upstreams and
+    clients repeat ids. The first item with an id keeps it; later ones get a number appended, the same in every page.
+
+    :param ids: of all items, the oldest first.
+    """
+    taken = set(ids)
+    numbers: dict[str, int] = {}
+    distinct = []
+    for item_id in ids:
+        number = numbers.get(item_id, 0) + 1
+        while number > 1 and f"{item_id}-{number}" in taken:
+            number += 1
+        numbers[item_id] = number
+        distinct.append(item_id if number == 1 else f"{item_id}-{number}")
+    return distinct
 
 
 def response_not_found(response_id: str) -> GatewayError:

@@ -44,6 +44,23 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Conversation:
+    """A conversation that a client has created, to continue it by its id."""
+
+    conversation: int
+    """Its row id."""
+    id: str
+    created_at: int
+    """Unix time in seconds."""
+    metadata: Mapping[str, Any]
+    """The client's."""
+    used_at: int
+    """When it was last used, Unix seconds; see ``Conversations.used_at``."""
+    head: int | None
+    """Row id of the snapshot that the next turn continues; None for an empty conversation."""
+
+
+@dataclass(frozen=True)
 class StoreLimits:
     """What a request may load and store."""
 
@@ -61,10 +78,11 @@ class Turn:
     response_id: str
     """The id of the future response."""
     store: bool
+    """Whether the response can be read and continued by its id."""
     previous: Snapshot | None
     """The snapshot that the turn continues: the client named it, or its history was recognised in the input."""
     explicit_previous: bool
-    """Whether the client named it in ``previous_response_id``."""
+    """Whether the client named it, in ``previous_response_id`` or by its ``conversation``."""
     input: History
     """The whole input of the model, with the stored history."""
     new_items: list[dict[str, Any]] = field(default_factory=list)
@@ -74,6 +92,15 @@ class Turn:
     and for one that is not stored, or whose history was restored."""
     visible: VisibleHistory | None = None
     """The whole input as the client sees it, if the client drops the reasoning and the turn is stored."""
+    conversation: Conversation | None = None
+    """The conversation with an id to which the turn adds what is new."""
+    is_background: bool = False
+    """Whether the response is created in the background."""
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether what the turn adds is stored, if only as a part of its conversation."""
+        return self.store or self.conversation is not None
 
     def as_root(self) -> "Turn":
         """Return the turn as the start of a new conversation. Only if the client sent the whole history."""
@@ -85,6 +112,10 @@ class Turn:
         overrides: dict[str, Any] = {"id": self.response_id}
         if self.store:
             overrides["store"] = True
-        if self.explicit_previous and self.previous:
+        if self.is_background:
+            overrides["background"] = True
+        if self.conversation:
+            overrides["conversation"] = {"id": self.conversation.id}
+        elif self.explicit_previous and self.previous:
             overrides["previous_response_id"] = self.previous.response_id
         return overrides

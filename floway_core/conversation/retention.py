@@ -5,10 +5,13 @@ import time
 
 import peewee
 
-from floway_core.conversation.commit import ROW_BYTES, SAME_SNAPSHOT, mark_used
+from floway_core.conversation import background
+from floway_core.conversation.conversations import lock_idle
 from floway_core.conversation.load import expiry_cutoff
-from floway_core.conversation.records import Snapshot
-from floway_core.storage import keys
+from floway_core.conversation.records import Conversation, Snapshot
+from floway_core.conversation.snapshots import ROW_BYTES, SAME_SNAPSHOT, mark_used
+from floway_core.protocol import jsontext
+from floway_core.storage import keys, turn_leases
 from floway_core.storage.db import DATABASE_ERRORS, execute, placeholders, select, transaction
 from floway_core.storage.disk_reserve import delete_despite_full_disk, fill_reserve, is_full
 from floway_core.storage.periodic import start_periodic
@@ -25,8 +28,8 @@ BATCH_SIZE = 200
 """Conversations that one transaction deletes. Small, so that nobody waits long for the database."""
 
 
-def mark_used_if_due(database: peewee.Database, snapshot: Snapshot) -> None:
-    """Store that the conversation of a snapshot was used just now, unless the stored time is recent enough."""
+def mark_used_if_due(database: peewee.Database, snapshot: Snapshot | Conversation) -> None:
+    """Store that a conversation, or that of a snapshot, was used just now, unless the stored time is recent enough."""
     now = int(time.time())
     if snapshot.used_at >= now - USE_PRECISION_SECONDS:
         return
@@ -58,13 +61,36 @@ def _delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
         same = (Snapshots.id == snapshot.row) & (Snapshots.response_id == snapshot.response_id)
         if not Snapshots.update(deleted_at=now).where(same).execute(database):
             return  # deleted already
-        row: int | None = snapshot.row
-        while row is not None:
-            row = _delete_if_unneeded(database, row)
+        delete_unneeded(database, snapshot.row)
+
+
+def delete_conversation(database: peewee.Database, conversation: Conversation) -> None:
+    """Take the id from a conversation. Its responses stay; what is no response and no longer needed is deleted.
+
+    :raises GatewayError: 409, a turn runs in it; 404, it has been deleted meanwhile.
+    """
+
+    def delete() -> None:
+        with transaction(database):
+            present = lock_idle(database, conversation)
+            size = ROW_BYTES + len(jsontext.dumps(dict(present.metadata)))
+            mark_used(database, present.conversation, int(time.time()), -size)
+            changes = "public_id = NULL, created_at = NULL, metadata_json = NULL, head_id = NULL, locked_by = NULL"
+            execute(database, f"UPDATE responses_conversations SET {changes} WHERE id = ?", present.conversation)
+            delete_unneeded(database, present.head)
+            _delete_if_empty(database, present.conversation)
+
+    delete_despite_full_disk(database, delete)
+
+
+def delete_unneeded(database: peewee.Database, row: int | None) -> None:
+    """Delete the row of a deleted snapshot and of those before it that nothing needs. Part of a transaction."""
+    while row is not None:
+        row = _delete_if_unneeded(database, row)
 
 
 def _delete_if_unneeded(database: peewee.Database, row: int) -> int | None:
-    """Delete the row of a deleted snapshot, unless the history of a child needs it.
+    """Delete the row of a deleted snapshot, unless the history of a child or a conversation with an id needs it.
 
     :returns: its parent, which may be unneeded now; None if there is nothing more to do.
     """
@@ -76,12 +102,19 @@ def _delete_if_unneeded(database: peewee.Database, row: int) -> int | None:
     parent, conversation, deleted_at = rows[0] if rows else (None, None, None)
     if deleted_at is None:  # not deleted by a client, or removed already by a concurrent deletion
         return None
+    if select(database, "SELECT 1 FROM responses_conversations WHERE id = ? AND head_id = ?", conversation, row):
+        return None
     _subtract(database, row, conversation)
     Snapshots.update(parent=None).where(children).execute(database)
     execute(database, "DELETE FROM responses_snapshots WHERE id = ?", row)
-    if not Snapshots.select().where(Snapshots.conversation == conversation).exists(database):
-        execute(database, "DELETE FROM responses_conversations WHERE id = ?", conversation)
+    _delete_if_empty(database, conversation)
     return parent
+
+
+def _delete_if_empty(database: peewee.Database, conversation: int) -> None:
+    """Delete the row of a conversation that has neither snapshots nor an id."""
+    if not Snapshots.select().where(Snapshots.conversation == conversation).exists(database):
+        execute(database, "DELETE FROM responses_conversations WHERE id = ? AND public_id IS NULL", conversation)
 
 
 def _subtract(database: peewee.Database, row: int, conversation: int) -> None:
@@ -115,6 +148,8 @@ def start_sweeping(database: peewee.Database, retention_days: int) -> None:
         fill_reserve(database)
         try:
             keys.finish_deletions(database)
+            background.sweep(database, expiry_cutoff(retention_days))
+            turn_leases.sweep(database)
             if deleted := sweep(database, retention_days):
                 log.info("Deleted %d expired conversations", deleted)
         except DATABASE_ERRORS as error:

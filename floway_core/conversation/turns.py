@@ -2,16 +2,16 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import peewee
 
-from floway_core.conversation import load, restoring, retention
+from floway_core.conversation import conversations, load, restoring, retention
 from floway_core.conversation.cache import HistoryCache
 from floway_core.conversation.input_limit import InputLimit
 from floway_core.conversation.quota import check_quota
-from floway_core.conversation.records import History, Snapshot, StoreLimits, Turn
+from floway_core.conversation.records import Conversation, History, Snapshot, StoreLimits, Turn
 from floway_core.conversation.references import StoredItem, can_refer_to, find_items
 from floway_core.errors import GatewayError
 from floway_core.protocol import items, jsontext
@@ -36,13 +36,15 @@ def resolve_turn(
     :raises GatewayError: 400 if the previous response does not exist or the input is too large, 404 if an item does not
         exist, 507 if the key may not store more.
     """
-    if limits.stored_bytes and body.get("store") is not False:
+    is_stored = body.get("store") is not False or body.get("conversation") is not None
+    if limits.stored_bytes and is_stored:
         check_quota(database, api_key_id, limits.stored_bytes)
     limit = InputLimit(limits.input_bytes)
     # A turn that continues another one runs several queries, on one connection; most others run none.
     oldest = load.expiry_cutoff(retention_days)
-    restores = restores_reasoning and body.get("previous_response_id") is None and body.get("store") is not False
-    runs_queries = restores or body.get("previous_response_id") is not None
+    continues = body.get("previous_response_id") is not None or body.get("conversation") is not None
+    restores = restores_reasoning and not continues and body.get("store") is not False
+    runs_queries = restores or continues
     with database.connection_context() if runs_queries else contextlib.nullcontext():
         if restores:
             return _restore_turn(database, cache, api_key_id, body, response_id, oldest, limit)
@@ -59,17 +61,21 @@ def _resolve_turn(
     limit: InputLimit,
 ) -> Turn:
     sent_items = items.as_items(body.get("input") or [])
-    previous_id = body.get("previous_response_id")
-    store = body.get("store") is not False
+    previous_id, store = body.get("previous_response_id"), body.get("store") is not False
     previous, history, resent_count, history_hash = None, History(), 0, None
-    if previous_id is not None:
+    conversation = find_conversation(database, api_key_id, body, oldest)
+    is_explicit = conversation is not None or previous_id is not None
+    if conversation:
+        previous = load.get_head(database, conversation)
+        retention.mark_used_if_due(database, conversation)
+    elif previous_id is not None:
         previous = load.find_snapshot(database, api_key_id, previous_id, oldest)
-        loaded = load.load_history(database, cache, previous, limit) if previous else None
-        if loaded is None:
+        if previous is None:
             raise previous_not_found(previous_id)
-        history = loaded
-    sent = _resolve_items(database, api_key_id, sent_items, history, oldest, limit)
-    if previous_id is None and store:
+    if previous:
+        history = _load_history(database, cache, previous, limit)
+    sent = resolve_items(database, api_key_id, sent_items, history, oldest, limit)
+    if not is_explicit and store:
         storable = items.without_triggers(sent.items)
         hashes = items.extended_hashes(items.START, storable)
         history_hash = hashes[-1] if hashes else items.START
@@ -83,11 +89,39 @@ def _resolve_turn(
         response_id=response_id,
         store=store,
         previous=previous,
-        explicit_previous=previous_id is not None,
+        explicit_previous=is_explicit,
         input=History(history.items + sent.items, history.issuers + sent.issuers),
         new_items=items.without_triggers(sent.items[resent_count:]),
         history_hash=history_hash,
+        conversation=conversation,
+        is_background=body.get("background") is True,
     )
+
+
+def find_conversation(
+    database: peewee.Database, api_key_id: str, body: Mapping[str, Any], oldest: int
+) -> Conversation | None:
+    """Return the conversation that a request names; None if it names none.
+
+    :raises GatewayError: 404, there is none with this id.
+    """
+    named = body.get("conversation")
+    if named is None:
+        return None
+    conversation_id = named["id"] if isinstance(named, dict) else named
+    try:
+        return conversations.find(database, api_key_id, conversation_id, oldest)
+    except GatewayError as error:
+        error.param = error.param or "conversation"
+        raise
+
+
+def _load_history(database: peewee.Database, cache: HistoryCache, previous: Snapshot, limit: InputLimit) -> History:
+    """:raises GatewayError: 400, the response has been deleted meanwhile, or its history is too large."""
+    history = load.load_history(database, cache, previous, limit)
+    if history is None:
+        raise previous_not_found(previous.response_id)
+    return history
 
 
 def _restore_turn(
@@ -106,7 +140,7 @@ def _restore_turn(
     if restored := restoring.restore_history(database, cache, api_key_id, turns, oldest, limit):
         previous, history, start = restored
         retention.mark_used_if_due(database, previous)
-    added = _resolve_items(database, api_key_id, sent[start:], history, oldest, limit)
+    added = resolve_items(database, api_key_id, sent[start:], history, oldest, limit)
     later = [dataclasses.replace(turn, start=turn.start - start, end=turn.end - start) for turn in turns]
     later = [turn for turn in later if turn.start >= 0]
     added = restoring.restore_turns(database, api_key_id, added, later, oldest, limit)
@@ -153,10 +187,10 @@ def _count_with_triggers(sent_items: list[dict[str, Any]], length: int) -> int:
     return len(sent_items)
 
 
-def _resolve_items(
+def resolve_items(
     database: peewee.Database,
     api_key_id: str,
-    sent_items: list[dict[str, Any]],
+    sent_items: Sequence[dict[str, Any]],
     history: History,
     oldest: int,
     limit: InputLimit,
@@ -187,7 +221,7 @@ def _resolve_items(
 def _find_referenced(
     database: peewee.Database,
     api_key_id: str,
-    sent_items: list[dict[str, Any]],
+    sent_items: Sequence[dict[str, Any]],
     history: History,
     oldest: int,
     limit: InputLimit,

@@ -1,19 +1,15 @@
-"""A streamed answer to a client as a push state machine: events of the upstream in, bytes for the client out.
+"""A streamed answer to a client as a push state machine: events of the upstream in, bytes for the client out."""
 
-Whoever sends the bytes drives it: a thread that waits, or the server's stream loop, which never waits. Log, limits and
-load subscribe to it.
-"""
-
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
 
-from floway_core.dialect import AnswerReader, Translator
+from floway_core.dialect import AnswerReader, StreamFraming, Translator
 from floway_core.engine.attempt import Attempt
+from floway_core.engine.client_stream import ClientStream, StreamState
 from floway_core.engine.compaction import SummaryCompaction
+from floway_core.engine.framing import StreamFramer
 from floway_core.engine.pass_through import PassedAnswer, open_answer
 from floway_core.engine.refusals import UNAUTHORIZED, failure_error, note_account_refusal
 from floway_core.engine.storing import store_response
@@ -30,17 +26,6 @@ TRANSLATION_FAILED = "translation_failed"
 """The code of the error of a stream that its dialect could not translate."""
 
 
-class StreamState(Enum):
-    """What an answer needs next."""
-
-    WAITING = auto()
-    """More of the upstream's answer."""
-    NEEDS_THREAD = auto()
-    """A thread for its next step, which stores the response and may take long."""
-    ENDED = auto()
-    """Nothing: the client has all bytes."""
-
-
 @dataclass(frozen=True)
 class AnswerFormat:
     """How the client wants its answer: what the engine has to know of its dialect."""
@@ -54,6 +39,8 @@ class AnswerFormat:
     """What follows the terminal event of a response that succeeded."""
     reader: Callable[[], AnswerReader | None] = lambda: None
     """Returns what follows an answer of an upstream in this dialect; None: the dialect has no pass-through."""
+    framing: StreamFraming | None = None
+    """How a stream is written that consists of no events; None for events."""
 
 
 RESPONSES_FORMAT = AnswerFormat()
@@ -66,21 +53,21 @@ def _open_events(attempt: Attempt, answer_format: AnswerFormat) -> ResponseAccum
     return ResponseAccumulator(attempt.overrides, attempt.context.model, present=attempt.present_failure)
 
 
-class AnswerStream:
-    """The bytes of one stream for its client: call ``advance`` until ``state`` is ``ENDED``, then ``close``.
+class AnswerStream(ClientStream):
+    """The bytes of one stream for its client.
 
     Every event is passed on as soon as it is complete, byte for byte except for what ``ResponseAccumulator`` and the
     dialect's translator change. The terminal event is passed on after the response has been stored. A stream that
-    breaks ends in a visible failure, never in silence. Only one thread at a time may use it.
+    breaks ends in a visible failure, never in silence.
     """
 
     def __init__(
         self, gateway: Gateway, attempt: Attempt, answer_format: AnswerFormat, source: UpstreamEvents | None
     ) -> None:
         """:param source: the upstream's events; None if the caller feeds all of them at once (``preload``)."""
-        self.state = StreamState.WAITING
         self.events = _open_events(attempt, answer_format)
         """What the upstream has sent."""
+        super().__init__(self.events)
         self._is_passed_through = isinstance(self.events, PassedAnswer)
         self._gateway = gateway
         self._attempt = attempt
@@ -89,6 +76,7 @@ class AnswerStream:
         self._summary = SummaryCompaction() if attempt.summarises and not self._is_passed_through else None
         self._failure_translator = answer_format.translator()
         self._translator = None if self._is_passed_through else self._failure_translator
+        self._framer = StreamFramer(answer_format.framing) if answer_format.framing else None
         self._held: bytes | None = None
         """Events that ``advance`` returns first; see ``hold_back`` and ``preload``."""
         self._error: GatewayError | None = None
@@ -96,28 +84,6 @@ class AnswerStream:
         self._has_terminal_event = False
         self._last_sent = time.monotonic()
         self._keepalive_interval = gateway.settings.keepalive_interval
-        self._on_first_byte: list[Callable[[], None]] = []
-        self._before_terminal: list[Callable[[], None]] = []
-        self._on_close: list[Callable[[], None]] = []
-        self._is_closed = False
-
-    def subscribe(
-        self,
-        *,
-        first_byte: Callable[[], None] | None = None,
-        before_terminal: Callable[[], None] | None = None,
-        closed: Callable[[], None] | None = None,
-    ) -> None:
-        """Register callbacks, which must not raise.
-
-        :param first_byte: called when the first bytes are ready to be sent.
-        :param before_terminal: called in a thread, after the response has been stored and before the bytes leave by
-            which the client learns that its response is complete or has failed.
-        :param closed: called when the last byte has been sent, or the client has disconnected.
-        """
-        self._on_first_byte += [first_byte] if first_byte else []
-        self._before_terminal += [before_terminal] if before_terminal else []
-        self._on_close += [closed] if closed else []
 
     # ------------------------------------------------------------------------------------------------ before the head
     def preload(self, block: bytes) -> None:
@@ -154,13 +120,8 @@ class AnswerStream:
         """Return a descriptor that becomes readable when the upstream has sent more; None if there is none."""
         return self._source.fileno() if self._source else None
 
-    def advance(self, wait: bool = True) -> bytes:
-        """Take the next step, and return the bytes for the client; ``b""`` if there are none yet.
-
-        :param wait: whether to wait for the upstream until something is due. If not, only a step in the state
-            ``NEEDS_THREAD`` may take long.
-        """
-        source = self._source
+    def _step(self, wait: bool) -> bytes:
+        source, keepalive = self._source, b""
         if self._held is not None:
             held, self._held = self._held, None
             sent = self._translate(held)
@@ -172,14 +133,12 @@ class AnswerStream:
                 self._last_sent = source.read_at
             elif source.read_at - self._last_sent >= self._keepalive_interval and self.state is StreamState.WAITING:
                 self._last_sent = source.read_at
-                sent = self._format.keepalive
+                keepalive = self._format.keepalive
         else:
             sent = self._finish() if self.state is StreamState.NEEDS_THREAD else b""
-        if sent and self._on_first_byte:
-            for callback in self._on_first_byte:
-                callback()
-            self._on_first_byte = []
-        return sent
+        if self._framer:
+            sent = self._framer.frame(sent, is_last=self.state is StreamState.ENDED)
+        return keepalive or sent
 
     def feed(self, block: bytes) -> bytes:
         """Take complete events from the upstream, and return those that may be sent now, before translation.
@@ -199,23 +158,12 @@ class AnswerStream:
             self._source.expect_end()
         return visible
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield the bytes for the client, for servers that know nothing but WSGI."""
-        while self.state is not StreamState.ENDED:
-            if sent := self.advance():
-                yield sent
-
-    def close(self) -> None:
-        """Close the upstream's response. Called when the last byte has been sent, or the client has hung up."""
-        if self._is_closed:
-            return
-        self._is_closed, self.state = True, StreamState.ENDED
-        with contextlib.ExitStack() as stack:  # each of them runs, whatever the others raise
-            for callback in reversed(self._on_close):
-                stack.callback(callback)
-            stack.callback(self._attempt.response.body.close)
+    def _release(self) -> None:
+        try:
             if self._has_terminal_event:
                 drain(self._attempt.response.body)
+        finally:
+            self._attempt.response.body.close()
 
     # ---------------------------------------------------------------------------------------------------------- steps
     def _seconds_to_keepalive(self) -> float:
@@ -287,9 +235,7 @@ class AnswerStream:
             last = self._encode_failure(self._error)
         if self.events.terminal not in SUCCESSFUL and (failure := self.events.failure):
             note_account_refusal(self._gateway, self._attempt.context.upstream, failure)
-        for callback in self._before_terminal:
-            callback()
-        self.state = StreamState.ENDED
+        self._end()
         return last
 
     def _store(self) -> GatewayError | None:

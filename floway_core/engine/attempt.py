@@ -93,7 +93,7 @@ def start_attempt(
             visible = account.filter_response(provider, context, response)
             return Attempt(context, provider, turn, summarises, visible, trace)
         trace.failures.append((candidate, str(response.status)))
-        refusal = _read_refusal(context, response)
+        refusal = read_refusal(context, response)
         if provider.handle_error_response(dispatch, refusal):
             continue
         # Whose reasoning a history holds is not known if it was never stored, or no longer is.
@@ -145,7 +145,7 @@ def _build_body(context: AttemptContext, request: dict[str, Any], turn: Turn, su
     return fresh
 
 
-def _read_refusal(context: AttemptContext, response: UpstreamResponse) -> ErrorResponse:
+def read_refusal(context: AttemptContext, response: UpstreamResponse) -> ErrorResponse:
     """Read and close an error response. Its body is cut off where it breaks, which must not hide the refusal."""
     content, deadline = b"", time.monotonic() + ERROR_BODY_TIMEOUT_SECONDS
     try:

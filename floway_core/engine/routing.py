@@ -60,6 +60,12 @@ def find_candidates(gateway: Gateway, api_key: ApiKey, model: str) -> list[Candi
     return candidates
 
 
+def find_upstreams(gateway: Gateway, api_key: ApiKey) -> list[Upstream]:
+    """Return the upstreams that ``api_key`` may use, in the order in which they are tried."""
+    with gateway.services.database.connection_context():
+        return _usable_upstreams(gateway, upstreams.all_rows(gateway.services.database), api_key)
+
+
 def _usable_upstreams(gateway: Gateway, rows: Iterable[Upstream], api_key: ApiKey | None) -> list[Upstream]:
     """Return the upstreams that are enabled, whose provider is installed, and that the key may use."""
     allowed = api_key.upstreams if api_key else None

@@ -1,43 +1,30 @@
 """Serving one request: candidates are tried in order until one responds or none remains."""
 
+import contextlib
 import functools
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from floway_core.contexts import ClientRequest, PreviousSnapshot
 from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
+from floway_core.conversation.conversations import ConversationLock
+from floway_core.conversation.load import expiry_cutoff
 from floway_core.conversation.records import StoreLimits, Turn
-from floway_core.conversation.turns import resolve_turn
+from floway_core.conversation.turns import find_conversation, resolve_turn
 from floway_core.engine import affinity
 from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerFormat, AnswerStream
 from floway_core.engine.attempt import Attempt, start_attempt
-from floway_core.engine.refusals import UNAUTHORIZED, note_account_refusal
+from floway_core.engine.fallback import client_error, find_fallbacks, record_failure
 from floway_core.engine.relay import CollectedAnswer, collect_response, open_stream
 from floway_core.engine.routing import Candidate, find_candidates
 from floway_core.engine.storing import store_response
 from floway_core.engine.trace import AttemptTrace, RequestTrace
-from floway_core.errors import (
-    AccountRefused,
-    GatewayError,
-    ShuttingDown,
-    UpstreamBroken,
-    UpstreamFailed,
-    UpstreamRefused,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-)
+from floway_core.errors import GatewayError, ShuttingDown
 from floway_core.runtime.gateway import Gateway
 
-log = logging.getLogger("floway.engine")
-
-ACCOUNT_REFUSALS = frozenset({401, 402, 403, 429})
-"""Statuses with which an upstream refuses an account. Floway does not circumvent limits: it falls back to another
-provider, never to another account of the same provider."""
-
-TRANSIENT_FAILURES = frozenset({408, *range(500, 600)})
-"""Statuses of a failing upstream or network. Floway falls back to any other candidate."""
+NOT_SENT = ("background", "conversation", "previous_response_id")
+"""Fields of a request that only the gateway understands."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +57,64 @@ def serve(
         failed, or the response was not stored.
     :raises ClientDisconnected: the client hung up meanwhile.
     """
-    call, turn = with_turn(gateway, call)
-    return _respond(gateway, call, turn, trace, answer_format)
+    return respond(gateway, prepare(gateway, call), trace, answer_format)
+
+
+@dataclass(frozen=True)
+class PreparedTurn:
+    """A request whose conversation is loaded, and locked if it has an id. ``respond`` unlocks it."""
+
+    call: ClientRequest
+    """With the whole history in its body."""
+    turn: Turn
+    lock: ConversationLock | None
+
+
+def prepare(gateway: Gateway, call: ClientRequest) -> PreparedTurn:
+    """Load the conversation of a request, and lock it if it has an id.
+
+    :raises GatewayError: the conversation cannot be continued, or another request runs in it.
+    """
+    lock = _lock_conversation(gateway, call)
+    with contextlib.ExitStack() as on_failure:
+        if lock:
+            on_failure.callback(lock.release)
+        prepared = PreparedTurn(*with_turn(gateway, call), lock)
+        on_failure.pop_all()
+    return prepared
+
+
+def respond(
+    gateway: Gateway, prepared: PreparedTurn, trace: RequestTrace, answer_format: AnswerFormat = RESPONSES_FORMAT
+) -> ServedResponse:
+    """Have an upstream respond to a prepared request, as ``serve``."""
+    lock = prepared.lock
+    with contextlib.ExitStack() as on_end:
+        if lock:
+            on_end.callback(lock.release)
+        served = _respond(gateway, prepared.call, prepared.turn, trace, answer_format)
+        if lock and served.stream:
+            on_end.pop_all()
+            # The client may send the next turn as soon as it sees the terminal event.
+            served.stream.subscribe(before_terminal=lock.release, closed=lock.release)
+    return served
+
+
+def _lock_conversation(gateway: Gateway, call: ClientRequest) -> ConversationLock | None:
+    """Lock the conversation that a request names; None if it names none.
+
+    :raises GatewayError: 404, it does not exist; 409, another request runs in it.
+    """
+    database, key = gateway.services.database, call.api_key
+    conversation = find_conversation(database, key.id, call.body, expiry_cutoff(gateway.settings.retention_days))
+    if conversation is None:
+        return None
+    return ConversationLock(database, gateway.turn_leases, key.id, conversation, response_id_of(call))
+
+
+def response_id_of(call: ClientRequest) -> str:
+    """Return the id of the response to a request. It holds that of the request, to find it in the log."""
+    return f"resp_{call.id.replace('-', '')}"
 
 
 def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Turn]:
@@ -84,7 +127,7 @@ def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Tur
         gateway.history_cache,
         call.api_key.id,
         call.body,
-        f"resp_{call.id.replace('-', '')}",  # the request id, to find the request in the log
+        response_id_of(call),
         gateway.settings.retention_days,
         StoreLimits(gateway.settings.input_limit, call.api_key.max_stored_bytes or gateway.settings.max_stored_bytes),
         call.restores_reasoning,
@@ -93,8 +136,8 @@ def with_turn(gateway: Gateway, call: ClientRequest) -> tuple[ClientRequest, Tur
 
 
 def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
-    """Return ``body`` with the whole history in ``input`` and without ids of responses, which no upstream knows."""
-    request_body = {name: value for name, value in body.items() if name != "previous_response_id"}
+    """Return ``body`` with the whole history in ``input``, and without ids that no upstream knows."""
+    request_body = {name: value for name, value in body.items() if name not in NOT_SENT}
     if isinstance(options := request_body.get("prompt_cache_options"), dict):
         options = {name: value for name, value in options.items() if name != "comparison_response_id"}
         request_body["prompt_cache_options"] = options
@@ -141,10 +184,10 @@ def _respond(
             remaining = [candidate, *remaining]
         except GatewayError as error:
             trace.end_attempt(error.code or error.type)
-            remaining = _fallbacks(error, candidate, remaining)
-            _record_failure(gateway, trace, candidate, error, remaining)
+            remaining = find_fallbacks(error, candidate, remaining)
+            record_failure(gateway, trace, candidate, error, remaining)
             if not remaining:
-                raise _client_error(error, candidate) from error
+                raise client_error(error, candidate) from error
     headers, ignored = attempt.response.headers, attempt.context.ignored
     if isinstance(answer, AnswerStream):
         return ServedResponse(headers, ignored, answer, {})
@@ -167,40 +210,7 @@ def _receive(
 
 def _fallback_rule(candidate: Candidate, remaining: Sequence[Candidate]) -> Callable[[GatewayError], bool] | None:
     """Return the predicate for errors of ``candidate`` after which another one is tried; None if none remains."""
-    return (lambda error: bool(_fallbacks(error, candidate, remaining))) if remaining else None
-
-
-def _fallbacks(error: GatewayError, failed: Candidate, remaining: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates that may be tried after ``error``."""
-    if error.status in TRANSIENT_FAILURES:
-        return list(remaining)
-    if error.status in ACCOUNT_REFUSALS:
-        return [candidate for candidate in remaining if candidate.upstream.kind != failed.upstream.kind]
-    return []
-
-
-def _record_failure(
-    gateway: Gateway, trace: RequestTrace, failed: Candidate, error: GatewayError, fallbacks: Sequence[Candidate]
-) -> None:
-    """Record a failed attempt for the log, the metrics and ``/readyz``."""
-    if isinstance(error, UpstreamFailed):
-        trace.failures.append((failed, str(error.status)))  # the upstream chose the code
-    elif isinstance(error, UpstreamBroken | UpstreamTimeout | UpstreamUnreachable):
-        trace.failures.append((failed, error.code or ""))
-    if isinstance(error, UpstreamFailed | UpstreamRefused):
-        note_account_refusal(gateway, failed.upstream, error.failure)
-    if fallbacks:
-        # An upstream's message may quote the request, so it is not logged.
-        reason = error.code if isinstance(error, UpstreamFailed) else error.message
-        reason = str(error.status) if isinstance(error, UpstreamRefused) else reason
-        log.warning("Upstream %s failed (%s); trying %s", failed.upstream.name, reason, fallbacks[0].upstream.name)
-
-
-def _client_error(error: GatewayError, candidate: Candidate) -> GatewayError:
-    """Return the error to send to the client, which has no part in a refusal of the gateway's account."""
-    if isinstance(error, UpstreamFailed | UpstreamRefused) and error.status in UNAUTHORIZED:
-        return AccountRefused(candidate.upstream.name, error.status)
-    return error
+    return (lambda error: bool(find_fallbacks(error, candidate, remaining))) if remaining else None
 
 
 def _previous_snapshot(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:

@@ -18,7 +18,7 @@ log = logging.getLogger("floway.engine")
 
 
 def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any]) -> None:
-    """Store a complete response, unless the client sent ``store: false``.
+    """Store a complete response, unless the client sent ``store: false``; in a conversation, store its items even then.
 
     :param response: the response object with its output.
     :raises GatewayError: 503 ``storage_failed``; nothing of the response is stored.
@@ -26,7 +26,7 @@ def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any])
     """
     turn, context = attempt.turn, attempt.context
     check_compacted(turn, response)
-    if not turn.store:
+    if not turn.is_stored:
         return
     hooks, mode = gateway.providers.hooks[context.upstream.kind], snapshot_mode(response)
 

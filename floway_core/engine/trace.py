@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from floway_core.engine.pass_through import PassedAnswer
 from floway_core.engine.routing import Candidate
 from floway_core.protocol.accumulator import ResponseAccumulator
+from floway_core.protocol.forwarded_answer import ForwardedAnswer
 
 
 @dataclass
@@ -33,7 +34,7 @@ class RequestTrace:
     """Why attempts failed: the status of the response, or the code of the error if there was no response."""
     continued: bool = False
     """Whether the request continues a conversation."""
-    events: ResponseAccumulator | PassedAnswer | None = None
+    events: ResponseAccumulator | PassedAnswer | ForwardedAnswer | None = None
     """What the upstream of the last attempt has sent in its response."""
     unstored: bool = False
     """Whether the response should have been stored and was not."""

@@ -19,6 +19,9 @@ from floway_core.upstream.body_splitter import BYTE_ORDER_MARK, MAX_BYTES, BodyS
 END_AFTER_ERROR_SECONDS = 2.0
 """How long an upstream may be silent after it has reported a failure."""
 
+MAX_READ_BYTES = 2**20
+"""How much of a body is taken at once."""
+
 DRAIN_TIMEOUT_SECONDS = 0.25
 """How long to wait for the end of a body after its terminal event, so that the connection can be reused."""
 
@@ -130,7 +133,75 @@ def _followed(body: bytes) -> dict[str, Any]:
     raise unfinished()
 
 
-class UpstreamEvents:
+class UpstreamBytes:
+    """The bytes of a body, read as they arrive, within the timeouts."""
+
+    def __init__(self, settings: Settings, response: UpstreamResponse, upstream: str, client: ClientConnection) -> None:
+        """:param upstream: name of the upstream, for error messages."""
+        self.has_ended = False
+        """Whether the body has been read to its end."""
+        self.read_at = time.monotonic()
+        """When ``read`` last returned, in monotonic time."""
+        self._settings = settings
+        self._upstream = upstream
+        self._body, self._client = response.body, client
+        self._last_received = self.read_at
+        self._deadline = self.read_at + settings.total_timeout
+        self._idle_timeout = settings.idle_timeout
+        self._error: UpstreamBroken | None = None
+        """Why the body has broken off, behind the bytes that were read."""
+
+    def fileno(self) -> int | None:
+        """Return the body's descriptor, as ``ResponseBody.fileno``."""
+        return self._body.fileno()
+
+    def read(self, timeout: float) -> bytes:
+        """Return the bytes that have arrived; ``b""`` if there are none.
+
+        :param timeout: seconds to wait until something arrives. With 0 the call never blocks.
+        :raises UpstreamTimeout: the upstream has been silent, or the response has taken, for too long.
+        :raises UpstreamBroken: the body broke off.
+        :raises ClientDisconnected: the client hung up meanwhile.
+        """
+        received = bytearray()
+        while not self._error and not self.has_ended and len(received) < MAX_READ_BYTES:
+            try:  # what follows may have arrived with it, and then the descriptor does not become readable again
+                data = self._body.read(0.0 if received else self._limit(timeout), self._client)
+            except UpstreamBroken as error:
+                self._error = error
+                break
+            if data is None:
+                break
+            self.has_ended = not data
+            received += data
+        if self._error and not received:
+            raise self._error
+        self._check_deadline()
+        if received or self.has_ended:
+            self._last_received = self.read_at
+        self._check_silence()
+        return bytes(received)
+
+    def _limit(self, timeout: float) -> float:
+        """Return how long to wait within the timeouts, if not longer than ``timeout``."""
+        if not timeout:
+            return 0
+        remaining = min(self._last_received + self._idle_timeout, self._deadline) - time.monotonic()
+        return max(0.0, min(timeout, remaining))
+
+    def _check_deadline(self) -> None:
+        """:raises UpstreamTimeout: the response has taken for too long."""
+        self.read_at = time.monotonic()
+        if self.read_at >= self._deadline:
+            raise _total_timeout(self._upstream, self._settings.total_timeout)
+
+    def _check_silence(self) -> None:
+        """:raises UpstreamTimeout: the upstream has been silent for too long."""
+        if self.read_at - self._last_received >= self._idle_timeout:
+            raise _idle_timeout(self._upstream, self._idle_timeout)
+
+
+class UpstreamEvents(UpstreamBytes):
     """The events of a body that is declared as an event stream, read as they arrive, within the timeouts.
 
     A body that holds JSON in spite of its declaration is read as one response object.
@@ -148,22 +219,9 @@ class UpstreamEvents:
         """:param upstream: name of the upstream, for error messages.
         :param verbatim: whether the bytes behind the last complete event are passed on as they are.
         """
-        self.has_ended = False
-        """Whether the body has been read to its end."""
-        self.read_at = time.monotonic()
-        """When ``read`` last returned, in monotonic time."""
-        self._settings = settings
-        self._upstream = upstream
-        self._body, self._client = response.body, client
+        super().__init__(settings, response, upstream, client)
         self._splitter = BodySplitter()
-        self._last_received = self.read_at
-        self._deadline = self.read_at + settings.total_timeout
-        self._idle_timeout = settings.idle_timeout
         self._verbatim = verbatim
-
-    def fileno(self) -> int | None:
-        """Return the body's descriptor, as ``ResponseBody.fileno``."""
-        return self._body.fileno()
 
     def expect_end(self) -> None:
         """Shorten the idle timeout: the upstream has reported a failure and has little more to send."""
@@ -177,10 +235,7 @@ class UpstreamEvents:
         :raises UpstreamBroken, UpstreamFailed: the body broke off or holds no events.
         :raises ClientDisconnected: the client hung up meanwhile.
         """
-        if timeout:
-            remaining = min(self._last_received + self._idle_timeout, self._deadline) - time.monotonic()
-            timeout = max(0.0, min(timeout, remaining))
-        data = self._body.read(timeout, self._client)
+        data = self._body.read(self._limit(timeout), self._client)
         while data:
             self._check_deadline()
             self._last_received = self.read_at
@@ -192,14 +247,8 @@ class UpstreamEvents:
             self.has_ended = True
             return self._last_block()
         self._check_deadline()
-        if self.read_at - self._last_received >= self._idle_timeout:
-            raise _idle_timeout(self._upstream, self._idle_timeout)
+        self._check_silence()
         return b""
-
-    def _check_deadline(self) -> None:
-        self.read_at = time.monotonic()
-        if self.read_at >= self._deadline:
-            raise _total_timeout(self._upstream, self._settings.total_timeout)
 
     def _last_block(self) -> bytes:
         """Return the events that only the end of the body completes: one without its empty line, or a document's."""

@@ -30,9 +30,9 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
         ``END_MARK`` stands for ``[DONE]``, and None for any other event without a JSON object, such as a comment, and
         for a long one that needs no parsing.
     """
-    data = _DATA_LINE.findall(block)
+    data = _DATA_LINE.findall(block) if len(block) < UNPARSED_EVENT_BYTES and b"\r" not in block else []
     # Usually each event is one line of data. Then one call of the JSON parser reads all of them.
-    if len(block) < UNPARSED_EVENT_BYTES and len(data) == block.count(b"\n\n") and b"\r" not in block:
+    if data and len(data) == block.count(b"\n\n"):
         contents: list[dict[str, Any] | None]
         try:
             contents = orjson.loads(b"[%b]" % b",".join(data))

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from floway_core.protocol.items import is_reference
+
 MAX_INPUT_ITEMS = 50_000
 """Items in ``input`` of one request: far more than any model accepts."""
 
@@ -75,7 +77,7 @@ TOOL = object_of(type=STRING)
 FIELDS: dict[str, Rule] = {
     "background": BOOLEAN,
     "context_management": list_of(OBJECT, "an array of objects"),
-    "conversation": Rule((str, dict), "a string or an object", fields={"id": STRING}),
+    "conversation": Rule((str, dict), "a string or an object", fields={"id": STRING}, required=("id",)),
     "frequency_penalty": number(-2, 2),
     "include": list_of(STRING, "an array of strings"),
     "input": Rule((str, list), "a string or a list of items", elements=ITEM, max_elements=MAX_INPUT_ITEMS),
@@ -110,10 +112,13 @@ FIELDS: dict[str, Rule] = {
 }
 """Rules by field of the request."""
 
-UNSUPPORTED = ("conversation", "background")
-"""Fields for features that the gateway does not offer."""
+CONVERSATION_FIELDS: dict[str, Rule] = {
+    "items": Rule((list,), "a list of items", elements=ITEM, max_elements=MAX_INPUT_ITEMS),
+    "metadata": FIELDS["metadata"],
+}
+"""Rules by field of a request that creates or changes a conversation."""
 
-SOURCES = ("input", "previous_response_id", "prompt")
+SOURCES = ("input", "previous_response_id", "conversation", "prompt")
 """Fields with input for the model. At least one is required."""
 
 TYPE_NAMES = {bool: "a boolean", int: "an integer", float: "a decimal", str: "a string", list: "an array"}
@@ -142,11 +147,31 @@ def _faults(body: Mapping[str, Any]) -> Iterator[Fault]:
     if body.get("model") in (None, ""):
         yield _missing("model")
     yield from _field_faults(body, FIELDS)
-    for name in UNSUPPORTED:
-        if body.get(name):
-            yield Fault(f"{name!r} is not supported.", "unsupported_parameter", name)
+    if body.get("background") and body.get("store") is False:
+        message = "'background' needs a stored response: leave out 'store', or set it to true."
+        yield Fault(message, "mutually_exclusive_parameters", "background")
+    if body.get("conversation") is not None and body.get("previous_response_id") is not None:
+        message = "Mutually exclusive parameters: provide only one of 'previous_response_id' or 'conversation'."
+        yield Fault(message, "mutually_exclusive_parameters", "conversation")
     if all(body.get(name) is None for name in SOURCES):
         yield _missing("input")
+
+
+def find_item_fault(item: Mapping[str, Any], path: str) -> Fault | None:
+    """Return what a well-typed item lacks that is to be stored, where it would spoil all later turns.
+
+    :param path: path of the item in the request, such as ``items[0]``.
+    """
+    if is_reference(dict(item)):
+        return None
+    if item.get("type") is None and item.get("role") is None:
+        return _missing(f"{path}.type")
+    if item.get("type") in (None, "message"):
+        if not isinstance(item.get("role"), str):
+            return _missing(f"{path}.role")
+        if not isinstance(item.get("content"), str | list):
+            return _missing(f"{path}.content")
+    return None
 
 
 def _missing(name: str) -> Fault:

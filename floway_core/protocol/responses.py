@@ -21,6 +21,9 @@ TERMINAL_TYPES = {
 TERMINAL_TYPE_OF_STATUS = {"incomplete": INCOMPLETE, "failed": FAILED, "cancelled": FAILED, "canceled": FAILED}
 """The terminal event for a final response, by its status."""
 
+TERMINAL_EVENT_OF_STATUS = {"incomplete": INCOMPLETE, "failed": FAILED, "cancelled": "response.cancelled"}
+"""The event that ends the stream of a background response, by its status; ``response.completed`` for others."""
+
 FINAL_STATUSES = (None, "completed", "incomplete")
 """Status of a complete response that was not streamed. With ``queued`` or ``in_progress`` it is not complete yet."""
 

@@ -33,7 +33,7 @@ class EventSplitter:
             start = max(0, len(self._buffer) - 2)  # an empty line may be split over two reads
             self._buffer += data
             end = _find_last_end(self._buffer, start)
-            complete = bytes(self._buffer[:end])
+            complete = bytes(memoryview(self._buffer)[:end])
             del self._buffer[:end]
         if len(self._buffer) > self._max_event_bytes:
             raise ValueError(f"an event is longer than {self._max_event_bytes} bytes")
@@ -72,6 +72,8 @@ def encode(name: str, data: bytes) -> bytes:
 def split(block: bytes) -> list[bytes]:
     """Split a block of complete events into single ones; joined they are the block again."""
     if b"\r" not in block:  # the usual case, several times faster
+        if block.find(b"\n\n") == len(block) - 2:  # a single one, which may be large, is not copied
+            return [block]
         *complete, rest = block.split(b"\n\n")
         events = [event + b"\n\n" for event in complete]
         return [*events, rest] if rest else events

@@ -22,7 +22,7 @@ from floway_core.runtime.memory import MemoryBudget
 from floway_core.runtime.observers import NO_OBSERVERS, Observers, build_observers
 from floway_core.secrets import KEY_FILE, DecryptionError, SecretBox, SecretKeyMissing, generate_key, read_or_create_key
 from floway_core.settings import Settings, load_settings, without_password
-from floway_core.storage import encrypted_columns, migrate
+from floway_core.storage import encrypted_columns, migrate, turn_leases
 from floway_core.storage.db import DATABASE_ERRORS, connect, in_memory
 from floway_core.storage.leases import Leases
 from floway_core.storage.usage import UsageBuffer
@@ -62,6 +62,9 @@ class Gateway:
     providers: Providers
     dialects: Dialects
     leases: Leases
+    """On running requests of limited keys."""
+    turn_leases: Leases
+    """On running turns that other requests have to know of."""
     history_cache: HistoryCache
     body_memory: MemoryBudget
     """For the bodies of all requests that run."""
@@ -248,6 +251,7 @@ def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
         providers,
         dialects,
         Leases(services.database),
+        Leases(services.database, table=turn_leases.TABLE),
         HistoryCache(services.settings.history_cache_bytes),
         MemoryBudget(services.settings.body_memory_bytes),
         observers=build_observers(manager, providers),

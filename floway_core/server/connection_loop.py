@@ -264,8 +264,12 @@ def _are_files_scarce(newest: socket.socket) -> bool:
 
 def _take_lowest_descriptor(sock: socket.socket) -> socket.socket:
     """Move a socket to the lowest descriptor that is free, so that the numbers still tell how many are left."""
-    with sock:
-        return sock.dup()
+    try:
+        moved = sock.dup()
+    except OSError:  # a thread has taken the one that was free
+        return sock
+    sock.close()
+    return moved
 
 
 def _set_socket_timeouts(sock: socket.socket, seconds: float) -> None:

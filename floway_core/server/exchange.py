@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from floway_core.engine.answer_stream import AnswerStream, StreamState
+from floway_core.engine.client_stream import ClientStream, StreamState
 from floway_core.server.connection import Connection
 from floway_core.server.response_writer import ResponseWriter
 from floway_core.server.stream_loop import Stream
@@ -20,7 +20,7 @@ class ClientExchange:
     response: ResponseWriter
     environ: dict[str, Any]
     body: Iterable[bytes] = ()
-    """What the application returned. An ``AnswerStream`` can be sent without a thread while it waits."""
+    """What the application returned. An ``ClientStream`` can be sent without a thread while it waits."""
     stream: Stream | None = None
     """The response while the stream loop has it."""
     started: datetime = field(default_factory=datetime.now)
@@ -34,7 +34,7 @@ class ClientExchange:
         :raises OSError: the response ends early.
         """
         answer, conn = self.body, self.conn
-        if not isinstance(answer, AnswerStream):
+        if not isinstance(answer, ClientStream):
             for piece in answer:
                 conn.unsent.wait(conn.sock)  # hold one piece at most
                 if piece:
@@ -54,7 +54,7 @@ class ClientExchange:
                 return self._make_stream(answer, upstream, on_leave)
         return None
 
-    def _make_stream(self, answer: AnswerStream, upstream: int, on_leave: Callable[["ClientExchange"], None]) -> Stream:
+    def _make_stream(self, answer: ClientStream, upstream: int, on_leave: Callable[["ClientExchange"], None]) -> Stream:
         self.response.send_head()
         self.stream = Stream(
             answer=answer,

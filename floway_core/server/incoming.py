@@ -16,7 +16,7 @@ class IncomingRequest:
 
     def __init__(self, max_head_bytes: int) -> None:
         """:param max_head_bytes: limit for the head. Of a longer one the thread gets the beginning, to refuse it."""
-        self._data = bytearray()
+        self._data: bytes | bytearray = b""
         self._max_head_bytes = max_head_bytes
         self._needed = 0
         """The number of bytes that a thread needs; 0 as long as the end of the head is not there."""
@@ -39,15 +39,19 @@ class IncomingRequest:
     def add(self, data: bytes) -> None:
         """Add what has arrived."""
         searched = len(self._data)
-        self._data += data
+        if not searched:
+            self._data = data  # it usually is the whole request
+        elif isinstance(self._data, bytes):
+            self._data = bytearray(self._data + data)
+        else:
+            self._data += data
         if not self._needed and data:
             self._needed = self._bytes_needed(max(0, searched - 2))
 
     def take(self) -> bytes:
         """Return all bytes and forget them."""
         data = bytes(self._data)
-        self._data.clear()
-        self._needed = 0
+        self._data, self._needed, self.is_late = b"", 0, False
         return data
 
     def _bytes_needed(self, start: int) -> int:
@@ -55,12 +59,12 @@ class IncomingRequest:
         data = self._data
         end = data.find(b"\n\r\n", start)
         if end >= 0:
-            return end + 3 + _held_body_bytes(bytes(data[: end + 1]).lower())
+            return end + 3 + _held_body_bytes(data[: end + 1].lower())
         # Neither of these is valid, and the parser says so.
         return int(len(data) > self._max_head_bytes or data.find(b"\n\n", start) >= 0)
 
 
-def _held_body_bytes(head: bytes) -> int:
+def _held_body_bytes(head: bytes | bytearray) -> int:
     """Return the size of the body that has to arrive before a thread gets the request.
 
     :param head: in lower case, with the end of its last line.

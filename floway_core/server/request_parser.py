@@ -1,20 +1,17 @@
 """Parsing requests that have arrived from a client: gunicorn's parser, stricter, which waits for large bodies only."""
 
 import io
-import math
 import socket
+import weakref
 from collections.abc import Set
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import (
-    InvalidChunkExtension,
     InvalidHeader,
     LimitRequestHeaders,
-    NoMoreData,
-    ParseException,
 )
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
@@ -23,6 +20,8 @@ from floway_core.server.connection import READ_BYTES
 from floway_core.server.gunicorn_hooks import HookedRequest
 from floway_core.server.http_errors import RequestOutline, read_outline
 from floway_core.server.incoming import IncomingRequest
+from floway_core.server.request_body import LengthReader, LimitedChunkedReader, RequestBody
+from floway_core.server.send_buffer import send_now
 
 BODY_BUFFER_BYTES = 1024
 """Buffer for small reads of a body. Every request, and so every stream, holds one."""
@@ -30,8 +29,7 @@ BODY_BUFFER_BYTES = 1024
 MAX_DISCARDED_BYTES = 256 * 1024
 """Bytes of a body, which the application has not read, to discard for the sake of the next request."""
 
-MAX_FRAMING_BYTES = 32 * 1024
-"""Size of a chunk header with its extensions, and of all trailers."""
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no annotations
@@ -71,7 +69,7 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
         is_late = self._incoming.is_late
         data = self._head = self._incoming.take()
         self.unreader.unread(data)
-        self.unreader.is_in_head = True
+        self.unreader.is_in_head, self.unreader.expects_continue = True, False
         try:
             request: _Request = super().__next__()
             self._head = b""  # a stream lasts
@@ -85,7 +83,7 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
 
         :returns: whether the whole body has been read.
         """
-        if self.mesg and self.mesg.body.raw.ended:
+        if not self.mesg or self.mesg.body.raw.ended or not self.mesg.body.raw.remaining:
             return True
         self.unreader.flags = socket.MSG_DONTWAIT
         try:
@@ -100,7 +98,8 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
         """
         if not self.finish_body():
             return False
-        self._incoming.add(self.unreader.take_buffered())
+        if self.unreader.buf.getbuffer().nbytes:
+            self._incoming.add(self.unreader.take_buffered())
         return True
 
 
@@ -109,6 +108,10 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no annota
 
     is_in_head = False
     """Whether the head of a request is parsed, for which nothing is received."""
+
+    expects_continue = False
+    """Whether the client sends the body only if it is told to. gunicorn would tell it before the request is admitted,
+    and wait until it accepts that."""
 
     flags = 0
     """Of ``recv``: ``MSG_DONTWAIT`` if nobody waits for the rest of the body."""
@@ -121,6 +124,9 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no annota
         """
         if self.is_in_head:
             raise LimitRequestHeaders("head")
+        if self.expects_continue and not self.flags:
+            self.expects_continue = False
+            send_now(self.sock, CONTINUE)
         data: bytes = self.sock.recv(self.mxchunk, self.flags)
         return data
 
@@ -150,12 +156,15 @@ class _Request(HookedRequest):
             earlier = self.underscored.get(lower_name)
             self.underscored[lower_name] = value if earlier is None else f"{earlier},{value}"  # like WSGI
             return None
+        if name == "EXPECT" and value.lower() == "100-continue" and not from_trailer:
+            self.unreader.expects_continue = self.version >= (1, 1)
+            return name, value
         return super().filter_header(name, value, *state, from_trailer=from_trailer)
 
     @property
     def has_whole_body(self) -> bool:
         """Whether the rest of the body has arrived. Of one in chunks this is unknown until it has been read."""
-        raw: _RawBody = self.body.raw
+        raw: RequestBody = self.body.raw
         return raw.ended or raw.remaining <= self.unreader.buf.getbuffer().nbytes
 
     def parse_head(self, unreader: _Unreader, buffer: bytearray) -> bytes:
@@ -173,90 +182,10 @@ class _Request(HookedRequest):
 
     def set_body_reader(self) -> None:
         super().set_body_reader()
+        request = cast(_Request, weakref.proxy(self))  # a cycle would wait for the garbage collector
         reader = self.body.reader
         if isinstance(reader, ChunkedReader):
-            reader = _ChunkedReader(self, self.unreader)
+            reader = LimitedChunkedReader(request, self.unreader)
         else:
-            reader = _LengthReader(self, reader.length)
-        self.body = io.BufferedReader(_RawBody(self, reader), BODY_BUFFER_BYTES)
-
-
-class _RawBody(io.RawIOBase):
-    """Closes the connection after an invalid body: what follows must not be parsed as a request."""
-
-    def __init__(self, request: HookedRequest, reader: Any) -> None:
-        self._request = request
-        self._reader = reader
-        self.ended = False
-        """Whether the whole body has been read, including its end."""
-
-    @property
-    def remaining(self) -> float:
-        """How many bytes are still to be read; infinite if that is unknown."""
-        return self._reader.remaining if isinstance(self._reader, _LengthReader) else math.inf
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # Buffer is a type from Python 3.12 on
-        """Read the next bytes.
-
-        :raises OSError: the body is invalid, or does not arrive in time.
-        """
-        try:
-            data: bytes = self._reader.read(len(buffer))
-        except OSError:
-            self._request.force_close()
-            raise
-        except ParseException as error:  # of a trailer
-            self._request.force_close()
-            raise NoMoreData from error
-        buffer[: len(data)] = data
-        self.ended = not data
-        return len(data)
-
-
-class _LengthReader:
-    """Reads a body of known length in pieces as they arrive. gunicorn's reader copies them kilobyte by kilobyte."""
-
-    def __init__(self, request: HookedRequest, length: int) -> None:
-        self._request = request
-        self.remaining = length
-        """Bytes that are still to be read."""
-
-    def read(self, size: int) -> bytes:
-        """Read at most ``size`` bytes; ``b""`` at the end of the body or the connection."""
-        size = min(size, self.remaining)
-        if not size:
-            return b""
-        data: bytes = self._request.unreader.read()
-        if not data:
-            self._request.force_close()
-        if len(data) > size:
-            self._request.unreader.unread(data[size:])
-            data = data[:size]
-        self.remaining -= len(data)
-        return data
-
-
-class _ChunkedReader(ChunkedReader):  # type: ignore[misc]  # gunicorn has no annotations
-    """Limits the size of chunk headers and trailers."""
-
-    def parse_chunk_size(self, unreader: _Unreader, data: bytes | None = None) -> tuple[int, bytes | None]:
-        data = data or b""
-        while b"\n" not in data:
-            if len(data) > MAX_FRAMING_BYTES:
-                raise InvalidChunkExtension("too long")
-            if not (more := unreader.read()):
-                raise NoMoreData
-            data += more
-        if not data[: data.index(b"\n")].endswith(b"\r"):
-            raise InvalidChunkExtension("bare LF not allowed")
-        chunk: tuple[int, bytes | None] = super().parse_chunk_size(unreader, data)
-        return chunk
-
-    def get_data(self, unreader: _Unreader, buf: Any) -> None:
-        """Read more of the trailers into ``buf``."""
-        if buf.tell() > MAX_FRAMING_BYTES:
-            raise InvalidChunkExtension("trailers too long")
-        super().get_data(unreader, buf)
+            reader = LengthReader(request, reader.length)
+        self.body = io.BufferedReader(RequestBody(request, reader), BODY_BUFFER_BYTES)

@@ -37,7 +37,8 @@ class ResponseWriter(HookedResponse):
 
     def close(self) -> None:
         """Send the end of the body, and the head if nothing has been sent yet."""
-        self._send(b"0\r\n\r\n" if self.chunked else b"")
+        if self.chunked or not self.headers_sent:
+            self._send(b"0\r\n\r\n" if self.chunked else b"")
 
     def _send(self, first: bytes, *others: bytes) -> None:
         if not self.headers_sent:
@@ -46,10 +47,11 @@ class ResponseWriter(HookedResponse):
             if len(first) <= JOIN_BYTES:
                 first = head + first
             else:
-                first, others = head, (first, *others)
-        for piece in (first, *others):
-            if piece:
-                self._unsent.write(self.sock, piece)
+                self._unsent.write(self.sock, head)
+        if first:
+            self._unsent.write(self.sock, first)
+        for piece in others:
+            self._unsent.write(self.sock, piece)
 
     def _encode_head(self) -> bytes:
         connection = "upgrade" if self.upgrade else "close" if self.should_close() else "keep-alive"

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from floway_core.engine.answer_stream import AnswerStream, StreamState
+from floway_core.engine.client_stream import ClientStream, StreamState
 from floway_core.server.send_buffer import SendBuffer, frame_chunk
 
 log = logging.getLogger("floway.streaming")
@@ -28,7 +28,7 @@ DISCONNECTED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 class Stream:
     """A streamed response to a client. While it is in the loop, no other thread uses it."""
 
-    answer: AnswerStream
+    answer: ClientStream
     """The source of the bytes. The loop only advances it while it waits for its upstream."""
     upstream: int
     """Descriptor of the upstream connection: it becomes readable when more may have arrived."""
@@ -78,6 +78,24 @@ class StreamLoop:
         """Relay ``stream`` from now on. After shutdown, or if the system watches no more of them, it leaves at once."""
         if not self._register(stream):
             self._return_to_thread(stream)
+
+    def add_without_client(self, answer: ClientStream, signal: socket.socket, finish: Callable[[], None]) -> None:
+        """Advance a stream that has no client while it waits.
+
+        :param answer: has a descriptor.
+        :param signal: closing its other end makes the stream leave.
+        :param finish: called in a thread as soon as the stream leaves: it needs one, or must end.
+        """
+        upstream = answer.fileno()
+        assert upstream is not None
+
+        def leave(stream: Stream) -> None:
+            try:
+                threading.Thread(target=finish, name="background", daemon=True).start()
+            except RuntimeError:  # no thread can be started; what is left to do does not take long
+                finish()
+
+        self.add(Stream(answer, upstream, signal, chunked=False, on_leave=leave))
 
     def _register(self, stream: Stream) -> bool:
         """Return whether the loop has the stream now. From then on only the loop's thread may touch it."""

@@ -81,13 +81,11 @@ class Worker(ConnectionLoop):
         return conn.incoming.is_ready
 
     def _serve(self, conn: Connection, exchange: ClientExchange | None = None) -> bool | None:
-        request = exchange.request if exchange else None
         try:
             if exchange is None:
                 if conn.parser is None:
                     conn.parser = ConnectionParser(self.cfg, conn.sock, conn.client, conn.incoming, self._underscored)
-                request = next(conn.parser)
-                exchange = self._call_application(request, conn)
+                exchange = self._call_application(next(conn.parser), conn)
             keep_alive = self._send_response(exchange)
             return keep_alive and conn.parser.finish_request()
         except (NoMoreData, StopIteration):
@@ -100,7 +98,7 @@ class Worker(ConnectionLoop):
             conn.unsent.clear()
             return False
         except Exception as error:  # noqa: BLE001 - logged there; the worker has to go on
-            self._refuse(conn, request, error)
+            self._refuse(conn, conn.parser.outline if conn.parser else RequestOutline(), error)
             return False
 
     def _call_application(self, request: Any, conn: Connection) -> ClientExchange:
@@ -169,14 +167,13 @@ class Worker(ConnectionLoop):
         future = self.tpool.submit(self.handle, exchange.conn, exchange)
         future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
 
-    def _refuse(self, conn: Connection, request: Any, error: Exception) -> None:
+    def _refuse(self, conn: Connection, outline: RequestOutline, error: Exception) -> None:
         """Respond to a request that did not reach the application."""
         request_id = str(uuid7())
         if isinstance(error, ParseException):
             self.log.warning("Refused request %s, which is not valid HTTP: %s", request_id, type(error).__name__)
         else:
             self.log.error("Request %s failed outside of the application", request_id, exc_info=error)
-        outline = conn.parser.outline if conn.parser else RequestOutline()
         with contextlib.suppress(OSError):
             conn.unsent.write(conn.sock, error_response(error, request_id, self._dialects, outline))
 
@@ -188,6 +185,7 @@ class Worker(ConnectionLoop):
         gateway = self.wsgi.extensions["floway"]
         self._shutdown = gateway.shutdown
         self._dialects = gateway.dialects
+        self._background = self.wsgi.extensions["floway_background"]
         self._store_usage = partial(gateway.usage.flush, gateway.services.database)
         self._flush_observers = gateway.observers.flush
         self.settings = settings = gateway.settings
@@ -195,6 +193,7 @@ class Worker(ConnectionLoop):
         tick = min(1.0, settings.keepalive_interval / 4, settings.idle_timeout / 4)
         self._streams = StreamLoop(gateway.shutdown.fileno(), settings.client_timeout, tick)
         self._streams.start()
+        self._background.relay = self._streams.add_without_client
 
     # ------------------------------------------------------------------------------------------------------ stopping
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -219,6 +218,18 @@ class Worker(ConnectionLoop):
                 conn.deadline = min(conn.deadline, now + LINGERING_CLOSE_SECONDS)
         super().handle_exit(0, None)
 
+    def run(self) -> None:
+        super().run()
+        # What runs in the background has no connection that the loop would wait for.
+        while self._background and self.is_parent_alive():
+            self.notify()
+            now = time.monotonic()
+            if now >= self._shutdown_at:
+                self._shutdown.announce()
+            if now >= self._exit_at:
+                self._exit(len(self._background))
+            time.sleep(STOP_CHECK_SECONDS)
+
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         if self.alive:
             super().wait_for_and_dispatch_events(timeout)
@@ -228,8 +239,8 @@ class Worker(ConnectionLoop):
         if now >= self._shutdown_at:
             self._shutdown.announce()
             in_use = self.nr_conns - sum(conn.is_idle for conn in self.waiting)
-            if not in_use or now >= self._exit_at:
-                self._exit(in_use - self.waiting.count(Rank.CLOSING))
+            if not (in_use or self._background) or now >= self._exit_at:
+                self._exit(in_use - self.waiting.count(Rank.CLOSING) + len(self._background))
         super().wait_for_and_dispatch_events(min(timeout, STOP_CHECK_SECONDS))
 
     def _exit(self, running: int) -> None:

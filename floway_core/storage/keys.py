@@ -146,6 +146,7 @@ _CONTENTS = (
     # Items first, as they are most of it. What is left of a conversation is small.
     ("responses_items", 500),
     ("responses_conversations", 50),
+    ("background_responses", 20),
 )
 """Tables with the contents of a key, and how many rows one transaction deletes: so few that nobody waits long."""
 

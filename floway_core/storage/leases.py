@@ -1,4 +1,4 @@
-"""Leases of this process: the running requests of limited keys, renewed in the background until they end."""
+"""Leases of this process on running requests and turns, renewed in the background until they end."""
 
 import logging
 import threading
@@ -18,18 +18,26 @@ RENEWAL_INTERVAL_SECONDS = limits.LEASE_SECONDS / 3
 class Leases:
     """The leases that this process holds. Any thread may call; the first lease starts the thread that renews them."""
 
-    def __init__(self, database: peewee.Database, interval: float = RENEWAL_INTERVAL_SECONDS) -> None:
-        """:param interval: seconds between two renewals."""
+    def __init__(
+        self,
+        database: peewee.Database,
+        interval: float = RENEWAL_INTERVAL_SECONDS,
+        table: str = limits.KEY_LEASES,
+    ) -> None:
+        """:param interval: seconds between two renewals.
+        :param table: where the leases are stored.
+        """
         self._database = database
         self._interval = interval
+        self._table = table
         self._lock = threading.Lock()
-        self._request_ids: set[str] = set()
+        self._ids: set[str] = set()
         self._renews = False
 
-    def acquire(self, request_id: str) -> None:
-        """Renew the lease of this request from now on."""
+    def acquire(self, lease_id: str) -> None:
+        """Renew the lease with this id from now on."""
         with self._lock:
-            self._request_ids.add(request_id)
+            self._ids.add(lease_id)
             if self._renews:
                 return
             try:
@@ -38,17 +46,17 @@ class Leases:
             except RuntimeError:  # no thread can be started just now; the next request tries again
                 log.warning("Leases are not renewed for now: no thread can be started")
 
-    def release(self, request_id: str) -> None:
-        """Stop renewing the lease of this request."""
+    def release(self, lease_id: str) -> None:
+        """Stop renewing the lease with this id."""
         with self._lock:
-            self._request_ids.discard(request_id)
+            self._ids.discard(lease_id)
 
     def _renew(self) -> None:
         with self._lock:
-            request_ids = list(self._request_ids)
-        if not request_ids:
+            ids = list(self._ids)
+        if not ids:
             return
         try:
-            limits.renew(self._database, request_ids)
+            limits.renew(self._database, ids, self._table)
         except DATABASE_ERRORS as error:
             log.warning("Leases could not be renewed: %s", error)

@@ -28,6 +28,9 @@ CLOCK_SKEW_SECONDS = 60
 LEASE_SECONDS = 60
 """How long a request counts as running after its worker has last renewed the lease."""
 
+KEY_LEASES = "api_key_leases"
+"""The table of the leases of requests that count against a limit."""
+
 ABANDONED_AFTER_SECONDS = 600
 """How long an expired lease is kept. Until then a worker that was only delayed can renew it."""
 
@@ -79,14 +82,17 @@ def admit(database: peewee.Database, key: ApiKey, request_id: str) -> dict[str, 
     return _headers(limits, use)
 
 
-def renew(database: peewee.Database, request_ids: list[str]) -> None:
-    """Extend the leases of running requests by ``LEASE_SECONDS`` from now."""
+def renew(database: peewee.Database, ids: list[str], table: str = KEY_LEASES) -> None:
+    """Extend leases by ``LEASE_SECONDS`` from now.
+
+    :param ids: of running requests, or whatever else ``table`` has leases of.
+    """
     until = int(time.time()) + LEASE_SECONDS
-    named = placeholders(request_ids)
+    named = placeholders(ids)
     if database.for_update:  # a locked lease is being deleted, or is renewed next time
-        named = f"SELECT id FROM api_key_leases WHERE id IN ({named}) FOR UPDATE SKIP LOCKED"
+        named = f"SELECT id FROM {table} WHERE id IN ({named}) FOR UPDATE SKIP LOCKED"
     with transaction(database):
-        execute(database, f"UPDATE api_key_leases SET expires_at = ? WHERE id IN ({named})", until, *request_ids)
+        execute(database, f"UPDATE {table} SET expires_at = ? WHERE id IN ({named})", until, *ids)
 
 
 def release(database: peewee.Database, key: ApiKey, request_id: str, tokens: int) -> None:

@@ -132,11 +132,35 @@ class Conversations(peewee.Model):
     used_at = peewee.BigIntegerField(index=True)
     """Unix time in seconds at which it was last continued or read, up to ``retention.USE_PRECISION_SECONDS`` late."""
     stored_bytes = peewee.BigIntegerField(default=0)
-    """About what its rows take; see ``commit.ROW_BYTES``."""
+    """About what its rows take; see ``snapshots.ROW_BYTES``."""
+    public_id = peewee.CharField(null=True, unique=True, max_length=64)
+    """The id by which clients know it, if they have created it at ``/v1/conversations``; the others have no id."""
+    created_at = peewee.BigIntegerField(null=True)
+    """Unix time in seconds; NULL if it has no ``public_id``."""
+    metadata_json = peewee.TextField(null=True)
+    """The client's metadata, a JSON object; NULL if it has no ``public_id``."""
+    head_id = peewee.BigIntegerField(null=True)
+    """The snapshot that the next turn of ``public_id`` continues; NULL if there is none. Not a foreign key, because the
+    snapshots refer to this table; ``retention`` keeps the snapshot."""
+    locked_by = peewee.CharField(null=True, max_length=64)
+    """The id of the response that is being created in it. The lock is over when that has no lease in ``TurnLeases``."""
 
     class Meta:
         table_name = "responses_conversations"
         indexes = ((("api_key", "stored_bytes"), False),)
+
+
+class TurnLeases(peewee.Model):
+    """Running turns that other requests have to know of. A lease that expires belonged to a worker that died."""
+
+    id = peewee.CharField(primary_key=True, max_length=64)
+    """The id of the response that is being created in a conversation; with a prefix, of one in the background."""
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
+    expires_at = peewee.BigIntegerField()
+    """Unix time in seconds."""
+
+    class Meta:
+        table_name = "turn_leases"
 
 
 class Snapshots(peewee.Model):
@@ -165,7 +189,8 @@ class Snapshots(peewee.Model):
     """A JSON object: for each plugin its own metadata."""
     created_at = peewee.BigIntegerField()
     deleted_at = peewee.BigIntegerField(null=True)
-    """When the client deleted it. It remains part of the history of its children."""
+    """When the client deleted it. It remains part of the history of its children. Set from the beginning for what is
+    no response but part of a conversation with an id: with ``store: false``, and for items added or removed by hand."""
 
     class Meta:
         table_name = "responses_snapshots"
@@ -192,6 +217,45 @@ class Items(peewee.Model):
     class Meta:
         table_name = "responses_items"
         indexes = ((("snapshot", "position"), True), (("api_key", "item_id"), False), (("api_key", "blob_hash"), False))
+
+
+class BackgroundResponses(peewee.Model):
+    """Responses that are created in the background. When one is complete, its snapshot is what counts."""
+
+    id = peewee.BigAutoField()
+    response_id = peewee.CharField(unique=True, max_length=64)
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
+    status = peewee.CharField(max_length=16)
+    """That of the response object: ``queued``, ``in_progress``, ``completed``, ``incomplete``, ``failed`` or
+    ``cancelled``."""
+    response = peewee.BlobField()
+    """The response object while it is not complete, encoded by ``conversation.payloads``."""
+    has_events = peewee.BooleanField()
+    """Whether the client has asked for a stream, so that the events are stored."""
+    created_at = peewee.BigIntegerField(index=True)
+    """Unix time, seconds."""
+    ended_at = peewee.BigIntegerField(null=True)
+    """Unix time in seconds after which no more events are stored."""
+
+    class Meta:
+        table_name = "background_responses"
+
+
+class BackgroundEvents(peewee.Model):
+    """Batches of events of a background response, in order."""
+
+    id = peewee.BigAutoField()
+    response = peewee.ForeignKeyField(
+        BackgroundResponses, column_name="background_id", on_delete="CASCADE", index=False
+    )
+    last_number = peewee.BigIntegerField()
+    """The sequence number of the last event."""
+    payload = peewee.BlobField()
+    """The events as the client gets them, encoded by ``conversation.payloads``."""
+
+    class Meta:
+        table_name = "background_events"
+        indexes = ((("response", "last_number"), True),)
 
 
 class VisibleHashes(peewee.Model):

@@ -35,6 +35,7 @@ from floway_core.testing.dialect_kit import (
     count_stored,
     exchange_raw,
     odd_bodies,
+    with_query,
 )
 from floway_core.testing.gateway import RunningGateway
 from floway_core.testing.gateway_fixtures import JSON, GatewayFixtures
@@ -60,7 +61,10 @@ class DialectContract(GatewayFixtures):
     request_id_header: str = "x-request-id"
     """The header in which its clients look for the id of a request."""
     keepalive: bytes
-    """What is sent while the upstream is silent."""
+    """What is sent while the upstream is silent. For a dialect with a framing (``Dialect.framing``), run the contract
+    once more, with a subclass whose clients want that framing."""
+    stream_type: str = "text/event-stream"
+    """The media type of a stream."""
     model_headers: Mapping[str, str] = {}
     """Headers that mark a request for models as one of this dialect."""
     models_path: str | None = None
@@ -80,6 +84,11 @@ class DialectContract(GatewayFixtures):
     def full_request(self) -> tuple[str, dict[str, Any]]:
         """Return path and body of a request with as many fields as possible, such as tools, calls and their outputs."""
         return self.request(MODEL, "Hi", stream=False)
+
+    def count_request(self, model: str, text: str) -> tuple[str, dict[str, Any]]:
+        """Return path and body of a request to count the tokens of ``request``. By default it has the same body."""
+        assert self.count_path
+        return self.count_path, self.request(model, text, False)[1]
 
     def text(self, answer: Any) -> str:
         """Return the text in an answer that was not streamed."""
@@ -169,7 +178,7 @@ class DialectContract(GatewayFixtures):
         chunks = events.message_stream("Good day.")
         upstream.script(Reply([*chunks[:-1], Step.HOLD, chunks[-1]]))
         answer = self._ask(caller, "Hello", stream=True)
-        assert answer.status == 200
+        assert answer.status == 200 and answer.headers.get_content_type() == self.stream_type
         while self.streamed_text(answer.received) != "Good day.":
             answer.read_more()
         assert not self.is_complete(answer.received)
@@ -344,11 +353,11 @@ class DialectContract(GatewayFixtures):
         content = json.dumps(body).encode()
         wrong = "sk-floway-wrong-0123456789"
         for headers, query in self._key_places(wrong):
-            refused = caller.send("POST", _with_query(path, query), content, headers)
+            refused = caller.send("POST", with_query(path, query), content, headers)
             self._refused(refused, 401)
         for headers, query in self._key_places(gateway.key):
             upstream.script(Reply(events.message_stream("Good day.")))
-            answer = caller.send("POST", _with_query(path, query), content, headers)
+            answer = caller.send("POST", with_query(path, query), content, headers)
             assert answer.status == 200, answer.body
             assert gateway.key not in str(upstream.requests[-1])
         self._refused(caller.send("POST", path, content, {"authorization": None}), 401)
@@ -378,17 +387,13 @@ class DialectContract(GatewayFixtures):
             pytest.skip("count_path is None: the dialect counts no tokens")
         counts = {}
         for text in ("Hi", "Hi " * 1000, "COUNT"):
-            _, body = self.request(MODEL, text, False)
-            answer = caller.post(body, self.count_path)
+            path, body = self.count_request(MODEL, text)
+            answer = caller.post(body, path)
             assert answer.status == 200, answer.body
             counts[answer.headers["x-floway-token-count"]] = self.token_count(answer.json())
             if text == "Hi":
                 small = self.token_count(answer.json())
         assert 0 < small < counts["estimate"] and counts["upstream"] == 42
-        _, body = self.request("no-such-model", "Hi", False)
-        self._refused(caller.post(body, self.count_path), 404)
+        path, body = self.count_request("no-such-model", "Hi")
+        self._refused(caller.post(body, path), 404)
         assert upstream.requests == []
-
-
-def _with_query(path: str, query: str) -> str:
-    return f"{path}{'&' if '?' in path else '?'}{query}" if query else path

@@ -101,3 +101,8 @@ def count_stored(database: Path) -> int:
     with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection:
         ((number,),) = connection.execute("SELECT count(*) FROM responses_snapshots").fetchall()
         return int(number)
+
+
+def with_query(path: str, query: str) -> str:
+    """Return ``path`` with a further query; ``""`` adds none."""
+    return f"{path}{'&' if '?' in path else '?'}{query}" if query else path

@@ -53,11 +53,16 @@ class BodySplitter:
 
     def last_event(self) -> bytes:
         """Return the event that the end of the body completes: one that lacks only its empty line; else ``b""``."""
-        rest = self.rest
-        data = sse.parse(rest)[1]
-        if data.strip() == b"[DONE]":
-            return rest + b"\n\n"
+        data = sse.parse(self.rest)[1]
+        return self._ended(data) if data.strip() != b"[DONE]" else self.rest + b"\n\n"
+
+    def last_document(self) -> bytes:
+        """Return the JSON object at the end of the body that is no event; else ``b""``. Some APIs send an error so."""
+        return self._ended(self.rest)
+
+    def _ended(self, data: bytes) -> bytes:
+        """Return the rest with an empty line if ``data`` is a JSON object, so that nothing of it is missing."""
         try:
-            return rest + b"\n\n" if isinstance(jsontext.loads(data), dict) else b""
+            return self.rest + b"\n\n" if isinstance(jsontext.loads(data), dict) else b""
         except ValueError:
             return b""

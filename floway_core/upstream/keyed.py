@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import requests
 
-from floway_core.contexts import ResponsesRequestContext, Services, Upstream
+from floway_core.contexts import ForwardContext, ResponsesRequestContext, Services, Upstream
 from floway_core.errors import GatewayError, NoModelList, UpstreamRefused
 from floway_core.protocol import jsontext
-from floway_core.provider import ConnectionOptions, ErrorResponse, Model, Provider, UpstreamResponse
+from floway_core.provider import ConnectionOptions, ErrorResponse, ForwardedPath, Model, Provider, UpstreamResponse
 from floway_core.storage import connections
 from floway_core.storage.connections import Connection
 from floway_core.upstream.http import HttpClient
@@ -16,6 +16,21 @@ from floway_core.upstream.model_list_cache import ModelList, ModelListCache
 
 MODEL_LIST_TIMEOUT_SECONDS = 10.0
 """For connecting, and for each read."""
+
+
+OPENAI_PATHS = (
+    ForwardedPath("/audio/speech"),
+    ForwardedPath("/audio/transcriptions"),
+    ForwardedPath("/audio/translations"),
+    ForwardedPath("/completions"),
+    ForwardedPath("/embeddings"),
+    ForwardedPath("/images/edits", default_model="dall-e-2"),
+    ForwardedPath("/images/generations", default_model="dall-e-2"),
+    ForwardedPath("/images/variations", default_model="dall-e-2"),
+    ForwardedPath("/moderations", default_model="omni-moderation-latest"),
+    ForwardedPath("/rerank"),
+)
+"""What servers with the API of OpenAI may serve beside responses and chat completions, for ``forwarded_paths``."""
 
 
 class KeyedProvider(Provider):
@@ -113,10 +128,18 @@ class KeyedProvider(Provider):
         :raises GatewayError: there is no answer.
         :raises ClientDisconnected: the client hung up before the upstream answered.
         """
-        connection = connection or self.connection(ctx.attempt.upstream)
+        return self._send(ctx, "POST", path, body, connection or self.connection(ctx.attempt.upstream))
+
+    def forward(self, ctx: ForwardContext) -> UpstreamResponse:
+        """Send a request of another API. Override to add to ``ctx.headers``."""
+        return self._send(ctx, ctx.method, ctx.target, ctx.content, self.connection(ctx.attempt.upstream))
+
+    def _send(
+        self, ctx: ResponsesRequestContext, method: str, target: str, body: bytes, connection: Connection
+    ) -> UpstreamResponse:
         # Secrets are added here and not to ctx.headers, because observers see those.
         headers = {**ctx.headers, **self.secret_headers(connection)}
-        response = self.http.stream(ctx, "POST", f"{connection.base_url}{path}", headers, body)
+        response = self.http.stream(ctx, method, f"{connection.base_url}{target}", headers, body)
         if self.private_headers:
             response.headers = [(name, value) for name, value in response.headers if name not in self.private_headers]
         return response

@@ -59,7 +59,7 @@ class TranslatedBody(ResponseBody):
     def _finish(self) -> bytes:
         if self._splitter.document is not None:
             return self._convert_document(bytes(self._splitter.document).removeprefix(BYTE_ORDER_MARK))
-        last = self._splitter.last_event()
+        last = self._splitter.last_event() or self._splitter.last_document()
         return (self._translator.feed(last) if last else b"") + self._translator.end()
 
     def fileno(self) -> int | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from floway_core.engine.answer_stream import AnswerStream
+from floway_core.engine.client_stream import ClientStream
 from floway_core.errors import GatewayError
 
 OVERLOADED = "floway.overloaded"
@@ -35,7 +35,7 @@ class ConcurrencyLimit:
         body = None
         try:
             body = self._app(environ, start_response)
-            if isinstance(body, AnswerStream):
+            if isinstance(body, ClientStream):
                 body.subscribe(closed=self._release)
                 return body
             return _CountedBody(body, self._release)
@@ -55,7 +55,7 @@ class ConcurrencyLimit:
 
 
 class _CountedBody:
-    """A response body other than an ``AnswerStream`` that calls ``on_close`` when it is closed."""
+    """A response body other than an ``ClientStream`` that calls ``on_close`` when it is closed."""
 
     def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None]) -> None:
         self._chunks = chunks

@@ -7,13 +7,15 @@ import pluggy
 from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.json.provider import DefaultJSONProvider
 
+from floway_core.engine.background import BackgroundRuns
 from floway_core.runtime import plugins
 from floway_core.runtime.dialects import CORE
 from floway_core.runtime.gateway import Gateway, open_gateway
 from floway_core.settings import Settings
-from floway_core.web import admin, health, metrics, openapi, root, stored, usage
+from floway_core.web import admin, conversations, health, metrics, openapi, root, stored, usage
 from floway_core.web.admission import ConcurrencyLimit, refuse_if_overloaded
 from floway_core.web.errors import register_error_handlers
+from floway_core.web.forwarding import register_forwarded_paths
 from floway_core.web.observers import result_reporter
 from floway_core.web.operations import VIEWS
 from floway_core.web.request_log import RequestLogEntry, watch_stream
@@ -46,10 +48,11 @@ def build_app(gateway: Gateway, manager: pluggy.PluginManager) -> Flask:
     app.url_map.strict_slashes = app.url_map.merge_slashes = app.url_map.redirect_defaults = False
     app.json = _CompactJSON(app)
     app.extensions["floway"] = gateway
+    app.extensions["floway_background"] = BackgroundRuns(gateway)
     app.extensions["floway_on_close"] = [usage.usage_counter(gateway)]
     if gateway.observers:
         app.extensions["floway_on_close"].append(result_reporter(gateway.observers))
-    blueprints = [stored.blueprint, health.blueprint, openapi.blueprint]
+    blueprints = [stored.blueprint, conversations.blueprint, health.blueprint, openapi.blueprint]
     if settings.serves_metrics:
         app.extensions["floway_metrics"] = core_metrics = metrics.open_metrics()
         app.extensions["floway_on_close"].append(core_metrics.count)
@@ -72,8 +75,10 @@ def _add_routes(app: Flask, gateway: Gateway, manager: pluggy.PluginManager, own
     """
     table = app.extensions["floway_routes"] = RouteTable(gateway.dialects)
     register_dialect_routes(app, table, VIEWS)
+    register_forwarded_paths(app, table, gateway.providers)
     register_blueprints(app, table, CORE, own)
     app.register_blueprint(stored.blueprint, name="stored_without_v1", url_prefix="/responses")
+    app.register_blueprint(conversations.blueprint, name="conversations_without_v1", url_prefix="/conversations")
     register_blueprints(app, table, CORE, [])
     for plugin, blueprints in plugins.collect_blueprints(manager, Blueprint, gateway.services):
         register_blueprints(app, table, plugin, blueprints)
@@ -90,7 +95,9 @@ class _CompactJSON(DefaultJSONProvider):
 def _begin() -> None:
     route = request.url_rule.rule if request.url_rule else None
     on_close = list(current_app.extensions["floway_on_close"])
-    entry = g.request_log = RequestLogEntry(request.method, request.path, route, on_close=on_close)
+    entry = g.request_log = RequestLogEntry(
+        request.method, request.path, route, on_close=on_close, shared_callbacks=len(on_close)
+    )
     entry.dialect = find_dialect().name
     refuse_if_overloaded(request.environ)
 

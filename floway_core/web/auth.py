@@ -4,13 +4,14 @@ import hashlib
 import hmac
 import time
 
-from flask import Request
+from flask import Request, g, request
 
 from floway_core.contexts import ApiKey
 from floway_core.dialect import Dialect
 from floway_core.errors import GatewayError
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import keys
+from floway_core.web import current_gateway
 
 AUTHENTICATED = "floway.authenticated"
 """The key in the WSGI environment that marks a request with a valid key or admin token."""
@@ -31,6 +32,16 @@ def authenticate(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(key.expires_at))
         raise _unauthorized(f"The API key expired at {when} UTC.")
     request.environ[AUTHENTICATED] = True
+    return key
+
+
+def authenticate_request() -> ApiKey:
+    """Return the API key of the current request, and note it for the log.
+
+    :raises GatewayError: 401 ``invalid_api_key``.
+    """
+    key = authenticate(current_gateway(), request, g.dialect)
+    g.request_log.key = key.name
     return key
 
 

@@ -54,12 +54,31 @@ def read_object(request: Request, limit: int) -> JsonBody:
     :param limit: bytes that the body may have, both compressed and decompressed.
     :raises GatewayError: 400, 413, 415, or 503 if too many requests with large bodies run.
     """
+    data, memory = read_content(request, limit)
+    return JsonBody(parse_object(data, memory), data)
+
+
+def read_content(request: Request, limit: int) -> tuple[bytes, Reservation]:
+    """Read the body of ``request``, and decompress it.
+
+    :returns: the body, and its memory, which is reserved until the request has ended.
+    :raises GatewayError: as ``read_object``.
+    """
     memory = Reservation(current_gateway().body_memory)
     g.request_log.on_close.append(lambda entry: memory.release())
     codings = _content_codings(request)
     data = _read(request, limit, memory)
     for coding in reversed(codings):
         data = _decompress(coding, data, limit, memory)
+    return data, memory
+
+
+def parse_object(data: bytes, memory: Reservation) -> dict[str, Any]:
+    """Parse the JSON object in a body.
+
+    :param memory: of the body; what the values take is added.
+    :raises GatewayError: 400, 413 or 503.
+    """
     _reserve_parsed(data, memory)
     try:
         content = jsontext.loads(data)
@@ -67,7 +86,7 @@ def read_object(request: Request, limit: int) -> JsonBody:
         raise GatewayError(400, f"The request body is not valid JSON: {error}.", code="invalid_json") from None
     if not isinstance(content, dict):
         raise GatewayError(400, "The request body is not a JSON object.", code="invalid_json")
-    return JsonBody(content, data)
+    return content
 
 
 def _reserve_parsed(data: bytes, memory: Reservation) -> None:

@@ -10,9 +10,10 @@ from floway_core.runtime.gateway import ShutdownSignal
 class SocketClient:
     """Watches the socket on which gunicorn received the request. Without one, the client never seems to hang up."""
 
-    def __init__(self, environ: Mapping[str, Any], shutdown: ShutdownSignal) -> None:
+    def __init__(self, environ: Mapping[str, Any], shutdown: ShutdownSignal, *, watches: bool = True) -> None:
+        """:param watches: whether it matters that the client hangs up. If not, it never seems to."""
         self._shutdown = shutdown
-        connection = environ.get("gunicorn.socket")
+        connection = environ.get("gunicorn.socket") if watches else None
         # On a TLS socket it is impossible to peek.
         self._socket = connection if type(connection) is socket.socket else None
 

@@ -7,7 +7,7 @@ import peewee
 from flask import Response, after_this_request
 
 from floway_core.contexts import NO_LIMITS, ApiKey
-from floway_core.engine.answer_stream import AnswerStream
+from floway_core.engine.client_stream import ClientStream
 from floway_core.protocol.usage import Tokens, usage_of
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import limits
@@ -41,12 +41,12 @@ class AdmittedRequest:
         self._ended = True
 
 
-def release_before_terminal(stream: AnswerStream, admission: AdmittedRequest) -> None:
+def release_before_terminal(stream: ClientStream, admission: AdmittedRequest) -> None:
     """End ``admission`` before the terminal event of ``stream``, after which the client may send its next request."""
 
     def release() -> None:
         try:
-            admission.end(usage_of(stream.events.response))
+            admission.end(usage_of(stream.answer.response))
         except DATABASE_ERRORS as error:  # retried when the request is closed
             log.warning("Request %s could not be counted yet: %s", admission.request_id, error)
 

@@ -13,6 +13,8 @@ def result_reporter(observers: Observers) -> Callable[[RequestLogEntry], None]:
     """Return the callback that reports a request that has ended."""
 
     def report(entry: RequestLogEntry) -> None:
+        if entry.is_handed_over:  # reported when its response has ended
+            return
         for number, attempt in enumerate(entry.trace.attempts, 1):
             is_last = number == len(entry.trace.attempts)
             result = _result_of_last(entry, attempt) if is_last else _failed(attempt)

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, current_app
 
 from floway_core.dialect import Operation
+from floway_core.provider import ForwardedPath
 from floway_core.web.routing import AUTOMATIC_METHODS, RouteTable, braced, plugin_rules
 
 blueprint = Blueprint("openapi", __name__)
@@ -58,10 +59,31 @@ def _describe(app: Flask, table: RouteTable, owner: str, endpoint: str, argument
         ]
     if routes := table.endpoints.get(endpoint):
         described["summary"] = f"{SUMMARIES[routes[0].route.operation]}, in the dialect {routes[0].dialect.name}"
+    elif path := table.forwarded.get(endpoint):
+        described |= _describe_forwarded(path)
     else:
         view = app.view_functions[endpoint]
         described["summary"] = (view.__doc__ or view.__name__).strip().splitlines()[0].rstrip(".")
         described["security"] = []  # a view checks keys by itself, if it does
+    return described
+
+
+def _describe_forwarded(path: ForwardedPath) -> dict[str, Any]:
+    """Return the description of a path that is forwarded. What else is in a body, the API of the upstream says."""
+    statuses = {"401": "Unauthorized", "404": "NotFound", "429": "Limited", "503": "Unavailable"}
+    responses: dict[str, Any] = {
+        status: {"$ref": f"#/components/responses/{name}"} for status, name in statuses.items()
+    }
+    if path.describes_account:
+        responses["403"] = {"$ref": "#/components/responses/UpstreamRefused"}
+    responses["2XX"] = {"description": "The answer of the upstream, as it is."}
+    responses["default"] = {"$ref": "#/components/responses/UpstreamRefused"}
+    described = {"summary": f"Forwarded to an upstream: {path.method} {path.path}", "responses": responses}
+    if path.has_model:
+        schema: dict[str, Any] = {"type": "object", "properties": {"model": {"type": "string", "minLength": 1}}}
+        schema["required"] = [] if path.default_model else ["model"]
+        content = {kind: {"schema": schema} for kind in ("application/json", "multipart/form-data")}
+        described["requestBody"] = {"required": True, "content": content}
     return described
 
 

@@ -1,7 +1,7 @@
 """The operations that dialects serve: respond, compact, count tokens, list models, get one model."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from floway_core.provider import Model
 from floway_core.runtime.dialects import Endpoint
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage.db import DATABASE_ERRORS
-from floway_core.web import STREAM_HEADERS, PreparedResponse, current_gateway, limits
+from floway_core.web import STREAM_HEADERS, PreparedResponse, background, current_gateway, limits
 from floway_core.web.auth import authenticate
 from floway_core.web.body import read_object
 from floway_core.web.client import SocketClient
@@ -41,7 +41,10 @@ def respond(endpoint: Endpoint) -> Response:
     """Have an upstream respond: as a stream or as one JSON object."""
     admitted = _admit(endpoint)
     call = _call(admitted, admitted.read.body)
-    served = serve(admitted.gateway, call, admitted.entry.trace, _answer_format(endpoint, call))
+    if call.body.get("background") is True:
+        return _respond_in_background(endpoint, call)
+    answer_format = _answer_format(endpoint, call)
+    served = serve(admitted.gateway, call, admitted.entry.trace, answer_format)
     if served.content is not None:
         return PreparedResponse(served.content, headers=_response_headers(served), mimetype="application/json")
     if served.stream is None:
@@ -49,16 +52,33 @@ def respond(endpoint: Endpoint) -> Response:
         return _json(content, _response_headers(served))
     if admitted.admission:
         limits.release_before_terminal(served.stream, admitted.admission)
-    stream_headers = {**STREAM_HEADERS, "content-type": endpoint.dialect.content_type}
+    if _goes_on_without_client(admitted.gateway, call.body):
+        served.stream.on_abandoned = background.current_runs().finish
+    framing = answer_format.framing
+    content_type = framing.content_type if framing else endpoint.dialect.content_type
+    stream_headers = {**STREAM_HEADERS, "content-type": content_type}
     response_headers = [*stream_headers.items(), *_response_headers(served)]
     return PreparedResponse(served.stream, headers=response_headers, direct_passthrough=True)
+
+
+def _respond_in_background(endpoint: Endpoint, call: ClientRequest) -> Response:
+    """Begin to create a response, and return it as it is, or its events as they come."""
+    response = background.start(call)
+    if call.stream and (found := background.find_background(call.api_key, response["id"])):
+        return background.follow(call.api_key, found, after=-1)
+    return _json(_call_dialect(endpoint, endpoint.dialect.response, call, response))
 
 
 def compact(endpoint: Endpoint) -> Response:
     """Compact a conversation. The client replaces its history by the ``output``."""
     admitted = _admit(endpoint)
     body = admitted.read.body
-    body = {**body, "stream": False, "input": [*as_items(body.get("input") or []), {"type": TRIGGER}]}
+    body = {
+        **body,
+        "stream": False,
+        "background": None,
+        "input": [*as_items(body.get("input") or []), {"type": TRIGGER}],
+    }
     call = _call(admitted, body)
     served = serve(admitted.gateway, call, admitted.entry.trace)
     content = _call_dialect(endpoint, endpoint.dialect.compaction, call, served.response)
@@ -177,13 +197,14 @@ def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
     stream = route.operation is Operation.RESPOND and (read.stream if route.stream is None else route.stream)
     if (body.get("stream") is True) is not stream:  # providers send it to their upstreams
         body = {**body, "stream": stream}
+    finishes = _goes_on_without_client(admitted.gateway, body)
     return ClientRequest(
         id=admitted.entry.id,
         api_key=admitted.key,
         headers=admitted.request.headers,
         body=body,
         stream=stream,
-        client=SocketClient(admitted.environ, admitted.gateway.shutdown),
+        client=SocketClient(admitted.environ, admitted.gateway.shutdown, watches=not finishes),
         dialect=dialect.name,
         original=admitted.request if dialect.keeps_original else None,
         conversation_hint=read.conversation_hint,
@@ -194,15 +215,22 @@ def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
     )
 
 
+def _goes_on_without_client(gateway: Gateway, body: Mapping[str, Any]) -> bool:
+    """Return whether a response goes on when its client disconnects, because it can be read later."""
+    return gateway.settings.finishes_abandoned and body.get("store") is not False
+
+
 def _answer_format(endpoint: Endpoint, call: ClientRequest) -> AnswerFormat:
     """Return what the engine has to know of the dialect of ``call``."""
     dialect = endpoint.dialect
+    framing = _call_dialect(endpoint, dialect.framing, call) if call.stream else None
     return AnswerFormat(
         dialect.name,
         translator=partial(_call_dialect, endpoint, dialect.translator, call),
-        keepalive=dialect.keepalive,
+        keepalive=framing.keepalive if framing else dialect.keepalive,
         done=dialect.done,
         reader=partial(_call_dialect, endpoint, dialect.reader, call),
+        framing=framing,
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from uuid6 import uuid7
 
-from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerStream
+from floway_core.engine.answer_stream import RESPONSES_FORMAT
+from floway_core.engine.client_stream import ClientStream
 from floway_core.engine.trace import RequestTrace
 from floway_core.errors import GatewayError
 from floway_core.protocol.responses import FAILED
@@ -52,6 +53,10 @@ class RequestLogEntry(StructuredMessage):
     """Seconds until the first byte of a stream was ready to be sent."""
     on_close: list[Callable[["RequestLogEntry"], None]] = field(default_factory=list)
     """Called when the last byte has been sent or the client has hung up."""
+    shared_callbacks: int = 0
+    """How many of ``on_close``, the first ones, are called for every request."""
+    is_handed_over: bool = False
+    """Whether the response is created in the background, and has an entry of its own."""
 
     # ------------------------------------------------------------------------------------------------- set by ``end``
     duration: float = 0
@@ -65,6 +70,14 @@ class RequestLogEntry(StructuredMessage):
     def note_first_byte(self) -> None:
         """Record that the first byte of the stream is ready."""
         self.first_byte = time.monotonic() - self.started
+
+    def hand_over(self) -> None:
+        """Leave what is called and counted at the end of a request to the entry of its background response.
+
+        This entry is then one of a request without upstream, for the log and the metrics.
+        """
+        self.trace, self.metered, self.is_handed_over = RequestTrace(), False, True
+        self.on_close = self.on_close[: self.shared_callbacks]
 
     def note_error(self, error: GatewayError) -> None:
         """Record the error that is sent to the client."""
@@ -150,10 +163,10 @@ class RequestLogEntry(StructuredMessage):
 
 
 class OtherStream:
-    """The streamed body of a view that is no ``AnswerStream``, with the callbacks of one."""
+    """The streamed body of a view that is no ``ClientStream``, with the callbacks of one."""
 
     def __init__(self, chunks: Iterable[bytes], first_byte: Callable[[], None], closed: Callable[[], None]) -> None:
-        """:param first_byte, closed: as in ``AnswerStream.subscribe``."""
+        """:param first_byte, closed: as in ``ClientStream.subscribe``."""
         self._chunks = chunks
         self._first_byte = first_byte
         self._closed = closed
@@ -179,7 +192,7 @@ def watch_stream(body: Iterable[bytes], entry: RequestLogEntry) -> Iterable[byte
 
     :returns: the body to send instead.
     """
-    if isinstance(body, AnswerStream):
+    if isinstance(body, ClientStream):
         body.subscribe(first_byte=entry.note_first_byte, closed=entry.end)
         return body
     return OtherStream(body, entry.note_first_byte, entry.end)

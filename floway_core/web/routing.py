@@ -11,6 +11,7 @@ from werkzeug.routing import Rule
 from floway_core.contexts import Services
 from floway_core.dialect import Dialect, Operation
 from floway_core.errors import GatewayError
+from floway_core.provider import ForwardedPath
 from floway_core.runtime.dialects import CORE, Dialects, Endpoint, path_shape
 from floway_core.runtime.plugins import PluginError, collect_blueprints
 
@@ -26,6 +27,8 @@ class RouteTable:
     endpoints: dict[str, Sequence[Endpoint]] = field(default_factory=dict)
     """The routes of dialects that share a path and a method, by the name of Flask's endpoint. The path is registered
     with the rule of the first of them."""
+    forwarded: dict[str, ForwardedPath] = field(default_factory=dict)
+    """The paths that providers forward, by the name of Flask's endpoint."""
     owners: dict[str, str] = field(default_factory=dict)
     """The plugin of each endpoint of Flask, or ``CORE``."""
 

@@ -18,7 +18,6 @@ UNSERVED = {
     "/complete": "text completion",
     "/completions": "the Completions API",
     "/containers": "the Containers API",
-    "/conversations": "the Conversations API",
     "/edits": "the Edits API",
     "/embeddings": "the Embeddings API",
     "/engines": "the Engines API",

@@ -40,7 +40,7 @@ def test_a_payload(store, stored, payload):
     fails(lambda: load.load_response(store.database, store.snapshot(stored)), column, row)
     row = row_of(store, "responses_items", "position = 0")
     store.execute("UPDATE responses_items SET payload = ? WHERE id = ?", payload, row)
-    fails(lambda: load.load_input_items(store.database, store.snapshot(stored)), column, row)
+    fails(lambda: load.load_input_items(store.database, store.snapshot(stored))[0].decode(), column, row)
 
 
 @pytest.mark.parametrize("payloads", SPREAD)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 import pytest
 
@@ -21,7 +22,7 @@ from floway_core.storage import keys
 from floway_core.storage.db import select
 from floway_core.testing import ApiClient, events
 
-from .direct_store import Store, assistant, user
+from .direct_store import Store, assistant, execute, user
 
 pytestmark = pytest.mark.soak  # long: many processes, or waits
 
@@ -74,6 +75,24 @@ def converse(caller, seen, seed, done, kills):
             seen.begun[told[0]["response"]["id"]] = (kill, after)
 
 
+def converse_by_id(caller, seed, done):
+    """Continue a conversation by its id; return the id, and for each text whether its turn was seen complete.
+
+    Some requests kill the worker that serves them. While the lock of a dead worker lasts, the turn is tried again.
+    """
+    chance, turns = random.Random(seed), {}
+    conversation = caller.post({}, "/v1/conversations").json()["id"]
+    for number in range(10_000):
+        if done():
+            break
+        kill = chance.choice(POINTS) if chance.random() < 0.25 else None
+        body = {"model": "model-1", "stream": True, "input": f"{seed}.{number}", "conversation": conversation}
+        told, _ = received(caller, body, kill)
+        if told:
+            turns[body["input"]] = told[-1]["type"] == "response.completed"
+    return conversation, turns
+
+
 def check(store, seen):
     stored = select(store.database, "SELECT response_id FROM responses_snapshots WHERE api_key_id = ?", store.key_id)
     stored = {response_id for (response_id,) in stored}
@@ -122,6 +141,33 @@ def test_workers_are_killed_in_the_middle_of_commits(start_acting, new_database,
     assert is_done()
     acting.gateway.kill()
     check(store_with(acting, key), seen)
+
+
+def test_workers_are_killed_in_the_middle_of_conversations(start_acting, new_database):
+    """What a client saw complete is in the conversation, once and in order; of another turn, all or nothing."""
+    acting = start_acting(new_database(), workers="3", log_level="error")
+    key = keys.create(acting.database, "killed")
+
+    def is_done():
+        # no worker lives to end its lease: end it, as time would
+        execute(acting.database, "DELETE FROM turn_leases WHERE id IN (SELECT locked_by FROM responses_conversations)")
+        return deaths(acting.gateway) >= 12
+
+    with ThreadPoolExecutor(CONVERSATIONS) as pool:
+        tasks = [pool.submit(converse_by_id, ApiClient(acting.gateway.url, key), seed, is_done) for seed in range(3)]
+        led = [task.result() for task in tasks]
+    caller = ApiClient(acting.gateway.url, key)
+    assert sum(sum(turns.values()) for _, turns in led) > 12
+    for conversation, turns in led:
+        items, after = [], ""
+        while page := caller.get(f"/v1/conversations/{conversation}/items?order=asc&limit=100{after}").json()["data"]:
+            items += page
+            after = f"&after={quote(page[-1]['id'])}"
+        roles = [item["role"] for item in items]
+        assert roles == ["user", "assistant"] * (len(items) // 2)
+        stored = [item["content"][0]["text"] for item in items[::2]]
+        assert stored == [text for text in turns if text in stored]
+        assert [text for text, is_complete in turns.items() if is_complete and text not in stored] == []
 
 
 def test_the_whole_server_is_killed(start_acting, new_database):

@@ -2,7 +2,7 @@
 
 import json
 
-from floway_core.dialect import Claims, Dialect, ErrorAnswer, Operation, ReadRequest, Route
+from floway_core.dialect import JSON_ARRAY, Claims, Dialect, ErrorAnswer, Operation, ReadRequest, Route
 from floway_core.errors import GatewayError
 from floway_core.hookspecs import hookimpl
 from floway_core.protocol import jsontext
@@ -17,7 +17,7 @@ class Letters(Dialect):
     claims = Claims(headers=("letters-version",))
     request_id_header = "letter-id"
     keepalive = b": the pen rests\n\n"
-    done = b"data: bye\n\n"
+    done = b'data: {"bye": true}\n\n'
 
     def routes(self):
         return [
@@ -36,10 +36,13 @@ class Letters(Dialect):
             raise RuntimeError("the reader stumbles")
         text = "\n".join([*lines, *sorted(f"{name}: {value}" for name, value in request.query.items())])
         body = {"model": request.path_args.get("to") or request.body.get("to"), "input": text}
-        return ReadRequest(body, stream=request.body.get("aloud") is True)
+        return ReadRequest(body, stream=bool(request.body.get("aloud")))
 
     def translator(self, call):
         return Reading(call.original.body)
+
+    def framing(self, call):
+        return JSON_ARRAY if call.original.body.get("aloud") == "bound" else None
 
     def response(self, call, response):
         lines = [part["text"] for item in response["output"] for part in item.get("content", [])]

@@ -4,6 +4,9 @@ import json
 import types
 from pathlib import Path
 
+import pytest
+
+from floway_core.dialect import JSON_ARRAY
 from floway_core.testing.dialect_contract import DialectContract
 from floway_core.testing.events import parse
 
@@ -69,7 +72,7 @@ class TestLetters(DialectContract):
         return "".join(line.get("say", "") for line in lines(body))
 
     def is_complete(self, body):
-        return body.endswith(b"data: bye\n\n")
+        return body.endswith(b'data: {"bye": true}\n\n')
 
     def is_failed(self, body):
         return any("trouble" in line for line in lines(body))
@@ -86,6 +89,45 @@ class TestLetters(DialectContract):
 
     def token_count(self, answer):
         return answer["weight"]
+
+
+@pytest.mark.soak  # the dialects of plugins run the contract for their framings, too
+class TestBoundLetters(TestLetters):
+    """The letters whose lines come as one JSON array."""
+
+    keepalive = JSON_ARRAY.keepalive
+    stream_type = "application/json"
+
+    def request(self, model, text, stream):
+        return "/v1/letters", {"to": model, "lines": [text], "aloud": "bound" if stream else False}
+
+    def streamed_text(self, body):
+        return "".join(line.get("say", "") for line in elements(body))
+
+    def is_complete(self, body):
+        return self._is_whole(body) and json.loads(body)[-1] == {"bye": True}
+
+    def is_failed(self, body):
+        return self._is_whole(body) and any("trouble" in line for line in json.loads(body))
+
+    def _is_whole(self, body):
+        try:
+            return isinstance(json.loads(body), list)
+        except ValueError:
+            return False
+
+
+def elements(body):
+    """The elements of an array that may not be complete."""
+    found, rest = [], body.decode().strip().removeprefix("[").removesuffix("]")
+    while rest := rest.strip().removeprefix(",").strip():
+        try:
+            element, end = json.JSONDecoder().raw_decode(rest)
+        except ValueError:
+            break
+        found.append(element)
+        rest = rest[end:]
+    return found
 
 
 def lines(body):

@@ -80,7 +80,7 @@ def test_a_path_may_name_the_model_and_stream(caller, upstream):
     upstream.script(Reply(message_stream("Fine.")))
     answer = caller.post({"lines": ["Hi"]}, "/v1/letters/kit-1:read-aloud?colour=red")
     assert answer.headers.get_content_type() == "text/event-stream"
-    assert answer.body.endswith(b'data: {"greetings": 1}\n\ndata: bye\n\n')
+    assert answer.body.endswith(b'data: {"greetings": 1}\n\ndata: {"bye": true}\n\n')
     (request,) = upstream.requests
     assert "colour: red" in request.body.decode()
 

@@ -11,7 +11,8 @@ LETTERS = (HERE / "letters.py").read_text(encoding="utf-8")
 
 # row: what is replaced in the dialect, by what, and the test that fails then
 FAULTS = {
-    "no end of a stream": ('done = b"data: bye\\n\\n"', 'done = b""', "test_answers_streamed"),
+    "no end of a stream": ("done = b'data: {\"bye\": true}\\n\\n'", 'done = b""', "test_answers_streamed"),
+    "no framing": ("return JSON_ARRAY if", "return None if", "test_answers_streamed"),
     "errors as they came": (
         "own = error.upstream_body(self.name)",
         'own = getattr(error, "_received_body", None)',
@@ -41,6 +42,7 @@ QUICK = ("errors as they came", "a failure in silence")
 )
 def test_a_fault_is_found(tmp_path, fault):
     sound, faulty, test = FAULTS[fault]
+    tests = "TestBoundLetters" if fault == "no framing" else "TestLetters"
     assert LETTERS.count(sound) == 1
     (tmp_path / "letters.py").write_text(LETTERS.replace(sound, faulty), encoding="utf-8")
     (tmp_path / "test_contract.py").write_text(
@@ -55,11 +57,11 @@ def test_a_fault_is_found(tmp_path, fault):
             "-p",
             "no:cacheprovider",
             "-k",
-            f"TestLetters and {test}",
+            f"{tests} and {test}",
             "test_contract.py",
         ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1 and f"TestLetters::{test}" in done.stdout, done.stdout
+    assert done.returncode == 1 and f"{tests}::{test}" in done.stdout, done.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PLUGINS = ("anthropic", "chat", "codex", "echo", "openai")
+PLUGINS = ("anthropic", "chat", "codex", "echo", "gemini", "openai")
 DISTRIBUTIONS = {"floway_core": ROOT, **{f"floway_{name}": ROOT / "plugins" / name for name in PLUGINS}}
 
 

@@ -21,6 +21,6 @@ def test_plugins_install_beside_the_core(wheels, environment):
     environment("floway", "echo", "add", "mirror")
     assert "mirror" in environment("floway", "upstreams", "list")
     assert "import" in environment("floway", "codex", "--help")
-    for kind in ("anthropic", "openai"):
+    for kind in ("anthropic", "gemini", "openai"):
         assert "--base-url" in environment("floway", "upstreams", "add", kind, "--help")
     environment("pip", "check")

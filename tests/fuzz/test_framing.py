@@ -283,6 +283,12 @@ def test_a_client_is_told_to_go_on(line, post):
     assert line.answers(2)[1][0] == 404
 
 
+def test_a_client_is_told_to_go_on_only_if_its_body_is_wanted(line):
+    line.send(b"POST /v1/responses HTTP/1.1\r\nhost: gateway\r\nexpect: 100-continue\r\n" + LENGTH + b"\r\n")
+    ((status, headers, _),) = line.answers()
+    assert (status, headers[b"connection"]) == (401, b"close")
+
+
 # ------------------------------------------------------------------------------------------------ what does not end
 ENDLESS = {
     "a method": (b"", b"G"),

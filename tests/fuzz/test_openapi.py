@@ -83,15 +83,27 @@ def stage(app, upstream):
         aliases.remove(database, alias.name)
     upstreams.add(database, "wire", "first")
     mine, other = keys.create(database, "mine"), keys.create(database, "other")
-    ids = [created(app, key) for key in (mine, mine, other)]
-    return SimpleNamespace(key=mine, ids=ids, names=["mine", "other", "first", "a/b"])
+    ids = [created(app, key) for key in (mine, mine, other)] + [created(app, mine, background=True)]
+    opened = [opened_conversation(app, key) for key in (mine, mine, other)]
+    conversations, items = zip(*opened, strict=True)
+    return SimpleNamespace(
+        key=mine, ids=ids, conversations=conversations, items=items, names=["mine", "other", "first", "a/b"]
+    )
 
 
-def created(app, key):
-    body, headers = {"model": "model-1", "input": "Hi"}, {"authorization": f"Bearer {key}"}
+def created(app, key, **fields):
+    body, headers = {"model": "model-1", "input": "Hi", **fields}, {"authorization": f"Bearer {key}"}
     with app.test_client().post("/v1/responses", json=body, headers=headers) as answer:
         assert answer.status_code == 200, answer.text
         return answer.json["id"]
+
+
+def opened_conversation(app, key):
+    """The ids of a conversation and of an item in it."""
+    body, headers = {"items": [{"role": "user", "content": "Hi"}]}, {"authorization": f"Bearer {key}"}
+    client = app.test_client()
+    conversation = client.post("/v1/conversations", json=body, headers=headers).json["id"]
+    return conversation, client.get(f"/v1/conversations/{conversation}/items", headers=headers).json["first_id"]
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +147,15 @@ def test_every_reference_leads_somewhere():
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_what_needs_a_key_is_refused_without(app, stage, path, method, given):
     answer = app.test_client().open(
-        path.format(response_id=stage.ids[0], model="model-1", name="mine"), method=method, headers=given
+        path.format(
+            response_id=stage.ids[0],
+            conversation_id=stage.conversations[0],
+            item_id=stage.items[0],
+            model="model-1",
+            name="mine",
+        ),
+        method=method,
+        headers=given,
     )
     answer.close()
     assert (answer.status_code == 401) == (scheme_of(path, method) is not None)
@@ -184,7 +204,10 @@ def aim(case, draw, stage):
             body["model"] = draw(st.sampled_from(MODELS))
         if "previous_response_id" in body:
             body["previous_response_id"] = draw(st.sampled_from([body["previous_response_id"], None, *stage.ids]))
+        if "conversation" in body:
+            body["conversation"] = draw(st.sampled_from([body["conversation"], None, *stage.conversations]))
     given = case.path_parameters or {}
-    for name, there in (("response_id", stage.ids), ("model_id", MODELS), ("name", stage.names)):
+    ids = (("conversation_id", stage.conversations), ("item_id", stage.items), ("response_id", stage.ids))
+    for name, there in (*ids, ("model_id", MODELS), ("name", stage.names)):
         if name in given and draw(st.integers(0, 3)):
             given[name] = draw(st.sampled_from(there))

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from floway_core.engine.answer_stream import StreamState
+from floway_core.server.send_buffer import SLICE_BYTES
 from floway_core.server.stream_loop import Stream, StreamLoop
 
 PATIENCE = 10
@@ -126,6 +127,45 @@ def test_a_slow_client_whose_upstream_ends_gets_everything(started, sides):
     while received + len(sides.stream.unsent) < 100_000 or sides.left.empty():
         received += len(sides.client.recv(65536)) if received < 100_000 else 0
     assert received == 100_000 and sides.left.get().error is None
+
+
+class RecordedSocket:
+    """A socket that notes what is given to it, and in which turn of the loop."""
+
+    def __init__(self, inner, loop, sends):
+        self.inner, self.loop, self.sends = inner, loop, sends
+
+    def fileno(self):
+        return self.inner.fileno()
+
+    def send(self, data, flags):
+        self.sends.append((self.loop._poll_number, data))
+        return self.inner.send(data, flags)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_large_events_are_sent_in_slices_by_turns_and_without_a_copy(started, sides, chunked):
+    loop, large = started(), b"x" * 20_000_000
+    readers, sends = [sides, Sides()], {}
+    for reader in readers:
+        sends[reader] = []
+        reader.advance = lambda wait, reader=reader: large if reader.inner.recv(10) else b""
+        reader.stream.client = RecordedSocket(reader.outer, loop, sends[reader])
+        reader.stream.chunked = chunked
+        loop.add(reader.stream)
+    for reader in readers:
+        reader.upstream.sendall(b"large")
+    received = dict.fromkeys(readers, 0)
+    while min(received.values()) < len(large):
+        for reader in readers:
+            if received[reader] < len(large):
+                received[reader] += len(reader.client.recv(2**20))
+    for reader in readers:
+        turns = [turn for turn, _ in sends[reader]]
+        pieces = [data for _, data in sends[reader] if len(data) > 10]  # the others frame the chunk
+        assert max(map(len, pieces)) <= SLICE_BYTES
+        assert all(data.obj is large for data in pieces)
+        assert len(set(turns[3:])) == len(turns[3:])  # one slice in each turn, behind the first one and the framing
 
 
 def test_a_client_that_stands_still_is_given_up(started, sides):

@@ -79,6 +79,14 @@ def test_half_an_event_is_none(rest):
     assert read_all(translated(rest)[0]) == [b"END"]
 
 
+def test_a_json_object_behind_the_events_is_translated(monkeypatch):
+    """Some APIs send an error so. What is not whole is left out."""
+    monkeypatch.setattr(Upper, "feed", lambda self, block: block.upper())
+    for rest, shown in ((b'{\n "error": 5}\n', b'{\n "ERROR": 5}\n\n\n'), (b'{"error"', b""), (b"[5]", b"")):
+        body, _ = translated(b"data: a\n\n", rest)
+        assert b"".join(read_all(body)) == b"DATA: A\n\n" + shown + b"END"
+
+
 @pytest.mark.parametrize("document", [b'{"a":1}', b"[1]", b"<html>", b'\xef\xbb\xbf\n {"a":1}'])
 def test_a_document_is_converted_when_it_is_whole(document):
     body, _ = translated(document[:3], NOTHING, document[3:])

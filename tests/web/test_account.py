@@ -279,3 +279,13 @@ def test_splitting_a_block_loses_nothing():
     block = b"data: 1\n\ndata: 2\r\n\r\n: x\n\ndata: 3"
     assert sse.split(block) == [b"data: 1\n\n", b"data: 2\r\n\r\n", b": x\n\n", b"data: 3"]
     assert sse.split(b"") == []
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_background_response_never_shows_it(upstream, clients, shown):
+    """Its events are stored, and the setting of a key may change meanwhile."""
+    upstream.script(Reply(STREAMS["events"], headers=[("content-type", "text/event-stream"), *HEADERS]))
+    exchange = clients[shown].create("Hi", stream=True, background=True)
+    seen = whole(exchange)
+    assert exchange.events()[-1]["type"] == "response.completed"
+    assert not any(secret in seen for secret in (b"acct-9", b"user-9", b"x-account-id", b"account.limits"))

@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -28,6 +29,22 @@ BY_ID = {
 }
 """Routes that name a response."""
 
+CONVERSATION, ITEM = "/conversations/<conversation_id>", "/conversations/<conversation_id>/items/<item_id>"
+BY_CONVERSATION = {
+    (method, prefix + rule)
+    for prefix in ("/v1", "")
+    for method, rule in (
+        ("GET", CONVERSATION),
+        ("POST", CONVERSATION),
+        ("DELETE", CONVERSATION),
+        ("GET", f"{CONVERSATION}/items"),
+        ("POST", f"{CONVERSATION}/items"),
+        ("GET", ITEM),
+        ("DELETE", ITEM),
+    )
+}
+"""Routes that name a conversation."""
+
 BY_BODY = {
     ("POST", "/v1/responses"),
     ("POST", "/responses"),
@@ -35,6 +52,8 @@ BY_BODY = {
     ("POST", "/responses/compact"),
     ("POST", "/v1/responses/input_tokens"),
     ("POST", "/responses/input_tokens"),
+    ("POST", "/v1/conversations"),
+    ("POST", "/conversations"),
 }
 """Routes whose body may name responses and items."""
 
@@ -92,7 +111,9 @@ def two(guarded, fake_upstream):
     fake_upstream.script(Reply(items_stream(output)))
     response = mine.create([given]).json()
     fake_upstream.requests.clear()
+    conversation = mine.post({"items": [given]}, "/v1/conversations").json()
     yield SimpleNamespace(
+        conversation=conversation["id"],
         mine=mine,
         other=other,
         database=database,
@@ -139,7 +160,7 @@ def owned(two, table, columns="COUNT(*)"):
 def test_every_route_is_considered(routes):
     """A new route has to be put into one of the sets above, and is tried then."""
     operators = {(method, rule) for method, rule in routes if for_operators(rule)}
-    assert routes - operators == BY_ID | BY_BODY | SAME_FOR_ALL
+    assert routes - operators == BY_ID | BY_CONVERSATION | BY_BODY | SAME_FOR_ALL
 
 
 @pytest.mark.parametrize("query", ["", "?stream=true", "?stream=true&starting_after=1", "?limit=1&order=asc"])
@@ -154,6 +175,33 @@ def test_a_foreign_response_in_the_path(two, method, rule, query):
         assert answers[0] == answers[1]
         assert answers[0][0] == 404 and two.secret.encode() not in answers[0][1]
     assert_untouched(two)
+
+
+@pytest.mark.parametrize(("method", "rule"), sorted(BY_CONVERSATION))
+def test_a_foreign_conversation_in_the_path(two, method, rule):
+    body = json.dumps({"items": [{"role": "user", "content": "Hi"}], "metadata": {}}).encode()
+    for known in (two.conversation, two.response["id"]):
+        for item in two.items:
+            answers = []
+            for tried in (known, unknown_like(known)):
+                path = rule.replace("<conversation_id>", tried).replace("<item_id>", item)
+                answers.append(seen(two.other.send(method, path, body if method == "POST" else None), tried))
+            assert answers[0] == answers[1]
+            assert answers[0][0] == 404 and two.secret.encode() not in answers[0][1]
+    listed = two.mine.get(f"/v1/conversations/{two.conversation}/items").json()
+    assert [item["id"] for item in listed["data"]] == [two.given["id"]]
+
+
+def test_a_foreign_item_in_the_path(two):
+    """Not even in one's own conversation."""
+    own = two.other.post({}, "/v1/conversations").json()["id"]
+    for method, rule in sorted(row for row in BY_CONVERSATION if row[1].endswith(ITEM)):
+        for known in two.items:
+            answers = []
+            for tried in (known, unknown_like(known)):
+                path = rule.replace("<conversation_id>", own).replace("<item_id>", tried)
+                answers.append(seen(two.other.send(method, path), tried))
+            assert answers[0] == answers[1] and answers[0][0] == 404
 
 
 def test_a_foreign_item_in_the_query(two, fake_upstream):
@@ -171,7 +219,8 @@ def named_in_bodies(two):
     """Bodies that name, each in another way, what the first client has stored."""
     yield two.response["id"], lambda named: {"input": "Hi", "previous_response_id": named}
     yield two.response["id"], lambda named: {"previous_response_id": named}
-    yield two.response["id"], lambda named: {"input": "Hi", "conversation": named}
+    yield two.conversation, lambda named: {"input": "Hi", "conversation": named}
+    yield two.conversation, lambda named: {"conversation": {"id": named}}
     for item in (two.response["id"], *two.items):
         yield item, lambda named: {"input": [{"type": "item_reference", "id": named}]}
         yield item, lambda named: {"input": [{"id": named}]}
@@ -179,10 +228,19 @@ def named_in_bodies(two):
         yield item, lambda named: {"input": [{"type": None, "id": named, "status": None}]}
 
 
+def items_of(body, named):
+    """The same items in a conversation instead of an input."""
+    return {"items": body(named)["input"]}
+
+
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(("method", "path"), sorted(BY_BODY))
 def test_foreign_ids_in_the_body(two, fake_upstream, method, path, stream):
     for known, body in named_in_bodies(two):
+        if "conversations" in path:  # which names items in another field, and no other things
+            if not (items := body(known).get("input")) or isinstance(items, str):
+                continue
+            body = partial(items_of, body)
         answers = [
             seen(two.other.post({"model": "model-1", "stream": stream, **body(named)}, path), named)
             for named in (known, unknown_like(known))

@@ -101,13 +101,6 @@ def test_a_previous_response_is_not_found(ask):
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("conversation", "conv_1"), ("conversation", {"id": "conv_1"}), ("background", True)]
-)
-def test_what_is_not_offered_is_said(ask, refused, name, value):
-    assert name in refused(ask.create(**{name: value}), 400, "unsupported_parameter", name)
-
-
 @pytest.mark.parametrize("name", ["conversation", "background", "previous_response_id"])
 def test_null_means_not_given(ask, fake_upstream, name):
     fake_upstream.script(Reply(message_stream()))

@@ -51,8 +51,6 @@ ELSEWHERE = [
     ("GET", "/v1beta", "the generateContent API"),
     ("POST", "/v1/embeddings", "the Embeddings API"),
     ("POST", "/v1/completions", "the Completions API"),
-    ("POST", "/v1/conversations", "the Conversations API"),
-    ("GET", "/v1/conversations/conv_1/items", "the Conversations API"),
     ("DELETE", "/v1/files/file_1", "the Files API"),
     ("POST", "/v1/images/generations", "the Images API"),
     ("POST", "/v1/audio/transcriptions", "the Audio API"),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from floway_anthropic import signatures
+from floway_core.protocol import signatures
 
 NAME = "web_search"
 RESULT = "web_search_tool_result"

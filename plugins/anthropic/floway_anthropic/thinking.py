@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from floway_anthropic import signatures
+from floway_core.protocol import signatures
 
 KIND = "reasoning"
 """The kind of the signatures."""

@@ -8,12 +8,12 @@ from floway_chat.events.to_responses import ResponsesTranslator
 from floway_chat.quirks import Quirks, find_quirks, load_quirks
 from floway_chat.requests.to_chat import write_request
 from floway_chat.requests.tools import ToolTable, read_tools
-from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
+from floway_core.contexts import AttemptContext, ForwardContext, ResponsesRequestContext, Upstream
 from floway_core.errors import GatewayError
 from floway_core.protocol.response_writer import ResponseEventWriter
 from floway_core.provider import ConnectionOptions, UpstreamOption, UpstreamResponse
 from floway_core.storage.connections import Connection
-from floway_core.upstream.keyed import KeyedProvider, encode_body
+from floway_core.upstream.keyed import OPENAI_PATHS, KeyedProvider, encode_body
 from floway_core.upstream.translated import TranslatedBody
 
 
@@ -36,6 +36,7 @@ class ChatProvider(KeyedProvider):
     """Sends requests to servers of Chat Completions, translated unless the client speaks it too."""
 
     kind = NAME
+    forwarded_paths = OPENAI_PATHS
     dialect = NAME
     private_headers = frozenset({"openai-organization", "openai-project"})
     connection_options = ConnectionOptions(
@@ -95,6 +96,10 @@ class ChatProvider(KeyedProvider):
         if 200 <= response.status < 300:
             self._translate(ctx, response)
         return response
+
+    def forward(self, ctx: ForwardContext) -> UpstreamResponse:
+        ctx.headers["user-agent"] = f"floway-chat/{__version__}"
+        return super().forward(ctx)
 
     def _translate(self, ctx: ResponsesRequestContext, response: UpstreamResponse) -> None:
         """Make the body of an answer what the gateway expects: events of the Responses API, or the client's own."""

@@ -279,3 +279,14 @@ def test_its_failure(caller, server):
     server.script(Reply([chunk("Hel"), Step.CUT]))
     body = caller.chat(stream=True, stop=[7]).body
     assert body.startswith(chunk("Hel")) and b'data: {"error":' in body
+
+
+def test_other_apis_are_forwarded(caller, server, chat_gateway):
+    content = b'{"data": [], "usage": {"prompt_tokens": 3, "total_tokens": 3}}'
+    server.script(Reply([content], headers=JSON))
+    answer = caller.post(b'{"model" :"model-1", "query": 1.50}', "/v1/rerank")
+    assert (answer.status, answer.body) == (200, content)
+    (sent,) = server.requests
+    assert sent.path.endswith("/rerank") and sent.body == b'{"model" :"model-1", "query": 1.50}'
+    assert sent.header("user-agent").startswith("floway-chat/") and sent.header("authorization")
+    assert "tokens=3/0/0/0" in logged(chat_gateway, answer)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
-from floway_codex.account import accounts, health, metrics, quota, recovery
+from floway_codex.account import accounts, health, metrics, quota, recovery, usage
 from floway_codex.account.auth_file import KIND
 from floway_codex.account.clients import ClientLog
 from floway_codex.account.tokens import TokenSource
@@ -16,10 +16,17 @@ from floway_codex.wire import request
 from floway_codex.wire.encoding import encode_body
 from floway_codex.wire.host import default_profile
 from floway_codex.wire.ignored_fields import find_ignored_fields
-from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext, Upstream
+from floway_core.contexts import (
+    AttemptContext,
+    ForwardContext,
+    ResponsesRequestContext,
+    Services,
+    SnapshotCommitContext,
+    Upstream,
+)
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
-from floway_core.provider import AccountDetails, ErrorResponse, Model, Provider, UpstreamResponse
+from floway_core.provider import AccountDetails, ErrorResponse, ForwardedPath, Model, Provider, UpstreamResponse
 from floway_core.upstream import HttpClient
 
 
@@ -27,6 +34,9 @@ class CodexProvider(Provider):
     """Speaks to the Codex backend as the codex CLI does, with the account of the upstream."""
 
     kind = KIND
+    forwarded_paths = (
+        ForwardedPath(usage.PATH, "GET", has_model=False, prefixes=("/backend-api", "/v1", ""), describes_account=True),
+    )
     underscore_headers = frozenset(name for name in claims.CLAIM_HEADERS if "_" in name)
     account_details = AccountDetails(
         headers=("chatgpt-*", "openai-organization", "openai-project", "x-codex-*"),
@@ -139,8 +149,15 @@ class CodexProvider(Provider):
         """Store the identity with the snapshot, for the requests that continue it."""
         ctx.metadata = stored_identity(self._services, ctx).as_metadata()
 
+    def forward(self, ctx: ForwardContext) -> UpstreamResponse:
+        """Ask for the usage of the account, as the CLI does for ``/status``."""
+        headers = self._usage.headers(ctx.attempt.upstream.id)
+        return self._http.stream(ctx, ctx.method, f"{self._base_url}{usage.PATH}", headers, b"")
+
     # -------------------------------------------------------------------------------------------------------- errors
     def handle_error_response(self, ctx: ResponsesRequestContext, error: ErrorResponse) -> bool:
+        if isinstance(ctx, ForwardContext):
+            return False
         if error.status == 429:
             quota.record_limits(self._services, ctx.attempt.upstream.id, error.headers, error.content)
         return error.status == 401 and self._renew_token(ctx.attempt, error)

@@ -8,7 +8,7 @@ from floway_codex.account import quota, usage
 from floway_codex.simulator import Simulator
 from floway_codex.wire.profile import load_profiles
 
-from floway_core.testing import Installation
+from floway_core.testing import ApiClient, Installation
 
 from . import gateways, recordings
 
@@ -108,3 +108,19 @@ def test_further_limits_are_those_of_their_feature():
     parsed = {"used_percent": 7, "window_minutes": 60, "resets_at": 1060}
     assert first == {"limit": "codex", "plan": "pro", "primary": parsed}
     assert second == {"limit": "codex_spark", "name": "Spark", "primary": parsed}
+
+
+@pytest.mark.parametrize("path", ["/backend-api/wham/usage", "/wham/usage"])
+def test_a_cli_may_ask_for_it_if_its_key_shows_the_account(backend, path):
+    """So its /status shows the limits of the account."""
+    with gateways.start(backend) as gateway:
+        account = backend.new_account()
+        gateways.import_account(gateway, account)
+        shown = gateway.run("keys", "create", "shown", "--shows-account").stdout.strip()
+        answer = ApiClient(gateway.url, shown).get(path)
+        assert answer.status == 200 and usage.parse_usage(answer.body, time.time())[0]["primary"]["used_percent"] == 12
+        (request,) = asked(backend)
+        assert request.header("authorization") == f"Bearer {account['tokens']['access_token']}"
+        refused = ApiClient(gateway.url, gateway.key).get(path)
+        assert refused.status == 403 and refused.json()["error"]["code"] == "account_hidden"
+        assert len(asked(backend)) == 1

@@ -1,8 +1,8 @@
 """The provider ``openai``: it sends the client's requests to the upstream unchanged."""
 
-from floway_core.contexts import ResponsesRequestContext, Upstream
-from floway_core.provider import ConnectionOptions, UpstreamOption, UpstreamResponse
-from floway_core.upstream.keyed import KeyedProvider, encode_body
+from floway_core.contexts import ForwardContext, ResponsesRequestContext, Upstream
+from floway_core.provider import ConnectionOptions, ForwardedPath, UpstreamOption, UpstreamResponse
+from floway_core.upstream.keyed import OPENAI_PATHS, KeyedProvider, encode_body
 from floway_openai import headers
 
 
@@ -16,6 +16,7 @@ class OpenAIProvider(KeyedProvider):
         options=(UpstreamOption("compacts", "The upstream takes compaction_trigger items, as another Floway does."),),
     )
     private_headers = headers.PRIVATE
+    forwarded_paths = (*OPENAI_PATHS, ForwardedPath("/alpha/search"))
 
     def supports_compaction(self, upstream: Upstream) -> bool:
         return bool(self.connection(upstream).options.get("compacts"))
@@ -28,3 +29,7 @@ class OpenAIProvider(KeyedProvider):
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
         return self.post(ctx, "/responses", encode_body(ctx.body))
+
+    def forward(self, ctx: ForwardContext) -> UpstreamResponse:
+        ctx.headers = {**headers.for_upstream(ctx.attempt.request, stream=False), **ctx.headers}
+        return super().forward(ctx)

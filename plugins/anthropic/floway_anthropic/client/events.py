@@ -15,11 +15,12 @@ from floway_anthropic.client.block_stream import (
     thinking_delta,
 )
 from floway_anthropic.client.messages import empty_message
-from floway_anthropic.client.stops import StopScanner, stop_fields
+from floway_anthropic.client.stops import stop_fields
 from floway_anthropic.client.view import ClientView
 from floway_anthropic.errors import encode_failure, error_event
 from floway_core.errors import GatewayError
 from floway_core.protocol.event_parser import parse_events
+from floway_core.protocol.stop_sequences import StopScanner
 
 Event = dict[str, Any]
 Key = tuple[int | None, int | None]

@@ -5,8 +5,9 @@ from typing import Any
 
 from floway_anthropic import blocks, search, usage
 from floway_anthropic.blocks import Block
-from floway_anthropic.client.stops import StopScanner, stop_fields
+from floway_anthropic.client.stops import stop_fields
 from floway_anthropic.client.view import ClientView
+from floway_core.protocol.stop_sequences import StopScanner
 
 
 def message_id(response: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from floway_anthropic import search
 from floway_anthropic.client.content import Unsupported, check_messages, read_messages, read_system
-from floway_anthropic.client.tools import is_strict, read_tool_choice, read_tools
+from floway_anthropic.client.tools import read_tool_choice, read_tools
 from floway_anthropic.client.values import (
     invalid,
     read_choice,
@@ -20,6 +20,7 @@ from floway_anthropic.client.values import (
 from floway_core.dialect import DialectRequest, ReadRequest
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
+from floway_core.protocol.strict_schema import is_strict
 
 Fields = dict[str, Any]
 

@@ -7,6 +7,7 @@ from typing import Any
 from floway_anthropic import search
 from floway_anthropic.client.content import Unsupported
 from floway_anthropic.client.values import invalid, read_flag, read_list, read_object, read_objects, read_text
+from floway_core.protocol.strict_schema import is_strict
 
 Tool = dict[str, Any]
 Schema = dict[str, Any]
@@ -113,26 +114,6 @@ def _read_web_search(tool: dict[str, Any], path: str) -> Tool:
         location = read_object(tool["user_location"], f"{path}.user_location")
         converted["user_location"] = {**location, "type": "approximate"}
     return converted
-
-
-def is_strict(schema: Any) -> bool:
-    """Return whether a schema fulfils what the Responses API demands of a strict one.
-
-    Every object lists all of its properties as required and allows no others. The Messages API demands only the latter.
-    """
-    if isinstance(schema, list):
-        return all(map(is_strict, schema))
-    if not isinstance(schema, dict):
-        return True
-    properties = schema.get("properties")
-    if schema.get("type") == "object" or isinstance(properties, dict):
-        names = properties if isinstance(properties, dict) else {}
-        required = schema.get("required")
-        if schema.get("additionalProperties") is not False or not isinstance(required, list):
-            return bool(not names and schema.get("additionalProperties") is False)
-        if set(names) != {name for name in required if isinstance(name, str)}:
-            return False
-    return all(is_strict(value) for value in schema.values() if isinstance(value, dict | list))
 
 
 # ------------------------------------------------------------------------------------------------------------- choice

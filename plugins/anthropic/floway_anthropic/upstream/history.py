@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from floway_anthropic import signatures
 from floway_anthropic.blocks import TOOL_CALLS, encode_json, read_arguments
 from floway_core.errors import GatewayError
+from floway_core.protocol import signatures
 from floway_core.protocol.items import as_items
 
 Block = dict[str, Any]

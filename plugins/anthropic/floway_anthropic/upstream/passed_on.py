@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from floway_anthropic import search, signatures, thinking
+from floway_anthropic import search, thinking
 from floway_anthropic.upstream.history import decode_thinking
 from floway_core.contexts import DialectRequest, ResponsesRequestContext
-from floway_core.protocol import jsontext
+from floway_core.protocol import jsontext, signatures
 
 Block = dict[str, Any]
 

@@ -111,9 +111,7 @@ class UsageReader:
                 if renews
                 else self.services.secrets.decrypt(account.encrypted_token or "")
             )
-            profile = self.profile_for(upstream_id)
-            values = {**profile.static_values, "access_token": token, "account_id": account.account_id}
-            url, headers = f"{self.base_url}{PATH}", profile.models_headers.render(values)
+            url, headers = f"{self.base_url}{PATH}", self._headers(account, token)
             response = self.http.fetch("GET", url, headers, timeout=TIMEOUT_SECONDS)
         except GatewayError as error:
             log.info("The usage of upstream %s could not be read: %s", upstream_id, error.message)
@@ -121,6 +119,19 @@ class UsageReader:
         limits = parse_usage(response.content, self.now()) if response.status_code == 200 else []
         quota.store_limits(self.services, upstream_id, limits)
         return bool(limits)
+
+    def headers(self, upstream_id: str) -> dict[str, str]:
+        """Return the headers of a request for the usage of an account. Its access token is renewed if it has expired.
+
+        :raises GatewayError: 503, the account cannot be used.
+        """
+        account = accounts.require_active(self.services, upstream_id)
+        return self._headers(account, self.tokens.token_for_account(account))
+
+    def _headers(self, account: accounts.Account, token: str) -> dict[str, str]:
+        profile = self.profile_for(account.upstream_id)
+        values = {**profile.static_values, "access_token": token, "account_id": account.account_id}
+        return dict(profile.models_headers.render(values))
 
     def refresh_old(self) -> None:
         """Start to ask for the usage of all accounts without a recent report, in the background.

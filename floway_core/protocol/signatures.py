@@ -1,4 +1,4 @@
-"""Values that a client keeps for Floway, in fields that the Messages API declares opaque.
+"""Values that a client keeps for the gateway, in fields that its API declares opaque.
 
 They have a mark and a checksum, so that those of others, and damaged ones, are recognised. They are no secrets, and
 prove nothing: a client can send the same values through the Responses API.

@@ -1,0 +1,260 @@
+"""Background responses in the database: their state and their events, for all workers and hosts.
+
+One worker creates a response and holds a lease meanwhile. The others read what it has stored. A response whose worker
+has died is found by its expired lease, and has failed.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import peewee
+
+from floway_core.conversation import payloads
+from floway_core.conversation.payloads import Decoder, storable_id
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext, sse
+from floway_core.protocol.responses import TERMINAL_EVENT_OF_STATUS
+from floway_core.storage import turn_leases
+from floway_core.storage.db import execute, insert, lock_row, placeholders, select, transaction
+
+QUEUED, IN_PROGRESS, COMPLETED, INCOMPLETE = "queued", "in_progress", "completed", "incomplete"
+FAILED, CANCELLED = "failed", "cancelled"
+
+RUNNING = (QUEUED, IN_PROGRESS)
+_IS_RUNNING = f"status IN ('{QUEUED}', '{IN_PROGRESS}')"
+
+EVENTS_KEPT_SECONDS = 3600
+"""How long the events of a response are kept after its end. Later, a replay is made of the stored response."""
+
+BATCHES_PER_PAGE = 20
+"""How many batches of events are read at once."""
+
+_COLUMNS = "id, response_id, status, response, has_events, ended_at"
+
+
+class ResponseCancelled(GatewayError):
+    """A response must not be stored, because it has been cancelled or deleted while it was created."""
+
+    def __init__(self) -> None:
+        super().__init__(409, "The response has been cancelled.", code="response_cancelled")
+
+
+@dataclass(frozen=True)
+class BackgroundResponse:
+    """The state of a background response."""
+
+    row: int
+    response_id: str
+    status: str
+    response: Mapping[str, Any]
+    """The response object. Of a complete response, it is the stored one that counts."""
+    has_events: bool
+    ended_at: int | None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is not complete yet."""
+        return self.status in RUNNING
+
+
+def lease_id(response_id: str) -> str:
+    """Return the id of the lease of a background response."""
+    return f"background:{response_id}"
+
+
+def create(database: peewee.Database, api_key_id: str, response: Mapping[str, Any], *, has_events: bool) -> int:
+    """Store a new background response, with a lease that the caller has to renew; return its row id.
+
+    :param response: the response object, with the status ``queued``.
+    """
+    row = {
+        "response_id": response["id"],
+        "api_key_id": api_key_id,
+        "status": QUEUED,
+        "response": payloads.encode(dict(response)),
+        "has_events": has_events,
+        "created_at": int(time.time()),
+    }
+    with transaction(database):
+        lock_row(database, "api_keys", api_key_id)
+        turn_leases.insert(database, api_key_id, lease_id(response["id"]))
+        (row_id,) = insert(database, "background_responses", [row])
+    return row_id
+
+
+def find(database: peewee.Database, api_key_id: str, response_id: str, oldest: int) -> BackgroundResponse | None:
+    """Return a background response; None if its id is unknown, malformed, expired or of another key.
+
+    :param oldest: responses created before this Unix second have expired.
+    """
+    sql = f"SELECT {_COLUMNS} FROM background_responses WHERE response_id = ? AND api_key_id = ? AND created_at >= ?"
+    rows = select(database, sql, storable_id(response_id) or "", api_key_id, oldest)
+    if not rows:
+        return None
+    row, found_id, status, payload, has_events, ended_at = rows[0]
+    response = {**Decoder("background_responses.response")(payload, row), "status": status}
+    found = BackgroundResponse(row, found_id, status, response, bool(has_events), ended_at)
+    if ended_at is None and not turn_leases.is_alive(database, lease_id(found_id)):
+        return _end_abandoned(database, found)
+    return found
+
+
+def _end_abandoned(database: peewee.Database, abandoned: BackgroundResponse) -> BackgroundResponse:
+    """End a response whose worker has died."""
+    error = {"code": "server_error", "message": "The server that created this response has stopped."}
+    end(database, abandoned.response_id, FAILED, {**abandoned.response, "status": FAILED, "error": error})
+    sql = f"SELECT {_COLUMNS} FROM background_responses WHERE id = ?"
+    for row, found_id, status, payload, has_events, ended_at in select(database, sql, abandoned.row):
+        response = {**Decoder("background_responses.response")(payload, row), "status": status}
+        return BackgroundResponse(row, found_id, status, response, bool(has_events), ended_at)
+    return abandoned
+
+
+def cancel(database: peewee.Database, running: BackgroundResponse) -> BackgroundResponse:
+    """Cancel a response that runs; return its new state."""
+    response = {**running.response, "status": CANCELLED}
+    sql = f"UPDATE background_responses SET status = ?, response = ? WHERE id = ? AND {_IS_RUNNING} RETURNING id"
+    with transaction(database):
+        changed = execute(database, sql, CANCELLED, payloads.encode(response), running.row).fetchall()
+    return replace(running, status=CANCELLED, response=response) if changed else running
+
+
+def delete(database: peewee.Database, found: BackgroundResponse) -> None:
+    """Delete a background response with its events. If it runs, its worker gives it up."""
+    with transaction(database):
+        execute(database, "DELETE FROM background_responses WHERE id = ?", found.row)
+
+
+# ------------------------------------------------------------------------------------------------- by the worker of it
+def complete(database: peewee.Database, response_id: str, status: str | None) -> None:
+    """Note that a response is complete. Part of the transaction that stores it.
+
+    :param status: ``completed`` or ``incomplete``.
+    :raises ResponseCancelled: it has been cancelled or deleted.
+    """
+    sql = f"UPDATE background_responses SET status = ? WHERE response_id = ? AND {_IS_RUNNING} RETURNING id"
+    if not execute(database, sql, status or COMPLETED, response_id).fetchall():
+        raise ResponseCancelled
+
+
+def end(database: peewee.Database, response_id: str, status: str, response: Mapping[str, Any]) -> None:
+    """Note that nothing more will come of a response.
+
+    :param status: its status, unless it is complete or cancelled already.
+    :param response: the response object for that.
+    """
+    with transaction(database):
+        sql = f"UPDATE background_responses SET status = ?, response = ? WHERE response_id = ? AND {_IS_RUNNING}"
+        execute(database, sql, status, payloads.encode(dict(response)), response_id)
+        now = int(time.time())
+        execute(
+            database,
+            "UPDATE background_responses SET ended_at = ? WHERE response_id = ? AND ended_at IS NULL",
+            now,
+            response_id,
+        )
+        turn_leases.delete(database, lease_id(response_id))
+
+
+def begin(database: peewee.Database, rows: Sequence[int]) -> None:
+    """Note that responses have begun. Part of a transaction.
+
+    :param rows: row ids.
+    """
+    sql = f"UPDATE background_responses SET status = ? WHERE id IN ({placeholders(rows)}) AND status = '{QUEUED}'"
+    execute(database, sql, IN_PROGRESS, *rows)
+
+
+def store_events(database: peewee.Database, batches: Iterable[tuple[int, int, bytes]]) -> None:
+    """Store batches of events. Part of a transaction.
+
+    :param batches: row id of the response, sequence number of the last event, and the events.
+    """
+    rows = [
+        {"background_id": row, "last_number": last_number, "payload": payloads.encode_text(events)}
+        for row, last_number, events in batches
+    ]
+    if rows:
+        insert(database, "background_events", rows)
+
+
+def find_stopped(database: peewee.Database, rows: Sequence[int]) -> set[int]:
+    """Return which of the responses with these row ids must not go on: they have been cancelled or deleted."""
+    sql = f"SELECT id FROM background_responses WHERE id IN ({placeholders(rows)}) AND status <> '{CANCELLED}'"
+    return set(rows) - {row for (row,) in select(database, sql, *rows)}
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+@dataclass(frozen=True)
+class EventPage:
+    """Stored events that a reader has not seen."""
+
+    events: bytes
+    last_number: int
+    """The sequence number of the last of them, or the reader's if there are none."""
+    is_last: bool
+    """Whether no more will come."""
+
+
+def read_events(database: peewee.Database, row: int, after: int) -> EventPage:
+    """Return the next events of a response.
+
+    :param after: the sequence number of the last event that the reader has seen.
+    """
+    ends = select(database, "SELECT ended_at FROM background_responses WHERE id = ?", row)  # before the events
+    sql = (
+        "SELECT id, last_number, payload FROM background_events WHERE background_id = ? AND last_number > ? "
+        f"ORDER BY last_number LIMIT {BATCHES_PER_PAGE}"
+    )
+    batches = select(database, sql, row, after)
+    decode = Decoder("background_events.payload")
+    texts = [decode.text(payload, batch) for batch, _, payload in batches]
+    if texts:  # the reader may have seen a part of the first batch
+        texts[0] = b"".join(event for event in sse.split(texts[0]) if number_of(event) > after)
+    last_number = batches[-1][1] if batches else after
+    has_ended = not ends or ends[0][0] is not None
+    return EventPage(b"".join(texts), last_number, has_ended and len(batches) < BATCHES_PER_PAGE)
+
+
+def read_last_event(database: peewee.Database, row: int) -> bytes:
+    """Return the last stored event of a response; ``b""`` if there is none."""
+    sql = "SELECT id, payload FROM background_events WHERE background_id = ? ORDER BY last_number DESC LIMIT 1"
+    rows = select(database, sql, row)
+    return sse.split(Decoder("background_events.payload").text(rows[0][1], rows[0][0]))[-1] if rows else b""
+
+
+def content_of(event: bytes) -> dict[str, Any]:
+    """Return the data of an event that is stored."""
+    content: dict[str, Any] = jsontext.loads(sse.parse(event)[1])
+    return content
+
+
+def number_of(event: bytes) -> int:
+    """Return the sequence number of an event that is stored."""
+    number: int = content_of(event)["sequence_number"]
+    return number
+
+
+def terminal_event(response: Mapping[str, Any], number: int) -> bytes:
+    """Return the event that ends the stream of a response."""
+    kind = TERMINAL_EVENT_OF_STATUS.get(str(response.get("status")), "response.completed")
+    content = {"type": kind, "sequence_number": number, "response": response}
+    return sse.encode(kind, jsontext.dumps(content))
+
+
+# ---------------------------------------------------------------------------------------------------------------- sweep
+def sweep(database: peewee.Database, oldest: int) -> None:
+    """Delete the events that are kept no longer, and responses that have expired.
+
+    :param oldest: responses created before this Unix second have expired.
+    """
+    with transaction(database):
+        ended = "SELECT id FROM background_responses WHERE ended_at < ?"
+        cutoff = int(time.time()) - EVENTS_KEPT_SECONDS
+        execute(database, f"DELETE FROM background_events WHERE background_id IN ({ended})", cutoff)
+        execute(
+            database, "UPDATE background_responses SET has_events = ? WHERE ended_at < ? AND has_events", False, cutoff
+        )
+        execute(database, "DELETE FROM background_responses WHERE created_at < ?", oldest)

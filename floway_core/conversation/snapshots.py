@@ -1,0 +1,157 @@
+"""The rows of a snapshot and its items: encoded before a transaction begins, inserted in it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import peewee
+
+from floway_core.conversation import payloads
+from floway_core.conversation.records import Snapshot
+from floway_core.protocol import items, jsontext
+from floway_core.storage.db import execute, insert
+
+ROWS_PER_INSERT = 100
+
+ROW_BYTES = 200
+"""What a row takes beside its contents, with its entries in the indexes: roughly, for quotas."""
+
+SAME_SNAPSHOT = "id = ? AND response_id = ?"
+"""Condition for a snapshot that was read earlier: if it has been deleted, another one may have got its row id."""
+
+
+@dataclass(frozen=True)
+class NewItem:
+    """An item to store."""
+
+    content: dict[str, Any]
+    issuer: str | None = None
+    """Id of the upstream that issued it."""
+    is_output: bool = False
+    id: str | None = None
+    """Its id in the database, if it has been stored before."""
+
+
+@dataclass(frozen=True)
+class NewSnapshot:
+    """A snapshot to store, with its items."""
+
+    row: Mapping[str, Any]
+    """The columns that are known before the transaction."""
+    item_rows: Sequence[Mapping[str, Any]]
+    texts: Sequence[bytes]
+    """The items as JSON."""
+    issuers: Sequence[str | None]
+
+    @property
+    def stored_bytes(self) -> int:
+        """About what it takes in the database."""
+        contents = sum(len(row["payload"]) for row in self.item_rows) + len(self.row["envelope"])
+        return contents + ROW_BYTES * (len(self.item_rows) + 1)
+
+
+def encode_snapshot(
+    api_key_id: str,
+    response_id: str,
+    parent: Snapshot | None,
+    new_items: Sequence[NewItem],
+    *,
+    envelope: Mapping[str, Any],
+    history_hash: str,
+    mode: str = "append",
+    is_hidden: bool = False,
+) -> NewSnapshot:
+    """Encode a snapshot.
+
+    :param response_id: its unique id, whether it is a response or not.
+    :param envelope: the response object without its output.
+    :param history_hash: the hash of the whole history with ``new_items``.
+    :param is_hidden: whether it is only a part of its conversation, and cannot be read and continued by its id.
+    :raises ValueError: a value cannot be stored as JSON.
+    """
+    now = int(time.time())
+    texts = [jsontext.dumps(item.content) for item in new_items]
+    item_rows = [
+        {
+            "is_output": item.is_output,
+            "item_id": item.id
+            or payloads.storable_id(item.content.get("id"))
+            or _generate_item_id(response_id, position, item.content),
+            "upstream_id": item.issuer,
+            "blob_hash": items.blob_hash(item.content),
+            "payload": payloads.encode_text(texts[position]),
+            "api_key_id": api_key_id,
+            "position": position,
+        }
+        for position, item in enumerate(new_items)
+    ]
+    row = {
+        "response_id": response_id,
+        "api_key_id": api_key_id,
+        "parent_id": parent.row if parent else None,
+        "mode": mode,
+        "depth": parent.depth + 1 if parent else 0,
+        "ordinals": 0,
+        "history_bytes": _history_bytes(parent, mode, texts),
+        "history_hash": history_hash,
+        "envelope": payloads.encode(dict(envelope)),
+        "created_at": now,
+        "deleted_at": now if is_hidden else None,
+    }
+    return NewSnapshot(row, item_rows, texts, [item.issuer for item in new_items])
+
+
+def insert_snapshot(
+    database: peewee.Database,
+    snapshot: NewSnapshot,
+    conversation: int,
+    metadata: Mapping[str, Mapping[str, Any]],
+    ordinal: int,
+) -> int:
+    """Insert a snapshot with its items, and return its row id. Part of a transaction.
+
+    :param conversation: row id.
+    :param metadata: by plugin.
+    :param ordinal: its number among the children of its parent; 0 if it has none.
+    :raises ValueError: ``metadata`` cannot be stored as JSON.
+    """
+    columns = {"conversation_id": conversation, "ordinal": ordinal, "metadata_json": _encode_metadata(metadata)}
+    (row,) = insert(database, "responses_snapshots", [{**snapshot.row, **columns}])
+    item_rows = [{**item, "snapshot_id": row} for item in snapshot.item_rows]
+    for start in range(0, len(item_rows), ROWS_PER_INSERT):
+        insert(database, "responses_items", item_rows[start : start + ROWS_PER_INSERT])
+    return row
+
+
+def mark_used(database: peewee.Database, conversation: int, now: int, added: int = 0) -> None:
+    """Store the last use of a conversation, unless a later one is stored, and how much it stores.
+
+    This locks the conversation until the transaction ends. Every transaction that changes its snapshots calls it first,
+    so that two of them cannot deadlock.
+
+    :param conversation: its row id.
+    :param now: Unix time in seconds.
+    :param added: bytes that are added; negative if some are deleted.
+    """
+    changes = "used_at = CASE WHEN used_at > ? THEN used_at ELSE ? END, stored_bytes = stored_bytes + ?"
+    execute(database, f"UPDATE responses_conversations SET {changes} WHERE id = ?", now, now, added, conversation)
+
+
+def _generate_item_id(response_id: str, position: int, item: dict[str, Any]) -> str:
+    """Generate a unique id for an item without one, in OpenAI's form."""
+    return f"{'msg' if 'role' in item else 'item'}_{response_id.removeprefix('resp_')}_{position}"
+
+
+def _history_bytes(parent: Snapshot | None, mode: str, texts: Sequence[bytes]) -> int | None:
+    """Return the bytes of a new history; None if those of its parent are unknown."""
+    before = parent.history_bytes if parent and mode == "append" else 0
+    return None if before is None else before + sum(map(len, texts))
+
+
+def _encode_metadata(metadata: Mapping[str, Mapping[str, Any]]) -> str:
+    """:raises ValueError: the metadata of a plugin is not a JSON object."""
+    for name, own in metadata.items():
+        if not isinstance(own, dict):
+            raise ValueError(f"the metadata of plugin {name!r} is no object")
+    return jsontext.dumps(dict(metadata)).decode()

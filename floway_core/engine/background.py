@@ -1,0 +1,306 @@
+"""Responses that are created in the background by this process, and streams of those of any process.
+
+A response is created as for a client that streams, but its events go to the database. One thread stores the events of
+all responses of the process a few times a second, looks whether one has been cancelled, and feeds the clients that
+follow a response, of whatever worker.
+"""
+
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from floway_core.contexts import ApiKey, ClientRequest
+from floway_core.conversation import background, load
+from floway_core.conversation.background import FAILED, BackgroundResponse
+from floway_core.engine.client_stream import ClientStream, StreamState
+from floway_core.engine.clientless import CancelSignal, RecordedStream
+from floway_core.engine.event_recorder import EventRecorder
+from floway_core.engine.serve import PreparedTurn, order_candidates, prepare, respond
+from floway_core.engine.stored_events import StoredEventStream
+from floway_core.engine.trace import RequestTrace
+from floway_core.errors import ClientDisconnected, GatewayError
+from floway_core.protocol.responses import blank_response
+from floway_core.runtime.gateway import Gateway
+from floway_core.storage.db import DATABASE_ERRORS, transaction
+
+log = logging.getLogger("floway.background")
+
+TICK_SECONDS = 0.25
+"""Time between two rounds of the thread."""
+
+OVERLOADED = "The gateway creates as many background responses as it can at the moment. Try again soon."
+
+ECHOED_FIELDS = (
+    "instructions",
+    "max_output_tokens",
+    "metadata",
+    "parallel_tool_calls",
+    "previous_response_id",
+    "reasoning",
+    "service_tier",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_p",
+    "truncation",
+    "user",
+)
+"""Fields of a request that the response object repeats before the upstream has answered."""
+
+
+@dataclass(eq=False)
+class _Run:
+    """A response that this process creates."""
+
+    row: int
+    initial: Mapping[str, Any]
+    """The response object at the beginning."""
+    signal: CancelSignal
+    recorder: EventRecorder
+    """Events that are not stored yet."""
+    has_begun: bool = False
+    """Whether the status ``in_progress`` has been stored."""
+    flush_lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while events are taken and stored, so that batches keep their order."""
+
+
+class BackgroundRuns:
+    """The background responses of this process. Thread-safe."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._database = gateway.services.database
+        self.relay: Callable[[ClientStream, socket.socket, Callable[[], None]], None] | None = None
+        """Advances a stream while it waits, until something arrives at the socket; then a thread calls the function."""
+        self._runs: dict[str, _Run] = {}
+        self._abandoned: set[ClientStream] = set()
+        self._readers: set[StoredEventStream] = set()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def __len__(self) -> int:
+        """Return how many responses are being created without a client."""
+        return len(self._runs) + len(self._abandoned)
+
+    def finish(self, stream: ClientStream) -> None:
+        """Advance the stream of a client that has disconnected to its end, so that its response is stored."""
+
+        signal = CancelSignal(self._gateway.shutdown)
+
+        def forget() -> None:
+            signal.close()
+            with self._changed:
+                self._abandoned.discard(stream)
+
+        with self._changed:
+            self._abandoned.add(stream)
+        stream.subscribe(closed=forget)
+        self._advance(RecordedStream(stream, lambda block: None), signal)
+
+    # ------------------------------------------------------------------------------------------------------- creating
+    def start(
+        self, call: ClientRequest, trace: RequestTrace, *, streams: bool, on_end: Callable[[], None]
+    ) -> dict[str, Any]:
+        """Begin to create a response, and return the response object.
+
+        :param call: the client's request with a validated body.
+        :param trace: receives what happens.
+        :param streams: whether the client may follow the events.
+        :param on_end: called when the response has ended, if this call succeeds.
+        :raises GatewayError: the conversation cannot be continued, no upstream serves the model, or too many run.
+        """
+        if len(self) >= self._gateway.settings.threads:
+            raise _overloaded()
+        signal = CancelSignal(self._gateway.shutdown)
+        key = replace(call.api_key, shows_account=False)  # what is stored never shows the account
+        body = {**call.body, "stream": True}
+        prepared = prepare(self._gateway, replace(call, api_key=key, client=signal, stream=True, body=body))
+        try:
+            order_candidates(self._gateway, prepared.call, prepared.turn)  # a model that nobody serves is refused now
+            initial = _initial_response(call.body, prepared)
+            row = background.create(self._database, call.api_key.id, initial, has_events=streams)
+        except BaseException:
+            signal.close()
+            if prepared.lock:
+                prepared.lock.release()
+            raise
+        run = _Run(row, initial, signal, EventRecorder(keeps=streams))
+        self._gateway.turn_leases.acquire(background.lease_id(initial["id"]))
+        with self._changed:
+            self._runs[initial["id"]] = run
+        self._wake()
+        try:
+            worker = threading.Thread(target=self._run, args=(run, prepared, trace, on_end), daemon=True)
+            worker.start()
+        except RuntimeError:  # the system can start no thread just now
+            if prepared.lock:
+                prepared.lock.release()
+            self._end(run, {**initial, "error": {"code": "server_overloaded", "message": OVERLOADED}}, lambda: None)
+            raise _overloaded() from None
+        return initial
+
+    def _run(self, run: _Run, prepared: PreparedTurn, trace: RequestTrace, on_end: Callable[[], None]) -> None:
+        """Have an upstream respond, and record its events."""
+        try:
+            answer = respond(self._gateway, prepared, trace).stream
+            assert answer is not None
+        except ClientDisconnected:  # it has been cancelled
+            self._end(run, run.initial, on_end)
+        except GatewayError as error:
+            failed = run.recorder.fail(run.initial, error.code or error.type, error.message)
+            self._end(run, failed, on_end)
+        except Exception:
+            log.exception("Background response %s failed", run.initial["id"])
+            failed = run.recorder.fail(run.initial, "server_error", "The gateway failed to serve this request.")
+            self._end(run, failed, on_end)
+        else:
+            answer.subscribe(closed=lambda: self._end(run, answer.answer.response or run.initial, on_end))
+            self._advance(RecordedStream(answer, run.recorder.add), run.signal)
+
+    def _advance(self, stream: RecordedStream, signal: CancelSignal) -> None:
+        """Advance a stream to its end. While it waits, it needs no thread if there is a stream loop."""
+
+        def finish() -> None:
+            try:
+                stream.run_to_end()
+            except Exception:
+                log.exception("A response without a client failed")
+            finally:
+                stream.close()
+
+        if self.relay and stream.fileno() is not None:
+            stream.advance(wait=False)  # what has arrived with the head
+            if stream.state is StreamState.WAITING:
+                self.relay(stream, signal.socket, finish)
+                return
+        finish()
+
+    def _end(self, run: _Run, response: Mapping[str, Any], on_end: Callable[[], None]) -> None:
+        """Store the last events and the end. If that fails, the lease expires, and whoever asks ends the response."""
+        response_id = run.initial["id"]
+        with self._changed:
+            del self._runs[response_id]
+        self._gateway.turn_leases.release(background.lease_id(response_id))
+        try:
+            self._flush([run])
+            background.end(self._database, response_id, FAILED, {**response, "status": FAILED})
+        except DATABASE_ERRORS as error:
+            log.error("The end of background response %s could not be stored: %s", response_id, error)
+        run.signal.close()
+        self._wake()
+        on_end()
+
+    def cancel(self, found: BackgroundResponse) -> BackgroundResponse:
+        """Cancel a response that runs, on whatever worker; return its new state."""
+        cancelled = background.cancel(self._database, found)
+        if run := self._runs.get(found.response_id):
+            run.signal.set()
+        return cancelled
+
+    # -------------------------------------------------------------------------------------------------------- reading
+    def follow(self, key: ApiKey, found: BackgroundResponse, after: int) -> StoredEventStream:
+        """Return the stream of the events of a response, those to come included.
+
+        :param after: the sequence number behind which it begins.
+        """
+        stream = StoredEventStream(
+            found.row,
+            after,
+            keepalive_interval=self._gateway.settings.keepalive_interval,
+            shutdown_fileno=self._gateway.shutdown.fileno(),
+            find_response=lambda: self._find_response(key, found),
+        )
+        with self._changed:
+            self._readers.add(stream)
+
+        def forget() -> None:
+            with self._changed:
+                self._readers.discard(stream)
+
+        stream.subscribe(closed=forget)
+        self._wake()
+        return stream
+
+    def _find_response(self, key: ApiKey, followed: BackgroundResponse) -> Mapping[str, Any]:
+        """Return the response object of a response that has ended without a terminal event."""
+        if snapshot := load.find_snapshot(self._database, key.id, followed.response_id, 0):
+            return load.load_response(self._database, snapshot)
+        found = background.find(self._database, key.id, followed.response_id, 0)
+        return found.response if found else {**followed.response, "status": background.CANCELLED}
+
+    # ----------------------------------------------------------------------------------------------------- the thread
+    def _wake(self) -> None:
+        """Start the thread, or make its next round begin now."""
+        with self._changed:
+            if self._thread is None:
+                thread = threading.Thread(target=self._loop, name="background", daemon=True)
+                with contextlib.suppress(RuntimeError):  # no thread can be started; the next call tries again
+                    thread.start()
+                    self._thread = thread
+            self._changed.notify()
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait(TICK_SECONDS if self._runs or self._readers else None)
+                runs, readers = list(self._runs.values()), list(self._readers)
+            try:
+                if runs:
+                    self._flush(runs)
+                    stopped = background.find_stopped(self._database, [run.row for run in runs])
+                    for run in runs:
+                        if run.row in stopped:
+                            run.signal.set()
+                for stream in readers:
+                    stream.fetch(self._database)
+            except DATABASE_ERRORS as error:
+                log.warning("Background responses wait for the database: %s", error)
+            except Exception:  # all background responses of the process depend on this thread
+                log.exception("A round of the background thread failed")
+
+    def _flush(self, runs: list[_Run]) -> None:
+        """Store what the runs have recorded, in one transaction."""
+        for run in runs:
+            run.flush_lock.acquire()
+        try:
+            begun = [run.row for run in runs if run.recorder.has_events and not run.has_begun]
+            taken = [(run, batch) for run in runs if (batch := run.recorder.take())]
+            if not begun and not taken:
+                return
+            try:
+                with transaction(self._database):
+                    if begun:
+                        background.begin(self._database, begun)
+                    background.store_events(self._database, [(run.row, *batch) for run, batch in taken])
+            except DATABASE_ERRORS:
+                for run, batch in taken:
+                    run.recorder.put_back(batch)
+                raise
+            for run in runs:
+                run.has_begun = run.has_begun or run.row in begun
+        finally:
+            for run in runs:
+                run.flush_lock.release()
+
+
+def _overloaded() -> GatewayError:
+    return GatewayError(503, OVERLOADED, code="server_overloaded", headers={"retry-after": "1"})
+
+
+def _initial_response(body: Mapping[str, Any], prepared: PreparedTurn) -> dict[str, Any]:
+    """Return the response object before the upstream has answered."""
+    echoed = {name: body[name] for name in ECHOED_FIELDS if body.get(name) is not None}
+    fixed = {"status": background.QUEUED, "error": None, "incomplete_details": None, "usage": None}
+    return {
+        **blank_response(body["model"]),
+        "instructions": None,
+        "metadata": {},
+        **echoed,
+        **prepared.turn.overrides,
+        **fixed,
+    }

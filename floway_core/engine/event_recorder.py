@@ -1,0 +1,71 @@
+"""Recording the events of a response until they are stored, each with a sequence number by which a reader resumes."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from floway_core.protocol import jsontext, sse
+from floway_core.protocol.responses import FAILED
+
+Batch = tuple[int, bytes]
+"""The sequence number of the last event, and the events."""
+
+
+class EventRecorder:
+    """Takes the events of one response. One thread adds, another one takes."""
+
+    def __init__(self, *, keeps: bool) -> None:
+        """:param keeps: whether anybody may read the events. If not, only their existence is noted."""
+        self.has_events = False
+        """Whether any event has arrived."""
+        self._keeps = keeps
+        self._number = -1
+        self._events = bytearray()
+        self._lock = threading.Lock()
+
+    def add(self, block: bytes) -> None:
+        """Add complete events. Comments and ``[DONE]`` are left out."""
+        self.has_events = self.has_events or bool(block)
+        if not (self._keeps and block):
+            return
+        numbered = b"".join(map(self._numbered, sse.split(block)))
+        with self._lock:
+            self._events += numbered
+
+    def _numbered(self, event: bytes) -> bytes:
+        """Return an event with a sequence number that is higher than the last one; ``b""`` if it is none."""
+        name, data = sse.parse(event)
+        try:
+            content = jsontext.loads(data)
+        except ValueError:
+            return b""
+        number = content.get("sequence_number")
+        if isinstance(number, int) and number > self._number:
+            self._number = number
+            return event
+        self._number += 1
+        content["sequence_number"] = self._number
+        return sse.encode(name or str(content.get("type")), jsontext.dumps(content))
+
+    def fail(self, response: Mapping[str, Any], code: str, message: str) -> dict[str, Any]:
+        """Add the event of a failure, and return the response object that has failed.
+
+        :param response: the response object so far.
+        """
+        failed = {**response, "status": "failed", "error": {"code": code, "message": message}}
+        self.add(sse.encode(FAILED, jsontext.dumps({"type": FAILED, "response": failed})))
+        return failed
+
+    def take(self) -> Batch | None:
+        """Return the events that have not been taken yet; None if there are none."""
+        with self._lock:
+            if not self._events:
+                return None
+            events, self._events = bytes(self._events), bytearray()
+        last = sse.split(events)[-1]
+        return jsontext.loads(sse.parse(last)[1])["sequence_number"], events
+
+    def put_back(self, batch: Batch) -> None:
+        """Return events that could not be stored."""
+        with self._lock:
+            self._events[:0] = batch[1]

@@ -1,0 +1,179 @@
+"""Forwarding requests of other APIs: to an upstream that serves their model, and the answer back byte for byte."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from floway_core.contexts import AttemptContext, ClientRequest, DialectRequest, ForwardContext
+from floway_core.engine import account
+from floway_core.engine.attempt import read_refusal
+from floway_core.engine.client_stream import ClientStream, StreamState
+from floway_core.engine.fallback import client_error, find_fallbacks, record_failure
+from floway_core.engine.routing import Candidate, find_candidates, find_upstreams
+from floway_core.engine.trace import AttemptTrace, RequestTrace
+from floway_core.engine.upstream_body import UpstreamBytes
+from floway_core.errors import ClientDisconnected, GatewayError, ShuttingDown, UpstreamRefused
+from floway_core.protocol.forwarded_answer import ForwardedAnswer
+from floway_core.provider import MAX_DISPATCHES, ForwardedPath, Model, Provider, UpstreamResponse
+from floway_core.runtime.gateway import Gateway
+
+log = logging.getLogger("floway.engine")
+
+READ_SECONDS = 15.0
+"""How long one step waits in a thread."""
+
+CLIENT_HEADERS = ("content-type", "accept")
+"""Headers of the client that reach the upstream."""
+
+
+@dataclass(frozen=True)
+class ForwardedRequest:
+    """A client's request of another API than the Responses API."""
+
+    call: ClientRequest
+    """Its ``body`` is empty."""
+    original: DialectRequest
+    path: ForwardedPath
+    model: str | None
+    """The model that it names, or the default of the path; None if it has none."""
+    content_for: Callable[[str], bytes]
+    """Returns the body with another name of the model."""
+
+
+class ForwardedStream(ClientStream):
+    """The bytes of an answer, as they come. If it breaks off, so does the client's connection."""
+
+    def __init__(self, gateway: Gateway, upstream: str, response: UpstreamResponse, call: ClientRequest) -> None:
+        """:param upstream: its name, for the log."""
+        self.events = ForwardedAnswer()
+        super().__init__(self.events)
+        self.headers = response.headers
+        self._upstream = upstream
+        self._body = response.body
+        self._source = UpstreamBytes(gateway.settings, response, upstream, call.client)
+        self._error: GatewayError | None = None
+
+    def fileno(self) -> int | None:
+        """Return the body's descriptor."""
+        return self._body.fileno()
+
+    def _step(self, wait: bool) -> bytes:
+        if self.state is StreamState.NEEDS_THREAD:
+            self._end()
+            if self._error:
+                raise ConnectionAbortedError(self._error.message)
+        if self.state is not StreamState.WAITING:
+            return b""
+        try:
+            data = self._source.read(READ_SECONDS if wait else 0.0)
+        except ClientDisconnected:
+            self.state = StreamState.ENDED
+            return b""
+        except GatewayError as error:
+            log.warning("The answer of upstream %s broke off: %s", self._upstream, error.message)
+            self.events.fail(error.code or error.type, error.message)
+            self._error, self.state = error, StreamState.NEEDS_THREAD
+            return b""
+        self.events.feed(data)
+        if self._source.has_ended:
+            self.events.end()
+            self.state = StreamState.NEEDS_THREAD
+        return data
+
+    def _release(self) -> None:
+        self._body.close()
+
+
+def forward(gateway: Gateway, request: ForwardedRequest, trace: RequestTrace) -> ForwardedStream:
+    """Have an upstream answer a request of another API.
+
+    :param trace: receives what happens.
+    :raises GatewayError: no upstream serves the model or forwards the path, or the upstreams refused or failed.
+    :raises ClientDisconnected: the client hung up meanwhile.
+    """
+    remaining = _find_candidates(gateway, request)
+    while True:
+        candidate, *remaining = remaining
+        trace.attempts.append(AttemptTrace(candidate))
+        try:
+            response = _attempt(gateway, request, candidate, trace)
+            break
+        except ShuttingDown:
+            raise
+        except GatewayError as error:
+            trace.end_attempt(error.code or error.type)
+            remaining = find_fallbacks(error, candidate, remaining)
+            record_failure(gateway, trace, candidate, error, remaining)
+            if not remaining:
+                raise client_error(error, candidate) from error
+    stream = ForwardedStream(gateway, candidate.upstream.name, response, request.call)
+    trace.events = stream.events
+    return stream
+
+
+def _find_candidates(gateway: Gateway, request: ForwardedRequest) -> list[Candidate]:
+    """Return the candidates for a request, in the order in which they are tried. There is at least one.
+
+    :raises GatewayError: 404, there is none.
+    """
+    path, key = request.path, request.call.api_key
+    if request.model is None:
+        served = [Candidate(upstream, Model(path.path, "")) for upstream in find_upstreams(gateway, key)]
+    else:
+        served = find_candidates(gateway, key, request.model)
+    able = [candidate for candidate in served if _forwards(gateway.providers.by_kind[candidate.upstream.kind], path)]
+    if able:
+        return able
+    message = f"No upstream that serves this request forwards {path.method} {path.path}."
+    if request.model is not None:
+        message = f"No upstream of the model {request.model} forwards {path.method} {path.path}."
+    raise GatewayError(404, message, code="unsupported_endpoint", param=None if request.model is None else "model")
+
+
+def _forwards(provider: Provider, path: ForwardedPath) -> bool:
+    return any((own.method, own.path) == (path.method, path.path) for own in provider.forwarded_paths)
+
+
+def _attempt(
+    gateway: Gateway, request: ForwardedRequest, candidate: Candidate, trace: RequestTrace
+) -> UpstreamResponse:
+    """Send the request to the upstream of ``candidate`` until it is accepted. The caller closes the body.
+
+    :raises GatewayError: the upstream refused the request or cannot be reached.
+    """
+    provider = gateway.providers.by_kind[candidate.upstream.kind]
+    context = AttemptContext(
+        id=f"{request.call.id}.{len(trace.attempts)}",
+        request=request.call,
+        upstream=candidate.upstream,
+        provider=provider,
+        model=candidate.upstream_name,
+    )
+    for number in range(1, MAX_DISPATCHES + 1):
+        dispatch = _dispatch(request, context, number)
+        trace.attempts[-1].dispatches += 1
+        response = provider.forward(dispatch)
+        trace.attempts[-1].status = response.status
+        if 200 <= response.status < 300:
+            gateway.account_refusals.pop(context.upstream.id, None)
+            return account.filter_response(provider, context, response)
+        trace.failures.append((candidate, str(response.status)))
+        refusal = read_refusal(context, response)
+        if not provider.handle_error_response(dispatch, refusal):
+            break
+    refusal = account.filter_error_response(provider, context, refusal)
+    raise UpstreamRefused(refusal.status, refusal.headers, refusal.content)
+
+
+def _dispatch(request: ForwardedRequest, context: AttemptContext, number: int) -> ForwardContext:
+    query = urlencode(request.original.query)
+    return ForwardContext(
+        attempt=context,
+        dispatch=number,
+        body={},
+        headers={name: request.call.headers[name] for name in CLIENT_HEADERS if name in request.call.headers},
+        method=request.path.method,
+        target=request.path.path + (f"?{query}" if query else ""),
+        content=request.content_for(context.model) if request.model is not None else request.original.raw,
+    )

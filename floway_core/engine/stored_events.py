@@ -1,0 +1,125 @@
+"""The stream of a background response for a client that follows it: events from the database, as they are stored."""
+
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import peewee
+
+from floway_core.conversation import background
+from floway_core.engine.client_stream import ClientStream, StreamState
+from floway_core.protocol import sse
+from floway_core.protocol.forwarded_answer import ForwardedAnswer
+from floway_core.protocol.responses import TERMINAL_TYPES
+
+log = logging.getLogger("floway.background")
+
+MAX_BUFFERED_BYTES = 2**20
+"""How much is read ahead for a client that reads slowly."""
+
+LAST_EVENTS_SECONDS = 0.8
+"""How long to wait for further events after the gateway has announced its end."""
+
+
+class StoredEventStream(ClientStream):
+    """Events that another thread fetches (``fetch``). It costs no thread while it waits."""
+
+    def __init__(
+        self,
+        row: int,
+        after: int,
+        *,
+        keepalive_interval: float,
+        shutdown_fileno: int,
+        find_response: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """:param row: row id of the background response.
+        :param after: the sequence number of the last event that the client has seen.
+        :param find_response: returns the response object if the events lack their end.
+        """
+        super().__init__(ForwardedAnswer())
+        self._row = row
+        self._after = after
+        self._find_response = find_response
+        self._keepalive_interval = keepalive_interval
+        self._shutdown_fileno = shutdown_fileno
+        self._buffer = bytearray()
+        self._has_all = False
+        """Whether the buffer holds the last events."""
+        self._lock = threading.Lock()
+        self._signal = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._last_sent = time.monotonic()
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that is readable when the buffer has something."""
+        return None if self._is_closed else self._signal
+
+    def fetch(self, database: peewee.Database) -> None:
+        """Read the events that have been stored meanwhile. Called by one thread."""
+        if self._has_all or len(self._buffer) > MAX_BUFFERED_BYTES:
+            return
+        page = background.read_events(database, self._row, self._after)
+        self._after = page.last_number
+        events = page.events
+        if page.is_last:
+            events += self._missing_end(database)
+        if events or page.is_last:
+            with self._lock:
+                self._buffer += events
+                self._has_all = page.is_last
+                if not self._is_closed:
+                    os.eventfd_write(self._signal, 1)
+
+    def _missing_end(self, database: peewee.Database) -> bytes:
+        """Return the terminal event, if none is stored because the response was cancelled or its worker died."""
+        last = background.read_last_event(database, self._row)
+        if last and background.content_of(last).get("type") in TERMINAL_TYPES:
+            return b""
+        number = background.number_of(last) + 1 if last else self._after + 1
+        return background.terminal_event(self._find_response(), number) if number > self._after else b""
+
+    def _step(self, wait: bool) -> bytes:
+        if self.state is StreamState.NEEDS_THREAD:
+            self._end()
+            return b""
+        if wait:
+            self._wait()
+        with self._lock:
+            if self._is_closed:
+                return b""
+            if _is_readable(self._signal, 0):
+                os.eventfd_read(self._signal)
+            sent, self._buffer = bytes(self._buffer), bytearray()
+            if self._has_all:
+                self.state = StreamState.NEEDS_THREAD
+                sent += sse.DONE
+        now = time.monotonic()
+        if not sent and now - self._last_sent >= self._keepalive_interval:
+            sent = sse.KEEPALIVE
+        self._last_sent = now if sent else self._last_sent
+        return sent
+
+    def _wait(self) -> None:
+        """Wait until there is something to send."""
+        poll = select.poll()
+        poll.register(self._signal, select.POLLIN)
+        poll.register(self._shutdown_fileno, select.POLLIN)
+        poll.poll(max(0.0, self._last_sent + self._keepalive_interval - time.monotonic()) * 1000)
+        # A response of this process fails now, and its last events are about to come.
+        if _is_readable(self._shutdown_fileno, 0) and not _is_readable(self._signal, LAST_EVENTS_SECONDS):
+            self.state = StreamState.ENDED
+            raise ConnectionAbortedError("the gateway stops")
+
+    def _release(self) -> None:
+        with self._lock:
+            os.close(self._signal)
+
+
+def _is_readable(fileno: int, timeout: float) -> bool:
+    poll = select.poll()
+    poll.register(fileno, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))

@@ -1,0 +1,44 @@
+"""What the answer of another API says about its usage, read as its bytes pass."""
+
+import json
+import re
+from typing import Any
+
+from floway_core.protocol.failures import Failure
+from floway_core.protocol.responses import COMPLETED, FAILED
+
+TAIL_BYTES = 64 * 1024
+"""How much of the end of an answer is searched for its usage."""
+
+_USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
+
+
+class ForwardedAnswer:
+    """Follows an answer of any kind. Only the last usage object in it matters."""
+
+    def __init__(self) -> None:
+        self.terminal: str | None = None
+        """``response.completed`` after the end of the answer; ``response.failed`` if it has broken off."""
+        self.failure: Failure | None = None
+        self.response: dict[str, Any] = {}
+        """After the end of the answer: its ``usage``, if it has any."""
+        self._tail = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self._tail = (self._tail + data)[-TAIL_BYTES:]
+
+    def end(self) -> None:
+        """Take the end of the answer."""
+        self.terminal = COMPLETED
+        for match in _USAGE.finditer(self._tail):
+            text = self._tail[match.end() :].decode("utf-8", "replace")
+            try:
+                self.response["usage"] = json.JSONDecoder().raw_decode(text)[0]
+            except (ValueError, RecursionError):
+                continue
+
+    def fail(self, code: str, message: str) -> None:
+        """Note that the answer has broken off."""
+        self.terminal = FAILED
+        self.response["error"] = {"code": code, "message": message}

@@ -1,0 +1,50 @@
+"""Background responses over HTTP: creating one, following its events."""
+
+from dataclasses import replace
+from typing import Any
+
+from flask import Response, current_app, g
+
+from floway_core.contexts import ApiKey, ClientRequest
+from floway_core.conversation import background
+from floway_core.conversation.background import BackgroundResponse
+from floway_core.conversation.load import expiry_cutoff
+from floway_core.engine.background import BackgroundRuns
+from floway_core.web import STREAM_HEADERS, PreparedResponse, current_gateway
+from floway_core.web.request_log import RequestLogEntry
+
+METHOD = "BACKGROUND"
+"""What stands in the log for the method, in the line of a response that has ended in the background."""
+
+
+def current_runs() -> BackgroundRuns:
+    """Return the background responses of the application that serves the current request."""
+    runs: BackgroundRuns = current_app.extensions["floway_background"]
+    return runs
+
+
+def find_background(key: ApiKey, response_id: str) -> BackgroundResponse | None:
+    """Return a background response of a key; None if there is none with this id."""
+    gateway = current_gateway()
+    oldest = expiry_cutoff(gateway.settings.retention_days)
+    return background.find(gateway.services.database, key.id, response_id, oldest)
+
+
+def start(call: ClientRequest) -> dict[str, Any]:
+    """Begin to create a response, and return the response object.
+
+    What is counted when a request ends (usage, limits, memory, results for plugins) is counted when the response ends.
+
+    :raises GatewayError: the request is refused.
+    """
+    request_entry: RequestLogEntry = g.request_log
+    run_entry = replace(request_entry, method=METHOD, status=200, on_close=list(request_entry.on_close))
+    response = current_runs().start(call, run_entry.trace, streams=call.stream, on_end=run_entry.end)
+    request_entry.hand_over()
+    return response
+
+
+def follow(key: ApiKey, found: BackgroundResponse, after: int) -> Response:
+    """Return the events of a response behind a sequence number, those to come included."""
+    stream = current_runs().follow(key, found, after)
+    return PreparedResponse(stream, headers=list(STREAM_HEADERS.items()), direct_passthrough=True)

@@ -1,0 +1,139 @@
+"""Paths of other APIs that providers forward: embeddings, images, audio, or whatever they declare."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from flask import Flask, Response, g, request
+
+from floway_core.contexts import ClientRequest, DialectRequest
+from floway_core.engine.forwarding import ForwardedRequest, forward
+from floway_core.errors import GatewayError
+from floway_core.protocol import headers, jsontext, multipart
+from floway_core.provider import ForwardedPath
+from floway_core.runtime.lifecycle import Providers
+from floway_core.runtime.plugins import PluginError
+from floway_core.web import PreparedResponse, current_gateway, limits
+from floway_core.web.auth import authenticate_request
+from floway_core.web.body import parse_object, read_content
+from floway_core.web.client import SocketClient
+from floway_core.web.routing import RouteTable
+
+MODEL = "model"
+"""The field that names the model, in JSON and in forms."""
+
+BODY_HEADERS = ("content-type", "content-disposition")
+"""Headers of an answer that describe its bytes, which reach the client unchanged."""
+
+Named = tuple[str | None, Callable[[str], bytes]]
+"""The model that a body names, and what returns the body with another name."""
+
+
+def register_forwarded_paths(app: Flask, table: RouteTable, providers: Providers) -> None:
+    """Add a route, with ``/v1`` and without, for each path that a provider forwards.
+
+    :raises PluginError: a path is malformed.
+    """
+    for kind, provider in providers.by_kind.items():
+        for path in provider.forwarded_paths:
+            if not path.path.startswith("/") or "<" in path.path or path.path.endswith("/"):
+                message = f"cannot forward {path.path!r}, which is no path without variable parts."
+                raise PluginError(f"Plugin {providers.owners[kind]!r} {message}")
+            for prefix in path.prefixes:
+                name = f"forward {path.method} {prefix}{path.path}".replace(".", "-")
+                if name not in table.owners:  # providers may forward the same paths
+                    table.owners[name] = providers.owners[kind]
+                    table.forwarded[name] = path
+                    view = partial(_forward, path)
+                    app.add_url_rule(prefix + path.path, endpoint=name, view_func=view, methods=[path.method])
+
+
+def _forward(path: ForwardedPath) -> Response:
+    gateway, entry = current_gateway(), g.request_log
+    key = authenticate_request()
+    if path.describes_account and not key.shows_account:
+        message = "This path describes the gateway's account. Its operator has to allow that for your API key."
+        raise GatewayError(403, message, code="account_hidden")
+    entry.metered = True
+    admission = limits.admit(gateway, key, entry)
+    original = _read_original()
+    model, content_for = _find_model(path, original)
+    entry.model = model
+    client = SocketClient(request.environ, gateway.shutdown)
+    call = ClientRequest(entry.id, key, original.headers, {}, stream=False, client=client, original=original)
+    stream = forward(gateway, ForwardedRequest(call, original, path, model, content_for), entry.trace)
+    if admission:
+        limits.release_before_terminal(stream, admission)
+    sent = [(name, value) for name, value in stream.headers if name in BODY_HEADERS]
+    if not any(name == "content-encoding" for name, _ in stream.headers):
+        sent += [(name, value) for name, value in stream.headers if name == "content-length"]
+    relayed = headers.relayed_headers(stream.headers)
+    return PreparedResponse(stream, headers=[*sent, *relayed], direct_passthrough=True)
+
+
+def _read_original() -> DialectRequest:
+    """Read the current request.
+
+    :raises GatewayError: 400, 408, 413, 415 or 503.
+    """
+    gateway, dialect = current_gateway(), g.dialect
+    content, memory = read_content(request, gateway.settings.max_body_bytes)
+    body: dict[str, Any] = parse_object(content, memory) if content and _is_json() else {}
+    return DialectRequest(
+        method=request.method,
+        path=request.path,
+        path_args={},
+        query={name: value for name, value in request.args.items() if name not in dialect.key_parameters},
+        headers=headers.client_headers(request.environ, gateway.dialects.credentials),
+        body=body,
+        raw=content,
+    )
+
+
+def _is_json() -> bool:
+    return not request.mimetype or request.mimetype == "application/json" or request.mimetype.endswith("+json")
+
+
+def _find_model(path: ForwardedPath, original: DialectRequest) -> Named:
+    """Return the model of a request, and how to name another one in its body.
+
+    :raises GatewayError: 400, the model is missing or ill-typed, or the form is malformed; 415, the body is neither.
+    """
+    if not path.has_model:
+        return None, lambda name: original.raw
+    if _is_json():
+        named, rename = _model_in_json(original)
+    elif boundary := multipart.read_boundary(request.headers.get("content-type", "")):
+        named, rename = _model_in_form(original.raw, boundary)
+    else:
+        message = f"Content-type {request.mimetype[:40]!r} is not supported here: send JSON or a multipart form."
+        raise GatewayError(415, message, code="unsupported_content_type")
+    model = named or path.default_model
+    if not model:
+        message = f"Missing required parameter: '{MODEL}'."
+        raise GatewayError(400, message, param=MODEL, code="missing_required_parameter")
+    return model, lambda name: original.raw if name == model else rename(name)
+
+
+def _model_in_json(original: DialectRequest) -> Named:
+    model = original.body.get(MODEL)
+    if not isinstance(model, str | None):
+        message = f"Invalid type for '{MODEL}': expected a string."
+        raise GatewayError(400, message, param=MODEL, code="invalid_type")
+    return model, lambda name: jsontext.dumps({**original.body, MODEL: name})
+
+
+def _model_in_form(content: bytes, boundary: bytes) -> Named:
+    try:
+        place = multipart.find_field(content, boundary, MODEL)
+        model = content[slice(*place)].decode() if place else None
+    except ValueError as error:
+        message = f"The request body is not a valid form: {error}."
+        raise GatewayError(400, message, code="invalid_body") from None
+
+    def rename(name: str) -> bytes:
+        if place:
+            return content[: place[0]] + name.encode() + content[place[1] :]
+        return multipart.add_field(content, boundary, MODEL, name)
+
+    return model, rename

@@ -1,0 +1,1 @@
+"""What clients of the generateContent API send, and what they get."""

@@ -1,0 +1,90 @@
+"""The pieces of an answer: parts, candidates and the object around them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from floway_core.protocol import jsontext
+from floway_gemini import usage
+from floway_gemini.client.view import ClientView
+
+Part = dict[str, Any]
+
+CALLS = ("function_call", "custom_tool_call")
+"""Types of items that call a function of the client."""
+
+_INCOMPLETE = {"max_output_tokens": "MAX_TOKENS", "content_filter": "SAFETY"}
+"""``incomplete_details.reason`` of a response -> ``finishReason``; others are ``OTHER``."""
+
+
+def answer(
+    view: ClientView,
+    parts: list[Part],
+    *,
+    finish_reason: str | None = None,
+    grounding: Mapping[str, Any] | None = None,
+    counts: Any = None,
+) -> dict[str, Any]:
+    """Return an answer, or a piece of one.
+
+    :param finish_reason: why the model stopped; None if it has not.
+    :param counts: ``usage`` of the response; it counts with the finish reason only.
+    """
+    candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}}
+    if finish_reason:
+        candidate["finishReason"] = finish_reason
+    candidate["index"] = 0
+    if grounding:
+        candidate["groundingMetadata"] = grounding
+    metadata = {"usageMetadata": usage.to_metadata(counts)} if finish_reason else {}
+    return {"candidates": [candidate], **metadata, "modelVersion": view.model, "responseId": view.response_id}
+
+
+def finish_reason_of(response: Mapping[str, Any], *, is_malformed: bool, is_refused: bool) -> str:
+    """Return why the model stopped.
+
+    :param is_malformed: whether a call was left out because its arguments are no JSON object.
+    :param is_refused: whether the model refused to answer.
+    """
+    if response.get("status") == "incomplete":
+        details = response.get("incomplete_details")
+        return _INCOMPLETE.get(str(details.get("reason")) if isinstance(details, dict) else "", "OTHER")
+    if is_malformed:
+        return "MALFORMED_FUNCTION_CALL"
+    return "SAFETY" if is_refused else "STOP"
+
+
+def call_part(item: Mapping[str, Any], view: ClientView) -> Part | None:
+    """Convert a call of a function; None if its arguments are no JSON object, perhaps because they were cut off."""
+    arguments = _read_arguments(item)
+    if arguments is None:
+        return None
+    name, call_id = str(item.get("name") or ""), str(item.get("call_id") or item.get("id") or "")
+    return {"functionCall": {"id": call_id, "name": view.names.get(name, name), "args": arguments}}
+
+
+def image_part(item: Mapping[str, Any]) -> Part | None:
+    """Convert an image that the model has made; None if there is none."""
+    data = item.get("result")
+    kind = item.get("output_format")
+    kind = kind if isinstance(kind, str) and kind else "png"
+    return {"inlineData": {"mimeType": f"image/{kind}", "data": data}} if isinstance(data, str) and data else None
+
+
+def thought_texts(item: Mapping[str, Any]) -> list[str]:
+    """Return the texts that a reasoning item shows: those of its summary, or else of its content."""
+    for name in ("summary", "content"):
+        values = item.get(name)
+        found = [part.get("text") for part in values if isinstance(part, dict)] if isinstance(values, list) else []
+        if texts := [text for text in found if isinstance(text, str) and text]:
+            return texts
+    return []
+
+
+def _read_arguments(item: Mapping[str, Any]) -> dict[str, Any] | None:
+    if item.get("type") == "custom_tool_call":
+        return {"input": str(item.get("input") or "")}
+    try:
+        arguments = jsontext.loads(str(item.get("arguments") or "{}").encode("utf-8", "replace"))
+    except ValueError:
+        return None
+    return arguments if isinstance(arguments, dict) else None

@@ -1,0 +1,55 @@
+"""What a client of the generateContent API sees of an answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from floway_core.contexts import ClientRequest
+from floway_gemini.client.generation import is_wrapped, read_schema, read_stop_sequences
+from floway_gemini.client.names import changed_names
+from floway_gemini.client.requests import request_body
+from floway_gemini.client.tools import function_names
+from floway_gemini.fields import Message
+
+
+@dataclass(frozen=True)
+class ClientView:
+    """What the client sees."""
+
+    model: str
+    """The name of the model that it requested."""
+    response_id: str
+    is_array: bool = False
+    """Whether a stream is an array instead of events."""
+    shows_thoughts: bool = False
+    stop_sequences: Sequence[str] = ()
+    is_wrapped: bool = False
+    """Whether the answer is JSON in an object that the client has not asked for."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The client's names of functions by those that the model knows, where they differ."""
+
+
+def wants_array(call: ClientRequest) -> bool:
+    """Return whether a client that streams wants an array instead of events."""
+    return call.original is not None and call.original.query.get("alt") != "sse"
+
+
+def client_view(call: ClientRequest) -> ClientView:
+    """Return what the client of a request sees."""
+    original, model = call.original, str(call.body["model"])
+    assert original
+    is_array = wants_array(call)
+    response_id = call.id.replace("-", "")
+    if call.untranslatable:  # an answer to what cannot be translated is the upstream's own, and not changed
+        return ClientView(model, response_id, is_array)
+    body = request_body(original)
+    config = Message(body).message("generationConfig") or Message({})
+    thinking = config.message("thinkingConfig") or Message({})
+    return ClientView(
+        model,
+        response_id,
+        is_array,
+        shows_thoughts=thinking.flag("includeThoughts"),
+        stop_sequences=read_stop_sequences(config),
+        is_wrapped=is_wrapped(read_schema(config)),
+        names=changed_names(function_names(body)),
+    )

@@ -1,0 +1,98 @@
+"""Errors in Google's form, and those of upstreams in that form."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
+from floway_core.protocol.failures import NO_REASON, Failure, read_failure
+from floway_core.protocol.retry import retry_after
+
+STATUS: Mapping[int, str] = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+    529: "UNAVAILABLE",
+}
+"""Source: google/rpc/code.proto. Other statuses: see ``status_name``."""
+
+PIVOT_FIELDS = ("input", "instructions", "text", "max_output_tokens", "reasoning", "include")
+"""Beginnings of paths in a request of the Responses API that name nothing in one of this API."""
+
+TYPES = "type.googleapis.com/google.rpc."
+MODEL_NOT_FOUND = "model_not_found"
+INVALID_KEY = "invalid_api_key"
+WAITING = (429, 503)
+"""Statuses with which clients wait as long as they are told."""
+
+
+def status_name(status: int) -> str:
+    """Return Google's name of an HTTP status."""
+    return STATUS.get(status) or ("INVALID_ARGUMENT" if status < 500 else "INTERNAL")
+
+
+def error_body(error: GatewayError) -> dict[str, Any]:
+    """Convert an error."""
+    details = []
+    wait = _wait(error) if error.status in WAITING else None
+    if error.status == 400 and _names_field(error):
+        violations = [{"field": error.param, "description": error.message}]
+        details.append({"@type": f"{TYPES}BadRequest", "fieldViolations": violations})
+    if error.code == INVALID_KEY:
+        info = {"reason": "API_KEY_INVALID", "domain": "googleapis.com"}
+        details.append({"@type": f"{TYPES}ErrorInfo", **info})
+    body = _body(error.status, error.message, wait, details)
+    if error.code == MODEL_NOT_FOUND:
+        # Gemini CLI repeats a request at once, and for ever, if the body says 404; the HTTP status stays 404.
+        body["error"]["code"] = 400
+    return body
+
+
+def failure_body(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert an ``error`` or ``response.failed`` event of the Responses API."""
+    response = event.get("response")
+    failure = read_failure({"error": response.get("error")} if isinstance(response, dict) else dict(event))
+    failure = failure or Failure(NO_REASON, status=500)
+    wait = retry_after(failure, []) if failure.status in WAITING else None
+    return _body(failure.status, failure.message, wait, [])
+
+
+def encode_error(body: dict[str, Any], *, is_array: bool) -> bytes:
+    """Return what ends a stream with an error.
+
+    Google sends it as plain JSON in the middle of the events, and its SDK for JavaScript finds it only if it comes so.
+
+    :param is_array: whether the stream is an array, whose framing makes elements of events.
+    """
+    content = jsontext.dumps(body)
+    return b"data: %b\n\n" % content if is_array else b"%b\n" % content
+
+
+def _body(status: int, message: str, wait: int | None, details: list[dict[str, Any]]) -> dict[str, Any]:
+    if wait is not None:
+        details = [*details, {"@type": f"{TYPES}RetryInfo", "retryDelay": f"{wait}s"}]
+    error = {"code": status, "message": message, "status": status_name(status)}
+    return {"error": {**error, **({"details": details} if details else {})}}
+
+
+def _wait(error: GatewayError) -> int | None:
+    """Return the seconds that a client is to wait, from the headers of an error; None if they do not say."""
+    headers = {**dict(error.relayed_headers), **error.headers}
+    value = headers.get("retry-after", "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
+
+
+def _names_field(error: GatewayError) -> bool:
+    """Return whether an error names a field of this API, and not one of the Responses API."""
+    param = error.param or ""
+    first = param.partition(".")[0].partition("[")[0]
+    return bool(param) and param in error.message and first not in PIVOT_FIELDS

@@ -1,0 +1,198 @@
+"""The provider ``gemini``: upstreams that speak the generateContent API with an API key."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
+from floway_core.errors import GatewayError, NoModelList, UpstreamRefused
+from floway_core.protocol import jsontext
+from floway_core.protocol.failures import NO_REASON, read_failure_body
+from floway_core.provider import ConnectionOptions, ErrorResponse, Model, UpstreamResponse
+from floway_core.storage.connections import Connection
+from floway_core.upstream.keyed import MODEL_LIST_TIMEOUT_SECONDS, KeyedProvider, encode_body
+from floway_core.upstream.translated import TranslatedBody
+from floway_gemini import __version__
+from floway_gemini.dialect import KEY_HEADER, NAME
+from floway_gemini.upstream import passed_on
+from floway_gemini.upstream.events import ResponseEvents, convert_document
+from floway_gemini.upstream.models import MAX_PAGES, PAGE_SIZE, parse_page
+from floway_gemini.upstream.requests import convert_request
+
+STREAM, WHOLE, COUNT = "streamGenerateContent", "generateContent", "countTokens"
+
+OPERATORS = (401, 403)
+"""Statuses that are no business of the client: the key is the operator's."""
+INVALID_KEY = b"API_KEY_INVALID"
+"""The reason in an error with which Google refuses a key."""
+NO_ENDPOINT = (404, 405, 501)
+"""Statuses of servers that imitate the API and do not count."""
+
+_VERSION = re.compile(r"/v1(beta|alpha)?$")
+"""Ends a base URL that includes the version of the API, as some documentation has it."""
+
+
+@dataclass
+class ContentAttempt:
+    """The state of an attempt (``ctx.provider_state``)."""
+
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """The model's entry in the upstream's list; empty if it has none."""
+    custom_tools: frozenset[str] = frozenset()
+    """Names of the client's tools that take free text."""
+    passes_on: bool = False
+    """Whether the upstream gets the client's own request."""
+
+
+class GeminiProvider(KeyedProvider):
+    """Sends requests to upstreams with this API: as they are if the client speaks it, else translated."""
+
+    kind = "gemini"
+    dialect = NAME
+    connection_options = ConnectionOptions(
+        default_base_url="https://generativelanguage.googleapis.com",
+        example_base_url="https://generativelanguage.googleapis.com",
+        key_is_optional=True,
+    )
+    models_path = f"/v1beta/models?pageSize={PAGE_SIZE}"
+
+    # --------------------------------------------------------------------------------------------------- connections
+    def connection(self, upstream: Upstream) -> Connection:
+        connection = super().connection(upstream)
+        return replace(connection, base_url=_VERSION.sub("", connection.base_url))
+
+    def key_headers(self, api_key: str) -> Mapping[str, str]:
+        return {KEY_HEADER: api_key}
+
+    # -------------------------------------------------------------------------------------------------------- models
+    def request_models(self, upstream: Upstream) -> Sequence[Model]:
+        connection = self.connection(upstream)
+        if connection.models:
+            return [Model(name, upstream.name) for name in connection.models]
+        models: list[Model] = []
+        following: str | None = ""
+        for _ in range(MAX_PAGES):
+            after = f"&pageToken={quote(following, safe='')}" if following else ""
+            response = self.get(connection, f"{self.models_path}{after}")
+            subject = f"The upstream {upstream.name!r}"
+            if response.status_code != 200:
+                raise _no_model_list(subject, response)
+            page, following = parse_page(response.content, subject)
+            models += page
+            if following is None:
+                break
+        return models
+
+    # ------------------------------------------------------------------------------------------------------- sending
+    def start_attempt(self, ctx: AttemptContext) -> ContentAttempt:
+        """Find out what the upstream says of the model, and which tools have to be converted back."""
+        models = self.cached_models(ctx.upstream) or ()
+        details = next((model.details for model in models if model.id == ctx.model), {})
+        tools = ctx.request.body.get("tools") or []
+        names = (tool.get("name") for tool in tools if isinstance(tool, dict) and tool.get("type") == "custom")
+        return ContentAttempt(details, frozenset(name for name in names if isinstance(name, str)))
+
+    def prepare_request(self, ctx: ResponsesRequestContext) -> None:
+        """Turn ``ctx`` into the request for the upstream. Only the key is missing.
+
+        :raises GatewayError: 400, the request cannot be translated.
+        """
+        request, state = ctx.attempt.request, ctx.attempt.provider_state
+        original = request.original if request.dialect == NAME else None
+        state.passes_on = original is not None and not passed_on.is_overridden(ctx)
+        ctx.headers = {"content-type": "application/json", "user-agent": f"floway-gemini/{__version__}"}
+        if state.passes_on and original:
+            ctx.body = original.body
+            ctx.headers |= passed_on.upstream_headers(request.headers)
+            return
+        if request.untranslatable:  # an alias has changed it, so that it would have to be translated
+            raise request.untranslatable
+        ctx.body = convert_request(ctx, state.details)
+
+    def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
+        state, original = ctx.attempt.provider_state, ctx.attempt.request.original
+        model = ctx.attempt.model
+        if state.passes_on and original:
+            streams = ctx.attempt.request.stream
+            path = passed_on.path_of(model, STREAM if streams else WHOLE)
+            query = passed_on.query_string(original, streams=streams)
+            response = self.post(ctx, path + query, passed_on.write_body(original, model))
+            response.dialect = NAME
+            return response
+        response = self.post(ctx, f"{passed_on.path_of(model, STREAM)}?alt=sse", encode_body(ctx.body))
+        if 200 <= response.status < 300:
+            response_id, custom_tools = ctx.attempt.request.id.replace("-", ""), state.custom_tools
+
+            def make() -> ResponseEvents:
+                return ResponseEvents(model, response_id, custom_tools)
+
+            response.body = TranslatedBody(response.body, make(), lambda content: convert_document(content, make))
+        return response
+
+    def handle_error_response(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
+        """Take Google's 400 for a wrong key for what others call 401: the client's key is not at fault."""
+        if response.status == 400 and INVALID_KEY in response.content:
+            raise UpstreamRefused(401, response.headers, response.content)
+        return super().handle_error_response(ctx, response)
+
+    def refuses_reasoning(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
+        """A signature that another upstream has made: "Corrupted thought signature."."""
+        is_passed_on = ctx.attempt.provider_state.passes_on
+        return response.status == 400 and not is_passed_on and b"thought signature" in response.content.lower()
+
+    def count_tokens(self, ctx: ResponsesRequestContext) -> int | None:
+        state, original = ctx.attempt.provider_state, ctx.attempt.request.original
+        model, query = ctx.attempt.model, ""
+        if state.passes_on and original:
+            body = passed_on.write_body(original, model)
+            query = passed_on.query_string(original, streams=False)
+        else:
+            body = encode_body({"generateContentRequest": {"model": f"models/{model}", **ctx.body}})
+        connection = self.connection(ctx.attempt.upstream)
+        headers = {**ctx.headers, **self.secret_headers(connection)}
+        url = f"{connection.base_url}{passed_on.path_of(model, COUNT)}{query}"
+        response = self.http.fetch("POST", url, headers, body, timeout=MODEL_LIST_TIMEOUT_SECONDS)
+        if ctx.attempt.request.untranslatable and response.status_code != 200:
+            raise _count_error(response.status_code, _without_key(response.content, connection.api_key))
+        return _read_count(response)
+
+
+def _no_model_list(subject: str, response: requests.Response) -> NoModelList:
+    """Return the error for an answer that is no model list. Google answers 400 to a wrong key."""
+    status = 401 if INVALID_KEY in response.content else response.status_code
+    return NoModelList(subject, status, response.headers.get("content-type"))
+
+
+def _without_key(content: bytes, key: str | None) -> bytes:
+    """Return the body of an error for clients: some servers repeat the key in it."""
+    return content.replace(key.encode(), b"***") if key else content
+
+
+def _count_error(status: int, content: bytes) -> GatewayError:
+    """Return the error for a request that only the upstream could have counted.
+
+    :param status: of the upstream's answer.
+    :param content: its body, without secrets.
+    """
+    if status in NO_ENDPOINT:
+        return GatewayError(501, "The upstream of this model does not count tokens.")
+    failure = read_failure_body(content, status)
+    message = failure.message if failure else f"The upstream did not count the tokens ({status})."
+    is_passed_on = 400 <= status < 600 and status not in OPERATORS
+    return GatewayError(status if is_passed_on else 502, message if is_passed_on else NO_REASON)
+
+
+def _read_count(response: requests.Response) -> int | None:
+    """Return the count in an answer; None if there is none, so that the gateway estimates."""
+    if response.status_code != 200:
+        return None
+    try:
+        counted = jsontext.loads(response.content)
+    except ValueError:
+        return None
+    count = counted.get("totalTokens") if isinstance(counted, dict) else None
+    return count if isinstance(count, int) and count >= 0 else None

@@ -1,0 +1,1 @@
+"""What upstreams with the generateContent API get, and what they send."""

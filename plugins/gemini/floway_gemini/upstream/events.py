@@ -1,0 +1,207 @@
+"""From the pieces of an answer of the generateContent API to the events of the Responses API."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
+from floway_core.protocol.failures import NO_REASON, Failure, read_failure
+from floway_core.protocol.response_writer import ResponseEventWriter
+from floway_gemini import grounding, thoughts, usage
+from floway_gemini.reader import block_reason, candidate_of, documents, incomplete_reason
+
+Content = dict[str, Any]
+
+FAILURES = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE", "MISSING_THOUGHT_SIGNATURE")
+"""Finish reasons of answers that are of no use."""
+
+
+class ResponseEvents:
+    """Translates one answer."""
+
+    def __init__(self, model: str, response_id: str, custom_tools: Collection[str] = ()) -> None:
+        """:param model: the name that the upstream uses.
+        :param response_id: the id of the response, from which those of calls follow.
+        :param custom_tools: names of tools that take free text, which the upstream knows as functions.
+        """
+        self._writer = ResponseEventWriter(model)
+        self._response_id = response_id
+        self._custom_tools = custom_tools
+        self._usage: dict[str, Any] | None = None
+        self._finish_reason: str | None = None
+        self._finish_message: Any = None
+        self._grounding: Content = {}
+        self._text: list[str] = []
+        """The pieces of the open message, which citations refer to."""
+        self._signature: str | None = None
+        """That of the open message, which ends before it is written: citations may follow."""
+        self._calls = 0
+        self._has_ended = False
+
+    # --------------------------------------------------------------------------------------------------- translator
+    def feed(self, block: bytes) -> bytes:
+        """Translate events (see ``Translator``)."""
+        return b"".join([self.take(content) for content in documents(block)])
+
+    def end(self) -> bytes:
+        """End the response if the upstream has said why it stopped; pieces may follow that one."""
+        return self.finish() if self._finish_reason and not self._has_ended else b""
+
+    def failure(self, error: GatewayError) -> bytes:
+        """Return the events of a response that has failed."""
+        self._has_ended = True
+        return self._writer.fail(Failure(error.message, error.code))
+
+    @property
+    def response(self) -> Content:
+        """The response object, complete after ``finish``."""
+        return self._writer.response
+
+    # -------------------------------------------------------------------------------------------------------- pieces
+    def take(self, content: Content) -> bytes:
+        """Translate one piece, parsed."""
+        if self._has_ended:
+            return b""
+        if content.get("error"):
+            return self._fail(read_failure(content) or Failure(NO_REASON))
+        events = [self._writer.begin()]
+        candidate = candidate_of(content)
+        inner = candidate.get("content")
+        parts = inner.get("parts") if isinstance(inner, dict) else None
+        parts = parts if isinstance(parts, list) else []
+        events += [self._add_part(part) for part in parts if isinstance(part, dict)]
+        if isinstance(metadata := candidate.get("groundingMetadata"), dict):
+            self._grounding = metadata
+        if isinstance(reason := candidate.get("finishReason"), str):
+            self._finish_reason, self._finish_message = reason, candidate.get("finishMessage")
+        elif blocked := block_reason(content):
+            self._finish_reason = "SAFETY"
+            events.append(self._writer.refusal(f"The prompt was blocked: {blocked}."))
+        if isinstance(metadata := content.get("usageMetadata"), dict):
+            self._usage = usage.to_responses(metadata)
+        return b"".join(events)
+
+    def _add_part(self, part: Content) -> bytes:
+        signature = part.get("thoughtSignature")
+        signature = signature if isinstance(signature, str) and signature else None
+        call, data = part.get("functionCall"), part.get("inlineData")
+        if isinstance(call, dict):
+            events = self._end_text()
+            events += self._end_reasoning(signature, is_call=True) if signature else b""
+            return events + self._add_call(call)
+        events = self._add_image(data) if isinstance(data, dict) else self._add_text(part)
+        self._signature = signature or self._signature
+        return events
+
+    def _add_text(self, part: Content) -> bytes:
+        text = part.get("text")
+        if not isinstance(text, str) or not text:
+            return b""
+        if part.get("thought") is True:
+            return self._end_text() + self._writer.reasoning(text, summary=True)
+        self._text.append(text)
+        return self._writer.text(text)
+
+    def _end_text(self) -> bytes:
+        """Write what follows the open message before something else does."""
+        self._text = []
+        signature, self._signature = self._signature, None
+        return self._end_reasoning(signature, is_call=False) if signature else b""
+
+    def _end_reasoning(self, signature: str, *, is_call: bool) -> bytes:
+        return self._writer.end_reasoning(thoughts.encode_part_signature(signature, is_call=is_call))
+
+    def _add_call(self, call: Content) -> bytes:
+        name, key = str(call.get("name") or ""), self._calls
+        self._calls += 1
+        call_id = call.get("id")
+        if not isinstance(call_id, str) or not call_id:
+            call_id = f"call_{self._response_id[-24:]}_{key}"
+        is_custom = name in self._custom_tools
+        arguments = call.get("args")
+        arguments = arguments if isinstance(arguments, dict) else {}
+        text = _free_text(arguments) if is_custom else jsontext.dumps(arguments).decode()
+        opened = self._writer.open_call(key, call_id, name, custom=is_custom)
+        return opened + self._writer.call_delta(key, text) + self._writer.close_call(key)
+
+    def _add_image(self, data: Content) -> bytes:
+        kind, content = str(data.get("mimeType") or ""), data.get("data")
+        if not kind.startswith("image/") or not isinstance(content, str):
+            return b""
+        ended = self._end_text()
+        output_format = kind.removeprefix("image/")
+        item = {
+            "type": "image_generation_call",
+            "status": "completed",
+            "result": content,
+            "output_format": output_format,
+        }
+        return ended + self._writer.item(item)
+
+    # ----------------------------------------------------------------------------------------------------------- end
+    def finish(self) -> bytes:
+        """Write the end of the response."""
+        self._has_ended = True
+        reason = self._finish_reason
+        if reason in FAILURES:
+            told = self._finish_message
+            message = told if isinstance(told, str) and told else f"The model stopped with {reason}."
+            return self._fail(Failure(message, str(reason).lower()))
+        events = self._add_citations() + self._end_text() + self._add_search()
+        return events + self._writer.complete(self._usage, incomplete_reason=incomplete_reason(reason))
+
+    def _fail(self, failure: Failure) -> bytes:
+        self._has_ended = True
+        return self._writer.fail(failure)
+
+    def _add_citations(self) -> bytes:
+        sources = grounding.read_sources(self._grounding)
+        supports = grounding.read_supports(self._grounding, "".join(self._text)) if self._text else []
+        return b"".join(
+            self._writer.annotation({"type": "url_citation", "start_index": start, "end_index": end, **sources[at]})
+            for start, end, at in supports
+            if at < len(sources)
+        )
+
+    def _add_search(self) -> bytes:
+        """Write the search that has found the sources."""
+        sources = grounding.read_sources(self._grounding)
+        queries = [query for query in _list(self._grounding.get("webSearchQueries")) if isinstance(query, str)]
+        if not queries and not sources:
+            return b""
+        action: Content = {"type": "search", "query": queries[0] if queries else "", "queries": queries}
+        action["sources"] = [{"type": "url", **source} for source in sources]
+        return self._writer.item({"type": grounding.CALL, "status": "completed", "action": action})
+
+
+def convert_document(content: bytes, make: Callable[[], ResponseEvents]) -> bytes:
+    """Convert an answer in one piece to a response object. Anything else is returned as it is.
+
+    :param make: returns a translator.
+    """
+    try:
+        answer = jsontext.loads(content)
+    except ValueError:
+        return content
+    pieces = answer if isinstance(answer, list) else [answer]
+    if not pieces or not all(isinstance(one, dict) and _is_answer(one) for one in pieces):
+        return content
+    translator = make()
+    for piece in pieces:
+        translator.take(piece)
+    translator.finish()
+    return jsontext.dumps(translator.response)
+
+
+def _is_answer(piece: Mapping[str, Any]) -> bool:
+    return "candidates" in piece or "promptFeedback" in piece or "usageMetadata" in piece
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _free_text(arguments: Content) -> str:
+    """Return the text for a freeform tool from the arguments of the function that stands for it."""
+    text = arguments.get("input")
+    return text if isinstance(text, str) else ""

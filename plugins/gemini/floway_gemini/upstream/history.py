@@ -1,0 +1,243 @@
+"""From the items of the Responses API to ``contents`` for an upstream with the generateContent API."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
+from floway_core.protocol.items import as_items
+from floway_gemini import thoughts
+from floway_gemini.upstream.passed_on import MISSING_SIGNATURE, needs_signatures
+
+Part = dict[str, Any]
+
+CALLS = ("function_call", "custom_tool_call")
+OUTPUTS = ("function_call_output", "custom_tool_call_output")
+PDF = "application/pdf"
+MISSING_OUTPUT = "The call was not answered."
+CONTINUE = "Continue."
+"""What the user says where the client has sent no message of the user."""
+INSTRUCTIONS = "<system-reminder>\n{}\n</system-reminder>"
+"""How instructions in the middle of a conversation are written, for models that know no others there."""
+IMAGE_TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+}
+
+
+@dataclass
+class Conversation:
+    """The converted items."""
+
+    instructions: list[str] = field(default_factory=list)
+    contents: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, role: str, *parts: Part) -> None:
+        """Add parts to the last content if it has the same role, else a new content."""
+        if not parts:
+            return
+        if not self.contents or self.contents[-1]["role"] != role:
+            self.contents.append({"role": role, "parts": []})
+        self.contents[-1]["parts"] += parts
+
+    def complete(self) -> None:
+        """Begin and end with the user: a last content of the model would be continued instead of answered."""
+        if self.contents and self.contents[0]["role"] != "user":
+            self.contents.insert(0, {"role": "user", "parts": [_text(CONTINUE)]})
+        if not self.contents or self.contents[-1]["role"] != "user":
+            self.add("user", _text(CONTINUE))
+
+
+def convert_items(instructions: Any, client_input: Any, model: str) -> Conversation:
+    """Convert instructions and input items.
+
+    The responses of all calls of a content stand at the beginning of the next one. Outputs without a call become text,
+    and calls without an output get one that says so.
+
+    :param model: the name that the upstream uses.
+    :raises GatewayError: 400, an item holds what this API cannot express.
+    """
+    items = as_items(client_input or [])
+    conversation = Conversation()
+    if isinstance(instructions, str) and instructions.strip():
+        conversation.instructions.append(instructions)
+    converter = _ItemConverter(conversation, items, needs_signatures(model))
+    for index, item in enumerate(items):
+        converter.add(item, f"input[{index}]")
+    converter.answer_calls()
+    conversation.complete()
+    return conversation
+
+
+class _ItemConverter:
+    """Converts item by item."""
+
+    def __init__(self, conversation: Conversation, items: Sequence[Mapping[str, Any]], needs_signatures: bool) -> None:
+        self._conversation = conversation
+        self._needs_signatures = needs_signatures
+        self._outputs: dict[str, tuple[Mapping[str, Any], str]] = {}
+        """The first output of each call that is not in a content yet, and its path."""
+        for index, item in enumerate(items):
+            if item.get("type") in OUTPUTS:
+                self._outputs.setdefault(str(item.get("call_id")), (item, f"input[{index}]"))
+        self._open_calls: list[tuple[str, str]] = []
+        """Id and name of the calls of the content that is being written."""
+        self._signature: str | None = None
+        """That of the call that follows."""
+
+    def add(self, item: Mapping[str, Any], path: str) -> None:
+        """Add an item."""
+        kind = item.get("type", "message")
+        if kind == "message":
+            self._add_message(item, path)
+        elif kind in CALLS:
+            self._add_call(item)
+        elif kind in OUTPUTS:
+            self._add_output(item, path)
+        elif kind == "reasoning":
+            self._add_reasoning(item)
+
+    def _add_reasoning(self, item: Mapping[str, Any]) -> None:
+        """Add the signature that an item carries; reasoning of other kinds of upstreams is left out."""
+        found = thoughts.decode_part_signature(item.get("encrypted_content"))
+        if found is None:
+            return
+        signature, is_call = found
+        if is_call:
+            self._signature = signature
+        else:
+            self._conversation.add("model", {"text": "", "thoughtSignature": signature})
+
+    def _add_call(self, item: Mapping[str, Any]) -> None:
+        call_id, name = str(item.get("call_id")), str(item.get("name"))
+        part: Part = {"functionCall": {"id": call_id, "name": name, "args": read_arguments(item)}}
+        is_first = not self._open_calls
+        self._open_calls.append((call_id, name))
+        if self._signature:
+            part["thoughtSignature"], self._signature = self._signature, None
+        elif is_first and self._needs_signatures:
+            part["thoughtSignature"] = MISSING_SIGNATURE
+        self._conversation.add("model", part)
+
+    def _add_output(self, item: Mapping[str, Any], path: str) -> None:
+        self.answer_calls()
+        call_id = str(item.get("call_id"))
+        if call_id in self._outputs and self._outputs[call_id][0] is item:  # its call is not in the input
+            del self._outputs[call_id]
+            self._conversation.add(
+                "user", _text("The output of a tool:"), *_parts_of(item.get("output"), f"{path}.output")
+            )
+
+    def _add_message(self, item: Mapping[str, Any], path: str) -> None:
+        role, parts = item.get("role"), list(_parts_of(item.get("content"), f"{path}.content"))
+        if role == "assistant":
+            self._conversation.add("model", *parts)
+            return
+        self.answer_calls()
+        texts = [part["text"] for part in parts if "text" in part]
+        if role == "user":
+            self._conversation.add("user", *parts)
+        elif not self._conversation.contents:
+            self._conversation.instructions += texts
+        else:
+            self._conversation.add("user", *(_text(INSTRUCTIONS.format(text)) for text in texts))
+
+    def answer_calls(self) -> None:
+        """Add the responses of the calls since the last content of the user."""
+        for call_id, name in self._open_calls:
+            item, path = self._outputs.pop(call_id, ({"output": MISSING_OUTPUT}, ""))
+            parts = list(_parts_of(item.get("output"), f"{path}.output"))
+            output = "\n".join(part["text"] for part in parts if "text" in part)
+            response = {"id": call_id, "name": name, "response": {"output": output}}
+            self._conversation.add(
+                "user", {"functionResponse": response}, *(part for part in parts if "text" not in part)
+            )
+        self._open_calls = []
+
+
+# -------------------------------------------------------------------------------------------------------------- parts
+def read_arguments(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call. Those that are no JSON object count as none; a free text becomes one field."""
+    if item.get("type") == "custom_tool_call":
+        return {"input": str(item.get("input") or "")}
+    try:
+        arguments = jsontext.loads(str(item.get("arguments") or "{}").encode("utf-8", "replace"))
+    except ValueError:
+        return {}
+    return arguments if isinstance(arguments, dict) else {}
+
+
+def _text(text: str) -> Part:
+    return {"text": text}
+
+
+def _parts_of(content: Any, path: str) -> Iterable[Part]:
+    """Convert the content of a message, or the output of a tool: a text or a list of parts."""
+    if isinstance(content, str):
+        return [_text(content)] if content else []
+    if not isinstance(content, list):
+        return [_text(jsontext.dumps(content).decode())] if content is not None else []
+    return list(_converted(content, path))
+
+
+def _converted(content: list[Any], path: str) -> Iterator[Part]:
+    for index, part in enumerate(content):
+        if isinstance(part, dict):
+            converted = _PARTS.get(str(part.get("type")), _refuse)(part, f"{path}[{index}]")
+            if converted is not None:
+                yield converted
+
+
+def _convert_text(part: Mapping[str, Any], path: str) -> Part | None:
+    text = part.get("refusal") if part.get("type") == "refusal" else part.get("text")
+    return _text(text) if isinstance(text, str) and text else None
+
+
+def _convert_image(part: Mapping[str, Any], path: str) -> Part:
+    url = part.get("image_url")
+    if not isinstance(url, str):
+        raise _not_supported(path, "An image that is not in the request")
+    ending = url.partition("?")[0].lower()
+    return _data(url, next((kind for end, kind in IMAGE_TYPES.items() if ending.endswith(end)), "image/jpeg"))
+
+
+def _convert_file(part: Mapping[str, Any], path: str) -> Part:
+    url = part.get("file_url") or part.get("file_data")
+    if not isinstance(url, str):
+        raise _not_supported(path, "A file that is not in the request")
+    return _data(url if ":" in url[:12] else f"data:{PDF};base64,{url}", PDF)
+
+
+def _data(url: str, media_type: str) -> Part:
+    """Return the part for the content of a ``data:`` URL, or for another URL.
+
+    :param media_type: of what another URL holds.
+    """
+    head, _, data = url.partition(",")
+    if head.startswith("data:") and head.endswith(";base64"):
+        return {"inlineData": {"mimeType": head.removeprefix("data:").removesuffix(";base64"), "data": data}}
+    return {"fileData": {"mimeType": media_type, "fileUri": url}}
+
+
+def _refuse(part: Mapping[str, Any], path: str) -> Part | None:
+    raise _not_supported(path, f"A part of type {part.get('type')!r}")
+
+
+def _not_supported(path: str, subject: str) -> GatewayError:
+    message = f"{subject} is not supported by upstreams with the generateContent API."
+    return GatewayError(400, message, code="unsupported_value", param=path)
+
+
+_PARTS: Mapping[str, Callable[[Mapping[str, Any], str], Part | None]] = {
+    "input_text": _convert_text,
+    "output_text": _convert_text,
+    "text": _convert_text,
+    "summary_text": _convert_text,
+    "refusal": _convert_text,
+    "input_image": _convert_image,
+    "input_file": _convert_file,
+}
