@@ -71,7 +71,19 @@ OTHER_ITEMS = (
 """Output items without a text for the user."""
 
 
-ODD_VALUES = (None, True, -7, 1e300, "\ud83d", [], {}, [None], [[7]], {"type": 7}, [{"type": "odd", "content": [{}]}])
+ODD_VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    -7,
+    1e300,
+    "\ud83d",
+    [],
+    {},
+    [None],
+    [[7]],
+    {"type": 7},
+    [{"type": "odd", "content": [{}]}],
+)
 """What stands in place of each value of a request, and of each part of one."""
 
 
