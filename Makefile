@@ -30,7 +30,7 @@ $(foreach goal,$(or $(MAKECMDGOALS),demo),$(if $(SAYS_$(goal)),$(info $(SAYS_$(g
 PYTEST_ALL = $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal -o faulthandler_exit_on_timeout=true \
 	tests plugins --ignore tests/e2e
 
-.PHONY: demo test test-soak fuzz test-clients test-packages test-deployment bench bench-peers bench-load lock audit sbom test-versions lint types docs \
+.PHONY: demo test test-soak fuzz test-clients test-packages test-deployment bench bench-peers bench-load bench-soak lock audit sbom test-versions lint types docs \
 	record-demo dist version clean
 
 demo: $(VENV)/ready
@@ -81,6 +81,11 @@ bench-peers: $(VENV)/ready $(BENCH)/litellm/ready $(BENCH)/python/ready $(BENCH)
 
 bench-load: $(VENV)/ready
 	$(VENV)/bin/python -m benchmarks load $(BENCH_OPTIONS)
+
+# A mixed load for MINUTES, after which the gateway may hold no more than after the first ones.
+MINUTES ?= 30
+bench-soak: $(VENV)/ready
+	$(VENV)/bin/python -m benchmarks soak --minutes $(MINUTES) $(BENCH_OPTIONS)
 
 # The exact versions and hashes of all dependencies, for docs/deployment.md.
 lock: $(LOCK)/ready

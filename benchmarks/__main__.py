@@ -2,6 +2,7 @@
 
     python -m benchmarks run [--with codex nginx litellm ...] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
     python -m benchmarks load [--streams 500] [--seconds 120]
+    python -m benchmarks soak [--minutes 30]
     python -m benchmarks table RESULT.json [--markdown]
 
 A gateway gets one core and the load another, where there are two. Rounds are interleaved: every scenario is run for one
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks import overload, peers, scenarios, table, targets
+from benchmarks import overload, peers, scenarios, soak, table, targets
 from benchmarks.processes import cores, read_busy_seconds
 from benchmarks.scenarios import Bench
 from benchmarks.targets import ROOT, Target
@@ -62,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--threads", type=int, default=1024, help="streams per worker in the burst above the limit")
     load.add_argument("--burst-seconds", type=float, default=20.0, help="for which the streams of that burst go on")
     load.set_defaults(act=_load)
+
+    soaking = commands.add_parser("soak", help="a mixed load for many minutes, after which nothing may have grown")
+    soaking.add_argument("--minutes", type=float, default=30.0)
+    soaking.add_argument("--period", type=float, default=55.0, help="seconds of load between two lines of the table")
+    soaking.set_defaults(act=_soak)
 
     table_parser = commands.add_parser("table", help="print the table of a result again")
     table_parser.add_argument("result", type=Path)
@@ -112,6 +118,18 @@ def _load(options: argparse.Namespace) -> None:
         print(*overload.format_overload(refused), sep="\n")
     if not (held.passed and refused.passed):
         sys.exit("Floway did not stand the load.")
+
+
+def _soak(options: argparse.Namespace) -> None:
+    load_cpus, gateway_cpus = overload.cores()
+    print(*(f"{name}: {value}" for name, value in describe_machine(load_cpus, gateway_cpus).items()), "", sep="\n")
+    print(soak.format_heading(), flush=True)
+    with targets.upstream(load_cpus) as upstream_url:
+        for result in soak.run(upstream_url, load_cpus, gateway_cpus, options.minutes, options.period):
+            print(soak.format_sample(result.samples[-1]), flush=True)
+    print(*soak.format_result(result), sep="\n")
+    if not result.passed:
+        sys.exit("Floway did not stand the soak.")
 
 
 def _table(options: argparse.Namespace) -> None:

@@ -74,6 +74,11 @@ class ProcessTree:
         sizes = [_pss(pid) for pid in self._pids()]
         return Memory(sum(sizes), max(sizes))
 
+    def descriptors_and_threads(self) -> tuple[int, int]:
+        """Return how many descriptors and threads the processes have at present."""
+        pids = self._pids()
+        return tuple(sum(len(os.listdir(f"/proc/{pid}/{kind}")) for pid in pids) for kind in ("fd", "task"))
+
     def stop(self) -> None:
         """End the processes at once."""
         with contextlib.suppress(ProcessLookupError):

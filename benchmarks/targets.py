@@ -70,12 +70,20 @@ def direct(upstream_url: str) -> Target:
 
 
 # ------------------------------------------------------------------------------------------------------------- gateways
-def floway(upstream_url: str, cpus: set[int], folder: Path, settings: dict[str, str] | None = None) -> Target:
+def floway(
+    upstream_url: str,
+    cpus: set[int],
+    folder: Path,
+    settings: dict[str, str] | None = None,
+    variables: dict[str, str] | None = None,
+) -> Target:
     """Floway with default settings and SQLite on disk.
 
     Its upstreams are of the plugins floway-openai and floway-chat; they serve models of different names.
+
+    :param variables: further environment variables of the server.
     """
-    environ = _make_environ(folder, settings)
+    environ = {**_make_environ(folder, settings), **(variables or {})}
     for kind, model in (("openai", wire.MODEL), ("chat", chat_wire.MODEL)):
         where = ("--base-url", upstream_url, "--no-key", "--no-test", "--model", model)
         _floway(environ, folder, "upstreams", "add", kind, f"bench-{kind}", *where)
@@ -98,9 +106,14 @@ def _make_environ(folder: Path, settings: dict[str, str] | None) -> dict[str, st
     return {**environ, "FLOWAY_DATA_DIR": str(folder / "data"), **overrides}
 
 
+def command(folder: Path, *arguments: str) -> None:
+    """Run ``floway ARGUMENTS`` for the Floway in ``folder``."""
+    _floway(_make_environ(folder, None), folder, *arguments)
+
+
 def _floway(environ: dict[str, str], folder: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "floway_core", *arguments]
-    done = subprocess.run(command, env=environ, cwd=folder, capture_output=True, text=True)
+    line = [sys.executable, "-m", "floway_core", *arguments]
+    done = subprocess.run(line, env=environ, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"floway {' '.join(arguments)} failed: {done.stderr}")
     return done.stdout.strip()

@@ -62,6 +62,14 @@ class GatewayError(Exception):
         return None
 
 
+class Overloaded(GatewayError):
+    """The gateway has no room for the request at the moment."""
+
+    def __init__(self) -> None:
+        message = "The gateway serves as many requests as it can at the moment. Try again soon."
+        super().__init__(503, message, code="server_overloaded", headers={"retry-after": "1"})
+
+
 class ShuttingDown(GatewayError):
     """The gateway shuts down, and the time for running requests is over."""
 

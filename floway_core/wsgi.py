@@ -37,8 +37,12 @@ def _create_app() -> Flask:
     gc.collect()
     gc.freeze()
     database = gateway.services.database
-    start_sweeping(database, settings.retention_days)
-    start_flushing(gateway.usage, database)
+    try:
+        start_sweeping(database, settings.retention_days)
+        start_flushing(gateway.usage, database)
+    except RuntimeError as error:  # no thread can be had
+        click.echo(f"floway: {error}", err=True)
+        raise SystemExit(APP_LOAD_ERROR) from None
     atexit.register(gateway.usage.flush, database)
     atexit.register(gateway.observers.flush, OBSERVER_FLUSH_SECONDS)
     return app

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from array import array
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from benchmarks.answers import StreamCheck, WrongAnswer, check_whole
 from benchmarks.load import Load, Plan
 from benchmarks.messages import MessageCheck
 from benchmarks.processes import cores
+from benchmarks.soak import Sample, Soak
 from benchmarks.targets import upstream
 
 ROOT = Path(__file__).parent.parent
@@ -152,3 +154,24 @@ def test_every_scenario_runs_and_gets_into_the_table(tmp_path):
 def test_the_load_test_runs():
     table = run(*"load --streams 10 --seconds 1 --ramp 0 --threads 4 --burst-seconds 1".split())
     assert "10 streams" in table and "503 with retry-after" in table
+
+
+def soak_of(memory, threads=20):
+    levels = {name.name: 0 for name in fields(Sample)}
+    return Soak([Sample(**{**levels, "memory": level, "threads": threads}) for level in memory])
+
+
+def test_a_soak_is_judged_by_its_last_third():
+    assert soak_of([100, 150, 160, 160, 162, 158, 161, 163, 160]).passed
+    assert soak_of([100, 150, 160, 160, 162, 158, 175, 178, 180]).growing == ["memory"]
+    assert soak_of([100, 150, 160, 160, 162, 158, 190, 160, 160]).passed  # a single peak
+    assert not Soak([], []).passed
+    wrong = soak_of([1] * 9)
+    wrong.problems.append("status 500")
+    assert not wrong.passed
+
+
+@pytest.mark.soak
+def test_the_soak_runs():
+    table = run(*"soak --minutes 0 --period 3".split())
+    assert "descriptors" in table and "Too short to judge" in table

@@ -16,7 +16,7 @@ from floway_core.cli.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.errors import StartupError
 from floway_core.runtime import plugins
 from floway_core.secrets import KEY_FILE
-from floway_core.server.command import SPARE_THREADS, files_needed
+from floway_core.server.command import files_needed, threads_needed
 from floway_core.settings import (
     CONFIG_FILE,
     CORE_SETTINGS,
@@ -141,7 +141,7 @@ def _user(uid: int) -> str:
 def limits(settings: Settings) -> Iterator[CheckResult]:
     """Check that the system allows the open files and threads that the settings need."""
     files, allowed = files_needed(settings), resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    threads, limit = settings.workers * (settings.threads + SPARE_THREADS), _thread_limit()
+    threads, limit = settings.workers * threads_needed(settings), _thread_limit()
     setup = f"{settings.workers} workers with {settings.threads} threads"
     lacks_files = allowed != resource.RLIM_INFINITY and allowed < files
     if lacks_files:

@@ -25,17 +25,21 @@ log = logging.getLogger("floway")
 def serve(session: Session, bind: str | None) -> None:
     """Run the gateway."""
     check_platform()
-    from floway_core.server.command import Server, allow_files, check_bind, share_metrics
+    from floway_core.server.allocator import limit_arenas
+    from floway_core.server.command import Server, allow_files, check_bind, share_metrics, try_threads
     from floway_core.web.app import create_app  # only this command needs the web framework
 
     if bind:
         os.environ["FLOWAY_BIND"] = bind  # workers read their settings from the environment, too
-    check_bind(session.settings.bind)
+    limit_arenas()
+    check_bind(session.settings.bind, lambda message: _report(session.settings, logging.WARNING, message))
     allow_files(session.settings)
+    warn_of_missing_threads = try_threads(session.settings)
     # Find here what would keep a worker from starting, so that one line can report it.
     gateway: Gateway = create_app(session.settings, session.manager).extensions["floway"]
     problems = _find_problems(gateway)
     close_connections(gateway.services.database)
+    warn_of_missing_threads()
     if session.settings.serves_metrics:
         share_metrics()
 

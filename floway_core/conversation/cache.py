@@ -36,7 +36,8 @@ class PackedHistory:
         :param previous: the history before these items; shared, not copied.
         """
         self.response_id = response_id
-        self._texts = tuple(texts)
+        # Copies: orjson's bytes keep the buffer that they were written to, of 4 KiB or more.
+        self._texts = tuple(bytes(memoryview(text)) for text in texts)
         self.text_bytes: int = sum(map(len, self._texts)) + (previous.text_bytes if previous else 0)
         """Bytes of the whole history as JSON."""
         self._issuers = tuple(issuer and sys.intern(issuer) for issuer in issuers)

@@ -4,9 +4,10 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from floway_core.dialect import AnswerReader, StreamFraming, Translator
-from floway_core.engine.attempt import Attempt
+from floway_core.engine.attempt import Attempt, present_failure
 from floway_core.engine.client_stream import ClientStream, StreamState
 from floway_core.engine.compaction import SummaryCompaction
 from floway_core.engine.framing import StreamFramer
@@ -50,7 +51,9 @@ def _open_events(attempt: Attempt, answer_format: AnswerFormat) -> ResponseAccum
     """Return what follows the events of the upstream."""
     if attempt.response.dialect != RESPONSES_FORMAT.dialect:
         return open_answer(attempt.response, answer_format.dialect, answer_format.reader)
-    return ResponseAccumulator(attempt.overrides, attempt.context.model, present=attempt.present_failure)
+    # not a method of the attempt, which refers to the accumulator
+    present = partial(present_failure, attempt.context.upstream.name)
+    return ResponseAccumulator(attempt.overrides, attempt.context.model, present=present)
 
 
 class AnswerStream(ClientStream):
@@ -108,7 +111,10 @@ class AnswerStream(ClientStream):
             if upstream.failure or upstream.terminal == FAILED:
                 error = failure_error(upstream.failure)
             if error and can_fall_back(error):
-                raise error
+                try:
+                    raise error
+                finally:
+                    self._error = error = None  # its traceback refers to this frame
             if upstream.failure:
                 break
         if self.state is StreamState.ENDED:
@@ -202,7 +208,7 @@ class AnswerStream(ClientStream):
         return visible
 
     def _fail(self, error: GatewayError) -> None:
-        self._error = self._error or error
+        self._error = self._error or error.with_traceback(None)  # which refers to this object
         self.state = StreamState.NEEDS_THREAD
 
     def _translate(self, events: bytes, *, is_end: bool = False) -> bytes:
@@ -245,7 +251,7 @@ class AnswerStream(ClientStream):
         try:
             store_response(self._gateway, self._attempt, self.events.response)
         except GatewayError as error:
-            return error
+            return error.with_traceback(None)
         except Exception:  # the head has been sent: only an event can still reach the client
             log.exception("Storing the response failed")
             return GatewayError(500, "The gateway failed to relay the response.")

@@ -49,14 +49,17 @@ class Attempt:
             overrides["metadata"] = request["metadata"]
         return overrides
 
-    def present_failure(self, failure: Failure) -> Failure:
-        """Return the failure to show to the client of a stream.
 
-        A 401 or 403 concerns the gateway's account. The client would take it for a refusal of its own API key.
-        """
-        if failure.status not in (401, 403):
-            return failure
-        return Failure(account_refusal(self.context.upstream.name, failure.status), ACCOUNT_REFUSED, "server_error")
+def present_failure(upstream: str, failure: Failure) -> Failure:
+    """Return the failure to show to the client of a stream.
+
+    A 401 or 403 concerns the gateway's account. The client would take it for a refusal of its own API key.
+
+    :param upstream: its name.
+    """
+    if failure.status not in (401, 403):
+        return failure
+    return Failure(account_refusal(upstream, failure.status), ACCOUNT_REFUSED, "server_error")
 
 
 def start_attempt(

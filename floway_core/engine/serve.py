@@ -187,7 +187,10 @@ def _respond(
             remaining = find_fallbacks(error, candidate, remaining)
             record_failure(gateway, trace, candidate, error, remaining)
             if not remaining:
-                raise client_error(error, candidate) from error
+                told = client_error(error, candidate)
+                if told is error:
+                    raise
+                raise told from error
     headers, ignored = attempt.response.headers, attempt.context.ignored
     if isinstance(answer, AnswerStream):
         return ServedResponse(headers, ignored, answer, {})

@@ -56,7 +56,9 @@ class ResultQueue:
         try:
             self._queue().put_nowait(partial(self._call, name, call))
         except queue.Full:
-            self._report_dropped(name)
+            self._report_dropped(name, "is too slow")
+        except RuntimeError:  # no thread can be had; the next result tries again
+            self._report_dropped(name, "has no thread")
 
     def flush(self, timeout: float) -> bool:
         """Wait until the results that are pending now have been delivered, for ``timeout`` seconds at most.
@@ -93,11 +95,11 @@ class ResultQueue:
         if (seconds := time.monotonic() - began) > SLOW_SECONDS:
             log.warning("Observer %r took %.1f seconds in %s", self._plugin, seconds, name)
 
-    def _report_dropped(self, name: str) -> None:
+    def _report_dropped(self, name: str, reason: str) -> None:
         self._dropped += 1
         if time.monotonic() - self._reported_at >= REPORT_INTERVAL_SECONDS:
             self._reported_at = time.monotonic()
-            log.warning("Observer %r is too slow in %s: %d results dropped so far", self._plugin, name, self._dropped)
+            log.warning("Observer %r %s in %s: %d results dropped so far", self._plugin, reason, name, self._dropped)
 
 
 def _work(pending: "queue.Queue[Callable[[], object]]") -> None:

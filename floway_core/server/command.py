@@ -1,5 +1,6 @@
 """``floway serve``: gunicorn with settings for long streams."""
 
+import errno
 import logging
 import math
 import os
@@ -25,6 +26,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from floway_core.errors import StartupError
 from floway_core.runtime.gateway import open_gateway, read_settings
 from floway_core.runtime.plugins import build_plugin_manager
+from floway_core.server.thread_trial import start_trial
 from floway_core.settings import Settings
 from floway_core.storage.db import close_connections
 
@@ -49,6 +51,15 @@ IDLE_CONNECTIONS = 1024
 
 RESTART_DELAY_SECONDS = 1.0
 """Time before a worker that could not start is replaced."""
+
+BIND_WAIT_SECONDS = 3.0
+"""Time to wait for an address that is in use."""
+
+BIND_RETRY_SECONDS = 0.05
+"""Time between two tries to bind it."""
+
+OTHER_THREADS = 16
+"""Threads of one worker that serve no requests: the stream loop, sweeps, observers, model lists, the log."""
 
 OTHER_FILES = 128
 """Descriptors of one worker besides its connections: database, pools, log, libraries."""
@@ -116,14 +127,30 @@ def _remove_metrics() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_bind(bind: str) -> None:
+def check_bind(bind: str, on_wait: Callable[[str], None]) -> None:
     """Check that the server can listen on an address. gunicorn would retry several times, and print a traceback.
 
+    An address in use may become free soon: workers whose server was killed close it within a second. It is not shared
+    with them (``SO_REUSEPORT``), because then a second server, started by mistake, would get some of the requests.
+
     :param bind: ``HOST:PORT`` or ``unix:PATH``, which is not checked.
+    :param on_wait: called with a message before it waits.
     :raises StartupError: it cannot.
     """
     if bind.startswith("unix:"):
         return
+    deadline, is_waiting = time.monotonic() + BIND_WAIT_SECONDS, False
+    while error := _try_bind(bind):
+        if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+            raise StartupError(f"Floway cannot listen on {bind}: {error.strerror or error}.") from error
+        if not is_waiting:
+            is_waiting = True
+            on_wait(f"{bind} is in use; waiting {BIND_WAIT_SECONDS:g} seconds for it to become free")
+        time.sleep(BIND_RETRY_SECONDS)
+
+
+def _try_bind(bind: str) -> OSError | None:
+    """Return why nothing can listen on an address now."""
     host, port = util.parse_address(bind)
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -131,12 +158,18 @@ def check_bind(bind: str) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise StartupError(f"Floway cannot listen on {bind}: {error.strerror or error}.") from error
+        return error
+    return None
 
 
 def files_needed(settings: Settings) -> int:
     """Return how many descriptors a worker may need at most."""
     return 2 * (settings.threads + SPARE_THREADS) + IDLE_CONNECTIONS + OTHER_FILES
+
+
+def threads_needed(settings: Settings) -> int:
+    """Return how many threads a worker may need at most."""
+    return settings.threads + SPARE_THREADS + OTHER_THREADS
 
 
 def allow_files(settings: Settings) -> None:
@@ -154,14 +187,39 @@ def allow_files(settings: Settings) -> None:
         log.warning("Each worker may need %d open files, and the system allows %d (ulimit -n)", needed, limit)
 
 
+def try_threads(settings: Settings) -> Callable[[], None]:
+    """Start to try whether the system allows the threads that the settings promise.
+
+    :returns: waits for the result, and logs a warning if it does not. Requests that get no thread are refused.
+    """
+    promised = threads_needed(settings)
+    finish = start_trial(settings.workers, promised)
+
+    def warn() -> None:
+        if (allowed := finish()) < promised:
+            message = "Each worker may need %d threads, and the system allows %d (ulimit -u, pids limit, memory)"
+            log.warning(message, promised, allowed)
+
+    return warn
+
+
 class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no annotations
-    """gunicorn's arbiter, except that a signal to stop reaches every worker, and ends a reload that is waiting."""
+    """gunicorn's arbiter, with two differences: a signal to stop reaches every worker, and ends a reload that is
+    waiting; and a worker that cannot be started is tried again."""
 
     _is_reloading = _is_stopping = False
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
         self._is_stopping = self._is_stopping or sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
         super().signal(sig, frame)
+
+    def spawn_worker(self) -> int | None:
+        try:
+            pid: int | None = super().spawn_worker()
+        except OSError as error:  # only the fork: a worker itself exits
+            log.error("A worker could not start, and will be tried again: %s", error)
+            return None
+        return pid
 
     def reload(self) -> None:
         try:

@@ -69,6 +69,9 @@ class ClientExchange:
     def _take_back(self, stream: Stream) -> None:
         """Continue where the stream loop has left off. From now on a thread waits, if that is still needed."""
         self.stream = None
-        if stream.error:
-            raise stream.error
+        if error := stream.error:
+            try:
+                raise error
+            finally:
+                stream.error = error = None  # its traceback refers to this frame
         self.response.sent += stream.sent

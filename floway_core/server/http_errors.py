@@ -1,6 +1,7 @@
 """Responses to requests that do not reach the application, in the dialect that the client seems to speak."""
 
 from dataclasses import dataclass
+from http.client import responses
 from urllib.parse import parse_qsl, unquote
 
 from gunicorn.http.errors import (
@@ -14,13 +15,13 @@ from gunicorn.http.errors import (
 from floway_core.errors import GatewayError
 from floway_core.runtime.dialects import Dialects
 
-ERROR_RESPONSES: dict[type[Exception], tuple[int, str, str]] = {
-    LimitRequestLine: (414, "URI Too Long", "The request line is too long."),
-    LimitRequestHeaders: (431, "Request Header Fields Too Large", "The headers are too many or too large."),
-    ExpectationFailed: (417, "Expectation Failed", "The expectation in this request cannot be met."),
-    UnsupportedTransferCoding: (501, "Not Implemented", "The transfer-encoding of this request is not supported."),
-    ParseException: (400, "Bad Request", "The request is not valid HTTP."),
-    Exception: (500, "Internal Server Error", "The gateway failed to serve this request."),
+ERROR_RESPONSES: dict[type[Exception], tuple[int, str]] = {
+    LimitRequestLine: (414, "The request line is too long."),
+    LimitRequestHeaders: (431, "The headers are too many or too large."),
+    ExpectationFailed: (417, "The expectation in this request cannot be met."),
+    UnsupportedTransferCoding: (501, "The transfer-encoding of this request is not supported."),
+    ParseException: (400, "The request is not valid HTTP."),
+    Exception: (500, "The gateway failed to serve this request."),
 }
 
 
@@ -56,18 +57,23 @@ def error_response(error: Exception, request_id: str, dialects: Dialects, outlin
     """Encode the response to a request that did not reach the application.
 
     It quotes nothing of the request, because a request that cannot be parsed may contain a key.
+
+    :param error: a ``GatewayError`` is sent as it is.
     """
-    status, reason, message = next(row for kind, row in ERROR_RESPONSES.items() if isinstance(error, kind))
+    if not isinstance(error, GatewayError):
+        status, message = next(row for kind, row in ERROR_RESPONSES.items() if isinstance(error, kind))
+        error = GatewayError(status, message, code="invalid_http" if status < 500 else None)
     dialect = dialects.for_error(outline.path, outline.header_names, outline.query_names)
-    code = "invalid_http" if status < 500 else None
-    answer = dialects.encode_error(dialect, GatewayError(status, message, code=code), request_id)
+    answer = dialects.encode_error(dialect, error, request_id)
     head = {
         "connection": "close",
         "content-type": answer.content_type,
         "x-request-id": request_id,
         **({dialect.request_id_header: request_id} if dialect.request_id_header else {}),
+        **error.headers,
         **answer.headers,
         "content-length": str(len(answer.content)),
     }
+    reason = responses.get(answer.status, "")
     lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{name}: {value}" for name, value in head.items())]
     return "\r\n".join([*lines, "\r\n"]).encode("latin-1") + answer.content

@@ -14,15 +14,18 @@ from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData, ParseException
 from uuid6 import uuid7
 
+from floway_core.errors import Overloaded
 from floway_core.protocol.headers import UNDERSCORED
 from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS
+from floway_core.server.command import RESTART_DELAY_SECONDS
 from floway_core.server.connection import Connection, Rank
 from floway_core.server.connection_loop import LINGERING_CLOSE_SECONDS, ConnectionLoop, reset
 from floway_core.server.exchange import ClientExchange
-from floway_core.server.http_errors import RequestOutline, error_response
+from floway_core.server.http_errors import RequestOutline, error_response, read_outline
 from floway_core.server.request_parser import ConnectionParser
 from floway_core.server.response_writer import ResponseWriter
 from floway_core.server.stream_loop import StreamLoop
+from floway_core.server.thread_pool import ThreadPool
 from floway_core.web.auth import AUTHENTICATED
 
 NEXT_REQUEST_WAIT_SECONDS = 0.05
@@ -35,6 +38,13 @@ REQUESTS_IN_A_ROW = 100
 FINAL_EVENTS_SECONDS = 2.0
 """Time before the end of the grace period at which the requests that still run are made to fail. After half of it the
 worker exits; at the end of the grace period it would be killed."""
+
+FIRST_THREADS = 4
+"""Threads that exist from the start, for requests, and as many for streams that need one when no other can be had."""
+
+PARENT_CHECK_SECONDS = 0.5
+"""Time between two checks whether the parent process still runs: they cost almost nothing, and work in every container.
+The kernel could send a signal (``PR_SET_PDEATHSIG``), but not for a parent that died before it was asked to."""
 
 STOP_CHECK_SECONDS = 0.1
 """Time between two checks of the deadlines while the worker stops."""
@@ -98,7 +108,7 @@ class Worker(ConnectionLoop):
             conn.unsent.clear()
             return False
         except Exception as error:  # noqa: BLE001 - logged there; the worker has to go on
-            self._refuse(conn, conn.parser.outline if conn.parser else RequestOutline(), error)
+            self._send_error(conn, conn.parser.outline if conn.parser else RequestOutline(), error)
             return False
 
     def _call_application(self, request: Any, conn: Connection) -> ClientExchange:
@@ -164,20 +174,37 @@ class Worker(ConnectionLoop):
 
     def _resume_in_thread(self, exchange: ClientExchange) -> None:
         """Let a thread continue a stream. The stream loop calls this."""
-        future = self.tpool.submit(self.handle, exchange.conn, exchange)
+        try:
+            future = self.tpool.submit(self.handle, exchange.conn, exchange)
+        except RuntimeError:  # no thread can be had; further requests could keep a reserved one for long
+            future = self._reserved_threads.submit(self._serve, exchange.conn, exchange)
         future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
 
-    def _refuse(self, conn: Connection, outline: RequestOutline, error: Exception) -> None:
+    def _send_error(self, conn: Connection, outline: RequestOutline, error: Exception) -> None:
         """Respond to a request that did not reach the application."""
         request_id = str(uuid7())
         if isinstance(error, ParseException):
             self.log.warning("Refused request %s, which is not valid HTTP: %s", request_id, type(error).__name__)
+        elif isinstance(error, Overloaded):
+            self.log.warning("Refused request %s, because no thread can be started for it", request_id)
         else:
             self.log.error("Request %s failed outside of the application", request_id, exc_info=error)
         with contextlib.suppress(OSError):
             conn.unsent.write(conn.sock, error_response(error, request_id, self._dialects, outline))
 
+    # ----------------------------------------------------------------------------------------------- in the main loop
+    def enqueue_req(self, conn: Connection) -> None:
+        try:
+            super().enqueue_req(conn)
+        except RuntimeError:  # no thread can be had
+            self._send_error(conn, read_outline(conn.incoming.take()), Overloaded())
+            conn.keeps_alive = False
+            self._continue(conn)
+
     # ------------------------------------------------------------------------------------------------------- starting
+    def get_thread_pool(self) -> ThreadPool:
+        return ThreadPool(self.cfg.threads)
+
     def load_wsgi(self) -> None:
         # As plain attributes: gunicorn reads two dozen settings per request, each by a look-up in a table of objects.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
@@ -192,8 +219,16 @@ class Worker(ConnectionLoop):
         self._underscored = gateway.providers.underscore_headers
         tick = min(1.0, settings.keepalive_interval / 4, settings.idle_timeout / 4)
         self._streams = StreamLoop(gateway.shutdown.fileno(), settings.client_timeout, tick)
-        self._streams.start()
         self._background.relay = self._streams.add_without_client
+        self._reserved_threads = ThreadPool(FIRST_THREADS)
+        try:
+            self._streams.start()
+            self._reserved_threads.start(FIRST_THREADS)
+            self.tpool.start(FIRST_THREADS)
+        except RuntimeError as error:
+            self.log.error("A worker could not start; retrying in %g seconds: %s", RESTART_DELAY_SECONDS, error)
+            time.sleep(RESTART_DELAY_SECONDS)
+            raise SystemExit(1) from None
 
     # ------------------------------------------------------------------------------------------------------ stopping
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -203,6 +238,16 @@ class Worker(ConnectionLoop):
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         self._stop(0, FINAL_EVENTS_SECONDS / 2)
+
+    def is_parent_alive(self) -> bool:
+        """Return whether the parent process runs. Without it nobody could stop or replace this one, and a new server
+        needs its address. So stop as after SIGTERM."""
+        if os.getppid() == self.ppid:
+            return True
+        if self._exit_at == math.inf:
+            self.log.error("The parent process is gone; this worker stops")
+            self.handle_exit(0, None)
+        return False
 
     def _stop(self, shutdown_after: float, exit_after: float) -> None:
         """Stop when all requests have ended, at the latest after so many seconds.
@@ -221,7 +266,8 @@ class Worker(ConnectionLoop):
     def run(self) -> None:
         super().run()
         # What runs in the background has no connection that the loop would wait for.
-        while self._background and self.is_parent_alive():
+        while self._background:
+            self.is_parent_alive()
             self.notify()
             now = time.monotonic()
             if now >= self._shutdown_at:
@@ -232,7 +278,7 @@ class Worker(ConnectionLoop):
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         if self.alive:
-            super().wait_for_and_dispatch_events(timeout)
+            super().wait_for_and_dispatch_events(min(timeout, PARENT_CHECK_SECONDS))
             return
         self.notify()  # otherwise the arbiter would take the worker for hung
         now = time.monotonic()

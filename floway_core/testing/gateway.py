@@ -136,9 +136,9 @@ class RunningGateway(Installation):
         super().__init__({"workers": "1", "graceful_timeout": "2", **(settings or {})}, **options)
         self.log_file = self.folder / "gateway.log"
         self._port = _free_port()
-        bind = f"127.0.0.1:{self._port}"
-        self.url = f"http://{bind}"
-        self.process = self._serve(bind)
+        self._bind = f"127.0.0.1:{self._port}"
+        self.url = f"http://{self._bind}"
+        self.process = self._serve(self._bind)
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(self.remove)
             on_failure.callback(self.kill)
@@ -197,6 +197,11 @@ class RunningGateway(Installation):
             self.kill()
             raise
 
+    def restart(self) -> None:
+        """Start the server again, after it has ended, at the same address. Its log goes on."""
+        self.process = self._serve(self._bind)
+        self._wait_until_ready()
+
     def kill(self) -> None:
         """Kill the server and its workers."""
         if self.process.poll() is None:
@@ -208,7 +213,7 @@ class RunningGateway(Installation):
         self.remove()
 
     def _serve(self, bind: str) -> subprocess.Popen[bytes]:
-        with self.log_file.open("wb") as log:
+        with self.log_file.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "floway_core", "serve", "--bind", bind],
                 env=self.environ,

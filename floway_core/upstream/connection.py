@@ -13,22 +13,26 @@ from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
 
 from floway_core.contexts import ClientConnection
-from floway_core.errors import ClientDisconnected, UpstreamBroken
+from floway_core.errors import UpstreamBroken
 from floway_core.provider import ResponseBody
 from floway_core.upstream import urllib3_pool
 from floway_core.upstream.poll import ReadinessPoller
 from floway_core.upstream.response_parser import ResponseParser
 
 READ_BYTES = 64 * 1024
-WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError)
+WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 CONNECTION_CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError, UpstreamBroken)
 """Errors of sending and receiving after the peer has closed or reset the connection. A timeout is not among them."""
 
 SEND_TIMEOUT_SECONDS = 60.0
-"""Time for the upstream to accept ``SEND_BYTES`` of a request."""
+"""Time for which an upstream may accept nothing of a request."""
 
 SEND_BYTES = 256 * 1024
-"""Bytes of a request to send before the next check whether the client is still connected."""
+"""Bytes of a request to send before the next look at the upstream and the client."""
+
+SEND_RETRY_SECONDS = 1.0
+"""Time between two tries to send. The system reports a socket as writable only when much of its buffer is free, and an
+upstream that reads slowly may need minutes for that."""
 
 
 class UpstreamExchange(ResponseBody):
@@ -44,38 +48,53 @@ class UpstreamExchange(ResponseBody):
         self._pool = pool
         self._connection = connection
         self._socket: socket.socket = connection.sock
-        self._is_tls = isinstance(connection.sock, ssl.SSLSocket)
         self._poller: ReadinessPoller | None = None
+        self._unsent = memoryview(b"")
+        """The rest of the request. With one, the connection cannot serve another request."""
+        self._is_sending = False
+        """Whether the rest is still to be sent."""
         self._body = b""
         self._closed = False
 
     def send(self, message: bytes, client: ClientConnection | None) -> None:
-        """Send the request.
+        """Send the request, until the response begins: an upstream may refuse a request before it has read all of it.
+
+        After an early refusal the rest is not sent. After an early response of another kind it is, by ``read``.
 
         :param message: its head and body.
         :raises TimeoutError: the upstream does not accept it in time.
+        :raises OSError, UpstreamBroken: as ``receive_head``.
         :raises ClientDisconnected: ``client`` disconnected meanwhile.
         """
-        data, sent = memoryview(message), 0
-        if not self._is_tls:
-            try:
-                sent = self._socket.send(data)  # usually all of it
-            except BlockingIOError:
-                pass
-            except (BrokenPipeError, ConnectionResetError):
-                return  # the upstream may have sent a response all the same
-        if sent == len(data):
-            return
-        self._socket.settimeout(SEND_TIMEOUT_SECONDS)
+        self._unsent, self._is_sending = memoryview(message), True
+        self._send_more()  # usually all of it
+        deadline = time.monotonic() + SEND_TIMEOUT_SECONDS
+        while self._is_sending and not self.response.status:
+            self._wait(SEND_RETRY_SECONDS, client)
+            data = self._try_receive()
+            if data is not None:
+                self._body += self.response.feed(data)
+            elif self._send_more():
+                deadline = time.monotonic() + SEND_TIMEOUT_SECONDS
+            elif time.monotonic() >= deadline:
+                raise TimeoutError
+        if self.response.status >= 300:
+            self._is_sending = False
+
+    def _send_more(self) -> bool:
+        """Send a part of the rest, without waiting. Return whether the upstream has accepted any."""
+        # TLS has to be offered the same bytes again after it would have blocked.
+        part = self._unsent[:SEND_BYTES]
         try:
-            for start in range(sent, len(data), SEND_BYTES):
-                if start and client and client.is_closed():
-                    raise ClientDisconnected
-                self._socket.sendall(data[start : start + SEND_BYTES])
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-        finally:
-            self._socket.settimeout(0)
+            sent = self._socket.send(part)
+        except WOULD_BLOCK:
+            return False
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+            self._is_sending = False  # the upstream may have sent a response all the same
+            return False
+        self._unsent = self._unsent[sent:]
+        self._is_sending = bool(self._unsent)
+        return True
 
     def receive_head(self, timeout: float, client: ClientConnection | None) -> None:
         """Wait until ``response`` has its status and headers.
@@ -116,8 +135,8 @@ class UpstreamExchange(ResponseBody):
         return body
 
     def fileno(self) -> int | None:
-        """See ``ResponseBody.fileno``."""
-        return self._socket.fileno()
+        """See ``ResponseBody.fileno``. None while a rest of the request is to be sent, which ``read`` does."""
+        return None if self._is_sending else self._socket.fileno()
 
     def _receive(self, timeout: float, client: ClientConnection | None) -> bytes | None:
         """Receive the bytes that have arrived.
@@ -125,26 +144,39 @@ class UpstreamExchange(ResponseBody):
         :param timeout: seconds to wait for them; 0 neither waits nor watches the client.
         :returns: ``b""`` at the end of the connection; None if nothing arrived in time.
         """
-        if self._poller is None or self._poller.client is not client:
-            self._poller = ReadinessPoller(self._socket.fileno(), client)
+        deadline = time.monotonic() + timeout
         while True:
             # TLS has nothing buffered that the poller could not see: READ_BYTES is more than one record.
-            if timeout and not self._poller.wait(timeout):
+            if timeout and not self._wait(max(0.0, deadline - time.monotonic()), client):
                 return None
-            try:
-                data = self._socket.recv(READ_BYTES)
-                self._has_received = self._has_received or bool(data)
+            if self._is_sending:
+                self._send_more()
+            data = self._try_receive()
+            if data is not None or not timeout:
                 return data
-            except WOULD_BLOCK:  # TLS: the record is not complete yet
-                if not timeout:
-                    return None
+
+    def _wait(self, timeout: float, client: ClientConnection | None) -> bool:
+        """Wait until the connection can be used; see ``ReadinessPoller.wait``."""
+        if self._poller is None or self._poller.client is not client:
+            self._poller = ReadinessPoller(self._socket.fileno(), client)
+        return self._poller.wait(timeout, writable=self._is_sending)
+
+    def _try_receive(self) -> bytes | None:
+        """Receive without waiting; None if nothing has arrived, or not yet all of a TLS record."""
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except WOULD_BLOCK:
+            return None
+        self._has_received = self._has_received or bool(data)
+        return data
 
     def close(self) -> None:
         """Return the connection to the pool if it can be used again; close it otherwise."""
         if self._closed:
             return  # the connection may serve another request by now
         self._closed = True
-        if self.response.reusable and not self._body:
+        self.response.close()
+        if self.response.reusable and not self._body and not self._unsent:
             urllib3_pool.release(self._pool, self._connection)
         else:
             self._connection.close()

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from floway_core.contexts import ClientConnection
+from floway_core.errors import Overloaded
 from floway_core.provider import ResponseBody
 from floway_core.upstream.poll import ReadinessPoller
 
@@ -66,8 +67,11 @@ class GeneratedBody(ResponseBody):
 
     def _start(self) -> None:
         if not self._has_started:
+            try:
+                threading.Thread(target=self._generate, name="generated body", daemon=True).start()
+            except RuntimeError:  # no thread can be had
+                raise Overloaded from None
             self._has_started = True
-            threading.Thread(target=self._generate, name="generated body", daemon=True).start()
 
     def _take(self) -> bytes | None:
         with self._changed:

@@ -21,6 +21,7 @@ class ReadinessPoller:
         self._poll = select.poll()
         self._poll.register(fileno, select.POLLIN)
         self._fileno = fileno
+        self._watches_output = False
         self._client_fileno = client.fileno() if client else None
         if self._client_fileno is not None:
             self._poll.register(self._client_fileno, select.POLLIN | HANG_UP)
@@ -28,14 +29,18 @@ class ReadinessPoller:
         if self._shutdown_fileno is not None:
             self._poll.register(self._shutdown_fileno, select.POLLIN)
 
-    def wait(self, timeout: float) -> bool:
+    def wait(self, timeout: float, *, writable: bool = False) -> bool:
         """Wait until the descriptor is readable or has failed.
 
         :param timeout: in seconds.
+        :param writable: also wait until it is writable.
         :returns: False after the timeout.
         :raises ClientDisconnected: the client disconnected.
         :raises ShuttingDown: the gateway shuts down, and no request may wait any longer.
         """
+        if writable != self._watches_output:
+            self._watches_output = writable
+            self._poll.modify(self._fileno, select.POLLIN | (select.POLLOUT if writable else 0))
         deadline = time.monotonic() + timeout
         while True:
             ready = self._poll.poll(max(0.0, timeout) * 1000)

@@ -26,7 +26,7 @@ class ResponseParser:
         parser = httptools.HttpResponseParser(self)
         parser.set_dangerous_leniencies(lenient_headers=True)  # accept odd characters in header values
         self._parser: httptools.HttpResponseParser | None = parser
-        """None after the response has ended, because it refers back to this object."""
+        """None after the end, because it refers back to this object."""
 
     def feed(self, data: bytes) -> bytes:
         """Parse the next bytes of the connection.
@@ -56,6 +56,10 @@ class ResponseParser:
         if self._bytes_without_body > MAX_HEAD_BYTES and not self.ended:
             raise UpstreamBroken("The head of the upstream's answer does not end.")
         return b""
+
+    def close(self) -> None:
+        """End parsing, wherever it is."""
+        self._parser = None
 
     def _end_connection(self) -> None:
         if not self.status or self._states_length():

@@ -6,7 +6,7 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from floway_core.engine.client_stream import ClientStream
-from floway_core.errors import GatewayError
+from floway_core.errors import Overloaded
 
 OVERLOADED = "floway.overloaded"
 """The key in the WSGI environment that marks a request to be refused."""
@@ -75,8 +75,7 @@ class _CountedBody:
 def refuse_if_overloaded(environ: Mapping[str, Any]) -> None:
     """Refuse a request that ``ConcurrencyLimit`` has marked.
 
-    :raises GatewayError: 503 ``server_overloaded``.
+    :raises Overloaded: it has.
     """
     if environ.get(OVERLOADED):
-        message = "The gateway serves as many requests as it can at the moment. Try again soon."
-        raise GatewayError(503, message, code="server_overloaded", headers={"retry-after": "1"})
+        raise Overloaded

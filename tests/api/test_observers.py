@@ -326,6 +326,22 @@ def test_a_plugin_that_is_too_slow_loses_results(caplog):
     ]
 
 
+def test_without_a_thread_to_be_had_a_result_is_lost(caplog, monkeypatch):
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    pending, calls = ResultQueue("poor"), []
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "floway.plugins"):
+        patch.setattr(threading.Thread, "start", fail)
+        pending.put("on_request_end", lambda: calls.append("lost"))
+    pending.put("on_request_end", lambda: calls.append("next"))
+    assert pending.flush(PATIENCE)
+    assert calls == ["next"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Observer 'poor' has no thread in on_request_end: 1 results dropped so far"
+    ]
+
+
 def test_a_fork_starts_with_a_queue_and_a_thread_of_its_own():
     pending, parent_calls = ResultQueue("forked"), []
     pending.put("on_request_end", lambda: parent_calls.append(os.getpid()))

@@ -259,7 +259,10 @@ def test_an_address_that_is_taken_is_told_in_one_line(installation):
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = installation.run("serve", "--bind", address)
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [f"floway: Floway cannot listen on {address}: Address already in use."]
+    assert done.stderr.splitlines() == [
+        f"{address} is in use; waiting 3 seconds for it to become free",
+        f"floway: Floway cannot listen on {address}: Address already in use.",
+    ]
 
 
 @pytest.mark.parametrize("address", ["::1:8788", "127.0.0.1", ":8788", "[::1:8788", "host:123456"])

@@ -1,6 +1,7 @@
 """Histories kept in memory: read once, right for every fork, and never a way past a deletion or a key."""
 
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,6 +10,7 @@ from floway_core.conversation import retention
 from floway_core.conversation.cache import HistoryCache, PackedHistory
 from floway_core.conversation.payloads import Decoder
 from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
 
 from .direct_store import Store, assistant, user
 
@@ -229,3 +231,15 @@ def test_who_sends_everything_again_takes_no_memory(remembering, read):
     store.begin([], first)
     store.begin([], second)
     assert read() == 2
+
+
+def test_a_history_takes_the_memory_that_it_counts():
+    """Bytes as the serialiser returns them take several times as much."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        histories = [PackedHistory(f"resp_{number}", [jsontext.dumps(user("Hi"))], [None]) for number in range(1000)]
+        used = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert used < 1.5 * sum(history.size for history in histories)

@@ -3,7 +3,7 @@
 import http.client
 import os
 import signal
-import socket
+from pathlib import Path
 
 import pytest
 
@@ -161,16 +161,41 @@ def test_a_killed_worker_takes_nobody_along(start, call, fake_upstream):
     assert [ask.create().status for _ in range(8)] == [200] * 8
 
 
-def test_a_killed_server_lets_go_of_its_address(start, call, fake_upstream):
-    gateway = start()
-    fake_upstream.script(HELD)
-    running = begun(call(gateway))
-    gateway.process.kill()  # the arbiter alone: its workers notice
+def test_after_a_killed_server_the_next_one_starts_at_once(start, call, fake_upstream):
+    """The workers of the first one notice, leave it the address, and let their streams finish."""
+    gateway = start(graceful_timeout="60", workers="2")
+    ask = call(gateway)
+    fake_upstream.script(*[HELD] * 8)
+    running, orphans = [begun(ask) for _ in range(8)], gateway.workers
+    gateway.process.kill()  # the arbiter alone
     gateway.process.wait(20)
+    gateway.restart()
+    assert gateway.log.count("The parent process is gone") == len(orphans) == 2
     fake_upstream.release.set()
-    assert running.body.endswith(DONE)
+    fake_upstream.script(*[Reply(message_stream())] * 8)
+    assert [ask.create().status for _ in range(8)] == [200] * 8
+    assert all(answer.body.endswith(DONE) for answer in running)
+    wait_for(lambda: not any(is_running(pid) for pid in orphans))
+
+
+def test_workers_of_a_killed_server_end_their_streams_in_time(start, call, fake_upstream):
+    gateway = start(graceful_timeout="2", workers="2")
+    ask = call(gateway)
+    fake_upstream.script(*[HELD] * 8)
+    running, orphans = [begun(ask) for _ in range(8)], gateway.workers
+    gateway.process.kill()
+    gateway.process.wait(20)
     wait_for(lambda: is_refused(gateway))
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        host, port = gateway.url.removeprefix("http://").split(":")
-        probe.bind((host, int(port)))
+    for answer in running:
+        assert parse(answer.body)[-1]["response"]["error"]["code"] == "server_shutting_down"
+    wait_for(lambda: not any(is_running(pid) for pid in orphans))
+    assert all(request.peer_gone.wait(20) for request in fake_upstream.requests)
+    assert "did not end in time" not in gateway.log
+
+
+def is_running(pid):
+    """Whether a process has not ended. One that has may stay in the list of processes until somebody asks for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

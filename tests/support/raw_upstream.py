@@ -33,8 +33,16 @@ class Talk:
 
     def request(self):
         """The body of the next request."""
+        return self.rest(self.head())
+
+    def head(self):
+        """The head of the next request."""
         head = self._read(b"\r\n\r\n")
         self._upstream.heads.put(head)
+        return head
+
+    def rest(self, head):
+        """The body of the request with this head."""
         length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
         body = self._read(int(length[1]) if length else 0)
         self._upstream.bodies.put(body)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from floway_core.errors import ClientDisconnected
+from floway_core.errors import ClientDisconnected, Overloaded
 from floway_core.provider import IterableBody
 from floway_core.testing import ApiClient, write_plugin
 from floway_core.testing.client import TIMEOUT_SECONDS
@@ -221,6 +221,20 @@ def test_a_body_that_is_never_read_closes_its_generator():
     body.close()
     body.close()
     assert closed == ["on_close"] and generator.gi_frame is None
+
+
+def test_without_a_thread_to_be_had_the_request_is_refused(monkeypatch):
+    body = GeneratedBody(iter([b"one"]))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail_to_start)
+        with pytest.raises(Overloaded):
+            body.read(TIMEOUT_SECONDS)
+    assert read_all(body) == b"one"
+    body.close()
+
+
+def fail_to_start(thread):
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_list_is_read_at_once_and_a_generator_is_refused():

@@ -31,4 +31,5 @@ def open_page(url: str) -> None:
         with contextlib.suppress(webbrowser.Error, OSError):
             webbrowser.open(url)
 
-    threading.Thread(target=work, name="browser", daemon=True).start()
+    with contextlib.suppress(RuntimeError):  # no thread can be had; the user opens the page
+        threading.Thread(target=work, name="browser", daemon=True).start()

@@ -111,6 +111,8 @@ def _received_code(sign_in: login.SignIn, port: int, timeout: float, opens: bool
                 browser.open_page(sign_in.url)
             click.echo("Waiting for the browser. If it runs on another machine, stop this and use --paste.")
             return login.extract_code(callback.wait(accepts, timeout), sign_in.state)
+    except RuntimeError as error:  # no thread can be had
+        raise click.ClickException(f"The browser cannot be waited for ({error}). Try --paste.") from None
     except OSError as error:  # includes TimeoutError
         if isinstance(error, TimeoutError):
             raise click.ClickException("The browser did not come back in time.") from None
