@@ -1,8 +1,10 @@
 """Measures Floway, alone or beside other gateways, and prints a table.
 
-    python -m benchmarks run [--with codex nginx litellm ...] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
+    python -m benchmarks run [--with codex otel nginx ...] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
     python -m benchmarks load [--streams 500] [--seconds 120]
     python -m benchmarks soak [--minutes 30]
+    python -m benchmarks codex-chain [--turns 120]
+    python -m benchmarks observe [--rounds 20]
     python -m benchmarks table RESULT.json [--markdown]
 
 A gateway gets one core and the load another, where there are two. Rounds are interleaved: every scenario is run for one
@@ -22,7 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks import overload, peers, scenarios, soak, table, targets
+from benchmarks import observing, overload, peers, scenarios, soak, table, targets
 from benchmarks.processes import cores, read_busy_seconds
 from benchmarks.scenarios import Bench
 from benchmarks.targets import ROOT, Target
@@ -41,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     run = commands.add_parser("run", help="measure, and print a table")
-    run.add_argument("--with", dest="others", nargs="*", default=[], choices=("codex", *peers.PEERS))
+    run.add_argument("--with", dest="others", nargs="*", default=[], choices=("codex", "otel", *peers.PEERS))
     names = [name for name in scenarios.SCENARIOS if name not in scenarios.LARGE]
     names += [scenarios.HOLD, *scenarios.LARGE]
     run.add_argument("--scenarios", nargs="*", default=names, choices=names)
@@ -68,6 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     soaking.add_argument("--minutes", type=float, default=30.0)
     soaking.add_argument("--period", type=float, default=55.0, help="seconds of load between two lines of the table")
     soaking.set_defaults(act=_soak)
+    chain = commands.add_parser("codex-chain", help="a long conversation over POSTs and over a WebSocket")
+    chain.add_argument("--turns", type=int, default=120)
+    chain.set_defaults(act=_chain)
+    observe = commands.add_parser("observe", help="measure what traces add to a request")
+    observe.add_argument("--rounds", type=int, default=20)
+    observe.set_defaults(act=_observe)
 
     table_parser = commands.add_parser("table", help="print the table of a result again")
     table_parser.add_argument("result", type=Path)
@@ -132,6 +140,20 @@ def _soak(options: argparse.Namespace) -> None:
         sys.exit("Floway did not stand the soak.")
 
 
+def _chain(options: argparse.Namespace) -> None:
+    from benchmarks import codex_chain  # the plugin need not be installed for the others
+
+    chains = [codex_chain.measure(transport, options.turns) for transport in codex_chain.TRANSPORTS]
+    print(*codex_chain.format_chains(chains), sep="\n")
+
+
+def _observe(options: argparse.Namespace) -> None:
+    load_cpus, gateway_cpus = cores()
+    with targets.upstream(load_cpus) as upstream_url:
+        os.sched_setaffinity(0, gateway_cpus)
+        print(*observing.lines(upstream_url.removesuffix("/v1"), options.rounds), sep="\n")
+
+
 def _table(options: argparse.Namespace) -> None:
     print(*table.lines(json.loads(options.result.read_text()), options.markdown), sep="\n")
 
@@ -143,6 +165,8 @@ def _gateway_starters(
     yield lambda folder: targets.floway(upstream_url, cpus, folder)
     if "codex" in options.others:
         yield lambda folder: targets.floway_codex(upstream_url, cpus, folder)
+    if "otel" in options.others:
+        yield lambda folder: targets.floway_otel(upstream_url, cpus, folder)
     for name, start in peers.PEERS.items():
         if name in options.others:
             yield functools.partial(start, upstream_url, cpus, installed=options.installed)

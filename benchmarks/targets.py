@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import http.client
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -16,10 +17,13 @@ from urllib.parse import urlsplit
 from benchmarks import chat_wire, wire
 from benchmarks.processes import Memory, ProcessTree, free_port, start
 from floway_core import __version__
+from floway_core.testing.gateway import HIDE_PLUGINS
 
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT_SECONDS = 120.0
 """Time for a gateway to start."""
+OBSERVERS = frozenset({"otel"})
+"""Plugins that cost something with each request; only ``floway_otel`` loads one."""
 SETTLING_SECONDS = 0.5
 """Time between the first request and the measurement of idle memory."""
 
@@ -75,6 +79,7 @@ def floway(
     cpus: set[int],
     folder: Path,
     settings: dict[str, str] | None = None,
+    name: str = "Floway",
     variables: dict[str, str] | None = None,
 ) -> Target:
     """Floway with default settings and SQLite on disk.
@@ -87,12 +92,19 @@ def floway(
     for kind, model in (("openai", wire.MODEL), ("chat", chat_wire.MODEL)):
         where = ("--base-url", upstream_url, "--no-key", "--no-test", "--model", model)
         _floway(environ, folder, "upstreams", "add", kind, f"bench-{kind}", *where)
-    return _serve("Floway", environ, cpus, folder, chat_model=chat_wire.MODEL, door_model=wire.MODEL)
+    return _serve(name, environ, cpus, folder, chat_model=chat_wire.MODEL, door_model=wire.MODEL)
+
+
+def floway_otel(upstream_url: str, cpus: set[int], folder: Path) -> Target:
+    """Floway with the plugin floway-otel, which exports the spans and metrics of all requests to the fake upstream."""
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": upstream_url.removesuffix("/v1"), "PYTHONPATH": ""}
+    return floway(upstream_url, cpus, folder, name="Floway with OpenTelemetry", environ=environ)
 
 
 def floway_codex(upstream_url: str, cpus: set[int], folder: Path) -> Target:
     """Floway with the plugin floway-codex: each request gets an identity, each response updates the quota."""
-    environ = _make_environ(folder, {"codex_base_url": upstream_url.removesuffix("/v1") + "/backend-api"})
+    base_url = upstream_url.removesuffix("/v1") + "/backend-api"
+    environ = _make_environ(folder, {"codex_base_url": base_url, "codex_transport": "http"})
     auth = folder / "auth.json"
     auth.write_text(json.dumps(_make_auth_json()))
     _floway(environ, folder, "codex", "import", str(auth))
@@ -100,8 +112,11 @@ def floway_codex(upstream_url: str, cpus: set[int], folder: Path) -> Target:
 
 
 def _make_environ(folder: Path, settings: dict[str, str] | None) -> dict[str, str]:
-    """Return environment variables without the settings of a Floway on this machine."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("FLOWAY_")}
+    """Return environment variables without the settings of a Floway on this machine, and without observers."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("FLOWAY_", "OTEL_"))}
+    plugins = {point.name for point in importlib.metadata.entry_points(group="floway")}
+    (folder / "sitecustomize.py").write_text(HIDE_PLUGINS.format(shown=tuple(plugins - OBSERVERS), folders=[]))
+    environ["PYTHONPATH"] = str(folder)
     overrides = {f"FLOWAY_{name.upper()}": value for name, value in (settings or {}).items()}
     return {**environ, "FLOWAY_DATA_DIR": str(folder / "data"), **overrides}
 

@@ -20,6 +20,7 @@ plugins/codex/README
 plugins/openai/README
 plugins/anthropic/README
 plugins/chat/README
+plugins/otel/README
 plugins/echo/README
 plugins/gemini/README
 docs/plugins

@@ -81,6 +81,10 @@ GATEWAY_FIELDS = frozenset(
 """Request fields that the gateway implements itself, whatever an upstream does with them."""
 
 
+TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
+"""The headers of W3C Trace Context and W3C Baggage."""
+
+
 class ClientConnection(Protocol):
     """The connection to the client, as code that waits for an upstream sees it."""
 
@@ -181,6 +185,12 @@ class AttemptContext:
     """Belongs to the plugin that owns the upstream, for what must stay the same over all dispatches of the attempt."""
     ignored: list[str] = field(default_factory=list)
     """Request fields that the upstream cannot honour; see ``ResponsesRequestContext.ignore``."""
+    trace_headers: dict[str, str] = field(default_factory=dict)
+    """Headers by which the upstream continues a trace. Also an observer may fill it, in ``on_attempt_start``. Each
+    dispatch sends those of ``TRACE_HEADERS`` that its own headers do not have."""
+    server: str | None = None
+    """Scheme, host and port of the server that the last dispatch was sent to, as ``floway_core.upstream.HttpClient``
+    notes it; None if nothing was sent."""
 
 
 @dataclass
@@ -256,6 +266,8 @@ class EndedAttempt:
     upstream_model: str
     """The model by the name that the upstream uses."""
     upstream: Upstream
+    server: str | None = None
+    """As ``AttemptContext.server``."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +288,23 @@ class AttemptResult:
     first_byte_seconds: float | None
     """Until the first byte of a stream was ready for the client; None if there was none, or no stream."""
     dispatches: int
+    started_at: float = 0.0
+    """Unix time in seconds."""
+    dispatch_seconds: Sequence[float] = ()
+    """When each dispatch was sent, since the start of the attempt."""
+    commit_seconds: float | None = None
+    """Until the response was stored; None if it was not."""
+    response_id: str | None = None
+    """The id of the response, as the client sees it; None if it has none."""
+    response_model: str | None = None
+    """The model in the response, as the client sees it."""
+    incomplete_reason: str | None = None
+    """Why a response is incomplete, such as ``max_output_tokens`` or ``content_filter``."""
+    output_types: Sequence[str] = ()
+    """The types of the response's items, such as ``message`` and ``function_call``; empty if the answer was passed
+    through in another dialect."""
+    output: Sequence[Mapping[str, Any]] = ()
+    """The response's items, copied when they are first read. They are kept in memory as long as this object is."""
 
 
 @dataclass(frozen=True)
@@ -310,3 +339,9 @@ class RequestResult:
     attempts: int
     dispatches: int
     """Requests sent to all upstreams together."""
+    started_at: float = 0.0
+    """Unix time in seconds."""
+    conversation: str | None = None
+    """The id of the conversation: that in the response, or else ``ClientRequest.conversation_hint``."""
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
+    """Those of ``TRACE_HEADERS`` that the client has sent."""

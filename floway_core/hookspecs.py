@@ -157,7 +157,8 @@ def on_attempt_start(ctx: AttemptContext) -> None:
     """Fix what must stay the same over all dispatches of this attempt.
 
     When: once per attempt, after the gateway has chosen a candidate and before it sends anything.
-    May change: ``ctx.provider_state``, if the plugin owns the upstream.
+    May change: ``ctx.provider_state``, if the plugin owns the upstream; ``ctx.trace_headers``, also if it is an
+    observer.
     Returns: nothing.
     If it raises: the attempt ends and nothing is sent. The client receives a ``GatewayError`` of the owner as it is;
     any other exception becomes a 500. An observer's exception is logged, and the attempt goes on.
@@ -199,8 +200,9 @@ def on_attempt_end(ctx: EndedAttempt, result: AttemptResult) -> None:
     """Note how an attempt ended, and what it cost.
 
     When: after the request has ended, in a thread of the plugin's own, outside of any transaction. Nobody waits for it:
-    while a call takes long, up to ``floway_core.runtime.observers.MAX_PENDING`` results wait, and further ones are
-    dropped, which is logged. When the server stops, it waits a moment for the results that are left.
+    while a call takes long, the results of up to ``floway_core.runtime.observers.MAX_PENDING`` requests wait, with the
+    items of their responses, and those of further requests are dropped, which is logged. When the server stops, it
+    waits a moment for the results that are left.
     May change: nothing.
     Returns: nothing.
     If it raises: the exception is logged.
@@ -213,6 +215,18 @@ def on_request_end(result: RequestResult) -> None:
 
     When: as ``on_attempt_end``, after the hooks of its attempts. Called for every request and every plugin, also for
     requests that are refused and for those that need no upstream.
+    May change: nothing.
+    Returns: nothing.
+    If it raises: the exception is logged.
+    """
+
+
+@hookspec
+def on_stop(timeout: float) -> None:
+    """Deliver what the plugin still holds, before its process ends.
+
+    When: once in each worker process that stops gracefully, after the last result, in the thread of the plugin's own.
+    After ``timeout`` seconds the process ends, whether the hook has returned or not.
     May change: nothing.
     Returns: nothing.
     If it raises: the exception is logged.

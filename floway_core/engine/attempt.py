@@ -5,7 +5,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from floway_core.contexts import AttemptContext, ClientRequest, PreviousSnapshot, ResponsesRequestContext
+from floway_core.contexts import (
+    TRACE_HEADERS,
+    AttemptContext,
+    ClientRequest,
+    PreviousSnapshot,
+    ResponsesRequestContext,
+)
 from floway_core.conversation.records import Turn
 from floway_core.engine import account, affinity, compaction
 from floway_core.engine.input_items import fit_for_upstream
@@ -14,6 +20,7 @@ from floway_core.engine.trace import RequestTrace
 from floway_core.errors import ACCOUNT_REFUSED, GatewayError, UpstreamBroken, UpstreamRefused, account_refusal
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
+from floway_core.protocol.headers import VALUE
 from floway_core.provider import MAX_DISPATCHES, ErrorResponse, Provider, UpstreamResponse
 from floway_core.runtime.gateway import Gateway
 
@@ -83,12 +90,13 @@ def start_attempt(
     )
     if provider.dialect != request.dialect:
         context.ignored += request.dropped_fields
+    trace.attempts[-1].context = context
     summarises = compaction.is_requested(turn.input) and not provider.supports_compaction(context.upstream)
     gateway.providers.hooks[candidate.upstream.kind].call("on_attempt_start", context)
     readable = turn
     for number in range(1, MAX_DISPATCHES + 1):
         dispatch = prepare_dispatch(gateway, context, candidate, readable, number, summarises)
-        trace.attempts[-1].dispatches += 1
+        trace.attempts[-1].dispatched.append(time.monotonic())
         response = _send(provider, dispatch)
         trace.attempts[-1].status = response.status
         if 200 <= response.status < 300:
@@ -122,7 +130,17 @@ def prepare_dispatch(
     body = _build_body(context, candidate.overrides.applied_to(context.request.body), turn, summarises)
     dispatch = ResponsesRequestContext(context, number, body)
     gateway.providers.hooks[candidate.upstream.kind].call("prepare_responses_request", dispatch)
+    if context.trace_headers:
+        _add_trace_headers(dispatch)
     return dispatch
+
+
+def _add_trace_headers(dispatch: ResponsesRequestContext) -> None:
+    """Add the headers of the trace, but for what is no valid header: an observer must not make the request fail."""
+    for name in TRACE_HEADERS:
+        value: object = dispatch.attempt.trace_headers.get(name)
+        if isinstance(value, str) and VALUE.fullmatch(value):
+            dispatch.headers.setdefault(name, value)
 
 
 def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResponse:

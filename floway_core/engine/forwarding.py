@@ -1,6 +1,7 @@
 """Forwarding requests of other APIs: to an upstream that serves their model, and the answer back byte for byte."""
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -152,7 +153,7 @@ def _attempt(
     )
     for number in range(1, MAX_DISPATCHES + 1):
         dispatch = _dispatch(request, context, number)
-        trace.attempts[-1].dispatches += 1
+        trace.attempts[-1].dispatched.append(time.monotonic())
         response = provider.forward(dispatch)
         trace.attempts[-1].status = response.status
         if 200 <= response.status < 300:

@@ -1,6 +1,7 @@
 """Storing a response, before the client learns that it is complete."""
 
 import logging
+import time
 from typing import Any
 
 import peewee
@@ -53,6 +54,7 @@ def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any])
         message = "The response could not be stored."
         raise GatewayError(503, message, code="storage_failed", headers={"retry-after": "1"}) from error
     attempt.trace.unstored = False
+    attempt.trace.attempts[-1].committed = time.monotonic()
 
 
 def check_compacted(turn: Turn, response: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+from floway_core.contexts import AttemptContext
 from floway_core.engine.pass_through import PassedAnswer
 from floway_core.engine.routing import Candidate
 from floway_core.protocol.accumulator import ResponseAccumulator
@@ -17,11 +18,21 @@ class AttemptTrace:
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
     """When it failed, in monotonic time; None for an attempt that has not failed before the answer began."""
-    dispatches: int = 0
+    context: AttemptContext | None = None
+    """None until it has begun."""
+    dispatched: list[float] = field(default_factory=list)
+    """When each dispatch was sent, in monotonic time."""
+    committed: float | None = None
+    """When its response was stored, in monotonic time."""
     status: int | None = None
     """HTTP status of the last answer of the upstream."""
     error: str | None = None
     """The code of the error with which it failed."""
+
+    @property
+    def dispatches(self) -> int:
+        """Requests sent to the candidate."""
+        return len(self.dispatched)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from floway_core.contexts import (
     AttemptContext,
+    AttemptResult,
     ClientRequest,
     DialectRequest,
     PreviousSnapshot,
@@ -42,8 +43,19 @@ def _like(kind: type, original: Any, copied: Sequence[str], **changes: Any) -> A
     :param copied: fields that are read from ``original`` when they are needed.
     """
     observed: Any = object.__new__(kind)
-    fields = {name: value for name, value in vars(original).items() if name not in copied}
-    vars(observed).update(fields, **changes, _original=original)
+    fields = vars(observed)
+    fields.update(vars(original), _original=original, **changes)
+    for name in copied:
+        del fields[name]  # it would hide the property
+    return observed
+
+
+def with_output(result: AttemptResult, items: Sequence[Mapping[str, Any]]) -> AttemptResult:
+    """Return ``result`` with the items of its response, which are copied when they are first read."""
+    observed = object.__new__(_Result)
+    fields = vars(observed)
+    fields.update(vars(result), _items=items)
+    del fields["output"]  # it would hide the property
     return observed
 
 
@@ -83,6 +95,15 @@ class _Previous(_ReadOnly, PreviousSnapshot):
     def new_items(self) -> Sequence[Mapping[str, Any]]:  # type: ignore[override]
         copied: Sequence[Mapping[str, Any]] = jsontext.deep_copy(list(self._original.new_items))
         return copied
+
+
+class _Result(AttemptResult):
+    _items: list[Mapping[str, Any]]
+
+    @functools.cached_property
+    def output(self) -> Sequence[Mapping[str, Any]]:  # type: ignore[override]
+        copied: Sequence[Mapping[str, Any]] = jsontext.deep_copy(self._items)
+        return [item for item in copied if isinstance(item, dict)]
 
 
 class _Attempt(_ReadOnly, AttemptContext):

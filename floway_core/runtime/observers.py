@@ -1,5 +1,6 @@
 """Results of attempts and requests for the plugins that want them: each has a queue and a thread, and nobody waits."""
 
+import itertools
 import logging
 import os
 import queue
@@ -18,7 +19,7 @@ from floway_core.runtime.plugins import hook_of
 log = logging.getLogger("floway.plugins")
 
 MAX_PENDING = 1000
-"""Results that wait for one plugin; further ones are dropped."""
+"""Requests whose results wait for one plugin; those of further ones are dropped."""
 
 SLOW_SECONDS = 1.0
 """A call that takes longer is logged."""
@@ -29,7 +30,10 @@ REPORT_INTERVAL_SECONDS = 60.0
 OBSERVER_FLUSH_SECONDS = 3.0
 """Time for the results that are left when the process ends."""
 
-ATTEMPT_END, REQUEST_END = "on_attempt_end", "on_request_end"
+Call = tuple[str, Callable[[], object]]
+"""The name of a hook, for the log, and a call of it."""
+
+ATTEMPT_END, REQUEST_END, STOP = "on_attempt_end", "on_request_end", "on_stop"
 
 
 class ResultQueue:
@@ -43,22 +47,22 @@ class ResultQueue:
         self._max_pending = max_pending
         self._pid = 0
         """The process that has the thread."""
-        self._pending: queue.Queue[Callable[[], object]] = queue.Queue()
+        self._pending: queue.SimpleQueue[Sequence[Call]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._dropped = 0
         self._reported_at = float("-inf")
 
-    def put(self, name: str, call: Callable[[], object]) -> None:
-        """Call ``call`` soon; drop it if too many are waiting. Never waits.
-
-        :param name: name of the hook, for the log.
-        """
+    def put(self, calls: Sequence[Call]) -> None:
+        """Call ``calls`` soon, one after the other; drop all of them if too much is waiting. Never waits."""
         try:
-            self._queue().put_nowait(partial(self._call, name, call))
-        except queue.Full:
-            self._report_dropped(name, "is too slow")
-        except RuntimeError:  # no thread can be had; the next result tries again
-            self._report_dropped(name, "has no thread")
+            pending = self._queue()
+        except RuntimeError:  # no thread can be had; the next results try again
+            self._report_dropped(calls, "has no thread")
+            return
+        if pending.qsize() < self._max_pending:
+            pending.put(calls)
+        else:
+            self._report_dropped(calls, "is too slow")
 
     def flush(self, timeout: float) -> bool:
         """Wait until the results that are pending now have been delivered, for ``timeout`` seconds at most.
@@ -67,24 +71,26 @@ class ResultQueue:
         """
         if self._pid != os.getpid():
             return True
-        deadline, done = time.monotonic() + timeout, threading.Event()
-        try:
-            self._pending.put(done.set, timeout=timeout)
-        except queue.Full:
-            return False
-        return done.wait(max(0.0, deadline - time.monotonic()))
+        done = threading.Event()
+        self._pending.put([("flush", done.set)])
+        return done.wait(timeout)
 
-    def _queue(self) -> "queue.Queue[Callable[[], object]]":
+    def _queue(self) -> "queue.SimpleQueue[Sequence[Call]]":
         """Return the queue of this process, whose thread runs."""
         if self._pid == os.getpid():
             return self._pending
         with self._lock:
             if self._pid != os.getpid():
-                self._pending = queue.Queue(self._max_pending)
+                self._pending = queue.SimpleQueue()
                 name = f"observer {self._plugin}"
-                threading.Thread(target=_work, args=(self._pending,), name=name, daemon=True).start()
+                threading.Thread(target=self._work, args=(self._pending,), name=name, daemon=True).start()
                 self._pid = os.getpid()
         return self._pending
+
+    def _work(self, pending: "queue.SimpleQueue[Sequence[Call]]") -> None:
+        while True:
+            for name, call in pending.get():
+                self._call(name, call)
 
     def _call(self, name: str, call: Callable[[], object]) -> None:
         began = time.monotonic()
@@ -95,16 +101,12 @@ class ResultQueue:
         if (seconds := time.monotonic() - began) > SLOW_SECONDS:
             log.warning("Observer %r took %.1f seconds in %s", self._plugin, seconds, name)
 
-    def _report_dropped(self, name: str, reason: str) -> None:
-        self._dropped += 1
+    def _report_dropped(self, calls: Sequence[Call], reason: str) -> None:
+        self._dropped += len(calls)
         if time.monotonic() - self._reported_at >= REPORT_INTERVAL_SECONDS:
             self._reported_at = time.monotonic()
+            name, _ = calls[-1]
             log.warning("Observer %r %s in %s: %d results dropped so far", self._plugin, reason, name, self._dropped)
-
-
-def _work(pending: "queue.Queue[Callable[[], object]]") -> None:
-    while True:
-        pending.get()()
 
 
 @dataclass(frozen=True)
@@ -114,31 +116,39 @@ class Observers:
     of_attempts: Mapping[str, Sequence[tuple[ResultQueue, Hook]]]
     """By provider kind: its owner, then the plugins without a provider."""
     of_requests: Sequence[tuple[ResultQueue, Hook]]
+    of_stops: Sequence[tuple[ResultQueue, Hook]] = ()
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
         return bool(self.of_requests or any(self.of_attempts.values()))
 
-    def end_attempt(self, attempt: EndedAttempt, result: AttemptResult) -> None:
-        """Deliver the result of an attempt."""
-        for pending, hook in self.of_attempts.get(attempt.upstream.kind, ()):
-            pending.put(ATTEMPT_END, partial(hook, ctx=attempt, result=result))
-
-    def end_request(self, result: RequestResult) -> None:
-        """Deliver the result of a request."""
+    def end_request(self, attempts: Iterable[tuple[EndedAttempt, AttemptResult]], request: RequestResult) -> None:
+        """Deliver the results of a request and its attempts: to each plugin all of them, or none."""
+        calls: dict[ResultQueue, list[Call]] = {}
+        for attempt, result in attempts:
+            for pending, hook in self.of_attempts.get(attempt.upstream.kind, ()):
+                calls.setdefault(pending, []).append((ATTEMPT_END, partial(hook, ctx=attempt, result=result)))
         for pending, hook in self.of_requests:
-            pending.put(REQUEST_END, partial(hook, result=result))
+            calls.setdefault(pending, []).append((REQUEST_END, partial(hook, result=request)))
+        for pending, own in calls.items():
+            pending.put(own)
 
     def flush(self, timeout: float) -> None:
-        """Wait until all results have been delivered, for ``timeout`` seconds at most."""
+        """Deliver all results and call ``on_stop``, for ``timeout`` seconds at most."""
         deadline = time.monotonic() + timeout
+        for pending, hook in self.of_stops:
+            pending.put([(STOP, partial(_call_before, deadline, hook))])
         for pending in self._queues():
             if not pending.flush(max(0.0, deadline - time.monotonic())):
                 log.warning("Results for an observer were not delivered before the process ended")
 
     def _queues(self) -> Iterable[ResultQueue]:
-        registered = [*self.of_requests, *(entry for entries in self.of_attempts.values() for entry in entries)]
+        registered = itertools.chain(self.of_requests, self.of_stops, *self.of_attempts.values())
         return dict.fromkeys(pending for pending, _ in registered)
+
+
+def _call_before(deadline: float, hook: Hook) -> None:
+    hook(timeout=max(0.0, deadline - time.monotonic()))
 
 
 NO_OBSERVERS = Observers({}, ())
@@ -159,4 +169,5 @@ def build_observers(manager: pluggy.PluginManager, providers: Providers) -> Obse
         plugins.sort(key=lambda entry: kind is not None and entry[0] != owners[kind])
         return [(queues[name], caller) for name, plugin in plugins if (caller := hook_of(manager, hook, plugin))]
 
-    return Observers({kind: registered(ATTEMPT_END, kind) for kind in providers.by_kind}, registered(REQUEST_END))
+    of_attempts = {kind: registered(ATTEMPT_END, kind) for kind in providers.by_kind}
+    return Observers(of_attempts, registered(REQUEST_END), registered(STOP))

@@ -42,9 +42,11 @@ shown, folders = {shown!r}, {folders!r}
 
 
 def entry_points(**query):
+    # Without a query, Python 3.11 returns a mapping.
+    points = find(**query) if query else [point for group in find().groups for point in find(group=group)]
     return importlib.metadata.EntryPoints(
         point
-        for point in find(**query)
+        for point in points
         if point.group != "floway" or point.name in shown or str(point.dist.locate_file("")).rstrip(os.sep) in folders
     )
 

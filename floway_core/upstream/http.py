@@ -5,6 +5,7 @@ import functools
 import io
 import logging
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class _Route:
     """Target of the request line: a path, or a whole URL for a proxy."""
     host: str
     """Value of the ``host`` header."""
+    server: str
+    """Scheme, host and port of the URL, without credentials."""
     tunnelled: bool
     """Whether a proxy opens a tunnel, as it does for TLS."""
 
@@ -98,6 +101,7 @@ class HttpClient:
         :raises GatewayError: a header is not valid HTTP.
         """
         route, client = self._route_for(url), ctx.attempt.request.client
+        ctx.attempt.server = route.server
         message = _encode_request(method, route, headers, body)
         try:
             exchange = self._send(route, url, message, client)
@@ -117,12 +121,8 @@ class HttpClient:
         :param fresh: whether the connection has to be a new one.
         :raises _ClosedUnanswered: a reused connection closed without a byte of response; a new one never raises it.
         """
-        try:
+        with _connecting(url):
             exchange = route.connect(self._connect_timeout, fresh=fresh)
-        except (HTTPError, HTTPException, OSError) as error:
-            if isinstance(error, Urllib3Timeout) and not isinstance(error, NewConnectionError):
-                raise _no_response(url, UpstreamTimeout, "did not answer in time") from error
-            raise _no_response(url, UpstreamUnreachable, "cannot be reached") from error
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(exchange.close)
             try:
@@ -170,6 +170,23 @@ class HttpClient:
             raise GatewayError(400, INVALID_HEADER) from None
         return response
 
+    def open_socket(self, url: str) -> socket.socket | None:
+        """Open a connection for a protocol to which HTTP can be upgraded, with TLS if the URL has it.
+
+        It uses the proxies and CA bundles of all other requests. It belongs to the caller, and blocks.
+
+        :returns: None if a proxy is in the way that understands nothing but HTTP.
+        :raises UpstreamUnreachable, UpstreamTimeout: there is no connection.
+        """
+        route = self._route_for(url)
+        if route.pool.proxy is not None and not route.tunnelled:
+            return None
+        connection = urllib3_pool.create(route.pool)
+        with _connecting(url):
+            urllib3_pool.connect(route.pool, connection, self._connect_timeout, tunnelled=route.tunnelled)
+        opened, connection.sock = connection.sock, None
+        return cast(socket.socket, opened)
+
     def _find_route(self, url: str) -> _Route:
         environment = self._environment_for(_origin(url))
         request = _prepare_request("GET", url, {}, None)
@@ -178,7 +195,7 @@ class HttpClient:
         self._adapter.cert_verify(pool, url, environment["verify"], environment["cert"])  # type: ignore[no-untyped-call]
         target = requests.utils.requote_uri(self._adapter.request_url(request, environment["proxies"]))
         tunnelled = pool.proxy is not None and url.startswith("https:")
-        return _Route(pool, target, urlsplit(url).netloc, tunnelled)
+        return _Route(pool, target, urlsplit(url).netloc, _server(url), tunnelled)
 
 
 def _read_environment(origin: str) -> dict[str, Any]:
@@ -191,6 +208,11 @@ def _origin(url: str) -> str:
     return "{0.scheme}://{0.netloc}".format(urlsplit(url))
 
 
+def _server(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
 def _read_pieces(raw: HTTPResponse, deadline: float) -> Iterator[bytes]:
     """Yield the bytes of a body as they arrive.
 
@@ -200,6 +222,17 @@ def _read_pieces(raw: HTTPResponse, deadline: float) -> Iterator[bytes]:
         yield data
         if time.monotonic() >= deadline:
             raise TimeoutError
+
+
+@contextlib.contextmanager
+def _connecting(url: str) -> Iterator[None]:
+    """Convert what connecting raises to the gateway's errors."""
+    try:
+        yield
+    except (HTTPError, HTTPException, OSError) as error:
+        if isinstance(error, Urllib3Timeout) and not isinstance(error, NewConnectionError):
+            raise _no_response(url, UpstreamTimeout, "did not answer in time") from error
+        raise _no_response(url, UpstreamUnreachable, "cannot be reached") from error
 
 
 def _no_response(url: str, error_type: Callable[[str], GatewayError], problem: str) -> GatewayError:

@@ -1,8 +1,9 @@
 """Taking single connections out of a urllib3 pool, and putting them back.
 
-This is the only file that uses private names of urllib3: ``_get_conn``, ``_put_conn``, ``_validate_conn`` and
-``_prepare_proxy`` of ``HTTPConnectionPool``. urllib3 has no public way to take a connection out of a pool: ``urlopen``
-also sends the request and reads the response with ``http.client``, which blocks inside a chunk (see ``connection.py``).
+This is the only file that uses private names of urllib3: ``_get_conn``, ``_new_conn``, ``_put_conn``,
+``_validate_conn`` and ``_prepare_proxy`` of ``HTTPConnectionPool``. urllib3 has no public way to take a connection
+out of a pool: ``urlopen`` also sends the request and reads the response with ``http.client``, which blocks inside a
+chunk (see ``connection.py``).
 
 Checked with urllib3 2.2.0 and 2.8.0. setup.cfg excludes the next major version, and tests/test_library_insides.py fails
 if one of these methods disappears or changes its signature.
@@ -18,6 +19,11 @@ from urllib3.connection import HTTPConnection
 def acquire(pool: HTTPConnectionPool) -> HTTPConnection:
     """Take a connection out of a pool: a connected one that is idle, or a new one that is not connected yet."""
     return cast(HTTPConnection, pool._get_conn())
+
+
+def create(pool: HTTPConnectionPool) -> HTTPConnection:
+    """Make a connection for the pool's host that is not connected yet, and that the pool does not count."""
+    return cast(HTTPConnection, pool._new_conn())
 
 
 def connect(pool: HTTPConnectionPool, connection: HTTPConnection, timeout: float, *, tunnelled: bool) -> None:

@@ -16,7 +16,7 @@ from floway_core.web import admin, conversations, health, metrics, openapi, root
 from floway_core.web.admission import ConcurrencyLimit, refuse_if_overloaded
 from floway_core.web.errors import register_error_handlers
 from floway_core.web.forwarding import register_forwarded_paths
-from floway_core.web.observers import result_reporter
+from floway_core.web.observers import result_reporter, trace_headers
 from floway_core.web.operations import VIEWS
 from floway_core.web.request_log import RequestLogEntry, watch_stream
 from floway_core.web.routing import (
@@ -99,6 +99,7 @@ def _begin() -> None:
         request.method, request.path, route, on_close=on_close, shared_callbacks=len(on_close)
     )
     entry.dialect = find_dialect().name
+    entry.trace_headers = trace_headers(request.environ)
     refuse_if_overloaded(request.environ)
 
 

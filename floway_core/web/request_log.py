@@ -3,7 +3,7 @@
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,8 @@ class RequestLogEntry(StructuredMessage):
     """The model in the request, whether it exists or not."""
     dialect: str = RESPONSES_FORMAT.dialect
     """The API format of the client."""
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
+    """Those of ``TRACE_HEADERS`` that the client has sent."""
     metered: bool = False
     """Whether the request counts as usage of its key."""
     status: int = 0

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from floway_core.runtime.observers import ResultQueue
+from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS, ResultQueue
 from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_stream, write_plugin
 
 from ..support.stored_upstreams import add_upstreams
@@ -44,6 +44,8 @@ def on_start(services):
 @hookimpl
 def on_attempt_end(ctx, result):
     note("on_attempt_end", ctx=dataclasses.asdict(ctx), result=dataclasses.asdict(result))
+    for item in result.output:
+        item.clear()
 
 
 @hookimpl
@@ -60,7 +62,14 @@ def on_request_end(result):
 
 
 @hookimpl
+def on_stop(timeout):
+    note("on_stop", timeout=timeout)
+
+
+@hookimpl
 def on_attempt_start(ctx):
+    if given := ctx.request.headers.get("x-test-trace"):
+        ctx.trace_headers.update(json.loads(given))
     if "x-test-meddle" in ctx.request.headers:
         ctx.request.body["input"].clear()
         ctx.request.body["model"] = "another"
@@ -154,6 +163,7 @@ def test_an_observer_gets_the_services_once_in_each_worker(house):
 @pytest.mark.parametrize("stream", [True, False])
 def test_what_an_observer_learns(house, client, fake_upstream, stream):
     fake_upstream.script(Reply([b"{}"], 401), Reply(message_stream()))
+    began = time.time()
     answer = client.create(stream=stream)
     assert answer.status == 200 and answer.body
     (attempt,), request = house.results(answer)
@@ -167,6 +177,16 @@ def test_what_an_observer_learns(house, client, fake_upstream, stream):
         "upstream_model": "model-1",
     }
     result = attempt["result"]
+    server = f"http://{fake_upstream.url.partition('//')[2].partition('/')[0]}"
+    assert attempt["ctx"]["server"] == server
+    assert (result["response_id"], result["response_model"]) == (answer_id(answer, stream), "model-1")
+    assert (result["output_types"], result["incomplete_reason"]) == (["message"], None)
+    assert [item["type"] for item in result["output"]] == ["message"]
+    first, second = result["dispatch_seconds"]
+    assert 0 < first < second < result["commit_seconds"] < result["seconds"]
+    assert began <= request["started_at"] <= result["started_at"] <= time.time()
+    assert result["started_at"] + result["seconds"] <= request["started_at"] + request["seconds"] + 0.001
+    assert (request["conversation"], request["trace_headers"]) == (None, {})
     tokens = request["tokens"]
     assert tokens[0] > 0 and tokens[2] > 0
     assert (result["outcome"], result["status"], result["error"], result["tokens"], result["dispatches"]) == (
@@ -198,6 +218,41 @@ def test_what_an_observer_learns(house, client, fake_upstream, stream):
         assert result["first_byte_seconds"] is request["first_byte_seconds"] is None
 
 
+def answer_id(answer, stream):
+    return answer.events()[-1]["response"]["id"] if stream else answer.json()["id"]
+
+
+def test_an_observer_learns_the_trace_and_continues_it(house, client, fake_upstream):
+    fake_upstream.script(Reply([b"{}"], 401), Reply(message_stream()))
+    headers = {"traceparent": "00-1-2-01", "tracestate": "a=b", "baggage": "c=d", "x-b3": "no"}
+    given = {"traceparent": "00-1-3-01", "tracestate": "bad\nvalue", "baggage": 5, "x-meddled": "yes"}
+    client.headers |= {**headers, "x-test-trace": json.dumps(given)}
+    answer = client.create()
+    assert answer.status == 200
+    _, request = house.results(answer)
+    assert request["trace_headers"] == {name: headers[name] for name in ("traceparent", "tracestate", "baggage")}
+    for sent in fake_upstream.requests:
+        assert sent.header("traceparent") == "00-1-3-01"
+        assert sent.header("tracestate") is sent.header("baggage") is sent.header("x-meddled") is None
+
+
+def test_nobody_continues_a_trace_unasked(house, client, fake_upstream):
+    fake_upstream.script(Reply(message_stream()))
+    client.headers["traceparent"] = "00-1-2-01"
+    assert client.create().status == 200
+    assert fake_upstream.requests[0].header("traceparent") is None
+
+
+def test_why_a_response_is_incomplete(house, client, fake_upstream):
+    *events, _ = message_stream()
+    response = {"id": "x", "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "output": []}
+    end = {"type": "response.incomplete", "response": response}
+    fake_upstream.script(Reply([*events, b"event: response.incomplete\ndata: %s\n\n" % json.dumps(end).encode()]))
+    (attempt,), _ = house.results(client.create())
+    result = attempt["result"]
+    assert (result["outcome"], result["incomplete_reason"]) == ("incomplete", "max_output_tokens")
+
+
 def test_every_attempt_has_a_result(house, client, fake_upstream):
     fake_upstream.script(Reply([b'{"error":{"message":"No.","code":"busy"}}'], 503), Reply(message_stream()))
     attempts, request = house.results(client.create())
@@ -216,6 +271,14 @@ def test_a_stream_that_breaks_has_failed(house, client, fake_upstream):
     (attempt,), request = house.results(answer)
     assert (request["status"], request["outcome"], request["error"]) == (200, "failed", "upstream_disconnected")
     assert (attempt["result"]["outcome"], attempt["result"]["error"]) == ("failed", "upstream_disconnected")
+
+
+def test_what_an_observer_does_to_the_items_of_a_response_changes_nothing(house, client, fake_upstream):
+    fake_upstream.script(Reply(message_stream()))
+    answer = client.create()
+    house.results(answer)
+    stored = client.get(f"/v1/responses/{answer.json()['id']}").json()
+    assert stored["output"] == answer.json()["output"] and stored["output"][0]["content"]
 
 
 def test_a_client_that_hangs_up_has_cut_it(house, client, fake_upstream):
@@ -305,18 +368,21 @@ def test_results_are_delivered_before_the_server_stops(tmp_path, plugin_folder, 
         answers = [client.create(model="slow"), client.create(model="none")]
         assert all(answer.json()["error"]["code"] == "model_not_found" for answer in answers)
         assert gateway.stop() == 0
+        lines = [json.loads(line) for line in house.file.read_text().splitlines()]
         ids = {line["result"]["id"] for line in house.notes("on_request_end") if line["result"]["model"]}
         assert ids == {answer.headers["x-request-id"] for answer in answers}
+        assert lines[-1]["hook"] == "on_stop" and 0 < lines[-1]["timeout"] <= OBSERVER_FLUSH_SECONDS
+        assert len(house.notes("on_stop")) == len(house.notes("on_start"))
 
 
 # ----------------------------------------------------------------------------------------------------------- the queue
 def test_a_plugin_that_is_too_slow_loses_results(caplog):
     pending, begun, go_on, calls = ResultQueue("snail", max_pending=2), threading.Event(), threading.Event(), []
-    pending.put("on_request_end", lambda: (begun.set(), go_on.wait(PATIENCE)))
+    pending.put([("on_request_end", lambda: (begun.set(), go_on.wait(PATIENCE)))])
     assert begun.wait(PATIENCE)
     with caplog.at_level(logging.WARNING, "floway.plugins"):
         for number in range(5):
-            pending.put("on_request_end", lambda number=number: calls.append(number))
+            pending.put([("on_request_end", lambda number=number: calls.append(number))])
     assert not pending.flush(0)
     go_on.set()
     assert pending.flush(PATIENCE)
@@ -344,12 +410,12 @@ def test_without_a_thread_to_be_had_a_result_is_lost(caplog, monkeypatch):
 
 def test_a_fork_starts_with_a_queue_and_a_thread_of_its_own():
     pending, parent_calls = ResultQueue("forked"), []
-    pending.put("on_request_end", lambda: parent_calls.append(os.getpid()))
+    pending.put([("on_request_end", lambda: parent_calls.append(os.getpid()))])
     assert pending.flush(PATIENCE)
     receiver, sender = os.pipe()
     child = os.fork()
     if not child:
-        pending.put("on_request_end", lambda: os.write(sender, b"%d" % os.getpid()))
+        pending.put([("on_request_end", lambda: os.write(sender, b"%d" % os.getpid()))])
         os._exit(0 if pending.flush(PATIENCE) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert os.read(receiver, 100) == b"%d" % child

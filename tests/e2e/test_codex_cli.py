@@ -40,7 +40,8 @@ def backend():
 
 @pytest.fixture(scope="module")
 def gateway(backend, tmp_path_factory):
-    settings = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
+    urls = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
+    settings = {**urls, "codex_transport": "http"}
     with RunningGateway(settings, installed=["codex"]) as running:
         auth_file = tmp_path_factory.mktemp("auth") / "auth.json"
         auth_file.write_text(json.dumps(backend.new_account()))

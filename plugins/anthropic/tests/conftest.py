@@ -36,7 +36,8 @@ def simulator():
 @pytest.fixture(scope="session")
 def codex_gateway(simulator):
     """A gateway whose only upstream is the simulated Codex backend."""
-    settings = {"codex_base_url": simulator.base_url, "codex_auth_url": simulator.auth_url}
+    urls = {"codex_base_url": simulator.base_url, "codex_auth_url": simulator.auth_url}
+    settings = {**urls, "codex_transport": "http"}
     with RunningGateway(settings, installed=["anthropic", "codex", "echo"]) as gateway:
         file = gateway.folder / "auth.json"
         file.write_text(json.dumps(simulator.new_account()))

@@ -87,7 +87,8 @@ def client(gateway, upstream):
 # ------------------------------------------------------------------------------------------------------ Codex backend
 def start_with_codex(backend, **settings):
     """Start a gateway with an account of the simulated Codex backend."""
-    settings = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url, **settings}
+    urls = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
+    settings = {**urls, "codex_transport": "http", **settings}
     gateway = RunningGateway(settings, installed=["chat", "codex"])
     file = gateway.folder / "auth.json"
     file.write_text(json.dumps(backend.new_account()))

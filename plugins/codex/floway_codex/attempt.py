@@ -24,7 +24,7 @@ log = logging.getLogger("floway.codex")
 
 @dataclass
 class CodexAttempt:
-    """The state of an attempt (``ctx.provider_state``). Only the last three fields change between dispatches."""
+    """The state of an attempt (``ctx.provider_state``). Only the last fields change between dispatches."""
 
     account: Account
     identity: Identity
@@ -47,6 +47,10 @@ class CodexAttempt:
     """The access token of the latest dispatch."""
     renewed: bool = False
     """Whether a refused token has been replaced; this happens once per attempt."""
+    placeholders: Mapping[str, Any] = field(default_factory=dict)
+    """The values of the profile's placeholders for the latest dispatch."""
+    transport: str = ""
+    """What carried the latest dispatch: ``http`` or ``websocket``."""
 
     @property
     def owner(self) -> TurnStateOwner:
@@ -138,4 +142,5 @@ def stored_identity(services: Services, commit: SnapshotCommitContext) -> snapsh
         rules=identity.rules,
         profile=attempt.profile.version,
         client=attempt.client.user_agent if attempt.client else "",
+        transport=attempt.transport,
     )

@@ -1,5 +1,6 @@
 """The provider of kind ``codex``: sends requests to the Codex backend, and handles its responses."""
 
+import logging
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
@@ -12,6 +13,7 @@ from floway_codex.account.usage import UsageReader
 from floway_codex.attempt import CodexAttempt, start_attempt, stored_identity
 from floway_codex.catalogue import BackendModelLists
 from floway_codex.identity import claims, turns
+from floway_codex.websocket.transport import HTTP, WEBSOCKET, SendPost, WebSocketTransport
 from floway_codex.wire import request
 from floway_codex.wire.encoding import encode_body
 from floway_codex.wire.host import default_profile
@@ -28,6 +30,8 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.provider import AccountDetails, ErrorResponse, ForwardedPath, Model, Provider, UpstreamResponse
 from floway_core.upstream import HttpClient
+
+log = logging.getLogger("floway.codex")
 
 
 class CodexProvider(Provider):
@@ -52,6 +56,9 @@ class CodexProvider(Provider):
         self._base_url: str = settings["codex_base_url"]
         self._profile = default_profile(settings)
         self._http = HttpClient(services.settings)
+        self._responses_url = f"{self._base_url}/codex/responses"
+        self._transport: str = settings["codex_transport"]
+        self._websocket = WebSocketTransport(services, self._http, self._responses_url)
         self._clients = ClientLog(services, self._profile)
         self._tokens = TokenSource(
             services,
@@ -111,24 +118,23 @@ class CodexProvider(Provider):
         attempt: CodexAttempt = ctx.attempt.provider_state
         adapted = request.adapt_body(attempt, ctx.body)
         placeholders, client_body = request.build_placeholders(attempt, adapted), ctx.body
+        attempt.placeholders = placeholders
         ctx.body = request.build_body(attempt, adapted, placeholders)
         ctx.ignore(*find_ignored_fields(client_body, ctx.body, moved=request.moved_fields(attempt)))
         ctx.headers = request.build_headers(attempt, placeholders)
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
         attempt: CodexAttempt = ctx.attempt.provider_state
-        try:
-            body = encode_body(jsontext.dumps(ctx.body), attempt.encoding)
-        except ValueError as error:
-            raise GatewayError(400, f"The request cannot be written as JSON: {error}.") from error
         is_first = ctx.dispatch == 1  # the account has been read just before it
         attempt.token = (
             self._tokens.token_for_account(attempt.account)
             if is_first
             else self._tokens.access_token(ctx.attempt.upstream.id)
         )
-        headers = request.add_authorization(attempt.profile, ctx.headers, attempt.token)
-        response = self._http.stream(ctx, "POST", f"{self._base_url}/codex/responses", headers, body)
+        try:
+            response = self._send_over_websocket(ctx, attempt.token) or self._post(ctx, attempt.token)
+        except ValueError as error:
+            raise GatewayError(400, f"The request cannot be written as JSON: {error}.") from error
         attempt.turn_state = attempt.turn_state or response.header(turns.TURN_STATE)
         response.headers = turns.encrypt_in_headers(self._services.secrets, response.headers, attempt.owner)
         if is_first:
@@ -137,6 +143,38 @@ class CodexProvider(Provider):
             quota.record_limits(self._services, ctx.attempt.upstream.id, response.headers)
             self._model_lists.note_etag(ctx.attempt.upstream, response.header("x-models-etag"))
         return response
+
+    def _send_over_websocket(self, ctx: ResponsesRequestContext, token: str) -> UpstreamResponse | None:
+        """Send a request over a WebSocket.
+
+        :returns: None if it has to be sent as a POST.
+        :raises GatewayError: 502, it would have to be, and the operator does not want that.
+        """
+        attempt: CodexAttempt = ctx.attempt.provider_state
+        form = attempt.profile.websocket
+        if self._transport == HTTP or (form is None and self._transport != WEBSOCKET):
+            return None
+        try:
+            if form is None:
+                raise SendPost(f"the CLI {attempt.profile.version} uses none")
+            response = self._websocket.send(ctx, form, token)
+        except SendPost as reason:
+            log.debug("Attempt %s: not over a WebSocket, %s", ctx.attempt.id, reason)
+            if self._transport == WEBSOCKET:
+                message = f"The upstream's WebSocket cannot be used: {reason}."
+                raise GatewayError(502, message, code="upstream_unreachable") from reason
+            return None
+        attempt.transport = WEBSOCKET
+        return response
+
+    def _post(self, ctx: ResponsesRequestContext, token: str) -> UpstreamResponse:
+        attempt: CodexAttempt = ctx.attempt.provider_state
+        attempt.transport, headers = HTTP, ctx.headers
+        if attempt.turn_state != attempt.placeholders["turn_state"]:  # it has come over a WebSocket meanwhile
+            headers = request.build_headers(attempt, {**attempt.placeholders, "turn_state": attempt.turn_state})
+        body = encode_body(jsontext.dumps(ctx.body), attempt.encoding)
+        headers = request.add_authorization(attempt.profile, headers, token)
+        return self._http.stream(ctx, "POST", self._responses_url, headers, body)
 
     def _note_client(self, ctx: ResponsesRequestContext) -> None:
         """Note as which client a turn was sent, whatever the answer: a version without a profile may be refused."""

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+from floway_codex.websocket.transport import HTTP, WEBSOCKET
 from floway_codex.wire import host, profile
 from floway_codex.wire.encoding import AUTO, IDENTITY, OFFICIAL_HOST, ZSTD
 from floway_core.settings import Setting, count, origin_url
@@ -55,6 +56,13 @@ def request_encoding(value: str) -> str:
     return value
 
 
+def transport(value: str) -> str:
+    """What requests are sent over."""
+    if value not in (AUTO, WEBSOCKET, HTTP):
+        raise ValueError(f"{AUTO}, {WEBSOCKET} or {HTTP}")
+    return value
+
+
 SETTINGS = (
     Setting("codex_base_url", base_url, f"https://{OFFICIAL_HOST}{BASE_PATH}", "Where the Codex backend is."),
     Setting(
@@ -65,4 +73,5 @@ SETTINGS = (
     Setting("codex_profiles", profile_folder, "", "A folder with further profiles of CLI versions."),
     Setting("codex_host", host.parse_host, host.AUTO, "System, architecture and terminal in the user agent, or auto."),
     Setting("codex_request_encoding", request_encoding, AUTO, "How request bodies are sent: zstd, identity or auto."),
+    Setting("codex_transport", transport, AUTO, "What requests are sent over: websocket, http or auto."),
 )

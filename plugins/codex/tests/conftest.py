@@ -84,7 +84,7 @@ class NoClient:
 
 def open_services(folder: Path, **environ: str) -> Services:
     """As another process would open the same database."""
-    settings = load_settings({"FLOWAY_DATA_DIR": str(folder), **environ}, SETTINGS)
+    settings = load_settings({"FLOWAY_DATA_DIR": str(folder), "FLOWAY_CODEX_TRANSPORT": "http", **environ}, SETTINGS)
     database = connect(settings.database_url)
     apply(database, [CORE, plugin.register_migrations()])
     return Services(settings, database, SecretBox("a key"))

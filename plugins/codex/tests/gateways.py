@@ -4,13 +4,15 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from floway_codex.simulator import RecordedRequest, Simulator
 from floway_codex.wire.profile import load_profiles
 
+from floway_core.storage import keys
 from floway_core.storage.db import connect
 from floway_core.testing import ApiClient, ApiResponse, Installation, RunningGateway
 
@@ -19,8 +21,9 @@ SECRET_KEY = "the secret key of gateways that share a database"
 
 
 def settings(simulator: Simulator, **more: str) -> dict[str, str]:
-    """Settings that lead to the simulated backend."""
-    return {"codex_base_url": simulator.base_url, "codex_auth_url": simulator.auth_url, **more}
+    """Settings that lead to the simulated backend, with POSTs unless ``more`` says otherwise."""
+    urls = {"codex_base_url": simulator.base_url, "codex_auth_url": simulator.auth_url}
+    return {**urls, "codex_transport": "http", **more}
 
 
 def start(simulator: Simulator, **more: str) -> RunningGateway:
@@ -50,6 +53,23 @@ def import_account(installation: Installation, auth_json: dict[str, Any], *more:
     done = installation.run("codex", "import", str(file), *more)
     assert done.returncode == 0, done.stderr
     file.unlink()
+
+
+def wait_for(condition: Callable[[], bool], timeout: float = 30.0) -> None:
+    """Wait until a condition holds that nothing reports."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def create_key(gateway: Installation) -> str:
+    """A further API key, without starting a process for it."""
+    database = connect(f"sqlite:///{gateway.database}")
+    try:
+        return keys.create(database, uuid.uuid4().hex)
+    finally:
+        database.close_all()
 
 
 def keep_models(gateway: Installation, age: int = 0) -> None:

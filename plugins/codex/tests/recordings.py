@@ -68,6 +68,44 @@ def write_recordings(version: str, folder: Path) -> None:
                              "body": sent.body})  # fmt: skip
         written = {"scenario": name, "cli": version, "requests": requests}
         (folder / f"{name}.json").write_text(json.dumps(written))
+    for name in websocket_scenarios(version):
+        requests = [vars(one) for one in websocket_messages(version, name)]
+        written = {"scenario": name, "cli": version, "requests": requests}
+        (folder / f"websocket {name}.json").write_text(json.dumps(written))
+
+
+@dataclass(frozen=True)
+class WebSocketMessage:
+    """A recorded upgrade (method ``GET``) or frame (``WS-FRAME``)."""
+
+    phase: str
+    method: str
+    path: str
+    headers: list[tuple[str, str]]
+    body: Any
+    answered: str
+
+
+@functools.cache
+def _websocket_file(version: str) -> dict[str, Any]:
+    return json.loads((GOLDEN / f"websocket-{version}.json").read_text())
+
+
+def websocket_scenarios(version: str) -> list[str]:
+    return list(_websocket_file(version)["scenarios"])
+
+
+def websocket_messages(version: str, scenario: str) -> list[WebSocketMessage]:
+    """The upgrades and frames of a scenario, as they were sent."""
+    data = copy.deepcopy(_websocket_file(version))
+    messages = []
+    for one in data["scenarios"][scenario]:
+        if isinstance(one["body"], dict) and "input" in one["body"]:
+            one["body"]["input"] = [data["parts"][number] for number in one["body"]["input"]]
+            if "tools" in one["body"]:
+                one["body"]["tools"] = data["parts"][one["body"]["tools"]]
+        messages.append(WebSocketMessage(**one))
+    return messages
 
 
 def _whole(data: dict[str, Any], given: dict[str, Any] | str) -> Dispatch:

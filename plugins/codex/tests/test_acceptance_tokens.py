@@ -79,6 +79,7 @@ def signed_in(**settings):
     """The account behind a gateway of its own."""
     with Simulator() as simulator, FakeUpstream() as endpoint:
         urls = {"codex_base_url": simulator.base_url, "codex_auth_url": f"{endpoint.url}/oauth/token"}
+        urls["codex_transport"] = "http"
         with RunningGateway({**urls, **settings}, installed=["codex"]) as gateway:
             account = Account(simulator, endpoint, gateway)
             account.sign_in()

@@ -25,7 +25,7 @@ class TestContract(ProviderContract):
 
     def settings(self, upstream):
         urls = {"codex_base_url": f"{upstream.url}/backend-api", "codex_auth_url": f"{upstream.url}/oauth/token"}
-        return {**urls, "codex_request_encoding": "identity"}
+        return {**urls, "codex_transport": "http", "codex_request_encoding": "identity"}
 
     def add_upstream(self, installation, upstream):
         upstream.answer_always("/backend-api/codex/models", as_json({"models": [{"slug": self.model}]}))

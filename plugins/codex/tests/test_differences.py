@@ -35,6 +35,7 @@ def client(backend, tmp_path_factory):
         "codex_base_url": backend.base_url,
         "codex_auth_url": backend.auth_url,
         "codex_request_encoding": "zstd",
+        "codex_transport": "http",
     }
     with RunningGateway(settings, installed=["codex"]) as gateway:
         auth_file = tmp_path_factory.mktemp("auth") / "auth.json"

@@ -71,7 +71,7 @@ def test_what_a_version_may_change_is_found(tmp_path, folder):
 
     def change(request):
         headers = [(name, value.replace("0.171.0", "0.180.0")) for name, value in request["headers"]]
-        if "/codex/responses" in request["path"]:
+        if request["method"] == "POST" and "/codex/responses" in request["path"]:
             body = request["body"]
             metadata = json.loads(dict(headers)[recordings.METADATA])
             metadata = {"schema": 2, **{key: value for key, value in metadata.items() if key != "agent_name"}}

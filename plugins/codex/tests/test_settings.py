@@ -22,6 +22,7 @@ def test_defaults():
         "codex_profiles": "",
         "codex_refresh_lease": 120,
         "codex_request_encoding": "auto",
+        "codex_transport": "auto",
     }
 
 

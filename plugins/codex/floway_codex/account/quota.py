@@ -64,6 +64,30 @@ def parse_limits(headers: Sequence[tuple[str, str]], now: float, refusal: bytes 
     return [limit for limit in (without_empty(**limit) for limit in limits) if len(limit) > 1]
 
 
+def parse_limits_event(event: Mapping[str, Any], now: float) -> list[dict[str, Any]]:
+    """The limit in an event ``codex.rate_limits``, which a WebSocket has in place of the headers.
+
+    :param now: Unix time in seconds.
+    """
+    reported, credits = event.get("rate_limits"), event.get("credits")
+    windows = {name: reported.get(name) for name in WINDOWS} if isinstance(reported, dict) else {}
+    limit = without_empty(
+        limit=DEFAULT_LIMIT,
+        **{name: _parse_window_object(window, now) for name, window in windows.items() if isinstance(window, dict)},
+        plan=event.get("plan_type") if isinstance(event.get("plan_type"), str) else None,
+        credits=parse_credits(credits if isinstance(credits, dict) else {}),
+    )
+    return [limit] if len(limit) > 1 else []
+
+
+def _parse_window_object(window: Mapping[str, Any], now: float) -> dict[str, Any]:
+    return without_empty(
+        used_percent=parse_number(window.get("used_percent")),
+        window_minutes=parse_number(window.get("window_minutes")) or None,
+        resets_at=parse_time(window.get("reset_at"), window.get("reset_after_seconds"), now),
+    )
+
+
 def _parse_family(limit: str, prefix: str, headers: Sequence[tuple[str, str]], now: float) -> dict[str, Any]:
     fields = {name.removeprefix(prefix): value.strip() for name, value in headers if name.startswith(prefix)}
     windows = {name: _parse_window(fields, name, now) for name in WINDOWS}

@@ -18,6 +18,11 @@ from floway_core.storage.db import select
 MISSING_PROFILE = (
     "{} is newer than any profile, so it is served as the newest one; `floway codex profile make` makes its own."
 )
+TRANSPORTS = {
+    "auto": "WebSocket, else POST, as the CLI",
+    "websocket": "WebSocket only",
+    "http": "POST only",
+}
 RENEWAL_INTERRUPTED = (
     "A process was killed while it renewed the token. The next request renews it; if the new token was lost, sign in "
     "again."
@@ -43,6 +48,8 @@ class Status:
     """The versions among them that are newer than any profile."""
     limits: Sequence[dict[str, Any]]
     """As ``quota.read_limits`` returns them."""
+    transport: str
+    """The setting ``codex_transport``."""
 
 
 def read_statuses(services: Services) -> list[Status]:
@@ -72,6 +79,7 @@ def read_statuses(services: Services) -> list[Status]:
                 is_renewal_interrupted=credentials.is_lease_abandoned(services, row.id, int(time.time())),
                 models_fetched_at=fetched.get(row.id),
                 limits=quota.read_limits(services, row.id),
+                transport=services.settings.plugin["codex_transport"],
             )
         )
     return statuses
@@ -97,6 +105,7 @@ def to_json(status: Status) -> dict[str, Any]:
         "clients": [vars(one) for one in status.clients],
         "versions_without_profile": list(status.lacks_profile),
         "limits": list(status.limits),
+        "transport": status.transport,
     }
 
 
@@ -114,6 +123,7 @@ def to_text(status: Status, now: float) -> str:
             "models",
             "none yet" if status.models_fetched_at is None else f"of {format_time(status.models_fetched_at, now)}",
         ),
+        ("transport", TRANSPORTS[status.transport]),
         *(("client", _format_client(client, now)) for client in status.clients),
         *(("", MISSING_PROFILE.format(version)) for version in status.lacks_profile),
         *(("quota", line) for limit in status.limits for line in _format_limit(limit, now)),
@@ -123,7 +133,7 @@ def to_text(status: Status, now: float) -> str:
     if account.state != accounts.ACTIVE:
         lines.append(("", accounts.SIGN_IN_HINT))
     title = status.upstream if status.enabled else f"{status.upstream} (disabled)"
-    return "\n".join([title, *(f"  {name:<9}{value}" for name, value in lines)])
+    return "\n".join([title, *(f"  {name:<10}{value}" for name, value in lines)])
 
 
 def _format_client(client: SeenClient, now: float) -> str:

@@ -36,7 +36,7 @@ def run() -> None:
             backend.script(_reply(ANSWER), _reply("You asked for a stream, and then what it was about."))
             first = _ask(gateway, "Show me a stream.")
             _ask(gateway, "What did I ask for?", previous_response_id=first)
-            _show_upstream(backend.dispatches)
+            _show_upstream(backend.frames)
             _show_stored(gateway)
     _say("This is the end of the demo. The README continues with your own account.")
 
@@ -66,15 +66,19 @@ def _ask(gateway: RunningGateway, question: str, **more: str) -> str:
 
 
 def _show_upstream(seen: list[RecordedRequest]) -> None:
-    _say("What the backend saw of the second request (the fingerprint of the official CLI):")
+    """Show the last frame, and the upgrade of its connection."""
+    _say("What the backend saw (the fingerprint of the official CLI): a WebSocket, and the second request in a frame:")
+    _check(bool(seen), "no frame reached the backend")
     request = seen[-1]
-    click.echo(f"  {request.method} {request.path}")
+    click.echo(f"  GET {request.path}")
     for name, value in request.headers:
         shown = "Bearer ..." if name == "authorization" else value
         click.echo(f"  {name}: {shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '...'}")
-    click.echo(f"  body: {', '.join(request.body)}")
-    click.echo(f"  input: {len(request.body['input'])} items, the first turn's question and answer among them\n")
-    _check(len(request.body["input"]) == 3, "the conversation was not continued")
+    click.echo(f"  frame: {', '.join(request.body)}")
+    click.echo(
+        f"  input: {len(request.body['input'])} item, because the connection knows question and answer before it\n"
+    )
+    _check(len(request.body["input"]) == 1 and len(request.whole["input"]) == 3, "the conversation was not continued")
 
 
 def _show_stored(gateway: RunningGateway) -> None:

@@ -33,7 +33,12 @@ the CLI sends them in a random order."""
 
 BEHAVIOUR = (
     Difference("HTTP version", "HTTP/1.1; the CLI speaks HTTP/2 where it is offered"),
-    Difference("websocket", "none; the CLI uses one where it can, with the same content"),
+    Difference(
+        "websocket: warm-up",
+        "with the settings of the thread's first turn; the TUI warms up title threads before it knows these",
+    ),
+    Difference("websocket: refused warm-up", "the CLI then appends a configuration_update to the input"),
+    Difference("websocket: steering", "no response.interrupt: the connection is dropped, as the CLI does on Escape"),
     Difference("401", "the token is renewed at once; the CLI sends the refused one a second time first"),
     Difference("POST /responses/compact", "sent as a turn that ends with a compaction_trigger, as newer versions do"),
 )

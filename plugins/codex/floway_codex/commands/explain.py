@@ -36,7 +36,7 @@ def explain(context: click.Context, response_id: str, as_json: bool) -> None:
     fields = _describe_fields(identity, services.settings.plugin["codex_profiles"])
     if as_json:
         shown = {"ids": ids, "next_window": next_window, "turn_state": bool(identity.turn_state)}
-        sent_as = {"profile": identity.profile, "client": identity.client}
+        sent_as = {"profile": identity.profile, "client": identity.client, "transport": identity.transport}
         click.echo(json.dumps({**shown, **sent_as, "fields": [vars(one) for one in fields]}))
         return
     for name, entry in ids.items():
@@ -46,6 +46,7 @@ def explain(context: click.Context, response_id: str, as_json: bool) -> None:
     if identity.profile:
         client = f"the CLI {identity.client}" if identity.client else "another client, sent as the CLI"
         click.echo(f"{'client':15} {client}")
+        click.echo(f"{'transport':15} {identity.transport or 'unknown'}")
         click.echo(f"{'profile':15} {identity.profile}\n")
     for one in fields:
         click.echo(f"{one.section:15} {one.name:45} {one.source}")
@@ -54,7 +55,11 @@ def explain(context: click.Context, response_id: str, as_json: bool) -> None:
 def _describe_fields(identity: snapshot.StoredIdentity, folder: str) -> list[FieldSource]:
     """The fields of a request; none if its profile is unknown."""
     profile = load_profiles(folder).get(identity.profile)
-    return [*describe_fields(profile, identity.rules, is_cli=bool(identity.client))] if profile else []
+    return (
+        [*describe_fields(profile, identity.rules, is_cli=bool(identity.client), transport=identity.transport)]
+        if profile
+        else []
+    )
 
 
 def identity_ids(identity: snapshot.StoredIdentity) -> dict[str, str]:

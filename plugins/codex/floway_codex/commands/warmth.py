@@ -28,8 +28,8 @@ TOOLS = [
     }
     for number in range(6)
 ]
-RESPONSES, CHAT = "/v1/responses", "/v1/chat/completions"
-PLUGIN_OF = {"Chat Completions": "chat"}
+RESPONSES, CHAT, MESSAGES = "/v1/responses", "/v1/chat/completions", "/v1/messages"
+PLUGIN_OF = {"Chat Completions": "chat", "Messages": "anthropic"}
 """Kind of client -> the plugin that it needs."""
 
 Items = list[dict[str, Any]]
@@ -118,6 +118,29 @@ def chat(ask: Ask) -> Send:
     return send
 
 
+def messages(ask: Ask) -> Send:
+    """A client of the Messages API, which sends back the thinking that it got."""
+    tools = [
+        {"name": tool["name"], "description": tool["description"], "input_schema": tool["parameters"]} for tool in TOOLS
+    ]
+    thinking = {"type": "enabled", "budget_tokens": 2000}
+    shared = {"max_tokens": 4000, "system": INSTRUCTIONS, "tools": tools, "thinking": thinking}
+    history: Items = []
+
+    def send(new: Items) -> Items:
+        results = [
+            {"type": "tool_result", "tool_use_id": item["call_id"], "content": item["output"]}
+            for item in new
+            if item.get("type") == "function_call_output"
+        ]
+        history.extend([{"role": "user", "content": results}] if results else new)
+        content = ask(MESSAGES, {"messages": history, **shared})["content"]
+        history.append({"role": "assistant", "content": content})
+        return [{"type": "function_call", "call_id": one["id"]} for one in content if one["type"] == "tool_use"]
+
+    return send
+
+
 KINDS: Mapping[str, Callable[[Ask], Send]] = {
     "by id": by_id,
     "resent history": resent,
@@ -125,6 +148,7 @@ KINDS: Mapping[str, Callable[[Ask], Send]] = {
     "resent history, written anew": resent_rewritten,
     "resent history, no reasoning": resent_without_reasoning,
     "Chat Completions": chat,
+    "Messages": messages,
 }
 """Kind of client -> its way to send a conversation."""
 
@@ -172,7 +196,8 @@ def warmth(turns: int) -> None:
     """
     cold = []
     with Simulator() as backend:
-        settings = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
+        urls = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
+        settings = {**urls, "codex_transport": "http"}  # a WebSocket sends what is new only; it begins alike by itself
         with RunningGateway(settings, installed=needed_plugins()) as gateway:
             auth_file = gateway.folder / "auth.json"
             auth_file.write_text(json.dumps(backend.new_account()))

@@ -33,6 +33,8 @@ class StoredIdentity:
     """The version of the profile; empty if it was stored before this field was."""
     client: str = ""
     """The user agent of a codex CLI; empty for other clients."""
+    transport: str = ""
+    """``http`` or ``websocket``; empty if it was stored before this field was."""
 
     def as_metadata(self) -> dict[str, Any]:
         """Return the values that are stored with the snapshot."""
@@ -62,6 +64,7 @@ _TYPES = {
     "rules": dict,
     "profile": str,
     "client": str,
+    "transport": str,
 }
-_ADDED = {"profile": "", "client": ""}
+_ADDED = {"profile": "", "client": "", "transport": ""}
 """Fields that older versions did not store."""

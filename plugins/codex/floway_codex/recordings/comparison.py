@@ -18,10 +18,14 @@ def _compare(name: str, old: Any, new: Any) -> Iterator[str]:
     if isinstance(new, dict) and isinstance(old, dict):
         for key in {**old, **new}:
             yield from _compare(f"{name} {key}", old.get(key), new.get(key))
-    elif isinstance(new, list) and isinstance(old, list):
+    elif _is_rows(new) and _is_rows(old):
         yield from _compare_rows(name, old, new)
     else:
         yield f"{name}: {_shown(new)} instead of {_shown(old)}"
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(row, list) for row in value)
 
 
 def _compare_rows(name: str, old: Sequence[Sequence[Any]], new: Sequence[Sequence[Any]]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from floway_codex.recordings.borrowing import borrow_rows, find_unseen
 from floway_codex.recordings.fitting import Fit, Sample, fit_fields, generalise
 from floway_codex.recordings.items import fit_items
 from floway_codex.recordings.reading import MODELS_PATH, TOKEN_PATH, RecordedRequest
+from floway_codex.recordings.websocket import derive_websocket
 from floway_codex.wire.profile import IN_FIELD, IN_MESSAGE
 
 USER_AGENT = re.compile(r"(?P<originator>[^/]+)/(?P<version>\S+) \((?P<os>.+); (?P<arch>[^;()]+)\) (?P<terminal>\S+)")
@@ -66,7 +67,9 @@ def derive_profile(requests: Sequence[RecordedRequest], nearest: Mapping[str, An
     )
     _add_instructions(made, plain, nearest)
     made.profile["items"] = fit_items(dispatches, nearest["items"], sections.unseen, made.borrowed)
-    made.problems = [line for line in made.problems if not line.startswith("client_metadata: the order of ")]
+    made.profile["websocket"], problems, borrowed = derive_websocket(requests, made.profile, nearest.get("websocket"))
+    made.problems = [line for line in made.problems if not line.startswith("client_metadata: the order of ")] + problems
+    made.borrowed += borrowed
     return made
 
 

@@ -72,6 +72,11 @@ def _kinds(request: RecordedRequest) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield part_kind(part), part
 
 
+def item_kinds(request: RecordedRequest) -> list[str]:
+    """The kinds of the input items of a request, in order."""
+    return [kind for kind, _ in _kinds(request) if not kind.startswith("part ")]
+
+
 def _id_form(value: Any) -> str | None:
     """The template of an id, such as ``msg_{uuid7}``."""
     match = ID.fullmatch(value) if isinstance(value, str) else None

@@ -6,6 +6,7 @@ It shares no code with the client side of the plugin, so that one cannot hide th
 from .recording import RecordedRequest
 from .replies import (
     Hang,
+    Messages,
     OutputItem,
     Refusal,
     Reply,
@@ -15,6 +16,7 @@ from .replies import (
     hang,
     html_403,
     item,
+    messages,
     reasoning,
     refusal,
     reply,
@@ -24,6 +26,7 @@ from .server import Simulator, serve
 
 __all__ = [
     "Hang",
+    "Messages",
     "OutputItem",
     "RecordedRequest",
     "Refusal",
@@ -35,6 +38,7 @@ __all__ = [
     "hang",
     "html_403",
     "item",
+    "messages",
     "reasoning",
     "refusal",
     "reply",

@@ -17,7 +17,7 @@ from .consistency import TURN_STATE, Consistency, ObservedDispatch
 from .events import event_stream, usage
 from .fingerprint import COMPACT, MODELS, RESPONSES
 from .recording import RecordedRequest
-from .replies import Hang, Refusal, Reply, ReplyHeaders, Scripted, compaction, reply, text
+from .replies import Hang, Messages, Refusal, Reply, ReplyHeaders, Scripted, compaction, reply, text
 from .responses import (
     EventStream,
     Headers,
@@ -156,14 +156,19 @@ class Backend:
 
     def check_request(self, request: RecordedRequest, endpoint: str) -> Account:
         """Check authorization, account id and fingerprint, in this order; return the account or raise the refusal."""
-        account = self.accounts.authorize(request.header("authorization"))
-        if request.header("chatgpt-account-id") != account.account_id:
-            raise RequestRefused(challenge_page("chatgpt-account-id: not the account of the token"))
+        account = self.check_account(request)
         if request.body_error:
             raise detail_refusal(request.body_error[1], request.body_error[0])
         rule = fingerprint.broken_rule(endpoint, request.headers, request.body)
         if rule:
             raise RequestRefused(challenge_page(rule))
+        return account
+
+    def check_account(self, request: RecordedRequest) -> Account:
+        """The account of a request's token, which its header has to name."""
+        account = self.accounts.authorize(request.header("authorization"))
+        if request.header("chatgpt-account-id") != account.account_id:
+            raise RequestRefused(challenge_page("chatgpt-account-id: not the account of the token"))
         return account
 
     def common_headers(self, account: Account) -> Headers:
@@ -176,8 +181,10 @@ class Backend:
         )
 
 
-def scripted_response(step: Refusal | Hang, headers: Headers) -> SimulatedResponse:
+def scripted_response(step: Refusal | Hang | Messages, headers: Headers) -> SimulatedResponse:
     """A scripted response other than a reply; headers: those of a stream that stays silent."""
+    if isinstance(step, Messages):
+        return json_response(500, {"detail": "Messages are for WebSockets."}, note="500 messages scripted")
     if isinstance(step, Hang):
         return Silence() if step.before_headers else EventStream((), headers, "hang", "200 silence after the headers")
     own = merge_headers((), step.headers)

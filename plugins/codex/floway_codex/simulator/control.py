@@ -25,6 +25,7 @@ REPLIES: Mapping[str, Callable[..., Any]] = {
     "reply": lambda items, **more: replies.reply(*map(item_from_json, items), **more),
     "refusal": replies.refusal,
     "html_403": lambda _: replies.html_403(),
+    "messages": lambda events, **more: replies.messages(*events, **more),
     "hang": lambda before_headers: replies.hang(True if before_headers is None else before_headers),
 }
 
@@ -44,6 +45,7 @@ def handle_control(simulation: Simulation, request: RecordedRequest) -> PlainRes
         ("POST", "expire"): expire,
         ("POST", "revoke"): revoke,
         ("POST", "quota"): quota,
+        ("POST", "websockets"): websockets,
     }
     route = routes.get((request.method, request.path.removeprefix(PREFIX)))
     if route is None:
@@ -102,6 +104,14 @@ def quota(simulation: Simulation, body: JSON) -> None:
         call(simulation.restore_quota, {name: value for name, value in body.items() if name != "resets_in"})
     else:
         call(simulation.use_up_quota, body)
+
+
+def websockets(simulation: Simulation, body: JSON) -> None:
+    """How WebSockets are treated from now on; body: the fields of WebSocketBehaviour, such as {"accepts": false}."""
+    if not isinstance(body, dict) or not body.keys() <= {"accepts", "ignores", "refusals", "refuses_for_good"}:
+        raise BadDescription("accepts, ignores, refusals and refuses_for_good")
+    for name, value in body.items():
+        setattr(simulation.websockets, name, value)
 
 
 def reply_from_json(description: JSON) -> replies.Scripted:

@@ -11,7 +11,7 @@ from typing import Any
 
 import zstandard
 
-from . import control
+from . import control, websocket
 from .recording import RecordedRequest, decode_request
 from .responses import EventStream, Headers, PlainResponse, Silence
 from .simulation import Simulation
@@ -96,6 +96,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.startswith(control.PREFIX):
             return self.send(control.handle_control(self.server.simulation, request))
         self.server.simulation.log.add(request)
+        if websocket.is_upgrade(request):
+            self.close_connection = True
+            return websocket.serve(self, request)
         self.server.simulation.gate.wait(MAX_HOLD_SECONDS)
         try:
             self.respond(request)

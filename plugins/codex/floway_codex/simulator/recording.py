@@ -21,6 +21,7 @@ class RecordedRequest:
     n: position in the log, from 0; at: seconds since the epoch; path: with its query; headers: in the order and case
     received; body: decoded JSON (or form fields), None when absent or unreadable; raw: the bytes received; body_error:
     (status, message) when it is unreadable; status: None while (and if) there is no response.
+    whole: of a frame (method WS-FRAME), the body of the POST that it stands for, with the whole input.
     client_gone is set if the client disconnected before its response was complete; done when nothing more is sent.
     """
 
@@ -34,6 +35,7 @@ class RecordedRequest:
     body_error: tuple[int, str] | None = None
     status: int | None = None
     answered: str = ""
+    whole: JSON = None
     client_gone: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
 

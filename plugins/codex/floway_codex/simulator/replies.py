@@ -58,7 +58,20 @@ class Hang:
     before_headers: bool = True
 
 
-Scripted = Reply | Refusal | Hang
+@dataclass(frozen=True)
+class Messages:
+    """Messages of a WebSocket as they are.
+
+    then: `end` (nothing), `cut` (the connection breaks), `hang`, or the code of a close frame; raw: bytes behind the
+    messages that need be no frame.
+    """
+
+    messages: tuple[bytes, ...]
+    then: str | int = "end"
+    raw: bytes = b""
+
+
+Scripted = Reply | Refusal | Hang | Messages
 
 
 def reply(
@@ -111,6 +124,15 @@ def html_403() -> Refusal:
 def hang(before_headers: bool = True) -> Hang:
     """No response until the client disconnects or the simulator stops."""
     return Hang(before_headers)
+
+
+def messages(*events: JSON, then: str | int = "end", raw: bytes = b"") -> Messages:
+    """Messages of a WebSocket, JSON or bytes that are sent unchanged; see Messages for what follows."""
+    return Messages(
+        tuple(one if isinstance(one, bytes) else json.dumps(one, separators=(",", ":")).encode() for one in events),
+        then,
+        raw,
+    )
 
 
 def text(content: str = "pong", chunks: int = 1, delay: float = 0.0) -> OutputItem:

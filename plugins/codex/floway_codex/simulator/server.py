@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import ssl
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -20,14 +21,19 @@ class Simulator(Simulation):
     Usable as a context manager, or with start() and stop(); port 0 takes a free one.
     """
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         super().__init__()
+        self._tls = tls
         self.host, self.port = host, port
         self._server: HttpServer | None = None
 
     def start(self) -> "Simulator":
         """Listen, in threads of its own."""
         self._server = HttpServer((self.host, self.port), self)
+        if self._tls:
+            self._server.socket = self._tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.port = self._server.server_address[1]
         # stop() waits for the next poll; the default of half a second would slow down every test.
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -49,8 +55,8 @@ class Simulator(Simulation):
 
     @property
     def url(self) -> str:
-        """The address, ``http://HOST:PORT``."""
-        return f"http://{self.host}:{self.port}"
+        """The address, ``http://HOST:PORT``; with TLS, ``https``."""
+        return f"{'https' if self._tls else 'http'}://{self.host}:{self.port}"
 
     @property
     def base_url(self) -> str:

@@ -4,13 +4,58 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from .accounts import DEFAULT_LIFETIME_SECONDS, AuthorizationCode, auth_json
 from .backend import Backend, Step
 from .recording import RecordedRequest, RequestLog
 
 JSON = Any
+
+FRAME = "WS-FRAME"
+"""The method of a frame in the log."""
+
+
+class WebSocketSession(Protocol):
+    """An open connection, for tests that do something with it while it is idle."""
+
+    def ping(self) -> None:
+        """Send a ping."""
+
+    def close(self, code: int | None) -> None:
+        """Send a close frame, or break the connection if there is no code."""
+
+
+@dataclass
+class WebSocketBehaviour:
+    """How the simulated backend treats WebSockets.
+
+    refusals: statuses of the next upgrades (the last one for all further ones if `refuses_for_good`); accepts: False
+    answers 426; ignores: upgrades get no answer; compresses: messages are compressed for clients that offer it;
+    fragment_bytes: messages are sent in fragments; max_message_bytes: announced to clients.
+    """
+
+    refusals: list[int] = field(default_factory=list)
+    refuses_for_good: bool = False
+    accepts: bool = True
+    ignores: bool = False
+    compresses: bool = True
+    fragment_bytes: int | None = None
+    max_message_bytes: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    bytes_received: int = 0
+    pongs: int = 0
+    sessions: list[WebSocketSession] = field(default_factory=list)
+    """The open connections."""
+
+    def refusal(self) -> int | None:
+        """The status that refuses the next upgrade; None if it is accepted."""
+        if not self.accepts:
+            return 426
+        if not self.refusals:
+            return None
+        return self.refusals[0] if self.refuses_for_good and len(self.refusals) == 1 else self.refusals.pop(0)
 
 
 class Simulation:
@@ -20,6 +65,7 @@ class Simulation:
         self.backend, self.log = Backend(), RequestLog()
         self.compresses = False
         """Whether responses are compressed with zstd for clients that accept it."""
+        self.websockets = WebSocketBehaviour()
         self.gate = threading.Event()  # responses are sent while it is set
         self.gate.set()
 
@@ -32,6 +78,19 @@ class Simulation:
     def dispatches(self) -> list[RecordedRequest]:
         """Of those, the POSTs to /codex/responses and /codex/responses/compact."""
         return [request for request in self.log.all() if request.method == "POST" and "/codex/" in request.path]
+
+    @property
+    def upgrades(self) -> list[RecordedRequest]:
+        """The requests for a WebSocket."""
+        return [
+            request for request in self.log.all() if request.method == "GET" and request.header("sec-websocket-key")
+        ]
+
+    @property
+    def frames(self) -> list[RecordedRequest]:
+        """The frames that ask for a response, warm-ups included."""
+        found = [request for request in self.log.all() if request.method == FRAME]
+        return [request for request in found if isinstance(request.body, dict)]
 
     @property
     def findings(self) -> list[str]:

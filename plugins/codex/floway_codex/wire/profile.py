@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from floway_codex.wire.templates import IF, PLACEHOLDER, VALUE, Fields, Template
+from floway_codex.wire.websocket_form import WebSocketForm, parse_websocket_form
 
 REQUEST_PLACEHOLDERS = frozenset(
     "version user_agent access_token account_id installation_id session_id thread_id client_request_id window_id "
     "window_number context_window_id turn_id root_turn_id parent_turn_id parent_thread_id subagent turn_metadata "
     "turn_started_at_unix_ms turn_state content_encoding lite model service_tier request_kind compaction turn_trigger "
     "turn_model turn_effort default_effort default_verbosity node_repl_auto_review_required node_repl_disabled "
-    "refresh_token refresh_reason uuid4 uuid5 uuid7 hex".split()
+    "refresh_token refresh_reason request_start_ms uuid4 uuid5 uuid7 hex".split()
 )
 """Placeholders whose values come from the request. ``turn_model`` and ``turn_effort`` have none in compactions;
 ``default_*`` and ``node_repl_*`` are fields of the model's catalogue entry; ``uuid*`` and ``hex`` are parts of
@@ -59,6 +60,8 @@ class Profile:
     items: Mapping[str, Fields]
     """The keys of input items, by type; for messages by ``message`` and the role, for their parts by ``part`` and the
     type. A key with the template null is always there, and null."""
+    websocket: WebSocketForm | None = None
+    """What differs if a request goes over a WebSocket; None for a version that sends POSTs only."""
 
     @functools.cached_property
     def authorization(self) -> tuple[str, Template]:
@@ -135,14 +138,18 @@ def choose_profile(name: str, folder: str = "") -> Profile:
     return list(profiles.values())[-1] if name == NEWEST else profiles[name]
 
 
+OPTIONAL = frozenset({"websocket"})
+"""Keys that a profile may lack."""
+
+
 def parse_profile(data: Mapping[str, Any]) -> Profile:
     """Make a profile from its JSON.
 
     :raises ValueError: a key is missing, or a key or placeholder is unknown.
     """
     names = {field.name for field in fields(Profile)}
-    if set(data) != names:
-        raise ValueError(f"keys: {sorted(set(data) ^ names)} are missing or unknown")
+    if set(data) | OPTIONAL != names:
+        raise ValueError(f"keys: {sorted((set(data) | OPTIONAL) ^ names)} are missing or unknown")
     unknown = set(PLACEHOLDER.findall(" ".join(_texts(data)))) - REQUEST_PLACEHOLDERS - set(data["values"])
     if unknown:
         raise ValueError(f"placeholders: {sorted(unknown)} are unknown")
@@ -150,7 +157,10 @@ def parse_profile(data: Mapping[str, Any]) -> Profile:
         raise ValueError(f"instructions: neither {IN_FIELD!r} nor {IN_MESSAGE!r}")
     types = get_type_hints(Profile)
     converted = {name: types[name](value) for name, value in data.items() if types[name] in (Template, Fields)}
-    return Profile(**{**data, **converted, "items": {kind: Fields(rows) for kind, rows in data["items"].items()}})
+    converted["items"] = {kind: Fields(rows) for kind, rows in data["items"].items()}
+    websocket = data.get("websocket")
+    converted["websocket"] = None if websocket is None else parse_websocket_form(websocket)
+    return Profile(**{**data, **converted})
 
 
 def _texts(value: Any) -> Iterable[str]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from floway_codex.attempt import CodexAttempt
@@ -59,16 +59,27 @@ def build_headers(attempt: CodexAttempt, values: Mapping[str, Any]) -> dict[str,
     a newer version may need them. Unknown ones go behind the header that precedes them in the client's request.
     """
     fields = attempt.profile.responses_headers
+    return add_own_headers(attempt, fields.render(header_values(values)), fields.names)
+
+
+def header_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the placeholders for headers, into which not every name of a model fits."""
     model = values.get("model")
-    fits = isinstance(model, str) and is_header_text(model)
-    headers: dict[str, str] = fields.render(values if fits else {**values, "model": None})
+    return {**values, "model": model if isinstance(model, str) and is_header_text(model) else None}
+
+
+def add_own_headers(attempt: CodexAttempt, headers: dict[str, str], names: Sequence[str]) -> dict[str, str]:
+    """``headers`` with those of a codex CLI that its profile has no value for, as in ``build_headers``.
+
+    :param names: the order of the headers.
+    """
     if attempt.client is None:
         return headers
-    known = {name for name, templates in fields.templates if templates}
-    own = {name: value for name, value in attempt.client.headers.items() if name not in known}
+    posted = {name for name, templates in attempt.profile.responses_headers.templates if templates}
+    own = {name: value for name, value in attempt.client.headers.items() if name not in posted}
     if not own:
         return headers
-    placed = order_fields({**headers, **{name: own[name] for name in fields.names if name in own}}, fields.names)
+    placed = order_fields({**headers, **{name: own[name] for name in names if name in own}}, names)
     for name in (one for one in own if one not in placed):
         placed = _insert_behind(placed, name, own[name], attempt.client.header_order)
     return placed

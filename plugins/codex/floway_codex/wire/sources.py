@@ -35,6 +35,7 @@ SOURCES = {
     "os": "host",
     "parent_thread_id": "client",
     "parent_turn_id": "client",
+    "request_start_ms": "the time",
     "request_kind": "whether the input ends with a trigger",
     "root_turn_id": "client, else the turn",
     "sandbox": "host",
@@ -66,21 +67,26 @@ class FieldSource:
     """Where one field of a request comes from."""
 
     section: str
-    """``header``, ``turn metadata``, ``client_metadata`` or ``body``."""
+    """``header``, ``turn metadata``, ``client_metadata``, ``in frames`` (of ``client_metadata``) or ``body``."""
     name: str
     source: str
 
 
-def describe_fields(profile: Profile, rules: Mapping[str, str], *, is_cli: bool) -> Iterator[FieldSource]:
+def describe_fields(
+    profile: Profile, rules: Mapping[str, str], *, is_cli: bool, transport: str = ""
+) -> Iterator[FieldSource]:
     """The source of each field that a request with ``profile`` may have, in the order of the profile.
 
     :param rules: the source of each id.
     :param is_cli: whether the client was a codex CLI.
+    :param transport: ``websocket`` if it went over one; otherwise it was a POST.
     """
+    websocket = profile.websocket if transport == "websocket" else None
     sections = {
-        "header": profile.responses_headers,
+        "header": websocket.headers if websocket else profile.responses_headers,
         "turn metadata": profile.turn_metadata,
         "client_metadata": profile.client_metadata,
+        **({"in frames": websocket.client_metadata} if websocket else {}),
         "body": profile.body,
     }
     for section, fields in sections.items():

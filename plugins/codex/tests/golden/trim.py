@@ -1,7 +1,7 @@
 """Makes the golden files from recordings of the CLI: ``python trim.py FOLDER`` with one folder per version in it.
 
 Of each scenario the model dispatches are kept, in full but for long texts and tool schemas, and the requests for models
-and tokens; ids and times are numbered.
+and tokens; ids and times are numbered. What goes over WebSockets is in ``websocket-VERSION.json``: upgrades and frames.
 """
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 
 LONGEST, MOST_TOOLS = 32, 3
 OWN_REQUESTS = ("/backend-api/codex/models", "/oauth/token")
+WEBSOCKETS = ("subagent", "websocket", "websocket_tui", "websocket_turn_state")
 METADATA, PASSTHROUGH = "x-codex-turn-metadata", "internal_chat_message_metadata_passthrough"
 UUID = r"(?<![0-9a-f])[0-9a-f]{8}-[0-9a-f]{4}-%s[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 VOLATILE = {
@@ -57,6 +58,20 @@ def trimmed(recording: dict) -> list[dict]:
         if (text := json.dumps(dispatch)) not in seen:
             kept.append(dispatch)
             seen.add(text)
+    return kept
+
+
+def trimmed_websocket(recording: dict) -> list[dict]:
+    """The upgrades and frames of one recording in order, and what the backend did then."""
+    kept = []
+    for request in whole(recording["requests"]):
+        is_upgrade = request["method"] == "GET" and request["path"].endswith("/responses")
+        if not is_upgrade and request["method"] != "WS-FRAME":
+            continue
+        headers = [[name, "" if name in ("Host", "Sec-WebSocket-Key") else value] for name, value in request["headers"]]
+        body = short(request["body"])
+        kept.append({"method": request["method"], "path": request["path"], "phase": request["phase"],
+                     "answered": request["answered"][:80], "headers": headers, "body": body})  # fmt: skip
     return kept
 
 
@@ -121,11 +136,13 @@ def pooled(scenarios: dict[str, list[dict]]) -> dict:
     for name, scenario in scenarios.items():
         for place, dispatch in enumerate(scenario):
             body = dispatch["body"]
-            if "method" in dispatch:
+            if "method" in dispatch and not (isinstance(body, dict) and isinstance(body.get("input"), list)):
                 continue
             body["input"] = [number(item) for item in body["input"]]
             if "tools" in body:
                 body["tools"] = number(body["tools"])
+            if "method" in dispatch:
+                continue
             # client_metadata has another order in every request
             first = seen.setdefault(json.dumps(dispatch, sort_keys=True), f"{name}/{place}")
             scenario[place] = dispatch if first == f"{name}/{place}" else first
@@ -152,14 +169,18 @@ def written(data: dict) -> str:
 
 def main(folder: Path) -> None:
     for version in sorted(path for path in folder.iterdir() if path.is_dir()):
-        scenarios = {}
+        scenarios, websockets = {}, {}
         for file in sorted(version.glob("*.json")):
-            if file.stem.startswith("websocket"):  # their dispatches depend on frames, which are not kept
+            if file.stem in WEBSOCKETS:
+                found = trimmed_websocket(json.loads(file.read_text()))
+                websockets[file.stem] = json.loads(numbered(json.dumps(found)))
+            if file.stem.startswith("websocket"):  # their dispatches depend on frames
                 continue
             dispatches = trimmed(json.loads(file.read_text()))
             if any("method" not in one for one in dispatches):
                 scenarios[file.stem] = json.loads(numbered(json.dumps(dispatches)))
         (Path(__file__).parent / f"{version.name}.json").write_text(written(pooled(scenarios)))
+        (Path(__file__).parent / f"websocket-{version.name}.json").write_text(written(pooled(websockets)))
 
 
 if __name__ == "__main__":
