@@ -143,6 +143,9 @@ class ClientRequest:
     required_fields: Mapping[str, str] = field(default_factory=dict)
     """Fields of ``body`` that no upstream may ignore, as ``ResponsesRequestContext.ignore`` names them, and what each
     of them is called in an error."""
+    dropped_fields: Sequence[str] = ()
+    """Fields of ``original`` that only tune the answer and that ``body`` lacks. The answer of an upstream that speaks
+    another dialect lists them among the ignored ones."""
     untranslatable: GatewayError | None = None
     """The error if ``body`` lacks something that only ``original`` has: only a provider of the same dialect may serve
     the request."""

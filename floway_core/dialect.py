@@ -111,6 +111,8 @@ class ReadRequest:
     """Whether clients of this dialect drop the reasoning; see ``ClientRequest.restores_reasoning``."""
     required_fields: Mapping[str, str] = field(default_factory=dict)
     """Fields of ``body`` that no upstream may ignore; see ``ClientRequest.required_fields``."""
+    dropped_fields: Sequence[str] = ()
+    """Fields of the client's request that ``body`` lacks; see ``ClientRequest.dropped_fields``."""
     untranslatable: GatewayError | None = None
     """What the Responses API cannot express; see ``ClientRequest.untranslatable``."""
 

@@ -17,6 +17,7 @@ from floway_core.secrets import SecretBox
 from floway_core.settings import Settings
 from floway_core.storage import aliases, upstreams
 from floway_core.upstream import HttpClient
+from floway_core.web.app import build_app
 
 TIMEOUT_SECONDS = 10.0
 """Time for a response to the request that compares the clocks."""
@@ -43,11 +44,12 @@ REMEDIES = {
 def check(
     settings: Settings, manager: pluggy.PluginManager, database: peewee.Database, box: SecretBox
 ) -> Iterator[CheckResult]:
-    """Check every enabled upstream, the clock against theirs, and that they serve the targets of all aliases."""
+    """Check what plugins add, every enabled upstream, the clock against theirs, and that they serve all aliases."""
     try:
         gateway = make_gateway(Services(settings, database, box), manager)
+        build_app(gateway, manager)
     except StartupError as error:
-        yield CheckResult("upstreams", FAIL, str(error), "Uninstall one of them; Floway does not start.")
+        yield CheckResult("plugins", FAIL, str(error), "Uninstall one of them; Floway does not start.")
         return
     rows = [row for row in upstreams.all_rows(database) if row.enabled]
     if not rows:

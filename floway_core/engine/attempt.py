@@ -88,6 +88,8 @@ def start_attempt(
     context = AttemptContext(
         attempt_id, request, candidate.upstream, provider, candidate.upstream_name, previous=previous
     )
+    if provider.dialect != request.dialect:
+        context.ignored += request.dropped_fields
     trace.attempts[-1].context = context
     summarises = compaction.is_requested(turn.input) and not provider.supports_compaction(context.upstream)
     gateway.providers.hooks[candidate.upstream.kind].call("on_attempt_start", context)

@@ -4,34 +4,24 @@ import io
 import socket
 import weakref
 from collections.abc import Set
+from dataclasses import replace
 from functools import partial
-from http.client import responses
 from typing import Any, cast
-from urllib.parse import unquote
 
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import (
-    ExpectationFailed,
     InvalidHeader,
     LimitRequestHeaders,
-    LimitRequestLine,
-    ParseException,
-    UnsupportedTransferCoding,
 )
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 
-from floway_core.errors import GatewayError
-from floway_core.runtime.dialects import Dialects
 from floway_core.server.connection import READ_BYTES
 from floway_core.server.gunicorn_hooks import HookedRequest
+from floway_core.server.http_errors import RequestOutline, read_outline
 from floway_core.server.incoming import IncomingRequest
 from floway_core.server.request_body import LengthReader, LimitedChunkedReader, RequestBody
 from floway_core.server.send_buffer import send_now
-
-HEAD_START_BYTES = 512
-"""Bytes of a request's head that are kept to find the dialect of an error. Every request, and so every stream, holds
-them."""
 
 BODY_BUFFER_BYTES = 1024
 """Buffer for small reads of a body. Every request, and so every stream, holds one."""
@@ -40,56 +30,6 @@ MAX_DISCARDED_BYTES = 256 * 1024
 """Bytes of a body, which the application has not read, to discard for the sake of the next request."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-ERROR_RESPONSES: dict[type[Exception], tuple[int, str]] = {
-    LimitRequestLine: (414, "The request line is too long."),
-    LimitRequestHeaders: (431, "The headers are too many or too large."),
-    ExpectationFailed: (417, "The expectation in this request cannot be met."),
-    UnsupportedTransferCoding: (501, "The transfer-encoding of this request is not supported."),
-    ParseException: (400, "The request is not valid HTTP."),
-    Exception: (500, "The gateway failed to serve this request."),
-}
-
-
-def error_response(error: Exception, request_id: str, dialects: Dialects, path: str) -> bytes:
-    """Encode the response to a request that did not reach the application, in the dialect of ``path``.
-
-    It quotes nothing of the request, because a request that cannot be parsed may contain a key.
-
-    :param error: a ``GatewayError`` is sent as it is.
-    :param path: of the request; empty if it could not be read.
-    """
-    if not isinstance(error, GatewayError):
-        status, message = next(row for kind, row in ERROR_RESPONSES.items() if isinstance(error, kind))
-        error = GatewayError(status, message, code="invalid_http" if status < 500 else None)
-    dialect = dialects.for_path(path) or dialects.default
-    answer = dialects.encode_error(dialect, error, request_id)
-    head = {
-        "connection": "close",
-        "content-type": answer.content_type,
-        "x-request-id": request_id,
-        **({dialect.request_id_header: request_id} if dialect.request_id_header else {}),
-        **error.headers,
-        **answer.headers,
-        "content-length": str(len(answer.content)),
-    }
-    reason = responses.get(answer.status, "")
-    lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{name}: {value}" for name, value in head.items())]
-    return "\r\n".join([*lines, "\r\n"]).encode("latin-1") + answer.content
-
-
-def request_path(head: bytes) -> str:
-    """Return the path of a request, even if it is not valid; empty if there is none.
-
-    :param head: the beginning of the request.
-    """
-    words = head.lstrip(b"\r\n").split(b"\n", 1)[0].split()
-    if len(words) < 2:
-        return ""
-    target = words[1].decode("latin-1").partition("?")[0]
-    if "://" in target:  # not parsed as a URL: it may be none
-        target = "/" + target.partition("://")[2].partition("/")[2]
-    return unquote(target)
 
 
 class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no annotations
@@ -110,13 +50,16 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
         self.mesg_class = partial(_Request, underscored)
         self.unreader = _Unreader(sock, READ_BYTES)
         self._incoming = incoming
-        self._start = b""
-        """The first ``HEAD_START_BYTES`` of the request that was parsed last."""
+        self._head = b""
+        """What has arrived of a request that is not valid, or of one that is being parsed."""
 
     @property
-    def path(self) -> str:
-        """The path of the request that was parsed last, even if it is not valid; empty if there is none."""
-        return request_path(self._start)
+    def outline(self) -> RequestOutline:
+        """The outline of the request that was parsed last, even if it is not valid; empty if there is none."""
+        if self._head or not self.mesg:
+            return read_outline(self._head)
+        names = frozenset(name.lower() for name, _ in self.mesg.headers)
+        return replace(read_outline(f"- {self.mesg.uri}".encode("latin-1", "replace")), header_names=names)
 
     def __next__(self) -> "_Request":
         """Parse the next request. What has arrived of it holds the head, unless that is too large.
@@ -124,12 +67,12 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
         :raises ParseException: it is not valid.
         """
         is_late = self._incoming.is_late
-        data = self._incoming.take()
-        self._start = data[:HEAD_START_BYTES]
+        data = self._head = self._incoming.take()
         self.unreader.unread(data)
         self.unreader.is_in_head, self.unreader.expects_continue = True, False
         try:
             request: _Request = super().__next__()
+            self._head = b""  # a stream lasts
             return request
         finally:
             self.unreader.is_in_head = False

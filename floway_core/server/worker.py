@@ -22,7 +22,8 @@ from floway_core.server.command import RESTART_DELAY_SECONDS
 from floway_core.server.connection import Connection, Rank
 from floway_core.server.connection_loop import LINGERING_CLOSE_SECONDS, ConnectionLoop, reset
 from floway_core.server.exchange import ClientExchange
-from floway_core.server.request_parser import ConnectionParser, error_response, request_path
+from floway_core.server.http_errors import RequestOutline, error_response, read_outline
+from floway_core.server.request_parser import ConnectionParser
 from floway_core.server.response_writer import ResponseWriter
 from floway_core.server.stream_loop import StreamLoop
 from floway_core.server.thread_pool import ThreadPool
@@ -111,7 +112,7 @@ class Worker(ConnectionLoop):
             conn.unsent.clear()
             return False
         except Exception as error:  # noqa: BLE001 - logged there; the worker has to go on
-            self._send_error(conn, conn.parser.path if conn.parser else "", error)
+            self._send_error(conn, conn.parser.outline if conn.parser else RequestOutline(), error)
             return False
 
     def _call_application(self, request: Any, conn: Connection) -> ClientExchange:
@@ -210,11 +211,8 @@ class Worker(ConnectionLoop):
             future = self._reserved_threads.submit(self._serve, exchange.conn, exchange)
         future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
 
-    def _send_error(self, conn: Connection, path: str, error: Exception) -> None:
-        """Respond to a request that did not reach the application.
-
-        :param path: of the request; empty if it could not be read.
-        """
+    def _send_error(self, conn: Connection, outline: RequestOutline, error: Exception) -> None:
+        """Respond to a request that did not reach the application."""
         request_id = str(uuid7())
         if isinstance(error, ParseException):
             self.log.warning("Refused request %s, which is not valid HTTP: %s", request_id, type(error).__name__)
@@ -223,14 +221,14 @@ class Worker(ConnectionLoop):
         else:
             self.log.error("Request %s failed outside of the application", request_id, exc_info=error)
         with contextlib.suppress(OSError):
-            conn.unsent.write(conn.sock, error_response(error, request_id, self._dialects, path))
+            conn.unsent.write(conn.sock, error_response(error, request_id, self._dialects, outline))
 
     # ----------------------------------------------------------------------------------------------- in the main loop
     def enqueue_req(self, conn: Connection) -> None:
         try:
             super().enqueue_req(conn)
         except RuntimeError:  # no thread can be had
-            self._send_error(conn, request_path(conn.incoming.take()), Overloaded())
+            self._send_error(conn, read_outline(conn.incoming.take()), Overloaded())
             conn.keeps_alive = False
             self._continue(conn)
 

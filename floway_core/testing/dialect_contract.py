@@ -34,6 +34,7 @@ from floway_core.testing.dialect_kit import (
     UNKNOWN_EVENT,
     count_stored,
     exchange_raw,
+    odd_bodies,
     with_query,
 )
 from floway_core.testing.gateway import RunningGateway
@@ -79,6 +80,10 @@ class DialectContract(GatewayFixtures):
         :param model: None leaves the model out, or something else that is required.
         """
         raise NotImplementedError
+
+    def full_request(self) -> tuple[str, dict[str, Any]]:
+        """Return path and body of a request with as many fields as possible, such as tools, calls and their outputs."""
+        return self.request(MODEL, "Hi", stream=False)
 
     def count_request(self, model: str, text: str) -> tuple[str, dict[str, Any]]:
         """Return path and body of a request to count the tokens of ``request``. By default it has the same body."""
@@ -256,6 +261,15 @@ class DialectContract(GatewayFixtures):
         self._refused(caller.send("POST", path, b"{}", {"content-encoding": "odd"}), 415)
         self._refused(caller.post(b" " * (MAX_BODY_BYTES + 1), path), 413)
         assert upstream.requests == []
+
+    def test_odd_requests_are_no_fault_of_the_gateway(self, upstream: FakeUpstream, caller: ApiClient) -> None:
+        """Whatever stands in place of a value: the request is served, or the client is told what is wrong with it."""
+        path, body = self.full_request()
+        for odd in (odd for odd in odd_bodies(body) if isinstance(odd, dict)):
+            upstream.forget()
+            upstream.script(Reply(events.message_stream("Good day.")))
+            answer = caller.post(json.dumps(odd).encode(), path)
+            assert answer.status < 500 and answer.body, f"{odd}: {answer.body!r}"
 
     def test_an_unknown_model_is_refused(self, caller: ApiClient) -> None:
         """Whole and streamed."""

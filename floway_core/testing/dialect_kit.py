@@ -3,7 +3,9 @@
 import contextlib
 import socket
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from floway_core.testing import events
@@ -67,6 +69,34 @@ OTHER_ITEMS = (
     events.function_call_item("look_up", '{"word": "day"}'),
 )
 """Output items without a text for the user."""
+
+
+ODD_VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    -7,
+    1e300,
+    "\ud83d",
+    [],
+    {},
+    [None],
+    [[7]],
+    {"type": 7},
+    [{"type": "odd", "content": [{}]}],
+)
+"""What stands in place of each value of a request, and of each part of one."""
+
+
+def odd_bodies(body: Any) -> Iterator[Any]:
+    """Yield copies of a JSON value with one odd part each, and ones that lack a part."""
+    yield from ODD_VALUES
+    if isinstance(body, dict):
+        for name, value in body.items():
+            yield {other: body[other] for other in body if other != name}
+            yield from ({**body, name: odd} for odd in odd_bodies(value))
+    elif isinstance(body, list):
+        for index, value in enumerate(body):
+            yield from ([*body[:index], odd, *body[index + 1 :]] for odd in odd_bodies(value))
 
 
 def exchange_raw(url: str, request: bytes) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from floway_core.testing.gateway import Installation, RunningGateway
 from floway_core.testing.upstream import FakeUpstream, unreachable_url
 
-for module in ("contract", "contract_base", "answer_contract", "body_contract"):
+for module in ("contract", "contract_base", "answer_contract", "body_contract", "dialect_contract"):
     pytest.register_assert_rewrite(f"floway_core.testing.{module}")  # before the first import
 
 

@@ -14,9 +14,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Iterable, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Self
 
+from floway_core.runtime.plugins import GROUP
 from floway_core.settings import load_settings
 from floway_core.storage import keys
 from floway_core.storage.db import close_connections, connect
@@ -68,11 +70,15 @@ class Installation:
         :param plugin_folders: folders that ``write_plugin`` has filled.
         :param installed: names of the pip-installed plugins to load; all others are hidden.
         :param environ: further environment variables.
+        :raises LookupError: a plugin is not installed.
         """
+        installed = tuple(installed)
+        if missing := set(installed) - entry_points(group=GROUP).names:
+            raise LookupError(f"Not installed: {', '.join(sorted(missing))}. In its folder: pip install -e .")
         self.folder = Path(tempfile.mkdtemp(prefix="floway-test-"))
         self.data_dir = self.folder / "data"
         folders = [str(folder) for folder in plugin_folders]
-        (self.folder / "sitecustomize.py").write_text(HIDE_PLUGINS.format(shown=tuple(installed), folders=folders))
+        (self.folder / "sitecustomize.py").write_text(HIDE_PLUGINS.format(shown=installed, folders=folders))
         self.environ = {
             **{name: value for name, value in os.environ.items() if not _must_be_hidden(name)},
             "PYTHONPATH": os.pathsep.join([str(self.folder), *folders, *filter(None, [os.environ.get("PYTHONPATH")])]),

@@ -29,16 +29,25 @@ from floway_core.web.routing import (
 
 
 def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
-    """Create the application.
+    """Create the application, with a gateway of its own.
 
     :raises StartupError: the settings, a plugin or the database prevent it.
     """
+    return build_app(open_gateway(settings, manager), manager)
+
+
+def build_app(gateway: Gateway, manager: pluggy.PluginManager) -> Flask:
+    """Build the application around ``gateway``.
+
+    :raises StartupError: a plugin is at fault.
+    """
+    settings = gateway.settings
     app = Flask("floway_core", static_folder=None)
     # No redirects to the canonical URL. They are absolute, with http as the scheme behind a proxy that terminates TLS,
     # and the client would send its key there. A trailing slash makes no difference; a double slash is not found.
     app.url_map.strict_slashes = app.url_map.merge_slashes = app.url_map.redirect_defaults = False
     app.json = _CompactJSON(app)
-    gateway = app.extensions["floway"] = open_gateway(settings, manager)
+    app.extensions["floway"] = gateway
     app.extensions["floway_background"] = BackgroundRuns(gateway)
     app.extensions["floway_on_close"] = [usage.usage_counter(gateway)]
     if gateway.observers:

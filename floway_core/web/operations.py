@@ -213,6 +213,7 @@ def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
         conversation_hint=read.conversation_hint,
         restores_reasoning=read.restores_reasoning,
         required_fields=read.required_fields,
+        dropped_fields=read.dropped_fields,
         untranslatable=read.untranslatable,
         is_websocket_message=websocket.current_session() is not None,
     )

@@ -145,6 +145,28 @@ def test_plugins_that_keep_floway_from_starting(installation, tmp_path):
     assert "'broken'" in broken and "'old'" in old and "floway-core <0.0.1" in old
 
 
+TAKES_A_ROUTE = """
+from flask import Blueprint
+
+from floway_core.hookspecs import hookimpl
+
+
+@hookimpl
+def register_routes(services):
+    blueprint = Blueprint("taker", __name__)
+    blueprint.get("/healthz")(lambda: "Mine.")
+    return [blueprint]
+"""
+
+
+def test_a_plugin_that_takes_a_route(installation, tmp_path):
+    write_plugin(tmp_path / "plugins", "taker", TAKES_A_ROUTE)
+    told = only(installation, "plugins", "fail")
+    assert "Plugin 'taker' serves GET /healthz, which core serves already." in told
+    served = installation.run("serve")
+    assert served.returncode == 1 and "Plugin 'taker' serves GET /healthz" in served.stderr
+
+
 def test_all_wrong_settings_at_once(installation):
     wrong = {
         "FLOWAY_WORKER": "1",

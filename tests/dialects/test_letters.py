@@ -5,6 +5,7 @@ import json
 import pytest
 
 from floway_core.testing import Reply, message_stream
+from floway_core.testing.dialect_kit import exchange_raw
 
 LETTER = {"to": "kit-1", "lines": ["Dear model,", "how are you?"]}
 FAULTS = "the dialect 'letters' of plugin 'letters' failed"
@@ -52,6 +53,29 @@ def test_a_mark_decides_where_no_path_does(caller):
 
 
 # ----------------------------------------------------------------------------------------------------------- requests
+MARK, BROKEN = b"letters-version: 1\r\n", b"x y: 1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "head", "speaks_letters"),
+    [
+        (b"/v1/letters", BROKEN, True),
+        (b"/v1/models", MARK + BROKEN, True),
+        (b"/v1/models", b"x-long: " + b"x" * 2000 + b"\r\n" + BROKEN + MARK, True),
+        (b"/nowhere", b"Letters-Version:\r\n" + BROKEN, True),
+        (b"/v1/models", BROKEN, False),
+        (b"/v1/models", BROKEN + b"\r\n" + MARK, False),  # in the body
+        (b"/v1/responses", MARK + BROKEN, False),
+        (b"", MARK + BROKEN, True),
+    ],
+)
+def test_what_is_no_valid_http_follows_path_and_mark(gateway, target, head, speaks_letters):
+    request = b"POST %s HTTP/1.1\r\nhost: a\r\n%s\r\n" % (target, head)
+    received = exchange_raw(gateway.url, request)
+    assert b" 400 Bad Request" in received
+    assert (b'"trouble"' in received) is speaks_letters, received
+
+
 def test_a_path_may_name_the_model_and_stream(caller, upstream):
     upstream.script(Reply(message_stream("Fine.")))
     answer = caller.post({"lines": ["Hi"]}, "/v1/letters/kit-1:read-aloud?colour=red")

@@ -27,6 +27,11 @@ FAULTS = {
     "items without content": ('event["item"].get("content") or []', 'event["item"]["content"]', "test_survives"),
     "deltas only": ('"response.output_item.done" and', '"" and', "test_survives"),
     "a place for keys left out": ('key_headers = ("x-stamp",)', "key_headers = ()", "test_the_key_is_read"),
+    "values taken on trust": (
+        "if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):",
+        "if not isinstance(lines, list):",
+        "test_odd_requests",
+    ),
     "errors with a fault": ('"where": error.param', '"where": error.param.lower()', "test_unknown_paths"),
 }
 QUICK = ("errors as they came", "a failure in silence")

@@ -45,7 +45,7 @@ def register_providers(services):
 def gateway(tmp_path_factory):
     folder = tmp_path_factory.mktemp("remote")
     write_plugin(folder, "remote", PLUGIN)
-    with RunningGateway({"admin_token": TOKEN}, plugin_folders=[folder], installed=["remote", "echo"]) as running:
+    with RunningGateway({"admin_token": TOKEN}, plugin_folders=[folder], installed=["echo"]) as running:
         yield running
 
 

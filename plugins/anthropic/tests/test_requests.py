@@ -324,3 +324,9 @@ def test_what_only_the_messages_api_can_express(change, param):
     converted = read_request(request(fields))
     assert converted.untranslatable.param == param and "Messages API" in converted.untranslatable.message
     assert json.dumps(fields) == json.dumps(before)
+
+
+def test_fields_that_are_left_out_are_named():
+    fields = {"top_k": 3, "betas": ["x"], "speed": None, "temperature": 1}
+    body = {"model": "m", "max_tokens": 10, "messages": [user("Hi")], **fields}
+    assert set(read_request(request(body)).dropped_fields) == {"top_k", "betas"}

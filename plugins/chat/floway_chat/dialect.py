@@ -8,7 +8,6 @@ from floway_chat.events.completion import build_completion
 from floway_chat.events.options import read_options
 from floway_chat.events.passed_through import ChatAnswerReader
 from floway_chat.events.to_chat import ChatTranslator
-from floway_chat.requests.schema import find_untranslatable
 from floway_chat.requests.to_responses import read_request
 from floway_core.contexts import ClientRequest
 from floway_core.dialect import (
@@ -40,14 +39,7 @@ class ChatDialect(Dialect):
         return [Route(f"{prefix}/chat/completions", Operation.RESPOND) for prefix in ("/v1", "")]
 
     def read(self, request: DialectRequest) -> ReadRequest:
-        body = read_request(request.body)
-        restores = self._restores_reasoning and body.get("store") is not False
-        return ReadRequest(
-            body,
-            stream=body.get("stream") is True,
-            restores_reasoning=restores,
-            untranslatable=find_untranslatable(request.body),
-        )
+        return read_request(request, restores_reasoning=self._restores_reasoning)
 
     def translator(self, call: ClientRequest) -> Translator:
         return ChatTranslator(read_options(call))

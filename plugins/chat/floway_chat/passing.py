@@ -5,31 +5,20 @@ import re
 from typing import Any
 
 from floway_chat import NAME
-from floway_chat.requests.to_chat import EXTENSIONS
+from floway_chat.quirks import Quirks
+from floway_chat.requests.schema import find_untranslatable_answer
+from floway_chat.requests.to_chat import write_request
 from floway_core.contexts import DialectRequest, ResponsesRequestContext
 from floway_core.protocol import jsontext
 from floway_core.provider import UpstreamResponse
 
 JSON, EVENT_STREAM = "application/json", "text/event-stream"
 
-OVERRIDABLE = ("reasoning", "service_tier", "text")
-"""Fields that the override of an alias may have changed."""
-
 
 def is_possible(ctx: ResponsesRequestContext) -> bool:
-    """Return whether the client speaks Chat Completions, and its request says all that the server has to know."""
+    """Return whether the client speaks Chat Completions."""
     request = ctx.attempt.request
-    if request.dialect != NAME or request.original is None:
-        return False
-    return all(ctx.body.get(name) == request.body.get(name) for name in OVERRIDABLE)
-
-
-def find_extensions(ctx: ResponsesRequestContext) -> dict[str, Any]:
-    """Return the fields of a chat client's request that only chat servers know, for one that has to be translated."""
-    request = ctx.attempt.request
-    if request.dialect != NAME or request.original is None:
-        return {}
-    return {name: value for name in EXTENSIONS if (value := request.original.body.get(name)) is not None}
+    return request.dialect == NAME and request.original is not None
 
 
 def hides_usage(ctx: ResponsesRequestContext) -> bool:
@@ -48,18 +37,40 @@ def is_misformatted(ctx: ResponsesRequestContext, response: UpstreamResponse) ->
 
     Some do so whatever they were asked for. The client can read only what it has asked for.
     """
-    if ctx.attempt.request.untranslatable:
+    if find_untranslatable_answer(_original(ctx).body):
         return False
     content_type = (response.header("content-type") or "").partition(";")[0].strip().lower()
     return content_type == (JSON if ctx.attempt.request.stream else EVENT_STREAM)
 
 
-def write_body(ctx: ResponsesRequestContext) -> dict[str, Any]:
-    """Return the body for the server: the client's, with the server's name of the model."""
+def write_body(ctx: ResponsesRequestContext, quirks: Quirks) -> dict[str, Any]:
+    """Return the body for the server: the client's, with the server's name of the model, and the alias's overrides."""
     body = {**_original(ctx).body, "model": ctx.attempt.model}
     if hides_usage(ctx):
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+    if overrides := _find_overrides(ctx):
+        written = write_request({"model": ctx.attempt.model, **overrides}, quirks)
+        if "reasoning" in overrides:
+            body = {name: value for name, value in body.items() if name not in EFFORT_FIELDS}
+        for name in written.body.keys() - {"messages", "model"}:
+            value, own = written.body[name], body.get(name)
+            body[name] = {**own, **value} if isinstance(value, dict) and isinstance(own, dict) else value
     return body
+
+
+EFFORT_FIELDS = ("reasoning", "reasoning_effort")
+"""Fields by which clients set the effort."""
+
+
+def _find_overrides(ctx: ResponsesRequestContext) -> dict[str, Any]:
+    """Return what the alias has changed, as fields of the Responses API."""
+    overrides: dict[str, Any] = {}
+    for name, part in (("reasoning", "effort"), ("text", "verbosity")):
+        if ctx.body.get(name) != ctx.attempt.request.body.get(name):
+            overrides[name] = {part: ctx.body[name][part]}
+    if ctx.body.get("service_tier") != ctx.attempt.request.body.get("service_tier"):
+        overrides["service_tier"] = ctx.body["service_tier"]
+    return overrides
 
 
 def encode_original(ctx: ResponsesRequestContext) -> bytes:

@@ -78,11 +78,9 @@ class ChatProvider(KeyedProvider):
         state.is_passed_through = passing.is_possible(ctx)
         streams = ctx.attempt.request.stream
         if state.is_passed_through:
-            ctx.body = passing.write_body(ctx)
-        elif ctx.attempt.request.untranslatable:  # the override of an alias needs a translation
-            raise ctx.attempt.request.untranslatable
+            ctx.body = passing.write_body(ctx, state.quirks)
         else:
-            written = write_request({**passing.find_extensions(ctx), **ctx.body, "stream": streams}, state.quirks)
+            written = write_request({**ctx.body, "stream": streams}, state.quirks)
             ctx.body, state.tools = written.body, written.tools
             ctx.ignore(*written.left_out)
         ctx.headers = {

@@ -94,6 +94,28 @@ def test_any_fields(client, upstream, fields):
 
 
 # -------------------------------------------------------------------------------------------------------- chat servers
+@examples(150)
+@given(
+    messages=st.just([{"role": "user", "content": "Hi"}]) | st.lists(MESSAGE, max_size=3) | VALUE,
+    fields=st.dictionaries(NAMES, VALUE, max_size=4),
+    answers_well=st.booleans(),
+)
+def test_any_chat_request_on_a_chat_server(caller, server, messages, fields, answers_well):
+    """It passes as it is, or the gateway refuses it because it could not tell what to do with it."""
+    server.forget()
+    whole = as_json({"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]})
+    stream = Reply([b'data: {"choices":[{"delta":{"content":"Hi."},"finish_reason":"stop"}]}\n\n', DONE])
+    body = {"messages": messages, **fields, "model": "model-1"}
+    server.script(stream if (body.get("stream") is True) is answers_well else whole)
+    raw = json.dumps(body).encode()
+    answer = caller.post(raw, "/v1/chat/completions")
+    if answer.status == 400:
+        assert answer.json()["error"]["message"] and not server.requests
+    else:
+        assert answer.status == 200 and answer.body, answer.body
+        assert json.loads(server.requests[-1].body) == json.loads(raw)
+
+
 ITEM_NAMES = st.sampled_from(
     """arguments call_id content detail encrypted_content file_data file_id format id image_url input input_audio name
     namespace output reasoning role schema summary text tool_choice tools type""".split()

@@ -77,13 +77,25 @@ def test_the_overrides_of_an_alias_reach_the_server(server):
         done = gateway.run("aliases", "set", "quick", "model-1", "--effort", "low")
         assert done.returncode == 0, done.stderr
         server.script(as_json(completion()))
-        only_chat = {"seed": 4, "top_k": 3, "logit_bias": {"7": 1}, "stop": ["X"], "chat_template_kwargs": {"a": True}}
-        answer = ChatClient(gateway.url, gateway.key).chat(model="quick", **only_chat)
-        assert answer.json()["choices"][0]["message"]["content"] == "Hi."
+        client, fields = ChatClient(gateway.url, gateway.key), {"n": 2, "stop": ["X"], "guided_json": {}, "top_k": 3}
+        answer = client.chat(model="quick", reasoning={"effort": "high"}, **fields)
+        assert answer.body == json.dumps(completion()).encode()
         sent = json.loads(server.requests[-1].body)
-        assert (sent["model"], sent["reasoning_effort"]) == ("model-1", "low")
-        assert {name: sent[name] for name in only_chat} == only_chat
-        assert ChatClient(gateway.url, gateway.key).chat(model="quick", n=2).json()["error"]["param"] == "n"
+        assert sent.pop("messages") and sent == {"model": "model-1", "reasoning_effort": "low", **fields}
+        for server_name, expected in (
+            ("deepseek", {"thinking": {"budget": 7, "type": "enabled"}}),
+            ("vllm", {"thinking": {"budget": 7}, "reasoning_effort": "low"}),
+        ):
+            add(gateway, server_name, server.url, "--model", f"{server_name}-1", "--server", server_name)
+            done = gateway.run(
+                "aliases", "set", server_name, f"{server_name}-1", "--effort", "low", "--service-tier", "flex"
+            )
+            assert done.returncode == 0, done.stderr
+            server.script(as_json(completion()))
+            answer = client.chat(model=server_name, reasoning_effort="high", thinking={"budget": 7}, user="u")
+            assert "x-floway-ignored" not in answer.headers
+            sent = json.loads(server.requests[-1].body)
+            assert sent.pop("messages") and sent == {"model": f"{server_name}-1", "user": "u", **expected}
 
 
 def test_nothing_is_stored(caller, server):
@@ -123,8 +135,26 @@ def test_a_stream_that_is_cut(caller, server):
     assert body.startswith(chunk("Hel")) and b'data: {"error":' in body and b"[DONE]" not in body
 
 
-def test_what_the_door_refuses_is_not_sent(caller, server):
-    assert caller.post({"model": "model-1", "messages": [{"role": "user", "content": 5}]}, CHAT_PATH).status == 400
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": "Hi"}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": ["Hi"]}, "messages[0]"),
+        ({"model": 7}, "model"),
+        ({"stream": "yes"}, "stream"),
+        ({"stream_options": True}, "stream_options"),
+        ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
+        ({"Stream": True}, "Stream"),
+    ],
+)
+def test_what_the_gateway_decides_by_must_be_valid(caller, server, fields, param):
+    answer = (
+        caller.chat(**{"messages": "Hi", **fields})
+        if "messages" not in fields
+        else caller.post({"model": "model-1", **fields}, CHAT_PATH)
+    )
+    assert answer.status == 400 and answer.json()["error"]["param"] == param
     assert not server.requests
 
 
@@ -182,12 +212,73 @@ def test_a_tool_with_a_field_of_the_same_name_changes_nothing(caller, server):
     assert server.requests[-1].body == body
 
 
-@pytest.mark.parametrize("fields", [{"n": 2}, {"modalities": ["text", "audio"], "audio": {"voice": "alloy"}}])
-def test_what_only_a_chat_server_can_do(caller, server, fields):
-    server.script(as_json(completion()))
-    assert caller.chat(**fields).status == 200
-    sent = json.loads(server.requests[-1].body)
-    assert {name: sent[name] for name in fields} == fields
+def messages(*added):
+    return {"messages": [{"role": "user", "content": "Hi"}, *added]}
+
+
+ONLY_CHAT_SERVERS = {
+    "n": {"n": 2},
+    "modalities": {"modalities": ["text", "audio"], "audio": {"voice": "alloy"}},
+    "messages[1].content[0].type": messages(
+        {"role": "user", "content": [{"type": "video_url", "video_url": {"url": "https://x/y.mp4"}}]}
+    ),
+    "messages[1].content[0].image_url": messages(
+        {"role": "user", "content": [{"type": "image_url", "image_url": "https://x/y.png"}]}
+    ),
+    "messages[1].role": messages({"role": "ipython", "content": "3"}),
+    "messages[1].tool_calls[0].function.arguments": messages(
+        {"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": {"a": 1}}}]},
+        {"role": "tool", "tool_call_id": "call_a", "content": "Sun."},
+    ),
+    "messages[1].tool_calls": messages({"role": "assistant", "content": None, "tool_calls": [CALL]}),
+    "tool_choice": {"tool_choice": "any"},
+    "tools[0].type": {"tools": [{"type": "builtin_function", "function": {"name": "$web_search"}}]},
+    "response_format.type": {"response_format": {"type": "grammar", "value": "root ::= x"}},
+    "stop": {"stop": list("abcdef")},
+    "stop[0]": {"stop": [7]},
+    "max_tokens": {"max_tokens": -1},
+    "temperature": {"temperature": 5},
+    "metadata.run": {"metadata": {"run": {"id": 7}}},
+    "reasoning_effort": {"reasoning_effort": 3},
+    "top_logprobs": {"top_logprobs": 3},
+}
+"""By the path of the field that the Responses API cannot express: fields of a request."""
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("param", ONLY_CHAT_SERVERS)
+def test_what_only_a_chat_server_can_do(caller, server, param, stream):
+    answer_bytes = b"".join([chunk("Hi."), *STOP]) if stream else json.dumps(completion(), indent=1).encode()
+    server.script(Reply([answer_bytes]) if stream else Reply([answer_bytes], headers=JSON))
+    body = {"model": "model-1", "seed": 7, "stream": stream, **messages(), **ONLY_CHAT_SERVERS[param]}
+    raw = json.dumps(body, indent=1).encode()
+    answer = caller.post(raw, CHAT_PATH)
+    assert answer.status == 200 and answer.body == answer_bytes
+    assert server.requests[-1].body == raw and "x-floway-ignored" not in answer.headers
+
+
+@pytest.mark.parametrize("param", ONLY_CHAT_SERVERS)
+def test_other_upstreams_refuse_it(client, upstream, param):
+    answer = client.post({"model": "model-1", **messages(), **ONLY_CHAT_SERVERS[param]}, CHAT_PATH)
+    error = answer.json()["error"]
+    assert (answer.status, error["param"], error["type"]) == (400, param, "invalid_request_error")
+    assert not upstream.requests
+
+
+def test_its_answer_in_the_other_format(caller, server):
+    server.script(as_json(completion()), Reply([chunk("Hi."), *STOP]))
+    told = join(caller.chat(stream=True, stop=[7], tool_choice="any").body)
+    assert (told["content"], told["finish_reason"]) == ("Hi.", "stop")
+    assert caller.chat(tool_choice="any").json()["choices"][0]["message"]["content"] == "Hi."
+
+
+def test_its_failure(caller, server):
+    server.script(as_json({"error": {"message": "No such choice.", "type": "BadRequestError"}}, 400))
+    answer = caller.chat(tool_choice="any")
+    assert answer.status == 400 and answer.json()["error"]["message"] == "No such choice."
+    server.script(Reply([chunk("Hel"), Step.CUT]))
+    body = caller.chat(stream=True, stop=[7]).body
+    assert body.startswith(chunk("Hel")) and b'data: {"error":' in body
 
 
 def test_other_apis_are_forwarded(caller, server, chat_gateway):

@@ -254,3 +254,21 @@ def test_on_postgresql(backend):
         finally:
             server.cleanup()
     assert [blobs(items) for items in inputs(backend)] == [[], ["BLOB-1"], ["BLOB-1", "BLOB-2"]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "other", "is_same"),
+    [
+        ({"metadata": {"conversation_id": "a"}}, {"metadata": {"conversation_id": "a", "run": "2"}}, True),
+        ({"metadata": {"conversation_id": "a"}}, {"metadata": {"conversation_id": "b"}}, False),
+        ({"metadata": {"thread_id": "a"}}, {"metadata": {"chat_id": "b"}}, False),
+        ({"user": "a", "metadata": {"user_id": "a"}}, {"user": "b", "metadata": {"user_id": "b"}}, True),
+    ],
+)
+def test_the_session_follows_the_conversation_that_a_client_names(running, backend, fields, other, is_same):
+    """Two conversations begin alike; without a name they have one session."""
+    for named in (fields, other):
+        backend.script(reply(text("Hello.")))
+        Agent(running).say(f"Hi, {fields}", **named)
+    one, two = (request.header("session-id") for request in backend.dispatches)
+    assert one and (one == two) is is_same

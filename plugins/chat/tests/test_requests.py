@@ -137,6 +137,16 @@ def test_fields(client, upstream, fields, expected):
     assert received(client, upstream, **fields) == {"model": "model-1", "input": [USER], **expected}
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_fields_without_a_counterpart_are_named(client, upstream, stream):
+    upstream.script(Reply(message_stream()))
+    translated = {"stop": ["x"], "n": 1, "user": "u", "reasoning_effort": "low", "web_search_options": {}}
+    dropped = {"seed": 7, "logit_bias": {"5": 1}, "prediction": None, "top_k": 3, "not a header": 1}
+    answer = client.chat(stream=stream, **translated, **dropped, tools=[], metadata={})
+    assert answer.status == 200 and answer.body
+    assert answer.headers["x-floway-ignored"] == "seed, logit_bias, top_k"
+
+
 def message(role, *content):
     return {"type": "message", "role": role, "content": list(content)}
 

@@ -75,6 +75,7 @@ def read_request(request: DialectRequest, *, counts: bool = False) -> ReadReques
         conversation_hint=read_conversation_hint(request.headers, body.get("metadata")),
         restores_reasoning=not shows_thinking(body),
         required_fields=required_tools(converted.get("tools") or []),
+        dropped_fields=[name for name in LEFT_OUT if body.get(name) is not None],
         untranslatable=untranslatable,
     )
 

@@ -31,9 +31,10 @@ class AnswerOptions:
 
 
 def read_options(call: ClientRequest) -> AnswerOptions:
-    """Read the options of a chat request that ``requests.to_responses`` has accepted."""
+    """Read the options of a chat request."""
     body: Mapping[str, Any] = call.original.body if call.original else {}
-    stop = body.get("stop") or ()
+    # What cannot be translated has reached the server, which has applied them, and may be no text.
+    stop = () if call.untranslatable else body.get("stop") or ()
     return AnswerOptions(
         id=f"chatcmpl-{call.id.replace('-', '')}",
         model=str(call.body["model"]),

@@ -67,11 +67,14 @@ FIELDS: Mapping[str, Rule] = {
 }
 """Rules by field. Fields that are not listed pass: servers of this API have many of their own."""
 
+DECISIVE_FIELDS = {name: FIELDS[name] for name in ("messages", "model", "stream", "stream_options")}
+"""What the gateway decides by: where to send the request, in which form the answer comes, and whether it has usage."""
+
 _STREAM_OPTIONS = ("include_usage", "include_obfuscation")
 
 
-def check_fields(body: Mapping[str, Any]) -> None:
-    """Check the types and ranges of the fields of a request.
+def check_decisive_fields(body: Mapping[str, Any]) -> None:
+    """Check what every server of this API reads in the same way, and the gateway as well.
 
     :raises GatewayError: 400, with the path of the field.
     """
@@ -80,17 +83,29 @@ def check_fields(body: Mapping[str, Any]) -> None:
             refuse_missing(name)
     _check_spelling(body, FIELDS, "")
     _check_spelling(body.get("stream_options"), _STREAM_OPTIONS, "stream_options.")
-    if fault := find_field_fault(body, FIELDS):
-        raise GatewayError(400, fault.message, code=fault.code, param=fault.param)
+    _check(body, DECISIVE_FIELDS)
     if not body["messages"]:
         message = "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array."
         raise GatewayError(400, f"{message[:-1]} instead.", code="empty_array", param="messages")
+
+
+def check_fields(body: Mapping[str, Any]) -> None:
+    """Check the types and ranges of all fields, as OpenAI documents them. Servers may take more.
+
+    :raises GatewayError: 400, with the path of the field.
+    """
+    _check(body, FIELDS)
     if body.get("max_tokens") is not None and body.get("max_completion_tokens") is not None:
         message = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
         raise GatewayError(400, message, code="invalid_parameter_combination", param="max_tokens")
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
         message = "'top_logprobs' requires 'logprobs' to be true."
         raise GatewayError(400, message, code="invalid_parameter_combination", param="top_logprobs")
+
+
+def _check(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
+    if fault := find_field_fault(body, rules):
+        raise GatewayError(400, fault.message, code=fault.code, param=fault.param)
 
 
 def _check_spelling(fields: Any, known: Container[str], prefix: str) -> None:
@@ -106,14 +121,14 @@ def _check_spelling(fields: Any, known: Container[str], prefix: str) -> None:
             refuse_unknown(f"{prefix}{name}")
 
 
-def find_untranslatable(body: Mapping[str, Any]) -> GatewayError | None:
-    """Return the error for what only a server of Chat Completions can do; None if there is nothing of it.
+def find_untranslatable_answer(body: Mapping[str, Any]) -> GatewayError | None:
+    """Return the error for an answer that the Responses API has no form for; None if it has one.
 
-    :param body: a body that ``check_fields`` has accepted.
+    :param body: of a request whose fields need not be valid.
     """
-    if (body.get("n") or 1) != 1:
+    if body.get("n") not in (None, 1):
         return GatewayError(400, "This model supports 'n': 1 only.", code="unsupported_value", param="n")
-    if set(body.get("modalities") or ()) - {"text"}:
+    if body.get("modalities") not in (None, [], ["text"]):
         message = "This model supports text output only."
         return GatewayError(400, message, code="unsupported_value", param="modalities")
     return None

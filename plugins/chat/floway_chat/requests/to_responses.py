@@ -5,7 +5,9 @@ from typing import Any
 
 from floway_chat.fields import read_object, read_string, refuse_value
 from floway_chat.requests.messages import read_messages
-from floway_chat.requests.schema import check_fields
+from floway_chat.requests.schema import check_decisive_fields, check_fields, find_untranslatable_answer
+from floway_core.dialect import DialectRequest, ReadRequest
+from floway_core.errors import GatewayError
 
 SAME_FIELDS = (
     "frequency_penalty",
@@ -26,6 +28,9 @@ SAME_FIELDS = (
 )
 """Fields that both APIs have with the same meaning."""
 
+CONVERSATION_IDS = ("conversation_id", "thread_id", "chat_id")
+"""Names in ``metadata`` of what identifies the conversation, the preferred one first."""
+
 LOGPROBS = "message.output_text.logprobs"
 """The value of ``include`` that asks for log probabilities."""
 
@@ -33,7 +38,43 @@ NO_PARAMETERS = {"type": "object", "properties": {}}
 """The schema of a function that takes none. The Responses API has no default for it."""
 
 
-def read_request(body: Mapping[str, Any]) -> dict[str, Any]:
+def read_request(request: DialectRequest, *, restores_reasoning: bool) -> ReadRequest:
+    """Convert a request.
+
+    What this package cannot convert, be it wrong or known to some servers only, is left to an upstream that speaks Chat
+    Completions, which gets the original. Other upstreams refuse it with the error in ``untranslatable``.
+
+    :param restores_reasoning: whether reasoning returns to the history that a client sends without it.
+    :raises GatewayError: 400, the gateway itself cannot read the request; ``param`` is the path of the field at fault.
+    """
+    body = request.body
+    check_decisive_fields(body)
+    stream = body.get("stream") is True
+    try:
+        converted = convert_body(body)
+    except GatewayError as error:
+        return ReadRequest({"model": body["model"], "input": []}, stream, untranslatable=error)
+    return ReadRequest(
+        converted,
+        stream,
+        conversation_hint=read_conversation_hint(converted.get("metadata")),
+        restores_reasoning=restores_reasoning and converted.get("store") is not False,
+        dropped_fields=[name for name in body if name not in TRANSLATED_FIELDS and body[name] is not None],
+    )
+
+
+def read_conversation_hint(metadata: Mapping[str, str] | None) -> str | None:
+    """Return what identifies the conversation; None if the client says nothing.
+
+    ``prompt_cache_key`` and ``user`` are no such thing: a client may share them between conversations, which must not
+    be mixed.
+
+    :param metadata: with texts as values.
+    """
+    return next((value for name in CONVERSATION_IDS if (value := (metadata or {}).get(name))), None)
+
+
+def convert_body(body: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the body of a chat request.
 
     Fields without a counterpart are left out; ``stop`` is applied to the answer (``events.stop_sequences``).
@@ -41,6 +82,8 @@ def read_request(body: Mapping[str, Any]) -> dict[str, Any]:
     :raises GatewayError: 400, with the path of the field at fault as ``param``.
     """
     check_fields(body)
+    if error := find_untranslatable_answer(body):
+        raise error
     result = {name: body[name] for name in SAME_FIELDS if body.get(name) is not None}
     result["input"] = read_messages(body["messages"])
     for name, read in _READERS.items():
@@ -209,3 +252,13 @@ def _as_list(value: Any) -> list[Any]:
 
 
 _CHOICES = ("none", "auto", "required")
+
+TRANSLATED_FIELDS = frozenset(
+    [
+        *SAME_FIELDS,
+        *_READERS,
+        *("messages", "n", "modalities", "stop"),
+        *("function_call", "functions", "tool_choice", "tools", "web_search_options"),
+    ]
+)
+"""Fields that have an effect on every upstream, or are reported by it."""
