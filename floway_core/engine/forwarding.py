@@ -151,6 +151,7 @@ def _attempt(
         provider=provider,
         model=candidate.upstream_name,
     )
+    trace.attempts[-1].context = context
     for number in range(1, MAX_DISPATCHES + 1):
         dispatch = _dispatch(request, context, number)
         trace.attempts[-1].dispatched.append(time.monotonic())

@@ -1,14 +1,11 @@
 """Observers: what they learn of attempts and requests, and that they cannot harm anybody."""
 
 import json
-import logging
-import os
-import threading
 import time
 
 import pytest
 
-from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS, ResultQueue
+from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS
 from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_stream, write_plugin
 
 from ..support.stored_upstreams import add_upstreams
@@ -373,52 +370,3 @@ def test_results_are_delivered_before_the_server_stops(tmp_path, plugin_folder, 
         assert ids == {answer.headers["x-request-id"] for answer in answers}
         assert lines[-1]["hook"] == "on_stop" and 0 < lines[-1]["timeout"] <= OBSERVER_FLUSH_SECONDS
         assert len(house.notes("on_stop")) == len(house.notes("on_start"))
-
-
-# ----------------------------------------------------------------------------------------------------------- the queue
-def test_a_plugin_that_is_too_slow_loses_results(caplog):
-    pending, begun, go_on, calls = ResultQueue("snail", max_pending=2), threading.Event(), threading.Event(), []
-    pending.put([("on_request_end", lambda: (begun.set(), go_on.wait(PATIENCE)))])
-    assert begun.wait(PATIENCE)
-    with caplog.at_level(logging.WARNING, "floway.plugins"):
-        for number in range(5):
-            pending.put([("on_request_end", lambda number=number: calls.append(number))])
-    assert not pending.flush(0)
-    go_on.set()
-    assert pending.flush(PATIENCE)
-    assert calls == [0, 1]
-    assert [record.getMessage() for record in caplog.records] == [
-        "Observer 'snail' is too slow in on_request_end: 1 results dropped so far"
-    ]
-
-
-def test_without_a_thread_to_be_had_a_result_is_lost(caplog, monkeypatch):
-    def fail(thread):
-        raise RuntimeError("can't start new thread")
-
-    pending, calls = ResultQueue("poor"), []
-    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "floway.plugins"):
-        patch.setattr(threading.Thread, "start", fail)
-        pending.put("on_request_end", lambda: calls.append("lost"))
-    pending.put("on_request_end", lambda: calls.append("next"))
-    assert pending.flush(PATIENCE)
-    assert calls == ["next"]
-    assert [record.getMessage() for record in caplog.records] == [
-        "Observer 'poor' has no thread in on_request_end: 1 results dropped so far"
-    ]
-
-
-def test_a_fork_starts_with_a_queue_and_a_thread_of_its_own():
-    pending, parent_calls = ResultQueue("forked"), []
-    pending.put([("on_request_end", lambda: parent_calls.append(os.getpid()))])
-    assert pending.flush(PATIENCE)
-    receiver, sender = os.pipe()
-    child = os.fork()
-    if not child:
-        pending.put([("on_request_end", lambda: os.write(sender, b"%d" % os.getpid()))])
-        os._exit(0 if pending.flush(PATIENCE) else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert os.read(receiver, 100) == b"%d" % child
-    assert parent_calls == [os.getpid()]
-    os.close(receiver)
-    os.close(sender)
