@@ -6,6 +6,8 @@ import threading
 
 from floway_core.runtime.observers import ResultQueue
 
+PATIENCE = 20
+
 
 def test_a_plugin_that_is_too_slow_loses_results(caplog):
     pending, begun, go_on, calls = ResultQueue("snail", max_pending=2), threading.Event(), threading.Event(), []
@@ -30,8 +32,8 @@ def test_without_a_thread_to_be_had_a_result_is_lost(caplog, monkeypatch):
     pending, calls = ResultQueue("poor"), []
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "floway.plugins"):
         patch.setattr(threading.Thread, "start", fail)
-        pending.put("on_request_end", lambda: calls.append("lost"))
-    pending.put("on_request_end", lambda: calls.append("next"))
+        pending.put([("on_request_end", lambda: calls.append("lost"))])
+    pending.put([("on_request_end", lambda: calls.append("next"))])
     assert pending.flush(PATIENCE)
     assert calls == ["next"]
     assert [record.getMessage() for record in caplog.records] == [
