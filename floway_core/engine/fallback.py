@@ -7,7 +7,6 @@ from floway_core.engine.refusals import UNAUTHORIZED, note_account_refusal
 from floway_core.engine.routing import Candidate
 from floway_core.engine.trace import RequestTrace
 from floway_core.errors import (
-    AccountRefused,
     GatewayError,
     UpstreamBroken,
     UpstreamFailed,
@@ -53,8 +52,6 @@ def record_failure(
         log.warning("Upstream %s failed (%s); trying %s", failed.upstream.name, reason, fallbacks[0].upstream.name)
 
 
-def client_error(error: GatewayError, candidate: Candidate) -> GatewayError:
-    """Return the error to send to the client, which has no part in a refusal of the gateway's account."""
-    if isinstance(error, UpstreamFailed | UpstreamRefused) and error.status in UNAUTHORIZED:
-        return AccountRefused(candidate.upstream.name, error.status)
-    return error
+def refuses_account(error: GatewayError) -> bool:
+    """Return whether an upstream refused the gateway's account, in which the client has no part."""
+    return isinstance(error, UpstreamFailed | UpstreamRefused) and error.status in UNAUTHORIZED

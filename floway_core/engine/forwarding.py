@@ -10,11 +10,11 @@ from floway_core.contexts import AttemptContext, ClientRequest, DialectRequest, 
 from floway_core.engine import account
 from floway_core.engine.attempt import read_refusal
 from floway_core.engine.client_stream import ClientStream, StreamState
-from floway_core.engine.fallback import client_error, find_fallbacks, record_failure
+from floway_core.engine.fallback import find_fallbacks, record_failure, refuses_account
 from floway_core.engine.routing import Candidate, find_candidates, find_upstreams
 from floway_core.engine.trace import AttemptTrace, RequestTrace
 from floway_core.engine.upstream_body import UpstreamBytes
-from floway_core.errors import ClientDisconnected, GatewayError, ShuttingDown, UpstreamRefused
+from floway_core.errors import AccountRefused, ClientDisconnected, GatewayError, ShuttingDown, UpstreamRefused
 from floway_core.protocol.forwarded_answer import ForwardedAnswer
 from floway_core.provider import MAX_DISPATCHES, ForwardedPath, Model, Provider, UpstreamResponse
 from floway_core.runtime.gateway import Gateway
@@ -107,7 +107,9 @@ def forward(gateway: Gateway, request: ForwardedRequest, trace: RequestTrace) ->
             remaining = find_fallbacks(error, candidate, remaining)
             record_failure(gateway, trace, candidate, error, remaining)
             if not remaining:
-                raise client_error(error, candidate) from error
+                if refuses_account(error):
+                    raise AccountRefused(candidate.upstream.name, error.status) from error
+                raise
     stream = ForwardedStream(gateway, candidate.upstream.name, response, request.call)
     trace.events = stream.events
     return stream

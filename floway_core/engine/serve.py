@@ -16,12 +16,12 @@ from floway_core.conversation.unstored import UnstoredResponses
 from floway_core.engine import affinity
 from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerFormat, AnswerStream
 from floway_core.engine.attempt import Attempt, start_attempt
-from floway_core.engine.fallback import client_error, find_fallbacks, record_failure
+from floway_core.engine.fallback import find_fallbacks, record_failure, refuses_account
 from floway_core.engine.relay import CollectedAnswer, collect_response, open_stream
 from floway_core.engine.routing import Candidate, find_candidates
 from floway_core.engine.storing import store_response
 from floway_core.engine.trace import AttemptTrace, RequestTrace
-from floway_core.errors import GatewayError, ShuttingDown
+from floway_core.errors import AccountRefused, GatewayError, ShuttingDown
 from floway_core.runtime.gateway import Gateway
 
 NOT_SENT = ("background", "conversation", "previous_response_id")
@@ -196,10 +196,10 @@ def _respond(
             remaining = find_fallbacks(error, candidate, remaining)
             record_failure(gateway, trace, candidate, error, remaining)
             if not remaining:
-                told = client_error(error, candidate)
-                if told is error:
-                    raise
-                raise told from error
+                # The new error is bound to no name: its traceback would keep it, and so the request.
+                if refuses_account(error):
+                    raise AccountRefused(candidate.upstream.name, error.status) from error
+                raise
     headers, ignored = attempt.response.headers, attempt.context.ignored
     if isinstance(answer, AnswerStream):
         return ServedResponse(headers, ignored, answer, {})

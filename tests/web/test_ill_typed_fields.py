@@ -100,7 +100,7 @@ FINE = [
     {"tools": [{"type": "of_tomorrow", "x": [1]}, {"name": "no type"}, {"type": None}]},
     {"tool_choice": {"type": "allowed_tools", "tools": [1]}},
     {"metadata": {"a": "b", "c": None}},
-    {"conversation": None, "background": False},
+    {"prompt": None, "truncation": None},
     {"field_of_tomorrow": {"temperature": "hot"}, "seed": "x", "max_tokens": -1, "logprobs": []},
 ]
 

@@ -292,7 +292,7 @@ def test_explain_says_where_each_id_comes_from(backend, gateway, sdk):
                  f"installation {installation} account", "next window mine:0 the same"):  # fmt: skip
         assert line in shown
     for line in (
-        "client another client, sent as the CLI profile 0.",
+        "client another client, sent as the CLI transport",
         "header session-id header: session-id",
         "header thread-id session",
         "header user-agent profile and host",
@@ -320,7 +320,12 @@ def test_explain_of_a_cli_says_what_it_has_sent_itself(backend, gateway):
     headers = {"originator": "codex_exec", "user-agent": agent}
     answer = ApiClient(gateway.url, gateway.key, headers).create("Hi", model=MODEL).json()
     shown = explained(gateway, answer["id"])
-    for line in (f"client the CLI {agent} profile 0.142.0", "header user-agent client", "header version client's user"):
+    for line in (
+        f"client the CLI {agent} transport",
+        "profile 0.142.0",
+        "header user-agent client",
+        "header version client's user",
+    ):
         assert line in shown
 
 

@@ -40,7 +40,8 @@ def simulator():
 @contextlib.contextmanager
 def run_codex_gateway(simulator):
     """A gateway whose only upstream is the simulated Codex backend."""
-    settings = {"codex_base_url": simulator.base_url, "codex_auth_url": simulator.auth_url}
+    urls = {"codex_base_url": simulator.base_url, "codex_auth_url": simulator.auth_url}
+    settings = {**urls, "codex_transport": "http"}  # the tests look at whole requests
     with RunningGateway(settings, installed=["codex", "echo", "gemini"]) as gateway:
         file = gateway.folder / "auth.json"
         file.write_text(json.dumps(simulator.new_account()))
