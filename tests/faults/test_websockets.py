@@ -148,7 +148,9 @@ def test_an_answer_that_does_not_stream_waits_for_a_slow_client_too(start, fake_
 
 
 @pytest.mark.parametrize(
-    "beginning", [b"\x81", create()[:-5], Frame(Opcode.TEXT, b"{", fin=False).serialize(mask=True)]
+    "beginning",
+    [b"\x81", create()[:-5], Frame(Opcode.TEXT, b"{", fin=False).serialize(mask=True)],
+    ids=["a byte", "a part of a frame", "a part of a message"],  # masks are random
 )
 def test_a_message_that_does_not_go_on_closes_the_connection(impatient, fake_upstream, beginning):
     client = open_raw(impatient, fake_upstream)

@@ -323,7 +323,7 @@ def test_a_close_is_answered_with_its_code(connect):
         (masked(Opcode.TEXT, b" " * 2**19, fin=False) * 1 + masked(Opcode.CONT, b" " * (2**19 + 1), fin=False), 1009),
         (b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", 1002),
     ],
-    ids=lambda value: None if isinstance(value, int) else value[:12].hex(),
+    ids=lambda value: str(value) if isinstance(value, int) else "",  # masks are random
 )
 def test_what_breaks_the_protocol_closes_the_connection(connect, data, code):
     client = connect()
