@@ -169,6 +169,8 @@ def test_the_openai_package_for_node_on_a_chat_server(caller, server, chat_gatew
         ),
         Reply([role, chunk("Seen."), *STOP]),
         Reply([role, chunk("Hello "), chunk("there."), *STOP]),
+        # What is wrong in a request is for the server to say, which may understand more than the gateway.
+        as_json({"error": {"message": "Not a text.", "param": "messages[0].content"}}, 400),
     )
     told = run_node_client(chat_gateway, "model-1")
     assert told.pop("tokens") == 12 and told == NODE_RESULT
