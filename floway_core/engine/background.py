@@ -119,16 +119,15 @@ class BackgroundRuns:
         signal = CancelSignal(self._gateway.shutdown)
         key = replace(call.api_key, shows_account=False)  # what is stored never shows the account
         body = {**call.body, "stream": True}
-        prepared = prepare(self._gateway, replace(call, api_key=key, client=signal, stream=True, body=body))
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(signal.close)
+            prepared = prepare(self._gateway, replace(call, api_key=key, client=signal, stream=True, body=body))
+            if prepared.lock:
+                undo.callback(prepared.lock.release)
             order_candidates(self._gateway, prepared.call, prepared.turn)  # a model that nobody serves is refused now
             initial = _initial_response(call.body, prepared)
             row = background.create(self._database, call.api_key.id, initial, has_events=streams)
-        except BaseException:
-            signal.close()
-            if prepared.lock:
-                prepared.lock.release()
-            raise
+            undo.pop_all()
         run = _Run(row, initial, signal, EventRecorder(keeps=streams))
         self._gateway.turn_leases.acquire(background.lease_id(initial["id"]))
         with self._changed:
@@ -154,7 +153,7 @@ class BackgroundRuns:
         except GatewayError as error:
             failed = run.recorder.fail(run.initial, error.code or error.type, error.message)
             self._end(run, failed, on_end)
-        except Exception:
+        except Exception:  # the end of this thread: nobody else could end the response
             log.exception("Background response %s failed", run.initial["id"])
             failed = run.recorder.fail(run.initial, "server_error", "The gateway failed to serve this request.")
             self._end(run, failed, on_end)
@@ -168,7 +167,7 @@ class BackgroundRuns:
         def finish() -> None:
             try:
                 stream.run_to_end()
-            except Exception:
+            except Exception:  # the end of this thread, or of the stream's way through the loop
                 log.exception("A response without a client failed")
             finally:
                 stream.close()
