@@ -14,22 +14,16 @@ from floway_anthropic.upstream.events import ResponseEvents
 from floway_anthropic.upstream.models import MAX_PAGES, PAGE_SIZE, parse_page
 from floway_anthropic.upstream.requests import convert_request
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
-from floway_core.errors import GatewayError, NoModelList
-from floway_core.protocol import jsontext
-from floway_core.protocol.failures import NO_REASON, read_failure_body
+from floway_core.errors import NoModelList
 from floway_core.provider import ConnectionOptions, ErrorResponse, Model, UpstreamOption, UpstreamResponse
 from floway_core.storage.connections import Connection
 from floway_core.upstream.keyed import MODEL_LIST_TIMEOUT_SECONDS, KeyedProvider, encode_body
+from floway_core.upstream.token_counts import read_count
 from floway_core.upstream.translated import TranslatedBody
 
 PATH = "/v1/messages"
 COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
 """Fields of a request that the endpoint for counting takes."""
-
-OPERATORS = (401, 403)
-"""Statuses that are no business of the client: the key is the operator's."""
-NO_ENDPOINT = (404, 405, 501)
-"""Statuses of servers that imitate the API and do not count."""
 
 
 @dataclass
@@ -153,37 +147,5 @@ class AnthropicProvider(KeyedProvider):
         query = passed_on.query_string(original) if state.passes_on and original else ""
         url = f"{connection.base_url}{COUNT_PATH}{query}"
         response = self.http.fetch("POST", url, headers, body, timeout=MODEL_LIST_TIMEOUT_SECONDS)
-        if ctx.attempt.request.untranslatable and response.status_code != 200:
-            raise _count_error(response.status_code, _without_key(response.content, connection.api_key))
-        return _read_count(response)
-
-
-def _without_key(content: bytes, key: str | None) -> bytes:
-    """Return the body of an error for clients: some servers repeat the key in it."""
-    return content.replace(key.encode(), b"***") if key else content
-
-
-def _count_error(status: int, content: bytes) -> GatewayError:
-    """Return the error for a request that only the upstream could have counted.
-
-    :param status: of the upstream's answer.
-    :param content: its body, without secrets.
-    """
-    if status in NO_ENDPOINT:
-        return GatewayError(501, "The upstream of this model does not count tokens.")
-    failure = read_failure_body(content, status)
-    message = failure.message if failure else f"The upstream did not count the tokens ({status})."
-    is_passed_on = 400 <= status < 600 and status not in OPERATORS
-    return GatewayError(status if is_passed_on else 502, message if is_passed_on else NO_REASON)
-
-
-def _read_count(response: requests.Response) -> int | None:
-    """Return the count in an answer; None if there is none, so that the gateway estimates."""
-    if response.status_code != 200:
-        return None
-    try:
-        counted = jsontext.loads(response.content)
-    except ValueError:
-        return None
-    count = counted.get("input_tokens") if isinstance(counted, dict) else None
-    return count if isinstance(count, int) and count >= 0 else None
+        is_needed = ctx.attempt.request.untranslatable is not None
+        return read_count(response, "input_tokens", secret=connection.api_key, is_needed=is_needed)

@@ -9,12 +9,11 @@ from urllib.parse import quote
 import requests
 
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Upstream
-from floway_core.errors import GatewayError, NoModelList, UpstreamRefused
-from floway_core.protocol import jsontext
-from floway_core.protocol.failures import NO_REASON, read_failure_body
+from floway_core.errors import NoModelList, UpstreamRefused
 from floway_core.provider import ConnectionOptions, ErrorResponse, Model, UpstreamResponse
 from floway_core.storage.connections import Connection
 from floway_core.upstream.keyed import MODEL_LIST_TIMEOUT_SECONDS, KeyedProvider, encode_body
+from floway_core.upstream.token_counts import read_count
 from floway_core.upstream.translated import TranslatedBody
 from floway_gemini import __version__
 from floway_gemini.dialect import KEY_HEADER, NAME
@@ -25,12 +24,8 @@ from floway_gemini.upstream.requests import convert_request
 
 STREAM, WHOLE, COUNT = "streamGenerateContent", "generateContent", "countTokens"
 
-OPERATORS = (401, 403)
-"""Statuses that are no business of the client: the key is the operator's."""
 INVALID_KEY = b"API_KEY_INVALID"
 """The reason in an error with which Google refuses a key."""
-NO_ENDPOINT = (404, 405, 501)
-"""Statuses of servers that imitate the API and do not count."""
 
 _VERSION = re.compile(r"/v1(beta|alpha)?$")
 """Ends a base URL that includes the version of the API, as some documentation has it."""
@@ -156,43 +151,11 @@ class GeminiProvider(KeyedProvider):
         headers = {**ctx.headers, **self.secret_headers(connection)}
         url = f"{connection.base_url}{passed_on.path_of(model, COUNT)}{query}"
         response = self.http.fetch("POST", url, headers, body, timeout=MODEL_LIST_TIMEOUT_SECONDS)
-        if ctx.attempt.request.untranslatable and response.status_code != 200:
-            raise _count_error(response.status_code, _without_key(response.content, connection.api_key))
-        return _read_count(response)
+        is_needed = ctx.attempt.request.untranslatable is not None
+        return read_count(response, "totalTokens", secret=connection.api_key, is_needed=is_needed)
 
 
 def _no_model_list(subject: str, response: requests.Response) -> NoModelList:
     """Return the error for an answer that is no model list. Google answers 400 to a wrong key."""
     status = 401 if INVALID_KEY in response.content else response.status_code
     return NoModelList(subject, status, response.headers.get("content-type"))
-
-
-def _without_key(content: bytes, key: str | None) -> bytes:
-    """Return the body of an error for clients: some servers repeat the key in it."""
-    return content.replace(key.encode(), b"***") if key else content
-
-
-def _count_error(status: int, content: bytes) -> GatewayError:
-    """Return the error for a request that only the upstream could have counted.
-
-    :param status: of the upstream's answer.
-    :param content: its body, without secrets.
-    """
-    if status in NO_ENDPOINT:
-        return GatewayError(501, "The upstream of this model does not count tokens.")
-    failure = read_failure_body(content, status)
-    message = failure.message if failure else f"The upstream did not count the tokens ({status})."
-    is_passed_on = 400 <= status < 600 and status not in OPERATORS
-    return GatewayError(status if is_passed_on else 502, message if is_passed_on else NO_REASON)
-
-
-def _read_count(response: requests.Response) -> int | None:
-    """Return the count in an answer; None if there is none, so that the gateway estimates."""
-    if response.status_code != 200:
-        return None
-    try:
-        counted = jsontext.loads(response.content)
-    except ValueError:
-        return None
-    count = counted.get("totalTokens") if isinstance(counted, dict) else None
-    return count if isinstance(count, int) and count >= 0 else None
