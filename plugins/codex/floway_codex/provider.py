@@ -13,11 +13,13 @@ from floway_codex.account.usage import UsageReader
 from floway_codex.attempt import CodexAttempt, start_attempt, stored_identity
 from floway_codex.catalogue import BackendModelLists
 from floway_codex.identity import claims, turns
-from floway_codex.websocket.transport import HTTP, WEBSOCKET, SendPost, WebSocketTransport
+from floway_codex.websocket.increments import PreparedInput
+from floway_codex.websocket.transport import HTTP, WEBSOCKET, SendPost, WebSocketTransport, add_held_items
 from floway_codex.wire import request
 from floway_codex.wire.encoding import encode_body
 from floway_codex.wire.host import default_profile
 from floway_codex.wire.ignored_fields import find_ignored_fields
+from floway_codex.wire.input_state import InputState
 from floway_core.contexts import (
     AttemptContext,
     ForwardContext,
@@ -119,9 +121,20 @@ class CodexProvider(Provider):
         adapted = request.adapt_body(attempt, ctx.body)
         placeholders, client_body = request.build_placeholders(attempt, adapted), ctx.body
         attempt.placeholders = placeholders
-        ctx.body = request.build_body(attempt, adapted, placeholders)
-        ctx.ignore(*find_ignored_fields(client_body, ctx.body, moved=request.moved_fields(attempt)))
+        held = attempt.input.held if ctx.held_items else None
+        state = held.state.copy() if held else InputState()
+        ctx.body, leading = request.build_body(attempt, adapted, placeholders, state)
+        attempt.input = PreparedInput(held, state, leading)
+        backend_body = {**ctx.body, "input": leading} if leading else ctx.body
+        ctx.ignore(*find_ignored_fields(client_body, backend_body, moved=request.moved_fields(attempt)))
         ctx.headers = request.build_headers(attempt, placeholders)
+
+    def count_held_items(self, ctx: AttemptContext) -> int:
+        """How many input items the WebSocket of the conversation holds."""
+        attempt: CodexAttempt = ctx.provider_state
+        held = self._websocket.find_progress(ctx) if self._transport != HTTP else None
+        attempt.input = PreparedInput(held)
+        return held.client_items if held else 0
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
         attempt: CodexAttempt = ctx.attempt.provider_state
@@ -170,6 +183,7 @@ class CodexProvider(Provider):
     def _post(self, ctx: ResponsesRequestContext, token: str) -> UpstreamResponse:
         attempt: CodexAttempt = ctx.attempt.provider_state
         attempt.transport, headers = HTTP, ctx.headers
+        add_held_items(ctx)
         if attempt.turn_state != attempt.placeholders["turn_state"]:  # it has come over a WebSocket meanwhile
             headers = request.build_headers(attempt, {**attempt.placeholders, "turn_state": attempt.turn_state})
         body = encode_body(jsontext.dumps(ctx.body), attempt.encoding)

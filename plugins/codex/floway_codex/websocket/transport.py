@@ -1,6 +1,7 @@
 """Sending requests over WebSockets as the CLI does: reuse, warm-up, reconnects, and when to send a POST instead."""
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
@@ -19,12 +20,15 @@ from floway_codex.websocket.connection import (
     WebSocketConnection,
 )
 from floway_codex.websocket.frames import FrameBuilder
-from floway_codex.websocket.increments import Progress, find_new_items
+from floway_codex.websocket.increments import Progress, compared_fields, encode_items, find_new_items, join_texts
 from floway_codex.websocket.pool import ConnectionPool, ConversationKey
+from floway_codex.wire.input_state import InputState
+from floway_codex.wire.request import is_compaction
 from floway_codex.wire.websocket_form import WebSocketForm
-from floway_core.contexts import ClientConnection, ResponsesRequestContext, Services
+from floway_core.contexts import AttemptContext, ClientConnection, ResponsesRequestContext, Services
 from floway_core.errors import UpstreamTimeout
 from floway_core.protocol import jsontext
+from floway_core.protocol.items import replaces_history
 from floway_core.provider import IterableBody, UpstreamResponse
 from floway_core.upstream import HttpClient
 from floway_core.upstream.poll import ReadinessPoller
@@ -80,6 +84,11 @@ class WebSocketTransport:
         """Monotonic time until which no upgrade is tried."""
         self._never_readable, self._never_written = os.pipe()
 
+    def find_progress(self, ctx: AttemptContext) -> Progress | None:
+        """What the conversation's idle connection has sent, if the input of a request continues just that."""
+        progress = self._pool.find_progress(_conversation_key(ctx))
+        return progress if progress and ctx.continues and progress.continued_as == ctx.continues else None
+
     def send(self, ctx: ResponsesRequestContext, form: WebSocketForm, token: str) -> UpstreamResponse:
         """Send a request, and return when the backend has begun to answer.
 
@@ -93,13 +102,8 @@ class WebSocketTransport:
             raise SendPost("the backend has refused an upgrade")
         if not isinstance(ctx.body.get("input"), list):
             raise SendPost("the input is no list")
-        attempt = ctx.attempt.provider_state
-        agent = str(attempt.placeholders["user_agent"])
-        key = ConversationKey(
-            ctx.attempt.upstream.id, attempt.account.account_id, ctx.attempt.request.api_key.id,
-            attempt.identity.session, attempt.identity.thread, agent,
-        )  # fmt: skip
-        request = _Request(ctx, FrameBuilder(form, attempt, ctx.body), token, key)
+        key = _conversation_key(ctx.attempt)
+        request = _Request(ctx, FrameBuilder(form, ctx.attempt.provider_state, ctx.body), token, key)
         waits = list(RECONNECT_SECONDS)
         while True:
             try:
@@ -138,6 +142,7 @@ class WebSocketTransport:
         idle = self._pool.take(request.key)
         if idle is not None:
             return self._ask(request, idle.connection, idle.progress)
+        add_held_items(request.ctx)  # nobody holds them any more
         is_first = self._pool.begin(request.key)
         if is_first:
             waits.insert(0, AFTER_WARM_UP_SECONDS)
@@ -188,7 +193,8 @@ class WebSocketTransport:
             if response_id is None:
                 raise ConnectionLost
         self._note_limits(request, body.answer)
-        return Progress({**request.ctx.body, "input": frame["input"]}, response_id, [], 0)
+        texts, state = join_texts(encode_items(frame["input"])), InputState(len(frame["input"]))
+        return Progress(compared_fields(request.ctx.body), texts, state, response_id, [])
 
     # ----------------------------------------------------------------------------------------------------------- asking
     def _ask(
@@ -204,17 +210,31 @@ class WebSocketTransport:
         :raises ConnectionLost: the connection was lost before.
         """
         with _closing_on_error(connection):
-            body = request.ctx.body
-            new_items = find_new_items(progress, body)
+            ctx, prepared = request.ctx, request.ctx.attempt.provider_state.input
+            text = encode_items(ctx.body["input"])
+            new_items = find_new_items(progress, prepared, ctx.body, text)
             previous = progress.response_id if progress else None
+            texts = join_texts(*(prepared.held.texts if prepared.held else ()), text)
+            if new_items is None:
+                add_held_items(ctx)
             message = jsontext.dumps(request.frames.frame(new_items, previous, _now_ms()))
             if connection.max_message_bytes is not None and len(message) > connection.max_message_bytes:
                 raise SendPost("the request is too long for a message")
 
             def keep(answer: Answer) -> None:
                 output = [item for _, item in sorted(answer.output.items())]
-                size = len(message) if progress is None or new_items is None else len(message) + progress.size
-                self._pool.put(request.key, connection, Progress(body, str(answer.response_id), output, size))
+                goes_on = not (is_compaction(ctx.body) or replaces_history(output))
+                sent = Progress(
+                    body=compared_fields(ctx.body),
+                    texts=texts,
+                    state=prepared.state,
+                    response_id=str(answer.response_id),
+                    output=output,
+                    leading=prepared.leading,
+                    continued_as=ctx.attempt.response_id if goes_on else None,
+                    client_items=len(ctx.attempt.request.body["input"]),
+                )
+                self._pool.put(request.key, connection, sent)
 
             events_body = WebSocketBody(connection, functools.partial(self._show_turn_state, request), keep)
             connection.send(message, request.client)
@@ -260,6 +280,20 @@ class WebSocketTransport:
         if answer.limits is not None:
             found = quota.parse_limits_event(answer.limits, time.time())
             quota.store_limits(self._services, request.ctx.attempt.upstream.id, found)
+
+
+def add_held_items(ctx: ResponsesRequestContext) -> None:
+    """Make the input of a request whole: what a connection holds is not sent over it."""
+    prepared = ctx.attempt.provider_state.input
+    if prepared.held is not None:
+        ctx.body["input"] = [*prepared.held.parse_input(), *ctx.body["input"]]
+        ctx.attempt.provider_state.input = dataclasses.replace(prepared, held=None)
+
+
+def _conversation_key(ctx: AttemptContext) -> ConversationKey:
+    attempt, key = ctx.provider_state, ctx.request.api_key.id
+    identity, account = attempt.identity, attempt.account.account_id
+    return ConversationKey(ctx.upstream.id, account, key, identity.session, identity.thread, attempt.user_agent)
 
 
 EVENT_STREAM = ("content-type", "text/event-stream; charset=utf-8")
