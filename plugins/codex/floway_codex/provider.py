@@ -61,6 +61,7 @@ class CodexProvider(Provider):
         self._responses_url = f"{self._base_url}/codex/responses"
         self._transport: str = settings["codex_transport"]
         self._websocket = WebSocketTransport(services, self._http, self._responses_url)
+        self._limits = quota.LimitLog(services)
         self._clients = ClientLog(services, self._profile)
         self._tokens = TokenSource(
             services,
@@ -153,7 +154,7 @@ class CodexProvider(Provider):
         if is_first:
             self._note_client(ctx)
         if 200 <= response.status < 300:
-            quota.record_limits(self._services, ctx.attempt.upstream.id, response.headers)
+            self._limits.record(ctx.attempt.upstream.id, response.headers)
             self._model_lists.note_etag(ctx.attempt.upstream, response.header("x-models-etag"))
         return response
 
@@ -211,7 +212,7 @@ class CodexProvider(Provider):
         if isinstance(ctx, ForwardContext):
             return False
         if error.status == 429:
-            quota.record_limits(self._services, ctx.attempt.upstream.id, error.headers, error.content)
+            self._limits.record(ctx.attempt.upstream.id, error.headers, error.content)
         return error.status == 401 and self._renew_token(ctx.attempt, error)
 
     def _renew_token(self, ctx: AttemptContext, error: ErrorResponse) -> bool:

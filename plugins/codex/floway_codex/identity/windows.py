@@ -8,7 +8,6 @@ of the conversation's first response.
 import hashlib
 import re
 import time
-import uuid
 
 import peewee
 
@@ -53,10 +52,9 @@ def derive_context_window_id(window: str, thread: str) -> str | None:
 
     :returns: None if the thread's id is not a UUID.
     """
-    try:
-        thread_uuid = uuid.UUID(thread)
-    except ValueError:
+    version = uuids.read_version(thread)
+    if version is None:
         return None
     digits = hashlib.sha256(window.encode()).hexdigest()
-    timestamp = thread_uuid.hex[:12] if thread_uuid.version == 7 else digits[-12:]
-    return uuids.format_uuid(timestamp + digits, thread_uuid.version or 4)
+    timestamp = f"{thread[:8]}{thread[9:13]}".lower() if version == 7 else digits[-12:]
+    return uuids.format_uuid(timestamp + digits, version or 4)

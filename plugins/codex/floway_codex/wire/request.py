@@ -1,7 +1,6 @@
 """The headers and the body for the backend, from identity and profile. Pure functions."""
 
 import hashlib
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from floway_codex.wire.encoding import IDENTITY
 from floway_codex.wire.input_state import InputState
 from floway_codex.wire.items import convert_input, convert_tools, move_to_input
 from floway_codex.wire.profile import Profile
+from floway_codex.wire.templates import in_random_order
 from floway_codex.wire.values import adapt_values, add_encrypted_reasoning, replace_service_tier
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import TRIGGER
@@ -208,9 +208,7 @@ def build_client_metadata(attempt: CodexAttempt, placeholders: Mapping[str, Any]
         own = {
             key: value for key, value in own.items() if key in {*given, *REQUIRED_METADATA} or key not in fields.varying
         }
-    pairs = list({**own, **client_values}.items())
-    random.Random(attempt.seed).shuffle(pairs)  # as in the CLI, but the same whenever the request is sent again
-    return dict(pairs)
+    return in_random_order({**own, **client_values}, attempt.seed)  # the same whenever the request is sent again
 
 
 def build_body(
