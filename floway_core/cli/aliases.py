@@ -5,11 +5,11 @@ from dataclasses import asdict
 
 import click
 
+from floway_core.administration import aliases, models
 from floway_core.cli.context import ReadOnlyCommand, Session, services
 from floway_core.cli.table import table
-from floway_core.engine import routing
 from floway_core.errors import GatewayError
-from floway_core.storage import aliases, upstreams
+from floway_core.storage import upstreams
 
 
 @click.group("aliases")
@@ -42,8 +42,8 @@ def set_alias(
     overrides = aliases.Overrides(effort, verbosity, service_tier)
     aliases.put(database, name, [_parse_target(text, names) for text in targets], overrides)
     click.echo(f"{name!r} stands for {', '.join(targets)}.", err=True)
-    catalogue = routing.list_offered(session.gateway, wait_for_all=True)
-    if not any(candidate.model.id == name for candidate in catalogue.candidates):
+    offer = models.list_models(session.gateway, wait_for_all=True)
+    if not any(model.id == name for model in offer.models):
         click.echo("No upstream serves that now, so clients cannot ask for it; see: floway models", err=True)
 
 

@@ -85,7 +85,7 @@ def _find_problems(gateway: Gateway) -> list[str]:
     for row in rows:
         if row.kind not in providers.by_kind:
             missing.append(f"the plugin of provider {row.kind!r}, which the upstream {row.name!r} needs")
-        elif row.enabled and (problem := gateway.unavailable_reason(row)):
+        elif row.enabled and (problem := gateway.find_problem(row)):
             missing.append(f"the upstream {row.name!r}. {problem}")
     if not providers.by_kind:
         missing.append("a provider. Install one, for example: pip install floway-<provider>")
