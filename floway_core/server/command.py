@@ -21,11 +21,8 @@ from gunicorn.glogging import Logger
 from floway_core.errors import StartupError
 from floway_core.runtime.gateway import open_gateway, read_settings
 from floway_core.runtime.plugins import build_plugin_manager
-<<<<<<< HEAD
 from floway_core.runtime.resources import IDLE_CONNECTIONS, SPARE_THREADS, files_needed, threads_needed
-=======
 from floway_core.server.metrics_folder import child_exit, remove_metrics
->>>>>>> c46c010
 from floway_core.server.thread_trial import start_trial
 from floway_core.settings import Settings
 from floway_core.storage.db import close_connections
