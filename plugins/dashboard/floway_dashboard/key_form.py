@@ -9,6 +9,9 @@ from floway_core.administration.keys import KeyRow, Options
 from floway_core.contexts import Upstream
 from floway_dashboard.forms import Form
 
+ONLY = "only"
+"""The value of the field ``upstreams`` for a key that may use those that are ticked, and no others."""
+
 UPSTREAM_BOX = "upstream."
 """Before the id of an upstream, in the names of the boxes that choose it."""
 
@@ -30,24 +33,31 @@ LIMITS = (
     Limit(
         "max_stored_bytes",
         "Stored bytes",
-        "What its conversations may take in the database. Empty: as in the settings.",
+        "What its conversations may take. Empty: what the settings say.",
     ),
 )
 
 
-def read_options(form: Form, upstreams: Sequence[Upstream]) -> Options:
-    """Return all options of a key as they were entered; None for what was left empty. Notes what is wrong.
+def read_options(form: Form, upstreams: Sequence[Upstream], key: KeyRow | None = None) -> Options:
+    """Return the options of a key as they were entered; None for what was left empty. Notes what is wrong.
 
     :param upstreams: those that can be chosen.
+    :param key: the key that changes.
     """
     chosen = [row.name for row in upstreams if form.is_set(UPSTREAM_BOX + row.id)]
-    options = {
+    is_limited = form.text("upstreams") == ONLY
+    options: dict[str, object] = {
         "expires_at": _read_time(form, "expires_at"),
         "models": form.lines("models") or None,
-        "upstreams": chosen or None,
+        "upstreams": chosen if is_limited else None,
         "shows_account": form.is_set("shows_account") or None,
         **{limit.name: form.number(limit.name) for limit in LIMITS},
     }
+    if is_limited and not chosen:
+        if key is None or not key.upstreams or {row.name for row in upstreams} & set(key.upstreams):
+            form.errors["upstreams"] = "Tick at least one, or let it use all."
+        else:
+            del options["upstreams"]  # those of the key have been removed; it stays as limited as it was
     return cast(Options, options)
 
 

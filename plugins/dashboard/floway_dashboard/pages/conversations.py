@@ -46,7 +46,7 @@ def delete(key_id: str) -> Response:
     if not is_confirmed():
         return confirmation(
             f"Delete the conversation {conversation_id}?",
-            consequence="All its responses are deleted, with those of all its forks. Its client can no longer continue it.",
+            consequence="All its responses and forks are deleted. Its client can no longer continue it.",
             action="Delete",
             back=url_for(LIST, key_id=key_id),
         )

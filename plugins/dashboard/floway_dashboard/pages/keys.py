@@ -125,7 +125,7 @@ def _sum(rows: list[Usage]) -> Usage:
 def change(key_id: str) -> Response:
     """Change its options."""
     database, row, form = current_services().database, find(key_id), Form.sent()
-    options = read_options(form, all_upstreams(database))
+    options = read_options(form, all_upstreams(database), row)
     if form.text("expires_at") == key_form.shown_time(row.expires_at):
         del options["expires_at"]  # it is shown to the minute, and may be over
     if not form.errors:
@@ -145,7 +145,7 @@ def revoke(key_id: str) -> Response:
     if not is_confirmed():
         return confirmation(
             f"Revoke the key {row.name}?",
-            consequence="Its clients are refused from the next request on. This cannot be undone; its conversations stay.",
+            consequence="Its clients are refused from now on. This cannot be undone; its conversations stay.",
             action="Revoke",
             back=url_for(SHOW, key_id=key_id),
         )

@@ -70,7 +70,7 @@ def add(kind: str) -> Response:
 
 
 def _show_form(kind: str, sent: Form, status: int = 200) -> Response:
-    provider = _find_provider(kind)
+    fields = new_fields(_find_provider(kind))
     title = f"Add an upstream of {kind}"
     return page(
         "dashboard/new_upstream_form.html",
@@ -78,7 +78,7 @@ def _show_form(kind: str, sent: Form, status: int = 200) -> Response:
         status=status,
         form=sent,
         kind=kind,
-        fields=new_fields(provider),
+        fields=fields,
     )
 
 

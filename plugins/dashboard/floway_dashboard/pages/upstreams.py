@@ -141,7 +141,7 @@ def remove(upstream_id: str) -> Response:
     if not is_confirmed():
         return confirmation(
             f"Remove the upstream {name}?",
-            consequence="The credentials stored for it are deleted. Keys and aliases that name it can no longer use it.",
+            consequence="The credentials stored for it are deleted. Keys and aliases that name it no longer use it.",
             action="Remove",
             back=url_for(SHOW, upstream_id=upstream_id),
         )
