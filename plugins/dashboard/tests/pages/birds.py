@@ -1,6 +1,6 @@
-"""A provider with a problem, quotas, a form and a sign-in, for the pages about upstreams."""
+"""Providers with problems, quotas, a form and a sign-in, for the pages about upstreams."""
 
-PARROT = '''"""A provider whose upstreams do what their names say."""
+BIRDS = '''"""A provider whose upstreams do what their names say."""
 
 from floway_core.errors import GatewayError
 from floway_core.hookspecs import hookimpl
@@ -34,7 +34,8 @@ class Parrot(Provider):
         return Problem("It is <i>tired</i>.", "Let it sleep.") if "mute" in upstream.name else None
 
     def read_quotas(self, upstream):
-        return [Quota("<5 hours>", 0.425, 2_000_000_000, 1_700_000_000, "nearly"), Quota("a week", None, note="unknown yet")]
+        first = Quota("<5 hours>", 0.425, 2_000_000_000, 1_700_000_000, "nearly")
+        return [first, Quota("a week", None, note="unknown yet")]
 
     def send(self, ctx):
         raise NotImplementedError
@@ -49,7 +50,8 @@ class Raven(Parrot):
         self.database = services.database
 
     def begin_sign_in(self):
-        return SignIn("https://ravens.example/sign-in?a=1&b=2", "https://ravens.example/back", "the secret of the state")
+        url = "https://ravens.example/sign-in?a=1&b=2"
+        return SignIn(url, "https://ravens.example/back", "the secret of the state")
 
     def finish_sign_in(self, state, pasted, name):
         if state != "the secret of the state" or not pasted.startswith("https://ravens.example/back?"):
