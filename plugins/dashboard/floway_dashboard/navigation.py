@@ -13,4 +13,10 @@ class Entry:
     """The name of a symbol in ``templates/dashboard/icons.html``."""
 
 
-ENTRIES = (Entry("dashboard.access.index", "Access", "lock"),)
+ENTRIES = (
+    Entry("dashboard.upstreams.index", "Upstreams", "upstream"),
+    Entry("dashboard.models.index", "Models", "model"),
+    Entry("dashboard.keys.index", "API keys", "key"),
+    Entry("dashboard.conversations.index", "Conversations", "chat"),
+    Entry("dashboard.access.index", "Access", "lock"),
+)
