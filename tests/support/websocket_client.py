@@ -21,8 +21,11 @@ UPGRADE = {
 
 
 def is_last(event):
-    """Whether an event is the last one of an answer. An ``error`` with a status is the whole answer to a request that is
-    refused; one without is part of a stream, and ``response.failed`` follows."""
+    """Whether an event is the last one of an answer.
+
+    An ``error`` with a status is the answer to a refused request. One without is part of a stream, and
+    ``response.failed`` follows.
+    """
     return event["type"] in TERMINAL or (event["type"] == "error" and "status" in event)
 
 
