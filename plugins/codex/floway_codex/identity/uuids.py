@@ -6,10 +6,11 @@ This module supports all versions; ``uuid.UUID`` can make 1 to 5 only, and ``uui
 import os
 import re
 import time
+import uuid
 
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
-ANY_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+USUAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 DAY_MS = 86_400_000
 LATEST_DERIVED_MS = 1_790_000_000_000
@@ -32,9 +33,15 @@ def new_uuid7() -> str:
     return format_uuid(f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}", 7)
 
 
-def read_version(text: str) -> int | None:
-    """The version of a UUID; None if ``text`` is none."""
-    return int(text[14], 16) if ANY_UUID.fullmatch(text) else None
+def parse_uuid(text: str) -> tuple[str, int | None] | None:
+    """The hexadecimal digits and the version of a UUID in any form; None if ``text`` is none."""
+    if USUAL_UUID.fullmatch(text):  # the class takes ten times as long
+        return text.replace("-", ""), int(text[14])
+    try:
+        parsed = uuid.UUID(text)
+    except ValueError:
+        return None
+    return parsed.hex, parsed.version
 
 
 def read_time(text: str) -> int | None:

@@ -52,9 +52,10 @@ def derive_context_window_id(window: str, thread: str) -> str | None:
 
     :returns: None if the thread's id is not a UUID.
     """
-    version = uuids.read_version(thread)
-    if version is None:
+    parsed = uuids.parse_uuid(thread)
+    if parsed is None:
         return None
+    thread_digits, version = parsed
     digits = hashlib.sha256(window.encode()).hexdigest()
-    timestamp = f"{thread[:8]}{thread[9:13]}".lower() if version == 7 else digits[-12:]
+    timestamp = thread_digits[:12] if version == 7 else digits[-12:]
     return uuids.format_uuid(timestamp + digits, version or 4)
