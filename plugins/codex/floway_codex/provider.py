@@ -15,8 +15,9 @@ from floway_codex.account.usage import UsageReader
 from floway_codex.attempt import CodexAttempt, start_attempt, stored_identity
 from floway_codex.catalogue import BackendModelLists
 from floway_codex.identity import claims, turns
+from floway_codex.websocket.held import add_held_items
 from floway_codex.websocket.increments import PreparedInput
-from floway_codex.websocket.transport import HTTP, WEBSOCKET, SendPost, WebSocketTransport, add_held_items
+from floway_codex.websocket.transport import HTTP, WEBSOCKET, SendPost, WebSocketTransport
 from floway_codex.wire import request
 from floway_codex.wire.encoding import encode_body
 from floway_codex.wire.host import default_profile

@@ -1,7 +1,6 @@
 """Sending requests over WebSockets as the CLI does: reuse, warm-up, reconnects, and when to send a POST instead."""
 
 import contextlib
-import dataclasses
 import functools
 import logging
 import os
@@ -14,21 +13,20 @@ from floway_codex.identity import turns
 from floway_codex.websocket import events
 from floway_codex.websocket.body import Answer, WebSocketBody
 from floway_codex.websocket.connection import (
-    MAX_MESSAGE_HEADER,
     ConnectionLost,
     UpgradeRefused,
     WebSocketConnection,
 )
 from floway_codex.websocket.frames import FrameBuilder
+from floway_codex.websocket.held import add_held_items, conversation_key, note_sent
 from floway_codex.websocket.increments import Progress, compared_fields, encode_items, find_new_items, join_texts
 from floway_codex.websocket.pool import ConnectionPool, ConversationKey
+from floway_codex.websocket.refusals import EVENT_STREAM, lasting_headers, refusal
 from floway_codex.wire.input_state import InputState
-from floway_codex.wire.request import is_compaction
 from floway_codex.wire.websocket_form import WebSocketForm
 from floway_core.contexts import AttemptContext, ClientConnection, ResponsesRequestContext, Services
 from floway_core.errors import UpstreamTimeout
 from floway_core.protocol import jsontext
-from floway_core.protocol.items import replaces_history
 from floway_core.provider import IterableBody, UpstreamResponse
 from floway_core.upstream import HttpClient
 from floway_core.upstream.poll import ReadinessPoller
@@ -86,7 +84,7 @@ class WebSocketTransport:
 
     def find_progress(self, ctx: AttemptContext) -> Progress | None:
         """What the conversation's idle connection has sent, if the input of a request continues just that."""
-        progress = self._pool.find_progress(_conversation_key(ctx))
+        progress = self._pool.find_progress(conversation_key(ctx))
         return progress if progress and ctx.continues and progress.continued_as == ctx.continues else None
 
     def send(self, ctx: ResponsesRequestContext, form: WebSocketForm, token: str) -> UpstreamResponse:
@@ -102,7 +100,7 @@ class WebSocketTransport:
             raise SendPost("the backend has refused an upgrade")
         if not isinstance(ctx.body.get("input"), list):
             raise SendPost("the input is no list")
-        key = _conversation_key(ctx.attempt)
+        key = conversation_key(ctx.attempt)
         request = _Request(ctx, FrameBuilder(form, ctx.attempt.provider_state, ctx.body), token, key)
         waits = list(RECONNECT_SECONDS)
         while True:
@@ -222,19 +220,7 @@ class WebSocketTransport:
                 raise SendPost("the request is too long for a message")
 
             def keep(answer: Answer) -> None:
-                output = [item for _, item in sorted(answer.output.items())]
-                goes_on = not (is_compaction(ctx.body) or replaces_history(output))
-                sent = Progress(
-                    body=compared_fields(ctx.body),
-                    texts=texts,
-                    state=prepared.state,
-                    response_id=str(answer.response_id),
-                    output=output,
-                    leading=prepared.leading,
-                    continued_as=ctx.attempt.response_id if goes_on else None,
-                    client_items=len(ctx.attempt.request.body["input"]),
-                )
-                self._pool.put(request.key, connection, sent)
+                self._pool.put(request.key, connection, note_sent(ctx, texts, answer))
 
             events_body = WebSocketBody(connection, functools.partial(self._show_turn_state, request), keep)
             connection.send(message, request.client)
@@ -246,10 +232,10 @@ class WebSocketTransport:
         if answer.error is not None:
             events_body.close()
             attempt.token = connection.token  # if one was refused, it is the one of the upgrade
-            return _refusal(answer.error)
+            return refusal(answer.error)
         events_body.is_relayed = True
         state = [(turns.TURN_STATE, answer.turn_state)] if answer.turn_state else []
-        return UpstreamResponse(200, [*_lasting(headers or []), *state, EVENT_STREAM], events_body)
+        return UpstreamResponse(200, [*lasting_headers(headers or []), *state, EVENT_STREAM], events_body)
 
     def _wait_for_content(self, request: _Request, body: WebSocketBody) -> None:
         """Wait for content, or for a refusal. An answer that has begun is not waited for long.
@@ -280,37 +266,6 @@ class WebSocketTransport:
         if answer.limits is not None:
             found = quota.parse_limits_event(answer.limits, time.time())
             quota.store_limits(self._services, request.ctx.attempt.upstream.id, found)
-
-
-def add_held_items(ctx: ResponsesRequestContext) -> None:
-    """Make the input of a request whole: what a connection holds is not sent over it."""
-    prepared = ctx.attempt.provider_state.input
-    if prepared.held is not None:
-        ctx.body["input"] = [*prepared.held.parse_input(), *ctx.body["input"]]
-        ctx.attempt.provider_state.input = dataclasses.replace(prepared, held=None)
-
-
-def _conversation_key(ctx: AttemptContext) -> ConversationKey:
-    attempt, key = ctx.provider_state, ctx.request.api_key.id
-    identity, account = attempt.identity, attempt.account.account_id
-    return ConversationKey(ctx.upstream.id, account, key, identity.session, identity.thread, attempt.user_agent)
-
-
-EVENT_STREAM = ("content-type", "text/event-stream; charset=utf-8")
-OF_THE_UPGRADE = frozenset({turns.TURN_STATE, MAX_MESSAGE_HEADER, "content-type", "content-length"})
-
-
-def _lasting(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The headers of an upgrade that say something about the answer. The CLI ignores the turn state in them."""
-    return [(name, value) for name, value in headers if name not in OF_THE_UPGRADE]
-
-
-def _refusal(error: dict[str, object]) -> UpstreamResponse:
-    """An error event as the answer over HTTP to the same request."""
-    body = {name: value for name, value in error.items() if name not in ("type", "status", "status_code", "headers")}
-    headers = [pair for pair in events.read_headers(error) if pair[0] not in ("content-type", "content-length")]
-    content = IterableBody([jsontext.dumps(body)])
-    return UpstreamResponse(events.read_status(error) or 502, [*headers, ("content-type", "application/json")], content)
 
 
 @contextlib.contextmanager
