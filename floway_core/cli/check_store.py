@@ -11,8 +11,9 @@ from floway_core.cli.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.errors import StartupError
 from floway_core.runtime import plugins
 from floway_core.runtime.gateway import database_errors, existing_database
+from floway_core.runtime.settings_loader import CONFIG_FILE, without_password
 from floway_core.secrets import KEY_FILE, SecretBox, split_keys
-from floway_core.settings import CONFIG_FILE, PREFIX, Settings, without_password
+from floway_core.settings import PREFIX, Settings
 from floway_core.storage import encrypted_columns, keys, migrate
 from floway_core.storage.db import POOL, select
 

@@ -7,12 +7,11 @@ from dataclasses import asdict
 import click
 import peewee
 
-from floway_core import settings
 from floway_core.cli.context import ReadOnlyCommand, Session
 from floway_core.cli.table import table
 from floway_core.contexts import Services
 from floway_core.conversation import retention
-from floway_core.runtime import plugins
+from floway_core.runtime import plugins, settings_loader
 from floway_core.runtime.dialects import build_dialects
 from floway_core.runtime.gateway import database_errors, database_in_use, existing_database
 from floway_core.runtime.lifecycle import build_providers
@@ -68,7 +67,7 @@ def list_migrations(session: Session) -> None:
 @click.pass_obj
 def show_config(session: Session, as_json: bool) -> None:
     """Show all settings with their values, but no secret."""
-    rows = settings.describe_settings(session.settings, plugins.declared_settings(session.manager), os.environ)
+    rows = settings_loader.describe_settings(session.settings, plugins.declared_settings(session.manager), os.environ)
     if as_json:
         click.echo(json.dumps({setting.variable: value for setting, value in rows}, indent=2))
     else:
