@@ -14,7 +14,7 @@ from floway_core.storage import aliases, upstreams
 
 @click.group("aliases")
 def aliases_group() -> None:
-    """Other names by which clients can request models."""
+    """Aliases: names for models, with fallbacks and overrides."""
 
 
 @aliases_group.command("set")
@@ -32,19 +32,20 @@ def set_alias(
     verbosity: str | None,
     service_tier: str | None,
 ) -> None:
-    """Let NAME stand for other models.
+    """Create an alias NAME for models, or replace it.
 
-    The preferred model comes first; the next one is tried when one fails. Name models as clients do. With @UPSTREAM
-    only that upstream is used; add an @ to a model that has one in its own name. Options override the client's request.
+    The first model is preferred; if it fails, the next one is tried. Name models as clients do. With @UPSTREAM only
+    that upstream is used. If the name of a model contains an @, add one at its end. Options override the client's
+    request.
     """
     database = session.services.database
     names = {row.name for row in upstreams.all_rows(database)}
     overrides = aliases.Overrides(effort, verbosity, service_tier)
     aliases.put(database, name, [_parse_target(text, names) for text in targets], overrides)
-    click.echo(f"{name!r} stands for {', '.join(targets)}.", err=True)
+    click.echo(f"{name!r} is an alias for {', '.join(targets)}.", err=True)
     catalogue = routing.list_offered(session.gateway, wait_for_all=True)
     if not any(candidate.model.id == name for candidate in catalogue.candidates):
-        click.echo("No upstream serves that now, so clients cannot ask for it; see: floway models", err=True)
+        click.echo("No upstream serves it now, so clients cannot request it; see: floway models", err=True)
 
 
 def _parse_target(text: str, upstream_names: set[str]) -> tuple[str, str | None]:
@@ -53,14 +54,14 @@ def _parse_target(text: str, upstream_names: set[str]) -> tuple[str, str | None]
     :returns: model, and name of the upstream or None.
     :raises GatewayError: there is no such upstream.
     """
-    pieces = text.split("@")
-    if not pieces[-1]:
-        return "@".join(pieces[:-1]), None
-    for count in range(1, len(pieces)):
-        upstream = "@".join(pieces[count:])
+    parts = text.split("@")
+    if not parts[-1]:
+        return "@".join(parts[:-1]), None
+    for count in range(1, len(parts)):
+        upstream = "@".join(parts[count:])
         if upstream in upstream_names:
-            return "@".join(pieces[:count]), upstream
-    if len(pieces) > 1:
+            return "@".join(parts[:count]), upstream
+    if len(parts) > 1:
         raise GatewayError(400, f"There is no upstream named {text.partition('@')[2]!r}.", param="targets")
     return text, None
 

@@ -23,28 +23,26 @@ TIMEOUT_SECONDS = 10.0
 """Time for a response to the request that compares the clocks."""
 
 SKEW_WARNING_SECONDS, SKEW_FAILURE_SECONDS = 30, 300
-"""Clock differences from which ``doctor`` warns, or fails: tokens would be renewed too late or all the time."""
+"""Clock differences from which ``doctor`` warns, or fails: tokens would be renewed too late or too often."""
 
-NO_RESPONSE = "Is {address} right? Then look at the network and at proxies; after that: floway upstreams test {name}"
-OTHER_FAILURE = "If it does not pass by itself, see: floway {kind} --help; then: floway upstreams test {name}"
+NO_RESPONSE = "Check the address {address}, the network and proxies. Then: floway upstreams test {name}"
+OTHER_FAILURE = "If it does not recover, see: floway {kind} --help. Then: floway upstreams test {name}"
 REMEDIES = {
     "upstream_unreachable": NO_RESPONSE,
     "upstream_timeout": NO_RESPONSE,
     NoModelList.WRONG_ADDRESS: (
-        "The address is probably wrong: what answers at {address} is no API of this kind. "
+        "The address is probably wrong: the server at {address} has another API. "
         "See `floway config` and `floway {kind} --help`."
     ),
-    NoModelList.CREDENTIALS_REFUSED: (
-        "Its credentials are wrong, or belong elsewhere than to {address}. See: floway {kind} --help"
-    ),
+    NoModelList.CREDENTIALS_REFUSED: ("Its credentials are wrong, or not for {address}. See: floway {kind} --help"),
 }
-"""What to do about a failure, by the code of the error."""
+"""How to fix a failure, by the code of the error."""
 
 
 def check(
     settings: Settings, manager: pluggy.PluginManager, database: peewee.Database, box: SecretBox
 ) -> Iterator[CheckResult]:
-    """Check what plugins add, every enabled upstream, the clock against theirs, and that they serve all aliases."""
+    """Check the providers, all enabled upstreams, the clock against theirs, and that they serve all aliases."""
     try:
         gateway = make_gateway(Services(settings, database, box), manager)
         build_app(gateway, manager)
@@ -54,7 +52,7 @@ def check(
     rows = [row for row in upstreams.all_rows(database) if row.enabled]
     if not rows:
         remedy = "See `floway upstreams add --help`, and `floway PROVIDER --help` of the providers that have commands."
-        yield CheckResult("upstreams", FAIL, "There is none that is enabled, so nothing can be served.", remedy)
+        yield CheckResult("upstreams", FAIL, "No upstream is enabled, so no request can be served.", remedy)
     http, skews = HttpClient(settings), []
     for row in rows:
         provider = gateway.providers.by_kind.get(row.kind)
@@ -88,8 +86,8 @@ def _check_aliases(gateway: Gateway) -> Iterator[CheckResult]:
     )
     for row in rows:
         if row.name not in served:
-            remedy = "Compare `floway aliases list` with `floway models`: has a model another prefix now?"
-            yield CheckResult("aliases", WARN, f"{row.name} stands for nothing that an upstream serves.", remedy)
+            remedy = "Compare `floway aliases list` with `floway models`: the prefix of a model may have changed."
+            yield CheckResult("aliases", WARN, f"{row.name} has no target that an upstream serves.", remedy)
 
 
 def _check_models(provider: Provider, upstream: Upstream) -> CheckResult:
@@ -109,7 +107,7 @@ def _report_failure(provider: Provider, upstream: Upstream, error: GatewayError)
 
 
 def _measure_skew(http: HttpClient, provider: Provider, upstream: Upstream) -> float | None:
-    """Return by how many seconds this clock is ahead of the upstream's; None if the upstream does not state its time.
+    """Return how many seconds this clock is ahead of the upstream's; None if the upstream does not state its time.
 
     :raises GatewayError: the upstream cannot be reached.
     """
@@ -133,6 +131,6 @@ def _check_clock(skew: float) -> CheckResult:
     return CheckResult(
         "clock",
         WARN if abs(skew) < SKEW_FAILURE_SECONDS else FAIL,
-        f"{message}: expiry of tokens is misjudged.",
+        f"{message}: tokens may be renewed too late.",
         remedy,
     )

@@ -18,7 +18,7 @@ COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Find problems, and how to solve them. Changes nothing, and requests the models of every upstream.
+    """Find problems, and how to fix them. Changes nothing, and requests the models of every upstream.
 
     The exit status is 1 when something does not work.
     """
@@ -38,7 +38,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
 
 def _run_checks() -> Iterator[CheckResult]:
-    """Yield each result as soon as it is there. A check that depends on something broken is left out."""
+    """Yield each result as soon as it is available. A check that depends on a failed one is skipped."""
     from floway_core.cli import check_host, check_store, check_upstreams  # only this command needs them
 
     manager, results = check_host.load_plugins()

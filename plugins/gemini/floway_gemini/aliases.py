@@ -49,4 +49,4 @@ def set_aliases(context: click.Context, model: str, fast_model: str | None) -> N
             if name == target:
                 continue
             aliases.put(database, name, [(target, None)])
-            click.echo(f"{name!r} stands for {target}.", err=True)
+            click.echo(f"{name!r} is an alias for {target}.", err=True)
