@@ -152,7 +152,7 @@ def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResp
     if isinstance(response, UpstreamResponse):
         return response
     log.error("Provider %r: send returned %s, which is no UpstreamResponse", provider.kind, type(response).__name__)
-    raise GatewayError(500, "The gateway's plugin for this model has a fault.", code="internal_error")
+    raise GatewayError(500, "The gateway's plugin for this model has failed.", code="internal_error")
 
 
 def _build_body(context: AttemptContext, request: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:

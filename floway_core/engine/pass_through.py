@@ -82,5 +82,5 @@ def open_answer(response: UpstreamResponse, dialect: str, reader: Callable[[], A
     answer_reader = reader() if response.dialect == dialect else None
     if answer_reader is None:
         log.error("An answer in dialect %r cannot be passed to a client of dialect %r", response.dialect, dialect)
-        raise GatewayError(500, "The gateway's plugin for this model has a fault.", code="internal_error")
+        raise GatewayError(500, "The gateway's plugin for this model has failed.", code="internal_error")
     return PassedAnswer(answer_reader)

@@ -255,7 +255,8 @@ def test_an_entry_point_in_another_group_is_named(install, tmp_path):
     done = start(install(plugin_folders=[tmp_path]), "config")
     assert done.returncode == 0
     assert done.stderr == (
-        "lost-plugin is no plugin: its entry point 'lost' is in the group 'floway.plugins' instead of 'floway'.\n"
+        "lost-plugin is not loaded as a plugin: its entry point 'lost' is in the group 'floway.plugins' instead of "
+        "'floway'.\n"
     )
 
 
