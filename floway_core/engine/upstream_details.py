@@ -1,4 +1,4 @@
-"""What the operator sees of an upstream: how it is reached, and what is wrong with it; no secrets."""
+"""Describe an upstream for the operator: its connection and its problem, without secrets."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def describe_connection(gateway: Gateway, upstream: Upstream) -> dict[str, Any]:
         return {}
     try:
         connection = connections.read(gateway.services, upstream)
-    except GatewayError:  # ``problem`` says why
+    except GatewayError:  # ``problem`` contains the reason
         return {}
     return {
         "base_url": connection.base_url,

@@ -1,6 +1,6 @@
 """The schema of a request to create a response, as a table: types of fields and ranges of numbers.
 
-A request is rejected only where it breaks the documentation of the API. Fields that are not listed and unknown values
+A request is rejected only if it violates the documentation of the API. Fields that are not listed and unknown values
 pass, because an upstream may support more than this table. Null counts as absent.
 """
 
@@ -148,7 +148,7 @@ def _faults(body: Mapping[str, Any]) -> Iterator[Fault]:
         yield _missing("model")
     yield from _field_faults(body, FIELDS)
     if body.get("background") and body.get("store") is False:
-        message = "'background' needs a stored response: leave out 'store', or set it to true."
+        message = "'background' needs a stored response: omit 'store', or set it to true."
         yield Fault(message, "mutually_exclusive_parameters", "background")
     if body.get("conversation") is not None and body.get("previous_response_id") is not None:
         message = "Mutually exclusive parameters: provide only one of 'previous_response_id' or 'conversation'."
@@ -158,7 +158,7 @@ def _faults(body: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def find_item_fault(item: Mapping[str, Any], path: str) -> Fault | None:
-    """Return what a well-typed item lacks that is to be stored, where it would spoil all later turns.
+    """Return the missing field of an item that is to be stored, because it would make all later turns fail.
 
     :param path: path of the item in the request, such as ``items[0]``.
     """

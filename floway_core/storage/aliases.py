@@ -19,7 +19,7 @@ MAX_TARGETS = 100
 
 READ = "SELECT name, targets_json, effort, verbosity, service_tier FROM model_aliases"
 
-# All that is needed to route a request, in one statement.
+# All data for routing a request, in one statement.
 READ_WITH_UPSTREAMS = """
     SELECT upstreams.id, kind, upstreams.name, enabled, position, prefix,
            model_aliases.name, targets_json, effort, verbosity, service_tier
@@ -29,7 +29,7 @@ READ_WITH_UPSTREAMS = """
 
 @dataclass(frozen=True)
 class Overrides:
-    """The request fields that an alias sets, whatever the client sent; None keeps the client's value."""
+    """The request fields that an alias overrides; None keeps the client's value."""
 
     effort: str | None = None
     """``reasoning.effort``"""
@@ -54,17 +54,17 @@ NO_OVERRIDES = Overrides()
 
 @dataclass(frozen=True)
 class Target:
-    """A model that an alias stands for."""
+    """A model of an alias."""
 
     model: str
-    """The name that clients could request. An alias never stands for another alias."""
+    """A name that clients can request, but not another alias."""
     upstream_id: str | None = None
     """The only upstream to use; None for all that serve the model."""
 
 
 @dataclass(frozen=True)
 class Alias:
-    """A name that stands for other models."""
+    """A name for other models."""
 
     name: str
     targets: tuple[Target, ...]
