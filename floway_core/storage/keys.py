@@ -148,7 +148,7 @@ _CONTENTS = (
     ("responses_conversations", 50),
     ("background_responses", 20),
 )
-"""Tables with the contents of a key, and the rows that one transaction deletes. They are few, so that others do not wait."""
+"""Tables with the contents of a key, and the rows that one transaction deletes. Few, so that others do not wait."""
 
 
 def _delete_contents(database: peewee.Database, key_id: str) -> None:
