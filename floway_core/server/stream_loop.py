@@ -75,7 +75,7 @@ class StreamLoop:
         threading.Thread(target=self._run, name="streams", daemon=True).start()
 
     def add(self, stream: Stream) -> None:
-        """Relay ``stream`` from now on. It goes back at once after shutdown, or if no more descriptors can be watched."""
+        """Relay ``stream`` from now on. It returns at once after shutdown, or if no descriptor is free to watch it."""
         if not self._register(stream):
             self._return_to_thread(stream)
 
