@@ -8,6 +8,25 @@ from typing import Any
 from floway_core.contexts import ClientConnection, ForwardContext, ResponsesRequestContext, Upstream
 from floway_core.prices import Price
 from floway_core.protocol.failures import read_failure_body
+from floway_core.upstream_info import ConnectionOptions, Problem, Quota, SignIn, UpstreamOption
+
+__all__ = [
+    "MAX_DISPATCHES",
+    "UNREADABLE_REASONING",
+    "AccountDetails",
+    "ConnectionOptions",
+    "ErrorResponse",
+    "ForwardedPath",
+    "IterableBody",
+    "Model",
+    "Problem",
+    "Provider",
+    "Quota",
+    "ResponseBody",
+    "SignIn",
+    "UpstreamOption",
+    "UpstreamResponse",
+]
 
 MAX_DISPATCHES = 4
 """The largest number of requests that one attempt sends to its upstream."""
@@ -173,40 +192,6 @@ def _matches_any(patterns: Iterable[str], name: str) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class UpstreamOption:
-    """An option of upstreams of one kind, set by the operator: ``--compacts`` on the command line."""
-
-    name: str
-    """Lower case, with underscores. The value is in ``Connection.options[name]``."""
-    help: str
-    """One sentence for the operator."""
-    choices: tuple[str, ...] = ()
-    """The allowed texts; the first one is the default. Empty for a flag, which is True or False."""
-
-    @property
-    def default(self) -> str | bool:
-        """The value if the operator sets none."""
-        return self.choices[0] if self.choices else False
-
-
-@dataclass(frozen=True)
-class ConnectionOptions:
-    """The fields that the operator sets for an upstream with a URL and an API key.
-
-    Core then provides the rest: commands, the admin API, the encrypted storage, and the base class
-    ``floway_core.upstream.keyed.KeyedProvider``.
-    """
-
-    default_base_url: str | None = None
-    """The URL if the operator sets none; None if it is required."""
-    example_base_url: str = "https://api.example.com/v1"
-    """An example for the help of the command line."""
-    key_is_optional: bool = False
-    """Whether upstreams without a key are allowed."""
-    options: tuple[UpstreamOption, ...] = ()
-
-
 class Provider(ABC):
     """One kind of upstream. A single object serves all upstreams of its kind, from many threads at once."""
 
@@ -229,6 +214,10 @@ class Provider(ABC):
 
     connection_options: ConnectionOptions | None = None
     """The options of ``floway upstreams add``; None for a provider without options, or with its own command."""
+
+    signs_in: bool = False
+    """Whether the operator adds an upstream, or renews its credentials, by signing in with a browser. Then the provider
+    implements ``begin_sign_in`` and ``finish_sign_in``."""
 
     forwarded_paths: Sequence[ForwardedPath] = ()
     """Paths of other APIs that its upstreams serve. The gateway serves them with its keys, limits and routing, and
@@ -301,16 +290,42 @@ class Provider(ABC):
         """
         return False
 
-    def unavailable_reason(self, upstream: Upstream) -> str | None:
+    def find_problem(self, upstream: Upstream) -> Problem | None:
         """Return why ``upstream`` cannot serve now, such as "signed out" or "quota used up until ...".
 
-        ``/readyz`` calls it often, and everybody may read the answer. Use no network, and name no secret and no
-        account.
+        ``/readyz`` calls it often, and everybody may read the answer. Use no network.
 
-        :returns: a sentence with the problem and how to fix it; None if there is no problem.
-        :raises GatewayError: its message is the sentence.
+        :returns: None if nothing is wrong.
+        :raises GatewayError: its message is the reason.
         """
         return None
+
+    def read_quotas(self, upstream: Upstream) -> Sequence[Quota]:
+        """Return the limits of the account of ``upstream``, as they were reported last. Use no network.
+
+        :raises GatewayError: they cannot be read.
+        """
+        return ()
+
+    def begin_sign_in(self) -> SignIn:
+        """Begin a sign-in. Use no network.
+
+        :raises GatewayError: no sign-in is possible.
+        """
+        raise NotImplementedError
+
+    def finish_sign_in(self, state: str, pasted: str, name: str | None) -> Upstream:
+        """Finish a sign-in, and store its account as an upstream.
+
+        One account has one upstream: if it has one already, that gets the new credentials.
+
+        :param state: that of ``begin_sign_in``. Another worker may have begun.
+        :param pasted: what the operator has pasted: the URL that the browser ended on.
+        :param name: the name of the upstream; None: that of the account's upstream, or one that the provider makes.
+        :raises GatewayError: 400 with the param ``pasted``, the text is not that URL or the sign-in has failed; 409,
+            the name belongs to another account, or the account to another upstream; 503, the server does not answer.
+        """
+        raise NotImplementedError
 
     def base_url(self, upstream: Upstream) -> str | None:
         """Return the URL of ``upstream``, or None.

@@ -7,11 +7,12 @@ from dataclasses import asdict
 import click
 import peewee
 
+from floway_core.administration.settings import list_settings
 from floway_core.cli.context import ReadOnlyCommand, Session
 from floway_core.cli.table import table
 from floway_core.contexts import Services
 from floway_core.conversation import retention
-from floway_core.runtime import plugins, settings_loader
+from floway_core.runtime import plugins
 from floway_core.runtime.dialects import build_dialects
 from floway_core.runtime.gateway import database_errors, database_in_use, existing_database
 from floway_core.runtime.lifecycle import build_providers
@@ -69,11 +70,11 @@ def list_migrations(session: Session) -> None:
 @click.pass_obj
 def show_config(session: Session, as_json: bool) -> None:
     """Show all settings with their values. Secrets are hidden."""
-    rows = settings_loader.describe_settings(session.settings, plugins.declared_settings(session.manager), os.environ)
+    rows = list_settings(session.settings, session.manager, os.environ)
     if as_json:
-        click.echo(json.dumps({setting.variable: value for setting, value in rows}, indent=2))
+        click.echo(json.dumps({row.variable: row.value for row in rows}, indent=2))
     else:
-        click.echo(table(("SETTING", "VALUE", "MEANING"), [(s.variable, value, s.help) for s, value in rows]))
+        click.echo(table(("SETTING", "VALUE", "MEANING"), [(row.variable, row.value, row.help) for row in rows]))
 
 
 @click.command("plugins", cls=ReadOnlyCommand)

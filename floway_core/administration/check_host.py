@@ -12,12 +12,12 @@ from pathlib import Path
 import pluggy
 
 from floway_core import __version__
-from floway_core.cli.check_result import FAIL, OK, WARN, CheckResult
+from floway_core.administration.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.errors import StartupError
 from floway_core.runtime import plugins
+from floway_core.runtime.resources import files_needed, threads_needed
 from floway_core.runtime.settings_loader import CONFIG_FILE, is_client_variable, load_settings
 from floway_core.secrets import KEY_FILE
-from floway_core.server.command import files_needed, threads_needed
 from floway_core.settings import CORE_SETTINGS, PREFIX, Settings, SettingsError
 
 LOW_SPACE_BYTES, CRITICAL_SPACE_BYTES = 2**30, 100 * 2**20
