@@ -115,6 +115,15 @@ class Aliases(peewee.Model):
         table_name = "model_aliases"
 
 
+class ConfigurationVersion(peewee.Model):
+    """One row: a number that triggers let grow with every change of the tables above; see ``storage.configuration``."""
+
+    version = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "configuration_version"
+
+
 class SecretChecks(peewee.Model):
     """An encrypted text for each secret key in use, which detects a wrong key. The newest has the highest id."""
 

@@ -116,6 +116,11 @@ def _read(request: Request, limit: int, memory: Reservation) -> bytes:
         return cached
     stream, content = get_input_stream(request.environ), io.BytesIO()
     try:
+        if 0 < length <= READ_SIZE:  # most are: one read gets all of it, and no buffer has to be filled
+            memory.add(length)
+            if len(data := stream.read(length)) < length:
+                raise _malformed()
+            return data
         while chunk := stream.read(READ_SIZE):
             if content.tell() + len(chunk) > limit:
                 raise _too_large(limit)
