@@ -137,7 +137,7 @@ class Conversations(peewee.Model):
     """A tree of snapshots, which expire together."""
 
     id = peewee.BigAutoField()
-    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE", index=False)
     used_at = peewee.BigIntegerField(index=True)
     """Unix time in seconds at which it was last continued or read, up to ``retention.USE_PRECISION_SECONDS`` late."""
     stored_bytes = peewee.BigIntegerField(default=0)
