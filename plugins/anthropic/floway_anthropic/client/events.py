@@ -1,12 +1,10 @@
 """Translate the events of the Responses API to those of the Messages API."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from floway_anthropic import blocks, search, thinking, usage
 from floway_anthropic.client.block_stream import (
     BlockStream,
-    OpenBlock,
     citations_delta,
     encode_event,
     json_delta,
