@@ -49,26 +49,28 @@ def parse_usage(content: bytes, now: float) -> list[dict[str, Any]]:
         "plan": payload.get("plan_type"),
         "credits": quota.parse_credits(credits if isinstance(credits, dict) else {}),
     }
-    more = payload.get("additional_rate_limits")
-    further = [
+    additional = payload.get("additional_rate_limits")
+    additional_limits = [
         {
-            "limit": quota.normalize_limit_name(str(one.get("metered_feature") or one.get("limit_name") or "")),
-            "name": str(one.get("limit_name") or "")[: quota.MAX_NAME_LENGTH],
-            **_parse_limit(one["rate_limit"], now),
+            "limit": quota.normalize_limit_name(str(entry.get("metered_feature") or entry.get("limit_name") or "")),
+            "name": str(entry.get("limit_name") or "")[: quota.MAX_NAME_LENGTH],
+            **_parse_limit(entry["rate_limit"], now),
         }
-        for one in (more if isinstance(more, list) else [])[: quota.MAX_LIMITS]
-        if isinstance(one, dict) and isinstance(one.get("rate_limit"), dict)
+        for entry in (additional if isinstance(additional, list) else [])[: quota.MAX_LIMITS]
+        if isinstance(entry, dict) and isinstance(entry.get("rate_limit"), dict)
     ]
-    found = [quota.without_empty(**limit) for limit in (default, *further) if limit["limit"]]
-    return [limit for limit in found if len(limit) > 1]
+    limits = [quota.without_empty(**limit) for limit in (default, *additional_limits) if limit["limit"]]
+    return [limit for limit in limits if len(limit) > 1]
 
 
 def _parse_limit(limit: Mapping[str, Any], now: float) -> dict[str, Any]:
     windows = {name: _parse_window(limit.get(f"{name}_window"), now) for name in quota.WINDOWS}
     if limit.get("limit_reached") is not True:
         return windows
-    full = [one for one in windows.values() if one.get("used_percent", 0) >= 100] or list(windows.values())
-    return {**windows, "refused_until": max((one.get("resets_at", 0) for one in full), default=0) or None}
+    exhausted = [window for window in windows.values() if window.get("used_percent", 0) >= 100] or list(
+        windows.values()
+    )
+    return {**windows, "refused_until": max((window.get("resets_at", 0) for window in exhausted), default=0) or None}
 
 
 def _parse_window(window: Any, now: float) -> dict[str, Any]:
