@@ -8,8 +8,16 @@ import peewee
 
 from floway_core.conversation import background, conversations, restoring, retention
 from floway_core.conversation.cache import HistoryCache, PackedHistory
-from floway_core.conversation.records import Snapshot, Turn
-from floway_core.conversation.snapshots import SAME_SNAPSHOT, NewItem, encode_snapshot, insert_snapshot, mark_used
+from floway_core.conversation.records import Conversation, Snapshot, Turn
+from floway_core.conversation.retention import USE_PRECISION_SECONDS
+from floway_core.conversation.snapshots import (
+    SAME_SNAPSHOT,
+    NewItem,
+    add_stored_bytes,
+    encode_snapshot,
+    insert_snapshot,
+    mark_used,
+)
 from floway_core.errors import GatewayError
 from floway_core.protocol import items
 from floway_core.storage.db import insert, lock_row, select, transaction, write
@@ -134,9 +142,13 @@ def _lock_conversation(database: peewee.Database, turn: Turn, added: int) -> int
         row = {"api_key_id": turn.api_key_id, "used_at": now, "stored_bytes": added}
         (new,) = insert(database, "responses_conversations", [row])
         return new
-    conversation = parent.conversation if parent else turn.conversation.conversation  # type: ignore[union-attr]
+    continued: Snapshot | Conversation = parent or turn.conversation  # type: ignore[assignment]  # see above
+    conversation = continued.conversation
     lock_row(database, "api_keys", turn.api_key_id)
-    mark_used(database, conversation, now, added)
+    if continued.used_at >= now - USE_PRECISION_SECONDS:
+        add_stored_bytes(database, conversation, added)
+    else:
+        mark_used(database, conversation, now, added)
     exists = f"SELECT 1 FROM responses_snapshots WHERE {SAME_SNAPSHOT}"
     if parent and not select(database, exists, parent.row, parent.response_id):
         raise PreviousResponseDeleted

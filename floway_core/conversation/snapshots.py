@@ -128,7 +128,7 @@ def mark_used(database: peewee.Database, conversation: int, now: int, added: int
     """Update the last use of a conversation, unless a later one is stored, and its stored size.
 
     This locks the conversation until the transaction ends. Every transaction that changes its snapshots calls it first,
-    so that two of them cannot deadlock.
+    or ``add_stored_bytes``, so that two of them cannot deadlock.
 
     :param conversation: its row id.
     :param now: Unix time in seconds.
@@ -136,6 +136,16 @@ def mark_used(database: peewee.Database, conversation: int, now: int, added: int
     """
     changes = "used_at = CASE WHEN used_at > ? THEN used_at ELSE ? END, stored_bytes = stored_bytes + ?"
     execute(database, f"UPDATE responses_conversations SET {changes} WHERE id = ?", now, now, added, conversation)
+
+
+def add_stored_bytes(database: peewee.Database, conversation: int, added: int) -> None:
+    """Store how much a conversation stores, if its last use need not be stored again; locks it as ``mark_used`` does.
+
+    :param conversation: its row id.
+    """
+    # Without ``used_at``: SQLite rewrites the index of every column that a statement sets.
+    changes = "stored_bytes = stored_bytes + ?"
+    execute(database, f"UPDATE responses_conversations SET {changes} WHERE id = ?", added, conversation)
 
 
 def _generate_item_id(response_id: str, position: int, item: dict[str, Any]) -> str:

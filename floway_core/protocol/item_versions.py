@@ -140,6 +140,9 @@ does not apply to an item), and a check of the pair."""
 
 def drop_repeats(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the items of a final output without those that repeat an earlier one."""
+    items = list(items)
+    if len(items) < 2:
+        return items
     calls: dict[str, dict[str, Any]] = {}
     seen: set[tuple[str, bytes]] = set()
     unique: list[dict[str, Any]] = []

@@ -10,6 +10,7 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.headers import CREDENTIALS, NOT_RELAYED
 from floway_core.storage import upstreams
+from floway_core.storage.configuration import configuration_of
 from floway_core.storage.db import select, transaction
 from floway_core.storage.tables import UpstreamConnections
 
@@ -67,6 +68,14 @@ def read(services: Services, upstream: Upstream) -> Connection:
     )
 
 
+def read_for_request(services: Services, upstream: Upstream) -> Connection:
+    """Return the connection of an upstream as it was when the latest request was authenticated, or newer.
+
+    :raises GatewayError: as ``read``.
+    """
+    return configuration_of(services.database).get((Connection, upstream.id), lambda: read(services, upstream))
+
+
 def change(services: Services, upstream: Upstream, **changes: Any) -> None:
     """Change some fields of a connection, from the next request on.
 
@@ -79,6 +88,7 @@ def change(services: Services, upstream: Upstream, **changes: Any) -> None:
         query = UpstreamConnections.update(**row).where(UpstreamConnections.upstream == upstream.id)
         if not query.execute(services.database):
             raise upstreams.unknown(upstream.name)
+    configuration_of(services.database).refresh(services.database)
 
 
 def _encrypted_row(services: Services, connection: Connection) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from uuid6 import uuid7
 from floway_core.contexts import NO_LIMITS, ApiKey, Limits
 from floway_core.errors import GatewayError
 from floway_core.storage import upstreams
+from floway_core.storage.configuration import configuration_of
 from floway_core.storage.db import execute, select, transaction, write
 from floway_core.storage.disk_reserve import delete_despite_full_disk
 from floway_core.storage.key_options import Options, is_name, to_columns
@@ -173,12 +174,18 @@ def recognise(database: peewee.Database, key: str) -> ApiKey | None:
     """Return the API key with the secret ``key``; None if it is unknown or revoked. It may have expired."""
     if len(key) != KEY_LENGTH or not key.startswith(PREFIX):
         return None  # what a stranger makes up costs no query
+    configuration, key_hash = configuration_of(database), _hash(key)
+    configuration.refresh(database)
+    return configuration.get((ApiKey, key_hash), partial(_read, database, key_hash))
+
+
+def _read(database: peewee.Database, key_hash: str) -> ApiKey | None:
     rows = select(
         database,
         "SELECT id, name, expires_at, models, upstreams, shows_account, max_stored_bytes, "
         "requests_per_minute, concurrent_requests, tokens_per_day "
         "FROM api_keys WHERE key_hash = ? AND revoked_at IS NULL AND deleted_at IS NULL",
-        _hash(key),
+        key_hash,
     )
     if not rows:
         return None

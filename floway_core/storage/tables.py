@@ -115,6 +115,15 @@ class Aliases(peewee.Model):
         table_name = "model_aliases"
 
 
+class ConfigurationVersion(peewee.Model):
+    """One row: a number that triggers let grow with every change of the tables above; see ``storage.configuration``."""
+
+    version = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "configuration_version"
+
+
 class SecretChecks(peewee.Model):
     """An encrypted text for each secret key in use, which detects a wrong key. The newest has the highest id."""
 
@@ -128,7 +137,7 @@ class Conversations(peewee.Model):
     """A tree of snapshots, which expire together."""
 
     id = peewee.BigAutoField()
-    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE", index=False)
     used_at = peewee.BigIntegerField(index=True)
     """Unix time in seconds at which it was last continued or read, up to ``retention.USE_PRECISION_SECONDS`` late."""
     stored_bytes = peewee.BigIntegerField(default=0)

@@ -64,7 +64,7 @@ class KeyedProvider(Provider):
 
         :raises GatewayError: 503, it is missing or cannot be decrypted.
         """
-        return connections.read(self.services, upstream)
+        return connections.read_for_request(self.services, upstream)
 
     def key_headers(self, api_key: str) -> Mapping[str, str]:
         """Return the headers with the key."""
