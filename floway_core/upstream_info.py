@@ -1,4 +1,4 @@
-"""What a provider tells the operator about its upstreams: their options, problems and quotas, and how to sign in."""
+"""What a provider declares and reports about its upstreams for the operator: options, problems, quotas, sign-in."""
 
 from dataclasses import dataclass, field
 

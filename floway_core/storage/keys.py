@@ -173,7 +173,7 @@ def _delete_contents(database: peewee.Database, key_id: str) -> None:
 def recognise(database: peewee.Database, key: str) -> ApiKey | None:
     """Return the API key with the secret ``key``; None if it is unknown or revoked. It may have expired."""
     if len(key) != KEY_LENGTH or not key.startswith(PREFIX):
-        return None  # what a stranger makes up costs no query
+        return None  # a malformed key costs no query
     configuration, key_hash = configuration_of(database), _hash(key)
     configuration.refresh(database)
     return configuration.get((ApiKey, key_hash), partial(_read, database, key_hash))

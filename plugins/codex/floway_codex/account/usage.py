@@ -1,4 +1,4 @@
-"""The account's usage as the backend tells it on request (``GET /wham/usage``), for accounts that have no turns now.
+"""The account's usage as the backend reports it on request (``GET /wham/usage``), for accounts without current turns.
 
 The form is that of the CLI's open-source client (codex-backend-openapi-models, RateLimitStatusPayload). Its request is
 not recorded; it is sent like the request for models.
@@ -23,7 +23,7 @@ from floway_core.upstream import HttpClient
 PATH = "/wham/usage"
 TIMEOUT_SECONDS = 5.0
 REFRESH_AFTER_SECONDS = 600
-"""Age of the latest report at which the usage is asked for."""
+"""Age of the latest report at which the usage is requested again."""
 
 FIND_ACTIVE = """
 SELECT h.upstream_id, MAX(COALESCE(q.fetched_at, 0)) FROM codex_health h JOIN upstreams u ON u.id = h.upstream_id
@@ -86,7 +86,7 @@ def _parse_window(window: Any, now: float) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class UsageReader:
-    """Asks the backend for the usage of accounts. One per process."""
+    """Requests the usage of accounts from the backend. One per process."""
 
     services: Services
     http: HttpClient
@@ -99,9 +99,9 @@ class UsageReader:
     _next_try: list[float] = field(default_factory=lambda: [0.0])
 
     def refresh(self, upstream_id: str, *, renews: bool = True) -> bool:
-        """Ask for the usage of an account, and store it. Any failure is only logged.
+        """Request the usage of an account, and store it. Failures are only logged.
 
-        :param renews: whether to renew the access token if it has expired; without it, nothing is asked then.
+        :param renews: whether to renew the access token if it has expired; otherwise no request is sent.
         :returns: whether there was an answer.
         """
         try:
@@ -136,9 +136,9 @@ class UsageReader:
         return dict(profile.models_headers.render(values))
 
     def refresh_old(self) -> None:
-        """Start to ask for the usage of all accounts without a recent report, in the background.
+        """Request the usage of all accounts without a recent report, in a thread of its own.
 
-        Does nothing while that runs, or if it has just run.
+        Do nothing while the thread runs, or if it has just run.
         """
         if self.now() < self._next_try[0] or not self._running.acquire(blocking=False):
             return
@@ -154,7 +154,7 @@ class UsageReader:
             for upstream_id, fetched_at in select(self.services.database, FIND_ACTIVE, accounts.ACTIVE):
                 if self.now() > fetched_at + REFRESH_AFTER_SECONDS:
                     self.refresh(upstream_id)
-        except Exception:  # nobody waits for this thread, so the log is the only place for it
+        except Exception:  # no caller can see the failure of this thread
             log.exception("The usage of the accounts could not be read")
         finally:
             self._running.release()

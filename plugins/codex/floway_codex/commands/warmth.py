@@ -14,7 +14,7 @@ from floway_core.testing.gateway import RunningGateway
 
 TURNS = 30
 TARGET = 0.97
-"""The least share of the possible."""
+"""The smallest accepted share of the possible cache hits."""
 MODELS = ("gpt-5.5", "gpt-6.1-sol")
 """Without and with responses-lite."""
 INSTRUCTIONS = "You are a careful assistant. " * 80
@@ -34,9 +34,9 @@ PLUGIN_OF = {"Chat Completions": "chat", "Messages": "anthropic"}
 
 Items = list[dict[str, Any]]
 Ask = Callable[[str, dict[str, Any]], dict[str, Any]]
-"""Sends a body to a path, and gives the JSON of the answer."""
+"""Sends a body to a path, and returns the JSON of the answer."""
 Send = Callable[[Items], Items]
-"""Sends the next items of a conversation, and gives the output items."""
+"""Sends the next items of a conversation, and returns the output items."""
 
 
 # -------------------------------------------------------------------------------------------------------------- clients
@@ -63,7 +63,7 @@ def resend_unstored(ask: Ask) -> Send:
 
 
 def resend_rewritten(ask: Ask) -> Send:
-    """The same, with items written anew: no ids, no states, and easy messages."""
+    """The same, with items rewritten: no ids, no states, and short forms of messages."""
     return _make_resender(ask, {"store": False, "include": ["reasoning.encrypted_content"]}, _rewrite)
 
 
@@ -147,7 +147,7 @@ KINDS: Mapping[str, Callable[[Ask], Send]] = {
     "by id": continue_by_id,
     "resent history": resend_history,
     "resent history, not stored": resend_unstored,
-    "resent history, written anew": resend_rewritten,
+    "resent history, rewritten": resend_rewritten,
     "resent history, no reasoning": resend_without_reasoning,
     "Chat Completions": chat,
     "Messages": messages,
@@ -199,7 +199,7 @@ def warmth(turns: int) -> None:
     failed_kinds = []
     with Simulator() as backend:
         urls = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
-        settings = {**urls, "codex_transport": "http"}  # a WebSocket sends what is new only; it begins alike by itself
+        settings = {**urls, "codex_transport": "http"}  # a WebSocket sends only what is new, so it cannot be measured
         with RunningGateway(settings, installed=needed_plugins()) as gateway:
             auth_file = gateway.folder / "auth.json"
             auth_file.write_text(json.dumps(backend.new_account()))
