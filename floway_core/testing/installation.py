@@ -13,7 +13,7 @@ from typing import Self
 from floway_core.runtime.plugins import GROUP
 from floway_core.testing.processes import start
 
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 60.0
 """Time for a process to start or end."""
 
 HIDE_PLUGINS = '''"""Imported when Python starts: hides all installed plugins except those that are named."""
