@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import click
 
+from floway_core.administration import usage
+from floway_core.administration.usage import Usage
 from floway_core.cli.context import ReadOnlyCommand, services
 from floway_core.cli.table import table
-from floway_core.storage import usage
-from floway_core.storage.usage import Usage
 
 COUNTS = ("requests", "failed_requests", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 HEADINGS = ("REQUESTS", "FAILED", "INPUT", "CACHED", "OUTPUT", "REASONING", "COST (USD)")

@@ -10,7 +10,7 @@ from floway_core.testing.installation import Installation
 from floway_core.testing.upstream import FakeUpstream, unreachable_url
 
 for module in (
-    *("contract", "contract_base", "answer_contract", "body_contract"),
+    *("contract", "contract_base", "answer_contract", "body_contract", "operator_contract"),
     *("dialect_contract", "dialect_contract_base", "dialect_answer_contract", "dialect_error_contract"),
 ):
     pytest.register_assert_rewrite(f"floway_core.testing.{module}")  # before the first import
