@@ -16,7 +16,7 @@ from floway_core.storage.db import connect, transaction
 from floway_core.storage.usage import UsageBuffer
 from floway_core.testing import ApiClient, Installation, Reply, message_stream
 
-PATIENCE = 30
+PATIENCE = 60
 
 
 @pytest.fixture(scope="module")
