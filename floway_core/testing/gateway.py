@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from floway_core.settings import load_settings
+from floway_core.runtime.settings_loader import load_settings
 from floway_core.storage import keys
 from floway_core.storage.db import close_connections, connect
 from floway_core.testing.installation import TIMEOUT_SECONDS, Installation
