@@ -9,7 +9,7 @@ import pytest
 
 from floway_core.testing import Installation
 
-PATIENCE = 30.0
+PATIENCE = 60
 
 
 @pytest.fixture
