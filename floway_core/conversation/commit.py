@@ -113,7 +113,7 @@ def _commit(
     if parent and (turn.explicit_previous or turn.visible):
         beginning = cache.get(parent) if mode == "append" else None
         if beginning or mode == "replace":
-            cache.put(conversation, PackedHistory(turn.response_id, new.texts, new.issuers, beginning))
+            cache.put(conversation, PackedHistory(turn.response_id, new.texts, new.issuers, new.types, beginning))
 
 
 def _encode_turn(turn: Turn, upstream_id: str | None, response: Mapping[str, Any]) -> NewSnapshot:

@@ -145,12 +145,15 @@ def with_turn(
 
 
 def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
-    """Return ``body`` with the whole history in ``input``, and without fields that only the gateway understands."""
+    """Return ``body`` with the whole history in ``input``, and without fields that only the gateway understands.
+
+    Items of the history are parsed by whoever reads them first.
+    """
     request_body = {name: value for name, value in body.items() if name not in NOT_SENT}
     if isinstance(options := request_body.get("prompt_cache_options"), dict):
         options = {name: value for name, value in options.items() if name != "comparison_response_id"}
         request_body["prompt_cache_options"] = options
-    return {**request_body, "input": list(turn.input.items)}
+    return {**request_body, "input": turn.input.items}
 
 
 def order_candidates(gateway: Gateway, request: ClientRequest, turn: Turn) -> list[Candidate]:

@@ -183,14 +183,21 @@ def run_conversation(backend: Simulator, ask: Ask, kind: str, turns: int = TURNS
                 if item["type"] == "function_call"
             ]
         )
-    return measure(backend.dispatches, outputs)
+    return measure(backend.turns, outputs)
 
 
 @click.command()
 @click.option(
     "--turns", type=click.IntRange(1, 1000), default=TURNS, show_default=True, help="Turns of a conversation."
 )
-def warmth(turns: int) -> None:
+@click.option(
+    "--transport",
+    type=click.Choice(["http", "auto"]),
+    default="http",
+    show_default=True,
+    help="What the gateway sends the requests over: POSTs, or a WebSocket.",
+)
+def warmth(turns: int, transport: str) -> None:
     """Measure how warm the backend's prompt cache stays.
 
     Runs a gateway and a simulated backend, and shows for each kind of client which share of the input the backend could
@@ -199,7 +206,7 @@ def warmth(turns: int) -> None:
     failed_kinds = []
     with Simulator() as backend:
         urls = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
-        settings = {**urls, "codex_transport": "http"}  # a WebSocket sends only what is new, so it cannot be measured
+        settings = {**urls, "codex_transport": transport}
         with RunningGateway(settings, installed=needed_plugins()) as gateway:
             auth_file = gateway.folder / "auth.json"
             auth_file.write_text(json.dumps(backend.new_account()))
