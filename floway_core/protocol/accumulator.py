@@ -75,6 +75,10 @@ class ResponseAccumulator:
         """Whether any output item has begun."""
         return bool(self._items)
 
+    def partial_output(self) -> list[dict[str, Any]]:
+        """Return the output items as far as they have arrived."""
+        return self._items.build_all("incomplete")
+
     def add_events(self, block: bytes) -> bytes:
         """Add complete events, up to the terminal one, which becomes ``terminal_event``.
 
