@@ -29,8 +29,7 @@ from floway_core.protocol.usage import complete_usage
 class ResponseAccumulator:
     """The state of one response while its events arrive.
 
-    ``add_events`` and ``add_response`` take what the upstream sends. ``fail`` ends a response that the upstream does
-    not complete.
+    ``add_events`` and ``add_response`` take what the upstream sends, and ``fail`` ends what it does not complete.
     """
 
     def __init__(
@@ -114,8 +113,7 @@ class ResponseAccumulator:
     def fail(self, code: str, message: str) -> bytes:
         """End the response as failed.
 
-        The ``error`` event holds the error twice, where clients look for it: in its top level (the OpenAI
-        specification) and under ``error`` (the OpenAI SDKs).
+        The ``error`` event holds it twice: at its top level (OpenAI's specification) and under ``error`` (its SDKs).
 
         :param code: error code, unless the upstream has reported a failure itself.
         :param message: message for the client, with the same exception.

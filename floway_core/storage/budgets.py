@@ -79,7 +79,7 @@ def check(database: peewee.Database, budgets: Iterable[Budget]) -> dict[str, str
     headers = {
         **_headers(last, now),
         "retry-after": str(max(1, last.begins_anew - now)),
-        "x-should-retry": "false",  # the SDKs of OpenAI and Anthropic would try again within seconds
+        "x-should-retry": "false",  # the usual SDKs would try again within seconds
     }
     raise GatewayError(429, _message(last), type="insufficient_quota", code="insufficient_quota", headers=headers)
 
