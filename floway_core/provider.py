@@ -8,6 +8,25 @@ from typing import Any
 from floway_core.contexts import ClientConnection, ForwardContext, ResponsesRequestContext, Upstream
 from floway_core.prices import Price
 from floway_core.protocol.failures import read_failure_body
+from floway_core.upstream_info import ConnectionOptions, Problem, Quota, SignIn, UpstreamOption
+
+__all__ = [
+    "MAX_DISPATCHES",
+    "UNREADABLE_REASONING",
+    "AccountDetails",
+    "ConnectionOptions",
+    "ErrorResponse",
+    "ForwardedPath",
+    "IterableBody",
+    "Model",
+    "Problem",
+    "Provider",
+    "Quota",
+    "ResponseBody",
+    "SignIn",
+    "UpstreamOption",
+    "UpstreamResponse",
+]
 
 MAX_DISPATCHES = 4
 """Requests that one attempt may send to its upstream."""
@@ -173,40 +192,6 @@ def _matches_any(patterns: Iterable[str], name: str) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class UpstreamOption:
-    """An option of the upstreams of one kind, which the operator may set: ``--compacts`` on the command line."""
-
-    name: str
-    """Lower case, with underscores. The value is in ``Connection.options[name]``."""
-    help: str
-    """One sentence for the operator."""
-    choices: tuple[str, ...] = ()
-    """The texts to choose from, of which the first is the default. Empty for a flag, which is True or False."""
-
-    @property
-    def default(self) -> str | bool:
-        """The value where the operator sets none."""
-        return self.choices[0] if self.choices else False
-
-
-@dataclass(frozen=True)
-class ConnectionOptions:
-    """What the operator states of an upstream that is reached with a URL and an API key.
-
-    Core then provides the rest: commands, the admin API, the encrypted storage, and the base class
-    ``floway_core.upstream.keyed.KeyedProvider``.
-    """
-
-    default_base_url: str | None = None
-    """The URL where the operator gives none; None if one must be given."""
-    example_base_url: str = "https://api.example.com/v1"
-    """For the help of the command line."""
-    key_is_optional: bool = False
-    """Whether there are upstreams without a key."""
-    options: tuple[UpstreamOption, ...] = ()
-
-
 class Provider(ABC):
     """One kind of upstream. A single object serves all upstreams of its kind, from many threads at once."""
 
@@ -229,6 +214,10 @@ class Provider(ABC):
 
     connection_options: ConnectionOptions | None = None
     """What ``floway upstreams add`` asks for; None for a provider that needs nothing, or has a command for that."""
+
+    signs_in: bool = False
+    """Whether the operator adds an upstream, or renews its credentials, by signing in with a browser. Then the provider
+    implements ``begin_sign_in`` and ``finish_sign_in``."""
 
     forwarded_paths: Sequence[ForwardedPath] = ()
     """Paths of other APIs that its upstreams serve. The gateway serves them with its keys, limits and routing, and
@@ -301,16 +290,42 @@ class Provider(ABC):
         """
         return False
 
-    def unavailable_reason(self, upstream: Upstream) -> str | None:
+    def find_problem(self, upstream: Upstream) -> Problem | None:
         """Return why ``upstream`` cannot serve now, such as "signed out" or "quota used up until ...".
 
-        ``/readyz`` calls it often, and everybody may read the answer. Use no network, and name no secret and no
-        account.
+        ``/readyz`` calls it often, and everybody may read the answer. Use no network.
 
-        :returns: a sentence that says what is wrong and how to fix it; None if nothing is wrong.
-        :raises GatewayError: its message is the sentence.
+        :returns: None if nothing is wrong.
+        :raises GatewayError: its message is the reason.
         """
         return None
+
+    def read_quotas(self, upstream: Upstream) -> Sequence[Quota]:
+        """Return the limits of the account of ``upstream``, as they were reported last. Use no network.
+
+        :raises GatewayError: they cannot be read.
+        """
+        return ()
+
+    def begin_sign_in(self) -> SignIn:
+        """Begin a sign-in. Use no network.
+
+        :raises GatewayError: no sign-in is possible.
+        """
+        raise NotImplementedError
+
+    def finish_sign_in(self, state: str, pasted: str, name: str | None) -> Upstream:
+        """Finish a sign-in, and store its account as an upstream.
+
+        One account has one upstream: if it has one already, that gets the new credentials.
+
+        :param state: that of ``begin_sign_in``. Another worker may have begun.
+        :param pasted: what the operator has pasted: the URL that the browser ended on.
+        :param name: the name of the upstream; None: that of the account's upstream, or one that the provider makes.
+        :raises GatewayError: 400 with the param ``pasted``, the text is not that URL or the sign-in has failed; 409,
+            the name belongs to another account, or the account to another upstream; 503, the server does not answer.
+        """
+        raise NotImplementedError
 
     def base_url(self, upstream: Upstream) -> str | None:
         """Return the URL of ``upstream``, or None.

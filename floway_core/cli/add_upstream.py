@@ -7,9 +7,10 @@ from typing import Any, TextIO
 
 import click
 
+from floway_core.administration import upstreams as administration
+from floway_core.administration.forms import connection_form
 from floway_core.cli.context import Session, find_session
 from floway_core.contexts import Upstream
-from floway_core.engine import routing
 from floway_core.errors import GatewayError
 from floway_core.provider import ConnectionOptions, Provider
 from floway_core.runtime.gateway import make_gateway, read_only_services
@@ -56,12 +57,10 @@ def key_options(declared: ConnectionOptions) -> list[click.Parameter]:
 
 def connection_parameters(declared: ConnectionOptions) -> list[click.Parameter]:
     """Return the options for everything but the key."""
-    url_help = f"With its path: {declared.default_base_url or declared.example_base_url}"
+    helps = {field.name: field.help for field in connection_form(declared)}
     parameters: list[click.Parameter] = [
-        click.Option(["--base-url"], help=url_help),
-        click.Option(
-            ["--allow-http"], is_flag=True, help="Accept an http URL in a private network: nothing is encrypted."
-        ),
+        click.Option(["--base-url"], help=helps["base_url"]),
+        click.Option(["--allow-http"], is_flag=True, help=helps["allow_http"]),
         click.Option(
             ["--header", "headers"],
             multiple=True,
@@ -196,7 +195,7 @@ def try_upstream(context: click.Context, name: str) -> None:
     :param context: click's context of the command.
     """
     try:
-        models = routing.fetch_models(find_session(context).gateway, name)
+        models = administration.test(find_session(context).gateway, name)
     except GatewayError as error:
         click.echo(f"Warning: {error.message} Until it works: floway upstreams test {name}", err=True)
     else:

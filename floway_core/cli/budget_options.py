@@ -6,9 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from floway_core.administration.groups import SpentUsd, format_usd
 from floway_core.prices import BILLION
-from floway_core.storage.budget_options import SpentUsd
-from floway_core.storage.budgets import format_usd
 
 PERIODS = {"day": "usd_per_day", "month": "usd_per_month"}
 """The field of a budget for each period."""

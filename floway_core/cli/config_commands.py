@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 import peewee
 
-from floway_core import settings
+from floway_core.administration.settings import list_settings
 from floway_core.cli.context import ReadOnlyCommand, Session
 from floway_core.cli.table import table
 from floway_core.contexts import Services
@@ -68,11 +68,11 @@ def list_migrations(session: Session) -> None:
 @click.pass_obj
 def show_config(session: Session, as_json: bool) -> None:
     """Show all settings with their values, but no secret."""
-    rows = settings.describe_settings(session.settings, plugins.declared_settings(session.manager), os.environ)
+    rows = list_settings(session.settings, session.manager, os.environ)
     if as_json:
-        click.echo(json.dumps({setting.variable: value for setting, value in rows}, indent=2))
+        click.echo(json.dumps({row.variable: row.value for row in rows}, indent=2))
     else:
-        click.echo(table(("SETTING", "VALUE", "MEANING"), [(s.variable, value, s.help) for s, value in rows]))
+        click.echo(table(("SETTING", "VALUE", "MEANING"), [(row.variable, row.value, row.help) for row in rows]))
 
 
 @click.command("plugins", cls=ReadOnlyCommand)

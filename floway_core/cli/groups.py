@@ -7,11 +7,11 @@ from typing import cast
 
 import click
 
+from floway_core.administration import groups
+from floway_core.administration.groups import GroupOptions
 from floway_core.cli.budget_options import BUDGET_FIELDS, budget_options, describe_budget, read_budgets
 from floway_core.cli.context import ReadOnlyCommand, services
 from floway_core.cli.table import date, table
-from floway_core.storage import groups
-from floway_core.storage.groups import GroupOptions
 
 
 @click.group("groups")

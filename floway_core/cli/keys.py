@@ -10,12 +10,12 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from floway_core.administration import keys
+from floway_core.administration.keys import Options
 from floway_core.cli.budget_options import BUDGET_FIELDS, budget_options, describe_budget, read_budgets
 from floway_core.cli.confirm import confirm, yes_option
 from floway_core.cli.context import ReadOnlyCommand, services
 from floway_core.cli.table import date, table
-from floway_core.storage import keys
-from floway_core.storage.key_options import Options
 
 SECONDS_OF_UNIT = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 

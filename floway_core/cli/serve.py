@@ -26,7 +26,8 @@ def serve(session: Session, bind: str | None) -> None:
     """Run the gateway."""
     check_platform()
     from floway_core.server.allocator import limit_arenas
-    from floway_core.server.command import Server, allow_files, check_bind, share_metrics, try_threads
+    from floway_core.server.command import Server, allow_files, check_bind, try_threads
+    from floway_core.server.metrics_folder import share_metrics
     from floway_core.web.app import create_app  # only this command needs the web framework
 
     if bind:
@@ -85,7 +86,7 @@ def _find_problems(gateway: Gateway) -> list[str]:
     for row in rows:
         if row.kind not in providers.by_kind:
             missing.append(f"the plugin of provider {row.kind!r}, which the upstream {row.name!r} needs")
-        elif row.enabled and (problem := gateway.unavailable_reason(row)):
+        elif row.enabled and (problem := gateway.find_problem(row)):
             missing.append(f"the upstream {row.name!r}. {problem}")
     if not providers.by_kind:
         missing.append("a provider. Install one, for example: pip install floway-<provider>")

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import click
 import peewee
 
+from floway_core.administration import usage
+from floway_core.administration.groups import GroupRow
+from floway_core.administration.groups import all_rows as all_groups
+from floway_core.administration.keys import KeyRow
+from floway_core.administration.keys import all_rows as all_keys
+from floway_core.administration.usage import Usage
 from floway_core.cli.budget_options import describe_budget
 from floway_core.cli.context import ReadOnlyCommand, services
 from floway_core.cli.table import table
-from floway_core.storage import usage
-from floway_core.storage.groups import GroupRow
-from floway_core.storage.groups import all_rows as all_groups
-from floway_core.storage.keys import KeyRow
-from floway_core.storage.keys import all_rows as all_keys
-from floway_core.storage.usage import Usage
 
 COUNTS = ("requests", "failed_requests", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 HEADINGS = ("REQUESTS", "FAILED", "INPUT", "CACHED", "OUTPUT", "REASONING", "COST (USD)")

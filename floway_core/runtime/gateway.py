@@ -15,7 +15,7 @@ from floway_core.contexts import Services, Upstream
 from floway_core.conversation.cache import HistoryCache
 from floway_core.errors import GatewayError, StartupError
 from floway_core.prices import Price, read_prices
-from floway_core.provider import Model
+from floway_core.provider import Model, Problem
 from floway_core.runtime import plugins
 from floway_core.runtime.dialects import Dialects, build_dialects, check_underscore_headers
 from floway_core.runtime.lifecycle import Providers, build_providers
@@ -60,6 +60,8 @@ class Gateway:
     """Everything that serving a request depends on. One per process, shared by all threads."""
 
     services: Services
+    manager: pluggy.PluginManager
+    """The plugins."""
     providers: Providers
     dialects: Dialects
     leases: Leases
@@ -88,20 +90,21 @@ class Gateway:
         """The settings of the services."""
         return self.services.settings
 
-    def unavailable_reason(self, upstream: Upstream) -> str | None:
-        """Return why ``upstream`` cannot serve now, in a sentence without secrets; None if it seems to work."""
+    def find_problem(self, upstream: Upstream) -> Problem | None:
+        """Return why ``upstream`` cannot serve now, without secrets; None if it seems to work."""
         provider = self.providers.by_kind.get(upstream.kind)
         if provider is None:
-            return f"The plugin of provider {upstream.kind!r} is not installed."
+            return Problem(f"The plugin of provider {upstream.kind!r} is not installed.")
+        refusal = self.account_refusals.get(upstream.id)
         try:
-            return provider.unavailable_reason(upstream) or self.account_refusals.get(upstream.id)
+            return provider.find_problem(upstream) or (Problem(refusal) if refusal else None)
         except GatewayError as error:
-            return error.message
+            return Problem(error.message)
         except DATABASE_ERRORS:
             raise
         except Exception:  # code of a third party may raise anything
-            log.exception("The plugin of upstream %s failed in unavailable_reason", upstream.name)
-            return f"The plugin of provider {upstream.kind!r} has a fault, which is in the log."
+            log.exception("The plugin of upstream %s failed in find_problem", upstream.name)
+            return Problem(f"The plugin of provider {upstream.kind!r} has a fault, which is in the log.")
 
 
 def read_settings(manager: pluggy.PluginManager, environ: Mapping[str, str] | None = None) -> Settings:
@@ -253,6 +256,7 @@ def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
     check_underscore_headers(providers, dialects)
     return Gateway(
         services,
+        manager,
         providers,
         dialects,
         Leases(services.database),

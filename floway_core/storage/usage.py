@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
 import peewee
@@ -185,16 +186,23 @@ class Usage:
 SUM_FIELDS = tuple(column.name for column in fields(Usage) if column.name != "group")
 
 
-def read(database: peewee.Database, by: Sequence[str], since: datetime.date | None = None) -> list[Usage]:
+def read(
+    database: peewee.Database,
+    by: Sequence[str],
+    since: datetime.date | None = None,
+    only: Mapping[str, str] = MappingProxyType({}),
+) -> list[Usage]:
     """Return the usage from the day ``since`` (UTC) on, in groups.
 
     :param by: names in ``GROUPS``, at least one.
+    :param only: values that it has to have, by names in ``GROUPS``.
     """
     columns = ", ".join(GROUPS[name] for name in by)
     totals = ", ".join(f"SUM({name})" for name in SUMS)
-    sql = f"SELECT {columns}, {totals} FROM usage WHERE day >= ? GROUP BY {columns} ORDER BY {columns}"
+    conditions = " AND ".join(["day >= ?", *(f"{GROUPS[name]} = ?" for name in only)])
+    sql = f"SELECT {columns}, {totals} FROM usage WHERE {conditions} GROUP BY {columns} ORDER BY {columns}"
     usages = []
-    for row in select(database, sql, str(since or "")):
+    for row in select(database, sql, str(since or ""), *only.values()):
         group = dict(zip(by, row, strict=False))
         sums = dict(zip(SUM_FIELDS, row[len(by) :], strict=True))
         cost = float(sums.pop("known_cost_usd"))

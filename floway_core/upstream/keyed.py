@@ -8,7 +8,15 @@ import requests
 from floway_core.contexts import ForwardContext, ResponsesRequestContext, Services, Upstream
 from floway_core.errors import GatewayError, NoModelList, UpstreamRefused
 from floway_core.protocol import jsontext
-from floway_core.provider import ConnectionOptions, ErrorResponse, ForwardedPath, Model, Provider, UpstreamResponse
+from floway_core.provider import (
+    ConnectionOptions,
+    ErrorResponse,
+    ForwardedPath,
+    Model,
+    Problem,
+    Provider,
+    UpstreamResponse,
+)
 from floway_core.storage import connections
 from floway_core.storage.connections import Connection
 from floway_core.upstream.http import HttpClient
@@ -69,7 +77,7 @@ class KeyedProvider(Provider):
     def base_url(self, upstream: Upstream) -> str | None:
         return self.connection(upstream).base_url
 
-    def unavailable_reason(self, upstream: Upstream) -> str | None:
+    def find_problem(self, upstream: Upstream) -> Problem | None:
         self.connection(upstream)
         return None
 

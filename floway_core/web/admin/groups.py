@@ -5,8 +5,8 @@ from typing import Any, cast
 
 from flask import Blueprint, Response, jsonify
 
-from floway_core.storage import groups
-from floway_core.storage.groups import GroupOptions
+from floway_core.administration import groups
+from floway_core.administration.groups import GroupOptions
 from floway_core.web import current_gateway
 from floway_core.web.admin.fields import check_fields, read_body
 

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 from flask import Blueprint, Response, jsonify
 
-from floway_core.storage import keys
-from floway_core.storage.key_options import Options
+from floway_core.administration import keys
+from floway_core.administration.keys import Options
 from floway_core.web import current_gateway
 from floway_core.web.admin.fields import check_fields, read_body
 

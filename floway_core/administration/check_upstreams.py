@@ -4,20 +4,15 @@ import email.utils
 import time
 from collections.abc import Iterator
 
-import peewee
-import pluggy
-
-from floway_core.cli.check_result import FAIL, OK, WARN, CheckResult
-from floway_core.contexts import Services, Upstream
+from floway_core.administration.check_result import FAIL, OK, WARN, CheckResult
+from floway_core.administration.upstreams import explain
+from floway_core.contexts import Upstream
 from floway_core.engine import routing
-from floway_core.errors import GatewayError, NoModelList, StartupError
+from floway_core.errors import GatewayError
 from floway_core.provider import Provider
-from floway_core.runtime.gateway import Gateway, make_gateway
-from floway_core.secrets import SecretBox
-from floway_core.settings import Settings
+from floway_core.runtime.gateway import Gateway
 from floway_core.storage import aliases, upstreams
 from floway_core.upstream import HttpClient
-from floway_core.web.app import build_app
 
 TIMEOUT_SECONDS = 10.0
 """Time for a response to the request that compares the clocks."""
@@ -25,44 +20,21 @@ TIMEOUT_SECONDS = 10.0
 SKEW_WARNING_SECONDS, SKEW_FAILURE_SECONDS = 30, 300
 """Clock differences from which ``doctor`` warns, or fails: tokens would be renewed too late or all the time."""
 
-NO_RESPONSE = "Is {address} right? Then look at the network and at proxies; after that: floway upstreams test {name}"
-OTHER_FAILURE = "If it does not pass by itself, see: floway {kind} --help; then: floway upstreams test {name}"
-REMEDIES = {
-    "upstream_unreachable": NO_RESPONSE,
-    "upstream_timeout": NO_RESPONSE,
-    NoModelList.WRONG_ADDRESS: (
-        "The address is probably wrong: what answers at {address} is no API of this kind. "
-        "See `floway config` and `floway {kind} --help`."
-    ),
-    NoModelList.CREDENTIALS_REFUSED: (
-        "Its credentials are wrong, or belong elsewhere than to {address}. See: floway {kind} --help"
-    ),
-}
-"""What to do about a failure, by the code of the error."""
 
-
-def check(
-    settings: Settings, manager: pluggy.PluginManager, database: peewee.Database, box: SecretBox
-) -> Iterator[CheckResult]:
-    """Check what plugins add, every enabled upstream, the clock against theirs, and that they serve all aliases."""
-    try:
-        gateway = make_gateway(Services(settings, database, box), manager)
-        build_app(gateway, manager)
-    except StartupError as error:
-        yield CheckResult("plugins", FAIL, str(error), "Uninstall one of them; Floway does not start.")
-        return
-    rows = [row for row in upstreams.all_rows(database) if row.enabled]
+def check(gateway: Gateway) -> Iterator[CheckResult]:
+    """Check every enabled upstream, the clock against theirs, and that they serve all aliases."""
+    rows = [row for row in upstreams.all_rows(gateway.services.database) if row.enabled]
     if not rows:
         remedy = "See `floway upstreams add --help`, and `floway PROVIDER --help` of the providers that have commands."
         yield CheckResult("upstreams", FAIL, "There is none that is enabled, so nothing can be served.", remedy)
-    http, skews = HttpClient(settings), []
+    http, skews = HttpClient(gateway.settings), []
     for row in rows:
         provider = gateway.providers.by_kind.get(row.kind)
         if provider is None:
             remedy = f"pip install it, or: floway upstreams disable {row.name}"
-            yield CheckResult("upstreams", FAIL, f"{row.name}: {gateway.unavailable_reason(row)}", remedy)
+            yield CheckResult("upstreams", FAIL, f"{row.name}: {gateway.find_problem(row)}", remedy)
             continue
-        if problem := gateway.unavailable_reason(row):
+        if problem := gateway.find_problem(row):
             yield CheckResult(
                 "upstreams", FAIL, f"{row.name}: {problem}", f"Until then: floway upstreams disable {row.name}"
             )
@@ -70,10 +42,10 @@ def check(
         try:
             skew = _measure_skew(http, provider, row)
         except GatewayError as error:
-            yield _report_failure(provider, row, error)
+            yield _report_failure(gateway, row, error)
             continue
         skews += [skew] if skew is not None else []
-        yield _check_models(provider, row)
+        yield _check_models(gateway, provider, row)
     if skews:
         yield _check_clock(min(skews, key=abs))
     yield from _check_aliases(gateway)
@@ -92,20 +64,18 @@ def _check_aliases(gateway: Gateway) -> Iterator[CheckResult]:
             yield CheckResult("aliases", WARN, f"{row.name} stands for nothing that an upstream serves.", remedy)
 
 
-def _check_models(provider: Provider, upstream: Upstream) -> CheckResult:
+def _check_models(gateway: Gateway, provider: Provider, upstream: Upstream) -> CheckResult:
     try:
         models = provider.fetch_models(upstream)
     except GatewayError as error:
-        return _report_failure(provider, upstream, error)
+        return _report_failure(gateway, upstream, error)
     return CheckResult("upstreams", OK, f"{upstream.name} serves {len(models)} models")
 
 
-def _report_failure(provider: Provider, upstream: Upstream, error: GatewayError) -> CheckResult:
+def _report_failure(gateway: Gateway, upstream: Upstream, error: GatewayError) -> CheckResult:
     """Report why an upstream does not work, with the remedy for this error."""
-    address = provider.base_url(upstream) or "its address"
-    template = REMEDIES.get(error.code or "", OTHER_FAILURE)
-    remedy = template.format(address=address, kind=upstream.kind, name=upstream.name)
-    return CheckResult("upstreams", FAIL, f"{upstream.name}: {error.message}", remedy)
+    problem = explain(gateway, upstream, error)
+    return CheckResult("upstreams", FAIL, f"{upstream.name}: {problem.reason}", problem.remedy)
 
 
 def _measure_skew(http: HttpClient, provider: Provider, upstream: Upstream) -> float | None:

@@ -12,11 +12,11 @@ from pathlib import Path
 import pluggy
 
 from floway_core import __version__
-from floway_core.cli.check_result import FAIL, OK, WARN, CheckResult
+from floway_core.administration.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.errors import StartupError
 from floway_core.runtime import plugins
+from floway_core.runtime.resources import files_needed, threads_needed
 from floway_core.secrets import KEY_FILE
-from floway_core.server.command import files_needed, threads_needed
 from floway_core.settings import (
     CONFIG_FILE,
     CORE_SETTINGS,

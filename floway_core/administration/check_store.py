@@ -7,7 +7,7 @@ from pathlib import Path
 import peewee
 import pluggy
 
-from floway_core.cli.check_result import FAIL, OK, WARN, CheckResult
+from floway_core.administration.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.errors import StartupError
 from floway_core.runtime import plugins
 from floway_core.runtime.gateway import database_errors, existing_database
