@@ -1,4 +1,4 @@
-"""Admitting a request within the limits and budgets of its API key, and reporting these to the client."""
+"""Admit requests within the limits and budgets of their API key, and report these to the client."""
 
 import logging
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class AdmittedRequest:
         self._ended = False
 
     def end(self, tokens: Tokens, trace: RequestTrace) -> None:
-        """Release the request's share of the limits, and charge its budgets. A second call does nothing.
+        """Release the request's share of the limits, and charge its budgets. Further calls do nothing.
 
         :param tokens: tokens that the request has used.
         :param trace: how it was served.
@@ -96,10 +96,10 @@ def admit(gateway: Gateway, key: ApiKey, entry: RequestLogEntry) -> AdmittedRequ
 
 
 def _replace_limit_headers(response: Response, headers: Mapping[str, str]) -> Response:
-    """Replace the upstream's limits by those of the key: both together would contradict each other."""
+    """Replace the upstream's limits by those of the key, which they would contradict."""
     if headers:
-        sent = response.headers.keys()  # the object itself iterates over pairs
-        for name in {name for name in sent if name.lower().startswith(HEADER_PREFIX)}:
+        header_names = response.headers.keys()  # iterating over the object yields pairs
+        for name in {name for name in header_names if name.lower().startswith(HEADER_PREFIX)}:
             del response.headers[name]
         response.headers.extend(headers)
     return response

@@ -127,6 +127,16 @@ def test_key_and_group_hold_both(database, new_key, new_group, spend, clock):
     assert (row.spent.usd_today, row.spent.usd_this_month) == (2.25, 2.25)
 
 
+def test_a_changed_budget_holds_from_the_next_request_on(database, new_key, new_group):
+    group = new_group(usd_per_day=1)
+    key = new_key(group=group)
+    assert [budget.per_day for budget in key().budgets] == [10**9]
+    groups.change(database, group, {"usd_per_day": 2})
+    assert [budget.per_day for budget in key().budgets] == [2 * 10**9]
+    keys.change(database, key().name, {"group": None})
+    assert key().budgets == ()
+
+
 def test_a_group_of_a_new_name_keeps_its_spending(database, new_key, new_group, spend, clock):
     group = new_group(usd_per_day=1)
     key = new_key(group=group)

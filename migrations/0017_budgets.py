@@ -8,6 +8,9 @@ COLUMNS = {
     "allows_unpriced": peewee.BooleanField,
 }
 
+EVENTS = ("INSERT", "UPDATE", "DELETE")
+"""The changes of groups that let the number of migration 0015 grow."""
+
 
 def up(migrator, db):
     class KeyGroups(db.Model):
@@ -37,9 +40,21 @@ def up(migrator, db):
         *(migrator.add_column("api_keys", name, kind(null=True)) for name, kind in COLUMNS.items()),
         migrator.add_column("api_keys", "group_id", group),
     )
+    for event in EVENTS:
+        name = f"key_groups_{event.lower()}_version"
+        if db.for_update:  # not SQLite
+            db.execute_sql(
+                f"CREATE CONSTRAINT TRIGGER {name} AFTER {event} ON key_groups DEFERRABLE INITIALLY DEFERRED "
+                "FOR EACH ROW EXECUTE FUNCTION floway_grow_version()"
+            )
+        else:
+            grow = "UPDATE configuration_version SET version = version + 1"
+            db.execute_sql(f"CREATE TRIGGER {name} AFTER {event} ON key_groups BEGIN {grow}; END")
 
 
 def down(migrator, db):
+    db.execute_sql("DROP INDEX api_keys_group_id")  # SQLite drops no column that has one
     columns = ("group_id", *COLUMNS)
     migrator.migrate(*(migrator.drop_column("api_keys", name, cascade=False) for name in columns))
+    # the triggers go with the table
     migrator.migrate(migrator.drop_table("budget_spending"), migrator.drop_table("key_groups"))
