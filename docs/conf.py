@@ -13,6 +13,7 @@ docs/running
 docs/deployment
 docs/monitoring
 docs/admin
+docs/dashboard
 docs/promises
 docs/limits
 docs/performance
@@ -21,6 +22,7 @@ plugins/openai/README
 plugins/anthropic/README
 plugins/chat/README
 plugins/otel/README
+plugins/dashboard/README
 plugins/echo/README
 plugins/gemini/README
 docs/plugins

@@ -98,6 +98,7 @@ NEEDED_BY_THE_KIT = {
     "contract_base.py": "pytest",
     "answer_contract.py": "pytest",
     "body_contract.py": "pytest",
+    "operator_contract.py": "pytest",
     "gateway_fixtures.py": "pytest",
     "dialect_contract.py": "pytest",
     "in_process.py": "playhouse",

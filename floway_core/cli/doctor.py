@@ -7,9 +7,8 @@ from dataclasses import asdict
 
 import click
 
-from floway_core.cli.check_result import FAIL, OK, WARN, CheckResult
+from floway_core.administration.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.runtime.log import configure_logging
-from floway_core.storage.db import close_connections
 
 COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 
@@ -18,7 +17,7 @@ COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Find problems, and how to solve them. Changes nothing, and requests the models of every upstream.
+    """Find problems, and how to fix them. Changes nothing, and requests the models of every upstream.
 
     The exit status is 1 when something does not work.
     """
@@ -38,24 +37,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
 
 def _run_checks() -> Iterator[CheckResult]:
-    """Yield each result as soon as it is there. A check that depends on something broken is left out."""
-    from floway_core.cli import check_host, check_store, check_upstreams  # only this command needs them
+    from floway_core.administration.doctor import check_installation
+    from floway_core.web.app import build_app  # only this command needs them
 
-    manager, results = check_host.load_plugins()
-    yield from results
-    settings, results = check_host.load_settings_one_by_one(manager, os.environ)
-    yield from results
-    if settings is None:
-        return
-    yield from check_host.files(settings, os.environ)
-    yield from check_host.limits(settings)
-    database, results = check_store.open_database(settings, manager)
-    yield from results
-    if database is None:
-        return
-    box, results = check_store.secret_key(settings, manager, database, os.environ)
-    yield from results
-    yield from check_store.api_keys(database)
-    if box is not None:
-        yield from check_upstreams.check(settings, manager, database, box)
-    close_connections(database)
+    return check_installation(os.environ, build_app)

@@ -3,15 +3,16 @@
 import json
 from collections.abc import Collection
 from dataclasses import asdict
+from typing import Any
 
 import click
 
+from floway_core.administration import models
+from floway_core.administration import upstreams as administration
 from floway_core.cli.add_upstream import AddGroup, set_upstream
 from floway_core.cli.confirm import confirm, yes_option
 from floway_core.cli.context import ReadOnlyCommand, Session, services
 from floway_core.cli.table import date, table
-from floway_core.engine import routing
-from floway_core.engine.upstream_details import describe_connection, describe_upstream
 from floway_core.storage import upstreams
 
 
@@ -20,17 +21,17 @@ from floway_core.storage import upstreams
 @click.pass_obj
 def list_models(session: Session, as_json: bool) -> None:
     """List the models and the upstreams that serve them, in the order in which they are tried."""
-    offer = routing.list_offered(session.gateway, wait_for_all=True)
-    served: dict[str, list[routing.Candidate]] = {}
-    for candidate in offer.candidates:
-        served.setdefault(candidate.model.id, []).append(candidate)
+    offer = models.list_models(session.gateway, wait_for_all=True)
     if as_json:
-        names = {model: [candidate.upstream.name for candidate in candidates] for model, candidates in served.items()}
+        names = {model.id: [server.upstream for server in model.served_by] for model in offer.models}
         click.echo(json.dumps(names, indent=2))
-    elif not served:
+    elif not offer.models:
         click.echo(_no_models(session))
     else:
-        cells = [(model, ", ".join(map(_format_upstream, candidates))) for model, candidates in served.items()]
+        cells = [
+            (model.id, ", ".join(_format_server(model.id, server) for server in model.served_by))
+            for model in offer.models
+        ]
         click.echo(table(("MODEL", "UPSTREAMS"), cells))
     for name in offer.failed:
         click.echo(f"The models of {name!r} are not available; see: floway upstreams test {name}", err=True)
@@ -41,12 +42,12 @@ def _no_models(session: Session) -> str:
     if not rows:
         return _no_upstream(session)
     if not any(row.enabled for row in rows):
-        return "No upstream is enabled. `floway upstreams enable NAME` serves from one again."
-    return "No upstream tells a model. See: floway upstreams list"
+        return "No upstream is enabled. `floway upstreams enable NAME` enables one."
+    return "No upstream lists a model. See: floway upstreams list"
 
 
 def _no_upstream(session: Session) -> str:
-    """Return what to do next if there is no upstream."""
+    """Return the next step if there is no upstream."""
     kinds, commands = sorted(session.gateway.providers.by_kind), _root_commands(click.get_current_context())
     if not kinds:
         return "There is no upstream, and no plugin with a provider: pip install floway-PROVIDER"
@@ -56,10 +57,9 @@ def _no_upstream(session: Session) -> str:
     return f"There is no upstream. How to add one: {', '.join(hints)}"
 
 
-def _format_upstream(candidate: routing.Candidate) -> str:
+def _format_server(model: str, server: models.Server) -> str:
     """Format an upstream, with its own name of the model if that differs from the clients'."""
-    model = candidate.upstream_name
-    return candidate.upstream.name if model == candidate.model.id else f"{candidate.upstream.name} ({model})"
+    return server.upstream if server.model == model else f"{server.upstream} ({server.model})"
 
 
 def _root_commands(context: click.Context) -> Collection[str]:
@@ -70,15 +70,15 @@ def _root_commands(context: click.Context) -> Collection[str]:
 
 @click.group("upstreams")
 def upstreams_group() -> None:
-    """Configured upstreams. Most providers bring their own commands to add one."""
+    """The configured upstreams."""
 
 
 @upstreams_group.command("add", cls=AddGroup)
 def add_upstream() -> None:
     """Add an upstream: `floway upstreams add PROVIDER NAME`.
 
-    `floway upstreams add PROVIDER --help` lists the options. Providers whose upstreams are set up in another way have a
-    command of their own: `floway PROVIDER --help`.
+    `floway upstreams add PROVIDER --help` lists the options. Some providers have their own command to add upstreams:
+    see `floway PROVIDER --help`.
     """
 
 
@@ -90,14 +90,23 @@ upstreams_group.add_command(set_upstream)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def show_upstream(session: Session, name: str, as_json: bool) -> None:
-    """Show how an upstream is reached. Its key and the values of its headers are not shown."""
-    shown = describe_upstream(session.gateway, upstreams.find(session.services.database, name))
+    """Show the connection of an upstream, without its key and the values of its headers."""
+    description = _describe(administration.find_state(session.gateway, name))
     if as_json:
-        click.echo(json.dumps(shown, indent=2))
+        click.echo(json.dumps(description, indent=2))
         return
-    for label, value in shown.items():
+    for label, value in description.items():
         if value is not None:
             click.echo(f"{label.replace('_', ' ')}: {_format_value(value)}")
+
+
+def _describe(state: administration.UpstreamState) -> dict[str, Any]:
+    """Return what is shown of an upstream, for JSON: all but the last request to it."""
+    upstream, details = state.upstream, state.details
+    for name in asdict(state.last_try):
+        del details[name]
+    named = {"name": upstream.name, "kind": upstream.kind, "enabled": upstream.enabled, "prefix": upstream.prefix}
+    return {**named, **details}
 
 
 def _format_value(value: object) -> str:
@@ -107,7 +116,7 @@ def _format_value(value: object) -> str:
         case list():
             return ", ".join(value) or "none"
         case dict():
-            return ", ".join(f"{name} {_format_value(one)}" for name, one in value.items()) or "none"
+            return ", ".join(f"{name} {_format_value(inner)}" for name, inner in value.items()) or "none"
     return str(value) or "none"
 
 
@@ -117,33 +126,25 @@ def _format_value(value: object) -> str:
 def list_upstreams(session: Session, as_json: bool) -> None:
     """List the upstreams in the order in which they are tried, and their states.
 
-    The state is what keeps an upstream from serving, or else the result of the last request to it. Nothing is requested
-    now; `floway upstreams test NAME` does that.
+    The state is the reason why an upstream cannot serve, or else the result of the last request to it. This command
+    sends no request; `floway upstreams test NAME` does.
     """
-    database = session.services.database
-    tries = upstreams.last_tries(database)
-    rows = [
-        (row, session.gateway.unavailable_reason(row), tries.get(row.id, upstreams.NOT_TRIED))
-        for row in upstreams.all_rows(database)
-    ]
+    states = administration.list_states(session.gateway)
     if as_json:
-        shown = [
-            {**asdict(row), "problem": problem, **asdict(last), **describe_connection(session.gateway, row)}
-            for row, problem, last in rows
-        ]
-        click.echo(json.dumps(shown, indent=2))
-    elif not rows:
+        click.echo(json.dumps([{**asdict(state.upstream), **state.details} for state in states], indent=2))
+    elif not states:
         click.echo(_no_upstream(session))
     else:
+        rows = [(state.upstream, state.problem or _format_try(state.last_try)) for state in states]
         cells = [
-            (row.name, row.kind, "yes" if row.enabled else "no", row.prefix or "-", row.id, problem or _state(last))
-            for row, problem, last in rows
+            (row.name, row.kind, "yes" if row.enabled else "no", row.prefix or "-", row.id, shown)
+            for row, shown in rows
         ]
         click.echo(table(("NAME", "PROVIDER", "ENABLED", "PREFIX", "ID", "STATE"), cells))
 
 
-def _state(last: upstreams.Try) -> str:
-    """Format the result of the last request, with its time: it may have been long ago."""
+def _format_try(last: administration.Try) -> str:
+    """Format the result of the last request, with its time."""
     if last.tried_at is None:
         return "unknown until a request or a test"
     return f"failed {date(last.tried_at)}: {last.failure}" if last.failure else f"answered {date(last.tried_at)}"
@@ -153,7 +154,7 @@ def _state(last: upstreams.Try) -> str:
 @click.argument("name")
 @click.pass_context
 def enable_upstream(context: click.Context, name: str) -> None:
-    """Serve from an upstream."""
+    """Enable an upstream: send requests to it again."""
     upstreams.change(services(context).database, name, enabled=True)
     click.echo(f"The upstream {name!r} is enabled.", err=True)
 
@@ -162,7 +163,7 @@ def enable_upstream(context: click.Context, name: str) -> None:
 @click.argument("name")
 @click.pass_context
 def disable_upstream(context: click.Context, name: str) -> None:
-    """Do not serve from an upstream. Its settings and credentials stay."""
+    """Disable an upstream: send no requests to it. Its settings and credentials are kept."""
     upstreams.change(services(context).database, name, enabled=False)
     click.echo(f"The upstream {name!r} is disabled.", err=True)
 
@@ -189,8 +190,8 @@ def set_prefix(context: click.Context, name: str, prefix: str) -> None:
     Without PREFIX, clients request the model by its own name.
     """
     upstreams.change(services(context).database, name, prefix=prefix)
-    pattern = f"{prefix}/MODEL" if prefix else "MODEL, without a prefix"
-    click.echo(f"Clients ask for {pattern}, to be served by the upstream {name!r}.", err=True)
+    pattern = f"{prefix}/MODEL" if prefix else "MODEL without a prefix"
+    click.echo(f"Clients request {pattern} to use the upstream {name!r}.", err=True)
 
 
 @upstreams_group.command("rename")
@@ -198,12 +199,12 @@ def set_prefix(context: click.Context, name: str, prefix: str) -> None:
 @click.argument("new")
 @click.pass_context
 def rename_upstream(context: click.Context, old: str, new: str) -> None:
-    """Give an upstream another name.
+    """Rename an upstream.
 
-    API keys and aliases that name it follow. Its usage until now stays under the old name.
+    API keys and aliases that name it are updated. Its usage so far keeps the old name.
     """
     upstreams.change(services(context).database, old, new_name=new)
-    click.echo(f"The upstream {old!r} is called {new!r} now.", err=True)
+    click.echo(f"The upstream {old!r} is renamed to {new!r}.", err=True)
 
 
 @upstreams_group.command("test", cls=ReadOnlyCommand)
@@ -211,8 +212,8 @@ def rename_upstream(context: click.Context, old: str, new: str) -> None:
 @click.pass_obj
 def test_upstream(session: Session, name: str) -> None:
     """Request the models of an upstream now, with its stored credentials, whether it is enabled or not."""
-    models = routing.fetch_models(session.gateway, name)
-    click.echo(f"{name} works and serves {len(models)} models: {', '.join(model.id for model in models)}")
+    served = administration.test(session.gateway, name)
+    click.echo(f"{name} works and serves {len(served)} models: {', '.join(model.id for model in served)}")
 
 
 @upstreams_group.command("remove")

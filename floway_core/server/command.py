@@ -21,6 +21,7 @@ from gunicorn.glogging import Logger
 from floway_core.errors import StartupError
 from floway_core.runtime.gateway import open_gateway, read_settings
 from floway_core.runtime.plugins import build_plugin_manager
+from floway_core.runtime.resources import IDLE_CONNECTIONS, SPARE_THREADS, files_needed, threads_needed
 from floway_core.server.metrics_folder import child_exit, remove_metrics
 from floway_core.server.thread_trial import start_trial
 from floway_core.settings import Settings
@@ -31,14 +32,8 @@ log = logging.getLogger("floway")
 KEEPALIVE_SECONDS = 10
 """Time that an idle client connection stays open: usually longer than HTTP clients keep theirs."""
 
-SPARE_THREADS = 64
-"""Threads beyond those for admitted requests: they reject the others, and respond to health checks."""
-
 REQUEST_LINE_BYTES = 8190
 """Limit for the first line of a request; gunicorn's own."""
-
-IDLE_CONNECTIONS = 1024
-"""Connections of one worker beyond its threads: those without a running request."""
 
 RESTART_DELAY_SECONDS = 1.0
 """Time before a worker that could not start is replaced."""
@@ -48,12 +43,6 @@ BIND_WAIT_SECONDS = 3.0
 
 BIND_RETRY_SECONDS = 0.05
 """Time between two tries to bind it."""
-
-OTHER_THREADS = 16
-"""Threads of one worker that serve no requests: the stream loop, sweeps, observers, model lists, the log."""
-
-OTHER_FILES = 128
-"""Descriptors of one worker besides its connections: database, pools, log, libraries."""
 
 
 def options(settings: Settings) -> dict[str, Any]:
@@ -124,16 +113,6 @@ def _try_bind(bind: str) -> OSError | None:
     except OSError as error:
         return error
     return None
-
-
-def files_needed(settings: Settings) -> int:
-    """Return how many descriptors a worker may need at most."""
-    return 2 * (settings.threads + SPARE_THREADS) + IDLE_CONNECTIONS + OTHER_FILES
-
-
-def threads_needed(settings: Settings) -> int:
-    """Return how many threads a worker may need at most."""
-    return settings.threads + SPARE_THREADS + OTHER_THREADS
 
 
 def allow_files(settings: Settings) -> None:

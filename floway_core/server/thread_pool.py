@@ -14,18 +14,18 @@ Call = Callable[[], None]
 
 
 class ThreadPool:
-    """Runs calls in threads, which start when they are needed. Those that were busy last are busy next.
+    """Runs calls in threads, which start on demand. The thread that was busy last gets the next call.
 
-    It differs from the executor of the standard library in what happens when the system allows no further thread: that
-    one keeps the call, and its client waits for a thread that may be busy for minutes. This one refuses the call. And
-    its threads end when they have been idle for long, except those it began with.
+    It differs from the executor of the standard library if the system allows no further thread: the executor queues the
+    call, and the client waits for a thread that may be busy for minutes. This pool refuses the call. Also, threads end
+    when they have been idle for long, except those that ``start`` has started.
     """
 
     def __init__(self, limit: int, idle_seconds: float = IDLE_SECONDS) -> None:
         """:param limit: the largest number of threads. Calls beyond it wait for one."""
         self._limit, self._idle_seconds = limit, idle_seconds
         self._lock = threading.Lock()
-        """Guards all that follows."""
+        """Guards the following attributes."""
         self._count = self._least = 0
         self._idle: list[queue.SimpleQueue[Call | None]] = []
         """Where each thread without a call waits for one. The last is taken first."""

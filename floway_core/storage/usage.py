@@ -1,6 +1,6 @@
 """Usage: requests, tokens and cost by day, API key, model and upstream.
 
-Requests only add to sums in memory; a thread regularly adds these to the database. Rows hold names, not ids, so that
+Requests only add to sums in memory; a thread regularly adds these to the database. Rows contain names, not ids, so that
 they outlive keys and upstreams.
 """
 
@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
 import peewee
@@ -32,7 +33,7 @@ DAY = 86_400
 
 ROWS_PER_INSERT = 100
 MAX_NAME_LENGTH = 200
-"""Characters. Longer names are cut."""
+"""Characters. Longer names are cut off."""
 
 KEY = ("day", "api_key", "model", "upstream")
 SUMS = (
@@ -50,7 +51,7 @@ GROUPS = {"day": "day", "key": "api_key", "model": "model", "upstream": "upstrea
 DEFAULT_GROUPS = ("key", "model")
 
 NOBODY = "-"
-"""Stands for the model and the upstream of requests that did not come as far as one."""
+"""The model and the upstream of requests that ended before they had one."""
 
 
 @dataclass
@@ -128,7 +129,7 @@ def _date(day: int) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _storable(name: str) -> str:
-    """Return ``name`` as a text column can hold it: upstreams choose the names of their models freely."""
+    """Return ``name`` in a form that a text column can store: upstreams choose the names of their models freely."""
     return name.encode(errors="replace").decode().replace("\0", "")[:MAX_NAME_LENGTH]
 
 
@@ -152,7 +153,7 @@ class Usage:
     """The usage of one group of requests."""
 
     group: Mapping[str, str]
-    """The values that they have in common, by names in ``GROUPS``."""
+    """Their common values, by names in ``GROUPS``."""
     requests: int
     failed_requests: int
     input_tokens: int
@@ -180,16 +181,23 @@ class Usage:
 SUM_FIELDS = tuple(column.name for column in fields(Usage) if column.name != "group")
 
 
-def read(database: peewee.Database, by: Sequence[str], since: datetime.date | None = None) -> list[Usage]:
+def read(
+    database: peewee.Database,
+    by: Sequence[str],
+    since: datetime.date | None = None,
+    only: Mapping[str, str] = MappingProxyType({}),
+) -> list[Usage]:
     """Return the usage from the day ``since`` (UTC) on, in groups.
 
     :param by: names in ``GROUPS``, at least one.
+    :param only: values that it has to have, by names in ``GROUPS``.
     """
     columns = ", ".join(GROUPS[name] for name in by)
     totals = ", ".join(f"SUM({name})" for name in SUMS)
-    sql = f"SELECT {columns}, {totals} FROM usage WHERE day >= ? GROUP BY {columns} ORDER BY {columns}"
+    conditions = " AND ".join(["day >= ?", *(f"{GROUPS[name]} = ?" for name in only)])
+    sql = f"SELECT {columns}, {totals} FROM usage WHERE {conditions} GROUP BY {columns} ORDER BY {columns}"
     usages = []
-    for row in select(database, sql, str(since or "")):
+    for row in select(database, sql, str(since or ""), *only.values()):
         group = dict(zip(by, row, strict=False))
         sums = dict(zip(SUM_FIELDS, row[len(by) :], strict=True))
         cost = float(sums.pop("known_cost_usd"))

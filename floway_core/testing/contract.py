@@ -39,6 +39,7 @@ from floway_core.testing.in_process import (
     sealed_texts,
     texts_in,
 )
+from floway_core.testing.operator_contract import OperatorContract
 from floway_core.testing.upstream import FakeUpstream, Reply, Step
 
 ERROR_BODY = b'{ "error": {"message":"No.","type":"odd","code":"why","param":null,"more":[1]} }'
@@ -46,7 +47,7 @@ UNKNOWN_ITEM = {"type": "unknown_thing", "id": "unknown_1", "payload": {"deep": 
 COMPACTION = {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}
 
 
-class ProviderContract(AnswerContract, BodyContract):
+class ProviderContract(AnswerContract, BodyContract, OperatorContract):
     """Override the attributes and methods of ``ContractBase``, above its line."""
 
     # ------------------------------------------------------------------------------------------------------- answers

@@ -10,8 +10,9 @@ from typing import Any, Self
 
 from playhouse.migrations import Runner
 
-from floway_core.contexts import ApiKey, AttemptContext, ClientRequest, ResponsesRequestContext
+from floway_core.contexts import ApiKey, AttemptContext, ClientRequest, ResponsesRequestContext, Upstream
 from floway_core.engine import routing
+from floway_core.provider import Provider
 from floway_core.runtime import plugins
 from floway_core.runtime.gateway import open_gateway, read_settings
 from floway_core.runtime.lifecycle import ScopedHooks
@@ -67,13 +68,24 @@ class OpenedGateway:
 
     def __init__(self, installation: Installation, plugin: str) -> None:
         manager = plugins.build_plugin_manager(only=[plugin])
-        self._gateway = open_gateway(read_settings(manager, installation.environ), manager)
+        self.gateway = open_gateway(read_settings(manager, installation.environ), manager)
         self.migrations: MigrationSource | None = dict(plugins.named_migration_sources(manager)).get(plugin)
+
+    @property
+    def upstream(self) -> Upstream:
+        """The plugin's upstream."""
+        rows = upstreams.all_rows(self.gateway.services.database)
+        return next(row for row in rows if row.kind in self.gateway.providers.by_kind)
+
+    @property
+    def provider(self) -> Provider:
+        """The provider of the plugin's upstream."""
+        return self.gateway.providers.by_kind[self.upstream.kind]
 
     def begin(self, model: str, text: str) -> AttemptContext:
         """Start an attempt: ``on_attempt_start`` has run."""
         api_key = ApiKey("key_1", "test")
-        candidate = routing.find_candidates(self._gateway, api_key, model)[0]
+        candidate = routing.find_candidates(self.gateway, api_key, model)[0]
         input_items = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}]
         body = {"model": model, "input": input_items, "stream": True}
         request = ClientRequest(str(uuid.uuid4()), api_key, {}, body, True, _ConnectedClient())
@@ -81,7 +93,7 @@ class OpenedGateway:
             id=str(uuid.uuid4()),
             request=request,
             upstream=candidate.upstream,
-            provider=self._gateway.providers.by_kind[candidate.upstream.kind],
+            provider=self.gateway.providers.by_kind[candidate.upstream.kind],
             model=candidate.upstream_name,
         )
         self._hooks(attempt).call("on_attempt_start", attempt)
@@ -96,22 +108,19 @@ class OpenedGateway:
 
     def model_lists(self) -> Iterator[list[str] | None]:
         """Yield the models of the plugin's upstream: listed, then cached, then fetched again, then cached."""
-        rows = upstreams.all_rows(self._gateway.services.database)
-        upstream = next(row for row in rows if row.kind in self._gateway.providers.by_kind)
-        provider = self._gateway.providers.by_kind[upstream.kind]
-        cached = provider.cached_models
+        provider, cached = self.provider, self.provider.cached_models
         for list_models in (provider.list_models, cached, provider.fetch_models, cached):
-            models = list_models(upstream)
+            models = list_models(self.upstream)
             yield None if models is None else [model.id for model in models]
 
     def _hooks(self, attempt: AttemptContext) -> ScopedHooks:
-        return self._gateway.providers.hooks[attempt.upstream.kind]
+        return self.gateway.providers.hooks[attempt.upstream.kind]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        close_connections(self._gateway.services.database)
+        close_connections(self.gateway.services.database)
 
 
 # ---------------------------------------------------------------------------------------------------------- database

@@ -28,12 +28,12 @@ def readyz() -> Response:
     try:
         with limited_time(database, seconds):
             rows = [row for row in upstreams.all_rows(database) if row.enabled]
-            problems = [(row, gateway.unavailable_reason(row)) for row in rows]
+            problems = [(row, gateway.find_problem(row)) for row in rows]
     except DATABASE_ERRORS:
         raise GatewayError(503, "The database does not respond.", code="database_unavailable") from None
     serving = [row for row, problem in problems if problem is None]
     # Names of upstreams are not public.
-    public = [{"provider": row.kind, "problem": problem} for row, problem in problems if problem]
+    public = [{"provider": row.kind, "problem": str(problem)} for row, problem in problems if problem]
     return jsonify(
         {
             "status": "ok" if serving else "degraded",

@@ -12,7 +12,7 @@ from floway_core.cli import services as services_of
 from floway_core.storage.db import execute, select
 from floway_core.hookspecs import hookimpl
 from floway_core.storage.migrate import MigrationSource
-from floway_core.provider import IterableBody, Model, Provider, UpstreamResponse
+from floway_core.provider import IterableBody, Model, Problem, Provider, UpstreamResponse
 from floway_core.storage import upstreams
 
 
@@ -29,8 +29,8 @@ class Vault(Provider):
         rows = select(self.services.database, "SELECT token FROM vault_tokens WHERE upstream_id = ?", upstream.id)
         return self.services.secrets.decrypt(rows[0][0]) if rows and rows[0][0] else ""
 
-    def unavailable_reason(self, upstream):
-        return None if self.token(upstream) else "The vault is signed out. Sign in again."
+    def find_problem(self, upstream):
+        return None if self.token(upstream) else Problem("The vault is signed out.", "Sign in again.")
 
     def send(self, ctx):
         """Answers with the token and seals it anew, as if it had been renewed."""

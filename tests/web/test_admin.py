@@ -23,7 +23,7 @@ PLUGIN = '''"""A provider whose upstreams are named by their URLs, and asked for
 from floway_core.errors import GatewayError
 from floway_core.hookspecs import hookimpl
 from floway_core.protocol import jsontext
-from floway_core.provider import Model, Provider
+from floway_core.provider import Model, Problem, Provider
 from floway_core.upstream import HttpClient
 
 
@@ -40,8 +40,8 @@ class Remote(Provider):
         self.http.fetch("GET", f"{upstream.name}/models", {})
         return [Model("remote-1", "them"), Model("remote-2", "them")]
 
-    def unavailable_reason(self, upstream):
-        return "It is signed out." if upstream.prefix == "out" else None
+    def find_problem(self, upstream):
+        return Problem("It is signed out.") if upstream.prefix == "out" else None
 
     def send(self, ctx):
         return self.http.stream(ctx, "POST", ctx.attempt.upstream.name, {}, jsontext.dumps(ctx.body))

@@ -5,8 +5,8 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
+from floway_core.administration import aliases
 from floway_core.errors import GatewayError
-from floway_core.storage import aliases
 from floway_core.web import current_gateway
 from floway_core.web.admin.fields import check_fields, read_body
 

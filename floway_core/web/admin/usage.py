@@ -2,8 +2,8 @@
 
 from flask import Blueprint, Response, jsonify, request
 
+from floway_core.administration import usage
 from floway_core.errors import GatewayError
-from floway_core.storage import usage
 from floway_core.web import current_gateway
 
 blueprint = Blueprint("usage", __name__, url_prefix="/usage")

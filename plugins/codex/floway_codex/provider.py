@@ -1,13 +1,15 @@
 """The provider of kind ``codex``: sends requests to the Codex backend, and handles its responses."""
 
 import logging
+import time
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
-from floway_codex.account import accounts, health, metrics, quota, recovery, usage
+from floway_codex.account import accounts, health, login, metrics, quota, recovery, usage
 from floway_codex.account.auth_file import KIND
 from floway_codex.account.clients import ClientLog
+from floway_codex.account.shown_quota import read_quotas
 from floway_codex.account.tokens import TokenSource
 from floway_codex.account.usage import UsageReader
 from floway_codex.attempt import CodexAttempt, start_attempt, stored_identity
@@ -28,7 +30,17 @@ from floway_core.contexts import (
 )
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
-from floway_core.provider import AccountDetails, ErrorResponse, ForwardedPath, Model, Provider, UpstreamResponse
+from floway_core.provider import (
+    AccountDetails,
+    ErrorResponse,
+    ForwardedPath,
+    Model,
+    Problem,
+    Provider,
+    Quota,
+    SignIn,
+    UpstreamResponse,
+)
 from floway_core.upstream import HttpClient
 
 log = logging.getLogger("floway.codex")
@@ -38,6 +50,7 @@ class CodexProvider(Provider):
     """Speaks to the Codex backend as the codex CLI does, with the account of the upstream."""
 
     kind = KIND
+    signs_in = True
     forwarded_paths = (
         ForwardedPath(usage.PATH, "GET", has_model=False, prefixes=("/backend-api", "/v1", ""), describes_account=True),
     )
@@ -97,11 +110,30 @@ class CodexProvider(Provider):
         registry.register(metrics.QuotaCollector(self._services, self._usage.refresh_old))
 
     # ------------------------------------------------------------------------------------------------------- health
-    def unavailable_reason(self, upstream: Upstream) -> str | None:
-        return health.unavailable_reason(self._services, upstream.id)
+    def find_problem(self, upstream: Upstream) -> Problem | None:
+        return health.find_problem(self._services, upstream.id)
+
+    def read_quotas(self, upstream: Upstream) -> Sequence[Quota]:
+        return read_quotas(self._services, upstream.id, time.time())
 
     def base_url(self, upstream: Upstream) -> str | None:
         return self._base_url
+
+    # ------------------------------------------------------------------------------------------------------ sign-in
+    def begin_sign_in(self) -> SignIn:
+        begun = login.start_sign_in(self._services, login.CALLBACK_PORTS[0])
+        return SignIn(begun.url, begun.redirect_uri, login.encode_sign_in(begun))
+
+    def finish_sign_in(self, state: str, pasted: str, name: str | None) -> Upstream:
+        begun = login.decode_sign_in(state)
+        try:
+            return login.finish_sign_in(self._services, begun, login.extract_code(pasted, begun.state), name)
+        except ValueError as error:
+            message = f"{str(error)[:1].upper()}{str(error)[1:]}."
+            raise GatewayError(400, message, param="pasted", code="invalid_value") from None
+        except login.SignInFailed as failure:
+            message = f"The sign-in failed: {failure}"
+            raise GatewayError(400, message, param="pasted", code="sign_in_failed") from None
 
     # ------------------------------------------------------------------------------------------------------ sending
     def start_attempt(self, ctx: AttemptContext) -> CodexAttempt:

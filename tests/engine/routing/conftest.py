@@ -34,7 +34,7 @@ class Near(Provider):
         shared = Model("shared", self.kind, details={"slug": "shared", "of": self.kind})
         return [shared, Model(f"{upstream.name}/shared", self.kind, upstream_name="shared")]
 
-    def unavailable_reason(self, upstream):
+    def find_problem(self, upstream):
         if upstream.name == "clumsy":
             raise KeyError("data")
 

@@ -47,12 +47,16 @@ class Account:
     token_expires_at: int | None = field(default=None, compare=False)
 
 
+def unavailable_reason(state: str, message: str) -> str:
+    """Why an account in a terminal state cannot serve."""
+    shown = f" ({message.rstrip('.')})" if message else ""
+    return f"The Codex account is {state}{shown}."
+
+
 def unavailable_error(state: str, message: str) -> GatewayError:
     """The 503 for an account in a terminal state. It names the state and the command that ends it."""
-    reason = f" ({message.rstrip('.')})" if message else ""
-    return GatewayError(
-        503, f"The Codex account is {state}{reason}. {SIGN_IN_HINT}", type="codex_upstream_unavailable", code=state
-    )
+    reason = unavailable_reason(state, message)
+    return GatewayError(503, f"{reason} {SIGN_IN_HINT}", type="codex_upstream_unavailable", code=state)
 
 
 def find_account(services: Services, upstream_id: str) -> Account:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import secrets
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -79,6 +80,16 @@ def extract_code(callback: str, state: str) -> str:
         reason = f"{error}: {query.get('error_description', [''])[0]}".strip(": ") or "no code came back"
         raise SignInFailed("".join(letter for letter in reason if letter.isprintable())[:MAX_REASON_LENGTH])
     return code
+
+
+def encode_sign_in(sign_in: SignIn) -> str:
+    """What ``decode_sign_in`` needs. It holds the verifier, and so is a secret."""
+    return json.dumps(vars(sign_in))
+
+
+def decode_sign_in(text: str) -> SignIn:
+    """The sign-in that ``encode_sign_in`` has encoded, perhaps in another process."""
+    return SignIn(**json.loads(text))
 
 
 def finish_sign_in(services: Services, sign_in: SignIn, code: str, name: str | None) -> Upstream:

@@ -1,0 +1,7 @@
+"""The settings of the plugin."""
+
+from floway_core.settings import Setting, count
+
+SESSION_HOURS = "dashboard_session_hours"
+
+SETTINGS = (Setting(SESSION_HOURS, count, "12", "Hours after which one has to sign in to the dashboard again."),)
