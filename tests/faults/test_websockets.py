@@ -1,5 +1,6 @@
 """WebSockets whose client, gateway or upstream goes away, stalls or misbehaves; and what idle ones cost."""
 
+import contextlib
 import json
 import os
 import signal
@@ -267,3 +268,37 @@ def test_five_hundred_idle_connections_cost_little(start, fake_upstream):
     assert refused.status == 426
     for connection in opened:
         connection.close()
+
+
+# -------------------------------------------------------------------------------------------------------------- floods
+FLOODS = {
+    "pings": Frame(Opcode.PING, b"").serialize(mask=True),
+    "pongs": Frame(Opcode.PONG, b"").serialize(mask=True),
+    "fragments": Frame(Opcode.CONT, b" ", fin=False).serialize(mask=True),
+    "empty fragments": Frame(Opcode.CONT, b"", fin=False).serialize(mask=True),
+    "messages": Frame(Opcode.TEXT, b"{}").serialize(mask=True),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_of_small_frames_ends_the_connection(gateway, websocket, fake_upstream, kind):
+    """All WebSockets of a worker share a thread, and a frame of six bytes takes as long as kilobytes of text."""
+    with open_raw(gateway, fake_upstream) as client:
+        if "fragments" in kind:
+            client.sendall(Frame(Opcode.TEXT, b"{", fin=False).serialize(mask=True))
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            client.sendall(FLOODS[kind] * 20_000)
+            while piece := client.recv(2**20):
+                received += piece
+        assert struct.pack(">H", 1008) + b"Too many small frames." in received
+    fake_upstream.script(Reply(message_stream()))
+    websocket(gateway).turn()
+
+
+def test_a_large_message_in_many_fragments_is_no_flood(gateway, websocket, fake_upstream):
+    fake_upstream.script(Reply(message_stream()))
+    client = websocket(gateway)
+    text = json.dumps({"type": "response.create", "model": "model-1", "input": "x" * 900_000, "store": False})
+    client.connection.send(text[start : start + 300] for start in range(0, len(text), 300))
+    assert client.receive_answer()[-1]["type"] == "response.completed"
