@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -91,7 +92,14 @@ def _default_model(session: Session) -> str:
 
 
 def _present_texts(setup: ClientSetup, target: SetupTarget) -> list[str]:
-    return [text for file in setup.files(target, os.environ) if (text := install.read(file.path))]
+    return [_read(file.path) or "" for file in setup.files(target, os.environ)]
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return install.read(path)
+    except ValueError as error:
+        raise click.ClickException(f"{path}: {error}.") from None
 
 
 # ------------------------------------------------------------------------------------------------------------ printing
@@ -139,7 +147,7 @@ def _changes(setup: ClientSetup, target: SetupTarget) -> list[Change]:
     changes = []
     for file in setup.files(target, os.environ):
         try:
-            before = install.read(file.path)
+            before = _read(file.path)
             changes.append(Change(file.path, before, file.edit(before or "")))
         except ValueError as error:
             raise click.ClickException(f"{file.path} cannot be changed: {error}.") from None

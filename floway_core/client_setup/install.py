@@ -48,7 +48,7 @@ def read(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"it cannot be read: {error}") from None
+        raise ValueError(f"it cannot be read ({type(error).__name__})") from None
 
 
 def write(change: Change, is_secret: bool) -> Path | None:

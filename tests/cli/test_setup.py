@@ -133,6 +133,9 @@ def test_a_file_that_is_not_understood_stops_all(setup, tmp_path):
     done = setup("tool", "--key", "stopped", "--write", "--yes")
     assert done.returncode == 1 and "auth is no JSON object" in done.stderr
     assert (tmp_path / ".env").read_text() == "KEPT=1\n" and not (tmp_path / "tool.toml").exists()
+    (tmp_path / ".env").write_bytes(b"\xff")
+    done = setup("tool", "--key", "stopped", "--write", "--yes")
+    assert done.returncode == 1 and ".env: it cannot be read" in done.stderr
     assert setup("library", "--write").returncode == 2 and setup("nothing").returncode == 2
 
 
@@ -187,9 +190,36 @@ def test_toml_keeps_all_else():
     assert "# top\nx = 2 # one\n" in after and "[[list]]\nz = 3" in after
     assert tomlkit.parse(after).unwrap() == {"x": 2, "a": {"other": {}, "mine": {"u": "v"}}, "list": [{"z": 3}]}
     assert set_toml_values(after, {("a", "mine", "u"): "v"}) == after
+    assert set_toml_values("[t]\na = 1\n", {("x",): 2}).index("x = 2") == 0  # at the end it would belong to the table
     for wrong, values in (("x = ", {("x",): 1}), ("x = 1", {("x", "y"): 1})):
         with pytest.raises(ValueError, match=r"line 1|no table"):
             set_toml_values(wrong, values)
+
+
+TOML_FORMS = [
+    "",
+    "# c\n[t]\na = 1\n",
+    "[servers]\n[servers.a]\nx = 1\n[z]\n",
+    "[servers.a]\nx = 1\n[z]\ny = 1\n[servers.b]\n",
+    "servers = { a = {x = 1} }\n",
+    "p = 1\r\n[q.m]\r\nm = 3\r\n",
+    "[[m_list]]\nx = 1\n[[m_list]]\n",
+]
+
+
+@pytest.mark.parametrize("before", TOML_FORMS)
+def test_every_form_of_toml(before):
+    values = {("m",): 2, ("servers", "mine", "u"): "v"}
+    after = set_toml_values(before, values)
+    expected = tomlkit.parse(before).unwrap()
+    expected.setdefault("servers", {})["mine"] = {"u": "v"}
+    assert tomlkit.parse(after).unwrap() == {**expected, "m": 2}
+    assert set_toml_values(after, values) == after
+
+
+def test_toml_that_would_be_spoiled_is_left_alone():
+    with pytest.raises(ValueError, match="dots"):
+        set_toml_values("servers.a.x = 1\n", {("m",): 2, ("servers", "mine", "u"): "v"})
 
 
 def test_dotenv_keeps_all_else():

@@ -6,6 +6,7 @@ import random
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from floway_core.storage.db import connect
 from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_stream
 
 from ..support.stored_upstreams import add_upstreams
+from ..support.websocket_client import WebSocketClient
 
 TOKEN = "an-admin-token-of-some-length"
 PRICES = """
@@ -136,6 +138,19 @@ def test_compaction_and_the_background_are_charged(caller, spent, fake_upstream,
 
 def _request_id(response_id):
     return str(uuid.UUID(response_id.removeprefix("resp_")))
+
+
+def test_turns_of_a_websocket_are_charged(caller, spent, fake_upstream, gateway):
+    fake_upstream.answer_always("/answers", Reply(message_stream()))
+    client = caller(usd_per_day=1.5 * COST)
+    place = SimpleNamespace(url=gateway.url, key=client.headers["authorization"].removeprefix("Bearer "))
+    socket = WebSocketClient(place, {"x-test-upstream": fake_upstream.url})
+    for turn in (1, 2):
+        socket.turn()
+        assert spent(client) == pytest.approx(turn * COST)
+    error = socket.refused(429, "insufficient_quota")
+    assert error["message"].startswith("Budget used up")
+    socket.connection.close()
 
 
 def test_hanging_up_saves_no_money(caller, spent, fake_upstream, gateway):
