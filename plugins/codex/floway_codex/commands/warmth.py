@@ -199,7 +199,7 @@ def warmth(turns: int) -> None:
     failed_kinds = []
     with Simulator() as backend:
         urls = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
-        settings = {**urls, "codex_transport": "http"}  # a WebSocket sends only what is new, so it cannot be measured
+        settings = {**urls, "codex_transport": "http"}  # a WebSocket sends what is new only; it begins alike by itself
         with RunningGateway(settings, installed=needed_plugins()) as gateway:
             auth_file = gateway.folder / "auth.json"
             auth_file.write_text(json.dumps(backend.new_account()))
