@@ -41,7 +41,7 @@ REMEDIES = {
         "The address is probably wrong: the server at {address} has another API. "
         "See `floway config` and `floway {kind} --help`."
     ),
-    NoModelList.CREDENTIALS_REFUSED: ("Its credentials are wrong, or not for {address}. See: floway {kind} --help"),
+    NoModelList.CREDENTIALS_REFUSED: "Its credentials are wrong, or not for {address}. See: floway {kind} --help",
 }
 """How to fix a failure, by the code of the error."""
 
@@ -197,7 +197,7 @@ def test(gateway: Gateway, name: str) -> list[Model]:
 
 
 def explain(gateway: Gateway, upstream: Upstream, error: GatewayError) -> Problem:
-    """Return the reason for the failure of an upstream, and the remedy."""
+    """Return the reason for the failure of an upstream, and what to do about it."""
     provider, address = gateway.providers.by_kind.get(upstream.kind), None
     with contextlib.suppress(GatewayError):  # it has no connection, which ``error`` says
         address = provider.base_url(upstream) if provider else None
