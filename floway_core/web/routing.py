@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pluggy
-from flask import Blueprint, Flask, Request, Response, current_app, g, request
+from flask import Blueprint, Flask, Request, Response, current_app, g
 from werkzeug.routing import Rule
 
 from floway_core.contexts import Services
@@ -63,8 +63,8 @@ def current_routes() -> RouteTable:
     return table
 
 
-def find_dialect() -> Dialect:
-    """Find out which dialect the current request speaks, and store it in ``g``, with the route if it is one of its.
+def find_dialect(request: Request) -> Dialect:
+    """Find out which dialect the current ``request`` speaks, and store it in ``g``, with the route if it is one of its.
 
     :raises GatewayError: 400, several dialects claim the request.
     """
