@@ -1,4 +1,4 @@
-"""Writing a snapshot with its items, in one transaction."""
+"""Store a response as a snapshot with its items, in one transaction."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -57,9 +57,9 @@ def commit(
     ordinal: Callable[[], int] | None,
     hook: MetadataHook,
 ) -> None:
-    """Store what a turn added, in one transaction. Afterwards any worker can continue the response.
+    """Store the new items of a turn, in one transaction. Afterwards any worker can continue the response.
 
-    :param cache: gets the new history, if it has the one that the turn continues.
+    :param cache: gets the new history, if it contains the history that the turn continues.
     :param upstream_id: the upstream that issued the output; None if the gateway generated it.
     :param response: the complete response object.
     :param ordinal: reserves the ordinal among the children of the parent; required if the turn has a previous snapshot.
@@ -72,12 +72,12 @@ def commit(
     except PreviousResponseDeleted:
         if turn.explicit_previous:
             raise
-        # The client did not name the deleted response, and has sent the whole history.
+        # The client has not named the deleted response: it has sent the whole history.
         _commit(database, cache, turn.as_root(), upstream_id, response, ordinal, hook)
 
 
 def snapshot_mode(response: Mapping[str, Any]) -> str:
-    """Return ``replace`` if the response compacts the history, which then starts anew; else ``append``."""
+    """Return ``replace`` if the response compacts the history, else ``append``."""
     return "replace" if items.replaces_history(_output_items(response)) else "append"
 
 
@@ -124,7 +124,7 @@ def _commit(
             conversations.advance(database, turn.conversation, turn.response_id, snapshot)
             if parent and mode == "replace":  # what was only a part of the conversation is so no longer
                 retention.delete_unneeded(database, parent.row)
-    # A client that resends the history rarely needs the cache, unless the stored history takes the place of its own.
+    # A client that resends the history rarely needs the cache, unless the stored history replaces its own.
     if parent and (turn.explicit_previous or turn.visible):
         beginning = cache.get(parent) if mode == "append" else None
         if beginning or mode == "replace":

@@ -1,6 +1,6 @@
 """The schema of a request to create a response, as a table: types of fields and ranges of numbers.
 
-A request is rejected only where it breaks the documentation of the API. Fields that are not listed and unknown values
+A request is rejected only if it violates the documentation of the API. Fields that are not listed and unknown values
 pass, because an upstream may support more than this table. Null counts as absent.
 """
 
@@ -131,7 +131,7 @@ def find_fault(body: Mapping[str, Any]) -> Fault | None:
     if fault := find_field_fault(body, FIELDS):
         return fault
     if body.get("background") and body.get("store") is False:
-        message = "'background' needs a stored response: leave out 'store', or set it to true."
+        message = "'background' needs a stored response: omit 'store', or set it to true."
         return Fault(message, "mutually_exclusive_parameters", "background")
     if body.get("conversation") is not None and body.get("previous_response_id") is not None:
         message = "Mutually exclusive parameters: provide only one of 'previous_response_id' or 'conversation'."
@@ -154,7 +154,7 @@ def find_field_fault(body: Mapping[str, Any], fields: Mapping[str, Rule]) -> Fau
 
 
 def find_item_fault(item: Mapping[str, Any], path: str) -> Fault | None:
-    """Return what a well-typed item lacks that is to be stored, where it would spoil all later turns.
+    """Return the missing field of an item that is to be stored, because it would make all later turns fail.
 
     :param path: path of the item in the request, such as ``items[0]``.
     """

@@ -1,4 +1,4 @@
-"""The token counts of a response: reading them, and completing the ``usage`` object."""
+"""Read the token counts of a response, and complete the ``usage`` object."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -23,7 +23,7 @@ READ = "SELECT name, targets_json, effort, verbosity, service_tier FROM model_al
 
 @dataclass(frozen=True)
 class Overrides:
-    """The request fields that an alias sets, whatever the client sent; None keeps the client's value."""
+    """The request fields that an alias overrides; None keeps the client's value."""
 
     effort: str | None = None
     """``reasoning.effort``"""
@@ -48,17 +48,17 @@ NO_OVERRIDES = Overrides()
 
 @dataclass(frozen=True)
 class Target:
-    """A model that an alias stands for."""
+    """A model of an alias."""
 
     model: str
-    """The name that clients could request. An alias never stands for another alias."""
+    """A name that clients can request, but not another alias."""
     upstream_id: str | None = None
     """The only upstream to use; None for all that serve the model."""
 
 
 @dataclass(frozen=True)
 class Alias:
-    """A name that stands for other models."""
+    """A name for other models."""
 
     name: str
     targets: tuple[Target, ...]

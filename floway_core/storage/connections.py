@@ -1,4 +1,4 @@
-"""How to reach the upstreams that need a URL and an API key: stored with encrypted secrets."""
+"""Connections of upstreams with a URL and an API key. The secrets are stored encrypted."""
 
 import re
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ RESERVED_HEADERS = NOT_RELAYED | {"accept", "accept-encoding", "content-length",
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach an upstream."""
+    """The URL, the key and further options of an upstream."""
 
     base_url: str
     """With its path, such as ``/v1``, and without a final slash."""
@@ -77,7 +77,7 @@ def read_for_request(services: Services, upstream: Upstream) -> Connection:
 
 
 def change(services: Services, upstream: Upstream, **changes: Any) -> None:
-    """Change what is given, from the next request on.
+    """Change some fields of a connection, from the next request on.
 
     :param changes: fields of ``Connection``.
     :raises GatewayError: 400, the key is unusable; 404, the upstream has been removed; 503, what is stored cannot be
@@ -105,7 +105,7 @@ def _encrypted_row(services: Services, connection: Connection) -> dict[str, Any]
 
 
 def check_key(api_key: str) -> None:
-    """Refuse what is no API key.
+    """Check an API key.
 
     :raises GatewayError: 400. The message does not quote it.
     """

@@ -1,4 +1,4 @@
-"""The HTTP API: thin views that parse a request, call the engine and build the response."""
+"""The HTTP API: views that parse a request, call the engine and build the response."""
 
 from typing import cast
 
@@ -9,7 +9,7 @@ from floway_core.runtime.gateway import Gateway
 STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
-    "x-accel-buffering": "no",  # nginx would buffer events otherwise
+    "x-accel-buffering": "no",  # without it, nginx would buffer events
 }
 
 
