@@ -1,4 +1,4 @@
-"""What a body takes in memory: the values in its JSON text are counted, and what looks like some in its strings is not."""
+"""What a body takes in memory: the values of its JSON are counted, and what looks like some in its strings is not."""
 
 import json
 import random
