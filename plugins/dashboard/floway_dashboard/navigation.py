@@ -13,4 +13,7 @@ class Entry:
     """The name of a symbol in ``templates/dashboard/icons.html``."""
 
 
-ENTRIES = (Entry("dashboard.access.index", "Access", "lock"),)
+ENTRIES = (
+    Entry("dashboard.overview.index", "Overview", "home"),
+    Entry("dashboard.access.index", "Access", "lock"),
+)

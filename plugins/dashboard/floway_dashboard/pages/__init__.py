@@ -1,6 +1,6 @@
 """The pages, one module for each, with its views. The package's docstring says how a page is made."""
 
-from floway_dashboard.pages import access, signin
+from floway_dashboard.pages import access, overview, signin
 
-BLUEPRINTS = (signin.blueprint, access.blueprint)
+BLUEPRINTS = (signin.blueprint, overview.blueprint, access.blueprint)
 """All of them, for ``blueprint.build_blueprint``."""
