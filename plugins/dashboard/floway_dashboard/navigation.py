@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from flask import request
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -15,5 +17,16 @@ class Entry:
 
 ENTRIES = (
     Entry("dashboard.overview.index", "Overview", "home"),
+    Entry("dashboard.live.index", "Live requests", "live"),
+    Entry("dashboard.playground.index", "Playground", "play"),
+    Entry("dashboard.installation.doctor", "Doctor", "doctor"),
+    Entry("dashboard.installation.settings", "Settings", "settings"),
     Entry("dashboard.access.index", "Access", "lock"),
 )
+
+
+def current_entry() -> Entry | None:
+    """Return the entry to which the current page belongs: itself, or a page of the same module."""
+    found = [entry for entry in ENTRIES if entry.endpoint == request.endpoint]
+    blueprint = f"{request.blueprint}."
+    return next(iter(found or [entry for entry in ENTRIES if entry.endpoint.startswith(blueprint)]), None)
