@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import peewee
 
 from floway_core.conversation import quota
+from floway_core.conversation.payloads import storable_id
 from floway_core.errors import GatewayError
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import keys
@@ -108,7 +109,8 @@ def delete(gateway: Gateway, key_name: str, conversation_id: str) -> None:
     """
     database = gateway.services.database
     key_id = keys.find(database, key_name).id
-    rows = select(database, _FIND, conversation_id, key_id, conversation_id, key_id)
+    wanted = storable_id(conversation_id) or ""
+    rows = select(database, _FIND, wanted, key_id, wanted, key_id)
     if not rows:
         message = f"The key {key_name!r} has no conversation {conversation_id[:100]!r}."
         raise GatewayError(404, message, param="conversation")

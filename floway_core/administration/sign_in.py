@@ -58,9 +58,20 @@ def begin(gateway: Gateway, kind: str, name: str | None = None) -> BegunSignIn:
         "kind": kind,
         "name": name,
         "state": begun.state,
+        "url": begun.url,
+        "ends_on": begun.ends_on,
         "until": int(time.time()) + SECONDS_TO_FINISH,
     }
     return BegunSignIn(begun.url, begun.ends_on, gateway.services.secrets.encrypt(jsontext.dumps(content).decode()))
+
+
+def resume(gateway: Gateway, ticket: str) -> BegunSignIn:
+    """Return a sign-in that has begun, to show it again.
+
+    :raises GatewayError: 400 with the param ``ticket``, it has to begin again.
+    """
+    content = _read_ticket(gateway, ticket)
+    return BegunSignIn(content["url"], content["ends_on"], ticket)
 
 
 def finish(gateway: Gateway, ticket: str, pasted: str) -> Upstream:

@@ -8,8 +8,6 @@ import click
 from floway_core.administration import aliases, models
 from floway_core.cli.context import ReadOnlyCommand, Session, services
 from floway_core.cli.table import table
-from floway_core.errors import GatewayError
-from floway_core.storage import upstreams
 
 
 @click.group("aliases")
@@ -38,31 +36,12 @@ def set_alias(
     only that upstream is used; add an @ to a model that has one in its own name. Options override the client's request.
     """
     database = session.services.database
-    names = {row.name for row in upstreams.all_rows(database)}
     overrides = aliases.Overrides(effort, verbosity, service_tier)
-    aliases.put(database, name, [_parse_target(text, names) for text in targets], overrides)
+    aliases.put(database, name, aliases.parse_targets(database, targets), overrides)
     click.echo(f"{name!r} stands for {', '.join(targets)}.", err=True)
     offer = models.list_models(session.gateway, wait_for_all=True)
     if not any(model.id == name for model in offer.models):
         click.echo("No upstream serves that now, so clients cannot ask for it; see: floway models", err=True)
-
-
-def _parse_target(text: str, upstream_names: set[str]) -> tuple[str, str | None]:
-    """Split ``MODEL[@UPSTREAM]``. Both names may contain an @, so the existing upstreams decide.
-
-    :returns: model, and name of the upstream or None.
-    :raises GatewayError: there is no such upstream.
-    """
-    pieces = text.split("@")
-    if not pieces[-1]:
-        return "@".join(pieces[:-1]), None
-    for count in range(1, len(pieces)):
-        upstream = "@".join(pieces[count:])
-        if upstream in upstream_names:
-            return "@".join(pieces[:count]), upstream
-    if len(pieces) > 1:
-        raise GatewayError(400, f"There is no upstream named {text.partition('@')[2]!r}.", param="targets")
-    return text, None
 
 
 @aliases_group.command("list", cls=ReadOnlyCommand)
@@ -77,19 +56,16 @@ def list_aliases(context: click.Context, as_json: bool) -> None:
         click.echo("There is no alias. `floway aliases set NAME MODEL` makes one; `floway models` lists the models.")
     else:
         cells = [
-            (row.name, _format_targets(row), row.effort or "-", row.verbosity or "-", row.service_tier or "-")
+            (
+                row.name,
+                ", ".join(aliases.format_targets(row)) or "-",
+                row.effort or "-",
+                row.verbosity or "-",
+                row.service_tier or "-",
+            )
             for row in rows
         ]
         click.echo(table(("ALIAS", "STANDS FOR", "EFFORT", "VERBOSITY", "SERVICE TIER"), cells))
-
-
-def _format_targets(row: aliases.AliasRow) -> str:
-    """Format the targets as ``floway aliases set`` accepts them."""
-    texts = []
-    for target in row.targets:
-        model, upstream = target["model"] or "", target["upstream"]
-        texts.append(f"{model}@{upstream}" if upstream else model + "@" * ("@" in model))
-    return ", ".join(texts) or "-"
 
 
 @aliases_group.command("remove")

@@ -68,9 +68,10 @@ def test_the_pages_have_everything_once_whatever_is_added_meanwhile(database, st
 def test_other_keys_see_and_delete_nothing_of_it(database, store, key_name, delete):
     foreign = Store(database).turn([user("Mine")], assistant("Yours."))
     assert listed(database, key_name) == ()
-    with pytest.raises(GatewayError) as refused:
-        delete(foreign)
-    assert (refused.value.status, refused.value.param) == (404, "conversation")
+    for conversation_id in (foreign, "", "nul \0", "x" * 1000):
+        with pytest.raises(GatewayError) as refused:
+            delete(conversation_id)
+        assert (refused.value.status, refused.value.param) == (404, "conversation")
     for read in (conversations.list_page, conversations.stored_bytes):
         with pytest.raises(GatewayError) as refused:
             read(database, "no such key")

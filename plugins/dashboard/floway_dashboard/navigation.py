@@ -18,15 +18,18 @@ class Entry:
 ENTRIES = (
     Entry("dashboard.overview.index", "Overview", "home"),
     Entry("dashboard.live.index", "Live requests", "live"),
+    Entry("dashboard.upstreams.index", "Upstreams", "upstream"),
+    Entry("dashboard.models.index", "Models", "model"),
+    Entry("dashboard.keys.index", "API keys", "key"),
+    Entry("dashboard.conversations.index", "Conversations", "chat"),
     Entry("dashboard.playground.index", "Playground", "play"),
-    Entry("dashboard.installation.doctor", "Doctor", "doctor"),
-    Entry("dashboard.installation.settings", "Settings", "settings"),
+    Entry("dashboard.doctor.index", "Doctor", "doctor"),
+    Entry("dashboard.settings.index", "Settings", "settings"),
     Entry("dashboard.access.index", "Access", "lock"),
 )
 
 
 def current_entry() -> Entry | None:
-    """Return the entry to which the current page belongs: itself, or a page of the same module."""
-    found = [entry for entry in ENTRIES if entry.endpoint == request.endpoint]
-    blueprint = f"{request.blueprint}."
-    return next(iter(found or [entry for entry in ENTRIES if entry.endpoint.startswith(blueprint)]), None)
+    """Return the entry to which the current page belongs."""
+    own = f"{request.blueprint}."
+    return next((entry for entry in ENTRIES if entry.endpoint.startswith(own)), None)

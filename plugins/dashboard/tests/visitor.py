@@ -14,7 +14,7 @@ class _Forms(HTMLParser):
     def __init__(self):
         super().__init__()
         self.forms = []
-        self.select = None
+        self.select = self.text_area = None
 
     def handle_starttag(self, tag, attributes):
         found = dict(attributes)
@@ -27,8 +27,21 @@ class _Forms(HTMLParser):
             fields[name] = found.get("value", "")
         if tag == "select":
             self.select = name
+        if tag == "textarea":
+            self.text_area = name
+            fields[name] = ""
         if tag == "option" and (self.select not in fields or "selected" in found):
             fields[self.select] = found.get("value", "")
+
+    def handle_data(self, data):
+        if self.text_area:
+            self.forms[-1][1][self.text_area] += data
+
+    def handle_endtag(self, tag):
+        if tag == "textarea":
+            fields = self.forms[-1][1]
+            fields[self.text_area] = fields[self.text_area].removeprefix("\n")  # as browsers do
+            self.text_area = None
 
 
 class Answer:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from flask import Blueprint, Response, request
 from markupsafe import Markup
 
-from floway_core.administration import usage
 from floway_core.errors import GatewayError
 from floway_dashboard import figures, filters
 from floway_dashboard.charts import stacked_bars
@@ -29,7 +28,7 @@ def index() -> Response:
     """Show the sums of a period, charts of the last days, and who has used most."""
     database, period = current_services().database, _period()
     since = figures.first_day(period)
-    rows = usage.read(database, list(GROUPS), since)
+    rows = figures.read_usage(database, list(GROUPS), since)
     groups = {by: figures.grouped(rows, by) for by in GROUPS}
     days = figures.by_day(database)
     (total,) = figures.with_times(database, [Row("", figures.add_up("", rows).usage)], first_bytes.ALL, since)
@@ -55,7 +54,7 @@ def ranking(by: str) -> Response:
         raise GatewayError(404, "There is no such page.")
     database, period = current_services().database, _period()
     since = figures.first_day(period)
-    part = paginate(figures.grouped(usage.read(database, [by], since), by))
+    part = paginate(figures.grouped(figures.read_usage(database, [by], since), by))
     return page(
         "dashboard/usage.html",
         title=f"Usage: {GROUPS[by]}",

@@ -1,0 +1,169 @@
+"""API keys: create, change, revoke and delete them, and what they have used."""
+
+import datetime
+import time
+
+from flask import Blueprint, Response, request, url_for
+
+from floway_core.administration import keys, usage
+from floway_core.administration.keys import KeyRow
+from floway_core.administration.usage import Usage
+from floway_core.errors import GatewayError
+from floway_core.storage.upstreams import all_rows as all_upstreams
+from floway_dashboard import key_form
+from floway_dashboard.forms import Form
+from floway_dashboard.key_form import read_options
+from floway_dashboard.page import confirmation, done, is_confirmed, page
+from floway_dashboard.pagination import paginate
+from floway_dashboard.state import current_services
+
+blueprint = Blueprint("keys", __name__, url_prefix="/keys")
+
+SHOW = "dashboard.keys.show"
+DAYS = 30
+"""Days of usage that a key shows."""
+
+
+@blueprint.get("")
+def index() -> Response:
+    """Show the keys, the newest first; with ``q``, those whose name or ending contains it."""
+    wanted = request.args.get("q", "").strip()
+    rows = keys.all_rows(current_services().database)[::-1]
+    found = [row for row in rows if wanted.casefold() in row.name.casefold() or wanted in row.hint]
+    return page(
+        "dashboard/keys.html",
+        title="API keys",
+        part=paginate(found),
+        wanted=wanted,
+        count=len(rows),
+        now=time.time(),
+        describe_limits=key_form.describe_limits,
+    )
+
+
+def find(key_id: str) -> KeyRow:
+    """Return the key with this id.
+
+    :raises GatewayError: 404, there is none.
+    """
+    row = next((row for row in keys.all_rows(current_services().database) if row.id == key_id), None)
+    if row is None:
+        raise GatewayError(404, "There is no such API key. It may have been deleted.")
+    return row
+
+
+# ------------------------------------------------------------------------------------------------------------- create
+@blueprint.get("/new")
+def new() -> Response:
+    """Show the form for a key."""
+    return _show_new(Form())
+
+
+@blueprint.post("")
+def create() -> Response:
+    """Create a key, and show it this one time."""
+    database, form = current_services().database, Form.sent()
+    options, name, secret = read_options(form, all_upstreams(database)), form.text("name"), ""
+    if not form.errors:
+        try:
+            secret = keys.create(database, name, options)
+        except GatewayError as error:
+            form.note(error)
+    if form.errors:
+        return _show_new(form, 400)
+    row = keys.find(database, name)
+    return page("dashboard/key_created.html", title=f"The key {name}", status=201, row=row, secret=secret)
+
+
+def _show_new(form: Form, status: int = 200) -> Response:
+    upstreams = all_upstreams(current_services().database)
+    return page("dashboard/key_new.html", title="Create an API key", status=status, form=form, **_choices(upstreams))
+
+
+def _choices(upstreams: object) -> dict[str, object]:
+    return {
+        "upstreams": upstreams,
+        "limits": key_form.LIMITS,
+        "upstream_box": key_form.UPSTREAM_BOX,
+        "shown_time": key_form.shown_time,
+    }
+
+
+# --------------------------------------------------------------------------------------------------------------- show
+@blueprint.get("/<key_id>")
+def show(key_id: str) -> Response:
+    """Show a key: its options, and what it has used."""
+    return _show(find(key_id), Form())
+
+
+def _show(row: KeyRow, form: Form, status: int = 200) -> Response:
+    database = current_services().database
+    first = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=DAYS - 1)
+    used = usage.read(database, ["model"], first, only={"key": row.name})
+    used.sort(key=lambda each: -each.requests)
+    return page(
+        "dashboard/key.html",
+        title=row.name,
+        status=status,
+        form=form,
+        row=row,
+        usage=used,
+        total=_sum(used),
+        days=DAYS,
+        now=time.time(),
+        terms=key_form.describe_limits(row),
+        **_choices(all_upstreams(database)),
+    )
+
+
+def _sum(rows: list[Usage]) -> Usage:
+    return Usage({}, **{name: sum(vars(row)[name] for row in rows) for name in usage.SUM_FIELDS})
+
+
+# ------------------------------------------------------------------------------------------------------------ changes
+@blueprint.post("/<key_id>")
+def change(key_id: str) -> Response:
+    """Change its options."""
+    database, row, form = current_services().database, find(key_id), Form.sent()
+    options = read_options(form, all_upstreams(database), row)
+    if form.text("expires_at") == key_form.shown_time(row.expires_at):
+        del options["expires_at"]  # it is shown to the minute, and may be over
+    if not form.errors:
+        try:
+            keys.change(database, row.name, options)
+        except GatewayError as error:
+            form.note(error)
+    if form.errors:
+        return _show(row, form, 400)
+    return done(f"The key {row.name} is changed.", SHOW, key_id=key_id)
+
+
+@blueprint.post("/<key_id>/revoke")
+def revoke(key_id: str) -> Response:
+    """Refuse it from now on, after a question."""
+    row = find(key_id)
+    if not is_confirmed():
+        return confirmation(
+            f"Revoke the key {row.name}?",
+            consequence="Its clients are refused from now on. This cannot be undone; its conversations stay.",
+            action="Revoke",
+            back=url_for(SHOW, key_id=key_id),
+        )
+    keys.revoke(current_services().database, row.name)
+    return done(f"The key {row.name} is revoked.", SHOW, key_id=key_id)
+
+
+@blueprint.post("/<key_id>/delete")
+def delete(key_id: str) -> Response:
+    """Delete it with its conversations, after a question."""
+    row = find(key_id)
+    if not is_confirmed():
+        return confirmation(
+            f"Delete the key {row.name}?",
+            consequence="It is refused from now on, and all conversations that it has stored are deleted. "
+            "This cannot be undone; what it has used stays in the statistics.",
+            action="Delete",
+            back=url_for(SHOW, key_id=key_id),
+        )
+    keys.delete(current_services().database, row.name)
+    return done(f"The key {row.name} and its conversations are deleted.", "dashboard.keys.index")
