@@ -38,6 +38,8 @@ def money(usd: float | None) -> str:
     """An amount in US dollars."""
     if usd is None:
         return NOTHING
+    if usd >= 10_000:
+        return f"${usd:,.0f}"
     return f"${usd:,.2f}" if usd == 0 or usd >= 0.995 else f"${usd:.4f}"
 
 

@@ -67,7 +67,8 @@ def add_requests(database, rows):
     now = time.time()
     with sqlite3.connect(database, timeout=30) as connection:
         for name, ago, key, model, upstream, client, status, outcome, error in rows:
-            ended = (status, outcome, error, ago / 2, 0.7, 9120, 7424, 512) if status else (None,) * 8
+            answered = (ago / 2, 0.7, 9120, 7424, 512) if status == 200 else (0.2, None, 0, 0, 0)
+            ended = (status, outcome, error, *answered) if status else (None,) * 8
             row = (name, status is None, now - ago, int(now) + 3600, key, model, upstream, client, *ended)
             connection.execute(REQUEST, row)
     connection.close()

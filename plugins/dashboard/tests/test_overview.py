@@ -71,7 +71,7 @@ def test_the_sums_of_a_period(application):
         "Requests 10",
         "Errors 10 % 1 requests",
         "Tokens 4.1k 4.0k in, 100 out",
-        "Cost $2.50 and 1 requests without a price",
+        "Cost $2.50 1 requests unpriced",
         "Cache hits 50 % of the input tokens",
         "First byte 939 ms 19 of 20 within 939 ms",
     ]
