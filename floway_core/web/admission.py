@@ -1,4 +1,4 @@
-"""Limiting the requests that are served at the same time: more are refused at once instead of waiting in a queue."""
+"""Limit the requests that are served at the same time. Further ones are refused at once, and never queued."""
 
 from collections.abc import Callable, Iterable, Iterator
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -8,7 +8,7 @@ from floway_core.web.places import PLACE, Place, Places
 from floway_core.web.websocket import WebSocketSession
 
 UNLIMITED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Paths that are served even under overload, when they are needed most."""
+"""Paths that are also served under overload, when they are needed most."""
 
 
 class ConcurrencyLimit:
@@ -43,7 +43,7 @@ class ConcurrencyLimit:
 
 
 class _CountedBody:
-    """A response body other than an ``ClientStream`` that calls ``on_close`` when it is closed."""
+    """A response body that is not a ``ClientStream``. It calls ``on_close`` when it is closed."""
 
     def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None]) -> None:
         self._chunks = chunks

@@ -19,7 +19,7 @@ ACTING_KEY = "floway.acting_key"
 (``web.acting``). Nothing that a client sends gets there."""
 
 AUTHENTICATED = "floway.authenticated"
-"""The key in the WSGI environment that marks a request with a valid key or admin token."""
+"""The key in the WSGI environment of requests with a valid key or admin token."""
 
 
 def authenticate() -> ApiKey:
@@ -42,7 +42,7 @@ def _find_key(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey:
     database, acting = gateway.services.database, request.environ.get(ACTING_KEY)
     secret = _bearer_token(request) or _key_of_dialect(request, dialect)
     if not secret and acting is None:
-        raise _unauthorized(f"No API key: send it as {_key_places(dialect)}.")
+        raise _unauthorized(f"No API key: send it as {_key_positions(dialect)}.")
     key = keys.recognise(database, secret) if acting is None else keys.recognise_name(database, acting)
     if key is None:
         raise unknown_key()
@@ -53,16 +53,16 @@ def _find_key(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey:
 
 
 def authenticate_admin(gateway: Gateway, request: Request) -> None:
-    """Check that the request carries the admin token as ``Authorization: Bearer``, and take a place for it.
+    """Check the admin token of the request in ``Authorization: Bearer``, and take a place for the request.
 
-    If no token is set, all requests are refused.
+    If no token is set, refuse all requests.
 
     :raises GatewayError: 401 ``invalid_admin_token``.
     :raises Overloaded: all places are taken.
     """
-    token, sent = gateway.settings.admin_token, _bearer_token(request)
-    # Hashes are compared because the time of a comparison depends on the length of the texts.
-    if token is None or not hmac.compare_digest(_digest(sent), _digest(token)):
+    token, sent_token = gateway.settings.admin_token, _bearer_token(request)
+    # Hashes have equal lengths, so the time of the comparison does not reveal the length of the token.
+    if token is None or not hmac.compare_digest(_digest(sent_token), _digest(token)):
         message = "This needs the admin token: send it as 'Authorization: Bearer TOKEN'."
         raise _unauthorized(message, "invalid_admin_token")
     request.environ[AUTHENTICATED] = True
@@ -85,7 +85,7 @@ def _key_of_dialect(request: Request, dialect: Dialect) -> str:
     return next(filter(None, (*headers, *parameters)), "")
 
 
-def _key_places(dialect: Dialect) -> str:
+def _key_positions(dialect: Dialect) -> str:
     headers = [f"'{name}: KEY'" for name in dialect.key_headers]
     parameters = [f"'?{name}=KEY'" for name in dialect.key_parameters]
     return " or as ".join(["'Authorization: Bearer KEY'", *headers, *parameters])
