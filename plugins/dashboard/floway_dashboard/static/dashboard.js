@@ -18,7 +18,11 @@ document.querySelectorAll("time[datetime]").forEach((element) => {
 });
 
 // On a phone the menu is a strip, which may be too long to show the current page.
-document.querySelector(".side [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+// Not by scrollIntoView, after which the first Tab would go to what follows.
+document.querySelectorAll(".side nav").forEach((menu) => {
+  const current = menu.querySelector("[aria-current]");
+  if (current) menu.scrollLeft += current.getBoundingClientRect().left - menu.clientWidth / 2 + current.offsetWidth / 2;
+});
 
 // What is of use only with a script.
 document.querySelectorAll("[data-with-script]").forEach((element) => { element.hidden = false; });
