@@ -31,7 +31,7 @@ PYTEST_ALL = $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal -
 	tests plugins --ignore tests/e2e
 
 .PHONY: demo test test-soak fuzz test-clients test-packages test-deployment test-dashboard bench bench-peers bench-load bench-soak lock audit sbom test-versions lint types docs \
-	record-demo dist version clean
+	record-demo record-dashboard dist version clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/floway codex demo
@@ -76,6 +76,10 @@ BROWSER ?= $(shell command -v chromium)
 test-dashboard: $(VENV)/ready $(CLIENTS)/axe/done
 	FLOWAY_TEST_BROWSER=$(BROWSER) FLOWAY_TEST_AXE=$(abspath $(CLIENTS))/axe/node_modules/axe-core/axe.min.js \
 		FLOWAY_TEST_SHOTS=$(abspath .shots) $(VENV)/bin/python -m pytest plugins/dashboard/tests/browser
+
+# The picture of the dashboard in the README, as its tests have taken it.
+record-dashboard: test-dashboard
+	cp .shots/dashboard.png docs/dashboard.png
 
 # What a request, an event and a turn cost; the same beside nginx and LiteLLM; many streams for minutes, and too many.
 bench: $(VENV)/ready

@@ -93,7 +93,7 @@ def test_the_menu_says_which_page_is_open(look):
 
 
 def test_the_picture_of_the_readme(look):
-    window = look.open((1200, 800), device_scale_factor=1)
+    window = look.open((1280, 820))
     window.goto("/dashboard/overview")
     look.shots.mkdir(parents=True, exist_ok=True)
     window.screenshot(path=look.shots / "dashboard.png")
