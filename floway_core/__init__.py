@@ -1,3 +1,3 @@
-"""Floway: a self-hosted gateway that speaks the OpenAI Responses API and relays it to pluggable providers."""
+"""Floway: a self-hosted gateway for large language models, with plugins for providers and API formats."""
 
 __version__ = "0.1.0"

@@ -14,10 +14,10 @@ from floway_core.settings import Settings
 
 @dataclass(frozen=True)
 class Services:
-    """What a plugin may use of the running gateway. One per process; shared by all threads.
+    """The parts of the running gateway that plugins may use. One object per process, shared by all threads.
 
-    Read with ``floway_core.storage.db.select``, or inside ``with services.database.connection_context():``, and write
-    inside ``with transaction(services.database):`` of the same module. Such a block borrows a connection from the pool
+    Read with ``floway_core.storage.db.select``, or inside ``with services.database.connection_context():``. Write
+    inside ``with transaction(services.database):`` of the same module. Such a block takes a connection from the pool
     and returns it at its end. Never hold one while a stream runs.
     """
 
@@ -32,19 +32,19 @@ class Upstream:
 
     id: str
     kind: str
-    """The provider that serves it (``Provider.kind``)."""
+    """The kind of its provider (``Provider.kind``)."""
     name: str
     """Chosen by the operator; unique."""
     enabled: bool
     position: int
     """The gateway tries candidates in ascending order of this number."""
     prefix: str = ""
-    """Clients put this and a slash before the names of its models; empty for no prefix."""
+    """Clients request its models as ``prefix/model``; empty for no prefix."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an API key may be used, over all workers and hosts. None means no limit."""
+    """The limits of an API key, over all workers and hosts. None means no limit."""
 
     requests_per_minute: int | None = None
     concurrent_requests: int | None = None
@@ -63,14 +63,14 @@ class ApiKey:
     id: str
     name: str
     expires_at: int | None = None
-    """Unix time in seconds from which the gateway refuses the key; None: never."""
+    """Unix time in seconds at which the key expires; None: never."""
     models: frozenset[str] | None = None
     """The models it may use, by the names that clients request; None: all."""
     upstreams: frozenset[str] | None = None
     """Ids of the upstreams it may use; None: all."""
     limits: Limits = NO_LIMITS
     max_stored_bytes: int | None = None
-    """How much its conversations may take in the database; None: what the settings say."""
+    """Size of its conversations in the database; None: the limit in the settings."""
     shows_account: bool = False
     """Whether its clients see the account details in the answers of upstreams (``Provider.account_details``)."""
 
@@ -78,7 +78,7 @@ class ApiKey:
 GATEWAY_FIELDS = frozenset(
     {"background", "conversation", "input", "metadata", "model", "previous_response_id", "store", "stream"}
 )
-"""Request fields that the gateway implements itself, whatever an upstream does with them."""
+"""Request fields that the gateway implements itself, for all upstreams."""
 
 
 TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
@@ -86,34 +86,34 @@ TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
 
 
 class ClientConnection(Protocol):
-    """The connection to the client, as code that waits for an upstream sees it."""
+    """The connection to the client, for code that waits for an upstream and must notice that the client disconnects."""
 
     def fileno(self) -> int | None:
-        """A descriptor that becomes readable when the client hangs up; None if a hang-up cannot be detected."""
+        """A descriptor that becomes readable when the client disconnects; None if that cannot be detected."""
 
     def is_closed(self) -> bool:
-        """Whether the client has hung up. Never blocks."""
+        """Whether the client has disconnected. Never blocks."""
 
     def shutdown_fileno(self) -> int | None:
-        """A descriptor that becomes readable when the gateway shuts down and all waiting must end; None: never."""
+        """A descriptor that becomes readable when the gateway shuts down and callers must stop waiting; None: never."""
 
 
 @dataclass(frozen=True)
 class DialectRequest:
-    """A client's HTTP request, as its dialect reads it: authenticated, and without credentials."""
+    """An authenticated HTTP request of a client for its dialect, without credentials."""
 
     method: str
     path: str
     path_args: Mapping[str, str]
     """The variable parts of the path, by their name in ``Route.rule``."""
     query: Mapping[str, str]
-    """The query parameters, without those that hold a key. Of a repeated parameter, the first value."""
+    """The query parameters, without those with a key. Of a repeated parameter, the first value."""
     headers: Mapping[str, str]
     """As ``ClientRequest.headers``."""
     body: dict[str, Any]
     """The parsed JSON object; empty for a request without a body."""
     raw: bytes = b""
-    """The body as received, after decompression. Empty if the dialect does not keep it (``Dialect.keeps_original``)."""
+    """The decompressed bytes of the body. Empty if the dialect does not need them (``Dialect.keeps_original``)."""
 
 
 @dataclass(frozen=True)
@@ -132,20 +132,20 @@ class ClientRequest:
     """Whether the client wants server-sent events."""
     client: ClientConnection
     dialect: str = "responses"
-    """The name of the API format that the client speaks. ``body`` has the form of the Responses API in any case."""
+    """The name of the API format that the client speaks. ``body`` always has the form of the Responses API."""
     original: DialectRequest | None = None
-    """The request as the client sent it; None for the Responses API, where ``body`` is all of it. A provider that
-    speaks the same dialect may send it instead of ``body``."""
+    """The client's original request; None for the Responses API, where ``body`` is complete. A provider that speaks the
+    same dialect may send it instead of ``body``."""
     conversation_hint: str | None = None
-    """What the client says identifies its conversation, for providers that need a session; None if it says nothing."""
+    """A value of the client that identifies its conversation, for providers with sessions; None if it sends none."""
     restores_reasoning: bool = False
-    """Whether the client sends its history without the reasoning between tool calls, so that it has to be put back."""
+    """Whether the client omits the reasoning between tool calls from its history, so that the gateway restores it."""
     required_fields: Mapping[str, str] = field(default_factory=dict)
     """Fields of ``body`` that no upstream may ignore, as ``ResponsesRequestContext.ignore`` names them, and what each
     of them is called in an error."""
     dropped_fields: Sequence[str] = ()
-    """Fields of ``original`` that only tune the answer and that ``body`` lacks. The answer of an upstream that speaks
-    another dialect lists them among the ignored ones."""
+    """Fields of ``original`` that only tune the answer and that ``body`` does not have. If the upstream speaks another
+    dialect, the answer lists them as ignored."""
     untranslatable: GatewayError | None = None
     """The error if ``body`` lacks something that only ``original`` has: only a provider of the same dialect may serve
     the request."""
@@ -160,7 +160,7 @@ class PreviousSnapshot:
 
     response_id: str
     metadata: Mapping[str, Mapping[str, Any]]
-    """What the plugins stored with it, by plugin."""
+    """The metadata that the plugins stored with it, by plugin."""
     new_items: Sequence[Mapping[str, Any]]
     """The input items that the request adds to it, oldest first."""
     ordinal: Callable[[], int]
@@ -185,15 +185,15 @@ class AttemptContext:
     """The snapshot that the request continues: the client named it, or the gateway recognised it in the history that
     the client sent. None for a new conversation."""
     provider_state: Any = None
-    """Belongs to the plugin that owns the upstream, for what must stay the same over all dispatches of the attempt."""
+    """For the plugin that owns the upstream: data that must be the same for all dispatches of the attempt."""
     ignored: list[str] = field(default_factory=list)
-    """Request fields that the upstream cannot honour; see ``ResponsesRequestContext.ignore``."""
+    """Request fields that the upstream does not support; see ``ResponsesRequestContext.ignore``."""
     trace_headers: dict[str, str] = field(default_factory=dict)
-    """Headers by which the upstream continues a trace. Also an observer may fill it, in ``on_attempt_start``. Each
+    """Headers with which the upstream continues a trace. Observers may also fill it, in ``on_attempt_start``. Each
     dispatch sends those of ``TRACE_HEADERS`` that its own headers do not have."""
     server: str | None = None
-    """Scheme, host and port of the server that the last dispatch was sent to, as ``floway_core.upstream.HttpClient``
-    notes it; None if nothing was sent."""
+    """Scheme, host and port of the server that received the last dispatch, set by ``floway_core.upstream.HttpClient``;
+    None if nothing was sent."""
 
 
 @dataclass
@@ -209,32 +209,32 @@ class ResponsesRequestContext:
     """Headers for the upstream, in the order in which they are sent. Starts empty, so that no client header leaks."""
 
     def ignore(self, *names: str) -> None:
-        """Report request fields that the upstream cannot honour.
+        """Report request fields that the upstream does not support.
 
-        The client reads them in the response header ``x-floway-ignored``. Each name is listed once. Fields that the
+        The response header ``x-floway-ignored`` lists them for the client. Each name is listed once. Fields that the
         client did not send, or sent as null, are not listed, nor are those that the gateway implements itself.
 
         :param names: in the form of ``param`` in errors: ``temperature``, ``reasoning.effort``, ``tools[0]``.
-        :raises GatewayError: 400, the client cannot do without one of them.
+        :raises GatewayError: 400, the client requires one of them (``ClientRequest.required_fields``).
         """
-        sent, required = self.attempt.request.body, self.attempt.request.required_fields
+        request_body, required = self.attempt.request.body, self.attempt.request.required_fields
         for name in names:
             if name in required:
                 message = f"{required[name]} is not supported by the upstream of this model."
                 raise GatewayError(400, message, param=name, code="unsupported_parameter")
             top_field = name.partition(".")[0].partition("[")[0]
-            if name in GATEWAY_FIELDS or sent.get(top_field) is None or name in self.attempt.ignored:
+            if name in GATEWAY_FIELDS or request_body.get(top_field) is None or name in self.attempt.ignored:
                 continue
             self.attempt.ignored.append(name)
 
 
 @dataclass
 class ForwardContext(ResponsesRequestContext):
-    """A request of another API than the Responses API, about to be sent to the upstream as it is. ``body`` is empty."""
+    """A request of another API than the Responses API, about to be forwarded to the upstream. ``body`` is empty."""
 
     method: str = "POST"
     target: str = ""
-    """Path and query, to be put behind the base URL of the upstream: ``/embeddings``."""
+    """Path and query, to be appended to the base URL of the upstream: ``/embeddings``."""
     content: bytes = b""
     """The client's body, with the upstream's name of the model."""
 
@@ -247,7 +247,7 @@ class SnapshotCommitContext:
     response_id: str
     """The id by which the client can continue the conversation."""
     mode: str
-    """``append``: the response continues the history. ``replace``: it compacts the history, which starts anew."""
+    """``append``: the response extends the history. ``replace``: it replaces the history by a compacted one."""
     metadata: dict[str, Any]
     """The plugin's own JSON object for this snapshot, initially a copy of the previous snapshot's."""
 
@@ -275,7 +275,7 @@ class EndedAttempt:
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """How an attempt ended, and what it cost."""
+    """The result of an attempt: its outcome, duration, tokens and cost."""
 
     outcome: str
     """``completed``, ``incomplete``, ``failed``, or ``cut`` if the client disconnected before the end."""
@@ -287,14 +287,14 @@ class AttemptResult:
     tier: str
     """The service tier that the upstream reports; empty if it reports none."""
     seconds: float
-    """From the start of the attempt until its failure, or until the last byte has left for the client."""
+    """From the start of the attempt until its failure, or until the last byte was sent to the client."""
     first_byte_seconds: float | None
-    """Until the first byte of a stream was ready for the client; None if there was none, or no stream."""
+    """Until the first byte of a stream was ready for the client; None without one."""
     dispatches: int
     started_at: float = 0.0
     """Unix time in seconds."""
     dispatch_seconds: Sequence[float] = ()
-    """When each dispatch was sent, since the start of the attempt."""
+    """The time of each dispatch since the start of the attempt."""
     commit_seconds: float | None = None
     """Until the response was stored; None if it was not."""
     response_id: str | None = None
@@ -307,22 +307,22 @@ class AttemptResult:
     """The types of the response's items, such as ``message`` and ``function_call``; empty if the answer was passed
     through in another dialect."""
     output: Sequence[Mapping[str, Any]] = ()
-    """The response's items, copied when they are first read. They are kept in memory as long as this object is."""
+    """The response's items, copied when they are first read. They stay in memory as long as this object."""
 
 
 @dataclass(frozen=True)
 class RequestResult:
-    """How a request ended, and what it cost. Requests that are refused, or need no upstream, have one, too."""
+    """The result of a request: its outcome, duration, tokens and cost. Requests without an upstream have one, too."""
 
     id: str
     """The request id, which is also the ``x-request-id`` of the answer."""
     method: str
     route: str | None
-    """The rule of the route, such as ``/v1/responses/<response_id>``; None if there is nothing at the path."""
+    """The rule of the route, such as ``/v1/responses/<response_id>``; None if no route matches."""
     dialect: str
     """The API format of the client."""
     key: str | None
-    """Name of the API key; None if the request carried no valid one."""
+    """Name of the API key; None without a valid one."""
     model: str | None
     """The model in the request, whether it exists or not; at most 100 characters."""
     upstream: str | None
@@ -331,13 +331,13 @@ class RequestResult:
     status: int
     """HTTP status of the answer; 499 if the client disconnected before it."""
     outcome: str | None
-    """As ``AttemptResult.outcome``; None if no upstream has begun to answer."""
+    """As ``AttemptResult.outcome``; None if no upstream has started to answer."""
     error: str | None
     """The code of the error that the client received."""
     tokens: Tokens
     tier: str
     seconds: float
-    """Until the last byte has left, or the client has disconnected."""
+    """Until the last byte was sent, or the client has disconnected."""
     first_byte_seconds: float | None
     attempts: int
     dispatches: int
@@ -345,6 +345,6 @@ class RequestResult:
     started_at: float = 0.0
     """Unix time in seconds."""
     conversation: str | None = None
-    """The id of the conversation: that in the response, or else ``ClientRequest.conversation_hint``."""
+    """The id of the conversation in the response, or else ``ClientRequest.conversation_hint``."""
     trace_headers: Mapping[str, str] = field(default_factory=dict)
     """Those of ``TRACE_HEADERS`` that the client has sent."""

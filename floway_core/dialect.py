@@ -1,4 +1,4 @@
-"""What a dialect is: an API format that clients speak, and its translation from and to the Responses API.
+"""Dialects: API formats that clients speak, with their translation from and to the Responses API.
 
 A dialect is data and pure functions. Core owns everything around it: sockets, authentication, limits, routing, the
 relay. A plugin supplies its dialects with the hook ``register_dialects``. The Responses API is core's own dialect.
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Operation(Enum):
-    """What a route asks for."""
+    """The operation of a route."""
 
     RESPOND = "respond"
     COMPACT = "compact"
@@ -59,23 +59,23 @@ class Route:
     the part ``<path:model>`` is the id of the model."""
     operation: Operation
     methods: tuple[str, ...] = ()
-    """HTTP methods; empty for the usual one: POST for a request with a body, else GET."""
+    """HTTP methods; empty for the default: POST for a request with a body, else GET."""
     stream: bool | None = None
-    """Whether this path always streams, or never does; None if ``ReadRequest.stream`` says so."""
+    """Whether this path always streams, or never does; None if ``ReadRequest.stream`` decides."""
 
     @property
     def http_methods(self) -> tuple[str, ...]:
-        """The methods, with the usual one in place of an empty tuple."""
+        """The methods, with the default instead of an empty tuple."""
         return self.methods or (("POST",) if self.operation.has_body else ("GET",))
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What marks a request as one of this dialect on a path that several dialects serve, such as ``GET /v1/models``.
+    """Identifies requests of this dialect on a path that several dialects serve, such as ``GET /v1/models``.
 
     A request belongs to the dialect if it has one of these headers or query parameters, with any value. Without claims
-    a dialect gets the requests that no other claims. Floway does not start if two dialects share a path and neither or
-    both have the same claim.
+    a dialect gets the requests that no other dialect claims. Floway does not start if two dialects share a path and
+    neither or both have the same claim.
     """
 
     headers: tuple[str, ...] = ()
@@ -86,10 +86,10 @@ class Claims:
         return bool(self.headers or self.parameters)
 
     def match(self, headers: Container[str], query: Container[str]) -> bool:
-        """Return whether a request has one of the marks.
+        """Return whether a request has one of the claimed headers or parameters.
 
-        :param headers: the names of its headers in lower case, those with credentials included.
-        :param query: the names of its query parameters; those with a key included.
+        :param headers: the names of its headers in lower case, including those with credentials.
+        :param query: the names of its query parameters, including those with a key.
         """
         return any(name in headers for name in self.headers) or any(name in query for name in self.parameters)
 
@@ -104,17 +104,17 @@ class ReadRequest:
     body: dict[str, Any]
     """A request body of the Responses API: ``model``, ``input``, ``tools`` and so on."""
     stream: bool = False
-    """Whether the client wants a stream. ``Route.stream`` takes precedence. Core sets ``body["stream"]`` by it."""
+    """Whether the client wants a stream. ``Route.stream`` takes precedence. Core sets ``body["stream"]``."""
     conversation_hint: str | None = None
-    """What the client says identifies its conversation; see ``ClientRequest.conversation_hint``."""
+    """A value that identifies the client's conversation; see ``ClientRequest.conversation_hint``."""
     restores_reasoning: bool = False
-    """Whether clients of this dialect drop the reasoning; see ``ClientRequest.restores_reasoning``."""
+    """Whether the client omits the reasoning; see ``ClientRequest.restores_reasoning``."""
     required_fields: Mapping[str, str] = field(default_factory=dict)
     """Fields of ``body`` that no upstream may ignore; see ``ClientRequest.required_fields``."""
     dropped_fields: Sequence[str] = ()
     """Fields of the client's request that ``body`` lacks; see ``ClientRequest.dropped_fields``."""
     untranslatable: GatewayError | None = None
-    """What the Responses API cannot express; see ``ClientRequest.untranslatable``."""
+    """The error if the Responses API cannot express the request; see ``ClientRequest.untranslatable``."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,9 @@ class ErrorAnswer:
 
 @dataclass(frozen=True)
 class StreamFraming:
-    """How a stream is written that consists of no events: ``opening``, its elements with ``separator`` between them,
-    ``closing``.
+    """The form of a stream without events: ``opening``, its elements with ``separator`` between them, ``closing``.
 
-    Translators and upstreams write events all the same; the data of each becomes one element. So both forms of a stream
+    Translators and upstreams still write events; the data of each becomes one element. So both forms of a stream
     have the same contents, also when an upstream's answer is passed through.
     """
 
@@ -144,7 +143,7 @@ class StreamFraming:
     closing: bytes
     """Missing only if the connection breaks."""
     keepalive: bytes
-    """What is sent while the upstream is silent. It may stand before the opening and around every element."""
+    """Sent while the upstream is silent. It may occur before the opening and around every element."""
 
 
 JSON_ARRAY = StreamFraming("application/json; charset=utf-8", b"[", b",\n", b"]\n", b"\r\n")
@@ -160,30 +159,30 @@ class Translator(Protocol):
     def feed(self, block: bytes) -> bytes:
         """Convert events.
 
-        An item that the upstream has not streamed comes as a whole, in ``response.output_item.done``.
+        If the upstream sends an item without deltas, only ``response.output_item.done`` contains it.
 
-        :param block: one complete event or more; comments may stand between them.
-        :returns: the events that they become; ``b""`` if there is nothing to send yet.
+        :param block: one or more complete events, perhaps with comments between them.
+        :returns: the converted events; ``b""`` if there is nothing to send yet.
         """
 
     def end(self) -> bytes:
-        """Return what follows the last event, after the input has ended. Called once, unless ``failure`` was."""
+        """Return further events after the input has ended. Called once, unless ``failure`` was called."""
 
     def failure(self, error: GatewayError) -> bytes:
-        """Return the events that show the client that the stream has failed. Nothing follows them."""
+        """Return the events that report a failed stream to the client. They are the last ones."""
 
 
 class AnswerReader(ABC):
-    """Follows an upstream's answer that reaches the client as it is, in this dialect, for limits, log and metrics."""
+    """Reads an upstream's answer that is passed through to the client, for limits, log and metrics."""
 
     terminal: str | None = None
     """``response.completed``, ``response.incomplete`` or ``response.failed``; None until the answer has ended."""
     has_content: bool = False
     """Whether any content has arrived. Until then another upstream may be tried if this one fails."""
     response: dict[str, Any]
-    """What is known of the answer, in the form of a Responses object: ``status``, ``usage``, ``service_tier``."""
+    """The data of the answer so far, in the form of a Responses object: ``status``, ``usage``, ``service_tier``."""
     failure: Failure | None = None
-    """The failure that the answer reported."""
+    """The failure that the answer reports."""
 
     def __init__(self) -> None:
         self.response = {}
@@ -193,45 +192,46 @@ class AnswerReader(ABC):
         """Read one complete event or more of a stream."""
 
     def end(self) -> None:  # noqa: B027 - optional
-        """Take the end of a stream. Set ``terminal`` if the answer is complete although nothing else marks its end."""
+        """Handle the end of a stream. Set ``terminal`` if the answer is complete without a last event."""
 
     @abstractmethod
     def read(self, content: bytes) -> None:
         """Read an answer that was not streamed, and set ``terminal``.
 
-        :raises ValueError: it is no answer in this dialect.
+        :raises ValueError: it is not an answer in this dialect.
         """
 
 
 class Dialect(ABC):
     """An API format that clients speak. One object serves all requests, from many threads at once.
 
-    Override what its routes need: ``read`` and ``response`` for ``RESPOND``, and ``translator`` if it streams;
-    ``compaction``; ``read`` and ``token_count``; ``models``; ``model``. Floway does not start if one is missing.
+    Override the methods that its routes need: ``read`` and ``response`` for ``RESPOND``, and ``translator`` if it
+    streams; ``compaction``; ``read`` and ``token_count``; ``models``; ``model``. Floway does not start if one is
+    missing.
     """
 
     name: str = ""
-    """Unique lower-case name; it stands in the log, in ``ClientRequest.dialect`` and ``Provider.dialect``."""
+    """Unique lower-case name, for the log, ``ClientRequest.dialect`` and ``Provider.dialect``."""
     key_headers: Sequence[str] = ()
-    """Headers, in lower case, in which clients send the API key, beside ``Authorization: Bearer``. No plugin sees
+    """Headers, in lower case, in which clients send the API key instead of ``Authorization: Bearer``. No plugin sees
     them."""
     key_parameters: Sequence[str] = ()
     """Query parameters in which clients send the API key. They are never logged, and no plugin sees them."""
     prefixes: Sequence[str] = ()
-    """Beginnings of paths whose errors have the form of this dialect, whether they have a route or not: ``/v1beta``.
+    """Prefixes of paths whose errors have the form of this dialect, also without a route: ``/v1beta``.
     The paths of its own routes need none."""
     claims: Claims = NO_CLAIMS
-    """Tells its requests from those of other dialects that serve the same path."""
+    """Distinguishes its requests from those of other dialects on the same path."""
     request_id_header: str | None = None
-    """A further header for the id of the request, beside ``x-request-id``; in lower case."""
+    """A further header with the id of the request, in addition to ``x-request-id``; in lower case."""
     content_type: str = "text/event-stream; charset=utf-8"
-    """The type of its streams of events."""
+    """The media type of its streams of events."""
     keepalive: bytes = sse.KEEPALIVE
-    """What is sent while the upstream is silent."""
+    """Sent while the upstream is silent."""
     done: bytes = b""
-    """What follows the terminal event of a response that succeeded."""
+    """Sent after the terminal event of a successful response."""
     keeps_original: bool = True
-    """Whether ``ClientRequest.original`` is kept, with the bytes of the body, until the answer has ended."""
+    """Whether ``ClientRequest.original`` with the bytes of the body is stored until the answer has ended."""
 
     @abstractmethod
     def routes(self) -> Iterable[Route]:
@@ -241,22 +241,22 @@ class Dialect(ABC):
     def read(self, request: DialectRequest) -> ReadRequest:
         """Convert a request to one of the Responses API.
 
-        :raises GatewayError: 400, with the path of the field at fault as ``param``: ``messages[3].content``.
+        :raises GatewayError: 400, with the path of the wrong field as ``param``: ``messages[3].content``.
         """
         raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------------------- answers
     def translator(self, call: ClientRequest) -> Translator | None:
-        """Return what converts the events of the Responses API to those of the client; None to send them as they are.
+        """Return the translator of the Responses API's events for the client; None to send them unchanged.
 
         Called once for each stream.
         """
         return None
 
     def framing(self, call: ClientRequest) -> StreamFraming | None:
-        """Return how the client wants its stream written, such as ``JSON_ARRAY``; None for server-sent events.
+        """Return the framing that the client has requested, such as ``JSON_ARRAY``; None for server-sent events.
 
-        A framing takes the place of ``content_type`` and ``keepalive``, and is applied to ``done`` as to the events.
+        A framing replaces ``content_type`` and ``keepalive``. It is also applied to ``done``.
         """
         return None
 
@@ -273,11 +273,11 @@ class Dialect(ABC):
         raise NotImplementedError
 
     def estimate_tokens(self, call: ClientRequest) -> int | None:
-        """Count the input tokens of a request whose upstream does not count; None for core's estimate."""
+        """Estimate the input tokens of a request whose upstream cannot count; None for core's estimate."""
         return None
 
     def models(self, request: DialectRequest, models: Sequence[Model]) -> dict[str, Any]:
-        """Return the list of models, or the page of it that the query asks for.
+        """Return the list of models, or the page of it that the query selects.
 
         :param models: all models that the client may use; their ids are the names that clients use.
         """
@@ -288,13 +288,13 @@ class Dialect(ABC):
         raise NotImplementedError
 
     def error(self, error: GatewayError, request_id: str) -> ErrorAnswer:
-        """Convert an error of any kind: of ``read``, of core, of the upstream. By default OpenAI's error object.
+        """Convert an error of any kind: of ``read``, of core, of the upstream. The default is OpenAI's error object.
 
-        A dialect of another form makes it of ``status``, ``type``, ``code``, ``message`` and ``param``. If
+        A dialect of another form uses ``status``, ``type``, ``code``, ``message`` and ``param``. If
         ``error.upstream_body(self.name)`` is not None, it is the error of an upstream that speaks this dialect.
         """
         return ErrorAnswer(error.status, error.content())
 
     def reader(self, call: ClientRequest) -> AnswerReader | None:
-        """Return what follows an upstream's answer in this dialect that is passed through; None: no pass-through."""
+        """Return the reader for an upstream's answer that is passed through; None if that is not supported."""
         return None

@@ -9,7 +9,7 @@ from floway_core.protocol.retry import retry_after
 
 
 class StartupError(Exception):
-    """Floway cannot start. The message tells the operator in one line what is wrong and how to fix it."""
+    """Floway cannot start. The message explains the cause and the fix to the operator, in one line."""
 
 
 class ClientDisconnected(Exception):
@@ -25,7 +25,7 @@ class GatewayError(Exception):
     :param message: one sentence for the person at the client.
     :param type: OpenAI's error class; by default ``invalid_request_error`` below 500, else ``server_error``.
     :param code: machine-readable reason, or None.
-    :param param: the request parameter at fault, or None.
+    :param param: the wrong request parameter, or None.
     :param headers: extra response headers, such as ``retry-after``.
     """
 
@@ -47,7 +47,7 @@ class GatewayError(Exception):
         self.param = param
         self.headers = dict(headers or {})
         self.relayed_headers: list[tuple[str, str]] = []
-        """Headers of the upstream's answer that the client receives too."""
+        """Headers of the upstream's answer that are relayed to the client."""
 
     def body(self) -> dict[str, Any]:
         """Return the OpenAI error body: ``{"error": {"message", "type", "param", "code"}}``."""
@@ -63,7 +63,7 @@ class GatewayError(Exception):
 
 
 class Overloaded(GatewayError):
-    """The gateway has no room for the request at the moment."""
+    """The gateway serves as many requests as it can."""
 
     def __init__(self) -> None:
         message = "The gateway serves as many requests as it can at the moment. Try again soon."
@@ -71,7 +71,7 @@ class Overloaded(GatewayError):
 
 
 class ShuttingDown(GatewayError):
-    """The gateway shuts down, and the time for running requests is over."""
+    """The gateway shuts down, and the grace time of running requests is over."""
 
     def __init__(self) -> None:
         message = "The gateway is shutting down."
@@ -100,17 +100,17 @@ class UpstreamBroken(GatewayError):
 
 
 class NoModelList(GatewayError):
-    """An upstream answered the request for its models with something else. The code names the likely cause."""
+    """An upstream did not return a model list. The code names the likely cause."""
 
     CREDENTIALS_REFUSED = "upstream_credentials_refused"
     WRONG_ADDRESS = "upstream_address_wrong"
-    """A server answers at the address, but not with this API."""
+    """The server at the address has another API."""
     UPSTREAM_ERROR = "upstream_error"
 
     def __init__(self, upstream: str, status: int, content_type: str | None = None) -> None:
         """:param upstream: the subject of the message: ``The upstream 'name'``.
         :param status: HTTP status of the answer.
-        :param content_type: media type of the answer; a web page points to a wrong address.
+        :param content_type: media type of the answer; a web page suggests a wrong address.
         """
         is_page = (content_type or "").lower().startswith("text/html")
         if status in (401, 403, 407) and not is_page:
@@ -124,50 +124,50 @@ class NoModelList(GatewayError):
 
 
 class UpstreamFailed(GatewayError):
-    """The upstream accepted the request, then reported a failure in a 200 answer or in an event of its stream."""
+    """The upstream reported a failure in a 200 answer or in an event of its stream."""
 
-    def __init__(self, failure: Failure, received: Iterable[tuple[str, str]] = ()) -> None:
-        """:param received: headers of the answer, names in lower case."""
+    def __init__(self, failure: Failure, answer_headers: Iterable[tuple[str, str]] = ()) -> None:
+        """:param answer_headers: headers of the answer, names in lower case."""
         code = failure.code or "upstream_failed"
-        kind = failure.type or default_type(failure.status)
-        super().__init__(failure.status, failure.message, type=kind, code=code, param=failure.param)
+        error_type = failure.type or default_type(failure.status)
+        super().__init__(failure.status, failure.message, type=error_type, code=code, param=failure.param)
         self.failure = failure
-        self.headers = _retry_headers(failure, failure.status, received)
+        self.headers = _retry_headers(failure, failure.status, answer_headers)
 
     def body(self) -> dict[str, Any]:
-        """As the base class, with the further fields of the upstream's error."""
+        """Return the OpenAI error body, with the further fields of the upstream's error."""
         return {**self.failure.siblings, "error": {**self.failure.extra, **super().body()["error"]}}
 
 
 class UpstreamRefused(GatewayError):
     """The upstream answered with a status that is not 2xx. The client gets the same status and the reason.
 
-    The gateway relays a complete OpenAI error body byte for byte. It converts other bodies to that shape, and keeps
-    their other fields beside the standard ones.
+    The gateway relays a complete OpenAI error body byte for byte. It converts other bodies to that form, and keeps
+    their other fields.
     """
 
     def __init__(
-        self, status: int, received: Iterable[tuple[str, str]], content: bytes, dialect: str = "responses"
+        self, status: int, answer_headers: Iterable[tuple[str, str]], content: bytes, dialect: str = "responses"
     ) -> None:
-        """:param received: headers of the answer, names in lower case.
+        """:param answer_headers: headers of the answer, names in lower case.
         :param content: its body.
         :param dialect: the API format that the upstream speaks.
         """
-        received = list(received)
+        answer_headers = list(answer_headers)
         self._received_body, self._dialect = content, dialect
         self.upstream_status = status
-        # a client can do nothing with a 3xx and the like
+        # clients cannot handle a 3xx and the like
         status = status if 400 <= status < 600 else 502
         self.failure = read_failure_body(content, status) or Failure(NO_REASON, status=status)
-        kind, code = self.failure.type or default_type(status), self.failure.code or "upstream_refused"
-        super().__init__(status, self.failure.message, type=kind, code=code, param=self.failure.param)
+        error_type, code = self.failure.type or default_type(status), self.failure.code or "upstream_refused"
+        super().__init__(status, self.failure.message, type=error_type, code=code, param=self.failure.param)
         self._relayed = content if _is_complete_error(content) else None
-        self.relayed_headers = headers.relayed_headers(received)
+        self.relayed_headers = headers.relayed_headers(answer_headers)
         if "retry-after" not in dict(self.relayed_headers):
-            self.headers = _retry_headers(self.failure, status, received)
+            self.headers = _retry_headers(self.failure, status, answer_headers)
 
     def body(self) -> dict[str, Any]:
-        """As the base class, with the further fields of the upstream's error."""
+        """Return the OpenAI error body, with the further fields of the upstream's error."""
         return {**self.failure.siblings, "error": {**self.failure.extra, **super().body()["error"]}}
 
     def content(self) -> bytes:
@@ -180,7 +180,7 @@ class UpstreamRefused(GatewayError):
 
 
 class AccountRefused(GatewayError):
-    """The upstream refused the gateway's own account. The error must not blame the client's API key."""
+    """The upstream refused the gateway's own account. The error states that the client's API key is not the cause."""
 
     def __init__(self, upstream: str, status: int) -> None:
         """:param upstream: name of the upstream.
@@ -193,11 +193,9 @@ ACCOUNT_REFUSED = "upstream_account_refused"
 
 
 def account_refusal(upstream: str, status: int) -> str:
-    """Return the message for a client whose request an upstream refused with 401 or 403."""
+    """Return the message for a client after an upstream refused the gateway's account with 401 or 403."""
     reason = "does not accept the gateway's own sign-in" if status == 401 else "denies the gateway's own account access"
-    return (
-        f"The upstream {upstream!r} {reason} ({status}). Its operator has to see to that; your API key is not at fault."
-    )
+    return f"The upstream {upstream!r} {reason} ({status}). Only its operator can fix this; your API key is valid."
 
 
 def _is_complete_error(content: bytes) -> bool:
@@ -206,7 +204,7 @@ def _is_complete_error(content: bytes) -> bool:
     except ValueError:
         return False
     error = value.get("error") if isinstance(value, dict) else None
-    if isinstance(error, dict) and "type" in value:  # another format, which has this field around its error object
+    if isinstance(error, dict) and "type" in value:  # another format, with this field outside of the error object
         return False
     return (
         isinstance(error, dict)
@@ -215,6 +213,6 @@ def _is_complete_error(content: bytes) -> bool:
     )
 
 
-def _retry_headers(failure: Failure, status: int, received: Iterable[tuple[str, str]]) -> dict[str, str]:
-    wait = retry_after(failure, received) if status in (429, 503) else None
+def _retry_headers(failure: Failure, status: int, answer_headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    wait = retry_after(failure, answer_headers) if status in (429, 503) else None
     return {} if wait is None else {"retry-after": str(wait)}

@@ -10,8 +10,8 @@ whose functions carry the marker ``hookimpl``. A function may omit the arguments
         return [MyProvider(services)]
 
 A plugin that registers a provider owns the upstreams of that kind. Its lifecycle hooks are called only for attempts on
-those upstreams. A plugin without a provider is an observer. Its lifecycle hooks are called for every attempt. It can
-harm nobody: its contexts cannot be assigned to, what it changes in their JSON values is a copy, and whatever it raises,
+those upstreams. A plugin without a provider is an observer. Its lifecycle hooks are called for every attempt. It cannot
+affect requests: its contexts are read-only, their JSON values are copies, and any exception that it raises,
 ``SystemExit`` included, is logged with its name.
 """
 
@@ -87,13 +87,13 @@ def register_providers(services: Services) -> Iterable[Provider]:
 
 @hookspec
 def register_dialects(services: Services) -> Iterable[Dialect]:
-    """Supply the API formats in which clients may send their requests, beside the Responses API.
+    """Supply further API formats for requests of clients, in addition to the Responses API.
 
     When: once per process, while the application is built, after ``register_providers``. Use no network: the objects
     serve all threads until the process ends.
     May change: nothing.
-    Returns: the dialects. Floway does not start if two have one name, if one serves a path that core, another dialect
-    or a blueprint serves and no claim tells their requests apart, or if a method that its routes need is missing.
+    Returns: the dialects. Floway does not start if two have one name, if one serves a path of core, of another
+    dialect or of a blueprint and no claim distinguishes their requests, or if a method that its routes need is missing.
     If it raises: Floway does not start, and the error names the plugin.
     """
 
@@ -113,7 +113,7 @@ def register_commands(cli: click.Group) -> None:
 
 @hookspec
 def register_routes(services: Services) -> Iterable[Blueprint]:
-    """Supply Flask blueprints for paths that are no requests to a model: pages, callbacks, reports.
+    """Supply Flask blueprints for paths that are not requests to a model: pages, callbacks, reports.
 
     When: once, while the application is built. For requests to a model, use ``register_dialects``.
     May change: nothing.
@@ -142,10 +142,10 @@ def register_metrics(registry: CollectorRegistry, providers: Mapping[str, Provid
 # ------------------------------------------------------------------------------------------------------- lifecycle
 @hookspec
 def on_start(services: Services) -> None:
-    """Prepare to serve: keep ``services``, open what the process needs.
+    """Prepare to serve: store ``services``, open connections and files, start threads.
 
-    When: once in each worker process, after all plugins have registered what they supply, before the first request. Not
-    called for commands. Threads may be started here.
+    When: once in each worker process, after the hooks ``register_...`` of all plugins, before the first request. Not
+    called for commands.
     May change: nothing.
     Returns: nothing.
     If it raises: the worker does not start, and the error names the plugin.
@@ -154,13 +154,13 @@ def on_start(services: Services) -> None:
 
 @hookspec
 def on_attempt_start(ctx: AttemptContext) -> None:
-    """Fix what must stay the same over all dispatches of this attempt.
+    """Decide everything that must be the same for all dispatches of this attempt.
 
     When: once per attempt, after the gateway has chosen a candidate and before it sends anything.
     May change: ``ctx.provider_state``, if the plugin owns the upstream; ``ctx.trace_headers``, also if it is an
     observer.
     Returns: nothing.
-    If it raises: the attempt ends and nothing is sent. The client receives a ``GatewayError`` of the owner as it is;
+    If it raises: the attempt ends and nothing is sent. The client receives the owner's ``GatewayError`` unchanged;
     any other exception becomes a 500. An observer's exception is logged, and the attempt goes on.
     """
 
@@ -172,7 +172,7 @@ def prepare_responses_request(ctx: ResponsesRequestContext) -> None:
     When: before every dispatch of an attempt, each time with a fresh copy of body and headers. Must be idempotent: a
     second dispatch of an attempt sends the same identity.
     May change: ``ctx.body`` and ``ctx.headers``, if the plugin owns the upstream. If it removes a field that the
-    upstream cannot honour, it calls ``ctx.ignore("temperature")``, which lists the field in a response header.
+    upstream does not support, it calls ``ctx.ignore("temperature")``, which lists the field in a response header.
     Returns: nothing.
     If it raises: as in ``on_attempt_start``: the owner's exception ends the attempt and nothing more is sent; an
     observer's exception is logged.
@@ -184,8 +184,8 @@ def on_snapshot_commit(ctx: SnapshotCommitContext) -> None:
     """Store metadata with the conversation. ``AttemptContext.previous`` has it when the conversation continues.
 
     When: once per stored response, before the client sees that the response is complete. The owner is called inside the
-    transaction that stores the response. Observers are called before it begins, so that a slow one delays its own
-    request only; what they write to the database themselves is not part of it. Not called for responses that fail, and
+    transaction that stores the response. Observers are called before it begins, so that a slow one delays only
+    its own request; their own writes to the database are not part of it. Not called for responses that fail, and
     for those that the client does not want stored.
     May change: ``ctx.metadata``, the plugin's own, inherited from the previous snapshot. If the commit fails, the
     changes are lost.
@@ -197,12 +197,12 @@ def on_snapshot_commit(ctx: SnapshotCommitContext) -> None:
 
 @hookspec
 def on_attempt_end(ctx: EndedAttempt, result: AttemptResult) -> None:
-    """Note how an attempt ended, and what it cost.
+    """Record the result of an attempt: its outcome, duration, tokens and cost.
 
-    When: after the request has ended, in a thread of the plugin's own, outside of any transaction. Nobody waits for it:
-    while a call takes long, the results of up to ``floway_core.runtime.observers.MAX_PENDING`` requests wait, with the
-    items of their responses, and those of further requests are dropped, which is logged. When the server stops, it
-    waits a moment for the results that are left.
+    When: after the request has ended, in a separate thread of the plugin, outside of any transaction. No request waits
+    for it. During a slow call, the results of up to ``floway_core.runtime.observers.MAX_PENDING`` requests are queued,
+    with the items of their responses. Further ones are dropped, which is logged. A server that stops waits a moment for
+    the queued results.
     May change: nothing.
     Returns: nothing.
     If it raises: the exception is logged.
@@ -211,7 +211,7 @@ def on_attempt_end(ctx: EndedAttempt, result: AttemptResult) -> None:
 
 @hookspec
 def on_request_end(result: RequestResult) -> None:
-    """Note how a request ended, and what it cost.
+    """Record the result of a request: its outcome, duration, tokens and cost.
 
     When: as ``on_attempt_end``, after the hooks of its attempts. Called for every request and every plugin, also for
     requests that are refused and for those that need no upstream.
@@ -223,11 +223,9 @@ def on_request_end(result: RequestResult) -> None:
 
 @hookspec
 def on_stop(timeout: float) -> None:
-    """Deliver what the plugin still holds, before its process ends.
+    """Deliver buffered data before the process ends.
 
-    When: once in each worker process that stops gracefully, after the last result, in the thread of the plugin's own.
-    After ``timeout`` seconds the process ends, whether the hook has returned or not.
-    May change: nothing.
-    Returns: nothing.
-    If it raises: the exception is logged.
+    When: once in each worker process that stops gracefully, after the last result, in the separate thread of the
+    plugin. After ``timeout`` seconds the process ends, whether the hook has returned or not. May change: nothing.
+    Returns: nothing. If it raises: the exception is logged.
     """

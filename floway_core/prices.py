@@ -19,14 +19,14 @@ class Price:
     input: float
     output: float
     cached_input: float
-    """For input that the upstream read from its cache."""
+    """The rate of input tokens that the upstream read from its cache."""
     tiers: Mapping[str, "Price"] = field(default_factory=dict)
-    """Prices of service tiers that differ, by the name in ``service_tier`` of responses."""
+    """Different prices of service tiers, by the name in ``service_tier`` of responses."""
 
     def cost(self, tokens: Tokens, tier: str = "") -> float:
         """Return the cost of ``tokens`` in USD.
 
-        :param tier: the service tier of the response; a tier without a price of its own has the standard price.
+        :param tier: the service tier of the response; a tier without a price has the standard price.
         """
         rates = self.tiers.get(tier, self)
         cached = min(tokens.cached, tokens.input)
@@ -40,7 +40,7 @@ def parse_prices(text: str) -> dict[str, Price]:
     A table has ``input``, ``output`` and optionally ``cached_input`` (default: ``input``) in USD per million tokens. A
     nested table overrides some of these rates for one service tier.
 
-    :raises ValueError: says what is wrong.
+    :raises ValueError: the text is malformed; the message explains why.
     """
     return {name: _parse_price(name, table) for name, table in tomllib.loads(text).items()}
 
@@ -66,9 +66,9 @@ def _to_price(rates: Mapping[str, float], tiers: Mapping[str, Price]) -> Price:
 
 def _parse_rate(name: str, rate: str, value: object) -> float:
     if rate not in RATES:
-        raise ValueError(f"{name!r} has {rate!r}, which is none of {', '.join(RATES)}")
+        raise ValueError(f"{name!r} has {rate!r}; allowed are {', '.join(RATES)}")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"{rate!r} of {name!r} is no number from 0")
+        raise ValueError(f"{rate!r} of {name!r} is not a number, or is negative")
     return float(value)
 
 

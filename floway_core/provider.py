@@ -1,4 +1,4 @@
-"""What a provider is: the base class, and the types of its answers."""
+"""Providers: the base class of all kinds of upstreams, and the types of their answers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 MAX_DISPATCHES = 4
-"""Requests that one attempt may send to its upstream."""
+"""The largest number of requests that one attempt sends to its upstream."""
 
 
 UNREADABLE_REASONING = "invalid_encrypted_content"
-"""The error code of the Responses API for reasoning that another account has made, or that is damaged."""
+"""The error code of the Responses API for reasoning that belongs to another account, or is damaged."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Model:
     """The name that clients send in ``model``."""
     owned_by: str
     created: int = 0
-    """Unix time in seconds; 0 if the upstream does not tell."""
+    """Unix time in seconds; 0 if the upstream does not state it."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """The upstream's own catalogue entry, for a dialect of the same plugin. It names the model as the upstream does."""
+    """The upstream's own catalogue entry, for a dialect of the same plugin. Names in it are the upstream's."""
     upstream_name: str = ""
     """The upstream's name for the model, if it is not ``id``."""
     price: Price | None = None
@@ -55,19 +55,19 @@ class Model:
 
 @dataclass(frozen=True)
 class ForwardedPath:
-    """A path of another API than the Responses API, whose requests go to the upstream as they are."""
+    """A path of another API than the Responses API, whose requests are forwarded to the upstream."""
 
     path: str
-    """Behind the base URL of an upstream, without variable parts: ``/embeddings``. Clients put one of
-    ``prefixes`` before it."""
+    """Appended to the base URL of an upstream, without variable parts: ``/embeddings``. Clients put one of ``prefixes``
+    before it."""
     method: str = "POST"
     has_model: bool = True
     """Whether the body, JSON or a form, names a ``model``, which decides about the upstream. If not, requests go to the
     first upstream that the key may use, of those that forward the path."""
     default_model: str | None = None
-    """The model that the API takes where a request names none."""
+    """The model that the API uses if a request names none."""
     prefixes: Sequence[str] = ("/v1", "")
-    """What clients put before the path."""
+    """Prefixes that clients may put before the path."""
     describes_account: bool = False
     """Whether the answer describes the operator's account: only API keys that show it may request the path."""
 
@@ -79,18 +79,18 @@ class ResponseBody(ABC):
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
         """Return the bytes that have arrived; wait for the first of them.
 
-        :param timeout: seconds to wait. With 0 the call never blocks, and takes all that has arrived: what it keeps
-            back is delayed until the descriptor becomes readable, or by up to a second.
+        :param timeout: seconds to wait. With 0 the call never blocks, and must return all bytes that have arrived: the
+            caller reads again when the descriptor becomes readable, or after up to a second.
         :param client: also watch this connection while waiting.
         :returns: bytes; ``b""`` after a complete body; None if nothing arrived in time.
         :raises UpstreamBroken: the body ended early.
-        :raises ClientDisconnected: ``client`` hung up.
+        :raises ClientDisconnected: ``client`` has disconnected.
         """
 
     def fileno(self) -> int | None:
         """A descriptor that becomes readable when ``read(0)`` may return something; None if there is none.
 
-        A caller that waits for the descriptor watches the client itself; ``read(0)`` does not.
+        A caller that waits for the descriptor must watch the client itself; ``read(0)`` does not.
         """
         return None
 
@@ -100,14 +100,14 @@ class ResponseBody(ABC):
 
 
 class IterableBody(ResponseBody):
-    """A body that is there already: a list of byte strings.
+    """A complete body: a list of byte strings.
 
-    For what a provider generates bit by bit, see ``floway_core.upstream.GeneratedBody``.
+    For a body that a provider generates while it is sent, see ``floway_core.upstream.GeneratedBody``.
     """
 
     def __init__(self, chunks: Collection[bytes], on_close: Callable[[], None] | None = None) -> None:
         """:param on_close: called when the body is closed.
-        :raises TypeError: ``chunks`` is an iterator. Reading it could take long.
+        :raises TypeError: ``chunks`` is an iterator, which may block.
         """
         if not isinstance(chunks, Collection):
             raise TypeError("IterableBody takes a list of byte strings; GeneratedBody takes generators")
@@ -154,7 +154,7 @@ class ErrorResponse:
 
 @dataclass(frozen=True)
 class AccountDetails:
-    """The parts of an upstream's answers that describe the account behind the gateway: its plan, quota, user.
+    """The parts of an upstream's answers that describe the operator's account: its plan, quota, user.
 
     The gateway removes them for API keys that do not show the account. A ``*`` at the end of a header name or an event
     type matches anything. If all fields are empty, the gateway does not inspect the answers.
@@ -173,7 +173,7 @@ class AccountDetails:
 
     @property
     def in_bodies(self) -> bool:
-        """Whether a body may hold account details."""
+        """Whether a body may contain account details."""
         return bool(self.response_fields or self.error_fields or self.events)
 
     def covers_header(self, name: str) -> bool:
@@ -213,7 +213,7 @@ class Provider(ABC):
     """The parts of the answers that only some clients may see."""
 
     connection_options: ConnectionOptions | None = None
-    """What ``floway upstreams add`` asks for; None for a provider that needs nothing, or has a command for that."""
+    """The options of ``floway upstreams add``; None for a provider without options, or with its own command."""
 
     signs_in: bool = False
     """Whether the operator adds an upstream, or renews its credentials, by signing in with a browser. Then the provider
@@ -234,18 +234,18 @@ class Provider(ABC):
         """
 
     def cached_models(self, upstream: Upstream) -> Sequence[Model] | None:
-        """Return the models of ``upstream`` without waiting; None if nothing is known yet.
+        """Return the models of ``upstream`` without waiting; None if there is no list yet.
 
-        An old list, or the last failure, is good enough; renew it in the background. So an upstream that does not
-        answer delays no request that others can serve. The gateway then calls ``list_models`` in a separate thread only
-        when nothing is known yet, and for models that no known list contains.
+        An old list, or the last failure, is sufficient; renew it in the background. So an upstream that does not answer
+        does not delay requests that others can serve. The gateway calls ``list_models`` in a separate thread only while
+        there is no list yet, and for models that no list contains.
 
         :raises GatewayError: the last attempt to fetch the list failed.
         """
         return self.list_models(upstream)
 
     def fetch_models(self, upstream: Upstream) -> Sequence[Model]:
-        """Fetch the models from ``upstream`` now, past any cache: the operator tests the upstream.
+        """Fetch the models from ``upstream`` now, without a cache: the operator tests the upstream.
 
         :raises GatewayError: the list is not available.
         """
@@ -253,13 +253,13 @@ class Provider(ABC):
 
     @abstractmethod
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
-        """Send one request to the upstream, and return as soon as its status and headers are there.
+        """Send one request to the upstream. Return as soon as status and headers of the answer have arrived.
 
         The body of a 2xx answer is a stream of Responses events, or one complete response as JSON; the gateway converts
         it to the form that the client requested. The gateway relays any other status to the client as an error.
 
-        :raises GatewayError: there is no answer to relay (``floway_core.upstream`` raises the fitting ones).
-        :raises ClientDisconnected: the client hung up before the upstream answered.
+        :raises GatewayError: there is no answer to relay (``floway_core.upstream`` raises suitable errors).
+        :raises ClientDisconnected: the client disconnected before the upstream answered.
         """
 
     def forward(self, ctx: ForwardContext) -> UpstreamResponse:
@@ -269,12 +269,12 @@ class Provider(ABC):
         client byte for byte as it arrives; ``handle_error_response`` is called for others.
 
         :raises GatewayError: there is no answer to relay.
-        :raises ClientDisconnected: the client hung up before the upstream answered.
+        :raises ClientDisconnected: the client disconnected before the upstream answered.
         """
         raise NotImplementedError
 
     def count_tokens(self, ctx: ResponsesRequestContext) -> int | None:
-        """Ask the upstream how many input tokens a request has.
+        """Let the upstream count the input tokens of a request.
 
         The hooks have prepared ``ctx`` as for a dispatch. If this fails, the gateway answers with an estimate.
 
@@ -345,10 +345,11 @@ class Provider(ABC):
         return False
 
     def refuses_reasoning(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
-        """Return whether an error answer says that the upstream cannot read the reasoning in the input.
+        """Return whether an error answer means that the upstream cannot read the reasoning in the input.
 
         Then the gateway dispatches the request once more, without reasoning: the model loses its earlier thoughts, but
-        the conversation continues. It leaves out beforehand what it knows to be of another account.
+        the conversation continues. Reasoning that certainly belongs to another account is removed before the first
+        dispatch.
         """
         failure = read_failure_body(response.content, response.status) if response.status == 400 else None
         return failure is not None and failure.code == UNREADABLE_REASONING

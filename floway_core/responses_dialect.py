@@ -1,4 +1,4 @@
-"""The Responses API as a dialect: what core speaks with clients by itself."""
+"""The Responses API as a dialect. It is the only dialect in core."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from floway_core.provider import Model
 
 
 class ResponsesDialect(Dialect):
-    """The Responses API. Requests and answers stay as they are.
+    """The Responses API. Requests and answers are not converted.
 
     A plugin may serve it under further paths: it registers a subclass with another ``name`` and other routes.
     """
@@ -30,11 +30,11 @@ class ResponsesDialect(Dialect):
             yield Route(f"{prefix}/models/<path:model>", Operation.GET_MODEL)
 
     def read(self, request: DialectRequest) -> ReadRequest:
-        """Return the body as it is. Core checks its fields, as it does for all dialects."""
+        """Return the body. Core checks its fields, as for all dialects."""
         return ReadRequest(request.body, stream=request.body.get("stream") is True)
 
     def response(self, call: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
-        """Return the response object as it is."""
+        """Return the response object."""
         return response
 
     def compaction(self, call: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:

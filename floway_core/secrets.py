@@ -32,13 +32,13 @@ class DecryptionError(GatewayError):
 
 
 class SecretKeyMissing(DecryptionError):
-    """There is no secret key, but there are values that one has encrypted. Clients get a 503."""
+    """The secret key is missing, but there are encrypted values. Clients get a 503."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
         self.message = (
             f"The secret key {file} is missing, and stored credentials need it. Restore it from the backup, or start "
-            "anew with `floway secrets init --forget`, which deletes these credentials."
+            "again with `floway secrets init --forget`, which deletes these credentials."
         )
         self.args = (self.message,)
 
@@ -46,11 +46,11 @@ class SecretKeyMissing(DecryptionError):
 class SecretBox:
     """Encrypts and decrypts short texts (Fernet: AES-128-CBC with HMAC-SHA256, library ``cryptography``).
 
-    There are several keys while they are rotated: the first one encrypts, all of them decrypt.
+    During a key rotation there are several keys: the first one encrypts, all of them decrypt.
     """
 
     def __init__(self, secret_key: str | None, file: Path | None = None) -> None:
-        """:param secret_key: any text with one key on each line; the encryption keys are derived from them. None: the
+        """:param secret_key: any text with one key per line; the encryption keys are derived from them. None: the
             key is missing; the box encrypts and decrypts nothing until ``file`` exists.
         :param file: the file that holds ``secret_key``. The box reads it again when it changes, so that a key rotation
             needs no restart.
@@ -59,7 +59,7 @@ class SecretBox:
         self._is_missing = secret_key is None
         self._file_version: tuple[int, int] | None = None
         self._ring = _derive_ring(secret_key or generate_key())
-        self._cached_decrypt = functools.lru_cache(maxsize=1024)(self._decrypt)  # every request needs the same few
+        self._cached_decrypt = functools.lru_cache(maxsize=1024)(self._decrypt)  # all requests need the same few values
 
     def _decrypt(self, encrypted: str) -> str:
         return self._ring.decrypt(encrypted.encode("ascii")).decode()
@@ -95,7 +95,7 @@ class SecretBox:
             return self._cached_decrypt(encrypted)
         except (InvalidToken, UnicodeError):
             self._reload_if_changed()
-            if self._ring is ring:  # otherwise this thread or another one has loaded new keys: try those
+            if self._ring is ring:  # otherwise a thread has loaded new keys: try again with them
                 self._check_missing()
                 raise DecryptionError from None
         return self.decrypt(encrypted)
@@ -123,8 +123,8 @@ def _derive_ring(secret_key: str) -> MultiFernet:
 
 
 def _derive_key(key: str) -> Fernet:
-    derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"floway credentials v1").derive(key.encode())
-    return Fernet(base64.urlsafe_b64encode(derived))
+    key_bytes = HKDF(hashes.SHA256(), 32, salt=None, info=b"floway credentials v1").derive(key.encode())
+    return Fernet(base64.urlsafe_b64encode(key_bytes))
 
 
 def _file_version(file: Path | None) -> tuple[int, int] | None:
@@ -138,7 +138,7 @@ def _file_version(file: Path | None) -> tuple[int, int] | None:
 
 # --------------------------------------------------------------------------------------------------------------- keys
 def split_keys(text: str) -> list[str]:
-    """Return the secret keys in ``text``, which has one on each line."""
+    """Return the secret keys in ``text``, one per line."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -152,7 +152,7 @@ def read_or_create_key(file: Path) -> str:
 
     Several processes may start at once. The file appears complete, and all of them read the same one.
 
-    :raises StartupError: the file holds no key, or cannot be read or created.
+    :raises StartupError: the file contains no key, or cannot be read or created.
     """
     try:
         if not file.exists():
@@ -163,7 +163,7 @@ def read_or_create_key(file: Path) -> str:
 
 
 def _read(file: Path) -> str:
-    """:raises StartupError: the file cannot be read, or holds no key."""
+    """:raises StartupError: the file cannot be read, or contains no key."""
     try:
         with file.open("rb") as content:
             data = content.read(MAX_KEY_FILE_BYTES + 1)
@@ -175,7 +175,7 @@ def _read(file: Path) -> str:
     if len(data) > MAX_KEY_FILE_BYTES or not all(
         line.isprintable() and "\ufffd" not in line for line in split_keys(text)
     ):
-        raise StartupError(f"The secret key file {file} holds no secret key. Restore it from the backup.")
+        raise StartupError(f"The secret key file {file} contains no secret key. Restore it from the backup.")
     return text
 
 
@@ -206,7 +206,7 @@ def _create(file: Path) -> None:
     try:
         os.link(draft, file)
     except FileExistsError:
-        pass  # another process was first
+        pass  # another process has created it
     finally:
         draft.unlink()
 

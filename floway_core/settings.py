@@ -1,52 +1,18 @@
-"""Settings: environment variables and an optional TOML file, read once into a frozen object."""
+"""Declare settings: the types of their values, and the settings of core. ``runtime.settings_loader`` reads them."""
 
-import difflib
 import re
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from floway_core.errors import StartupError
 from floway_core.protocol import hosts
 
 PREFIX = "FLOWAY_"
-CONFIG_FILE = PREFIX + "CONFIG"
-HIDDEN = "(hidden)"
 METRICS_OFF, METRICS_TOKEN, METRICS_OPEN = "off", "token", "open"
-
-CLIENT_VARIABLES = frozenset(
-    PREFIX + name
-    for name in (
-        "API_BASE",
-        "API_BASE_URL",
-        "API_ENDPOINT",
-        "API_HOST",
-        "API_KEY",
-        "API_TOKEN",
-        "API_TYPE",
-        "API_URL",
-        "API_VERSION",
-        "AUTH_TOKEN",
-        "BASE_URL",
-        "ENDPOINT",
-        "KEY",
-        "MODEL",
-        "MODEL_NAME",
-        "MODELS",
-        "ORG_ID",
-        "ORGANIZATION",
-        "PROJECT",
-        "PROJECT_ID",
-        "TOKEN",
-        "URL",
-    )
-)
-"""Environment variables in which clients look for the gateway's address, key and model. They may be set in the same
-shell, but are not settings of the server."""
 
 
 class SettingsError(StartupError):
@@ -60,12 +26,12 @@ class Setting:
     name: str
     """Lower case, such as ``codec_url``: environment variable ``FLOWAY_CODEC_URL``, TOML key ``codec_url``."""
     parse: Callable[[str], Any]
-    """Converts the text to the value. Raises ``ValueError`` with a description of the expected text."""
+    """Converts the text to the value. Raises ``ValueError`` with a description of valid texts."""
     default: Any
     help: str
     """What the setting does, with its unit."""
     secret: bool = False
-    """Whether to hide the value in output. ``FLOWAY_<NAME>_FILE`` may name a file that holds the value instead."""
+    """Whether to hide the value in output. ``FLOWAY_<NAME>_FILE`` may name a file with the value instead."""
 
     @property
     def variable(self) -> str:
@@ -95,7 +61,7 @@ def count(value: str) -> int:
 
 
 def size(value: str) -> int:
-    """A number of bytes or of things, or 0."""
+    """A whole number, at least 0."""
     if not re.fullmatch(r"0|[1-9]\d{0,17}", value):
         raise ValueError("a whole number from 0")
     return int(value)
@@ -126,12 +92,12 @@ def level(value: str) -> str:
     return value.lower()
 
 
-def one_of(*words: str) -> Callable[[str], str]:
-    """Return a parser that accepts one of ``words``, in any case."""
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return a parser that accepts one of ``choices``, in any case."""
 
     def parse(value: str) -> str:
-        if value.lower() not in words:
-            raise ValueError(f"{', '.join(words[:-1])} or {words[-1]}")
+        if value.lower() not in choices:
+            raise ValueError(f"{', '.join(choices[:-1])} or {choices[-1]}")
         return value.lower()
 
     return parse
@@ -180,7 +146,7 @@ class Settings:
         secret=True,
     )
     admin_token: str | None = _setting(
-        token, None, "Opens /admin/api, which is not there without it. At least 16 characters.", secret=True
+        token, None, "Token for /admin/api, which does not exist without it. At least 16 characters.", secret=True
     )
     bind: str = _setting(address, "127.0.0.1:8788", "Where `floway serve` listens: HOST:PORT or unix:PATH.")
     workers: int = _setting(count, "2", "Worker processes.")
@@ -195,61 +161,61 @@ class Settings:
     max_headers: int = _setting(count, "100", "Header fields that a request may have.")
     max_header_bytes: int = _setting(count, str(32 * 2**10), "Largest header field of a request, in bytes.")
     max_idle_connections: int = _setting(
-        size, "256", "Connections of one address to a worker that have sent no valid key and wait; 0: no limit."
+        size, "256", "Idle connections of one address to a worker that have sent no valid key; 0: no limit."
     )
     client_timeout: float = _setting(
-        seconds, "60", "Seconds for which a client may stop sending its request or reading its answer."
+        seconds, "60", "Seconds for which a client may pause while it sends a request or reads an answer."
     )
     connect_timeout: float = _setting(seconds, "10", "Seconds to connect to an upstream.")
-    first_byte_timeout: float = _setting(seconds, "300", "Seconds until an upstream begins to answer.")
-    idle_timeout: float = _setting(seconds, "300", "Seconds an upstream may be silent within an answer.")
+    first_byte_timeout: float = _setting(seconds, "300", "Seconds until the first byte of an upstream's answer.")
+    idle_timeout: float = _setting(seconds, "300", "Seconds for which an upstream may pause within an answer.")
     failover_window: float = _setting(
         seconds,
         "5",
-        "Seconds for which a stream without content yet is held back, while another upstream could take over.",
+        "Seconds for which a stream without content is held back while another upstream could serve the request.",
     )
-    total_timeout: float = _setting(seconds, "3600", "Seconds an upstream may take for a whole answer.")
+    total_timeout: float = _setting(seconds, "3600", "Seconds for a complete answer of an upstream.")
     database_timeout: float = _setting(
         seconds, "10", "Seconds to wait for a connection, a lock or an answer of a database."
     )
     keepalive_interval: float = _setting(seconds, "15", "Seconds of silence after which a stream gets a comment.")
     graceful_timeout: float = _setting(seconds, "120", "Seconds that running streams get to finish at shutdown.")
-    retention_days: int = _setting(count, "30", "Days for which a conversation is kept after its last use.")
+    retention_days: int = _setting(count, "30", "Days for which a conversation is stored after its last use.")
     abandoned_responses: str = _setting(
         one_of("cancel", "finish"),
         "cancel",
-        "What becomes of a response that is to be stored when its client disconnects: cancel or finish.",
+        "What to do with a response that is to be stored if its client disconnects: cancel or finish.",
     )
     history_cache_bytes: int = _setting(
-        size, str(32 * 2**20), "Bytes in which a worker keeps the conversations led by previous_response_id; 0: none."
+        size, str(32 * 2**20), "Memory of a worker for recently used conversations, in bytes; 0: none."
     )
     max_websockets: int = _setting(
-        size, "512", "WebSockets that a worker keeps open; a client beyond them is sent to POST by a 426. 0: none."
+        size, "512", "Open WebSockets of a worker; further upgrades get 426, after which clients use POST. 0: none."
     )
     websocket_history_bytes: int = _setting(
-        size, str(128 * 2**20), "Bytes in which a worker keeps unstored responses while their WebSocket is open."
+        size, str(128 * 2**20), "Memory of a worker for unstored responses of open WebSockets, in bytes."
     )
     max_stored_bytes: int = _setting(
-        size, "0", "Bytes that the conversations of one API key may take in the database; 0: no limit."
+        size, "0", "Size of the conversations of one API key in the database, in bytes; 0: no limit."
     )
     log_level: str = _setting(level, "info", "debug, info, warning or error.")
-    log_format: str = _setting(one_of("human", "json"), "human", "What log lines look like: human or json.")
+    log_format: str = _setting(one_of("human", "json"), "human", "Format of log lines: human or json.")
     metrics: str = _setting(
         one_of(METRICS_OFF, METRICS_TOKEN, METRICS_OPEN),
         METRICS_TOKEN,
-        "Who may read /metrics: nobody (off), who has the admin token (token) or everybody (open).",
+        "Who may read /metrics: nobody (off), holders of the admin token (token) or everybody (open).",
     )
     prices: Path | None = _setting(path, None, "A price table in TOML, for the cost of usage.")
     plugin: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def input_limit(self) -> int:
-        """Bytes that a request may continue and refer to."""
+        """The largest stored part of a model's input, in bytes."""
         return self.max_input_bytes or 2 * self.max_body_bytes
 
     @property
     def finishes_abandoned(self) -> bool:
-        """Whether a response that is to be stored goes on when its client disconnects."""
+        """Whether a response that is to be stored is finished after its client disconnects."""
         return self.abandoned_responses == "finish"
 
     @property
@@ -259,125 +225,3 @@ class Settings:
 
 
 CORE_SETTINGS = tuple(Setting(f.name, default=f.default, **f.metadata) for f in fields(Settings) if f.metadata)
-
-
-# ------------------------------------------------------------------------------------------------------------ reading
-def load_settings(environ: Mapping[str, str], declared: Iterable[Setting] = ()) -> Settings:
-    """Read the settings from ``environ`` and from the TOML file named in ``FLOWAY_CONFIG``; the environment wins.
-
-    Empty variables and the variables of clients (``CLIENT_VARIABLES``) are ignored.
-
-    :param declared: the plugins' settings. They take precedence over client variables of the same name.
-    :raises SettingsError: a setting is unknown or malformed.
-    """
-    settings = {setting.name: setting for setting in (*CORE_SETTINGS, *declared)}
-    texts = {**_read_file(environ.get(CONFIG_FILE), settings), **_read_environment(environ, settings)}
-    values: dict[str, Any] = {}
-    for name, setting in settings.items():
-        text, source = texts.get(name, (setting.default, "the default"))
-        values[name] = text if text is None or text == "" else _parse(setting, text, source)
-    core = {setting.name: values.pop(setting.name) for setting in CORE_SETTINGS}
-    core["database_url"] = core["database_url"] or f"sqlite:///{core['data_dir'] / 'floway.db'}"
-    return Settings(**core, plugin=MappingProxyType(values))
-
-
-def _parse(setting: Setting, text: str, source: str) -> Any:
-    try:
-        return setting.parse(text)
-    except ValueError as expected:
-        value = "the value" if setting.secret or setting.name == "database_url" else repr(text)
-        raise SettingsError(f"{setting.variable} ({source}): {value} is not {expected}.") from None
-
-
-def _read_environment(environ: Mapping[str, str], settings: Mapping[str, Setting]) -> dict[str, tuple[str, str]]:
-    """Return (text, source) by name of setting."""
-    texts = {}
-    for variable, value in environ.items():
-        if not variable.startswith(PREFIX) or variable == CONFIG_FILE or not value:
-            continue  # an empty variable is how containers say "not set"
-        name = variable.removeprefix(PREFIX).lower()
-        if name in settings:
-            texts[name] = (value, "environment")
-        elif name.endswith("_file") and (setting := settings.get(name.removesuffix("_file"))) and setting.secret:
-            if environ.get(setting.variable):
-                raise SettingsError(f"{setting.variable} and {variable} are both set; one of them is enough.")
-            texts[setting.name] = (_read_secret_file(Path(value), variable), variable)
-        elif not is_client_variable(variable):
-            raise SettingsError(f"{variable} is not a setting.{_suggest(name, settings)}")
-    return texts
-
-
-def is_client_variable(variable: str) -> bool:
-    """Whether ``variable`` is in ``CLIENT_VARIABLES``, with or without a final ``_FILE``."""
-    return variable.removesuffix("_FILE") in CLIENT_VARIABLES
-
-
-def _suggest(name: str, settings: Mapping[str, Setting]) -> str:
-    # A high cutoff: a setting of a plugin that is not installed is not a typing error.
-    matches = difflib.get_close_matches(name.removesuffix("_file"), settings, n=1, cutoff=0.8)
-    if matches:
-        return f" Did you mean {settings[matches[0]].variable}?"
-    return " Does it belong to a plugin that is not installed?"
-
-
-def _read_secret_file(file: Path, variable: str) -> str:
-    try:
-        secret = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{variable}: the file cannot be read ({error}).") from None
-    if not secret:
-        raise SettingsError(f"{variable}: the file is empty.")
-    return secret
-
-
-def _read_file(name: str | None, settings: Mapping[str, Setting]) -> dict[str, tuple[str, str]]:
-    """Return (text, source) by name of setting."""
-    if not name:
-        return {}
-    try:
-        table = tomllib.loads(Path(name).read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{CONFIG_FILE}: {name} cannot be read: {error}") from None
-    texts = {}
-    for key, value in table.items():
-        if key not in settings:
-            raise SettingsError(f"{name}: {key!r} is not a setting.{_suggest(key, settings)}")
-        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            raise SettingsError(f"{name}: {key} is not a text or a number.")
-        texts[key] = (str(value), name)
-    return texts
-
-
-# ------------------------------------------------------------------------------------------------------------ showing
-def describe_settings(
-    settings: Settings, declared: Iterable[Setting] = (), environ: Mapping[str, str] = MappingProxyType({})
-) -> list[tuple[Setting, str]]:
-    """Return every setting with its effective value as text; secrets and passwords in URLs are hidden.
-
-    :param declared: the plugins' settings.
-    :param environ: the environment, for the variables that name files of secrets.
-    """
-    rows = []
-    for setting in (*CORE_SETTINGS, *declared):
-        value = settings.plugin[setting.name] if setting.name in settings.plugin else vars(settings)[setting.name]
-        if value is None:
-            rows.append((setting, "(not set)"))
-        elif setting.secret:
-            rows.append((setting, HIDDEN))
-        else:
-            rows.append((setting, without_password(str(value))))
-        if setting.secret:
-            file = Setting(f"{setting.name}_file", path, None, f"A file that holds {setting.variable} instead.")
-            rows.append((file, environ.get(file.variable) or "(not set)"))
-    return rows
-
-
-def without_password(url: str) -> str:
-    """Return ``url`` with its password replaced, in the authority and in the query."""
-    parts = urlsplit(url) if "://" in url else None
-    if parts is None or not (parts.password or "password=" in parts.query.lower()):
-        return url
-    if parts.password:
-        user, _, host = parts.netloc.rpartition("@")
-        parts = parts._replace(netloc=f"{user.split(':')[0]}:***@{host}")
-    return urlunsplit(parts._replace(query=re.sub(r"(?i)(password=)[^&]*", r"\1***", parts.query)))

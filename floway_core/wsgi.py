@@ -1,4 +1,4 @@
-"""The target of ``gunicorn floway_core.wsgi:app``, configured by the environment.
+"""The application for ``gunicorn floway_core.wsgi:app``, configured by the environment.
 
 ``floway serve`` runs the same application with suitable server settings.
 """
@@ -33,14 +33,14 @@ def _create_app() -> Flask:
     except StartupError as error:
         click.echo(f"floway: {error}", err=True)
         raise SystemExit(APP_LOAD_ERROR) from None
-    # The garbage collector need not visit what is loaded by now, because it is never freed.
+    # Everything loaded so far is never freed, so the garbage collector can ignore it.
     gc.collect()
     gc.freeze()
     database = gateway.services.database
     try:
         start_sweeping(database, settings.retention_days)
         start_flushing(gateway.usage, database)
-    except RuntimeError as error:  # no thread can be had
+    except RuntimeError as error:  # the system allows no further thread
         click.echo(f"floway: {error}", err=True)
         raise SystemExit(APP_LOAD_ERROR) from None
     atexit.register(gateway.usage.flush, database)

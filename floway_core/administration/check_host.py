@@ -16,16 +16,9 @@ from floway_core.administration.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.errors import StartupError
 from floway_core.runtime import plugins
 from floway_core.runtime.resources import files_needed, threads_needed
+from floway_core.runtime.settings_loader import CONFIG_FILE, is_client_variable, load_settings
 from floway_core.secrets import KEY_FILE
-from floway_core.settings import (
-    CONFIG_FILE,
-    CORE_SETTINGS,
-    PREFIX,
-    Settings,
-    SettingsError,
-    is_client_variable,
-    load_settings,
-)
+from floway_core.settings import CORE_SETTINGS, PREFIX, Settings, SettingsError
 
 LOW_SPACE_BYTES, CRITICAL_SPACE_BYTES = 2**30, 100 * 2**20
 """Free space in the file system of the data folder below which ``doctor`` warns, or fails."""
@@ -35,7 +28,7 @@ LOW_SPACE_BYTES, CRITICAL_SPACE_BYTES = 2**30, 100 * 2**20
 def load_plugins() -> tuple[pluggy.PluginManager, list[CheckResult]]:
     """Load each plugin separately.
 
-    :returns: a plugin manager with those that work, and the results.
+    :returns: a plugin manager with the working plugins, and the results.
     """
     usable, results = [], []
     for name in sorted({point.name for point in importlib.metadata.entry_points(group=plugins.GROUP)}):
@@ -45,7 +38,7 @@ def load_plugins() -> tuple[pluggy.PluginManager, list[CheckResult]]:
             plugins.migration_sources(manager)
             usable.append(name)
         except StartupError as error:
-            remedy = "Install a version of it that fits, or uninstall it: Floway does not start beside it."
+            remedy = "Install a compatible version of it, or uninstall it: Floway does not start with it."
             results.append(CheckResult("plugins", FAIL, str(error), remedy))
     if usable or not results:
         installed = ", ".join(usable) or "none"
@@ -72,17 +65,17 @@ def load_settings_one_by_one(
         except SettingsError as error:
             results.append(CheckResult("settings", FAIL, str(error), "Correct or unset it; Floway does not start."))
     if CONFIG_FILE in variables and CONFIG_FILE not in valid:
-        return None, results  # the file may hold all other settings
+        return None, results  # the file may contain all other settings
     try:
         settings = load_settings(valid, declared)
     except SettingsError as error:
         return None, [*results, CheckResult("settings", FAIL, str(error), "Correct it; Floway does not start.")]
     if not results:
-        own = {setting.variable for setting in (*CORE_SETTINGS, *declared)}
-        ignored = sorted(name for name in variables if is_client_variable(name) and name not in own)
+        declared_variables = {setting.variable for setting in (*CORE_SETTINGS, *declared)}
+        ignored = sorted(name for name in variables if is_client_variable(name) and name not in declared_variables)
         note = f"; {', '.join(ignored)}: for clients, not used here" if ignored else ""
         results.append(
-            CheckResult("settings", OK, f"{len(variables) - len(ignored)} variables are set, and understood{note}")
+            CheckResult("settings", OK, f"{len(variables) - len(ignored)} variables are set and valid{note}")
         )
     return settings, results
 
@@ -92,7 +85,7 @@ def files(settings: Settings, environ: Mapping[str, str]) -> Iterator[CheckResul
     """Check permissions and owner of the data folder and the files in it, and the free space."""
     folder = settings.data_dir
     if not folder.is_dir():
-        remedy = "`floway migrate` makes it, or `floway serve`; if there should be one, FLOWAY_DATA_DIR is wrong."
+        remedy = "`floway migrate` or `floway serve` creates it. If it should exist, FLOWAY_DATA_DIR is wrong."
         yield CheckResult("files", WARN, f"The data folder {folder} does not exist.", remedy)
         return
     private = [folder / KEY_FILE, *sorted(folder.glob("*.db*"))]
@@ -102,13 +95,13 @@ def files(settings: Settings, environ: Mapping[str, str]) -> Iterator[CheckResul
         *(result for file in private if file.exists() for result in _check_access(file, 0o077, "600", FAIL)),
         *(result for file in configured if file.exists() for result in _check_access(file, 0o007, "640", WARN)),
     ]
-    yield from wrong or [CheckResult("files", OK, f"{folder} and what is in it are for {_user(os.geteuid())} alone")]
+    yield from wrong or [CheckResult("files", OK, f"only {_user(os.geteuid())} can use {folder} and its files")]
     free = shutil.disk_usage(folder).free
     if free >= LOW_SPACE_BYTES:
         yield CheckResult("space", OK, f"{free >> 20} MiB are free for {folder}")
     else:
         status = WARN if free >= CRITICAL_SPACE_BYTES else FAIL
-        remedy = "Make room, or set FLOWAY_RETENTION_DAYS lower and run `floway retention run`."
+        remedy = "Free some space, or lower FLOWAY_RETENTION_DAYS and run `floway retention run`."
         yield CheckResult("space", status, f"Only {free >> 20} MiB are free for {folder}.", remedy)
 
 
@@ -124,7 +117,7 @@ def _check_access(file: Path, forbidden: int, mode: str, status: str) -> Iterato
         message = f"{file} can be used by others (mode {stat.S_IMODE(file_stat.st_mode):o})."
         yield CheckResult("files", status, message, f"chmod {mode} {file}")
     if file_stat.st_uid != os.geteuid():
-        message = f"{file} belongs to {_user(file_stat.st_uid)}, and this is {_user(os.geteuid())}."
+        message = f"{file} belongs to {_user(file_stat.st_uid)}, but this command runs as {_user(os.geteuid())}."
         yield CheckResult(
             "files", WARN, message, f"Run floway as {_user(file_stat.st_uid)}, or: chown {_user(os.geteuid())} {file}"
         )
@@ -145,12 +138,12 @@ def limits(settings: Settings) -> Iterator[CheckResult]:
     setup = f"{settings.workers} workers with {settings.threads} threads"
     lacks_files = allowed != resource.RLIM_INFINITY and allowed < files
     if lacks_files:
-        remedy = f"Raise it (ulimit -Hn; systemd: LimitNOFILE={files}), or set FLOWAY_THREADS lower."
+        remedy = f"Raise it (ulimit -Hn; systemd: LimitNOFILE={files}), or lower FLOWAY_THREADS."
         yield CheckResult(
             "limits", WARN, f"{setup}: each may need {files} open files, and the limit is {allowed}.", remedy
         )
     if limit < threads:
-        remedy = "Raise it (ulimit -u; systemd: TasksMax=; containers: --pids-limit), or set FLOWAY_THREADS lower."
+        remedy = "Raise it (ulimit -u; systemd: TasksMax=; containers: --pids-limit), or lower FLOWAY_THREADS."
         yield CheckResult(
             "limits", WARN, f"{setup}: at most {threads} threads in all, and the limit is {limit:g}.", remedy
         )
@@ -159,7 +152,7 @@ def limits(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _thread_limit() -> float:
-    """Return the limit of threads: that of the user or of the control group, whichever is lower."""
+    """Return the limit of threads: of the user or of the control group, whichever is lower."""
     of_user = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     limits = [float(of_user)] if of_user >= 0 and os.geteuid() else []  # root has none
     try:

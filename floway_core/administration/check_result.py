@@ -10,9 +10,9 @@ class CheckResult:
     """One line of the report."""
 
     check: str
-    """What was checked, in one or two words."""
+    """The subject of the check, in one or two words."""
     status: str
-    """``ok``; ``warn``: it works, but not for long or not for all; ``fail``: something does not work."""
+    """``ok``; ``warn``: it works, with risks; ``fail``: something does not work."""
     message: str
     remedy: str = ""
-    """What to do about it; empty if the status is ``ok``."""
+    """How to fix it; empty if the status is ``ok``."""

@@ -11,8 +11,9 @@ from floway_core.administration.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.errors import StartupError
 from floway_core.runtime import plugins
 from floway_core.runtime.gateway import database_errors, existing_database
+from floway_core.runtime.settings_loader import CONFIG_FILE, without_password
 from floway_core.secrets import KEY_FILE, SecretBox, split_keys
-from floway_core.settings import CONFIG_FILE, PREFIX, Settings, without_password
+from floway_core.settings import PREFIX, Settings
 from floway_core.storage import encrypted_columns, keys, migrate
 from floway_core.storage.db import POOL, select
 
@@ -35,7 +36,7 @@ def open_database(
                     condition = _check_postgresql(database, settings)
                 schema = _check_schema(database, manager)
     except StartupError as error:
-        remedy = "If another database is meant, correct FLOWAY_DATABASE_URL or FLOWAY_DATA_DIR."
+        remedy = "If this is the wrong database, correct FLOWAY_DATABASE_URL or FLOWAY_DATA_DIR."
         return None, [CheckResult("database", FAIL, str(error), remedy)]
     results = [condition, schema]
     is_usable = all(result.status != FAIL for result in results) and not schema.remedy
@@ -45,23 +46,23 @@ def open_database(
 def _check_sqlite(database: peewee.SqliteDatabase) -> CheckResult:
     problems = [row[0] for row in select(database, "PRAGMA quick_check(1)")]
     if problems != ["ok"]:
-        remedy = "Stop Floway and restore a backup; `sqlite3 FILE .recover` may save what came after it."
+        remedy = "Stop Floway and restore a backup; `sqlite3 FILE .recover` may recover later data."
         return CheckResult("database", FAIL, f"{database.database} is damaged: {' '.join(problems[0].split())}", remedy)
     mode = database.pragma("journal_mode")
     if mode != "wal":
-        remedy = "Any start sets it; a file system over the network may not offer it, and is no place for SQLite."
+        remedy = "Any start sets it, except on network file systems, which are not suitable for SQLite."
         return CheckResult("database", WARN, f"{database.database} has the journal mode {mode}, not wal.", remedy)
-    return CheckResult("database", OK, f"{database.database} is sound, and has a write-ahead log")
+    return CheckResult("database", OK, f"{database.database} is intact, and has a write-ahead log")
 
 
 def _check_postgresql(database: peewee.Database, settings: Settings) -> CheckResult:
     ((version,),) = select(database, "SHOW server_version")
     ((max_connections,),) = select(database, "SHOW max_connections")
     server = f"PostgreSQL {version} at {without_password(settings.database_url)}"
-    needed = settings.workers * POOL["max_connections"]
-    if needed > int(max_connections):
-        remedy = f"Set max_connections of the server above {needed} for each host, or FLOWAY_WORKERS lower."
-        message = f"{server} takes {max_connections} connections; this host alone may want {needed}."
+    connections = settings.workers * POOL["max_connections"]
+    if connections > int(max_connections):
+        remedy = f"Raise max_connections of the server above {connections} for each host, or lower FLOWAY_WORKERS."
+        message = f"{server} allows {max_connections} connections; this host alone may need {connections}."
         return CheckResult("database", WARN, message, remedy)
     return CheckResult("database", OK, server)
 
@@ -81,8 +82,8 @@ def _check_schema(database: peewee.Database, manager: pluggy.PluginManager) -> C
 
 # --------------------------------------------------------------------------------------------------------- secret key
 LOST = (
-    "Restore the key from the backup. Without it, `floway secrets init --forget` starts anew: accounts have to sign in "
-    "again, and keys to be given again."
+    "Restore the key from the backup. Without it, run `floway secrets init --forget`: then accounts have to sign in "
+    "again, and API keys of upstreams have to be entered again."
 )
 
 
@@ -91,7 +92,7 @@ def secret_key(
 ) -> tuple[SecretBox | None, list[CheckResult]]:
     """Check the secret key.
 
-    :returns: what decrypts the stored credentials, and the results. None if the key is missing or wrong.
+    :returns: the box that decrypts the stored credentials, and the results. None if the key is missing or wrong.
     """
     file = settings.data_dir / KEY_FILE
     try:
@@ -106,15 +107,15 @@ def secret_key(
         remedy = LOST if origin == str(file) else _other_key(database, file, origin)
         return None, [CheckResult("secret key", FAIL, f"{wrong} It comes from {origin}.", remedy)]
     results = [
-        CheckResult("secret key", FAIL, f"{count} values in {column} cannot be opened.", LOST)
+        CheckResult("secret key", FAIL, f"{count} values in {column} cannot be decrypted.", LOST)
         for column in encrypted_columns.list_columns(plugins.migration_sources(manager))
         if (count := sum(not box.can_decrypt(value) for value in encrypted_columns.read_values(database, column)))
     ]
     if len(split_keys(text)) > 1:
         remedy = "floway secrets rotate, then floway secrets rotate --finish"
-        message = "A rotation has not been finished: there are several keys."
+        message = "A rotation is not finished: there are several keys."
         results.append(CheckResult("secret key", WARN, message, remedy))
-    return box, results or [CheckResult("secret key", OK, "it fits the database, and opens everything stored")]
+    return box, results or [CheckResult("secret key", OK, "it decrypts all stored credentials")]
 
 
 def _origin(settings: Settings, environ: Mapping[str, str]) -> str:
@@ -126,13 +127,13 @@ def _origin(settings: Settings, environ: Mapping[str, str]) -> str:
 
 
 def _other_key(database: peewee.Database, file: Path, origin: str) -> str:
-    """Return the remedy for a wrong key in the settings: perhaps the one in the data folder is right."""
+    """Return the remedy for a wrong key in the settings. The key in the data folder may be the right one."""
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError):
         text = ""
     fits = split_keys(text) and encrypted_columns.describe_mismatch(database, SecretBox(text)) is None
-    return f"Do without {origin}: the key in {file} is the right one." if fits else f"Correct {origin}. {LOST}"
+    return f"Unset {origin}: the key in {file} is the right one." if fits else f"Correct {origin}. {LOST}"
 
 
 # ----------------------------------------------------------------------------------------------------------- API keys
@@ -147,5 +148,5 @@ def api_keys(database: peewee.Database) -> Iterator[CheckResult]:
         yield CheckResult("API keys", OK, f"{len(valid)} valid{expired}; {count} conversations are stored")
     else:
         yield CheckResult(
-            "API keys", FAIL, "There is none that is valid, so no client is let in.", "floway keys create NAME"
+            "API keys", FAIL, "There is no valid key, so no client can send requests.", "floway keys create NAME"
         )

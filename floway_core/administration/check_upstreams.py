@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 10.0
 """Time for a response to the request that compares the clocks."""
 
 SKEW_WARNING_SECONDS, SKEW_FAILURE_SECONDS = 30, 300
-"""Clock differences from which ``doctor`` warns, or fails: tokens would be renewed too late or all the time."""
+"""Clock differences from which ``doctor`` warns, or fails: tokens would be renewed too late or too often."""
 
 
 def check(gateway: Gateway) -> Iterator[CheckResult]:
@@ -26,7 +26,7 @@ def check(gateway: Gateway) -> Iterator[CheckResult]:
     rows = [row for row in upstreams.all_rows(gateway.services.database) if row.enabled]
     if not rows:
         remedy = "See `floway upstreams add --help`, and `floway PROVIDER --help` of the providers that have commands."
-        yield CheckResult("upstreams", FAIL, "There is none that is enabled, so nothing can be served.", remedy)
+        yield CheckResult("upstreams", FAIL, "No upstream is enabled, so no request can be served.", remedy)
     http, skews = HttpClient(gateway.settings), []
     for row in rows:
         provider = gateway.providers.by_kind.get(row.kind)
@@ -60,8 +60,8 @@ def _check_aliases(gateway: Gateway) -> Iterator[CheckResult]:
     )
     for row in rows:
         if row.name not in served:
-            remedy = "Compare `floway aliases list` with `floway models`: has a model another prefix now?"
-            yield CheckResult("aliases", WARN, f"{row.name} stands for nothing that an upstream serves.", remedy)
+            remedy = "Compare `floway aliases list` with `floway models`: the prefix of a model may have changed."
+            yield CheckResult("aliases", WARN, f"{row.name} has no target that an upstream serves.", remedy)
 
 
 def _check_models(gateway: Gateway, provider: Provider, upstream: Upstream) -> CheckResult:
@@ -79,7 +79,7 @@ def _report_failure(gateway: Gateway, upstream: Upstream, error: GatewayError) -
 
 
 def _measure_skew(http: HttpClient, provider: Provider, upstream: Upstream) -> float | None:
-    """Return by how many seconds this clock is ahead of the upstream's; None if the upstream does not state its time.
+    """Return how many seconds this clock is ahead of the upstream's; None if the upstream does not state its time.
 
     :raises GatewayError: the upstream cannot be reached.
     """
@@ -103,6 +103,6 @@ def _check_clock(skew: float) -> CheckResult:
     return CheckResult(
         "clock",
         WARN if abs(skew) < SKEW_FAILURE_SECONDS else FAIL,
-        f"{message}: expiry of tokens is misjudged.",
+        f"{message}: tokens may be renewed too late.",
         remedy,
     )

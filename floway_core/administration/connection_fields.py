@@ -1,4 +1,4 @@
-"""The fields of admin requests that say how an upstream is reached."""
+"""The fields of admin requests for the connection of an upstream."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,7 +36,7 @@ def find_provider(gateway: Gateway, kind: str) -> Provider:
 def read_connection(declared: ConnectionOptions, fields: Mapping[str, Any]) -> Connection:
     """Return the connection of a new upstream.
 
-    :param declared: what its provider asks for.
+    :param declared: the options of its provider.
     :raises GatewayError: 400, with the name of the field.
     """
     changes = _read(declared, {"api_key": "", "base_url": declared.default_base_url or "", **fields})
@@ -59,7 +59,7 @@ def read_changes(gateway: Gateway, upstream: Upstream, fields: Mapping[str, Any]
 
 
 def _read(declared: ConnectionOptions, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the fields that are there, and return them as fields of ``Connection``."""
+    """Check the present fields, and return them as fields of ``Connection``."""
     changes: dict[str, Any] = {}
     if "base_url" in fields:
         try:
@@ -86,14 +86,14 @@ def _read(declared: ConnectionOptions, fields: Mapping[str, Any]) -> dict[str, A
 def _read_headers(headers: Mapping[str, Any]) -> dict[str, str]:
     try:
         return dict(connections.parse_header(f"{name}: {value}") for name, value in headers.items())
-    except ValueError as error:  # its message does not quote the value, which may be secret
+    except ValueError as error:  # the message does not quote the value, which may be secret
         raise _invalid("headers", f"{error}.") from None
 
 
 def _read_options(declared: ConnectionOptions, values: Mapping[str, Any]) -> dict[str, Any]:
-    known = {option.name: option for option in declared.options}
+    declared_options = {option.name: option for option in declared.options}
     for name, value in values.items():
-        option = known.get(name)
+        option = declared_options.get(name)
         if option is None:
             raise _invalid(f"options.{name[:40]}", "There is no such option.")
         if value not in option.choices if option.choices else not isinstance(value, bool):

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import pluggy
 
-from floway_core import settings as declarations
-from floway_core.runtime import plugins
+from floway_core.runtime import plugins, settings_loader
 from floway_core.settings import Settings
 
 
@@ -26,5 +25,5 @@ def list_settings(settings: Settings, manager: pluggy.PluginManager, environ: Ma
 
     :param environ: the environment of the process, for the variables that name files of secrets.
     """
-    rows = declarations.describe_settings(settings, plugins.declared_settings(manager), environ)
+    rows = settings_loader.describe_settings(settings, plugins.declared_settings(manager), environ)
     return [ShownSetting(setting.variable, value, setting.help) for setting, value in rows]

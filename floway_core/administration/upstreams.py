@@ -32,20 +32,18 @@ __all__ = [
 
 log = logging.getLogger("floway")
 
-NO_RESPONSE = "Is {address} right? Then look at the network and at proxies; after that: floway upstreams test {name}"
-OTHER_FAILURE = "If it does not pass by itself, see: floway {kind} --help; then: floway upstreams test {name}"
+NO_RESPONSE = "Check the address {address}, the network and proxies. Then: floway upstreams test {name}"
+OTHER_FAILURE = "If it does not recover, see: floway {kind} --help. Then: floway upstreams test {name}"
 REMEDIES = {
     "upstream_unreachable": NO_RESPONSE,
     "upstream_timeout": NO_RESPONSE,
     NoModelList.WRONG_ADDRESS: (
-        "The address is probably wrong: what answers at {address} is no API of this kind. "
+        "The address is probably wrong: the server at {address} has another API. "
         "See `floway config` and `floway {kind} --help`."
     ),
-    NoModelList.CREDENTIALS_REFUSED: (
-        "Its credentials are wrong, or belong elsewhere than to {address}. See: floway {kind} --help"
-    ),
+    NoModelList.CREDENTIALS_REFUSED: "Its credentials are wrong, or not for {address}. See: floway {kind} --help",
 }
-"""What to do about a failure, by the code of the error."""
+"""How to fix a failure, by the code of the error."""
 
 
 @dataclass(frozen=True)

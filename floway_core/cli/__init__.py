@@ -17,7 +17,7 @@ __all__ = ["ReadOnlyCommand", "cli", "main", "services", "try_upstream"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="floway")
 def cli() -> None:
-    """A gateway for the OpenAI Responses API. Settings come from FLOWAY_* variables: see `floway config`."""
+    """A gateway for large language models. Settings come from FLOWAY_* variables: see `floway config`."""
 
 
 for command in (
@@ -40,7 +40,7 @@ for command in (
 def main() -> None:
     """Run the command line with the commands of core and of all plugins."""
     try:
-        if sys.argv[1:2] == ["doctor"]:  # has to work where plugins do not, and loads them by itself
+        if sys.argv[1:2] == ["doctor"]:  # must work with broken plugins, and loads them itself
             cli.main(prog_name="floway")
         manager = plugins.build_plugin_manager()
         plugins.add_commands(manager, cli)

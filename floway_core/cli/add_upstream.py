@@ -1,4 +1,4 @@
-"""``floway upstreams add`` and ``set``: what a provider asks for, as options of the command line."""
+"""``floway upstreams add`` and ``set``, with the options that the provider of an upstream declares."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ def _check(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parame
     def callback(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
         try:
             return tuple(map(parse, value)) if isinstance(value, tuple) else value and parse(value)
-        except (ValueError, GatewayError) as error:  # the messages do not quote the value, which may hold a secret
+        except (ValueError, GatewayError) as error:  # the messages do not quote the value, which may contain a secret
             raise click.BadParameter(str(error)) from None
 
     return callback
@@ -38,13 +38,13 @@ def _check_prefix(prefix: str) -> str:
 
 
 def prefix_option() -> click.Option:
-    """Return the option that every upstream has."""
-    help_text = "Clients ask for PREFIX/model."
+    """Return the option for the prefix, which all upstreams have."""
+    help_text = "Clients request PREFIX/model."
     return click.Option(["--prefix"], default="", callback=_check(_check_prefix), help=help_text)
 
 
 def key_options(declared: ConnectionOptions) -> list[click.Parameter]:
-    """Return the options that say where the key is. It is never an argument: others can see those."""
+    """Return the options for the source of the key. The key is never an argument: other users can see arguments."""
     file_help = "File with the API key; - reads standard input. Default: a prompt."
     parameters: list[click.Parameter] = [
         click.Option(["--key-file"], type=click.File(), help=file_help),
@@ -82,12 +82,12 @@ def connection_parameters(declared: ConnectionOptions) -> list[click.Parameter]:
 def read_key(
     declared: ConnectionOptions, key_file: TextIO | None, key_env: str | None, no_key: bool = False
 ) -> str | None:
-    """Read the key from where the options say, or from a prompt.
+    """Read the key from the source that the options name, or from a prompt.
 
     :returns: None for an upstream without a key.
     """
     if sum((key_file is not None, key_env is not None, no_key)) > 1:
-        raise click.UsageError("Only one of --key-file, --key-env and --no-key can be right.")
+        raise click.UsageError("Use only one of --key-file, --key-env and --no-key.")
     if no_key:
         return None
     if key_env is not None:
@@ -115,23 +115,23 @@ def parse_base_url(base_url: str, allow_http: bool) -> str:
         raise click.UsageError(f"--base-url: {error} is expected{hint}.") from None
 
 
-def chosen_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the provider's own options that were given, by their names."""
-    given = {name.removeprefix("option_"): value for name, value in values.items() if name.startswith("option_")}
-    return {name: value for name, value in given.items() if value is not None}
+def read_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the provider's options, by name, without those that were not set."""
+    named = ((name.removeprefix("option_"), value) for name, value in values.items() if name.startswith("option_"))
+    return {name: value for name, value in named if value is not None}
 
 
 # --------------------------------------------------------------------------------------------------------- commands
 class AddGroup(click.Group):
-    """One command for each installed provider that declares what to ask for, or has no commands of its own."""
+    """One command for each installed provider that declares options, or has no commands of its own."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the kinds of these providers."""
         root = ctx.find_root()
         assert isinstance(root.command, click.Group)
-        own = root.command.list_commands(root)
+        command_names = root.command.list_commands(root)
         providers = _providers(find_session(ctx)).items()
-        return sorted(kind for kind, provider in providers if provider.connection_options or kind not in own)
+        return sorted(kind for kind, provider in providers if provider.connection_options or kind not in command_names)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command that adds an upstream of a provider, with the options that it declares."""
@@ -163,7 +163,7 @@ def _add_command(kind: str, declared: ConnectionOptions | None) -> click.Command
 
     @click.pass_context
     def run(context: click.Context, /, name: str, prefix: str, **values: Any) -> None:
-        connection = _new_connection(declared, values) if declared else None  # before anything is created
+        connection = _new_connection(declared, values) if declared else None  # check it before anything is created
         services = find_session(context).services
         if connection:
             connections.add(services, kind, name, connection, prefix)
@@ -185,12 +185,12 @@ def _new_connection(declared: ConnectionOptions, values: Mapping[str, Any]) -> C
         read_key(declared, values["key_file"], values["key_env"], values.get("no_key", False)),
         dict(values["headers"]),
         tuple(values["models"]),
-        {**{option.name: option.default for option in declared.options}, **chosen_options(values)},
+        {**{option.name: option.default for option in declared.options}, **read_options(values)},
     )
 
 
 def try_upstream(context: click.Context, name: str) -> None:
-    """Request the models of an upstream, and print the result in a line: for commands that set one up.
+    """Request the models of an upstream, and print the result in one line. For commands that add or change upstreams.
 
     :param context: click's context of the command.
     """
@@ -203,10 +203,10 @@ def try_upstream(context: click.Context, name: str) -> None:
 
 
 class SetCommand(click.Command):
-    """Changes an upstream. Its options depend on the provider, which the name of the upstream tells."""
+    """Changes an upstream. Its options depend on the provider of the upstream."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the options of the provider before anything is parsed."""
+        """Add the options of the provider before the arguments are parsed."""
         if args and not args[0].startswith("-"):
             declared = declared_options(ctx, find_upstream(ctx, args[0]))
             self.params = [click.Argument(["name"]), *connection_parameters(declared), *key_options(declared)]
@@ -234,11 +234,11 @@ def declared_options(context: click.Context, upstream: Upstream) -> ConnectionOp
 def set_upstream(context: click.Context, /, name: str, **values: Any) -> None:
     """Change the URL, the key, the headers, the models or the options of an upstream, from the next request on.
 
-    What is not given stays. `floway upstreams set NAME --help` lists the options.
+    Other values do not change. `floway upstreams set NAME --help` lists the options.
     """
     services, upstream = find_session(context).services, find_upstream(context, name)
     declared = declared_options(context, upstream)
-    before = connections.read(services, upstream)
+    current = connections.read(services, upstream)
     changes: dict[str, Any] = {}
     if values["base_url"]:
         changes["base_url"] = parse_base_url(values["base_url"], values["allow_http"])
@@ -246,9 +246,9 @@ def set_upstream(context: click.Context, /, name: str, **values: Any) -> None:
         changes["api_key"] = read_key(declared, values["key_file"], values["key_env"], values.get("no_key", False))
     changes |= {"headers": dict(values["headers"])} if values["headers"] else {}
     changes |= {"models": tuple(values["models"])} if values["models"] else {}
-    if chosen := chosen_options(values):
-        changes["options"] = {**before.options, **chosen}
+    if options := read_options(values):
+        changes["options"] = {**current.options, **options}
     if not changes:
-        raise click.UsageError("Say what to change: see --help.")
+        raise click.UsageError("There is nothing to change: see --help.")
     connections.change(services, upstream, **changes)
     click.echo(f"{name}: {', '.join(name.replace('_', ' ') for name in changes)} changed.", err=True)

@@ -12,7 +12,7 @@ from floway_core.cli.table import table
 
 @click.group("aliases")
 def aliases_group() -> None:
-    """Other names by which clients can request models."""
+    """Aliases: names for models, with fallbacks and overrides."""
 
 
 @aliases_group.command("set")
@@ -30,18 +30,19 @@ def set_alias(
     verbosity: str | None,
     service_tier: str | None,
 ) -> None:
-    """Let NAME stand for other models.
+    """Create an alias NAME for models, or replace it.
 
-    The preferred model comes first; the next one is tried when one fails. Name models as clients do. With @UPSTREAM
-    only that upstream is used; add an @ to a model that has one in its own name. Options override the client's request.
+    The first model is preferred; if it fails, the next one is tried. Name models as clients do. With @UPSTREAM only
+    that upstream is used. If the name of a model contains an @, add one at its end. Options override the client's
+    request.
     """
     database = session.services.database
     overrides = aliases.Overrides(effort, verbosity, service_tier)
     aliases.put(database, name, aliases.parse_targets(database, targets), overrides)
-    click.echo(f"{name!r} stands for {', '.join(targets)}.", err=True)
+    click.echo(f"{name!r} is an alias for {', '.join(targets)}.", err=True)
     offer = models.list_models(session.gateway, wait_for_all=True)
     if not any(model.id == name for model in offer.models):
-        click.echo("No upstream serves that now, so clients cannot ask for it; see: floway models", err=True)
+        click.echo("No upstream serves it now, so clients cannot request it; see: floway models", err=True)
 
 
 @aliases_group.command("list", cls=ReadOnlyCommand)

@@ -28,7 +28,7 @@ from floway_core.web.routing import routes_of_plugins
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_context
 def migrate(context: click.Context, target: str | None, yes: bool) -> None:
-    """Bring the database schema up to date. Every other command that needs it does so, too."""
+    """Update the database schema. All commands that use the database do so, too."""
     session: Session = context.obj
     if context.invoked_subcommand:
         return
@@ -44,10 +44,12 @@ def _undo(session: Session, target: str, yes: bool) -> None:
     with database_errors(session.settings):
         names = schema.plan_undo(database, sources, target)
         if names and not yes:
-            click.confirm(f"This undoes {', '.join(names)}, and loses what was stored with it. Go on?", abort=True)
+            click.confirm(
+                f"This undoes {', '.join(names)}, and deletes all data that needs them. Continue?", abort=True
+            )
         for name in schema.undo(database, sources, target):
             click.echo(f"undone: {name}")
-    click.echo(f"The database schema is that of {target}. Any command of this version would bring it up to date again.")
+    click.echo(f"The database schema is that of {target}. Any command of this version would update it again.")
 
 
 @migrate.command("list", cls=ReadOnlyCommand)
@@ -67,7 +69,7 @@ def list_migrations(session: Session) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def show_config(session: Session, as_json: bool) -> None:
-    """Show all settings with their values, but no secret."""
+    """Show all settings with their values. Secrets are hidden."""
     rows = list_settings(session.settings, session.manager, os.environ)
     if as_json:
         click.echo(json.dumps({row.variable: row.value for row in rows}, indent=2))
@@ -79,9 +81,9 @@ def show_config(session: Session, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_plugins(session: Session, as_json: bool) -> None:
-    """List the plugins, and what each provides."""
+    """List the plugins, and what each of them adds."""
     database = database_in_use(session.settings)
-    # The kinds of providers do not depend on stored data, so an empty database does.
+    # The kinds of providers do not depend on stored data, so an empty database is sufficient.
     empty = Services(session.settings, in_memory(), SecretBox(generate_key()))
     providers = build_providers(session.manager, empty)
     owners = providers.owners

@@ -1,4 +1,4 @@
-"""Asking the operator before data is deleted."""
+"""Ask the operator before data is deleted."""
 
 import sys
 
@@ -18,5 +18,5 @@ def confirm(loss: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.ClickException(f"{loss} There is no terminal to ask on: say --yes to do it.")
-    click.confirm(f"{loss} Go on?", abort=True, err=True)
+        raise click.ClickException(f"{loss} There is no terminal to confirm it: use --yes.")
+    click.confirm(f"{loss} Continue?", abort=True, err=True)

@@ -19,7 +19,7 @@ class Session:
 
     manager: pluggy.PluginManager
     read_only: bool = False
-    """Whether the command changes nothing: then no data folder, database or secret key is created."""
+    """Whether the command is read-only. Then no data folder, database or secret key is created."""
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -41,10 +41,10 @@ class Session:
 
 
 class ReadOnlyCommand(click.Command):
-    """A command that changes nothing. Before the first set-up it sees an empty installation, and creates none."""
+    """A command that changes nothing. Without an installation it sees an empty one, and does not create it."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Note on the session that nothing may be created, and run the command."""
+        """Mark the session as read-only, and run the command."""
         if session := ctx.find_object(Session):
             session.read_only = True
         return super().invoke(ctx)

@@ -17,7 +17,7 @@ COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Find problems, and how to solve them. Changes nothing, and requests the models of every upstream.
+    """Find problems, and how to fix them. Changes nothing, and requests the models of every upstream.
 
     The exit status is 1 when something does not work.
     """

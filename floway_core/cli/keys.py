@@ -39,7 +39,7 @@ class FutureTime(click.ParamType):  # type: ignore[type-arg]  # generic from cli
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse the value; fail with a message of click if it is no duration."""
+        """Parse the value; fail with a message of click if it is invalid."""
         if duration := re.fullmatch(r"(\d{1,6})([mhdw])", value):
             return int(time.time()) + int(duration[1]) * SECONDS_OF_UNIT[duration[2]]
         try:
@@ -56,19 +56,19 @@ def _limit_option(option: str, help: str) -> Callable[[Command], Command]:
 
 
 def _permission_options(command: Command) -> Command:
-    """Add the options that set what a key may do."""
+    """Add the options for the permissions and limits of a key."""
     for option in (
         click.option(
             "--shows-account",
             is_flag=True,
             flag_value=True,
             default=None,
-            help="Let its clients see plan, quota and user of the account behind the gateway.",
+            help="Let its clients see plan, quota and user of the upstream account.",
         ),
-        _limit_option("stored-bytes", "Bytes that its conversations may take in the database."),
+        _limit_option("stored-bytes", "Size of its conversations in the database, in bytes."),
         _limit_option("tokens-per-day", "Input and output tokens in a UTC day."),
-        _limit_option("concurrent", "Requests at a time, streamed ones and others."),
-        _limit_option("requests-per-minute", "Requests that are let in."),
+        _limit_option("concurrent", "Requests at the same time, streamed or not."),
+        _limit_option("requests-per-minute", "Requests that are admitted."),
         click.option("--upstream", "upstreams", multiple=True, help="An upstream it may use, as --model."),
         click.option("--model", "models", multiple=True, help="A model it may use; repeat it for more."),
         click.option(
@@ -76,7 +76,7 @@ def _permission_options(command: Command) -> Command:
             "expires_at",
             type=FutureTime(),
             metavar="30d|DATE",
-            help="Refuse it from then on: 30d, 12h, or a local date.",
+            help="When it expires: 30d, 12h, or a local date.",
         ),
     ):
         command = option(command)
@@ -120,7 +120,7 @@ def create_key(context: click.Context, /, name: str, **parameters: Any) -> None:
 @click.option("--clear", multiple=True, type=click.Choice(list(FIELDS)), help="Reset this option.")
 @click.pass_context
 def change_key(context: click.Context, /, name: str, clear: tuple[str, ...], **parameters: Any) -> None:
-    """Change what a key may do, from its next request on. Other options stay as they are."""
+    """Change the permissions and limits of a key, from its next request on. Other options do not change."""
     options = _read_options(parameters, clear)
     if not options:
         raise click.UsageError("There is nothing to change.")
@@ -140,7 +140,7 @@ def list_keys(context: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
     elif not rows:
-        click.echo("There is no API key. `floway keys create NAME` makes one for a client.")
+        click.echo("There is no API key. `floway keys create NAME` creates one for a client.")
     else:
         cells = [
             (
@@ -174,7 +174,7 @@ def _format_limits(row: keys.KeyRow) -> str:
 @click.argument("name")
 @click.pass_context
 def revoke_key(context: click.Context, name: str) -> None:
-    """Reject a key from now on."""
+    """Refuse a key from now on."""
     keys.revoke(services(context).database, name)
     click.echo(f"The key {name!r} is revoked.", err=True)
 

@@ -1,4 +1,4 @@
-"""``floway secrets``: rotating the secret key."""
+"""``floway secrets``: create and rotate the secret key."""
 
 import contextlib
 import fcntl
@@ -17,13 +17,13 @@ from floway_core.secrets import KEY_FILE, SecretBox, generate_key, read_or_creat
 from floway_core.storage import encrypted_columns, migrate
 
 IN_SETTINGS = (
-    "The secret key comes from the settings, which are yours to change: put a line with a new key {place}, restart all "
-    "processes on all hosts, and run this again."
+    "The secret key comes from the settings, which only you can change: put a line with a new key {position}, restart "
+    "all processes on all hosts, and run this again."
 )
-ROTATION_UNFINISHED = "A rotation is under way: end it with `floway secrets rotate --finish` first."
+ROTATION_UNFINISHED = "A rotation is not finished: run `floway secrets rotate --finish` first."
 UNKNOWN_PLUGINS = (
-    "The database has tables of plugins that are not installed ({names}), and what they have encrypted would be lost. "
-    "Install them; if nobody needs them any more, `floway migrate --to NAME/0` removes their tables."
+    "The database has tables of plugins that are not installed ({names}), whose encrypted values would be lost. "
+    "Install them; if they are not needed any more, `floway migrate --to NAME/0` removes their tables."
 )
 NOT_ROTATED = "Nothing is encrypted with the new key yet: run `floway secrets rotate` first."
 
@@ -40,13 +40,13 @@ def secrets_group() -> None:
 def init(session: Session, forget: bool, yes: bool) -> None:
     """Create the secret key if there is none.
 
-    If stored credentials need a key that is lost, --forget deletes them and starts anew: accounts then have to sign in
-    again, and keys to be given again. Asks first.
+    If stored credentials need a key that is lost, --forget deletes them and creates a new key. Accounts then have to
+    sign in again, and API keys of upstreams have to be entered again. Asks first.
     """
     database, settings = session.services.database, session.settings
     problem = secret_key_problem(database, session.services.secrets)
     if problem is None:
-        click.echo("The secret key is there, and is that of the database.")
+        click.echo("The secret key exists, and is the key of the database.")
         return
     if not forget:
         raise StartupError(problem)
@@ -54,7 +54,7 @@ def init(session: Session, forget: bool, yes: bool) -> None:
     keys = settings.secret_key or read_or_create_key(settings.data_dir / KEY_FILE)
     columns = encrypted_columns.list_columns(plugins.migration_sources(session.manager))
     count = encrypted_columns.forget_unreadable(database, columns, SecretBox(keys))
-    click.echo(f"{count} stored credentials are deleted. `floway upstreams list` says what to do next.")
+    click.echo(f"{count} stored credentials are deleted. `floway upstreams list` shows what to do next.")
 
 
 @secrets_group.command()
@@ -82,9 +82,9 @@ def _prepare(session: Session) -> None:
     if len(keys) > 1:
         raise StartupError(ROTATION_UNFINISHED)
     if file is None:
-        raise StartupError(IN_SETTINGS.format(place="below it"))
+        raise StartupError(IN_SETTINGS.format(position="below it"))
     write_keys(file, [*keys, generate_key()])
-    click.echo(f"{file} has a new key, which only opens so far. Copy the file to the other hosts.")
+    click.echo(f"{file} has a new key, which can only decrypt so far. Copy the file to the other hosts.")
     click.echo("Then: floway secrets rotate")
 
 
@@ -98,12 +98,12 @@ def _rotate(session: Session) -> None:
         keys = [*unused, *(key for key in keys if key not in unused)]
         write_keys(file, keys)
     elif keys[0] not in unused:
-        raise StartupError(IN_SETTINGS.format(place="above it"))
+        raise StartupError(IN_SETTINGS.format(position="above it"))
     _encrypt_again(session, keys)
     if file is not None:
         click.echo(f"Copy {file} to the other hosts, if there are any, and add it to the backup.")
     click.echo(
-        "The old key still opens. A minute later, or when all hosts have the file: floway secrets rotate --finish"
+        "The old key can still decrypt. A minute later, or when all hosts have the file: floway secrets rotate --finish"
     )
 
 
@@ -113,20 +113,20 @@ def _finish(session: Session) -> None:
         raise StartupError(NOT_ROTATED)
     _encrypt_again(session, keys)  # values that other processes have encrypted with the old key meanwhile
     if len(keys) > 1 and file is None:
-        click.echo("Nothing needs the old key any more: remove its line from the settings.")
+        click.echo("The old key is not needed any more: remove its line from the settings.")
     elif file is not None:
         write_keys(file, keys[:1])
-        click.echo(f"{file} holds the new key alone. Copy the file to the other hosts, if there are any.")
+        click.echo(f"{file} contains only the new key. Copy the file to the other hosts, if there are any.")
     encrypted_columns.retire_older_keys(database, keys[0])
 
 
 def _encrypt_again(session: Session, keys: list[str]) -> None:
     columns = encrypted_columns.list_columns(plugins.migration_sources(session.manager))
     renewal = encrypted_columns.reencrypt(session.services.database, columns, keys)
-    click.echo(f"{renewal.changed} stored values were sealed with the old key, and are with the new one.")
+    click.echo(f"{renewal.changed} stored values were encrypted again, with the new key.")
     for column in sorted(set(renewal.unreadable)):
         count = renewal.unreadable.count(column)
-        click.echo(f"{count} in {column} cannot be opened with any key; sign in, or give the key, again.", err=True)
+        click.echo(f"{count} in {column} cannot be decrypted with any key: sign in, or enter the key, again.", err=True)
 
 
 def _read_keys(session: Session) -> tuple[list[str], Path | None]:
@@ -139,7 +139,7 @@ def _read_keys(session: Session) -> tuple[list[str], Path | None]:
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Exclude a second rotation on this host, which would create another key.
+    """Exclude other rotations on this host: they would create another key.
 
     :raises StartupError: one is running.
     """

@@ -35,7 +35,7 @@ def serve(session: Session, bind: str | None) -> None:
     check_bind(session.settings.bind, lambda message: _report(session.settings, logging.WARNING, message))
     allow_files(session.settings)
     warn_of_missing_threads = try_threads(session.settings)
-    # Find here what would keep a worker from starting, so that one line can report it.
+    # Find problems here that would stop a worker from starting, so that one line reports them.
     gateway: Gateway = create_app(session.settings, session.manager).extensions["floway"]
     problems = _find_problems(gateway)
     close_connections(gateway.services.database)
@@ -55,7 +55,7 @@ def serve(session: Session, bind: str | None) -> None:
 
 
 def check_platform() -> None:
-    """Check for Linux's hang-up event: it reports a client that disconnects while bytes of it are still unread.
+    """Check for Linux's hang-up event, which reports that a client disconnects even if it has unread bytes.
 
     :raises StartupError: this system does not have it.
     """
@@ -73,11 +73,11 @@ def _report(settings: Settings, level: int, line: str) -> None:
 
 
 def _find_problems(gateway: Gateway) -> list[str]:
-    """Find what is still missing before clients can be served, and how to set it up."""
+    """Find what clients need and is still missing, and how to set it up."""
     missing: list[str] = []
     if file := gateway.services.secrets.missing_file:
         missing.append(
-            f"the secret key {file}, which stored credentials need. Restore it from the backup, or start anew with: "
+            f"the secret key {file}, which stored credentials need. Restore it from the backup, or delete them with: "
             "floway secrets init --forget"
         )
     database, providers = gateway.services.database, gateway.providers
@@ -94,5 +94,5 @@ def _find_problems(gateway: Gateway) -> list[str]:
         commands = (f"upstreams add {kind}" if provider.connection_options else kind for kind, provider in kinds)
         missing.append(f"an upstream. See {', '.join(f'`floway {command} --help`' for command in commands)}")
     if not any(row.revoked_at is None for row in keys.all_rows(database)):
-        missing.append("an API key for the clients. Make one with: floway keys create NAME")
+        missing.append("an API key for the clients. Create one with: floway keys create NAME")
     return missing

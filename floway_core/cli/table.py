@@ -1,4 +1,4 @@
-"""Formatting of text for a terminal."""
+"""Format tables and dates for a terminal."""
 
 import time
 from typing import Any

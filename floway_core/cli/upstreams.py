@@ -42,12 +42,12 @@ def _no_models(session: Session) -> str:
     if not rows:
         return _no_upstream(session)
     if not any(row.enabled for row in rows):
-        return "No upstream is enabled. `floway upstreams enable NAME` serves from one again."
-    return "No upstream tells a model. See: floway upstreams list"
+        return "No upstream is enabled. `floway upstreams enable NAME` enables one."
+    return "No upstream lists a model. See: floway upstreams list"
 
 
 def _no_upstream(session: Session) -> str:
-    """Return what to do next if there is no upstream."""
+    """Return the next step if there is no upstream."""
     kinds, commands = sorted(session.gateway.providers.by_kind), _root_commands(click.get_current_context())
     if not kinds:
         return "There is no upstream, and no plugin with a provider: pip install floway-PROVIDER"
@@ -70,15 +70,15 @@ def _root_commands(context: click.Context) -> Collection[str]:
 
 @click.group("upstreams")
 def upstreams_group() -> None:
-    """Configured upstreams. Most providers bring their own commands to add one."""
+    """The configured upstreams."""
 
 
 @upstreams_group.command("add", cls=AddGroup)
 def add_upstream() -> None:
     """Add an upstream: `floway upstreams add PROVIDER NAME`.
 
-    `floway upstreams add PROVIDER --help` lists the options. Providers whose upstreams are set up in another way have a
-    command of their own: `floway PROVIDER --help`.
+    `floway upstreams add PROVIDER --help` lists the options. Some providers have their own command to add upstreams:
+    see `floway PROVIDER --help`.
     """
 
 
@@ -90,12 +90,12 @@ upstreams_group.add_command(set_upstream)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def show_upstream(session: Session, name: str, as_json: bool) -> None:
-    """Show how an upstream is reached. Its key and the values of its headers are not shown."""
-    shown = _describe(administration.find_state(session.gateway, name))
+    """Show the connection of an upstream, without its key and the values of its headers."""
+    description = _describe(administration.find_state(session.gateway, name))
     if as_json:
-        click.echo(json.dumps(shown, indent=2))
+        click.echo(json.dumps(description, indent=2))
         return
-    for label, value in shown.items():
+    for label, value in description.items():
         if value is not None:
             click.echo(f"{label.replace('_', ' ')}: {_format_value(value)}")
 
@@ -116,7 +116,7 @@ def _format_value(value: object) -> str:
         case list():
             return ", ".join(value) or "none"
         case dict():
-            return ", ".join(f"{name} {_format_value(one)}" for name, one in value.items()) or "none"
+            return ", ".join(f"{name} {_format_value(inner)}" for name, inner in value.items()) or "none"
     return str(value) or "none"
 
 
@@ -126,8 +126,8 @@ def _format_value(value: object) -> str:
 def list_upstreams(session: Session, as_json: bool) -> None:
     """List the upstreams in the order in which they are tried, and their states.
 
-    The state is what keeps an upstream from serving, or else the result of the last request to it. Nothing is requested
-    now; `floway upstreams test NAME` does that.
+    The state is the reason why an upstream cannot serve, or else the result of the last request to it. This command
+    sends no request; `floway upstreams test NAME` does.
     """
     states = administration.list_states(session.gateway)
     if as_json:
@@ -144,7 +144,7 @@ def list_upstreams(session: Session, as_json: bool) -> None:
 
 
 def _format_try(last: administration.Try) -> str:
-    """Format the result of the last request, with its time: it may have been long ago."""
+    """Format the result of the last request, with its time."""
     if last.tried_at is None:
         return "unknown until a request or a test"
     return f"failed {date(last.tried_at)}: {last.failure}" if last.failure else f"answered {date(last.tried_at)}"
@@ -154,7 +154,7 @@ def _format_try(last: administration.Try) -> str:
 @click.argument("name")
 @click.pass_context
 def enable_upstream(context: click.Context, name: str) -> None:
-    """Serve from an upstream."""
+    """Enable an upstream: send requests to it again."""
     upstreams.change(services(context).database, name, enabled=True)
     click.echo(f"The upstream {name!r} is enabled.", err=True)
 
@@ -163,7 +163,7 @@ def enable_upstream(context: click.Context, name: str) -> None:
 @click.argument("name")
 @click.pass_context
 def disable_upstream(context: click.Context, name: str) -> None:
-    """Do not serve from an upstream. Its settings and credentials stay."""
+    """Disable an upstream: send no requests to it. Its settings and credentials are kept."""
     upstreams.change(services(context).database, name, enabled=False)
     click.echo(f"The upstream {name!r} is disabled.", err=True)
 
@@ -190,8 +190,8 @@ def set_prefix(context: click.Context, name: str, prefix: str) -> None:
     Without PREFIX, clients request the model by its own name.
     """
     upstreams.change(services(context).database, name, prefix=prefix)
-    pattern = f"{prefix}/MODEL" if prefix else "MODEL, without a prefix"
-    click.echo(f"Clients ask for {pattern}, to be served by the upstream {name!r}.", err=True)
+    pattern = f"{prefix}/MODEL" if prefix else "MODEL without a prefix"
+    click.echo(f"Clients request {pattern} to use the upstream {name!r}.", err=True)
 
 
 @upstreams_group.command("rename")
@@ -199,12 +199,12 @@ def set_prefix(context: click.Context, name: str, prefix: str) -> None:
 @click.argument("new")
 @click.pass_context
 def rename_upstream(context: click.Context, old: str, new: str) -> None:
-    """Give an upstream another name.
+    """Rename an upstream.
 
-    API keys and aliases that name it follow. Its usage until now stays under the old name.
+    API keys and aliases that name it are updated. Its usage so far keeps the old name.
     """
     upstreams.change(services(context).database, old, new_name=new)
-    click.echo(f"The upstream {old!r} is called {new!r} now.", err=True)
+    click.echo(f"The upstream {old!r} is renamed to {new!r}.", err=True)
 
 
 @upstreams_group.command("test", cls=ReadOnlyCommand)

@@ -24,8 +24,8 @@ HEADINGS = ("REQUESTS", "FAILED", "INPUT", "CACHED", "OUTPUT", "REASONING", "COS
 def show_usage(context: click.Context, by: tuple[str, ...], since: str | None, as_json: bool) -> None:
     """Show requests, tokens and cost. Cached tokens are part of the input, reasoning is part of the output.
 
-    The cost is what the tokens cost by the price that was known when they were used (setting FLOWAY_PRICES). For an
-    account at a flat rate it is what they would have cost without one.
+    The cost is computed with the price at the time of the request (setting FLOWAY_PRICES). For an account with a flat
+    rate, it is the cost without one.
     """
     groups = by or usage.DEFAULT_GROUPS
     try:
@@ -37,7 +37,7 @@ def show_usage(context: click.Context, by: tuple[str, ...], since: str | None, a
         click.echo(json.dumps([row.as_dict() for row in rows], indent=2))
     elif not rows:
         when = f" since {first}" if first else " yet"
-        click.echo(f"Nothing has been used{when}. Requests with an API key count here a second after they have ended.")
+        click.echo(f"There is no usage{when}. Requests with an API key are counted a second after they have ended.")
     else:
         click.echo(table((*(name.upper() for name in groups), *HEADINGS), [*_cells(rows), *_total(rows, len(groups))]))
 

@@ -20,8 +20,9 @@ from floway_core.runtime.dialects import Dialects, build_dialects, check_undersc
 from floway_core.runtime.lifecycle import Providers, build_providers
 from floway_core.runtime.memory import MemoryBudget
 from floway_core.runtime.observers import NO_OBSERVERS, Observers, build_observers
+from floway_core.runtime.settings_loader import load_settings, without_password
 from floway_core.secrets import KEY_FILE, DecryptionError, SecretBox, SecretKeyMissing, generate_key, read_or_create_key
-from floway_core.settings import Settings, load_settings, without_password
+from floway_core.settings import Settings
 from floway_core.storage import encrypted_columns, migrate, turn_leases
 from floway_core.storage.db import DATABASE_ERRORS, connect, in_memory
 from floway_core.storage.leases import Leases

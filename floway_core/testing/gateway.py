@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from floway_core.runtime.plugins import GROUP
-from floway_core.settings import load_settings
+from floway_core.runtime.settings_loader import load_settings
 from floway_core.storage import keys
 from floway_core.storage.db import close_connections, connect
 

@@ -1,4 +1,4 @@
-"""The HTTP API: thin views that parse a request, call the engine and build the response."""
+"""The HTTP API: views that parse a request, call the engine and build the response."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from floway_core.runtime.gateway import Gateway
 STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
-    "x-accel-buffering": "no",  # nginx would buffer events otherwise
+    "x-accel-buffering": "no",  # without it, nginx would buffer events
 }
 
 
 class PreparedResponse(Response):
-    """A response whose headers are sent as they are.
+    """A response whose headers are sent unchanged.
 
     Werkzeug would copy them to make ``location`` absolute and to add ``content-length``. Here there is no location, and
     the length is set already or unknown.
     """
 
     def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
-        """Return the headers as they are."""
+        """Return the headers unchanged."""
         return self.headers
 
 

@@ -1,4 +1,4 @@
-"""Limiting the requests that are served at the same time: more are refused at once instead of waiting in a queue."""
+"""Limit the requests that are served at the same time. Further ones are refused at once, and never queued."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,10 +10,10 @@ from floway_core.errors import Overloaded
 from floway_core.web.websocket import WebSocketSession
 
 OVERLOADED = "floway.overloaded"
-"""The key in the WSGI environment that marks a request to be refused."""
+"""The key in the WSGI environment of requests that must be refused."""
 
 UNLIMITED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Paths that are served even under overload, when they are needed most."""
+"""Paths that are also served under overload, when they are needed most."""
 
 
 class ConcurrencyLimit:
@@ -59,7 +59,7 @@ class ConcurrencyLimit:
 
 
 class _CountedBody:
-    """A response body other than an ``ClientStream`` that calls ``on_close`` when it is closed."""
+    """A response body that is not a ``ClientStream``. It calls ``on_close`` when it is closed."""
 
     def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None]) -> None:
         self._chunks = chunks
@@ -79,7 +79,7 @@ class _CountedBody:
 def refuse_if_overloaded(environ: Mapping[str, Any]) -> None:
     """Refuse a request that ``ConcurrencyLimit`` has marked.
 
-    :raises Overloaded: it has.
+    :raises Overloaded: the request is marked.
     """
     if environ.get(OVERLOADED):
         raise Overloaded

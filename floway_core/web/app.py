@@ -29,7 +29,7 @@ from floway_core.web.routing import (
 
 
 def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
-    """Create the application, with a gateway of its own.
+    """Create the application and its gateway.
 
     :raises StartupError: the settings, a plugin or the database prevent it.
     """

@@ -14,7 +14,7 @@ from floway_core.storage import keys
 from floway_core.web import current_gateway
 
 AUTHENTICATED = "floway.authenticated"
-"""The key in the WSGI environment that marks a request with a valid key or admin token."""
+"""The key in the WSGI environment of requests with a valid key or admin token."""
 
 
 def authenticate(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey:
@@ -24,7 +24,7 @@ def authenticate(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey
     """
     secret = _bearer_token(request) or _key_of_dialect(request, dialect)
     if not secret:
-        raise _unauthorized(f"No API key: send it as {_key_places(dialect)}.")
+        raise _unauthorized(f"No API key: send it as {_key_positions(dialect)}.")
     key = keys.recognise(gateway.services.database, secret)
     if key is None:
         raise unknown_key()
@@ -36,7 +36,7 @@ def authenticate(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey
 
 
 def authenticate_request() -> ApiKey:
-    """Return the API key of the current request, and note it for the log.
+    """Return the API key of the current request, and record it for the log.
 
     :raises GatewayError: 401 ``invalid_api_key``.
     """
@@ -46,13 +46,13 @@ def authenticate_request() -> ApiKey:
 
 
 def authenticate_admin(gateway: Gateway, request: Request) -> None:
-    """Check that the request carries the admin token as ``Authorization: Bearer``. If none is set, refuse all requests.
+    """Check the admin token of the request in ``Authorization: Bearer``. If none is set, refuse all requests.
 
     :raises GatewayError: 401 ``invalid_admin_token``.
     """
-    token, sent = gateway.settings.admin_token, _bearer_token(request)
-    # Hashes are compared because the time of a comparison depends on the length of the texts.
-    if token is None or not hmac.compare_digest(_digest(sent), _digest(token)):
+    token, sent_token = gateway.settings.admin_token, _bearer_token(request)
+    # Hashes have equal lengths, so the time of the comparison does not reveal the length of the token.
+    if token is None or not hmac.compare_digest(_digest(sent_token), _digest(token)):
         message = "This needs the admin token: send it as 'Authorization: Bearer TOKEN'."
         raise _unauthorized(message, "invalid_admin_token")
     request.environ[AUTHENTICATED] = True
@@ -74,7 +74,7 @@ def _key_of_dialect(request: Request, dialect: Dialect) -> str:
     return next(filter(None, (*headers, *parameters)), "")
 
 
-def _key_places(dialect: Dialect) -> str:
+def _key_positions(dialect: Dialect) -> str:
     headers = [f"'{name}: KEY'" for name in dialect.key_headers]
     parameters = [f"'?{name}=KEY'" for name in dialect.key_parameters]
     return " or as ".join(["'Authorization: Bearer KEY'", *headers, *parameters])

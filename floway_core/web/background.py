@@ -1,4 +1,4 @@
-"""Background responses over HTTP: creating one, following its events."""
+"""Background responses over HTTP: create one, follow its events."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ from floway_core.web import STREAM_HEADERS, PreparedResponse, current_gateway
 from floway_core.web.request_log import RequestLogEntry
 
 METHOD = "BACKGROUND"
-"""What stands in the log for the method, in the line of a response that has ended in the background."""
+"""The method in the log line of a background response that has ended."""
 
 
 def current_runs() -> BackgroundRuns:
@@ -31,9 +31,9 @@ def find_background(key: ApiKey, response_id: str) -> BackgroundResponse | None:
 
 
 def start(call: ClientRequest) -> dict[str, Any]:
-    """Begin to create a response, and return the response object.
+    """Start a background response, and return the response object.
 
-    What is counted when a request ends (usage, limits, memory, results for plugins) is counted when the response ends.
+    Usage, limits, memory and results for plugins are counted when the response ends, not when the request ends.
 
     :raises GatewayError: the request is refused.
     """
@@ -44,7 +44,7 @@ def start(call: ClientRequest) -> dict[str, Any]:
     return response
 
 
-def follow(key: ApiKey, found: BackgroundResponse, after: int) -> Response:
-    """Return the events of a response behind a sequence number, those to come included."""
-    stream = current_runs().follow(key, found, after)
+def follow(key: ApiKey, response: BackgroundResponse, after: int) -> Response:
+    """Return the events of a response after a sequence number, including future ones."""
+    stream = current_runs().follow(key, response, after)
     return PreparedResponse(stream, headers=list(STREAM_HEADERS.items()), direct_passthrough=True)

@@ -1,4 +1,4 @@
-"""Reading a request body: its size limit, its compression, its JSON, and the memory that all of this takes."""
+"""Read a request body: check its size, decompress and parse it, and reserve the memory for all of this."""
 
 import io
 import zlib
@@ -22,20 +22,20 @@ INFLATE_SIZE = 256 * 1024
 """Bytes to decompress at a time."""
 
 INPUT_SIZE = 1024
-"""Compressed bytes to decompress at a time. The decoders copy what is left of them after each step, and four of them
+"""Compressed bytes to decompress at a time. The decoders copy the remaining bytes after each step, and four bytes
 may expand to 128 KiB with zstd."""
 
 MAX_CODINGS = 2
 """How often a body may be compressed."""
 
 MAX_MEMBERS = 100
-"""How many compressed streams may follow each other. Each one costs a new decoder."""
+"""The largest number of concatenated compressed streams. Each one needs a new decoder."""
 
 MAX_JSON_VALUES = 2_000_000
 """Limit for the values in a body."""
 
 PARSED_COPIES = 2
-"""How often a request holds the values of its body: as they were sent, and as plugins may change them."""
+"""Copies of the parsed body in a request: the original, and one that plugins may change."""
 
 
 class JsonBody(NamedTuple):
@@ -43,13 +43,13 @@ class JsonBody(NamedTuple):
 
     content: dict[str, Any]
     raw: bytes
-    """Its JSON text as it was received, after decompression."""
+    """Its JSON text, after decompression."""
 
 
 def read_object(request: Request, limit: int) -> JsonBody:
     """Read the JSON object in the body of ``request``.
 
-    The memory that it takes is reserved in the budget of the gateway until the request has ended.
+    Its memory is reserved in the budget of the gateway until the request has ended.
 
     :param limit: bytes that the body may have, both compressed and decompressed.
     :raises GatewayError: 400, 413, 415, or 503 if too many requests with large bodies run.
@@ -76,7 +76,7 @@ def read_content(request: Request, limit: int) -> tuple[bytes, Reservation]:
 def parse_object(data: bytes, memory: Reservation) -> dict[str, Any]:
     """Parse the JSON object in a body.
 
-    :param memory: of the body; what the values take is added.
+    :param memory: the reservation of the body. The memory of the values is added to it.
     :raises GatewayError: 400, 413 or 503.
     """
     _reserve_parsed(data, memory)
@@ -96,14 +96,14 @@ def _reserve_parsed(data: bytes, memory: Reservation) -> None:
     """
     values = count_values(data)
     if sum(values.values()) - values[b":"] > MAX_JSON_VALUES:
-        message = f"The request body holds more than {MAX_JSON_VALUES} values."
+        message = f"The request body contains more than {MAX_JSON_VALUES} values."
         raise GatewayError(413, message, code="request_too_large")
     size = sum(count * VALUE_BYTES[character] for character, count in values.items())
     memory.add(PARSED_COPIES * (size + text_width(data) * len(data)) + len(data))
 
 
 def _read(request: Request, limit: int, memory: Reservation) -> bytes:
-    """Read the body as it was sent.
+    """Read the body without decompressing it.
 
     :raises GatewayError: 400, 408, 413 or 503.
     """
@@ -141,7 +141,7 @@ def _content_codings(request: Request) -> list[str]:
     if unknown is not None or len(codings) > MAX_CODINGS:
         message = f"Content-encoding {(unknown or header)[:40]!r} is not supported; gzip, deflate and zstd are"
         raise GatewayError(
-            415, f"{message}, at most {MAX_CODINGS} of them on top of each other.", code="unsupported_content_encoding"
+            415, f"{message}, at most {MAX_CODINGS} of them in one request.", code="unsupported_content_encoding"
         )
     return codings
 
@@ -153,7 +153,7 @@ def _decompress(coding: str, data: bytes, limit: int, memory: Reservation) -> by
         for chunk in DECOMPRESSORS[coding](data):
             if content.tell() + len(chunk) > limit:
                 raise _too_large(limit)
-            memory.add(2 * len(chunk))  # the decoder keeps what it may have to refer to
+            memory.add(2 * len(chunk))  # the decoder keeps its recent output
             reserved += 2 * len(chunk)
             content.write(chunk)
     except (zlib.error, zstandard.ZstdError, EOFError):
@@ -169,7 +169,7 @@ def _slices(data: bytes) -> Iterator[bytes]:
 def _inflate(data: bytes, wbits: int, members: int) -> Iterator[bytes]:
     """Decompress in chunks, so that the caller can stop before a small body becomes a huge one.
 
-    :param members: how many compressed streams may follow each other.
+    :param members: the largest number of concatenated compressed streams.
     :raises EOFError: ``data`` ends early or has too many members.
     """
     stream = zlib.decompressobj(wbits)
@@ -194,7 +194,7 @@ def _gzip(data: bytes) -> Iterator[bytes]:
 
 
 def _deflate(data: bytes) -> Iterator[bytes]:
-    """Decompress the zlib format. Some clients leave out its header of two bytes."""
+    """Decompress the zlib format. Some clients omit its header of two bytes."""
     has_header = len(data) > 1 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
     return _inflate(data, 15 if has_header else -15, members=1)
 
@@ -203,15 +203,15 @@ def _zstd(data: bytes) -> Iterator[bytes]:
     """:raises EOFError: ``data`` ends early or has too many frames."""
     decompressor, frames = zstandard.ZstdDecompressor(max_window_size=2**27), 1
     stream = decompressor.decompressobj()
-    for piece in _slices(data):
-        while piece:
+    for chunk in _slices(data):
+        while chunk:
             if stream.eof:
                 frames += 1
                 if frames > MAX_MEMBERS:
                     raise EOFError
                 stream = decompressor.decompressobj()
-            yield stream.decompress(piece)
-            piece = stream.unused_data if stream.eof else b""
+            yield stream.decompress(chunk)
+            chunk = stream.unused_data if stream.eof else b""
     if not stream.eof:
         raise EOFError
 

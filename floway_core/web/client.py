@@ -1,4 +1,4 @@
-"""The client's connection, as seen through the WSGI environment."""
+"""The client's connection, found in the WSGI environment."""
 
 import socket
 from collections.abc import Mapping
@@ -8,21 +8,21 @@ from floway_core.runtime.gateway import ShutdownSignal
 
 
 class SocketClient:
-    """Watches the socket on which gunicorn received the request. Without one, the client never seems to hang up."""
+    """Watches the socket of a request. Without a socket, the client seems to be connected for ever."""
 
     def __init__(self, environ: Mapping[str, Any], shutdown: ShutdownSignal, *, watches: bool = True) -> None:
-        """:param watches: whether it matters that the client hangs up. If not, it never seems to."""
+        """:param watches: whether to notice that the client disconnects."""
         self._shutdown = shutdown
         connection = environ.get("gunicorn.socket") if watches else None
-        # On a TLS socket it is impossible to peek.
+        # TLS sockets do not allow to peek.
         self._socket = connection if type(connection) is socket.socket else None
 
     def fileno(self) -> int | None:
-        """Return the descriptor of the socket, as ``ClientConnection`` describes; so do the others."""
+        """Return the descriptor of the socket; see ``ClientConnection``."""
         return self._socket.fileno() if self._socket and self._socket.fileno() >= 0 else None
 
     def is_closed(self) -> bool:
-        """Return whether the client has hung up."""
+        """Return whether the client has disconnected."""
         if self._socket is None:
             return False
         try:

@@ -26,7 +26,7 @@ blueprint = Blueprint("conversations", __name__, url_prefix="/v1/conversations")
 
 @blueprint.post("")
 def create_conversation() -> Response:
-    """Create a conversation, with items or without."""
+    """Create a conversation, with or without items."""
     key = authenticate_request()
     body = _read_body()
     _check_quota(key)
@@ -117,7 +117,7 @@ def _read_body(*required: str) -> dict[str, Any]:
 
 
 def _find(key: ApiKey, conversation_id: str) -> Conversation:
-    """Return a conversation, and note its use.
+    """Return a conversation, and record its use.
 
     :raises GatewayError: 404, the key has none with this id.
     """
@@ -131,7 +131,7 @@ def _add_items(key: ApiKey, conversation: Conversation, items: list[dict[str, An
     try:
         return editing.add_items(_database(), key.id, conversation, items, _oldest(), limit)
     except GatewayError as error:
-        error.param = "items" if error.param == "input" else error.param  # the name in requests to a model
+        error.param = "items" if error.param == "input" else error.param  # "input" is the name in requests to a model
         raise
 
 

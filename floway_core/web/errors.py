@@ -1,4 +1,4 @@
-"""Every error as a response, in the dialect of its request."""
+"""Convert all errors to responses, in the dialect of the request."""
 
 import logging
 
@@ -15,7 +15,7 @@ log = logging.getLogger("floway")
 
 
 def register_error_handlers(app: Flask) -> None:
-    """Answer all errors of the application."""
+    """Register handlers for all errors of the application."""
     app.register_error_handler(GatewayError, _gateway_error)
     app.register_error_handler(HTTPException, _http_error)
     for kind in DATABASE_ERRORS:
@@ -46,7 +46,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _not_found(method: str, path: str) -> GatewayError:
-    message = f"There is nothing at {method} {path}."
+    message = f"{method} {path} does not exist."
     dialects = current_gateway().dialects
     if "//" in path:
         message = f"{message} It has a double slash."

@@ -1,4 +1,4 @@
-"""Paths of other APIs that providers forward: embeddings, images, audio, or whatever they declare."""
+"""Routes for the paths of other APIs that providers forward, such as embeddings, images and audio."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,10 +23,10 @@ MODEL = "model"
 """The field that names the model, in JSON and in forms."""
 
 BODY_HEADERS = ("content-type", "content-disposition")
-"""Headers of an answer that describe its bytes, which reach the client unchanged."""
+"""Headers that describe the bytes of an answer. The client gets them unchanged."""
 
-Named = tuple[str | None, Callable[[str], bytes]]
-"""The model that a body names, and what returns the body with another name."""
+ModelInBody = tuple[str | None, Callable[[str], bytes]]
+"""The model in a body, and a function that returns the body with another model."""
 
 
 def register_forwarded_paths(app: Flask, table: RouteTable, providers: Providers) -> None:
@@ -37,7 +37,7 @@ def register_forwarded_paths(app: Flask, table: RouteTable, providers: Providers
     for kind, provider in providers.by_kind.items():
         for path in provider.forwarded_paths:
             if not path.path.startswith("/") or "<" in path.path or path.path.endswith("/"):
-                message = f"cannot forward {path.path!r}, which is no path without variable parts."
+                message = f"cannot forward {path.path!r}: it must be a path without variable parts."
                 raise PluginError(f"Plugin {providers.owners[kind]!r} {message}")
             for prefix in path.prefixes:
                 name = f"forward {path.method} {prefix}{path.path}".replace(".", "-")
@@ -52,7 +52,7 @@ def _forward(path: ForwardedPath) -> Response:
     gateway, entry = current_gateway(), g.request_log
     key = authenticate_request()
     if path.describes_account and not key.shows_account:
-        message = "This path describes the gateway's account. Its operator has to allow that for your API key."
+        message = "This path describes the gateway's account. Only its operator can allow it for your API key."
         raise GatewayError(403, message, code="account_hidden")
     entry.metered = True
     admission = limits.admit(gateway, key, entry)
@@ -64,11 +64,11 @@ def _forward(path: ForwardedPath) -> Response:
     stream = forward(gateway, ForwardedRequest(call, original, path, model, content_for), entry.trace)
     if admission:
         limits.release_before_terminal(stream, admission)
-    sent = [(name, value) for name, value in stream.headers if name in BODY_HEADERS]
+    body_headers = [(name, value) for name, value in stream.headers if name in BODY_HEADERS]
     if not any(name == "content-encoding" for name, _ in stream.headers):
-        sent += [(name, value) for name, value in stream.headers if name == "content-length"]
+        body_headers += [(name, value) for name, value in stream.headers if name == "content-length"]
     relayed = headers.relayed_headers(stream.headers)
-    return PreparedResponse(stream, headers=[*sent, *relayed], direct_passthrough=True)
+    return PreparedResponse(stream, headers=[*body_headers, *relayed], direct_passthrough=True)
 
 
 def _read_original() -> DialectRequest:
@@ -94,28 +94,28 @@ def _is_json() -> bool:
     return not request.mimetype or request.mimetype == "application/json" or request.mimetype.endswith("+json")
 
 
-def _find_model(path: ForwardedPath, original: DialectRequest) -> Named:
-    """Return the model of a request, and how to name another one in its body.
+def _find_model(path: ForwardedPath, original: DialectRequest) -> ModelInBody:
+    """Return the model of a request, and a function that returns its body with another model.
 
     :raises GatewayError: 400, the model is missing or ill-typed, or the form is malformed; 415, the body is neither.
     """
     if not path.has_model:
         return None, lambda name: original.raw
     if _is_json():
-        named, rename = _model_in_json(original)
+        model_name, rename = _model_in_json(original)
     elif boundary := multipart.read_boundary(request.headers.get("content-type", "")):
-        named, rename = _model_in_form(original.raw, boundary)
+        model_name, rename = _model_in_form(original.raw, boundary)
     else:
         message = f"Content-type {request.mimetype[:40]!r} is not supported here: send JSON or a multipart form."
         raise GatewayError(415, message, code="unsupported_content_type")
-    model = named or path.default_model
+    model = model_name or path.default_model
     if not model:
         message = f"Missing required parameter: '{MODEL}'."
         raise GatewayError(400, message, param=MODEL, code="missing_required_parameter")
     return model, lambda name: original.raw if name == model else rename(name)
 
 
-def _model_in_json(original: DialectRequest) -> Named:
+def _model_in_json(original: DialectRequest) -> ModelInBody:
     model = original.body.get(MODEL)
     if not isinstance(model, str | None):
         message = f"Invalid type for '{MODEL}': expected a string."
@@ -123,17 +123,17 @@ def _model_in_json(original: DialectRequest) -> Named:
     return model, lambda name: jsontext.dumps({**original.body, MODEL: name})
 
 
-def _model_in_form(content: bytes, boundary: bytes) -> Named:
+def _model_in_form(content: bytes, boundary: bytes) -> ModelInBody:
     try:
-        place = multipart.find_field(content, boundary, MODEL)
-        model = content[slice(*place)].decode() if place else None
+        span = multipart.find_field(content, boundary, MODEL)
+        model = content[slice(*span)].decode() if span else None
     except ValueError as error:
         message = f"The request body is not a valid form: {error}."
         raise GatewayError(400, message, code="invalid_body") from None
 
     def rename(name: str) -> bytes:
-        if place:
-            return content[: place[0]] + name.encode() + content[place[1] :]
+        if span:
+            return content[: span[0]] + name.encode() + content[span[1] :]
         return multipart.add_field(content, boundary, MODEL, name)
 
     return model, rename

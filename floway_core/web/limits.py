@@ -1,4 +1,4 @@
-"""Admitting a request within the limits of its API key, and reporting these limits to the client."""
+"""Admit requests within the limits of their API key, and report these limits to the client."""
 
 import logging
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class AdmittedRequest:
         self._ended = False
 
     def end(self, tokens: Tokens) -> None:
-        """Release the request's share of the limits. A second call does nothing.
+        """Release the request's share of the limits. Further calls do nothing.
 
         :param tokens: tokens that the request has used.
         """
@@ -73,10 +73,10 @@ def admit(gateway: Gateway, key: ApiKey, entry: RequestLogEntry) -> AdmittedRequ
 
 
 def _replace_limit_headers(response: Response, headers: Mapping[str, str]) -> Response:
-    """Replace the upstream's limits by those of the key: both together would contradict each other."""
+    """Replace the upstream's limits by those of the key, which they would contradict."""
     if headers:
-        sent = response.headers.keys()  # the object itself iterates over pairs
-        for name in {name for name in sent if name.lower().startswith(HEADER_PREFIX)}:
+        header_names = response.headers.keys()  # iterating over the object yields pairs
+        for name in {name for name in header_names if name.lower().startswith(HEADER_PREFIX)}:
             del response.headers[name]
         response.headers.extend(headers)
     return response

@@ -24,10 +24,10 @@ blueprint = Blueprint("metrics", __name__)
 log = logging.getLogger("floway.metrics")
 
 MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable that names the folder in which several processes share their metrics."""
+"""The environment variable with the folder in which several processes share their metrics."""
 
 NONE = "none"
-"""The label of a request that ended before it had a route, a model or an upstream."""
+"""The label of a request without a route, a model or an upstream."""
 
 FIRST_BYTE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)
 DURATION_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
@@ -35,7 +35,7 @@ DURATION_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Return the metrics of all workers, in the format that the scraper prefers."""
+    """Return the metrics of all workers, in the format that the client prefers."""
     gateway = current_gateway()
     if gateway.settings.metrics != METRICS_OPEN:
         authenticate_admin(gateway, request)
@@ -55,15 +55,15 @@ class Registry(CollectorRegistry):
             return
         reserve_files()
         if values.ValueClass is values.MutexValue:
-            # The library reads the variable when it is imported, which may have been before the variable was set.
+            # The library reads the variable when it is imported, perhaps before it was set.
             values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
         try:
             super().register(_FolderCollector(None, folder))  # type: ignore[no-untyped-call]
         except ValueError:
-            raise StartupError(f"{MULTIPROCESS_DIR} names {folder!r}, which is no folder.") from None
+            raise StartupError(f"{MULTIPROCESS_DIR} names {folder!r}, which is not a folder.") from None
 
     def register(self, collector: Collector) -> None:
-        """Add a collector; one of a plugin that raises does not harm the others."""
+        """Add a collector. If a plugin's collector raises, the others are not affected."""
         if not isinstance(collector, MetricWrapperBase):
             super().register(_IsolatedCollector(collector))
         elif not self._is_shared:  # shared metrics are read from the folder
@@ -73,7 +73,8 @@ class Registry(CollectorRegistry):
 class _FolderCollector(MultiProcessCollector):
     """Adds up the files of all workers.
 
-    The library fails on an empty file. A worker that has just created its file, or was killed meanwhile, leaves one.
+    The library fails on an empty file. Such a file exists if a worker has just created it, or was killed before
+    writing.
     """
 
     def collect(self) -> Iterable[Metric]:
@@ -106,7 +107,7 @@ class _IsolatedCollector(Collector):
 
 # ----------------------------------------------------------------------------------------------------------- counting
 class Metrics:
-    """The metrics of core. Labels are configured names, never texts of a client."""
+    """The metrics of core. Labels are configured names, never values of a client."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -158,7 +159,7 @@ class Metrics:
 
 
 def _target_labels(candidate: Candidate) -> tuple[str, str]:
-    """Return model and upstream as labels. A name with half a surrogate pair could not be written as UTF-8."""
+    """Return model and upstream as labels. Half surrogate pairs, which UTF-8 cannot encode, are replaced."""
     names = (candidate.model.id, candidate.upstream.name)
     model, upstream = (name.encode(errors="replace").decode() for name in names)
     return model, upstream

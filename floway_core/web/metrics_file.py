@@ -1,6 +1,6 @@
-"""The files through which workers share their metrics, with their space reserved.
+"""Files in which workers share their metrics. Their disk space is reserved.
 
-This file alone uses private names of prometheus_client, as version 0.26.0 has them.
+Only this file uses private names of prometheus_client, as of version 0.26.0.
 """
 
 import errno
@@ -19,11 +19,11 @@ INITIAL_SIZE = 1 << 16
 
 
 class ReservedFile(MmapedDict):
-    """A file of metrics that never gets a worker killed.
+    """A file of metrics that a full disk cannot harm.
 
-    The library makes sparse files. When the disk is full, writing to the mapping of one ends the process with SIGBUS.
-    Here the space is reserved first. If there is none, the metrics of this process stay in its memory, where nobody
-    sees them, and the file keeps its last values.
+    The library creates sparse files. When the disk is full, writing to their mapping ends the process with SIGBUS.
+    Here the space is reserved first. If there is none, the metrics of this process stay in its memory, where they are
+    invisible, and the file keeps its last values.
     """
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
@@ -44,8 +44,8 @@ class ReservedFile(MmapedDict):
         self._m[:4] = struct.pack("i", self._used)
 
     def _init_value(self, key: str) -> None:
-        needed = struct.calcsize(f"i{len(key.encode()) + 8}sdd")
-        while self._used + needed > self._capacity:
+        size = struct.calcsize(f"i{len(key.encode()) + 8}sdd")
+        while self._used + size > self._capacity:
             self._grow()
         super()._init_value(key)  # type: ignore[no-untyped-call]
 
@@ -82,5 +82,5 @@ def _report(error: OSError) -> None:
 
 
 def reserve_files() -> None:
-    """Have the library use ``ReservedFile`` for all metrics that are made from now on."""
+    """Make the library use ``ReservedFile`` for all metrics that are created after this call."""
     values.MmapedDict = ReservedFile  # type: ignore[attr-defined]

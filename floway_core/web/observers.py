@@ -1,4 +1,4 @@
-"""Telling observers how a request and its attempts have ended."""
+"""Report the results of requests and their attempts to observers."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ def result_reporter(observers: Observers) -> Callable[[RequestLogEntry], None]:
     """Return the callback that reports a request that has ended."""
 
     def report(entry: RequestLogEntry) -> None:
-        if entry.is_handed_over:  # reported when its response has ended
+        if entry.is_handed_over:  # reported when its background response has ended
             return
         clock = time.time() - time.monotonic()
         response = entry.trace.events.response if entry.trace.events else {}
@@ -52,9 +52,9 @@ def _ended_attempt(entry: RequestLogEntry, attempt: AttemptTrace, number: int) -
 
 
 def _failed(attempt: AttemptTrace, clock: float) -> AttemptResult:
-    """Return the result of an attempt after which another one was made.
+    """Return the result of an attempt that was followed by another one.
 
-    :param clock: what has to be added to monotonic time for Unix time.
+    :param clock: Unix time minus monotonic time, in seconds.
     """
     return AttemptResult(
         outcome="failed",

@@ -1,4 +1,4 @@
-"""``/openapi.json``: the OpenAPI description of the gateway, with what plugins add."""
+"""``/openapi.json``: the OpenAPI description of the gateway and of the routes of plugins."""
 
 import functools
 import json
@@ -38,12 +38,12 @@ def description() -> bytes:
 def with_plugins(app: Flask, table: RouteTable) -> bytes:
     """Return the description of core, and the routes of plugins without their bodies, which core does not know."""
     document = json.loads(description())
-    added = plugin_rules(app, table)
-    for owner, rule in added:
+    rules = plugin_rules(app, table)
+    for owner, rule in rules:
         for method in sorted((rule.methods or set()) - AUTOMATIC_METHODS):
             path = document["paths"].setdefault(braced(rule.rule), {})
             path.setdefault(method.lower(), _describe(app, table, owner, rule.endpoint, sorted(rule.arguments)))
-    owners = sorted({owner for owner, _ in added})
+    owners = sorted({owner for owner, _ in rules})
     document["tags"] += [{"name": owner, "description": f"Added by the plugin {owner}."} for owner in owners]
     _add_shared(document, table)
     return json.dumps(document, ensure_ascii=False).encode()
@@ -51,44 +51,44 @@ def with_plugins(app: Flask, table: RouteTable) -> bytes:
 
 def _describe(app: Flask, table: RouteTable, owner: str, endpoint: str, arguments: list[str]) -> dict[str, Any]:
     """Return the description of one route of a plugin."""
-    described: dict[str, Any] = {"tags": [owner], "responses": {"default": {"description": "See the plugin."}}}
+    operation: dict[str, Any] = {"tags": [owner], "responses": {"default": {"description": "See the plugin."}}}
     if arguments:
         schema = {"type": "string"}
-        described["parameters"] = [
+        operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": schema} for name in arguments
         ]
     if routes := table.endpoints.get(endpoint):
-        described["summary"] = f"{SUMMARIES[routes[0].route.operation]}, in the dialect {routes[0].dialect.name}"
+        operation["summary"] = f"{SUMMARIES[routes[0].route.operation]}, in the dialect {routes[0].dialect.name}"
     elif path := table.forwarded.get(endpoint):
-        described |= _describe_forwarded(path)
+        operation |= _describe_forwarded(path)
     else:
         view = app.view_functions[endpoint]
-        described["summary"] = (view.__doc__ or view.__name__).strip().splitlines()[0].rstrip(".")
-        described["security"] = []  # a view checks keys by itself, if it does
-    return described
+        operation["summary"] = (view.__doc__ or view.__name__).strip().splitlines()[0].rstrip(".")
+        operation["security"] = []  # the views of plugins check keys themselves, if at all
+    return operation
 
 
 def _describe_forwarded(path: ForwardedPath) -> dict[str, Any]:
-    """Return the description of a path that is forwarded. What else is in a body, the API of the upstream says."""
+    """Return the description of a forwarded path. Only the upstream's API describes the rest of the body."""
     statuses = {"401": "Unauthorized", "404": "NotFound", "429": "Limited", "503": "Unavailable"}
     responses: dict[str, Any] = {
         status: {"$ref": f"#/components/responses/{name}"} for status, name in statuses.items()
     }
     if path.describes_account:
         responses["403"] = {"$ref": "#/components/responses/UpstreamRefused"}
-    responses["2XX"] = {"description": "The answer of the upstream, as it is."}
+    responses["2XX"] = {"description": "The unchanged answer of the upstream."}
     responses["default"] = {"$ref": "#/components/responses/UpstreamRefused"}
-    described = {"summary": f"Forwarded to an upstream: {path.method} {path.path}", "responses": responses}
+    operation = {"summary": f"Forwarded to an upstream: {path.method} {path.path}", "responses": responses}
     if path.has_model:
         schema: dict[str, Any] = {"type": "object", "properties": {"model": {"type": "string", "minLength": 1}}}
         schema["required"] = [] if path.default_model else ["model"]
         content = {kind: {"schema": schema} for kind in ("application/json", "multipart/form-data")}
-        described["requestBody"] = {"required": True, "content": content}
-    return described
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
 
 
 def _add_shared(document: dict[str, Any], table: RouteTable) -> None:
-    """Say which dialects share a path of core, and what marks their requests."""
+    """Describe which dialects share a path of core, and how their requests are recognised."""
     for endpoints in table.endpoints.values():
         for endpoint in endpoints if len(endpoints) > 1 else ():
             claims = endpoint.dialect.claims

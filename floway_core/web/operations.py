@@ -35,7 +35,7 @@ log = logging.getLogger("floway")
 T = TypeVar("T")
 
 TOKEN_COUNT = "x-floway-token-count"
-"""The response header that says who counted: ``upstream``, or core with an ``estimate``."""
+"""The response header with the source of the count: ``upstream``, or ``estimate`` for core's own."""
 
 
 def respond(endpoint: Endpoint) -> Response:
@@ -67,10 +67,10 @@ def respond(endpoint: Endpoint) -> Response:
 
 
 def _respond_in_background(endpoint: Endpoint, call: ClientRequest) -> Response:
-    """Begin to create a response, and return it as it is, or its events as they come."""
+    """Start a background response. Return its current state, or follow its events if the client streams."""
     response = background.start(call)
-    if call.stream and (found := background.find_background(call.api_key, response["id"])):
-        return background.follow(call.api_key, found, after=-1)
+    if call.stream and (stored := background.find_background(call.api_key, response["id"])):
+        return background.follow(call.api_key, stored, after=-1)
     return _json(_call_dialect(endpoint, endpoint.dialect.response, call, response))
 
 
@@ -111,7 +111,7 @@ def list_models(endpoint: Endpoint) -> Response:
 def get_model(endpoint: Endpoint) -> Response:
     """Get one model."""
     dialect_request, models = _allowed_models(endpoint)
-    # Ids may hold slashes, so the route takes a trailing one for a part of the id.
+    # Ids may contain slashes, so the route matches a trailing slash as a part of the id.
     name = dialect_request.path_args["model"].removesuffix("/")
     for model in models:
         if model.id == name:
@@ -144,7 +144,7 @@ class _Admitted:
     request: DialectRequest
     read: ReadRequest
     is_warm_up: bool = False
-    """Whether the client wants no output, only to prepare its next request."""
+    """Whether the client wants no output, but only prepares its next request."""
 
 
 def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
@@ -164,14 +164,14 @@ def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
     read = _call_dialect(endpoint, endpoint.dialect.read, dialect_request)
     if not isinstance(read, ReadRequest) or not isinstance(read.body, dict):
         raise _dialect_error(endpoint, TypeError(f"read returned a {type(read).__name__} and not a ReadRequest"))
-    if fault := find_fault(read.body):  # what no upstream could accept
+    if fault := find_fault(read.body):  # no upstream could accept this
         raise GatewayError(400, fault.message, param=fault.param, code=fault.code)
     entry.model = read.body["model"]
     return _Admitted(gateway, request.environ, entry, key, admission, endpoint, dialect_request, read, is_warm_up)
 
 
 def _dialect_request(gateway: Gateway, endpoint: Endpoint, body: dict[str, Any], raw: bytes = b"") -> DialectRequest:
-    """Return the current request as dialects see it, without credentials."""
+    """Return the current request for a dialect, without credentials."""
     environ, hidden = request.environ, endpoint.dialect.key_parameters
     has_query = bool(environ.get("QUERY_STRING"))
     return DialectRequest(
@@ -225,7 +225,7 @@ def _goes_on_without_client(gateway: Gateway, body: Mapping[str, Any]) -> bool:
 
 
 def _answer_format(endpoint: Endpoint, call: ClientRequest) -> AnswerFormat:
-    """Return what the engine has to know of the dialect of ``call``."""
+    """Return the data of the dialect that the engine needs to answer ``call``."""
     dialect, is_message = endpoint.dialect, call.is_websocket_message  # a WebSocket has pings, and needs no end mark
     framing = _call_dialect(endpoint, dialect.framing, call) if call.stream and not is_message else None
     keepalive = framing.keepalive if framing else dialect.keepalive
@@ -240,12 +240,12 @@ def _answer_format(endpoint: Endpoint, call: ClientRequest) -> AnswerFormat:
 
 
 def _call_dialect(endpoint: Endpoint, method: Callable[..., T], *arguments: object) -> T:
-    """Call a method of a dialect. A fault of its plugin becomes a 500, and the log names the plugin."""
+    """Call a method of a dialect. An exception of its plugin becomes a 500, and the log names the plugin."""
     try:
         return method(*arguments)
     except (GatewayError, ClientDisconnected, *DATABASE_ERRORS):
         raise
-    except Exception as error:  # code of a third party may raise anything
+    except Exception as error:  # a plugin may raise anything
         raise _dialect_error(endpoint, error) from error
 
 

@@ -1,4 +1,4 @@
-"""Lists of stored items in pages, and the arguments of a query string."""
+"""Pages of lists of stored items, and arguments of the query string."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ MAX_PAGE_ITEMS = 100
 
 
 def list_page(items: Sequence[StoredItem]) -> Response:
-    """Return the page of a list that the query string asks for.
+    """Return the page of a list that the query string selects.
 
     ``limit`` is a number of items from 1 to 100, ``order`` is ``desc`` or ``asc``, ``after`` is the id of an item.
 

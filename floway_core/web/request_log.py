@@ -20,7 +20,7 @@ from floway_core.runtime.log import StructuredMessage
 log = logging.getLogger("floway.request")
 
 CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a client that hung up before the response. It is logged and never sent."""
+"""nginx's status for a client that disconnected before the response. It is logged and never sent."""
 
 MAX_LOGGED_CHARACTERS = 100
 """Longer texts of a client are cut off in the log."""
@@ -28,7 +28,7 @@ MAX_LOGGED_CHARACTERS = 100
 
 @dataclass(eq=False)
 class RequestLogEntry(StructuredMessage):
-    """What happened to a request so far. It holds no secrets and nothing of the conversation."""
+    """The log entry of a request. It contains no secrets and no text of the conversation."""
 
     method: str
     path: str
@@ -56,11 +56,11 @@ class RequestLogEntry(StructuredMessage):
     first_byte: float | None = None
     """Seconds until the first byte of a stream was ready to be sent."""
     on_close: list[Callable[["RequestLogEntry"], None]] = field(default_factory=list)
-    """Called when the last byte has been sent or the client has hung up."""
+    """Called when the last byte has been sent or the client has disconnected."""
     shared_callbacks: int = 0
-    """How many of ``on_close``, the first ones, are called for every request."""
+    """The number of callbacks at the start of ``on_close`` that are called for every request."""
     is_handed_over: bool = False
-    """Whether the response is created in the background, and has an entry of its own."""
+    """Whether the response is created in the background, and has a separate entry."""
 
     # ------------------------------------------------------------------------------------------------- set by ``end``
     duration: float = 0
@@ -76,9 +76,9 @@ class RequestLogEntry(StructuredMessage):
         self.first_byte = time.monotonic() - self.started
 
     def hand_over(self) -> None:
-        """Leave what is called and counted at the end of a request to the entry of its background response.
+        """Hand callbacks and counts at the end over to the entry of the background response.
 
-        This entry is then one of a request without upstream, for the log and the metrics.
+        For log and metrics, this entry then is a request without an upstream.
         """
         self.trace, self.metered, self.is_handed_over = RequestTrace(), False, True
         self.on_close = self.on_close[: self.shared_callbacks]
@@ -100,7 +100,7 @@ class RequestLogEntry(StructuredMessage):
                 log.exception("After request %s", self.id)
 
     def _read_result(self) -> None:
-        """Take outcome, tokens and error from the upstream's response."""
+        """Read outcome, tokens and error from the upstream's response."""
         events = self.trace.events
         if events is None:
             return
@@ -121,7 +121,7 @@ class RequestLogEntry(StructuredMessage):
 
     @property
     def failed(self) -> bool:
-        """Whether the client did not get a whole response."""
+        """Whether the client did not get a complete response."""
         return self.status >= 400 or self.outcome in ("failed", "cut")
 
     @property
@@ -168,7 +168,7 @@ class RequestLogEntry(StructuredMessage):
 
 
 class OtherStream:
-    """The streamed body of a view that is no ``ClientStream``, with the callbacks of one."""
+    """A streamed body that is not a ``ClientStream``, with the same callbacks."""
 
     def __init__(self, chunks: Iterable[bytes], first_byte: Callable[[], None], closed: Callable[[], None]) -> None:
         """:param first_byte, closed: as in ``ClientStream.subscribe``."""
@@ -193,7 +193,7 @@ class OtherStream:
 
 
 def watch_stream(body: Iterable[bytes], entry: RequestLogEntry) -> Iterable[bytes]:
-    """End ``entry`` when a streamed body is closed: after the last byte, or when the client hangs up.
+    """End ``entry`` when a streamed body is closed: after the last byte, or when the client disconnects.
 
     :returns: the body to send instead.
     """
@@ -208,7 +208,7 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 
 def _quote(text: str | None) -> str:
-    """Return a client's text for the log, quoted and cut off where necessary to keep it in one line."""
+    """Return a client's text for the log, quoted if necessary to keep it in one line, and cut off."""
     if text is None:
         return "-"
     return (

@@ -1,4 +1,4 @@
-"""``/``: what this server is, for a browser or a probe."""
+"""``/``: a description of this server, for browsers and probes."""
 
 from flask import Blueprint, Response, jsonify
 

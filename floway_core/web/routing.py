@@ -1,4 +1,4 @@
-"""The routes of the application: those of dialects, those of blueprints, and whose they are."""
+"""The routes of the application, of dialects and blueprints, and their owners."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,12 +16,12 @@ from floway_core.runtime.dialects import CORE, Dialects, Endpoint, path_shape
 from floway_core.runtime.plugins import PluginError, collect_blueprints
 
 AUTOMATIC_METHODS = frozenset({"HEAD", "OPTIONS"})
-"""Methods that Flask adds by itself."""
+"""Methods that Flask adds automatically."""
 
 
 @dataclass(frozen=True)
 class RouteTable:
-    """What the application serves."""
+    """The routes that the application serves."""
 
     dialects: Dialects
     endpoints: dict[str, Sequence[Endpoint]] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class RouteTable:
     """The plugin of each endpoint of Flask, or ``CORE``."""
 
     def select(self, candidates: Sequence[Endpoint], request: Request) -> Endpoint:
-        """Return the one of several routes for the same path that ``request`` is for.
+        """Select the route of ``request`` among several routes for the same path.
 
         :raises GatewayError: 400, several dialects claim the request.
         """
@@ -41,12 +41,12 @@ class RouteTable:
         claiming = self.dialects.claiming(by_dialect, _header_names(request), request.args)
         if len(claiming) > 1:
             names = " and ".join(repr(dialect.name) for dialect in claiming)
-            raise GatewayError(400, f"The request has the marks of several API formats: {names}.", code="ambiguous_api")
+            raise GatewayError(400, f"The request combines several API formats: {names}.", code="ambiguous_api")
         unclaimed = [dialect for dialect in by_dialect if not dialect.claims]
         return by_dialect[(claiming or unclaimed or [candidates[0].dialect])[0]]
 
     def arguments(self, endpoint: Endpoint, request: Request) -> dict[str, str]:
-        """Return the variable parts of the path of ``request`` under the names that ``endpoint`` has for them."""
+        """Return the variable parts of the path of ``request``, by the names that ``endpoint`` uses."""
         if not endpoint.argument_names:
             return {}
         values = request.view_args or {}
@@ -64,13 +64,13 @@ def current_routes() -> RouteTable:
 
 
 def find_dialect() -> Dialect:
-    """Find out which dialect the current request speaks, and store it in ``g``, with the route if it is one of its.
+    """Find the dialect of the current request, and store it in ``g``, with its route if it has one.
 
     :raises GatewayError: 400, several dialects claim the request.
     """
     table, name = current_routes(), request.endpoint or ""
     endpoint, dialect = None, table.dialects.default
-    g.dialect = dialect  # for the error
+    g.dialect = dialect  # for errors
     if candidates := table.endpoints.get(name):
         endpoint = candidates[0] if len(candidates) == 1 else table.select(candidates, request)
         dialect = endpoint.dialect
@@ -89,14 +89,14 @@ def _header_names(request: Request) -> set[str]:
 def register_dialect_routes(
     app: Flask, table: RouteTable, views: Mapping[Operation, Callable[[Endpoint], Response]]
 ) -> None:
-    """Add the routes of all dialects. Routes of several dialects that match the same paths become one."""
+    """Add the routes of all dialects. Routes of several dialects for the same paths are registered once."""
     groups: dict[tuple[str, str, bool], list[Endpoint]] = {}
     for endpoint in table.dialects.endpoints:
         for method in endpoint.route.http_methods:
             is_websocket = endpoint.route.operation is Operation.OPEN_WEBSOCKET
             groups.setdefault((path_shape(endpoint.route.rule), method, is_websocket), []).append(endpoint)
     for (shape, method, is_websocket), endpoints in groups.items():
-        # A part that may contain slashes matches the paths of all of them.
+        # A part that may contain slashes matches the paths of all these routes.
         endpoints.sort(key=lambda endpoint: "<path:" not in endpoint.route.rule)
         name = f"{method} {shape}".replace(".", "-")
         table.endpoints[name] = tuple(endpoints)
@@ -119,9 +119,9 @@ def _dispatch(views: Mapping[Operation, Callable[[Endpoint], Response]]) -> Call
 
 
 def register_blueprints(app: Flask, table: RouteTable, owner: str, blueprints: Iterable[Blueprint]) -> None:
-    """Add blueprints of ``owner``, a plugin or ``CORE``.
+    """Add blueprints of ``owner``, which is a plugin or ``CORE``.
 
-    :raises PluginError: a name is taken.
+    :raises PluginError: a name already exists.
     """
     for blueprint in blueprints:
         try:
@@ -135,13 +135,13 @@ def register_blueprints(app: Flask, table: RouteTable, owner: str, blueprints: I
 def check_collisions(app: Flask, table: RouteTable) -> None:
     """Check that no two routes match the same requests. A plugin may replace the page at ``/``.
 
-    :raises PluginError: two do.
+    :raises PluginError: two routes do.
     """
-    seen: dict[tuple[str, str], Rule] = {}
+    rules: dict[tuple[str, str], Rule] = {}
     for rule in app.url_map.iter_rules():
         kind = "websocket" if rule.websocket else ""
         for method in sorted((rule.methods or set()) - AUTOMATIC_METHODS):
-            other = seen.setdefault((path_shape(rule.rule), kind or method), rule)
+            other = rules.setdefault((path_shape(rule.rule), kind or method), rule)
             if other is rule or {other.endpoint, rule.endpoint} == {other.endpoint}:
                 continue
             owners = sorted((table.owners[other.endpoint], table.owners[rule.endpoint]), key=lambda name: name == CORE)
@@ -163,7 +163,7 @@ def plugin_rules(app: Flask, table: RouteTable) -> list[tuple[str, Rule]]:
 def routes_of_plugins(manager: pluggy.PluginManager, services: Services, dialects: Dialects) -> dict[str, list[str]]:
     """Return the routes that each plugin adds, such as ``GET /v1/models``, by plugin.
 
-    A path that several dialects serve has the name of the dialect behind it.
+    For a path that several dialects serve, the name of the dialect follows.
     """
     app, table = Flask("floway_core", static_folder=None), RouteTable(dialects)
     register_dialect_routes(app, table, {})

@@ -1,4 +1,4 @@
-"""``/v1/responses/{id}``: reading, replaying and deleting stored responses."""
+"""``/v1/responses/{id}``: read, replay, cancel and delete stored responses."""
 
 import peewee
 from flask import Blueprint, Response, jsonify, request
@@ -17,18 +17,18 @@ from floway_core.web.auth import authenticate_request
 from floway_core.web.pages import integer_argument, list_page
 
 COMPLETE = (COMPLETED, INCOMPLETE)
-"""The statuses of responses that have been stored as snapshots."""
+"""The statuses of responses that are stored as snapshots."""
 
 blueprint = Blueprint("stored", __name__, url_prefix="/v1/responses")
 
 
 @blueprint.get("/<response_id>")
 def get_response(response_id: str) -> Response:
-    """Return the response, or with ``?stream=true`` its events.
+    """Return the response, or its events with ``?stream=true``.
 
-    The events of a background response are those of the original stream, also while it is created; ``starting_after``
-    is the number of one of them. For any other response, and an hour after its end, they are made of the response: each
-    part in one delta, with numbers of their own.
+    The events of a background response are those of the original stream, also while it runs; ``starting_after`` is the
+    sequence number of one of them. For other responses, and an hour after the end, they are generated from the
+    response: each part in one delta, with new sequence numbers.
     """
     key = authenticate_request()
     is_stream = request.args.get("stream") == "true"
@@ -51,7 +51,7 @@ def get_response(response_id: str) -> Response:
 
 @blueprint.delete("/<response_id>")
 def delete_response(response_id: str) -> Response:
-    """Delete the response. Responses that continue it are not affected. One that is being created is given up."""
+    """Delete the response. Responses that continue it are not affected. If it is still running, it is cancelled."""
     key = authenticate_request()
     if running := background.find_background(key, response_id):
         background.current_runs().cancel(running)
@@ -65,22 +65,22 @@ def delete_response(response_id: str) -> Response:
 
 @blueprint.post("/<response_id>/cancel")
 def cancel_response(response_id: str) -> Response:
-    """Cancel a background response. One that has ended is returned as it is."""
+    """Cancel a background response. If it has ended, it is returned unchanged."""
     key = authenticate_request()
     running = background.find_background(key, response_id)
     if running is None:
         _snapshot(key, response_id)
         raise GatewayError(400, "Cannot cancel a synchronous response.", param="response_id")
     background.current_runs().cancel(running)
-    ended = background.find_background(key, response_id) or running  # it may have been complete before
-    is_complete = ended.status in COMPLETE
-    response = load.load_response(_database(), _snapshot(key, response_id)) if is_complete else dict(ended.response)
+    cancelled = background.find_background(key, response_id) or running  # it may have ended before the cancellation
+    is_complete = cancelled.status in COMPLETE
+    response = load.load_response(_database(), _snapshot(key, response_id)) if is_complete else dict(cancelled.response)
     return Response(jsontext.dumps(response), mimetype="application/json")
 
 
 @blueprint.get("/<response_id>/input_items")
 def list_input_items(response_id: str) -> Response:
-    """List the items that the model got, in pages.
+    """List the input items of the model, in pages.
 
     ``limit`` is a number of items from 1 to 100, ``order`` is ``desc`` or ``asc``, ``after`` is the id of an item.
     """

@@ -41,7 +41,7 @@ UNSERVED = {
     "/vector_stores": "the Vector Stores API",
     "/videos": "the Videos API",
 }
-"""The beginning of a path, with or without ``/v1`` before it, and the API that clients expect there. It is used only
+"""Prefixes of paths, with or without ``/v1`` before them, and the APIs that clients expect there. They are used only
 when no route matches: a plugin that serves one of these APIs just registers its routes."""
 
 

@@ -1,4 +1,4 @@
-"""Counting a request that has ended as usage of its API key and its upstreams."""
+"""Count requests that have ended, as usage of their API key and their upstreams."""
 
 from collections.abc import Callable
 
@@ -15,10 +15,10 @@ FAILURES = {
     "upstream_timeout": "It did not answer in time.",
     "upstream_disconnected": "It broke off its answer.",
 }
-"""What an upstream did instead of responding, by error code."""
+"""The failure of an upstream for the operator, by error code."""
 
 UPSTREAM_FAULTS = {401, 402, 403, 404, 408, 429, *range(500, 600)}
-"""Statuses that point to a fault of the upstream or its account, not of the client."""
+"""Statuses that mean a fault of the upstream or its account, not of the client."""
 
 
 def usage_counter(gateway: Gateway) -> Callable[[RequestLogEntry], None]:

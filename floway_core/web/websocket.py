@@ -1,7 +1,7 @@
-"""The Responses API over a WebSocket: the route that opens one, and what a message of the client becomes.
+"""The Responses API over a WebSocket: open one, and convert messages of the client to requests.
 
 The server keeps the connection (``server/websocket_loop.py``). Each message becomes a request of the WSGI application,
-as if it had been posted. So keys, limits, log and metrics are the same, and the engine knows nothing of WebSockets.
+as if it had been posted. So keys, limits, log and metrics are the same, and the engine does not know WebSockets.
 """
 
 import io
@@ -24,7 +24,7 @@ from floway_core.web import STREAM_HEADERS, PreparedResponse, current_gateway
 from floway_core.web.auth import authenticate
 
 OFFERED = "floway.websocket_offered"
-"""Key of the WSGI environment for whether the server takes the connection over if the application opens a WebSocket."""
+"""Key of the WSGI environment: whether the server can take over the connection for a WebSocket."""
 
 SESSION = "floway.websocket"
 """Key of the WSGI environment for the session of a request that came as a message."""
@@ -34,7 +34,7 @@ INTERRUPTS = ("response.interrupt", "response.cancel")
 """Types of messages that end the running response."""
 
 MAX_INTERRUPT_BYTES = 4096
-"""A longer message is no interrupt. The server's loop parses shorter ones."""
+"""Longer messages are not interrupts. The server's loop parses only shorter ones."""
 
 METADATA_OPT_IN = "responses_websockets="
 """In the header ``openai-beta`` of the upgrade: the client reads ``response.metadata`` events."""
@@ -42,15 +42,15 @@ METADATA_OPT_IN = "responses_websockets="
 ENVELOPE = frozenset({"type", "event_id", "generate"})
 """Fields of a message that are not part of the request."""
 
-_OBJECTS_KEPT = frozenset({"gunicorn.socket", "wsgi.errors", UNDERSCORED})
-"""Values of the upgrade's WSGI environment that the requests of messages share, beside texts and numbers."""
+_SHARED = frozenset({"gunicorn.socket", "wsgi.errors", UNDERSCORED})
+"""Values of the upgrade's WSGI environment that all messages share, in addition to texts and numbers."""
 
 _UPGRADE_HEADERS = ("HTTP_CONNECTION", "HTTP_UPGRADE", "HTTP_SEC_WEBSOCKET_", "HTTP_CONTENT_", "HTTP_EXPECT")
-"""Beginnings of the names of headers that concern the upgrade, not the messages."""
+"""Prefixes of headers of the upgrade that do not apply to messages."""
 
 
 class WebSocketSession:
-    """A WebSocket as the application sees it.
+    """A WebSocket for the application.
 
     The application returns it as the body of its answer to the upgrade, and the server takes the connection over.
     """
@@ -60,22 +60,22 @@ class WebSocketSession:
         self.max_message_bytes = gateway.settings.max_body_bytes
         self.unstored = UnstoredResponses(gateway.unstored_cache)
         self.wants_metadata = METADATA_OPT_IN in environ.get("HTTP_OPENAI_BETA", "")
-        """Whether the client wants to know the headers that the answer to a posted request has."""
+        """Whether the client wants the headers of each answer as a ``response.metadata`` event."""
         self._environ = {
             name: value
             for name, value in environ.items()
-            if (isinstance(value, str | int | tuple) or name in _OBJECTS_KEPT) and not name.startswith(_UPGRADE_HEADERS)
+            if (isinstance(value, str | int | tuple) or name in _SHARED) and not name.startswith(_UPGRADE_HEADERS)
         }
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(())
 
     def __len__(self) -> int:
-        """The answer to the upgrade has no body, so it is complete when its head has been sent."""
+        """Return 0: the answer to the upgrade has no body, so it is complete when its head has been sent."""
         return 0
 
     def request_environ(self, message: bytes) -> dict[str, Any]:
-        """Return the WSGI environment of the request that a message becomes."""
+        """Return the WSGI environment for the request in a message."""
         return {
             **self._environ,
             "REQUEST_METHOD": "POST",
@@ -87,7 +87,7 @@ class WebSocketSession:
         }
 
     def end(self) -> None:
-        """Forget what the connection remembers."""
+        """Drop the unstored responses of the connection."""
         self.unstored.forget_all()
 
 
@@ -122,13 +122,13 @@ def open_websocket(endpoint: Endpoint) -> Response:
 
 # ------------------------------------------------------------------------------------------------------------ messages
 def current_session() -> WebSocketSession | None:
-    """Return the session of the message that the current request is; None if it was posted."""
+    """Return the WebSocket session of the current request; None if it was posted."""
     session: WebSocketSession | None = request.environ.get(SESSION)
     return session
 
 
 def read_create(message: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Return the request body in a ``response.create`` message, and whether it only is to prepare a later one.
+    """Return the request body in a ``response.create`` message, and whether it only prepares a later one.
 
     :raises GatewayError: 400, it is another message, or asks for what is not served.
     """
@@ -152,9 +152,9 @@ def read_create(message: dict[str, Any]) -> tuple[dict[str, Any], bool]:
 
 
 def read_interrupt(message: bytes) -> str | None:
-    """Return the id of the response that a message wants to end; empty for the running one.
+    """Return the id of the response to interrupt; empty for the running one.
 
-    :returns: None if the message is none of that kind.
+    :returns: None if the message is not an interrupt.
     """
     if len(message) > MAX_INTERRUPT_BYTES or not any(kind.encode() in message for kind in INTERRUPTS):
         return None
@@ -169,7 +169,7 @@ def read_interrupt(message: bytes) -> str | None:
 
 
 def encode_error(status: int, headers: Iterable[tuple[str, str]], content: bytes) -> bytes:
-    """Return the ``error`` message for a request that failed before its stream began.
+    """Return the ``error`` message for a request that failed before its stream started.
 
     :param content: the body of the error answer.
     """

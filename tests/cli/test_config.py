@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from floway_core.settings import CLIENT_VARIABLES, CORE_SETTINGS
+from floway_core.runtime.settings_loader import CLIENT_VARIABLES
+from floway_core.settings import CORE_SETTINGS
 from floway_core.testing import Installation
 
 FOLDER = Path(__file__).parents[2]

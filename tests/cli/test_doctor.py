@@ -268,7 +268,7 @@ def test_a_key_of_another_database_is_not_called_an_old_one(installation, tmp_pa
     ):
         told = only(installation, "secret key", "fail", environ=environ)
         assert "another one than that of this database" in told and f"It comes from {origin}." in told
-        assert f"Do without {origin}: the key in {own} is the right one." in told
+        assert f"Unset {origin}: the key in {own} is the right one." in told
         assert "rotated" not in told and "hush" not in told
     own.write_text("another\n")
     told = only(installation, "secret key", "fail")
@@ -324,12 +324,12 @@ def test_a_clock_that_is_wrong(installation, fake_upstream, ahead, status):
 
 
 def test_an_alias_that_nobody_serves(installation):
-    assert "cannot ask for it" not in installation.run("aliases", "set", "near", "away", "nothing").stderr
+    assert "cannot request it" not in installation.run("aliases", "set", "near", "away", "nothing").stderr
     assert examined(installation) == (0, {})
     assert installation.run("upstreams", "prefix", "far", "x").returncode == 0
-    assert "near stands for nothing" in only(installation, "aliases", "warn")
-    assert "cannot ask for it" in installation.run("aliases", "set", "near", "away").stderr
-    assert "cannot ask for it" not in installation.run("aliases", "set", "near", "x/away").stderr
+    assert "near has no target" in only(installation, "aliases", "warn")
+    assert "cannot request it" in installation.run("aliases", "set", "near", "away").stderr
+    assert "cannot request it" not in installation.run("aliases", "set", "near", "x/away").stderr
 
 
 def test_it_looks_at_a_database_that_is_in_use(start_gateway, tmp_path):

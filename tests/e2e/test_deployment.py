@@ -268,7 +268,7 @@ def back_and_forth(first, kind, backup, other):
     first.stop()
     restored = shell(f"restore-{kind}", other, BACKUP=str(backup))
     assert restored.returncode == 0, restored.stdout + restored.stderr
-    assert "opens everything stored" in restored.stdout
+    assert "decrypts all stored credentials" in restored.stdout
     return said
 
 

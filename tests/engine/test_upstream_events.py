@@ -6,7 +6,7 @@ import pytest
 
 from floway_core.engine.upstream_body import UpstreamEvents
 from floway_core.provider import ResponseBody, UpstreamResponse
-from floway_core.settings import load_settings
+from floway_core.runtime.settings_loader import load_settings
 from floway_core.testing import message_stream
 from floway_core.testing.events import response
 

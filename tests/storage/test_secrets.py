@@ -199,7 +199,7 @@ def test_what_an_absent_plugin_has_sealed_is_not_lost(installation, install):
 def test_what_no_key_opens_stays_and_is_told(installation):
     rows(installation, "UPDATE vault_tokens SET token = 'broken' WHERE token = ''")
     done = installation.run("secrets", "rotate")
-    assert done.returncode == 0 and "1 in vault_tokens.token cannot be opened" in done.stderr
+    assert done.returncode == 0 and "1 in vault_tokens.token cannot be decrypted" in done.stderr
     assert opened(installation) == ["token-1", "token-2", None]
 
 

@@ -8,7 +8,7 @@ import struct
 import threading
 from types import SimpleNamespace
 
-from floway_core.settings import load_settings
+from floway_core.runtime.settings_loader import load_settings
 from floway_core.upstream import HttpClient
 
 PATIENCE = 10

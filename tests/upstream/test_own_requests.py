@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from floway_core.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from floway_core.settings import load_settings
+from floway_core.runtime.settings_loader import load_settings
 from floway_core.testing import Reply, Step
 from floway_core.upstream import HttpClient
 from floway_core.upstream.http import MAX_FETCHED_BYTES

@@ -95,4 +95,4 @@ def test_nobody_is_redirected(gateway, target, method):
 
 def test_the_reason_is_said(ask, refused):
     message = refused(ask.send("POST", "/v1//responses", GOOD), 404, "not_found")
-    assert message == "There is nothing at POST /v1//responses. It has a double slash."
+    assert message == "POST /v1//responses does not exist. It has a double slash."

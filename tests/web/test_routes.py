@@ -11,7 +11,7 @@ from ..support.websocket_client import UPGRADE
 @pytest.mark.parametrize("target", [("GET", "/nothing"), ("GET", "/v1/nothing"), ("PUT", "/x y")])
 def test_an_unknown_path(ask, refused, target):
     method, path = target[0], target[1].replace(" ", "%20")
-    assert refused(ask.send(method, path), 404, "not_found") == f"There is nothing at {target[0]} {target[1]}."
+    assert refused(ask.send(method, path), 404, "not_found") == f"{target[0]} {target[1]} does not exist."
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_who_asks_for_what_is_not_offered_is_told_what_is(ask, refused, method, 
     "path", ["/v1/chat", "/api", "/api/keys", "/chats", "/v1/filesystem", "/v1/v1/files", "/v1", "/v1/"]
 )
 def test_paths_that_nobody_knows_stay_unknown(ask, refused, path):
-    assert refused(ask.get(path), 404, "not_found") == f"There is nothing at GET {path}."
+    assert refused(ask.get(path), 404, "not_found") == f"GET {path} does not exist."
 
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/responses", "/v1/responses?a=b"])

@@ -1,4 +1,4 @@
-"""``/admin/api``: the operations of the command line over HTTP, for the holder of the admin token."""
+"""``/admin/api``: the operations of the command line over HTTP, for holders of the admin token."""
 
 from flask import Blueprint, Response, request
 
@@ -31,7 +31,7 @@ def _authorize() -> None:
     authenticate_admin(current_gateway(), request)
     name = (request.view_args or {}).get("name", "")
     if not name.isprintable():  # no such name exists, and PostgreSQL rejects some of these characters
-        raise GatewayError(404, f"There is nothing named {name!r}.", param="name")
+        raise GatewayError(404, f"The name {name!r} does not exist.", param="name")
 
 
 def _forbid_caching(response: Response) -> Response:

@@ -1,4 +1,4 @@
-"""Reading and checking the bodies of admin requests."""
+"""Read and check the bodies of admin requests."""
 
 from collections.abc import Mapping
 from typing import Any

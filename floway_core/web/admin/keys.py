@@ -12,7 +12,7 @@ from floway_core.web.admin.fields import check_fields, read_body
 
 blueprint = Blueprint("keys", __name__, url_prefix="/keys")
 
-# The store checks the options of a key, for the command line as well. Until then the casts are promises.
+# The casts are not checked here: the store checks the options of a key, also for the command line.
 
 
 @blueprint.get("")
@@ -38,7 +38,7 @@ def get_key(name: str) -> Response:
 
 @blueprint.patch("/<path:name>")
 def change_key(name: str) -> Response:
-    """Change options of the key. Options that are left out do not change; null resets one."""
+    """Change options of the key. Missing options do not change; null resets an option."""
     keys.change(current_gateway().services.database, name, cast(Options, read_body()))
     return jsonify(_describe(name))
 

@@ -1,4 +1,4 @@
-"""``/admin/api/upstreams``: the upstreams, their order, and how they are reached."""
+"""``/admin/api/upstreams``: the upstreams, their order and their connections."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def get_upstream(name: str) -> Response:
 
 @blueprint.post("")
 def add_upstream() -> tuple[Response, int]:
-    """Add an upstream of any provider that needs no more than a URL and an API key."""
+    """Add an upstream of a provider that needs only a URL and an API key, or nothing."""
     fields = read_body()
     check_fields(fields, {**ADDED_FIELDS, **CONNECTION_FIELDS}, required="kind")
     fields = check_fields(fields, {**ADDED_FIELDS, **CONNECTION_FIELDS}, required="name")
@@ -41,7 +41,7 @@ def add_upstream() -> tuple[Response, int]:
 
 @blueprint.patch("/<path:name>")
 def change_upstream(name: str) -> Response:
-    """Enable or disable the upstream, move it in the order, change its name, its prefix, or how it is reached."""
+    """Enable or disable the upstream, or change its position, its name, its prefix or its connection."""
     changes = check_fields(read_body(), {**CHANGED_FIELDS, **CONNECTION_FIELDS})
     connection_fields = {field: changes.pop(field) for field in CONNECTION_FIELDS if field in changes}
     new_name = changes.pop("name", None)

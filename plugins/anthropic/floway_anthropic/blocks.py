@@ -1,4 +1,4 @@
-"""From output items of the Responses API to content blocks of the Messages API."""
+"""Convert output items of the Responses API to content blocks of the Messages API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ def tool_use_block(item: Mapping[str, Any], arguments: Any = None) -> Block:
 
 
 def read_arguments(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call. Those that are no JSON object (perhaps cut off) count as none."""
+    """Return the arguments of a call; none if they are not a JSON object (they may have been cut off)."""
     if item.get("type") == "custom_tool_call":
         return {"input": str(item.get("input") or "")}
     try:
@@ -35,15 +35,15 @@ def text_block(part: Mapping[str, Any]) -> Block | None:
     if not isinstance(text, str) or not text:
         return None
     block: Block = {"type": "text", "text": text}
-    if citations := [found for one in annotations(part) if (found := search.citation(one, text))]:
-        block["citations"] = citations  # no null without them: some clients refuse that
+    if citations := [citation for annotation in annotations(part) if (citation := search.citation(annotation, text))]:
+        block["citations"] = citations  # never null, which some clients refuse
     return block
 
 
 def annotations(part: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the annotations of a part."""
     values = part.get("annotations")
-    return [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
 
 
 def parts(item: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -67,5 +67,5 @@ def encode_json(value: Any) -> str:
 
 
 def encode_input(item: Mapping[str, Any]) -> str:
-    """Return the arguments of a call of a freeform tool, for a client that knows only functions."""
+    """Return the arguments for a call of a freeform tool, which clients of the Messages API know as a function."""
     return encode_json(read_arguments(item))

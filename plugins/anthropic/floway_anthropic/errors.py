@@ -26,7 +26,7 @@ TYPE_OF_STATUS: Mapping[int, str] = {
 """Source: https://docs.anthropic.com/en/api/errors. Other statuses: see ``error_type``."""
 
 PIVOT_FIELDS = ("input", "instructions", "text", "max_output_tokens", "reasoning", "include")
-"""Beginnings of paths in a request of the Responses API that name nothing in one of the Messages API."""
+"""Fields of the Responses API that a request of the Messages API does not have."""
 
 
 def error_type(status: int) -> str:
@@ -58,14 +58,14 @@ def _body(status: int, message: str, request_id: str, details: Mapping[str, Any]
 
 
 def _message(message: str, param: str | None) -> str:
-    """Return a message that names the field at fault, because the Messages API has no other place for it."""
+    """Return a message that names the field, because an error of the Messages API has no ``param``."""
     if not param or param in message or param.partition(".")[0].partition("[")[0] in PIVOT_FIELDS:
         return message
     return f"{param}: {message}"
 
 
 def _details(error: GatewayError) -> dict[str, Any]:
-    """Return what clients read beside the message: SDKs resend a whole conversation when they read this code."""
+    """Return ``details`` for clients: the SDKs resend a whole conversation when they read this code."""
     if error.code != ThreadUnsupported.CODE:
         return {}
     return {"details": {"error_code": error.code, "unsupported": []}}

@@ -8,7 +8,7 @@ import requests
 
 from floway_anthropic import __version__
 from floway_anthropic.dialect import COUNT_PATH, NAME
-from floway_anthropic.upstream import passed_on
+from floway_anthropic.upstream import pass_through
 from floway_anthropic.upstream.document import convert_document
 from floway_anthropic.upstream.events import ResponseEvents
 from floway_anthropic.upstream.models import MAX_PAGES, PAGE_SIZE, parse_page
@@ -22,8 +22,8 @@ from floway_core.upstream.token_counts import read_count
 from floway_core.upstream.translated import TranslatedBody
 
 PATH = "/v1/messages"
-COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
-"""Fields of a request that the endpoint for counting takes."""
+COUNT_FIELDS = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
+"""Fields of a request that the endpoint for counting accepts."""
 
 
 @dataclass
@@ -34,12 +34,12 @@ class MessagesAttempt:
     """The model's entry in the upstream's list; empty if it has none."""
     custom_tools: frozenset[str] = frozenset()
     """Names of the client's tools that take free text."""
-    passes_on: bool = False
-    """Whether the upstream gets the client's own request."""
+    passes_through: bool = False
+    """Whether the upstream gets the client's request as it is."""
 
 
 class AnthropicProvider(KeyedProvider):
-    """Sends requests to upstreams with the Messages API: as they are if the client speaks it, else translated."""
+    """Sends requests to upstreams with the Messages API: unchanged if the client speaks it, else translated."""
 
     kind = "anthropic"
     dialect = NAME
@@ -66,7 +66,7 @@ class AnthropicProvider(KeyedProvider):
 
     # -------------------------------------------------------------------------------------------------------- models
     def get(self, connection: Connection, path: str) -> requests.Response:
-        headers = {"anthropic-version": passed_on.VERSION, **self.secret_headers(connection)}
+        headers = {"anthropic-version": pass_through.VERSION, **self.secret_headers(connection)}
         url = f"{connection.base_url}{path}"
         return self.http.fetch("GET", url, headers, timeout=MODEL_LIST_TIMEOUT_SECONDS)
 
@@ -75,22 +75,22 @@ class AnthropicProvider(KeyedProvider):
         if connection.models:
             return [Model(name, upstream.name) for name in connection.models]
         models: list[Model] = []
-        following: str | None = ""
+        next_id: str | None = ""
         for _ in range(MAX_PAGES):
-            after = f"&after_id={following}" if following else ""
+            after = f"&after_id={next_id}" if next_id else ""
             response = self.get(connection, f"{self.models_path}{after}")
             subject = f"The upstream {upstream.name!r}"
             if response.status_code != 200:
                 raise NoModelList(subject, response.status_code, response.headers.get("content-type"))
-            page, following = parse_page(response.content, subject)
+            page, next_id = parse_page(response.content, subject)
             models += page
-            if following is None:
+            if next_id is None:
                 break
         return models
 
     # ------------------------------------------------------------------------------------------------------- sending
     def start_attempt(self, ctx: AttemptContext) -> MessagesAttempt:
-        """Find out what the upstream says of the model, and which tools have to be converted back."""
+        """Look up the model's entry, and the names of the tools whose calls must be converted back."""
         models = self.cached_models(ctx.upstream) or ()
         details = next((model.details for model in models if model.id == ctx.model), {})
         tools = ctx.request.body.get("tools") or []
@@ -98,28 +98,28 @@ class AnthropicProvider(KeyedProvider):
         return MessagesAttempt(details, frozenset(name for name in names if isinstance(name, str)))
 
     def prepare_request(self, ctx: ResponsesRequestContext) -> None:
-        """Turn ``ctx`` into the request for the upstream. Only the key is missing.
+        """Write the upstream's request to ``ctx``, without the key.
 
         :raises GatewayError: 400, the request cannot be translated.
         """
         request, state = ctx.attempt.request, ctx.attempt.provider_state
         original = request.original if request.dialect == NAME else None
-        state.passes_on = original is not None and not passed_on.is_overridden(ctx)
+        state.passes_through = original is not None and not pass_through.is_overridden(ctx)
         headers = {"content-type": "application/json", "user-agent": f"floway-anthropic/{__version__}"}
-        if state.passes_on and original:
+        if state.passes_through and original:
             ctx.body = {**original.body, "model": ctx.attempt.model}
-            ctx.headers = {**headers, **passed_on.upstream_headers(request.headers)}
+            ctx.headers = {**headers, **pass_through.upstream_headers(request.headers)}
             return
-        if request.untranslatable:  # an alias has changed it, so that it would have to be translated
+        if request.untranslatable:  # an alias has changed the request, so it cannot be passed through
             raise request.untranslatable
         ctx.body = convert_request(ctx, state.details)
-        ctx.headers = {**headers, "anthropic-version": passed_on.VERSION}
+        ctx.headers = {**headers, "anthropic-version": pass_through.VERSION}
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
         state, original = ctx.attempt.provider_state, ctx.attempt.request.original
-        if state.passes_on and original:
-            body = passed_on.write_body(original, ctx.attempt.model)
-            response = self.post(ctx, PATH + passed_on.query_string(original), body)
+        if state.passes_through and original:
+            body = pass_through.write_body(original, ctx.attempt.model)
+            response = self.post(ctx, PATH + pass_through.query_string(original), body)
             response.dialect = NAME
             return response
         response = self.post(ctx, PATH, encode_body(ctx.body))
@@ -132,19 +132,22 @@ class AnthropicProvider(KeyedProvider):
         return response
 
     def refuses_reasoning(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
-        """Thinking that another upstream has signed: "Invalid `signature` in `thinking` block"."""
-        is_passed_on = ctx.attempt.provider_state.passes_on
-        return response.status == 400 and not is_passed_on and b"signature` in `thinking`" in response.content
+        """Return whether the upstream refuses thinking that another one has signed.
+
+        Its message is "Invalid `signature` in `thinking` block".
+        """
+        is_passed_through = ctx.attempt.provider_state.passes_through
+        return response.status == 400 and not is_passed_through and b"signature` in `thinking`" in response.content
 
     def count_tokens(self, ctx: ResponsesRequestContext) -> int | None:
         state, original = ctx.attempt.provider_state, ctx.attempt.request.original
-        if state.passes_on and original:
-            body = passed_on.write_body(original, ctx.attempt.model)
+        if state.passes_through and original:
+            body = pass_through.write_body(original, ctx.attempt.model)
         else:
-            body = encode_body({name: ctx.body[name] for name in COUNTED if name in ctx.body})
+            body = encode_body({name: ctx.body[name] for name in COUNT_FIELDS if name in ctx.body})
         connection = self.connection(ctx.attempt.upstream)
         headers = {**ctx.headers, **self.secret_headers(connection)}
-        query = passed_on.query_string(original) if state.passes_on and original else ""
+        query = pass_through.query_string(original) if state.passes_through and original else ""
         url = f"{connection.base_url}{COUNT_PATH}{query}"
         response = self.http.fetch("POST", url, headers, body, timeout=MODEL_LIST_TIMEOUT_SECONDS)
         is_needed = ctx.attempt.request.untranslatable is not None

@@ -1,4 +1,4 @@
-"""Following a message that reaches the client as the upstream sent it, for limits, log and metrics."""
+"""Read a message that is passed through to the client, for limits, log and metrics."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ class MessageReader(AnswerReader):
     def feed(self, block: bytes) -> None:
         """Read events (see ``AnswerReader``)."""
         for event in sse.split(block):
-            if event.startswith(_DELTA):  # most events; they say nothing else that counts here
+            if event.startswith(_DELTA):  # most events are deltas, and only their presence counts
                 self.has_content = True
                 continue
             name, data = sse.parse(event)
@@ -44,7 +44,7 @@ class MessageReader(AnswerReader):
     def read(self, content: bytes) -> None:
         """Read a whole message (see ``AnswerReader``).
 
-        :raises ValueError: it is none.
+        :raises ValueError: it is not a message.
         """
         message = jsontext.loads(content)
         if not isinstance(message, dict):
@@ -64,7 +64,7 @@ class MessageReader(AnswerReader):
         elif kind == "message_delta":
             delta = content.get("delta")
             reason = delta.get("stop_reason") if isinstance(delta, dict) else None
-            self._stop_reason = reason or self._stop_reason  # a later event may bring nothing but the usage
+            self._stop_reason = reason or self._stop_reason  # a later event may contain only the usage
             self._usage = usage.merge(self._usage, content.get("usage"))
         elif kind == "message_stop":
             self._complete()

@@ -1,8 +1,8 @@
-"""Reasoning in the ``signature`` of thinking blocks, so that it survives the way through a client.
+"""Store reasoning in the ``signature`` of thinking blocks, so that the client sends it back.
 
-A reasoning item of an upstream becomes a thinking block with the text of its summary, or a redacted one if there is no
-text. Its signature carries what the upstream needs to read the item again: the id and the encrypted content. Signatures
-of others, and damaged ones, are left out.
+A reasoning item becomes a thinking block with the text of its summary, or a redacted block if there is no text. Its
+signature contains the id and the encrypted content, which the upstream needs to read the item again. Signatures that
+are damaged or not from Floway are dropped.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ KIND = "reasoning"
 """The kind of the signatures."""
 
 SEPARATOR = "\n\n"
-"""Stands between the parts of a summary."""
+"""Separates the parts of a summary."""
 
 _TEXT_TYPES = {"summary": "summary_text", "content": "reasoning_text"}
 """By list of parts in a reasoning item: the type of its parts."""
@@ -29,8 +29,8 @@ def thinking_text(item: dict[str, Any]) -> str:
 def to_block(item: dict[str, Any], *, shows_text: bool = True) -> dict[str, Any]:
     """Convert a reasoning item to a block.
 
-    :param shows_text: whether the client wants to see the text. Without it, the block is a thinking block that is
-        empty, as the Messages API has it with ``display: omitted``.
+    :param shows_text: whether the client wants to see the text. If not, the block is an empty thinking block, as with
+        ``display: omitted`` of the Messages API.
     """
     text, signature = thinking_text(item), encode_signature(item)
     if text and shows_text:
@@ -41,7 +41,7 @@ def to_block(item: dict[str, Any], *, shows_text: bool = True) -> dict[str, Any]
 
 
 def to_item(block: dict[str, Any]) -> dict[str, Any] | None:
-    """Convert a thinking block of a client to the reasoning item that it came from.
+    """Convert a thinking block of a client back to its reasoning item.
 
     :returns: None if the block does not come from Floway, or is damaged.
     """
@@ -60,8 +60,8 @@ def encode_signature(item: dict[str, Any]) -> str:
 def decode_signature(signature: Any, text: str) -> dict[str, Any] | None:
     """Return the reasoning item of a signature.
 
-    :param text: the text of the thinking block. If it is empty, or is not what the block had, the item has no text:
-        the encrypted content has all of it.
+    :param text: the text of the thinking block. If it is empty or has been changed, the item gets no text. The
+        encrypted content still contains the reasoning.
     :returns: None if the signature does not come from Floway, or is damaged.
     """
     try:
@@ -91,7 +91,7 @@ def _read_parts(item: dict[str, Any]) -> tuple[str, list[str]]:
 
 
 def _split(text: str, lengths: Sequence[int]) -> list[str]:
-    """Split the text of a thinking block into the parts that it was joined of."""
+    """Split the text of a thinking block into the parts of the summary."""
     if not text or not lengths or sum(lengths) + len(SEPARATOR) * (len(lengths) - 1) != len(text):
         return []
     starts = accumulate((length + len(SEPARATOR) for length in lengths), initial=0)

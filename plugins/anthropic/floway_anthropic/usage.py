@@ -1,7 +1,7 @@
-"""Token counts: between ``usage`` of the Responses API and of the Messages API.
+"""Convert token counts between ``usage`` of the Responses API and of the Messages API.
 
-``input_tokens`` of the Responses API includes what came from the cache and what was written to it; that of the Messages
-API does not.
+``input_tokens`` of the Responses API includes tokens that were read from the cache or written to it; that of the
+Messages API does not.
 """
 
 from collections.abc import Mapping
@@ -18,42 +18,45 @@ def to_messages(usage: Any, *, searches: int = 0) -> dict[str, Any]:
     :param searches: number of web searches in the response.
     """
     counts = usage if isinstance(usage, dict) else {}
-    cached = _count(counts.get("input_tokens_details"), "cached_tokens")
-    written = _count(counts.get("input_tokens_details"), "cache_write_tokens")
+    cache_reads = _count(counts.get("input_tokens_details"), "cached_tokens")
+    cache_writes = _count(counts.get("input_tokens_details"), "cache_write_tokens")
     converted: dict[str, Any] = {
-        "input_tokens": max(0, _count(counts, "input_tokens") - cached - written),
-        "cache_creation_input_tokens": written,
-        "cache_read_input_tokens": cached,
+        "input_tokens": max(0, _count(counts, "input_tokens") - cache_reads - cache_writes),
+        "cache_creation_input_tokens": cache_writes,
+        "cache_read_input_tokens": cache_reads,
         "output_tokens": _count(counts, "output_tokens"),
     }
-    thought = _count(counts.get("output_tokens_details"), "reasoning_tokens")
-    if thought:
-        converted["output_tokens_details"] = {"thinking_tokens": thought}
+    reasoning = _count(counts.get("output_tokens_details"), "reasoning_tokens")
+    if reasoning:
+        converted["output_tokens_details"] = {"thinking_tokens": reasoning}
     if searches:
         converted["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
     return converted
 
 
 def to_responses(usage: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert ``usage`` of a message, which may be of several events, merged."""
-    cached, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
-    received, sent = _count(usage, "input_tokens") + cached + written, _count(usage, "output_tokens")
+    """Convert ``usage`` of a message; of a stream, the merged ``usage`` of its events."""
+    cache_reads, cache_writes = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
+    input_tokens, output_tokens = (
+        _count(usage, "input_tokens") + cache_reads + cache_writes,
+        _count(usage, "output_tokens"),
+    )
     return {
-        "input_tokens": received,
-        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
-        "output_tokens": sent,
+        "input_tokens": input_tokens,
+        "input_tokens_details": {"cached_tokens": cache_reads, "cache_write_tokens": cache_writes},
+        "output_tokens": output_tokens,
         "output_tokens_details": {"reasoning_tokens": _count(usage.get("output_tokens_details"), "thinking_tokens")},
-        "total_tokens": received + sent,
+        "total_tokens": input_tokens + output_tokens,
     }
 
 
-def merge(first: Mapping[str, Any], second: Any) -> dict[str, Any]:
+def merge(start: Mapping[str, Any], delta: Any) -> dict[str, Any]:
     """Merge the usage of ``message_start`` with that of ``message_delta``, whose counts are totals.
 
-    Some servers send zeros in the second for what only the first tells.
+    Some servers send zeros in ``message_delta`` for counts that only ``message_start`` has.
     """
-    later = {name: value for name, value in second.items() if value} if isinstance(second, dict) else {}
-    return {**first, **later}
+    update = {name: value for name, value in delta.items() if value} if isinstance(delta, dict) else {}
+    return {**start, **update}
 
 
 def _count(counts: Any, name: str) -> int:

@@ -20,12 +20,12 @@ def row(*ends):
 
 
 def test_what_is_refused():
-    assert set(requests.REFUSED) <= row("refused")
+    assert set(requests.UNTRANSLATABLE_FIELDS) <= row("refused")
 
 
 def test_what_is_left_out():
-    assert set(requests.LEFT_OUT) <= row("left out")
-    for name in tools.LEFT_OUT:
+    assert set(requests.IGNORED_FIELDS) <= row("left out")
+    for name in tools.IGNORED_TOOLS:
         assert any(name.startswith(told.rstrip("*_")) for told in row("left out")), name
 
 
@@ -34,7 +34,7 @@ def test_the_tools_that_clients_run():
 
 
 def test_what_upstreams_do_not_get():
-    assert set(upstream_requests.REFUSED_TOOLS) - {"computer_use_preview"} <= row("refused")
+    assert set(upstream_requests.UNSUPPORTED_TOOLS) - {"computer_use_preview"} <= row("refused")
     listed = row("left out")
     for name in upstream_requests.IGNORED:
         assert name in listed or (name.startswith("prompt_cache_") and "prompt_cache_*" in listed), name

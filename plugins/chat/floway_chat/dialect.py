@@ -6,7 +6,7 @@ from typing import Any
 from floway_chat import NAME, errors
 from floway_chat.events.completion import build_completion
 from floway_chat.events.options import read_options
-from floway_chat.events.passed_through import ChatAnswerReader
+from floway_chat.events.pass_through import ChatAnswerReader
 from floway_chat.events.to_chat import ChatTranslator
 from floway_chat.requests.to_responses import read_request
 from floway_core.contexts import ClientRequest

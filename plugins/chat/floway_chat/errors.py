@@ -16,14 +16,14 @@ _CHAT_NAMES = {
     "text.verbosity": "verbosity",
     "text": "response_format",
 }
-"""The chat fields for those of the Responses API."""
+"""The names of chat fields by those of the Responses API."""
 
 _INPUT_PATH = re.compile(r"input\[.*")
-"""A path into ``input``. Messages have other positions, so only the field itself can be named."""
+"""A path into ``input``. The positions of messages differ, so an error can name only the field itself."""
 
 
 def error_object(error: GatewayError) -> dict[str, Any]:
-    """Return the error object of a gateway's or an upstream's error."""
+    """Return the error object for an error of the gateway or of an upstream."""
     body: dict[str, Any] = error.body()["error"]
     return {**body, "param": chat_name(body.get("param"))}
 
@@ -54,7 +54,7 @@ def chat_name(param: Any) -> str | None:
 
 
 def is_complete(content: bytes) -> bool:
-    """Return whether the body of a server's error has OpenAI's form, so that clients can read it as it is."""
+    """Return whether an error body of a server has OpenAI's form, which clients can read."""
     try:
         body = jsontext.loads(content)
     except ValueError:

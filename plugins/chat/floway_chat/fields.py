@@ -1,4 +1,4 @@
-"""Reading the fields of a client's request, and the errors for what is wrong with them, in OpenAI's words."""
+"""Read the fields of a client's request; the errors have OpenAI's wording."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
@@ -39,7 +39,7 @@ def refuse_type(param: str, expected: str, value: Any) -> NoReturn:
 
 
 def refuse_value(param: str, value: Any, supported: Iterable[str]) -> NoReturn:
-    """Refuse a value that is none of those supported; without a value, the field is missing.
+    """Refuse an unsupported value, or a missing field if the value is None.
 
     :raises GatewayError: 400.
     """
@@ -47,8 +47,8 @@ def refuse_value(param: str, value: Any, supported: Iterable[str]) -> NoReturn:
         refuse_missing(param)
     if not isinstance(value, str):
         refuse_type(param, "a string", value)
-    *others, last = (f"'{name}'" for name in supported)
-    values = f"{', '.join(others)}, and {last}" if others else last
+    *names, last = (f"'{name}'" for name in supported)
+    values = f"{', '.join(names)}, and {last}" if names else last
     message = f"Invalid value: '{value[:MAX_QUOTED]}'. Supported values are: {values}."
     raise GatewayError(400, message, code="invalid_value", param=param)
 

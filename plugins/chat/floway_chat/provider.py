@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from floway_chat import NAME, __version__, passing
-from floway_chat.events.passed_through import UsageHider
+from floway_chat import NAME, __version__, pass_through
+from floway_chat.events.pass_through import UsageHider
 from floway_chat.events.to_responses import ResponsesTranslator
 from floway_chat.quirks import Quirks, find_quirks, load_quirks
 from floway_chat.requests.to_chat import write_request
@@ -19,13 +19,13 @@ from floway_core.upstream.translated import TranslatedBody
 
 @dataclass
 class ChatAttempt:
-    """What stays the same over all dispatches of an attempt."""
+    """The state of an attempt. It is the same for all its dispatches."""
 
     connection: Connection
     quirks: Quirks
     tools: ToolTable = field(default_factory=ToolTable)
-    """The tools of the request, for the way back of the calls."""
-    is_passed_through: bool = False
+    """The tools of the request, to convert the calls of them back."""
+    passes_through: bool = False
     """Whether the client speaks Chat Completions too, so that nothing is translated."""
 
 
@@ -33,7 +33,7 @@ AUTO = "auto"
 
 
 class ChatProvider(KeyedProvider):
-    """Sends requests to servers of Chat Completions, translated unless the client speaks it too."""
+    """Sends requests to servers with Chat Completions: unchanged if the client speaks it, else translated."""
 
     kind = NAME
     forwarded_paths = OPENAI_PATHS
@@ -45,14 +45,14 @@ class ChatProvider(KeyedProvider):
         options=(
             UpstreamOption(
                 "server",
-                "Which server it is, for what servers do differently. Default: recognised by its URL and models.",
+                "The kind of server, because servers differ. Default: recognised by its URL and models.",
                 (AUTO, *load_quirks()),
             ),
         ),
     )
 
     def start_attempt(self, ctx: AttemptContext) -> None:
-        """Load the connection, and find out how the server differs.
+        """Load the connection, and find the quirks of the server.
 
         :raises GatewayError: 503, the connection is missing or cannot be decrypted.
         """
@@ -70,19 +70,19 @@ class ChatProvider(KeyedProvider):
         return find_quirks(connection.base_url, (model.owned_by for model in models))
 
     def prepare_request(self, ctx: ResponsesRequestContext) -> None:
-        """Write the request for the server: the client's own one if it speaks Chat Completions, else a translation.
+        """Write the request for the server: the client's own if it speaks Chat Completions, else a translation.
 
         :raises GatewayError: 400, something in the request has no counterpart.
         """
         state: ChatAttempt = ctx.attempt.provider_state
-        state.is_passed_through = passing.is_possible(ctx)
+        state.passes_through = pass_through.is_possible(ctx)
         streams = ctx.attempt.request.stream
-        if state.is_passed_through:
-            ctx.body = passing.write_body(ctx, state.quirks)
+        if state.passes_through:
+            ctx.body = pass_through.write_body(ctx, state.quirks)
         else:
-            written = write_request({**ctx.body, "stream": streams}, state.quirks)
-            ctx.body, state.tools = written.body, written.tools
-            ctx.ignore(*written.left_out)
+            translation = write_request({**ctx.body, "stream": streams}, state.quirks)
+            ctx.body, state.tools = translation.body, translation.tools
+            ctx.ignore(*translation.ignored)
         ctx.headers = {
             "content-type": "application/json",
             "accept": "text/event-stream" if streams else "application/json",
@@ -91,7 +91,7 @@ class ChatProvider(KeyedProvider):
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
         state: ChatAttempt = ctx.attempt.provider_state
-        content = passing.encode_original(ctx) if state.is_passed_through else encode_body(ctx.body)
+        content = pass_through.encode_original(ctx) if state.passes_through else encode_body(ctx.body)
         response = self.post(ctx, "/chat/completions", content, state.connection)
         if 200 <= response.status < 300:
             self._translate(ctx, response)
@@ -102,13 +102,13 @@ class ChatProvider(KeyedProvider):
         return super().forward(ctx)
 
     def _translate(self, ctx: ResponsesRequestContext, response: UpstreamResponse) -> None:
-        """Make the body of an answer what the gateway expects: events of the Responses API, or the client's own."""
+        """Translate the body of an answer, unless it is passed through."""
         state: ChatAttempt = ctx.attempt.provider_state
-        if state.is_passed_through and passing.is_misformatted(ctx, response):
+        if state.passes_through and pass_through.is_misformatted(ctx, response):
             state.tools = read_tools(ctx.attempt.request.body, custom_tools=True)
-        elif state.is_passed_through:
+        elif state.passes_through:
             response.dialect = NAME
-            if passing.hides_usage(ctx):
+            if pass_through.hides_usage(ctx):
                 response.body = TranslatedBody(response.body, UsageHider(), lambda content: content)
             return
         identity = ctx.attempt.request.id.replace("-", "")

@@ -1,4 +1,4 @@
-"""How servers of Chat Completions differ: the table ``quirks.toml``."""
+"""How servers with Chat Completions differ: the table ``quirks.toml``."""
 
 import functools
 import tomllib
@@ -32,8 +32,8 @@ class Quirks:
     def write_effort(self, effort: str) -> dict[str, Any]:
         """Return the request fields that set a reasoning effort."""
         effort = nearest_effort(effort, self.efforts)
-        written = self.effort.get(effort, self.effort["*"])
-        return {name: _filled(value, effort) for name, value in written.items()}
+        fields = self.effort.get(effort, self.effort["*"])
+        return {name: _fill_in(value, effort) for name, value in fields.items()}
 
 
 @functools.cache
@@ -44,26 +44,26 @@ def load_quirks() -> Mapping[str, Quirks]:
 
 
 def find_quirks(base_url: str, owners: Iterable[str] = ()) -> Quirks:
-    """Recognise a server: by its host, else by who owns its models, else by its port.
+    """Recognise a server: by its host, else by the owners of its models, else by its port.
 
-    :param owners: the values of ``owned_by`` in its model list, as far as they are known.
+    :param owners: the values of ``owned_by`` in its model list; empty if there is no list yet.
     """
-    address, owned, known = urlsplit(base_url), set(owners), load_quirks()
-    host, port = address.hostname or "", f":{address.port}"
-    for is_known in (
+    url, model_owners, tables = urlsplit(base_url), set(owners), load_quirks()
+    host, port = url.hostname or "", f":{url.port}"
+    for matches in (
         lambda quirks: any(host == name or (name[0] == "." and host.endswith(name)) for name in quirks.hosts),
-        lambda quirks: owned.intersection(quirks.owners),
+        lambda quirks: model_owners.intersection(quirks.owners),
         lambda quirks: port in quirks.hosts,
     ):
-        if found := next(filter(is_known, known.values()), None):
-            return found
-    return known[DEFAULT]
+        if match := next(filter(matches, tables.values()), None):
+            return match
+    return tables[DEFAULT]
 
 
 def nearest_effort(effort: str, levels: tuple[str, ...]) -> str:
-    """Return the one of ``levels`` that is nearest: the lowest that is at least as high, else the highest.
+    """Return the nearest of ``levels``: the lowest that is at least as high, else the highest.
 
-    An effort that no server has stays as it is: the upstream says what is wrong with it.
+    An unknown effort is returned unchanged: the upstream reports what is wrong with it.
     """
     order = load_quirks()[DEFAULT].efforts
     if effort in levels or effort not in order:
@@ -77,7 +77,7 @@ def _read_table(name: str, table: Mapping[str, Any]) -> Quirks:
     return Quirks(name=name, **values)
 
 
-def _filled(value: Any, effort: str) -> Any:
+def _fill_in(value: Any, effort: str) -> Any:
     if isinstance(value, dict):
-        return {name: _filled(inner, effort) for name, inner in value.items()}
+        return {name: _fill_in(inner, effort) for name, inner in value.items()}
     return effort if value == "{effort}" else value

@@ -1,7 +1,7 @@
-"""Reasoning in chat messages: ``reasoning_content``, as many servers have it, and ``reasoning_details``, as OpenRouter.
+"""Reasoning in chat messages: ``reasoning_content``, as of many servers, and ``reasoning_details``, as of OpenRouter.
 
-OpenAI's own API has neither. Clients that do not know the fields ignore them; others send them back with the message,
-and the reasoning gets its place in the history.
+OpenAI's own API has neither. Clients that do not know the fields ignore them. Others send them back with the message,
+and the reasoning returns to the history.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ FORMAT = "openai-responses-v1"
 
 
 def item_text(item: Mapping[str, Any]) -> str:
-    """Return the readable text of a reasoning item: its own, or else the summary."""
+    """Return the readable text of a reasoning item: its content, or else the summary."""
     for field in ("content", "summary"):
         parts = item.get(field)
         texts = [part.get("text") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
@@ -54,12 +54,12 @@ def details_text(details: Any) -> str:
 
 
 def read_reasoning(message: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
-    """Read the reasoning that a message of the assistant carries, as Responses items.
+    """Read the reasoning of an assistant message, as Responses items.
 
-    Entries of ``reasoning_details`` with the same id are one item. Without such entries, the text is one.
+    Entries of ``reasoning_details`` with the same id become one item. Without such entries, the text becomes an item.
 
     :param path: path of the message in the request.
-    :raises GatewayError: 400, ``reasoning_details`` is no list of objects.
+    :raises GatewayError: 400, ``reasoning_details`` is not a list of objects.
     """
     details = message.get("reasoning_details")
     if details is None:

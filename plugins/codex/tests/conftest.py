@@ -19,8 +19,8 @@ from floway_codex.settings import SETTINGS
 from floway_codex.simulator import Simulator
 
 from floway_core.contexts import ApiKey, AttemptContext, ClientRequest, ResponsesRequestContext, Services, Upstream
+from floway_core.runtime.settings_loader import load_settings
 from floway_core.secrets import SecretBox
-from floway_core.settings import load_settings
 from floway_core.storage import keys
 from floway_core.storage.db import connect
 from floway_core.storage.migrate import CORE, apply

@@ -112,7 +112,7 @@ def test_a_401_that_comes_with_every_token_is_the_accounts_and_not_the_clients(g
     unauthorized = refusal(401, {"detail": "Unauthorized"})
     simulator.script(unauthorized, unauthorized)
     status, message = gateways.answer_of(gateways.ask(gateway))
-    assert status == 503 and "your API key is not at fault" in message
+    assert status == 503 and "your API key is valid" in message
     assert simulator.refreshes == before + 1
     [shown] = gateways.status(gateway)
     assert shown["state"] == "active"

@@ -15,7 +15,8 @@ from floway_codex.simulator.catalogue import Catalogue
 from floway_codex.wire import host, profile
 
 from floway_core.contexts import ApiKey, AttemptContext, ClientRequest
-from floway_core.settings import SettingsError, load_settings
+from floway_core.runtime.settings_loader import load_settings
+from floway_core.settings import SettingsError
 
 from . import gateways, recordings
 from .conftest import auth_json, dispatch, open_services

@@ -5,7 +5,8 @@ from floway_codex import plugin
 from floway_codex.wire.encoding import choose_encoding
 
 from floway_core.runtime import plugins
-from floway_core.settings import SettingsError, load_settings
+from floway_core.runtime.settings_loader import load_settings
+from floway_core.settings import SettingsError
 
 
 def read(**environ):

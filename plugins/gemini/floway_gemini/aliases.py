@@ -1,4 +1,4 @@
-"""``floway gemini aliases``: models for the names that Gemini CLI requests by itself, whatever its user has chosen."""
+"""``floway gemini aliases``: aliases for the models that Gemini CLI requests whatever its user has chosen."""
 
 import click
 
@@ -13,7 +13,7 @@ STRONG = (
     "gemini-3.1-pro-preview",
     "gemini-3.1-pro-preview-customtools",
 )
-"""Models that answer the user, and that check whether the model runs in circles."""
+"""Models that answer the user, or detect that the model repeats itself."""
 FAST = (
     "gemini-2.5-flash",
     "gemini-2.5-flash-lite",
@@ -25,7 +25,7 @@ FAST = (
     "gemini-3.5-flash-lite",
     "gemini-3.8-flash",
 )
-"""Models that choose a model, search the web, fetch pages, sum up and mend edits. Source: Gemini CLI 0.61.0."""
+"""Models that choose a model, search the web, fetch pages, summarise and repair edits. Source: Gemini CLI 0.61.0."""
 
 
 @click.group("gemini")
@@ -38,10 +38,10 @@ def group() -> None:
 @click.argument("fast_model", required=False)
 @click.pass_context
 def set_aliases(context: click.Context, model: str, fast_model: str | None) -> None:
-    """Let MODEL serve all models that Gemini CLI names by itself.
+    """Let MODEL serve all models that Gemini CLI requests.
 
-    It requests them whatever its user has chosen: to choose a model, to search the web, to sum up. FAST_MODEL serves
-    the small ones. An alias hides a model of the same name.
+    Gemini CLI requests some models whatever its user has chosen: to choose a model, to search the web, to summarise.
+    FAST_MODEL serves the small ones. An alias hides a model with the same name.
     """
     database = services(context).database
     for names, target in ((STRONG, model), (FAST, fast_model or model)):
@@ -49,4 +49,4 @@ def set_aliases(context: click.Context, model: str, fast_model: str | None) -> N
             if name == target:
                 continue
             aliases.put(database, name, [(target, None)])
-            click.echo(f"{name!r} stands for {target}.", err=True)
+            click.echo(f"{name!r} is an alias for {target}.", err=True)

@@ -26,13 +26,13 @@ STATUS: Mapping[int, str] = {
 """Source: google/rpc/code.proto. Other statuses: see ``status_name``."""
 
 PIVOT_FIELDS = ("input", "instructions", "text", "max_output_tokens", "reasoning", "include")
-"""Beginnings of paths in a request of the Responses API that name nothing in one of this API."""
+"""Fields of the Responses API that a request of this API does not have."""
 
 TYPES = "type.googleapis.com/google.rpc."
 MODEL_NOT_FOUND = "model_not_found"
 INVALID_KEY = "invalid_api_key"
 WAITING = (429, 503)
-"""Statuses with which clients wait as long as they are told."""
+"""Statuses after which clients wait as long as the error demands."""
 
 
 def status_name(status: int) -> str:
@@ -52,7 +52,7 @@ def error_body(error: GatewayError) -> dict[str, Any]:
         details.append({"@type": f"{TYPES}ErrorInfo", **info})
     body = _body(error.status, error.message, wait, details)
     if error.code == MODEL_NOT_FOUND:
-        # Gemini CLI repeats a request at once, and for ever, if the body says 404; the HTTP status stays 404.
+        # If the body says 404, Gemini CLI repeats the request at once and without end. The HTTP status stays 404.
         body["error"]["code"] = 400
     return body
 
@@ -67,11 +67,11 @@ def failure_body(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def encode_error(body: dict[str, Any], *, is_array: bool) -> bytes:
-    """Return what ends a stream with an error.
+    """Return the bytes that end a stream with an error.
 
-    Google sends it as plain JSON in the middle of the events, and its SDK for JavaScript finds it only if it comes so.
+    Google sends it as plain JSON between the events, the only form that its SDK for JavaScript finds.
 
-    :param is_array: whether the stream is an array, whose framing makes elements of events.
+    :param is_array: whether the stream is an array. Its framing turns events into elements.
     """
     content = jsontext.dumps(body)
     return b"data: %b\n\n" % content if is_array else b"%b\n" % content
@@ -85,7 +85,7 @@ def _body(status: int, message: str, wait: int | None, details: list[dict[str, A
 
 
 def _wait(error: GatewayError) -> int | None:
-    """Return the seconds that a client is to wait, from the headers of an error; None if they do not say."""
+    """Return the seconds for a client to wait, from the headers of an error; None if they contain none."""
     headers = {**dict(error.relayed_headers), **error.headers}
     value = headers.get("retry-after", "")
     return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None

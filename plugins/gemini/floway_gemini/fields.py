@@ -1,4 +1,4 @@
-"""Reading the JSON objects of clients, which Google calls messages, in both spellings and with errors in its words."""
+"""Read JSON objects of clients, which Google calls messages, in both spellings; the errors have Google's wording."""
 
 import functools
 import math
@@ -23,7 +23,7 @@ def snake_case(name: str) -> str:
 
 
 def find(fields: Mapping[str, Any], name: str) -> Any:
-    """Return a field by its name in camelCase, however it is spelled; None if it is missing."""
+    """Return a field by its name in camelCase; its spelling may be either. None if it is missing."""
     value = fields.get(name)
     return fields.get(snake_case(name)) if value is None else value
 
@@ -61,11 +61,11 @@ class Message:
         self._path = path
 
     def path(self, name: str = "") -> str:
-        """Return the path of a field, or of the object itself, as errors name it."""
+        """Return the path of a field, or of the object itself, for errors."""
         return ".".join(filter(None, (self._path, snake_case(name))))
 
     def get(self, name: str) -> Any:
-        """Return the value of a field as it is; None if it is missing."""
+        """Return the value of a field; None if it is missing."""
         return find(self.fields, name)
 
     def text(self, name: str) -> str | None:
@@ -76,7 +76,7 @@ class Message:
         return value
 
     def required_text(self, name: str) -> str:
-        """Return a string that must be there and not be empty."""
+        """Return a string that must not be missing or empty."""
         value = self.text(name)
         if not value:
             raise invalid(self.path(name), f"{snake_case(name)} is not specified")
@@ -147,7 +147,7 @@ class Message:
 
 
 def _parse_number(value: Any) -> float | None:
-    """Return a number, or that in a string; None if it is neither, or not finite."""
+    """Return a number, or the number in a string; None if it is neither, or not finite."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Web searches of upstreams: from ``web_search_call`` items and citations to ``groundingMetadata``, and back."""
+"""Convert web searches of upstreams between ``web_search_call`` items with citations and ``groundingMetadata``."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,9 +8,9 @@ CALL = "web_search_call"
 
 
 def to_metadata(items: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return what the output items of a response say of web searches; None if there was none.
+    """Return the grounding metadata for the output items of a response; None if there was no web search.
 
-    The segments count the bytes of all texts of the answer, joined, as clients join them.
+    The segments count bytes in the joined texts of the answer, because clients join them.
     """
     queries: list[str] = []
     titles: dict[str, str] = {}
@@ -43,13 +43,13 @@ def to_metadata(items: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def parts(item: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the parts of a message of the model."""
+    """Return the parts of a message."""
     content = item.get("content") if item.get("type") == "message" else None
     return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
 
 
 def part_text(part: Mapping[str, Any]) -> str:
-    """Return the text of a part, be it a refusal."""
+    """Return the text of a part, which may be a refusal."""
     text = part.get("refusal") if part.get("type") == "refusal" else part.get("text")
     return text if isinstance(text, str) else ""
 
@@ -72,8 +72,8 @@ def _length(text: str) -> int:
 
 def _citations(part: Mapping[str, Any]) -> list[dict[str, Any]]:
     values = part.get("annotations")
-    found = [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []
-    return [one for one in found if one.get("type") == "url_citation" and isinstance(one.get("url"), str)]
+    annotations = [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+    return [value for value in annotations if value.get("type") == "url_citation" and isinstance(value.get("url"), str)]
 
 
 def _action(item: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -83,35 +83,35 @@ def _action(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _queries(item: Mapping[str, Any]) -> list[str]:
     several = _action(item).get("queries")
-    found = several if isinstance(several, list) and several else [_action(item).get("query")]
-    return [query for query in found if isinstance(query, str) and query]
+    queries = several if isinstance(several, list) and several else [_action(item).get("query")]
+    return [query for query in queries if isinstance(query, str) and query]
 
 
 def _sources(item: Mapping[str, Any]) -> list[dict[str, Any]]:
     sources = _action(item).get("sources")
-    found = [one for one in sources if isinstance(one, dict)] if isinstance(sources, list) else []
-    return [one for one in found if isinstance(one.get("url"), str)]
+    pages = [source for source in sources if isinstance(source, dict)] if isinstance(sources, list) else []
+    return [page for page in pages if isinstance(page.get("url"), str)]
 
 
 # --------------------------------------------------------------------------------------------------------- the way back
 def read_sources(metadata: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return URL and title of the pages that an upstream names, in the order of its ``groundingChunks``."""
+    """Return URL and title of the cited pages, in the order of ``groundingChunks``."""
     chunks = metadata.get("groundingChunks")
     pages = (
         [chunk.get("web") if isinstance(chunk, dict) else None for chunk in chunks] if isinstance(chunks, list) else []
     )
-    found = [page if isinstance(page, dict) else {} for page in pages]
-    return [{"url": str(page.get("uri") or ""), "title": str(page.get("title") or "")} for page in found]
+    sources = [page if isinstance(page, dict) else {} for page in pages]
+    return [{"url": str(page.get("uri") or ""), "title": str(page.get("title") or "")} for page in sources]
 
 
 def read_supports(metadata: Mapping[str, Any], text: str) -> list[tuple[int, int, int]]:
-    """Return the citations of a text: their first character, the one behind their last, and the position of the source.
+    """Return the citations of a text: start and end in characters, and the position of the source.
 
-    :param text: the whole text, in which the upstream counts bytes.
+    :param text: the complete text; the upstream's positions count its bytes.
     """
     supports = metadata.get("groundingSupports")
     content = text.encode("utf-8", "surrogatepass")
-    found: list[tuple[int, int, int]] = []
+    citations: list[tuple[int, int, int]] = []
     for support in supports if isinstance(supports, list) else ():
         segment = support.get("segment") if isinstance(support, dict) else None
         positions = support.get("groundingChunkIndices") if isinstance(support, dict) else None
@@ -122,5 +122,5 @@ def read_supports(metadata: Mapping[str, Any], text: str) -> list[tuple[int, int
             continue
         first = len(content[:start].decode("utf-8", "replace"))
         last = len(content[:end].decode("utf-8", "replace"))
-        found += [(first, last, at) for at in positions if isinstance(at, int) and at >= 0]
-    return found
+        citations += [(first, last, at) for at in positions if isinstance(at, int) and at >= 0]
+    return citations

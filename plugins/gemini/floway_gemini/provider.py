@@ -17,7 +17,7 @@ from floway_core.upstream.token_counts import read_count
 from floway_core.upstream.translated import TranslatedBody
 from floway_gemini import __version__
 from floway_gemini.dialect import KEY_HEADER, NAME
-from floway_gemini.upstream import passed_on
+from floway_gemini.upstream import pass_through
 from floway_gemini.upstream.events import ResponseEvents, convert_document
 from floway_gemini.upstream.models import MAX_PAGES, PAGE_SIZE, parse_page
 from floway_gemini.upstream.requests import convert_request
@@ -25,10 +25,10 @@ from floway_gemini.upstream.requests import convert_request
 STREAM, WHOLE, COUNT = "streamGenerateContent", "generateContent", "countTokens"
 
 INVALID_KEY = b"API_KEY_INVALID"
-"""The reason in an error with which Google refuses a key."""
+"""The reason in Google's error for a wrong key."""
 
 _VERSION = re.compile(r"/v1(beta|alpha)?$")
-"""Ends a base URL that includes the version of the API, as some documentation has it."""
+"""The version of the API at the end of a base URL. Some documentation includes it."""
 
 
 @dataclass
@@ -39,12 +39,12 @@ class ContentAttempt:
     """The model's entry in the upstream's list; empty if it has none."""
     custom_tools: frozenset[str] = frozenset()
     """Names of the client's tools that take free text."""
-    passes_on: bool = False
-    """Whether the upstream gets the client's own request."""
+    passes_through: bool = False
+    """Whether the upstream gets the client's request as it is."""
 
 
 class GeminiProvider(KeyedProvider):
-    """Sends requests to upstreams with this API: as they are if the client speaks it, else translated."""
+    """Sends requests to upstreams with this API: unchanged if the client speaks it, else translated."""
 
     kind = "gemini"
     dialect = NAME
@@ -69,22 +69,22 @@ class GeminiProvider(KeyedProvider):
         if connection.models:
             return [Model(name, upstream.name) for name in connection.models]
         models: list[Model] = []
-        following: str | None = ""
+        next_token: str | None = ""
         for _ in range(MAX_PAGES):
-            after = f"&pageToken={quote(following, safe='')}" if following else ""
+            after = f"&pageToken={quote(next_token, safe='')}" if next_token else ""
             response = self.get(connection, f"{self.models_path}{after}")
             subject = f"The upstream {upstream.name!r}"
             if response.status_code != 200:
                 raise _no_model_list(subject, response)
-            page, following = parse_page(response.content, subject)
+            page, next_token = parse_page(response.content, subject)
             models += page
-            if following is None:
+            if next_token is None:
                 break
         return models
 
     # ------------------------------------------------------------------------------------------------------- sending
     def start_attempt(self, ctx: AttemptContext) -> ContentAttempt:
-        """Find out what the upstream says of the model, and which tools have to be converted back."""
+        """Look up the model's entry, and the names of the tools whose calls must be converted back."""
         models = self.cached_models(ctx.upstream) or ()
         details = next((model.details for model in models if model.id == ctx.model), {})
         tools = ctx.request.body.get("tools") or []
@@ -92,33 +92,33 @@ class GeminiProvider(KeyedProvider):
         return ContentAttempt(details, frozenset(name for name in names if isinstance(name, str)))
 
     def prepare_request(self, ctx: ResponsesRequestContext) -> None:
-        """Turn ``ctx`` into the request for the upstream. Only the key is missing.
+        """Write the upstream's request to ``ctx``, without the key.
 
         :raises GatewayError: 400, the request cannot be translated.
         """
         request, state = ctx.attempt.request, ctx.attempt.provider_state
         original = request.original if request.dialect == NAME else None
-        state.passes_on = original is not None and not passed_on.is_overridden(ctx)
+        state.passes_through = original is not None and not pass_through.is_overridden(ctx)
         ctx.headers = {"content-type": "application/json", "user-agent": f"floway-gemini/{__version__}"}
-        if state.passes_on and original:
+        if state.passes_through and original:
             ctx.body = original.body
-            ctx.headers |= passed_on.upstream_headers(request.headers)
+            ctx.headers |= pass_through.upstream_headers(request.headers)
             return
-        if request.untranslatable:  # an alias has changed it, so that it would have to be translated
+        if request.untranslatable:  # an alias has changed the request, so it cannot be passed through
             raise request.untranslatable
         ctx.body = convert_request(ctx, state.details)
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
         state, original = ctx.attempt.provider_state, ctx.attempt.request.original
         model = ctx.attempt.model
-        if state.passes_on and original:
+        if state.passes_through and original:
             streams = ctx.attempt.request.stream
-            path = passed_on.path_of(model, STREAM if streams else WHOLE)
-            query = passed_on.query_string(original, streams=streams)
-            response = self.post(ctx, path + query, passed_on.write_body(original, model))
+            path = pass_through.path_of(model, STREAM if streams else WHOLE)
+            query = pass_through.query_string(original, streams=streams)
+            response = self.post(ctx, path + query, pass_through.write_body(original, model))
             response.dialect = NAME
             return response
-        response = self.post(ctx, f"{passed_on.path_of(model, STREAM)}?alt=sse", encode_body(ctx.body))
+        response = self.post(ctx, f"{pass_through.path_of(model, STREAM)}?alt=sse", encode_body(ctx.body))
         if 200 <= response.status < 300:
             response_id, custom_tools = ctx.attempt.request.id.replace("-", ""), state.custom_tools
 
@@ -129,33 +129,33 @@ class GeminiProvider(KeyedProvider):
         return response
 
     def handle_error_response(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
-        """Take Google's 400 for a wrong key for what others call 401: the client's key is not at fault."""
+        """Turn Google's 400 for a wrong key into a 401: the operator's key is wrong, not the client's request."""
         if response.status == 400 and INVALID_KEY in response.content:
             raise UpstreamRefused(401, response.headers, response.content)
         return super().handle_error_response(ctx, response)
 
     def refuses_reasoning(self, ctx: ResponsesRequestContext, response: ErrorResponse) -> bool:
-        """A signature that another upstream has made: "Corrupted thought signature."."""
-        is_passed_on = ctx.attempt.provider_state.passes_on
-        return response.status == 400 and not is_passed_on and b"thought signature" in response.content.lower()
+        """Return whether the upstream refuses another one's signature: "Corrupted thought signature."."""
+        is_passed_through = ctx.attempt.provider_state.passes_through
+        return response.status == 400 and not is_passed_through and b"thought signature" in response.content.lower()
 
     def count_tokens(self, ctx: ResponsesRequestContext) -> int | None:
         state, original = ctx.attempt.provider_state, ctx.attempt.request.original
         model, query = ctx.attempt.model, ""
-        if state.passes_on and original:
-            body = passed_on.write_body(original, model)
-            query = passed_on.query_string(original, streams=False)
+        if state.passes_through and original:
+            body = pass_through.write_body(original, model)
+            query = pass_through.query_string(original, streams=False)
         else:
             body = encode_body({"generateContentRequest": {"model": f"models/{model}", **ctx.body}})
         connection = self.connection(ctx.attempt.upstream)
         headers = {**ctx.headers, **self.secret_headers(connection)}
-        url = f"{connection.base_url}{passed_on.path_of(model, COUNT)}{query}"
+        url = f"{connection.base_url}{pass_through.path_of(model, COUNT)}{query}"
         response = self.http.fetch("POST", url, headers, body, timeout=MODEL_LIST_TIMEOUT_SECONDS)
         is_needed = ctx.attempt.request.untranslatable is not None
         return read_count(response, "totalTokens", secret=connection.api_key, is_needed=is_needed)
 
 
 def _no_model_list(subject: str, response: requests.Response) -> NoModelList:
-    """Return the error for an answer that is no model list. Google answers 400 to a wrong key."""
+    """Return the error for an answer that is not a model list. Google answers 400 to a wrong key."""
     status = 401 if INVALID_KEY in response.content else response.status_code
     return NoModelList(subject, status, response.headers.get("content-type"))

@@ -1,4 +1,4 @@
-"""Following an answer that reaches the client as the upstream sent it, for limits, log and metrics."""
+"""Read an answer that is passed through to the client, for limits, log and metrics."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,18 +22,18 @@ FILTERED = (
     "IMAGE_RECITATION",
     "MODEL_ARMOR",
 )
-"""Finish reasons by which the upstream withholds an answer."""
+"""Finish reasons of answers that the upstream withholds."""
 
 
 def incomplete_reason(finish_reason: Any) -> str | None:
-    """Return ``incomplete_details.reason`` of a response for a finish reason; None for one that is complete."""
+    """Return ``incomplete_details.reason`` of a response for a finish reason; None for a complete response."""
     if finish_reason == "MAX_TOKENS":
         return "max_output_tokens"
     return "content_filter" if finish_reason in FILTERED else None
 
 
 def documents(block: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of events, and those that Google sends without being events."""
+    """Yield the JSON objects of events, and those that Google sends outside of events."""
     for event in sse.split(block):
         data = sse.parse(event)[1] or event
         try:
@@ -52,15 +52,15 @@ def candidate_of(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def block_reason(content: dict[str, Any]) -> str | None:
-    """Return why an upstream has not let a prompt through; None if it has."""
+    """Return why the upstream has blocked the prompt; None if it has not."""
     feedback = content.get("promptFeedback")
     reason = feedback.get("blockReason") if isinstance(feedback, dict) else None
     return reason if isinstance(reason, str) and reason else None
 
 
 class ContentReader(AnswerReader):
-    """Reads one answer: a stream, or a whole answer. The end of a stream is that of its body: pieces may follow the one
-    with the finish reason."""
+    """Reads one answer, streamed or not. A stream ends with its body, because chunks may follow the one with the finish
+    reason."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class ContentReader(AnswerReader):
             self._read(content)
 
     def end(self) -> None:
-        """Take the end of the stream."""
+        """Handle the end of the stream."""
         if self._finish_reason and self.terminal is None:
             reason = incomplete_reason(self._finish_reason)
             self.terminal = INCOMPLETE if reason else COMPLETED
@@ -83,7 +83,7 @@ class ContentReader(AnswerReader):
     def read(self, content: bytes) -> None:
         """Read a whole answer (see ``AnswerReader``).
 
-        :raises ValueError: it is none.
+        :raises ValueError: it is not an answer.
         """
         answer = jsontext.loads(content)
         if not isinstance(answer, dict):

@@ -1,7 +1,7 @@
-"""Reasoning in the ``thoughtSignature`` of parts, so that it survives the way through a client.
+"""Store reasoning in the ``thoughtSignature`` of parts, so that the client sends it back.
 
-Many clients drop the parts with thoughts and keep the others. So the reasoning items of an upstream are carried, whole,
-by the first other part that follows them. Signatures of others, and damaged ones, are left out.
+Many clients drop the parts with thoughts and keep the others. So the signature of the next other part contains the
+complete reasoning items. Signatures that are damaged or not from Floway are dropped.
 """
 
 import base64
@@ -14,12 +14,12 @@ from floway_core.protocol import signatures
 Item = dict[str, Any]
 
 KIND = "reasoning"
-"""The kind of signatures that carry reasoning items of any upstream."""
+"""The kind of signatures with reasoning items."""
 PART = "part"
-"""The kind of encrypted contents that carry the signature of an upstream with this API."""
+"""The kind of encrypted contents with the signature of an upstream with this API."""
 
 MARK = base64.b64encode(signatures.MARK.encode()).rstrip(b"=")
-"""Begins every signature: its text has a multiple of three characters."""
+"""The start of every signature. Its text has a multiple of three characters, so that its base64 is always the same."""
 assert len(signatures.MARK) % 3 == 0
 
 _FIELDS = ("id", "summary", "content", "encrypted_content")
@@ -31,18 +31,17 @@ def encode_items(items: Sequence[Mapping[str, Any]]) -> str:
 
     Clients decode it and encode it again, so it is base64.
     """
-    carried = [{name: item[name] for name in _FIELDS if item.get(name)} for item in items]
-    return base64.b64encode(signatures.encode(KIND, carried).encode()).decode()
+    reasoning = [{name: item[name] for name in _FIELDS if item.get(name)} for item in items]
+    return base64.b64encode(signatures.encode(KIND, reasoning).encode()).decode()
 
 
 def decode_items(signature: Any) -> list[Item]:
     """Return the reasoning items of a signature; none if it does not come from Floway, or is damaged."""
-    carried = signatures.decode(KIND, _decode_base64(signature))
-    if not isinstance(carried, list) or not all(isinstance(one, dict) for one in carried):
+    reasoning = signatures.decode(KIND, _decode_base64(signature))
+    if not isinstance(reasoning, list) or not all(isinstance(item, dict) for item in reasoning):
         return []
-    return [
-        {"type": "reasoning", "summary": [], **{name: one[name] for name in _FIELDS if name in one}} for one in carried
-    ]
+    fields = ({name: item[name] for name in _FIELDS if name in item} for item in reasoning)
+    return [{"type": "reasoning", "summary": [], **item} for item in fields]
 
 
 def is_own(signature: Any) -> bool:
@@ -51,7 +50,7 @@ def is_own(signature: Any) -> bool:
 
 
 def _decode_base64(value: Any) -> str | None:
-    """Return the text in base64 of either alphabet, with or without padding; None if it is none."""
+    """Return the text in base64 of either alphabet, with or without padding; None if it is not base64."""
     if not isinstance(value, str) or not is_own(value):
         return None
     text = value.translate(_STANDARD).rstrip("=")
@@ -63,16 +62,16 @@ def _decode_base64(value: Any) -> str | None:
 
 # --------------------------------------------------------------------------------- signatures of upstreams of this API
 def encode_part_signature(signature: str, *, is_call: bool) -> str:
-    """Return the ``encrypted_content`` of a reasoning item that carries an upstream's signature.
+    """Return the ``encrypted_content`` for a reasoning item with an upstream's signature.
 
-    :param is_call: whether the part with the signature is a function call, which must have it again.
+    :param is_call: whether the signature belongs to a function call, which must get it again.
     """
     return signatures.encode(PART, [signature, is_call])
 
 
 def decode_part_signature(encrypted: Any) -> tuple[str, bool] | None:
-    """Return the upstream's signature and whether it belongs to a call; None if it is of another kind of upstream."""
-    carried = signatures.decode(PART, encrypted)
-    if not isinstance(carried, list) or len(carried) != 2 or not isinstance(carried[0], str):
+    """Return the upstream's signature and whether it belongs to a call; None if it is from another kind of upstream."""
+    values = signatures.decode(PART, encrypted)
+    if not isinstance(values, list) or len(values) != 2 or not isinstance(values[0], str):
         return None
-    return carried[0], carried[1] is True
+    return values[0], values[1] is True

@@ -1,4 +1,4 @@
-"""Token counts: between ``usage`` of the Responses API and ``usageMetadata``.
+"""Convert token counts between ``usage`` of the Responses API and ``usageMetadata``.
 
 ``output_tokens`` of the Responses API includes the reasoning; ``candidatesTokenCount`` does not.
 """
@@ -13,29 +13,29 @@ def to_metadata(usage: Any) -> dict[str, int]:
     :param usage: None or incomplete for counts that are not known; they become 0.
     """
     counts = usage if isinstance(usage, dict) else {}
-    received, sent = _count(counts, "input_tokens"), _count(counts, "output_tokens")
-    thought = min(sent, _count(counts.get("output_tokens_details"), "reasoning_tokens"))
-    cached = _count(counts.get("input_tokens_details"), "cached_tokens")
+    input_tokens, output_tokens = _count(counts, "input_tokens"), _count(counts, "output_tokens")
+    reasoning_tokens = min(output_tokens, _count(counts.get("output_tokens_details"), "reasoning_tokens"))
+    cached_tokens = _count(counts.get("input_tokens_details"), "cached_tokens")
     return {
-        "promptTokenCount": received,
-        "candidatesTokenCount": sent - thought,
-        "totalTokenCount": received + sent,
-        **({"thoughtsTokenCount": thought} if thought else {}),
-        **({"cachedContentTokenCount": cached} if cached else {}),
+        "promptTokenCount": input_tokens,
+        "candidatesTokenCount": output_tokens - reasoning_tokens,
+        "totalTokenCount": input_tokens + output_tokens,
+        **({"thoughtsTokenCount": reasoning_tokens} if reasoning_tokens else {}),
+        **({"cachedContentTokenCount": cached_tokens} if cached_tokens else {}),
     }
 
 
 def to_responses(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the last ``usageMetadata`` of an answer."""
-    received = _count(metadata, "promptTokenCount") + _count(metadata, "toolUsePromptTokenCount")
-    thought = _count(metadata, "thoughtsTokenCount")
-    sent = _count(metadata, "candidatesTokenCount") + thought
+    input_tokens = _count(metadata, "promptTokenCount") + _count(metadata, "toolUsePromptTokenCount")
+    reasoning_tokens = _count(metadata, "thoughtsTokenCount")
+    output_tokens = _count(metadata, "candidatesTokenCount") + reasoning_tokens
     return {
-        "input_tokens": received,
+        "input_tokens": input_tokens,
         "input_tokens_details": {"cached_tokens": _count(metadata, "cachedContentTokenCount")},
-        "output_tokens": sent,
-        "output_tokens_details": {"reasoning_tokens": thought},
-        "total_tokens": received + sent,
+        "output_tokens": output_tokens,
+        "output_tokens_details": {"reasoning_tokens": reasoning_tokens},
+        "total_tokens": input_tokens + output_tokens,
     }
 
 

@@ -13,7 +13,7 @@ def test_the_aliases_are_set():
     with RunningGateway(installed=["echo", "gemini"]) as gateway:
         assert gateway.run("echo", "add", "mirror").returncode == 0
         done = gateway.run("gemini", "aliases", "mirror/echo", "echo")
-        assert done.returncode == 0 and "'gemini-2.5-pro' stands for mirror/echo." in done.stderr
+        assert done.returncode == 0 and "'gemini-2.5-pro' is an alias for mirror/echo." in done.stderr
         rows = json.loads(gateway.run("aliases", "list", "--json").stdout)
         targets = {row["name"]: row["targets"][0]["model"] for row in rows}
         assert targets == {**dict.fromkeys(STRONG, "mirror/echo"), **dict.fromkeys(FAST, "echo")}

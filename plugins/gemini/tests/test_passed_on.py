@@ -106,7 +106,7 @@ def test_a_wrong_key_of_the_operator_is_no_fault_of_the_client(client, gemini_up
     reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
     gemini_upstream.script(wire.error(400, "INVALID_ARGUMENT", "API key not valid.", reason))
     refused = client.post(RAW, f"{STREAM}?alt=sse")
-    assert refused.status == 503 and "your API key is not at fault" in refused.json()["error"]["message"]
+    assert refused.status == 503 and "your API key is valid" in refused.json()["error"]["message"]
 
 
 def test_what_cannot_be_translated_passes(client, gemini_upstream):

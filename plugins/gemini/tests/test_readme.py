@@ -18,15 +18,15 @@ def row(column, *beginnings):
 
 
 def test_what_is_refused():
-    assert {*requests.REFUSED, *tools.REFUSED, *generation.REFUSED} <= row(1, "refused")
+    assert {*requests.UNTRANSLATABLE_FIELDS, *tools.UNTRANSLATABLE_TOOLS, *generation.REFUSED} <= row(1, "refused")
 
 
 def test_what_is_left_out():
-    assert {*requests.LEFT_OUT, *generation.LEFT_OUT, *contents.SERVED_ELSEWHERE} <= row(1, "left out")
+    assert {*requests.IGNORED_FIELDS, *generation.LEFT_OUT, *contents.SERVED_ELSEWHERE} <= row(1, "left out")
 
 
 def test_what_upstreams_do_not_get():
-    assert set(upstream_requests.REFUSED_TOOLS) - {"computer_use_preview"} <= row(1, "refused")
+    assert set(upstream_requests.UNSUPPORTED_TOOLS) - {"computer_use_preview"} <= row(1, "refused")
     listed = row(1, "left out")
     for name in upstream_requests.IGNORED:
         assert name in listed or (name.startswith("prompt_cache_") and "prompt_cache_*" in listed), name

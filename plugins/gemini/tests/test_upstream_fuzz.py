@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from floway_gemini.reader import ContentReader
 from floway_gemini.upstream.events import ResponseEvents, convert_document
-from floway_gemini.upstream.passed_on import write_body
+from floway_gemini.upstream.pass_through import write_body
 from floway_gemini.upstream.requests import convert_request
 from hypothesis import given
 from hypothesis import strategies as st

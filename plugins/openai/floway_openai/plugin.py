@@ -1,4 +1,4 @@
-"""The hooks of the plugin. Each of them delegates to another module."""
+"""The hooks of the plugin."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -7,13 +7,13 @@ from floway_openai import headers
 
 
 class OpenAIProvider(KeyedProvider):
-    """Sends requests to upstreams that serve the Responses API for an API key."""
+    """Sends requests to upstreams with the Responses API and an API key."""
 
     kind = "openai"
     connection_options = ConnectionOptions(
         example_base_url="https://api.openai.com/v1",
         key_is_optional=True,
-        options=(UpstreamOption("compacts", "The upstream takes compaction_trigger items, as another Floway does."),),
+        options=(UpstreamOption("compacts", "The upstream accepts compaction_trigger items, as another Floway does."),),
     )
     private_headers = headers.PRIVATE
     forwarded_paths = (*OPENAI_PATHS, ForwardedPath("/alpha/search"))
@@ -22,7 +22,7 @@ class OpenAIProvider(KeyedProvider):
         return bool(self.connection(upstream).options.get("compacts"))
 
     def prepare_request(self, ctx: ResponsesRequestContext) -> None:
-        """Set the headers of a dispatch. The body stays as the client sent it."""
+        """Set the headers of a dispatch. The body stays unchanged."""
         ctx.headers = headers.for_upstream(ctx.attempt.request, stream=ctx.body.get("stream") is True)
         if ctx.body.get("prompt") and not ctx.body["input"]:
             del ctx.body["input"]  # a stored prompt needs no input

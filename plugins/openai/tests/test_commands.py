@@ -87,8 +87,8 @@ def test_a_key_from_a_file_with_everything(installation):
         (["--no-key"], "--base-url"),
         (["--base-url", HTTPS], "Where is the key?"),
         (["--base-url", HTTPS, "--key", KEY], "No such option"),
-        (["--base-url", HTTPS, "--key-file", "-", "--no-key"], "Only one of"),
-        (["--base-url", HTTPS, "--key-file", "-", "--key-env", "HOME"], "Only one of"),
+        (["--base-url", HTTPS, "--key-file", "-", "--no-key"], "only one of"),
+        (["--base-url", HTTPS, "--key-file", "-", "--key-env", "HOME"], "only one of"),
         (["--base-url", HTTPS, "--key-env", "NO_SUCH_VARIABLE"], "NO_SUCH_VARIABLE"),
         (["--base-url", "http://203.0.113.7/v1", "--no-key", "--allow-http"], "only in a private network"),
         (["--base-url", "http://api.example.com/v1", "--no-key", "--allow-http"], "only in a private network"),
@@ -157,7 +157,7 @@ def test_what_is_set_changes_and_the_rest_stays(installation, upstream):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["one"], "Say what to change"),
+        (["one"], "nothing to change"),
         (["two", "--no-key"], "'two'"),
         (["one", "--base-url", "http://example.com"], "http only on loopback"),
         (["one", "--colour", "red"], "No such option"),

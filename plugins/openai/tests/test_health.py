@@ -50,7 +50,7 @@ def diagnosed(gateway):
 
 
 PAGE = [("content-type", "text/html; charset=utf-8")]
-CREDENTIALS, ADDRESS, NEITHER = "credentials are wrong", "address is probably wrong", "pass by itself"
+CREDENTIALS, ADDRESS, NEITHER = "credentials are wrong", "address is probably wrong", "does not recover"
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_the_doctor_tells_a_wrong_address_from_wrong_credentials(gateway, upstre
 def test_the_doctor_asks_whether_an_address_is_right_at_which_nobody_is(gateway, unreachable):
     add(gateway, "one", unreachable)
     told, mend = diagnosed(gateway)
-    assert "cannot be reached" in told and f"Is {unreachable}/v1 right?" in mend and "redentials" not in mend
+    assert "cannot be reached" in told and f"Check the address {unreachable}/v1" in mend and "redentials" not in mend

@@ -1,4 +1,4 @@
-"""The texts of a conversation as attributes of a span: JSON by the conventions, within a limit of bytes."""
+"""Convert the texts of a conversation to span attributes: JSON by the conventions, with at most so many bytes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,14 +8,14 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 from floway_core.protocol import jsontext
 
 CUT = "..."
-"""What follows a text that is cut off."""
+"""The end of a text that is cut off."""
 
 ROLES = {"developer": "system"}
 TEXTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
 """By the type of a part: the field with its text."""
 
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
-"""By the type of an item: the field with what is passed to the tool."""
+"""By the type of an item: the field with the input of the tool."""
 
 OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output"})
 
@@ -23,7 +23,7 @@ Message = dict[str, Any]
 
 
 def input_attributes(body: Mapping[str, Any], limit: int) -> dict[str, str]:
-    """Return the attributes with what the model was asked.
+    """Return the attributes with the model's input.
 
     :param body: in the form of the Responses API.
     :param limit: bytes of each attribute.
@@ -36,13 +36,13 @@ def input_attributes(body: Mapping[str, Any], limit: int) -> dict[str, str]:
 
 
 def output_attributes(items: Iterable[Any], finish_reason: str | None, limit: int) -> dict[str, str]:
-    """Return the attributes with what the model has answered; none if there are no items."""
+    """Return the attributes with the model's output; none if there are no items."""
     parts = [part for message in _messages(items) for part in message["parts"]]
     if not parts:
         return {}
     # The newest part first, because all parts are one message.
-    kept = _newest_within(parts, limit - len(_encode(_answer([], finish_reason))))
-    return {gen_ai.GEN_AI_OUTPUT_MESSAGES: _encode([_answer(kept, finish_reason)]).decode()}
+    newest = _newest_within(parts, limit - len(_encode(_answer([], finish_reason))))
+    return {gen_ai.GEN_AI_OUTPUT_MESSAGES: _encode([_answer(newest, finish_reason)]).decode()}
 
 
 def _answer(parts: list[Any], finish_reason: str | None) -> Message:
@@ -51,7 +51,7 @@ def _answer(parts: list[Any], finish_reason: str | None) -> Message:
 
 # ------------------------------------------------------------------------------------------------------------ messages
 def _messages(items: Iterable[Any]) -> list[Message]:
-    """Return the messages that items stand for."""
+    """Convert items to messages."""
     return [_message(item) for item in items if isinstance(item, Mapping)]
 
 
@@ -74,7 +74,7 @@ def _message(item: Mapping[str, Any]) -> Message:
 
 
 def _parts(content: Any) -> list[dict[str, Any]]:
-    """Return the parts of a message. Of those that are no text, only the type is kept."""
+    """Return the parts of a message. Parts that are not text are reduced to their type."""
     if isinstance(content, str):
         return [{"type": "text", "content": content}]
     return [_part(part) for part in content or () if isinstance(part, Mapping)]
@@ -87,7 +87,7 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text_of(output: Any) -> Any:
-    """Return the output of a tool: its text, or its parts without what is no text."""
+    """Return the output of a tool: its text, or its parts."""
     return output if isinstance(output, str) else _parts(output if isinstance(output, list) else ())
 
 
@@ -98,18 +98,18 @@ def _encode_newest(values: Sequence[Any], limit: int) -> str:
 
 def _newest_within(values: Sequence[Any], limit: int) -> list[Any]:
     """Return the last values whose JSON has at most ``limit`` bytes; the first of them may be cut."""
-    kept: list[Any] = []
-    left = limit - len("[]")
+    newest: list[Any] = []
+    remaining = limit - len("[]")
     for value in reversed(values):
         size = len(_encode(value)) + len(",")
-        if size > left:
-            shortened = _shorten(value, max(0, left - _skeleton_size(value)))
-            if len(_encode(shortened)) + len(",") <= left:
-                kept.append(shortened)
+        if size > remaining:
+            shortened = _shorten(value, max(0, remaining - _skeleton_size(value)))
+            if len(_encode(shortened)) + len(",") <= remaining:
+                newest.append(shortened)
             break
-        kept.append(value)
-        left -= size
-    return kept[::-1]
+        newest.append(value)
+        remaining -= size
+    return newest[::-1]
 
 
 def _skeleton_size(value: Any) -> int:

@@ -1,4 +1,4 @@
-"""Spans that have ended, made for a fast export: what many of them share is encoded once."""
+"""Spans that have ended, for a fast export: attributes that many spans share are encoded once."""
 
 import functools
 import struct
@@ -32,18 +32,18 @@ REMOTE_PARENT = Span(flags=LOCAL_FLAGS | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_
 
 
 class Template(NamedTuple):
-    """What many spans share."""
+    """The fields that many spans share."""
 
     name: str
     kind: SpanKind
     status: Status
     attributes: Mapping[str, Any]
     encoded: bytes
-    """All of it, as a part of the message of a span. Messages are joined by joining their bytes."""
+    """The fields as a part of the span's message. Messages are merged by joining their bytes."""
 
 
 def make_template(name: str, kind: SpanKind, attributes: Mapping[str, Any], *, failed: bool) -> Template:
-    """Return a template; attributes that are None or empty are left out."""
+    """Return a template. Attributes that are None or empty are dropped."""
     present = {name: value for name, value in attributes.items() if value is not None and value != ""}
     status = Status(StatusCode.ERROR if failed else StatusCode.UNSET)
     code = StatusMessage.STATUS_CODE_ERROR if failed else StatusMessage.STATUS_CODE_UNSET
@@ -60,32 +60,32 @@ class FinishedSpan(NamedTuple):
     parent: SpanContext | None
     times: tuple[int, int]
     """Start and end, in Unix nanoseconds."""
-    varied: Mapping[str, Any]
-    """The attributes that the template does not have."""
-    moments: Sequence[tuple[str, int]]
+    own_attributes: Mapping[str, Any]
+    """The attributes of this span only."""
+    events: Sequence[tuple[str, int]]
     """Name and time of the events."""
 
     def encode(self) -> "EncodedSpan":
         """Return the message of the span."""
-        template, context, parent, (start, end), varied, moments = self
+        template, context, parent, (start, end), own_attributes, events = self
         trace_id, span_id, _, _, trace_state, _ = context
         parts = [
             IDS.pack(TRACE_ID, trace_id.to_bytes(16), SPAN_ID, span_id.to_bytes(8)),
             TIMES.pack(START, start, END, end),
             REMOTE_PARENT if parent and parent.is_remote else LOCAL_PARENT,
             template.encoded,
-            encode_attributes(ATTRIBUTE, varied),
+            encode_attributes(ATTRIBUTE, own_attributes),
         ]
         if parent:
             parts += PARENT_ID, parent.span_id.to_bytes(8)
         if trace_state:
             parts.append(framed(TRACE_STATE, trace_state.to_header().encode()))
-        parts += [framed(EVENT, EVENT_HEAD.pack(EVENT_TIME, time) + _encode_event_name(name)) for name, time in moments]
+        parts += [framed(EVENT, EVENT_HEAD.pack(EVENT_TIME, time) + _encode_event_name(name)) for name, time in events]
         return EncodedSpan(b"".join(parts))
 
     def as_readable(self, resource: Resource, scope: InstrumentationScope, limits: SpanLimits) -> ReadableSpan:
-        """Return the span as the SDK has it, for its own exporters."""
-        attributes = {**self.template.attributes, **self.varied}
+        """Return the span as an object of the SDK, for its own exporters."""
+        attributes = {**self.template.attributes, **self.own_attributes}
         length = limits.max_span_attribute_length
         return ReadableSpan(
             self.template.name,
@@ -93,7 +93,7 @@ class FinishedSpan(NamedTuple):
             self.parent,
             resource,
             BoundedAttributes(limits.max_span_attributes, attributes, max_value_len=length),
-            [Event(name, None, time) for name, time in self.moments],
+            [Event(name, None, time) for name, time in self.events],
             kind=self.template.kind,
             status=self.template.status,
             start_time=self.times[0],
@@ -103,12 +103,12 @@ class FinishedSpan(NamedTuple):
 
 
 class EncodedSpan(bytes):
-    """The message of a span. While it waits for its export, it is one object, and none for the garbage collector."""
+    """The message of a span. While it waits for its export, it is one object that the garbage collector ignores."""
 
     __slots__ = ()
 
     context = SpanContext(1, 1, False, TraceFlags(TraceFlags.SAMPLED))
-    """For the SDK, which asks it whether the span is sampled."""
+    """For the SDK, which reads from it whether the span is sampled."""
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,7 +1,7 @@
 """Histograms for the SDK's metric exporter.
 
 The SDK's own instruments take ten microseconds for each value, because they check and sort its attributes; the four
-values of each attempt would cost more than everything else. Here they are added to the counts of a key that is ready.
+values of each attempt would cost more than everything else. Here they are added to counters that already exist.
 """
 
 import threading
@@ -23,13 +23,13 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 MAX_KEYS = 2000
-"""Sets of attributes; further ones are counted as one, as the SDK does."""
+"""Sets of attributes. All further sets are counted as one, as the SDK does."""
 
 OVERFLOW = "otel.metric.overflow"
 
 
 class Instrument(NamedTuple):
-    """What is measured. Several may have one name, if their own attributes differ."""
+    """A measured quantity. Several may have the same name if their attributes differ."""
 
     name: str
     unit: str
@@ -80,7 +80,7 @@ class Histograms:
     def __init__(
         self, instruments: Sequence[Instrument], resource: Resource, scope: InstrumentationScope, is_delta: bool
     ) -> None:
-        """:param is_delta: whether each collection starts anew, instead of adding up since the start."""
+        """:param is_delta: whether each collection starts at zero, instead of counting since the start."""
         self._instruments = instruments
         self._resource = resource
         self._scope = scope
@@ -94,7 +94,7 @@ class Histograms:
     ) -> None:
         """Add a value to each instrument.
 
-        :param key: stands for the attributes.
+        :param key: identifies the attributes.
         :param values: in the order of the instruments; None for those without a value.
         :param attributes: returns the attributes; called once for each key.
         """

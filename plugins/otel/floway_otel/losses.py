@@ -1,4 +1,4 @@
-"""Counting what could not be exported, with one log line a minute."""
+"""Count spans and metrics that could not be exported, with one log line a minute."""
 
 import logging
 import threading
@@ -14,11 +14,11 @@ REPORT_INTERVAL_SECONDS = 60.0
 class Losses:
     """The losses of one signal."""
 
-    def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """:param what: the signal in the plural, for the log.
+    def __init__(self, signal: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """:param signal: the signal in the plural, for the log.
         :param clock: returns seconds.
         """
-        self._what = what
+        self._signal = signal
         self._clock = clock
         self._lock = threading.Lock()
         self._count = 0
@@ -27,7 +27,7 @@ class Losses:
     def add(self, count: int, reason: str) -> None:
         """Count a loss; log it, unless another one has been logged in the last minute.
 
-        :param reason: without anything secret, such as the URL of the collector.
+        :param reason: without secrets, such as the URL of the collector.
         """
         with self._lock:
             self._count += count
@@ -35,9 +35,9 @@ class Losses:
                 return
             self._reported_at = self._clock()
             total = self._count
-        log.warning("%d %s could not be exported so far; the last because %s", total, self._what, reason)
+        log.warning("%d %s could not be exported so far; the last because %s", total, self._signal, reason)
 
 
 def silence_exporters() -> None:
-    """Keep the exporters of the SDK from logging each failure, with URLs that may hold secrets; ``Losses`` does."""
+    """Stop the SDK's exporters from logging each failure, with URLs that may contain secrets. ``Losses`` logs them."""
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL + 1)

@@ -1,4 +1,4 @@
-"""The metrics of the conventions for clients of models, and their periodic export."""
+"""The metrics of OpenTelemetry's conventions for clients of models, and their periodic export."""
 
 import os
 import threading
@@ -25,7 +25,7 @@ from floway_otel.spans import CHAT, SCOPE, Attempt
 
 SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 TOKENS = tuple(4.0**exponent for exponent in range(14))
-"""The buckets that the conventions advise."""
+"""The buckets that the conventions recommend."""
 
 DURATION = Instrument(names.GEN_AI_CLIENT_OPERATION_DURATION, "s", "GenAI operation duration.", SECONDS)
 FIRST_CHUNK = Instrument(
@@ -50,7 +50,7 @@ DELTA_PREFERENCES = ("delta", "lowmemory")
 
 
 class Labels(NamedTuple):
-    """What tells the values of one metric apart. All of it is configured, or chosen by the upstream."""
+    """The labels of a metric. Their values are configured, or chosen by the upstream; clients cannot choose them."""
 
     server: Server
     request_model: str
@@ -59,7 +59,7 @@ class Labels(NamedTuple):
 
     def attributes(self) -> dict[str, Any]:
         """Return them by their names in the conventions."""
-        named = {
+        values = {
             gen_ai.GEN_AI_OPERATION_NAME: CHAT,
             gen_ai.GEN_AI_PROVIDER_NAME: self.server.provider,
             gen_ai.GEN_AI_REQUEST_MODEL: self.request_model,
@@ -68,11 +68,11 @@ class Labels(NamedTuple):
             server.SERVER_PORT: self.server.port,
             errors.ERROR_TYPE: self.error,
         }
-        return {name: value for name, value in named.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class AttemptMetrics:
-    """Counts attempts, and exports the counts from time to time in a thread of its own."""
+    """Counts attempts, and exports the counts periodically in a separate thread."""
 
     def __init__(
         self, exporter: MetricExporter, resource: Resource, losses: Losses, environ: Mapping[str, str] = os.environ
@@ -88,24 +88,24 @@ class AttemptMetrics:
 
     def record(self, attempt: Attempt) -> None:
         """Count an attempt that has ended."""
-        ctx, result, found, response_model, error, _ = attempt
-        labels = Labels(found, ctx.upstream_model, response_model, error)
+        ctx, result, upstream_server, response_model, error, _ = attempt
+        labels = Labels(upstream_server, ctx.upstream_model, response_model, error)
         tokens = (None, None) if result.tokens == NO_TOKENS else (result.tokens.input, result.tokens.output)
         values = (result.seconds, result.first_byte_seconds, *tokens)
         if error is None:
             self._histograms.record(labels, values, labels.attributes)
             return
         self._histograms.record(labels, (values[0], None, None, None), labels.attributes)
-        labels = labels._replace(error=None)  # only the duration has it in the conventions
+        labels = labels._replace(error=None)  # the conventions have it only for the duration
         self._histograms.record(labels, (None, *values[1:]), labels.attributes)
 
     def flush(self, timeout: float) -> None:
-        """Export for the last time, and wait for that up to ``timeout`` seconds."""
+        """Start the last export, and wait for it up to ``timeout`` seconds."""
         self.stop()
         self._thread.join(timeout)
 
     def stop(self) -> None:
-        """Begin to export for the last time."""
+        """Start the last export."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -117,9 +117,9 @@ class AttemptMetrics:
         if (data := self._histograms.collect()) is None:
             return
         try:
-            taken = self._exporter.export(data) is MetricExportResult.SUCCESS
-            reason = "the collector did not take them"
+            is_exported = self._exporter.export(data) is MetricExportResult.SUCCESS
+            reason = "the collector did not accept them"
         except Exception as error:  # noqa: BLE001 - counted and logged as a loss; the thread has to go on
-            taken, reason = False, f"of {type(error).__name__}"
-        if not taken:
+            is_exported, reason = False, f"of {type(error).__name__}"
+        if not is_exported:
             self._losses.add(1, reason)

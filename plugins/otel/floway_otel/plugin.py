@@ -1,4 +1,4 @@
-"""The hooks of the plugin: results of requests become spans and metrics."""
+"""The hooks of the plugin. They convert results of requests to spans and metrics."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ log = logging.getLogger("floway.otel")
 
 
 class Plugin:
-    """The plugin: an object, because it keeps what it has opened."""
+    """The plugin. It is an object, because it has a state between hooks."""
 
     def __init__(self) -> None:
         self.telemetry: Telemetry | None = None
@@ -29,13 +29,13 @@ class Plugin:
 
     @hookimpl
     def on_start(self, services: Services) -> None:
-        # Only here: the SDK takes a quarter of a second to load, which no command should wait for.
+        # Imported here: loading the SDK takes a quarter of a second, and commands do not need it.
         try:
             from floway_otel.telemetry import open_telemetry
 
             self.telemetry = open_telemetry(services.settings.plugin, os.environ)
-        except ValueError as error:  # an observer harms nobody: requests are served without it
-            log.error("Nothing is exported: %s", error)
+        except ValueError as error:  # an observer never stops the gateway from serving requests
+            log.error("Traces and metrics are not exported: %s", error)
 
     @hookimpl
     def on_attempt_start(self, ctx: AttemptContext) -> None:

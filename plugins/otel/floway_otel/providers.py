@@ -1,4 +1,4 @@
-"""What the conventions call the provider behind an upstream, and the address of its server."""
+"""Find the provider of an upstream, as the conventions name it, and the address of its server."""
 
 import functools
 from typing import NamedTuple
@@ -28,7 +28,7 @@ BY_KIND = {
     "gemini": Names.GCP_GEMINI,
     "openai": Names.OPENAI,
 }
-"""By the kind of the upstream, for other hosts. A kind that is not here is its own name."""
+"""By the kind of the upstream, for other hosts. Other kinds are used as the name."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -37,7 +37,7 @@ class Server(NamedTuple):
     """The server of an upstream."""
 
     provider: str
-    """As the conventions call it."""
+    """The name in the conventions."""
     address: str | None
     """The host; None if it is not known."""
     port: int | None
@@ -48,7 +48,7 @@ def find_server(kind: str, url: str | None) -> Server:
     """Return the server of an upstream.
 
     :param kind: the kind of the upstream.
-    :param url: scheme, host and port; None if nothing was sent, or it is not known where.
+    :param url: scheme, host and port; None if nothing was sent or the URL is unknown.
     """
     parts = urlsplit(url or "")
     host = parts.hostname

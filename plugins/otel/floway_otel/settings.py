@@ -13,9 +13,7 @@ def names(value: str) -> frozenset[str]:
 
 
 SETTINGS = (
-    Setting(CONTENT, one_of("on", "off"), "off", "Whether spans hold the texts of conversations: on or off."),
-    Setting(
-        MAX_CONTENT_BYTES, count, "16384", "Largest attribute with such texts, in bytes; what is older is left out."
-    ),
+    Setting(CONTENT, one_of("on", "off"), "off", "Whether spans contain the texts of conversations: on or off."),
+    Setting(MAX_CONTENT_BYTES, count, "16384", "Largest attribute with such texts, in bytes; older texts are dropped."),
     Setting(PROPAGATE_TO, names, "", "Names of the upstreams that continue the trace, separated by commas."),
 )

@@ -1,4 +1,4 @@
-"""Exporting spans in batches, in a thread of the SDK's own."""
+"""Export spans in batches, in a thread of the SDK."""
 
 import os
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ MOST_ATTRIBUTES = 32
 """No span has more."""
 
 
-class ExportFailed(Exception):
-    """Spans were not taken by the collector. The message says why, without the URL, which may hold a secret."""
+class ExportError(Exception):
+    """The collector did not accept spans. The message states why, without the URL, which may contain a secret."""
 
 
 class EncodedSpanExporter(OTLPSpanExporter):
-    """The SDK's exporter for spans that are encoded already.
+    """The SDK's exporter, for spans that are already encoded.
 
-    ``_client`` sends them. It is a private name of the SDK, and no public way leads there.
+    It uses ``_client`` of the SDK, a private name, because there is no public one.
     """
 
     def __init__(self, encoder: RequestEncoder) -> None:
@@ -37,56 +37,56 @@ class EncodedSpanExporter(OTLPSpanExporter):
         self._encoder = encoder
 
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
-        """Send spans to the collector, for as long as ``OTEL_EXPORTER_OTLP_TIMEOUT`` says.
+        """Send spans to the collector. ``OTEL_EXPORTER_OTLP_TIMEOUT`` limits the time.
 
         :param spans: ``EncodedSpan`` objects.
-        :raises ExportFailed: the collector did not take them.
+        :raises ExportError: the collector did not accept them.
         """
         outcome = self._client.export(self._encoder.encode(spans))
         if outcome.success:
             return SpanExportResult.SUCCESS
         if outcome.status_code is not None:
-            raise ExportFailed(f"the collector answered with status {outcome.status_code}")
-        raise ExportFailed(f"of {type(outcome.error).__name__}" if outcome.error else "the collector did not answer")
+            raise ExportError(f"the collector answered with status {outcome.status_code}")
+        raise ExportError(f"of {type(outcome.error).__name__}" if outcome.error else "the collector did not answer")
 
 
 class CountingExporter(SpanExporter):
-    """Counts what the exporter within takes and what it loses."""
+    """Wraps an exporter. Counts the spans that it exports and loses."""
 
     def __init__(self, inner: SpanExporter, losses: Losses) -> None:
         self._inner = inner
         self._losses = losses
-        self.taken = 0
-        """Spans that have left the queue."""
+        self.finished = 0
+        """Spans that have left the queue, exported or lost."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export spans, and count those that are lost."""
-        self.taken += len(spans)
+        self.finished += len(spans)
         try:
             if (result := self._inner.export(spans)) is SpanExportResult.SUCCESS:
                 return result
             self._losses.add(len(spans), "the exporter failed")
-        except ExportFailed as error:
+        except ExportError as error:
             self._losses.add(len(spans), str(error))
         except Exception as error:  # noqa: BLE001 - counted and logged as a loss; the thread has to go on
             self._losses.add(len(spans), f"of {type(error).__name__}")
         return SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
-        """Shut down the exporter within."""
+        """Shut down the wrapped exporter."""
         self._inner.shutdown()
 
 
 class SpanQueue:
-    """A queue of spans with an end, in front of an exporter that may hang."""
+    """A bounded queue of spans, for an exporter that may hang."""
 
     def __init__(self, resource: Resource, losses: Losses, exporter: SpanExporter | None = None) -> None:
-        """:param exporter: one of the SDK, in place of the one that sends to the collector."""
+        """:param exporter: an exporter of the SDK, for tests; by default, spans are sent to the collector."""
         self._resource = resource
         self._limits = SpanLimits()
         self._is_encoding = exporter is None and not _has_limits(self._limits)
         if exporter is None:
-            # Only the SDK's own encoder knows attributes that are cut.
+            # Only the SDK's own encoder can cut attributes.
             encoder = RequestEncoder(resource, SCOPE)
             exporter = EncodedSpanExporter(encoder) if self._is_encoding else OTLPSpanExporter()
         self._losses = losses
@@ -97,7 +97,7 @@ class SpanQueue:
 
     def add(self, span: FinishedSpan) -> None:
         """Queue a span; drop it if the queue is full. Never waits. For one thread only."""
-        if self._added - self._exporter.taken >= self._size:
+        if self._added - self._exporter.finished >= self._size:
             self._losses.add(1, "too many are waiting")
             return
         self._added += 1
@@ -105,7 +105,7 @@ class SpanQueue:
         self._processor.on_end(entry)
 
     def flush(self) -> None:
-        """Export what is queued."""
+        """Export the queued spans."""
         self._processor.force_flush()
 
 

@@ -1,4 +1,4 @@
-"""The spans of one request, made when it has ended: one for the request, and below it one for each attempt."""
+"""Build the spans of a request when it has ended: one for the request, with one child for each attempt."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -35,10 +35,10 @@ REQUEST_ID = "floway.request.id"
 UPSTREAM = "floway.upstream.name"
 
 FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
-"""By the reason for which a response is incomplete; others stay as they are."""
+"""By the reason why a response is incomplete; others are used unchanged."""
 
 TOOL_CALLS = frozenset({"function_call", "custom_tool_call"})
-"""Types of the items that leave the client something to do."""
+"""Types of the items that demand an action of the client."""
 
 NO_CONTENT: Mapping[str, str] = {}
 
@@ -50,33 +50,33 @@ class Attempt(NamedTuple):
     result: AttemptResult
     server: Server
     response_model: str | None
-    """The model that has responded. Clients see their own name of it, which may be an alias."""
+    """The upstream's name of the model that has responded; clients may see an alias."""
     error: str | None
     content: Mapping[str, str] = NO_CONTENT
     """Attributes with texts of the conversation."""
 
 
 def read_attempt(ctx: EndedAttempt, result: AttemptResult) -> Attempt:
-    """Return what spans and metrics need of an attempt."""
+    """Return the data of an attempt for spans and metrics."""
     model = ctx.upstream_model if result.response_model == ctx.model else result.response_model
     return Attempt(ctx, result, find_server(ctx.upstream.kind, ctx.server), model, error_type(result))
 
 
 def build_spans(trace: RequestTrace, request: RequestResult, attempts: Sequence[Attempt]) -> list[FinishedSpan]:
-    """Return the spans of the attempts, then that of the request."""
+    """Return the spans of the attempts, then the span of the request."""
     return [*(_attempt_span(trace, request, attempt) for attempt in attempts), _request_span(trace, request)]
 
 
 def _attempt_span(trace: RequestTrace, request: RequestResult, attempt: Attempt) -> FinishedSpan:
-    ctx, result, found, response_model, error, content = attempt
-    start, varied = result.started_at, _varied_attributes(result, request)
-    moments = [(DISPATCH, int((start + seconds) * 1e9)) for seconds in result.dispatch_seconds]
+    ctx, result, upstream_server, response_model, error, content = attempt
+    start, own_attributes = result.started_at, _own_attributes(result, request)
+    events = [(DISPATCH, int((start + seconds) * 1e9)) for seconds in result.dispatch_seconds]
     if result.first_byte_seconds is not None:
-        moments.append((FIRST_BYTE, int((start + result.first_byte_seconds) * 1e9)))
+        events.append((FIRST_BYTE, int((start + result.first_byte_seconds) * 1e9)))
     if result.commit_seconds is not None:
-        moments.append((COMMIT, int((start + result.commit_seconds) * 1e9)))
+        events.append((COMMIT, int((start + result.commit_seconds) * 1e9)))
     template = _attempt_template(
-        found,
+        upstream_server,
         ctx.upstream.name,
         ctx.upstream_model,
         request.streamed,
@@ -92,8 +92,8 @@ def _attempt_span(trace: RequestTrace, request: RequestResult, attempt: Attempt)
         trace.span_of_attempt(ctx.id),
         trace.span,
         (int(start * 1e9), int((start + result.seconds) * 1e9)),
-        {**varied, **content} if content else varied,
-        moments,
+        {**own_attributes, **content} if content else own_attributes,
+        events,
     )
 
 
@@ -111,17 +111,17 @@ def _request_span(trace: RequestTrace, request: RequestResult) -> FinishedSpan:
         request.outcome,
         error_type(request),
     )
-    varied = {REQUEST_ID: request.id}
+    own_attributes = {REQUEST_ID: request.id}
     if request.conversation:
-        varied[gen_ai.GEN_AI_CONVERSATION_ID] = request.conversation
+        own_attributes[gen_ai.GEN_AI_CONVERSATION_ID] = request.conversation
     times = int(start * 1e9), int((start + request.seconds) * 1e9)
-    return FinishedSpan(template, trace.span, trace.parent, times, varied, ())
+    return FinishedSpan(template, trace.span, trace.parent, times, own_attributes, ())
 
 
 # --------------------------------------------------------------------------------------------------------- attributes
 @functools.lru_cache(maxsize=2048)
 def _attempt_template(
-    found: Server,
+    upstream_server: Server,
     upstream: str,
     model: str,
     streamed: bool,
@@ -132,27 +132,27 @@ def _attempt_template(
     finish_reason: str | None,
     tier: str,
 ) -> Template:
-    """Return what attempts share: the attributes of the conventions for a call of a model."""
+    """Return the template of similar attempts: the attributes of the conventions for a call of a model."""
     attributes = {
         gen_ai.GEN_AI_OPERATION_NAME: CHAT,
-        gen_ai.GEN_AI_PROVIDER_NAME: found.provider,
+        gen_ai.GEN_AI_PROVIDER_NAME: upstream_server.provider,
         gen_ai.GEN_AI_REQUEST_MODEL: model,
         gen_ai.GEN_AI_REQUEST_STREAM: streamed or None,
         gen_ai.GEN_AI_RESPONSE_MODEL: response_model,
         gen_ai.GEN_AI_RESPONSE_FINISH_REASONS: (finish_reason,) if finish_reason else None,
-        server.SERVER_ADDRESS: found.address,
-        server.SERVER_PORT: found.port,
+        server.SERVER_ADDRESS: upstream_server.address,
+        server.SERVER_PORT: upstream_server.port,
         http.HTTP_RESPONSE_STATUS_CODE: status,
         errors.ERROR_TYPE: error,
-        openai.OPENAI_RESPONSE_SERVICE_TIER: tier if found.provider == OPENAI else None,
+        openai.OPENAI_RESPONSE_SERVICE_TIER: tier if upstream_server.provider == OPENAI else None,
         UPSTREAM: upstream,
         OUTCOME: outcome,
     }
     return make_template(f"{CHAT} {model}", SpanKind.CLIENT, attributes, failed=error is not None)
 
 
-def _varied_attributes(result: AttemptResult, request: RequestResult) -> dict[str, Any]:
-    """Return the attributes of an attempt whose values hardly ever come twice."""
+def _own_attributes(result: AttemptResult, request: RequestResult) -> dict[str, Any]:
+    """Return the attributes of an attempt whose values rarely occur twice."""
     attributes: dict[str, Any] = {}
     if request.conversation:
         attributes[gen_ai.GEN_AI_CONVERSATION_ID] = request.conversation
@@ -181,9 +181,9 @@ def _request_template(
     outcome: str | None,
     error: str | None,
 ) -> Template:
-    """Return what requests share: the attributes of the conventions for an HTTP server, and what is asked for.
+    """Return the template of similar requests: the attributes of the conventions for an HTTP server, and of Floway.
 
-    Tokens are counted at the attempts only, so that nobody adds them up twice.
+    Only attempts have token counts, so that nobody adds them up twice.
     """
     attributes = {
         http.HTTP_REQUEST_METHOD: method,
@@ -211,7 +211,7 @@ def error_type(result: AttemptResult | RequestResult) -> str | None:
 
 
 def finish_reason(result: AttemptResult) -> str | None:
-    """Return why the model has stopped, in a word of the conventions; None if it has not, or it is not known."""
+    """Return why the model has stopped, as the conventions name it; None if it has not, or the reason is unknown."""
     if result.outcome == "incomplete":
         reason = result.incomplete_reason
         return FINISH_REASONS.get(reason, reason) if reason else None

@@ -1,4 +1,4 @@
-"""What one process exports: it takes the results of attempts and requests, and makes spans and metrics of them."""
+"""The telemetry of one process: converts the results of attempts and requests to spans and metrics."""
 
 import threading
 import time
@@ -23,29 +23,29 @@ from floway_otel.spans import Attempt, build_spans, finish_reason, read_attempt
 from floway_otel.trace_context import trace_of
 
 MAX_OPEN = 4096
-"""Attempts whose request has not ended yet. The oldest are dropped: those whose results core has dropped."""
+"""Attempts whose request has not ended yet. The oldest are dropped: core may have dropped the request's result."""
 
 UNTRACED_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Routes that monitoring asks for every few seconds."""
+"""Routes that monitoring requests every few seconds."""
 
 
 class Traces:
     """The spans of one process."""
 
     def __init__(self, resource: Resource, settings: Mapping[str, Any], exporter: SpanExporter | None) -> None:
-        # Only to read from the environment which requests to sample.
+        # The provider reads from the environment which requests to sample.
         self._sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler
         self._queue = SpanQueue(resource, Losses("spans"), exporter)
         self._propagate_to: frozenset[str] = settings[PROPAGATE_TO]
         self._max_content_bytes: int | None = settings[MAX_CONTENT_BYTES] if settings[CONTENT] == "on" else None
         self._lock = threading.Lock()
         self._requests: OrderedDict[str, ClientRequest] = OrderedDict()
-        """By the id of the attempt, only if content is wanted."""
+        """By the id of the attempt; only if content is exported."""
         self._attempts: OrderedDict[str, list[Attempt]] = OrderedDict()
-        """By the id of the request. For the thread of the plugin only."""
+        """By the id of the request. Used only by the plugin's thread."""
 
     def begin_attempt(self, ctx: AttemptContext) -> None:
-        """Let the upstream continue the trace, and keep the request, where the operator wants it."""
+        """Inject the trace into the upstream's headers and remember the request, if configured."""
         if self._max_content_bytes is not None:
             with self._lock:
                 self._requests[ctx.id] = ctx.request
@@ -54,7 +54,7 @@ class Traces:
             trace_of(ctx.request.id, ctx.request.headers, self._sampler).inject(ctx.id, ctx.trace_headers)
 
     def end_attempt(self, attempt: Attempt) -> None:
-        """Keep an attempt until its request has ended."""
+        """Store an attempt until its request has ended."""
         if self._max_content_bytes is not None:
             attempt = attempt._replace(content=self._content(attempt, self._max_content_bytes))
         self._attempts.setdefault(attempt.ctx.request_id, []).append(attempt)
@@ -63,8 +63,8 @@ class Traces:
     def _content(self, attempt: Attempt, limit: int) -> dict[str, str]:
         with self._lock:
             request = self._requests.pop(attempt.ctx.id, None)
-        asked = input_attributes(request.body, limit) if request else {}
-        return asked | output_attributes(attempt.result.output, finish_reason(attempt.result), limit)
+        input_texts = input_attributes(request.body, limit) if request else {}
+        return input_texts | output_attributes(attempt.result.output, finish_reason(attempt.result), limit)
 
     def end_request(self, result: RequestResult) -> None:
         """Export the spans of a request."""
@@ -77,7 +77,7 @@ class Traces:
                 self._queue.add(span)
 
     def flush(self) -> None:
-        """Export what is queued."""
+        """Export the queued spans."""
         self._queue.flush()
 
 
@@ -87,19 +87,19 @@ def _drop_oldest(entries: OrderedDict[str, Any]) -> None:
 
 
 class Telemetry:
-    """What one process exports."""
+    """The traces and metrics of one process."""
 
     def __init__(self, traces: Traces | None, metrics: AttemptMetrics | None) -> None:
         self._traces = traces
         self._metrics = metrics
 
     def begin_attempt(self, ctx: AttemptContext) -> None:
-        """Take an attempt that begins."""
+        """Handle the start of an attempt."""
         if self._traces:
             self._traces.begin_attempt(ctx)
 
     def end_attempt(self, ctx: EndedAttempt, result: AttemptResult) -> None:
-        """Take an attempt that has ended."""
+        """Handle the end of an attempt."""
         attempt = read_attempt(ctx, result)
         if self._metrics:
             self._metrics.record(attempt)
@@ -107,7 +107,7 @@ class Telemetry:
             self._traces.end_attempt(attempt)
 
     def end_request(self, result: RequestResult) -> None:
-        """Take a request that has ended, after its attempts."""
+        """Handle the end of a request, after its attempts."""
         if self._traces:
             self._traces.end_request(result)
 
@@ -121,7 +121,7 @@ class Telemetry:
             self._metrics.flush(max(0.0, deadline - time.monotonic()))
 
     def export_spans(self) -> None:
-        """Export the spans that are queued, and wait for that."""
+        """Export the queued spans, and wait for it."""
         if self._traces:
             self._traces.flush()
 
@@ -132,11 +132,11 @@ def open_telemetry(
     span_exporter: SpanExporter | None = None,
     metric_exporter: MetricExporter | None = None,
 ) -> Telemetry | None:
-    """Return what the environment wants to be exported; None if that is nothing.
+    """Return the telemetry that the environment configures; None if it configures none.
 
     :param settings: those of the plugin.
-    :param span_exporter, metric_exporter: in place of those that send to a collector.
-    :raises ValueError: the environment wants what the plugin does not have.
+    :param span_exporter, metric_exporter: for tests; by default, everything is sent to a collector.
+    :raises ValueError: the environment demands an unsupported exporter or protocol.
     """
     traces, metrics = None, None
     has_traces, has_metrics = exports_traces(environ), exports_metrics(environ)
@@ -152,7 +152,7 @@ def open_telemetry(
 
 
 def find_resource() -> Resource:
-    """Return what the environment says of this process. Its service is ``floway`` if it does not say."""
+    """Return the resource that the environment describes. Its service is ``floway`` by default."""
     resource = Resource.create()
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "floway"}))

@@ -1,7 +1,7 @@
-"""The ids of spans and the trace that they belong to.
+"""Derive the ids of spans and their trace.
 
-Ids follow from those of requests and attempts. So they are known before an attempt, for the upstream that continues the
-trace, and after it, when the spans are made, without keeping anything in between.
+Ids are derived from the ids of requests and attempts. So they are known before an attempt, for an upstream that
+continues the trace, and after it, when the spans are built. Nothing needs to be stored in between.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ from opentelemetry.trace import (
 EMPTY = Context()
 SAMPLED, NOT_SAMPLED = TraceFlags(TraceFlags.SAMPLED), TraceFlags(TraceFlags.DEFAULT)
 SPAN_NAME = "request"
-"""The name by which samplers know all requests."""
+"""The span name that samplers see for all requests."""
 
 
 class RequestTrace(NamedTuple):
-    """The place of one request in its trace."""
+    """The position of one request in its trace."""
 
     client: Context
-    """What the headers of the client said."""
+    """The trace context in the client's headers."""
     parent: SpanContext | None
     """The span of the client; None if the trace begins here."""
     span: SpanContext
@@ -49,24 +49,24 @@ class RequestTrace(NamedTuple):
         )
 
     def inject(self, attempt_id: str, headers: MutableMapping[str, str]) -> None:
-        """Set the headers by which an upstream continues the trace below an attempt."""
+        """Set the headers with which an upstream continues the trace below an attempt."""
         span = NonRecordingSpan(self.span_of_attempt(attempt_id))
         propagate.inject(headers, set_span_in_context(span, self.client))
 
 
 def trace_of(request_id: str, headers: Mapping[str, str], sampler: Sampler) -> RequestTrace:
-    """Return the trace of a request: that of the client, or a new one.
+    """Return the trace of a request: the client's, or a new one.
 
     :param headers: the client's, with names in lower case.
     """
     client = propagate.extract(headers, EMPTY) if headers else EMPTY
     remote = get_current_span(client).get_span_context() if client else None
     parent = remote if remote and remote.is_valid else None
-    # Not the UUID itself: samplers take a fraction of the ids, which must be evenly distributed for that.
+    # Not the UUID itself: samplers select a fraction of the ids, which must be evenly distributed.
     digest = _digest(request_id, 24)
     trace_id = parent.trace_id if parent else int.from_bytes(digest[:16])
     flags, state = SAMPLED, parent.trace_state if parent else None
-    if parent or sampler is not DEFAULT_ON:  # the SDK's default samples everything that nobody has decided about
+    if parent or sampler is not DEFAULT_ON:  # by default, the SDK samples every trace that starts here
         result = sampler.should_sample(client, trace_id, SPAN_NAME, SpanKind.SERVER)
         flags = SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else NOT_SAMPLED
         state = result.trace_state or state

@@ -1,4 +1,4 @@
-"""The wire format of Protocol Buffers, as far as attributes need it.
+"""Encode attributes in the wire format of Protocol Buffers.
 
 The SDK's encoder builds three objects for each attribute of each span, which takes ten times as long.
 """
@@ -13,7 +13,7 @@ BYTES, FIXED64, VARINT = 2, 1, 0
 
 
 def tag(number: int, kind: int = BYTES) -> bytes:
-    """Return what stands in front of a field.
+    """Return the bytes in front of a field.
 
     :param number: of the field in its message, up to 15.
     """
@@ -27,7 +27,7 @@ ENCODE_DOUBLE: Callable[[float], bytes] = struct.Struct("<d").pack
 
 
 def framed(field: bytes, content: bytes) -> bytes:
-    """Return a field of bytes, with their length in front.
+    """Return a field with its length and content.
 
     :param field: its tag.
     """
@@ -35,7 +35,7 @@ def framed(field: bytes, content: bytes) -> bytes:
 
 
 def varint(number: int) -> bytes:
-    """Return a number that is not negative as bytes of 7 bits, the lowest first."""
+    """Return a non-negative number as bytes of 7 bits each, the lowest first."""
     if number < 0x80:
         return SMALL[number]
     encoded = bytearray()
@@ -53,9 +53,9 @@ def encode_attributes(field: bytes, attributes: Mapping[str, Any]) -> bytes:
         key = _encode_key(name)
         encoded = _encode_int(value) if type(value) is int else _encode_value(value)
         size = len(encoded)
-        whole = len(key) + size + 2
-        if whole < 0x80:  # almost all: each of the lengths is one byte
-            parts += field, SMALL[whole], key, VALUE, SMALL[size], encoded
+        length = len(key) + size + 2
+        if length < 0x80:  # almost all: each of the lengths is one byte
+            parts += field, SMALL[length], key, VALUE, SMALL[size], encoded
         else:
             parts.append(framed(field, key + framed(VALUE, encoded)))
     return b"".join(parts)

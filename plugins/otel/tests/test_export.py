@@ -195,7 +195,7 @@ def test_what_the_plugin_does_not_have(variable, value, problem):
 def test_requests_are_served_without_telemetry_if_it_cannot_be_had(start, own_upstream, variable, value, problem):
     gateway = start(**{variable: value})
     create(gateway, own_upstream)
-    assert f"ERROR floway.otel Nothing is exported: {problem}" in gateway.log
+    assert f"ERROR floway.otel Traces and metrics are not exported: {problem}" in gateway.log
 
 
 def test_metrics(start, own_upstream, own_collector):

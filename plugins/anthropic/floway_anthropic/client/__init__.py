@@ -1,1 +1,1 @@
-"""What clients of the Messages API send, and what they get."""
+"""The client side: requests of Messages API clients, and the answers to them."""

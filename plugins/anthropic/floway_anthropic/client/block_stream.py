@@ -1,4 +1,4 @@
-"""Events of content blocks, one block after the other, though several items of a response may be open at once."""
+"""Events of content blocks. Blocks are sent one after the other, though several items of a response may be open."""
 
 from collections import deque
 from typing import Any
@@ -40,17 +40,17 @@ def citations_delta(citation: dict[str, Any]) -> Delta:
 
 
 class OpenBlock:
-    """A block that has been announced and not closed."""
+    """A block that is not closed yet."""
 
     __slots__ = ("content", "is_closed", "prefix", "waiting")
 
     def __init__(self, content: dict[str, Any]) -> None:
         self.content = content
-        """The block as it begins."""
+        """The block in its ``content_block_start`` event."""
         self.prefix = b""
-        """What stands before each delta; empty until the block has begun."""
+        """The bytes in front of each delta; empty until ``content_block_start`` has been sent."""
         self.waiting: list[Delta] = []
-        """Deltas that came before the block could begin."""
+        """Deltas that arrived before the block could start."""
         self.is_closed = False
 
 
@@ -65,7 +65,7 @@ class BlockStream:
     def open(self, content: dict[str, Any]) -> tuple[OpenBlock, bytes]:
         """Open a block; return it and the events to send.
 
-        :param content: the block as it begins, without what its deltas bring.
+        :param content: the block in its ``content_block_start`` event; its text follows in deltas.
         """
         block = OpenBlock(content)
         if self._current is None:
@@ -81,7 +81,7 @@ class BlockStream:
         return b""
 
     def close(self, block: OpenBlock) -> bytes:
-        """Close a block; return the events to send, those of blocks that have waited for it included."""
+        """Close a block; return the events to send, with those of the blocks that waited for it."""
         block.is_closed = True
         return self._finish_current() if block is self._current else b""
 
@@ -107,7 +107,7 @@ class BlockStream:
         return start + b"".join(b"%b%b}\n\n" % (block.prefix, delta) for delta in block.waiting)
 
     def _finish_current(self) -> bytes:
-        """End the current block, and begin those that wait, up to the first that is still open."""
+        """End the current block. Then start the waiting blocks, up to the first that is still open."""
         events = []
         while self._current and self._current.is_closed:
             events.append(encode_event("content_block_stop", index=self._count - 1))

@@ -1,7 +1,7 @@
-"""From the ``messages`` of the Messages API to the items of the Responses API.
+"""Convert ``messages`` of the Messages API to items of the Responses API.
 
-Equal messages become equal items, whatever marks (``cache_control``) a client moves between its requests: nothing is
-generated. So the gateway recognises a history, and an upstream finds the beginning of the request in its cache.
+Equal messages become equal items: nothing is generated, and marks (``cache_control``) that clients move between
+requests have no effect. So the gateway recognises a history, and an upstream finds the request's start in its cache.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,13 +17,13 @@ Item = dict[str, Any]
 
 ROLES = ("user", "assistant", "system")
 ERROR_PREFIX = "Error: "
-"""Begins the output of a tool that failed: the Responses API has no field for that."""
+"""Start of the output of a tool that failed: the Responses API has no field for a failure."""
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
-class Unsupported(GatewayError):
-    """A part of a request that only an upstream with the Messages API understands."""
+class Untranslatable(GatewayError):
+    """Part of a request can only be served by an upstream with the Messages API."""
 
     def __init__(self, path: str, subject: str) -> None:
         """:param subject: what is not supported, such as "The tool type 'x'"."""
@@ -35,7 +35,7 @@ class Unsupported(GatewayError):
 def read_messages(value: Any) -> list[Item]:
     """Convert ``messages``.
 
-    :raises Unsupported: the messages hold what only an upstream with the Messages API understands.
+    :raises Untranslatable: the messages hold what only an upstream with the Messages API understands.
     :raises GatewayError: 400, something is malformed.
     """
     items: list[Item] = []
@@ -56,8 +56,8 @@ def check_messages(value: Any) -> None:
         content = message.get("content")
         if content is None:
             raise invalid(f"{path}.content", "Field required.")
-        for place, block in read_blocks(content, f"{path}.content"):
-            read_text(block.get("type"), f"{place}.type")
+        for block_path, block in read_blocks(content, f"{path}.content"):
+            read_text(block.get("type"), f"{block_path}.type")
     if not value:
         raise invalid("messages", "At least one message is required.")
 
@@ -76,43 +76,43 @@ def read_blocks(content: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def _read_user(content: Any, path: str) -> Iterator[Item]:
-    """Convert a message of the user. Each result of a tool becomes an item; what stands between them, a message."""
+    """Convert a user message. Each tool result becomes an item, and the blocks between them a message."""
     parts: list[Part] = []
-    for place, block in read_blocks(content, path):
+    for block_path, block in read_blocks(content, path):
         if block.get("type") == "tool_result":
             if parts:
                 yield _message("user", parts)
                 parts = []
-            yield _read_tool_result(block, place)
+            yield _read_tool_result(block, block_path)
         else:
-            parts += read_parts(block, place)
+            parts += read_parts(block, block_path)
     if parts:
         yield _message("user", parts)
 
 
 def _read_system(content: Any, path: str) -> Iterator[Item]:
     """Convert instructions in the middle of a conversation."""
-    texts = [read_text(block.get("text"), f"{place}.text") for place, block in read_blocks(content, path)]
+    texts = [read_text(block.get("text"), f"{block_path}.text") for block_path, block in read_blocks(content, path)]
     if any(texts):
         yield _message("developer", [_text_part(text) for text in texts])
 
 
 def _read_assistant(content: Any, path: str) -> Iterator[Item]:
-    """Convert a message of the assistant: one item for each block."""
+    """Convert an assistant message: one item for each block."""
     searches: dict[str, Item] = {}
-    for place, block in read_blocks(content, path):
-        kind = read_text(block.get("type"), f"{place}.type")
+    for block_path, block in read_blocks(content, path):
+        kind = read_text(block.get("type"), f"{block_path}.type")
         if kind == "server_tool_use" and block.get("name") == search.NAME:
-            call = searches[read_text(block.get("id"), f"{place}.id")] = search.to_item(block)
+            call = searches[read_text(block.get("id"), f"{block_path}.id")] = search.to_item(block)
             yield call
         elif kind == search.RESULT:
             search.restore(searches.get(str(block.get("tool_use_id"))), block)
         elif kind in _ASSISTANT_BLOCKS:
             read_item = _ASSISTANT_BLOCKS[kind]
-            if read_item and (item := read_item(block, place)):
+            if read_item and (item := read_item(block, block_path)):
                 yield item
         elif not kind.endswith("_tool_result"):
-            raise Unsupported(place, f"A block of type {kind!r}")
+            raise Untranslatable(block_path, f"A block of type {kind!r}")
 
 
 _READERS: Mapping[str, Callable[[Any, str], Iterator[Item]]] = {
@@ -143,7 +143,7 @@ def _read_tool_use(block: dict[str, Any], path: str) -> Item:
 
 
 def _read_compaction(block: dict[str, Any], path: str) -> Item | None:
-    """The summary of a conversation that an upstream with the Messages API has compacted."""
+    """Convert the summary that an upstream with the Messages API made when it compacted the conversation."""
     text = block.get("content")
     return _message("assistant", [{"type": "output_text", "text": text}]) if text and isinstance(text, str) else None
 
@@ -154,25 +154,25 @@ _ASSISTANT_BLOCKS: Mapping[str, Callable[[dict[str, Any], str], Item | None] | N
     "redacted_thinking": lambda block, path: thinking.to_item(block),
     "tool_use": _read_tool_use,
     "compaction": _read_compaction,
-    # what servers of others did: its outcome is in the text that follows
+    # tools that ran on another server: the text after them contains the outcome
     "server_tool_use": None,
     "mcp_tool_use": None,
     "container_upload": None,
     "fallback": None,
 }
-"""By type of block: what makes an item of it; None for those that are left out."""
+"""By type of block: the function that converts it to an item; None if the block is dropped."""
 
 
 # ------------------------------------------------------------------------------------------------ blocks of the user
 def read_parts(block: dict[str, Any], path: str) -> list[Part]:
-    """Convert a block of the user, or one of a tool's result, to parts of a message.
+    """Convert a block of a user message or of a tool result to parts of a message.
 
-    :raises Unsupported: only an upstream with the Messages API understands it.
+    :raises Untranslatable: only an upstream with the Messages API understands it.
     :raises GatewayError: 400, it is malformed.
     """
     kind = read_text(block.get("type"), f"{path}.type")
     if kind not in _USER_BLOCKS:
-        raise Unsupported(path, f"A block of type {kind!r}")
+        raise Untranslatable(path, f"A block of type {kind!r}")
     return _USER_BLOCKS[kind](block, path)
 
 
@@ -192,7 +192,7 @@ def _read_image(block: dict[str, Any], path: str) -> list[Part]:
         case "url":
             url = read_text(source.get("url"), f"{path}.source.url")
         case kind:
-            raise Unsupported(f"{path}.source", f"An image source of type {kind!r}")
+            raise Untranslatable(f"{path}.source", f"An image source of type {kind!r}")
     return [{"type": "input_image", "image_url": url, "detail": "auto"}]
 
 
@@ -215,22 +215,22 @@ def _read_document(block: dict[str, Any], path: str) -> list[Part]:
             parts = [_text_part(read_text(source.get("data"), f"{path}.source.data"))]
         case "content":
             blocks = read_blocks(source.get("content"), f"{path}.source.content")
-            parts = [part for place, inner in blocks for part in read_parts(inner, place)]
+            parts = [part for block_path, inner in blocks for part in read_parts(inner, block_path)]
         case kind:
-            raise Unsupported(f"{path}.source", f"A document source of type {kind!r}")
+            raise Untranslatable(f"{path}.source", f"A document source of type {kind!r}")
     heading = "\n".join(filter(None, (title and f"Document: {title}", context)))
     return [_text_part(heading), *parts] if heading else parts
 
 
 def _read_search_result(block: dict[str, Any], path: str) -> list[Part]:
-    """A result of a search that the client made itself."""
-    texts = [read_text(inner.get("text"), place) for place, inner in read_blocks(block.get("content"), path)]
+    """Convert a result of a search that the client made itself."""
+    texts = [read_text(inner.get("text"), block_path) for block_path, inner in read_blocks(block.get("content"), path)]
     heading = f"Search result: {block.get('title') or ''} ({block.get('source') or ''})"
     return [_text_part("\n".join([heading, *texts]))]
 
 
 def _read_tool_reference(block: dict[str, Any], path: str) -> list[Part]:
-    """A tool that a search for tools has found. All tools of a request are loaded, so its name is enough."""
+    """Convert a result of a tool search. All tools of a request are loaded, so its name is enough."""
     return [_text_part(f"The tool {read_text(block.get('tool_name'), f'{path}.tool_name')} is available.")]
 
 
@@ -249,7 +249,11 @@ def _read_tool_result(block: dict[str, Any], path: str) -> Item:
     content = block.get("content")
     parts: list[Part] = []
     if content is not None:
-        parts = [part for place, inner in read_blocks(content, f"{path}.content") for part in read_parts(inner, place)]
+        parts = [
+            part
+            for block_path, inner in read_blocks(content, f"{path}.content")
+            for part in read_parts(inner, block_path)
+        ]
     output: str | list[Part] = parts
     if all(part["type"] == "input_text" for part in parts):
         output = "\n".join(part["text"] for part in parts)
@@ -267,8 +271,8 @@ def _mark_error(output: str | list[Part]) -> str | list[Part]:
 def read_system(value: Any) -> str | None:
     """Convert ``system`` to instructions.
 
-    Claude Code begins with a block that addresses Anthropic's billing and changes between requests. No model needs it,
-    and it would keep any upstream from finding the beginning of a request in its cache.
+    Claude Code starts with a block for Anthropic's billing that changes with each request. It is dropped: no model
+    needs it, and an upstream would never find the start of the request in its cache.
 
     :returns: None if there is none.
     :raises GatewayError: 400, it is malformed.

@@ -1,4 +1,4 @@
-"""From the events of the Responses API to those of the Messages API."""
+"""Translate the events of the Responses API to those of the Messages API."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -41,12 +41,12 @@ def item_key(event: Event) -> Key:
 
 
 class OpenText:
-    """A text that is being written: of a message, of reasoning, or the arguments of a call."""
+    """A text that is still arriving: of a message, of reasoning, or the arguments of a call."""
 
     __slots__ = ("block", "citations", "is_shown", "length", "part", "scanner", "text")
 
     def __init__(self, block: OpenBlock | None = None, scanner: StopScanner | None = None) -> None:
-        """:param block: None if it is opened later: nothing may be shown of what may be a stop sequence."""
+        """:param block: None to open it with the first visible text: the text may start with a stop sequence."""
         self.is_shown = block is not None
         self.block = block or OpenBlock({"type": "text", "text": ""})
         self.scanner = scanner
@@ -67,10 +67,10 @@ class MessageEvents:
         self._request_id = request_id
         self._blocks = BlockStream()
         self._texts: dict[Key, OpenText] = {}
-        """By index of the output item and of its part (None for what has no parts)."""
+        """By index of the output item and of its part (None if the item has no parts)."""
         self._finished: set[Key] = set()
         self._searches: list[Event] = []
-        """Web searches whose results wait for the titles in the citations."""
+        """Web searches whose results are not sent yet: the citations contain the titles."""
         self._search_count = 0
         self._calls_tool = False
         self._refusal: str | None = None
@@ -93,7 +93,7 @@ class MessageEvents:
         return b"".join(self._out)
 
     def end(self) -> bytes:
-        """Return nothing: the terminal event has become the last events."""
+        """Return nothing: the terminal event has already been translated."""
         return b""
 
     def failure(self, error: GatewayError) -> bytes:
@@ -129,18 +129,18 @@ class MessageEvents:
         text = self._texts[part_key(event)] = OpenText(scanner=StopScanner(sequences) if sequences else None)
         return text
 
-    def _show(self, text: OpenText, piece: str) -> None:
+    def _show(self, text: OpenText, delta: str) -> None:
         if not text.is_shown:
             text.is_shown = True
             text.block, events = self._blocks.open(text.block.content)
             self._out.append(events)
-        self._out.append(self._blocks.write(text.block, text_delta(piece)))
+        self._out.append(self._blocks.write(text.block, text_delta(delta)))
 
     def _scan(self, text: OpenText, scanner: StopScanner, delta: str) -> None:
-        if shown := scanner.feed(delta):
-            self._show(text, shown)
-        if scanner.found is not None:
-            self._stop_sequence = scanner.found
+        if visible := scanner.feed(delta):
+            self._show(text, visible)
+        if scanner.match is not None:
+            self._stop_sequence = scanner.match
             self._out.append(self._blocks.close_all())
 
     def _add_refusal(self, event: Event) -> None:
@@ -148,12 +148,12 @@ class MessageEvents:
         self._add_text(event)
 
     def _complete_text(self, event: Event) -> None:
-        """Add what the deltas have not brought of a whole text."""
+        """Send the end of a complete text that its deltas left out."""
         key = part_key(event)
-        known = self._texts[key].length if key in self._texts else 0
-        whole = event.get("text")
-        if key not in self._finished and isinstance(whole, str) and len(whole) > known:
-            self._add_text({**event, "delta": whole[known:]})
+        received = self._texts[key].length if key in self._texts else 0
+        full_text = event.get("text")
+        if key not in self._finished and isinstance(full_text, str) and len(full_text) > received:
+            self._add_text({**event, "delta": full_text[received:]})
 
     def _add_annotation(self, event: Event) -> None:
         text = self._texts.get(part_key(event))
@@ -161,8 +161,8 @@ class MessageEvents:
             return
         text.citations += 1
         annotation = event.get("annotation")
-        if isinstance(annotation, dict) and (cited := search.citation(annotation, "".join(text.text))):
-            self._out.append(self._blocks.write(text.block, citations_delta(cited)))
+        if isinstance(annotation, dict) and (citation := search.citation(annotation, "".join(text.text))):
+            self._out.append(self._blocks.write(text.block, citations_delta(citation)))
 
     def _end_part(self, event: Event) -> None:
         part = event.get("part")
@@ -178,13 +178,13 @@ class MessageEvents:
         self._finished.add(key)
         if text is None or self._stop_sequence is not None:
             return
-        if text.scanner and (held := text.scanner.end()):
-            self._show(text, held)
+        if text.scanner and (rest := text.scanner.end()):
+            self._show(text, rest)
         if not text.is_shown:
             return
         for annotation in blocks.annotations(part)[text.citations :]:
-            if cited := search.citation(annotation, "".join(text.text)):
-                self._out.append(self._blocks.write(text.block, citations_delta(cited)))
+            if citation := search.citation(annotation, "".join(text.text)):
+                self._out.append(self._blocks.write(text.block, citations_delta(citation)))
         self._out.append(self._blocks.close(text.block))
 
     # ----------------------------------------------------------------------------------------------------- thinking
@@ -259,20 +259,20 @@ class MessageEvents:
 
     def _end_message(self, item: Event, event: Event) -> None:
         for index, part in enumerate(blocks.parts(item)):
-            whole = {"output_index": event.get("output_index"), "content_index": index, "part": part}
-            if part_key(whole) not in self._finished:
-                self._end_part(whole)
-        self._add_results([one for part in blocks.parts(item) for one in blocks.annotations(part)])
+            part_event = {"output_index": event.get("output_index"), "content_index": index, "part": part}
+            if part_key(part_event) not in self._finished:
+                self._end_part(part_event)
+        self._add_results([annotation for part in blocks.parts(item) for annotation in blocks.annotations(part)])
 
     def _end_call(self, item: Event, event: Event, key: Key) -> None:
         if key not in self._texts:
             self._begin_item(event)
         text = self._texts.pop(key)
-        whole = item.get("arguments")
+        arguments = item.get("arguments")
         if item.get("type") == "custom_tool_call":
-            whole = blocks.encode_input(item)
-        if isinstance(whole, str) and len(whole) > text.length:
-            self._out.append(self._blocks.write(text.block, json_delta(whole[text.length :])))
+            arguments = blocks.encode_input(item)
+        if isinstance(arguments, str) and len(arguments) > text.length:
+            self._out.append(self._blocks.write(text.block, json_delta(arguments[text.length :])))
         self._out.append(self._blocks.close(text.block))
 
     # ------------------------------------------------------------------------------------------------------- search
@@ -328,4 +328,4 @@ _HANDLERS: Mapping[str, Callable[[MessageEvents, Event], None]] = {
     "response.failed": MessageEvents._fail,
     "error": MessageEvents._fail,
 }
-"""By type of event. Others say nothing that a client of the Messages API sees."""
+"""By type of event. All others are dropped: the Messages API has no counterpart."""

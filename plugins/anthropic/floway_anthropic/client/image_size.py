@@ -1,4 +1,4 @@
-"""The size of an image, read from the beginning of its file."""
+"""Read the size of an image from the start of its file."""
 
 import struct
 

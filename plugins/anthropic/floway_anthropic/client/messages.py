@@ -1,4 +1,4 @@
-"""From a complete response object of the Responses API to a message of the Messages API."""
+"""Convert a complete response object of the Responses API to a message of the Messages API."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def message_id(response: Mapping[str, Any]) -> str:
 
 
 def empty_message(response: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Return the message as it begins.
+    """Return the message for ``message_start``, without content.
 
     :param model: the name that the client requested.
     """
@@ -65,22 +65,22 @@ def _to_blocks(items: list[dict[str, Any]], view: ClientView) -> Iterator[Block]
 
 
 def _citations(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [one for item in items for part in blocks.parts(item) for one in blocks.annotations(part)]
+    return [annotation for item in items for part in blocks.parts(item) for annotation in blocks.annotations(part)]
 
 
 def _cut_at_stop(content: list[Block], view: ClientView) -> tuple[list[Block], str | None]:
-    """Drop everything from the first stop sequence on."""
+    """Drop everything from the first stop sequence on; return the blocks and the sequence."""
     if not view.stop_sequences:
         return content, None
-    kept: list[Block] = []
+    remaining: list[Block] = []
     for block in content:
         if block["type"] != "text":
-            kept.append(block)
+            remaining.append(block)
             continue
         scanner = StopScanner(view.stop_sequences)
         text = scanner.feed(block["text"])
-        if scanner.found is None:
-            kept.append(block)
+        if scanner.match is None:
+            remaining.append(block)
             continue
-        return [*kept, *([{**block, "text": text}] if text else [])], scanner.found
-    return kept, None
+        return [*remaining, *([{**block, "text": text}] if text else [])], scanner.match
+    return remaining, None

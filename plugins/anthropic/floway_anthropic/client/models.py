@@ -9,26 +9,26 @@ from floway_core.provider import Model
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 1000
 _OWN_FIELDS = ("capabilities", "max_input_tokens", "max_tokens", "line", "lifecycle", "deprecated_at", "retires_at")
-"""Fields that only an upstream with the Messages API tells."""
+"""Fields that only model lists of the Messages API contain."""
 
 
 def to_entry(model: Model) -> dict[str, Any]:
     """Convert a model."""
     details = model.details
     name = details.get("display_name")
-    created = details.get("created_at") if isinstance(details.get("created_at"), str) else None
+    created_at = details.get("created_at") if isinstance(details.get("created_at"), str) else None
     return {
         "type": "model",
         "id": model.id,
         "display_name": name if isinstance(name, str) and name else model.id,
-        "created_at": created or datetime.fromtimestamp(model.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created_at": created_at or datetime.fromtimestamp(model.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "lifecycle": "active",
         **{field: details[field] for field in _OWN_FIELDS if field in details},
     }
 
 
 def to_page(query: Mapping[str, str], models: Sequence[Model]) -> dict[str, Any]:
-    """Return the page of the list that the query asks for: ``limit``, ``after_id``, ``before_id``.
+    """Return the page of the list that the query selects with ``limit``, ``after_id`` and ``before_id``.
 
     :raises GatewayError: 400, the query is malformed.
     """
@@ -58,7 +58,7 @@ def _read_limit(value: str | None) -> int:
     return int(value)
 
 
-def _position(ids: Sequence[str], wanted: str, path: str) -> int:
-    if wanted not in ids:
+def _position(ids: Sequence[str], model_id: str, path: str) -> int:
+    if model_id not in ids:
         raise invalid(path, "There is no such model.")
-    return ids.index(wanted)
+    return ids.index(model_id)

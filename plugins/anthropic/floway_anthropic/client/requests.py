@@ -1,11 +1,11 @@
-"""From a request of the Messages API to one of the Responses API."""
+"""Convert a request of the Messages API to one of the Responses API."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from floway_anthropic import search
-from floway_anthropic.client.content import Unsupported, check_messages, read_messages, read_system
+from floway_anthropic.client.content import Untranslatable, check_messages, read_messages, read_system
 from floway_anthropic.client.tools import read_tool_choice, read_tools
 from floway_anthropic.client.values import (
     invalid,
@@ -25,18 +25,18 @@ from floway_core.protocol.strict_schema import is_strict
 Fields = dict[str, Any]
 
 MIN_OUTPUT_TOKENS = 16
-"""The Responses API accepts no smaller limit; clients send 1 to test a key."""
+"""The smallest limit of the Responses API. Smaller ones are raised to it: clients send 1 to test a key."""
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 EFFORT_OF_BUDGET = ((4096, "low"), (16384, "medium"))
-"""Up to how many tokens of ``thinking.budget_tokens`` stand for which effort; more is ``high``."""
+"""The effort for up to so many ``thinking.budget_tokens``; for more, it is ``high``."""
 
 THINKING_TYPES = ("enabled", "adaptive", "between_tools", "disabled")
 
-REFUSED = ("container", "mcp_servers", "fallbacks", "user_profile_id", "workspace_id")
-"""Fields that change what a request means, and that only an upstream with the Messages API implements."""
+UNTRANSLATABLE_FIELDS = ("container", "mcp_servers", "fallbacks", "user_profile_id", "workspace_id")
+"""Fields that change the meaning of a request, and that only upstreams with the Messages API implement."""
 
-LEFT_OUT = (
+IGNORED_FIELDS = (
     "cache_control",
     "context_management",
     "compaction",
@@ -48,7 +48,7 @@ LEFT_OUT = (
     "top_k",
     "betas",
 )
-"""Fields that only tune a request. Other upstreams have nothing like them."""
+"""Fields that only tune a request. They have no effect on upstreams of other kinds."""
 
 INCLUDE = ["reasoning.encrypted_content"]
 INCLUDE_SOURCES = "web_search_call.action.sources"
@@ -57,10 +57,10 @@ INCLUDE_SOURCES = "web_search_call.action.sources"
 def read_request(request: DialectRequest, *, counts: bool = False) -> ReadRequest:
     """Convert a request.
 
-    What this package cannot read, be it wrong or newer than the package, is left to an upstream with the Messages API,
-    which gets the original. Other upstreams refuse it with the error in ``untranslatable``.
+    If the request contains something unknown, which may be wrong or newer than this package, only upstreams with the
+    Messages API can serve it: they get the original. For all others, the client gets the error in ``untranslatable``.
 
-    :param counts: whether it is one to count tokens, which needs no ``max_tokens``.
+    :param counts: whether the request counts tokens; then ``max_tokens`` is optional.
     :raises GatewayError: 400, a field that every request has is malformed; ``param`` names it.
     """
     body = request.body
@@ -75,15 +75,15 @@ def read_request(request: DialectRequest, *, counts: bool = False) -> ReadReques
         conversation_hint=read_conversation_hint(request.headers, body.get("metadata")),
         restores_reasoning=not shows_thinking(body),
         required_fields=required_tools(converted.get("tools") or []),
-        dropped_fields=[name for name in LEFT_OUT if body.get(name) is not None],
+        dropped_fields=[name for name in IGNORED_FIELDS if body.get(name) is not None],
         untranslatable=untranslatable,
     )
 
 
 def required_tools(tools: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the tools of the upstream's own that the client counts on.
+    """Return the hosted tools that the upstream must have.
 
-    Clients of the Messages API send a web search only if they want one. A model without it would make up the results.
+    Clients of the Messages API send the web search tool only for a search. A model without it would invent the results.
 
     :param tools: the converted ones.
     """
@@ -107,7 +107,7 @@ def check_body(body: Mapping[str, Any], *, counts: bool = False) -> None:
 
 
 class ThreadUnsupported(GatewayError):
-    """A client asked for a conversation that the server keeps. Its SDK resends everything when it reads the code."""
+    """The client wants the server to store the conversation. Its SDK resends all messages when it reads the code."""
 
     CODE = "thread_unsupported_request"
 
@@ -118,16 +118,16 @@ class ThreadUnsupported(GatewayError):
 def convert_body(body: Mapping[str, Any]) -> Fields:
     """Convert the fields of a request, except ``model`` and ``stream``.
 
-    :raises Unsupported: it holds what only an upstream with the Messages API understands.
+    :raises Untranslatable: it holds what only an upstream with the Messages API understands.
     :raises GatewayError: 400, something is malformed.
     """
-    for name in REFUSED:
+    for name in UNTRANSLATABLE_FIELDS:
         if body.get(name):
-            raise Unsupported(name, f"The field {name!r}")
+            raise Untranslatable(name, f"The field {name!r}")
     converted: Fields = {"input": read_messages(body["messages"])}
     if body["messages"][-1].get("role") == "assistant":
         path = f"messages[{len(body['messages']) - 1}]"
-        raise Unsupported(path, "A last message of the assistant, to be continued (prefill),")
+        raise Untranslatable(path, "A last message of the assistant, to be continued (prefill),")
     if instructions := read_system(body.get("system")):
         converted["instructions"] = instructions
     converted |= _read_tool_fields(body)
@@ -161,7 +161,7 @@ def _read_limits(body: Mapping[str, Any]) -> Fields:
 
 # -------------------------------------------------------------------------------------------------------------- tuning
 def _read_format(value: Any, path: str) -> Fields:
-    """Convert a format of the output. The Responses API demands more of a strict schema than the Messages API."""
+    """Convert the output format. The Responses API restricts strict schemas more than the Messages API."""
     output = read_object(value, path)
     read_choice(output.get("type"), f"{path}.type", ("json_schema",))
     schema = read_object(output.get("schema"), f"{path}.schema")
@@ -179,7 +179,7 @@ def _read_service_tier(value: Any, path: str) -> Fields:
 
 
 def _check_stop_sequences(value: Any, path: str) -> Fields:
-    """Check them here, before anything is sent; the Responses API has no field for them."""
+    """Check them before anything is sent. The Responses API has no field for them."""
     read_stop_sequences(value)
     return {}
 
@@ -194,13 +194,13 @@ _TUNING: Mapping[str, Callable[[Any, str], Fields]] = {
     "service_tier": _read_service_tier,
     "stop_sequences": _check_stop_sequences,
 }
-"""What reads each further field, from its value and name."""
+"""By optional field: the function that converts its value; it gets the name for errors."""
 
 
 def read_stop_sequences(value: Any) -> list[str]:
-    """Return the texts that end the output. The gateway looks for them itself, whatever the upstream.
+    """Return the texts that end the output. The gateway applies them itself, for all upstreams.
 
-    :raises GatewayError: 400, it is no array of texts that are not empty.
+    :raises GatewayError: 400, it is not an array of non-empty texts.
     """
     if value is None:
         return []
@@ -235,13 +235,13 @@ def read_reasoning(body: Mapping[str, Any]) -> Fields:
 
 
 def shows_thinking(body: Mapping[str, Any]) -> bool:
-    """Return whether the answer has blocks with the model's thinking: only clients that ask for it expect them."""
+    """Return whether the answer contains thinking blocks: only if the client has enabled thinking."""
     thinking = body.get("thinking")
     return isinstance(thinking, dict) and thinking.get("type") not in (None, "disabled")
 
 
 def shows_thinking_text(body: Mapping[str, Any]) -> bool:
-    """Return whether these blocks show the text."""
+    """Return whether thinking blocks show the text."""
     thinking = body.get("thinking")
     return isinstance(thinking, dict) and thinking.get("display") != "omitted"
 
@@ -254,8 +254,8 @@ _SESSION_IN_USER = re.compile(r"_session_([\w-]+)$")
 def read_conversation_hint(headers: Mapping[str, str], metadata: Any) -> str | None:
     """Return what identifies the conversation: the session of Claude Code, from its header or ``metadata.user_id``.
 
-    ``user_id`` has been ``user_..._account_..._session_...``, and is a JSON object since version 2. What other clients
-    send there names a user, whose conversations must not be mixed.
+    ``user_id`` was ``user_..._account_..._session_...``, and is a JSON object since version 2. For other clients it
+    names a user, whose conversations must not be mixed.
     """
     if headers.get(SESSION_HEADER):
         return headers[SESSION_HEADER]

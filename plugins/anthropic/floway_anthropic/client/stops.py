@@ -1,4 +1,4 @@
-"""Why an answer stopped."""
+"""The ``stop_reason`` of a message."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ _INCOMPLETE = {
 def stop_fields(
     response: Mapping[str, Any], *, calls_tool: bool, refusal: str | None, stop_sequence: str | None
 ) -> dict[str, Any]:
-    """Return the fields of a message that say why it stopped.
+    """Return the fields of a message that state why it ended.
 
     :param calls_tool: whether the message has a ``tool_use`` block.
     :param refusal: the text with which the model refused; None if it did not.

@@ -1,7 +1,7 @@
-"""Counting the input tokens of a request, for upstreams that do not count.
+"""Count the input tokens of a request, for upstreams that cannot count.
 
 With the extra ``tokenizer`` texts are counted with OpenAI's tokenizer ``o200k_base``; without it they are estimated
-from their characters. README.md says how far off both are.
+from their characters. README.md states the error of both.
 """
 
 import base64
@@ -19,12 +19,12 @@ CountText = Callable[[str], int]
 
 ENCODING = "o200k_base"
 LONGEST_TEXT = 200_000
-"""Characters that are given to the tokenizer at once; it refuses a million."""
+"""Characters per call of the tokenizer, which fails with a million."""
 TOKENS_PER_REQUEST = 3
 TOKENS_PER_ITEM = 4
-"""For the marks around a message."""
+"""For the special tokens around a message."""
 TOKENS_PER_TOOL = 8
-"""For the marks around the description of a tool."""
+"""For the special tokens around the description of a tool."""
 
 PIXELS_PER_TOKEN, MAX_IMAGE_TOKENS = 750, 1600
 """Source: https://docs.anthropic.com/en/docs/build-with-claude/vision. An image of unknown size counts as large."""
@@ -32,7 +32,7 @@ TOKENS_PER_PAGE = 2000
 """Source: https://docs.anthropic.com/en/docs/build-with-claude/pdf-support: 1500 to 3000 for the text of a page."""
 
 FIRST_IDEOGRAM = "\u2e80"
-"""From here on a letter is a word, or half of one."""
+"""From this character on, one character is about one token."""
 
 _WORDS = re.compile(r"[^\W\d_]+|\d{1,3}|\s+|[^\w\s]|_")
 _PAGE = re.compile(rb"/Type\s*/Page(?![a-zA-Z])")
@@ -57,7 +57,7 @@ def _count_item(item: Mapping[str, Any], count_text: CountText) -> int:
 
 
 def _count_value(name: str, value: Any, count_text: CountText) -> int:
-    """Count a field of an item. Ids and types are no text; encrypted reasoning has about a token in six characters."""
+    """Count a field of an item. Ids and types count nothing; six characters of encrypted reasoning count one token."""
     if name == "encrypted_content" and isinstance(value, str):
         return len(value) // 6
     if isinstance(value, list):
@@ -88,7 +88,7 @@ def image_tokens(url: str) -> int:
 
 
 def document_tokens(url: str) -> int:
-    """Count a document by its pages. One whose pages are hidden in compressed objects counts by its bytes."""
+    """Count a document by its pages, or by its bytes if its pages are in compressed objects."""
     content = _decode(url)
     pages = len(_PAGE.findall(content)) or 1 + len(content) // 50_000
     return pages * TOKENS_PER_PAGE
@@ -109,7 +109,7 @@ def _decode(url: str, limit: int | None = None) -> bytes:
 # ------------------------------------------------------------------------------------------------------------- texts
 @functools.cache
 def find_counter() -> CountText:
-    """Return what counts the tokens of a text: the tokenizer if it is installed, else the estimate."""
+    """Return the function that counts the tokens of a text: the tokenizer if it is installed, else the estimate."""
     try:
         import bpe_openai
     except ImportError:
@@ -118,20 +118,20 @@ def find_counter() -> CountText:
 
     def count_text(text: str) -> int:
         text = text.encode("utf-8", "replace").decode()  # without half surrogate pairs
-        pieces = (text[start : start + LONGEST_TEXT] for start in range(0, len(text), LONGEST_TEXT))
-        return sum(len(encoding.encode(piece, disallowed_special=())) for piece in pieces)
+        chunks = (text[start : start + LONGEST_TEXT] for start in range(0, len(text), LONGEST_TEXT))
+        return sum(len(encoding.encode(chunk, disallowed_special=())) for chunk in chunks)
 
     return count_text
 
 
 def estimate_text(text: str) -> int:
-    """Estimate the tokens of a text from its words, numbers, signs and line breaks."""
+    """Estimate the tokens of a text from its words, numbers, punctuation and line breaks."""
     total = sum(map(_estimate_word, _WORDS.findall(text)))
     return max(1, round(total)) if text else 0
 
 
 def _estimate_word(word: str) -> float:
-    """Estimate the tokens of what ``_WORDS`` matches. The numbers have been fitted to ``o200k_base``."""
+    """Estimate the tokens of a match of ``_WORDS``. The factors are fitted to ``o200k_base``."""
     first = word[0]
     if first.isalpha():
         if first >= FIRST_IDEOGRAM:

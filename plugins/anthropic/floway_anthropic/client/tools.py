@@ -1,11 +1,11 @@
-"""From ``tools`` and ``tool_choice`` of the Messages API to those of the Responses API."""
+"""Convert ``tools`` and ``tool_choice`` of the Messages API to those of the Responses API."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from floway_anthropic import search
-from floway_anthropic.client.content import Unsupported
+from floway_anthropic.client.content import Untranslatable
 from floway_anthropic.client.values import invalid, read_flag, read_list, read_object, read_objects, read_text
 from floway_core.protocol.strict_schema import is_strict
 
@@ -56,22 +56,22 @@ CLIENT_TOOLS: Mapping[str, tuple[str, Schema]] = {
         ),
     ),
 }
-"""Tools that clients run and Anthropic has described to its models: description and schema for other models.
+"""Tools that clients run and that Anthropic's models know: description and schema for other models.
 
 Source: the pages "Bash tool", "Text editor tool" and "Memory tool" of Anthropic's documentation.
 """
 
-LEFT_OUT = ("tool_search_tool_bm25", "tool_search_tool_regex", "advisor")
-"""Tools of Anthropic's servers that a request can do without: all of its tools are loaded from the start."""
+IGNORED_TOOLS = ("tool_search_tool_bm25", "tool_search_tool_regex", "advisor")
+"""Hosted tools that search in the tools of a request. They are not needed: all tools are loaded from the start."""
 
 _VERSION = re.compile(r"_\d{8}$")
-"""Ends the type of a tool that Anthropic defines: ``bash_20250124``."""
+"""The version at the end of a tool type: ``bash_20250124``."""
 
 
 def read_tools(value: Any) -> list[Tool]:
     """Convert ``tools``.
 
-    :raises Unsupported: a tool is one that only an upstream with the Messages API has.
+    :raises Untranslatable: a tool is one that only an upstream with the Messages API has.
     :raises GatewayError: 400, something is malformed.
     """
     tools = (_read_tool(tool, path) for path, tool in read_objects(value, "tools"))
@@ -89,9 +89,9 @@ def _read_tool(tool: dict[str, Any], path: str) -> Tool | None:
         description, schema = CLIENT_TOOLS[base]
         name = read_text(tool.get("name"), f"{path}.name")
         return {"type": "function", "name": name, "description": description, "parameters": schema, "strict": False}
-    if base in LEFT_OUT or kind in LEFT_OUT:
+    if base in IGNORED_TOOLS or kind in IGNORED_TOOLS:
         return None
-    raise Unsupported(f"{path}.type", f"The tool type {kind!r}")
+    raise Untranslatable(f"{path}.type", f"The tool type {kind!r}")
 
 
 def _read_function(tool: dict[str, Any], path: str) -> Tool:
@@ -106,7 +106,7 @@ def _read_function(tool: dict[str, Any], path: str) -> Tool:
 def _read_web_search(tool: dict[str, Any], path: str) -> Tool:
     converted: Tool = {"type": search.NAME}
     if tool.get("blocked_domains"):
-        raise Unsupported(f"{path}.blocked_domains", "The field 'blocked_domains'")
+        raise Untranslatable(f"{path}.blocked_domains", "The field 'blocked_domains'")
     if tool.get("allowed_domains"):
         domains = read_list(tool["allowed_domains"], f"{path}.allowed_domains")
         converted["filters"] = {"allowed_domains": domains}
@@ -124,7 +124,7 @@ def read_tool_choice(value: Any, tools: list[Tool]) -> dict[str, Any]:
     """Convert ``tool_choice``.
 
     :param tools: the converted tools.
-    :returns: the fields of the request that it becomes.
+    :returns: fields of the request.
     :raises GatewayError: 400, it is malformed.
     """
     choice = read_object(value, "tool_choice")

@@ -1,4 +1,4 @@
-"""Reading JSON values of clients, with errors that name the field."""
+"""Read JSON values of clients, with errors that name the field."""
 
 from collections.abc import Iterator
 from typing import Any

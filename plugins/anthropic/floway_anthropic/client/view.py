@@ -1,4 +1,4 @@
-"""What a client of the Messages API has asked to see of an answer."""
+"""The parts of an answer that a client of the Messages API wants to see."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from floway_core.contexts import ClientRequest
 
 @dataclass(frozen=True)
 class ClientView:
-    """What the client sees."""
+    """Options for the answer to one request."""
 
     model: str
     """The name of the model that it requested."""
     shows_thinking: bool = True
-    """Whether there are thinking blocks."""
+    """Whether the answer contains thinking blocks."""
     shows_thinking_text: bool = True
-    """Whether they show the text."""
+    """Whether thinking blocks show the text."""
     stop_sequences: Sequence[str] = ()
 
 
 def client_view(call: ClientRequest) -> ClientView:
-    """Return what the client of a request sees."""
+    """Read the options from a request."""
     body = call.original.body if call.original else {}
     return ClientView(
         model=str(call.body["model"]),
         shows_thinking=shows_thinking(body),
         shows_thinking_text=shows_thinking_text(body),
-        # an answer to what cannot be translated is the upstream's own, and not changed
+        # the answer to an untranslatable request is passed through unchanged
         stop_sequences=[] if call.untranslatable else read_stop_sequences(body.get("stop_sequences")),
     )

@@ -1,1 +1,1 @@
-"""What upstreams with the Messages API get, and what they send."""
+"""The upstream side: requests to upstreams with the Messages API, and their answers."""

@@ -1,11 +1,11 @@
-"""Marks for the prompt cache of an upstream with the Messages API.
+"""Mark the parts of a request that the upstream shall cache (``cache_control``).
 
-The upstream stores what stands before a mark, and looks for what earlier requests have stored at the marks and at up to
-20 blocks before each. A conversation grows at its end, so the marks are:
+The upstream caches the text before each mark. It looks for text that earlier requests have cached at each mark and at
+up to 20 blocks before it. A conversation grows at its end, so the marks are:
 
 1. the end of ``system``, or of ``tools`` without it: the same for all conversations of a client;
-2. the end of what the request before this one sent: the last message of the user before the last of the assistant.
-   So it is found even if more than 20 blocks have been added since;
+2. the end of the previous request: the last user message before the last assistant message. So it is found even if more
+   than 20 blocks have been added since;
 3. the end of the request, for the next one.
 """
 

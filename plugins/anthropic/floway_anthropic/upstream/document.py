@@ -1,4 +1,4 @@
-"""From a message of the Messages API in one piece to a response object."""
+"""Convert a message that is not streamed to a response object."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from floway_core.protocol import jsontext
 
 
 def convert_document(content: bytes, model: str, custom_tools: Collection[str] = ()) -> bytes:
-    """Convert a message in one piece to a response object. Anything else is returned as it is.
+    """Convert a message that is not streamed to a response object. Anything else is returned unchanged.
 
     :param model: as in ``ResponseEvents``, like ``custom_tools``.
     """
@@ -20,19 +20,19 @@ def convert_document(content: bytes, model: str, custom_tools: Collection[str] =
     if not isinstance(blocks, list) or message.get("type") != "message":
         return content
     translator = ResponseEvents(model, custom_tools)
-    for event in _events_of(message, blocks):
-        translator.take(event)
+    for event in _synthesize_events(message, blocks):
+        translator.translate(event)
     return jsontext.dumps(translator.response)
 
 
-def _events_of(message: Event, blocks: list[Any]) -> Iterator[Event]:
-    """Yield the events of a stream that would add up to a message."""
+def _synthesize_events(message: Event, blocks: list[Any]) -> Iterator[Event]:
+    """Yield the events of a stream with the same message."""
     yield {"type": "message_start", "message": message}
     for index, block in enumerate(blocks):
         kind = block.get("type") if isinstance(block, dict) else None
-        begun = {**block, kind: ""} if kind in ("text", "thinking") else block  # the field is called like the type
-        yield {"type": "content_block_start", "index": index, "content_block": begun}
-        for delta in _deltas_of(block) if isinstance(block, dict) else ():
+        start = {**block, kind: ""} if kind in ("text", "thinking") else block  # the field has the name of the type
+        yield {"type": "content_block_start", "index": index, "content_block": start}
+        for delta in _synthesize_deltas(block) if isinstance(block, dict) else ():
             yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
     stop = {name: message.get(name) for name in ("stop_reason", "stop_details")}
@@ -40,7 +40,7 @@ def _events_of(message: Event, blocks: list[Any]) -> Iterator[Event]:
     yield {"type": "message_stop"}
 
 
-def _deltas_of(block: Event) -> Iterator[Event]:
+def _synthesize_deltas(block: Event) -> Iterator[Event]:
     if block.get("type") == "text":
         yield {"type": "text_delta", "text": block.get("text")}
         citations = block.get("citations")

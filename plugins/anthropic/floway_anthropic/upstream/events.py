@@ -1,4 +1,4 @@
-"""From the events of the Messages API to those of the Responses API."""
+"""Translate the events of the Messages API to those of the Responses API."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
@@ -22,13 +22,13 @@ SERVICE_TIERS = {"standard": "default"}
 class OpenBlock:
     """A content block that is being received."""
 
-    __slots__ = ("content", "pieces")
+    __slots__ = ("chunks", "content")
 
     def __init__(self, content: Event) -> None:
         self.content = content
-        """The block as it began."""
-        self.pieces: list[str] = []
-        """Its text or its JSON, as far as it is not written at once."""
+        """The block in its ``content_block_start`` event."""
+        self.chunks: list[str] = []
+        """Chunks of its text or JSON that are needed when it ends."""
 
 
 class ResponseEvents:
@@ -36,7 +36,7 @@ class ResponseEvents:
 
     def __init__(self, model: str, custom_tools: Collection[str] = ()) -> None:
         """:param model: the name that the upstream uses.
-        :param custom_tools: names of tools that take free text, which the upstream knows as functions.
+        :param custom_tools: names of tools that take free text. The upstream knows them as functions.
         """
         self._model = model
         self._custom_tools = custom_tools
@@ -54,20 +54,20 @@ class ResponseEvents:
     # --------------------------------------------------------------------------------------------------- translator
     def feed(self, block: bytes) -> bytes:
         """Translate events (see ``Translator``)."""
-        return b"".join([self.take(event) for event in parse_events(block) if event is not None])
+        return b"".join([self.translate(event) for event in parse_events(block) if event is not None])
 
-    def take(self, event: Event) -> bytes:
-        """Translate one event, parsed."""
+    def translate(self, event: Event) -> bytes:
+        """Translate one parsed event."""
         handler = None if self._has_ended else _HANDLERS.get(event["type"])
         return handler(self, event) if handler else b""
 
     @property
     def response(self) -> Event:
-        """The response object, complete after the last event."""
+        """The response object. It is complete after the last event."""
         return self._writer.response
 
     def end(self) -> bytes:
-        """Return nothing: a stream without its last event is not complete, and the gateway says so."""
+        """Return nothing: a stream without its last event is incomplete, and the gateway reports that."""
         return b""
 
     def failure(self, error: GatewayError) -> bytes:
@@ -84,10 +84,10 @@ class ResponseEvents:
         self._writer = ResponseEventWriter(self._model, **({"id": f"resp_{suffix}"} if suffix else {}))
         return self._writer.begin()
 
-    def _note_stop(self, event: Event) -> bytes:
+    def _record_stop(self, event: Event) -> bytes:
         delta = event.get("delta")
-        known = delta.items() if isinstance(delta, dict) else ()  # a later event may bring nothing but the usage
-        self._stop = {**self._stop, **{name: value for name, value in known if value is not None}}
+        fields = delta.items() if isinstance(delta, dict) else ()  # a later event may contain only the usage
+        self._stop = {**self._stop, **{name: value for name, value in fields if value is not None}}
         self._usage = usage.merge(self._usage, event.get("usage"))
         return b""
 
@@ -147,19 +147,19 @@ class ResponseEvents:
         text = delta.get("text")
         if not isinstance(text, str) or not text:
             return b""
-        block.pieces.append(text)
+        block.chunks.append(text)
         return self._write_text(text)
 
     def _add_citation(self, block: OpenBlock, delta: Event) -> bytes:
-        """Add a citation of a web page. The text of its block is what it supports."""
-        cited = delta.get("citation")
-        if not isinstance(cited, dict) or not isinstance(cited.get("url"), str):
+        """Add a citation of a web page. It refers to the text of its block."""
+        citation = delta.get("citation")
+        if not isinstance(citation, dict) or not isinstance(citation.get("url"), str):
             return b""
-        length = sum(map(len, block.pieces))
+        length = sum(map(len, block.chunks))
         annotation = {
             "type": "url_citation",
-            "url": cited["url"],
-            "title": str(cited.get("title") or ""),
+            "url": citation["url"],
+            "title": str(citation.get("title") or ""),
             "start_index": self._text_length - length,
             "end_index": self._text_length,
         }
@@ -177,16 +177,16 @@ class ResponseEvents:
         if not isinstance(text, str) or not text:
             return b""
         self._text_length = 0
-        block.pieces.append(text)
+        block.chunks.append(text)
         return self._writer.reasoning(text, summary=True)
 
-    def _note_signature(self, block: OpenBlock, delta: Event) -> bytes:
+    def _record_signature(self, block: OpenBlock, delta: Event) -> bytes:
         block.content["signature"] = delta.get("signature")
         return b""
 
     def _close_thinking(self, index: Any, block: OpenBlock) -> bytes:
         self._text_length = 0
-        content = {**block.content, "thinking": "".join(block.pieces)}
+        content = {**block.content, "thinking": "".join(block.chunks)}
         return self._writer.end_reasoning(encode_thinking(content))
 
     # -------------------------------------------------------------------------------------------------------- calls
@@ -202,20 +202,20 @@ class ResponseEvents:
         text = delta.get("partial_json")
         if not isinstance(text, str) or not text:
             return b""
-        block.pieces.append(text)
+        block.chunks.append(text)
         if block.content.get("type") != "tool_use" or self._is_custom(block):
             return b""
-        index = next(index for index, one in self._blocks.items() if one is block)
+        index = next(index for index, candidate in self._blocks.items() if candidate is block)
         return self._writer.call_delta(index, text) if self._writer.is_open(index) else b""
 
     def _close_call(self, index: Any, block: OpenBlock) -> bytes:
-        events, given = b"", block.content.get("input")
-        if not self._writer.is_open(index):  # the upstream has begun the message anew
+        events, start_input = b"", block.content.get("input")
+        if not self._writer.is_open(index):  # the upstream has started the message again
             return b""
         if self._is_custom(block):
             events = self._writer.call_delta(index, _free_text(_read_json(block)))
-        elif not block.pieces:
-            arguments = jsontext.dumps(given if isinstance(given, dict) else {}).decode()
+        elif not block.chunks:
+            arguments = jsontext.dumps(start_input if isinstance(start_input, dict) else {}).decode()
             events = self._writer.call_delta(index, arguments)
         return events + self._writer.close_call(index)
 
@@ -229,8 +229,8 @@ class ResponseEvents:
     def _write_search(self, index: Any, block: Event) -> bytes:
         use_id = str(block.get("tool_use_id") or "")
         results = block.get("content")
-        found = [one for one in results if isinstance(one, dict)] if isinstance(results, list) else []
-        sources = [{"type": "url", "url": one["url"]} for one in found if isinstance(one.get("url"), str)]
+        pages = [page for page in results if isinstance(page, dict)] if isinstance(results, list) else []
+        sources = [{"type": "url", "url": page["url"]} for page in pages if isinstance(page.get("url"), str)]
         action = {"type": "search", "query": self._searches.get(use_id, ""), "sources": sources}
         status = "completed" if isinstance(results, list) else "failed"
         call_id = f"ws_{use_id.removeprefix(search.USE_PREFIX)}"
@@ -242,11 +242,11 @@ _HANDLERS: Mapping[str, Callable[[ResponseEvents, Event], bytes]] = {
     "content_block_start": ResponseEvents._open_block,
     "content_block_delta": ResponseEvents._add_delta,
     "content_block_stop": ResponseEvents._close_block,
-    "message_delta": ResponseEvents._note_stop,
+    "message_delta": ResponseEvents._record_stop,
     "message_stop": ResponseEvents._finish,
     "error": ResponseEvents._fail,
 }
-"""By type of event. Others, such as ``ping``, say nothing."""
+"""By type of event. All others, such as ``ping``, are dropped."""
 
 _OPENERS: Mapping[str, Callable[[ResponseEvents, Any, Event], bytes]] = {
     "text": ResponseEvents._begin_text,
@@ -255,12 +255,12 @@ _OPENERS: Mapping[str, Callable[[ResponseEvents, Any, Event], bytes]] = {
     "redacted_thinking": ResponseEvents._write_redacted,
     search.RESULT: ResponseEvents._write_search,
 }
-"""By type of block: what to do when it begins."""
+"""By type of block: the function that handles its start."""
 
 _DELTAS: Mapping[str, Callable[[ResponseEvents, OpenBlock, Event], bytes]] = {
     "text_delta": ResponseEvents._add_text,
     "thinking_delta": ResponseEvents._add_thinking,
-    "signature_delta": ResponseEvents._note_signature,
+    "signature_delta": ResponseEvents._record_signature,
     "input_json_delta": ResponseEvents._add_json,
     "citations_delta": ResponseEvents._add_citation,
 }
@@ -271,7 +271,7 @@ _CLOSERS: Mapping[str, Callable[[ResponseEvents, Any, OpenBlock], bytes]] = {
     "tool_use": ResponseEvents._close_call,
     "server_tool_use": ResponseEvents._close_search,
 }
-"""By type of block: what to do when it has ended."""
+"""By type of block: the function that handles its end."""
 
 
 def _index(event: Event) -> int:
@@ -280,14 +280,14 @@ def _index(event: Event) -> int:
 
 
 def _read_json(block: OpenBlock) -> Any:
-    """Return the input of a tool, from its deltas or from the beginning of the block."""
+    """Return the input of a tool, from the deltas or from the start of the block."""
     try:
-        return jsontext.loads("".join(block.pieces).encode()) if block.pieces else block.content.get("input")
+        return jsontext.loads("".join(block.chunks).encode()) if block.chunks else block.content.get("input")
     except ValueError:
         return None
 
 
 def _free_text(arguments: Any) -> str:
-    """Return the text for a freeform tool from the arguments of the function that stands for it."""
+    """Return the text for a freeform tool from the arguments of its function."""
     text = arguments.get("input") if isinstance(arguments, dict) else None
     return text if isinstance(text, str) else ""

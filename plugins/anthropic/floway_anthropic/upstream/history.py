@@ -1,4 +1,4 @@
-"""From the items of the Responses API to ``system`` and ``messages`` for an upstream with the Messages API."""
+"""Convert items of the Responses API to ``system`` and ``messages`` of the Messages API."""
 
 import base64
 import binascii
@@ -16,15 +16,15 @@ from floway_core.protocol.items import as_items
 Block = dict[str, Any]
 
 THINKING = "thinking"
-"""The kind of the encrypted contents that carry a thinking block of the upstream."""
+"""The kind of encrypted contents with a thinking block of the upstream."""
 
 OUTPUTS = ("function_call_output", "custom_tool_call_output")
 PDF = "application/pdf"
 MISSING_OUTPUT = "The call was not answered."
 CONTINUE = "Continue."
-"""What the user says where the client has sent no message of the user."""
+"""The user message where the API demands one and the client has sent none."""
 INSTRUCTIONS = "<system-reminder>\n{}\n</system-reminder>"
-"""How instructions in the middle of a conversation are written, for models that know no others there."""
+"""Instructions in the middle of a conversation, for models that accept them only inside of a user message."""
 
 _CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -45,8 +45,8 @@ class Conversation:
         self.messages[-1]["content"] += blocks
 
     def complete(self) -> None:
-        """Begin and end with a message of the user. Instructions alone are no conversation for the Messages API, and a
-        last message of the assistant would be continued, or refused, instead of answered."""
+        """Make the conversation start and end with a user message. The Messages API refuses instructions alone. It
+        continues or refuses an assistant message at the end, instead of answering."""
         if self.messages and self.messages[0]["role"] != "user":
             self.messages.insert(0, {"role": "user", "content": [_text(CONTINUE)]})
         if self.messages or self.system:
@@ -57,7 +57,7 @@ class Conversation:
 
 
 def encode_thinking(block: Mapping[str, Any]) -> str:
-    """Return the ``encrypted_content`` that carries a thinking block of the upstream, text and signature included."""
+    """Return the ``encrypted_content`` for a thinking block of the upstream. It contains text and signature."""
     return signatures.encode(THINKING, dict(block))
 
 
@@ -68,7 +68,7 @@ def decode_thinking(encrypted: Any) -> Block | None:
 
 
 def to_call_id(value: Any) -> str:
-    """Return an id that the Messages API accepts for a call; equal ids become equal ones."""
+    """Return an id for a call that the Messages API accepts. Equal ids stay equal."""
     text = str(value)
     if _CALL_ID.fullmatch(text):
         return text
@@ -78,8 +78,8 @@ def to_call_id(value: Any) -> str:
 def convert_items(instructions: Any, client_input: Any) -> Conversation:
     """Convert instructions and input items.
 
-    The Messages API wants the results of all calls of a message at the beginning of the next one. Results without a
-    call become text, and calls without a result get one that says so.
+    The Messages API demands the results of all calls of a message at the start of the next message. Results without a
+    call become text, and calls without a result get ``MISSING_OUTPUT``.
 
     :raises GatewayError: 400, an item holds what the Messages API cannot express.
     """
@@ -137,7 +137,7 @@ class _ItemConverter:
     def _add_output(self, item: Mapping[str, Any], path: str) -> None:
         self.answer_calls()
         call_id = str(item.get("call_id"))
-        if call_id in self._outputs and self._outputs[call_id][0] is item:  # its call is not in the input
+        if call_id in self._outputs and self._outputs[call_id][0] is item:  # an output without its call
             del self._outputs[call_id]
             blocks = _content_blocks(item.get("output"), f"{path}.output")
             self._conversation.add("user", _text("The output of a tool:"), *blocks)
@@ -173,7 +173,7 @@ def _content_blocks(content: Any, path: str) -> Iterable[Block]:
     if not isinstance(content, list):
         return [_text(encode_json(content))] if content is not None else []
     parts = ((f"{path}[{index}]", part) for index, part in enumerate(content) if isinstance(part, dict))
-    converted = (_PARTS.get(str(part.get("type")), _refuse)(part, place) for place, part in parts)
+    converted = (_PARTS.get(str(part.get("type")), _refuse)(part, part_path) for part_path, part in parts)
     return [block for block in converted if block is not None]
 
 
@@ -209,7 +209,7 @@ def _source(url: str) -> dict[str, str]:
 
 
 def _text_source(data: str) -> dict[str, str] | None:
-    """Return the source for a file of text, because the API takes only PDF as base64; None if it is something else."""
+    """Return the source for a text file; None for another file. The API accepts only PDF as base64."""
     try:
         text = base64.b64decode(data, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):

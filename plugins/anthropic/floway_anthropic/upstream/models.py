@@ -1,4 +1,4 @@
-"""The models that an upstream with the Messages API lists."""
+"""Parse the model list of an upstream with the Messages API."""
 
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ def parse_page(content: bytes, upstream: str) -> tuple[list[Model], str | None]:
 
     :param upstream: the subject of an error message.
     :returns: the models, and the id after which the next page begins; None for the last page.
-    :raises NoModelList: the content is no page of models.
+    :raises NoModelList: the content is not a page of models.
     """
     try:
         page = jsontext.loads(content)
@@ -32,8 +32,8 @@ def parse_page(content: bytes, upstream: str) -> tuple[list[Model], str | None]:
 
 def _parse_model(entry: dict[str, Any]) -> Model:
     # Servers that imitate the API often list their models in OpenAI's form.
-    created = entry.get("created_at", entry.get("created"))
-    return Model(entry["id"], _text(entry.get("owned_by")) or "anthropic", _unix_time(created), details=entry)
+    created_at = entry.get("created_at", entry.get("created"))
+    return Model(entry["id"], _text(entry.get("owned_by")) or "anthropic", _unix_time(created_at), details=entry)
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""From a request of the Responses API to one for an upstream with the Messages API."""
+"""Convert a request of the Responses API to one for an upstream with the Messages API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from floway_core.errors import GatewayError
 Fields = dict[str, Any]
 
 DEFAULT_MAX_TOKENS = 16_384
-"""The limit of the output if neither the client nor the upstream's list of models has one: the API demands one."""
+"""The output limit, which the API demands, if neither the client nor the upstream's model list has one."""
 LARGEST_DEFAULT = 64_000
 
 BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_000, "max": 32_000}
@@ -26,19 +26,19 @@ SERVICE_TIERS = {"auto": "auto", "default": "standard_only"}
 
 WEB_SEARCH = "web_search_20250305"
 SEARCH_TYPES = ("web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11")
-REFUSED_TOOLS = ("file_search", "mcp", "code_interpreter", "computer", "computer_use_preview")
-"""Tools of the upstream that a client counts on and that the Messages API has not, or has in another form. Others that
-it does not have are left out."""
+UNSUPPORTED_TOOLS = ("file_search", "mcp", "code_interpreter", "computer", "computer_use_preview")
+"""Hosted tools that the Messages API does not have, or has in another form. A request with one is refused, because the
+client relies on it. Other unknown tools are dropped."""
 
 IGNORED = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "top_logprobs", "max_tool_calls")
 IGNORED_VALUES = {"truncation": ("disabled",), "service_tier": tuple(SERVICE_TIERS)}
-"""Fields whose other values are ignored."""
+"""Fields that are reported as ignored unless they have one of these values."""
 
 
 def convert_request(ctx: ResponsesRequestContext, details: Mapping[str, Any]) -> Fields:
     """Convert the body of a request. Fields that cannot be honoured are reported with ``ctx.ignore``.
 
-    :param details: the model's entry in the upstream's list of models; empty if unknown.
+    :param details: the model's entry in the upstream's model list; empty if unknown.
     :raises GatewayError: 400, the request holds what the Messages API cannot express.
     """
     body = ctx.body
@@ -66,8 +66,8 @@ def convert_request(ctx: ResponsesRequestContext, details: Mapping[str, Any]) ->
 
 
 def _max_tokens(body: Mapping[str, Any], details: Mapping[str, Any]) -> int:
-    known = details.get("max_tokens")
-    limit = known if isinstance(known, int) and known > 0 else None
+    model_limit = details.get("max_tokens")
+    limit = model_limit if isinstance(model_limit, int) and model_limit > 0 else None
     requested = body.get("max_output_tokens")
     if requested is not None:
         return min(int(requested), limit) if limit else int(requested)
@@ -76,7 +76,7 @@ def _max_tokens(body: Mapping[str, Any], details: Mapping[str, Any]) -> int:
 
 def _report_ignored(ctx: ResponsesRequestContext) -> None:
     ctx.ignore(*(name for name in IGNORED if ctx.body.get(name)))
-    ctx.ignore(*(name for name, fine in IGNORED_VALUES.items() if ctx.body.get(name) not in (None, *fine)))
+    ctx.ignore(*(name for name, accepted in IGNORED_VALUES.items() if ctx.body.get(name) not in (None, *accepted)))
 
 
 # --------------------------------------------------------------------------------------------------------------- tools
@@ -101,18 +101,18 @@ def _convert_tools(ctx: ResponsesRequestContext) -> Fields:
 
 
 def _convert_tool(tool: Mapping[str, Any], path: str) -> Fields | None:
-    """Convert a tool; None if the upstream has nothing like it and the client can do without."""
+    """Convert a tool; None if the upstream has no counterpart and the client can do without it."""
     kind = tool.get("type")
-    described = {name: tool[name] for name in ("name", "description") if isinstance(tool.get(name), str)}
+    common = {name: tool[name] for name in ("name", "description") if isinstance(tool.get(name), str)}
     if kind == "function":
         schema = tool.get("parameters")
-        return {**described, "input_schema": {"type": "object", **(schema if isinstance(schema, dict) else {})}}
+        return {**common, "input_schema": {"type": "object", **(schema if isinstance(schema, dict) else {})}}
     if kind == "custom":
         text = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-        return {**described, "input_schema": text}
+        return {**common, "input_schema": text}
     if kind in SEARCH_TYPES:
         return _convert_search(tool)
-    if kind in REFUSED_TOOLS:
+    if kind in UNSUPPORTED_TOOLS:
         message = f"Tools of type {kind!r} are not supported by upstreams with the Messages API."
         raise GatewayError(400, message, code="unsupported_value", param=path)
     return None
@@ -129,7 +129,7 @@ def _convert_search(tool: Mapping[str, Any]) -> Fields:
 
 
 def _name(tool: Any) -> str:
-    """Return what a choice names a tool by."""
+    """Return the name by which ``tool_choice`` refers to a tool."""
     return str(tool.get("name") or tool.get("type")) if isinstance(tool, dict) else ""
 
 
@@ -157,7 +157,7 @@ def _convert_choice(choice: Any) -> Fields:
 
 # ------------------------------------------------------------------------------------------------------------ thinking
 def _supports(details: Mapping[str, Any], *path: str) -> bool | None:
-    """Return whether the upstream's list of models says that the model has a capability; None if it says nothing."""
+    """Return whether the model has a capability, according to the upstream's model list; None if the list omits it."""
     value: Any = details.get("capabilities")
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
@@ -166,7 +166,7 @@ def _supports(details: Mapping[str, Any], *path: str) -> bool | None:
 
 
 def _convert_thinking(ctx: ResponsesRequestContext, converted: Fields, details: Mapping[str, Any]) -> Fields:
-    """Convert ``reasoning``. Where the Messages API forbids to think (a tool is forced), the model does not."""
+    """Convert ``reasoning``. Thinking stays off with a forced tool: the Messages API forbids that combination."""
     reasoning = ctx.body.get("reasoning")
     effort = reasoning.get("effort") if isinstance(reasoning, dict) else None
     if effort is None or effort == "none" or _supports(details, "thinking") is False:
@@ -179,7 +179,7 @@ def _convert_thinking(ctx: ResponsesRequestContext, converted: Fields, details: 
     if _supports(details, "thinking", "types", "adaptive"):
         wants_text = isinstance(reasoning, dict) and reasoning.get("summary") is not None
         return {**fields, "thinking": {"type": "adaptive", "display": "summarized" if wants_text else "omitted"}}
-    budget = min(BUDGETS.get(effort, BUDGETS["high"]), converted["max_tokens"] * 3 // 4)  # the answer needs some, too
+    budget = min(BUDGETS.get(effort, BUDGETS["high"]), converted["max_tokens"] * 3 // 4)  # leave tokens for the answer
     if budget < MIN_BUDGET or _lacks_thinking(converted["messages"]):
         ctx.ignore("reasoning.effort")
         return fields
@@ -187,9 +187,9 @@ def _convert_thinking(ctx: ResponsesRequestContext, converted: Fields, details: 
 
 
 def _lacks_thinking(messages: list[dict[str, Any]]) -> bool:
-    """Return whether the conversation is within a tool loop whose calls came without thinking.
+    """Return whether the conversation is in a tool loop whose calls have no thinking.
 
-    The Messages API refuses to think then: "Expected `thinking` or `redacted_thinking`, but found `tool_use`".
+    The Messages API then refuses thinking: "Expected `thinking` or `redacted_thinking`, but found `tool_use`".
     """
     answers = [message["content"] for message in messages if message["role"] == "assistant"]
     if not answers or not any(block["type"] == "tool_result" for block in messages[-1]["content"]):

@@ -1,4 +1,4 @@
-"""JSON schemas for the output of an upstream with the Messages API, which takes fewer keywords than the Responses API.
+"""Convert JSON schemas for the Messages API, which accepts fewer keywords than the Responses API.
 
 Source: the page "Structured outputs" of Anthropic's documentation, and ``transform_schema`` of its Python SDK, which
 does the same for its own clients.
@@ -27,23 +27,23 @@ UNSUPPORTED = (
 """Keywords that the upstream refuses. The model reads them in the description instead."""
 
 FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
-"""Formats of strings that it takes."""
+"""Formats of strings that the upstream accepts."""
 
-_NAMED = ("properties", "$defs", "definitions")
-"""Keywords with schemas by name."""
+_SCHEMA_OBJECTS = ("properties", "$defs", "definitions")
+"""Keywords whose value is an object of schemas."""
 
 
 def fit_schema(schema: Any) -> Any:
-    """Return a schema that the upstream takes: objects are closed, and what it refuses is told in the description."""
+    """Return a schema that the upstream accepts: objects are closed, unsupported keywords move to the description."""
     if not isinstance(schema, dict):
         return schema
-    moved = {name: value for name, value in schema.items() if _is_refused(name, value)}
-    fitted = {_rename(name): _fit_value(name, value) for name, value in schema.items() if name not in moved}
+    unsupported = {name: value for name, value in schema.items() if _is_refused(name, value)}
+    fitted = {_rename(name): _fit_value(name, value) for name, value in schema.items() if name not in unsupported}
     if schema.get("type") == "object" or isinstance(schema.get("properties"), dict):
         fitted["additionalProperties"] = False
-    if moved:
-        told = ", ".join(f"{name}: {encode_json(value)}" for name, value in moved.items())
-        fitted["description"] = "\n\n".join(filter(None, (_description(schema), f"{{{told}}}")))
+    if unsupported:
+        note = ", ".join(f"{name}: {encode_json(value)}" for name, value in unsupported.items())
+        fitted["description"] = "\n\n".join(filter(None, (_description(schema), f"{{{note}}}")))
     return fitted
 
 
@@ -52,10 +52,10 @@ def _rename(name: str) -> str:
 
 
 def _fit_value(name: str, value: Any) -> Any:
-    if name in _NAMED and isinstance(value, dict):
-        return {key: fit_schema(one) for key, one in value.items()}
+    if name in _SCHEMA_OBJECTS and isinstance(value, dict):
+        return {key: fit_schema(schema) for key, schema in value.items()}
     if name in ("anyOf", "oneOf", "allOf") and isinstance(value, list):
-        return [fit_schema(one) for one in value]
+        return [fit_schema(schema) for schema in value]
     return fit_schema(value) if name == "items" else value
 
 

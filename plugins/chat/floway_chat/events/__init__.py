@@ -1,1 +1,1 @@
-"""Answers, streamed and whole: from Responses to Chat Completions, for clients, and back, for upstreams."""
+"""Convert answers, streamed or not: to Chat Completions for clients, and from Chat Completions of upstreams."""

@@ -1,4 +1,4 @@
-"""Parsing the chunks of a chat server's stream, many at a time, and what they tell beside the text."""
+"""Parse the chunks of a chat server's stream, many at a time, and read their fields."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from floway_core.protocol.usage import complete_usage
 DONE = b"[DONE]"
 
 _DATA_LINE = re.compile(rb"^(?:data|error): ?(.*)$", re.MULTILINE)
-"""A line of data, with the ``\\r`` of its end if there is one: white space to JSON, and a lazy match costs four times
+"""A line of data, with the ``\\r`` at its end if there is one: JSON ignores it, and a lazy match costs four times
 as much. Older versions of llama.cpp send an error as a line ``error: {...}``."""
 
 _TERMINAL_OF_FINISH = {
@@ -34,14 +34,14 @@ _TERMINAL_OF_FINISH = {
     "error": (FAILED, None),
     "insufficient_system_resource": (FAILED, None),
 }
-"""By ``finish_reason`` in lower case: what ``find_terminal`` returns. All others mean that the answer is complete.
+"""By ``finish_reason`` in lower case: the result of ``find_terminal``. All others mean that the answer is complete.
 
-Servers in front of other APIs pass on the reasons that those have.
+Servers in front of other APIs use the reasons of those APIs.
 """
 
 _VALUES_OF_CONSTANTS = {"-Infinity": -9999.0}
-"""What stands for numbers that JSON does not have; all others become null. OpenAI's API has this log probability for
-what is very unlikely."""
+"""Replacements of numbers that JSON does not have; all others become null. OpenAI's API uses this log probability for
+very unlikely tokens."""
 
 _CACHED_FIELDS = ("prompt_cache_hit_tokens", "cached_tokens")
 """Where DeepSeek and Moonshot count the cached tokens."""
@@ -55,9 +55,9 @@ def find_terminal(finish: str | None) -> tuple[str, str | None]:
 def parse_json(data: bytes) -> Any:
     """Parse JSON as servers write it: also with ``NaN``, and with bytes that are not UTF-8.
 
-    A piece of an answer must not be lost because of a number that nobody reads.
+    A chunk must not be lost because of a number that nobody reads.
 
-    :raises ValueError: not JSON in spite of that, or nested too deeply.
+    :raises ValueError: it is still not JSON, or is nested too deeply.
     """
     try:
         return jsontext.loads(data)
@@ -74,7 +74,7 @@ def parse_json(data: bytes) -> Any:
 def parse_chunks(block: bytes) -> tuple[list[dict[str, Any]], bool]:
     """Parse complete events.
 
-    :returns: the chunks, and whether ``[DONE]`` has followed them. What is no JSON object is left out.
+    :returns: the chunks, and whether ``[DONE]`` has followed them. Data that are not a JSON object are dropped.
     """
     data = _DATA_LINE.findall(block)
     ends = [number for number, line in enumerate(data) if line.rstrip() == DONE] if DONE in block else []
@@ -90,7 +90,7 @@ def parse_chunks(block: bytes) -> tuple[list[dict[str, Any]], bool]:
 
 
 def _parse_singly(block: bytes) -> list[Any]:
-    """Parse events of which one has several lines of data, or no JSON."""
+    """Parse events one by one, because one has several lines of data, or no JSON."""
     values = []
     for event in sse.split(block):
         try:
@@ -104,7 +104,7 @@ _TEXT_FIELDS = frozenset({"content", "role"})
 
 
 def plain_text(chunk: Mapping[str, Any]) -> str:
-    """Return the text of a chunk that holds nothing else; empty for any other chunk."""
+    """Return the text of a chunk that contains nothing else; empty for any other chunk."""
     choices = chunk.get("choices")
     if type(choices) is not list or len(choices) != 1 or chunk.get("usage") or chunk.get("error"):
         return ""
@@ -126,7 +126,7 @@ def find_failure(value: Mapping[str, Any]) -> Failure | None:
 
 
 def first_choice(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the only choice that the gateway asks for; empty if a chunk has none."""
+    """Return the first choice, the only one that the gateway requests; empty if a chunk has none."""
     choices = value.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict) and not choice.get("index"):
@@ -135,10 +135,10 @@ def first_choice(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def read_usage(value: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the usage that a chunk or a whole answer tells, in the form of the Responses API."""
-    places = (value, value.get("x_groq"), first_choice(value))
-    for place in places:
-        usage = place.get("usage") if isinstance(place, Mapping) else None
+    """Return the usage in a chunk or a complete answer, in the form of the Responses API."""
+    objects = (value, value.get("x_groq"), first_choice(value))
+    for candidate in objects:
+        usage = candidate.get("usage") if isinstance(candidate, Mapping) else None
         if isinstance(usage, dict) and (complete := complete_usage(usage)):
             return _in_responses_form(complete)
     return None
@@ -161,7 +161,7 @@ def read_logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def read_citations(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the citations of web pages in a delta or a message; their fields move one level up."""
+    """Return the citations of web pages in a delta or a message, flattened as in the Responses API."""
     annotations = message.get("annotations")
     return [
         {"type": "url_citation", **annotation["url_citation"]}
@@ -182,7 +182,7 @@ def read_text(content: Any) -> str:
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 
 
-def read_thought(message: Mapping[str, Any]) -> str:
+def read_reasoning_text(message: Mapping[str, Any]) -> str:
     """Return the reasoning in a delta or a message, from the fields that servers use for it."""
     for name in _THOUGHT_FIELDS:
         if isinstance(text := message.get(name), str) and text:

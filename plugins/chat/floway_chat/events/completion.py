@@ -1,4 +1,4 @@
-"""The parts of a chat answer that streams and whole answers share, and the whole answer: from a Responses object."""
+"""Convert a response object to a chat completion, and the parts of it that streams have too."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from floway_chat import reasoning
 from floway_chat.events.options import AnswerOptions
-from floway_chat.events.stop_sequences import StopSequences, cut
+from floway_core.protocol.stop_sequences import StopScanner, cut_at_stop
 from floway_core.protocol.usage import complete_usage
 
 CALLS = ("function_call", "custom_tool_call")
@@ -21,13 +21,13 @@ NO_DETAILS = {"audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_pred
 def build_completion(response: Mapping[str, Any], options: AnswerOptions) -> dict[str, Any]:
     """Convert a complete Responses object to a chat completion."""
     items = _until_stop([item for item in response.get("output") or () if isinstance(item, dict)], options.stop)
-    message, stopped = _build_message(items, options)
+    message, stop_sequence = _build_message(items, options)
     logprobs = [entry for part in _parts(items) for entry in part.get("logprobs") or ()] if options.logprobs else []
     choice = {
         "index": 0,
         "message": message,
         "logprobs": {"content": list(map(convert_logprob, logprobs)), "refusal": None} if logprobs else None,
-        "finish_reason": finish_reason(response, items, options, stopped),
+        "finish_reason": finish_reason(response, items, options, stop_sequence is not None),
     }
     return {**build_envelope(response, options, "chat.completion"), "choices": [choice], **usage_field(response)}
 
@@ -37,11 +37,11 @@ def build_envelope(response: Mapping[str, Any], options: AnswerOptions, kind: st
 
     :param kind: the value of ``object``.
     """
-    created, model = response.get("created_at"), response.get("model")
+    created_at, model = response.get("created_at"), response.get("model")
     envelope = {
         "id": options.id,
         "object": kind,
-        "created": int(created) if isinstance(created, int | float) else int(time.time()),
+        "created": int(created_at) if isinstance(created_at, int | float) else int(time.time()),
         "model": model if isinstance(model, str) and model else options.model,
         "system_fingerprint": response.get("system_fingerprint") or options.system_fingerprint,
     }
@@ -50,31 +50,31 @@ def build_envelope(response: Mapping[str, Any], options: AnswerOptions, kind: st
 
 
 def usage_field(response: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the field ``usage`` of an answer; nothing if the upstream told none."""
+    """Return the field ``usage`` of an answer; empty if the upstream has sent no usage."""
     usage = complete_usage(response.get("usage"))
     if usage is None:
         return {}
-    cached = usage["input_tokens_details"]["cached_tokens"]
-    thought = usage["output_tokens_details"]["reasoning_tokens"]
+    cached_tokens = usage["input_tokens_details"]["cached_tokens"]
+    reasoning_tokens = usage["output_tokens_details"]["reasoning_tokens"]
     return {
         "usage": {
             "prompt_tokens": usage["input_tokens"],
             "completion_tokens": usage["output_tokens"],
             "total_tokens": usage["total_tokens"],
-            "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": thought, **NO_DETAILS},
+            "prompt_tokens_details": {"cached_tokens": cached_tokens, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": reasoning_tokens, **NO_DETAILS},
         }
     }
 
 
 def finish_reason(
-    response: Mapping[str, Any], items: Iterable[Mapping[str, Any]], options: AnswerOptions, stopped: bool
+    response: Mapping[str, Any], items: Iterable[Mapping[str, Any]], options: AnswerOptions, is_stopped: bool
 ) -> str:
     """Return why the answer ends.
 
-    :param stopped: whether a stop sequence has ended it.
+    :param is_stopped: whether a stop sequence has ended it.
     """
-    if response.get("status") == "incomplete" and not stopped:
+    if response.get("status") == "incomplete" and not is_stopped:
         details = response.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, dict) else None
         return FINISH_OF_INCOMPLETE.get(str(reason), "length")
@@ -92,15 +92,17 @@ def build_call(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def convert_annotation(annotation: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the citation of a web page; its fields move one level down."""
+    """Convert the citation of a web page, nested as in Chat Completions."""
     fields = {name: annotation.get(name) for name in ("start_index", "end_index", "title", "url")}
     return {"type": "url_citation", "url_citation": fields}
 
 
 def convert_logprob(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete the log probability of a token with its bytes, which streams of the Responses API leave out."""
-    top = [_with_bytes(other) for other in entry.get("top_logprobs") or () if isinstance(other, dict)]
-    return {**_with_bytes(entry), "top_logprobs": top}
+    """Add the bytes of the token to a log probability; streams of the Responses API omit them."""
+    alternatives = [
+        _with_bytes(alternative) for alternative in entry.get("top_logprobs") or () if isinstance(alternative, dict)
+    ]
+    return {**_with_bytes(entry), "top_logprobs": alternatives}
 
 
 def citations(parts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -119,15 +121,15 @@ def message_parts(item: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
 
 
-def _build_message(items: list[dict[str, Any]], options: AnswerOptions) -> tuple[dict[str, Any], bool]:
+def _build_message(items: list[dict[str, Any]], options: AnswerOptions) -> tuple[dict[str, Any], str | None]:
     """Build the message of the assistant.
 
-    :returns: the message, and whether a stop sequence has ended its text.
+    :returns: the message, and the stop sequence that has ended its text, if any.
     """
     parts = list(_parts(items))
     texts = [str(part.get("text") or "") for part in parts if part.get("type") == "output_text"]
     refusals = [str(part.get("refusal") or "") for part in parts if part.get("type") == "refusal"]
-    text, stopped = cut("".join(texts), options.stop)
+    text, stop_sequence = cut_at_stop("".join(texts), options.stop)
     calls = [build_call(item) for item in items if item.get("type") in CALLS]
     message: dict[str, Any] = {
         "role": "assistant",
@@ -144,18 +146,18 @@ def _build_message(items: list[dict[str, Any]], options: AnswerOptions) -> tuple
         message["reasoning_content"] = thought
     if details := [detail for item in thoughts for detail in reasoning.write_details(item)]:
         message["reasoning_details"] = details
-    return message, stopped
+    return message, stop_sequence
 
 
 def _until_stop(items: list[dict[str, Any]], sequences: Sequence[str]) -> list[dict[str, Any]]:
     """Return the items up to the one with a stop sequence, which ends the answer."""
     if not sequences:
         return items
-    stop = StopSequences(sequences)
+    scanner = StopScanner(sequences)
     for position, item in enumerate(items):
         for part in _parts([item]):
-            stop.feed(str(part.get("text") or ""))
-        if stop.found:
+            scanner.feed(str(part.get("text") or ""))
+        if scanner.match is not None:
             return items[: position + 1]
     return items
 

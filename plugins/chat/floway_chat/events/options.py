@@ -1,4 +1,4 @@
-"""What a chat client has asked for that shapes the answer."""
+"""The options of a chat request that shape the answer."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ class AnswerOptions:
     """The options of one answer."""
 
     id: str
-    """The id of the answer. It derives from the request id, so that the request is found in the log."""
+    """The id of the answer. It is derived from the request id, so that the request can be found in the log."""
     model: str
     """The requested model, for an answer that names none."""
     include_usage: bool = False
     """Whether a stream ends with a chunk that has the usage."""
     uses_functions: bool = False
-    """Whether calls are told in the deprecated form ``function_call``."""
+    """Whether calls have the deprecated form ``function_call``."""
     logprobs: bool = False
     stop: tuple[str, ...] = ()
     """Texts that end the answer; they are not part of it."""
@@ -33,7 +33,7 @@ class AnswerOptions:
 def read_options(call: ClientRequest) -> AnswerOptions:
     """Read the options of a chat request."""
     body: Mapping[str, Any] = call.original.body if call.original else {}
-    # What cannot be translated has reached the server, which has applied them, and may be no text.
+    # An untranslatable request is passed through: the server has applied its stop sequences, which may be no text.
     stop = () if call.untranslatable else body.get("stop") or ()
     return AnswerOptions(
         id=f"chatcmpl-{call.id.replace('-', '')}",

@@ -1,4 +1,4 @@
-"""Reasoning that a server leaves in the text: ``<think>...</think>`` at its beginning, also split over chunks."""
+"""Separate reasoning that a server leaves in the text: ``<think>...</think>`` at its start, also split over chunks."""
 
 import enum
 
@@ -8,7 +8,7 @@ TAGS = {
     "<thought>": "</thought>",
     "[THINK]": "[/THINK]",
 }
-"""The tags that models write, and how each of them ends."""
+"""The start tags that models write, with their end tags."""
 
 
 class _State(enum.Enum):
@@ -24,7 +24,7 @@ class ThinkingSplitter:
     def __init__(self) -> None:
         self._state = _State.START
         self._end_tag = ""
-        self._held = ""
+        self._pending = ""
         """Text that may be the beginning of a tag."""
 
     @property
@@ -32,12 +32,12 @@ class ThinkingSplitter:
         """Whether all further text belongs to the answer, so that ``feed`` need not be called."""
         return self._state is _State.ANSWER
 
-    def feed(self, piece: str) -> tuple[str, str]:
-        """Add a piece of the text.
+    def feed(self, chunk: str) -> tuple[str, str]:
+        """Add a chunk of the text.
 
-        :returns: what has become certain of the reasoning and of the answer.
+        :returns: the reasoning and the answer, as far as they are certain.
         """
-        text, self._held, thought = self._held + piece, "", ""
+        text, self._pending, thought = self._pending + chunk, "", ""
         if self._state is _State.START:
             text = self._read_start(text)
         if self._state is _State.THINKING:
@@ -48,30 +48,30 @@ class ThinkingSplitter:
 
     def end(self) -> tuple[str, str]:
         """Return the rest of the reasoning and of the answer, at the end of the text."""
-        rest, self._held = self._held, ""
+        rest, self._pending = self._pending, ""
         return (rest, "") if self._state is _State.THINKING else ("", rest)
 
     def _read_start(self, text: str) -> str:
-        """Look for a tag at the beginning; return what follows it, or what belongs to the answer."""
+        """Look for a start tag; return the text after it, or the text of the answer."""
         stripped = text.lstrip()
         for tag, end_tag in TAGS.items():
             if stripped.startswith(tag):
                 self._state, self._end_tag = _State.THINKING, end_tag
                 return stripped[len(tag) :].lstrip("\n")
-            if tag.startswith(stripped):  # also an empty one
-                self._held = text
+            if tag.startswith(stripped):  # or if the text so far is empty
+                self._pending = text
                 return ""
         self._state = _State.ANSWER
         return text
 
     def _read_thought(self, text: str) -> tuple[str, str]:
-        """Return the reasoning in ``text``, and what follows the end tag."""
+        """Return the reasoning in ``text``, and the text after the end tag."""
         thought, tag, rest = text.partition(self._end_tag)
         if tag:
             self._state = _State.ANSWER_START
             return thought.rstrip("\n"), rest
         for length in range(min(len(text), len(self._end_tag) - 1), 0, -1):
             if text.endswith(self._end_tag[:length]):
-                self._held = text[len(text) - length :]
+                self._pending = text[len(text) - length :]
                 return text[: len(text) - length], ""
         return text, ""

@@ -1,4 +1,4 @@
-"""Streams for chat clients: from the events of the Responses API to the chunks of Chat Completions."""
+"""Translate the events of the Responses API to the chunks of Chat Completions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 from floway_chat import errors, reasoning
 from floway_chat.events import completion
 from floway_chat.events.options import AnswerOptions
-from floway_chat.events.stop_sequences import StopSequences
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.event_parser import parse_events
+from floway_core.protocol.stop_sequences import StopScanner
 
 TEXT_DELTA = "response.output_text.delta"
 
 _LINE_SEPARATORS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
-"""Characters at which some clients split the stream into lines, though JSON allows them; and how to escape them."""
+"""Characters that JSON allows but some clients take for line ends, with their escapes."""
 
 
 class ChatTranslator:
@@ -22,20 +22,20 @@ class ChatTranslator:
 
     def __init__(self, options: AnswerOptions) -> None:
         self._options = options
-        self._stop = StopSequences(options.stop) if options.stop else None
+        self._scanner = StopScanner(options.stop) if options.stop else None
         self._response: Mapping[str, Any] = {}
         """The newest response object."""
         self._head = self._tail = b""
-        """What surrounds the ``delta`` in a chunk; empty until the first chunk."""
-        self._sent: dict[Any, int] = {}
-        """Characters of each text that the client has: of a text by output index and part, of a call by the index."""
+        """The bytes around the ``delta`` of a chunk; empty until the first chunk."""
+        self._sent_lengths: dict[Any, int] = {}
+        """Characters sent so far: of a text by output index and part, of a call by output index."""
         self._calls: dict[int, int] = {}
         """The index of each call in ``tool_calls``, by output index."""
-        self._closed: set[int] = set()
+        self._closed_items: set[int] = set()
         """The output indexes of items that are complete."""
         self._reasoning: dict[int, str] = {}
-        """The type of event that tells each reasoning item, by output index."""
-        self._thought: Any = None
+        """The type of delta that is sent of each reasoning item, by output index."""
+        self._reasoning_part: Any = None
         """The part of a reasoning item that was sent last."""
         self._failure: dict[str, Any] | None = None
         """The error of an ``error`` event."""
@@ -56,11 +56,11 @@ class ChatTranslator:
         return b"".join(chunks)
 
     def end(self) -> bytes:
-        """Tell an error that no terminal event has followed."""
+        """Report an ``error`` event that no terminal event has followed."""
         return b"" if self._has_ended or not self._failure else self._write_error(self._failure)
 
     def failure(self, error: GatewayError) -> bytes:
-        """Tell an error of the gateway."""
+        """Report an error of the gateway."""
         return self._write_error(errors.error_object(error))
 
     # --------------------------------------------------------------------------------------------------------- chunks
@@ -91,22 +91,22 @@ class ChatTranslator:
 
     @property
     def _is_stopped(self) -> bool:
-        """Whether a stop sequence has ended the answer; what follows is not told."""
-        return self._stop is not None and self._stop.found
+        """Whether a stop sequence has ended the answer. The rest is dropped."""
+        return self._scanner is not None and self._scanner.match is not None
 
     # ---------------------------------------------------------------------------------------------------------- texts
     def _write_text(self, event: Mapping[str, Any]) -> bytes:
-        delta, place = event.get("delta"), (event.get("output_index"), event.get("content_index"))
+        delta, part = event.get("delta"), (event.get("output_index"), event.get("content_index"))
         if not isinstance(delta, str):
             return b""
-        self._sent[place] = self._sent.get(place, 0) + len(delta)
+        self._sent_lengths[part] = self._sent_lengths.get(part, 0) + len(delta)
         if self._options.logprobs and event.get("logprobs"):
             return self._write_logprobs(delta, event["logprobs"])
         return self._write_content(delta)
 
     def _write_content(self, text: str) -> bytes:
-        if self._stop:
-            text = self._stop.feed(text)
+        if self._scanner:
+            text = self._scanner.feed(text)
         return self._chunk(b'{"content":%b}' % jsontext.dumps(text)) if text else b""
 
     def _write_logprobs(self, text: str, entries: Any) -> bytes:
@@ -115,22 +115,22 @@ class ChatTranslator:
         return self._write_content(text).replace(b'"logprobs":null', b'"logprobs":' + logprobs)
 
     def _write_refusal(self, event: Mapping[str, Any]) -> bytes:
-        delta, place = event.get("delta"), (event.get("output_index"), event.get("content_index"))
+        delta, part = event.get("delta"), (event.get("output_index"), event.get("content_index"))
         if not isinstance(delta, str):
             return b""
-        self._sent[place] = self._sent.get(place, 0) + len(delta)
+        self._sent_lengths[part] = self._sent_lengths.get(part, 0) + len(delta)
         return self._delta(refusal=delta)
 
     def _write_thought(self, event: Mapping[str, Any]) -> bytes:
-        """Write a piece of reasoning. Of an item that has a text and a summary, the one that begins is told."""
+        """Write a delta of reasoning. If an item has a text and a summary, only the first to arrive is sent."""
         delta, index, kind = event.get("delta"), event.get("output_index"), event["type"]
         if not isinstance(delta, str) or not isinstance(index, int) or self._is_stopped:
             return b""
         if self._reasoning.setdefault(index, kind) != kind:
             return b""
-        place = (index, event.get("summary_index"), event.get("content_index"))
-        separator = "\n\n" if self._thought not in (None, place) else ""
-        self._thought = place
+        part = (index, event.get("summary_index"), event.get("content_index"))
+        separator = "\n\n" if self._reasoning_part not in (None, part) else ""
+        self._reasoning_part = part
         return self._delta(reasoning_content=separator + delta)
 
     # ---------------------------------------------------------------------------------------------------------- calls
@@ -144,7 +144,7 @@ class ChatTranslator:
         """Announce a call, without its arguments."""
         if index in self._calls or self._is_stopped:
             return b""
-        self._calls[index], self._sent[index] = len(self._calls), 0
+        self._calls[index], self._sent_lengths[index] = len(self._calls), 0
         call = completion.build_call({**item, "arguments": "", "input": ""})
         if self._options.uses_functions:
             return self._delta(function_call=call.get("function"))
@@ -157,7 +157,7 @@ class ChatTranslator:
         return self._write_call(index, delta, is_custom=event["type"] == _CUSTOM_DELTA)
 
     def _write_call(self, index: int, delta: str, is_custom: bool) -> bytes:
-        self._sent[index] += len(delta)
+        self._sent_lengths[index] += len(delta)
         if is_custom:
             return self._delta(tool_calls=[{"index": self._calls[index], "custom": {"input": delta}}])
         if self._options.uses_functions:
@@ -167,20 +167,20 @@ class ChatTranslator:
     # ----------------------------------------------------------------------------------------------------- whole items
     def _close_item(self, event: Mapping[str, Any]) -> bytes:
         item, index = event.get("item"), event.get("output_index")
-        if not isinstance(item, dict) or not isinstance(index, int) or index in self._closed:
+        if not isinstance(item, dict) or not isinstance(index, int) or index in self._closed_items:
             return b""
-        self._closed.add(index)
+        self._closed_items.add(index)
         write = _ITEM_WRITERS.get(str(item.get("type")))
         return write(self, index, item) if write else b""
 
     def _close_message(self, index: int, item: Mapping[str, Any]) -> bytes:
-        """Write what of a message has not been sent as deltas, and its citations."""
+        """Write the rest of a message that was not sent as deltas, and its citations."""
         parts, chunks = completion.message_parts(item), []
         for position, part in enumerate(parts):
-            sent = self._sent.get((index, position), 0)
+            sent_length = self._sent_lengths.get((index, position), 0)
             for field, write in (("text", self._write_content), ("refusal", lambda rest: self._delta(refusal=rest))):
-                if isinstance(text := part.get(field), str) and len(text) > sent:
-                    chunks.append(write(text[sent:]))
+                if isinstance(text := part.get(field), str) and len(text) > sent_length:
+                    chunks.append(write(text[sent_length:]))
         if annotations := completion.citations(parts):
             chunks.append(self._delta(annotations=annotations))
         return b"".join(chunks)
@@ -191,7 +191,7 @@ class ChatTranslator:
         opening = self._open_call(index, item)
         if index not in self._calls:
             return b""
-        rest = text[self._sent[index] :] if isinstance(text, str) else ""
+        rest = text[self._sent_lengths[index] :] if isinstance(text, str) else ""
         return opening + (self._write_call(index, rest, is_custom) if rest else b"")
 
     def _close_reasoning(self, index: int, item: Mapping[str, Any]) -> bytes:
@@ -200,27 +200,27 @@ class ChatTranslator:
         chunks = b""
         text = reasoning.item_text(item)
         if index not in self._reasoning and text:
-            chunks = self._delta(reasoning_content=("\n\n" if self._thought else "") + text)
-            self._thought = (index,)
+            chunks = self._delta(reasoning_content=("\n\n" if self._reasoning_part else "") + text)
+            self._reasoning_part = (index,)
         details = reasoning.write_details(item)
         return chunks + (self._delta(reasoning_details=details) if details else b"")
 
     # ------------------------------------------------------------------------------------------------------- the ends
     def _start(self, event: Mapping[str, Any]) -> bytes:
-        """Keep the response object, and write the first chunk."""
+        """Store the response object, and write the first chunk."""
         if isinstance(response := event.get("response"), dict):
             self._response = response
         return b"" if self._head else self._begin()
 
     def _finish(self, event: Mapping[str, Any]) -> bytes:
-        """Write the last chunks: the rest of the output, the reason of the end, the usage."""
+        """Write the last chunks: the rest of the output, ``finish_reason``, the usage."""
         response = event.get("response")
         if not isinstance(response, dict) or self._has_ended:
             return b""
         items = [item for item in response.get("output") or () if isinstance(item, dict)]
         rest = [self._close_item({"item": item, "output_index": index}) for index, item in enumerate(items)]
-        if self._stop and (held := self._stop.end()):
-            rest.append(self._chunk(b'{"content":%b}' % jsontext.dumps(held)))
+        if self._scanner and (text := self._scanner.end()):
+            rest.append(self._chunk(b'{"content":%b}' % jsontext.dumps(text)))
         calls = [{"type": completion.CALLS[0]}] if self._calls else []
         reason = completion.finish_reason(response, calls, self._options, self._is_stopped)
         rest.append(self._chunk(b"{}", jsontext.dumps(reason)))
@@ -248,7 +248,7 @@ class ChatTranslator:
 
 _KIND = "chat.completion.chunk"
 _LATE_FIELDS = ("service_tier", "system_fingerprint")
-"""Fields of the response object that are certain only at its end."""
+"""Fields of the response object that may change until its end."""
 _CUSTOM_DELTA = "response.custom_tool_call_input.delta"
 
 _WRITERS: Mapping[str, Callable[[ChatTranslator, Mapping[str, Any]], bytes]] = {
@@ -266,7 +266,7 @@ _WRITERS: Mapping[str, Callable[[ChatTranslator, Mapping[str, Any]], bytes]] = {
     "response.failed": ChatTranslator._fail,
     "error": ChatTranslator._note_error,
 }
-"""By type of event. All others tell a chat client nothing."""
+"""By type of event. All others are dropped: chat clients have no counterpart."""
 
 _ITEM_WRITERS: Mapping[str, Callable[[ChatTranslator, int, Mapping[str, Any]], bytes]] = {
     "message": ChatTranslator._close_message,

@@ -1,4 +1,4 @@
-"""Answers of chat servers: from the chunks of Chat Completions to the events of the Responses API."""
+"""Translate answers of chat servers, streamed or not, to the Responses API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,19 +13,19 @@ from floway_core.protocol.failures import Failure
 from floway_core.protocol.response_writer import ResponseEventWriter
 from floway_core.protocol.responses import FAILED
 
-_KEPT_FIELDS = ("service_tier", "system_fingerprint")
+_RESPONSE_FIELDS = ("service_tier", "system_fingerprint")
 """Fields of a chunk that become fields of the response object."""
 
 
 class ResponsesTranslator:
-    """Converts the chunks of one stream, or a whole answer.
+    """Converts the chunks of one stream, or an answer that is not streamed.
 
-    The response is complete when the server says so: by ``[DONE]``, by the usage behind the last chunk, or by the end
-    of its answer after a ``finish_reason``. A stream that ends before is cut off; the gateway notices that.
+    The response is complete when the server says so: by ``[DONE]``, by the usage after the last chunk, or by the end
+    of the body after a ``finish_reason``. A stream that ends earlier is incomplete; the gateway reports that.
     """
 
     def __init__(self, writer: ResponseEventWriter, tools: ToolTable, seed: str) -> None:
-        """:param seed: ids for calls that the server gives none derive from it."""
+        """:param seed: calls without an id get one that is derived from it."""
         self._writer = writer
         self._calls = ToolCalls(writer, tools, seed)
         self._thinking = ThinkingSplitter()
@@ -33,7 +33,7 @@ class ResponsesTranslator:
         """The ``finish_reason``."""
         self._has_content = False
         self._drops_spaces = False
-        """Whether white space is none of the text: some servers send line breaks between calls."""
+        """Whether white space is dropped: some servers send line breaks between calls."""
         self._logprobs: list[Any] = []
         """Log probabilities of text that has not been written yet."""
         self._usage: dict[str, Any] | None = None
@@ -67,7 +67,7 @@ class ResponsesTranslator:
         return self._fail(Failure(error.message, error.code, error.type, error.param, error.status))
 
     def convert_document(self, content: bytes) -> bytes:
-        """Convert a body that is no stream. What is no chat answer stays as it is: the gateway finds the failure."""
+        """Convert a body that is not a stream; unchanged if it is no chat answer, which the gateway reports."""
         try:
             answer = chunks.parse_json(content)
         except ValueError:
@@ -95,7 +95,7 @@ class ResponsesTranslator:
     # --------------------------------------------------------------------------------------------------------- chunks
     @property
     def _is_in_text(self) -> bool:
-        """Whether text that arrives belongs to the answer, with nothing else to look at."""
+        """Whether text that arrives can be written to the answer directly."""
         return self._has_content and self._thinking.is_answering and not self._drops_spaces and not self._has_ended
 
     def _read_chunk(self, chunk: Mapping[str, Any]) -> bytes:
@@ -106,14 +106,14 @@ class ResponsesTranslator:
         choice = chunks.first_choice(chunk)
         events = b""
         delta = choice.get("delta")
-        if delta is None and not self._has_content:  # some servers end with the whole message
+        if delta is None and not self._has_content:  # some servers end with a complete message
             delta = choice.get("message")
         self._logprobs += chunks.read_logprobs(choice)
         if isinstance(delta, dict):
             events = self._read_delta(delta)
         if chunk.get("usage") or "x_groq" in chunk or choice.get("usage"):
             self._usage = chunks.read_usage(chunk) or self._usage
-        for name in _KEPT_FIELDS:
+        for name in _RESPONSE_FIELDS:
             if chunk.get(name):
                 self._fields[name] = chunk[name]
         if isinstance(finish := choice.get("finish_reason"), str) and finish:
@@ -124,7 +124,7 @@ class ResponsesTranslator:
 
     def _read_delta(self, delta: Mapping[str, Any]) -> bytes:
         events = b""
-        if thought := chunks.read_thought(delta):
+        if thought := chunks.read_reasoning_text(delta):
             self._has_content = True
             events += self._write_split(thought, "")
         if text := chunks.read_text(delta.get("content")):
@@ -161,7 +161,7 @@ class ResponsesTranslator:
         return self._writer.text(text, logprobs)
 
     def _end_text(self) -> bytes:
-        """Write what the splitter still holds, in front of a call or at the end."""
+        """Write the text that the splitter holds back, before a call or at the end."""
         return b"" if self._thinking.is_answering else self._write_split(*self._thinking.end())
 
     # ------------------------------------------------------------------------------------------------------- the ends

@@ -1,4 +1,4 @@
-"""Putting the calls of a chat server's stream together, whatever order and whichever fields it sends them in."""
+"""Assemble the calls in a chat server's stream. Servers differ in the order of deltas and the fields that they send."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -15,20 +15,20 @@ class _Call:
     key: int
     """Its number in the answer."""
     id: str
-    """As the server says; empty if it has not said one."""
+    """The server's; empty if it has sent none."""
     index: Any
-    """As the server says."""
+    """The server's."""
     name: str = ""
     tool: Tool | None = None
-    """None until its name is known, and with it the call is announced."""
-    pieces: list[str] = field(default_factory=list)
+    """None until its name has arrived. Then the call is announced."""
+    chunks: list[str] = field(default_factory=list)
     """Its arguments so far."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether the arguments are a whole JSON value, so that further ones belong to another call."""
+        """Whether the arguments are a complete JSON value. Then further arguments belong to another call."""
         try:
-            jsontext.loads("".join(self.pieces).encode("utf-8", "surrogatepass"))
+            jsontext.loads("".join(self.chunks).encode("utf-8", "surrogatepass"))
         except ValueError:
             return False
         return True
@@ -37,12 +37,12 @@ class _Call:
 class ToolCalls:
     """The calls of one answer.
 
-    Servers repeat ids or leave them out, leave the index out or use it again for the next call, and send arguments in
-    pieces, as a whole or as an object.
+    Some servers repeat ids or omit them, omit the index or reuse it for the next call, and send arguments in chunks, at
+    once or as an object.
     """
 
     def __init__(self, writer: ResponseEventWriter, tools: ToolTable, seed: str) -> None:
-        """:param seed: ids for calls that the server gives none derive from it."""
+        """:param seed: calls without an id get one that is derived from it."""
         self._writer = writer
         self._tools = tools
         self._seed = seed
@@ -50,11 +50,11 @@ class ToolCalls:
         self._count = 0
 
     def feed(self, entries: Iterable[Mapping[str, Any]]) -> bytes:
-        """Add what ``read_entries`` has found."""
+        """Add the result of ``read_entries``."""
         return b"".join(map(self._add, entries))
 
     def close(self) -> bytes:
-        """Close all calls: nothing of them follows."""
+        """Close all calls; their arguments are complete."""
         calls, self._open = self._open, []
         return b"".join(self._close(call) for call in calls)
 
@@ -73,16 +73,16 @@ class ToolCalls:
         if call.tool is None:
             call.id, call.name = call.id or call_id, call.name or name
         if text:
-            call.pieces.append(text)
+            call.chunks.append(text)
         if call.tool is None:
             return self._announce(call)
         return b"" if not text or call.tool.is_wrapped else self._writer.call_delta(call.key, text)
 
     def _find(self, index: Any, call_id: str, name: str, text: str) -> _Call | None:
-        """Return the call that a delta belongs to; None if it begins another one."""
+        """Return the call that a delta belongs to; None if it starts another one."""
         for call in reversed(self._open):
             if call_id and call.id == call_id:
-                is_next = name and index != call.index and call.pieces
+                is_next = name and index != call.index and call.chunks
                 return None if is_next else call
         for call in reversed(self._open):
             if index is not None and call.index == index:
@@ -96,7 +96,7 @@ class ToolCalls:
     def _begins_next(call: _Call, call_id: str, name: str, text: str) -> bool:
         """Return whether a delta at the position of ``call`` begins the next one.
 
-        A call has its name only once. Another id alone says nothing: some servers make up a new one for each delta.
+        A call has its name only once. A new id alone does not start a call: some servers invent one for each delta.
         """
         if call_id and call.id and call_id != call.id:
             return bool(name)
@@ -110,13 +110,13 @@ class ToolCalls:
         call_id = call.id or f"call_{hashlib.sha256(f'{self._seed} {call.key}'.encode()).hexdigest()[:24]}"
         fields = {"namespace": call.tool.namespace} if call.tool.namespace else {}
         opening = self._writer.open_call(call.key, call_id, call.tool.name, custom=call.tool.is_custom, **fields)
-        text = "".join(call.pieces)
+        text = "".join(call.chunks)
         return opening + (self._writer.call_delta(call.key, text) if text and not call.tool.is_wrapped else b"")
 
     def _close(self, call: _Call) -> bytes:
         if call.tool is None:
             return b""
-        text, delta = "".join(call.pieces), b""
+        text, delta = "".join(call.chunks), b""
         if call.tool.is_wrapped:
             delta = self._writer.call_delta(call.key, unwrap_input(text))
         elif not text and not call.tool.is_custom:
@@ -125,14 +125,14 @@ class ToolCalls:
 
 
 def read_entries(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the entries of ``tool_calls`` in a delta or a message that tell something, or the deprecated call."""
+    """Return the non-empty entries of ``tool_calls`` in a delta or a message, or the deprecated ``function_call``."""
     calls, function_call = message.get("tool_calls"), message.get("function_call")
     if not calls:
         calls = [{"index": 0, "function": function_call}] if function_call else []
-    return [entry for entry in (calls if isinstance(calls, list) else [calls]) if _tells(entry)]
+    return [entry for entry in (calls if isinstance(calls, list) else [calls]) if _has_content(entry)]
 
 
-def _tells(entry: Any) -> bool:
+def _has_content(entry: Any) -> bool:
     if not isinstance(entry, dict):
         return False
     inner = [value for kind in ("function", "custom") if isinstance(value := entry.get(kind), dict)]

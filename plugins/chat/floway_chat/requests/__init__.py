@@ -1,1 +1,1 @@
-"""Requests: from Chat Completions to Responses, for clients, and back, for upstreams. Pure functions."""
+"""Convert requests with pure functions: from Chat Completions of clients, and to Chat Completions for upstreams."""

@@ -1,4 +1,4 @@
-"""Writing the items of a Responses request as chat messages."""
+"""Convert the items of a Responses request to chat messages."""
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
@@ -22,8 +22,8 @@ Message = dict[str, Any]
 def write_messages(instructions: Any, items: list[dict[str, Any]], quirks: Quirks) -> list[Message]:
     """Convert instructions and input items. Items of types without a counterpart are left out.
 
-    Reasoning, text and calls of one turn become one message of the assistant, and the outputs follow the calls at once,
-    as servers want it. Instructions at the beginning become one message.
+    Reasoning, text and calls of one turn become one assistant message, and the outputs follow directly, as servers
+    demand. Instructions at the start become one message.
 
     :raises GatewayError: 400, a part of a message has no counterpart.
     """
@@ -37,7 +37,7 @@ def write_messages(instructions: Any, items: list[dict[str, Any]], quirks: Quirk
 
 
 class _MessageWriter:
-    """The messages so far, and the one of the assistant that items are still added to."""
+    """Collects the messages. Items are added to the assistant message until it is flushed."""
 
     def __init__(self, items: list[dict[str, Any]], quirks: Quirks) -> None:
         self.messages: list[Message] = []
@@ -48,7 +48,7 @@ class _MessageWriter:
         self._outputs: dict[str, deque[tuple[int, dict[str, Any]]]] = defaultdict(deque)
         """The outputs that are not written yet, with their positions, by call id."""
         self._written: set[int] = set()
-        """Positions of outputs that have been written behind their call."""
+        """Positions of outputs that have been written after their call."""
         for position, item in enumerate(items):
             if item.get("type") in OUTPUTS:
                 self._outputs[call_id(item)].append((position, item))
@@ -68,11 +68,11 @@ class _MessageWriter:
             if position not in self._written:
                 self._outputs[call_id(item)].popleft()
                 self._add_outputs([item])
-        elif "role" in item and item.get("type", "message") == "message":  # also items with tools have a role
+        elif "role" in item and item.get("type", "message") == "message":  # items of other types may have a role, too
             self._add_message(item, f"input[{position}]")
 
     def add_instructions(self, text: str) -> None:
-        """Add instructions: to the first message, or as one of their own."""
+        """Add instructions: to the first message, or as a message."""
         if not self.messages:
             self.messages.append({"role": "system", "content": text})
         elif len(self.messages) == 1 and self.messages[0]["role"] == "system":
@@ -83,12 +83,12 @@ class _MessageWriter:
     def flush(self) -> None:
         """Close the message of the assistant, and add the outputs of its calls."""
         turn, self._turn = self._turn, {}
-        thought, self._thoughts = "\n\n".join(self._thoughts), []
+        reasoning, self._thoughts = "\n\n".join(self._thoughts), []
         if not turn:
             return
         message = {"role": "assistant", "content": turn.get("content"), **turn}
-        if thought and self._quirks.reasoning:
-            message[self._quirks.reasoning] = thought
+        if reasoning and self._quirks.reasoning:
+            message[self._quirks.reasoning] = reasoning
         self.messages.append(message)
         answers = []
         for call in turn.get("tool_calls", ()):
@@ -125,7 +125,7 @@ class _MessageWriter:
             self.messages.append({"role": "user", "content": attachments})
 
     def _add_output(self, item: Mapping[str, Any], attachments: list[dict[str, Any]]) -> None:
-        """Add the output of a call. Its images and files follow in a message of the user: a tool's has text only."""
+        """Add the output of a call. Its images and files follow in a user message: tool messages contain only text."""
         output = item.get("output")
         if isinstance(output, list):
             attachments += [_write_part(part, "input") for part in output if _type_of(part) in ATTACHMENTS]
@@ -150,7 +150,7 @@ def _plain_text(content: Any) -> str:
 
 
 def _write_content(content: Any, path: str) -> str | list[dict[str, Any]]:
-    """Write the content of a message of the user: one text as a string, else parts."""
+    """Write the content of a user message: a single text as a string, else parts."""
     if not isinstance(content, list):
         return content if isinstance(content, str) else ""
     parts = [_write_part(part, f"{path}.content[{index}]") for index, part in enumerate(content)]
@@ -165,7 +165,7 @@ def _write_part(part: Any, path: str) -> dict[str, Any]:
         return {"type": "text", "text": str(part.get("text") or "")}
     if kind == "input_image" and isinstance(part.get("image_url"), str):
         detail = part.get("detail")
-        detail = "high" if detail == "original" else detail  # which only the Responses API has
+        detail = "high" if detail == "original" else detail  # "original" exists only in the Responses API
         image = {"url": part["image_url"], **({"detail": detail} if detail not in (None, "auto") else {})}
         return {"type": "image_url", "image_url": image}
     if kind == "input_audio":

@@ -1,4 +1,4 @@
-"""Reading the messages of a chat request: each becomes one or more Responses items."""
+"""Convert the messages of a chat request: each becomes one or more Responses items."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -20,16 +20,16 @@ def read_messages(messages: list[dict[str, Any]]) -> list[Item]:
     reader = _MessageReader()
     for index, message in enumerate(messages):
         role = message.get("role")
-        read = _READERS.get(role) if isinstance(role, str) else None
-        if read is None:
+        read_message = _READERS.get(role) if isinstance(role, str) else None
+        if read_message is None:
             refuse_value(f"messages[{index}].role", role, _READERS)
-        read(reader, message, f"messages[{index}]")
+        read_message(reader, message, f"messages[{index}]")
     reader.check_answered()
     return reader.items
 
 
 class _MessageReader:
-    """The items so far, and the calls that wait for their outputs."""
+    """Collects the items. Remembers calls until their outputs arrive."""
 
     def __init__(self) -> None:
         self.items: list[Item] = []
@@ -81,12 +81,12 @@ class _MessageReader:
         call_id = self._function_calls.pop(read_string(message, "name", path), None)
         if call_id is None:
             _refuse_orphan("function", "function_call", path)
-        content = message.get("content")  # null says that the function returned nothing
+        content = message.get("content")  # null means that the function returned nothing
         output = "" if content is None else _read_output(content, path)
         self.items.append({"type": "function_call_output", "call_id": call_id, "output": output})
 
     def check_answered(self) -> None:
-        """Check that no call waits for an output.
+        """Check that each call has an output.
 
         :raises GatewayError: 400.
         """
@@ -192,10 +192,10 @@ def _read_content(content: Any, path: str, readers: Mapping[str, _PartReader], t
         if not isinstance(part, dict):
             refuse_type(f"{path}[{index}]", "an object", part)
         kind = part.get("type")
-        read = readers.get(kind) if isinstance(kind, str) else None
-        if read is None:
+        read_part = readers.get(kind) if isinstance(kind, str) else None
+        if read_part is None:
             refuse_value(f"{path}[{index}].type", kind, readers)
-        parts.append(read(part, f"{path}[{index}]"))
+        parts.append(read_part(part, f"{path}[{index}]"))
     return [{**part, "type": text_type} if part["type"] == "text" else part for part in parts]
 
 

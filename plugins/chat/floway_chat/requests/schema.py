@@ -17,13 +17,13 @@ from floway_core.protocol.request_schema import (
     object_of,
 )
 
-_NAMED = object_of(name=STRING, description=STRING, parameters=OBJECT, strict=BOOLEAN)
+_NAMED_FUNCTION = object_of(name=STRING, description=STRING, parameters=OBJECT, strict=BOOLEAN)
 
 FIELDS: Mapping[str, Rule] = {
     "audio": OBJECT,
     "frequency_penalty": number(-2, 2),
     "function_call": Rule((str, dict), "a string or an object", fields={"name": STRING}),
-    "functions": list_of(_NAMED, "an array of objects"),
+    "functions": list_of(_NAMED_FUNCTION, "an array of objects"),
     "logit_bias": OBJECT,
     "logprobs": BOOLEAN,
     "max_completion_tokens": integer(1),
@@ -58,7 +58,7 @@ FIELDS: Mapping[str, Rule] = {
     "stream_options": object_of(include_usage=BOOLEAN, include_obfuscation=BOOLEAN),
     "temperature": number(0, 2),
     "tool_choice": Rule((str, dict), "a string or an object", fields={"type": STRING}),
-    "tools": list_of(object_of(type=STRING, function=_NAMED, custom=OBJECT), "an array of objects"),
+    "tools": list_of(object_of(type=STRING, function=_NAMED_FUNCTION, custom=OBJECT), "an array of objects"),
     "top_logprobs": integer(0, 20),
     "top_p": number(0, 1),
     "user": STRING,
@@ -68,13 +68,13 @@ FIELDS: Mapping[str, Rule] = {
 """Rules by field. Fields that are not listed pass: servers of this API have many of their own."""
 
 DECISIVE_FIELDS = {name: FIELDS[name] for name in ("messages", "model", "stream", "stream_options")}
-"""What the gateway decides by: where to send the request, in which form the answer comes, and whether it has usage."""
+"""The fields that the gateway's decisions depend on: the upstream, the form of the answer, and whether it has usage."""
 
 _STREAM_OPTIONS = ("include_usage", "include_obfuscation")
 
 
 def check_decisive_fields(body: Mapping[str, Any]) -> None:
-    """Check what every server of this API reads in the same way, and the gateway as well.
+    """Check the fields that the gateway and every server read in the same way.
 
     :raises GatewayError: 400, with the path of the field.
     """
@@ -90,7 +90,7 @@ def check_decisive_fields(body: Mapping[str, Any]) -> None:
 
 
 def check_fields(body: Mapping[str, Any]) -> None:
-    """Check the types and ranges of all fields, as OpenAI documents them. Servers may take more.
+    """Check the types and ranges of all fields, as OpenAI documents them. Other servers may accept more.
 
     :raises GatewayError: 400, with the path of the field.
     """
@@ -108,21 +108,21 @@ def _check(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
         raise GatewayError(400, fault.message, code=fault.code, param=fault.param)
 
 
-def _check_spelling(fields: Any, known: Container[str], prefix: str) -> None:
-    """Refuse fields that differ from known ones in upper and lower case.
+def _check_spelling(fields: Any, field_names: Container[str], prefix: str) -> None:
+    """Refuse fields that differ from known fields only in upper and lower case.
 
-    Servers written in Go take them for the known ones. A key that may use one model must not name another one in
-    ``Model``, and the gateway must know whether usage is told.
+    Servers written in Go read both. A client must not request another model with ``Model``, and the gateway must know
+    whether the answer has usage.
 
     :raises GatewayError: 400.
     """
     for name in fields if isinstance(fields, dict) else ():
-        if name not in known and name.casefold() in known:
+        if name not in field_names and name.casefold() in field_names:
             refuse_unknown(f"{prefix}{name}")
 
 
 def find_untranslatable_answer(body: Mapping[str, Any]) -> GatewayError | None:
-    """Return the error for an answer that the Responses API has no form for; None if it has one.
+    """Return the error for an answer that the Responses API cannot express; None if it can.
 
     :param body: of a request whose fields need not be valid.
     """

@@ -1,4 +1,4 @@
-"""Writing a chat request for a server, from a request of the Responses API."""
+"""Convert a request of the Responses API to a chat request for a server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ EXTENSIONS = (
     "thinking",
     "top_k",
 )
-"""Fields that the Responses API does not have and chat servers do. A client that sends one means the server."""
+"""Fields of chat servers that the Responses API does not have. They are passed to the server."""
 
 OPTIONAL_FIELDS = (
     "metadata",
@@ -45,7 +45,7 @@ NOT_EXPRESSIBLE = (
     "top_logprobs",
     "truncation",
 )
-"""Fields without a counterpart, which are left out."""
+"""Fields without a counterpart. They are ignored."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class ChatRequest:
 
     body: dict[str, Any]
     tools: ToolTable
-    """For the way back of its calls."""
-    left_out: tuple[str, ...]
-    """Paths of what the client has sent and the server cannot have."""
+    """To convert calls of them back."""
+    ignored: tuple[str, ...]
+    """Paths of the fields that have no effect on the server."""
 
 
 def write_request(body: Mapping[str, Any], quirks: Quirks) -> ChatRequest:
@@ -69,33 +69,33 @@ def write_request(body: Mapping[str, Any], quirks: Quirks) -> ChatRequest:
         raise GatewayError(400, message, param="prompt", code="unsupported_parameter")
     tools = read_tools(body, quirks.custom_tools)
     choice = write_choice(body.get("tool_choice"), tools, quirks.required)
-    left_out = [*tools.left_out, *(name for name in NOT_EXPRESSIBLE if name not in ("include", "top_logprobs"))]
+    ignored = [*tools.ignored, *(name for name in NOT_EXPRESSIBLE if name not in ("include", "top_logprobs"))]
     result: dict[str, Any] = {"model": body["model"]}
     result["messages"] = write_messages(_instructions(body, quirks), body.get("input") or [], quirks)
     names = (*COMMON_FIELDS, *EXTENSIONS, *(name for name in OPTIONAL_FIELDS if name in quirks.fields))
     result |= {name: body[name] for name in names if body.get(name) is not None}
-    left_out += [name for name in OPTIONAL_FIELDS if name not in quirks.fields]
+    ignored += [name for name in OPTIONAL_FIELDS if name not in quirks.fields]
     if body.get("max_output_tokens") is not None:
         result[quirks.max_tokens] = body["max_output_tokens"]
-    left_out += _write_logprobs(result, body)
-    left_out += _write_text(result, body.get("text"), quirks)
-    left_out += _write_reasoning(result, body.get("reasoning"), quirks)
-    if tools.written:
-        result["tools"] = tools.written
+    ignored += _write_logprobs(result, body)
+    ignored += _write_text(result, body.get("text"), quirks)
+    ignored += _write_reasoning(result, body.get("reasoning"), quirks)
+    if tools.definitions:
+        result["tools"] = tools.definitions
         if choice is not None:
             result["tool_choice"] = choice
     else:
         result.pop("parallel_tool_calls", None)
     if body.get("stream"):
         result |= {"stream": True, "stream_options": {"include_usage": True}}
-    left_out += [name for name in quirks.unsupported if name in result and name != "stream_options"]
+    ignored += [name for name in quirks.unsupported if name in result and name != "stream_options"]
     for name in quirks.unsupported:
         result.pop(name, None)
-    return ChatRequest(result, tools, tuple(left_out))
+    return ChatRequest(result, tools, tuple(ignored))
 
 
 def _instructions(body: Mapping[str, Any], quirks: Quirks) -> str:
-    """Return the instructions; for a server without JSON schemas, with that of the answer."""
+    """Return the instructions. For a server without JSON schemas they include the schema of the answer."""
     instructions = body.get("instructions")
     texts = [instructions] if isinstance(instructions, str) and instructions else []
     format = _format(body.get("text"))
@@ -111,7 +111,7 @@ def _format(text: Any) -> Mapping[str, Any]:
 
 
 def _write_text(result: dict[str, Any], text: Any, quirks: Quirks) -> list[str]:
-    """Write format and verbosity; return what is left out."""
+    """Write format and verbosity; return the paths of ignored fields."""
     format = _format(text)
     if format.get("type") == "json_schema" and quirks.json_schema:
         names = ("name", "description", "schema", "strict")
@@ -129,18 +129,18 @@ def _write_text(result: dict[str, Any], text: Any, quirks: Quirks) -> list[str]:
 
 
 def _write_reasoning(result: dict[str, Any], reasoning: Any, quirks: Quirks) -> list[str]:
-    """Write the effort; return what is left out."""
+    """Write the effort; return the paths of ignored fields."""
     if not isinstance(reasoning, dict):
         return []
     if isinstance(effort := reasoning.get("effort"), str):
         for name, value in quirks.write_effort(effort).items():
-            own = result.get(name)
-            result[name] = {**value, **own} if isinstance(value, dict) and isinstance(own, dict) else value
+            existing = result.get(name)
+            result[name] = {**value, **existing} if isinstance(value, dict) and isinstance(existing, dict) else value
     return ["reasoning.summary"] if reasoning.get("summary") is not None else []
 
 
 def _write_logprobs(result: dict[str, Any], body: Mapping[str, Any]) -> list[str]:
-    """Write the request for log probabilities; return what is left out."""
+    """Write the request for log probabilities; return the paths of ignored fields."""
     include = [name for name in body.get("include") or () if name != "reasoning.encrypted_content"]
     if LOGPROBS in include:
         result["logprobs"] = True

@@ -1,4 +1,4 @@
-"""Reading a chat request: it becomes a request of the Responses API."""
+"""Convert a chat request to a request of the Responses API."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,23 +29,24 @@ SAME_FIELDS = (
 """Fields that both APIs have with the same meaning."""
 
 CONVERSATION_IDS = ("conversation_id", "thread_id", "chat_id")
-"""Names in ``metadata`` of what identifies the conversation, the preferred one first."""
+"""Names in ``metadata`` that identify the conversation, the preferred one first."""
 
 LOGPROBS = "message.output_text.logprobs"
 """The value of ``include`` that asks for log probabilities."""
 
 NO_PARAMETERS = {"type": "object", "properties": {}}
-"""The schema of a function that takes none. The Responses API has no default for it."""
+"""The schema of a function without parameters. The Responses API has no default for it."""
 
 
 def read_request(request: DialectRequest, *, restores_reasoning: bool) -> ReadRequest:
     """Convert a request.
 
-    What this package cannot convert, be it wrong or known to some servers only, is left to an upstream that speaks Chat
-    Completions, which gets the original. Other upstreams refuse it with the error in ``untranslatable``.
+    If the request contains something unknown, which may be wrong or an extension of some servers, only upstreams with
+    Chat Completions can serve it: they get the original. For all others, the client gets the error in
+    ``untranslatable``.
 
     :param restores_reasoning: whether reasoning returns to the history that a client sends without it.
-    :raises GatewayError: 400, the gateway itself cannot read the request; ``param`` is the path of the field at fault.
+    :raises GatewayError: 400, the gateway itself cannot read the request; ``param`` is the path of the field.
     """
     body = request.body
     check_decisive_fields(body)
@@ -64,12 +65,11 @@ def read_request(request: DialectRequest, *, restores_reasoning: bool) -> ReadRe
 
 
 def read_conversation_hint(metadata: Mapping[str, str] | None) -> str | None:
-    """Return what identifies the conversation; None if the client says nothing.
+    """Return a value that identifies the conversation; None if the client sends none.
 
-    ``prompt_cache_key`` and ``user`` are no such thing: a client may share them between conversations, which must not
-    be mixed.
+    ``prompt_cache_key`` and ``user`` do not: a client may use them for several conversations, which must not be mixed.
 
-    :param metadata: with texts as values.
+    :param metadata: its values are texts.
     """
     return next((value for name in CONVERSATION_IDS if (value := (metadata or {}).get(name))), None)
 
@@ -77,7 +77,7 @@ def read_conversation_hint(metadata: Mapping[str, str] | None) -> str | None:
 def convert_body(body: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the body of a chat request.
 
-    Fields without a counterpart are left out; ``stop`` is applied to the answer (``events.stop_sequences``).
+    Fields without a counterpart are dropped. ``stop`` is applied to the answer (``events.to_chat``).
 
     :raises GatewayError: 400, with the path of the field at fault as ``param``.
     """
@@ -86,9 +86,9 @@ def convert_body(body: Mapping[str, Any]) -> dict[str, Any]:
         raise error
     result = {name: body[name] for name in SAME_FIELDS if body.get(name) is not None}
     result["input"] = read_messages(body["messages"])
-    for name, read in _READERS.items():
+    for name, read_field in _READERS.items():
         if (value := body.get(name)) is not None:
-            read(result, value)
+            read_field(result, value)
     tools = [*_read_tools(body), *_read_functions(body), *_read_web_search(body)]
     if tools:
         result["tools"] = tools
@@ -183,7 +183,7 @@ def _read_tool(tool: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _read_tool_format(format: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Read the format of a custom tool's input: the grammar moves one level up."""
+    """Read the format of a custom tool's input. The Responses API has no object ``grammar``."""
     if format.get("type") != "grammar":
         return {"type": read_string(format, "type", path)}
     grammar, path = read_object(format, "grammar", path), f"{path}.grammar"
@@ -191,7 +191,7 @@ def _read_tool_format(format: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _read_function(function: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Read the definition of a function. It is not strict unless it says so; in the Responses API it would be."""
+    """Read the definition of a function. ``strict`` is off by default, unlike in the Responses API."""
     result = {
         "type": "function",
         "name": read_string(function, "name", path),
@@ -229,12 +229,12 @@ def _read_tool_choice(choice: Any) -> Any:
     if kind == "allowed_tools":
         allowed, path = read_object(choice, kind, "tool_choice"), f"tool_choice.{kind}"
         tools = allowed.get("tools")
-        named = [_read_named(tool, f"{path}.tools[{index}]") for index, tool in enumerate(_as_list(tools))]
-        return {"type": kind, "mode": read_string(allowed, "mode", path), "tools": named}
-    return _read_named(choice, "tool_choice")
+        references = [_read_reference(tool, f"{path}.tools[{index}]") for index, tool in enumerate(_as_list(tools))]
+        return {"type": kind, "mode": read_string(allowed, "mode", path), "tools": references}
+    return _read_reference(choice, "tool_choice")
 
 
-def _read_named(choice: Any, path: str) -> dict[str, Any]:
+def _read_reference(choice: Any, path: str) -> dict[str, Any]:
     """Read a reference to one tool."""
     kind = choice.get("type") if isinstance(choice, dict) else None
     if kind not in ("function", "custom"):
@@ -261,4 +261,4 @@ TRANSLATED_FIELDS = frozenset(
         *("function_call", "functions", "tool_choice", "tools", "web_search_options"),
     ]
 )
-"""Fields that have an effect on every upstream, or are reported by it."""
+"""Fields that are translated. All others are reported as ignored."""

@@ -1,4 +1,4 @@
-"""The tools of a Responses request as a chat server knows them, and the way back from its calls."""
+"""Convert the tools of a Responses request for a chat server, and its calls of them back."""
 
 import json
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ NAMESPACE_SEPARATOR = "__"
 """Between the name of a namespace and that of its function, in the one name that a chat server knows."""
 
 DEFAULT_NAMESPACE = "functions"
-"""The namespace of functions that have none: the Codex CLI names it in its tools, and not in calls of them."""
+"""The namespace of functions that have none. Clients may state it for tools, but not in calls of them."""
 
 ADDITIONAL_TOOLS = "additional_tools"
-"""The type of an item with further tools. The Codex CLI has all its tools there for some models."""
+"""The type of an item with further tools. Some clients send all their tools there."""
 
 CUSTOM_PARAMETERS = {
     "type": "object",
     "properties": {"input": {"type": "string", "description": "The input of the tool, as it is."}},
     "required": ["input"],
 }
-"""The schema of a custom tool for a server that knows functions only."""
+"""The schema of a custom tool for a server that knows only functions."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class ToolTable:
     """The tools of one request."""
 
     by_wire_name: dict[str, Tool] = field(default_factory=dict)
-    """By the name that the server knows."""
-    written: list[dict[str, Any]] = field(default_factory=list)
+    """By the name that the server uses."""
+    definitions: list[dict[str, Any]] = field(default_factory=list)
     """The tools for the server."""
-    left_out: list[str] = field(default_factory=list)
-    """Paths of the tools that the server cannot have, such as ``tools[2]``: hosted ones."""
+    ignored: list[str] = field(default_factory=list)
+    """Paths of the hosted tools, such as ``tools[2]``, which the server cannot run."""
 
     def find(self, name: str) -> Tool:
         """Return the tool that the server calls by ``name``. A name that the client does not know is a function's."""
@@ -73,13 +73,13 @@ def wire_name(name: Any, namespace: Any = None) -> str:
 
 
 class _ToolReader:
-    """Fills a table. Of tools with the same name, the last one counts, in the place of the first."""
+    """Fills a table. A tool replaces an earlier one with the same name, at its position."""
 
     def __init__(self, custom_tools: bool) -> None:
         self.table = ToolTable()
         self._custom_tools = custom_tools
         self._positions: dict[str, int] = {}
-        """Positions in ``table.written`` by name."""
+        """Positions in ``table.definitions`` by name."""
 
     def add_all(self, tools: Any, path: str, namespace: str | None = None) -> None:
         """Add a list of tools."""
@@ -92,13 +92,13 @@ class _ToolReader:
             elif kind == "namespace":
                 self.add_all(tool.get("tools"), f"{path}[{index}].tools", str(tool.get("name") or ""))
             else:
-                self.table.left_out.append(f"{path}[{index}]")
+                self.table.ignored.append(f"{path}[{index}]")
 
-    def _add(self, tool: Tool, written: dict[str, Any]) -> None:
-        name = _tool_name(written)
+    def _add(self, tool: Tool, definitions: dict[str, Any]) -> None:
+        name = _tool_name(definitions)
         self.table.by_wire_name[name] = tool
         position = self._positions.setdefault(name, len(self._positions))
-        self.table.written[position : position + 1] = [written]
+        self.table.definitions[position : position + 1] = [definitions]
 
     def _add_function(self, tool: Mapping[str, Any], namespace: str | None) -> None:
         function = {
@@ -106,12 +106,14 @@ class _ToolReader:
             "parameters": tool.get("parameters") or {"type": "object", "properties": {}},
         }
         function |= {field: tool[field] for field in ("description", "strict") if tool.get(field) is not None}
-        self._add(Tool(str(tool.get("name")), _told(namespace)), {"type": "function", "function": function})
+        self._add(Tool(str(tool.get("name")), _stated_namespace(namespace)), {"type": "function", "function": function})
 
     def _add_custom(self, tool: Mapping[str, Any], namespace: str | None) -> None:
         name, format = wire_name(tool.get("name"), namespace), tool.get("format")
         description = str(tool.get("description") or "")
-        entry = Tool(str(tool.get("name")), _told(namespace), is_custom=True, is_wrapped=not self._custom_tools)
+        entry = Tool(
+            str(tool.get("name")), _stated_namespace(namespace), is_custom=True, is_wrapped=not self._custom_tools
+        )
         if self._custom_tools:
             custom: dict[str, Any] = {"name": name, **({"description": description} if description else {})}
             if isinstance(format, dict):
@@ -125,8 +127,8 @@ class _ToolReader:
         self._add(entry, {"type": "function", "function": function})
 
 
-def _told(namespace: str | None) -> str | None:
-    """Return the namespace that calls of its functions are told with."""
+def _stated_namespace(namespace: str | None) -> str | None:
+    """Return the namespace for calls of a function to the client; None for the default namespace."""
     return None if namespace == DEFAULT_NAMESPACE else namespace
 
 
@@ -137,10 +139,10 @@ def _write_format(format: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_choice(choice: Any, table: ToolTable, required: str) -> Any:
-    """Convert ``tool_choice``. ``table.written`` shrinks to the allowed tools.
+    """Convert ``tool_choice``, and remove tools that it does not allow from ``table.definitions``.
 
     :param required: how the server spells ``required``.
-    :raises GatewayError: 400, it names a tool that the server cannot have.
+    :raises GatewayError: 400, it names a tool that the server does not have.
     """
     if isinstance(choice, str):
         return required if choice == "required" else choice
@@ -148,7 +150,7 @@ def write_choice(choice: Any, table: ToolTable, required: str) -> Any:
         return None
     if choice.get("type") == "allowed_tools":
         allowed = {_tool_name(tool) for tool in choice.get("tools") or () if isinstance(tool, dict)}
-        table.written[:] = [tool for tool in table.written if _tool_name(tool) in allowed]
+        table.definitions[:] = [tool for tool in table.definitions if _tool_name(tool) in allowed]
         return write_choice(choice.get("mode") or "auto", table, required)
     name = _tool_name(choice)
     if choice.get("type") not in ("function", "custom") or name not in table.by_wire_name:
@@ -187,7 +189,7 @@ def write_call(item: Mapping[str, Any], custom_tools: bool) -> dict[str, Any]:
 
 
 def unwrap_input(arguments: str) -> str:
-    """Return the input of a custom tool that the server has called as a function; as it is if it is not wrapped."""
+    """Return the input of a custom tool from a call of its function; unchanged if it is not wrapped."""
     try:
         value = jsontext.loads(arguments.encode("utf-8", "surrogatepass"))
     except ValueError:

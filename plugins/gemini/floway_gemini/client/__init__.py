@@ -1,1 +1,1 @@
-"""What clients of the generateContent API send, and what they get."""
+"""The client side: requests of generateContent API clients, and the answers to them."""

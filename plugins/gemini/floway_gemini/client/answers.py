@@ -1,4 +1,4 @@
-"""From a complete response object of the Responses API to an answer of the generateContent API."""
+"""Convert a complete response object of the Responses API to an answer of the generateContent API."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ class _ItemConverter:
         self._view = view
         self._parts: list[Part] = []
         self._reasoning: list[Item] = []
-        """Items that the next part carries."""
+        """Reasoning items for the signature of the next part."""
         self.is_malformed = self.is_refused = self.has_stopped = False
 
     def add(self, item: Item) -> None:
@@ -64,8 +64,8 @@ class _ItemConverter:
 
     def _add_text(self, part: Item) -> None:
         self.is_refused = self.is_refused or part.get("type") == "refusal"
-        text, stopped = texts.show(grounding.part_text(part), self._view)
-        self.has_stopped = self.has_stopped or stopped
+        text, is_stopped = texts.cut_visible(grounding.part_text(part), self._view)
+        self.has_stopped = self.has_stopped or is_stopped
         if text:
             self._add({"text": text})
 

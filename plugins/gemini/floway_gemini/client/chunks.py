@@ -1,4 +1,4 @@
-"""The pieces of an answer: parts, candidates and the object around them."""
+"""Build the chunks of an answer: parts, candidates and the object around them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,10 +24,10 @@ def answer(
     grounding: Mapping[str, Any] | None = None,
     counts: Any = None,
 ) -> dict[str, Any]:
-    """Return an answer, or a piece of one.
+    """Return an answer, or a chunk of one.
 
     :param finish_reason: why the model stopped; None if it has not.
-    :param counts: ``usage`` of the response; it counts with the finish reason only.
+    :param counts: ``usage`` of the response; used only with a finish reason.
     """
     candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}}
     if finish_reason:
@@ -42,7 +42,7 @@ def answer(
 def finish_reason_of(response: Mapping[str, Any], *, is_malformed: bool, is_refused: bool) -> str:
     """Return why the model stopped.
 
-    :param is_malformed: whether a call was left out because its arguments are no JSON object.
+    :param is_malformed: whether a call was dropped because its arguments are not a JSON object.
     :param is_refused: whether the model refused to answer.
     """
     if response.get("status") == "incomplete":
@@ -54,7 +54,7 @@ def finish_reason_of(response: Mapping[str, Any], *, is_malformed: bool, is_refu
 
 
 def call_part(item: Mapping[str, Any], view: ClientView) -> Part | None:
-    """Convert a call of a function; None if its arguments are no JSON object, perhaps because they were cut off."""
+    """Convert a call of a function; None if its arguments are not a JSON object (they may have been cut off)."""
     arguments = _read_arguments(item)
     if arguments is None:
         return None
@@ -63,7 +63,7 @@ def call_part(item: Mapping[str, Any], view: ClientView) -> Part | None:
 
 
 def image_part(item: Mapping[str, Any]) -> Part | None:
-    """Convert an image that the model has made; None if there is none."""
+    """Convert a generated image; None if the item has none."""
     data = item.get("result")
     kind = item.get("output_format")
     kind = kind if isinstance(kind, str) and kind else "png"
@@ -71,11 +71,11 @@ def image_part(item: Mapping[str, Any]) -> Part | None:
 
 
 def thought_texts(item: Mapping[str, Any]) -> list[str]:
-    """Return the texts that a reasoning item shows: those of its summary, or else of its content."""
+    """Return the readable texts of a reasoning item: of its summary, or else of its content."""
     for name in ("summary", "content"):
         values = item.get(name)
-        found = [part.get("text") for part in values if isinstance(part, dict)] if isinstance(values, list) else []
-        if texts := [text for text in found if isinstance(text, str) and text]:
+        parts = [part for part in values if isinstance(part, dict)] if isinstance(values, list) else []
+        if texts := [text for part in parts if isinstance(text := part.get("text"), str) and text]:
             return texts
     return []
 

@@ -1,7 +1,7 @@
-"""From the ``contents`` of the generateContent API to the items of the Responses API.
+"""Convert ``contents`` of the generateContent API to items of the Responses API.
 
-Equal contents become equal items, in whatever pieces a client sends them: nothing is generated. So the gateway
-recognises a history, and an upstream finds the beginning of the request in its cache.
+Equal contents become equal items, in whatever parts a client sends the texts: nothing is generated. So the gateway
+recognises a history, and an upstream finds the start of the request in its cache.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ Part = dict[str, Any]
 Item = dict[str, Any]
 
 ROLES = ("user", "model", "function", "tool")
-SERVED_ELSEWHERE = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
-"""Parts that tell what servers of others did: the outcome is in the text that follows."""
-DATA = ("text", "functionCall", "functionResponse", "inlineData", "fileData", *SERVED_ELSEWHERE)
-"""The fields of a part one of which it must have."""
+SERVER_TOOL_PARTS = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
+"""Parts of tools that ran on another server. They are dropped: the text after them contains the outcome."""
+DATA = ("text", "functionCall", "functionResponse", "inlineData", "fileData", *SERVER_TOOL_PARTS)
+"""Fields of a part. It must have one of them."""
 
 
 def read_contents(request: Message) -> list[Item]:
     """Convert ``contents``.
 
-    :raises Unsupported: they hold what only an upstream with this API understands.
+    :raises Untranslatable: they hold what only an upstream with this API understands.
     :raises GatewayError: 400, something is malformed.
     """
     converter = _ContentConverter()
@@ -72,9 +72,9 @@ class _ContentConverter:
     def __init__(self) -> None:
         self._items: list[Item] = []
         self._text: list[str] = []
-        """The pieces of the model's text that is being read."""
+        """The texts of the current model message."""
         self._parts: list[Part] = []
-        """The parts of the user's message that is being read."""
+        """The parts of the current user message."""
         self._calls = 0
         self._open_calls: list[tuple[str, str]] = []
         """Id and name of the calls without a response, oldest first."""
@@ -98,9 +98,9 @@ class _ContentConverter:
         return self._items
 
     def _add_part(self, part: Message, *, is_model: bool) -> None:
-        if carried := thoughts.decode_items(part.get("thoughtSignature")):
+        if items := thoughts.decode_items(part.get("thoughtSignature")):
             self._end_text()
-            self._items += carried
+            self._items += items
         if part.flag("thought"):
             return
         name = next((name for name in DATA if part.get(name) is not None), None)
@@ -110,7 +110,7 @@ class _ContentConverter:
                 raise invalid(part.path("data"), message)
         elif name == "text":
             self._add_text(part.text("text") or "", is_model=is_model)
-        elif name not in SERVED_ELSEWHERE:
+        elif name not in SERVER_TOOL_PARTS:
             self._end_text()
             _READERS[name](self, part)
 
@@ -122,7 +122,7 @@ class _ContentConverter:
             self._parts.append({"type": "input_text", "text": text})
 
     def _add_media(self, part: Message) -> None:
-        """Add an image or a file. One that the model has made becomes part of a message of the user, too."""
+        """Add an image or a file. A generated one becomes part of a user message, too."""
         self._parts.append(media.read_part(part))
 
     def _add_call(self, part: Message) -> None:
@@ -131,13 +131,13 @@ class _ContentConverter:
         self._end_message()
         name = to_tool_name(call.required_text("name"))
         arguments = jsontext.dumps(_arguments(call)).decode()
-        call_id = call_id_of(call) or self._made_up_id(name, arguments)
+        call_id = call_id_of(call) or self._derive_call_id(name, arguments)
         self._calls += 1
         self._open_calls.append((call_id, name))
         self._items.append({"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments})
 
-    def _made_up_id(self, name: str, arguments: str) -> str:
-        """Return an id for a call of a client that keeps none: always the same one for the same call."""
+    def _derive_call_id(self, name: str, arguments: str) -> str:
+        """Return an id for a call without one. Equal calls get the same id."""
         digest = hashlib.sha256(f"{self._calls}\n{name}\n{arguments}".encode("utf-8", "surrogatepass")).hexdigest()
         return f"call_{digest[:24]}"
 
@@ -145,13 +145,13 @@ class _ContentConverter:
         response = part.message("functionResponse")
         assert response
         self._end_message()
-        call_id = self._answered_call(response)
+        call_id = self._match_call(response)
         self._items.append({"type": "function_call_output", "call_id": call_id, "output": _read_output(response)})
 
-    def _answered_call(self, response: Message) -> str:
-        """Return the id of the call that a response is for: found by its id, or else by its name."""
+    def _match_call(self, response: Message) -> str:
+        """Return the id of the call that a response answers. It is found by id, or else by name."""
         call_id, name = call_id_of(response), to_tool_name(response.text("name") or "")
-        matches = [one for one in self._open_calls if (one[0] == call_id if call_id else one[1] == name)]
+        matches = [call for call in self._open_calls if (call[0] == call_id if call_id else call[1] == name)]
         if matches:
             self._open_calls.remove(matches[0])
             return matches[0][0]
@@ -163,13 +163,13 @@ class _ContentConverter:
         raise invalid(response.path(), message)
 
     def _end_text(self) -> None:
-        """End the model's message."""
+        """End the model message."""
         text, self._text = "".join(self._text), []
         if text:
             self._items.append(_message("assistant", [{"type": "output_text", "text": text}]))
 
     def _end_message(self) -> None:
-        """End the user's message."""
+        """End the user message."""
         parts, self._parts = self._parts, []
         if parts:
             self._items.append(_message("user", parts))
@@ -193,8 +193,8 @@ def _arguments(call: Message) -> dict[str, Any]:
 
 
 def _read_output(response: Message) -> str | list[Part]:
-    """Convert the result of a function. By Google's rule the field ``output`` is the output, ``error`` an error, and
-    any other object is the output as a whole."""
+    """Convert the result of a function. As Google documents it, the field ``output`` is the output and ``error`` an
+    error; without these fields, the whole object is the output."""
     value = response.get("response")
     if value is not None and not isinstance(value, dict):
         raise invalid_type(response.path("response"), "TYPE_STRUCT", value)

@@ -1,4 +1,4 @@
-"""From the events of the Responses API to the pieces of a streamed answer of the generateContent API."""
+"""Translate the events of the Responses API to the chunks of a generateContent stream."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,10 +16,10 @@ Event = dict[str, Any]
 Key = tuple[int | None, int | None]
 
 KEEPALIVE = b"\r\n"
-"""An empty line: Google's SDK for JavaScript stumbles over comments."""
+"""An empty line: Google's SDK for JavaScript cannot parse comments."""
 
 _SEPARATORS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
-"""Line and paragraph separator as UTF-8, and escaped: readers of lines split at them, or search only up to them."""
+"""Line and paragraph separator as UTF-8, and escaped: some clients take them for line ends."""
 _MARK = "\x00"
 
 
@@ -39,18 +39,18 @@ class AnswerEvents:
         self._view = view
         text_chunk = encode(answer(view, [{"text": _MARK}]))
         self._head, _, self._tail = (b"data: %b\n\n" % text_chunk).partition(jsontext.dumps(_MARK))
-        """What stands around the text in a piece: encoding it once makes deltas cheap."""
+        """The bytes around the text in a chunk. They are encoded once to make deltas cheap."""
         self._is_plain = not view.stop_sequences and not view.is_wrapped
         self._lengths: dict[Key, int] = {}
         """Characters received of each text, by the indexes of its item and part."""
         self._visible: dict[Key, VisibleText] = {}
-        """By the same; only if the client does not see texts as they are."""
+        """By the same indexes; only if the client does not see texts unchanged."""
         self._finished: set[tuple[Any, ...]] = set()
-        """Texts, thoughts and items that need no more: each by its indexes."""
+        """The indexes of texts, thoughts and items that are complete."""
         self._reasoning: list[Event] = []
-        """Items that the next part carries."""
+        """Reasoning items for the signature of the next part."""
         self._sources: list[Event] = []
-        """Items that tell of web searches, and messages."""
+        """Web searches and messages, for the grounding metadata."""
         self._is_malformed = self._is_refused = self._has_stopped = self._has_ended = False
         self._out: list[bytes] = []
 
@@ -64,7 +64,7 @@ class AnswerEvents:
         return b"".join(self._out)
 
     def end(self) -> bytes:
-        """Return nothing: the terminal event has become the last piece."""
+        """Return nothing: the terminal event has already been translated."""
         return b""
 
     def failure(self, error: GatewayError) -> bytes:
@@ -111,19 +111,19 @@ class AnswerEvents:
         self._add_text(event)
 
     def _end_text(self, key: Key, text: str) -> None:
-        """Add what the deltas have not brought of a whole text, and what was held back."""
+        """Write the rest of a complete text that its deltas omitted, and the text that was held back."""
         if key in self._finished:
             return
         self._finished.add(key)
-        known = self._lengths.get(key, 0)
-        if len(text) > known:
-            self._add_text({"output_index": key[0], "content_index": key[1], "delta": text[known:]})
+        received = self._lengths.get(key, 0)
+        if len(text) > received:
+            self._add_text({"output_index": key[0], "content_index": key[1], "delta": text[received:]})
         if (visible := self._visible.pop(key, None)) and not self._has_stopped:
             self._show(visible, visible.end())
 
     # ------------------------------------------------------------------------------------------------------ thoughts
     def _add_thought(self, event: Event) -> None:
-        """Write a part of a summary as a whole: clients show each part as a thought of its own."""
+        """Write a complete part of a summary: clients show each part as one thought."""
         text, key = (
             event.get("text"),
             (_index(event.get("output_index")), "thought", _index(event.get("summary_index"))),
@@ -134,7 +134,7 @@ class AnswerEvents:
         self._write({"text": text, "thought": True})
 
     def _add_raw_thought(self, event: Event) -> None:
-        """Write reasoning that is no summary as it arrives: it may be long."""
+        """Write a delta of reasoning text. It is not collected, because it may be long."""
         delta = event.get("delta")
         if self._view.shows_thoughts and isinstance(delta, str) and delta:
             self._finished.add((_index(event.get("output_index")), "reasoning"))
@@ -212,7 +212,7 @@ _HANDLERS: Mapping[str, Callable[[AnswerEvents, Event], None]] = {
     "response.failed": AnswerEvents._fail,
     "error": AnswerEvents._fail,
 }
-"""By type of event. Others say nothing that a client of this API sees."""
+"""By type of event. All others are dropped: this API has no counterpart."""
 
 
 def _index(value: Any) -> int | None:

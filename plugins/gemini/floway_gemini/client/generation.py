@@ -1,30 +1,30 @@
-"""From ``generationConfig`` of the generateContent API to fields of the Responses API."""
+"""Convert ``generationConfig`` of the generateContent API to fields of the Responses API."""
 
 from typing import Any
 
 from floway_core.protocol.strict_schema import is_strict
 from floway_gemini.client.schemas import close_objects, to_json_schema
-from floway_gemini.client.unsupported import Unsupported
+from floway_gemini.client.untranslatable import Untranslatable
 from floway_gemini.fields import Message, invalid
 
 Fields = dict[str, Any]
 
 MIN_OUTPUT_TOKENS = 16
-"""The Responses API accepts no smaller limit."""
+"""The smallest limit of the Responses API. Smaller ones are raised to it."""
 
 EFFORT_OF_BUDGET = ((4096, "low"), (16384, "medium"))
-"""Up to how many tokens of ``thinkingBudget`` stand for which effort; more is ``high``."""
+"""The effort for up to so many tokens of ``thinkingBudget``; for more, it is ``high``."""
 EFFORTS = {"MINIMAL": "minimal", "LOW": "low", "MEDIUM": "medium", "HIGH": "high", "XHIGH": "xhigh"}
 """By ``thinkingLevel``."""
 LEVELS = ("THINKING_LEVEL_UNSPECIFIED", *EFFORTS)
 
 JSON, TEXT = "application/json", "text/plain"
 ONLY_JSON = "Answer with JSON only."
-"""Added to the instructions if the answer is to be JSON of any form: the Responses API wants the word in the input."""
+"""Added to the instructions for answers in JSON without a schema: the Responses API demands the word in the input."""
 WRAPPER = "value"
-"""The property that holds an answer whose schema is no object: the Responses API takes only objects."""
+"""The property that contains an answer whose schema is not an object: the Responses API accepts only objects."""
 
-LEFT_OUT = (
+IGNORED_FIELDS = (
     "topK",
     "seed",
     "responseLogprobs",
@@ -35,27 +35,27 @@ LEFT_OUT = (
     "routingConfig",
     "modelSelectionConfig",
 )
-"""Fields that only tune a request. Other upstreams have nothing like them."""
-REFUSED = ("speechConfig", "imageConfig")
+"""Fields that only tune a request. They have no effect on upstreams of other kinds."""
+UNTRANSLATABLE_FIELDS = ("speechConfig", "imageConfig")
 
 
 def read_generation_config(request: Message) -> Fields:
     """Convert ``generationConfig``.
 
-    :raises Unsupported: it holds what only an upstream with this API understands.
+    :raises Untranslatable: it holds what only an upstream with this API understands.
     :raises GatewayError: 400, something is malformed.
     """
     config = request.message("generationConfig")
     if config is None:
         return {}
-    for name in REFUSED:
+    for name in UNTRANSLATABLE_FIELDS:
         if config.get(name) is not None:
-            raise Unsupported(config.path(name), f"The field {name!r}")
+            raise Untranslatable(config.path(name), f"The field {name!r}")
     if (config.integer("candidateCount", 1) or 1) > 1:
-        raise Unsupported(config.path("candidateCount"), "More than one candidate")
-    modalities = [one.upper() for one in config.texts("responseModalities")]
-    if any(one not in ("TEXT", "MODALITY_UNSPECIFIED") for one in modalities):
-        raise Unsupported(config.path("responseModalities"), "Output other than text")
+        raise Untranslatable(config.path("candidateCount"), "More than one candidate")
+    modalities = [modality.upper() for modality in config.texts("responseModalities")]
+    if any(modality not in ("TEXT", "MODALITY_UNSPECIFIED") for modality in modalities):
+        raise Untranslatable(config.path("responseModalities"), "Output other than text")
     read_stop_sequences(config)
     limit = config.integer("maxOutputTokens", 0)
     fields: Fields = {"max_output_tokens": max(MIN_OUTPUT_TOKENS, limit)} if limit else {}
@@ -77,9 +77,9 @@ _NUMBERS = (
 
 
 def read_stop_sequences(config: Message) -> list[str]:
-    """Return the texts that end the output. The gateway looks for them itself, whatever the upstream.
+    """Return the texts that end the output. The gateway applies them itself, for all upstreams.
 
-    :raises GatewayError: 400, it is no array of texts that are not empty.
+    :raises GatewayError: 400, it is not an array of non-empty texts.
     """
     texts = config.texts("stopSequences")
     if not all(texts):
@@ -124,7 +124,7 @@ def is_wrapped(schema: Any) -> bool:
 def _read_format(config: Message) -> Fields:
     media_type, schema = config.text("responseMimeType") or TEXT, read_schema(config)
     if media_type not in (JSON, TEXT):
-        raise Unsupported(config.path("responseMimeType"), f"The response type {media_type!r}")
+        raise Untranslatable(config.path("responseMimeType"), f"The response type {media_type!r}")
     if schema is None:
         return {"text": {"format": {"type": "json_object"}}} if media_type == JSON else {}
     if is_wrapped(schema):

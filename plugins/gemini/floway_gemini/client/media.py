@@ -1,10 +1,10 @@
-"""From inline data and files to parts of messages in the Responses API."""
+"""Convert inline data and files to parts of messages of the Responses API."""
 
 import base64
 import binascii
 from typing import Any
 
-from floway_gemini.client.unsupported import Unsupported
+from floway_gemini.client.untranslatable import Untranslatable
 from floway_gemini.fields import Message, invalid, invalid_type
 
 Part = dict[str, Any]
@@ -18,7 +18,7 @@ _STANDARD = str.maketrans("-_", "+/")
 def read_part(part: Message) -> Part:
     """Convert a part with ``inlineData`` or ``fileData``.
 
-    :raises Unsupported: only an upstream with this API understands it.
+    :raises Untranslatable: only an upstream with this API understands it.
     :raises GatewayError: 400, it is malformed.
     """
     inline = part.message("inlineData")
@@ -36,7 +36,7 @@ def _read_inline(part: Message, data: Message) -> Part:
     if media_type.startswith("text/") or media_type in ("application/json", "application/xml"):
         text = base64.b64decode(content).decode("utf-8", "replace")
         return {"type": "input_text", "text": f"{name}:\n{text}" if name else text}
-    raise Unsupported(data.path("mimeType"), f"Inline data of type {media_type!r}")
+    raise Untranslatable(data.path("mimeType"), f"Inline data of type {media_type!r}")
 
 
 def _read_file(part: Message) -> Part:
@@ -44,12 +44,12 @@ def _read_file(part: Message) -> Part:
     assert data
     uri, media_type = data.required_text("fileUri"), (data.text("mimeType") or "").lower()
     if not uri.startswith(("https://", "http://", "data:")) or "/v1beta/files/" in uri:
-        raise Unsupported(data.path("fileUri"), "A file that Google stores")
+        raise Untranslatable(data.path("fileUri"), "A file that Google stores")
     if media_type.startswith("image/"):
         return _image(uri, part)
     if media_type == PDF:
         return {"type": "input_file", "file_url": uri}
-    raise Unsupported(data.path("mimeType"), f"A file of type {media_type!r}")
+    raise Untranslatable(data.path("mimeType"), f"A file of type {media_type!r}")
 
 
 def _image(url: str, part: Message) -> Part:
@@ -63,9 +63,9 @@ def _image(url: str, part: Message) -> Part:
 
 
 def _normalize_base64(data: Message) -> str:
-    """Return the data in the standard alphabet with padding; clients use either alphabet.
+    """Return the data in the standard alphabet with padding. Clients use both base64 alphabets.
 
-    :raises GatewayError: 400, it is no base64.
+    :raises GatewayError: 400, it is not base64.
     """
     text = data.text("data")
     if not text:

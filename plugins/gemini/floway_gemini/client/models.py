@@ -11,7 +11,7 @@ PREFIX = "models/"
 DEFAULT_SIZE, MAX_SIZE = 50, 1000
 METHODS = ("generateContent", "countTokens")
 INPUT_LIMIT, OUTPUT_LIMIT = 1_048_576, 65_536
-"""What clients read that know no better: limits that keep nobody from sending a request."""
+"""Token limits of models whose limits are unknown. They are large, so that no client refuses to send a request."""
 _OWN_FIELDS = (
     "description",
     "inputTokenLimit",
@@ -22,7 +22,7 @@ _OWN_FIELDS = (
     "topP",
     "topK",
 )
-"""Fields that only an upstream with this API tells."""
+"""Fields that only model lists of this API contain."""
 
 
 def to_entry(model: Model) -> dict[str, Any]:
@@ -41,15 +41,15 @@ def to_entry(model: Model) -> dict[str, Any]:
 
 
 def to_page(query: Mapping[str, str], models: Sequence[Model]) -> dict[str, Any]:
-    """Return the page of the list that the query asks for: ``pageSize``, ``pageToken``.
+    """Return the page of the list that the query selects with ``pageSize`` and ``pageToken``.
 
     :raises GatewayError: 400, the query is malformed.
     """
     size = _read_size(find(query, "pageSize"))
     start = _position([model.id for model in models], find(query, "pageToken"))
     page = models[start : start + size]
-    following = {"nextPageToken": models[start + size].id} if start + size < len(models) else {}
-    return {"models": list(map(to_entry, page)), **following}
+    next_page = {"nextPageToken": models[start + size].id} if start + size < len(models) else {}
+    return {"models": list(map(to_entry, page)), **next_page}
 
 
 def _read_size(value: str | None) -> int:

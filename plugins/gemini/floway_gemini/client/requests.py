@@ -1,4 +1,4 @@
-"""From a request of the generateContent API to one of the Responses API."""
+"""Convert a request of the generateContent API to one of the Responses API."""
 
 from typing import Any
 
@@ -7,22 +7,22 @@ from floway_core.errors import GatewayError
 from floway_gemini.client.contents import check_contents, read_contents, read_system_instruction
 from floway_gemini.client.generation import ONLY_JSON, read_generation_config
 from floway_gemini.client.tools import SEARCH, read_tool_choice, read_tools
-from floway_gemini.client.unsupported import Unsupported
+from floway_gemini.client.untranslatable import Untranslatable
 from floway_gemini.fields import Message, find, invalid
 
 Fields = dict[str, Any]
 
 INCLUDE = "reasoning.encrypted_content"
 INCLUDE_SOURCES = "web_search_call.action.sources"
-REFUSED = ("cachedContent",)
-LEFT_OUT = ("safetySettings", "labels", "store")
-"""Fields that other upstreams have nothing like, and that a request can do without."""
+UNTRANSLATABLE_FIELDS = ("cachedContent",)
+IGNORED_FIELDS = ("safetySettings", "labels", "store")
+"""Fields without a counterpart that a request does not depend on."""
 MAX_MODEL_LENGTH = 1000
-"""Characters; no model has such a long name, and errors quote it."""
+"""Characters. No model has such a long name, and errors quote it."""
 
 
 def request_body(request: DialectRequest) -> Fields:
-    """Return the request to generate: the body, or what a request to count tokens holds in a field of its own."""
+    """Return the request to generate: the body, or a field of it in a request that counts tokens."""
     inner = find(request.body, "generateContentRequest")
     return inner if isinstance(inner, dict) and request.path.endswith(":countTokens") else request.body
 
@@ -30,8 +30,8 @@ def request_body(request: DialectRequest) -> Fields:
 def read_request(request: DialectRequest) -> ReadRequest:
     """Convert a request.
 
-    What this package cannot read, be it wrong or newer than the package, is left to an upstream with this API, which
-    gets the original. Other upstreams refuse it with the error in ``untranslatable``.
+    If the request contains something unknown, which may be wrong or newer than this package, only upstreams with this
+    API can serve it: they get the original. For all others, the client gets the error in ``untranslatable``.
 
     :raises GatewayError: 400, the contents are malformed; ``param`` names the field.
     """
@@ -52,12 +52,12 @@ def read_request(request: DialectRequest) -> ReadRequest:
 def convert_body(request: Message) -> Fields:
     """Convert the fields of a request.
 
-    :raises Unsupported: it holds what only an upstream with this API understands.
+    :raises Untranslatable: it holds what only an upstream with this API understands.
     :raises GatewayError: 400, something is malformed.
     """
-    for name in REFUSED:
+    for name in UNTRANSLATABLE_FIELDS:
         if request.get(name):
-            raise Unsupported(request.path(name), f"The field {name!r}")
+            raise Untranslatable(request.path(name), f"The field {name!r}")
     converted: Fields = {"input": read_contents(request), "include": [INCLUDE]}
     if not converted["input"]:
         raise invalid(request.path("contents"), "contents must not be empty.")
@@ -77,7 +77,7 @@ def convert_body(request: Message) -> Fields:
 
 
 def _required_tools(tools: list[Fields]) -> dict[str, str]:
-    """Return the tools of the upstream's own that the client counts on.
+    """Return the hosted tools that the upstream must have.
 
     :param tools: the converted ones.
     """

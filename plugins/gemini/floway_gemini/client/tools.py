@@ -1,10 +1,10 @@
-"""From ``tools`` and ``toolConfig`` of the generateContent API to the tools of the Responses API."""
+"""Convert ``tools`` and ``toolConfig`` of the generateContent API to the tools of the Responses API."""
 
 from typing import Any
 
 from floway_gemini.client.names import to_tool_name
 from floway_gemini.client.schemas import to_json_schema
-from floway_gemini.client.unsupported import Unsupported
+from floway_gemini.client.untranslatable import Untranslatable
 from floway_gemini.fields import Message, find, invalid, snake_case
 
 Tool = dict[str, Any]
@@ -12,7 +12,7 @@ Tool = dict[str, Any]
 SEARCH = "web_search"
 SEARCHES = ("googleSearch", "googleSearchRetrieval")
 """Tools that become the web search of the upstream."""
-REFUSED = (
+UNTRANSLATABLE_TOOLS = (
     "codeExecution",
     "urlContext",
     "fileSearch",
@@ -22,21 +22,21 @@ REFUSED = (
     "enterpriseWebSearch",
     "mcpServers",
 )
-"""Tools of Google's servers that others do not have."""
+"""Hosted tools of Google that other upstreams do not have."""
 MODES = ("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED")
 
 
 def read_tools(request: Message) -> list[Tool]:
     """Convert ``tools``.
 
-    :raises Unsupported: a tool is one that only an upstream with this API has.
+    :raises Untranslatable: a tool is one that only an upstream with this API has.
     :raises GatewayError: 400, something is malformed.
     """
     tools: list[Tool] = []
     for tool in request.messages("tools"):
-        for name in REFUSED:
+        for name in UNTRANSLATABLE_TOOLS:
             if tool.get(name) is not None:
-                raise Unsupported(tool.path(name), f"The tool {name!r}")
+                raise Untranslatable(tool.path(name), f"The tool {name!r}")
         tools += [_read_function(function) for function in tool.messages("functionDeclarations")]
         if any(tool.get(name) is not None for name in SEARCHES) and {"type": SEARCH} not in tools:
             tools.append({"type": SEARCH})
@@ -45,14 +45,13 @@ def read_tools(request: Message) -> list[Tool]:
 
 def function_names(body: dict[str, Any]) -> list[str]:
     """Return the client's names of the functions in a request, which may be malformed."""
+    names: list[str] = []
     tools = find(body, "tools")
-    declared = (
-        [find(tool, "functionDeclarations") for tool in tools if isinstance(tool, dict)]
-        if isinstance(tools, list)
-        else []
-    )
-    functions = [one for several in declared if isinstance(several, list) for one in several if isinstance(one, dict)]
-    return [name for one in functions if isinstance(name := one.get("name"), str)]
+    for tool in tools if isinstance(tools, list) else []:
+        functions = find(tool, "functionDeclarations") if isinstance(tool, dict) else None
+        entries = [entry for entry in functions if isinstance(entry, dict)] if isinstance(functions, list) else []
+        names += [name for entry in entries if isinstance(name := entry.get("name"), str)]
+    return names
 
 
 def _read_function(function: Message) -> Tool:
@@ -71,7 +70,7 @@ def read_tool_choice(request: Message, tools: list[Tool]) -> dict[str, Any]:
     """Convert ``toolConfig``.
 
     :param tools: the converted tools.
-    :returns: the fields of the request that it becomes.
+    :returns: fields of the request.
     :raises GatewayError: 400, it is malformed.
     """
     config = request.message("toolConfig")
@@ -94,5 +93,5 @@ def read_tool_choice(request: Message, tools: list[Tool]) -> dict[str, Any]:
         return {"tool_choice": choice}
     if len(allowed) == 1 and mode == "ANY":
         return {"tool_choice": {"type": "function", "name": allowed[0]}}
-    named = [{"type": "function", "name": name} for name in allowed]
-    return {"tool_choice": {"type": "allowed_tools", "mode": choice, "tools": named}}
+    references = [{"type": "function", "name": name} for name in allowed]
+    return {"tool_choice": {"type": "allowed_tools", "mode": choice, "tools": references}}

@@ -1,4 +1,4 @@
-"""What a client of the generateContent API sees of an answer."""
+"""The parts of an answer that a client of the generateContent API wants to see."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from floway_gemini.fields import Message
 
 @dataclass(frozen=True)
 class ClientView:
-    """What the client sees."""
+    """Options for the answer to one request."""
 
     model: str
     """The name of the model that it requested."""
@@ -23,9 +23,9 @@ class ClientView:
     shows_thoughts: bool = False
     stop_sequences: Sequence[str] = ()
     is_wrapped: bool = False
-    """Whether the answer is JSON in an object that the client has not asked for."""
+    """Whether the gateway has wrapped the client's JSON schema in an object, which the client must not see."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """The client's names of functions by those that the model knows, where they differ."""
+    """The client's names of functions by the model's names, where they differ."""
 
 
 def wants_array(call: ClientRequest) -> bool:
@@ -34,12 +34,12 @@ def wants_array(call: ClientRequest) -> bool:
 
 
 def client_view(call: ClientRequest) -> ClientView:
-    """Return what the client of a request sees."""
+    """Read the options from a request."""
     original, model = call.original, str(call.body["model"])
     assert original
     is_array = wants_array(call)
     response_id = call.id.replace("-", "")
-    if call.untranslatable:  # an answer to what cannot be translated is the upstream's own, and not changed
+    if call.untranslatable:  # the answer to an untranslatable request is passed through unchanged
         return ClientView(model, response_id, is_array)
     body = request_body(original)
     config = Message(body).message("generationConfig") or Message({})

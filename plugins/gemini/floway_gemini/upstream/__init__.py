@@ -1,1 +1,1 @@
-"""What upstreams with the generateContent API get, and what they send."""
+"""The upstream side: requests to upstreams with the generateContent API, and their answers."""

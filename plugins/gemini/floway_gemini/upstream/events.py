@@ -1,4 +1,4 @@
-"""From the pieces of an answer of the generateContent API to the events of the Responses API."""
+"""Translate the chunks of a generateContent answer to the events of the Responses API."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from floway_gemini.reader import block_reason, candidate_of, documents, incomple
 Content = dict[str, Any]
 
 FAILURES = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE", "MISSING_THOUGHT_SIGNATURE")
-"""Finish reasons of answers that are of no use."""
+"""Finish reasons of unusable answers."""
 
 
 class ResponseEvents:
@@ -21,8 +21,8 @@ class ResponseEvents:
 
     def __init__(self, model: str, response_id: str, custom_tools: Collection[str] = ()) -> None:
         """:param model: the name that the upstream uses.
-        :param response_id: the id of the response, from which those of calls follow.
-        :param custom_tools: names of tools that take free text, which the upstream knows as functions.
+        :param response_id: the id of the response. The ids of calls are derived from it.
+        :param custom_tools: names of tools that take free text. The upstream knows them as functions.
         """
         self._writer = ResponseEventWriter(model)
         self._response_id = response_id
@@ -32,19 +32,19 @@ class ResponseEvents:
         self._finish_message: Any = None
         self._grounding: Content = {}
         self._text: list[str] = []
-        """The pieces of the open message, which citations refer to."""
+        """The texts of the open message, to which citations refer."""
         self._signature: str | None = None
-        """That of the open message, which ends before it is written: citations may follow."""
+        """The signature of the open message. It is written after the message, because citations may follow the text."""
         self._calls = 0
         self._has_ended = False
 
     # --------------------------------------------------------------------------------------------------- translator
     def feed(self, block: bytes) -> bytes:
         """Translate events (see ``Translator``)."""
-        return b"".join([self.take(content) for content in documents(block)])
+        return b"".join([self.translate(content) for content in documents(block)])
 
     def end(self) -> bytes:
-        """End the response if the upstream has said why it stopped; pieces may follow that one."""
+        """End the response if the upstream has sent a finish reason. Only then, because chunks may follow it."""
         return self.finish() if self._finish_reason and not self._has_ended else b""
 
     def failure(self, error: GatewayError) -> bytes:
@@ -54,12 +54,12 @@ class ResponseEvents:
 
     @property
     def response(self) -> Content:
-        """The response object, complete after ``finish``."""
+        """The response object. It is complete after ``finish``."""
         return self._writer.response
 
     # -------------------------------------------------------------------------------------------------------- pieces
-    def take(self, content: Content) -> bytes:
-        """Translate one piece, parsed."""
+    def translate(self, content: Content) -> bytes:
+        """Translate one parsed chunk."""
         if self._has_ended:
             return b""
         if content.get("error"):
@@ -74,9 +74,9 @@ class ResponseEvents:
             self._grounding = metadata
         if isinstance(reason := candidate.get("finishReason"), str):
             self._finish_reason, self._finish_message = reason, candidate.get("finishMessage")
-        elif blocked := block_reason(content):
+        elif reason := block_reason(content):
             self._finish_reason = "SAFETY"
-            events.append(self._writer.refusal(f"The prompt was blocked: {blocked}."))
+            events.append(self._writer.refusal(f"The prompt was blocked: {reason}."))
         if isinstance(metadata := content.get("usageMetadata"), dict):
             self._usage = usage.to_responses(metadata)
         return b"".join(events)
@@ -103,7 +103,7 @@ class ResponseEvents:
         return self._writer.text(text)
 
     def _end_text(self) -> bytes:
-        """Write what follows the open message before something else does."""
+        """End the open message, and write its reasoning."""
         self._text = []
         signature, self._signature = self._signature, None
         return self._end_reasoning(signature, is_call=False) if signature else b""
@@ -121,14 +121,14 @@ class ResponseEvents:
         arguments = call.get("args")
         arguments = arguments if isinstance(arguments, dict) else {}
         text = _free_text(arguments) if is_custom else jsontext.dumps(arguments).decode()
-        opened = self._writer.open_call(key, call_id, name, custom=is_custom)
-        return opened + self._writer.call_delta(key, text) + self._writer.close_call(key)
+        start = self._writer.open_call(key, call_id, name, custom=is_custom)
+        return start + self._writer.call_delta(key, text) + self._writer.close_call(key)
 
     def _add_image(self, data: Content) -> bytes:
         kind, content = str(data.get("mimeType") or ""), data.get("data")
         if not kind.startswith("image/") or not isinstance(content, str):
             return b""
-        ended = self._end_text()
+        end = self._end_text()
         output_format = kind.removeprefix("image/")
         item = {
             "type": "image_generation_call",
@@ -136,7 +136,7 @@ class ResponseEvents:
             "result": content,
             "output_format": output_format,
         }
-        return ended + self._writer.item(item)
+        return end + self._writer.item(item)
 
     # ----------------------------------------------------------------------------------------------------------- end
     def finish(self) -> bytes:
@@ -144,8 +144,8 @@ class ResponseEvents:
         self._has_ended = True
         reason = self._finish_reason
         if reason in FAILURES:
-            told = self._finish_message
-            message = told if isinstance(told, str) and told else f"The model stopped with {reason}."
+            message = self._finish_message
+            message = message if isinstance(message, str) and message else f"The model stopped with {reason}."
             return self._fail(Failure(message, str(reason).lower()))
         events = self._add_citations() + self._end_text() + self._add_search()
         return events + self._writer.complete(self._usage, incomplete_reason=incomplete_reason(reason))
@@ -164,7 +164,7 @@ class ResponseEvents:
         )
 
     def _add_search(self) -> bytes:
-        """Write the search that has found the sources."""
+        """Write the search item for the sources."""
         sources = grounding.read_sources(self._grounding)
         queries = [query for query in _list(self._grounding.get("webSearchQueries")) if isinstance(query, str)]
         if not queries and not sources:
@@ -175,7 +175,7 @@ class ResponseEvents:
 
 
 def convert_document(content: bytes, make: Callable[[], ResponseEvents]) -> bytes:
-    """Convert an answer in one piece to a response object. Anything else is returned as it is.
+    """Convert an answer that is not streamed to a response object. Anything else is returned unchanged.
 
     :param make: returns a translator.
     """
@@ -183,18 +183,18 @@ def convert_document(content: bytes, make: Callable[[], ResponseEvents]) -> byte
         answer = jsontext.loads(content)
     except ValueError:
         return content
-    pieces = answer if isinstance(answer, list) else [answer]
-    if not pieces or not all(isinstance(one, dict) and _is_answer(one) for one in pieces):
+    chunks = answer if isinstance(answer, list) else [answer]
+    if not chunks or not all(isinstance(chunk, dict) and _is_answer(chunk) for chunk in chunks):
         return content
     translator = make()
-    for piece in pieces:
-        translator.take(piece)
+    for chunk in chunks:
+        translator.translate(chunk)
     translator.finish()
     return jsontext.dumps(translator.response)
 
 
-def _is_answer(piece: Mapping[str, Any]) -> bool:
-    return "candidates" in piece or "promptFeedback" in piece or "usageMetadata" in piece
+def _is_answer(chunk: Mapping[str, Any]) -> bool:
+    return "candidates" in chunk or "promptFeedback" in chunk or "usageMetadata" in chunk
 
 
 def _list(value: Any) -> list[Any]:
@@ -202,6 +202,6 @@ def _list(value: Any) -> list[Any]:
 
 
 def _free_text(arguments: Content) -> str:
-    """Return the text for a freeform tool from the arguments of the function that stands for it."""
+    """Return the text for a freeform tool from the arguments of its function."""
     text = arguments.get("input")
     return text if isinstance(text, str) else ""

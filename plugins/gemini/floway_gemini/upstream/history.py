@@ -1,4 +1,4 @@
-"""From the items of the Responses API to ``contents`` for an upstream with the generateContent API."""
+"""Convert items of the Responses API to ``contents`` of the generateContent API."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import as_items
 from floway_gemini import thoughts
-from floway_gemini.upstream.passed_on import MISSING_SIGNATURE, needs_signatures
+from floway_gemini.upstream.pass_through import MISSING_SIGNATURE, needs_signatures
 
 Part = dict[str, Any]
 
@@ -17,9 +17,9 @@ OUTPUTS = ("function_call_output", "custom_tool_call_output")
 PDF = "application/pdf"
 MISSING_OUTPUT = "The call was not answered."
 CONTINUE = "Continue."
-"""What the user says where the client has sent no message of the user."""
+"""The user message where the API demands one and the client has sent none."""
 INSTRUCTIONS = "<system-reminder>\n{}\n</system-reminder>"
-"""How instructions in the middle of a conversation are written, for models that know no others there."""
+"""Instructions in the middle of a conversation, for models that accept them only inside of a user message."""
 IMAGE_TYPES = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -45,7 +45,7 @@ class Conversation:
         self.contents[-1]["parts"] += parts
 
     def complete(self) -> None:
-        """Begin and end with the user: a last content of the model would be continued instead of answered."""
+        """Make the conversation start and end with the user. The model would continue its own content at the end."""
         if self.contents and self.contents[0]["role"] != "user":
             self.contents.insert(0, {"role": "user", "parts": [_text(CONTINUE)]})
         if not self.contents or self.contents[-1]["role"] != "user":
@@ -55,8 +55,8 @@ class Conversation:
 def convert_items(instructions: Any, client_input: Any, model: str) -> Conversation:
     """Convert instructions and input items.
 
-    The responses of all calls of a content stand at the beginning of the next one. Outputs without a call become text,
-    and calls without an output get one that says so.
+    The responses to all calls of a content are placed at the start of the next one. Outputs without a call become text,
+    and calls without an output get ``MISSING_OUTPUT``.
 
     :param model: the name that the upstream uses.
     :raises GatewayError: 400, an item holds what this API cannot express.
@@ -85,9 +85,9 @@ class _ItemConverter:
             if item.get("type") in OUTPUTS:
                 self._outputs.setdefault(str(item.get("call_id")), (item, f"input[{index}]"))
         self._open_calls: list[tuple[str, str]] = []
-        """Id and name of the calls of the content that is being written."""
+        """Id and name of the calls in the current content."""
         self._signature: str | None = None
-        """That of the call that follows."""
+        """The signature for the next call."""
 
     def add(self, item: Mapping[str, Any], path: str) -> None:
         """Add an item."""
@@ -102,11 +102,11 @@ class _ItemConverter:
             self._add_reasoning(item)
 
     def _add_reasoning(self, item: Mapping[str, Any]) -> None:
-        """Add the signature that an item carries; reasoning of other kinds of upstreams is left out."""
-        found = thoughts.decode_part_signature(item.get("encrypted_content"))
-        if found is None:
+        """Add the signature of an item. Reasoning from other kinds of upstreams is dropped."""
+        decoded = thoughts.decode_part_signature(item.get("encrypted_content"))
+        if decoded is None:
             return
-        signature, is_call = found
+        signature, is_call = decoded
         if is_call:
             self._signature = signature
         else:
@@ -126,7 +126,7 @@ class _ItemConverter:
     def _add_output(self, item: Mapping[str, Any], path: str) -> None:
         self.answer_calls()
         call_id = str(item.get("call_id"))
-        if call_id in self._outputs and self._outputs[call_id][0] is item:  # its call is not in the input
+        if call_id in self._outputs and self._outputs[call_id][0] is item:  # an output without its call
             del self._outputs[call_id]
             self._conversation.add(
                 "user", _text("The output of a tool:"), *_parts_of(item.get("output"), f"{path}.output")
@@ -161,7 +161,7 @@ class _ItemConverter:
 
 # -------------------------------------------------------------------------------------------------------------- parts
 def read_arguments(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call. Those that are no JSON object count as none; a free text becomes one field."""
+    """Return the arguments of a call; none if they are not a JSON object. A free text becomes the field ``input``."""
     if item.get("type") == "custom_tool_call":
         return {"input": str(item.get("input") or "")}
     try:
@@ -213,9 +213,9 @@ def _convert_file(part: Mapping[str, Any], path: str) -> Part:
 
 
 def _data(url: str, media_type: str) -> Part:
-    """Return the part for the content of a ``data:`` URL, or for another URL.
+    """Return the part for a URL, which may be a ``data:`` URL.
 
-    :param media_type: of what another URL holds.
+    :param media_type: used if the URL is not a ``data:`` URL.
     """
     head, _, data = url.partition(",")
     if head.startswith("data:") and head.endswith(";base64"):

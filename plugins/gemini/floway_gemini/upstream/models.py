@@ -1,4 +1,4 @@
-"""The models that an upstream with the generateContent API lists."""
+"""Parse the model list of an upstream with the generateContent API."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ PREFIX = "models/"
 
 
 def parse_page(content: bytes, upstream: str) -> tuple[list[Model], str | None]:
-    """Parse one page of the list. Entries without a name, and models that generate nothing, are left out.
+    """Parse one page of the list. Entries without a name, and models that cannot generate content, are dropped.
 
     :param upstream: the subject of an error message.
     :returns: the models, and the token of the next page; None for the last one.
-    :raises NoModelList: the content is no page of models.
+    :raises NoModelList: the content is not a page of models.
     """
     try:
         page = jsontext.loads(content)

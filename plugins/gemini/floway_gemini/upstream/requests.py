@@ -1,4 +1,4 @@
-"""From a request of the Responses API to one for an upstream with the generateContent API."""
+"""Convert a request of the Responses API to one for an upstream with the generateContent API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from floway_core.contexts import ResponsesRequestContext
 from floway_core.errors import GatewayError
 from floway_gemini.upstream.history import convert_items
-from floway_gemini.upstream.passed_on import generation_of
+from floway_gemini.upstream.pass_through import generation_of
 
 Fields = dict[str, Any]
 
@@ -21,12 +21,12 @@ LEVELS = {
     "xhigh": "HIGH",
     "max": "HIGH",
 }
-"""Levels of thinking for each effort, for later ones, which always think."""
+"""Levels of thinking for each effort, for models of the third generation and later, which always think."""
 
 SEARCH_TYPES = ("web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11")
-REFUSED_TOOLS = ("file_search", "mcp", "code_interpreter", "computer", "computer_use_preview")
-"""Tools of the upstream that a client counts on and that this API has not, or has in another form. Others that it does
-not have are left out."""
+UNSUPPORTED_TOOLS = ("file_search", "mcp", "code_interpreter", "computer", "computer_use_preview")
+"""Hosted tools that this API does not have, or has in another form. A request with one is refused, because the client
+relies on it. Other unknown tools are dropped."""
 
 IGNORED = (
     "prompt_cache_key",
@@ -39,7 +39,7 @@ IGNORED = (
     "user",
 )
 IGNORED_VALUES = {"truncation": ("disabled",), "parallel_tool_calls": (True,), "service_tier": ("auto", "default")}
-"""Fields of which only the other values are reported as ignored."""
+"""Fields that are reported as ignored unless they have one of these values."""
 SAMPLING = {
     "temperature": "temperature",
     "top_p": "topP",
@@ -51,7 +51,7 @@ SAMPLING = {
 def convert_request(ctx: ResponsesRequestContext, details: Mapping[str, Any]) -> Fields:
     """Convert the body of a request. Fields that cannot be honoured are reported with ``ctx.ignore``.
 
-    :param details: the model's entry in the upstream's list of models; empty if unknown.
+    :param details: the model's entry in the upstream's model list; empty if unknown.
     :raises GatewayError: 400, the request holds what this API cannot express.
     """
     body = ctx.body
@@ -72,7 +72,7 @@ def convert_request(ctx: ResponsesRequestContext, details: Mapping[str, Any]) ->
 
 def _report_ignored(ctx: ResponsesRequestContext) -> None:
     ctx.ignore(*(name for name in IGNORED if ctx.body.get(name) and name not in IGNORED_VALUES))
-    ctx.ignore(*(name for name, fine in IGNORED_VALUES.items() if ctx.body.get(name) not in (None, *fine)))
+    ctx.ignore(*(name for name, accepted in IGNORED_VALUES.items() if ctx.body.get(name) not in (None, *accepted)))
 
 
 # --------------------------------------------------------------------------------------------------------------- tools
@@ -85,7 +85,7 @@ def _convert_tools(ctx: ResponsesRequestContext) -> Fields:
             functions.append(_convert_function(tool))
         elif kind in SEARCH_TYPES:
             searches.append(f"tools[{index}]")
-        elif kind in REFUSED_TOOLS:
+        elif kind in UNSUPPORTED_TOOLS:
             message = f"Tools of type {kind!r} are not supported by upstreams with the generateContent API."
             raise GatewayError(400, message, code="unsupported_value", param=f"tools[{index}]")
         else:
@@ -99,24 +99,24 @@ def _convert_tools(ctx: ResponsesRequestContext) -> Fields:
 
 
 def _convert_function(tool: Mapping[str, Any]) -> Fields:
-    described = {name: tool[name] for name in ("name", "description") if isinstance(tool.get(name), str)}
+    common = {name: tool[name] for name in ("name", "description") if isinstance(tool.get(name), str)}
     schema = tool.get("parameters")
     if tool.get("type") == "custom":
         schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-    return {**described, "parametersJsonSchema": {"type": "object", **(schema if isinstance(schema, dict) else {})}}
+    return {**common, "parametersJsonSchema": {"type": "object", **(schema if isinstance(schema, dict) else {})}}
 
 
 _MODES = {"required": "ANY", "none": "NONE"}
 
 
 def _convert_choice(choice: Any) -> Fields:
-    """Convert ``tool_choice``; an empty object stands for the model's own choice."""
+    """Convert ``tool_choice``; empty if the model chooses."""
     if isinstance(choice, str):
         return {"mode": _MODES[choice]} if choice in _MODES else {}
     if not isinstance(choice, dict):
         return {}
-    named = choice.get("tools") if choice.get("type") == "allowed_tools" else [choice]
-    names = [tool.get("name") for tool in named if isinstance(tool, dict)] if isinstance(named, list) else []
+    tools = choice.get("tools") if choice.get("type") == "allowed_tools" else [choice]
+    names = [tool.get("name") for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
     allowed = [name for name in names if isinstance(name, str)]
     if not allowed:
         return {}
@@ -129,7 +129,7 @@ def _convert_thinking(ctx: ResponsesRequestContext, details: Mapping[str, Any]) 
     reasoning = ctx.body.get("reasoning")
     if not isinstance(reasoning, dict):
         return {}
-    if details and not details.get("thinking"):  # the list of models marks those that think
+    if details and not details.get("thinking"):  # the model list marks models that can think
         ctx.ignore("reasoning.effort")
         return {}
     effort, thinking = reasoning.get("effort"), Fields()

@@ -1,4 +1,4 @@
-"""Following an answer that reaches a chat client as the server sent it: its usage, its end, its failure."""
+"""Read answers that are passed through to a chat client: their usage, end and failure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,28 +15,29 @@ USAGE_COMMENT = b": usage "
 
 
 class UsageHider:
-    """A translator that turns the usage into a comment, for a client that has not asked for it."""
+    """A translator that turns the usage into a comment, for a client that has not requested it."""
 
     def feed(self, block: bytes) -> bytes:
-        """Return the chunks as they are, except for the usage."""
+        """Return the chunks unchanged, except for the usage."""
         if b'"usage"' not in block:
             return block
         return b"".join(map(self._hide, sse.split(block)))
 
     def end(self) -> bytes:
-        """Nothing follows."""
+        """Return nothing: the chunks have been sent."""
         return b""
 
     def failure(self, error: GatewayError) -> bytes:
-        """Nothing: the failure is told in the client's format."""
+        """Return nothing: the gateway reports the failure in the client's format."""
         return b""
 
     @staticmethod
     def _hide(event: bytes) -> bytes:
-        parsed, _ = chunks.parse_chunks(event)
-        if len(parsed) == 1 and not parsed[0].get("choices") and isinstance(usage := parsed[0].get("usage"), dict):
-            return USAGE_COMMENT + jsontext.dumps(usage) + b"\n\n"
-        return event
+        parsed_chunks, _ = chunks.parse_chunks(event)
+        if len(parsed_chunks) != 1 or parsed_chunks[0].get("choices"):
+            return event
+        usage = parsed_chunks[0].get("usage")
+        return USAGE_COMMENT + jsontext.dumps(usage) + b"\n\n" if isinstance(usage, dict) else event
 
 
 class ChatAnswerReader(AnswerReader):
@@ -48,8 +49,8 @@ class ChatAnswerReader(AnswerReader):
 
     def feed(self, block: bytes) -> None:
         """Read chunks."""
-        parsed, is_done = chunks.parse_chunks(block)
-        for chunk in parsed:
+        parsed_chunks, is_done = chunks.parse_chunks(block)
+        for chunk in parsed_chunks:
             self._read(chunk)
         if USAGE_COMMENT in block:
             usage = jsontext.loads(block.partition(USAGE_COMMENT)[2].partition(b"\n")[0])
@@ -58,7 +59,7 @@ class ChatAnswerReader(AnswerReader):
             self._end(self._finish)
 
     def end(self) -> None:
-        """Take the end of the body as that of the answer, if the server has given a reason for it."""
+        """Treat the end of the body as the end of the answer if the server has sent a ``finish_reason``."""
         if self._finish and not self.terminal:  # some servers send no [DONE]
             self._end(self._finish)
 

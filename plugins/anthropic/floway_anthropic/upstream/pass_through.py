@@ -1,4 +1,4 @@
-"""Requests of clients of the Messages API that an upstream of the same API gets as they are."""
+"""Pass requests of Messages API clients through to upstreams of the same API."""
 
 import re
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ from floway_core.protocol import jsontext, signatures
 Block = dict[str, Any]
 
 VERSION = "2023-06-01"
-"""``anthropic-version`` of requests that the gateway makes itself."""
+"""``anthropic-version`` of requests that do not come from such a client."""
 
 HEADER_PREFIX = "anthropic-"
-"""Beginning of the client's headers that the upstream gets."""
+"""The prefix of the client's headers that the upstream gets."""
 
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 _THINKING = ("thinking", "redacted_thinking")
 
 
 def is_overridden(ctx: ResponsesRequestContext) -> bool:
-    """Return whether an alias has changed fields of the request. They are those of the Responses API, so the original
-    does not have them."""
-    requested = ctx.attempt.request.body
-    return any(requested.get(name) != value for name, value in ctx.body.items() if name not in ("model", "input"))
+    """Return whether an alias has changed fields of the request. The original does not have them: they are fields of
+    the Responses API."""
+    original = ctx.attempt.request.body
+    return any(original.get(name) != value for name, value in ctx.body.items() if name not in ("model", "input"))
 
 
 def upstream_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -34,8 +34,8 @@ def upstream_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
     :param headers: names in lower case.
     """
-    own = {name: value for name, value in headers.items() if name.startswith(HEADER_PREFIX)}
-    return {"anthropic-version": VERSION, **own}
+    client_headers = {name: value for name, value in headers.items() if name.startswith(HEADER_PREFIX)}
+    return {"anthropic-version": VERSION, **client_headers}
 
 
 def query_string(request: DialectRequest) -> str:
@@ -44,7 +44,7 @@ def query_string(request: DialectRequest) -> str:
 
 
 def write_body(request: DialectRequest, model: str) -> bytes:
-    """Return the body for the upstream: that of the client, byte for byte if nothing has to change.
+    """Return the body for the upstream: the client's bytes if nothing has to change.
 
     :param model: the name that the upstream uses.
     """
@@ -56,20 +56,24 @@ def write_body(request: DialectRequest, model: str) -> bytes:
     if body.get("model") == model:
         return request.raw
     changed = {**body, "model": model}
-    named = list(_MODEL.finditer(request.raw))
-    for match in named:
-        written = b'%b"model":%b%b' % (request.raw[: match.start()], jsontext.dumps(model), request.raw[match.end() :])
-        if len(named) == 1 or jsontext.loads(written) == changed:  # else it is another field of this name
-            return written
+    matches = list(_MODEL.finditer(request.raw))
+    for match in matches:
+        candidate = b'%b"model":%b%b' % (
+            request.raw[: match.start()],
+            jsontext.dumps(model),
+            request.raw[match.end() :],
+        )
+        if len(matches) == 1 or jsontext.loads(candidate) == changed:  # else the match is another field with this name
+            return candidate
     return jsontext.dumps(changed)
 
 
 def without_foreign_blocks(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a request without what Floway has made of the answers of other upstreams: this one would refuse it.
+    """Return a request without blocks that Floway made from answers of other upstreams: this one would refuse them.
 
-    Thinking of this kind of upstream that Floway has translated becomes what it was.
+    Translated thinking of upstreams of this kind gets its original form.
 
-    :returns: the same object if there is nothing of the kind.
+    :returns: the same object if there are no such blocks.
     """
     messages = body.get("messages")
     if not isinstance(messages, list):
@@ -92,7 +96,7 @@ def _clean_message(message: Any) -> Any:
 
 
 def _clean_block(block: Any, searches: set[Any]) -> Any:
-    """Return the block for the upstream; None if it gets none."""
+    """Return the block for the upstream; None to drop it."""
     if not isinstance(block, dict):
         return block
     if block.get("type") in _THINKING and signatures.is_own(block.get("signature") or block.get("data")):
@@ -106,12 +110,12 @@ def _clean_block(block: Any, searches: set[Any]) -> Any:
 
 
 def _clean_citations(block: Block) -> Block:
-    """Return a text without the citations of searches of others, which have no index that the upstream could read."""
-    kept = [one for one in block["citations"] if not isinstance(one, dict) or one.get("encrypted_index") != ""]
-    if len(kept) == len(block["citations"]):
+    """Return a text without citations from other upstreams: they have no index that this one can read."""
+    citations = [cite for cite in block["citations"] if not isinstance(cite, dict) or cite.get("encrypted_index") != ""]
+    if len(citations) == len(block["citations"]):
         return block
-    rest = {name: value for name, value in block.items() if name != "citations"}
-    return {**rest, "citations": kept} if kept else rest
+    other_fields = {name: value for name, value in block.items() if name != "citations"}
+    return {**other_fields, "citations": citations} if citations else other_fields
 
 
 def _is_own_search(block: Block) -> bool:

@@ -5,7 +5,7 @@ import json
 import pytest
 from floway_anthropic import search, thinking
 from floway_anthropic.upstream import models as upstream_models
-from floway_anthropic.upstream import passed_on
+from floway_anthropic.upstream import pass_through
 from floway_anthropic.upstream.history import encode_thinking
 
 from floway_core.dialect import DialectRequest
@@ -23,11 +23,11 @@ def request(raw, query=None):
 
 
 def test_not_a_byte_changes():
-    assert passed_on.write_body(request(RAW), "mine") == RAW
+    assert pass_through.write_body(request(RAW), "mine") == RAW
 
 
 def test_only_the_name_of_the_model_changes():
-    assert passed_on.write_body(request(RAW), 'other"') == RAW.replace(b'"model" : "mine"', b'"model":"other\\""')
+    assert pass_through.write_body(request(RAW), 'other"') == RAW.replace(b'"model" : "mine"', b'"model":"other\\""')
 
 
 @pytest.mark.parametrize("model", ["mine", "sonnet"])
@@ -35,17 +35,17 @@ def test_other_fields_called_model_stay(model):
     """Such as in the input of a tool that starts an agent."""
     call = b'{"type":"tool_use","id":"t","name":"Task","input":{ "model":"sonnet" }}'
     raw = b'{"messages":[{"role":"assistant","content":[%b]}], "model": "%b", "x":1e2}' % (call, model.encode())
-    assert passed_on.write_body(request(raw), "other") == raw.replace(
+    assert pass_through.write_body(request(raw), "other") == raw.replace(
         b'"model": "%b"' % model.encode(), b'"model":"other"'
     )
 
 
 def test_headers_and_query():
     headers = {"anthropic-beta": "a,b", "anthropic-version": "2026-10-21", "user-agent": "me", "x-app": "cli"}
-    assert passed_on.upstream_headers(headers) == {"anthropic-beta": "a,b", "anthropic-version": "2026-10-21"}
-    assert passed_on.upstream_headers({}) == {"anthropic-version": "2023-06-01"}
-    assert passed_on.query_string(request(RAW, {"beta": "true"})) == "?beta=true"
-    assert passed_on.query_string(request(RAW)) == ""
+    assert pass_through.upstream_headers(headers) == {"anthropic-beta": "a,b", "anthropic-version": "2026-10-21"}
+    assert pass_through.upstream_headers({}) == {"anthropic-version": "2023-06-01"}
+    assert pass_through.query_string(request(RAW, {"beta": "true"})) == "?beta=true"
+    assert pass_through.query_string(request(RAW)) == ""
 
 
 def test_what_other_upstreams_have_made_is_removed():
@@ -61,7 +61,7 @@ def test_what_other_upstreams_have_made_is_removed():
         {"role": "user", "content": "Go on"},
     ]
     raw = json.dumps({"model": "m", "messages": messages}).encode()
-    written = json.loads(passed_on.write_body(request(raw), "m"))["messages"]
+    written = json.loads(pass_through.write_body(request(raw), "m"))["messages"]
     assert [message["role"] for message in written] == ["user", "assistant", "user"]
     assert written[1]["content"] == [theirs, theirs, say("Text.")]
 
@@ -80,7 +80,7 @@ def test_citations_of_other_upstreams_are_removed():
     ]
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": content}]
     raw = json.dumps({"model": "m", "messages": messages}).encode()
-    written = json.loads(passed_on.write_body(request(raw), "m"))["messages"][1]["content"]
+    written = json.loads(pass_through.write_body(request(raw), "m"))["messages"][1]["content"]
     assert written == [say("One."), {**say("Two."), "citations": [theirs]}, {**say("Three."), "citations": None}]
 
 

@@ -1,4 +1,4 @@
-"""Requests of clients of the generateContent API that an upstream of the same API gets as they are."""
+"""Pass requests of generateContent API clients through to upstreams of the same API."""
 
 import re
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ CLIENT_HEADER = "x-goog-api-client"
 """The client's header that the upstream gets: it names the SDK."""
 
 MISSING_SIGNATURE = "skip_thought_signature_validator"
-"""What stands for a signature that an upstream demands and nobody has. Source: the page "Thought signatures" of
-Google's documentation."""
+"""Sent if the upstream demands a signature that is missing. Source: the page "Thought signatures" of Google's
+documentation."""
 
 _GENERATION = re.compile(r"gemini-(\d+)")
 _SPELLINGS = ("thoughtSignature", "thought_signature")
 
 
 def is_overridden(ctx: ResponsesRequestContext) -> bool:
-    """Return whether an alias has changed fields of the request. They are those of the Responses API, so the original
-    does not have them."""
-    requested = ctx.attempt.request.body
-    return any(requested.get(name) != value for name, value in ctx.body.items() if name not in ("model", "input"))
+    """Return whether an alias has changed fields of the request. The original does not have them: they are fields of
+    the Responses API."""
+    original = ctx.attempt.request.body
+    return any(original.get(name) != value for name, value in ctx.body.items() if name not in ("model", "input"))
 
 
 def path_of(model: str, verb: str) -> str:
@@ -44,7 +44,7 @@ def upstream_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def query_string(request: DialectRequest, *, streams: bool) -> str:
     """Return the query for the upstream with its question mark; ``""`` if it has none.
 
-    A stream is always asked for as events. The gateway frames them for a client that wants an array.
+    Streams are always requested as events. The gateway converts them for a client that wants an array.
     """
     query = {
         **{name: value for name, value in request.query.items() if name != "alt"},
@@ -54,14 +54,14 @@ def query_string(request: DialectRequest, *, streams: bool) -> str:
 
 
 def write_body(request: DialectRequest, model: str) -> bytes:
-    """Return the body for the upstream: that of the client, byte for byte if nothing has to change.
+    """Return the body for the upstream: the client's bytes if nothing has to change.
 
-    :param model: the name that the upstream uses. The body has one only in a request to count tokens.
+    :param model: the name that the upstream uses. Only requests that count tokens have a model in the body.
     """
     inner = request_body(request)
     cleaned = without_foreign_signatures(inner, model) if thoughts.MARK in request.raw else inner
-    named = inner.get("model")
-    if isinstance(named, str) and named.removeprefix("models/") != model:
+    model_field = inner.get("model")
+    if isinstance(model_field, str) and model_field.removeprefix("models/") != model:
         cleaned = {**cleaned, "model": f"models/{model}"}
     if cleaned is inner:
         return request.raw
@@ -74,7 +74,7 @@ def write_body(request: DialectRequest, model: str) -> bytes:
 def without_foreign_signatures(body: dict[str, Any], model: str) -> dict[str, Any]:
     """Return a request without the reasoning of other upstreams, which this one would refuse.
 
-    Signatures of this kind of upstream that Floway has translated become what they were.
+    Translated signatures of upstreams of this kind get their original form.
     """
     contents = find(body, "contents")
     if not isinstance(contents, list):
@@ -87,25 +87,25 @@ def _clean_content(content: Any, model: str) -> Any:
     parts = content.get("parts") if isinstance(content, dict) else None
     if not isinstance(parts, list):
         return content
-    cleaned = [part for one in parts if (part := _clean_part(one, model)) is not None]
+    cleaned = [part for original in parts if (part := _clean_part(original, model)) is not None]
     return {**content, "parts": cleaned or [{"text": ""}]}
 
 
 def _clean_part(part: Any, model: str) -> Any:
-    """Return the part for the upstream; None if nothing is left of it."""
-    name = next((one for one in _SPELLINGS if isinstance(part, dict) and thoughts.is_own(part.get(one))), None)
+    """Return the part for the upstream; None to drop it."""
+    name = next((name for name in _SPELLINGS if isinstance(part, dict) and thoughts.is_own(part.get(name))), None)
     if name is None:
         return part
-    found = [
+    decoded = [
         thoughts.decode_part_signature(item.get("encrypted_content")) for item in thoughts.decode_items(part[name])
     ]
-    signatures = [one[0] for one in found if one]
-    rest = {key: value for key, value in part.items() if key != name}
+    signatures = [entry[0] for entry in decoded if entry]
+    other_fields = {key: value for key, value in part.items() if key != name}
     if signatures:
-        return {**rest, name: signatures[-1]}
-    if find(rest, "functionCall") is not None and needs_signatures(model):
-        return {**rest, name: MISSING_SIGNATURE}
-    return rest if rest not in ({}, {"text": ""}) else None
+        return {**other_fields, name: signatures[-1]}
+    if find(other_fields, "functionCall") is not None and needs_signatures(model):
+        return {**other_fields, name: MISSING_SIGNATURE}
+    return other_fields if other_fields not in ({}, {"text": ""}) else None
 
 
 def generation_of(model: str) -> int | None:
@@ -115,5 +115,5 @@ def generation_of(model: str) -> int | None:
 
 
 def needs_signatures(model: str) -> bool:
-    """Return whether a model refuses calls without a signature: those of the third generation and later do."""
+    """Return whether a model refuses calls without a signature, as models of the third generation and later do."""
     return (generation_of(model) or 0) >= 3

@@ -1,10 +1,10 @@
-"""The error for what only an upstream with the generateContent API understands."""
+"""The error for requests that only an upstream with the generateContent API can serve."""
 
 from floway_core.errors import GatewayError
 
 
-class Unsupported(GatewayError):
-    """A part of a request that cannot be translated."""
+class Untranslatable(GatewayError):
+    """Part of a request cannot be translated."""
 
     def __init__(self, path: str, subject: str) -> None:
         """:param subject: what is not supported, such as "The tool 'codeExecution'"."""

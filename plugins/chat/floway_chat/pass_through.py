@@ -1,4 +1,4 @@
-"""Requests of chat clients that reach a chat server as they are, with the server's name of the model."""
+"""Pass requests of chat clients through to chat servers. Only the name of the model changes."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def is_possible(ctx: ResponsesRequestContext) -> bool:
 
 
 def hides_usage(ctx: ResponsesRequestContext) -> bool:
-    """Return whether the gateway asks for the usage and keeps it from the client, who has not asked.
+    """Return whether the gateway requests the usage and hides it from the client, which has not requested it.
 
     Without it, the token limit of a key would not hold.
     """
@@ -35,7 +35,7 @@ def hides_usage(ctx: ResponsesRequestContext) -> bool:
 def is_misformatted(ctx: ResponsesRequestContext, response: UpstreamResponse) -> bool:
     """Return whether the server sends a document instead of a stream, or a stream instead of a document.
 
-    Some do so whatever they were asked for. The client can read only what it has asked for.
+    Some servers ignore ``stream``. The client can read only the form that it has requested.
     """
     if find_untranslatable_answer(_original(ctx).body):
         return False
@@ -49,12 +49,14 @@ def write_body(ctx: ResponsesRequestContext, quirks: Quirks) -> dict[str, Any]:
     if hides_usage(ctx):
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
     if overrides := _find_overrides(ctx):
-        written = write_request({"model": ctx.attempt.model, **overrides}, quirks)
+        translation = write_request({"model": ctx.attempt.model, **overrides}, quirks)
         if "reasoning" in overrides:
             body = {name: value for name, value in body.items() if name not in EFFORT_FIELDS}
-        for name in written.body.keys() - {"messages", "model"}:
-            value, own = written.body[name], body.get(name)
-            body[name] = {**own, **value} if isinstance(value, dict) and isinstance(own, dict) else value
+        for name in translation.body.keys() - {"messages", "model"}:
+            value, client_value = translation.body[name], body.get(name)
+            body[name] = (
+                {**client_value, **value} if isinstance(value, dict) and isinstance(client_value, dict) else value
+            )
     return body
 
 
@@ -74,7 +76,7 @@ def _find_overrides(ctx: ResponsesRequestContext) -> dict[str, Any]:
 
 
 def encode_original(ctx: ResponsesRequestContext) -> bytes:
-    """Encode the body: byte for byte as the client sent it, but for what the gateway has changed."""
+    """Encode the body: the client's bytes, if the gateway has changed nothing."""
     original = _original(ctx)
     if not _is_unambiguous(original.raw):
         return jsontext.dumps(ctx.body)
@@ -91,14 +93,14 @@ def encode_original(ctx: ResponsesRequestContext) -> bytes:
 
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 _DECISIVE = (b'"model"', b'"stream_options"', b'"include_usage"')
-"""Names of fields that the gateway decides by."""
+"""Names of fields that the gateway's decisions depend on."""
 
 
 def _is_unambiguous(raw: bytes) -> bool:
-    """Return whether every server reads the same in a body as the gateway.
+    """Return whether every server reads a body in the same way as the gateway.
 
-    Of a field that occurs twice, some take the first. The names are found without parsing if no letter is escaped,
-    which no client does.
+    If a field occurs twice, some servers use the first. Without escaped letters, which no client sends, a search for
+    the names suffices.
     """
     if _ESCAPED_LETTER.search(raw):
         return False
@@ -118,5 +120,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
 
 def _original(ctx: ResponsesRequestContext) -> DialectRequest:
     original = ctx.attempt.request.original
-    assert original  # is_possible has seen it
+    assert original  # is_possible has checked it
     return original
