@@ -167,12 +167,21 @@ def _delete_contents(database: peewee.Database, key_id: str) -> None:
 
 def recognise(database: peewee.Database, key: str) -> ApiKey | None:
     """Return the API key with the secret ``key``; None if it is unknown or revoked. It may have expired."""
+    return _read_valid(database, "key_hash", _hash(key))
+
+
+def recognise_name(database: peewee.Database, name: str) -> ApiKey | None:
+    """Return the API key with this name, as ``recognise`` does."""
+    return _read_valid(database, "name", name)
+
+
+def _read_valid(database: peewee.Database, column: str, value: str) -> ApiKey | None:
     rows = select(
         database,
         "SELECT id, name, expires_at, models, upstreams, shows_account, max_stored_bytes, "
         "requests_per_minute, concurrent_requests, tokens_per_day "
-        "FROM api_keys WHERE key_hash = ? AND revoked_at IS NULL AND deleted_at IS NULL",
-        _hash(key),
+        f"FROM api_keys WHERE {column} = ? AND revoked_at IS NULL AND deleted_at IS NULL",
+        value,
     )
     if not rows:
         return None
