@@ -198,10 +198,12 @@ def test(gateway: Gateway, name: str) -> list[Model]:
 
 def explain(gateway: Gateway, upstream: Upstream, error: GatewayError) -> Problem:
     """Return the reason for the failure of an upstream, and what to do about it."""
+    known = gateway.find_problem(upstream)
+    if known and known.remedy and error.message.endswith(known.remedy):
+        return Problem(error.message.removesuffix(known.remedy).rstrip(), known.remedy)
     provider, address = gateway.providers.by_kind.get(upstream.kind), None
     with contextlib.suppress(GatewayError):  # it has no connection, which ``error`` says
         address = provider.base_url(upstream) if provider else None
     template = REMEDIES.get(error.code or "", OTHER_FAILURE)
-    return Problem(
-        error.message, template.format(address=address or "its address", kind=upstream.kind, name=upstream.name)
-    )
+    remedy = template.format(address=address or "its address", kind=upstream.kind, name=upstream.name)
+    return Problem(error.message, remedy)
