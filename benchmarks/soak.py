@@ -102,7 +102,7 @@ def run(
         folder, soak, began = Path(name), Soak(), time.monotonic()
         (folder / "temporary").mkdir()
         environ = {"TMPDIR": str(folder / "temporary")}
-        target = targets.floway(upstream_url, gateway_cpus, folder, SETTINGS, environ)
+        target = targets.floway(upstream_url, gateway_cpus, folder, SETTINGS, variables=environ)
         try:
             while not soak.samples or time.monotonic() - began < minutes * 60:
                 requests, problems = _one_period(target, load_cpus, period)

@@ -98,7 +98,7 @@ def floway(
 def floway_otel(upstream_url: str, cpus: set[int], folder: Path) -> Target:
     """Floway with the plugin floway-otel, which exports the spans and metrics of all requests to the fake upstream."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": upstream_url.removesuffix("/v1"), "PYTHONPATH": ""}
-    return floway(upstream_url, cpus, folder, name="Floway with OpenTelemetry", environ=environ)
+    return floway(upstream_url, cpus, folder, name="Floway with OpenTelemetry", variables=environ)
 
 
 def floway_codex(upstream_url: str, cpus: set[int], folder: Path) -> Target:

@@ -26,7 +26,8 @@ def serve(session: Session, bind: str | None) -> None:
     """Run the gateway."""
     check_platform()
     from floway_core.server.allocator import limit_arenas
-    from floway_core.server.command import Server, allow_files, check_bind, share_metrics, try_threads
+    from floway_core.server.command import Server, allow_files, check_bind, try_threads
+    from floway_core.server.metrics_folder import share_metrics
     from floway_core.web.app import create_app  # only this command needs the web framework
 
     if bind:

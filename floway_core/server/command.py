@@ -3,12 +3,9 @@
 import errno
 import logging
 import math
-import os
 import resource
-import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -20,23 +17,17 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
-from gunicorn.workers.base import Worker
-from prometheus_client.multiprocess import mark_process_dead
 
 from floway_core.errors import StartupError
 from floway_core.runtime.gateway import open_gateway, read_settings
 from floway_core.runtime.plugins import build_plugin_manager
 from floway_core.runtime.resources import IDLE_CONNECTIONS, SPARE_THREADS, files_needed, threads_needed
+from floway_core.server.metrics_folder import child_exit, remove_metrics
 from floway_core.server.thread_trial import start_trial
 from floway_core.settings import Settings
 from floway_core.storage.db import close_connections
 
 log = logging.getLogger("floway")
-
-METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""Environment variable in which prometheus_client finds its folder."""
-
-OWN_FOLDER_PREFIX = "floway-metrics-"
 
 KEEPALIVE_SECONDS = 10
 """Time that an idle client connection stays open: usually longer than HTTP clients keep theirs."""
@@ -87,33 +78,6 @@ class ServerLog(Logger):  # type: ignore[misc]  # gunicorn has no annotations
         super().setup(cfg)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
-
-
-def share_metrics() -> None:
-    """Create the folder through which the metrics of all workers are added up.
-
-    ``gunicorn floway_core.wsgi:app`` uses one, too, if the environment names it and its configuration has
-    ``child_exit``.
-
-    :raises StartupError: the folder cannot be created.
-    """
-    try:
-        os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix=OWN_FOLDER_PREFIX)
-    except OSError as error:
-        message = f"A folder for metrics cannot be made: {error.strerror}. FLOWAY_METRICS=off needs none."
-        raise StartupError(message) from error
-
-
-def child_exit(server: Arbiter, worker: Worker) -> None:
-    """Remove the gauges of a worker that has ended; its counters stay. A hook for gunicorn's configuration."""
-    if folder := os.environ.get(METRICS_FOLDER):
-        mark_process_dead(worker.pid, folder)  # type: ignore[no-untyped-call]  # prometheus_client has no annotation
-
-
-def _remove_metrics() -> None:
-    folder = os.environ.get(METRICS_FOLDER, "")
-    if os.path.basename(folder).startswith(OWN_FOLDER_PREFIX):  # do not remove a folder that the operator has set
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_bind(bind: str, on_wait: Callable[[str], None]) -> None:
@@ -239,7 +203,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no annotati
         self.cfg.set("on_exit", lambda server: self._exit())
 
     def _exit(self) -> None:
-        _remove_metrics()
+        remove_metrics()
         self._on_exit()
 
     def run(self) -> None:

@@ -6,11 +6,9 @@ from typing import Any
 
 from gunicorn.workers.gthread import TConn
 
+from floway_core.receiving import receive
 from floway_core.server.incoming import IncomingRequest
 from floway_core.server.send_buffer import SendBuffer
-
-READ_BYTES = 32 * 1024
-"""Bytes to read from a connection at a time."""
 
 
 class Rank(IntEnum):
@@ -59,7 +57,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no annotations
         :raises OSError: the client has disconnected.
         """
         try:
-            data = self.sock.recv(READ_BYTES, socket.MSG_DONTWAIT)
+            data = receive(self.sock, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return True
         self.incoming.add(data)

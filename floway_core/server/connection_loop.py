@@ -13,6 +13,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from floway_core.receiving import receive
 from floway_core.server.connection import Connection, Rank
 from floway_core.server.waiting import WaitingConnections
 from floway_core.settings import Settings
@@ -240,7 +241,7 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
 
     def _on_closing(self, conn: Connection) -> None:
         try:
-            if conn.sock.recv(64 * 1024, socket.MSG_DONTWAIT):
+            if receive(conn.sock, socket.MSG_DONTWAIT):
                 return
         except BlockingIOError:
             return

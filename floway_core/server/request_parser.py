@@ -16,7 +16,6 @@ from gunicorn.http.errors import (
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 
-from floway_core.server.connection import READ_BYTES
 from floway_core.server.gunicorn_hooks import HookedRequest
 from floway_core.server.http_errors import RequestOutline, read_outline
 from floway_core.server.incoming import IncomingRequest
@@ -28,6 +27,9 @@ BODY_BUFFER_BYTES = 1024
 
 MAX_DISCARDED_BYTES = 256 * 1024
 """Bytes of a body, which the application has not read, to discard for the sake of the next request."""
+
+BODY_READ_BYTES = 32 * 1024
+"""Bytes of a body to receive at a time."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -48,7 +50,7 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
         """
         super().__init__(cfg, sock, client)
         self.mesg_class = partial(_Request, underscored)
-        self.unreader = _Unreader(sock, READ_BYTES)
+        self.unreader = _Unreader(sock, BODY_READ_BYTES)
         self._incoming = incoming
         self._head = b""
         """What has arrived of a request that is not valid, or of one that is being parsed."""

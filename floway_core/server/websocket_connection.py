@@ -14,15 +14,13 @@ from websockets.server import ServerProtocol
 
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
+from floway_core.receiving import receive
 from floway_core.runtime.memory import MemoryBudget, Reservation
 from floway_core.server.connection import Connection
 from floway_core.web.websocket import WebSocketSession
 
 if TYPE_CHECKING:
     from floway_core.server.websocket_turn import WebSocketTurn
-
-READ_BYTES = 64 * 1024
-"""Bytes to receive at a time."""
 
 UNRESERVED_BYTES = 64 * 1024
 """Bytes of unfinished and waiting messages of one connection that need no place in the gateway's memory budget."""
@@ -78,7 +76,7 @@ class WebSocketConnection:
     def receive(self) -> Iterator[bytes]:
         """Receive what has arrived, and yield the messages that it completes. Sets ``is_lost`` at its end."""
         try:
-            data = self.conn.sock.recv(READ_BYTES, socket.MSG_DONTWAIT)
+            data = receive(self.conn.sock, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return iter(())
         except OSError as error:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -22,6 +21,7 @@ from floway_core.runtime.plugins import GROUP
 from floway_core.runtime.settings_loader import load_settings
 from floway_core.storage import keys
 from floway_core.storage.db import close_connections, connect
+from floway_core.testing.processes import Process, start
 
 TIMEOUT_SECONDS = 30.0
 """Time for a process to start or end."""
@@ -106,15 +106,25 @@ class Installation:
         :param timeout: in seconds.
         :raises subprocess.TimeoutExpired: the command did not end in time.
         """
-        return subprocess.run(
-            [sys.executable, "-m", "floway_core", *arguments],
-            env={**self.environ, **(environ or {})},
-            cwd=self.folder,
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        with contextlib.ExitStack() as stack:
+            stdin, stdout, stderr = files = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
+            stdin.write(typed)
+            stdin.seek(0)
+            process = start(
+                arguments,
+                {**self.environ, **(environ or {})},
+                self.folder,
+                stdin=stdin.fileno(),
+                stdout=stdout.fileno(),
+                stderr=stderr.fileno(),
+            )
+            try:
+                status = process.wait(timeout)
+            finally:
+                process.kill()
+            for file in files:
+                file.seek(0)
+            return subprocess.CompletedProcess(["floway", *arguments], status, stdout.read(), stderr.read())
 
     def remove(self) -> None:
         """Delete the folder with everything in it."""
@@ -214,17 +224,10 @@ class RunningGateway(Installation):
         self.kill()
         self.remove()
 
-    def _serve(self, bind: str) -> subprocess.Popen[bytes]:
-        with self.log_file.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "floway_core", "serve", "--bind", bind],
-                env=self.environ,
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+    def _serve(self, bind: str) -> Process:
+        with self.log_file.open("ab") as log, open(os.devnull) as nothing:
+            streams = {"stdin": nothing.fileno(), "stdout": log.fileno(), "stderr": log.fileno()}
+            return start(["serve", "--bind", bind], self.environ, self.folder, **streams)
 
     def _create_key(self) -> str:
         """Create an API key as ``floway keys create test`` does, in this process: starting one takes half a second."""

@@ -15,11 +15,11 @@ from urllib3.connection import HTTPConnection
 from floway_core.contexts import ClientConnection
 from floway_core.errors import UpstreamBroken
 from floway_core.provider import ResponseBody
+from floway_core.receiving import receive
 from floway_core.upstream import urllib3_pool
 from floway_core.upstream.poll import ReadinessPoller
 from floway_core.upstream.response_parser import ResponseParser
 
-READ_BYTES = 64 * 1024
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 CONNECTION_CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError, UpstreamBroken)
 """Errors of sending and receiving after the peer has closed or reset the connection. A timeout is not among them."""
@@ -164,7 +164,7 @@ class UpstreamExchange(ResponseBody):
     def _try_receive(self) -> bytes | None:
         """Receive without waiting; None if nothing has arrived, or not yet all of a TLS record."""
         try:
-            data = self._socket.recv(READ_BYTES)
+            data = receive(self._socket)
         except WOULD_BLOCK:
             return None
         self._has_received = self._has_received or bool(data)

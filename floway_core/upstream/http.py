@@ -24,9 +24,10 @@ from urllib3.util import SKIP_HEADER
 from floway_core.contexts import ClientConnection, ResponsesRequestContext
 from floway_core.errors import GatewayError, UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from floway_core.provider import ResponseBody, UpstreamResponse
+from floway_core.receiving import READ_BYTES
 from floway_core.settings import Settings
 from floway_core.upstream import urllib3_pool
-from floway_core.upstream.connection import READ_BYTES, UpstreamExchange
+from floway_core.upstream.connection import UpstreamExchange
 from floway_core.upstream.decompression import DecompressedBody, decompress, split_codings
 
 log = logging.getLogger("floway.upstream")

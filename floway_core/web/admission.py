@@ -1,61 +1,45 @@
 """Limit the requests that are served at the same time. Further ones are refused at once, and never queued."""
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from floway_core.engine.client_stream import ClientStream
-from floway_core.errors import Overloaded
+from floway_core.web.places import PLACE, Place, Places
 from floway_core.web.websocket import WebSocketSession
-
-OVERLOADED = "floway.overloaded"
-"""The key in the WSGI environment of requests that must be refused."""
 
 UNLIMITED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths that are also served under overload, when they are needed most."""
 
 
 class ConcurrencyLimit:
-    """WSGI middleware that marks the requests above a limit; the application refuses them."""
+    """WSGI middleware that offers a place to each request. The application takes it with ``places.take_place``.
+
+    It does so when it knows who asks: strangers must not take the places of clients with keys.
+    """
 
     def __init__(self, app: WSGIApplication, limit: int) -> None:
         """:param limit: requests at a time."""
         self._app = app
-        self._limit = limit
-        self._running = 0
-        self._lock = threading.Lock()
+        self._places = Places(limit)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Call the application, and count the request until its answer has ended."""
+        """Call the application, and free the place that it has taken when its answer has ended."""
         if environ["PATH_INFO"] in UNLIMITED_PATHS:
             return self._app(environ, start_response)
-        if not self._try_acquire():
-            environ[OVERLOADED] = True
-            return self._app(environ, start_response)
+        place = environ[PLACE] = Place(self._places)
         body = None
         try:
             body = self._app(environ, start_response)
             if isinstance(body, ClientStream):
-                body.subscribe(closed=self._release)
+                body.subscribe(closed=place.free)
                 return body
             if isinstance(body, WebSocketSession):  # each of its messages is a request
-                self._release()
+                place.free()
                 return body
-            return _CountedBody(body, self._release)
+            return _CountedBody(body, place.free) if place.is_taken else body
         finally:
             if body is None:
-                self._release()
-
-    def _try_acquire(self) -> bool:
-        with self._lock:
-            is_free = self._running < self._limit
-            self._running += is_free
-        return is_free
-
-    def _release(self) -> None:
-        with self._lock:
-            self._running -= 1
+                place.free()
 
 
 class _CountedBody:
@@ -74,12 +58,3 @@ class _CountedBody:
                 self._chunks.close()
         finally:
             self._on_close()
-
-
-def refuse_if_overloaded(environ: Mapping[str, Any]) -> None:
-    """Refuse a request that ``ConcurrencyLimit`` has marked.
-
-    :raises Overloaded: the request is marked.
-    """
-    if environ.get(OVERLOADED):
-        raise Overloaded

@@ -13,11 +13,12 @@ from floway_core.runtime.dialects import CORE
 from floway_core.runtime.gateway import Gateway, open_gateway
 from floway_core.settings import Settings
 from floway_core.web import admin, conversations, health, metrics, openapi, root, stored, usage, websocket
-from floway_core.web.admission import ConcurrencyLimit, refuse_if_overloaded
+from floway_core.web.admission import ConcurrencyLimit
 from floway_core.web.errors import register_error_handlers
 from floway_core.web.forwarding import register_forwarded_paths
 from floway_core.web.observers import result_reporter, trace_headers
 from floway_core.web.operations import VIEWS
+from floway_core.web.places import take_place
 from floway_core.web.request_log import RequestLogEntry, watch_stream
 from floway_core.web.routing import (
     RouteTable,
@@ -25,6 +26,7 @@ from floway_core.web.routing import (
     find_dialect,
     register_blueprints,
     register_dialect_routes,
+    serves_by_itself,
 )
 
 
@@ -102,7 +104,8 @@ def _begin() -> None:
         entry.transport = "websocket"
     entry.dialect = find_dialect().name
     entry.trace_headers = trace_headers(request.environ)
-    refuse_if_overloaded(request.environ)
+    if serves_by_itself(request.endpoint):  # the others take it when they have authenticated the client
+        take_place(request.environ)
 
 
 def _end(response: Response) -> Response:

@@ -12,6 +12,7 @@ from floway_core.errors import GatewayError
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import keys
 from floway_core.web import current_gateway
+from floway_core.web.places import take_place
 
 ACTING_KEY = "floway.acting_key"
 """The key in the WSGI environment for the name of the API key on whose behalf the gateway itself makes the request
@@ -21,11 +22,23 @@ AUTHENTICATED = "floway.authenticated"
 """The key in the WSGI environment of requests with a valid key or admin token."""
 
 
-def authenticate(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey:
-    """Return the API key that was sent as ``Authorization: Bearer``, or where clients of ``dialect`` send it.
+def authenticate() -> ApiKey:
+    """Return the API key of the current request, note it for the log, and take a place for the request.
+
+    It was sent as ``Authorization: Bearer``, or where clients of the dialect send it.
 
     :raises GatewayError: 401 ``invalid_api_key``.
+    :raises Overloaded: all places are taken.
     """
+    key = _find_key(current_gateway(), request, g.dialect)
+    g.request_log.key = key.name
+    request.environ[AUTHENTICATED] = True
+    take_place(request.environ)
+    return key
+
+
+def _find_key(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey:
+    """:raises GatewayError: 401 ``invalid_api_key``."""
     database, acting = gateway.services.database, request.environ.get(ACTING_KEY)
     secret = _bearer_token(request) or _key_of_dialect(request, dialect)
     if not secret and acting is None:
@@ -36,24 +49,16 @@ def authenticate(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey
     if key.expires_at is not None and key.expires_at <= time.time():
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(key.expires_at))
         raise _unauthorized(f"The API key expired at {when} UTC.")
-    request.environ[AUTHENTICATED] = True
-    return key
-
-
-def authenticate_request() -> ApiKey:
-    """Return the API key of the current request, and record it for the log.
-
-    :raises GatewayError: 401 ``invalid_api_key``.
-    """
-    key = authenticate(current_gateway(), request, g.dialect)
-    g.request_log.key = key.name
     return key
 
 
 def authenticate_admin(gateway: Gateway, request: Request) -> None:
-    """Check the admin token of the request in ``Authorization: Bearer``. If none is set, refuse all requests.
+    """Check the admin token of the request in ``Authorization: Bearer``, and take a place for it.
+
+    If none is set, refuse all requests.
 
     :raises GatewayError: 401 ``invalid_admin_token``.
+    :raises Overloaded: all places are taken.
     """
     token, sent_token = gateway.settings.admin_token, _bearer_token(request)
     # Hashes have equal lengths, so the time of the comparison does not reveal the length of the token.
@@ -61,6 +66,7 @@ def authenticate_admin(gateway: Gateway, request: Request) -> None:
         message = "This needs the admin token: send it as 'Authorization: Bearer TOKEN'."
         raise _unauthorized(message, "invalid_admin_token")
     request.environ[AUTHENTICATED] = True
+    take_place(request.environ)
 
 
 def unknown_key() -> GatewayError:

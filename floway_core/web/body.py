@@ -116,7 +116,7 @@ def _read(request: Request, limit: int, memory: Reservation) -> bytes:
         return cached
     stream, content = get_input_stream(request.environ), io.BytesIO()
     try:
-        while chunk := stream.read(READ_SIZE):
+        while chunk := stream.read(_read_size(length - content.tell())):
             if content.tell() + len(chunk) > limit:
                 raise _too_large(limit)
             memory.add(len(chunk))
@@ -128,6 +128,14 @@ def _read(request: Request, limit: int, memory: Reservation) -> bytes:
     if content.tell() < length:
         raise _malformed()
     return content.getvalue()
+
+
+def _read_size(remaining: int) -> int:
+    """Return how many bytes to read. The file allocates as many at once, so not more than are expected.
+
+    :param remaining: bytes that the length of the body announces, not more than 0 if it is unknown or all are there.
+    """
+    return min(READ_SIZE, remaining) if remaining > 0 else READ_SIZE
 
 
 def _content_codings(request: Request) -> list[str]:

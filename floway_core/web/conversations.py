@@ -17,7 +17,7 @@ from floway_core.protocol import jsontext
 from floway_core.protocol.request_schema import CONVERSATION_FIELDS, find_field_fault, find_item_fault
 from floway_core.storage.db import transaction
 from floway_core.web import current_gateway
-from floway_core.web.auth import authenticate_request
+from floway_core.web.auth import authenticate
 from floway_core.web.body import read_object
 from floway_core.web.pages import list_object, list_page
 
@@ -27,7 +27,7 @@ blueprint = Blueprint("conversations", __name__, url_prefix="/v1/conversations")
 @blueprint.post("")
 def create_conversation() -> Response:
     """Create a conversation, with or without items."""
-    key = authenticate_request()
+    key = authenticate()
     body = _read_body()
     _check_quota(key)
     with transaction(_database()):
@@ -40,13 +40,13 @@ def create_conversation() -> Response:
 @blueprint.get("/<conversation_id>")
 def get_conversation(conversation_id: str) -> Response:
     """Return a conversation without its items."""
-    return _json(_find(authenticate_request(), conversation_id))
+    return _json(_find(authenticate(), conversation_id))
 
 
 @blueprint.post("/<conversation_id>")
 def update_conversation(conversation_id: str) -> Response:
     """Replace the metadata of a conversation."""
-    key = authenticate_request()
+    key = authenticate()
     body = _read_body("metadata")
     conversation = _find(key, conversation_id)
     conversations.replace_metadata(_database(), conversation, body["metadata"])
@@ -56,7 +56,7 @@ def update_conversation(conversation_id: str) -> Response:
 @blueprint.delete("/<conversation_id>")
 def delete_conversation(conversation_id: str) -> Response:
     """Delete a conversation. Its responses can still be read and continued by their ids."""
-    conversation = _find(authenticate_request(), conversation_id)
+    conversation = _find(authenticate(), conversation_id)
     retention.delete_conversation(_database(), conversation)
     current_gateway().history_cache.forget(conversation.conversation)
     return jsonify({"id": conversation.id, "object": "conversation.deleted", "deleted": True})
@@ -65,13 +65,13 @@ def delete_conversation(conversation_id: str) -> Response:
 @blueprint.get("/<conversation_id>/items")
 def list_items(conversation_id: str) -> Response:
     """List the items of a conversation, in pages."""
-    return list_page(editing.list_items(_database(), _find(authenticate_request(), conversation_id)))
+    return list_page(editing.list_items(_database(), _find(authenticate(), conversation_id)))
 
 
 @blueprint.post("/<conversation_id>/items")
 def create_items(conversation_id: str) -> Response:
     """Add items at the end of a conversation."""
-    key = authenticate_request()
+    key = authenticate()
     body = _read_body("items")
     conversation = _find(key, conversation_id)
     _check_quota(key)
@@ -81,14 +81,14 @@ def create_items(conversation_id: str) -> Response:
 @blueprint.get("/<conversation_id>/items/<item_id>")
 def get_item(conversation_id: str, item_id: str) -> Response:
     """Return an item of a conversation."""
-    conversation = _find(authenticate_request(), conversation_id)
+    conversation = _find(authenticate(), conversation_id)
     return jsonify(editing.find_item(_database(), conversation, item_id).listed())
 
 
 @blueprint.delete("/<conversation_id>/items/<item_id>")
 def delete_item(conversation_id: str, item_id: str) -> Response:
     """Remove an item from a conversation."""
-    key = authenticate_request()
+    key = authenticate()
     conversation = _find(key, conversation_id)
     editing.delete_item(_database(), key.id, conversation, item_id)
     current_gateway().history_cache.forget(conversation.conversation)

@@ -14,7 +14,7 @@ from floway_core.provider import ForwardedPath
 from floway_core.runtime.lifecycle import Providers
 from floway_core.runtime.plugins import PluginError
 from floway_core.web import PreparedResponse, current_gateway, limits
-from floway_core.web.auth import authenticate_request
+from floway_core.web.auth import authenticate
 from floway_core.web.body import parse_object, read_content
 from floway_core.web.client import SocketClient
 from floway_core.web.routing import RouteTable
@@ -50,7 +50,7 @@ def register_forwarded_paths(app: Flask, table: RouteTable, providers: Providers
 
 def _forward(path: ForwardedPath) -> Response:
     gateway, entry = current_gateway(), g.request_log
-    key = authenticate_request()
+    key = authenticate()
     if path.describes_account and not key.shows_account:
         message = "This path describes the gateway's account. Only its operator can allow it for your API key."
         raise GatewayError(403, message, code="account_hidden")

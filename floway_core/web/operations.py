@@ -154,8 +154,8 @@ def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
     :raises GatewayError: the request is refused.
     """
     gateway, entry = current_gateway(), g.request_log
-    key = authenticate(gateway, request, endpoint.dialect)
-    entry.key, entry.metered = key.name, metered
+    key = authenticate()
+    entry.metered = metered
     admission = limits.admit(gateway, key, entry) if metered else None
     body, raw = read_object(request, gateway.settings.max_body_bytes)
     body, is_warm_up = websocket.read_create(body) if websocket.current_session() is not None else (body, False)
@@ -188,8 +188,7 @@ def _dialect_request(gateway: Gateway, endpoint: Endpoint, body: dict[str, Any],
 def _allowed_models(endpoint: Endpoint) -> tuple[DialectRequest, list[Model]]:
     """Authenticate the current request, and return it with the models that its key may use."""
     gateway = current_gateway()
-    key = authenticate(gateway, request, endpoint.dialect)
-    g.request_log.key = key.name
+    key = authenticate()
     return _dialect_request(gateway, endpoint, {}), list(routing.list_models(gateway, key))
 
 

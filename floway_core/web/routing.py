@@ -80,6 +80,17 @@ def find_dialect() -> Dialect:
     return dialect
 
 
+def serves_by_itself(name: str | None) -> bool:
+    """Return whether a route is a plugin's own, which core knows nothing of.
+
+    :param name: Flask's endpoint of the current request; None if there is no such route.
+    """
+    table = current_routes()
+    if name is None or name in table.endpoints or name in table.forwarded:
+        return False
+    return table.owners.get(name) != CORE
+
+
 def _header_names(request: Request) -> set[str]:
     names = request.headers.keys()  # the object itself iterates over pairs
     return {name.lower() for name in names}

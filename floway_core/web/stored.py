@@ -13,7 +13,7 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.response_writer import synthesize_events
 from floway_core.web import STREAM_HEADERS, background, current_gateway
-from floway_core.web.auth import authenticate_request
+from floway_core.web.auth import authenticate
 from floway_core.web.pages import integer_argument, list_page
 
 COMPLETE = (COMPLETED, INCOMPLETE)
@@ -30,7 +30,7 @@ def get_response(response_id: str) -> Response:
     sequence number of one of them. For other responses, and an hour after the end, they are generated from the
     response: each part in one delta, with new sequence numbers.
     """
-    key = authenticate_request()
+    key = authenticate()
     is_stream = request.args.get("stream") == "true"
     after = integer_argument("starting_after", -1, minimum=0) if is_stream else -1
     running = background.find_background(key, response_id)
@@ -52,7 +52,7 @@ def get_response(response_id: str) -> Response:
 @blueprint.delete("/<response_id>")
 def delete_response(response_id: str) -> Response:
     """Delete the response. Responses that continue it are not affected. If it is still running, it is cancelled."""
-    key = authenticate_request()
+    key = authenticate()
     if running := background.find_background(key, response_id):
         background.current_runs().cancel(running)
         delete_background(_database(), running)
@@ -66,7 +66,7 @@ def delete_response(response_id: str) -> Response:
 @blueprint.post("/<response_id>/cancel")
 def cancel_response(response_id: str) -> Response:
     """Cancel a background response. If it has ended, it is returned unchanged."""
-    key = authenticate_request()
+    key = authenticate()
     running = background.find_background(key, response_id)
     if running is None:
         _snapshot(key, response_id)
@@ -84,7 +84,7 @@ def list_input_items(response_id: str) -> Response:
 
     ``limit`` is a number of items from 1 to 100, ``order`` is ``desc`` or ``asc``, ``after`` is the id of an item.
     """
-    return list_page(load.load_input_items(_database(), _snapshot(authenticate_request(), response_id)))
+    return list_page(load.load_input_items(_database(), _snapshot(authenticate(), response_id)))
 
 
 def _database() -> peewee.Database:

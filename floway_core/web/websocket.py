@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from flask import Response, g, request
+from flask import Response, request
 from websockets.datastructures import Headers
 from websockets.http11 import Request as Handshake
 from websockets.server import ServerProtocol
@@ -106,7 +106,7 @@ def open_websocket(endpoint: Endpoint) -> Response:
     if not is_upgrade or not environ.get(OFFERED) or not isinstance(endpoint.dialect, ResponsesDialect):
         raise GatewayError(426, "WebSocket is not offered here: send a POST request.", code="upgrade_refused")
     gateway = current_gateway()
-    g.request_log.key = authenticate(gateway, request, endpoint.dialect).name
+    authenticate()
     if environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
         raise GatewayError(400, "The request for a WebSocket has a body.", code="invalid_upgrade")
     handshake = ServerProtocol().accept(Handshake(request.path, Headers(list(request.headers))))

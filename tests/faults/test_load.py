@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from floway_core.server.command import IDLE_CONNECTIONS, SPARE_THREADS
-from floway_core.testing import Reply, Step, event, message_stream
+from floway_core.testing import ApiClient, Reply, Step, event, message_stream
 from floway_core.testing.events import DONE, renamed
 
 from .raw_client import connect, read_until, request, wait_for
@@ -29,6 +29,8 @@ def test_what_is_too_much_is_refused_at_once(start, call, refused, fake_upstream
         assert turned_away.headers["retry-after"] == "1"
         refused(turned_away, 503, "server_overloaded")
     assert (ask.get("/healthz").status, ask.get("/readyz").status) == (200, 200)
+    stranger = ApiClient(gateway.url, "sk-floway-" + "a" * 43)
+    refused(stranger.create(), 401, "invalid_api_key")  # who asks is found out first
     refused(ask.get("/v1/models"), 503, "server_overloaded")
     assert len(fake_upstream.requests) == LIMIT
     fake_upstream.release.set()

@@ -96,6 +96,22 @@ def test_large_bodies_of_strangers_are_not_waited_for(start, call, fake_upstream
     assert serves(call(gateway), fake_upstream)
 
 
+def test_whole_requests_of_strangers_take_no_places(start, call, fake_upstream, crowd):
+    """Many ask at the same time, again and again; the one client with a key always finds a place."""
+    gateway = start(threads="2")  # one for a request whose answer is just ending
+    ask = call(gateway)
+    body = b'{"model": "model-1", "input": "Hi"}'
+    one = b"%bcontent-length: %d\r\n\r\n%b" % (HEAD.replace(b"nobody", b"sk-floway-" + b"a" * 43), len(body), body)
+    strangers = crowd(gateway, 100)
+    fake_upstream.script(*[Reply(message_stream())] * 20)
+    for _ in range(20):
+        for client in strangers:
+            client.sendall(one)
+        assert ask.create().status == 200
+        for client in strangers:
+            assert b" 401 " in read_until(client, b"}}")
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_stranger_with_a_body_that_nobody_reads_may_go_on(gateway, chunked):
     """The connection stays open if the body is there already; of one in chunks that is not known."""

@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 PATIENCE = 20
-TERMINAL = ("response.completed", "response.incomplete", "response.failed", "error")
+TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 
 UPGRADE = {
     "connection": "Upgrade",
@@ -18,6 +18,15 @@ UPGRADE = {
     "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 """The headers of an upgrade."""
+
+
+def is_last(event):
+    """Whether an event is the last one of an answer.
+
+    An ``error`` with a status is the answer to a refused request. One without is part of a stream, and
+    ``response.failed`` follows.
+    """
+    return event["type"] in TERMINAL or (event["type"] == "error" and "status" in event)
 
 
 class WebSocketClient:
@@ -46,10 +55,17 @@ class WebSocketClient:
             events.append(self.receive())
         return events
 
+    def receive_answer(self):
+        """All events up to the end of an answer."""
+        events = [self.receive()]
+        while not is_last(events[-1]):
+            events.append(self.receive())
+        return events
+
     def respond(self, given="Hi", **fields):
         """Send a request, and return all events of its answer."""
         self.create(given, **fields)
-        return self.receive_until(*TERMINAL)
+        return self.receive_answer()
 
     def turn(self, given="Hi", **fields):
         """The response object of a request that has to succeed."""

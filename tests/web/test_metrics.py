@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from floway_core.runtime.gateway import read_settings
 from floway_core.runtime.plugins import build_plugin_manager
-from floway_core.testing import Reply, Step, message_stream
+from floway_core.testing import ApiClient, Reply, Step, message_stream
 from floway_core.testing.in_process import failing_commits
 from floway_core.web.app import create_app
 
@@ -265,3 +265,28 @@ def test_a_stopped_server_leaves_nothing_behind(start_gateway):
     assert list(gateway.folder.glob("floway-metrics-*"))
     assert gateway.stop() == 0
     assert not list(gateway.folder.glob("floway-metrics-*"))
+
+
+def test_what_a_killed_server_leaves_is_removed_by_the_next_one(start_gateway, tmp_path):
+    """It is told by a lock that ends with the last process; the folders of servers that run are left alone."""
+    settings, environ = {"metrics": "open", "workers": "2"}, {"TMPDIR": str(tmp_path)}
+
+    def folders():
+        return set(tmp_path.glob("floway-metrics-*"))
+
+    killed = start_gateway(settings, environ=environ)
+    (left,) = folders()
+    running = start_gateway(settings, environ=environ)
+    (used,) = folders() - {left}
+    worker, other = killed.workers
+    for pid in (killed.process.pid, worker):
+        os.kill(pid, signal.SIGSTOP)  # the other worker would not be alone otherwise
+    os.kill(other, signal.SIGKILL)
+    start_gateway(settings, environ=environ).stop()
+    assert folders() == {left, used}  # one worker is enough
+    for pid in (killed.process.pid, worker):
+        os.kill(pid, signal.SIGKILL)
+    killed.process.wait(PATIENCE)
+    start_gateway(settings, environ=environ)
+    assert left not in folders() and used in folders() and len(folders()) == 2
+    assert samples(ApiClient(running.url, running.key).get("/metrics").body.decode())
