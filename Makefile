@@ -30,7 +30,7 @@ $(foreach goal,$(or $(MAKECMDGOALS),demo),$(if $(SAYS_$(goal)),$(info $(SAYS_$(g
 PYTEST_ALL = $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal -o faulthandler_exit_on_timeout=true \
 	tests plugins --ignore tests/e2e
 
-.PHONY: demo test test-soak fuzz test-clients test-packages test-deployment bench bench-peers bench-load bench-soak lock audit sbom test-versions lint types docs \
+.PHONY: demo test test-soak fuzz test-clients test-packages test-deployment test-dashboard bench bench-peers bench-load bench-soak lock audit sbom test-versions lint types docs \
 	record-demo dist version clean
 
 demo: $(VENV)/ready
@@ -70,6 +70,12 @@ test-packages: $(VENV)/ready
 # The files and commands of docs/deployment.md; without nginx, sqlite3 or a PostgreSQL what needs them is skipped.
 test-deployment: $(VENV)/ready
 	$(VENV)/bin/python -m pytest tests/e2e/test_deployment.py tests/e2e/test_confinement.py
+
+# The dashboard in a real browser, Debian's Chromium; without it this is skipped. The screenshots are in .shots.
+BROWSER ?= $(shell command -v chromium)
+test-dashboard: $(VENV)/ready $(CLIENTS)/axe/done
+	FLOWAY_TEST_BROWSER=$(BROWSER) FLOWAY_TEST_AXE=$(abspath $(CLIENTS))/axe/node_modules/axe-core/axe.min.js \
+		FLOWAY_TEST_SHOTS=$(abspath .shots) $(VENV)/bin/python -m pytest plugins/dashboard/tests/browser
 
 # What a request, an event and a turn cost; the same beside nginx and LiteLLM; many streams for minutes, and too many.
 bench: $(VENV)/ready
@@ -196,6 +202,10 @@ $(CLIENTS)/claude/done:
 	npm install --silent --no-fund --no-audit --prefix $(@D) @anthropic-ai/claude-code@$(CLAUDE_CODE_VERSION)
 	touch $@
 
+$(CLIENTS)/axe/done:
+	npm install --silent --no-fund --no-audit --prefix $(@D) axe-core@4
+	touch $@
+
 $(CLIENTS)/ai-sdk/done:
 	npm install --silent --no-fund --no-audit --prefix $(@D) ai@6 @ai-sdk/anthropic@3 zod@4
 	touch $@
@@ -233,4 +243,4 @@ $(CLIENTS)/%/ready:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(BENCH) $(DOCS) $(LOCK) $(VERSIONS) build dist *.egg-info plugins/*/*.egg-info plugins/*/build
+	rm -rf $(VENV) $(CLIENTS) $(BENCH) $(DOCS) $(LOCK) $(VERSIONS) .shots build dist *.egg-info plugins/*/*.egg-info plugins/*/build

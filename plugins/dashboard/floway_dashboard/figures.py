@@ -4,6 +4,7 @@ import datetime
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import peewee
 
@@ -57,25 +58,26 @@ def first_day(period: str) -> datetime.date:
 @dataclass(frozen=True)
 class _Kept:
     rows: Sequence[Usage]
+    before: datetime.date
+    """The first day that is not among them."""
     until: float
     """Monotonic time, seconds."""
 
 
-_kept: dict[tuple[str, ...], _Kept] = {}
+_kept: WeakKeyDictionary[peewee.Database, dict[tuple[str, ...], _Kept]] = WeakKeyDictionary()
 """Usage of days that are over, by what was asked: a million requests take a fifth of a second to read."""
 KEPT_SECONDS = 300.0
-MAX_KEPT = 50
 
 
 def read_usage(database: peewee.Database, by: Sequence[str], since: datetime.date) -> list[Usage]:
     """Return usage as ``usage.read`` does; a group may come twice. Only the last two days are always read anew."""
     recent = max(since, today() - datetime.timedelta(1))
-    asked, now = (str(id(database)), *by, str(since), str(recent)), time.monotonic()
-    kept = _kept.get(asked)
-    if kept is None or kept.until < now:
-        if len(_kept) >= MAX_KEPT:
-            _kept.clear()
-        kept = _kept[asked] = _Kept(usage.read(database, by, since, before=recent), now + KEPT_SECONDS)
+    asked, now = (*by, str(since)), time.monotonic()
+    answers = _kept.setdefault(database, {})
+    kept = answers.get(asked)
+    if kept is None or kept.before != recent or kept.until < now:
+        rows = usage.read(database, by, since, before=recent)
+        kept = answers[asked] = _Kept(rows, recent, now + KEPT_SECONDS)
     return [*kept.rows, *usage.read(database, by, recent)]
 
 

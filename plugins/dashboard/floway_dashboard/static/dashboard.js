@@ -17,6 +17,9 @@ document.querySelectorAll("time[datetime]").forEach((element) => {
   element.title = new Date(element.dateTime).toLocaleString();
 });
 
+// On a phone the menu is a strip, which may be too long to show the current page.
+document.querySelector(".side [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 // What is of use only with a script.
 document.querySelectorAll("[data-with-script]").forEach((element) => { element.hidden = false; });
 
