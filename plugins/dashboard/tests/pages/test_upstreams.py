@@ -100,7 +100,7 @@ def test_a_test_says_what_came_of_it(operator, add):
     good, bad = add("ready"), add("mute")
     assert operator.submit(operator.get(path(good)), "/test").notice == "ready answers, and serves 1 models."
     answer = operator.submit(operator.get(path(bad)), "/test")
-    assert "It says nothing." in answer.text and "Is https://parrots.example/v1 right?" in answer.text
+    assert "It says nothing." in answer.text and "Check the address https://parrots.example/v1" in answer.text
 
 
 def test_removing_asks_first(operator, database, add):
