@@ -143,9 +143,7 @@ def test_an_upstream_is_added_by_the_form_of_its_provider(gateway, operator, dat
 
 def test_an_upstream_that_does_not_work_is_added_and_explained(operator, database):
     answer = new_parrot(operator, name="mute parrot")
-    assert answer.notice.startswith(
-        "The upstream mute parrot is added. It does not work yet. It says nothing. Is https"
-    )
+    assert answer.notice.startswith("The upstream mute parrot is added. It does not work yet. It says nothing. Check ")
     assert names(database) == ["mute parrot"]
 
 
