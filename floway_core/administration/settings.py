@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pluggy
 
-from floway_core.runtime import plugins, settings_loader
+from floway_core.runtime import plugins
+from floway_core.runtime.settings_loader import describe_settings
 from floway_core.settings import Settings
 
 
@@ -21,9 +22,9 @@ class ShownSetting:
 
 
 def list_settings(settings: Settings, manager: pluggy.PluginManager, environ: Mapping[str, str]) -> list[ShownSetting]:
-    """List all settings of core and of the plugins; for a gateway, of its ``settings`` and ``manager``.
+    """List all settings of core and of the plugins.
 
     :param environ: the environment of the process, for the variables that name files of secrets.
     """
-    rows = settings_loader.describe_settings(settings, plugins.declared_settings(manager), environ)
+    rows = describe_settings(settings, plugins.declared_settings(manager), environ)
     return [ShownSetting(setting.variable, value, setting.help) for setting, value in rows]

@@ -1,1 +1,1 @@
-"""The stateful side of Responses: conversations that are loaded, continued, forked, compacted and kept for a time."""
+"""Stored conversations: load, continue, fork, compact, store and expire them."""

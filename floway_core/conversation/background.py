@@ -1,7 +1,7 @@
 """Background responses in the database: their state and their events, for all workers and hosts.
 
-One worker creates a response and holds a lease meanwhile. The others read what it has stored. A response whose worker
-has died is found by its expired lease, and has failed.
+One worker creates a response and holds a lease meanwhile. All workers can read its stored state. If the worker dies,
+the lease expires, and the next reader marks the response as failed.
 """
 
 import time
@@ -25,17 +25,17 @@ FAILED, CANCELLED = "failed", "cancelled"
 RUNNING = (QUEUED, IN_PROGRESS)
 _IS_RUNNING = f"status IN ('{QUEUED}', '{IN_PROGRESS}')"
 
-EVENTS_KEPT_SECONDS = 3600
-"""How long the events of a response are kept after its end. Later, a replay is made of the stored response."""
+EVENT_RETENTION_SECONDS = 3600
+"""How long the events of a response are stored after its end. Later, a replay is generated from the response."""
 
 BATCHES_PER_PAGE = 20
-"""How many batches of events are read at once."""
+"""Batches of events that one query reads."""
 
 _COLUMNS = "id, response_id, status, response, has_events, ended_at"
 
 
 class ResponseCancelled(GatewayError):
-    """A response must not be stored, because it has been cancelled or deleted while it was created."""
+    """A response must not be stored, because it was cancelled or deleted while it was created."""
 
     def __init__(self) -> None:
         super().__init__(409, "The response has been cancelled.", code="response_cancelled")
@@ -49,13 +49,13 @@ class BackgroundResponse:
     response_id: str
     status: str
     response: Mapping[str, Any]
-    """The response object. Of a complete response, it is the stored one that counts."""
+    """The response object. If the response is complete, its snapshot is authoritative."""
     has_events: bool
     ended_at: int | None
 
     @property
     def is_running(self) -> bool:
-        """Whether it is not complete yet."""
+        """Whether it has not ended yet."""
         return self.status in RUNNING
 
 
@@ -65,7 +65,7 @@ def lease_id(response_id: str) -> str:
 
 
 def create(database: peewee.Database, api_key_id: str, response: Mapping[str, Any], *, has_events: bool) -> int:
-    """Store a new background response, with a lease that the caller has to renew; return its row id.
+    """Store a new background response, with a lease that the caller must renew; return its row id.
 
     :param response: the response object, with the status ``queued``.
     """
@@ -95,10 +95,10 @@ def find(database: peewee.Database, api_key_id: str, response_id: str, oldest: i
         return None
     row, found_id, status, payload, has_events, ended_at = rows[0]
     response = {**Decoder("background_responses.response")(payload, row), "status": status}
-    found = BackgroundResponse(row, found_id, status, response, bool(has_events), ended_at)
+    response_state = BackgroundResponse(row, found_id, status, response, bool(has_events), ended_at)
     if ended_at is None and not turn_leases.is_alive(database, lease_id(found_id)):
-        return _end_abandoned(database, found)
-    return found
+        return _end_abandoned(database, response_state)
+    return response_state
 
 
 def _end_abandoned(database: peewee.Database, abandoned: BackgroundResponse) -> BackgroundResponse:
@@ -113,7 +113,7 @@ def _end_abandoned(database: peewee.Database, abandoned: BackgroundResponse) -> 
 
 
 def cancel(database: peewee.Database, running: BackgroundResponse) -> BackgroundResponse:
-    """Cancel a response that runs; return its new state."""
+    """Cancel a running response; return its new state."""
     response = {**running.response, "status": CANCELLED}
     sql = f"UPDATE background_responses SET status = ?, response = ? WHERE id = ? AND {_IS_RUNNING} RETURNING id"
     with transaction(database):
@@ -121,15 +121,15 @@ def cancel(database: peewee.Database, running: BackgroundResponse) -> Background
     return replace(running, status=CANCELLED, response=response) if changed else running
 
 
-def delete(database: peewee.Database, found: BackgroundResponse) -> None:
-    """Delete a background response with its events. If it runs, its worker gives it up."""
+def delete(database: peewee.Database, response: BackgroundResponse) -> None:
+    """Delete a background response with its events. If it is running, its worker stops it."""
     with transaction(database):
-        execute(database, "DELETE FROM background_responses WHERE id = ?", found.row)
+        execute(database, "DELETE FROM background_responses WHERE id = ?", response.row)
 
 
 # ------------------------------------------------------------------------------------------------- by the worker of it
 def complete(database: peewee.Database, response_id: str, status: str | None) -> None:
-    """Note that a response is complete. Part of the transaction that stores it.
+    """Store that a response is complete. Part of the transaction that stores it.
 
     :param status: ``completed`` or ``incomplete``.
     :raises ResponseCancelled: it has been cancelled or deleted.
@@ -140,10 +140,10 @@ def complete(database: peewee.Database, response_id: str, status: str | None) ->
 
 
 def end(database: peewee.Database, response_id: str, status: str, response: Mapping[str, Any]) -> None:
-    """Note that nothing more will come of a response.
+    """Store that a response has ended.
 
-    :param status: its status, unless it is complete or cancelled already.
-    :param response: the response object for that.
+    :param status: its status, unless it is already complete or cancelled.
+    :param response: the response object with this status.
     """
     with transaction(database):
         sql = f"UPDATE background_responses SET status = ?, response = ? WHERE response_id = ? AND {_IS_RUNNING}"
@@ -159,7 +159,7 @@ def end(database: peewee.Database, response_id: str, status: str, response: Mapp
 
 
 def begin(database: peewee.Database, rows: Sequence[int]) -> None:
-    """Note that responses have begun. Part of a transaction.
+    """Store that responses are in progress. Part of a transaction.
 
     :param rows: row ids.
     """
@@ -181,7 +181,7 @@ def store_events(database: peewee.Database, batches: Iterable[tuple[int, int, by
 
 
 def find_stopped(database: peewee.Database, rows: Sequence[int]) -> set[int]:
-    """Return which of the responses with these row ids must not go on: they have been cancelled or deleted."""
+    """Return the row ids of the responses that must be stopped, because they were cancelled or deleted."""
     sql = f"SELECT id FROM background_responses WHERE id IN ({placeholders(rows)}) AND status <> '{CANCELLED}'"
     return set(rows) - {row for (row,) in select(database, sql, *rows)}
 
@@ -189,13 +189,13 @@ def find_stopped(database: peewee.Database, rows: Sequence[int]) -> set[int]:
 # ------------------------------------------------------------------------------------------------------------- reading
 @dataclass(frozen=True)
 class EventPage:
-    """Stored events that a reader has not seen."""
+    """Stored events for a reader."""
 
     events: bytes
     last_number: int
-    """The sequence number of the last of them, or the reader's if there are none."""
+    """The sequence number of the last event; without events, the reader's."""
     is_last: bool
-    """Whether no more will come."""
+    """Whether these are the last events."""
 
 
 def read_events(database: peewee.Database, row: int, after: int) -> EventPage:
@@ -226,13 +226,13 @@ def read_last_event(database: peewee.Database, row: int) -> bytes:
 
 
 def content_of(event: bytes) -> dict[str, Any]:
-    """Return the data of an event that is stored."""
+    """Return the data of a stored event."""
     content: dict[str, Any] = jsontext.loads(sse.parse(event)[1])
     return content
 
 
 def number_of(event: bytes) -> int:
-    """Return the sequence number of an event that is stored."""
+    """Return the sequence number of a stored event."""
     number: int = content_of(event)["sequence_number"]
     return number
 
@@ -246,13 +246,13 @@ def terminal_event(response: Mapping[str, Any], number: int) -> bytes:
 
 # ---------------------------------------------------------------------------------------------------------------- sweep
 def sweep(database: peewee.Database, oldest: int) -> None:
-    """Delete the events that are kept no longer, and responses that have expired.
+    """Delete expired events and expired responses.
 
     :param oldest: responses created before this Unix second have expired.
     """
     with transaction(database):
         ended = "SELECT id FROM background_responses WHERE ended_at < ?"
-        cutoff = int(time.time()) - EVENTS_KEPT_SECONDS
+        cutoff = int(time.time()) - EVENT_RETENTION_SECONDS
         execute(database, f"DELETE FROM background_events WHERE background_id IN ({ended})", cutoff)
         execute(
             database, "UPDATE background_responses SET has_events = ? WHERE ended_at < ? AND has_events", False, cutoff

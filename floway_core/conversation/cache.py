@@ -1,4 +1,4 @@
-"""A cache of histories, so that a turn that continues a recent one need not read a long conversation again.
+"""A cache of histories, so that the next turn of a conversation does not read all of it again.
 
 A snapshot never changes and its response id is never reused, so an entry never becomes stale. The database still
 decides who may continue a response, and whether it has been deleted (``load.find_snapshot``).
@@ -15,11 +15,11 @@ from floway_core.conversation.records import History, Snapshot
 from floway_core.protocol import jsontext
 
 MAX_ANCESTORS = 16
-"""How many histories of a conversation are tried as the beginning of one that is not cached, the latest first."""
+"""How many cached histories are tried as the start of a history that is not cached, the latest first."""
 
 
 class PackedHistory:
-    """A history as JSON: much smaller than the objects, and everyone who unpacks it gets fresh objects."""
+    """A history as JSON, which is much smaller than the objects. Each call of ``unpack`` returns new objects."""
 
     __slots__ = ("_issuers", "_previous", "_texts", "response_id", "size", "text_bytes")
 
@@ -36,7 +36,7 @@ class PackedHistory:
         :param previous: the history before these items; shared, not copied.
         """
         self.response_id = response_id
-        # Copies: orjson's bytes keep the buffer that they were written to, of 4 KiB or more.
+        # Copies, because orjson's bytes keep their buffer of 4 KiB or more.
         self._texts = tuple(bytes(memoryview(text)) for text in texts)
         self.text_bytes: int = sum(map(len, self._texts)) + (previous.text_bytes if previous else 0)
         """Bytes of the whole history as JSON."""
@@ -99,7 +99,7 @@ class HistoryCache:
             return cached.histories.get(response_id)
 
     def latest(self, conversation: int) -> list[PackedHistory]:
-        """Return the cached histories with which another one of the conversation probably begins.
+        """Return the cached histories that are probably the start of another history of the conversation.
 
         :param conversation: its row id.
         """
@@ -108,7 +108,7 @@ class HistoryCache:
             return list(itertools.islice(reversed(cached.histories.values()), MAX_ANCESTORS)) if cached else []
 
     def put(self, conversation: int, history: PackedHistory) -> None:
-        """Add a history, unless its beginning has been evicted meanwhile.
+        """Add a history, unless the history that it extends has been evicted meanwhile.
 
         A full cache evicts the least recently used conversation as a whole, because its histories share their items.
 

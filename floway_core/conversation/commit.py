@@ -1,4 +1,4 @@
-"""Writing a snapshot with its items, in one transaction."""
+"""Store a response as a snapshot with its items, in one transaction."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,8 +8,16 @@ import peewee
 
 from floway_core.conversation import background, conversations, restoring, retention
 from floway_core.conversation.cache import HistoryCache, PackedHistory
-from floway_core.conversation.records import Snapshot, Turn
-from floway_core.conversation.snapshots import SAME_SNAPSHOT, NewItem, encode_snapshot, insert_snapshot, mark_used
+from floway_core.conversation.records import Conversation, Snapshot, Turn
+from floway_core.conversation.retention import USE_PRECISION_SECONDS
+from floway_core.conversation.snapshots import (
+    SAME_SNAPSHOT,
+    NewItem,
+    add_stored_bytes,
+    encode_snapshot,
+    insert_snapshot,
+    mark_used,
+)
 from floway_core.errors import GatewayError
 from floway_core.protocol import items
 from floway_core.storage.db import insert, lock_row, select, transaction, write
@@ -49,9 +57,9 @@ def commit(
     ordinal: Callable[[], int] | None,
     hook: MetadataHook,
 ) -> None:
-    """Store what a turn added, in one transaction. Afterwards any worker can continue the response.
+    """Store the new items of a turn, in one transaction. Afterwards any worker can continue the response.
 
-    :param cache: gets the new history, if it has the one that the turn continues.
+    :param cache: gets the new history, if it contains the history that the turn continues.
     :param upstream_id: the upstream that issued the output; None if the gateway generated it.
     :param response: the complete response object.
     :param ordinal: reserves the ordinal among the children of the parent; required if the turn has a previous snapshot.
@@ -64,12 +72,12 @@ def commit(
     except PreviousResponseDeleted:
         if turn.explicit_previous:
             raise
-        # The client did not name the deleted response, and has sent the whole history.
+        # The client has not named the deleted response: it has sent the whole history.
         _commit(database, cache, turn.as_root(), upstream_id, response, ordinal, hook)
 
 
 def snapshot_mode(response: Mapping[str, Any]) -> str:
-    """Return ``replace`` if the response compacts the history, which then starts anew; else ``append``."""
+    """Return ``replace`` if the response compacts the history, else ``append``."""
     return "replace" if items.replaces_history(_output_items(response)) else "append"
 
 
@@ -116,7 +124,7 @@ def _commit(
             conversations.advance(database, turn.conversation, turn.response_id, snapshot)
             if parent and mode == "replace":  # what was only a part of the conversation is so no longer
                 retention.delete_unneeded(database, parent.row)
-    # A client that resends the history rarely needs the cache, unless the stored history takes the place of its own.
+    # A client that resends the history rarely needs the cache, unless the stored history replaces its own.
     if parent and (turn.explicit_previous or turn.visible):
         beginning = cache.get(parent) if mode == "append" else None
         if beginning or mode == "replace":
@@ -134,9 +142,13 @@ def _lock_conversation(database: peewee.Database, turn: Turn, added: int) -> int
         row = {"api_key_id": turn.api_key_id, "used_at": now, "stored_bytes": added}
         (new,) = insert(database, "responses_conversations", [row])
         return new
-    conversation = parent.conversation if parent else turn.conversation.conversation  # type: ignore[union-attr]
+    continued: Snapshot | Conversation = parent or turn.conversation  # type: ignore[assignment]  # see above
+    conversation = continued.conversation
     lock_row(database, "api_keys", turn.api_key_id)
-    mark_used(database, conversation, now, added)
+    if continued.used_at >= now - USE_PRECISION_SECONDS:
+        add_stored_bytes(database, conversation, added)
+    else:
+        mark_used(database, conversation, now, added)
     exists = f"SELECT 1 FROM responses_snapshots WHERE {SAME_SNAPSHOT}"
     if parent and not select(database, exists, parent.row, parent.response_id):
         raise PreviousResponseDeleted

@@ -1,7 +1,7 @@
-"""Conversations with an id: a tree of snapshots like any other, of which one snapshot is the head.
+"""Conversations with an id: a tree of snapshots like any other, with one snapshot as its head.
 
 The next turn continues the head, and becomes the head when it is stored. So a conversation and a chain of previous
-responses are the same thing. A turn holds a lock while it runs, so that two of them cannot overtake each other.
+responses have the same form. A running turn locks the conversation, so that turns run one after the other.
 """
 
 import logging
@@ -74,7 +74,7 @@ def replace_metadata(database: peewee.Database, conversation: Conversation, meta
 
 # --------------------------------------------------------------------------------------------------------------- locks
 def lock_idle(database: peewee.Database, conversation: Conversation) -> Conversation:
-    """Lock the row of a conversation until the transaction ends, and return its present state.
+    """Lock the row of a conversation until the transaction ends, and return its current state.
 
     :raises GatewayError: 409, a turn runs in it; 404, it has been deleted meanwhile.
     """
@@ -90,7 +90,7 @@ def lock_idle(database: peewee.Database, conversation: Conversation) -> Conversa
 
 def _lock_row(database: peewee.Database, conversation: Conversation) -> Conversation:
     """:raises GatewayError: 404, it has been deleted meanwhile."""
-    # An update instead of FOR UPDATE: PostgreSQL then evaluates the following statements after the lock.
+    # An UPDATE instead of FOR UPDATE, so that PostgreSQL evaluates the following statements after the lock.
     sql = "UPDATE responses_conversations SET used_at = used_at WHERE id = ? AND public_id = ? RETURNING api_key_id"
     rows = execute(database, sql, conversation.conversation, conversation.id).fetchall()
     if not rows:
@@ -99,7 +99,7 @@ def _lock_row(database: peewee.Database, conversation: Conversation) -> Conversa
 
 
 class ConversationLock:
-    """Keeps a conversation from being changed by others while a turn runs in it."""
+    """Locks a conversation while a turn runs in it."""
 
     def __init__(
         self, database: peewee.Database, leases: Leases, api_key_id: str, conversation: Conversation, response_id: str
@@ -123,7 +123,7 @@ class ConversationLock:
         leases.acquire(response_id)
 
     def release(self) -> None:
-        """Unlock the conversation, unless the commit has done so. It never raises: without renewal, a lock ends."""
+        """Unlock the conversation, unless the commit has done so. Never raises: a lock that is not renewed expires."""
         self._leases.release(self._response_id)
         try:
             sql = "SELECT 1 FROM responses_conversations WHERE id = ? AND locked_by = ?"

@@ -1,7 +1,7 @@
-"""Items that a client adds to a conversation with an id, or removes from it, between two turns.
+"""Add items to a conversation with an id, or remove items, between two turns.
 
-Snapshots never change. What is added is a further snapshot, which is no response. When an item is removed, a snapshot
-with what followed it takes the place of those from there on; they stay as long as a response needs them.
+Snapshots never change. Added items become a new snapshot that is not a response. If an item is removed, a new snapshot
+contains the items after it and becomes the head; the old snapshots are kept as long as a response needs them.
 """
 
 import time
@@ -26,7 +26,7 @@ from floway_core.storage.disk_reserve import delete_despite_full_disk
 
 
 def list_items(database: peewee.Database, conversation: Conversation) -> list[StoredItem]:
-    """Return the items that the next turn continues, the oldest first."""
+    """Return the items that the next turn continues, oldest first."""
     head = load.get_head(database, conversation)
     return load.load_stored_items(database, head) if head else []
 
@@ -55,19 +55,19 @@ def add_items(
 
     :param new_items: may be references to stored items.
     :param oldest: as in ``load.find_snapshot``.
-    :param limit: for the items that are referred to.
+    :param limit: counts the bytes of referenced items.
     :raises GatewayError: 404, an item that is referred to does not exist; 409, a turn runs in the conversation.
     """
     resolved = resolve_items(database, api_key_id, new_items, History(), oldest, limit)
-    added = [NewItem(item, issuer) for item, issuer in zip(resolved.items, resolved.issuers, strict=True)]
-    added = [item for item in added if item.content.get("type") != items.TRIGGER]
+    new = [NewItem(item, issuer) for item, issuer in zip(resolved.items, resolved.issuers, strict=True)]
+    new = [item for item in new if item.content.get("type") != items.TRIGGER]
     with transaction(database):
         lock_row(database, "api_keys", api_key_id)
         present = lock_idle(database, conversation)
         head = load.get_head(database, present)
-        if added:
-            present = _append(database, api_key_id, present, head, head, added)
-    return list_items(database, present)[-len(added) :] if added else []
+        if new:
+            present = _append(database, api_key_id, present, head, head, new)
+    return list_items(database, present)[-len(new) :] if new else []
 
 
 def delete_item(database: peewee.Database, api_key_id: str, conversation: Conversation, item_id: str) -> Conversation:
@@ -107,10 +107,10 @@ def _append(
     head: Snapshot | None,
     new_items: Sequence[NewItem],
 ) -> Conversation:
-    """Insert a snapshot that is no response, and make it the head. Part of a transaction.
+    """Insert a snapshot that is not a response, and make it the head. Part of a transaction.
 
     :param parent: the snapshot that it extends.
-    :param head: the present head. It has the metadata of the plugins, which go on.
+    :param head: the current head. The new snapshot inherits its metadata of plugins.
     :returns: the conversation with its new head.
     """
     contents = [item.content for item in new_items]

@@ -1,13 +1,13 @@
-"""The limit for what a request may draw from the store into the input of the model."""
+"""The limit for the stored items in the input of the model."""
 
 from floway_core.errors import GatewayError
 
 WORK_FACTOR = 4
-"""How many times the limit may be decoded to find out which of several items a reference means."""
+"""Multiple of the limit that may be decoded to resolve ambiguous references."""
 
 
 class InputLimit:
-    """Counts bytes until they are too many."""
+    """Counts bytes up to a limit."""
 
     def __init__(self, limit: int) -> None:
         """:param limit: bytes of JSON."""
@@ -25,5 +25,5 @@ class InputLimit:
             raise GatewayError(400, message, param="input", code="input_too_large")
 
     def for_work(self) -> "InputLimit":
-        """Return the limit for decoding items that may turn out not to be meant."""
+        """Return the limit for decoding items to resolve ambiguous references."""
         return InputLimit(WORK_FACTOR * self.limit)

@@ -1,4 +1,4 @@
-"""Reading snapshots, histories and items."""
+"""Load snapshots, histories and items."""
 
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -20,7 +20,7 @@ from floway_core.storage.tables import Items, Snapshots
 PAYLOAD = "responses_items.payload"
 
 RECOGNISED_DEPTH = 128
-"""How many of the last positions in a resent history are compared; one turn rarely adds more items."""
+"""How many of the last positions in a resent history are compared. One turn rarely adds more items."""
 
 IDS_PER_QUERY = 500
 
@@ -79,7 +79,7 @@ def get_snapshot_by_row(database: peewee.Database, api_key_id: str, row: int, ol
 
 
 def get_head(database: peewee.Database, conversation: Conversation) -> Snapshot | None:
-    """Return the snapshot that the next turn of a conversation continues, whether it is a response or not."""
+    """Return the snapshot that the next turn of a conversation continues, which may not be a response."""
     rows = select(
         database, f"{_SNAPSHOT} s.id = ? AND s.conversation_id = ?", conversation.head, conversation.conversation
     )
@@ -87,7 +87,7 @@ def get_head(database: peewee.Database, conversation: Conversation) -> Snapshot 
 
 
 def get_owner(database: peewee.Database, conversation: Conversation, response_id: str) -> Snapshot | None:
-    """Return a snapshot of a conversation by its id, whether it is a response or not."""
+    """Return a snapshot of a conversation by its id. It may not be a response."""
     sql = f"{_SNAPSHOT} s.response_id = ? AND s.conversation_id = ?"
     rows = select(database, sql, response_id, conversation.conversation)
     return _snapshot(rows[0]) if rows else None
@@ -96,7 +96,7 @@ def get_owner(database: peewee.Database, conversation: Conversation, response_id
 def recognise_history(
     database: peewee.Database, api_key_id: str, sent: Sequence[dict[str, Any]], hashes: Sequence[str], oldest: int
 ) -> tuple[Snapshot, int] | None:
-    """Find the snapshot whose history is the longest beginning of ``sent``; return it and the length of its history.
+    """Find the snapshot with the longest history that ``sent`` starts with; return it and the length of its history.
 
     :param sent: the items of a request without a previous response.
     :param hashes: the hash of the history after each of them.
@@ -131,31 +131,31 @@ def load_history(
         if limit:
             limit.add(history.text_bytes)
         return history.unpack()
-    known = {history.response_id: history for history in cache.latest(snapshot.conversation)}
-    rows = _chain(database, snapshot, known)
+    cached = {history.response_id: history for history in cache.latest(snapshot.conversation)}
+    rows = _chain(database, snapshot, cached)
     if not rows:
         return None
-    beginning = known.get(rows[0][-1])
-    added = [row for row in rows if row[0] is not None and (beginning is None or row[-1] != beginning.response_id)]
+    beginning = cached.get(rows[0][-1])
+    new_rows = [row for row in rows if row[0] is not None and (beginning is None or row[-1] != beginning.response_id)]
     if limit and beginning:
         limit.add(beginning.text_bytes)
     decode = Decoder(PAYLOAD, limit)
-    texts = [decode.text(payload, row) for row, _, payload, *_ in added]
-    items = [parse_object(text, PAYLOAD, row) for text, (row, *_) in zip(texts, added, strict=True)]
-    issuers = [upstream for _, upstream, *_ in added]
+    texts = [decode.text(payload, row) for row, _, payload, *_ in new_rows]
+    items = [parse_object(text, PAYLOAD, row) for text, (row, *_) in zip(texts, new_rows, strict=True)]
+    issuers = [upstream for _, upstream, *_ in new_rows]
     packed = PackedHistory(snapshot.response_id, texts, issuers, beginning)
     cache.put(snapshot.conversation, packed)
     before = beginning.unpack() if beginning else History()
     return History(before.items + items, before.issuers + issuers, packed.text_bytes)
 
 
-def _chain(database: peewee.Database, snapshot: Snapshot, known: Collection[str] = ()) -> list[Row]:
+def _chain(database: peewee.Database, snapshot: Snapshot, cached_ids: Collection[str] = ()) -> list[Row]:
     """Run ``_CHAIN``; return its rows, none if the snapshot does not exist.
 
-    :param known: response ids of snapshots whose history is cached; the chain ends there.
+    :param cached_ids: response ids of snapshots whose history is cached; the chain ends there.
     """
-    sql = _CHAIN.format(known=", ?" * len(known))
-    return select(database, sql, snapshot.row, snapshot.response_id, *known)
+    sql = _CHAIN.format(known=", ?" * len(cached_ids))
+    return select(database, sql, snapshot.row, snapshot.response_id, *cached_ids)
 
 
 def find_issuers(database: peewee.Database, api_key_id: str, blob_hashes: Iterable[str]) -> dict[str, str]:
@@ -180,7 +180,7 @@ def load_response(database: peewee.Database, snapshot: Snapshot) -> dict[str, An
         .order_by(Items.position)
     )
     with database.connection_context():
-        # Items first: if the snapshot still exists afterwards, its items were complete.
+        # Items first: if the snapshot still exists afterwards, the items were complete.
         rows = list(output.tuples().execute(database))
         same = (Snapshots.id == snapshot.row) & (Snapshots.response_id == snapshot.response_id)
         snapshots = Snapshots.select(Snapshots.envelope).where(same).tuples().execute(database)
@@ -199,7 +199,7 @@ class StoredItem:
     id: str
     """Unique in its history."""
     stored_id: str
-    """The id in the database, which other items may have, too."""
+    """The id in the database. Other items may have the same id."""
     row: int
     payload: bytes
     issuer: str | None
@@ -253,12 +253,12 @@ def distinct_ids(ids: Sequence[str]) -> list[str]:
 
     :param ids: of all items, the oldest first.
     """
-    taken = set(ids)
+    used = set(ids)
     numbers: dict[str, int] = {}
     distinct = []
     for item_id in ids:
         number = numbers.get(item_id, 0) + 1
-        while number > 1 and f"{item_id}-{number}" in taken:
+        while number > 1 and f"{item_id}-{number}" in used:
             number += 1
         numbers[item_id] = number
         distinct.append(item_id if number == 1 else f"{item_id}-{number}")
@@ -280,7 +280,7 @@ def _snapshot(row: Row) -> Snapshot:
 def _metadata(row: int, text: str) -> dict[str, dict[str, Any]]:
     column = "responses_snapshots.metadata_json"
     metadata = parse_object(text, column, row)
-    if not all(isinstance(own, dict) for own in metadata.values()):
+    if not all(isinstance(values, dict) for values in metadata.values()):
         raise StoredDataError(column, row)
     return metadata
 

@@ -1,4 +1,4 @@
-"""Encoding of items and envelopes in a row: JSON, compressed if that pays."""
+"""Encode items and envelopes for the database: JSON, compressed if that saves enough."""
 
 import threading
 from typing import Any
@@ -13,13 +13,13 @@ PLAIN, ZSTD = b"j", b"z"
 """The first byte of a payload: the encoding of the rest."""
 
 MIN_COMPRESSED_SIZE = 512
-"""Bytes. Smaller payloads gain too little for the time that compression takes."""
+"""Bytes. Compressing smaller payloads saves too little for the time it takes."""
 
 MAX_PAYLOAD_SIZE = 512 * 2**20
 """Bytes after decompression, so that a damaged row cannot fill the memory."""
 
 SIZE_PREFIX = 19
-"""Bytes at the start of a payload that tell the size of its text: the encoding and the longest header of zstd."""
+"""Bytes at the start of a payload that contain the size of its text: the encoding and the longest header of zstd."""
 
 MAX_ID_LENGTH = 255
 """Characters."""
@@ -66,16 +66,16 @@ class Decoder:
         self._zstd = zstandard.ZstdDecompressor()
 
     def __call__(self, payload: bytes, row: object) -> dict[str, Any]:
-        """The object that ``encode`` made ``payload`` of.
+        """Return the object in ``payload``.
 
-        :raises StoredDataError: it was not made by ``encode``.
+        :raises StoredDataError: ``encode`` has not created it.
         """
         return parse_object(self.text(payload, row), self._column, row)
 
     def text(self, payload: bytes, row: object) -> bytes:
         """Return the text in ``payload``, without checking that it is JSON.
 
-        :raises StoredDataError: it was not made by ``encode``.
+        :raises StoredDataError: ``encode`` has not created it.
         :raises GatewayError: 400, with this payload the limit is exceeded.
         """
         # SQLite does not enforce column types.
@@ -111,7 +111,7 @@ def plain_size(beginning: object, length: int | None) -> int:
 def parse_object(text: bytes | str, column: str, row: object) -> dict[str, Any]:
     """Parse a JSON object of a column.
 
-    :raises StoredDataError: the text is something else.
+    :raises StoredDataError: the text is not a JSON object.
     """
     try:
         value = jsontext.loads(text.encode() if isinstance(text, str) else text)
@@ -123,7 +123,7 @@ def parse_object(text: bytes | str, column: str, row: object) -> dict[str, Any]:
 
 
 def storable_id(value: object) -> str | None:
-    """Return ``value`` if it is an id that a text column can hold, else None.
+    """Return ``value`` if it is an id that a text column can store, else None.
 
     PostgreSQL stores no NUL, and no database stores lone surrogates.
     """

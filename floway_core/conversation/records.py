@@ -1,4 +1,4 @@
-"""Values that the store and the engine exchange: history, snapshot, turn."""
+"""The records that conversation and engine exchange: history, snapshot, conversation, turn."""
 
 import dataclasses
 import functools
@@ -36,11 +36,11 @@ class Snapshot:
     depth: int
     history_hash: str
     used_at: int
-    """When its conversation was last used, Unix seconds; see ``Conversations.used_at``."""
+    """When its conversation was last used, in Unix seconds; see ``Conversations.used_at``."""
     metadata: Mapping[str, Mapping[str, Any]]
     """Metadata by plugin."""
     history_bytes: int | None = None
-    """Bytes of its whole history as JSON; None if an older version stored it."""
+    """Bytes of its whole history as JSON; None if an older version of Floway stored it."""
 
 
 @dataclass(frozen=True)
@@ -55,24 +55,24 @@ class Conversation:
     metadata: Mapping[str, Any]
     """The client's."""
     used_at: int
-    """When it was last used, Unix seconds; see ``Conversations.used_at``."""
+    """When it was last used, in Unix seconds; see ``Conversations.used_at``."""
     head: int | None
     """Row id of the snapshot that the next turn continues; None for an empty conversation."""
 
 
 @dataclass(frozen=True)
 class StoreLimits:
-    """What a request may load and store."""
+    """The limits for what a request loads and stores."""
 
     input_bytes: int
-    """Largest size of what it continues and refers to, as JSON."""
+    """Largest size of the history that it continues and of the items that it refers to, as JSON."""
     stored_bytes: int = 0
-    """How much all conversations of its key may take; 0: no limit."""
+    """Largest size of all conversations of its key; 0: no limit."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One request in its conversation: what it continues, and what it adds."""
+    """One request in its conversation: the history that it continues, and the items that it adds."""
 
     api_key_id: str
     response_id: str
@@ -82,14 +82,14 @@ class Turn:
     previous: Snapshot | None
     """The snapshot that the turn continues: the client named it, or its history was recognised in the input."""
     explicit_previous: bool
-    """Whether the client named it, in ``previous_response_id`` or by its ``conversation``."""
+    """Whether the client named it, by ``previous_response_id`` or ``conversation``."""
     input: History
     """The whole input of the model, with the stored history."""
     new_items: list[dict[str, Any]] = field(default_factory=list)
     """The part of ``input`` that is not in the history of ``previous``."""
     history_hash: str | None = None
     """The hash of the whole input, if the client sent the history itself. None for a turn with ``explicit_previous``,
-    and for one that is not stored, or whose history was restored."""
+    for a turn that is not stored, and for a turn whose history was restored."""
     visible: VisibleHistory | None = None
     """The whole input as the client sees it, if the client drops the reasoning and the turn is stored."""
     continued_id: str | None = None
@@ -98,13 +98,13 @@ class Turn:
     """Keeps the response for the rest of the client's connection, if it is not stored: takes its output items and the
     id of the upstream that issued them. None if the connection keeps nothing."""
     conversation: Conversation | None = None
-    """The conversation with an id to which the turn adds what is new."""
+    """The conversation with an id to which the turn adds its items."""
     is_background: bool = False
     """Whether the response is created in the background."""
 
     @property
     def is_stored(self) -> bool:
-        """Whether what the turn adds is stored, if only as a part of its conversation."""
+        """Whether the items of the turn are stored, perhaps only as a part of its conversation."""
         return self.store or self.conversation is not None
 
     def as_root(self) -> "Turn":

@@ -1,4 +1,4 @@
-"""Finding the stored items that a request refers to by id."""
+"""Find the stored items that a request refers to by id."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,16 +17,16 @@ from floway_core.storage.db import Row, placeholders, select
 MAX_SAME_ID = 50
 """How many stored items with the same id are compared to resolve a reference."""
 
-_NAMED = """
+_BY_ITEM_ID = """
 FROM responses_items i
 JOIN responses_snapshots s ON s.id = i.snapshot_id JOIN responses_conversations c ON c.id = s.conversation_id
 WHERE {alive} AND i.api_key_id = ? AND i.item_id"""
 
 _ITEMS = f"""
-SELECT item.item_id, item.id, item.upstream_id, item.payload, named.first, item.snapshot_id, item.position
+SELECT item.item_id, item.id, item.upstream_id, item.payload, same.first, item.snapshot_id, item.position
 FROM responses_items item JOIN (
-    SELECT MAX(i.id) AS last, MIN(i.id) AS first {_NAMED} IN ({{marks}}) GROUP BY i.item_id
-) named ON named.last = item.id
+    SELECT MAX(i.id) AS last, MIN(i.id) AS first {_BY_ITEM_ID} IN ({{marks}}) GROUP BY i.item_id
+) same ON same.last = item.id
 """
 
 _SIZES = _ITEMS.replace(
@@ -35,12 +35,14 @@ _SIZES = _ITEMS.replace(
 """The sizes of the items that ``_ITEMS`` loads."""
 
 _SAME_ID = f"""
-SELECT i.id, i.upstream_id, i.payload, i.snapshot_id, i.position {_NAMED} = ? ORDER BY i.id DESC LIMIT {MAX_SAME_ID + 1}
+SELECT i.id, i.upstream_id, i.payload, i.snapshot_id, i.position {_BY_ITEM_ID} = ? ORDER BY i.id DESC LIMIT {
+    MAX_SAME_ID + 1
+}
 """
 
 _SAME_ID_SIZE = f"""
 SELECT COALESCE(SUM(LENGTH(same.payload)), 0)
-FROM (SELECT i.payload {_NAMED} = ? ORDER BY i.id DESC LIMIT {MAX_SAME_ID + 1}) same
+FROM (SELECT i.payload {_BY_ITEM_ID} = ? ORDER BY i.id DESC LIMIT {MAX_SAME_ID + 1}) same
 """
 
 _AROUND = "SELECT position, payload, id FROM responses_items WHERE snapshot_id = ? AND position IN (?, ?)"
@@ -51,19 +53,19 @@ StoredItem = tuple[dict[str, Any], str | None]
 
 @dataclass(frozen=True)
 class _Lookup:
-    """What the references of one request are resolved with."""
+    """The parameters for resolving the references of one request."""
 
     database: peewee.Database
     api_key_id: str
     sent_items: Sequence[dict[str, Any]]
     oldest: int
     limit: InputLimit
-    """For the items that are referred to, each as often as it is."""
+    """Counts the referenced items, once per reference."""
     work: InputLimit
-    """For everything that is decoded to find them."""
+    """Counts everything that is decoded to find them."""
 
     def scope(self) -> tuple[str, int, str]:
-        """Return the parameters of ``_NAMED``."""
+        """Return the parameters of ``_BY_ITEM_ID``."""
         return self.api_key_id, self.oldest, self.api_key_id
 
 
@@ -118,9 +120,9 @@ def _select_by_ids(lookup: _Lookup, sql: str, ids: Sequence[str]) -> Iterator[Ro
 
 
 def _count_sizes(lookup: _Lookup, references: Mapping[int, str]) -> tuple[list[str], set[str]]:
-    """Count the sizes of the items that are the only ones of their id.
+    """Count the sizes of the items with a unique id.
 
-    :returns: the ids of these items, and those that several items have.
+    :returns: the unique ids, and the ids that several items have.
     :raises GatewayError: 400, they are too large.
     """
     repeated, sizes = set(), {}
@@ -144,12 +146,12 @@ def _load_latest(lookup: _Lookup, ids: Sequence[str]) -> dict[str, tuple[dict[st
 
 
 def can_refer_to(sent: dict[str, Any], stored: dict[str, Any]) -> bool:
-    """Whether a reference, or an item that came without its content, does not contradict a stored item of its id."""
+    """Return whether a reference, or an item without its content, does not contradict a stored item with its id."""
     return is_reference(sent) or not item_text(sent) or item_text(sent) == item_text(stored)
 
 
 def _disambiguate(lookup: _Lookup, item_id: str, position: int) -> StoredItem | None:
-    """Return the one of several stored items with an id that a reference means; None if that is uncertain."""
+    """Return the stored item that a reference means, of several with the same id; None if that is uncertain."""
     ((size,),) = select(lookup.database, _SAME_ID_SIZE.format(alive=ALIVE), *lookup.scope(), item_id)
     lookup.work.add(int(size))
     rows = select(lookup.database, _SAME_ID.format(alive=ALIVE), *lookup.scope(), item_id)
@@ -169,7 +171,7 @@ def _disambiguate(lookup: _Lookup, item_id: str, position: int) -> StoredItem | 
 
 
 def _compare_neighbours(lookup: _Lookup, snapshot: int, stored_at: int, position: int) -> list[bool]:
-    """Whether each neighbour of a stored item equals that of a reference, for those that both have."""
+    """Compare the neighbours of a stored item with those of a reference: True for each equal pair."""
     decode, equal = Decoder(PAYLOAD, lookup.work), []
     for neighbour_at, payload, row in select(lookup.database, _AROUND, snapshot, stored_at - 1, stored_at + 1):
         at = position + neighbour_at - stored_at

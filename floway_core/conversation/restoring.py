@@ -1,8 +1,8 @@
-"""Putting the reasoning back into the histories of clients that drop it.
+"""Restore the reasoning in the histories of clients that drop it.
 
-A response is stored with hashes of the history as such a client sees it. When the client sends the history again, the
-stored items, with the reasoning, take the place of those that it sends. Everything is looked up for one API key, and
-lives and expires with its conversation.
+A response is stored with hashes of the history that such a client sees. When the client sends the history again, the
+stored items, with the reasoning, replace the items of the client. Only items of the same API key are found, until their
+conversation expires.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,12 +40,12 @@ def restore_history(
     oldest: int,
     limit: InputLimit,
 ) -> tuple[Snapshot, History, int] | None:
-    """Find the stored response whose history is the longest beginning of what a client sent.
+    """Find the stored response with the longest history that a request starts with.
 
-    :param turns: the turns of the model in what it sent.
+    :param turns: the turns of the model in the request.
     :param oldest: conversations not used since this Unix second have expired.
     :param limit: for the stored history.
-    :returns: its snapshot, the stored history, and the position in the sent history where new items begin.
+    :returns: its snapshot, the stored history, and the position in the request where new items start.
     """
     ends = {turn.digest: turn.end for turn in turns[-RECOGNISED_TURNS:]}
     rows = _find_snapshots(database, api_key_id, ends, oldest)
@@ -59,19 +59,19 @@ def restore_history(
 def restore_turns(
     database: peewee.Database,
     api_key_id: str,
-    sent: History,
+    request_items: History,
     turns: Sequence[TurnEnd],
     oldest: int,
     limit: InputLimit,
 ) -> History:
-    """Put the reasoning back into single turns that their calls identify, in a history that is not stored as a whole.
+    """Restore the reasoning of single turns, found by their calls, in a history that is not stored completely.
 
-    :param sent: the items that the client sent.
-    :param turns: turns of the model in it.
+    :param request_items: the input items of the request.
+    :param turns: the turns of the model in these items.
     """
     by_digest = {turn.turn_digest: turn for turn in turns[-RECOGNISED_TURNS:] if turn.turn_digest}
     rows = _find_snapshots(database, api_key_id, by_digest, oldest)
-    items, issuers, decode = list(sent.items), list(sent.issuers), Decoder(load.PAYLOAD)
+    items, issuers, decode = list(request_items.items), list(request_items.issuers), Decoder(load.PAYLOAD)
     for digest in sorted(rows, key=lambda digest: by_digest[digest].start, reverse=True):
         turn = by_digest[digest]
         output = select(database, _OUTPUT, rows[digest])
@@ -88,7 +88,7 @@ def store_hashes(
     before: VisibleHistory,
     output: Iterable[Mapping[str, Any]],
 ) -> None:
-    """Store by which hashes a response will be found. Part of the transaction that stores it.
+    """Store the hashes by which a response is found. Part of the transaction that stores it.
 
     :param snapshot: row id.
     :param before: the whole input of the response.

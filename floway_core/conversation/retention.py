@@ -1,4 +1,4 @@
-"""Retention: deletion of responses, and of conversations that have expired."""
+"""Delete responses, conversations with an id, and expired conversations."""
 
 import logging
 import time
@@ -20,16 +20,16 @@ from floway_core.storage.tables import Conversations, Snapshots
 log = logging.getLogger("floway.retention")
 
 USE_PRECISION_SECONDS = 3600
-"""By how much the stored last use of a conversation may lag behind, so that a read rarely writes."""
+"""How old the stored last use of a conversation may be, so that reading rarely writes."""
 
 SWEEP_INTERVAL_SECONDS = 3600
 
 BATCH_SIZE = 200
-"""Conversations that one transaction deletes. Small, so that nobody waits long for the database."""
+"""Conversations that one transaction deletes. Few, so that other transactions do not wait long."""
 
 
 def mark_used_if_due(database: peewee.Database, snapshot: Snapshot | Conversation) -> None:
-    """Store that a conversation, or that of a snapshot, was used just now, unless the stored time is recent enough."""
+    """Store that a conversation, or the conversation of a snapshot, was used now, unless the stored time is recent."""
     now = int(time.time())
     if snapshot.used_at >= now - USE_PRECISION_SECONDS:
         return
@@ -45,7 +45,7 @@ def mark_used_if_due(database: peewee.Database, snapshot: Snapshot | Conversatio
 def delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
     """Delete a response, so that it can neither be read nor continued.
 
-    Its items stay as long as the histories of its children need them. It works on a full disk, too.
+    Its items are kept as long as the histories of its children need them. Works on a full disk, too.
     """
     delete_despite_full_disk(database, lambda: _delete_response(database, snapshot))
 
@@ -65,7 +65,7 @@ def _delete_response(database: peewee.Database, snapshot: Snapshot) -> None:
 
 
 def delete_conversation(database: peewee.Database, conversation: Conversation) -> None:
-    """Take the id from a conversation. Its responses stay; what is no response and no longer needed is deleted.
+    """Remove the id of a conversation. Its responses are kept; other snapshots only if a response needs them.
 
     :raises GatewayError: 409, a turn runs in it; 404, it has been deleted meanwhile.
     """
@@ -84,7 +84,7 @@ def delete_conversation(database: peewee.Database, conversation: Conversation) -
 
 
 def delete_unneeded(database: peewee.Database, row: int | None) -> None:
-    """Delete the row of a deleted snapshot and of those before it that nothing needs. Part of a transaction."""
+    """Delete the rows of a deleted snapshot and of its ancestors that are not needed. Part of a transaction."""
     while row is not None:
         row = _delete_if_unneeded(database, row)
 
@@ -118,7 +118,7 @@ def _delete_if_empty(database: peewee.Database, conversation: int) -> None:
 
 
 def _subtract(database: peewee.Database, row: int, conversation: int) -> None:
-    """Subtract what a snapshot and its items store from what their conversation does."""
+    """Subtract the size of a snapshot and its items from the stored size of their conversation."""
     items = f"SELECT COALESCE(SUM(LENGTH(payload) + {ROW_BYTES}), 0) FROM responses_items WHERE snapshot_id = ?"
     size = f"({items}) + (SELECT LENGTH(envelope) + {ROW_BYTES} FROM responses_snapshots WHERE id = ?)"
     sql = f"UPDATE responses_conversations SET stored_bytes = stored_bytes - ({size}) WHERE id = ?"
@@ -127,18 +127,18 @@ def _subtract(database: peewee.Database, row: int, conversation: int) -> None:
 
 def sweep(database: peewee.Database, retention_days: int) -> int:
     """Delete the conversations that have not been used for ``retention_days``; return their number."""
-    oldest, deleted = expiry_cutoff(retention_days), 0
+    oldest, deleted_count = expiry_cutoff(retention_days), 0
     while True:
         with transaction(database):
             expired = Conversations.select(Conversations.id).where(Conversations.used_at < oldest).limit(BATCH_SIZE)
-            if database.for_update:  # nobody can use them any more; a concurrent sweeper skips them
+            if database.for_update:  # a concurrent sweeper skips locked rows
                 expired = expired.for_update(skip_locked=True)
             rows = [row for (row,) in expired.tuples().execute(database)]
             if rows:
                 execute(database, f"DELETE FROM responses_conversations WHERE id IN ({placeholders(rows)})", *rows)
-        deleted += len(rows)
+        deleted_count += len(rows)
         if len(rows) < BATCH_SIZE:
-            return deleted
+            return deleted_count
 
 
 def start_sweeping(database: peewee.Database, retention_days: int) -> None:

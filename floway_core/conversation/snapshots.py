@@ -1,4 +1,4 @@
-"""The rows of a snapshot and its items: encoded before a transaction begins, inserted in it."""
+"""Encode a snapshot and its items before a transaction, and insert their rows in it."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from floway_core.storage.db import execute, insert
 ROWS_PER_INSERT = 100
 
 ROW_BYTES = 200
-"""What a row takes beside its contents, with its entries in the indexes: roughly, for quotas."""
+"""Approximate size of a row without its contents, including its index entries, for quotas."""
 
 SAME_SNAPSHOT = "id = ? AND response_id = ?"
-"""Condition for a snapshot that was read earlier: if it has been deleted, another one may have got its row id."""
+"""Condition for a snapshot that was read earlier. After a deletion, another snapshot may have its row id."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class NewSnapshot:
     """A snapshot to store, with its items."""
 
     row: Mapping[str, Any]
-    """The columns that are known before the transaction."""
+    """The columns with values before the transaction."""
     item_rows: Sequence[Mapping[str, Any]]
     texts: Sequence[bytes]
     """The items as JSON."""
@@ -46,7 +46,7 @@ class NewSnapshot:
 
     @property
     def stored_bytes(self) -> int:
-        """About what it takes in the database."""
+        """Its approximate size in the database, in bytes."""
         contents = sum(len(row["payload"]) for row in self.item_rows) + len(self.row["envelope"])
         return contents + ROW_BYTES * (len(self.item_rows) + 1)
 
@@ -64,7 +64,7 @@ def encode_snapshot(
 ) -> NewSnapshot:
     """Encode a snapshot.
 
-    :param response_id: its unique id, whether it is a response or not.
+    :param response_id: its unique id, also if it is not a response.
     :param envelope: the response object without its output.
     :param history_hash: the hash of the whole history with ``new_items``.
     :param is_hidden: whether it is only a part of its conversation, and cannot be read and continued by its id.
@@ -125,10 +125,10 @@ def insert_snapshot(
 
 
 def mark_used(database: peewee.Database, conversation: int, now: int, added: int = 0) -> None:
-    """Store the last use of a conversation, unless a later one is stored, and how much it stores.
+    """Update the last use of a conversation, unless a later one is stored, and its stored size.
 
     This locks the conversation until the transaction ends. Every transaction that changes its snapshots calls it first,
-    so that two of them cannot deadlock.
+    or ``add_stored_bytes``, so that two of them cannot deadlock.
 
     :param conversation: its row id.
     :param now: Unix time in seconds.
@@ -136,6 +136,16 @@ def mark_used(database: peewee.Database, conversation: int, now: int, added: int
     """
     changes = "used_at = CASE WHEN used_at > ? THEN used_at ELSE ? END, stored_bytes = stored_bytes + ?"
     execute(database, f"UPDATE responses_conversations SET {changes} WHERE id = ?", now, now, added, conversation)
+
+
+def add_stored_bytes(database: peewee.Database, conversation: int, added: int) -> None:
+    """Store how much a conversation stores, if its last use need not be stored again; locks it as ``mark_used`` does.
+
+    :param conversation: its row id.
+    """
+    # Without ``used_at``: SQLite rewrites the index of every column that a statement sets.
+    changes = "stored_bytes = stored_bytes + ?"
+    execute(database, f"UPDATE responses_conversations SET {changes} WHERE id = ?", added, conversation)
 
 
 def _generate_item_id(response_id: str, position: int, item: dict[str, Any]) -> str:
@@ -153,5 +163,5 @@ def _encode_metadata(metadata: Mapping[str, Mapping[str, Any]]) -> str:
     """:raises ValueError: the metadata of a plugin is not a JSON object."""
     for name, own in metadata.items():
         if not isinstance(own, dict):
-            raise ValueError(f"the metadata of plugin {name!r} is no object")
+            raise ValueError(f"the metadata of plugin {name!r} is not an object")
     return jsontext.dumps(dict(metadata)).decode()

@@ -1,4 +1,4 @@
-"""Turns: from a request to the whole input of the model."""
+"""Resolve a request to a turn, with the whole input of the model."""
 
 import contextlib
 import dataclasses
@@ -31,11 +31,11 @@ def resolve_turn(
     restores_reasoning: bool = False,
     unstored: UnstoredResponses | None = None,
 ) -> Turn:
-    """Load what a request continues and refers to, and return the turn.
+    """Load the history that a request continues and the items that it refers to; return the turn.
 
     :param body: the request body, validated.
     :param response_id: a new id for the response; generated item ids derive from it.
-    :param restores_reasoning: whether to put the stored reasoning back into a history that comes without it.
+    :param restores_reasoning: whether to restore the stored reasoning in a history without it.
     :param unstored: the responses that the client's connection remembers; None if it remembers none.
     :raises GatewayError: 400 if the previous response does not exist or the input is too large, 404 if an item does not
         exist, 507 if the key may not store more.
@@ -122,10 +122,10 @@ def _rememberer(
     sent: History,
     previous: Snapshot | None,
 ) -> Callable[[Sequence[dict[str, Any]], str | None], None] | None:
-    """Return what ``Turn.remember`` describes.
+    """Return the function for ``Turn.remember``.
 
-    :param history: what the request continues.
-    :param sent: what it adds.
+    :param history: the history that the request continues.
+    :param sent: the items that it adds.
     """
     if unstored is None:
         return None
@@ -197,7 +197,7 @@ def _restore_turn(
 
 
 def previous_not_found(response_id: str) -> GatewayError:
-    """Return the error for an id that cannot be continued. Clients compare its text."""
+    """Return the error for a response that cannot be continued. Clients compare its text."""
     return GatewayError(
         400,
         f"Previous response with id '{response_id}' not found.",
@@ -207,7 +207,7 @@ def previous_not_found(response_id: str) -> GatewayError:
 
 
 def get_snapshot(database: peewee.Database, api_key_id: str, response_id: str, retention_days: int) -> Snapshot:
-    """Return the snapshot of a response, and note the use of its conversation.
+    """Return the snapshot of a response, and mark its conversation as used.
 
     :raises GatewayError: 404, it does not exist.
     """
@@ -219,7 +219,7 @@ def get_snapshot(database: peewee.Database, api_key_id: str, response_id: str, r
 
 
 def _count_with_triggers(sent_items: list[dict[str, Any]], length: int) -> int:
-    """Return how many items of ``sent_items`` hold the first ``length`` items that are not triggers."""
+    """Return the number of items of ``sent_items`` that contain the first ``length`` items that are not triggers."""
     for position, item in enumerate(sent_items):
         if length == 0:
             return position
@@ -235,12 +235,12 @@ def resolve_items(
     oldest: int,
     limit: InputLimit,
 ) -> History:
-    """Replace references by the items they refer to, and find the issuers of encrypted contents.
+    """Replace references by their items, and find the issuers of encrypted contents.
 
     Reasoning without its content counts as a reference to the item of its id, if there is one.
 
     :param history: the history that the request continues; its items take precedence.
-    :param limit: counts the bytes of the items that are referred to.
+    :param limit: counts the bytes of the referenced items.
     :raises GatewayError: 404, an item does not exist; 400, they are too large.
     """
     sent = History(list(sent_items), [None] * len(sent_items))
@@ -293,7 +293,7 @@ def _find_referenced(
 
 
 def _count_repetitions(resolved: Iterable[StoredItem | None], limit: InputLimit) -> None:
-    """Count the bytes of items that are in the history already, once for each reference.
+    """Count the bytes of items that are already in the history, once per reference.
 
     :raises GatewayError: 400, they are too large.
     """

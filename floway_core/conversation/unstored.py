@@ -1,4 +1,4 @@
-"""The responses of one connection that were not stored. The client can continue them as long as it is connected."""
+"""Unstored responses of a connection. The client can continue them as long as it is connected."""
 
 import itertools
 from collections import OrderedDict
@@ -11,7 +11,7 @@ from floway_core.conversation.records import History, Snapshot
 from floway_core.protocol import items, jsontext
 
 MAX_RESPONSES = 1000
-"""Responses of one connection that can be continued; the oldest is forgotten first."""
+"""Responses of one connection that can be continued. The oldest is dropped first."""
 
 _chain_numbers = itertools.count(1)
 
@@ -24,15 +24,15 @@ class UnstoredHistory:
     chain: int
     """The number of the conversation in the cache."""
     stored: Snapshot | None
-    """The stored response that the history begins with, if it begins with one."""
+    """The stored response at the start of the history, if there is one."""
     stored_length: int
-    """How many items at the beginning of the history are those of ``stored``."""
+    """The number of items at the start of the history that belong to ``stored``."""
 
 
 class UnstoredResponses:
-    """Remembers the responses of one connection, in a cache that all connections of a process share.
+    """Stores the responses of one connection in a cache that all connections of a process share.
 
-    Used by one thread at a time. What the cache has no room for is forgotten; clients then send the whole history.
+    Used by one thread at a time. If the cache evicts a response, clients have to send the whole history.
     """
 
     def __init__(self, cache: HistoryCache) -> None:
@@ -41,7 +41,7 @@ class UnstoredResponses:
         """Chain, stored response and stored length, by response id."""
 
     def find(self, response_id: str) -> UnstoredHistory | None:
-        """Return the history of a response; None if it is unknown or has been forgotten."""
+        """Return the history of a response; None if it is unknown or has been evicted."""
         chain, stored, stored_length = self._chains.get(response_id, (0, None, 0))
         packed = self._cache.find(chain, response_id)
         return UnstoredHistory(packed, chain, stored, stored_length) if packed else None
@@ -58,12 +58,12 @@ class UnstoredResponses:
     ) -> None:
         """Remember a response.
 
-        :param continued: the history that it continues, if that is one of this connection.
+        :param continued: the history that it continues, if it is a history of this connection.
         :param added: the items that the request adds to ``continued``, or its whole input.
-        :param output: the items of the response. If they compact the history, it starts anew with them.
+        :param output: the items of the response. If they compact the history, the new history starts with them.
         :param issuer: id of the upstream that issued the output; None if the gateway did.
-        :param stored: the stored response that ``added`` begins with, if there is no ``continued``.
-        :param stored_length: how many items of ``added`` are those of ``stored``.
+        :param stored: the stored response at the start of ``added``, if ``continued`` is None.
+        :param stored_length: the number of items of ``added`` that belong to ``stored``.
         """
         if items.replaces_history(output):
             continued, added, stored, stored_length = None, History(), None, 0

@@ -1,8 +1,8 @@
-"""Removing what describes the account behind the gateway from upstream responses.
+"""Remove details of the operator's account from upstream responses.
 
 Only clients whose API key shows the account see these headers, fields and events. A provider declares them in
 ``Provider.account_details``. They are removed before anything else reads the response, so that streams, JSON responses
-and everything made from them agree. They are never stored.
+and stored data agree. They are never stored.
 """
 
 import time
@@ -19,7 +19,7 @@ from floway_core.upstream.body_splitter import BYTE_ORDER_MARK, MAX_BYTES
 
 # ---------------------------------------------------------------------------------------------------- entry points
 def filter_response(provider: Provider, context: AttemptContext, response: UpstreamResponse) -> UpstreamResponse:
-    """Return ``response`` as the client of this attempt may see it; the same object if nothing has to be hidden."""
+    """Return ``response`` without the details that its client must not see; the same object if there are none."""
     details = _details_to_hide(provider, context)
     if details is None:
         return response
@@ -28,7 +28,7 @@ def filter_response(provider: Provider, context: AttemptContext, response: Upstr
 
 
 def filter_error_response(provider: Provider, context: AttemptContext, response: ErrorResponse) -> ErrorResponse:
-    """Do the same for a response that is not 2xx."""
+    """Filter a response that is not 2xx in the same way."""
     details = _details_to_hide(provider, context)
     if details is None:
         return response
@@ -85,7 +85,7 @@ class FilteredBody(ResponseBody):
         return b""
 
     def _filter_chunk(self, data: bytes) -> bytes:
-        """Return the visible part of what ``data`` completes.
+        """Return the visible part of the events that ``data`` completes.
 
         :param data: the next bytes of the body; ``b""`` at its end.
         :raises UpstreamBroken: an event or a JSON response is too long.
@@ -105,7 +105,7 @@ class FilteredBody(ResponseBody):
 
 
 def _needles(details: AccountDetails) -> tuple[bytes, ...]:
-    """Return the texts of which an event with account details contains at least one.
+    """Return texts such that each event with account details contains at least one of them.
 
     They are few, because every event is searched for them.
     """
@@ -137,8 +137,8 @@ class EventFilter:
         """Return the visible part of complete events. Only events with a needle are parsed."""
         next_needles = [block.find(needle) for needle in self._needles]
         visible, start = [], 0
-        while found := [position for position in next_needles if position >= 0]:
-            begin, end = sse.bounds(block, min(found))
+        while positions := [position for position in next_needles if position >= 0]:
+            begin, end = sse.bounds(block, min(positions))
             visible += [block[start:begin], self._filter_event(block[begin:end])]
             start = end
             for number, position in enumerate(next_needles):
@@ -147,15 +147,15 @@ class EventFilter:
         return b"".join([*visible, block[start:]]) if visible else block
 
     def finish(self) -> bytes:
-        """Return the visible part of what followed the last complete event.
+        """Return the visible part of the bytes after the last complete event.
 
-        That is an event without its empty line, or a whole body that is not a stream.
+        They are an event without its empty line, or a complete body that is not a stream.
         """
         rest, self._splitter = self._splitter.rest, sse.EventSplitter(MAX_BYTES)
         return _filter_json(self._details, rest) if _is_json(rest) else self._filter_event(rest)
 
     def filter_document(self, data: bytes) -> bytes:
-        """Return the visible part of a complete body, which may hold events in spite of its content type."""
+        """Return the visible part of a complete body, which may contain events despite its content type."""
         return _filter_json(self._details, data) if _is_json(data) else self.feed(data) + self.finish()
 
     def _filter_event(self, event: bytes) -> bytes:
@@ -199,18 +199,18 @@ def _filter_json(details: AccountDetails, data: bytes) -> bytes:
 
 
 def _hide_in_object(details: AccountDetails, content: dict[str, Any]) -> bool:
-    """Do the same for a response object, an error object, or an object with an ``error``.
+    """Hide the details in a response object, an error object, or an object with an ``error``.
 
-    Fields of a response become null, because clients may rely on them to be there.
+    Fields of a response become null, because clients may rely on their presence.
     """
-    nulled = [name for name in details.response_fields if content.get(name) is not None]
-    content.update(dict.fromkeys(nulled))
-    removed = [content.pop(name) for name in details.error_fields if name in content]
-    return bool(_hide_in_error(details, content) or nulled or removed)
+    names = [name for name in details.response_fields if content.get(name) is not None]
+    content.update(dict.fromkeys(names))
+    values = [content.pop(name) for name in details.error_fields if name in content]
+    return bool(_hide_in_error(details, content) or names or values)
 
 
 def _hide_in_error(details: AccountDetails, content: dict[str, Any]) -> bool:
-    """Do the same for the ``error`` in ``content``."""
+    """Hide the details in the ``error`` of ``content``."""
     error = content.get("error")
     if not isinstance(error, dict):
         return False

@@ -1,7 +1,7 @@
-"""Ordering candidates by who issued the items of a conversation.
+"""Order candidates by the upstreams that issued the items of a conversation.
 
-Reasoning and compaction items are encrypted for the account that made them. A compaction stands for everything before
-it, so only its issuer can continue the conversation. Reasoning is left out for other upstreams: the model loses its
+Reasoning and compaction items are encrypted for the account that issued them. A compaction replaces everything before
+it, so only its issuer can continue the conversation. Reasoning is removed for other upstreams: the model loses its
 earlier thoughts, but the conversation continues.
 """
 
@@ -47,8 +47,8 @@ def without_foreign_reasoning(history: History, upstream_id: str) -> History:
 def without_reasoning(history: History) -> History:
     """Return the history without any reasoning."""
     pairs = zip(history.items, history.issuers, strict=True)
-    others = [pair for pair in pairs if pair[0].get("type") != "reasoning"]
-    return History([item for item, _ in others], [issuer for _, issuer in others])
+    remaining = [pair for pair in pairs if pair[0].get("type") != "reasoning"]
+    return History([item for item, _ in remaining], [issuer for _, issuer in remaining])
 
 
 def _routing_unavailable(message: str) -> GatewayError:

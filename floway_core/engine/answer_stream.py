@@ -11,10 +11,10 @@ from floway_core.engine.attempt import Attempt, present_failure
 from floway_core.engine.client_stream import ClientStream, StreamState
 from floway_core.engine.compaction import SummaryCompaction
 from floway_core.engine.framing import StreamFramer
-from floway_core.engine.pass_through import PassedAnswer, open_answer
+from floway_core.engine.pass_through import PassThroughAnswer, open_answer
 from floway_core.engine.refusals import UNAUTHORIZED, failure_error, note_account_refusal
 from floway_core.engine.storing import store_response
-from floway_core.engine.upstream_body import DRAIN_TIMEOUT_SECONDS, UpstreamEvents, drain, unfinished
+from floway_core.engine.upstream_body import DRAIN_TIMEOUT_SECONDS, UpstreamEvents, drain, missing_terminal_event
 from floway_core.errors import AccountRefused, ClientDisconnected, GatewayError, UpstreamFailed
 from floway_core.protocol import sse
 from floway_core.protocol.accumulator import ResponseAccumulator
@@ -29,26 +29,26 @@ TRANSLATION_FAILED = "translation_failed"
 
 @dataclass(frozen=True)
 class AnswerFormat:
-    """How the client wants its answer: what the engine has to know of its dialect."""
+    """The form of the client's answer: the data of its dialect that the engine needs."""
 
     dialect: str = "responses"
     """The name, for the log."""
     translator: Callable[[], Translator | None] = lambda: None
-    """Returns what converts the events of a stream; None: the client gets the events of the Responses API."""
+    """Returns the translator of a stream; None: the client gets the events of the Responses API."""
     keepalive: bytes = sse.KEEPALIVE
     done: bytes = sse.DONE
-    """What follows the terminal event of a response that succeeded."""
+    """Sent after the terminal event of a successful response."""
     reader: Callable[[], AnswerReader | None] = lambda: None
-    """Returns what follows an answer of an upstream in this dialect; None: the dialect has no pass-through."""
+    """Returns the reader of an upstream's answer in this dialect; None: the dialect has no pass-through."""
     framing: StreamFraming | None = None
-    """How a stream is written that consists of no events; None for events."""
+    """The framing of a stream without events; None for events."""
 
 
 RESPONSES_FORMAT = AnswerFormat()
 
 
-def _open_events(attempt: Attempt, answer_format: AnswerFormat) -> ResponseAccumulator | PassedAnswer:
-    """Return what follows the events of the upstream."""
+def _open_events(attempt: Attempt, answer_format: AnswerFormat) -> ResponseAccumulator | PassThroughAnswer:
+    """Return the object that reads the events of the upstream."""
     if attempt.response.dialect != RESPONSES_FORMAT.dialect:
         return open_answer(attempt.response, answer_format.dialect, answer_format.reader)
     # not a method of the attempt, which refers to the accumulator
@@ -59,9 +59,9 @@ def _open_events(attempt: Attempt, answer_format: AnswerFormat) -> ResponseAccum
 class AnswerStream(ClientStream):
     """The bytes of one stream for its client.
 
-    Every event is passed on as soon as it is complete, byte for byte except for what ``ResponseAccumulator`` and the
-    dialect's translator change. The terminal event is passed on after the response has been stored. A stream that
-    breaks ends in a visible failure, never in silence.
+    Events are sent as soon as they are complete, byte for byte except for the changes of ``ResponseAccumulator`` and of
+    the dialect's translator. The terminal event is sent after the response has been stored. A stream that breaks off
+    ends with a visible failure.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class AnswerStream(ClientStream):
     ) -> None:
         """:param source: the upstream's events; None if the caller feeds all of them at once (``preload``)."""
         self.events = _open_events(attempt, answer_format)
-        """What the upstream has sent."""
+        """The answer of the upstream so far."""
         super().__init__(self.events)
-        self._is_passed_through = isinstance(self.events, PassedAnswer)
+        self._is_passed_through = isinstance(self.events, PassThroughAnswer)
         self._gateway = gateway
         self._attempt = attempt
         self._format = answer_format
@@ -80,7 +80,7 @@ class AnswerStream(ClientStream):
         self._failure_translator = answer_format.translator()
         self._translator = None if self._is_passed_through else self._failure_translator
         self._framer = StreamFramer(answer_format.framing) if answer_format.framing else None
-        self._held: bytes | None = None
+        self._pending: bytes | None = None
         """Events that ``advance`` returns first; see ``hold_back`` and ``preload``."""
         self._error: GatewayError | None = None
         """Why the stream ends early."""
@@ -90,23 +90,23 @@ class AnswerStream(ClientStream):
 
     # ------------------------------------------------------------------------------------------------ before the head
     def preload(self, block: bytes) -> None:
-        """Take all events of the answer at once, from an upstream that has not streamed it."""
-        self._held = self.feed(block)
+        """Add all events of an answer that the upstream has not streamed."""
+        self._pending = self.feed(block)
 
     def hold_back(self, seconds: float, can_fall_back: Callable[[GatewayError], bool]) -> None:
-        """Wait until the first content arrives, for ``seconds`` at most, before anything may be sent.
+        """Wait until the first content arrives, for at most ``seconds``, before anything is sent.
 
         :param can_fall_back: whether another candidate is tried after an error.
         :raises GatewayError: the stream failed before, and another candidate may succeed.
-        :raises ClientDisconnected: the client hung up meanwhile.
+        :raises ClientDisconnected: the client disconnected meanwhile.
         """
-        deadline, held = time.monotonic() + seconds, b""
+        deadline, pending = time.monotonic() + seconds, b""
         upstream = self._summary.events if self._summary else self.events
         while self.state is StreamState.WAITING and not upstream.has_content:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 break
-            held += self._receive(remaining)
+            pending += self._receive(remaining)
             error = self._error
             if upstream.failure or upstream.terminal == FAILED:
                 error = failure_error(upstream.failure)
@@ -119,7 +119,7 @@ class AnswerStream(ClientStream):
                 break
         if self.state is StreamState.ENDED:
             raise ClientDisconnected
-        self._held = held
+        self._pending = pending
 
     # -------------------------------------------------------------------------------------------------------- driving
     def fileno(self) -> int | None:
@@ -128,26 +128,26 @@ class AnswerStream(ClientStream):
 
     def _step(self, wait: bool) -> bytes:
         source, keepalive = self._source, b""
-        if self._held is not None:
-            held, self._held = self._held, None
-            sent = self._translate(held)
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            output = self._translate(pending)
         elif self.state is StreamState.WAITING and source:
-            sent = self._receive(self._seconds_to_keepalive() if wait else 0.0)
-            if sent and self._translator:
-                sent = self._translate(sent)
-            if sent:
+            output = self._receive(self._seconds_to_keepalive() if wait else 0.0)
+            if output and self._translator:
+                output = self._translate(output)
+            if output:
                 self._last_sent = source.read_at
             elif source.read_at - self._last_sent >= self._keepalive_interval and self.state is StreamState.WAITING:
                 self._last_sent = source.read_at
                 keepalive = self._format.keepalive
         else:
-            sent = self._finish() if self.state is StreamState.NEEDS_THREAD else b""
+            output = self._finish() if self.state is StreamState.NEEDS_THREAD else b""
         if self._framer:
-            sent = self._framer.frame(sent, is_last=self.state is StreamState.ENDED)
-        return keepalive or sent
+            output = self._framer.frame(output, is_last=self.state is StreamState.ENDED)
+        return keepalive or output
 
     def feed(self, block: bytes) -> bytes:
-        """Take complete events from the upstream, and return those that may be sent now, before translation.
+        """Add complete events of the upstream, and return those that can be sent now, before translation.
 
         The terminal event is not among them: it is sent after the response has been stored.
         """
@@ -159,7 +159,7 @@ class AnswerStream(ClientStream):
             self._has_terminal_event = True
             self.state = StreamState.NEEDS_THREAD
         elif events.saw_done:
-            self._fail(unfinished())
+            self._fail(missing_terminal_event())
         elif events.failure and self._source:
             self._source.expect_end()
         return visible
@@ -167,7 +167,7 @@ class AnswerStream(ClientStream):
     def interrupt(self, reason: str) -> None:
         """End the response as incomplete, with the items that are complete. Its next step stores it.
 
-        The upstream is not read any more. A response that ends already, or that is passed through, is left alone.
+        The upstream is not read any more. Does nothing if the response is ending or is passed through.
 
         :param reason: for ``incomplete_details``.
         """
@@ -187,7 +187,7 @@ class AnswerStream(ClientStream):
         return max(0.0, self._last_sent + self._keepalive_interval - time.monotonic())
 
     def _receive(self, timeout: float) -> bytes:
-        """Feed what arrives within ``timeout`` seconds, and return what ``feed`` does."""
+        """Feed the events that arrive within ``timeout`` seconds, and return the result of ``feed``."""
         source, visible = self._source, b""
         assert source
         try:
@@ -205,17 +205,17 @@ class AnswerStream(ClientStream):
         return visible
 
     def _end_input(self) -> bytes:
-        """Take the end of the upstream's stream."""
+        """Handle the end of the upstream's stream."""
         visible = b""
         if self._summary:
             summary, self._summary = self._summary, None
             visible = self.feed(summary.end())
-        if isinstance(self.events, PassedAnswer):
+        if isinstance(self.events, PassThroughAnswer):
             self.events.end()
             if self.events.terminal:
                 self._has_terminal_event, self.state = True, StreamState.NEEDS_THREAD
         if self.state is StreamState.WAITING:
-            self._fail(unfinished())
+            self._fail(missing_terminal_event())
         return visible
 
     def _fail(self, error: GatewayError) -> None:
@@ -233,7 +233,7 @@ class AnswerStream(ClientStream):
         try:
             translated = translator.feed(events) if events else b""
             return translated + translator.end() if is_end else translated
-        except Exception:  # a plugin's code may raise anything, and other streams must not notice
+        except Exception:  # a plugin may raise anything, and other streams must not be affected
             log.exception("The translator of dialect %r failed", self._format.dialect)
             self._fail(GatewayError(500, "The gateway failed to translate the response.", code=TRANSLATION_FAILED))
             return b""
@@ -269,9 +269,9 @@ class AnswerStream(ClientStream):
         return None
 
     def _read_rest(self) -> bytes:
-        """Return the last events of an answer that is passed through, and what follows within a moment.
+        """Return the last events of an answer that is passed through, and events that follow within a moment.
 
-        Some upstreams state the usage behind the event that ends the answer for the client.
+        Some upstreams send the usage after the event that ends the answer for the client.
         """
         deadline = time.monotonic() + DRAIN_TIMEOUT_SECONDS
         source = self._source
@@ -286,7 +286,7 @@ class AnswerStream(ClientStream):
     def _encode_failure(self, error: GatewayError) -> bytes:
         """Return the bytes that end the stream visibly.
 
-        :raises Exception: the translator fails at that, too. The connection is then closed in the middle of the body.
+        :raises Exception: the translator fails here, too. The connection is then closed in the middle of the body.
         """
         if isinstance(error, UpstreamFailed):
             self.events.failure = self.events.failure or error.failure

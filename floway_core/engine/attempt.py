@@ -49,7 +49,7 @@ class Attempt:
     def overrides(self) -> dict[str, Any]:
         """The fields of the response object that the gateway sets, whatever the upstream sends."""
         overrides, request = self.turn.overrides, self.context.request.body
-        overrides["instructions"] = request.get("instructions")  # a provider may add its own, or move them elsewhere
+        overrides["instructions"] = request.get("instructions")  # a provider may add instructions or move them
         if request["model"] != self.context.model:
             overrides["model"] = request["model"]
         if isinstance(request.get("metadata"), dict):  # not every upstream takes it
@@ -60,7 +60,7 @@ class Attempt:
 def present_failure(upstream: str, failure: Failure) -> Failure:
     """Return the failure to show to the client of a stream.
 
-    A 401 or 403 concerns the gateway's account. The client would take it for a refusal of its own API key.
+    A 401 or 403 concerns the gateway's account. The client would think that its own API key was refused.
 
     :param upstream: its name.
     """
@@ -81,7 +81,7 @@ def start_attempt(
 
     :param trace: receives the dispatches and their failures.
     :raises GatewayError: the upstream refused the request or cannot be reached, or its plugin failed.
-    :raises ClientDisconnected: the client hung up meanwhile.
+    :raises ClientDisconnected: the client disconnected meanwhile.
     """
     provider = gateway.providers.by_kind[candidate.upstream.kind]
     attempt_id = f"{request.id}.{len(trace.attempts)}"
@@ -107,7 +107,7 @@ def start_attempt(
         refusal = read_refusal(context, response)
         if provider.handle_error_response(dispatch, refusal):
             continue
-        # Whose reasoning a history holds is not known if it was never stored, or no longer is.
+        # The issuer of reasoning is unknown if its response was never stored, or has been deleted.
         if "reasoning" not in readable.input.kinds or not provider.refuses_reasoning(dispatch, refusal):
             break
         readable = replace(turn, input=affinity.without_reasoning(turn.input))
@@ -136,7 +136,7 @@ def prepare_dispatch(
 
 
 def _add_trace_headers(dispatch: ResponsesRequestContext) -> None:
-    """Add the headers of the trace, but for what is no valid header: an observer must not make the request fail."""
+    """Add the valid headers of the trace. Invalid ones are dropped: an observer must not make the request fail."""
     for name in TRACE_HEADERS:
         value: object = dispatch.attempt.trace_headers.get(name)
         if isinstance(value, str) and VALUE.fullmatch(value):
@@ -151,8 +151,8 @@ def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResp
     response: object = provider.send(dispatch)
     if isinstance(response, UpstreamResponse):
         return response
-    log.error("Provider %r: send returned %s, which is no UpstreamResponse", provider.kind, type(response).__name__)
-    raise GatewayError(500, "The gateway's plugin for this model has a fault.", code="internal_error")
+    log.error("Provider %r: send returned %s, which is not an UpstreamResponse", provider.kind, type(response).__name__)
+    raise GatewayError(500, "The gateway's plugin for this model has failed.", code="internal_error")
 
 
 def _build_body(context: AttemptContext, request: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _build_body(context: AttemptContext, request: dict[str, Any], turn: Turn, su
 
 
 def read_refusal(context: AttemptContext, response: UpstreamResponse) -> ErrorResponse:
-    """Read and close an error response. Its body is cut off where it breaks, which must not hide the refusal."""
+    """Read and close an error response. If its body breaks off, return the part that has arrived."""
     content, deadline = b"", time.monotonic() + ERROR_BODY_TIMEOUT_SECONDS
     try:
         while len(content) < MAX_ERROR_BODY_BYTES and (remaining := deadline - time.monotonic()) > 0:

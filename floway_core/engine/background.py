@@ -1,8 +1,8 @@
-"""Responses that are created in the background by this process, and streams of those of any process.
+"""Background responses that this process creates, and streams for clients that follow those of any process.
 
-A response is created as for a client that streams, but its events go to the database. One thread stores the events of
-all responses of the process a few times a second, looks whether one has been cancelled, and feeds the clients that
-follow a response, of whatever worker.
+A response is created as for a client that streams, but its events are written to the database. One thread stores the
+events of all responses of the process a few times a second, checks whether one was cancelled, and feeds the clients
+that follow responses of any worker.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ ECHOED_FIELDS = (
     "truncation",
     "user",
 )
-"""Fields of a request that the response object repeats before the upstream has answered."""
+"""Fields of a request that the response object contains before the upstream has answered."""
 
 
 @dataclass(eq=False)
@@ -59,14 +59,14 @@ class _Run:
 
     row: int
     initial: Mapping[str, Any]
-    """The response object at the beginning."""
+    """The initial response object."""
     signal: CancelSignal
     recorder: EventRecorder
     """Events that are not stored yet."""
     has_begun: bool = False
     """Whether the status ``in_progress`` has been stored."""
     flush_lock: threading.Lock = field(default_factory=threading.Lock)
-    """Held while events are taken and stored, so that batches keep their order."""
+    """Held while events are stored, so that batches keep their order."""
 
 
 class BackgroundRuns:
@@ -76,7 +76,7 @@ class BackgroundRuns:
         self._gateway = gateway
         self._database = gateway.services.database
         self.relay: Callable[[ClientStream, socket.socket, Callable[[], None]], None] | None = None
-        """Advances a stream while it waits, until something arrives at the socket; then a thread calls the function."""
+        """Waits for the socket of a stream; then a thread calls the function."""
         self._runs: dict[str, _Run] = {}
         self._abandoned: set[ClientStream] = set()
         self._readers: set[StoredEventStream] = set()
@@ -84,7 +84,7 @@ class BackgroundRuns:
         self._thread: threading.Thread | None = None
 
     def __len__(self) -> int:
-        """Return how many responses are being created without a client."""
+        """Return the number of responses that run without a client."""
         return len(self._runs) + len(self._abandoned)
 
     def finish(self, stream: ClientStream) -> None:
@@ -106,7 +106,7 @@ class BackgroundRuns:
     def start(
         self, call: ClientRequest, trace: RequestTrace, *, streams: bool, on_end: Callable[[], None]
     ) -> dict[str, Any]:
-        """Begin to create a response, and return the response object.
+        """Start to create a response, and return the response object.
 
         :param call: the client's request with a validated body.
         :param trace: receives what happens.
@@ -117,14 +117,14 @@ class BackgroundRuns:
         if len(self) >= self._gateway.settings.threads:
             raise _overloaded()
         signal = CancelSignal(self._gateway.shutdown)
-        key = replace(call.api_key, shows_account=False)  # what is stored never shows the account
+        key = replace(call.api_key, shows_account=False)  # stored data never shows the account
         body = {**call.body, "stream": True}
         with contextlib.ExitStack() as undo:
             undo.callback(signal.close)
             prepared = prepare(self._gateway, replace(call, api_key=key, client=signal, stream=True, body=body))
             if prepared.lock:
                 undo.callback(prepared.lock.release)
-            order_candidates(self._gateway, prepared.call, prepared.turn)  # a model that nobody serves is refused now
+            order_candidates(self._gateway, prepared.call, prepared.turn)  # an unknown model is refused now
             initial = _initial_response(call.body, prepared)
             row = background.create(self._database, call.api_key.id, initial, has_events=streams)
             undo.pop_all()
@@ -136,7 +136,7 @@ class BackgroundRuns:
         try:
             worker = threading.Thread(target=self._run, args=(run, prepared, trace, on_end), daemon=True)
             worker.start()
-        except RuntimeError:  # the system can start no thread just now
+        except RuntimeError:  # the system allows no further thread
             if prepared.lock:
                 prepared.lock.release()
             self._end(run, {**initial, "error": {"code": "server_overloaded", "message": OVERLOADED}}, lambda: None)
@@ -162,7 +162,7 @@ class BackgroundRuns:
             self._advance(RecordedStream(answer, run.recorder.add), run.signal)
 
     def _advance(self, stream: RecordedStream, signal: CancelSignal) -> None:
-        """Advance a stream to its end. While it waits, it needs no thread if there is a stream loop."""
+        """Advance a stream to its end. With a stream loop, it needs no thread while it waits."""
 
         def finish() -> None:
             try:
@@ -180,7 +180,7 @@ class BackgroundRuns:
         finish()
 
     def _end(self, run: _Run, response: Mapping[str, Any], on_end: Callable[[], None]) -> None:
-        """Store the last events and the end. If that fails, the lease expires, and whoever asks ends the response."""
+        """Store the last events and the end. If that fails, the lease expires; the next reader ends the response."""
         response_id = run.initial["id"]
         with self._changed:
             del self._runs[response_id]
@@ -194,18 +194,18 @@ class BackgroundRuns:
         self._wake()
         on_end()
 
-    def cancel(self, found: BackgroundResponse) -> BackgroundResponse:
-        """Cancel a response that runs, on whatever worker; return its new state."""
-        cancelled = background.cancel(self._database, found)
-        if run := self._runs.get(found.response_id):
+    def cancel(self, response: BackgroundResponse) -> BackgroundResponse:
+        """Cancel a running response of any worker; return its new state."""
+        cancelled = background.cancel(self._database, response)
+        if run := self._runs.get(response.response_id):
             run.signal.set()
         return cancelled
 
     # -------------------------------------------------------------------------------------------------------- reading
     def follow(self, key: ApiKey, found: BackgroundResponse, after: int) -> StoredEventStream:
-        """Return the stream of the events of a response, those to come included.
+        """Return the stream of the events of a response, including future ones.
 
-        :param after: the sequence number behind which it begins.
+        :param after: the sequence number after which it starts.
         """
         stream = StoredEventStream(
             found.row,
@@ -234,11 +234,11 @@ class BackgroundRuns:
 
     # ----------------------------------------------------------------------------------------------------- the thread
     def _wake(self) -> None:
-        """Start the thread, or make its next round begin now."""
+        """Start the thread, or make it start its next round now."""
         with self._changed:
             if self._thread is None:
                 thread = threading.Thread(target=self._loop, name="background", daemon=True)
-                with contextlib.suppress(RuntimeError):  # no thread can be started; the next call tries again
+                with contextlib.suppress(RuntimeError):  # the system allows no thread; the next call tries again
                     thread.start()
                     self._thread = thread
             self._changed.notify()
@@ -251,9 +251,9 @@ class BackgroundRuns:
             try:
                 if runs:
                     self._flush(runs)
-                    stopped = background.find_stopped(self._database, [run.row for run in runs])
+                    stopped_rows = background.find_stopped(self._database, [run.row for run in runs])
                     for run in runs:
-                        if run.row in stopped:
+                        if run.row in stopped_rows:
                             run.signal.set()
                 for stream in readers:
                     stream.fetch(self._database)
@@ -263,25 +263,25 @@ class BackgroundRuns:
                 log.exception("A round of the background thread failed")
 
     def _flush(self, runs: list[_Run]) -> None:
-        """Store what the runs have recorded, in one transaction."""
+        """Store the recorded events of the runs, in one transaction."""
         for run in runs:
             run.flush_lock.acquire()
         try:
-            begun = [run.row for run in runs if run.recorder.has_events and not run.has_begun]
-            taken = [(run, batch) for run in runs if (batch := run.recorder.take())]
-            if not begun and not taken:
+            started = [run.row for run in runs if run.recorder.has_events and not run.has_begun]
+            batches = [(run, batch) for run in runs if (batch := run.recorder.take())]
+            if not started and not batches:
                 return
             try:
                 with transaction(self._database):
-                    if begun:
-                        background.begin(self._database, begun)
-                    background.store_events(self._database, [(run.row, *batch) for run, batch in taken])
+                    if started:
+                        background.begin(self._database, started)
+                    background.store_events(self._database, [(run.row, *batch) for run, batch in batches])
             except DATABASE_ERRORS:
-                for run, batch in taken:
+                for run, batch in batches:
                     run.recorder.put_back(batch)
                 raise
             for run in runs:
-                run.has_begun = run.has_begun or run.row in begun
+                run.has_begun = run.has_begun or run.row in started
         finally:
             for run in runs:
                 run.flush_lock.release()
@@ -293,13 +293,13 @@ def _overloaded() -> GatewayError:
 
 def _initial_response(body: Mapping[str, Any], prepared: PreparedTurn) -> dict[str, Any]:
     """Return the response object before the upstream has answered."""
-    echoed = {name: body[name] for name in ECHOED_FIELDS if body.get(name) is not None}
-    fixed = {"status": background.QUEUED, "error": None, "incomplete_details": None, "usage": None}
+    request_fields = {name: body[name] for name in ECHOED_FIELDS if body.get(name) is not None}
+    initial_fields = {"status": background.QUEUED, "error": None, "incomplete_details": None, "usage": None}
     return {
         **blank_response(body["model"]),
         "instructions": None,
         "metadata": {},
-        **echoed,
+        **request_fields,
         **prepared.turn.overrides,
-        **fixed,
+        **initial_fields,
     }

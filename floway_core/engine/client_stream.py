@@ -1,4 +1,4 @@
-"""What sends bytes to a client as they come: a state machine that a thread or the server's stream loop drives."""
+"""The base class of answers that are sent while they arrive: a state machine, driven by a thread or the stream loop."""
 
 import contextlib
 from abc import ABC, abstractmethod
@@ -10,18 +10,18 @@ from floway_core.protocol.failures import Failure
 
 
 class StreamState(Enum):
-    """What a stream needs next."""
+    """The next need of a stream."""
 
     WAITING = auto()
     """More of the upstream's answer."""
     NEEDS_THREAD = auto()
-    """A thread for its next step, which may take long, such as storing the response."""
+    """A thread for its next step, which may block, such as storing the response."""
     ENDED = auto()
     """Nothing: the client has all bytes."""
 
 
-class FollowedAnswer(Protocol):
-    """What is known of an upstream's answer, for log, limits and usage."""
+class AnswerState(Protocol):
+    """The state of an upstream's answer, for log, limits and usage."""
 
     terminal: str | None
     """Type of the terminal event; None until the answer is complete."""
@@ -30,7 +30,7 @@ class FollowedAnswer(Protocol):
 
     @property
     def response(self) -> dict[str, Any]:
-        """The response object, or what of one is known."""
+        """The response object so far."""
 
 
 class ClientStream(ABC):
@@ -39,8 +39,8 @@ class ClientStream(ABC):
     Only one thread at a time may use it. Log, limits and load subscribe to it.
     """
 
-    def __init__(self, answer: FollowedAnswer) -> None:
-        """:param answer: what the upstream has sent so far."""
+    def __init__(self, answer: AnswerState) -> None:
+        """:param answer: the upstream's answer so far."""
         self.answer = answer
         self.state = StreamState.WAITING
         self._on_first_byte: list[Callable[[], None]] = []
@@ -48,7 +48,7 @@ class ClientStream(ABC):
         self._on_close: list[Callable[[], None]] = []
         self._is_closed = False
         self.on_abandoned: Callable[[ClientStream], None] | None = None
-        """Called in place of ``close`` if the client disconnects before the end; it advances the stream to its end."""
+        """Called instead of ``close`` if the client disconnects before the end. It advances the stream to its end."""
 
     @abstractmethod
     def fileno(self) -> int | None:
@@ -60,7 +60,7 @@ class ClientStream(ABC):
 
     @abstractmethod
     def _release(self) -> None:
-        """Let go of the upstream's response."""
+        """Close the upstream's response."""
 
     def subscribe(
         self,
@@ -72,8 +72,8 @@ class ClientStream(ABC):
         """Register callbacks, which must not raise.
 
         :param first_byte: called when the first bytes are ready to be sent.
-        :param before_terminal: called in a thread, after the response has been stored and before the bytes leave by
-            which the client learns that its response is complete or has failed.
+        :param before_terminal: called in a thread, after the response has been stored and before the bytes are sent
+            that show the client that its response is complete or has failed.
         :param closed: called when the last byte has been sent, or the client has disconnected.
         """
         self._on_first_byte += [first_byte] if first_byte else []
@@ -85,23 +85,23 @@ class ClientStream(ABC):
 
         :param wait: whether to wait for the upstream until something is due. If not, only a step in the state
             ``NEEDS_THREAD`` may take long.
-        :raises OSError: the answer has broken off, and only closing the connection tells the client.
+        :raises OSError: the answer has broken off. The caller must close the connection to show that to the client.
         """
-        sent = self._step(wait)
-        if sent and self._on_first_byte:
+        output = self._step(wait)
+        if output and self._on_first_byte:
             for callback in self._on_first_byte:
                 callback()
             self._on_first_byte = []
-        return sent
+        return output
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the bytes for the client, for servers that know nothing but WSGI."""
+        """Yield the bytes for the client, for plain WSGI servers."""
         while self.state is not StreamState.ENDED:
-            if sent := self.advance():
-                yield sent
+            if output := self.advance():
+                yield output
 
     def close(self) -> None:
-        """Close the upstream's response. Called when the last byte has been sent, or the client has hung up."""
+        """Close the upstream's response. Called when the last byte has been sent, or the client has disconnected."""
         if self._is_closed:
             return
         if self.on_abandoned and self.state is not StreamState.ENDED:
@@ -109,7 +109,7 @@ class ClientStream(ABC):
             on_abandoned(self)
             return
         self._is_closed, self.state = True, StreamState.ENDED
-        with contextlib.ExitStack() as stack:  # each of them runs, whatever the others raise
+        with contextlib.ExitStack() as stack:  # each callback runs, even if others raise
             for callback in reversed(self._on_close):
                 stack.callback(callback)
             self._release()

@@ -1,4 +1,4 @@
-"""What stands in the place of a client whose response is created without one."""
+"""Stand-ins for the client of a response that is created in the background."""
 
 import socket
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from floway_core.engine.client_stream import ClientStream, StreamState
 from floway_core.runtime.gateway import ShutdownSignal
 
 BLOCKS_PER_STEP = 16
-"""How much is taken at once of what has arrived; others wait, too."""
+"""Blocks to process in one step, because other streams wait."""
 
 
 class CancelSignal:
-    """Stands for the connection of a client that only disconnects when its response is cancelled."""
+    """A ``ClientConnection`` that disconnects when the response is cancelled."""
 
     def __init__(self, shutdown: ShutdownSignal) -> None:
         self._shutdown = shutdown
@@ -20,7 +20,7 @@ class CancelSignal:
         self._is_set = False
 
     def set(self) -> None:
-        """Make everything end that waits for the upstream."""
+        """Cancel all waiting for the upstream."""
         self._is_set = True
         self._sender.close()
 
@@ -30,7 +30,7 @@ class CancelSignal:
         self.socket.close()
 
     def fileno(self) -> int | None:
-        """Return the descriptor, as ``ClientConnection`` describes; so do the others."""
+        """Return the descriptor; see ``ClientConnection``."""
         return self.socket.fileno()
 
     def is_closed(self) -> bool:
@@ -43,7 +43,7 @@ class CancelSignal:
 
 
 class RecordedStream(ClientStream):
-    """The stream of a response without a client: its bytes go elsewhere."""
+    """The stream of a response without a client. A recorder gets its bytes."""
 
     def __init__(self, inner: ClientStream, record: Callable[[bytes], None]) -> None:
         """:param record: gets the bytes."""
@@ -61,7 +61,7 @@ class RecordedStream(ClientStream):
             self._record(block)
             if not block or self._inner.state is not StreamState.WAITING:
                 break
-            wait = False  # what follows may have arrived with it, and then the descriptor does not become readable
+            wait = False  # further bytes may have arrived, and then the descriptor does not become readable again
         self.state = self._inner.state
         return b""
 

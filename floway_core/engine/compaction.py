@@ -1,7 +1,7 @@
 """Compaction for upstreams that do not support it: the model writes a summary.
 
-The summary is returned in a compaction item. Its ``encrypted_content`` holds the items that replace the history. They
-are encoded, not encrypted: the field only has the form that clients send back without reading it.
+The summary is returned in a compaction item. Its ``encrypted_content`` contains the items that replace the history.
+They are encoded, not encrypted: the field only has the form that clients send back without reading it.
 """
 
 import base64
@@ -14,11 +14,11 @@ from floway_core.conversation.records import History
 from floway_core.protocol import jsontext
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.items import TRIGGER
-from floway_core.protocol.response_writer import synthesize_events
 from floway_core.protocol.responses import COMPLETED, FAILED
+from floway_core.protocol.synthesis import synthesize_events
 
 BLOB_PREFIX = "floway1."
-"""The beginning of every ``encrypted_content`` that the gateway makes."""
+"""The start of every ``encrypted_content`` that the gateway creates."""
 
 SUMMARY_PROMPT = """\
 Stop here and write a handover for the assistant that will take over this conversation. It will see nothing but your \
@@ -35,7 +35,7 @@ def is_requested(history: History) -> bool:
 
 
 def summary_request(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the request that asks the model for a summary, in place of one that asks the upstream to compact."""
+    """Return a request for a summary, instead of the request to compact."""
     prompt = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": SUMMARY_PROMPT}]}
     items = [item for item in body["input"] if item.get("type") != TRIGGER]
     dropped = ("tools", "tool_choice", "parallel_tool_calls", "text")
@@ -43,17 +43,17 @@ def summary_request(body: dict[str, Any]) -> dict[str, Any]:
 
 
 class SummaryCompaction:
-    """Turns the events of a summary into those of a compaction; into those of a failure if there is no summary."""
+    """Converts the events of a summary to those of a compaction, or of a failure if there is no complete summary."""
 
     def __init__(self) -> None:
         self.events = ResponseAccumulator({}, rewrite=False)
         """The summary so far."""
 
     def feed(self, block: bytes) -> bytes:
-        """Take complete events, and return all events of the compaction when the summary has ended, before ``b""``."""
+        """Add complete events. Return ``b""`` until the summary has ended, then all events of the compaction."""
         self.events.add_events(block)
         if self.events.terminal or self.events.failure or self.events.saw_done:
-            return self.end()  # nothing that comes after a failure makes a summary whole
+            return self.end()  # after a failure, the summary cannot become complete
         return b""
 
     def end(self) -> bytes:
@@ -86,7 +86,7 @@ def _compaction_item(summary: str) -> dict[str, Any]:
 
 
 def expand(items: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Replace the compactions that the gateway made by the items in them. Those of upstreams stay as they are."""
+    """Replace the compactions of the gateway by the items in them. Compactions of upstreams do not change."""
     for item in items:
         replacement = _decode(item) if item.get("type") == "compaction" else None
         if replacement is None:

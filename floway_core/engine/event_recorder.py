@@ -1,4 +1,4 @@
-"""Recording the events of a response until they are stored, each with a sequence number by which a reader resumes."""
+"""Record the events of a response until they are stored. Readers resume by their sequence numbers."""
 
 import threading
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ Batch = tuple[int, bytes]
 
 
 class EventRecorder:
-    """Takes the events of one response. One thread adds, another one takes."""
+    """Buffers the events of one response. One thread adds them, another one takes them."""
 
     def __init__(self, *, keeps: bool) -> None:
-        """:param keeps: whether anybody may read the events. If not, only their existence is noted."""
+        """:param keeps: whether clients may read the events. If not, only their existence is recorded."""
         self.has_events = False
         """Whether any event has arrived."""
         self._keeps = keeps
@@ -24,16 +24,16 @@ class EventRecorder:
         self._lock = threading.Lock()
 
     def add(self, block: bytes) -> None:
-        """Add complete events. Comments and ``[DONE]`` are left out."""
+        """Add complete events. Comments and ``[DONE]`` are dropped."""
         self.has_events = self.has_events or bool(block)
         if not (self._keeps and block):
             return
-        numbered = b"".join(map(self._numbered, sse.split(block)))
+        events = b"".join(map(self._add_number, sse.split(block)))
         with self._lock:
-            self._events += numbered
+            self._events += events
 
-    def _numbered(self, event: bytes) -> bytes:
-        """Return an event with a sequence number that is higher than the last one; ``b""`` if it is none."""
+    def _add_number(self, event: bytes) -> bytes:
+        """Return an event with a sequence number that is higher than the last one; ``b""`` if it is not an event."""
         name, data = sse.parse(event)
         try:
             content = jsontext.loads(data)
@@ -48,13 +48,13 @@ class EventRecorder:
         return sse.encode(name or str(content.get("type")), jsontext.dumps(content))
 
     def fail(self, response: Mapping[str, Any], code: str, message: str) -> dict[str, Any]:
-        """Add the event of a failure, and return the response object that has failed.
+        """Add the event of a failure, and return the failed response object.
 
         :param response: the response object so far.
         """
-        failed = {**response, "status": "failed", "error": {"code": code, "message": message}}
-        self.add(sse.encode(FAILED, jsontext.dumps({"type": FAILED, "response": failed})))
-        return failed
+        failed_response = {**response, "status": "failed", "error": {"code": code, "message": message}}
+        self.add(sse.encode(FAILED, jsontext.dumps({"type": FAILED, "response": failed_response})))
+        return failed_response
 
     def take(self) -> Batch | None:
         """Return the events that have not been taken yet; None if there are none."""

@@ -1,4 +1,4 @@
-"""When another candidate is tried after a failure, and what is recorded of a failure."""
+"""Decide whether another candidate is tried after a failure, and record the failure."""
 
 import logging
 from collections.abc import Sequence
@@ -53,5 +53,5 @@ def record_failure(
 
 
 def refuses_account(error: GatewayError) -> bool:
-    """Return whether an upstream refused the gateway's account, in which the client has no part."""
+    """Return whether an upstream refused the gateway's account, which is not the client's fault."""
     return isinstance(error, UpstreamFailed | UpstreamRefused) and error.status in UNAUTHORIZED

@@ -1,4 +1,4 @@
-"""Forwarding requests of other APIs: to an upstream that serves their model, and the answer back byte for byte."""
+"""Forward requests of other APIs to an upstream that serves their model, and return its answer byte for byte."""
 
 import logging
 import time
@@ -37,13 +37,13 @@ class ForwardedRequest:
     original: DialectRequest
     path: ForwardedPath
     model: str | None
-    """The model that it names, or the default of the path; None if it has none."""
+    """The requested model, or the default of the path; None if there is none."""
     content_for: Callable[[str], bytes]
     """Returns the body with another name of the model."""
 
 
 class ForwardedStream(ClientStream):
-    """The bytes of an answer, as they come. If it breaks off, so does the client's connection."""
+    """The bytes of an answer while they arrive. If it breaks off, the client's connection is closed."""
 
     def __init__(self, gateway: Gateway, upstream: str, response: UpstreamResponse, call: ClientRequest) -> None:
         """:param upstream: its name, for the log."""
@@ -89,9 +89,9 @@ class ForwardedStream(ClientStream):
 def forward(gateway: Gateway, request: ForwardedRequest, trace: RequestTrace) -> ForwardedStream:
     """Have an upstream answer a request of another API.
 
-    :param trace: receives what happens.
+    :param trace: records the attempts.
     :raises GatewayError: no upstream serves the model or forwards the path, or the upstreams refused or failed.
-    :raises ClientDisconnected: the client hung up meanwhile.
+    :raises ClientDisconnected: the client disconnected meanwhile.
     """
     remaining = _find_candidates(gateway, request)
     while True:
@@ -122,12 +122,14 @@ def _find_candidates(gateway: Gateway, request: ForwardedRequest) -> list[Candid
     """
     path, key = request.path, request.call.api_key
     if request.model is None:
-        served = [Candidate(upstream, Model(path.path, "")) for upstream in find_upstreams(gateway, key)]
+        candidates = [Candidate(upstream, Model(path.path, "")) for upstream in find_upstreams(gateway, key)]
     else:
-        served = find_candidates(gateway, key, request.model)
-    able = [candidate for candidate in served if _forwards(gateway.providers.by_kind[candidate.upstream.kind], path)]
-    if able:
-        return able
+        candidates = find_candidates(gateway, key, request.model)
+    capable = [
+        candidate for candidate in candidates if _forwards(gateway.providers.by_kind[candidate.upstream.kind], path)
+    ]
+    if capable:
+        return capable
     message = f"No upstream that serves this request forwards {path.method} {path.path}."
     if request.model is not None:
         message = f"No upstream of the model {request.model} forwards {path.method} {path.path}."
@@ -135,7 +137,7 @@ def _find_candidates(gateway: Gateway, request: ForwardedRequest) -> list[Candid
 
 
 def _forwards(provider: Provider, path: ForwardedPath) -> bool:
-    return any((own.method, own.path) == (path.method, path.path) for own in provider.forwarded_paths)
+    return any((forwarded.method, forwarded.path) == (path.method, path.path) for forwarded in provider.forwarded_paths)
 
 
 def _attempt(

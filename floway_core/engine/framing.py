@@ -1,4 +1,4 @@
-"""Writing a stream in the framing of its dialect: the data of each event becomes one element."""
+"""Write a stream in the framing of its dialect: the data of each event becomes one element."""
 
 from collections.abc import Iterator
 
@@ -16,29 +16,29 @@ class StreamFramer:
         self._has_begun = self._has_ended = False
 
     def frame(self, events: bytes, *, is_last: bool = False) -> bytes:
-        """Return events as elements, with what stands before them.
+        """Return events as elements, with opening, separators and closing.
 
         :param events: complete ones.
         :param is_last: whether the stream ends with them.
         """
         if self._has_ended or not (events or is_last):
             return b""
-        framing, pieces = self._framing, []
+        framing, parts = self._framing, []
         if not self._has_begun:
             self._has_begun = True
-            pieces.append(framing.opening)
+            parts.append(framing.opening)
         for element in _elements(events):
-            pieces += [framing.separator, element] if self._count else [element]
+            parts += [framing.separator, element] if self._count else [element]
             self._count += 1
         if is_last:
             self._has_ended = True
-            pieces.append(framing.closing)
-        return b"".join(pieces)
+            parts.append(framing.closing)
+        return b"".join(parts)
 
 
 def _elements(events: bytes) -> Iterator[bytes]:
-    """Yield the data of events, without comments. A JSON object that is no event, as some upstreams send an error in
-    the middle of a stream, is an element, too."""
+    """Yield the data of events, without comments. A plain JSON object between the events, the form of an error of some
+    upstreams, is an element, too."""
     for event in sse.split(events):
         _, data = sse.parse(event)
         text = event.strip()

@@ -1,4 +1,4 @@
-"""Adapting the items of a history to an upstream: ids that it accepts, and no nulls that it would refuse."""
+"""Adapt the items of a history to an upstream: with ids that it accepts, and without nulls that it would refuse."""
 
 import hashlib
 from collections.abc import Container
@@ -28,26 +28,26 @@ _ALLOWED_NULLS: dict[object, frozenset[str]] = {"reasoning": frozenset({"content
 
 
 def fit_for_upstream(history: History, upstream_id: str) -> list[dict[str, Any]]:
-    """Return the items of a history as the upstream gets them. Items that need no change are the same objects.
+    """Return the items of a history for the upstream. Unchanged items are the same objects.
 
-    No id occurs twice. No id comes from another upstream, whose ids have a form of their own. Call ids are short
-    enough, and the same in a call and its output. Fields that are null are left out.
+    No id occurs twice. No id comes from another upstream, whose ids may have another form. Call ids are short
+    enough, and the same in a call and its output. Fields that are null are removed.
     """
-    seen: set[str] = set()
+    used_ids: set[str] = set()
     return [
-        _fit(item, seen, is_foreign=issuer not in (None, upstream_id), is_own=issuer == upstream_id)
+        _fit(item, used_ids, is_foreign=issuer not in (None, upstream_id), is_own=issuer == upstream_id)
         for item, issuer in zip(history.items, history.issuers, strict=True)
     ]
 
 
-def _fit(item: dict[str, Any], seen: set[str], *, is_foreign: bool, is_own: bool) -> dict[str, Any]:
+def _fit(item: dict[str, Any], used_ids: set[str], *, is_foreign: bool, is_own: bool) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     item_id, call_id = item.get("id"), item.get("call_id")
     if isinstance(item_id, str):
-        is_repeated = item_id in seen
+        is_repeated = item_id in used_ids
         if is_repeated or is_foreign or (len(item_id) > MAX_ID_LENGTH and not is_own):
-            changes["id"] = None if item.get("type") in _ID_IS_OPTIONAL else _derive_id(item_id, seen)
-        seen.add(changes.get("id") or item_id)
+            changes["id"] = None if item.get("type") in _ID_IS_OPTIONAL else _derive_id(item_id, used_ids)
+        used_ids.add(changes.get("id") or item_id)
     if isinstance(call_id, str) and len(call_id) > MAX_ID_LENGTH:
         changes["call_id"] = f"call_{_digest(call_id)}"
     if isinstance(action := item.get("action"), dict) and None in action.values():
@@ -61,13 +61,13 @@ def _fit(item: dict[str, Any], seen: set[str], *, is_foreign: bool, is_own: bool
     return item
 
 
-def _derive_id(item_id: str, seen: Container[str]) -> str:
+def _derive_id(item_id: str, used_ids: Container[str]) -> str:
     """Return an id to replace one that cannot be sent. The same history gives the same id in every turn."""
     prefix = item_id.partition("_")[0][:16] or "item"
     number = 0
-    while (derived := f"{prefix}_{_digest(f'{number} {item_id}')}") in seen:
+    while (new_id := f"{prefix}_{_digest(f'{number} {item_id}')}") in used_ids:
         number += 1
-    return derived
+    return new_id
 
 
 def _digest(text: str) -> str:

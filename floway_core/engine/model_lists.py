@@ -1,4 +1,4 @@
-"""Loading the model lists of several upstreams without a long wait for one that does not respond."""
+"""Load the model lists of several upstreams, without a long wait for an upstream that does not respond."""
 
 import logging
 import time
@@ -35,9 +35,9 @@ class ModelLists:
 
 
 def cached_lists(gateway: Gateway, upstreams: Collection[Upstream]) -> ModelLists:
-    """Return the lists that are cached. Never waits.
+    """Return the cached lists. Never blocks.
 
-    :param upstreams: upstreams whose providers are installed.
+    :param upstreams: upstreams with an installed provider.
     """
     lists = ModelLists()
     for upstream in upstreams:
@@ -58,8 +58,8 @@ def cached_lists(gateway: Gateway, upstreams: Collection[Upstream]) -> ModelList
 def wait_for_lists(gateway: Gateway, lists: ModelLists, is_sufficient: Callable[[], bool]) -> None:
     """Load the missing lists of ``lists`` in parallel.
 
-    :param is_sufficient: whether ``lists`` has what the caller needs. If so, lists that have failed are not loaded
-        again, and the others get ``FIRST_LIST_WAIT_SECONDS``.
+    :param is_sufficient: whether ``lists`` contains the models that the caller needs. If so, lists that have failed are
+        not loaded again, and the others get ``FIRST_LIST_WAIT_SECONDS``.
     """
     requested = [upstream for upstream in lists.missing if upstream.name not in lists.failed or not is_sufficient()]
     lists.missing = []
@@ -112,7 +112,7 @@ def _load(gateway: Gateway, upstream: Upstream) -> PendingModelList:
 
 
 def _call_provider(list_models: Callable[[Upstream], Listing], upstream: Upstream) -> Listing:
-    """Call a provider's method. A fault of its plugin becomes a failure of this upstream only.
+    """Call a provider's method. An exception of its plugin only affects this upstream.
 
     :raises GatewayError: the list cannot be loaded.
     """

@@ -1,4 +1,4 @@
-"""Answers that reach the client as the upstream sent them, because both speak the same dialect."""
+"""Answers that are passed through to the client, because client and upstream speak the same dialect."""
 
 import logging
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from floway_core.provider import UpstreamResponse
 log = logging.getLogger("floway.engine")
 
 
-class PassedAnswer:
-    """What a ``ResponseAccumulator`` is for other answers: follows the events, but changes none of them."""
+class PassThroughAnswer:
+    """Reads the events of an answer without changing them; replaces ``ResponseAccumulator``."""
 
     def __init__(self, reader: AnswerReader) -> None:
         self._reader = reader
@@ -24,11 +24,11 @@ class PassedAnswer:
         self.terminal_event = b""
         """The events with which the answer ended."""
         self.saw_done = False
-        """Never: what marks the end is for the reader to know."""
+        """Always False: only the reader knows the end of the answer."""
 
     @property
     def response(self) -> dict[str, Any]:
-        """What is known of the answer, in the form of a response object."""
+        """The data of the answer so far, in the form of a response object."""
         return self._reader.response
 
     @property
@@ -46,14 +46,14 @@ class PassedAnswer:
         return b""
 
     def end(self) -> None:
-        """Take the end of the stream, which for some answers is what marks them as complete."""
+        """Handle the end of the stream. Some answers are only complete then."""
         self._reader.end()
         self._update()
 
     def add_content(self, content: bytes) -> None:
         """Add an answer that was not streamed.
 
-        :raises UpstreamBroken: it is none in this dialect.
+        :raises UpstreamBroken: it is not an answer in this dialect.
         """
         try:
             self._reader.read(content)
@@ -66,14 +66,16 @@ class PassedAnswer:
         self.terminal = self.terminal or self._reader.terminal
 
     def fail(self, code: str, message: str) -> bytes:
-        """End the answer as failed. The dialect's translator tells the client, so there are no events."""
+        """End the answer as failed. The dialect's translator reports the failure, so there are no events."""
         self.terminal = FAILED
         self.response["status"] = "failed"
         self.response["error"] = {"code": (self.failure and self.failure.code) or code, "message": message}
         return b""
 
 
-def open_answer(response: UpstreamResponse, dialect: str, reader: Callable[[], AnswerReader | None]) -> PassedAnswer:
+def open_answer(
+    response: UpstreamResponse, dialect: str, reader: Callable[[], AnswerReader | None]
+) -> PassThroughAnswer:
     """Return the state of an answer to pass through.
 
     :param dialect: the client's.
@@ -82,5 +84,5 @@ def open_answer(response: UpstreamResponse, dialect: str, reader: Callable[[], A
     answer_reader = reader() if response.dialect == dialect else None
     if answer_reader is None:
         log.error("An answer in dialect %r cannot be passed to a client of dialect %r", response.dialect, dialect)
-        raise GatewayError(500, "The gateway's plugin for this model has a fault.", code="internal_error")
-    return PassedAnswer(answer_reader)
+        raise GatewayError(500, "The gateway's plugin for this model has failed.", code="internal_error")
+    return PassThroughAnswer(answer_reader)

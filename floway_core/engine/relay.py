@@ -1,4 +1,4 @@
-"""Passing an upstream's response to the client: relayed as a stream, or collected into one response object."""
+"""Relay an upstream's response to the client as a stream, or collect it into one response object."""
 
 import contextlib
 from collections.abc import Callable
@@ -9,21 +9,21 @@ from floway_core.contexts import ClientConnection
 from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerFormat, AnswerStream
 from floway_core.engine.attempt import Attempt
 from floway_core.engine.compaction import SummaryCompaction
-from floway_core.engine.pass_through import PassedAnswer, open_answer
+from floway_core.engine.pass_through import PassThroughAnswer, open_answer
 from floway_core.engine.refusals import failure_error
 from floway_core.engine.storing import check_compacted
 from floway_core.engine.upstream_body import (
     UpstreamEvents,
     drain,
     is_event_stream,
+    missing_terminal_event,
     read_content,
     read_response,
-    unfinished,
 )
 from floway_core.errors import GatewayError, UpstreamBroken, UpstreamTimeout
 from floway_core.protocol.accumulator import ResponseAccumulator
-from floway_core.protocol.response_writer import synthesize_events
 from floway_core.protocol.responses import FAILED
+from floway_core.protocol.synthesis import synthesize_events
 from floway_core.runtime.gateway import Gateway
 
 
@@ -38,19 +38,19 @@ def open_stream(
     :param can_fall_back: whether another candidate is tried after an error; None if there is no other candidate. Then
         the stream is not held back.
     :raises GatewayError: the upstream failed before it sent any content.
-    :raises ClientDisconnected: the client hung up meanwhile.
+    :raises ClientDisconnected: the client disconnected meanwhile.
     """
     settings, response = gateway.settings, attempt.response
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(response.body.close)
         is_passed_through = response.dialect != RESPONSES_FORMAT.dialect
         if is_event_stream(response) or is_passed_through:
-            source = UpstreamEvents(settings, response, *_ends(attempt), verbatim=is_passed_through)
+            source = UpstreamEvents(settings, response, *_end_points(attempt), verbatim=is_passed_through)
             stream = AnswerStream(gateway, attempt, answer_format, source)
             if can_fall_back:
                 stream.hold_back(settings.failover_window, can_fall_back)
         else:
-            events = synthesize_events(read_response(settings, response, *_ends(attempt)))
+            events = synthesize_events(read_response(settings, response, *_end_points(attempt)))
             stream = AnswerStream(gateway, attempt, answer_format, source=None)
             stream.preload(b"".join(events))
         on_failure.pop_all()
@@ -60,26 +60,26 @@ def open_stream(
 
 @dataclass(frozen=True)
 class CollectedAnswer:
-    """The whole answer for a client that does not stream."""
+    """The complete answer for a client that does not stream."""
 
     response: dict[str, Any]
-    """The response object with its output, not stored yet; of an answer that is passed through, what is known."""
+    """The response object, not stored yet. If the answer is passed through, only the data that its reader has found."""
     content: bytes | None = None
     """The upstream's body, if it is passed through."""
 
 
 def collect_response(gateway: Gateway, attempt: Attempt, answer_format: AnswerFormat) -> CollectedAnswer:
-    """Read the whole response, for a client that does not stream. Closes the upstream's response.
+    """Read the complete response, for a client that does not stream. Closes the upstream's response.
 
     :raises GatewayError: the response failed or broke off.
-    :raises ClientDisconnected: the client hung up meanwhile.
+    :raises ClientDisconnected: the client disconnected meanwhile.
     """
-    events: ResponseAccumulator | PassedAnswer | None = None
+    events: ResponseAccumulator | PassThroughAnswer | None = None
     content = None
     try:
         if attempt.response.dialect != RESPONSES_FORMAT.dialect:
             events = open_answer(attempt.response, answer_format.dialect, answer_format.reader)
-            content = read_content(gateway.settings, attempt.response, *_ends(attempt))
+            content = read_content(gateway.settings, attempt.response, *_end_points(attempt))
             events.add_content(content)
         else:
             events = attempt.trace.events = ResponseAccumulator(attempt.overrides, rewrite=False)
@@ -99,7 +99,7 @@ def collect_response(gateway: Gateway, attempt: Attempt, answer_format: AnswerFo
     return CollectedAnswer(events.response, content)
 
 
-def _ends(attempt: Attempt) -> tuple[str, ClientConnection]:
+def _end_points(attempt: Attempt) -> tuple[str, ClientConnection]:
     """Return the name of the upstream and the connection to the client."""
     return attempt.context.upstream.name, attempt.context.request.client
 
@@ -108,13 +108,13 @@ def _read_to_end(gateway: Gateway, attempt: Attempt, events: ResponseAccumulator
     settings, response = gateway.settings, attempt.response
     summary = SummaryCompaction() if attempt.summarises else None
     if not is_event_stream(response):
-        document = read_response(settings, response, *_ends(attempt))
+        document = read_response(settings, response, *_end_points(attempt))
         if summary:
             events.add_events(summary.feed(b"".join(synthesize_events(document))))
         else:
             events.add_response(document)
         return
-    source = UpstreamEvents(settings, response, *_ends(attempt))
+    source = UpstreamEvents(settings, response, *_end_points(attempt))
     while not (events.terminal or events.saw_done or source.has_ended):
         block = source.read(settings.idle_timeout)
         if summary:
@@ -125,4 +125,4 @@ def _read_to_end(gateway: Gateway, attempt: Attempt, events: ResponseAccumulator
     if summary and not events.terminal:
         events.add_events(summary.end())
     if not events.terminal:
-        raise unfinished()
+        raise missing_terminal_event()

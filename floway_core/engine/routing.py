@@ -1,4 +1,4 @@
-"""Finding the upstreams that serve a model: aliases, prefixes, and what an API key may use."""
+"""Find the upstreams that serve a model, by aliases, prefixes, and the permissions of an API key."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +21,7 @@ class Candidate:
     model: Model
     """Its id is the name that clients use."""
     overrides: Overrides = NO_OVERRIDES
-    """Fields of the request that an alias sets, whatever the client sends."""
+    """Fields of the request that an alias overrides."""
 
     @property
     def upstream_name(self) -> str:
@@ -34,7 +34,7 @@ class Catalogue:
     """The models that are offered now."""
 
     candidates: tuple[Candidate, ...]
-    """Those of upstreams, in the order in which these are tried; then those of aliases, by name."""
+    """First the models of upstreams, in the order in which these are tried; then aliases, by name."""
     failed: Mapping[str, GatewayError]
     """Upstreams whose model list could not be loaded, by name, and why."""
 
@@ -49,7 +49,7 @@ def find_candidates(gateway: Gateway, api_key: ApiKey, model: str) -> list[Candi
     usable = _usable_upstreams(gateway, rows, api_key)
     alias = alias or Alias(model, (Target(model),))
     if not _may_use(api_key, model):
-        alias = Alias(model, ())  # the same response, to the last byte, as for a model that does not exist
+        alias = Alias(model, ())  # the response must equal that for a model that does not exist
     lists = cached_lists(gateway, usable)
     candidates = _match(alias, usable, lists)
     if lists.missing:
@@ -127,7 +127,7 @@ def list_offered(gateway: Gateway, api_key: ApiKey | None = None, *, wait_for_al
 
     An alias hides a model of the same name.
 
-    :param wait_for_all: wait for every upstream's list. Otherwise an upstream whose list takes long is left out.
+    :param wait_for_all: wait for all lists. Otherwise upstreams whose list takes long are omitted.
     """
     database = gateway.services.database
     with database.connection_context():
@@ -136,8 +136,8 @@ def list_offered(gateway: Gateway, api_key: ApiKey | None = None, *, wait_for_al
     lists = cached_lists(gateway, usable)
     if lists.missing:
         wait_for_lists(gateway, lists, is_sufficient=lambda: not wait_for_all and any(lists.models.values()))
-    hidden = {alias.name for alias in all_aliases}
-    candidates = [candidate for candidate in _list_candidates(usable, lists) if candidate.model.id not in hidden]
+    alias_names = {alias.name for alias in all_aliases}
+    candidates = [candidate for candidate in _list_candidates(usable, lists) if candidate.model.id not in alias_names]
     candidates += [candidate for alias in all_aliases for candidate in _match(alias, usable, lists)]
     allowed = tuple(candidate for candidate in candidates if _may_use(api_key, candidate.model.id))
     return Catalogue(allowed, lists.failed)
@@ -152,15 +152,15 @@ def _list_candidates(usable: Iterable[Upstream], lists: ModelLists) -> Iterator[
 
 def list_models(gateway: Gateway, api_key: ApiKey) -> Iterator[Model]:
     """Yield every model that ``api_key`` may use, once."""
-    seen: set[str] = set()
+    ids: set[str] = set()
     for candidate in list_offered(gateway, api_key).candidates:
-        if candidate.model.id not in seen:
-            seen.add(candidate.model.id)
+        if candidate.model.id not in ids:
+            ids.add(candidate.model.id)
             yield candidate.model
 
 
 def fetch_models(gateway: Gateway, name: str) -> list[Model]:
-    """Request the models of the upstream ``name`` now, whatever is cached. Their ids are the names that clients use.
+    """Request the models of the upstream ``name`` now, without a cache. Their ids are the names that clients use.
 
     :raises GatewayError: 404, there is no such upstream; 409, its provider is not installed; or the upstream's failure.
     """

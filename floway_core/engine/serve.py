@@ -35,13 +35,13 @@ class ServedResponse:
     headers: Sequence[tuple[str, str]]
     """The upstream's headers, names in lower case."""
     ignored: Sequence[str]
-    """Fields of the request that the upstream could not honour."""
+    """Fields of the request that the upstream does not support."""
     stream: AnswerStream | None
-    """The stream, for a client that asked for one. The caller closes it."""
+    """The stream, if the client requested one. The caller closes it."""
     response: dict[str, Any]
-    """The response object, complete and stored, for a client that did not ask for a stream; empty otherwise."""
+    """The complete and stored response object, if the client requested no stream; empty otherwise."""
     content: bytes | None = None
-    """The upstream's answer as it came, for such a client if both speak the same dialect. It is not stored."""
+    """The upstream's unchanged answer, if the client requested no stream and it is passed through. It is not stored."""
 
 
 def serve(
@@ -51,17 +51,17 @@ def serve(
     answer_format: AnswerFormat = RESPONSES_FORMAT,
     unstored: UnstoredResponses | None = None,
 ) -> ServedResponse:
-    """Have an upstream respond to ``call``.
+    """Let an upstream respond to ``call``.
 
-    When a candidate fails, the next one is tried: for a client that does not stream, at any time, because nothing has
-    been sent yet; for a stream, until its first content has arrived.
+    If a candidate fails, the next one is tried. For a client that does not stream, this is always possible, because
+    nothing has been sent yet; for a stream, until the first content has arrived.
 
     :param call: the client's request with a validated body, without the history that it continues.
-    :param trace: receives what happens.
-    :param unstored: the responses that the client's connection remembers.
+    :param trace: records the attempts.
+    :param unstored: the unstored responses of the client's connection.
     :raises GatewayError: the conversation cannot be continued, no upstream serves the model, the upstreams refused or
         failed, or the response was not stored.
-    :raises ClientDisconnected: the client hung up meanwhile.
+    :raises ClientDisconnected: the client disconnected meanwhile.
     """
     return respond(gateway, prepare(gateway, call, unstored), trace, answer_format)
 
@@ -93,7 +93,7 @@ def prepare(gateway: Gateway, call: ClientRequest, unstored: UnstoredResponses |
 def respond(
     gateway: Gateway, prepared: PreparedTurn, trace: RequestTrace, answer_format: AnswerFormat = RESPONSES_FORMAT
 ) -> ServedResponse:
-    """Have an upstream respond to a prepared request, as ``serve``."""
+    """Let an upstream respond to a prepared request, as ``serve``."""
     lock = prepared.lock
     with contextlib.ExitStack() as on_end:
         if lock:
@@ -101,7 +101,7 @@ def respond(
         served = _respond(gateway, prepared.call, prepared.turn, trace, answer_format)
         if lock and served.stream:
             on_end.pop_all()
-            # The client may send the next turn as soon as it sees the terminal event.
+            # The client may send the next turn after the terminal event.
             served.stream.subscribe(before_terminal=lock.release, closed=lock.release)
     return served
 
@@ -119,7 +119,7 @@ def _lock_conversation(gateway: Gateway, call: ClientRequest) -> ConversationLoc
 
 
 def response_id_of(call: ClientRequest) -> str:
-    """Return the id of the response to a request. It holds that of the request, to find it in the log."""
+    """Return the id of the response to a request. It contains the request id, so that it can be found in the log."""
     return f"resp_{call.id.replace('-', '')}"
 
 
@@ -145,7 +145,7 @@ def with_turn(
 
 
 def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
-    """Return ``body`` with the whole history in ``input``, and without ids that no upstream knows."""
+    """Return ``body`` with the whole history in ``input``, and without fields that only the gateway understands."""
     request_body = {name: value for name, value in body.items() if name not in NOT_SENT}
     if isinstance(options := request_body.get("prompt_cache_options"), dict):
         options = {name: value for name, value in options.items() if name != "comparison_response_id"}
@@ -163,10 +163,10 @@ def order_candidates(gateway: Gateway, request: ClientRequest, turn: Turn) -> li
     if request.untranslatable is None:
         return ordered
     providers = gateway.providers.by_kind
-    able = [one for one in ordered if providers[one.upstream.kind].dialect == request.dialect]
-    if not able:
+    capable = [candidate for candidate in ordered if providers[candidate.upstream.kind].dialect == request.dialect]
+    if not capable:
         raise request.untranslatable
-    return able
+    return capable
 
 
 def _respond(
@@ -196,7 +196,7 @@ def _respond(
             remaining = find_fallbacks(error, candidate, remaining)
             record_failure(gateway, trace, candidate, error, remaining)
             if not remaining:
-                # The new error is bound to no name: its traceback would keep it, and so the request.
+                # The new error is not bound to a name: its traceback would keep the request in memory.
                 if refuses_account(error):
                     raise AccountRefused(candidate.upstream.name, error.status) from error
                 raise
@@ -214,7 +214,7 @@ def _receive(
     answer_format: AnswerFormat,
     can_fall_back: Callable[[GatewayError], bool] | None,
 ) -> AnswerStream | CollectedAnswer:
-    """Open the stream, or collect the response object, as the client asked."""
+    """Open the stream, or collect the response object, as the client has requested."""
     if attempt.context.request.stream:
         return open_stream(gateway, attempt, answer_format, can_fall_back)
     return collect_response(gateway, attempt, answer_format)

@@ -1,4 +1,4 @@
-"""The stream of a background response for a client that follows it: events from the database, as they are stored."""
+"""The stream of a background response for a client that follows it. The events come from the database."""
 
 import logging
 import os
@@ -19,14 +19,14 @@ from floway_core.protocol.responses import TERMINAL_TYPES
 log = logging.getLogger("floway.background")
 
 MAX_BUFFERED_BYTES = 2**20
-"""How much is read ahead for a client that reads slowly."""
+"""Bytes to read ahead for a slow client."""
 
 LAST_EVENTS_SECONDS = 0.8
 """How long to wait for further events after the gateway has announced its end."""
 
 
 class StoredEventStream(ClientStream):
-    """Events that another thread fetches (``fetch``). It costs no thread while it waits."""
+    """Events that another thread fetches (``fetch``). While it waits, it needs no thread."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class StoredEventStream(ClientStream):
     ) -> None:
         """:param row: row id of the background response.
         :param after: the sequence number of the last event that the client has seen.
-        :param find_response: returns the response object if the events lack their end.
+        :param find_response: returns the response object, if the last events are missing.
         """
         super().__init__(ForwardedAnswer())
         self._row = row
@@ -49,17 +49,17 @@ class StoredEventStream(ClientStream):
         self._shutdown_fileno = shutdown_fileno
         self._buffer = bytearray()
         self._has_all = False
-        """Whether the buffer holds the last events."""
+        """Whether the buffer contains the last events."""
         self._lock = threading.Lock()
         self._signal = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._last_sent = time.monotonic()
 
     def fileno(self) -> int | None:
-        """Return a descriptor that is readable when the buffer has something."""
+        """Return a descriptor that is readable while the buffer contains bytes."""
         return None if self._is_closed else self._signal
 
     def fetch(self, database: peewee.Database) -> None:
-        """Read the events that have been stored meanwhile. Called by one thread."""
+        """Read newly stored events. Called by one thread."""
         if self._has_all or len(self._buffer) > MAX_BUFFERED_BYTES:
             return
         page = background.read_events(database, self._row, self._after)
@@ -93,15 +93,15 @@ class StoredEventStream(ClientStream):
                 return b""
             if _is_readable(self._signal, 0):
                 os.eventfd_read(self._signal)
-            sent, self._buffer = bytes(self._buffer), bytearray()
+            output, self._buffer = bytes(self._buffer), bytearray()
             if self._has_all:
                 self.state = StreamState.NEEDS_THREAD
-                sent += sse.DONE
+                output += sse.DONE
         now = time.monotonic()
-        if not sent and now - self._last_sent >= self._keepalive_interval:
-            sent = sse.KEEPALIVE
-        self._last_sent = now if sent else self._last_sent
-        return sent
+        if not output and now - self._last_sent >= self._keepalive_interval:
+            output = sse.KEEPALIVE
+        self._last_sent = now if output else self._last_sent
+        return output
 
     def _wait(self) -> None:
         """Wait until there is something to send."""
@@ -109,7 +109,7 @@ class StoredEventStream(ClientStream):
         poll.register(self._signal, select.POLLIN)
         poll.register(self._shutdown_fileno, select.POLLIN)
         poll.poll(max(0.0, self._last_sent + self._keepalive_interval - time.monotonic()) * 1000)
-        # A response of this process fails now, and its last events are about to come.
+        # A response of this process fails now, and its last events will follow.
         if _is_readable(self._shutdown_fileno, 0) and not _is_readable(self._signal, LAST_EVENTS_SECONDS):
             self.state = StreamState.ENDED
             raise ConnectionAbortedError("the gateway stops")

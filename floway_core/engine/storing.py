@@ -1,4 +1,4 @@
-"""Storing a response, before the client learns that it is complete."""
+"""Store a response, before the client learns that it is complete."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any])
 
     :param response: the response object with its output.
     :raises GatewayError: 503 ``storage_failed``; nothing of the response is stored.
-    :raises UpstreamBroken: the request asked for a compaction and the response holds none.
+    :raises UpstreamBroken: the request asked for a compaction, and the response contains none.
     """
     turn, context = attempt.turn, attempt.context
     check_compacted(turn, response)
@@ -37,11 +37,11 @@ def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any])
     def commit_context(metadata: dict[str, Any]) -> SnapshotCommitContext:
         return SnapshotCommitContext(context, turn.response_id, mode, metadata)
 
-    # Before the transaction: an observer that takes long must not lock the database.
+    # Before the transaction: a slow observer must not lock the database.
     previous_metadata = turn.previous.metadata if turn.previous else {}
     observed = hooks.collect_observed_metadata(previous_metadata, commit_context)
 
-    attempt.trace.unstored = True  # until the commit has succeeded, whatever it raises
+    attempt.trace.unstored = True  # until the commit has succeeded
     try:
         commit(
             gateway.services.database,
@@ -61,9 +61,9 @@ def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any])
 
 
 def check_compacted(turn: Turn, response: dict[str, Any]) -> None:
-    """Check that the response to a request for a compaction holds a complete one.
+    """Check that the response to a request for a compaction contains a complete one.
 
-    :raises UpstreamBroken: it does not. The client would drop its history and get nothing in its place.
+    :raises UpstreamBroken: it does not. The client would drop its history without a replacement.
     """
     if not compaction.is_requested(turn.input):
         return

@@ -1,4 +1,4 @@
-"""Counting the input tokens of a request: by the upstream that would serve it, or by an estimate."""
+"""Count the input tokens of a request: by the upstream that would serve it, or by an estimate."""
 
 import logging
 from collections.abc import Callable
@@ -22,7 +22,7 @@ UPSTREAM, ESTIMATE = "upstream", "estimate"
 def count_input_tokens(
     gateway: Gateway, request: ClientRequest, estimate: Callable[[ClientRequest], int | None]
 ) -> tuple[int, str]:
-    """Return the number of input tokens of ``request``, and who counted: ``UPSTREAM`` or ``ESTIMATE``.
+    """Return the number of input tokens of ``request``, and its source: ``UPSTREAM`` or ``ESTIMATE``.
 
     :param request: without the history that it continues.
     :param estimate: the estimate of the request's dialect; None for core's.
@@ -41,7 +41,7 @@ def count_input_tokens(
 
 
 def _ask_upstream(gateway: Gateway, request: ClientRequest, turn: Turn, candidate: Candidate) -> int | None:
-    """Return the count of the candidate's upstream; None if it cannot count, or fails at it: an estimate will do."""
+    """Return the count of the candidate's upstream; None if it cannot count or fails: then an estimate is used."""
     provider = gateway.providers.by_kind[candidate.upstream.kind]
     if type(provider).count_tokens is Provider.count_tokens:
         return None
@@ -58,7 +58,7 @@ def _ask_upstream(gateway: Gateway, request: ClientRequest, turn: Turn, candidat
     except (ClientDisconnected, *DATABASE_ERRORS):
         raise
     except GatewayError as error:
-        if request.untranslatable:  # there is nothing to estimate from, so the client learns why there is no count
+        if request.untranslatable:  # no estimate is possible, so the client gets the error
             raise
         log.info("Upstream %s did not count the tokens of a request: %s", candidate.upstream.name, error.code)
     except Exception:  # a plugin may raise anything

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from floway_core.contexts import AttemptContext
-from floway_core.engine.pass_through import PassedAnswer
+from floway_core.engine.pass_through import PassThroughAnswer
 from floway_core.engine.routing import Candidate
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.forwarded_answer import ForwardedAnswer
@@ -12,14 +12,14 @@ from floway_core.protocol.forwarded_answer import ForwardedAnswer
 
 @dataclass
 class AttemptTrace:
-    """How one attempt went."""
+    """The record of one attempt."""
 
     candidate: Candidate
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
-    """When it failed, in monotonic time; None for an attempt that has not failed before the answer began."""
+    """When it failed, in monotonic time; None if it has not failed before the answer started."""
     context: AttemptContext | None = None
-    """None until it has begun."""
+    """None until it has started."""
     dispatched: list[float] = field(default_factory=list)
     """When each dispatch was sent, in monotonic time."""
     committed: float | None = None
@@ -45,8 +45,8 @@ class RequestTrace:
     """Why attempts failed: the status of the response, or the code of the error if there was no response."""
     continued: bool = False
     """Whether the request continues a conversation."""
-    events: ResponseAccumulator | PassedAnswer | ForwardedAnswer | None = None
-    """What the upstream of the last attempt has sent in its response."""
+    events: ResponseAccumulator | PassThroughAnswer | ForwardedAnswer | None = None
+    """The response of the upstream of the last attempt so far."""
     unstored: bool = False
     """Whether the response should have been stored and was not."""
 
@@ -61,5 +61,5 @@ class RequestTrace:
         return sum(attempt.dispatches for attempt in self.attempts)
 
     def end_attempt(self, error: str | None) -> None:
-        """Note that the last attempt has failed with the code ``error``."""
+        """Record that the last attempt has failed with the code ``error``."""
         self.attempts[-1].ended, self.attempts[-1].error = time.monotonic(), error

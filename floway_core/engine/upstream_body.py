@@ -1,4 +1,4 @@
-"""Reading the body of an upstream's 2xx response: events as they arrive, or one response object."""
+"""Read the body of an upstream's 2xx response: events while they arrive, or one response object."""
 
 import re
 import time
@@ -10,8 +10,8 @@ from floway_core.protocol import jsontext
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.failures import Failure, read_failure, visible_text
 from floway_core.protocol.item_versions import normalize_item
-from floway_core.protocol.response_writer import synthesize_events
 from floway_core.protocol.responses import SUCCESSFUL, is_final_response
+from floway_core.protocol.synthesis import synthesize_events
 from floway_core.provider import ResponseBody, UpstreamResponse
 from floway_core.settings import Settings
 from floway_core.upstream.body_splitter import BYTE_ORDER_MARK, MAX_BYTES, BodySplitter
@@ -20,19 +20,19 @@ END_AFTER_ERROR_SECONDS = 2.0
 """How long an upstream may be silent after it has reported a failure."""
 
 MAX_READ_BYTES = 2**20
-"""How much of a body is taken at once."""
+"""Bytes of a body to read at once."""
 
 DRAIN_TIMEOUT_SECONDS = 0.25
 """How long to wait for the end of a body after its terminal event, so that the connection can be reused."""
 
 MISTYPED_BODY_SECONDS = 0.5
-"""How long to wait for a body of the wrong type. Only an error text in it is of use."""
+"""How long to wait for a body of the wrong type. Only an error text in it is useful."""
 
 _EVENTS = re.compile(rb"(\xef\xbb\xbf)?\s*(event|data|id|retry)?:")
-"""How a stream of events begins, whatever it calls itself."""
+"""The start of a stream of events, whatever its declared type."""
 
 
-def unfinished() -> UpstreamBroken:
+def missing_terminal_event() -> UpstreamBroken:
     """Return the error for a stream that ends too early."""
     return UpstreamBroken("The upstream ended its stream without a terminal event.")
 
@@ -48,7 +48,7 @@ def drain(body: ResponseBody) -> None:
 
 
 def is_event_stream(response: UpstreamResponse) -> bool:
-    """Return whether the body is declared as an event stream. Some upstreams leave the content type out."""
+    """Return whether the body is declared as an event stream. Some upstreams omit the content type."""
     content_type = response.header("content-type")
     return content_type is None or content_type.partition(";")[0].strip().lower() == "text/event-stream"
 
@@ -56,11 +56,11 @@ def is_event_stream(response: UpstreamResponse) -> bool:
 def read_response(
     settings: Settings, response: UpstreamResponse, upstream: str, client: ClientConnection
 ) -> dict[str, Any]:
-    """Read a body that holds one response object.
+    """Read a body that contains one response object.
 
     :param upstream: name of the upstream, for error messages.
     :raises UpstreamFailed, UpstreamBroken, UpstreamTimeout: the body is not a response object, or not complete.
-    :raises ClientDisconnected: ``client`` hung up meanwhile.
+    :raises ClientDisconnected: ``client`` disconnected meanwhile.
     """
     content_type, beginning = response.header("content-type") or "", b""
     if not re.match(r"application/([\w.-]+\+)?json\b", content_type, re.IGNORECASE):
@@ -76,7 +76,7 @@ def read_content(settings: Settings, response: UpstreamResponse, upstream: str, 
 
     :param upstream: name of the upstream, for error messages.
     :raises UpstreamBroken, UpstreamTimeout: the body is not complete, or too long.
-    :raises ClientDisconnected: ``client`` hung up meanwhile.
+    :raises ClientDisconnected: ``client`` disconnected meanwhile.
     """
     content, deadline = bytearray(), time.monotonic() + settings.total_timeout
     while data := response.body.read(settings.idle_timeout, client):
@@ -93,14 +93,14 @@ def read_content(settings: Settings, response: UpstreamResponse, upstream: str, 
 def parse_response(body: bytes) -> dict[str, Any]:
     """Return the response object in a complete body.
 
-    :raises UpstreamFailed: the body holds an error instead.
-    :raises UpstreamBroken: the body holds neither.
+    :raises UpstreamFailed: the body contains an error instead.
+    :raises UpstreamBroken: the body contains neither.
     """
     body = body.removeprefix(BYTE_ORDER_MARK).strip()
     if not body:
         raise UpstreamBroken("The upstream sent an empty body.")
     if _EVENTS.match(body):
-        return _followed(body)
+        return _parse_stream(body)
     try:
         value: Any = jsontext.loads(body)
     except ValueError:
@@ -119,8 +119,8 @@ def parse_response(body: bytes) -> dict[str, Any]:
     raise UpstreamBroken("The upstream did not send a response object.")
 
 
-def _followed(body: bytes) -> dict[str, Any]:
-    """The response that a whole stream of events tells, which some send whatever they were asked for.
+def _parse_stream(body: bytes) -> dict[str, Any]:
+    """Return the response object in a complete stream of events. Some upstreams stream even if not requested.
 
     :raises UpstreamFailed, UpstreamBroken: there is none.
     """
@@ -130,7 +130,7 @@ def _followed(body: bytes) -> dict[str, Any]:
         return events.response
     if events.failure:
         raise UpstreamFailed(events.failure)
-    raise unfinished()
+    raise missing_terminal_event()
 
 
 class UpstreamBytes:
@@ -149,7 +149,7 @@ class UpstreamBytes:
         self._deadline = self.read_at + settings.total_timeout
         self._idle_timeout = settings.idle_timeout
         self._error: UpstreamBroken | None = None
-        """Why the body has broken off, behind the bytes that were read."""
+        """Why the body has broken off, after the bytes that were read."""
 
     def fileno(self) -> int | None:
         """Return the body's descriptor, as ``ResponseBody.fileno``."""
@@ -161,29 +161,29 @@ class UpstreamBytes:
         :param timeout: seconds to wait until something arrives. With 0 the call never blocks.
         :raises UpstreamTimeout: the upstream has been silent, or the response has taken, for too long.
         :raises UpstreamBroken: the body broke off.
-        :raises ClientDisconnected: the client hung up meanwhile.
+        :raises ClientDisconnected: the client disconnected meanwhile.
         """
-        received = bytearray()
-        while not self._error and not self.has_ended and len(received) < MAX_READ_BYTES:
+        collected = bytearray()
+        while not self._error and not self.has_ended and len(collected) < MAX_READ_BYTES:
             try:  # what follows may have arrived with it, and then the descriptor does not become readable again
-                data = self._body.read(0.0 if received else self._limit(timeout), self._client)
+                data = self._body.read(0.0 if collected else self._limit(timeout), self._client)
             except UpstreamBroken as error:
                 self._error = error
                 break
             if data is None:
                 break
             self.has_ended = not data
-            received += data
-        if self._error and not received:
+            collected += data
+        if self._error and not collected:
             raise self._error
         self._check_deadline()
-        if received or self.has_ended:
+        if collected or self.has_ended:
             self._last_received = self.read_at
         self._check_silence()
-        return bytes(received)
+        return bytes(collected)
 
     def _limit(self, timeout: float) -> float:
-        """Return how long to wait within the timeouts, if not longer than ``timeout``."""
+        """Return ``timeout``, limited by the timeouts of the settings."""
         if not timeout:
             return 0
         remaining = min(self._last_received + self._idle_timeout, self._deadline) - time.monotonic()
@@ -204,7 +204,7 @@ class UpstreamBytes:
 class UpstreamEvents(UpstreamBytes):
     """The events of a body that is declared as an event stream, read as they arrive, within the timeouts.
 
-    A body that holds JSON in spite of its declaration is read as one response object.
+    A body that contains JSON despite its declaration is read as one response object.
     """
 
     def __init__(
@@ -217,7 +217,7 @@ class UpstreamEvents(UpstreamBytes):
         verbatim: bool = False,
     ) -> None:
         """:param upstream: name of the upstream, for error messages.
-        :param verbatim: whether the bytes behind the last complete event are passed on as they are.
+        :param verbatim: whether the bytes after the last complete event are returned unchanged.
         """
         super().__init__(settings, response, upstream, client)
         self._splitter = BodySplitter()
@@ -228,12 +228,12 @@ class UpstreamEvents(UpstreamBytes):
         self._idle_timeout = min(self._idle_timeout, END_AFTER_ERROR_SECONDS)
 
     def read(self, timeout: float) -> bytes:
-        """Return the events that the bytes complete which have arrived; ``b""`` if they complete none.
+        """Return the events that the arrived bytes complete; ``b""`` if there are none.
 
         :param timeout: seconds to wait until something arrives. With 0 the call never blocks.
         :raises UpstreamTimeout: the upstream has been silent, or the response has taken, for too long.
         :raises UpstreamBroken, UpstreamFailed: the body broke off or holds no events.
-        :raises ClientDisconnected: the client hung up meanwhile.
+        :raises ClientDisconnected: the client disconnected meanwhile.
         """
         data = self._body.read(self._limit(timeout), self._client)
         while data:
@@ -251,7 +251,7 @@ class UpstreamEvents(UpstreamBytes):
         return b""
 
     def _last_block(self) -> bytes:
-        """Return the events that only the end of the body completes: one without its empty line, or a document's."""
+        """Return the events that only the end of the body completes: an event without its empty line, or a document."""
         if self._splitter.document is not None:
             return b"".join(synthesize_events(parse_response(bytes(self._splitter.document))))
         return self._splitter.rest if self._verbatim else self._splitter.last_event()

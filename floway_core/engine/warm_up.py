@@ -1,10 +1,10 @@
-"""Answering a request that asks for no output: it only prepares what the next one continues."""
+"""Answer a request that asks for no output and only prepares the next one."""
 
 from floway_core.contexts import ClientRequest
 from floway_core.conversation.unstored import UnstoredResponses
 from floway_core.engine.serve import order_candidates, with_turn
-from floway_core.protocol.response_writer import synthesize_events
 from floway_core.protocol.responses import blank_response
+from floway_core.protocol.synthesis import synthesize_events
 from floway_core.runtime.gateway import Gateway
 
 NO_USAGE = {
@@ -17,9 +17,9 @@ NO_USAGE = {
 
 
 def warm_up(gateway: Gateway, call: ClientRequest, unstored: UnstoredResponses) -> bytes:
-    """Return the events of an empty response, which ``unstored`` remembers. No upstream takes part.
+    """Return the events of an empty response, which is added to ``unstored``. No upstream is used.
 
-    :param call: with ``store: false`` in its body: only the connection remembers the response.
+    :param call: with ``store: false`` in its body, so that only the connection knows the response.
     :raises GatewayError: no upstream serves the model, or the conversation cannot be continued.
     """
     call, turn = with_turn(gateway, call, unstored)

@@ -1,4 +1,4 @@
-"""Following the events of one response: which events the client sees, and the response object that they add up to."""
+"""Process the events of one response: find the events for the client, and build the response object."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,7 +29,7 @@ from floway_core.protocol.usage import complete_usage
 class ResponseAccumulator:
     """The state of one response while its events arrive.
 
-    ``add_events`` and ``add_response`` take what the upstream sends. ``fail`` ends a response that the upstream does
+    ``add_events`` and ``add_response`` add data of the upstream. ``fail`` ends a response that the upstream does
     not complete.
     """
 
@@ -44,16 +44,16 @@ class ResponseAccumulator:
         """:param overrides: fields of the response object that replace those of the upstream, such as ``id``.
         :param model: the requested model, for a failure before the upstream has sent a response object.
         :param rewrite: whether a client sees the events. If not, only ``response`` matters, and no event is encoded.
-        :param present: converts a failure of the upstream to what the client may see of it.
+        :param present: converts a failure of the upstream to the failure for the client.
         """
         self.response: dict[str, Any] = {}
         """The newest response object. After the terminal event it is complete, with its output."""
         self.terminal: str | None = None
         """Type of the terminal event; None until it arrives."""
         self.terminal_event = b""
-        """The terminal event as the client sees it."""
+        """The terminal event for the client."""
         self.failure: Failure | None = None
-        """The failure that an ``error`` event or the terminal event reported."""
+        """The failure in an ``error`` event or the terminal event."""
         self.saw_done = False
         """Whether the upstream has sent ``[DONE]``."""
         self._overrides = overrides
@@ -72,18 +72,18 @@ class ResponseAccumulator:
 
     @property
     def has_content(self) -> bool:
-        """Whether any output item has begun."""
+        """Whether any output item has started."""
         return bool(self._items)
 
     def add_events(self, block: bytes) -> bytes:
         """Add complete events, up to the terminal one, which becomes ``terminal_event``.
 
         Response objects change by the overrides, and ids, indexes and items where the upstream's are not unique or not
-        in the standard form. Events that clients need and the upstream left out are inserted. Errors get the form that
-        clients understand. All other events stay byte for byte. ``[DONE]`` is left out.
+        in the standard form. Events that clients need and the upstream omits are inserted. Errors get the form that
+        clients understand. All other events do not change. ``[DONE]`` is dropped.
 
         :param block: one event or more, without a part of another.
-        :returns: the events before the terminal one, as the client sees them.
+        :returns: the events before the terminal one, for the client.
         """
         events: list[bytes] = []  # split only when one changes
         for position, content in enumerate(parse_events(block)):
@@ -110,11 +110,11 @@ class ResponseAccumulator:
     def fail(self, code: str, message: str) -> bytes:
         """End the response as failed.
 
-        The ``error`` event holds the error twice, where clients look for it: in its top level (the OpenAI
+        The ``error`` event contains the error twice, where clients look for it: in its top level (the OpenAI
         specification) and under ``error`` (the OpenAI SDKs).
 
         :param code: error code, unless the upstream has reported a failure itself.
-        :param message: message for the client, with the same exception.
+        :param message: message for the client, unless the upstream has reported a failure itself.
         :returns: the events that end the stream: ``error``, unless the client has seen one, and ``response.failed``.
         """
         failure = self._present(self.failure) if self.failure else Failure(message, code, "server_error")
@@ -139,7 +139,7 @@ class ResponseAccumulator:
     def _process_event(self, content: dict[str, Any]) -> bytes | ResponseIdChange | None:
         """Update the state and the sequence numbers by one event.
 
-        :returns: what the client sees instead; None if it sees the event unchanged.
+        :returns: the replacement for the client; None if the event does not change.
         """
         if content is END_MARK:
             self.saw_done = True
@@ -159,7 +159,7 @@ class ResponseAccumulator:
         return announcement + replacement if announcement and isinstance(replacement, bytes) else replacement
 
     def _announce_response(self, content: dict[str, Any]) -> bytes:
-        """Encode ``response.created`` in front of the first event of a response, if the upstream left it out."""
+        """Encode ``response.created`` before the first event of a response, if the upstream omits it."""
         event_type = content.get("type")
         if event_type == CREATED or not self._rewrite:
             self._is_announced = True
@@ -247,9 +247,9 @@ class ResponseAccumulator:
     def _encode_announcement(
         self, content: dict[str, Any], item: OutputItem, location: TextLocation, is_part: bool = False
     ) -> bytes:
-        """Encode the events that a client needs before a text or part event, where the upstream left them out.
+        """Encode the events that a client needs before a text or part event, if the upstream omits them.
 
-        :param is_part: whether ``content`` is an event that carries the part as a whole, so that it announces the part.
+        :param is_part: whether ``content`` is an event with the complete part, so that it announces the part.
         """
         if not self._rewrite or item.is_closed:
             return b""
@@ -260,7 +260,7 @@ class ResponseAccumulator:
         return b"".join(self._encode_inserted(name, content, {**index, **fields}) for name, fields in events)
 
     def _encode_inserted(self, event_type: str, successor: dict[str, Any], content: dict[str, Any]) -> bytes:
-        """Encode an event of the gateway's own that goes in front of one of the upstream's.
+        """Encode an event of the gateway that is inserted before an event of the upstream.
 
         :param successor: the upstream's event. The new event takes its ``sequence_number``, which grows by one.
         """
@@ -273,10 +273,10 @@ class ResponseAccumulator:
     def _with_client_ids(
         self, content: dict[str, Any], item: OutputItem, inserted: bytes = b"", index_field: str = ""
     ) -> bytes | None:
-        """Encode an event with the id and index by which the client knows the item; None if it has these already.
+        """Encode an event with the client's id and index of the item; None if it already has them.
 
-        :param inserted: other events that go in front of it.
-        :param index_field: field of the event that holds the index of the part; empty if the event needs none.
+        :param inserted: other events to insert before it.
+        :param index_field: field of the event with the index of the part; empty if the event needs none.
         """
         has_item = "item" in content
         is_unchanged = content.get("output_index") == item.index and type(content.get("output_index")) is int
@@ -301,7 +301,7 @@ class ResponseAccumulator:
     def _process_response(
         self, event_type: str, content: dict[str, Any], response: dict[str, Any]
     ) -> bytes | ResponseIdChange | None:
-        """Process an event that carries the response object. Missing events go in front of the terminal one."""
+        """Process an event with the response object. Missing events are inserted before the terminal one."""
         original, number = dict(response), self._sequence_number
         missing_events: list[bytes] = []
         if event_type in TERMINAL_TYPES:
@@ -329,7 +329,7 @@ class ResponseAccumulator:
         """Complete the final response object in place.
 
         :param terminal: standard type of the terminal event.
-        :returns: the events that the client still lacks, for items that the upstream never announced or closed.
+        :returns: missing events for the client, of items that the upstream never announced or closed.
         """
         status = response.get("status")
         if isinstance(status, str) and terminal != FAILED:
@@ -388,7 +388,7 @@ class ResponseAccumulator:
         return self._encode_numbered("error", **failure.event_fields())
 
     def _encode_numbered(self, event_type: str, **content: Any) -> bytes:
-        """Encode an event of the gateway's own with the next sequence number."""
+        """Encode an event of the gateway with the next sequence number."""
         if self._delta_target:
             self._sequence_number = max(self._sequence_number, self._delta_target.sequence_number)
         self._sequence_number += 1

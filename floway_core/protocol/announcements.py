@@ -1,4 +1,4 @@
-"""Events that announce a response, an item or a part. Clients need them, and some upstreams leave them out."""
+"""Build events that announce a response, an item or a part. Clients need them, and some upstreams omit them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ _FOLLOWING_EVENTS = frozenset(
 
 
 def follows_announcement(event_type: object) -> bool:
-    """Return whether an event of this type comes after ``response.created``, so that its absence shows."""
+    """Return whether an event of this type must follow ``response.created``."""
     return event_type in _FOLLOWING_EVENTS
 
 
@@ -37,10 +37,10 @@ def announced_response(response: object, model: str) -> dict[str, Any]:
 def missing_announcements(
     item: OutputItem, location: TextLocation, part_index: object, *, is_part: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield type and content of the events that a client lacks before an event about a part of ``item``.
+    """Yield type and content of the missing events before an event about a part of ``item``.
 
     :param part_index: index in the list of parts; anything but an integer counts as 0.
-    :param is_part: whether that event carries the part as a whole, so that it announces the part itself.
+    :param is_part: whether that event contains the complete part, so that it announces the part itself.
     """
     if not item.is_announced:
         yield "response.output_item.added", {"item": {"status": "in_progress", **item.payload, "id": item.id}}

@@ -1,4 +1,4 @@
-"""Parsing the JSON of server-sent events, many at a time."""
+"""Parse the JSON of server-sent events, many at a time."""
 
 import logging
 import re
@@ -13,10 +13,10 @@ from floway_core.protocol.text_events import DELTA_EVENTS
 log = logging.getLogger("floway.protocol")
 
 UNPARSED_EVENT_BYTES = 2**20
-"""A longer event whose content nothing depends on is not parsed: it holds an image."""
+"""Longer events whose content is not needed are not parsed: they contain images."""
 
 END_MARK: dict[str, Any] = {"type": "[DONE]"}
-"""Stands for the event ``data: [DONE]``, which holds no JSON."""
+"""Represents the event ``data: [DONE]``, which contains no JSON."""
 
 _DATA_LINE = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
 _TYPE_FIELD = re.compile(rb'"type": ?"([\w.]+)"')
@@ -27,8 +27,8 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
 
     :param block: one event or more, without a part of another.
     :returns: the JSON object of each event, with its ``type`` (None if neither the object nor the event names one).
-        ``END_MARK`` stands for ``[DONE]``, and None for any other event without a JSON object, such as a comment, and
-        for a long one that needs no parsing.
+        ``END_MARK`` represents ``[DONE]``. None represents any other event without a JSON object, such as a comment,
+        and a long event that is not parsed.
     """
     data = _DATA_LINE.findall(block) if len(block) < UNPARSED_EVENT_BYTES and b"\r" not in block else []
     # Usually each event is one line of data. Then one call of the JSON parser reads all of them.
@@ -64,8 +64,8 @@ def _parse_event(event: bytes) -> dict[str, Any] | None:
         content = None
     if not isinstance(content, dict):
         if data.strip() not in (b"", b"[DONE]"):
-            # Its content is not logged: it may be of the conversation.
-            log.debug("An event %r with %d bytes of data is no JSON object. It is passed on as it is.", name, len(data))
+            # Its content is not logged, because it may belong to the conversation.
+            log.debug("An event %r with %d bytes of data is not a JSON object; relayed unchanged.", name, len(data))
         return None
     if not isinstance(content.get("type"), str):
         content["type"] = name

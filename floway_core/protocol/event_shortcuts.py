@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 
 class ResponseIdChange(NamedTuple):
-    """Replaces the id of the response in an event, where nothing else changes: cheaper than encoding it again."""
+    """Replaces only the id of the response in an event, which is faster than encoding the event again."""
 
     old_id: bytes
     new_id: bytes
@@ -16,7 +16,7 @@ class ResponseIdChange(NamedTuple):
 
 
 class DeltaTarget:
-    """The text that the last delta was appended to. Most deltas belong to the same text as the one before."""
+    """The text of the last delta. Most deltas belong to the same text as the previous one."""
 
     __slots__ = ("_event_type", "_index_field", "_item_id", "_output_index", "_part_index", "_text", "sequence_number")
 

@@ -1,4 +1,4 @@
-"""Reading why an upstream failed, from the many shapes of error bodies."""
+"""Read failures of upstreams from error bodies of many forms."""
 
 import html
 import re
@@ -48,7 +48,7 @@ _STATUS_OF_MESSAGE = tuple(
     )
 )
 """Patterns for messages of failures without a known code. They cover only the statuses that decide which upstream is
-tried next, or whether the request is at fault."""
+tried next, or whether the request is wrong."""
 
 _STATUS_OF_PHRASE: dict[str, int] = {
     HTTPStatus(status).phrase.lower(): status
@@ -75,21 +75,21 @@ _MESSAGE_FIELDS = (
 _CODE_FIELDS = ("code", "error_code", "errcode", "status")
 _STATUS_FIELDS = ("status_code", "statusCode", "http_status", "status", "code")
 _NESTING_FIELDS = ("errors", "detail", "details", "response", "fault", "exception", "data")
-"""Fields in which an object without a message may hold the one that has it."""
+"""Fields of an object without a message that may contain the object with it."""
 
 _MEANINGLESS_CODES = ("error", "failed", "failure", "fail")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an upstream failed."""
+    """A failure of an upstream."""
 
     message: str
     code: str | None = None
     type: str | None = None
     param: str | None = None
     status: int = 502
-    """The HTTP status that fits, 400 to 599."""
+    """The corresponding HTTP status, 400 to 599."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the upstream's error object."""
     siblings: Mapping[str, Any] = field(default_factory=dict)
@@ -119,7 +119,7 @@ def default_type(status: int) -> str:
 def read_failure(payload: Any, status: int | None = None) -> Failure | None:
     """Read the failure that a JSON value of an upstream reports.
 
-    It may have OpenAI's shape or others that upstreams send: a text or a list in the place of the error object, nested
+    It may have OpenAI's form or other forms of upstreams: a text or a list instead of the error object, nested
     error objects, ``{"detail"}``, ``{"code", "msg"}``, ``{"object": "error"}``, RFC 9457 and the like.
 
     :param status: HTTP status of the response; None if it reports no failure itself, as for a 200 or an event.
@@ -214,7 +214,7 @@ def _find_error_in_object(value: dict[str, Any], depth: int) -> _ErrorLocation |
 
 
 def _find_error_in_text(text: str, depth: int) -> _ErrorLocation:
-    """Take a text as the message, or the error that it contains as JSON."""
+    """Return a text as the message, or the error that it contains as JSON."""
     if text.lstrip()[:1] in ("{", "["):
         try:
             location = _find_error(jsontext.loads(text.encode("utf-8", "replace")), depth + 1)
@@ -226,7 +226,7 @@ def _find_error_in_text(text: str, depth: int) -> _ErrorLocation:
 
 
 def _find_error_in_list(values: list[Any], depth: int) -> _ErrorLocation | None:
-    """Take the first error of a list, with the messages of all."""
+    """Return the first error of a list, with the messages of all."""
     locations = (_find_error(value, depth + 1) for value in values[:MAX_REASONS])
     errors = [location for location in locations if location]
     if not errors:
@@ -262,7 +262,7 @@ def _read_code(error: Mapping[str, Any]) -> str | None:
 def _derive_status(
     error: Mapping[str, Any], siblings: Mapping[str, Any], code: str | None, error_type: str | None, message: str | None
 ) -> int:
-    """Return the HTTP status that the error states, else the one that fits its code, type or message; 502 if none."""
+    """Return the HTTP status that the error states, or that matches its code, type or message; 502 if none does."""
     for source in (error, siblings):
         for name in _STATUS_FIELDS:
             number: Any = source.get(name)

@@ -1,4 +1,4 @@
-"""What the answer of another API says about its usage, read as its bytes pass."""
+"""Read the usage in an answer of another API while it is forwarded."""
 
 import json
 import re
@@ -8,13 +8,13 @@ from floway_core.protocol.failures import Failure
 from floway_core.protocol.responses import COMPLETED, FAILED
 
 TAIL_BYTES = 64 * 1024
-"""How much of the end of an answer is searched for its usage."""
+"""Bytes at the end of an answer that are searched for its usage."""
 
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 
 
 class ForwardedAnswer:
-    """Follows an answer of any kind. Only the last usage object in it matters."""
+    """Reads an answer of any kind. Only the last usage object in it counts."""
 
     def __init__(self) -> None:
         self.terminal: str | None = None
@@ -25,11 +25,11 @@ class ForwardedAnswer:
         self._tail = b""
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         self._tail = (self._tail + data)[-TAIL_BYTES:]
 
     def end(self) -> None:
-        """Take the end of the answer."""
+        """Handle the end of the answer."""
         self.terminal = COMPLETED
         for match in _USAGE.finditer(self._tail):
             text = self._tail[match.end() :].decode("utf-8", "replace")
@@ -39,6 +39,6 @@ class ForwardedAnswer:
                 continue
 
     def fail(self, code: str, message: str) -> None:
-        """Note that the answer has broken off."""
+        """Record that the answer has broken off."""
         self.terminal = FAILED
         self.response["error"] = {"code": code, "message": message}

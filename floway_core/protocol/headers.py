@@ -1,11 +1,11 @@
-"""Which headers pass through the gateway, in both directions."""
+"""Select the headers that pass through the gateway, in both directions."""
 
 import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 IGNORED = "x-floway-ignored"
-"""Response header that lists the fields of the request that the upstream could not honour."""
+"""Response header that lists the fields of the request that the upstream does not support."""
 
 MAX_IGNORED_LENGTH = 2000
 """Characters of that header's value. Clients limit the size of headers."""
@@ -17,11 +17,11 @@ VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 UNDERSCORED = "floway.underscored"
 """Key of the WSGI environment for request headers with an underscore in their name, as a mapping from names in lower
-case to values. WSGI's own keys cannot tell an underscore from a hyphen."""
+case to values. WSGI's own keys do not distinguish an underscore from a hyphen."""
 
 CREDENTIALS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"})
-"""Request headers that hold credentials of the client whatever it speaks. Those of the dialects join them. They are for
-the gateway; no provider sees them."""
+"""Request headers with credentials of clients of any dialect. Dialects add their own. They are for the gateway; no
+provider sees them."""
 
 UNPREFIXED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 """Headers whose WSGI key has no ``HTTP_`` prefix. Such a key may exist with an empty value if the client sent none."""
@@ -59,7 +59,7 @@ _ORIGIN_HEADERS = """
 """They are a browser's policy for the upstream's origin. The client talks to the gateway's origin."""
 
 _SERVER_HEADERS = "date server server-timing x-powered-by x-request-id"
-"""They describe the server that responded. For the client that is the gateway."""
+"""They describe the server that responded. For the client, this is the gateway."""
 
 _PROXY_COMMAND_HEADERS = "x-lighttpd-send-file x-reproxy-url x-sendfile"
 """They make a reverse proxy in front of the gateway send a file or another page instead."""
@@ -81,10 +81,10 @@ NOT_RELAYED_PREFIXES = ("access-control-", "cf-", "cross-origin-", "x-accel-", "
 
 
 def client_headers(environ: Mapping[str, Any], credentials: Iterable[str] = CREDENTIALS) -> dict[str, str]:
-    """Return the request headers as plugins see them: names in lower case, without credentials.
+    """Return the request headers for plugins: names in lower case, without credentials.
 
-    :param environ: the WSGI environment. Headers with an underscore in their name stand under ``UNDERSCORED``.
-    :param credentials: names of the headers to leave out, in lower case.
+    :param environ: the WSGI environment. ``UNDERSCORED`` contains the headers with an underscore in their name.
+    :param credentials: names of the headers to omit, in lower case.
     """
     headers = {
         variable[5:].replace("_", "-").lower(): value
@@ -103,7 +103,7 @@ def client_headers(environ: Mapping[str, Any], credentials: Iterable[str] = CRED
 def is_readable_with_underscore(name: Any, credentials: Container[str] = CREDENTIALS) -> bool:
     """Return whether a plugin may read the header ``name`` with its underscore.
 
-    It has to be in lower case, and must not be another spelling of a credential.
+    It must be in lower case, and must not be another spelling of a header with credentials.
 
     :param credentials: names of the headers with credentials, in lower case.
     """
@@ -115,7 +115,7 @@ def is_readable_with_underscore(name: Any, credentials: Container[str] = CREDENT
 def relayed_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the response headers of an upstream that the client may see, such as rate limits and quotas.
 
-    Left out are ``NOT_RELAYED``, the hop-by-hop headers that ``connection`` names, and what is not valid HTTP.
+    Dropped are ``NOT_RELAYED``, the hop-by-hop headers that ``connection`` names, and invalid headers.
 
     :param headers: names in lower case.
     """
@@ -134,7 +134,7 @@ def with_ignored(headers: Iterable[tuple[str, str]], names: Iterable[str]) -> li
     """Return ``headers`` with the list of request fields that were ignored.
 
     :param headers: response headers of the upstream. Their own list, from an upstream that is a gateway too, is merged.
-    :param names: names of ignored fields. A name that does not fit into a header is left out; clients choose names.
+    :param names: names of ignored fields. Names that are not valid in a header are dropped; clients choose names.
     """
     headers = list(headers)
     upstream_names = [name.strip() for header, value in headers if header == IGNORED for name in value.split(",")]

@@ -1,4 +1,4 @@
-"""Where a host is: on this machine, in a private network, or elsewhere."""
+"""Find out whether a host is this machine, in a private network, or elsewhere."""
 
 import ipaddress
 
@@ -19,7 +19,7 @@ PRIVATE_NETWORKS = tuple(
 )
 
 PRIVATE_DOMAINS = (".internal", ".local", ".lan", ".localdomain", ".localhost", ".home.arpa", ".svc")
-"""Ends of host names that exist in private networks only."""
+"""Suffixes of host names that exist only in private networks."""
 
 
 def is_private(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""The events of an output item that was not streamed."""
+"""Build the events of an output item that was not streamed."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +18,7 @@ PartEvents = Iterator[tuple[str, dict[str, Any]]]
 
 
 def _without_text(item: dict[str, Any]) -> dict[str, Any]:
-    """Return ``item`` as it is announced, before events fill it."""
+    """Return ``item`` for its announcement, before events fill it."""
     fields, _ = _STREAMED.get(str(item.get("type")), _NOT_STREAMED)
     empty = {name: "" if isinstance(item[name], str) else [] for name in fields if name in item}
     return {**item, **empty, **({"status": "in_progress"} if "status" in item else {})}
@@ -74,6 +74,6 @@ _STREAMED: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], PartEvent
     "function_call": (("arguments",), _function_call),
     "custom_tool_call": (("input",), _custom_tool_call),
 }
-"""For each type of item that is streamed: the fields that events fill, and the function that makes these events."""
+"""By type of item: the fields that events fill, and the function that builds these events."""
 
 _NOT_STREAMED: tuple[tuple[str, ...], Callable[[dict[str, Any]], PartEvents]] = ((), lambda item: iter(()))

@@ -1,4 +1,4 @@
-"""Comparing and merging two versions of one output item, such as a streamed one and that of the final response."""
+"""Compare and merge two versions of an output item, such as a streamed one and the one in the final response."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -29,7 +29,7 @@ def normalize_item(item: dict[str, Any]) -> dict[str, Any]:
     A message gets a role and a list of parts, reasoning gets a list of summary parts, and the arguments of a tool call
     become a text.
 
-    :returns: a copy, or the same object if nothing has to change.
+    :returns: a copy, or the same object if nothing changes.
     """
     item_type = str(item.get("type"))
     changes: dict[str, Any] = {}
@@ -64,7 +64,7 @@ def get_call_id(item: Mapping[str, Any]) -> str | None:
 
 
 def may_be_same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Return whether nothing shows that these are two items: equal types and, if both have one, equal call ids."""
+    """Return whether these may be the same item: equal types and, if both have one, equal call ids."""
     call_ids = get_call_id(first), get_call_id(second)
     return first.get("type") == second.get("type") and (None in call_ids or call_ids[0] == call_ids[1])
 
@@ -98,7 +98,7 @@ def item_text(item: Mapping[str, Any]) -> str:
 
 
 def may_be_same_text(first: str, second: str) -> bool:
-    """Return whether two texts may be versions of one: one begins with the other, or both are the same JSON value.
+    """Return whether two texts may be versions of one: one starts with the other, or both are the same JSON value.
 
     ``{}`` may be a version of any text: it counts as unfinished arguments.
     """
@@ -113,7 +113,7 @@ def may_be_same_text(first: str, second: str) -> bool:
 
 
 def _content_key(item: Mapping[str, Any]) -> bytes:
-    """Return a key that is equal for items with equal content, whatever their ids."""
+    """Return a key that is equal for items with equal content, regardless of their ids."""
     content = {field: value for field, value in item.items() if field not in _NOT_CONTENT}
     return jsontext.canonical(content | _type_and_name(item))
 
@@ -140,6 +140,9 @@ does not apply to an item), and a check of the pair."""
 
 def drop_repeats(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the items of a final output without those that repeat an earlier one."""
+    items = list(items)
+    if len(items) < 2:
+        return items
     calls: dict[str, dict[str, Any]] = {}
     seen: set[tuple[str, bytes]] = set()
     unique: list[dict[str, Any]] = []
@@ -168,7 +171,7 @@ def merge_versions(first: dict[str, Any], second: dict[str, Any]) -> dict[str, A
     fuller, other = (first, second) if content_length(first) >= content_length(second) else (second, first)
     merged = dict(fuller)
     for field, value in other.items():
-        # The status of an item that has only begun may be out of date.
+        # The status of an item that has only started may be outdated.
         if merged.get(field) is None and value is not None and field != "status":
             merged[field] = value
     if merged.get("status") == "in_progress" and isinstance(other.get("status"), str):

@@ -1,4 +1,4 @@
-"""Items of ``input`` and ``output``: their normal form, hashes of histories, and what kinds of items there are."""
+"""Items of ``input`` and ``output``: their normal form, their kinds, and hashes of histories."""
 
 import hashlib
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ def as_items(input: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def usual_form(item: dict[str, Any]) -> dict[str, Any]:
-    """Return the normal form of an item, without what clients change when they send it again.
+    """Return the normal form of an item, without fields that clients change when they send it again.
 
     Two items with equal normal forms have the same meaning. The normal form is for comparisons and is never sent.
     """
@@ -48,7 +48,7 @@ def usual_form(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _normalize_arguments(arguments: Any) -> Any:
-    """Return the value of the arguments of a call: clients that parse them write them again in another way."""
+    """Return the value of the arguments of a call, because clients may encode them differently."""
     try:
         value = jsontext.loads(arguments.encode()) if isinstance(arguments, str) else arguments
     except ValueError:
@@ -70,7 +70,7 @@ START = hashlib.sha256(b"history").hexdigest()
 
 
 def extended_hashes(history_hash: str, items: Iterable[dict[str, Any]]) -> list[str]:
-    """Compute the hash of a history after each of the items that follow it.
+    """Compute the hash of a history after each of further items.
 
     :param history_hash: hash of the history before them, or ``START``.
     :returns: one hex SHA-256 per item. Each covers the history and all items up to this one.
@@ -84,7 +84,7 @@ def extended_hashes(history_hash: str, items: Iterable[dict[str, Any]]) -> list[
 
 
 def extended_hash(history_hash: str, items: Iterable[dict[str, Any]]) -> str:
-    """Compute the hash of a history after all of the items that follow it: the last of ``extended_hashes``."""
+    """Compute the hash of a history after all further items: the last of ``extended_hashes``."""
     return [history_hash, *extended_hashes(history_hash, items)][-1]
 
 
@@ -95,7 +95,7 @@ def blob_hash(item: dict[str, Any]) -> str | None:
 
 
 def is_bare(item: dict[str, Any]) -> bool:
-    """Return whether an item is reasoning without its encrypted content: only the upstream that made it knows more."""
+    """Return whether an item is reasoning without its encrypted content, which only the issuing upstream knows."""
     return item.get("type") == "reasoning" and isinstance(item.get("id"), str) and not item.get("encrypted_content")
 
 
@@ -109,7 +109,7 @@ def is_reference(item: dict[str, Any]) -> bool:
 
 
 def listed_form(item: dict[str, Any]) -> dict[str, Any]:
-    """Return an item as the API lists it: a message has a type, a status, and its content as a list of parts."""
+    """Return an item in the form of lists of items: a message has a type, a status, and a list of parts."""
     if "role" not in item:
         return item
     content = item.get("content")

@@ -1,4 +1,4 @@
-"""Parsing and serialising JSON as bytes: orjson where it can, else the standard library, which accepts more."""
+"""Parse and serialise JSON as bytes: with orjson if possible, else with the standard library, which accepts more."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def deep_copy(value: Any) -> Any:
     Texts are shared, so that large ones cost nothing: a body with images is copied in microseconds, where parsing it
     again would take as long as the first time.
 
-    :param value: nested in ``MAX_LEVELS`` levels at most, as everything is that ``loads`` returns.
+    :param value: nested in at most ``MAX_LEVELS`` levels, like all results of ``loads``.
     """
     copied = value.copy()
     if type(value) is dict:
@@ -76,7 +76,7 @@ def dumps(value: Any) -> bytes:
     """
     try:
         return orjson.dumps(value)
-    except TypeError:  # the standard library may do: lone surrogates, large integers, more than 254 levels
+    except TypeError:  # lone surrogates, large integers, more than 254 levels: try the standard library
         pass
     try:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
@@ -129,9 +129,9 @@ def _parse_float(digits: str) -> float:
 
 
 def may_be_too_deep(text: bytes) -> bool:
-    """Return whether a JSON text, or several, have brackets enough for more than ``MAX_LEVELS`` levels.
+    """Return whether JSON texts have enough brackets for more than ``MAX_LEVELS`` levels.
 
-    Most texts have few. This looks no further than it must, because counting all brackets takes half as long as
+    Most texts have few. It stops as early as possible, because counting all brackets takes half as long as
     parsing the text.
     """
     if len(text) <= 2 * MAX_LEVELS:

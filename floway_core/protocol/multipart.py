@@ -1,4 +1,4 @@
-"""Reading and replacing one field of a form (``multipart/form-data``), with all other bytes left as they are."""
+"""Read and replace one field of a form (``multipart/form-data``) without changing other bytes."""
 
 import itertools
 import re
@@ -9,7 +9,7 @@ MAX_HEADER_BYTES = 8192
 
 
 def read_boundary(content_type: str) -> bytes | None:
-    """Return what separates the parts; None if this is not the content type of a form."""
+    """Return the boundary between the parts; None if this is not the content type of a form."""
     message = Message()
     message["content-type"] = content_type
     boundary = message.get_param("boundary")
@@ -19,11 +19,11 @@ def read_boundary(content_type: str) -> bytes | None:
 
 
 def find_field(body: bytes, boundary: bytes, name: str) -> tuple[int, int] | None:
-    """Return where the value of a text field begins and ends in a form; None if there is no such field.
+    """Return start and end of the value of a text field in a form; None if there is no such field.
 
     :raises ValueError: the form is malformed, or has several fields of this name.
     """
-    # A delimiter stands at the start of a line; the line break before it belongs to it.
+    # A delimiter is at the start of a line; the preceding line break belongs to it.
     delimiters = list(re.finditer(rb"(?:\A|\r\n)--%b(--)?[ \t]*(?:\r\n|\Z)" % re.escape(boundary), body))
     if not delimiters or delimiters[-1][1] is None:
         raise ValueError("the form does not end with its boundary")
@@ -43,7 +43,7 @@ def find_field(body: bytes, boundary: bytes, name: str) -> tuple[int, int] | Non
 
 
 def add_field(body: bytes, boundary: bytes, name: str, value: str) -> bytes:
-    """Return a form with one more text field, in front of the others."""
+    """Return a form with a further text field before the others."""
     head = f'\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
     return b"--" + boundary + head.encode() + body
 

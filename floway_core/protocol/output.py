@@ -1,8 +1,8 @@
 """The output items of one response, assembled from streaming events whose ids and indexes cannot be trusted.
 
 Upstreams reuse an ``output_index`` or an id, leave items open, close them without content, and send other ids in the
-final response. ``OutputItems`` holds each item once. It matches an event to an item by id, else by ``call_id``, else by
-``output_index`` or type. Of two versions of an item, the one with more content wins.
+final response. ``OutputItems`` contains each item once. It matches an event to an item by id, else by ``call_id``, else
+by ``output_index`` or type. Of two versions of an item, the one with more content wins.
 """
 
 from collections import deque
@@ -40,7 +40,7 @@ _ID_PREFIXES = {
 class OutputItems:
     """The output of one response while its events arrive.
 
-    Indexes by id, call id, ``output_index`` and type make finding an item take the same time however many there are.
+    Indexes by id, call id, ``output_index`` and type make the time to find an item independent of their number.
     """
 
     def __init__(self, response_id: str) -> None:
@@ -64,11 +64,11 @@ class OutputItems:
         self._next_rank = 0
 
     def __bool__(self) -> bool:
-        """Return whether any item has begun."""
+        """Return whether any item has started."""
         return bool(self._items)
 
     def open_item(self, payload: dict[str, Any], index: object) -> OutputItem:
-        """Return the item that ``response.output_item.added`` announces; add it if it is new."""
+        """Return the item of a ``response.output_item.added`` event; add it if it is new."""
         payload = normalize_item(payload)
         item = self._find_open(payload, index)
         if item is None:
@@ -77,7 +77,7 @@ class OutputItems:
         return item
 
     def close_item(self, payload: dict[str, Any], index: object) -> OutputItem:
-        """Close the item that ``response.output_item.done`` is about, and return it; add it if it is new."""
+        """Close the item of a ``response.output_item.done`` event, and return it; add it if it is new."""
         payload = normalize_item(payload)
         item = self._find_open(payload, index) or self._find_closed(payload, index) or self._add_item(payload, index)
         self._open_items.get(item.lookup_key, {}).pop(item.index, None)
@@ -86,7 +86,7 @@ class OutputItems:
         return item
 
     def find_or_add(self, event: Mapping[str, Any], location: TextLocation) -> OutputItem | None:
-        """Return the item that a text or part event is about; add it if it was not announced.
+        """Return the item of a text or part event; add it if it was not announced.
 
         :returns: None for an event with neither ``item_id`` nor ``output_index``.
         """
@@ -105,14 +105,14 @@ class OutputItems:
         return self._add_item(normalize_item(payload), index)
 
     def add_unassigned(self, location: TextLocation, delta: object) -> None:
-        """Store a delta that names no item. It counts only if no item of this type has any other content."""
+        """Store a delta that names no item. It is used only if no item of this type has other content."""
         if isinstance(delta, str):
             self._unassigned_text.setdefault(location, bytearray()).extend(delta.encode("utf-8", "surrogatepass"))
 
     def _assign_text(self, items: list[OutputItem]) -> None:
-        """Give the text of deltas that name no item to the last item of its type, if no item of this type has content.
+        """Assign the text of deltas that name no item to the last item of its type, if no such item has content.
 
-        :param items: all items in their order; an item that has to be added goes to the end.
+        :param items: all items in their order; a new item is added at the end.
         """
         for location, text in self._unassigned_text.items():
             same_type = [item for item in items if item.payload.get("type") == location.item_type]
@@ -124,10 +124,10 @@ class OutputItems:
             same_type[-1].get_part(location, None).text[:] = text
 
     def build_all(self, open_status: str, *, closed_only: bool = False) -> list[dict[str, Any]]:
-        """Return the items of a response that its upstream does not complete.
+        """Return the items of an incomplete response.
 
         :param open_status: for items that are not closed.
-        :param closed_only: whether these are left out.
+        :param closed_only: whether to omit items that are not closed.
         """
         items = [item for item in self.merge_final([]) if item.is_closed or not closed_only]
         return [payload for item in items if (payload := item.build(open_status)) is not None]
@@ -136,7 +136,7 @@ class OutputItems:
         """Merge in the output of the terminal event.
 
         :param final_output: ``output`` of the response object in the terminal event.
-        :returns: all items in their order. An item that was not streamed stands behind its predecessor in
+        :returns: all items in their order. An item that was not streamed follows its predecessor in
             ``final_output``.
         """
         items = sorted(self._items, key=lambda item: item.rank)
@@ -160,8 +160,10 @@ class OutputItems:
     def _match_final(
         self, final_output: list[dict[str, Any]], items: list[OutputItem]
     ) -> list[tuple[dict[str, Any], OutputItem | None]]:
-        """Pair each item of the final output with the streamed item that it is, the strongest evidence first."""
+        """Pair each item of the final output with its streamed version, by the strongest evidence first."""
         pairs: list[tuple[dict[str, Any], OutputItem | None]] = [(payload, None) for payload in final_output]
+        if not items:  # the upstream has not streamed
+            return pairs
         for key_of, is_same in MATCH_RULES:
             matched = {item.index for _, item in pairs if item}
             unmatched: dict[Any, deque[OutputItem]] = {}
@@ -175,7 +177,7 @@ class OutputItems:
         return pairs
 
     def _find_open(self, payload: dict[str, Any], index: object) -> OutputItem | None:
-        """Find the open item with this id, else with this call id, else at this index, else the first that fits."""
+        """Find the open item with this id, else with this call id, else at this index, else the first possible one."""
         item = self._by_upstream_id.get(str(payload["id"])) if isinstance(payload.get("id"), str) else None
         if item and not item.is_closed and may_be_same(item.payload, payload):
             return item
@@ -194,7 +196,7 @@ class OutputItems:
         return min(candidates, key=lambda item: item.index, default=at_index)
 
     def _find_closed(self, payload: dict[str, Any], index: object) -> OutputItem | None:
-        """Find the item that is being closed again: the same call, or the same id without a sign of another item."""
+        """Find the item that is closed again: the same call, or the same id without evidence of another item."""
         item = self._by_upstream_call_id.get(payload["call_id"]) if get_call_id(payload) else None
         if item and is_same_call(item.payload, payload):
             return item
@@ -238,7 +240,7 @@ class OutputItems:
             self._by_upstream_call_id[payload["call_id"]] = item
 
     def _assign_call_id(self, item: OutputItem) -> None:
-        """Give a complete tool call a new call id if the upstream sent none, or one that another call has."""
+        """Assign a new call id to a complete tool call without one, or with the id of another call."""
         if item.payload.get("type") not in TOOL_CALL_TYPES or item.call_id:
             return
         if not get_call_id(item.payload):

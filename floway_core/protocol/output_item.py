@@ -7,16 +7,16 @@ from floway_core.protocol.text_events import TextLocation
 
 
 class ItemPart:
-    """One part of an item, or the one text field of a tool call, as far as its events have arrived."""
+    """One part of an item, or the text field of a tool call, built from its events so far."""
 
     __slots__ = ("location", "payload", "text")
 
     def __init__(self, location: TextLocation) -> None:
         self.location = location
         self.text = bytearray()
-        """The text so far, in UTF-8: this takes a fraction of the memory of a list of strings."""
+        """The text so far, in UTF-8, which needs a fraction of the memory of a list of strings."""
         self.payload: dict[str, Any] = {}
-        """The part as an event carried it as a whole."""
+        """The complete part from an event."""
 
     def build(self) -> dict[str, Any] | str:
         """Return the part as an object, or the text if the item's field is the text itself."""
@@ -26,7 +26,7 @@ class ItemPart:
         if not self.location.index_field:
             return text
         part = {"type": self.location.part_type or "output_text", **self.payload}
-        # The event that opens a part, which says no more of it than its type, may have named the location.
+        # The location may come from the event that opens the part, which only states its type.
         text_field = "refusal" if part["type"] == "refusal" else self.location.text_field
         payload_text = part.get(text_field)
         if text and (not isinstance(payload_text, str) or len(text) > len(payload_text)):
@@ -37,7 +37,7 @@ class ItemPart:
 
 
 class OutputItem:
-    """One output item, from the first event about it on."""
+    """One output item, since its first event."""
 
     __slots__ = (
         "call_id",
@@ -54,7 +54,7 @@ class OutputItem:
 
     def __init__(self, payload: dict[str, Any], index: int, item_id: str, rank: int, upstream_index: object) -> None:
         self.payload = payload
-        """The item as ``output_item`` events carried it."""
+        """The item from ``output_item`` events."""
         self.index = index
         """Its ``output_index`` for the client: the order of arrival, since clients append items to a list."""
         self.id = item_id
@@ -62,9 +62,9 @@ class OutputItem:
         self.rank = rank
         """Sort key for the order of the final output."""
         self.upstream_index = upstream_index
-        """The ``output_index`` that the upstream gave first, whatever its type."""
+        """The first ``output_index`` of the upstream, of any type."""
         self.call_id: str | None = None
-        """Its call id for the client, where the upstream sent none, or one that another call has; else None."""
+        """A new call id for the client, if the upstream sent none or the id of another call; else None."""
         self.lookup_key = lookup_key(payload)
         self.is_announced = False
         """Whether the client has seen ``response.output_item.added``."""
@@ -91,7 +91,7 @@ class OutputItem:
         return (location.item_field, part_index if isinstance(part_index, int) else 0) in self.parts
 
     def close(self, payload: dict[str, Any]) -> None:
-        """Merge the item of ``response.output_item.done`` with what earlier events sent, and drop the parts."""
+        """Merge the item of ``response.output_item.done`` with earlier events, and drop the parts."""
         self.payload = merge_versions(payload, self.payload)
         if self.parts:
             self.payload = merge_versions(self.payload, self._build_from_parts())
@@ -99,7 +99,7 @@ class OutputItem:
         self.is_closed = True
 
     def build(self, open_status: str) -> dict[str, Any] | None:
-        """Build the item as the response object shows it.
+        """Build the item for the response object.
 
         :param open_status: ``status`` for an item that was never closed.
         :returns: the item; None for a tool call whose name is missing, because no client can execute it.

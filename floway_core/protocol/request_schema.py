@@ -1,10 +1,10 @@
 """The schema of a request to create a response, as a table: types of fields and ranges of numbers.
 
-A request is rejected only where it breaks the documentation of the API. Fields that are not listed and unknown values
+A request is rejected only if it violates the documentation of the API. Fields that are not listed and unknown values
 pass, because an upstream may support more than this table. Null counts as absent.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -126,7 +126,19 @@ TYPE_NAMES = {bool: "a boolean", int: "an integer", float: "a decimal", str: "a 
 
 def find_fault(body: Mapping[str, Any]) -> Fault | None:
     """Return the first violation of the schema in a request body; None if there is none."""
-    return next(_faults(body), None)
+    if body.get("model") in (None, ""):
+        return _missing("model")
+    if fault := find_field_fault(body, FIELDS):
+        return fault
+    if body.get("background") and body.get("store") is False:
+        message = "'background' needs a stored response: omit 'store', or set it to true."
+        return Fault(message, "mutually_exclusive_parameters", "background")
+    if body.get("conversation") is not None and body.get("previous_response_id") is not None:
+        message = "Mutually exclusive parameters: provide only one of 'previous_response_id' or 'conversation'."
+        return Fault(message, "mutually_exclusive_parameters", "conversation")
+    if all(body.get(name) is None for name in SOURCES):
+        return _missing("input")
+    return None
 
 
 def find_field_fault(body: Mapping[str, Any], fields: Mapping[str, Rule]) -> Fault | None:
@@ -134,31 +146,15 @@ def find_field_fault(body: Mapping[str, Any], fields: Mapping[str, Rule]) -> Fau
 
     :param fields: rules by field; other fields are allowed.
     """
-    return next(_field_faults(body, fields), None)
-
-
-def _field_faults(body: Mapping[str, Any], fields: Mapping[str, Rule]) -> Iterator[Fault]:
     for name, rule in fields.items():
-        if body.get(name) is not None:
-            yield from _find_faults(body[name], rule, name)
-
-
-def _faults(body: Mapping[str, Any]) -> Iterator[Fault]:
-    if body.get("model") in (None, ""):
-        yield _missing("model")
-    yield from _field_faults(body, FIELDS)
-    if body.get("background") and body.get("store") is False:
-        message = "'background' needs a stored response: leave out 'store', or set it to true."
-        yield Fault(message, "mutually_exclusive_parameters", "background")
-    if body.get("conversation") is not None and body.get("previous_response_id") is not None:
-        message = "Mutually exclusive parameters: provide only one of 'previous_response_id' or 'conversation'."
-        yield Fault(message, "mutually_exclusive_parameters", "conversation")
-    if all(body.get(name) is None for name in SOURCES):
-        yield _missing("input")
+        value = body.get(name)
+        if value is not None and (fault := _find_value_fault(value, rule, name)):
+            return fault
+    return None
 
 
 def find_item_fault(item: Mapping[str, Any], path: str) -> Fault | None:
-    """Return what a well-typed item lacks that is to be stored, where it would spoil all later turns.
+    """Return the missing field of an item that is to be stored, because it would make all later turns fail.
 
     :param path: path of the item in the request, such as ``items[0]``.
     """
@@ -178,42 +174,57 @@ def _missing(name: str) -> Fault:
     return Fault(f"Missing required parameter: '{name}'.", "missing_required_parameter", name)
 
 
-def _find_faults(value: Any, rule: Rule, path: str) -> Iterator[Fault]:
-    """Find the violations in one value.
+def _find_value_fault(value: Any, rule: Rule, path: str) -> Fault | None:
+    """Return the first violation in one value; None if there is none.
 
     :param path: path of the value in the request, such as ``reasoning.effort`` or ``tools[0]``.
     """
     if not _has_type(value, rule.types):
         actual = TYPE_NAMES.get(type(value), "an object" if value is not None else "null")
-        yield Fault(
-            f"Invalid type for '{path}': expected {rule.expected}, but got {actual} instead.", "invalid_type", path
-        )
-    elif isinstance(value, dict):
-        for name in rule.required:
-            if value.get(name) in (None, ""):
-                yield _missing(f"{path}.{name}")
-        for name, field_rule in rule.fields.items():
-            if value.get(name) is not None:
-                yield from _find_faults(value[name], field_rule, f"{path}.{name}")
-        if rule.values:
-            for name, field_value in value.items():
-                if field_value is not None:
-                    yield from _find_faults(field_value, rule.values, f"{path}.{name[:MAX_QUOTED_NAME]}")
-    elif isinstance(value, list):
-        if rule.max_elements is not None and len(value) > rule.max_elements:
-            message = f"Invalid '{path}': an array of at most {rule.max_elements} items is expected."
-            yield Fault(message, "array_above_max_length", path)
-        if rule.elements:
-            for index, element in enumerate(value):
-                yield from _find_faults(element, rule.elements, f"{path}[{index}]")
-    elif rule.minimum is not None and value < rule.minimum:
-        yield _out_of_range(value, rule, path, "below", "min", f">= {rule.minimum}")
-    elif rule.maximum is not None and value > rule.maximum:
-        yield _out_of_range(value, rule, path, "above", "max", f"<= {rule.maximum}")
+        message = f"Invalid type for '{path}': expected {rule.expected}, but got {actual} instead."
+        return Fault(message, "invalid_type", path)
+    if isinstance(value, dict):
+        return _find_object_fault(value, rule, path)
+    if isinstance(value, list):
+        return _find_list_fault(value, rule, path)
+    if rule.minimum is not None and value < rule.minimum:
+        return _out_of_range(value, rule, path, "below", "min", f">= {rule.minimum}")
+    if rule.maximum is not None and value > rule.maximum:
+        return _out_of_range(value, rule, path, "above", "max", f"<= {rule.maximum}")
+    return None
+
+
+def _find_object_fault(value: dict[str, Any], rule: Rule, path: str) -> Fault | None:
+    for name in rule.required:
+        if value.get(name) in (None, ""):
+            return _missing(f"{path}.{name}")
+    for name, field_rule in rule.fields.items():
+        part = value.get(name)
+        if part is not None and (fault := _find_value_fault(part, field_rule, f"{path}.{name}")):
+            return fault
+    if rule.values:
+        for name, part in value.items():
+            place = f"{path}.{name[:MAX_QUOTED_NAME]}"
+            if part is not None and (fault := _find_value_fault(part, rule.values, place)):
+                return fault
+    return None
+
+
+def _find_list_fault(value: list[Any], rule: Rule, path: str) -> Fault | None:
+    if rule.max_elements is not None and len(value) > rule.max_elements:
+        message = f"Invalid '{path}': an array of at most {rule.max_elements} items is expected."
+        return Fault(message, "array_above_max_length", path)
+    if rule.elements:
+        for index, element in enumerate(value):
+            if fault := _find_value_fault(element, rule.elements, f"{path}[{index}]"):
+                return fault
+    return None
 
 
 def _has_type(value: Any, types: tuple[type, ...]) -> bool:
     """Return whether a value has one of the JSON types. Python counts a boolean as integer; JSON counts ``5.0``."""
+    if type(value) in types:
+        return True
     if isinstance(value, bool):
         return bool in types
     return isinstance(value, types) or (int in types and isinstance(value, float) and value.is_integer())

@@ -1,66 +1,15 @@
-"""Writing the events of a Responses stream step by step: for upstreams that speak another format, or none."""
+"""Write the events of a Responses stream step by step, for upstreams with another format."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from uuid6 import uuid7
 
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.failures import Failure
 from floway_core.protocol.item_events import item_events
+from floway_core.protocol.part_kinds import OUTPUT_TEXT, REASONING_TEXT, REFUSAL, SUMMARY_TEXT, PartKind
 from floway_core.protocol.responses import blank_response
-
-
-class _PartKind(NamedTuple):
-    """A part of an item whose text arrives in deltas."""
-
-    item_type: str
-    item_field: str
-    """Field of the item: a list of parts."""
-    index_field: str
-    part_type: str
-    text_field: str
-    delta_event: str
-    done_event: str
-    part_events: str = ""
-    """What the events are called that open and close the part, without ``.added`` and ``.done``; empty: none."""
-
-
-_OUTPUT_TEXT = _PartKind(
-    "message",
-    "content",
-    "content_index",
-    "output_text",
-    "text",
-    "response.output_text.delta",
-    "response.output_text.done",
-    "response.content_part",
-)
-_REFUSAL = _OUTPUT_TEXT._replace(
-    part_type="refusal",
-    text_field="refusal",
-    delta_event="response.refusal.delta",
-    done_event="response.refusal.done",
-)
-_SUMMARY_TEXT = _PartKind(
-    "reasoning",
-    "summary",
-    "summary_index",
-    "summary_text",
-    "text",
-    "response.reasoning_summary_text.delta",
-    "response.reasoning_summary_text.done",
-    "response.reasoning_summary_part",
-)
-_REASONING_TEXT = _PartKind(
-    "reasoning",
-    "content",
-    "content_index",
-    "reasoning_text",
-    "text",
-    "response.reasoning_text.delta",
-    "response.reasoning_text.done",
-)
 
 _BLANK_ITEMS: dict[str, dict[str, Any]] = {
     "message": {"type": "message", "role": "assistant", "content": []},
@@ -73,26 +22,26 @@ _ID_PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "cus
 class _OpenItem:
     """An item that is being written."""
 
-    __slots__ = ("delta_head", "delta_tail", "index", "kind", "part_index", "payload", "pieces")
+    __slots__ = ("delta_head", "delta_tail", "deltas", "index", "kind", "part_index", "payload")
 
     def __init__(self, payload: dict[str, Any], index: int) -> None:
         self.payload = payload
         self.index = index
-        self.kind: _PartKind | None = None
+        self.kind: PartKind | None = None
         """The kind of the open part."""
         self.part_index = -1
-        self.pieces: list[str] = []
+        self.deltas: list[str] = []
         """The deltas of the open part, or of the tool call."""
         self.delta_head = self.delta_tail = b""
-        """What stands around the text in each delta event; the sequence number follows the tail."""
+        """The bytes around the text in each delta event. The sequence number follows the tail."""
 
 
 class ResponseEventWriter:
     """Writes one response as events of the Responses API. Each method returns the encoded events of its step.
 
-    The writer keeps ids, indexes and sequence numbers, opens and closes items and parts, and adds up the response
+    The writer generates ids, indexes and sequence numbers, opens and closes items and parts, and builds the response
     object. It opens a message or a reasoning item with the first delta of its text, and closes it when another item
-    begins. Several tool calls may be open at once. The end of the stream, ``complete`` or ``fail``, closes all of them.
+    starts. Several tool calls may be open at once. The end of the stream, ``complete`` or ``fail``, closes all of them.
     """
 
     def __init__(self, model: str = "", **fields: Any) -> None:
@@ -105,14 +54,14 @@ class ResponseEventWriter:
         self._sequence_number = 0
         self._has_begun = False
         self._output: list[dict[str, Any]] = []
-        """All items; those that are open hold no text yet."""
+        """All items. Open ones contain no text yet."""
         self._text_item: _OpenItem | None = None
         """The open message or reasoning item."""
         self._calls: dict[object, _OpenItem] = {}
         """The open tool calls by the caller's keys."""
 
     def begin(self) -> bytes:
-        """Announce the response. The other methods do so by themselves; a second call returns ``b""``."""
+        """Announce the response. The other methods do so if necessary; a second call returns ``b""``."""
         if self._has_begun:
             return b""
         self._has_begun = True
@@ -125,9 +74,9 @@ class ResponseEventWriter:
     def text(self, delta: str, logprobs: Sequence[Any] = ()) -> bytes:
         """Append to the text of a message."""
         item = self._text_item
-        if item is None or item.kind is not _OUTPUT_TEXT:
-            return self._open_part(_OUTPUT_TEXT) + self.text(delta, logprobs)
-        item.pieces.append(delta)
+        if item is None or item.kind is not OUTPUT_TEXT:
+            return self._open_part(OUTPUT_TEXT) + self.text(delta, logprobs)
+        item.deltas.append(delta)
         self._sequence_number = number = self._sequence_number + 1
         encoded_logprobs = b"[]"
         if logprobs:
@@ -143,20 +92,20 @@ class ResponseEventWriter:
 
     def refusal(self, delta: str) -> bytes:
         """Append to the refusal of a message."""
-        return self._append(_REFUSAL, delta)
+        return self._append(REFUSAL, delta)
 
     def reasoning(self, delta: str, *, summary: bool = False) -> bytes:
         """Append to the reasoning.
 
-        :param summary: whether it is a summary of the reasoning that the upstream keeps for itself.
+        :param summary: whether it is a summary of hidden reasoning.
         """
-        return self._append(_SUMMARY_TEXT if summary else _REASONING_TEXT, delta)
+        return self._append(SUMMARY_TEXT if summary else REASONING_TEXT, delta)
 
     def annotation(self, annotation: Mapping[str, Any]) -> bytes:
         """Add an annotation, such as a citation, to the text of the open message."""
         item = self._text_item
-        if item is None or item.kind is not _OUTPUT_TEXT:
-            return self._open_part(_OUTPUT_TEXT) + self.annotation(annotation)
+        if item is None or item.kind is not OUTPUT_TEXT:
+            return self._open_part(OUTPUT_TEXT) + self.annotation(annotation)
         annotations = item.payload["content"][item.part_index]["annotations"]
         annotations.append(dict(annotation))
         return self._event(
@@ -175,9 +124,9 @@ class ResponseEventWriter:
     def end_reasoning(self, encrypted_content: str | None = None, item_id: str | None = None) -> bytes:
         """Close the reasoning item.
 
-        :param encrypted_content: what the upstream needs to read its reasoning again. Without any text, an item is
-            written that holds only this.
-        :param item_id: the upstream's id of the item, if it has one and no text came before.
+        :param encrypted_content: the content that the upstream needs to read its reasoning again. Without any text, an
+            item with only this content is written.
+        :param item_id: the upstream's id of the item, if it has one and there was no text.
         """
         events = b""
         item = self._text_item
@@ -193,9 +142,9 @@ class ResponseEventWriter:
 
     # ----------------------------------------------------------------------------------------------------- tool calls
     def open_call(self, key: object, call_id: str, name: str, *, custom: bool = False, **fields: Any) -> bytes:
-        """Begin a tool call. A call that is open under the same key is closed first.
+        """Start a tool call. An open call with the same key is closed first.
 
-        :param key: names the call in ``call_delta`` and ``close_call``.
+        :param key: identifies the call in ``call_delta`` and ``close_call``.
         :param custom: whether the tool takes free text instead of JSON arguments.
         :param fields: further fields of the item, such as ``namespace``.
         """
@@ -215,7 +164,7 @@ class ResponseEventWriter:
         :raises KeyError: no call is open under ``key``.
         """
         item = self._calls[key]
-        item.pieces.append(delta)
+        item.deltas.append(delta)
         self._sequence_number = number = self._sequence_number + 1
         return b"%b%b%b%d}\n\n" % (item.delta_head, jsontext.dumps(delta), item.delta_tail, number - 1)
 
@@ -229,7 +178,7 @@ class ResponseEventWriter:
 
     # ---------------------------------------------------------------------------------------------------- whole items
     def item(self, item: Mapping[str, Any]) -> bytes:
-        """Write a whole item with all events that a stream of it has."""
+        """Write a complete item, with all events of its stream."""
         events = self.begin() + self._close_text_item()
         payload = {**item, "id": item.get("id") or self._new_id(str(item.get("type")))}
         self._output.append(payload)
@@ -244,7 +193,7 @@ class ResponseEventWriter:
     ) -> bytes:
         """End the response.
 
-        :param usage: token counts in the form of the Responses API; None if they are not known.
+        :param usage: token counts in the form of the Responses API; None if they are unknown.
         :param incomplete_reason: why the model stopped early: ``max_output_tokens`` or ``content_filter``; None if it
             did not.
         :param fields: further fields of the response object.
@@ -260,7 +209,7 @@ class ResponseEventWriter:
         return self.end("failed", error=error)
 
     def end(self, status: str, **fields: Any) -> bytes:
-        """End the response in any other way.
+        """End the response with any status.
 
         :param status: ``completed``, ``incomplete`` or ``failed``.
         :param fields: further fields of the response object.
@@ -272,17 +221,17 @@ class ResponseEventWriter:
         return events + self._event(f"response.{status}", response=self.response)
 
     # ------------------------------------------------------------------------------------------------ items and parts
-    def _append(self, kind: _PartKind, delta: str) -> bytes:
+    def _append(self, kind: PartKind, delta: str) -> bytes:
         events = b""
         if self._text_item is None or self._text_item.kind is not kind:
             events = self._open_part(kind)
         item = self._text_item
         assert item
-        item.pieces.append(delta)
+        item.deltas.append(delta)
         self._sequence_number = number = self._sequence_number + 1
         return events + b"%b%b%b%d}\n\n" % (item.delta_head, jsontext.dumps(delta), item.delta_tail, number - 1)
 
-    def _open_part(self, kind: _PartKind) -> bytes:
+    def _open_part(self, kind: PartKind) -> bytes:
         """Open a part, in the open item if it has the right type, else in a new one."""
         events = self.begin()
         if self._text_item and self._text_item.payload["type"] == kind.item_type:
@@ -292,11 +241,11 @@ class ResponseEventWriter:
         item = self._text_item
         assert item
         part: dict[str, Any] = {"type": kind.part_type, kind.text_field: ""}
-        if kind is _OUTPUT_TEXT:
+        if kind is OUTPUT_TEXT:
             part |= {"annotations": [], "logprobs": []}
         parts = item.payload.setdefault(kind.item_field, [])
         parts.append(part)
-        item.kind, item.part_index, item.pieces = kind, len(parts) - 1, []
+        item.kind, item.part_index, item.deltas = kind, len(parts) - 1, []
         item.delta_head = _delta_head(kind.delta_event, item, {kind.index_field: item.part_index})
         item.delta_tail = b',"sequence_number":'
         return events + (self._part_event(f"{kind.part_events}.added", item, part=part) if kind.part_events else b"")
@@ -305,10 +254,10 @@ class ResponseEventWriter:
         item = self._text_item
         if item is None or item.kind is None:
             return b""
-        kind, text = item.kind, "".join(item.pieces)
+        kind, text = item.kind, "".join(item.deltas)
         part = item.payload[kind.item_field][item.part_index]
         part[kind.text_field] = text
-        extra: dict[str, Any] = {"logprobs": part["logprobs"]} if kind is _OUTPUT_TEXT else {}
+        extra: dict[str, Any] = {"logprobs": part["logprobs"]} if kind is OUTPUT_TEXT else {}
         events = self._part_event(kind.done_event, item, **{kind.text_field: text}, **extra)
         if kind.part_events:
             events += self._part_event(f"{kind.part_events}.done", item, part=part)
@@ -329,7 +278,7 @@ class ResponseEventWriter:
 
     def _close_call(self, key: object, status: str) -> bytes:
         item = self._calls.pop(key)
-        text, text_field = "".join(item.pieces), "input" if "input" in item.payload else "arguments"
+        text, text_field = "".join(item.deltas), "input" if "input" in item.payload else "arguments"
         item.payload[text_field] = text
         name = {} if text_field == "input" else {"name": item.payload["name"]}
         event_type = f"response.{item.payload['type']}_{text_field}.done"
@@ -367,22 +316,7 @@ class ResponseEventWriter:
         return sse.encode(event_type, jsontext.dumps({"type": event_type, **content, "sequence_number": number}))
 
 
-def synthesize_events(response: Mapping[str, Any]) -> Iterator[bytes]:
-    """Yield the events of a stream that ends with ``response``.
-
-    :param response: a complete response object. Without a ``status`` it counts as completed.
-    """
-    fields = {name: value for name, value in response.items() if name not in ("output", "usage", "status")}
-    writer = ResponseEventWriter(**fields)
-    yield from sse.split(writer.begin())
-    for item in response.get("output") or []:
-        yield from sse.split(writer.item(item))
-    status = response.get("status")
-    ended = status if status in ("completed", "incomplete", "failed") else "completed"
-    yield writer.end(ended, **({"usage": response["usage"]} if "usage" in response else {}))
-
-
 def _delta_head(event_type: str, item: _OpenItem, address: Mapping[str, int] | None = None) -> bytes:
-    """Return what stands before the text in a delta event of ``item``: encoding it once makes deltas cheap."""
+    """Return the bytes before the text in a delta event of ``item``. They are encoded once to make deltas cheap."""
     fields = {"type": event_type, "item_id": item.payload["id"], "output_index": item.index, **(address or {})}
     return sse.encode(event_type, jsontext.dumps(fields)).removesuffix(b"}\n\n") + b',"delta":'

@@ -1,4 +1,4 @@
-"""The response object: its terminal events, and how to recognise one in a JSON body."""
+"""The response object: its terminal events, and its recognition in a JSON body."""
 
 import time
 from typing import Any
@@ -25,7 +25,7 @@ TERMINAL_EVENT_OF_STATUS = {"incomplete": INCOMPLETE, "failed": FAILED, "cancell
 """The event that ends the stream of a background response, by its status; ``response.completed`` for others."""
 
 FINAL_STATUSES = (None, "completed", "incomplete")
-"""Status of a complete response that was not streamed. With ``queued`` or ``in_progress`` it is not complete yet."""
+"""Statuses of a complete response that was not streamed."""
 
 
 def blank_response(model: str) -> dict[str, Any]:

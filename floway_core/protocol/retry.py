@@ -1,4 +1,4 @@
-"""Reading when to retry from error bodies and from headers other than ``retry-after``."""
+"""Read when to retry from error bodies, and from headers other than ``retry-after``."""
 
 import math
 import re
@@ -48,7 +48,7 @@ def _waits_in_body(failure: Failure | None) -> Iterator[float | None]:
         for detail in details if isinstance(details, list) else ():
             yield _parse_seconds(detail.get("retryDelay")) if isinstance(detail, dict) else None
     metadata = failure.extra.get("metadata")
-    # An upstream that is a gateway itself may quote the headers of the provider behind it.
+    # An upstream that is a gateway may quote the headers of its own upstream.
     if isinstance(metadata, dict) and isinstance(inner_headers := metadata.get("headers"), dict):
         yield from _waits_in_headers([(str(name).lower(), str(value)) for name, value in inner_headers.items()])
     if match := _TRY_AGAIN.search(failure.message[:MAX_MESSAGE_LENGTH]):

@@ -1,7 +1,7 @@
-"""Values that a client keeps for the gateway, in fields that its API declares opaque.
+"""Encode values of the gateway that clients store and send back, in fields that their API declares opaque.
 
-They have a mark and a checksum, so that those of others, and damaged ones, are recognised. They are no secrets, and
-prove nothing: a client can send the same values through the Responses API.
+A mark and a checksum distinguish them from values of others and from damaged ones. They are neither secret nor a proof:
+a client can send the same values through the Responses API.
 """
 
 import base64
@@ -20,14 +20,14 @@ _CHECKSUM_LENGTH = 16
 def encode(kind: str, payload: Any) -> str:
     """Encode a JSON value. Equal payloads give equal texts.
 
-    :param kind: what it is; ``decode`` takes the same.
+    :param kind: the kind of value, which ``decode`` checks.
     """
     content = base64.urlsafe_b64encode(jsontext.dumps(payload)).decode()
     return f"{MARK}{kind}.{_checksum(content)}.{content}"
 
 
 def decode(kind: str, value: Any) -> Any:
-    """Return the JSON value that ``encode`` has encoded; None if it comes from elsewhere, or is damaged."""
+    """Return the JSON value that ``encode`` has encoded; None if the value is foreign or damaged."""
     prefix = f"{MARK}{kind}."
     if not isinstance(value, str) or not value.startswith(prefix) or not value.isascii():
         return None
@@ -36,12 +36,12 @@ def decode(kind: str, value: Any) -> Any:
         return None
     try:
         return jsontext.loads(base64.urlsafe_b64decode(content))
-    except (binascii.Error, ValueError):  # a client made it
+    except (binascii.Error, ValueError):  # a client has invented it
         return None
 
 
 def is_own(value: Any) -> bool:
-    """Return whether a value looks like one of ``encode``."""
+    """Return whether a value looks like a result of ``encode``."""
     return isinstance(value, str) and value.startswith(MARK)
 
 

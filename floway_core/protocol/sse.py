@@ -1,4 +1,4 @@
-"""Server-sent events as bytes: splitting a stream into events, parsing and encoding one event."""
+"""Server-sent events as bytes: split a stream into events, parse and encode an event."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ class EventSplitter:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> bytes:
-        """Return all events that ``data`` completes, unchanged. What follows them waits in a buffer for the next call.
+        """Return all events that ``data`` completes, unchanged. Further bytes are buffered for the next call.
 
         :raises ValueError: an event is longer than allowed.
         """
@@ -41,12 +41,12 @@ class EventSplitter:
 
     @property
     def rest(self) -> bytes:
-        """The beginning of an event that is not complete yet."""
+        """The start of an event that is not complete yet."""
         return bytes(self._buffer)
 
 
 def _find_last_end(data: bytes | bytearray, start: int) -> int:
-    """Return the position behind the last event that ends in ``data[start:]``; 0 if none does."""
+    """Return the position after the last event that ends in ``data[start:]``; 0 if none does."""
     lf, crlf = data.rfind(b"\n\n", start), data.rfind(b"\n\r\n", start)
     return max(lf + 2 if lf >= 0 else 0, crlf + 3 if crlf >= 0 else 0)
 
@@ -70,7 +70,7 @@ def encode(name: str, data: bytes) -> bytes:
 
 
 def split(block: bytes) -> list[bytes]:
-    """Split a block of complete events into single ones; joined they are the block again."""
+    """Split a block of complete events into single events. Joined, they are the block again."""
     if b"\r" not in block:  # the usual case, several times faster
         if block.find(b"\n\n") == len(block) - 2:  # a single one, which may be large, is not copied
             return [block]
@@ -87,18 +87,18 @@ def split(block: bytes) -> list[bytes]:
 
 
 def bounds(block: bytes, position: int) -> tuple[int, int]:
-    """Return where the event around ``position`` begins and ends in a block of complete events."""
+    """Return start and end of the event around ``position`` in a block of complete events."""
     begin = _find_last_end(block[:position], 0) if b"\r" in block else block.rfind(b"\n\n", 0, position) + 2
     boundary = _BOUNDARY.search(block, position)
     return begin if begin > 1 else 0, boundary.end() if boundary else len(block)
 
 
 def iterate(block: bytes) -> Iterator[tuple[str | None, bytes]]:
-    """Yield what ``parse`` returns for each event in a block of complete ones; comments have neither name nor data."""
+    """Yield the result of ``parse`` for each event in a block. Comments have neither name nor data."""
     return map(parse, split(block))
 
 
 def replace_event(old: bytes, new: bytes) -> bytes:
-    """Return the event ``new`` behind the empty lines that ``old`` begins with."""
+    """Return the event ``new`` after the empty lines at the start of ``old``."""
     lines = len(old) - len(old.lstrip(b"\r\n"))
     return old[:lines] + new.lstrip(b"\r\n")

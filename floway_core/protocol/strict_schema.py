@@ -1,12 +1,12 @@
-"""Strict JSON schemas, of which the Responses API demands more than others."""
+"""Recognise strict JSON schemas, for which the Responses API has more rules than other APIs."""
 
 from typing import Any
 
 
 def is_strict(schema: Any) -> bool:
-    """Return whether a schema fulfils what the Responses API demands of a strict one.
+    """Return whether a schema fulfils the rules of the Responses API for strict ones.
 
-    Every object lists all of its properties as required and allows no others. Other APIs demand less.
+    Every object lists all of its properties as required and allows no others. Other APIs have fewer rules.
     """
     if isinstance(schema, list):
         return all(map(is_strict, schema))

@@ -1,4 +1,4 @@
-"""The events that carry text of an output item, and the field of the item that each of them fills."""
+"""The events with text of an output item, and the field of the item that each of them fills."""
 
 from typing import NamedTuple
 
@@ -11,11 +11,11 @@ class TextLocation(NamedTuple):
     item_field: str
     """Field of the item: a list of parts, or the text itself."""
     index_field: str
-    """Field of the event that holds the index of the part; empty where the item's field is the text itself."""
+    """Field of the event with the index of the part; empty if the item's field is the text itself."""
     part_type: str = ""
-    """``type`` of the part; empty for events that carry the part with its type."""
+    """``type`` of the part; empty for events that contain the part with its type."""
     text_field: str = "text"
-    """Field that holds the text, both in the part and in the event that ends the text."""
+    """Field with the text, both in the part and in the event that ends the text."""
 
 
 _MESSAGE_CONTENT = ("message", "content", "content_index")
@@ -39,9 +39,9 @@ DELTA_EVENTS = {f"response.{name}.delta": location for name, location in _TEXT_L
 """Events that append to a text."""
 
 TEXT_DONE_EVENTS = {f"response.{name}.done": location for name, location in _TEXT_LOCATIONS.items()}
-"""Events that carry a whole text."""
+"""Events with a complete text."""
 
 PART_EVENTS = {
     f"response.{name}.{suffix}": location for name, location in _PART_LOCATIONS.items() for suffix in ("added", "done")
 }
-"""Events that carry a whole part."""
+"""Events with a complete part."""

@@ -1,4 +1,4 @@
-"""Estimating how many input tokens a request has, for upstreams that cannot count them."""
+"""Estimate the input tokens of a request, for upstreams that cannot count them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ TOKENS_PER_FILE = 1000
 """For an image, a sound or another file that is part of the request or named by its URL."""
 
 TOKENS_PER_ITEM = 4
-"""For what separates one item from the next."""
+"""For the special tokens between items."""
 
 COUNTED_FIELDS = ("instructions", "input", "tools", "text")
 """The fields of a request that the model reads."""

@@ -1,4 +1,4 @@
-"""The token counts of a response: reading them, and completing the ``usage`` object."""
+"""Read the token counts of a response, and complete the ``usage`` object."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -46,7 +46,11 @@ def complete_usage(usage: Any) -> dict[str, Any] | None:
     complete = {**usage, "input_tokens": input_count, "output_tokens": output_count}
     complete["total_tokens"] = input_count + output_count if total is None else total
     for name, aliases, count in _DETAILS:
-        details: dict[str, Any] = next((usage[alias] for alias in aliases if isinstance(usage.get(alias), dict)), {})
+        details = usage.get(aliases[0])
+        if not isinstance(details, dict):
+            details = usage.get(aliases[1])
+        if not isinstance(details, dict):
+            details = {}
         complete[name] = {**details, count: _read_count(details, (count,)) or 0}
     return complete
 
@@ -68,8 +72,8 @@ def _read_count(values: Mapping[str, Any], names: tuple[str, ...]) -> int | None
     """Return the first valid count under one of ``names``."""
     for name in names:
         value = values.get(name)
-        if isinstance(value, float) and value.is_integer():
+        if type(value) is float and value.is_integer():
             value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS:
+        if type(value) is int and 0 <= value <= MAX_TOKENS:  # true and false are no numbers
             return value
     return None

@@ -1,7 +1,7 @@
-"""Histories as clients see them that keep only texts and tool calls: without reasoning, ids and hosted tools.
+"""Hash histories in the form of clients that keep only texts and tool calls, without reasoning, ids and hosted tools.
 
-Such a client sends a turn of the model as one text and a list of calls. Two histories with equal hashes say the same to
-it, so that the stored one can take the place of the one that it sends.
+Such a client sends a turn of the model as one text and a list of calls. Two histories with equal hashes are the same
+for it, so a stored history can replace the one that it sends.
 """
 
 import copy
@@ -25,7 +25,7 @@ def is_client_item(item: Mapping[str, Any]) -> bool:
 
 @dataclass
 class _ModelTurn:
-    """What a client sees of consecutive items of the model."""
+    """The visible parts of consecutive items of the model."""
 
     texts: list[str] = field(default_factory=list)
     calls: list[list[Any]] = field(default_factory=list)
@@ -45,7 +45,7 @@ class _ModelTurn:
         return bool(self.texts or self.calls)
 
     def form(self) -> list[Any]:
-        """Return what counts. Clients drop white space around texts, and encode the arguments of calls anew."""
+        """Return the normal form. Clients drop white space around texts, and may re-encode the arguments of calls."""
         return ["".join(self.texts).strip(), self.calls]
 
 
@@ -56,7 +56,7 @@ class VisibleHistory:
         self._hash = hashlib.sha256(b"visible history").hexdigest()
         self._turn = _ModelTurn()
         self._first_message: bytes | None = None
-        """The first message of the user, which tells conversations apart."""
+        """The first message of the user, which distinguishes conversations."""
 
     def copy(self) -> "VisibleHistory":
         """Return an independent copy, to continue it."""
@@ -82,7 +82,7 @@ class VisibleHistory:
         return _extended(self._hash, jsontext.canonical(self._turn.form()))
 
     def turn_digest(self) -> str | None:
-        """Return a hash that identifies the last turn of the model wherever it stands in the conversation.
+        """Return a hash that identifies the last turn of the model at any position in the conversation.
 
         Clients shorten old outputs of tools or change their instructions, and then no longer send the history before
         the turn as it was. The ids of the calls and the first message of the user identify it in spite of that.
@@ -105,7 +105,7 @@ class TurnEnd:
     start: int
     """Position of its first item."""
     end: int
-    """Position behind its last item."""
+    """Position after its last item."""
     digest: str
     """The hash of the history up to ``end``."""
     turn_digest: str | None
@@ -128,7 +128,7 @@ def find_turns(items: Sequence[Mapping[str, Any]]) -> tuple[list[TurnEnd], Visib
 
 
 def continued(history: VisibleHistory, items: Iterable[Mapping[str, Any]]) -> VisibleHistory:
-    """Return the history with further items behind it."""
+    """Return the history with further items at its end."""
     result = history.copy()
     for item in items:
         result.add(item)
@@ -148,7 +148,7 @@ def _texts(content: Any) -> list[str]:
 
 
 def _parsed(arguments: Any) -> Any:
-    """Return the value that a JSON text stands for, however it is written; the text if it is no JSON."""
+    """Return the value of a JSON text; the text itself if it is not JSON."""
     if not isinstance(arguments, str):
         return arguments
     try:

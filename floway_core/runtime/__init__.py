@@ -1,1 +1,1 @@
-"""What a process needs before it can serve: plugins, the gateway, the log."""
+"""The running process: settings, plugins, the gateway object, the log, observers."""

@@ -1,4 +1,4 @@
-"""The dialects of core and of all plugins: collected, checked, and found for a request."""
+"""Collect and check the dialects of core and of all plugins, and find the dialect of a request."""
 
 import functools
 import logging
@@ -20,7 +20,7 @@ from floway_core.runtime.plugins import PluginError, collect_lists
 log = logging.getLogger("floway.plugins")
 
 CORE = "core"
-"""The owner of the Responses dialect, in the place of a plugin's name."""
+"""The owner of the Responses dialect, used like the name of a plugin."""
 
 NEEDED_METHODS = {
     Operation.RESPOND: ("read", "response"),
@@ -30,7 +30,7 @@ NEEDED_METHODS = {
     Operation.GET_MODEL: ("model",),
     Operation.OPEN_WEBSOCKET: (),
 }
-"""The methods that a dialect has to override for each operation that it serves."""
+"""The methods that a dialect must override for each operation that it serves."""
 
 _VARIABLE = re.compile(r"<(?:[^:<>]*:)?([^<>]+)>")
 """A variable part of a rule, such as ``<path:model>``, and its name."""
@@ -39,7 +39,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 def path_shape(rule: str) -> str:
-    """Return ``rule`` without what does not matter for which paths it matches, to compare it with others."""
+    """Return ``rule`` in a normal form: rules that match the same paths have equal forms."""
     return _VARIABLE.sub("<>", rule).rstrip("/") or "/"
 
 
@@ -66,7 +66,7 @@ class Dialects:
     endpoints: Sequence[Endpoint]
     """The routes of all dialects."""
     prefixes: Mapping[str, Dialect]
-    """The dialect in which errors under a path are told, by the beginning of the path."""
+    """The dialect of errors, by the prefix of the path."""
 
     @property
     def default(self) -> Dialect:
@@ -75,7 +75,7 @@ class Dialects:
 
     @functools.cached_property
     def credentials(self) -> frozenset[str]:
-        """Names of all request headers that hold credentials of the client, in lower case."""
+        """Names of all request headers with credentials of the client, in lower case."""
         return headers.CREDENTIALS.union(*(dialect.key_headers for dialect in self.by_name.values()))
 
     def claiming(self, candidates: Iterable[Dialect], headers: Container[str], query: Container[str]) -> list[Dialect]:
@@ -104,7 +104,7 @@ class Dialects:
             if not isinstance(answer, ErrorAnswer):
                 raise TypeError(f"error returned {answer!r}, which is no ErrorAnswer")
             return answer
-        except Exception:  # code of a third party may raise anything
+        except Exception:  # a plugin may raise anything
             log.exception("The dialect %r of plugin %r failed in error", dialect.name, self.owners[dialect.name])
             return ErrorAnswer(error.status, error.content())
 
@@ -112,12 +112,12 @@ class Dialects:
 def build_dialects(manager: pluggy.PluginManager, services: Services) -> Dialects:
     """Collect the dialects of core and of all plugins.
 
-    :raises PluginError: a dialect is unusable, or two of them cannot be told apart.
+    :raises PluginError: a dialect is unusable, or two of them cannot be distinguished.
     """
     responses = ResponsesDialect()
     by_name: dict[str, Dialect] = {responses.name: responses}
     owners = {responses.name: CORE}
-    # mypy wants a concrete class where one is passed as a value; here it only serves isinstance.
+    # mypy demands a concrete class; here the class is only used for isinstance.
     registered = collect_lists(manager, "register_dialects", Dialect, services=services)  # type: ignore[type-abstract]
     for plugin, dialects in registered:
         for dialect in dialects:
@@ -132,7 +132,7 @@ def build_dialects(manager: pluggy.PluginManager, services: Services) -> Dialect
 
 
 def _check_dialect(plugin: str, dialect: Dialect) -> None:
-    """:raises PluginError: the dialect lacks something."""
+    """:raises PluginError: the dialect is incomplete or malformed."""
     owner = f"Plugin {plugin!r}: the dialect {type(dialect).__name__}"
     if not _NAME.fullmatch(dialect.name):
         raise PluginError(f"{owner} has no lower-case name, but {dialect.name!r}.")
@@ -151,17 +151,17 @@ def _check_dialect(plugin: str, dialect: Dialect) -> None:
 
 
 def _check_shared_paths(endpoints: Iterable[Endpoint], owners: Mapping[str, str]) -> None:
-    """:raises PluginError: two routes match the same requests, and no claim tells these apart."""
-    for one, other in combinations(endpoints, 2):
-        shape, methods = path_shape(one.route.rule), set(one.route.http_methods)
+    """:raises PluginError: two routes match the same requests, and no claim distinguishes these."""
+    for first, other in combinations(endpoints, 2):
+        shape, methods = path_shape(first.route.rule), set(first.route.http_methods)
         if shape != path_shape(other.route.rule) or not methods & set(other.route.http_methods):
             continue
-        claims, others = one.dialect.claims, other.dialect.claims
-        shared = {*claims.headers} & {*others.headers} or {*claims.parameters} & {*others.parameters}
-        if one.dialect is other.dialect or shared or claims == others == NO_CLAIMS:
-            served = f"{min(methods)} {other.route.rule}"
-            names = _names([one.dialect, other.dialect], owners)
-            raise PluginError(f"The dialects {names} both serve {served}, and their claims do not tell them apart.")
+        claims, other_claims = first.dialect.claims, other.dialect.claims
+        common = {*claims.headers} & {*other_claims.headers} or {*claims.parameters} & {*other_claims.parameters}
+        if first.dialect is other.dialect or common or claims == other_claims == NO_CLAIMS:
+            route = f"{min(methods)} {other.route.rule}"
+            names = _names([first.dialect, other.dialect], owners)
+            raise PluginError(f"The dialects {names} both serve {route}, and their claims do not tell them apart.")
 
 
 def _names(dialects: Iterable[Dialect], owners: Mapping[str, str]) -> str:
@@ -189,12 +189,12 @@ def _prefixes(
     for endpoint in endpoints:
         path = endpoint.route.rule.partition("<")[0]
         by_path.setdefault(path.rpartition("/")[0] if "<" in endpoint.route.rule else path, set()).add(endpoint.dialect)
-    own = {path.rstrip("/"): next(iter(users)) for path, users in by_path.items() if len(users) == 1}
-    return {**{path: dialect for path, dialect in own.items() if path}, **declared}
+    unshared = {path.rstrip("/"): next(iter(users)) for path, users in by_path.items() if len(users) == 1}
+    return {**{path: dialect for path, dialect in unshared.items() if path}, **declared}
 
 
 def check_underscore_headers(providers: Providers, dialects: Dialects) -> None:
-    """:raises PluginError: a provider wants to read a header that may hold a client's key."""
+    """:raises PluginError: a provider wants to read a header that may contain a client's key."""
     for kind, provider in providers.by_kind.items():
         for name in provider.underscore_headers:
             if not headers.is_readable_with_underscore(name, dialects.credentials):

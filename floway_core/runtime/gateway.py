@@ -1,4 +1,4 @@
-"""The running gateway: everything that serving a request depends on."""
+"""The gateway object: everything that requests share, and how to open it."""
 
 import contextlib
 import logging
@@ -32,13 +32,13 @@ log = logging.getLogger("floway")
 
 
 class ShutdownSignal:
-    """Tells all threads that the process ends, so that nobody may wait for an upstream any longer."""
+    """Announces to all threads that the process ends, so that they stop waiting for upstreams."""
 
     def __init__(self) -> None:
         self._receiver, self._sender = socket.socketpair()
 
     def fileno(self) -> int:
-        """A descriptor that becomes readable with the announcement."""
+        """A descriptor that becomes readable after ``announce``."""
         return self._receiver.fileno()
 
     def announce(self) -> None:
@@ -57,7 +57,7 @@ class PendingModelList:
 
 @dataclass(frozen=True)
 class Gateway:
-    """Everything that serving a request depends on. One per process, shared by all threads."""
+    """Everything that requests share. One object per process, used by all threads."""
 
     services: Services
     manager: pluggy.PluginManager
@@ -65,14 +65,14 @@ class Gateway:
     providers: Providers
     dialects: Dialects
     leases: Leases
-    """On running requests of limited keys."""
+    """The leases of running requests of limited keys."""
     turn_leases: Leases
-    """On running turns that other requests have to know of."""
+    """The leases of running turns that lock a conversation or keep it from deletion."""
     history_cache: HistoryCache
     unstored_cache: HistoryCache
-    """For responses that are not stored, as long as their connection is open."""
+    """Responses that are not stored, as long as their connection is open."""
     body_memory: MemoryBudget
-    """For the bodies of all requests that run."""
+    """The memory for the bodies of all running requests."""
     pending_model_lists: dict[str, PendingModelList] = field(default_factory=dict)
     """The model lists that are being fetched, by upstream id."""
     account_refusals: dict[str, str] = field(default_factory=dict)
@@ -100,9 +100,9 @@ class Gateway:
             return Problem(error.message)
         except DATABASE_ERRORS:
             raise
-        except Exception:  # code of a third party may raise anything
+        except Exception:  # a plugin may raise anything
             log.exception("The plugin of upstream %s failed in find_problem", upstream.name)
-            return Problem(f"The plugin of provider {upstream.kind!r} has a fault, which is in the log.")
+            return Problem(f"The plugin of provider {upstream.kind!r} has failed: see the log.")
 
 
 def read_settings(manager: pluggy.PluginManager, environ: Mapping[str, str] | None = None) -> Settings:
@@ -122,7 +122,7 @@ def open_services(settings: Settings, manager: pluggy.PluginManager) -> Services
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise StartupError(f"The data folder {settings.data_dir} cannot be made: {error.strerror}.") from error
+        raise StartupError(f"The data folder {settings.data_dir} cannot be created: {error.strerror}.") from error
     database = connect(settings.database_url, settings.database_timeout)
     with database_errors(settings):
         _create_private(database)
@@ -138,8 +138,8 @@ def open_services(settings: Settings, manager: pluggy.PluginManager) -> Services
 def read_only_services(settings: Settings, manager: pluggy.PluginManager) -> Services:
     """Open the services for a command that only reads: create no folder, database or secret key.
 
-    A missing database is replaced by an empty one in memory, a missing secret key by a random one. A database of an
-    older version is migrated nevertheless, because it could not be read otherwise.
+    A missing database is replaced by an empty one in memory, a missing secret key by a random one. The database of an
+    older version is migrated nevertheless, because it cannot be read otherwise.
 
     :raises StartupError: the folder, database or key exists and cannot be used.
     """
@@ -160,7 +160,7 @@ def read_only_services(settings: Settings, manager: pluggy.PluginManager) -> Ser
 def secret_box(settings: Settings, database: peewee.Database, manager: pluggy.PluginManager) -> SecretBox:
     """Return the box that encrypts stored credentials.
 
-    A missing key is created, unless something stored needs the missing one: then the box has no key.
+    A missing key is created, unless stored values need the missing one. Then the box has no key.
 
     :raises StartupError: the key cannot be read or created.
     """
@@ -175,7 +175,7 @@ def secret_box(settings: Settings, database: peewee.Database, manager: pluggy.Pl
 
 
 def secret_key_problem(database: peewee.Database, secrets: SecretBox) -> str | None:
-    """Say what is wrong with the secret key; None if it is that of the database. A new database adopts it."""
+    """Return what is wrong with the secret key; None if it is the key of the database. A new database adopts it."""
     file = secrets.missing_file
     if file:
         return SecretKeyMissing(file).message
@@ -183,7 +183,7 @@ def secret_key_problem(database: peewee.Database, secrets: SecretBox) -> str | N
 
 
 def _needs_key(database: peewee.Database, manager: pluggy.PluginManager) -> bool:
-    """Whether the database has encrypted values, or tables of plugins that are not there to say so."""
+    """Whether the database has encrypted values, or tables of plugins that are not installed, which may have some."""
     sources = plugins.migration_sources(manager)
     if not encrypted_columns.read_checks(database):
         return False
@@ -193,18 +193,18 @@ def _needs_key(database: peewee.Database, manager: pluggy.PluginManager) -> bool
 
 
 def existing_database(settings: Settings) -> peewee.Database:
-    """Return the database as it is: neither created nor migrated.
+    """Return the database without creating or migrating it.
 
     :raises StartupError: SQLite's file does not exist.
     """
     database = connect(settings.database_url, settings.database_timeout)
     if isinstance(database, peewee.SqliteDatabase) and not os.path.exists(database.database):
-        raise StartupError(f"There is no database {database.database} yet; `floway migrate` makes it.")
+        raise StartupError(f"There is no database {database.database} yet; `floway migrate` creates it.")
     return database
 
 
 def database_in_use(settings: Settings) -> peewee.Database | None:
-    """Return the database as it is; None if it does not exist or has no schema yet.
+    """Return the database without migrating it; None if it does not exist or has no schema yet.
 
     :raises StartupError: the database cannot be used.
     """
@@ -231,8 +231,8 @@ def database_errors(settings: Settings) -> Iterator[None]:
 
 
 def _create_private(database: peewee.Database) -> None:
-    """Create a missing SQLite file for its owner alone, because it holds conversations. SQLite creates its other files
-    with the same mode."""
+    """Create a missing SQLite file that only its owner can use, because it contains conversations. SQLite creates its
+    other files with the same mode."""
     if isinstance(database, peewee.SqliteDatabase):
         os.close(os.open(database.database, os.O_RDWR | os.O_CREAT, 0o600))
 

@@ -1,4 +1,4 @@
-"""The hooks of one provider's attempts: those of the plugin that owns it, and those of the observers."""
+"""The lifecycle hooks for the attempts of each provider: of the plugin that owns it, and of the observers."""
 
 import copy
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger("floway.plugins")
 
 @dataclass(frozen=True)
 class ScopedHooks:
-    """The lifecycle hooks for attempts of one provider: its owner's, and those of the observers."""
+    """The lifecycle hooks for attempts of one provider."""
 
     owner_name: str
     owner: Mapping[str, Hook]
@@ -45,11 +45,11 @@ class ScopedHooks:
 
         :param previous: the metadata of the previous snapshot, by plugin.
         :param context: builds the context from the metadata of one plugin.
-        :returns: the metadata of the new snapshot, by plugin, but for the owner's. Plugins without this hook inherit
+        :returns: the metadata of the new snapshot, by plugin, without the owner's. Plugins without this hook inherit
             theirs.
         """
         hook = "on_snapshot_commit"
-        collected = {name: dict(own) for name, own in previous.items()}
+        collected = {name: dict(metadata) for name, metadata in previous.items()}
         for name, observer in self.observers[hook]:
             ctx = context(copy.deepcopy(collected.get(name, {})))
             ctx.attempt = observed_attempt(ctx.attempt)
@@ -64,8 +64,8 @@ class ScopedHooks:
     ) -> dict[str, dict[str, Any]]:
         """Call ``on_snapshot_commit`` of the owner.
 
-        :param observed: what ``collect_observed_metadata`` has returned.
-        :param context: as there.
+        :param observed: the result of ``collect_observed_metadata``.
+        :param context: as in ``collect_observed_metadata``.
         :returns: the metadata of the new snapshot, by plugin.
         """
         collected = dict(observed)
@@ -73,7 +73,7 @@ class ScopedHooks:
             ctx = context(copy.deepcopy(collected.get(self.owner_name, {})))
             _call_owner(owner, ctx)
             collected[self.owner_name] = ctx.metadata
-        return {name: own for name, own in collected.items() if own}
+        return {name: metadata for name, metadata in collected.items() if metadata}
 
 
 def _call_owner(owner: Hook, ctx: object) -> None:
@@ -87,7 +87,7 @@ def _call_observer(hook: str, name: str, observer: Hook, ctx: object) -> bool:
     """Call one observer; return whether it succeeded."""
     try:
         observer(ctx=ctx)
-    except (Exception, SystemExit):  # a fault of one plugin must not affect others
+    except (Exception, SystemExit):  # an observer must not affect the request
         log.exception("Observer %r failed in %s", name, hook)
         return False
     return True
@@ -111,7 +111,7 @@ class Providers:
 def build_providers(manager: pluggy.PluginManager, services: Services) -> Providers:
     """Collect the providers of all plugins, and scope the lifecycle hooks to them.
 
-    :raises PluginError: two plugins claim one kind, or a plugin returns something else than providers.
+    :raises PluginError: two plugins claim one kind, or a plugin does not return providers.
     """
     by_kind: dict[str, Provider] = {}
     owners: dict[str, str] = {}

@@ -34,12 +34,12 @@ def configure_logging(level: str, style: str = HUMAN) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger("floway").setLevel(level.upper())
     logging.getLogger("floway_core").setLevel(level.upper())
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings quote what upstreams send
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings quote data of upstreams
     logging.captureWarnings(True)
     server = logging.getLogger("gunicorn.error")
     server.handlers.clear()
     server.propagate = True
-    # Do not look up what no line shows (file, line, thread, process): it costs more than the rest of a record.
+    # Skip values that no line shows (file, line, thread, process): they cost more than the rest of a record.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
@@ -47,7 +47,7 @@ def configure_logging(level: str, style: str = HUMAN) -> None:
 class HumanFormatter(logging.Formatter):
     """One line per message, for people: time, level, logger, message.
 
-    A traceback follows, indented, so that only a new message begins in the first column.
+    A traceback follows, indented, so that only messages start in the first column.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,15 +1,15 @@
-"""A budget of memory that all requests of a process share, and what the JSON text of a body takes when it is parsed."""
+"""A memory budget that all requests of a process share, and estimates of the memory of parsed JSON."""
 
 import threading
 
 from floway_core.errors import GatewayError
 
 VALUE_BYTES = {b",": 80, b":": 100, b"[": 90, b"{": 190}
-"""Memory for a value, a member, an array and an object, by the character that stands for it in JSON: about what they
-take in CPython, without the text in them."""
+"""The approximate size in CPython of a value, a member, an array and an object, without their texts, by the character
+that identifies it in JSON."""
 
 SLICE_BYTES = 256 * 1024
-"""Text in which the values are counted at a time."""
+"""Bytes of text to count at a time."""
 
 
 class MemoryBudget:
@@ -22,7 +22,7 @@ class MemoryBudget:
         self._lock = threading.Lock()
 
     def take(self, size: int) -> bool:
-        """Take ``size`` bytes; return whether they were free."""
+        """Reserve ``size`` bytes; return whether they were free."""
         with self._lock:
             if self._used + size > self.limit:
                 return False
@@ -30,13 +30,13 @@ class MemoryBudget:
             return True
 
     def give_back(self, size: int) -> None:
-        """Give back ``size`` bytes that were taken."""
+        """Release ``size`` reserved bytes."""
         with self._lock:
             self._used -= size
 
 
 class Reservation:
-    """What one request holds of a budget."""
+    """The share of one request in a budget."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
@@ -58,7 +58,7 @@ class Reservation:
         raise GatewayError(503, message, code="server_overloaded", headers={"retry-after": "1"})
 
     def remove(self, size: int) -> None:
-        """Give back ``size`` of the reserved bytes."""
+        """Release ``size`` of the reserved bytes."""
         self._budget.give_back(size)
         self.size -= size
 
@@ -75,7 +75,7 @@ def count_values(text: bytes) -> dict[bytes, int]:
     counts, is_inside, start = dict.fromkeys(VALUE_BYTES, 0), 0, 0
     while start < len(text):
         end = start + SLICE_BYTES
-        while end < len(text) and text[end - 1] == 0x5C:  # do not separate a backslash from what it escapes
+        while end < len(text) and text[end - 1] == 0x5C:  # do not split an escape sequence
             end += 1
         parts = text[start:end].replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
         structure = b"".join(parts[is_inside::2])
@@ -87,7 +87,7 @@ def count_values(text: bytes) -> dict[bytes, int]:
 
 
 def text_width(text: bytes) -> int:
-    """Return how many bytes CPython may need for each character in the strings of a JSON text: 1, 2 or 4."""
+    """Return how many bytes CPython may need per character in the strings of a JSON text: 1, 2 or 4."""
     is_escaped = b"\\u" in text
     if text.isascii() and not is_escaped:
         return 1

@@ -1,4 +1,4 @@
-"""The contexts that observers receive: like the originals, but nothing that an observer writes reaches a request."""
+"""Read-only contexts for observers: equal to the originals, but changes do not affect the request."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from floway_core.protocol import jsontext
 
 
 def read_only(ctx: Any) -> Any:
-    """Return the context of a hook as an observer may see it. JSON values are copied when they are first read."""
+    """Return a read-only form of a hook's context. JSON values are copied when they are first read."""
     if isinstance(ctx, AttemptContext):
         return observed_attempt(ctx)
     if isinstance(ctx, ResponsesRequestContext):
@@ -26,7 +26,7 @@ def read_only(ctx: Any) -> Any:
 
 
 def observed_attempt(attempt: AttemptContext) -> AttemptContext:
-    """Return ``attempt`` as an observer may see it."""
+    """Return a read-only form of ``attempt``."""
     request: ClientRequest = _like(
         _Request, attempt.request, ["body", "original"], headers=dict(attempt.request.headers)
     )
@@ -40,7 +40,7 @@ def observed_attempt(attempt: AttemptContext) -> AttemptContext:
 def _like(kind: type, original: Any, copied: Sequence[str], **changes: Any) -> Any:
     """Return an object of ``kind`` with the fields of ``original``.
 
-    :param copied: fields that are read from ``original`` when they are needed.
+    :param copied: fields that are copied from ``original`` when they are read.
     """
     observed: Any = object.__new__(kind)
     fields = vars(observed)
@@ -60,7 +60,7 @@ def with_output(result: AttemptResult, items: Sequence[Mapping[str, Any]]) -> At
 
 
 class _ReadOnly:
-    """Refuses assignments as a frozen dataclass does."""
+    """Refuses assignments, like a frozen dataclass."""
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")

@@ -1,4 +1,4 @@
-"""Results of attempts and requests for the plugins that want them: each has a queue and a thread, and nobody waits."""
+"""Deliver the results of attempts and requests to plugins. Each plugin has a queue and a thread; no request waits."""
 
 import itertools
 import logging
@@ -19,7 +19,7 @@ from floway_core.runtime.plugins import hook_of
 log = logging.getLogger("floway.plugins")
 
 MAX_PENDING = 1000
-"""Requests whose results wait for one plugin; those of further ones are dropped."""
+"""Requests whose results are queued for one plugin. The results of further ones are dropped."""
 
 SLOW_SECONDS = 1.0
 """A call that takes longer is logged."""
@@ -28,7 +28,7 @@ REPORT_INTERVAL_SECONDS = 60.0
 """Time between two log lines about dropped results."""
 
 OBSERVER_FLUSH_SECONDS = 3.0
-"""Time for the results that are left when the process ends."""
+"""Time to deliver the queued results when the process ends."""
 
 Call = tuple[str, Callable[[], object]]
 """The name of a hook, for the log, and a call of it."""
@@ -37,7 +37,7 @@ ATTEMPT_END, REQUEST_END, STOP = "on_attempt_end", "on_request_end", "on_stop"
 
 
 class ResultQueue:
-    """Calls the hooks of one plugin in a thread of its own, which starts with the first result.
+    """Calls the hooks of one plugin in a separate thread, which starts with the first result.
 
     It survives a fork: the child starts with an empty queue and a new thread.
     """
@@ -53,10 +53,10 @@ class ResultQueue:
         self._reported_at = float("-inf")
 
     def put(self, calls: Sequence[Call]) -> None:
-        """Call ``calls`` soon, one after the other; drop all of them if too much is waiting. Never waits."""
+        """Queue ``calls``; drop all of them if the queue is full. Never blocks."""
         try:
             pending = self._queue()
-        except RuntimeError:  # no thread can be had; the next results try again
+        except RuntimeError:  # the system allows no thread; the next results try again
             self._report_dropped(calls, "has no thread")
             return
         if pending.qsize() < self._max_pending:
@@ -76,7 +76,7 @@ class ResultQueue:
         return done.wait(timeout)
 
     def _queue(self) -> "queue.SimpleQueue[Sequence[Call]]":
-        """Return the queue of this process, whose thread runs."""
+        """Return the queue of this process. Start its thread if necessary."""
         if self._pid == os.getpid():
             return self._pending
         with self._lock:
@@ -93,12 +93,12 @@ class ResultQueue:
                 self._call(name, call)
 
     def _call(self, name: str, call: Callable[[], object]) -> None:
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
             call()
-        except (Exception, SystemExit):  # code of a third party may raise anything
+        except (Exception, SystemExit):  # a plugin may raise anything
             log.exception("Observer %r failed in %s", self._plugin, name)
-        if (seconds := time.monotonic() - began) > SLOW_SECONDS:
+        if (seconds := time.monotonic() - started_at) > SLOW_SECONDS:
             log.warning("Observer %r took %.1f seconds in %s", self._plugin, seconds, name)
 
     def _report_dropped(self, calls: Sequence[Call], reason: str) -> None:
@@ -111,7 +111,7 @@ class ResultQueue:
 
 @dataclass(frozen=True)
 class Observers:
-    """The plugins that want results."""
+    """The plugins that implement hooks for results."""
 
     of_attempts: Mapping[str, Sequence[tuple[ResultQueue, Hook]]]
     """By provider kind: its owner, then the plugins without a provider."""
@@ -119,7 +119,7 @@ class Observers:
     of_stops: Sequence[tuple[ResultQueue, Hook]] = ()
 
     def __bool__(self) -> bool:
-        """Return whether there are any."""
+        """Return whether there are such plugins."""
         return bool(self.of_requests or any(self.of_attempts.values()))
 
     def end_request(self, attempts: Iterable[tuple[EndedAttempt, AttemptResult]], request: RequestResult) -> None:
@@ -130,8 +130,8 @@ class Observers:
                 calls.setdefault(pending, []).append((ATTEMPT_END, partial(hook, ctx=attempt, result=result)))
         for pending, hook in self.of_requests:
             calls.setdefault(pending, []).append((REQUEST_END, partial(hook, result=request)))
-        for pending, own in calls.items():
-            pending.put(own)
+        for pending, plugin_calls in calls.items():
+            pending.put(plugin_calls)
 
     def flush(self, timeout: float) -> None:
         """Deliver all results and call ``on_stop``, for ``timeout`` seconds at most."""
@@ -155,7 +155,7 @@ NO_OBSERVERS = Observers({}, ())
 
 
 def build_observers(manager: pluggy.PluginManager, providers: Providers) -> Observers:
-    """Find the plugins that want results, and give each its queue."""
+    """Find the plugins that implement hooks for results, and create a queue for each."""
     queues = {name: ResultQueue(name) for name, _ in manager.list_name_plugin()}
 
     def registered(hook: str, kind: str | None = None) -> list[tuple[ResultQueue, Hook]]:

@@ -1,4 +1,4 @@
-"""Plugins: discovery, checks, and what they register."""
+"""Find and check plugins, and collect what they register."""
 
 import importlib.metadata
 import logging
@@ -21,7 +21,7 @@ from floway_core.storage.migrate import CORE, MigrationSource
 
 GROUP = "floway"
 OTHER_GROUPS = ("console_scripts", "gui_scripts", "pytest11")
-"""Groups of entry points in which the package of a plugin may have some, too."""
+"""Groups of entry points that the package of a plugin may use for other purposes."""
 
 CORE_PACKAGE = "floway-core"
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class PluginError(StartupError):
-    """A plugin has a fault. The message names the plugin."""
+    """A plugin is unusable. The message names the plugin."""
 
 
 def build_plugin_manager(only: Container[str] | None = None) -> pluggy.PluginManager:
@@ -52,21 +52,21 @@ def build_plugin_manager(only: Container[str] | None = None) -> pluggy.PluginMan
             raise PluginError(f"Plugin {origin} needs floway-core {required}, but this is floway-core {__version__}.")
         try:
             plugin = point.load()
-        except Exception as error:  # code of a third party may raise anything
+        except Exception as error:  # a plugin may raise anything
             raise PluginError(f"Plugin {origin} cannot be imported: {_one_line(error)}") from error
         register_plugin(manager, plugin, point.name)
     return manager
 
 
 def _warn_of_other_groups() -> None:
-    """Log entry points that look like those of plugins and stand in another group, where nobody looks for them."""
+    """Log entry points that look like plugins but are in another group, where they are not found."""
     points = [(dist, point) for dist in importlib.metadata.distributions() for point in dist.entry_points]
     for dist, point in points:
         in_similar_group = "floway" in point.group.lower()
         of_plugin = point.group not in OTHER_GROUPS and re.match(r"floway_(?!core\b)", point.value)
         if point.group != GROUP and (in_similar_group or of_plugin):
             log.warning(
-                "%s is no plugin: its entry point %r is in the group %r instead of %r.",
+                "%s is not loaded as a plugin: its entry point %r is in the group %r instead of %r.",
                 *(dist.name, point.name, point.group, GROUP),
             )
 
@@ -83,7 +83,7 @@ def _unmet_requirement(dist: importlib.metadata.Distribution | None) -> str | No
 def register_plugin(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
     """Add ``plugin`` to ``manager`` and check its hooks.
 
-    :raises PluginError: the name is taken, or a hook does not exist or does not fit its specification.
+    :raises PluginError: the name already exists, or a hook does not exist or does not match its specification.
     """
     try:
         manager.register(plugin, name)
@@ -190,7 +190,7 @@ def add_commands(manager: pluggy.PluginManager, cli: click.Group) -> None:
 
 
 def _all_commands(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
-    """Return all commands below ``group`` by the words that call them."""
+    """Return all commands below ``group`` by their path of names."""
     commands: dict[tuple[str, ...], click.Command] = {}
     for name, command in group.commands.items():
         commands[*path, name] = command
@@ -218,7 +218,7 @@ def _call_each(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> It
             continue
         try:
             results = caller(**arguments)
-        except Exception as error:  # code of a third party may raise anything
+        except Exception as error:  # a plugin may raise anything
             raise PluginError(f"Plugin {name!r} failed in {hook}: {_one_line(error)}") from error
         yield name, results[0] if results else None
 
@@ -228,7 +228,7 @@ def collect_lists(
 ) -> Iterator[tuple[str, list[T]]]:
     """Call a hook that returns several objects of one type, plugin by plugin; yield (plugin name, objects).
 
-    :raises PluginError: a plugin failed, or returned something else.
+    :raises PluginError: a plugin failed, or returned objects of another type.
     """
     for name, result in _call_each(manager, hook, **arguments):
         elements = list(result) if isinstance(result, Iterable) else [result]

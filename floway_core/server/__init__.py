@@ -1,1 +1,1 @@
-"""The HTTP server: gunicorn for long streams."""
+"""The HTTP server: gunicorn, adapted for long streams and WebSockets."""

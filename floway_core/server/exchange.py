@@ -1,4 +1,4 @@
-"""One request of a client with its response, which threads and the stream loop send in turn."""
+"""One request of a client with its response. Threads and the stream loop send it in turn."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -20,14 +20,14 @@ class ClientExchange:
     response: ResponseWriter
     environ: dict[str, Any]
     body: Iterable[bytes] = ()
-    """What the application returned. An ``ClientStream`` can be sent without a thread while it waits."""
+    """The body that the application returned. A ``ClientStream`` can be sent without a thread while it waits."""
     stream: Stream | None = None
     """The response while the stream loop has it."""
     started: datetime = field(default_factory=datetime.now)
 
     def send(self, on_leave: Callable[["ClientExchange"], None]) -> Stream | None:
-        """Send the response, or its rest after the stream loop. What remains in the connection's ``unsent`` is the
-        main loop's to send.
+        """Send the response, or its rest after the stream loop. The main loop sends the bytes that remain in the
+        connection's ``unsent``.
 
         :param on_leave: called in the stream loop, when the stream needs a thread again.
         :returns: the stream for the stream loop to continue; None if the response is complete.
@@ -67,7 +67,7 @@ class ClientExchange:
         return self.stream
 
     def _take_back(self, stream: Stream) -> None:
-        """Continue where the stream loop has left off. From now on a thread waits, if that is still needed."""
+        """Continue after the stream loop. From now on a thread waits, if that is still necessary."""
         self.stream = None
         if error := stream.error:
             try:

@@ -1,6 +1,6 @@
 """Base classes that give public names to the private methods of gunicorn that the server overrides.
 
-This is the only file that uses private names of gunicorn, and no public way leads to the same:
+This is the only file that uses private names of gunicorn. There are no public alternatives:
 
 * ``Request._peer_is_trusted_proxy``: gunicorn trusts every client of a Unix socket.
 * ``Request._apply_header_policy``: gunicorn drops headers with an underscore in their name, or refuses the request.
@@ -33,8 +33,8 @@ class HookedRequest(Request):  # type: ignore[misc]  # gunicorn has no annotatio
 
         :param name: in upper case.
         :param state: gunicorn's further arguments, to be passed on.
-        :param from_trailer: whether it came behind the body.
-        :returns: name and value as the application gets them; None drops the header.
+        :param from_trailer: whether it came after the body.
+        :returns: name and value for the application; None drops the header.
         """
         header: tuple[str, str] | None = super()._apply_header_policy(name, value, *state, from_trailer=from_trailer)
         return header

@@ -1,4 +1,4 @@
-"""Responses to requests that do not reach the application, in the dialect that the client seems to speak."""
+"""Error responses to requests that do not reach the application, in the probable dialect of the client."""
 
 from dataclasses import dataclass
 from http.client import responses
@@ -27,7 +27,7 @@ ERROR_RESPONSES: dict[type[Exception], tuple[int, str]] = {
 
 @dataclass(frozen=True)
 class RequestOutline:
-    """What tells the dialect of a request, as far as it can be read. The request need not be valid."""
+    """The parts of a request that identify its dialect, as far as they can be read. The request may be invalid."""
 
     path: str = ""
     header_names: frozenset[str] = frozenset()
@@ -38,7 +38,7 @@ class RequestOutline:
 def read_outline(data: bytes) -> RequestOutline:
     """Read the outline of a request.
 
-    :param data: what has arrived of it.
+    :param data: the bytes that have arrived.
     """
     head = data.lstrip(b"\r\n").replace(b"\r\n", b"\n").partition(b"\n\n")[0].decode("latin-1")
     request_line, *lines = head.split("\n")
@@ -56,9 +56,9 @@ def read_outline(data: bytes) -> RequestOutline:
 def error_response(error: Exception, request_id: str, dialects: Dialects, outline: RequestOutline) -> bytes:
     """Encode the response to a request that did not reach the application.
 
-    It quotes nothing of the request, because a request that cannot be parsed may contain a key.
+    It does not quote the request, because a request that cannot be parsed may contain a key.
 
-    :param error: a ``GatewayError`` is sent as it is.
+    :param error: a ``GatewayError`` is sent unchanged.
     """
     if not isinstance(error, GatewayError):
         status, message = next(row for kind, row in ERROR_RESPONSES.items() if isinstance(error, kind))

@@ -1,27 +1,27 @@
-"""The bytes of a request that has not arrived whole: what a thread would wait for is collected here first."""
+"""Collect the bytes of a request until a thread can serve it without waiting."""
 
-MAX_HELD_BODY_BYTES = 64 * 1024
-"""Size up to which a request gets a thread only when its body is there, too."""
+MAX_BUFFERED_BODY_BYTES = 64 * 1024
+"""Size up to which a body must be complete before its request gets a thread."""
 
 
 class IncomingRequest:
     """The first bytes of the next request of a connection, and those that follow it.
 
-    It tells when a thread can serve the request without waiting for the client: when its head is there, and a small
-    body. A body that is large, in chunks or announced by ``expect`` is read by the thread that has admitted the
-    request. The object is false if nothing has arrived.
+    A thread can serve the request without waiting for the client when its head has arrived, and a small body. A body
+    that is large, in chunks or announced by ``expect`` is read by the thread that has admitted the request. The object
+    is false if nothing has arrived.
     """
 
     __slots__ = ("_data", "_max_head_bytes", "_needed", "is_late")
 
     def __init__(self, max_head_bytes: int) -> None:
-        """:param max_head_bytes: limit for the head. Of a longer one the thread gets the beginning, to refuse it."""
+        """:param max_head_bytes: limit for the head. A thread gets the start of a longer head, to refuse it."""
         self._data: bytes | bytearray = b""
         self._max_head_bytes = max_head_bytes
         self._needed = 0
-        """The number of bytes that a thread needs; 0 as long as the end of the head is not there."""
+        """The number of bytes that a thread needs; 0 until the end of the head has arrived."""
         self.is_late = False
-        """Whether the rest of the body has not come in time. Nobody waits for it any more."""
+        """Whether the rest of the body did not arrive in time. Then nobody waits for it any more."""
 
     def __bool__(self) -> bool:
         return bool(self._data)
@@ -37,7 +37,7 @@ class IncomingRequest:
         return 0 < self._needed <= len(self._data)
 
     def add(self, data: bytes) -> None:
-        """Add what has arrived."""
+        """Add bytes that have arrived."""
         searched = len(self._data)
         if not searched:
             self._data = data  # it usually is the whole request
@@ -49,7 +49,7 @@ class IncomingRequest:
             self._needed = self._bytes_needed(max(0, searched - 2))
 
     def take(self) -> bytes:
-        """Return all bytes and forget them."""
+        """Return all bytes, and clear the buffer."""
         data = bytes(self._data)
         self._data, self._needed, self.is_late = b"", 0, False
         return data
@@ -59,13 +59,13 @@ class IncomingRequest:
         data = self._data
         end = data.find(b"\n\r\n", start)
         if end >= 0:
-            return end + 3 + _held_body_bytes(data[: end + 1].lower())
-        # Neither of these is valid, and the parser says so.
+            return end + 3 + _small_body_bytes(data[: end + 1].lower())
+        # Neither of these is valid; the parser reports it.
         return int(len(data) > self._max_head_bytes or data.find(b"\n\n", start) >= 0)
 
 
-def _held_body_bytes(head: bytes | bytearray) -> int:
-    """Return the size of the body that has to arrive before a thread gets the request.
+def _small_body_bytes(head: bytes | bytearray) -> int:
+    """Return the size of the body that must arrive before a thread gets the request.
 
     :param head: in lower case, with the end of its last line.
     """
@@ -74,5 +74,5 @@ def _held_body_bytes(head: bytes | bytearray) -> int:
         return 0
     start += len(b"\ncontent-length:")
     value = head[start : head.index(b"\n", start)].strip()
-    # A value that is no number, or that exceeds the limit, is the parser's business.
-    return int(value) if len(value) < 8 and value.isdigit() and int(value) <= MAX_HELD_BODY_BYTES else 0
+    # The parser refuses values that are not a number or exceed the limit.
+    return int(value) if len(value) < 8 and value.isdigit() and int(value) <= MAX_BUFFERED_BODY_BYTES else 0

@@ -1,4 +1,4 @@
-"""Reading the body of a request: gunicorn's readers, stricter and with limits."""
+"""Read the body of a request with gunicorn's readers, more strictly and with limits."""
 
 import io
 import math
@@ -15,7 +15,7 @@ MAX_FRAMING_BYTES = 32 * 1024
 
 
 class RequestBody(io.RawIOBase):
-    """Closes the connection after an invalid body: what follows must not be parsed as a request."""
+    """Closes the connection after an invalid body: the following bytes must not be parsed as a request."""
 
     def __init__(self, request: HookedRequest, reader: Any) -> None:
         self._request = request
@@ -25,7 +25,7 @@ class RequestBody(io.RawIOBase):
 
     @property
     def remaining(self) -> float:
-        """How many bytes are still to be read; infinite if that is unknown."""
+        """The number of bytes that are still to be read; infinite if it is unknown."""
         return self._reader.remaining if isinstance(self._reader, LengthReader) else math.inf
 
     def readable(self) -> bool:
@@ -51,7 +51,7 @@ class RequestBody(io.RawIOBase):
 
 
 class LengthReader:
-    """Reads a body of known length in pieces as they arrive. gunicorn's reader copies them kilobyte by kilobyte."""
+    """Reads a body of known length in chunks as they arrive. gunicorn's reader copies them kilobyte by kilobyte."""
 
     def __init__(self, request: HookedRequest, length: int) -> None:
         self._request = request
@@ -79,7 +79,7 @@ class LimitedChunkedReader(ChunkedReader):  # type: ignore[misc]  # gunicorn has
     def parse_chunk_size(self, unreader: Unreader, data: bytes | None = None) -> tuple[int, bytes | None]:
         """Parse the header of a chunk.
 
-        :returns: the size, and what follows; None behind the last chunk.
+        :returns: the size, and the following bytes; None after the last chunk.
         :raises InvalidChunkExtension: the header is too long or malformed.
         """
         data = data or b""

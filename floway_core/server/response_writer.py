@@ -1,4 +1,4 @@
-"""Sending responses to a client: gunicorn's class, which never waits, and sends head and body in one system call."""
+"""Send responses with gunicorn's class, without blocking, and with head and body in one system call."""
 
 import functools
 import socket
@@ -12,8 +12,8 @@ from floway_core.server.send_buffer import JOIN_BYTES, SendBuffer, frame_chunk
 
 
 class ResponseWriter(HookedResponse):
-    """Sends the head together with the first bytes of the body. What the client does not accept at once stays in
-    ``unsent``, for a loop to send.
+    """Sends the head together with the first bytes of the body. A loop sends the bytes in ``unsent``, which the client
+    has not accepted at once.
 
     Until ``headers_sent`` another response can be sent instead of this one.
     """

@@ -1,4 +1,4 @@
-"""Bytes that a client has not accepted yet: they are sent in slices and without waiting, and are never copied."""
+"""Buffer bytes that a client has not accepted yet, and send them in slices, without blocking and without copies."""
 
 import fcntl
 import socket
@@ -6,10 +6,10 @@ import struct
 import termios
 
 SLICE_BYTES = 256 * 1024
-"""Bytes to send at a time. A client that has much to receive takes turns with all others."""
+"""Bytes to send at a time, so that clients with much to receive take turns with all others."""
 
 JOIN_BYTES = 64 * 1024
-"""Size up to which pieces are joined, because copying them is cheaper than a further system call."""
+"""Size up to which buffers are joined, because copying them is cheaper than a further system call."""
 
 
 def send_now(sock: socket.socket, data: bytes | memoryview) -> int:
@@ -24,14 +24,14 @@ def send_now(sock: socket.socket, data: bytes | memoryview) -> int:
 
 
 def frame_chunk(data: bytes) -> tuple[bytes, ...]:
-    """Frame ``data`` as a chunk of HTTP/1.1. The result is to be sent piece by piece."""
+    """Frame ``data`` as a chunk of HTTP/1.1. Returns the byte strings to send."""
     if len(data) <= JOIN_BYTES:
         return (b"%X\r\n%b\r\n" % (len(data), data),)
     return b"%X\r\n" % len(data), data, b"\r\n"
 
 
 class SendBuffer:
-    """Bytes for a socket that it has not accepted yet. It is false if there are none."""
+    """Bytes that a socket has not accepted yet. It is false if there are none."""
 
     __slots__ = ("_accepted", "_pieces", "_received")
 
@@ -49,7 +49,7 @@ class SendBuffer:
         return sum(map(len, self._pieces))
 
     def write(self, sock: socket.socket, data: bytes) -> None:
-        """Send ``data`` behind what is in the buffer. What the socket does not accept at once stays in the buffer.
+        """Send ``data`` after the bytes in the buffer. What the socket does not accept at once is buffered.
 
         :raises OSError: the client has disconnected.
         """
@@ -76,7 +76,7 @@ class SendBuffer:
     def has_progressed(self, sock: socket.socket) -> bool:
         """Return whether the client has received anything since the last call.
 
-        The system holds megabytes for a client. One that reads slowly takes long until there is room for more of them.
+        The system buffers megabytes for a client, so a slow reader may not accept new bytes for a long time.
         """
         held = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0]
         before, self._received = self._received, self._accepted - held

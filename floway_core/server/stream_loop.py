@@ -1,9 +1,9 @@
-"""One thread that relays all streams of a worker.
+"""A thread that relays all streams of a worker.
 
-A stream mostly waits. If each waited in a thread of its own, every event would wake a thread that needs the
-interpreter lock three times (to wait, to receive, to send), and every thread would hold a stack. So once a stream only
-waits for its upstream, or for a client that reads slowly, its thread hands it to this loop. The loop hands it to a
-thread again for work that takes longer, such as storing the response, when the client has what was sent before.
+A stream mostly waits. If each stream waited in its own thread, every event would wake a thread that needs the
+interpreter lock three times (to wait, to receive, to send), and every thread would need a stack. So when a stream only
+waits for its upstream, or for a slow client, its thread hands it over to this loop. The loop returns it to a thread for
+work that may block, such as storing the response, after the client has accepted all earlier bytes.
 """
 
 import contextlib
@@ -37,11 +37,11 @@ class Stream:
     on_leave: Callable[["Stream"], None]
     """Called by the loop after it has removed the stream."""
     unsent: SendBuffer = field(default_factory=SendBuffer)
-    """What the client has not accepted yet. Until it has, nothing is read from the upstream."""
+    """Bytes that the client has not accepted yet. Until it has, nothing is read from the upstream."""
     stalled_at: float = 0.0
     """Monotonic time in seconds since when the client has not accepted any; 0 if nothing is unsent."""
     sent: int = 0
-    """Bytes of the body that were passed on."""
+    """Bytes of the body that were sent or buffered."""
     error: OSError | None = None
     """Why the stream ends early: the client has disconnected or there was a fault (``ConnectionError``), or the client
     does not read (``TimeoutError``)."""
@@ -75,7 +75,7 @@ class StreamLoop:
         threading.Thread(target=self._run, name="streams", daemon=True).start()
 
     def add(self, stream: Stream) -> None:
-        """Relay ``stream`` from now on. After shutdown, or if the system watches no more of them, it leaves at once."""
+        """Relay ``stream`` from now on. It returns at once after shutdown, or if no descriptor is free to watch it."""
         if not self._register(stream):
             self._return_to_thread(stream)
 
@@ -92,7 +92,7 @@ class StreamLoop:
         def leave(stream: Stream) -> None:
             try:
                 threading.Thread(target=finish, name="background", daemon=True).start()
-            except RuntimeError:  # no thread can be started; what is left to do does not take long
+            except RuntimeError:  # the system allows no thread; the remaining work is short
                 finish()
 
         self.add(Stream(answer, upstream, signal, chunked=False, on_leave=leave))
@@ -166,7 +166,7 @@ class StreamLoop:
             self._leave(stream)
 
     def _advance(self, stream: Stream) -> None:
-        """Pass on what the upstream has sent."""
+        """Relay the bytes that the upstream has sent."""
         sent = stream.answer.advance(wait=False)
         if sent:
             stream.sent += len(sent)
@@ -184,7 +184,7 @@ class StreamLoop:
             self._leave(stream)  # its thread sends the rest
 
     def _flush(self, stream: Stream) -> None:
-        """Send a slice of what the client has not accepted yet, so that all streams take turns."""
+        """Send a slice of the unsent bytes, so that all streams take turns."""
         try:
             count = stream.unsent.flush(stream.client)
         except OSError as error:

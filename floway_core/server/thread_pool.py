@@ -8,10 +8,10 @@ from typing import Any
 
 
 class ThreadPool:
-    """Runs calls in threads, which start when they are needed, and stay.
+    """Runs calls in threads, which start on demand and never end.
 
-    It differs from the executor of the standard library in what happens when the system allows no further thread: that
-    one keeps the call, and its client waits for a thread that may be busy for minutes. This one refuses the call.
+    It differs from the executor of the standard library if the system allows no further thread: the executor queues the
+    call, and the client waits for a thread that may be busy for minutes. This pool refuses the call.
     """
 
     def __init__(self, limit: int) -> None:
@@ -19,14 +19,14 @@ class ThreadPool:
         self._limit = limit
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        """Guards all that follows."""
+        """Guards the following attributes."""
         self._count = 0
         self._spare = 0
-        """Threads without a call, less the calls that wait for a thread."""
+        """Threads without a call, minus calls that wait for a thread."""
         self._is_shut_down = False
 
     def start(self, count: int) -> None:
-        """Have ``count`` threads from now on.
+        """Start ``count`` threads.
 
         :raises RuntimeError: the system does not allow as many.
         """

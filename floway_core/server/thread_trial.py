@@ -1,6 +1,6 @@
-"""Trying at the start whether the system allows the threads that the settings promise.
+"""Test at the start whether the system allows the threads that the settings need.
 
-Users, containers and units have limits, and so has memory. So the threads are started, in processes that end at once.
+Users, containers, units and memory limit them. So the threads are actually started, in processes that end at once.
 """
 
 import _thread
@@ -14,7 +14,7 @@ TIMEOUT_SECONDS = 10.0
 
 
 def start_trial(processes: int, threads: int) -> Callable[[], int]:
-    """Start to try whether each of some processes can have so many threads at the same time.
+    """Start to test whether ``processes`` processes can have ``threads`` threads each at the same time.
 
     Call it before this process has threads.
 

@@ -1,4 +1,4 @@
-"""The connections that no thread serves, in the order in which they are dropped when a worker is full."""
+"""The connections that no thread serves, in the order in which a full worker drops them."""
 
 from collections.abc import Iterator
 
@@ -40,7 +40,7 @@ class WaitingConnections:
         return len(self._by_rank[rank])
 
     def least_useful(self, highest: Rank = Rank.AUTHENTICATED) -> Connection | None:
-        """Return the connection that is missed least; None if there is none up to the rank ``highest``."""
+        """Return the connection to drop first; None if there is none up to the rank ``highest``."""
         for rank, connections in self._by_rank.items():
             if connections and rank <= highest:
                 return next(iter(connections))

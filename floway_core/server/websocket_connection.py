@@ -48,7 +48,7 @@ class WebSocketConnection:
         self.messages: deque[bytes] = deque()
         """Complete messages that wait for the end of ``turn``."""
         self.is_lost = False
-        """Whether the client has hung up, or has stalled."""
+        """Whether the client has disconnected, or has stalled."""
         self.has_stalled = False
         """Whether the client has not read for too long."""
         self.received_at = self.sent_at = self.used_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""One thread for all WebSockets of a worker: it receives and sends. An idle connection has no thread of its own.
+"""A thread that receives and sends for all WebSockets of a worker. An idle connection needs no thread.
 
 A message that has arrived goes to a thread, which lets the application answer it as if it had been posted. As with
 other streams, the answer comes back here as soon as it only waits for its upstream. All bytes are sent from here.
@@ -31,7 +31,7 @@ IDLE_SECONDS = 3600.0
 """Time after which a connection without a response is closed."""
 
 MAX_UNSENT_BYTES = 2**20
-"""Above so many bytes that the client has not accepted, nothing is received from it."""
+"""With so many unsent bytes, nothing is received from the client."""
 
 
 class WebSocketLoop:
@@ -52,7 +52,7 @@ class WebSocketLoop:
         """:param application: answers the messages.
         :param start_thread: runs a function in a thread.
         :param is_stopping: whether idle connections are to be closed.
-        :param on_end: called when a connection only has to be closed.
+        :param on_end: called when a connection only needs to be closed.
         :param shutdown_fileno: a descriptor that becomes readable when no answer may wait any longer.
         :param client_timeout: seconds for which a client may not read, or may pause within a message.
         :param ping_interval: seconds of silence after which a ping is sent.
@@ -85,13 +85,13 @@ class WebSocketLoop:
     def add(self, connection: WebSocketConnection, received: bytes) -> None:
         """Serve a connection from now on.
 
-        :param received: bytes that have been received behind the upgrade.
+        :param received: bytes that were received after the upgrade.
         """
         self._connections.add(connection)
         self.call(connection, partial(self._handle, connection, connection.feed(received) if received else ()))
 
     def call(self, connection: WebSocketConnection, action: Callable[[], None]) -> None:
-        """Let the loop's thread do something with a connection."""
+        """Let the loop's thread call ``action`` for a connection."""
         self._calls.put((connection, action))
         os.eventfd_write(self._wake_fileno, 1)
 
@@ -103,7 +103,7 @@ class WebSocketLoop:
         self.call(turn.connection, partial(self._take_over, turn, upstream))
 
     def finish(self, turn: WebSocketTurn) -> None:
-        """Go on after a turn that has ended."""
+        """Continue after a turn has ended."""
 
         def go_on() -> None:
             connection = turn.connection
@@ -141,7 +141,7 @@ class WebSocketLoop:
                 self._act(*self._calls.get_nowait())
 
     def _act(self, connection: WebSocketConnection, action: Callable[[], None]) -> None:
-        """Do something with a connection, and what follows from it. A fault ends this connection only."""
+        """Call ``action``, then update what the loop waits for. An exception ends only this connection."""
         for step in (action, _do_nothing):
             try:
                 step()
@@ -152,7 +152,7 @@ class WebSocketLoop:
                 connection.is_lost = True
 
     def _settle(self, connection: WebSocketConnection) -> None:
-        """Do what the state of a connection asks for after each event."""
+        """Update a connection after each event."""
         if connection not in self._connections:
             return
         if connection.turn is None and self._is_stopping():
@@ -180,7 +180,7 @@ class WebSocketLoop:
         self._on_end(connection)
 
     def _check(self, connection: WebSocketConnection, now: float) -> None:
-        """Send the ping that is due, and give up on clients that do not go on."""
+        """Send a ping if it is due, and close connections of stalled clients."""
         if connection.has_unsent and now - connection.stalled_at > self._client_timeout:
             connection.give_up_if_stalled(now)
         elif connection.is_receiving and now - connection.received_at > self._client_timeout:
@@ -221,9 +221,9 @@ class WebSocketLoop:
         self._start_thread(connection.turn.run)
 
     def _interrupt(self, connection: WebSocketConnection, response_id: str) -> None:
-        """End the running response as it is.
+        """Interrupt the running response.
 
-        :param response_id: what the client wants to end. A response that has just ended needs nothing.
+        :param response_id: the response to interrupt. If it has just ended, there is nothing to do.
         """
         turn = connection.turn
         if turn and response_id in ("", turn.response_id):
@@ -254,7 +254,7 @@ class WebSocketLoop:
             self._hand_to_thread(turn, turn.resume)
 
     def _cancel(self, turn: WebSocketTurn) -> None:
-        """Let a turn end, because its client is gone. A thread that has it notices that the socket has ended."""
+        """End a turn, because its client has disconnected. A thread that serves it notices the closed socket."""
         if turn.is_cancelled:
             return
         turn.is_cancelled = True
@@ -314,5 +314,5 @@ def _do_nothing() -> None:
 
 
 def _send_error(connection: WebSocketConnection, error: GatewayError) -> None:
-    """Send an error that concerns a message and not the running response."""
+    """Send an error for a message, not for the running response."""
     connection.send_text(jsontext.dumps({"type": "error", "status": error.status, **error.body()}))

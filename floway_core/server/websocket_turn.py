@@ -1,4 +1,4 @@
-"""One message on a WebSocket: the request that it becomes, and its answer, which threads and the loop send in turn."""
+"""One message on a WebSocket: its request and its answer. Threads and the loop send the answer in turn."""
 
 import logging
 import threading
@@ -40,9 +40,9 @@ class WebSocketTurn:
         self.is_watched = False
         """Whether the loop waits for the upstream."""
         self.is_interrupted = False
-        """Whether the client wants the response to end as it is. Set by the loop."""
+        """Whether the client has interrupted the response. Set by the loop."""
         self.is_cancelled = False
-        """Whether nobody wants the answer any more. Set by the loop."""
+        """Whether the client has disconnected. Set by the loop."""
         self._loop = loop
         self._application = application
         self._message: bytes | None = message
@@ -80,7 +80,7 @@ class WebSocketTurn:
             self.resume()
 
     def resume(self, *, waits: bool = False) -> None:
-        """Send the answer until it has to wait for its upstream, or until it has ended.
+        """Send the answer until it must wait for its upstream, or until it has ended.
 
         :param waits: whether to wait here instead of in the loop.
         """

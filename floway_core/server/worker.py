@@ -33,29 +33,29 @@ from floway_core.web.auth import AUTHENTICATED
 from floway_core.web.websocket import OFFERED, WebSocketSession
 
 NEXT_REQUEST_WAIT_SECONDS = 0.05
-"""Time that a thread waits for the next request on a connection before the main loop does. Handing a connection over
-and back takes longer than serving a small request."""
+"""Time that a thread waits for the next request on a connection before it returns the connection to the main loop,
+which takes longer than serving a small request."""
 
 REQUESTS_IN_A_ROW = 100
-"""Requests of one connection that a thread serves before it looks after others. A client may send many at once."""
+"""Requests of one connection that a thread serves before it serves others. A client may send many at once."""
 
 FINAL_EVENTS_SECONDS = 2.0
 """Time before the end of the grace period at which the requests that still run are made to fail. After half of it the
 worker exits; at the end of the grace period it would be killed."""
 
 FIRST_THREADS = 4
-"""Threads that exist from the start, for requests, and as many for streams that need one when no other can be had."""
+"""Threads that exist from the start: so many for requests, and so many for streams if the system allows no others."""
 
 PARENT_CHECK_SECONDS = 0.5
 """Time between two checks whether the parent process still runs: they cost almost nothing, and work in every container.
-The kernel could send a signal (``PR_SET_PDEATHSIG``), but not for a parent that died before it was asked to."""
+The kernel could send a signal (``PR_SET_PDEATHSIG``), but not for a parent that died before it was configured."""
 
 STOP_CHECK_SECONDS = 0.1
 """Time between two checks of the deadlines while the worker stops."""
 
 
 class Worker(ConnectionLoop):
-    """Uses threads for requests only. What waits for a client or for an upstream's stream waits in one of two loops.
+    """Uses threads only for requests. Waiting for a client or for an upstream's stream is done in two loops.
 
     SIGTERM stops the worker when all requests have ended, or at the end of the grace period. SIGINT and SIGQUIT stop it
     at once. Requests that still run then fail with ``ShuttingDown``.
@@ -81,7 +81,7 @@ class Worker(ConnectionLoop):
         return keep_alive
 
     def _receive_next(self, conn: Connection) -> bool:
-        """Return whether the next request is there, perhaps after a moment."""
+        """Return whether the next request has arrived. Wait a moment for it."""
         if conn.unsent:
             return False
         if conn.incoming.is_ready:
@@ -116,7 +116,7 @@ class Worker(ConnectionLoop):
             return False
 
     def _call_application(self, request: Any, conn: Connection) -> ClientExchange:
-        """Let the application handle a request. None of the response has been sent yet."""
+        """Let the application handle a request. Nothing of the response is sent yet."""
         self.cfg.pre_request(self, request)
         response, environ = wsgi.create(
             request,
@@ -136,7 +136,7 @@ class Worker(ConnectionLoop):
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
         exchange.body = self.wsgi(exchange.environ, exchange.response.start_response)
-        # Nobody waits for a body that the application does not want: the connection is closed instead.
+        # Do not wait for a body that the application has not read: the connection is closed instead.
         if not self.alive or not self.cfg.keepalive or not request.has_whole_body:
             exchange.response.force_close()
         if environ.get(AUTHENTICATED):
@@ -163,7 +163,7 @@ class Worker(ConnectionLoop):
             return not exchange.response.should_close()
         except OSError:
             raise
-        except Exception:  # the head has been sent: all that can be done is to close the connection
+        except Exception:  # the head has been sent, so the connection can only be closed
             if not exchange.response.headers_sent:
                 raise
             self.log.exception("Sending a response failed")
@@ -200,14 +200,14 @@ class Worker(ConnectionLoop):
         """Let a thread do a part of a WebSocket's work."""
         try:
             self.tpool.submit(work)
-        except RuntimeError:  # no thread can be had
+        except RuntimeError:  # the system allows no thread
             self._reserved_threads.submit(work)
 
     def _resume_in_thread(self, exchange: ClientExchange) -> None:
         """Let a thread continue a stream. The stream loop calls this."""
         try:
             future = self.tpool.submit(self.handle, exchange.conn, exchange)
-        except RuntimeError:  # no thread can be had; further requests could keep a reserved one for long
+        except RuntimeError:  # the system allows no thread; further requests could keep a reserved one for long
             future = self._reserved_threads.submit(self._serve, exchange.conn, exchange)
         future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
 
@@ -227,7 +227,7 @@ class Worker(ConnectionLoop):
     def enqueue_req(self, conn: Connection) -> None:
         try:
             super().enqueue_req(conn)
-        except RuntimeError:  # no thread can be had
+        except RuntimeError:  # the system allows no thread
             self._send_error(conn, read_outline(conn.incoming.take()), Overloaded())
             conn.keeps_alive = False
             self._continue(conn)
@@ -237,7 +237,7 @@ class Worker(ConnectionLoop):
         return ThreadPool(self.cfg.threads)
 
     def load_wsgi(self) -> None:
-        # As plain attributes: gunicorn reads two dozen settings per request, each by a look-up in a table of objects.
+        # As plain attributes: gunicorn looks up two dozen settings per request in a table of objects.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().load_wsgi()
         gateway = self.wsgi.extensions["floway"]
@@ -283,8 +283,8 @@ class Worker(ConnectionLoop):
         self._stop(0, FINAL_EVENTS_SECONDS / 2)
 
     def is_parent_alive(self) -> bool:
-        """Return whether the parent process runs. Without it nobody could stop or replace this one, and a new server
-        needs its address. So stop as after SIGTERM."""
+        """Return whether the parent process runs. If not, stop as after SIGTERM: nobody could stop or replace this
+        worker, and a new server needs its address."""
         if os.getppid() == self.ppid:
             return True
         if self._exit_at == math.inf:

@@ -1,1 +1,1 @@
-"""The database: its schema, and the rows of core that outlive a request."""
+"""The database: connections, schema, migrations, and the tables of core except for conversations."""

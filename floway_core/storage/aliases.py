@@ -11,6 +11,7 @@ from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.storage import upstreams
+from floway_core.storage.configuration import configuration_of
 from floway_core.storage.db import select, transaction, write
 from floway_core.storage.tables import Aliases
 
@@ -19,17 +20,10 @@ MAX_TARGETS = 100
 
 READ = "SELECT name, targets_json, effort, verbosity, service_tier FROM model_aliases"
 
-# All that is needed to route a request, in one statement.
-READ_WITH_UPSTREAMS = """
-    SELECT upstreams.id, kind, upstreams.name, enabled, position, prefix,
-           model_aliases.name, targets_json, effort, verbosity, service_tier
-    FROM upstreams LEFT JOIN model_aliases ON model_aliases.name = ? ORDER BY position, upstreams.id
-"""
-
 
 @dataclass(frozen=True)
 class Overrides:
-    """The request fields that an alias sets, whatever the client sent; None keeps the client's value."""
+    """The request fields that an alias overrides; None keeps the client's value."""
 
     effort: str | None = None
     """``reasoning.effort``"""
@@ -54,17 +48,17 @@ NO_OVERRIDES = Overrides()
 
 @dataclass(frozen=True)
 class Target:
-    """A model that an alias stands for."""
+    """A model of an alias."""
 
     model: str
-    """The name that clients could request. An alias never stands for another alias."""
+    """A name that clients can request, but not another alias."""
     upstream_id: str | None = None
     """The only upstream to use; None for all that serve the model."""
 
 
 @dataclass(frozen=True)
 class Alias:
-    """A name that stands for other models."""
+    """A name for other models."""
 
     name: str
     targets: tuple[Target, ...]
@@ -84,14 +78,17 @@ class AliasRow:
     service_tier: str | None
 
 
-def read_with_upstreams(database: peewee.Database, name: str) -> tuple[list[Upstream], Alias | None]:
+def read_with_upstreams(database: peewee.Database, name: str) -> tuple[Sequence[Upstream], Alias | None]:
     """Return all upstreams in the order in which they are tried, and the alias ``name`` if there is one.
+
+    They are as they were when the request was authenticated, or newer.
 
     :param name: any text that a client sent.
     """
-    rows = select(database, READ_WITH_UPSTREAMS, name if _is_valid_name(name) else "")
-    alias = _to_alias(rows[0][6:]) if rows and rows[0][6] is not None else None
-    return [upstreams.from_row(row[:6]) for row in rows], alias
+    configuration = configuration_of(database)
+    rows = configuration.get(Upstream, lambda: upstreams.all_rows(database))
+    by_name = configuration.get(Alias, lambda: {alias.name: alias for alias in all_aliases(database)})
+    return rows, by_name.get(name)
 
 
 def all_aliases(database: peewee.Database) -> list[Alias]:

@@ -1,4 +1,4 @@
-"""How to reach the upstreams that need a URL and an API key: stored with encrypted secrets."""
+"""Connections of upstreams with a URL and an API key. The secrets are stored encrypted."""
 
 import re
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.headers import CREDENTIALS, NOT_RELAYED
 from floway_core.storage import upstreams
+from floway_core.storage.configuration import configuration_of
 from floway_core.storage.db import select, transaction
 from floway_core.storage.tables import UpstreamConnections
 
@@ -23,7 +24,7 @@ RESERVED_HEADERS = NOT_RELAYED | {"accept", "accept-encoding", "content-length",
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach an upstream."""
+    """The URL, the key and further options of an upstream."""
 
     base_url: str
     """With its path, such as ``/v1``, and without a final slash."""
@@ -67,8 +68,16 @@ def read(services: Services, upstream: Upstream) -> Connection:
     )
 
 
+def read_for_request(services: Services, upstream: Upstream) -> Connection:
+    """Return the connection of an upstream as it was when the latest request was authenticated, or newer.
+
+    :raises GatewayError: as ``read``.
+    """
+    return configuration_of(services.database).get((Connection, upstream.id), lambda: read(services, upstream))
+
+
 def change(services: Services, upstream: Upstream, **changes: Any) -> None:
-    """Change what is given, from the next request on.
+    """Change some fields of a connection, from the next request on.
 
     :param changes: fields of ``Connection``.
     :raises GatewayError: 400, the key is unusable; 404, the upstream has been removed; 503, what is stored cannot be
@@ -79,6 +88,7 @@ def change(services: Services, upstream: Upstream, **changes: Any) -> None:
         query = UpstreamConnections.update(**row).where(UpstreamConnections.upstream == upstream.id)
         if not query.execute(services.database):
             raise upstreams.unknown(upstream.name)
+    configuration_of(services.database).refresh(services.database)
 
 
 def _encrypted_row(services: Services, connection: Connection) -> dict[str, Any]:
@@ -95,7 +105,7 @@ def _encrypted_row(services: Services, connection: Connection) -> dict[str, Any]
 
 
 def check_key(api_key: str) -> None:
-    """Refuse what is no API key.
+    """Check an API key.
 
     :raises GatewayError: 400. The message does not quote it.
     """

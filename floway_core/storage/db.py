@@ -15,7 +15,7 @@ from floway_core.storage.postgresql import PostgresqlPool
 from floway_core.storage.sqlite import SQLITE_PRAGMAS, SqlitePool, open_sqlite
 
 POOL = {
-    "max_connections": 32,  # a thread holds one for a query only, so few serve many threads
+    "max_connections": 32,  # a thread holds one only during a query, so few serve many threads
     "stale_timeout": 300,  # seconds after which an idle connection is closed
 }
 
@@ -24,7 +24,7 @@ DEFAULT_TIMEOUT_SECONDS = 10.0
 Row = tuple[Any, ...]
 
 FAILED_ROLLBACKS = ("no transaction is active", "connection already closed")
-"""How the messages of an error end that comes after the one that matters."""
+"""Ends of messages of errors that follow and hide the original error."""
 
 DATABASE_ERRORS = (peewee.PeeweeException, MaxConnectionsExceeded)
 """Exceptions of a query when the database fails; the second one when no connection becomes free in time."""
@@ -61,15 +61,15 @@ def connect(url: str, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> peewee.Databa
 
 
 def in_memory() -> peewee.Database:
-    """Return an empty SQLite database without a file. It is gone when its last connection closes."""
+    """Return an empty SQLite database without a file. It vanishes when its last connection closes."""
     return open_sqlite(f"file:{secrets.token_hex(8)}?mode=memory&cache=shared", DEFAULT_TIMEOUT_SECONDS, POOL, uri=True)
 
 
 @contextlib.contextmanager
 def limited_time(database: peewee.Database, seconds: float) -> Iterator[None]:
-    """Limit the time that this thread may wait for PostgreSQL, all in all, within the block.
+    """Limit the total time that this thread may wait for PostgreSQL within the block.
 
-    SQLite has no server that could be away, and readers do not wait for its lock.
+    SQLite has no server that could be unreachable, and readers do not wait for its lock.
 
     :param seconds: ``math.inf`` lifts all limits, also the usual ones.
     """
@@ -138,7 +138,7 @@ def insert(database: peewee.Database, table: str, rows: Sequence[Mapping[str, An
 def write(database: peewee.Database, sql: str, *parameters: Any) -> list[Row]:
     """Run one SQL statement that writes; return its rows.
 
-    It joins an open transaction, and commits by itself otherwise, which is faster than a transaction around it.
+    It joins an open transaction. Otherwise it commits by itself, which is faster than a transaction around it.
 
     :param sql: with ``?`` for parameters, and ``RETURNING``.
     """
@@ -150,12 +150,12 @@ def write(database: peewee.Database, sql: str, *parameters: Any) -> list[Row]:
 def transaction(database: peewee.Database, *, is_durable: bool = False) -> Iterator[None]:
     """A transaction that writes, on its own connection. A nested one joins the outer one.
 
-    Do not hold another connection when it begins: the current writer may be waiting for that one.
+    Do not hold another connection when it starts: the current writer may be waiting for it.
 
     On SQLite it takes the write lock at once (``IMMEDIATE``), because a transaction that begins with a read may fail to
     get the lock later.
 
-    :param is_durable: whether the commit has to survive a power cut. Such a transaction joins no other one.
+    :param is_durable: whether the commit must survive a power cut. Such a transaction cannot be nested.
     """
     kind = ("IMMEDIATE",) if isinstance(database, SqlitePool) else ()
     durability = _synchronous_commits(database) if is_durable else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""Deleting on a full disk: SQLite needs space to delete, so some is reserved for it."""
+"""Delete on a full disk: SQLite needs space to delete, so some space is reserved."""
 
 import contextlib
 import logging
@@ -19,11 +19,11 @@ RESERVE_BYTES = 4 * 2**20
 """Space for the write-ahead log of some deletions. It is needed only until the freed pages are reused."""
 
 SUFFIX = "-reserve"
-"""Ends the name of the file that holds the space, beside the database."""
+"""Suffix of the file that reserves the space, in the folder of the database."""
 
 
 def fill_reserve(database: peewee.Database) -> None:
-    """Reserve the space, unless it is reserved already or the disk is full. Only for SQLite with a file."""
+    """Reserve the space, unless it is already reserved or the disk is full. Only for SQLite with a file."""
     file = _reserve_file(database)
     if file is None or (file.exists() and file.stat().st_size >= RESERVE_BYTES):
         return
@@ -37,11 +37,11 @@ def fill_reserve(database: peewee.Database) -> None:
 
 
 def delete_despite_full_disk(database: peewee.Database, delete: Callable[[], Result]) -> Result:
-    """Call ``delete``. If the disk is full, give up the reserve and call it again.
+    """Call ``delete``. If the disk is full, free the reserve and call it again.
 
     :param delete: runs one transaction.
     :returns: the result of ``delete``.
-    :raises peewee.PeeweeException: it failed nevertheless.
+    :raises peewee.PeeweeException: it failed again, or for another reason.
     """
     try:
         return delete()
@@ -60,7 +60,7 @@ def delete_despite_full_disk(database: peewee.Database, delete: Callable[[], Res
 
 @contextlib.contextmanager
 def _without_overwriting(database: peewee.Database) -> Iterator[None]:
-    """Do not overwrite what is deleted, which some builds of SQLite do. It takes as much space as is deleted."""
+    """Do not overwrite deleted data, as some builds of SQLite do: it needs as much space as the data."""
     with transaction(database):
         ((before,),) = execute(database, "PRAGMA secure_delete").fetchall()
         execute(database, "PRAGMA secure_delete = 0")

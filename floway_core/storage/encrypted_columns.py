@@ -1,7 +1,7 @@
-"""Encrypted values in the database: whether a secret key fits them, and key rotation.
+"""Encrypted values in the database: check the secret key against them, and rotate the key.
 
 The table ``secret_checks`` has one encrypted text for every secret key in use, the newest last. A key that decrypts
-none of them has encrypted nothing yet; a key that does not decrypt the newest one is out of date.
+none of them has not encrypted anything yet; a key that does not decrypt the newest one is outdated.
 """
 
 import re
@@ -17,9 +17,9 @@ from floway_core.storage.migrate import MigrationSource, exclusive
 
 CHECK_TEXT = "floway"
 
-STALE = "The secret key is an old one of this database: it has been rotated since."
-FOREIGN = "The secret key is another one than that of this database, and opens nothing that is stored there."
-REMEDY = "Take the file secret.key of a host that can open it, or of the backup that belongs to the database."
+STALE = "The secret key is an old key of this database: it has been rotated since."
+FOREIGN = "The secret key is not the key of this database, and cannot decrypt anything in it."
+REMEDY = "Use the file secret.key of a host with the right key, or of the backup of the database."
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Reencryption:
     changed: int
     """Number of values that had been encrypted with another key."""
     unreadable: Sequence[str]
-    """``table.column`` of each value that no key decrypts; it stays as it is."""
+    """``table.column`` of each value that no key decrypts. It does not change."""
 
 
 # ------------------------------------------------------------------------------------------------------------- checks
@@ -48,7 +48,7 @@ def is_current(database: peewee.Database, box: SecretBox) -> bool:
 
 
 def describe_mismatch(database: peewee.Database, box: SecretBox) -> str | None:
-    """Say what is wrong with the secret key of ``box``; None if it is the database's newest one, or the first."""
+    """Return what is wrong with the secret key of ``box``; None if it is the database's newest one, or the first."""
     checks = read_checks(database)
     if not checks or box.can_decrypt(checks[-1]):
         return None
@@ -62,7 +62,7 @@ def find_unused_keys(database: peewee.Database, keys: Iterable[str]) -> list[str
 
 
 def forget_keys(database: peewee.Database) -> None:
-    """Forget which secret keys were in use. The next one is adopted as that of the database."""
+    """Delete the checks of all secret keys. The database adopts the next key."""
     with database.connection_context():
         execute(database, "DELETE FROM secret_checks")
 
@@ -157,6 +157,6 @@ def retire_older_keys(database: peewee.Database, key: str) -> None:
 
 
 def _truncate_write_ahead_log(database: peewee.Database) -> None:
-    """Move SQLite's log into the file, as far as other connections allow: the log still holds old values."""
+    """Move SQLite's log into the file, as far as other connections allow: the log still contains old values."""
     if isinstance(database, peewee.SqliteDatabase):
         database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -1,4 +1,4 @@
-"""The options of an API key: their checks, and how they are stored."""
+"""Check the options of an API key, and convert them to columns."""
 
 import json
 import time
@@ -39,9 +39,9 @@ class Options(TypedDict, total=False):
     tokens_per_day: int | None
     """Input and output tokens in a UTC day."""
     max_stored_bytes: int | None
-    """Bytes that its conversations may take in the database; None: what the settings say."""
+    """Size of its conversations in the database, in bytes; None: the limit in the settings."""
     shows_account: bool | None
-    """Whether its clients see what upstreams report about the gateway's account."""
+    """Whether its clients see account details in the answers of upstreams."""
 
 
 def to_columns(database: peewee.Database, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _to_column(database: peewee.Database, name: str, value: Any) -> int | str:
     if name == "expires_at":
         now = int(time.time())
         if type(value) is not int or not now < value <= MAX_EXPIRY:
-            raise GatewayError(400, "A key expires at a moment in the future, in Unix seconds.", param=name)
+            raise GatewayError(400, "The expiry of a key must be in the future, in Unix seconds.", param=name)
         return value
     if type(value) is not int or not 1 <= value <= MAX_LIMITS[name]:
         raise GatewayError(400, f"{name!r} is a whole number from 1 to {MAX_LIMITS[name]}, or null.", param=name)

@@ -14,6 +14,7 @@ from uuid6 import uuid7
 from floway_core.contexts import NO_LIMITS, ApiKey, Limits
 from floway_core.errors import GatewayError
 from floway_core.storage import upstreams
+from floway_core.storage.configuration import configuration_of
 from floway_core.storage.db import execute, select, transaction, write
 from floway_core.storage.disk_reserve import delete_despite_full_disk
 from floway_core.storage.key_options import Options, is_name, to_columns
@@ -44,7 +45,7 @@ class KeyRow:
     tokens_per_day: int | None
     max_stored_bytes: int | None
     last_used_at: int | None
-    """To the minute; None if it was never used, or only before this was recorded."""
+    """To the minute; None if it was never used, or only before last uses were recorded."""
     shows_account: bool
 
 
@@ -122,7 +123,7 @@ def revoke(database: peewee.Database, name: str) -> None:
 def delete(database: peewee.Database, name: str) -> None:
     """Refuse the key from the next request on, and remove it with every conversation it has stored.
 
-    Its name is free at once. What a process leaves that dies meanwhile is removed by ``finish_deletions``.
+    Its name can be used again at once. If the process dies meanwhile, ``finish_deletions`` removes the rest.
 
     :raises GatewayError: 404, no key has this name.
     """
@@ -147,16 +148,16 @@ def finish_deletions(database: peewee.Database) -> None:
 
 
 _CONTENTS = (
-    # Items first, as they are most of it. What is left of a conversation is small.
+    # Items first, because they are the largest part of a conversation.
     ("responses_items", 500),
     ("responses_conversations", 50),
     ("background_responses", 20),
 )
-"""Tables with the contents of a key, and how many rows one transaction deletes: so few that nobody waits long."""
+"""Tables with the contents of a key, and the rows that one transaction deletes. Few, so that others do not wait."""
 
 
 def _delete_contents(database: peewee.Database, key_id: str) -> None:
-    """Remove a key that is refused already, with all its conversations, in small transactions with pauses between."""
+    """Remove a refused key with all its conversations, in small transactions with pauses between them."""
     for table, size in _CONTENTS:
         sql = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE api_key_id = ? LIMIT {size}) RETURNING 1"
         while True:
@@ -173,7 +174,9 @@ def recognise(database: peewee.Database, key: str) -> ApiKey | None:
     """Return the API key with the secret ``key``; None if it is unknown or revoked. It may have expired."""
     if len(key) != KEY_LENGTH or not key.startswith(PREFIX):
         return None  # what a stranger makes up costs no query
-    return _read_valid(database, "key_hash", _hash(key))
+    configuration, key_hash = configuration_of(database), _hash(key)
+    configuration.refresh(database)
+    return configuration.get((ApiKey, key_hash), partial(_read_valid, database, "key_hash", key_hash))
 
 
 def recognise_name(database: peewee.Database, name: str) -> ApiKey | None:

@@ -1,6 +1,6 @@
-"""When each API key was last used, and when each upstream was last tried and with what result.
+"""The last use of each API key, and the time and result of the last request to each upstream.
 
-Requests only note this in memory; it is stored together with the usage. Times are exact to the minute, so that a key
+Requests only record it in memory; it is stored together with the usage. Times are exact to the minute, so that a key
 in constant use is written once a minute.
 """
 
@@ -14,10 +14,10 @@ import peewee
 from floway_core.storage.db import execute, transaction
 
 PRECISION_SECONDS = 60
-"""Within this time the same use is not noted again."""
+"""Within this time the same use is not recorded again."""
 
 LONGEST_FAILURE = 300
-"""Characters. Longer ones are cut."""
+"""Characters. Longer messages are cut off."""
 
 Subject = tuple[str, str]
 """``("key", name)`` or ``("upstream", id)``."""
@@ -40,18 +40,18 @@ class LastUseBuffer:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note_key_use(self, key_name: str) -> None:
-        """Note that an API key was used just now."""
+        """Record that an API key was used now."""
         self._note(("key", key_name), "")
 
     def note_try(self, upstream_id: str, failure: str = "") -> None:
-        """Note that an upstream was tried just now.
+        """Record that an upstream was tried now.
 
         :param failure: how it failed, in a sentence without secrets; empty for success.
         """
         self._note(("upstream", upstream_id), failure)
 
     def note_recovery(self, upstream_id: str) -> None:
-        """Note that an upstream works, if its last noted try failed."""
+        """Record that an upstream works, if its last recorded try failed."""
         subject = ("upstream", upstream_id)
         if self._latest.get(subject, (0, ""))[1]:
             self._note(subject, "")
@@ -70,7 +70,7 @@ class LastUseBuffer:
             return uses
 
     def restore(self, uses: Mapping[Subject, Use]) -> None:
-        """Put ``uses`` back, because they could not be stored. Newer ones stay."""
+        """Return ``uses`` that could not be stored to the buffer. Newer ones are kept."""
         with self._lock:
             self._unstored = {**uses, **self._unstored}
 
@@ -85,7 +85,7 @@ def store(database: peewee.Database, uses: Mapping[Subject, Use]) -> None:
 
 
 def store_try(database: peewee.Database, upstream_id: str, failure: str = "") -> None:
-    """Store at once that an upstream was tried just now: for commands, which have no buffer.
+    """Store at once that an upstream was tried now. For commands, which have no buffer.
 
     :param failure: as in ``LastUseBuffer.note_try``.
     """

@@ -43,7 +43,7 @@ class Leases:
             try:
                 start_periodic("leases", self._renew, self._interval)
                 self._renews = True
-            except RuntimeError:  # no thread can be started just now; the next request tries again
+            except RuntimeError:  # the system allows no thread; the next request tries again
                 log.warning("Leases are not renewed for now: no thread can be started")
 
     def release(self, lease_id: str) -> None:

@@ -26,18 +26,18 @@ CLOCK_SKEW_SECONDS = 60
 """Beyond this difference between the clocks of hosts, a limit is less strict."""
 
 LEASE_SECONDS = 60
-"""How long a request counts as running after its worker has last renewed the lease."""
+"""How long a request counts as running after the last renewal of its lease."""
 
 KEY_LEASES = "api_key_leases"
 """The table of the leases of requests that count against a limit."""
 
 ABANDONED_AFTER_SECONDS = 600
-"""How long an expired lease is kept. Until then a worker that was only delayed can renew it."""
+"""How long an expired lease is stored. Until then, a delayed worker can still renew it."""
 
 
 @dataclass(frozen=True)
 class _Consumption:
-    """How much of its limits a key has used."""
+    """The used part of the limits of a key."""
 
     now: int
     whole_at: int
@@ -85,7 +85,7 @@ def admit(database: peewee.Database, key: ApiKey, request_id: str) -> dict[str, 
 def renew(database: peewee.Database, ids: list[str], table: str = KEY_LEASES) -> None:
     """Extend leases by ``LEASE_SECONDS`` from now.
 
-    :param ids: of running requests, or whatever else ``table`` has leases of.
+    :param ids: of the leases in ``table``, such as ids of running requests.
     """
     until = int(time.time()) + LEASE_SECONDS
     named = placeholders(ids)
@@ -112,7 +112,7 @@ def release(database: peewee.Database, key: ApiKey, request_id: str, tokens: int
 
 
 def _lock_consumption(database: peewee.Database, key: ApiKey, request_id: str) -> _Consumption:
-    """Read how much the key has used, and lock the row: no other request of the key is admitted meanwhile."""
+    """Read the used part of the limits, and lock the row: no other request of the key is admitted meanwhile."""
     cursor = execute(
         database,
         "INSERT INTO api_key_uses (api_key_id, whole_at, day, tokens) VALUES (?, 0, 0, 0) "
@@ -131,7 +131,7 @@ def _lock_consumption(database: peewee.Database, key: ApiKey, request_id: str) -
 
 
 def _count_running(database: peewee.Database, key: ApiKey, request_id: str, now: int) -> int:
-    """Count the requests of the key that run beside this one.
+    """Count the other running requests of the key.
 
     :param now: Unix time in seconds.
     """
@@ -164,7 +164,7 @@ def _refusal(limits: Limits, use: _Consumption) -> tuple[str, int] | None:
 
 
 def _headers(limits: Limits, use: _Consumption) -> dict[str, str]:
-    """The headers by which OpenAI's clients see their limits."""
+    """Return the headers with the limits, in OpenAI's form."""
     headers = {}
     if limits.requests_per_minute:
         headers["x-ratelimit-limit-requests"] = str(limits.requests_per_minute)

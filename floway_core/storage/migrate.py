@@ -28,14 +28,14 @@ class MigrationSource:
     """A folder of migrations, as ``playhouse.migrations`` reads them: ``0001_name.py`` with ``up(migrator, db)``."""
 
     name: str
-    """A lower-case word. The table ``<name>_migrations`` holds the history."""
+    """A lower-case word. The table ``<name>_migrations`` contains the history."""
     folder: Path
     encrypted_columns: tuple[str, ...] = ()
-    """Columns with values that ``SecretBox.encrypt`` made, as ``table.column``. A key rotation encrypts them anew."""
+    """Columns with values of ``SecretBox.encrypt``, as ``table.column``. A key rotation encrypts them again."""
 
     @property
     def table(self) -> str:
-        """The table that holds the history."""
+        """The table with the history."""
         return f"{self.name}_migrations"
 
 
@@ -59,7 +59,7 @@ def pending(database: peewee.Database, sources: Iterable[MigrationSource]) -> li
 def apply(database: peewee.Database, sources: Iterable[MigrationSource]) -> list[str]:
     """Apply all pending migrations in one transaction; return their names as ``pending`` does.
 
-    Processes that start at the same time take turns; the later ones have nothing left to do.
+    If several processes start at the same time, one applies the migrations while the others wait.
 
     :raises StartupError: a migration failed, or the database is newer than this program.
     """
@@ -97,7 +97,7 @@ def plan_undo(database: peewee.Database, sources: Iterable[MigrationSource], tar
     with database.connection_context():
         applied = sorted(_runner(database, source).applied()) if source else []
     if name not in ("0", *applied) or source is None:
-        raise StartupError(f"{target!r} is no migration that is applied; see: floway migrate list")
+        raise StartupError(f"{target!r} is not an applied migration; see: floway migrate list")
     return [f"{source_name}/{migration}" for migration in reversed(applied) if migration > name]
 
 
@@ -131,7 +131,7 @@ def _migration_errors(source: MigrationSource) -> Iterator[None]:
     """:raises StartupError: the block failed; the message names the source."""
     try:
         yield
-    except Exception as error:  # a migration, perhaps of a third party, may raise anything
+    except Exception as error:  # a migration of a plugin may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise StartupError(f"The migrations of {source.name!r} failed: {reason}") from error
 
@@ -159,7 +159,7 @@ def _schema_change(database: peewee.Database) -> Iterator[None]:
 
 
 def _enable_write_ahead_log(database: peewee.SqliteDatabase) -> None:
-    """Let readers continue while somebody writes. SQLite stores the mode in the file, so one call is enough."""
+    """Let readers continue while another connection writes. SQLite stores the mode in the file."""
     deadline = time.monotonic() + WAL_TIMEOUT_SECONDS
     while True:
         try:
@@ -183,7 +183,7 @@ def refuse_newer(database: peewee.Database, sources: Iterable[MigrationSource]) 
         unknown = [m.name for m in _runner(database, source).status() if m.path is None]
         if unknown:
             raise StartupError(
-                f"The database holds migration {source.name}/{unknown[-1]}, which this version does not know: "
+                f"The database contains migration {source.name}/{unknown[-1]}, which this version does not know: "
                 "it was used by a newer version."
             )
 
@@ -195,7 +195,7 @@ def exclusive(database: peewee.Database) -> Iterator[None]:
         with database.atomic("IMMEDIATE"):
             yield
     else:
-        # Others may hold the lock for long, and a migration may take longer than a request may.
+        # Others may hold the lock for long, and a migration may take longer than a request.
         with limited_time(database, math.inf), database.atomic():
             database.execute_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
             database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))

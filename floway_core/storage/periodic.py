@@ -1,4 +1,4 @@
-"""Periodic work in a background thread."""
+"""Run periodic work in a background thread."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ def start_periodic(
     """Call ``work`` every ``interval`` seconds, in a daemon thread that ends with the process.
 
     :param name: name of the thread.
-    :param work: handles its errors itself: an exception ends the thread.
+    :param work: must handle its errors: an exception ends the thread.
     :param interval: seconds between the end of a call and the next one.
     :param starts_at_once: make the first call now; otherwise it waits for ``interval``, too.
     :raises RuntimeError: the system cannot start a thread.

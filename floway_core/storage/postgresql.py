@@ -1,6 +1,6 @@
-"""The connection pool of PostgreSQL: nothing waits longer for the server than it may.
+"""The connection pool of PostgreSQL, with time limits for all waiting.
 
-With ``sqlite``, this file alone uses private names of peewee and its pool; its stubs do not have them.
+Only this file and ``sqlite`` use private names of peewee and its pool; its stubs do not have them.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ import peewee
 from playhouse.pool import MaxConnectionsExceeded, PoolConnection, PooledPostgresqlDatabase
 
 MAX_MARGIN_SECONDS = 1.0
-"""By how much Floway waits longer than the server. The server's own error leaves the connection usable."""
+"""How much longer Floway waits than the server. After the server's own error, the connection is still usable."""
 
 
 class PostgresqlPool(PooledPostgresqlDatabase):
     """A pool whose connections are opened outside of its lock, and whose statements end in time.
 
     The server ends statements and waits for locks. A server that is frozen or unreachable does nothing, so Floway also
-    stops to wait by itself, and closes the connection.
+    stops waiting, and closes the connection.
     """
 
     time_limit = math.inf
@@ -62,7 +62,7 @@ class PostgresqlPool(PooledPostgresqlDatabase):
 
     # ------------------------------------------------------------------------------------------------------------- pool
     def connect(self, reuse_if_open: bool = False) -> bool:
-        """Borrow a connection, as peewee's method, and wait for one as long as this thread may."""
+        """Take a connection, like peewee's method. Wait for one within the time limit of this thread."""
         deadline = time.monotonic() + self.seconds_left(self.time_limit)
         while True:
             try:
@@ -108,13 +108,13 @@ class PostgresqlPool(PooledPostgresqlDatabase):
         return connection
 
     def _use_deadlines(self) -> None:
-        """Have the driver call ``_wait`` whenever it has to wait for the server.
+        """Make the driver call ``_wait`` whenever it waits for the server.
 
         This is a setting of the whole process. Connections of others wait without a limit.
         """
         try:
             from psycopg2 import extensions
-        except ImportError:  # peewee says so
+        except ImportError:  # peewee reports it
             return
         extensions.set_wait_callback(_wait)
         pool = self
@@ -137,7 +137,7 @@ class PostgresqlPool(PooledPostgresqlDatabase):
 def _wait(connection: Any) -> None:
     """Wait until a connection has connected, or has an answer.
 
-    :raises psycopg2.OperationalError: its time is over. The driver closes the connection then.
+    :raises psycopg2.OperationalError: the time limit is over. The driver then closes the connection.
     """
     from psycopg2 import OperationalError, extensions
 

@@ -1,6 +1,6 @@
 """Connections to SQLite, pooled per process.
 
-With ``postgresql``, this file alone uses private names of peewee and its pool; its stubs do not have them.
+Only this file and ``postgresql`` use private names of peewee and its pool; its stubs do not have them.
 """
 
 import math
@@ -61,7 +61,7 @@ class SqlitePool(PooledSqliteDatabase):
     def read_fast_path(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
         """Run a query outside of any transaction, on a connection that is reserved for such queries.
 
-        Borrowing a connection from the pool takes longer than most queries.
+        Taking a connection from the pool takes longer than most queries.
 
         :returns: the rows; None if the connection is in use, if a transaction is open, or if there are query hooks.
         """
@@ -105,7 +105,7 @@ class SqlitePool(PooledSqliteDatabase):
             return connection
 
     def _update_file(self) -> None:
-        """:raises peewee.OperationalError: the file is gone."""
+        """:raises peewee.OperationalError: the file does not exist any more."""
         before, self._file = self._file, _identify(self.database)
         if before and not self._file:
             self._file = before

@@ -26,11 +26,11 @@ class ApiKeys(peewee.Model):
     concurrent_requests = peewee.IntegerField(null=True)
     tokens_per_day = peewee.BigIntegerField(null=True)
     last_used_at = peewee.BigIntegerField(null=True)
-    """Unix time in seconds, to the minute; NULL: never used, or only before this was recorded."""
+    """Unix time in seconds, to the minute; NULL: never used, or only before last uses were recorded."""
     shows_account = peewee.BooleanField(null=True)
-    """Whether its clients see what upstreams report about the gateway's account; NULL: no."""
+    """Whether its clients see account details in the answers of upstreams; NULL: no."""
     max_stored_bytes = peewee.BigIntegerField(null=True)
-    """How much its conversations may store; NULL: what the settings say."""
+    """Size of its conversations, in bytes; NULL: the limit in the settings."""
     deleted_at = peewee.BigIntegerField(null=True)
     """Unix time in seconds at which it was deleted, while its conversations are still being removed."""
 
@@ -39,7 +39,7 @@ class ApiKeys(peewee.Model):
 
 
 class KeyUses(peewee.Model):
-    """What a key with limits has used. Admitting a request locks the row."""
+    """The used part of the limits of a key. Admitting a request locks the row."""
 
     api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE", primary_key=True)
     whole_at = peewee.BigIntegerField()
@@ -53,7 +53,7 @@ class KeyUses(peewee.Model):
 
 
 class KeyLeases(peewee.Model):
-    """Running requests of keys with a limit of concurrent ones. A lease that expires belonged to a worker that died."""
+    """Running requests of keys with a limit of concurrent ones. A lease expires if its worker has died."""
 
     id = peewee.CharField(primary_key=True)
     """The id of the request."""
@@ -84,14 +84,14 @@ class Upstreams(peewee.Model):
 
 
 class UpstreamConnections(peewee.Model):
-    """How to reach an upstream with an API key; see ``storage.connections``. It goes with its upstream."""
+    """The connections of upstreams with an API key; see ``storage.connections``. Deleted with their upstream."""
 
     upstream = peewee.ForeignKeyField(Upstreams, column_name="upstream_id", on_delete="CASCADE", primary_key=True)
     base_url = peewee.TextField()
     api_key = peewee.TextField(null=True)
     """Encrypted; NULL for an upstream that needs none."""
     headers = peewee.TextField()
-    """A JSON object, encrypted because headers may hold secrets."""
+    """A JSON object, encrypted because headers may contain secrets."""
     models_json = peewee.TextField()
     """A JSON array of names; empty if the upstream lists its models."""
     options_json = peewee.TextField()
@@ -115,6 +115,15 @@ class Aliases(peewee.Model):
         table_name = "model_aliases"
 
 
+class ConfigurationVersion(peewee.Model):
+    """One row: a number that triggers let grow with every change of the tables above; see ``storage.configuration``."""
+
+    version = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "configuration_version"
+
+
 class SecretChecks(peewee.Model):
     """An encrypted text for each secret key in use, which detects a wrong key. The newest has the highest id."""
 
@@ -128,13 +137,13 @@ class Conversations(peewee.Model):
     """A tree of snapshots, which expire together."""
 
     id = peewee.BigAutoField()
-    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE")
+    api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE", index=False)
     used_at = peewee.BigIntegerField(index=True)
     """Unix time in seconds at which it was last continued or read, up to ``retention.USE_PRECISION_SECONDS`` late."""
     stored_bytes = peewee.BigIntegerField(default=0)
-    """About what its rows take; see ``snapshots.ROW_BYTES``."""
+    """Approximate size of its rows in bytes; see ``snapshots.ROW_BYTES``."""
     public_id = peewee.CharField(null=True, unique=True, max_length=64)
-    """The id by which clients know it, if they have created it at ``/v1/conversations``; the others have no id."""
+    """The id for clients, if they have created it at ``/v1/conversations``; NULL for others."""
     created_at = peewee.BigIntegerField(null=True)
     """Unix time in seconds; NULL if it has no ``public_id``."""
     metadata_json = peewee.TextField(null=True)
@@ -143,7 +152,7 @@ class Conversations(peewee.Model):
     """The snapshot that the next turn of ``public_id`` continues; NULL if there is none. Not a foreign key, because the
     snapshots refer to this table; ``retention`` keeps the snapshot."""
     locked_by = peewee.CharField(null=True, max_length=64)
-    """The id of the response that is being created in it. The lock is over when that has no lease in ``TurnLeases``."""
+    """The id of the response that is being created in it. The lock ends when it has no lease in ``TurnLeases``."""
 
     class Meta:
         table_name = "responses_conversations"
@@ -151,7 +160,7 @@ class Conversations(peewee.Model):
 
 
 class TurnLeases(peewee.Model):
-    """Running turns that other requests have to know of. A lease that expires belonged to a worker that died."""
+    """Leases of running turns that other requests must respect. A lease expires if its worker has died."""
 
     id = peewee.CharField(primary_key=True, max_length=64)
     """The id of the response that is being created in a conversation; with a prefix, of one in the background."""
@@ -164,7 +173,7 @@ class TurnLeases(peewee.Model):
 
 
 class Snapshots(peewee.Model):
-    """The state of a conversation after one response: its parent, and (in ``Items``) the items it added."""
+    """The state of a conversation after one response: its parent, and (in ``Items``) its new items."""
 
     id = peewee.BigAutoField()
     response_id = peewee.CharField(unique=True, max_length=64)
@@ -180,7 +189,7 @@ class Snapshots(peewee.Model):
     ordinals = peewee.IntegerField()
     """The highest ordinal that a child has received."""
     history_bytes = peewee.BigIntegerField(null=True)
-    """Bytes of this history as JSON; NULL if an older version stored it."""
+    """Bytes of this history as JSON; NULL if an older version of Floway stored it."""
     history_hash = peewee.CharField(max_length=64)
     """SHA-256 of the whole history up to this snapshot, as ``protocol.items`` computes it."""
     envelope = peewee.BlobField()
@@ -189,8 +198,9 @@ class Snapshots(peewee.Model):
     """A JSON object: for each plugin its own metadata."""
     created_at = peewee.BigIntegerField()
     deleted_at = peewee.BigIntegerField(null=True)
-    """When the client deleted it. It remains part of the history of its children. Set from the beginning for what is
-    no response but part of a conversation with an id: with ``store: false``, and for items added or removed by hand."""
+    """When the client deleted it. It remains part of the history of its children. It is set from the start for
+    snapshots of a conversation with an id that are not readable responses: with ``store: false``, and for edited
+    items."""
 
     class Meta:
         table_name = "responses_snapshots"
@@ -220,7 +230,7 @@ class Items(peewee.Model):
 
 
 class BackgroundResponses(peewee.Model):
-    """Responses that are created in the background. When one is complete, its snapshot is what counts."""
+    """Responses that are created in the background. After completion, the snapshot is authoritative."""
 
     id = peewee.BigAutoField()
     response_id = peewee.CharField(unique=True, max_length=64)
@@ -259,7 +269,7 @@ class BackgroundEvents(peewee.Model):
 
 
 class VisibleHashes(peewee.Model):
-    """Hashes of the history that ends with a response, as a client sees it that drops the reasoning."""
+    """Hashes of the history that ends with a response, in the form of clients that drop the reasoning."""
 
     id = peewee.BigAutoField()
     api_key = peewee.ForeignKeyField(ApiKeys, column_name="api_key_id", on_delete="CASCADE", index=False)
@@ -273,7 +283,7 @@ class VisibleHashes(peewee.Model):
 
 
 class Usage(peewee.Model):
-    """Tokens and costs by day, API key, model and upstream. It has names instead of ids, so it outlives deletions."""
+    """Tokens and costs by day, API key, model and upstream. Names instead of ids, so rows outlive deletions."""
 
     day = peewee.CharField(max_length=10)
     """UTC, as ``2026-01-31``."""

@@ -1,4 +1,4 @@
-"""Leases of running turns, by which others learn whether the worker that runs a turn is still alive."""
+"""Leases of running turns, which show whether the worker of a turn is still alive."""
 
 import time
 
@@ -13,7 +13,7 @@ TABLE = "turn_leases"
 def insert(database: peewee.Database, api_key_id: str, response_id: str) -> None:
     """Store a new lease, which its worker must renew. Part of a transaction.
 
-    :param response_id: the id of the response that the turn creates, or what else identifies the turn.
+    :param response_id: the id of the response that the turn creates, or another id of the turn.
     :raises peewee.IntegrityError: the key has been deleted.
     """
     sql = f"INSERT INTO {TABLE} (id, api_key_id, expires_at) VALUES (?, ?, ?)"

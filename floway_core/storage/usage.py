@@ -1,6 +1,6 @@
 """Usage: requests, tokens and cost by day, API key, model and upstream.
 
-Requests only add to sums in memory; a thread regularly adds these to the database. Rows hold names, not ids, so that
+Requests only add to sums in memory; a thread regularly adds these to the database. Rows contain names, not ids, so that
 they outlive keys and upstreams.
 """
 
@@ -33,7 +33,7 @@ DAY = 86_400
 
 ROWS_PER_INSERT = 100
 MAX_NAME_LENGTH = 200
-"""Characters. Longer names are cut."""
+"""Characters. Longer names are cut off."""
 
 KEY = ("day", "api_key", "model", "upstream")
 SUMS = (
@@ -54,7 +54,7 @@ END_OF_DAYS = "9999"
 """Comes after every day."""
 
 NOBODY = "-"
-"""Stands for the model and the upstream of requests that did not come as far as one."""
+"""The model and the upstream of requests that ended before they had one."""
 
 
 @dataclass
@@ -132,7 +132,7 @@ def _date(day: int) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _storable(name: str) -> str:
-    """Return ``name`` as a text column can hold it: upstreams choose the names of their models freely."""
+    """Return ``name`` in a form that a text column can store: upstreams choose the names of their models freely."""
     return name.encode(errors="replace").decode().replace("\0", "")[:MAX_NAME_LENGTH]
 
 
@@ -156,7 +156,7 @@ class Usage:
     """The usage of one group of requests."""
 
     group: Mapping[str, str]
-    """The values that they have in common, by names in ``GROUPS``."""
+    """Their common values, by names in ``GROUPS``."""
     requests: int
     failed_requests: int
     input_tokens: int

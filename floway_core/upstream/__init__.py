@@ -1,4 +1,4 @@
-"""HTTP towards upstreams: pooled connections, timeouts, streamed responses; and bodies that a provider makes."""
+"""Requests to upstreams: pooled connections, timeouts, streamed, translated and generated response bodies."""
 
 from floway_core.upstream.generated import GeneratedBody
 from floway_core.upstream.http import HttpClient

@@ -1,4 +1,4 @@
-"""Splitting the body of a response into events while it arrives, or collecting the document that it holds instead."""
+"""Split the body of a response into events while it arrives, or collect it if it is a document."""
 
 from floway_core.errors import UpstreamBroken
 from floway_core.protocol import jsontext, sse
@@ -10,15 +10,15 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class BodySplitter:
-    """Takes a body in pieces, and returns its events.
+    """Processes the chunks of a body, and returns its events.
 
-    Whether it holds events or a document, such as JSON or HTML, is told by its first bytes, because upstreams answer a
-    request for a stream with a document, and the other way round.
+    Its first bytes decide whether it consists of events or is a document, such as JSON or HTML: upstreams may answer a
+    request for a stream with a document, and vice versa.
     """
 
     def __init__(self) -> None:
         self.document: bytearray | None = None
-        """The document so far; None if the body holds events, or has not begun."""
+        """The document so far; None if the body consists of events, or is empty so far."""
         self._splitter = sse.EventSplitter(MAX_BYTES)
         self._has_begun = False
 
@@ -48,20 +48,20 @@ class BodySplitter:
 
     @property
     def rest(self) -> bytes:
-        """The bytes behind the last complete event."""
+        """The bytes after the last complete event."""
         return self._splitter.rest.removeprefix(BYTE_ORDER_MARK)
 
     def last_event(self) -> bytes:
-        """Return the event that the end of the body completes: one that lacks only its empty line; else ``b""``."""
+        """Return the last event if only its final empty line is missing; else ``b""``."""
         data = sse.parse(self.rest)[1]
-        return self._ended(data) if data.strip() != b"[DONE]" else self.rest + b"\n\n"
+        return self._complete_event(data) if data.strip() != b"[DONE]" else self.rest + b"\n\n"
 
     def last_document(self) -> bytes:
-        """Return the JSON object at the end of the body that is no event; else ``b""``. Some APIs send an error so."""
-        return self._ended(self.rest)
+        """Return a plain JSON object at the end of the body, the form of an error in some APIs; else ``b""``."""
+        return self._complete_event(self.rest)
 
-    def _ended(self, data: bytes) -> bytes:
-        """Return the rest with an empty line if ``data`` is a JSON object, so that nothing of it is missing."""
+    def _complete_event(self, data: bytes) -> bytes:
+        """Return the rest with an empty line if ``data`` is a JSON object, which means that it is complete."""
         try:
             return self.rest + b"\n\n" if isinstance(jsontext.loads(data), dict) else b""
         except ValueError:

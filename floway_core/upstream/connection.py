@@ -1,7 +1,7 @@
 """One request and its response, on a connection of a pool.
 
 ``http.client`` reads chunk by chunk and blocks inside a chunk. The relay needs all bytes that have arrived, at once,
-and has to watch the client while it waits. So urllib3 opens, checks and pools the connections, and this file sends and
+and must watch the client while it waits. So urllib3 opens, checks and pools the connections, and this file sends and
 receives the bytes.
 """
 
@@ -28,7 +28,7 @@ SEND_TIMEOUT_SECONDS = 60.0
 """Time for which an upstream may accept nothing of a request."""
 
 SEND_BYTES = 256 * 1024
-"""Bytes of a request to send before the next look at the upstream and the client."""
+"""Bytes of a request to send before the upstream and the client are checked again."""
 
 SEND_RETRY_SECONDS = 1.0
 """Time between two tries to send. The system reports a socket as writable only when much of its buffer is free, and an
@@ -50,16 +50,16 @@ class UpstreamExchange(ResponseBody):
         self._socket: socket.socket = connection.sock
         self._poller: ReadinessPoller | None = None
         self._unsent = memoryview(b"")
-        """The rest of the request. With one, the connection cannot serve another request."""
+        """The rest of the request. Unless it is empty, the connection cannot serve another request."""
         self._is_sending = False
-        """Whether the rest is still to be sent."""
+        """Whether to send the rest of the request."""
         self._body = b""
         self._closed = False
 
     def send(self, message: bytes, client: ClientConnection | None) -> None:
-        """Send the request, until the response begins: an upstream may refuse a request before it has read all of it.
+        """Send the request until the response starts: an upstream may refuse a request before it has read all of it.
 
-        After an early refusal the rest is not sent. After an early response of another kind it is, by ``read``.
+        After an early refusal the rest is not sent. After another early response, ``read`` sends the rest.
 
         :param message: its head and body.
         :raises TimeoutError: the upstream does not accept it in time.
@@ -83,16 +83,16 @@ class UpstreamExchange(ResponseBody):
 
     def _send_more(self) -> bool:
         """Send a part of the rest, without waiting. Return whether the upstream has accepted any."""
-        # TLS has to be offered the same bytes again after it would have blocked.
+        # After TLS would have blocked, it must get the same bytes again.
         part = self._unsent[:SEND_BYTES]
         try:
-            sent = self._socket.send(part)
+            count = self._socket.send(part)
         except WOULD_BLOCK:
             return False
         except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
-            self._is_sending = False  # the upstream may have sent a response all the same
+            self._is_sending = False  # the upstream may still have sent a response
             return False
-        self._unsent = self._unsent[sent:]
+        self._unsent = self._unsent[count:]
         self._is_sending = bool(self._unsent)
         return True
 
@@ -135,7 +135,7 @@ class UpstreamExchange(ResponseBody):
         return body
 
     def fileno(self) -> int | None:
-        """See ``ResponseBody.fileno``. None while a rest of the request is to be sent, which ``read`` does."""
+        """See ``ResponseBody.fileno``. None while ``read`` still has to send a part of the request."""
         return None if self._is_sending else self._socket.fileno()
 
     def _receive(self, timeout: float, client: ClientConnection | None) -> bytes | None:
@@ -146,7 +146,7 @@ class UpstreamExchange(ResponseBody):
         """
         deadline = time.monotonic() + timeout
         while True:
-            # TLS has nothing buffered that the poller could not see: READ_BYTES is more than one record.
+            # TLS has no buffered bytes that the poller cannot see: READ_BYTES is more than one record.
             if timeout and not self._wait(max(0.0, deadline - time.monotonic()), client):
                 return None
             if self._is_sending:
@@ -162,7 +162,7 @@ class UpstreamExchange(ResponseBody):
         return self._poller.wait(timeout, writable=self._is_sending)
 
     def _try_receive(self) -> bytes | None:
-        """Receive without waiting; None if nothing has arrived, or not yet all of a TLS record."""
+        """Receive without waiting; None if nothing has arrived, or only a part of a TLS record."""
         try:
             data = receive(self._socket)
         except WOULD_BLOCK:

@@ -56,7 +56,7 @@ class Decompressor:
         self._decoder = new()
 
     @property
-    def at_end(self) -> bool:
+    def is_at_end(self) -> bool:
         """Whether a compressed stream has just ended."""
         return self._decoder.eof
 
@@ -78,7 +78,7 @@ class Decompressor:
 
 
 class DecompressedBody(ResponseBody):
-    """The decompressed form of a body. Nothing stays in it, so the descriptor is that of the body."""
+    """The decompressed form of a body. It buffers nothing, so its descriptor is the one of the body."""
 
     def __init__(self, body: ResponseBody, codings: Iterable[str]) -> None:
         """:param codings: in the order in which the upstream applied them.
@@ -95,7 +95,7 @@ class DecompressedBody(ResponseBody):
                 data = decompressor.feed(data)
             if data:
                 return data
-        if data == b"" and not all(decompressor.at_end for decompressor in self._decompressors):
+        if data == b"" and not all(decompressor.is_at_end for decompressor in self._decompressors):
             raise UpstreamBroken("The upstream's answer ended early.")
         return data
 
@@ -115,14 +115,14 @@ def split_codings(values: Iterable[str]) -> list[str]:
 
 
 def decompress(chunks: Iterable[bytes], codings: Iterable[str], max_bytes: int) -> bytes:
-    """Decompress a whole body, without ever holding much more than its result. An empty one stays empty.
+    """Decompress a complete body. It never needs much more memory than the result. An empty body stays empty.
 
-    :param chunks: the body in pieces.
+    :param chunks: the chunks of the body.
     :param max_bytes: size that the result may have.
     :raises UpstreamBroken: it is damaged or too long, or a coding is unknown.
     """
     for coding in reversed(list(codings)):
-        chunks = _decompressed(chunks, Decompressor(coding))
+        chunks = _decompress_slices(chunks, Decompressor(coding))
     content = bytearray()
     for chunk in chunks:
         content += chunk
@@ -131,12 +131,12 @@ def decompress(chunks: Iterable[bytes], codings: Iterable[str], max_bytes: int) 
     return bytes(content)
 
 
-def _decompressed(chunks: Iterable[bytes], decompressor: Decompressor) -> Iterator[bytes]:
-    """Yield what chunks become. They are fed in small slices, because each byte may become thousands."""
+def _decompress_slices(chunks: Iterable[bytes], decompressor: Decompressor) -> Iterator[bytes]:
+    """Yield the decompressed chunks. Slices are small, because each byte may become thousands."""
     is_empty = True
     for chunk in chunks:
         for start in range(0, len(chunk), SLICE_BYTES):
             is_empty = False
             yield decompressor.feed(chunk[start : start + SLICE_BYTES])
-    if not is_empty and not decompressor.at_end:
+    if not is_empty and not decompressor.is_at_end:
         raise UpstreamBroken("The upstream's answer ended early.")

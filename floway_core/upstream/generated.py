@@ -10,33 +10,33 @@ from floway_core.provider import ResponseBody
 from floway_core.upstream.poll import ReadinessPoller
 
 MAX_BUFFERED_BYTES = 256 * 1024
-"""The generator waits while the client has still to read as much."""
+"""The generator waits while so many bytes are not read yet."""
 
 
 class GeneratedBody(ResponseBody):
-    """Reads an iterable of byte strings, usually a generator, in a thread of its own.
+    """Reads an iterable of byte strings, usually a generator, in a separate thread.
 
-    So the iterable may wait for whatever it needs: the client gets keep-alives meanwhile, the timeouts of the settings
-    apply, and the gateway notices a client that hangs up. The thread starts with the first ``read`` and ends with the
-    iterable. An exception of the iterable is raised by ``read``, after what came before.
+    So the iterable may block: the client gets keep-alives meanwhile, the timeouts of the settings apply, and the
+    gateway notices that the client disconnects. The thread starts with the first ``read`` and ends with the iterable.
+    ``read`` raises an exception of the iterable after it has returned all earlier bytes.
 
-    A thread costs more than a connection does: to convert what another server sends, use ``TranslatedBody``.
+    A thread costs more than a connection: to convert the answer of another server, use ``TranslatedBody``.
     """
 
     def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None] | None = None) -> None:
         """:param chunks: a generator is closed when it ends or, after the body has been closed, at its next ``yield``.
-        :param on_close: called once when the body is closed, by the thread that closes it. Let it end what the iterable
-            waits for.
+        :param on_close: called once when the body is closed, by the thread that closes it. It should cancel the
+            operation on which the iterable blocks.
         """
         self._chunks = chunks
         self._on_close = on_close
         self._changed = threading.Condition()
-        """Guards all that follows."""
+        """Guards the following attributes."""
         self._buffer = bytearray()
         self._has_started = self._has_ended = self._is_closed = False
         self._error: Exception | None = None
         self._readable, self._announce = os.pipe()
-        """Holds one byte while ``read`` would return at once."""
+        """A pipe with one byte in it while ``read`` would return at once."""
         self._is_announced = False
         self._poller: ReadinessPoller | None = None
 
@@ -69,7 +69,7 @@ class GeneratedBody(ResponseBody):
         if not self._has_started:
             try:
                 threading.Thread(target=self._generate, name="generated body", daemon=True).start()
-            except RuntimeError:  # no thread can be had
+            except RuntimeError:  # the system allows no thread
                 raise Overloaded from None
             self._has_started = True
 
@@ -94,20 +94,20 @@ class GeneratedBody(ResponseBody):
             for chunk in self._chunks:
                 if not self._append(chunk):
                     break
-        except Exception as raised:  # noqa: BLE001 - it belongs to the request, not to this thread: ``read`` raises it
-            error = raised
-        except BaseException as raised:  # noqa: BLE001 - such as SystemExit, which must not end the thread of the request either
-            error = RuntimeError(f"The generator of an answer raised {type(raised).__name__}.")
+        except Exception as exception:  # noqa: BLE001 - it belongs to the request, not to this thread: ``read`` raises it
+            error = exception
+        except BaseException as exception:  # noqa: BLE001 - such as SystemExit, which must not end the thread of the request either
+            error = RuntimeError(f"The generator of an answer raised {type(exception).__name__}.")
         try:
             self._close_chunks()
-        except Exception as raised:  # noqa: BLE001 - as above
-            error = error or raised
+        except Exception as exception:  # noqa: BLE001 - as above
+            error = error or exception
         with self._changed:
             self._has_ended, self._error = True, error
             self._announce_data()
 
     def _append(self, chunk: bytes) -> bool:
-        """Hand a chunk to the reader, and wait while it has enough. Return whether it wants more."""
+        """Buffer a chunk for the reader, and wait while the buffer is full. Return whether the body is still open."""
         with self._changed:
             if chunk and not self._is_closed:
                 self._buffer += chunk

@@ -1,4 +1,4 @@
-"""Sending requests to upstreams over pooled connections."""
+"""Send requests to upstreams over pooled connections."""
 
 import contextlib
 import functools
@@ -33,7 +33,7 @@ from floway_core.upstream.decompression import DecompressedBody, decompress, spl
 log = logging.getLogger("floway.upstream")
 
 MAX_FETCHED_BYTES = 32 * 2**20
-"""Limit for the response to a request of the gateway's own, after decompression."""
+"""Limit for the response to a request that the gateway itself sends, after decompression."""
 
 INVALID_HEADER = "A header of this request cannot be sent to the upstream."
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -50,7 +50,7 @@ class _Route:
 
     pool: HTTPConnectionPool
     target: str
-    """Target of the request line: a path, or a whole URL for a proxy."""
+    """Target of the request line: a path, or a complete URL for a proxy."""
     host: str
     """Value of the ``host`` header."""
     server: str
@@ -62,11 +62,11 @@ class _Route:
         """Take an idle connection from the pool, or open a new one.
 
         :param timeout: seconds for each step of connecting.
-        :param fresh: whether it has to be a new one.
+        :param fresh: whether it must be a new one.
         """
         connection = urllib3_pool.acquire(self.pool)
         if fresh:
-            connection.close()  # the other idle ones may be stale, too
+            connection.close()  # other idle ones may be stale, too
         reused = not connection.is_closed
         if not reused:
             urllib3_pool.connect(self.pool, connection, timeout, tunnelled=self.tunnelled)
@@ -75,9 +75,9 @@ class _Route:
 
 
 class HttpClient:
-    """A pool of connections. Make one per provider; it serves all threads.
+    """A pool of connections. Create one per provider; it serves all threads.
 
-    It sends exactly the request of the caller: no redirects, cookies or ``netrc`` credentials, and no header of its own
+    It sends exactly the request of the caller: no redirects, cookies or ``netrc`` credentials, and no further headers
     except ``host`` and ``content-length`` if the caller sets none. It uses the environment's proxies and CA bundles.
     """
 
@@ -93,7 +93,7 @@ class HttpClient:
     ) -> UpstreamResponse:
         """Send a request, and return when status and headers of the response have arrived.
 
-        The order and spelling of headers stay as they are.
+        The order and spelling of headers do not change.
 
         :param ctx: names the client, which is watched while waiting.
         :returns: the response; its body is read as it arrives.
@@ -112,7 +112,7 @@ class HttpClient:
                 _origin(url),
             )
             exchange = self._send(route, url, message, client, fresh=True)
-        return UpstreamResponse(exchange.response.status, exchange.response.headers, _decoded_body(exchange))
+        return UpstreamResponse(exchange.response.status, exchange.response.headers, _decode_body(exchange))
 
     def _send(
         self, route: _Route, url: str, message: bytes, client: ClientConnection | None, *, fresh: bool = False
@@ -141,9 +141,9 @@ class HttpClient:
     def fetch(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, timeout: float = 30.0
     ) -> requests.Response:
-        """Send a request of the gateway's own, and read the whole response. Its content is decompressed.
+        """Send a request of the gateway itself, and read the complete response. Its content is decompressed.
 
-        The order and spelling of headers stay as they are; ``host`` and ``content-length`` go behind them.
+        The order and spelling of headers do not change; ``host`` and ``content-length`` are added at the end.
 
         Such requests are rare, and some must not be sent twice (a refresh token works once). So each has a new
         connection: a reused one could close without a response.
@@ -161,7 +161,7 @@ class HttpClient:
                 response = adapter.send(request, stream=True, timeout=timeout, **self._environment_for(_origin(url)))
                 codings = split_codings([response.headers.get("content-encoding", "")])
                 # urllib3 decodes zstd with some versions of Python only
-                content = decompress(_read_pieces(response.raw, deadline), codings, MAX_FETCHED_BYTES)
+                content = decompress(_read_chunks(response.raw, deadline), codings, MAX_FETCHED_BYTES)
                 response.raw = io.BytesIO(content)
         except (requests.Timeout, Urllib3Timeout, TimeoutError) as error:
             raise UpstreamTimeout(f"The upstream {_origin(url)} did not answer in time.") from error
@@ -172,11 +172,11 @@ class HttpClient:
         return response
 
     def open_socket(self, url: str) -> socket.socket | None:
-        """Open a connection for a protocol to which HTTP can be upgraded, with TLS if the URL has it.
+        """Open a connection for a protocol to which HTTP can be upgraded, with TLS for an ``https`` URL.
 
         It uses the proxies and CA bundles of all other requests. It belongs to the caller, and blocks.
 
-        :returns: None if a proxy is in the way that understands nothing but HTTP.
+        :returns: None if a proxy must be used that only supports HTTP.
         :raises UpstreamUnreachable, UpstreamTimeout: there is no connection.
         """
         route = self._route_for(url)
@@ -185,8 +185,8 @@ class HttpClient:
         connection = urllib3_pool.create(route.pool)
         with _connecting(url):
             urllib3_pool.connect(route.pool, connection, self._connect_timeout, tunnelled=route.tunnelled)
-        opened, connection.sock = connection.sock, None
-        return cast(socket.socket, opened)
+        connected_socket, connection.sock = connection.sock, None
+        return cast(socket.socket, connected_socket)
 
     def _find_route(self, url: str) -> _Route:
         environment = self._environment_for(_origin(url))
@@ -214,7 +214,7 @@ def _server(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _read_pieces(raw: HTTPResponse, deadline: float) -> Iterator[bytes]:
+def _read_chunks(raw: HTTPResponse, deadline: float) -> Iterator[bytes]:
     """Yield the bytes of a body as they arrive.
 
     :raises TimeoutError: it does not end before ``deadline``, in monotonic time.
@@ -227,7 +227,7 @@ def _read_pieces(raw: HTTPResponse, deadline: float) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _connecting(url: str) -> Iterator[None]:
-    """Convert what connecting raises to the gateway's errors."""
+    """Convert exceptions of connecting to errors of the gateway."""
     try:
         yield
     except (HTTPError, HTTPException, OSError) as error:
@@ -243,7 +243,7 @@ def _no_response(url: str, error_type: Callable[[str], GatewayError], problem: s
 
 
 def _encode_request(method: str, route: _Route, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Encode a whole request.
+    """Encode a request.
 
     :raises GatewayError: a header is not valid HTTP. The message does not quote it, because it may be secret.
     """
@@ -270,7 +270,7 @@ def _is_token(name: str) -> bool:
 
 
 def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> requests.PreparedRequest:
-    """Build a request by hand: ``requests.Request.prepare`` and urllib3 would reorder headers and add some."""
+    """Build a request directly: ``requests.Request.prepare`` and urllib3 would reorder headers and add some."""
     names = {name.lower() for name in headers}
     all_headers = {name: SKIP_HEADER for name in ("accept-encoding", "user-agent") if name not in names}
     all_headers |= headers
@@ -284,7 +284,7 @@ def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: by
     return request
 
 
-def _decoded_body(exchange: UpstreamExchange) -> ResponseBody:
+def _decode_body(exchange: UpstreamExchange) -> ResponseBody:
     headers = exchange.response.headers
     codings = split_codings(value for name, value in headers if name == "content-encoding")
     try:

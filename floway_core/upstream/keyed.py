@@ -1,4 +1,4 @@
-"""The base class of providers whose upstreams are reached with a URL and an API key."""
+"""The base class of providers whose upstreams need only a URL and an API key."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -38,18 +38,18 @@ OPENAI_PATHS = (
     ForwardedPath("/moderations", default_model="omni-moderation-latest"),
     ForwardedPath("/rerank"),
 )
-"""What servers with the API of OpenAI may serve beside responses and chat completions, for ``forwarded_paths``."""
+"""Further paths of servers with OpenAI's API, for ``forwarded_paths``."""
 
 
 class KeyedProvider(Provider):
-    """Knows the connections of its upstreams and their models. A subclass says how to send a request.
+    """Loads the connections of its upstreams and their models. A subclass implements ``send``.
 
     Override ``key_headers``, ``models_path`` and ``parse_models`` where the API differs from OpenAI's.
     """
 
     connection_options: ConnectionOptions = ConnectionOptions()
     models_path: str = "/models"
-    """Path of the model list, behind the base URL."""
+    """Path of the model list, appended to the base URL."""
     private_headers: frozenset[str] = frozenset()
     """Headers of answers that identify the operator's account, in lower case; no client sees them."""
 
@@ -64,14 +64,14 @@ class KeyedProvider(Provider):
 
         :raises GatewayError: 503, it is missing or cannot be decrypted.
         """
-        return connections.read(self.services, upstream)
+        return connections.read_for_request(self.services, upstream)
 
     def key_headers(self, api_key: str) -> Mapping[str, str]:
-        """Return the headers that carry the key."""
+        """Return the headers with the key."""
         return {"authorization": f"Bearer {api_key}"}
 
     def secret_headers(self, connection: Connection) -> dict[str, str]:
-        """Return the headers that only the upstream may see: the operator's, and those with the key."""
+        """Return the headers that only the upstream may see: those of the operator, and those with the key."""
         return {**connection.headers, **(self.key_headers(connection.api_key) if connection.api_key else {})}
 
     def base_url(self, upstream: Upstream) -> str | None:
@@ -90,7 +90,7 @@ class KeyedProvider(Provider):
 
     def fetch_models(self, upstream: Upstream) -> Sequence[Model]:
         connection = self.connection(upstream)
-        # An upstream whose models the operator has named may have no list, or none for this key.
+        # If the operator has named the models, the upstream may have no list, or none for this key.
         if connection.models and self.get(connection, self.models_path).status_code == 401:
             raise NoModelList(f"The upstream {upstream.name!r}", 401)
         return self.model_lists.refresh(upstream)
@@ -117,9 +117,9 @@ class KeyedProvider(Provider):
         return parse_models(content)
 
     def get(self, connection: Connection, path: str) -> requests.Response:
-        """Send a request of the gateway's own.
+        """Send a request of the gateway itself.
 
-        :param path: behind the base URL.
+        :param path: appended to the base URL.
         :raises GatewayError: the upstream cannot be reached.
         """
         url, headers = f"{connection.base_url}{path}", self.secret_headers(connection)
@@ -131,10 +131,10 @@ class KeyedProvider(Provider):
     ) -> UpstreamResponse:
         """Send the request of one dispatch: ``ctx.headers``, the secret headers, and ``body``.
 
-        :param path: behind the base URL.
-        :param connection: that of the upstream, if the caller has read it already.
+        :param path: appended to the base URL.
+        :param connection: of the upstream, if the caller has already read it.
         :raises GatewayError: there is no answer.
-        :raises ClientDisconnected: the client hung up before the upstream answered.
+        :raises ClientDisconnected: the client disconnected before the upstream answered.
         """
         return self._send(ctx, "POST", path, body, connection or self.connection(ctx.attempt.upstream))
 
@@ -145,7 +145,7 @@ class KeyedProvider(Provider):
     def _send(
         self, ctx: ResponsesRequestContext, method: str, target: str, body: bytes, connection: Connection
     ) -> UpstreamResponse:
-        # Secrets are added here and not to ctx.headers, because observers see those.
+        # Secrets are added here and not to ctx.headers, which observers can see.
         headers = {**ctx.headers, **self.secret_headers(connection)}
         response = self.http.stream(ctx, method, f"{connection.base_url}{target}", headers, body)
         if self.private_headers:
@@ -172,7 +172,7 @@ def encode_body(body: object) -> bytes:
 
 
 def parse_models(content: bytes) -> list[Model]:
-    """Parse ``{"data": [{"id": ...}, ...]}``. Entries without a name are left out.
+    """Parse ``{"data": [{"id": ...}, ...]}``. Entries without an id are dropped.
 
     :raises GatewayError: 502, the content is no model list.
     """

@@ -35,7 +35,7 @@ class ModelList:
 
 @dataclass
 class _Entry:
-    """What is cached of one upstream."""
+    """The cached data of one upstream."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while the list is requested."""
@@ -52,7 +52,7 @@ def _run_in_background(work: Callable[[], None]) -> None:
     threading.Thread(target=work, name="model-lists").start()
 
 
-def _nothing_stored(upstream: Upstream) -> None:
+def _load_nothing(upstream: Upstream) -> None:
     return None
 
 
@@ -64,8 +64,8 @@ class ModelListCache:
     """
 
     fetch: Callable[[Upstream], ModelList]
-    """Requests the list of an upstream, and stores it if ``load_stored`` is to find it; raises ``GatewayError``."""
-    load_stored: Callable[[Upstream], ModelList | None] = _nothing_stored
+    """Requests the list of an upstream, and stores it for ``load_stored``; raises ``GatewayError``."""
+    load_stored: Callable[[Upstream], ModelList | None] = _load_nothing
     """Loads the list that any process has stored last, for example from the database. None if there is none."""
     max_age_seconds: float = math.inf
     """Age from which a list is not used any more, even if there is no other."""
@@ -111,7 +111,7 @@ class ModelListCache:
         raise error.with_traceback(None)
 
     def refresh(self, upstream: Upstream) -> Sequence[Model]:
-        """Request the list of ``upstream`` now, whatever is cached.
+        """Request the list of ``upstream`` now, without the cache.
 
         :raises GatewayError: the request failed.
         """
@@ -120,14 +120,14 @@ class ModelListCache:
         return model_list.models
 
     def find(self, upstream: Upstream, model_id: str) -> Model | None:
-        """Return one model of the list in memory; None if it is not there. Requests nothing."""
+        """Return a model of the list in memory; None if it is not in the list. Sends no request."""
         current = self._entry(upstream).current
         return next((model for model in current.models if model.id == model_id), None) if current else None
 
     def note_etag(self, upstream: Upstream, etag: str | None) -> None:
-        """Note the etag that another response of the upstream named for its list; None if it named none.
+        """Record the etag of the list that another response of the upstream has named; None if it has named none.
 
-        If the cached list has another etag, the next caller has it refreshed.
+        If the cached list has another etag, it is refreshed for the next caller.
         """
         if etag:
             self._entry(upstream).etag = etag
@@ -149,15 +149,15 @@ class ModelListCache:
         has_named_etag = entry.etag in ("", current.etag)
         return not self._is_within(current.fetched_at, LIFETIME_SECONDS if has_named_etag else ETAG_GRACE_SECONDS)
 
-    def _is_within(self, moment: float, seconds: float) -> bool:
-        """Return whether ``moment`` is less than ``seconds`` ago. One in the future is not: the clock was set back."""
-        return 0 <= self.now() - moment < seconds
+    def _is_within(self, unix_time: float, seconds: float) -> bool:
+        """Return whether ``unix_time`` is less than ``seconds`` ago; False in the future: the clock was set back."""
+        return 0 <= self.now() - unix_time < seconds
 
     def _load_stored(self, upstream: Upstream, entry: _Entry) -> None:
         """Use the stored list if it is newer: another process may have stored it, or an earlier one."""
-        stored = self.load_stored(upstream)
-        if stored and (entry.current is None or stored.fetched_at > entry.current.fetched_at):
-            entry.current = stored
+        stored_list = self.load_stored(upstream)
+        if stored_list and (entry.current is None or stored_list.fetched_at > entry.current.fetched_at):
+            entry.current = stored_list
 
     def _load(self, upstream: Upstream, entry: _Entry) -> None:
         """Request the list, unless another process has done so, or the last request has failed just now.
@@ -174,9 +174,9 @@ class ModelListCache:
             entry.failed_at, entry.error = self.now(), error
         except DATABASE_ERRORS:
             raise
-        except Exception:  # the fault of a provider must not make every request ask again
+        except Exception:  # a failing provider must not be called again by each request
             log.exception("The provider of upstream %s failed to list its models", upstream.name)
-            message = f"The provider of upstream {upstream.name!r} has a fault."
+            message = f"The provider of upstream {upstream.name!r} has failed: see the log."
             entry.failed_at, entry.error = self.now(), GatewayError(502, message, code="models_unavailable")
 
     def _refresh_in_background(self, upstream: Upstream, entry: _Entry) -> None:

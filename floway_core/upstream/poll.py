@@ -1,4 +1,4 @@
-"""Waiting for bytes of an upstream while watching the client."""
+"""Wait for bytes of an upstream while watching the client."""
 
 import select
 import time
@@ -7,8 +7,8 @@ from floway_core.contexts import ClientConnection
 from floway_core.errors import ClientDisconnected, ShuttingDown
 
 HANG_UP = getattr(select, "POLLRDHUP", 0)
-"""With this event Linux reports that the peer has closed, even if there are unread bytes. Other systems do not have it;
-only commands that serve no clients run there."""
+"""With this event Linux reports that the peer has disconnected, even if there are unread bytes. Other systems do not
+have it; only commands that serve no clients run there."""
 
 DISCONNECTED = HANG_UP | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
@@ -57,7 +57,7 @@ class ReadinessPoller:
         if self.client is not None and self._client_fileno is not None and self._client_fileno in events:
             if events[self._client_fileno] & DISCONNECTED or self.client.is_closed():
                 raise ClientDisconnected
-            # The client has sent bytes of its next request. They stay readable, so wait for the hang-up only.
+            # The client has sent bytes of its next request. They stay readable, so wait only for the hang-up event.
             self._poll.modify(self._client_fileno, HANG_UP)
         if self._shutdown_fileno in events:
             raise ShuttingDown

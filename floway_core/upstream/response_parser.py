@@ -1,11 +1,11 @@
-"""Parsing an upstream's response as its bytes arrive. llhttp parses head and framing: RFC 9112."""
+"""Parse an upstream's response while its bytes arrive. llhttp parses head and framing: RFC 9112."""
 
 import httptools
 
 from floway_core.errors import UpstreamBroken
 
 MAX_HEAD_BYTES = 128 * 1024
-"""Bytes in a row without any of the body: head, interim responses, trailers."""
+"""Consecutive bytes that are not part of the body: head, interim responses, trailers."""
 
 
 class ResponseParser:
@@ -22,7 +22,7 @@ class ResponseParser:
         """Whether the connection may be used again. Certain only when ``ended``."""
         self._body: list[bytes] = []
         self._bytes_without_body = 0
-        """Bytes since the last of the body."""
+        """Bytes since the last byte of the body."""
         parser = httptools.HttpResponseParser(self)
         parser.set_dangerous_leniencies(lenient_headers=True)  # accept odd characters in header values
         self._parser: httptools.HttpResponseParser | None = parser
@@ -58,7 +58,7 @@ class ResponseParser:
         return b""
 
     def close(self) -> None:
-        """End parsing, wherever it is."""
+        """Stop parsing."""
         self._parser = None
 
     def _end_connection(self) -> None:

@@ -1,4 +1,4 @@
-"""Reading what an upstream answers to a request for the number of its input tokens."""
+"""Read the answer of an upstream to a request that counts input tokens."""
 
 import requests
 
@@ -6,16 +6,16 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import NO_REASON, read_failure_body
 
-OPERATORS = (401, 403)
-"""Statuses that are no business of the client: the key is the operator's."""
+CREDENTIAL_ERRORS = (401, 403)
+"""Statuses for wrong credentials. They are not relayed, because the credentials are the operator's."""
 NO_ENDPOINT = (404, 405, 501)
-"""Statuses of servers that imitate the API and do not count."""
+"""Statuses of compatible servers that cannot count."""
 
 
 def read_count(response: requests.Response, field: str, *, secret: str | None, is_needed: bool) -> int | None:
-    """Return the count in an answer; None if there is none, so that the gateway estimates.
+    """Return the count in an answer; None if there is none, so that the gateway estimates it.
 
-    :param field: the field of the JSON object that holds the count.
+    :param field: the field of the JSON object with the count.
     :param secret: the upstream's key, which some servers repeat in their errors; clients must not see it.
     :param is_needed: whether only the upstream can count the request.
     :raises GatewayError: the upstream did not count a request that only it can count.
@@ -26,15 +26,15 @@ def read_count(response: requests.Response, field: str, *, secret: str | None, i
             raise _count_error(response.status_code, content)
         return None
     try:
-        counted = jsontext.loads(response.content)
+        answer = jsontext.loads(response.content)
     except ValueError:
         return None
-    count = counted.get(field) if isinstance(counted, dict) else None
+    count = answer.get(field) if isinstance(answer, dict) else None
     return count if isinstance(count, int) and count >= 0 else None
 
 
 def _count_error(status: int, content: bytes) -> GatewayError:
-    """Return the error for a request that only the upstream could have counted.
+    """Return the error for a request that only the upstream could have answer.
 
     :param status: of the upstream's answer.
     :param content: its body, without secrets.
@@ -43,5 +43,5 @@ def _count_error(status: int, content: bytes) -> GatewayError:
         return GatewayError(501, "The upstream of this model does not count tokens.")
     failure = read_failure_body(content, status)
     message = failure.message if failure else f"The upstream did not count the tokens ({status})."
-    is_passed_on = 400 <= status < 600 and status not in OPERATORS
-    return GatewayError(status if is_passed_on else 502, message if is_passed_on else NO_REASON)
+    is_relayed = 400 <= status < 600 and status not in CREDENTIAL_ERRORS
+    return GatewayError(status if is_relayed else 502, message if is_relayed else NO_REASON)

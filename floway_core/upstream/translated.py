@@ -11,15 +11,15 @@ from floway_core.upstream.body_splitter import BYTE_ORDER_MARK, BodySplitter
 
 
 class TranslatedBody(ResponseBody):
-    """Reads the events or the JSON document of another body, and returns what they become.
+    """Reads the events or the JSON document of another body, and returns their translation.
 
-    ``read(0)`` takes all that has arrived. When the inner body breaks off, what came before is returned first.
+    ``read(0)`` reads all bytes that have arrived. If the inner body breaks off, the earlier bytes are returned first.
     """
 
     def __init__(self, inner: ResponseBody, translator: Translator, convert_document: Callable[[bytes], bytes]) -> None:
         """:param translator: converts events.
-        :param convert_document: converts a complete body that holds no events, such as a JSON response. What it does
-            not know it returns as it is, so that the gateway can find the reason of a failure in it.
+        :param convert_document: converts a complete body without events, such as a JSON response. It returns an unknown
+            document unchanged, so that the gateway can find the reason of a failure in it.
         """
         self._inner = inner
         self._translator = translator
@@ -27,29 +27,29 @@ class TranslatedBody(ResponseBody):
         self._splitter = BodySplitter()
         self._has_ended = False
         self._error: GatewayError | None = None
-        """Why the inner body broke off; raised after what came before has been returned."""
+        """The error of the inner body; raised after the earlier bytes have been returned."""
 
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
         deadline = time.monotonic() + timeout if timeout else 0.0
-        translated = b""
+        output = b""
         while not self._has_ended:
             if self._error:
                 raise self._error
-            # With something to return, take only what has arrived already.
-            wait = max(0.0, deadline - time.monotonic()) if timeout and not translated else 0.0
+            # If there is something to return, read only bytes that have already arrived.
+            wait = max(0.0, deadline - time.monotonic()) if timeout and not output else 0.0
             try:
                 data = self._inner.read(wait, client)
                 if data is None:
-                    return translated or None
-                translated += self._take(data)
+                    return output or None
+                output += self._take(data)
             except GatewayError as error:
                 self._error = error
-                if translated:
+                if output:
                     break
-        return translated
+        return output
 
     def _take(self, data: bytes) -> bytes:
-        """Convert what ``data`` completes; ``b""`` is the end of the inner body."""
+        """Convert the events that ``data`` completes; ``b""`` is the end of the inner body."""
         if not data:
             self._has_ended = True
             return self._finish()

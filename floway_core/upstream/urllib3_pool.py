@@ -1,4 +1,4 @@
-"""Taking single connections out of a urllib3 pool, and putting them back.
+"""Take single connections out of a urllib3 pool, and put them back.
 
 This is the only file that uses private names of urllib3: ``_get_conn``, ``_new_conn``, ``_put_conn``,
 ``_validate_conn`` and ``_prepare_proxy`` of ``HTTPConnectionPool``. urllib3 has no public way to take a connection
@@ -22,7 +22,7 @@ def acquire(pool: HTTPConnectionPool) -> HTTPConnection:
 
 
 def create(pool: HTTPConnectionPool) -> HTTPConnection:
-    """Make a connection for the pool's host that is not connected yet, and that the pool does not count."""
+    """Create a connection for the pool's host that is not connected yet, and that the pool does not count."""
     return cast(HTTPConnection, pool._new_conn())
 
 
@@ -30,7 +30,7 @@ def connect(pool: HTTPConnectionPool, connection: HTTPConnection, timeout: float
     """Connect a connection, including TLS and the tunnel through a proxy. After a failure it is closed.
 
     :param timeout: seconds for each step of connecting.
-    :param tunnelled: whether a proxy has to open a tunnel.
+    :param tunnelled: whether a proxy must open a tunnel.
     :raises urllib3.exceptions.HTTPError, http.client.HTTPException, OSError: connecting failed.
     """
     with contextlib.ExitStack() as on_failure:

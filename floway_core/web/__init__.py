@@ -1,9 +1,6 @@
 """The HTTP API: views that parse a request, call the engine and build the response."""
 
-from typing import Any
-
-from flask import Response, current_app
-from werkzeug.datastructures import Headers
+from flask import current_app
 
 from floway_core.runtime.gateway import Gateway
 
@@ -12,18 +9,6 @@ STREAM_HEADERS = {
     "cache-control": "no-cache",
     "x-accel-buffering": "no",  # without it, nginx would buffer events
 }
-
-
-class PreparedResponse(Response):
-    """A response whose headers are sent unchanged.
-
-    Werkzeug would copy them to make ``location`` absolute and to add ``content-length``. Here there is no location, and
-    the length is set already or unknown.
-    """
-
-    def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
-        """Return the headers unchanged."""
-        return self.headers
 
 
 def current_gateway() -> Gateway:

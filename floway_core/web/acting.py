@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response, current_app, request
 
 from floway_core.protocol import jsontext
-from floway_core.web import PreparedResponse
+from floway_core.web.fast_flask import PreparedResponse
 from floway_core.web.auth import ACTING_KEY
 
 _OBJECTS_KEPT = frozenset({"gunicorn.socket", "wsgi.errors"})

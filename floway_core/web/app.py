@@ -15,6 +15,7 @@ from floway_core.settings import Settings
 from floway_core.web import admin, conversations, health, metrics, openapi, root, stored, usage, websocket
 from floway_core.web.admission import ConcurrencyLimit
 from floway_core.web.errors import register_error_handlers
+from floway_core.web.fast_flask import FastFlask
 from floway_core.web.forwarding import register_forwarded_paths
 from floway_core.web.observers import result_reporter, trace_headers
 from floway_core.web.operations import VIEWS
@@ -44,7 +45,7 @@ def build_app(gateway: Gateway, manager: pluggy.PluginManager) -> Flask:
     :raises StartupError: a plugin is at fault.
     """
     settings = gateway.settings
-    app = Flask("floway_core", static_folder=None)
+    app = FastFlask("floway_core", static_folder=None)
     # No redirects to the canonical URL. They are absolute, with http as the scheme behind a proxy that terminates TLS,
     # and the client would send its key there. A trailing slash makes no difference; a double slash is not found.
     app.url_map.strict_slashes = app.url_map.merge_slashes = app.url_map.redirect_defaults = False

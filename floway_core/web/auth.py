@@ -53,9 +53,9 @@ def _find_key(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey:
 
 
 def authenticate_admin(gateway: Gateway, request: Request) -> None:
-    """Check the admin token of the request in ``Authorization: Bearer``, and take a place for it.
+    """Check the admin token of the request in ``Authorization: Bearer``, and take a place for the request.
 
-    If none is set, refuse all requests.
+    If no token is set, refuse all requests.
 
     :raises GatewayError: 401 ``invalid_admin_token``.
     :raises Overloaded: all places are taken.

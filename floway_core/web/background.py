@@ -10,7 +10,8 @@ from floway_core.conversation import background
 from floway_core.conversation.background import BackgroundResponse
 from floway_core.conversation.load import expiry_cutoff
 from floway_core.engine.background import BackgroundRuns
-from floway_core.web import STREAM_HEADERS, PreparedResponse, current_gateway
+from floway_core.web import STREAM_HEADERS, current_gateway
+from floway_core.web.fast_flask import PreparedResponse
 from floway_core.web.request_log import RequestLogEntry
 
 METHOD = "BACKGROUND"

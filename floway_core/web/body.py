@@ -121,6 +121,8 @@ def _read(request: Request, limit: int, memory: Reservation) -> bytes:
                 raise _too_large(limit)
             memory.add(len(chunk))
             content.write(chunk)
+            if content.tell() == length:
+                break  # without a further read, to see the end
     except BlockingIOError:  # the timeout of the server's socket
         raise GatewayError(408, "The request body did not arrive in time.", code="request_timeout") from None
     except (OSError, ClientDisconnected):

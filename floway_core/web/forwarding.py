@@ -13,10 +13,11 @@ from floway_core.protocol import headers, jsontext, multipart
 from floway_core.provider import ForwardedPath
 from floway_core.runtime.lifecycle import Providers
 from floway_core.runtime.plugins import PluginError
-from floway_core.web import PreparedResponse, current_gateway, limits
+from floway_core.web import current_gateway, limits
 from floway_core.web.auth import authenticate
 from floway_core.web.body import parse_object, read_content
 from floway_core.web.client import SocketClient
+from floway_core.web.fast_flask import PreparedResponse
 from floway_core.web.routing import RouteTable
 
 MODEL = "model"

@@ -23,10 +23,11 @@ from floway_core.provider import Model
 from floway_core.runtime.dialects import Endpoint
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage.db import DATABASE_ERRORS
-from floway_core.web import STREAM_HEADERS, PreparedResponse, background, current_gateway, limits, websocket
+from floway_core.web import STREAM_HEADERS, background, current_gateway, limits, websocket
 from floway_core.web.auth import authenticate
 from floway_core.web.body import read_object
 from floway_core.web.client import SocketClient
+from floway_core.web.fast_flask import PreparedResponse
 from floway_core.web.request_log import RequestLogEntry
 from floway_core.web.routing import current_routes
 

@@ -11,7 +11,7 @@ from floway_core.conversation.records import Snapshot
 from floway_core.conversation.turns import get_snapshot
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
-from floway_core.protocol.response_writer import synthesize_events
+from floway_core.protocol.synthesis import synthesize_events
 from floway_core.web import STREAM_HEADERS, background, current_gateway
 from floway_core.web.auth import authenticate
 from floway_core.web.pages import integer_argument, list_page

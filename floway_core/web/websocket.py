@@ -20,8 +20,9 @@ from floway_core.protocol.headers import UNDERSCORED
 from floway_core.responses_dialect import ResponsesDialect
 from floway_core.runtime.dialects import Endpoint
 from floway_core.runtime.gateway import Gateway
-from floway_core.web import STREAM_HEADERS, PreparedResponse, current_gateway
+from floway_core.web import STREAM_HEADERS, current_gateway
 from floway_core.web.auth import authenticate
+from floway_core.web.fast_flask import PreparedResponse
 
 OFFERED = "floway.websocket_offered"
 """Key of the WSGI environment: whether the server can take over the connection for a WebSocket."""

@@ -128,7 +128,7 @@ def test_what_a_key_may_do(install, plugin_folder):
     [
         ("create b --expires soon", "'soon' is neither a span such as 30d or 12h nor a date such as 2030-12-31."),
         ("create b --expires 2020-01-01", "'2020-01-01' is over."),
-        ("create b --expires 999999w", "a moment in the future"),
+        ("create b --expires 999999w", "must be in the future"),
         ("create b --concurrent 0", "0 is not in the range x>=1"),
         ("create b --requests-per-minute many", "'many' is not a valid integer"),
         ("create b --requests-per-minute 1000001", "a whole number from 1 to 1000000"),

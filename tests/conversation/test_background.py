@@ -273,7 +273,7 @@ def test_a_worker_that_died_leaves_no_response_in_progress(client, held, acting)
 def test_events_are_kept_for_an_hour(client, acting):
     told = create(client, stream=True).events()
     response_id = told[-1]["response"]["id"]
-    ended = int(time.time()) - background.EVENTS_KEPT_SECONDS - 1
+    ended = int(time.time()) - background.EVENT_RETENTION_SECONDS - 1
     execute(acting.database, "UPDATE background_responses SET ended_at = ? WHERE response_id = ?", ended, response_id)
     background.sweep(acting.database, 0)
     assert follow(client, response_id).events()[-1]["response"] == told[-1]["response"]

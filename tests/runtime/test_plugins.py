@@ -255,7 +255,8 @@ def test_an_entry_point_in_another_group_is_named(install, tmp_path):
     done = start(install(plugin_folders=[tmp_path]), "config")
     assert done.returncode == 0
     assert done.stderr == (
-        "lost-plugin is no plugin: its entry point 'lost' is in the group 'floway.plugins' instead of 'floway'.\n"
+        "lost-plugin is not loaded as a plugin: its entry point 'lost' is in the group 'floway.plugins' instead of "
+        "'floway'.\n"
     )
 
 
@@ -280,7 +281,7 @@ def test_a_provider_that_sends_something_else_is_named(start_gateway, tmp_path, 
     answer = ApiClient(gateway.url, gateway.key).create(model="mine-1")
     assert (answer.status, answer.json()["error"]["code"]) == (500, "internal_error")
     kind = "NoneType" if sent == "None" else "str"
-    assert f"Provider 'mine': send returned {kind}, which is no UpstreamResponse" in gateway.log
+    assert f"Provider 'mine': send returned {kind}, which is not an UpstreamResponse" in gateway.log
     assert "Traceback" not in gateway.log
 
 
@@ -295,7 +296,7 @@ def test_events_that_are_no_json_are_told_at_level_debug(start_gateway, tmp_path
     gateway = start_gateway({"log_level": "debug"}, plugin_folders=[tmp_path])
     assert gateway.run("upstreams", "add", "mine", "one").returncode == 0
     assert ApiClient(gateway.url, gateway.key).create(model="mine-1").status == 502
-    assert "An event 'response.output_text.delta' with 18 bytes of data is no JSON object." in gateway.log
+    assert "An event 'response.output_text.delta' with 18 bytes of data is not a JSON object." in gateway.log
     assert "qwerty" not in gateway.log
 
 

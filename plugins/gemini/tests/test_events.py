@@ -10,7 +10,7 @@ from floway_gemini.client.texts import Unwrapper
 from floway_gemini.client.view import ClientView
 
 from floway_core.errors import GatewayError
-from floway_core.protocol.response_writer import synthesize_events
+from floway_core.protocol.synthesis import synthesize_events
 from floway_core.testing import events
 from floway_core.testing.events import (
     calls_stream,

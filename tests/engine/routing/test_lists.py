@@ -121,5 +121,5 @@ def test_a_plugin_that_stumbles_over_one_upstream_serves_the_others(ask, house, 
         assert hint in ask("unknown").json()["error"]["message"]
     assert "shared" in listed(house.caller)
     (told,) = house.caller.get("/readyz").json()["problems"]
-    assert told == {"provider": "near", "problem": "The plugin of provider 'near' has a fault, which is in the log."}
+    assert told == {"provider": "near", "problem": "The plugin of provider 'near' has failed: see the log."}
     assert "KeyError: 'data'" in gateway.log and "TypeError" in gateway.log

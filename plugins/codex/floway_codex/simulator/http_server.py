@@ -178,5 +178,5 @@ class Handler(BaseHTTPRequestHandler):
                 if not ready:
                     return
                 if self.connection.recv(1, socket.MSG_PEEK) == b"":
-                    raise ConnectionResetError("the client hung up")
+                    raise ConnectionResetError("the client disconnected")
                 selector.unregister(self.connection)  # a pipelined request: a disconnect cannot be detected any more

@@ -84,7 +84,7 @@ def remove() -> Response:
     if not is_confirmed():
         return confirmation(
             f"Remove the alias {name}?",
-            consequence="Clients that request it get an error. The models that it stands for stay.",
+            consequence="Clients that request it get an error. Its models are not affected.",
             action="Remove",
             back=url_for(INDEX),
         )
