@@ -46,7 +46,7 @@ def ask() -> Response:
         return _show(form, status=400)
     started = time.monotonic()
     answer = post_as(form.text("key"), PATH, body)
-    content = answer.get_data()
+    content = b"".join(answer.iter_encoded())
     answer.close()
     return _show(form, _read_reply(content, time.monotonic() - started))
 
