@@ -7,8 +7,8 @@ from typing import Any
 from flask import Response, current_app, request
 
 from floway_core.protocol import jsontext
-from floway_core.web.fast_flask import PreparedResponse
 from floway_core.web.auth import ACTING_KEY
+from floway_core.web.fast_flask import PreparedResponse
 
 _OBJECTS_KEPT = frozenset({"gunicorn.socket", "wsgi.errors"})
 """Values of the WSGI environment that both requests share, beside texts and numbers."""
