@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from prometheus_client import CollectorRegistry
 
 from floway_core import __version__, hookspecs
+from floway_core.client_setup import ClientSetup
 from floway_core.contexts import Services
 from floway_core.errors import StartupError
 from floway_core.provider import Provider
@@ -150,6 +151,20 @@ def collect_blueprints(
     :param blueprint_type: Flask's class, a parameter because only the web room imports Flask.
     """
     return collect_lists(manager, "register_routes", blueprint_type, services=services)
+
+
+def client_setups(manager: pluggy.PluginManager) -> dict[str, ClientSetup]:
+    """Return how clients are set up, by the name of the client, in alphabetical order.
+
+    :raises PluginError: two plugins set up clients of the same name.
+    """
+    setups: dict[str, ClientSetup] = {}
+    for plugin, declared in collect_lists(manager, "register_client_setups", ClientSetup):  # type: ignore[type-abstract]
+        for setup in declared:
+            if setup.name in setups:
+                raise PluginError(f"Plugin {plugin!r} sets up the client {setup.name!r}, as another one does.")
+            setups[setup.name] = setup
+    return dict(sorted(setups.items()))
 
 
 def register_metrics(

@@ -14,6 +14,7 @@ from floway_core.runtime.gateway import Gateway, open_gateway
 from floway_core.settings import Settings
 from floway_core.web import admin, conversations, health, metrics, openapi, root, stored, usage, websocket
 from floway_core.web.admission import ConcurrencyLimit
+from floway_core.web.budget_metrics import BudgetCollector
 from floway_core.web.errors import register_error_handlers
 from floway_core.web.fast_flask import FastFlask
 from floway_core.web.forwarding import register_forwarded_paths
@@ -59,6 +60,7 @@ def build_app(gateway: Gateway, manager: pluggy.PluginManager) -> Flask:
     if settings.serves_metrics:
         app.extensions["floway_metrics"] = core_metrics = metrics.open_metrics()
         app.extensions["floway_on_close"].append(core_metrics.count)
+        core_metrics.registry.register(BudgetCollector(gateway.services.database))
         plugins.register_metrics(manager, core_metrics.registry, gateway.providers.by_kind)
         blueprints.append(metrics.blueprint)
     if settings.admin_token is not None:
@@ -99,7 +101,12 @@ def _begin() -> None:
     route = request.url_rule.rule if request.url_rule else None
     on_close = list(current_app.extensions["floway_on_close"])
     entry = g.request_log = RequestLogEntry(
-        request.method, request.path, route, on_close=on_close, shared_callbacks=len(on_close)
+        request.method,
+        request.path,
+        route,
+        on_close=on_close,
+        shared_callbacks=len(on_close),
+        prices=current_app.extensions["floway"].prices,
     )
     if websocket.current_session() is not None:
         entry.transport = "websocket"

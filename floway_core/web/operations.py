@@ -57,7 +57,7 @@ def respond(endpoint: Endpoint) -> Response:
         content = _call_dialect(endpoint, endpoint.dialect.response, call, served.response)
         return _json(content, _response_headers(served))
     if admitted.admission:
-        limits.release_before_terminal(served.stream, admitted.admission)
+        limits.release_before_terminal(served.stream, admitted.admission, admitted.entry.trace)
     if _goes_on_without_client(admitted.gateway, call.body):
         served.stream.on_abandoned = background.current_runs().finish
     framing = answer_format.framing
