@@ -13,6 +13,7 @@ from floway_core.errors import GatewayError, NoModelList
 from floway_core.provider import Model, Problem, Quota
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import connections, upstreams
+from floway_core.storage.configuration import configuration_of
 from floway_core.storage.db import DATABASE_ERRORS
 from floway_core.storage.upstreams import NOT_TRIED, Try, remove
 
@@ -104,6 +105,7 @@ def find_state(gateway: Gateway, name: str) -> UpstreamState:
 
 def _read_rows(gateway: Gateway) -> list[tuple[Upstream, int, Try]]:
     """Return all upstreams with their places and the last requests to them."""
+    _refresh(gateway)
     tries = upstreams.last_tries(gateway.services.database)
     rows = upstreams.all_rows(gateway.services.database)
     return [(row, place, tries.get(row.id, NOT_TRIED)) for place, row in enumerate(rows, 1)]
@@ -128,6 +130,11 @@ def _read_connection(gateway: Gateway, upstream: Upstream) -> ConnectionState | 
         connection.models,
         connection.options,
     )
+
+
+def _refresh(gateway: Gateway) -> None:
+    """Let the providers see the present configuration. Requests of clients do so when they are authenticated."""
+    configuration_of(gateway.services.database).refresh(gateway.services.database)
 
 
 def read_quotas(gateway: Gateway, upstream: Upstream) -> Sequence[Quota]:
@@ -193,15 +200,18 @@ def test(gateway: Gateway, name: str) -> list[Model]:
     :raises GatewayError: 404, there is no such upstream; 409, its provider is not installed; or its failure, which
         ``explain`` explains.
     """
+    _refresh(gateway)
     return routing.fetch_models(gateway, name)
 
 
 def explain(gateway: Gateway, upstream: Upstream, error: GatewayError) -> Problem:
     """Return the reason for the failure of an upstream, and what to do about it."""
+    known = gateway.find_problem(upstream)
+    if known and known.remedy and error.message.endswith(known.remedy):
+        return Problem(error.message.removesuffix(known.remedy).rstrip(), known.remedy)
     provider, address = gateway.providers.by_kind.get(upstream.kind), None
     with contextlib.suppress(GatewayError):  # it has no connection, which ``error`` says
         address = provider.base_url(upstream) if provider else None
     template = REMEDIES.get(error.code or "", OTHER_FAILURE)
-    return Problem(
-        error.message, template.format(address=address or "its address", kind=upstream.kind, name=upstream.name)
-    )
+    remedy = template.format(address=address or "its address", kind=upstream.kind, name=upstream.name)
+    return Problem(error.message, remedy)

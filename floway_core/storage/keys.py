@@ -202,7 +202,7 @@ def recognise(database: peewee.Database, key: str) -> ApiKey | None:
         return None  # a malformed key costs no query
     configuration, key_hash = configuration_of(database), _hash(key)
     configuration.refresh(database)
-    return configuration.get((ApiKey, key_hash), partial(_read, database, "key_hash", key_hash))
+    return configuration.get((ApiKey, key_hash), partial(_read_valid, database, "key_hash", key_hash))
 
 
 def recognise_name(database: peewee.Database, name: str) -> ApiKey | None:
@@ -210,7 +210,7 @@ def recognise_name(database: peewee.Database, name: str) -> ApiKey | None:
     return _read(database, "name", name)
 
 
-def _read(database: peewee.Database, column: str, value: str) -> ApiKey | None:
+def _read_valid(database: peewee.Database, column: str, value: str) -> ApiKey | None:
     rows = select(
         database,
         "SELECT k.id, k.name, expires_at, models, upstreams, shows_account, max_stored_bytes, "
