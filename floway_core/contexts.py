@@ -57,6 +57,26 @@ NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
+class Budget:
+    """How much money an API key, or the group of it, may spend. Amounts are in billionths of a USD; None: no limit."""
+
+    holder_id: str
+    """The id of the key or of the group."""
+    is_group: bool
+    per_day: int | None
+    """For a UTC day."""
+    per_month: int | None
+    """For a month in UTC."""
+    allows_unpriced: bool = False
+    """Whether models may be used whose price is unknown. They count as nothing."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is an amount. A group without one only counts what its keys spend."""
+        return bool(self.per_day or self.per_month)
+
+
+@dataclass(frozen=True)
 class ApiKey:
     """The API key a client authenticated with, without the secret itself."""
 
@@ -69,10 +89,17 @@ class ApiKey:
     upstreams: frozenset[str] | None = None
     """Ids of the upstreams it may use; None: all."""
     limits: Limits = NO_LIMITS
+    budgets: tuple[Budget, ...] = ()
+    """Its own and that of its group. What it spends is counted for each of them."""
     max_stored_bytes: int | None = None
     """Size of its conversations in the database; None: the limit in the settings."""
     shows_account: bool = False
     """Whether its clients see the account details in the answers of upstreams (``Provider.account_details``)."""
+
+    @property
+    def needs_prices(self) -> bool:
+        """Whether it may only use models whose price is known, because a budget would not notice the others."""
+        return any(budget.is_limited and not budget.allows_unpriced for budget in self.budgets)
 
 
 GATEWAY_FIELDS = frozenset(

@@ -82,9 +82,10 @@ def prepare(gateway: Gateway, call: ClientRequest, unstored: UnstoredResponses |
     :raises GatewayError: the conversation cannot be continued, or another request runs in it.
     """
     lock = _lock_conversation(gateway, call)
+    if lock is None:
+        return PreparedTurn(*with_turn(gateway, call, unstored), None)
     with contextlib.ExitStack() as on_failure:
-        if lock:
-            on_failure.callback(lock.release)
+        on_failure.callback(lock.release)
         prepared = PreparedTurn(*with_turn(gateway, call, unstored), lock)
         on_failure.pop_all()
     return prepared
@@ -95,11 +96,12 @@ def respond(
 ) -> ServedResponse:
     """Let an upstream respond to a prepared request, as ``serve``."""
     lock = prepared.lock
+    if lock is None:
+        return _respond(gateway, prepared.call, prepared.turn, trace, answer_format)
     with contextlib.ExitStack() as on_end:
-        if lock:
-            on_end.callback(lock.release)
+        on_end.callback(lock.release)
         served = _respond(gateway, prepared.call, prepared.turn, trace, answer_format)
-        if lock and served.stream:
+        if served.stream:
             on_end.pop_all()
             # The client may send the next turn after the terminal event.
             served.stream.subscribe(before_terminal=lock.release, closed=lock.release)
