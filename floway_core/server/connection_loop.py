@@ -69,7 +69,7 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections:
             self._drop_least_useful()
-        elif _are_files_scarce(sock) and self._drop_least_useful(Rank.STRANGER):
+        elif _are_files_scarce(sock) and self._drop_least_useful(Rank.UNAUTHENTICATED):
             sock = _take_lowest_descriptor(sock)
         max_head_bytes = self.cfg.limit_request_line + HEAD_FIELDS * self.settings.max_header_bytes
         conn = Connection(self.cfg, sock, client, listener.getsockname(), max_head_bytes)

@@ -18,7 +18,8 @@ from typing import Any
 import peewee
 
 from floway_core.protocol.usage import Tokens
-from floway_core.storage import last_use
+from floway_core.storage import budgets, last_use
+from floway_core.storage.budgets import SpendingBuffer
 from floway_core.storage.db import execute, select, transaction
 from floway_core.storage.last_use import LastUseBuffer
 from floway_core.storage.periodic import start_periodic
@@ -50,6 +51,9 @@ GROUPS = {"day": "day", "key": "api_key", "model": "model", "upstream": "upstrea
 """The column of each name that usage can be grouped by."""
 DEFAULT_GROUPS = ("key", "model")
 
+END_OF_DAYS = "9999"
+"""Comes after every day."""
+
 NOBODY = "-"
 """The model and the upstream of requests that ended before they had one."""
 
@@ -62,6 +66,8 @@ class UsageBuffer:
     """
 
     last_use: LastUseBuffer = field(default_factory=LastUseBuffer)
+    """Stored together with the sums."""
+    spending: SpendingBuffer = field(default_factory=SpendingBuffer)
     """Stored together with the sums."""
     _sums: dict[tuple[int, str, str, str], list[float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -94,16 +100,18 @@ class UsageBuffer:
         with self._flushing:  # the flush at exit waits for the thread, which may have drained the buffer
             with self._lock:
                 sums, self._sums = self._sums, {}
-            uses = self.last_use.drain()
-            if not sums and not uses:
+            uses, spending = self.last_use.drain(), self.spending.drain()
+            if not sums and not uses and not spending:
                 return True
             try:
                 with transaction(database):
                     _store(database, sums)
                     last_use.store(database, uses)
+                    budgets.store(database, spending)
             except (peewee.PeeweeException, ValueError) as error:  # ValueError: the pool has no free connection
                 self._merge(sums)
                 self.last_use.restore(uses)
+                self.spending.add(spending)
                 log.debug("Usage is not stored yet: %s", error)
                 return False
             return True
@@ -186,18 +194,20 @@ def read(
     by: Sequence[str],
     since: datetime.date | None = None,
     only: Mapping[str, str] = MappingProxyType({}),
+    before: datetime.date | None = None,
 ) -> list[Usage]:
     """Return the usage from the day ``since`` (UTC) on, in groups.
 
     :param by: names in ``GROUPS``, at least one.
+    :param before: the day that does not count any more; None: there is none.
     :param only: values that it has to have, by names in ``GROUPS``.
     """
     columns = ", ".join(GROUPS[name] for name in by)
     totals = ", ".join(f"SUM({name})" for name in SUMS)
-    conditions = " AND ".join(["day >= ?", *(f"{GROUPS[name]} = ?" for name in only)])
+    conditions = " AND ".join(["day >= ?", "day < ?", *(f"{GROUPS[name]} = ?" for name in only)])
     sql = f"SELECT {columns}, {totals} FROM usage WHERE {conditions} GROUP BY {columns} ORDER BY {columns}"
     usages = []
-    for row in select(database, sql, str(since or ""), *only.values()):
+    for row in select(database, sql, str(since or ""), str(before or END_OF_DAYS), *only.values()):
         group = dict(zip(by, row, strict=False))
         sums = dict(zip(SUM_FIELDS, row[len(by) :], strict=True))
         cost = float(sums.pop("known_cost_usd"))

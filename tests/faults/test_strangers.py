@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import select
+import socket
 
 import pytest
 
@@ -237,6 +238,7 @@ def test_a_response_in_one_piece_that_is_read_slowly_takes_no_thread(start, call
         client.sendall(request(gateway, fake_upstream.url, store=False))
         head = read_until(client, b"\r\n\r\n")
         wait_for(lambda: ask.get("/v1/models").status == 200)  # the only place for a request is free again
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**22)  # so that the rest comes well before it is idle
         head, _, body = head.partition(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         while len(body) < length:

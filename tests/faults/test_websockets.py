@@ -86,7 +86,7 @@ def test_the_upstream_of_a_client_that_leaves_is_closed(gateway, fake_upstream, 
     client = open_raw(gateway, fake_upstream)
     client.sendall(create())
     request = fake_upstream.wait_for_request()
-    assert request.held.wait(20)
+    assert request.held.wait(60)
     if when == "in mid-answer":
         raw_client.read_until(client, b"response.created")
     if way == "a close frame":
@@ -95,7 +95,7 @@ def test_the_upstream_of_a_client_that_leaves_is_closed(gateway, fake_upstream, 
         linger = struct.pack("ii", int(way == "a reset"), 0)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         client.close()
-    assert request.peer_gone.wait(20)  # long before any timeout of the gateway
+    assert request.peer_gone.wait(60)  # long before any timeout of the gateway
     gateway.wait_for_log("outcome=cut" if when == "in mid-answer" else " 499 ", start)
     if way == "a close frame":
         rest = raw_client.read_until(client, b"\x88\x02\x03\xe8")
@@ -133,7 +133,7 @@ def test_a_client_that_does_not_read_is_given_up(impatient, fake_upstream):
     client.sendall(create(store=False))
     impatient.wait_for_log("Dropped a client that stalled for 0.3 seconds")
     impatient.wait_for_log("outcome=cut")
-    assert fake_upstream.requests[0].peer_gone.wait(20)
+    assert fake_upstream.requests[0].peer_gone.wait(60)
     client.close()
 
 
@@ -196,7 +196,7 @@ def test_idle_connections_are_closed_and_running_responses_finish(start, websock
     fake_upstream.release.set()
     running.receive_until("response.completed")
     assert running.close_code() == 1001
-    assert gateway.process.wait(20) == 0
+    assert gateway.process.wait(60) == 0
     assert "did not end in time" not in gateway.log
 
 
@@ -215,7 +215,7 @@ def test_a_response_that_does_not_finish_in_time_is_told(start, websocket, fake_
     error = waiting.receive()
     assert (error["status"], error["error"]["code"]) == (503, "server_shutting_down")
     assert running.close_code() == waiting.close_code() == 1001
-    assert gateway.process.wait(20) == 0
+    assert gateway.process.wait(60) == 0
 
 
 @pytest.mark.soak

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-PATIENCE = 20
+PATIENCE = 60
 BODY = b'{"model":"model-9","input":"Hi"}'
 LENGTH = b"content-length: %d\r\n" % len(BODY)
 CHUNKED = b"transfer-encoding: chunked\r\n"
