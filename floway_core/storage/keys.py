@@ -207,7 +207,7 @@ def recognise(database: peewee.Database, key: str) -> ApiKey | None:
 
 def recognise_name(database: peewee.Database, name: str) -> ApiKey | None:
     """Return the API key with this name; None if it is unknown or revoked. It may have expired."""
-    return _read(database, "name", name)
+    return _read_valid(database, "name", name)
 
 
 def _read_valid(database: peewee.Database, column: str, value: str) -> ApiKey | None:
