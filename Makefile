@@ -23,7 +23,7 @@ CHAT_CLIENTS = llm aider-chat node
 # The first line of output, so that nobody has to wonder at the silence of what comes first.
 SETS_UP = $(if $(wildcard $(VENV)/ready),, First it sets up $(VENV), which takes a minute or two.)
 SAYS_demo = A demo of the main job against a simulated backend: no account is needed, and it takes about 10 seconds.$(SETS_UP)
-SAYS_test = Lint and all tests but the long ones, on all processors: 5 to 10 minutes on two of them.$(SETS_UP)
+SAYS_test = Lint and all tests but the long ones, on all processors: about 5 minutes on two of them.$(SETS_UP)
 SAYS_test-soak = The long tests, which `make test` leaves out: a few minutes.$(SETS_UP)
 $(foreach goal,$(or $(MAKECMDGOALS),demo),$(if $(SAYS_$(goal)),$(info $(SAYS_$(goal)))))
 
@@ -31,8 +31,8 @@ $(foreach goal,$(or $(MAKECMDGOALS),demo),$(if $(SAYS_$(goal)),$(info $(SAYS_$(g
 PYTEST_ALL = $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal -o faulthandler_exit_on_timeout=true \
 	tests plugins --ignore tests/e2e
 
-.PHONY: demo test test-soak fuzz test-clients test-packages test-deployment bench bench-peers bench-load bench-soak lock audit sbom test-versions lint types docs \
-	record-demo dist version clean
+.PHONY: demo test test-soak fuzz test-clients test-packages test-deployment test-dashboard bench bench-peers bench-load bench-soak lock audit sbom test-versions lint types docs \
+	record-demo record-dashboard dist version clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/floway codex demo
@@ -73,6 +73,16 @@ test-packages: $(VENV)/ready
 # The files and commands of docs/deployment.md; without nginx, sqlite3 or a PostgreSQL what needs them is skipped.
 test-deployment: $(VENV)/ready
 	$(VENV)/bin/python -m pytest tests/e2e/test_deployment.py tests/e2e/test_confinement.py
+
+# The dashboard in a real browser, Debian's Chromium; without it this is skipped. The screenshots are in .shots.
+BROWSER ?= $(shell command -v chromium)
+test-dashboard: $(VENV)/ready $(CLIENTS)/axe/done
+	FLOWAY_TEST_BROWSER=$(BROWSER) FLOWAY_TEST_AXE=$(abspath $(CLIENTS))/axe/node_modules/axe-core/axe.min.js \
+		FLOWAY_TEST_SHOTS=$(abspath .shots) $(VENV)/bin/python -m pytest plugins/dashboard/tests/browser
+
+# The picture of the dashboard in the README, as its tests have taken it.
+record-dashboard: test-dashboard
+	cp .shots/dashboard.png docs/dashboard.png
 
 # What a request, an event and a turn cost; the same beside nginx and LiteLLM; many streams for minutes, and too many.
 bench: $(VENV)/ready
@@ -199,6 +209,10 @@ $(CLIENTS)/claude/done:
 	npm install --silent --no-fund --no-audit --prefix $(@D) @anthropic-ai/claude-code@$(CLAUDE_CODE_VERSION)
 	touch $@
 
+$(CLIENTS)/axe/done:
+	npm install --silent --no-fund --no-audit --prefix $(@D) axe-core@4
+	touch $@
+
 $(CLIENTS)/ai-sdk/done:
 	npm install --silent --no-fund --no-audit --prefix $(@D) ai@6 @ai-sdk/anthropic@3 zod@4
 	touch $@
@@ -240,4 +254,4 @@ $(CLIENTS)/%/ready:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(BENCH) $(DOCS) $(LOCK) $(VERSIONS) build dist *.egg-info plugins/*/*.egg-info plugins/*/build
+	rm -rf $(VENV) $(CLIENTS) $(BENCH) $(DOCS) $(LOCK) $(VERSIONS) .shots build dist *.egg-info plugins/*/*.egg-info plugins/*/build

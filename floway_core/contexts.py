@@ -154,7 +154,8 @@ class ClientRequest:
     """Request headers, names in lower case, without the client's credentials and cookies. Names with an underscore
     occur only if a provider declares them (``Provider.underscore_headers``)."""
     body: Mapping[str, Any]
-    """The parsed JSON body. ``input`` is a list of items and includes the stored history that the request continues."""
+    """The parsed JSON body. ``input`` is a sequence of items and includes the stored history that the request
+    continues. It is no list: items of the history are parsed when they are first read."""
     stream: bool
     """Whether the client wants server-sent events."""
     client: ClientConnection
@@ -221,6 +222,11 @@ class AttemptContext:
     server: str | None = None
     """Scheme, host and port of the server that received the last dispatch, set by ``floway_core.upstream.HttpClient``;
     None if nothing was sent."""
+    response_id: str = ""
+    """The id of the response, as the client will see it."""
+    continues: str | None = None
+    """The id of the response whose history the input begins with, unchanged; None if there is none, or if the client
+    sent the history itself. It may be a response that is not stored."""
 
 
 @dataclass
@@ -234,6 +240,9 @@ class ResponsesRequestContext:
     """The client's body with the upstream's name of the ``model``, and with the overrides of the alias applied."""
     headers: dict[str, str] = field(default_factory=dict)
     """Headers for the upstream, in the order in which they are sent. Starts empty, so that no client header leaks."""
+    held_items: int = 0
+    """How many of the first input items ``body`` lacks, because the provider has kept them
+    (``Provider.count_held_items``)."""
 
     def ignore(self, *names: str) -> None:
         """Report request fields that the upstream does not support.

@@ -238,6 +238,8 @@ def on_stop(timeout: float) -> None:
     """Deliver buffered data before the process ends.
 
     When: once in each worker process that stops gracefully, after the last result, in the separate thread of the
-    plugin. After ``timeout`` seconds the process ends, whether the hook has returned or not. May change: nothing.
-    Returns: nothing. If it raises: the exception is logged.
+    plugin. After ``timeout`` seconds the process ends, whether the hook has returned or not.
+    May change: nothing.
+    Returns: nothing.
+    If it raises: the exception is logged.
     """

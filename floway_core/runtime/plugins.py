@@ -3,7 +3,7 @@
 import importlib.metadata
 import logging
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -253,11 +253,25 @@ def collect_lists(
         yield name, elements
 
 
-def hook_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.HookCaller | None:
+def hook_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> Callable[..., Any] | None:
     """Return a caller of ``hook`` for this plugin alone; None if the plugin does not implement the hook."""
     if plugin not in [implementation.plugin for implementation in getattr(manager.hook, hook).get_hookimpls()]:
         return None
     return manager.subset_hook_caller(hook, [other for other in manager.get_plugins() if other is not plugin])
+
+
+def function_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> Callable[..., Any] | None:
+    """Return the same for hooks of every request, without pluggy's way to several plugins, if it adds nothing.
+
+    The plugin then gets the function call itself, which takes a tenth of the time.
+    """
+    caller = hook_of(manager, hook, plugin)
+    implementations = caller.get_hookimpls() if isinstance(caller, pluggy.HookCaller) else []
+    if len(implementations) != 1:
+        return caller
+    (only,), specification = implementations, getattr(manager.hook, hook).spec
+    takes_all = specification is not None and set(only.argnames) == set(specification.argnames)
+    return only.function if takes_all and not (only.wrapper or only.hookwrapper) else caller
 
 
 @dataclass(frozen=True)

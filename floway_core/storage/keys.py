@@ -199,21 +199,26 @@ def _delete_contents(database: peewee.Database, key_id: str) -> None:
 def recognise(database: peewee.Database, key: str) -> ApiKey | None:
     """Return the API key with the secret ``key``; None if it is unknown or revoked. It may have expired."""
     if len(key) != KEY_LENGTH or not key.startswith(PREFIX):
-        return None  # what a stranger makes up costs no query
+        return None  # a malformed key costs no query
     configuration, key_hash = configuration_of(database), _hash(key)
     configuration.refresh(database)
-    return configuration.get((ApiKey, key_hash), partial(_read, database, key_hash))
+    return configuration.get((ApiKey, key_hash), partial(_read_valid, database, "key_hash", key_hash))
 
 
-def _read(database: peewee.Database, key_hash: str) -> ApiKey | None:
+def recognise_name(database: peewee.Database, name: str) -> ApiKey | None:
+    """Return the API key with this name; None if it is unknown or revoked. It may have expired."""
+    return _read_valid(database, "name", name)
+
+
+def _read_valid(database: peewee.Database, column: str, value: str) -> ApiKey | None:
     rows = select(
         database,
         "SELECT k.id, k.name, expires_at, models, upstreams, shows_account, max_stored_bytes, "
         "requests_per_minute, concurrent_requests, tokens_per_day, k.day_budget, k.month_budget, k.allows_unpriced, "
         "g.id, g.day_budget, g.month_budget, g.allows_unpriced "
         "FROM api_keys AS k LEFT JOIN key_groups AS g ON g.id = k.group_id "
-        "WHERE key_hash = ? AND revoked_at IS NULL AND deleted_at IS NULL",
-        key_hash,
+        f"WHERE k.{column} = ? AND revoked_at IS NULL AND deleted_at IS NULL",
+        value,
     )
     if not rows:
         return None

@@ -51,6 +51,9 @@ GROUPS = {"day": "day", "key": "api_key", "model": "model", "upstream": "upstrea
 """The column of each name that usage can be grouped by."""
 DEFAULT_GROUPS = ("key", "model")
 
+END_OF_DAYS = "9999"
+"""Comes after every day."""
+
 NOBODY = "-"
 """The model and the upstream of requests that ended before they had one."""
 
@@ -191,18 +194,20 @@ def read(
     by: Sequence[str],
     since: datetime.date | None = None,
     only: Mapping[str, str] = MappingProxyType({}),
+    before: datetime.date | None = None,
 ) -> list[Usage]:
     """Return the usage from the day ``since`` (UTC) on, in groups.
 
     :param by: names in ``GROUPS``, at least one.
+    :param before: the day that does not count any more; None: there is none.
     :param only: values that it has to have, by names in ``GROUPS``.
     """
     columns = ", ".join(GROUPS[name] for name in by)
     totals = ", ".join(f"SUM({name})" for name in SUMS)
-    conditions = " AND ".join(["day >= ?", *(f"{GROUPS[name]} = ?" for name in only)])
+    conditions = " AND ".join(["day >= ?", "day < ?", *(f"{GROUPS[name]} = ?" for name in only)])
     sql = f"SELECT {columns}, {totals} FROM usage WHERE {conditions} GROUP BY {columns} ORDER BY {columns}"
     usages = []
-    for row in select(database, sql, str(since or ""), *only.values()):
+    for row in select(database, sql, str(since or ""), str(before or END_OF_DAYS), *only.values()):
         group = dict(zip(by, row, strict=False))
         sums = dict(zip(SUM_FIELDS, row[len(by) :], strict=True))
         cost = float(sums.pop("known_cost_usd"))

@@ -4,15 +4,19 @@ import hashlib
 import hmac
 import time
 
-from flask import Request, g, request
+from flask import Request, g
 
 from floway_core.contexts import ApiKey
 from floway_core.dialect import Dialect
 from floway_core.errors import GatewayError
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import keys
-from floway_core.web import current_gateway
+from floway_core.web import current_gateway, current_request
 from floway_core.web.places import take_place
+
+ACTING_KEY = "floway.acting_key"
+"""The key in the WSGI environment for the name of the API key on whose behalf the gateway itself makes the request
+(``web.acting``). Nothing that a client sends gets there."""
 
 AUTHENTICATED = "floway.authenticated"
 """The key in the WSGI environment of requests with a valid key or admin token."""
@@ -26,6 +30,7 @@ def authenticate() -> ApiKey:
     :raises GatewayError: 401 ``invalid_api_key``.
     :raises Overloaded: all places are taken.
     """
+    request = current_request()
     key = _find_key(current_gateway(), request, g.dialect)
     g.request_log.key = key.name
     request.environ[AUTHENTICATED] = True
@@ -35,10 +40,11 @@ def authenticate() -> ApiKey:
 
 def _find_key(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey:
     """:raises GatewayError: 401 ``invalid_api_key``."""
+    database, acting = gateway.services.database, request.environ.get(ACTING_KEY)
     secret = _bearer_token(request) or _key_of_dialect(request, dialect)
-    if not secret:
+    if not secret and acting is None:
         raise _unauthorized(f"No API key: send it as {_key_positions(dialect)}.")
-    key = keys.recognise(gateway.services.database, secret)
+    key = keys.recognise(database, secret) if acting is None else keys.recognise_name(database, acting)
     if key is None:
         raise unknown_key()
     if key.expires_at is not None and key.expires_at <= time.time():

@@ -27,13 +27,19 @@ def short_number(value: float | None) -> str:
 
 def percent(share: float | None) -> str:
     """A share from 0 to 1."""
-    return NOTHING if share is None else f"{share * 100:.1f} %" if 0 < share < 0.1 else f"{share * 100:.0f} %"
+    if share is None:
+        return NOTHING
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    return f"{share * 100:.1f} %" if 0 < share < 0.1 else f"{share * 100:.0f} %"
 
 
 def money(usd: float | None) -> str:
     """An amount in US dollars."""
     if usd is None:
         return NOTHING
+    if usd >= 10_000:
+        return f"${usd:,.0f}"
     return f"${usd:,.2f}" if usd == 0 or usd >= 0.995 else f"${usd:.4f}"
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from flask import request
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -14,9 +16,20 @@ class Entry:
 
 
 ENTRIES = (
+    Entry("dashboard.overview.index", "Overview", "home"),
+    Entry("dashboard.live.index", "Live requests", "live"),
     Entry("dashboard.upstreams.index", "Upstreams", "upstream"),
     Entry("dashboard.models.index", "Models", "model"),
     Entry("dashboard.keys.index", "API keys", "key"),
     Entry("dashboard.conversations.index", "Conversations", "chat"),
+    Entry("dashboard.playground.index", "Playground", "play"),
+    Entry("dashboard.doctor.index", "Doctor", "doctor"),
+    Entry("dashboard.settings.index", "Settings", "settings"),
     Entry("dashboard.access.index", "Access", "lock"),
 )
+
+
+def current_entry() -> Entry | None:
+    """Return the entry to which the current page belongs."""
+    own = f"{request.blueprint}."
+    return next((entry for entry in ENTRIES if entry.endpoint.startswith(own)), None)

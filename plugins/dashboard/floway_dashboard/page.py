@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from floway_dashboard.access import sessions
 from floway_dashboard.access.guard import TOKEN_FIELD, current_session
-from floway_dashboard.navigation import ENTRIES
+from floway_dashboard.navigation import ENTRIES, current_entry
 from floway_dashboard.state import current_services
 
 CONFIRMED = "confirmed"
@@ -19,13 +19,20 @@ def page(template: str, *, title: str, status: int = 200, **context: Any) -> Res
 
     :param template: its file, which extends ``dashboard/base.html``.
     :param title: its heading, and the title of the window.
-    :param context: the variables of the template. It also has ``title``, ``session``, ``notice``, ``navigation``, and
-        ``token()``, which every form contains.
+    :param context: the variables of the template. It also has ``title``, ``session``, ``notice``, ``navigation``,
+        ``current_entry``, and ``token()``, which every form contains.
     """
     session = g.get("dashboard_session")
     notice = sessions.take_notice(current_services().database, session.id) if session else None
     html = render_template(
-        template, title=title, session=session, notice=notice, navigation=ENTRIES, token=form_token, **context
+        template,
+        title=title,
+        session=session,
+        notice=notice,
+        navigation=ENTRIES,
+        current_entry=current_entry(),
+        token=form_token,
+        **context,
     )
     return make_response(html, status)
 

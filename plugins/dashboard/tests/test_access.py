@@ -254,4 +254,4 @@ def test_nobody_can_sign_in_before_it_is_set_up():
         page = Visitor(fresh.url).get("/dashboard")
         assert "floway dashboard password" in page.text and "<form" not in page.text
         assert fresh.run("dashboard", "password", typed=f"{PASSWORD}\n").returncode == 0
-        assert Visitor(fresh.url).sign_in().title == "Access"
+        assert Visitor(fresh.url).sign_in().title == "Overview"

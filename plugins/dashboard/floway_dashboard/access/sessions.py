@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import peewee
 
 from floway_core.contexts import Services
-from floway_core.secrets import DecryptionError
+from floway_core.errors import GatewayError
 from floway_core.storage.db import execute, select, transaction
 from floway_dashboard.settings import SESSION_HOURS
 
@@ -127,7 +127,7 @@ def _open(services: Services, cookie: str) -> str | None:
         return None
     try:
         content = json.loads(services.secrets.decrypt(cookie))
-    except (DecryptionError, ValueError):
+    except (GatewayError, ValueError):  # made up, or encrypted with another key
         return None
     token = content.get("dashboard") if isinstance(content, dict) else None
     return token if isinstance(token, str) else None

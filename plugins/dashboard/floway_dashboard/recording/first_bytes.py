@@ -1,0 +1,102 @@
+"""Times until the first byte, as histograms by day of each API key, model and upstream.
+
+Core's sums of usage do not have them. A histogram adds up over workers and days, which a median does not. Each bucket
+is about a fifth wider than the one before.
+"""
+
+import datetime
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import peewee
+
+from floway_core.storage.db import execute, placeholders, select
+
+BUCKETS_PER_DOUBLING = 4
+KEPT_DAYS = 100
+ROWS_PER_INSERT = 200
+
+ALL, KEY, MODEL, UPSTREAM = "all", "key", "model", "upstream"
+"""The dimensions. The only name in ``ALL`` is empty."""
+
+Cell = tuple[str, str, str, int]
+"""Dimension, name, day and bucket."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long a group of requests took until their first bytes, in seconds, to about a tenth."""
+
+    median: float
+    slow: float
+    """Nineteen of twenty were faster."""
+
+
+def cells(seconds: float, names: Mapping[str, str], today: datetime.date) -> list[Cell]:
+    """Return the cells that a request counts in.
+
+    :param names: its key, model and upstream, by dimension.
+    """
+    bucket = bucket_of(seconds)
+    return [(dimension, name, str(today), bucket) for dimension, name in ((ALL, ""), *names.items())]
+
+
+def bucket_of(seconds: float) -> int:
+    """Return the number of the bucket of a time. The bucket 0 ends at a millisecond."""
+    return max(0, math.ceil(math.log2(max(seconds, 1e-3) * 1000) * BUCKETS_PER_DOUBLING))
+
+
+def middle_of(bucket: int) -> float:
+    """Return the time in the middle of a bucket, in seconds."""
+    return float(2 ** ((bucket - 0.5) / BUCKETS_PER_DOUBLING) / 1000)
+
+
+def store(database: peewee.Database, counts: Counter[Cell]) -> None:
+    """Add counts to the table, in the transaction that is open."""
+    rows = sorted(counts.items())  # sorted: two that lock rows must not deadlock
+    for start in range(0, len(rows), ROWS_PER_INSERT):
+        part = rows[start : start + ROWS_PER_INSERT]
+        execute(
+            database,
+            "INSERT INTO dashboard_first_bytes (dimension, name, day, bucket, requests) "
+            f"VALUES {', '.join(['(?, ?, ?, ?, ?)'] * len(part))} ON CONFLICT (dimension, name, day, bucket) "
+            "DO UPDATE SET requests = dashboard_first_bytes.requests + excluded.requests",
+            *(value for cell, count in part for value in (*cell, count)),
+        )
+
+
+def forget_old(database: peewee.Database, today: datetime.date) -> None:
+    """Delete days that no page shows any more, in the transaction that is open."""
+    execute(database, "DELETE FROM dashboard_first_bytes WHERE day < ?", str(today - datetime.timedelta(KEPT_DAYS)))
+
+
+def read(database: peewee.Database, dimension: str, names: Collection[str], since: datetime.date) -> dict[str, Times]:
+    """Return the times of some names from the day ``since`` on; names without any are left out."""
+    if not names:
+        return {}
+    rows = select(
+        database,
+        "SELECT name, bucket, SUM(requests) FROM dashboard_first_bytes "
+        f"WHERE dimension = ? AND name IN ({placeholders(names)}) AND day >= ? "
+        "GROUP BY name, bucket ORDER BY name, bucket",
+        *(dimension, *names, str(since)),
+    )
+    histograms: dict[str, list[tuple[int, int]]] = {}
+    for name, bucket, count in rows:
+        histograms.setdefault(name, []).append((bucket, int(count)))
+    return {
+        name: Times(_quantile(histogram, 0.5), _quantile(histogram, 0.95)) for name, histogram in histograms.items()
+    }
+
+
+def _quantile(histogram: Sequence[tuple[int, Any]], share: float) -> float:
+    wanted = share * sum(count for _, count in histogram)
+    so_far = 0
+    for bucket, count in histogram:
+        so_far += count
+        if so_far >= wanted:
+            return middle_of(bucket)
+    return middle_of(histogram[-1][0])
