@@ -17,12 +17,13 @@ PLUGINS := $(patsubst plugins/%/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
 CLAUDE_CODE_VERSION = 2.1.197
 GEMINI_CLI_VERSION = 0.61.0
+OPENCODE_VERSION = 1.18.33
 CHAT_CLIENTS = llm aider-chat node
 
 # The first line of output, so that nobody has to wonder at the silence of what comes first.
 SETS_UP = $(if $(wildcard $(VENV)/ready),, First it sets up $(VENV), which takes a minute or two.)
 SAYS_demo = A demo of the main job against a simulated backend: no account is needed, and it takes about 10 seconds.$(SETS_UP)
-SAYS_test = Lint and all tests but the long ones, on all processors: 5 to 10 minutes on two of them.$(SETS_UP)
+SAYS_test = Lint and all tests but the long ones, on all processors: about 5 minutes on two of them.$(SETS_UP)
 SAYS_test-soak = The long tests, which `make test` leaves out: a few minutes.$(SETS_UP)
 $(foreach goal,$(or $(MAKECMDGOALS),demo),$(if $(SAYS_$(goal)),$(info $(SAYS_$(goal)))))
 
@@ -52,7 +53,8 @@ MESSAGES_CLIENTS = $(addprefix plugins/anthropic/tests/test_,claude_code.py clau
 	frameworks.py frameworks_elsewhere.py)
 GEMINI_CLIENTS = $(addprefix plugins/gemini/tests/test_,gemini_cli.py gemini_cli_passed_on.py sdk.py frameworks.py)
 test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CLIENTS:%=$(CLIENTS)/chat/%/ready) \
-		$(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done gemini/done litellm/done agents/done)
+		$(addprefix $(CLIENTS)/,claude/done ai-sdk/done langchain/done gemini/done litellm/done agents/done \
+		opencode/done)
 	FLOWAY_TEST_CODEX_CLIS=$(abspath $(CLIENTS)) FLOWAY_TEST_CHAT_CLIENTS=$(abspath $(CLIENTS)/chat) \
 		$(VENV)/bin/python -m pytest tests/e2e/test_codex_cli.py tests/e2e/test_openai_node.py plugins/chat/tests/test_clients.py \
 		plugins/chat/tests/test_openai_client.py plugins/chat/tests/test_responses_clients.py
@@ -62,6 +64,7 @@ test-clients: $(VENV)/ready $(CODEX_CLI_VERSIONS:%=$(CLIENTS)/%/ready) $(CHAT_CL
 	FLOWAY_TEST_GEMINI_CLI=$(abspath $(CLIENTS))/gemini/node_modules/.bin/gemini \
 		FLOWAY_TEST_LITELLM=$(abspath $(CLIENTS))/litellm/bin/python $(VENV)/bin/python -m pytest $(GEMINI_CLIENTS)
 	FLOWAY_TEST_AGENTS_SDK=$(abspath $(CLIENTS))/agents/bin/python $(VENV)/bin/python -m pytest tests/e2e/test_agents_sdk.py
+	FLOWAY_TEST_CLIENT_SETUPS=$(abspath $(CLIENTS)) $(VENV)/bin/python -m pytest tests/e2e/test_client_setup.py
 
 # The wheels, built and installed into empty environments; and the plugins of docs/plugins.md, as a stranger would.
 test-packages: $(VENV)/ready
@@ -216,6 +219,10 @@ $(CLIENTS)/ai-sdk/done:
 
 $(CLIENTS)/gemini/done:
 	npm install --silent --no-fund --no-audit --prefix $(@D) @google/gemini-cli@$(GEMINI_CLI_VERSION)
+	touch $@
+
+$(CLIENTS)/opencode/done:
+	npm install --silent --no-fund --no-audit --prefix $(@D) opencode-ai@$(OPENCODE_VERSION)
 	touch $@
 
 $(CLIENTS)/litellm/done:

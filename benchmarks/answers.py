@@ -165,15 +165,22 @@ def check_whole(body: bytes, deltas: int) -> str:
         text = answer["output"][0]["content"][0]["text"]
     except (KeyError, IndexError, TypeError) as error:
         raise WrongAnswer(f"the answer lacks {error}: {body[:200]!r}") from None
-    # One stamp for all, unless the gateway has put the answer together from a stream.
+    check_text(text, deltas)
+    if (status, usage) != ("completed", deltas):
+        raise WrongAnswer("the answer has another status or usage")
+    return id
+
+
+def check_text(text: str, deltas: int) -> None:
+    """Check the text of an answer. It has one stamp, unless the gateway has put the answer together from a stream.
+
+    :raises WrongAnswer: it is not what the upstream sent.
+    """
     stamps = [word.partition(b".")[2] for word in text.encode().split(b" ")[:-1]]
     if len(stamps) != deltas or text.encode() != wire.full_text(range(deltas), stamps):
         raise WrongAnswer("the text is not the one that was sent")
     if any(len(stamp) != wire.STAMP or not stamp.isdigit() for stamp in stamps):
         raise WrongAnswer("a time stamp in the text is altered")
-    if (status, usage) != ("completed", deltas):
-        raise WrongAnswer("the answer has another status or usage")
-    return id
 
 
 def parse_object(data: bytes) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from array import array
 from typing import Any
 
 from benchmarks import wire
-from benchmarks.answers import WrongAnswer, parse_object
+from benchmarks.answers import WrongAnswer, check_text, parse_object
+from benchmarks.translated import TranslatedCheck
 from benchmarks.wire import Order
 
 PATH = f"/v1beta/models/{wire.MODEL}:generateContent"
@@ -24,31 +25,12 @@ def body_of(order: Order, *, stream: bool = True) -> dict[str, Any]:
     }
 
 
-class ContentCheck:
+class ContentCheck(TranslatedCheck):
     """Takes the events of one stream as they come."""
 
     def __init__(self, deltas: int, exact: bool, delays: array) -> None:
-        """:param exact: not used: every gateway writes these events itself.
-        :param delays: where the nanoseconds from writing to receiving each delta go.
-        """
-        self._deltas, self._delays = deltas, delays
-        self._rest, self._text = b"", ""
-        self._count = self.events = 0
-        self.id = ""
+        super().__init__(deltas, exact, delays)
         self._last: dict[str, Any] = {}
-
-    def feed(self, data: bytes, now: int) -> None:
-        """:param now: when ``data`` was received, in nanoseconds of the monotonic clock.
-        :raises WrongAnswer: something is lost, out of order or altered.
-        """
-        *events, self._rest = (self._rest + data).split(b"\n\n")
-        for event in events:
-            content = event.partition(b"data:")[2]
-            if not content:
-                continue
-            found = parse_object(content)
-            self.events += 1
-            self._take(found, now)
 
     def finish(self) -> None:
         """:raises WrongAnswer: something is missing."""
@@ -61,16 +43,8 @@ class ContentCheck:
             raise WrongAnswer(f"{self._count} of {self._deltas} deltas came, or the usage is wrong: {used}")
 
     def _take(self, found: dict[str, Any], now: int) -> None:
-        """Take a piece. Gateways may join or split what the upstream wrote; the text must be the same."""
         self._last, self.id = found, str(found.get("responseId"))
-        self._text += _text(found)
-        *words, self._text = self._text.split(" ")
-        for word in words:
-            label, _, stamp = word.encode().partition(b".")
-            if label + b"." != wire.label(self._count) or len(stamp) != wire.STAMP or not stamp.isdigit():
-                raise WrongAnswer(f"delta {self._count} was due: {word!r}")
-            self._delays.append(max(0, now - int(stamp)))
-            self._count += 1
+        self._add(_text(found), now)
 
 
 def check_answer(body: bytes, deltas: int) -> str:
@@ -80,10 +54,8 @@ def check_answer(body: bytes, deltas: int) -> str:
     :raises WrongAnswer: it is not what the upstream sent.
     """
     answer = parse_object(body)
-    text, used = _text(answer), answer.get("usageMetadata", {}).get("candidatesTokenCount")
-    stamps = [word.partition(b".")[2] for word in text.encode().split(b" ")[:-1]]
-    if len(stamps) != deltas or text.encode() != wire.full_text(range(deltas), stamps):
-        raise WrongAnswer("the text is not the one that was sent")
+    check_text(_text(answer), deltas)
+    used = answer.get("usageMetadata", {}).get("candidatesTokenCount")
     if (_finish_reason(answer), used) != ("STOP", deltas):
         raise WrongAnswer("the answer has another finish reason or usage")
     return str(answer["responseId"])

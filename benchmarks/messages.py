@@ -5,7 +5,8 @@ from array import array
 from typing import Any
 
 from benchmarks import wire
-from benchmarks.answers import WrongAnswer, parse_object
+from benchmarks.answers import WrongAnswer, check_text, parse_object
+from benchmarks.translated import TranslatedCheck
 from benchmarks.wire import Order
 
 PATH = "/v1/messages"
@@ -25,32 +26,13 @@ def body_of(order: Order, *, stream: bool = True) -> dict[str, Any]:
     }
 
 
-class MessageCheck:
+class MessageCheck(TranslatedCheck):
     """Takes the events of one stream as they come."""
 
     def __init__(self, deltas: int, exact: bool, delays: array) -> None:
-        """:param exact: not used: every gateway writes these events itself.
-        :param delays: where the nanoseconds from writing to receiving each delta go.
-        """
-        self._deltas, self._delays = deltas, delays
-        self._rest, self._text = b"", ""
-        self._count = self.events = 0
-        self.id = ""
+        super().__init__(deltas, exact, delays)
         self._usage: dict[str, Any] = {}
         self._complete = False
-
-    def feed(self, data: bytes, now: int) -> None:
-        """:param now: when ``data`` was received, in nanoseconds of the monotonic clock.
-        :raises WrongAnswer: something is lost, out of order or altered.
-        """
-        *events, self._rest = (self._rest + data).split(b"\n\n")
-        for event in events:
-            content = event.partition(b"data:")[2]
-            if not content:
-                continue
-            found = parse_object(content)
-            self.events += 1
-            self._take(found, now)
 
     def finish(self) -> None:
         """:raises WrongAnswer: something is missing."""
@@ -62,8 +44,8 @@ class MessageCheck:
     def _take(self, found: dict[str, Any], now: int) -> None:
         kind = found.get("type")
         try:
-            if kind == "content_block_delta":
-                self._add(found["delta"], now)
+            if kind == "content_block_delta" and found["delta"]["type"] == "text_delta":
+                self._add(found["delta"]["text"], now)
             elif kind == "message_start":
                 self.id = found["message"]["id"]
             elif kind == "message_delta":
@@ -74,19 +56,6 @@ class MessageCheck:
                 raise WrongAnswer(f"the stream failed: {json.dumps(found)[:200]}")
         except (KeyError, TypeError) as error:
             raise WrongAnswer(f"{kind} lacks {error}") from None
-
-    def _add(self, delta: dict[str, Any], now: int) -> None:
-        """Take a delta. Gateways may join or split what the upstream wrote; the text must be the same."""
-        if delta["type"] != "text_delta":
-            return
-        self._text += delta["text"]
-        *words, self._text = self._text.split(" ")
-        for word in words:
-            label, _, stamp = word.encode().partition(b".")
-            if label + b"." != wire.label(self._count) or len(stamp) != wire.STAMP or not stamp.isdigit():
-                raise WrongAnswer(f"delta {self._count} was due: {word!r}")
-            self._delays.append(max(0, now - int(stamp)))
-            self._count += 1
 
 
 def check_message(body: bytes, deltas: int) -> str:
@@ -100,9 +69,7 @@ def check_message(body: bytes, deltas: int) -> str:
         text, used = answer["content"][0]["text"], answer["usage"]["output_tokens"]
     except (KeyError, IndexError, TypeError) as error:
         raise WrongAnswer(f"the answer lacks {error}: {body[:200]!r}") from None
-    stamps = [word.partition(b".")[2] for word in text.encode().split(b" ")[:-1]]
-    if len(stamps) != deltas or text.encode() != wire.full_text(range(deltas), stamps):
-        raise WrongAnswer("the text is not the one that was sent")
+    check_text(text, deltas)
     if (answer.get("stop_reason"), used) != ("end_turn", deltas):
         raise WrongAnswer("the answer has another stop reason or usage")
     return answer["id"]

@@ -61,7 +61,7 @@ class Sample:
     rows: int
     """Of all tables."""
     database: float
-    """MiB of SQLite's files."""
+    """MiB of SQLite's file that are in use. The file itself keeps the size of the busiest period, and uses it again."""
     temporary: float
     """KiB of temporary files."""
 
@@ -157,6 +157,9 @@ def _count(minute: float, requests: int, tree: ProcessTree, folder: Path) -> Sam
     database = sqlite3.connect(f"file:{data / 'floway.db'}?mode=ro", uri=True)
     tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     rows = sum(database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables)
+    pages, free, page_size = (
+        database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
     database.close()
     descriptors, threads = tree.descriptors_and_threads()
     return Sample(
@@ -167,7 +170,7 @@ def _count(minute: float, requests: int, tree: ProcessTree, folder: Path) -> Sam
         descriptors,
         threads,
         rows,
-        _size(data, "floway.db*") / 2**20,
+        (pages - free) * page_size / 2**20,
         _size(folder / "temporary", "**/*") / 1024,
     )
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from benchmarks import chat_wire, wire
 from benchmarks.processes import Memory, ProcessTree, free_port, start
 from floway_core import __version__
-from floway_core.testing.gateway import HIDE_PLUGINS
+from floway_core.testing.installation import HIDE_PLUGINS
 
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT_SECONDS = 120.0

@@ -57,6 +57,26 @@ NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
+class Budget:
+    """How much money an API key, or the group of it, may spend. Amounts are in billionths of a USD; None: no limit."""
+
+    holder_id: str
+    """The id of the key or of the group."""
+    is_group: bool
+    per_day: int | None
+    """For a UTC day."""
+    per_month: int | None
+    """For a month in UTC."""
+    allows_unpriced: bool = False
+    """Whether models may be used whose price is unknown. They count as nothing."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is an amount. A group without one only counts what its keys spend."""
+        return bool(self.per_day or self.per_month)
+
+
+@dataclass(frozen=True)
 class ApiKey:
     """The API key a client authenticated with, without the secret itself."""
 
@@ -69,10 +89,17 @@ class ApiKey:
     upstreams: frozenset[str] | None = None
     """Ids of the upstreams it may use; None: all."""
     limits: Limits = NO_LIMITS
+    budgets: tuple[Budget, ...] = ()
+    """Its own and that of its group. What it spends is counted for each of them."""
     max_stored_bytes: int | None = None
     """Size of its conversations in the database; None: the limit in the settings."""
     shows_account: bool = False
     """Whether its clients see the account details in the answers of upstreams (``Provider.account_details``)."""
+
+    @property
+    def needs_prices(self) -> bool:
+        """Whether it may only use models whose price is known, because a budget would not notice the others."""
+        return any(budget.is_limited and not budget.allows_unpriced for budget in self.budgets)
 
 
 GATEWAY_FIELDS = frozenset(
@@ -127,7 +154,8 @@ class ClientRequest:
     """Request headers, names in lower case, without the client's credentials and cookies. Names with an underscore
     occur only if a provider declares them (``Provider.underscore_headers``)."""
     body: Mapping[str, Any]
-    """The parsed JSON body. ``input`` is a list of items and includes the stored history that the request continues."""
+    """The parsed JSON body. ``input`` is a sequence of items and includes the stored history that the request
+    continues. It is no list: items of the history are parsed when they are first read."""
     stream: bool
     """Whether the client wants server-sent events."""
     client: ClientConnection
@@ -194,6 +222,11 @@ class AttemptContext:
     server: str | None = None
     """Scheme, host and port of the server that received the last dispatch, set by ``floway_core.upstream.HttpClient``;
     None if nothing was sent."""
+    response_id: str = ""
+    """The id of the response, as the client will see it."""
+    continues: str | None = None
+    """The id of the response whose history the input begins with, unchanged; None if there is none, or if the client
+    sent the history itself. It may be a response that is not stored."""
 
 
 @dataclass
@@ -207,6 +240,9 @@ class ResponsesRequestContext:
     """The client's body with the upstream's name of the ``model``, and with the overrides of the alias applied."""
     headers: dict[str, str] = field(default_factory=dict)
     """Headers for the upstream, in the order in which they are sent. Starts empty, so that no client header leaks."""
+    held_items: int = 0
+    """How many of the first input items ``body`` lacks, because the provider has kept them
+    (``Provider.count_held_items``)."""
 
     def ignore(self, *names: str) -> None:
         """Report request fields that the upstream does not support.

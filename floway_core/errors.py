@@ -16,10 +16,15 @@ class ClientDisconnected(Exception):
     """The client closed its connection, so the request ends without an answer."""
 
 
+MAX_MESSAGE_CHARACTERS = 4000
+"""Limit for messages of errors, and for the names of parameters: both may quote a client."""
+
+
 class GatewayError(Exception):
     """The request fails with this HTTP status and an OpenAI error object.
 
     Providers and hooks may raise it. The client receives it unchanged, so the message must not contain a secret.
+    What is longer than ``MAX_MESSAGE_CHARACTERS`` is cut off.
 
     :param status: HTTP status, 400 to 599.
     :param message: one sentence for the person at the client.
@@ -41,10 +46,10 @@ class GatewayError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = _shorten(message)
         self.type = type or ("invalid_request_error" if status < 500 else "server_error")
         self.code = code
-        self.param = param
+        self.param = param and _shorten(param)
         self.headers = dict(headers or {})
         self.relayed_headers: list[tuple[str, str]] = []
         """Headers of the upstream's answer that are relayed to the client."""
@@ -60,6 +65,10 @@ class GatewayError(Exception):
     def upstream_body(self, dialect: str) -> bytes | None:
         """Return the body of the upstream's error answer if the upstream speaks ``dialect``; None for other errors."""
         return None
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[:MAX_MESSAGE_CHARACTERS] + "..."
 
 
 class Overloaded(GatewayError):

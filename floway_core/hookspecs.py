@@ -27,6 +27,7 @@ import click
 import pluggy
 from prometheus_client import CollectorRegistry
 
+from floway_core.client_setup import ClientSetup
 from floway_core.contexts import (
     AttemptContext,
     AttemptResult,
@@ -108,6 +109,17 @@ def register_commands(cli: click.Group) -> None:
     May change: ``cli``, by adding to it.
     Returns: nothing.
     If it raises: ``floway`` does not start, and the error names the plugin.
+    """
+
+
+@hookspec
+def register_client_setups() -> Iterable[ClientSetup]:
+    """Say how clients are set up, for ``floway setup NAME``.
+
+    When: when that command runs. Use neither network nor database.
+    May change: nothing.
+    Returns: one object for each client. The command fails if two have one name.
+    If it raises: the command fails, and the error names the plugin.
     """
 
 
@@ -226,6 +238,8 @@ def on_stop(timeout: float) -> None:
     """Deliver buffered data before the process ends.
 
     When: once in each worker process that stops gracefully, after the last result, in the separate thread of the
-    plugin. After ``timeout`` seconds the process ends, whether the hook has returned or not. May change: nothing.
-    Returns: nothing. If it raises: the exception is logged.
+    plugin. After ``timeout`` seconds the process ends, whether the hook has returned or not.
+    May change: nothing.
+    Returns: nothing.
+    If it raises: the exception is logged.
     """

@@ -11,6 +11,17 @@ from floway_core.protocol.usage import Tokens
 
 RATES = ("input", "cached_input", "output")
 
+BILLION = 10**9
+"""Amounts of money are stored and added up as whole billionths of a USD, so that sums are exact."""
+
+MAX_USD = 10**9
+"""The greatest amount of money that is counted for one request, or that a budget may have."""
+
+
+def to_billionths(usd: float) -> int:
+    """Return an amount of USD in billionths, rounded, and at most ``MAX_USD``."""
+    return round(min(usd, MAX_USD) * BILLION)
+
 
 @dataclass(frozen=True)
 class Price:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from floway_core.contexts import ClientConnection, ForwardContext, ResponsesRequestContext, Upstream
+from floway_core.contexts import AttemptContext, ClientConnection, ForwardContext, ResponsesRequestContext, Upstream
 from floway_core.prices import Price
 from floway_core.protocol.failures import read_failure_body
 from floway_core.upstream_info import ConnectionOptions, Problem, Quota, SignIn, UpstreamOption
@@ -250,6 +250,17 @@ class Provider(ABC):
         :raises GatewayError: the list is not available.
         """
         return self.list_models(upstream)
+
+    def count_held_items(self, ctx: AttemptContext) -> int:
+        """Return how many of the first input items the gateway need not prepare: the provider has kept what it made of
+        them for an earlier request, or its connection to the upstream has.
+
+        The gateway calls it after ``on_attempt_start`` if the input begins with the history of a response
+        (``ctx.continues``). That history begins with the input of the request for this response
+        (``AttemptContext.response_id``), item by item, unless this response is a compaction. In the first dispatch
+        ``ResponsesRequestContext.body`` then lacks these items; later ones have the whole input.
+        """
+        return 0
 
     @abstractmethod
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:

@@ -9,7 +9,7 @@ _spare: list[memoryview] = []
 """Buffers that nobody uses at the moment: as many as threads have received at the same time."""
 
 
-def receive(sock: socket.socket, flags: int = 0) -> bytes:
+def receive(sock: socket.socket, flags: int = 0, size: int = READ_BYTES) -> bytes:
     """Receive at most ``READ_BYTES`` from a socket that does not wait; ``b""`` at the end of the connection.
 
     ``sock.recv`` allocates that much and gives back what it does not need. As long as the few bytes that remain are in
@@ -23,6 +23,6 @@ def receive(sock: socket.socket, flags: int = 0) -> bytes:
     except IndexError:
         buffer = memoryview(bytearray(READ_BYTES))
     try:
-        return bytes(buffer[: sock.recv_into(buffer, READ_BYTES, flags)])
+        return bytes(buffer[: sock.recv_into(buffer, size, flags)])
     finally:
         _spare.append(buffer)

@@ -1,39 +1,39 @@
-"""What a provider tells the operator about its upstreams: their options, problems and quotas, and how to sign in."""
+"""What a provider declares and reports about its upstreams for the operator: options, problems, quotas, sign-in."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class UpstreamOption:
-    """An option of the upstreams of one kind, which the operator may set: ``--compacts`` on the command line."""
+    """An option of upstreams of one kind, set by the operator: ``--compacts`` on the command line."""
 
     name: str
     """Lower case, with underscores. The value is in ``Connection.options[name]``."""
     help: str
     """One sentence for the operator."""
     choices: tuple[str, ...] = ()
-    """The texts to choose from, of which the first is the default. Empty for a flag, which is True or False."""
+    """The allowed texts; the first one is the default. Empty for a flag, which is True or False."""
 
     @property
     def default(self) -> str | bool:
-        """The value where the operator sets none."""
+        """The value if the operator sets none."""
         return self.choices[0] if self.choices else False
 
 
 @dataclass(frozen=True)
 class ConnectionOptions:
-    """What the operator states of an upstream that is reached with a URL and an API key.
+    """The fields that the operator sets for an upstream with a URL and an API key.
 
     Core then provides the rest: commands, the admin API, the encrypted storage, and the base class
     ``floway_core.upstream.keyed.KeyedProvider``.
     """
 
     default_base_url: str | None = None
-    """The URL where the operator gives none; None if one must be given."""
+    """The URL if the operator sets none; None if it is required."""
     example_base_url: str = "https://api.example.com/v1"
-    """For the help of the command line."""
+    """An example for the help of the command line."""
     key_is_optional: bool = False
-    """Whether there are upstreams without a key."""
+    """Whether upstreams without a key are allowed."""
     options: tuple[UpstreamOption, ...] = ()
 
 

@@ -34,14 +34,14 @@ def parse_targets(database: peewee.Database, texts: Iterable[str]) -> list[tuple
 
 
 def _parse_target(text: str, upstream_names: set[str]) -> tuple[str, str | None]:
-    pieces = text.split("@")
-    if not pieces[-1]:
-        return "@".join(pieces[:-1]), None
-    for count in range(1, len(pieces)):
-        upstream = "@".join(pieces[count:])
+    parts = text.split("@")
+    if not parts[-1]:
+        return "@".join(parts[:-1]), None
+    for count in range(1, len(parts)):
+        upstream = "@".join(parts[count:])
         if upstream in upstream_names:
-            return "@".join(pieces[:count]), upstream
-    if len(pieces) > 1:
+            return "@".join(parts[:count]), upstream
+    if len(parts) > 1:
         raise GatewayError(400, f"There is no upstream named {text.partition('@')[2]!r}.", param="targets")
     return text, None
 

@@ -17,7 +17,7 @@ __all__ = ["FAIL", "OK", "WARN", "CheckResult", "check_installation", "check_run
 def check_installation(
     environ: Mapping[str, str], build_app: Callable[[Gateway, pluggy.PluginManager], object]
 ) -> Iterator[CheckResult]:
-    """Yield each result as soon as it is there. A check that depends on something broken is left out.
+    """Yield each result as soon as it is available. A check that depends on a failed one is skipped.
 
     :param environ: the environment, with the settings.
     :param build_app: builds the application, and raises ``StartupError`` if the routes of plugins collide.

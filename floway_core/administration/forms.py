@@ -31,7 +31,7 @@ class FormField:
 
 
 def connection_form(declared: ConnectionOptions) -> tuple[FormField, ...]:
-    """Return the fields that say how an upstream is reached. Its name and prefix are not among them."""
+    """Return the fields of the connection of an upstream, without its name and prefix."""
     return (
         FormField(
             "base_url",
@@ -74,7 +74,7 @@ def _option_field(option: UpstreamOption) -> FormField:
 def parse_form(form: tuple[FormField, ...], texts: Mapping[str, str]) -> dict[str, Any]:
     """Return the values of a form as fields of the admin API, for ``upstreams.add`` and ``change``, which check them.
 
-    :param texts: what was typed, by name of the field. A flag is set if it is there; what is empty is left out.
+    :param texts: the entered texts, by name of the field. A flag is set if it is present; empty texts are ignored.
     """
     fields: dict[str, Any] = {}
     for field in form:

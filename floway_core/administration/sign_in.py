@@ -1,7 +1,6 @@
 """Signing in to the account of an upstream with a browser, by pasting the URL that it ends on.
 
-What the end has to know of the beginning travels with the operator's form, encrypted with the secret key. So any worker
-can finish what another one has begun.
+The state of a sign-in is in the operator's form, encrypted with the secret key, so that any worker can finish it.
 """
 
 import time
@@ -36,7 +35,7 @@ class BegunSignIn:
 
 
 def providers_with_sign_in(gateway: Gateway) -> list[str]:
-    """Return the kinds of the providers whose upstreams are signed in to."""
+    """Return the kinds of providers that have a sign-in."""
     return sorted(kind for kind, provider in gateway.providers.by_kind.items() if provider.signs_in)
 
 
@@ -79,7 +78,7 @@ def finish(gateway: Gateway, ticket: str, pasted: str) -> Upstream:
 
     :param ticket: that of ``begin``.
     :param pasted: the URL that the browser has ended on.
-    :raises GatewayError: 400 with the param ``pasted``, the text or the sign-in is of no use; 400 with the param
+    :raises GatewayError: 400 with the param ``pasted``, the text or the sign-in is not valid; 400 with the param
         ``ticket``, the sign-in has to begin again; 409, the name and the account do not belong together; 503, the
         server of the provider does not answer.
     """

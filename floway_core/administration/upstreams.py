@@ -1,4 +1,4 @@
-"""The upstreams: their states, their order, how they are reached, and what they have used of their quotas."""
+"""The upstreams: their states, order, connections and quotas."""
 
 import contextlib
 import logging
@@ -13,6 +13,7 @@ from floway_core.errors import GatewayError, NoModelList
 from floway_core.provider import Model, Problem, Quota
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import connections, upstreams
+from floway_core.storage.configuration import configuration_of
 from floway_core.storage.db import DATABASE_ERRORS
 from floway_core.storage.upstreams import NOT_TRIED, Try, remove
 
@@ -32,34 +33,32 @@ __all__ = [
 
 log = logging.getLogger("floway")
 
-NO_RESPONSE = "Is {address} right? Then look at the network and at proxies; after that: floway upstreams test {name}"
-OTHER_FAILURE = "If it does not pass by itself, see: floway {kind} --help; then: floway upstreams test {name}"
+NO_RESPONSE = "Check the address {address}, the network and proxies. Then: floway upstreams test {name}"
+OTHER_FAILURE = "If it does not recover, see: floway {kind} --help. Then: floway upstreams test {name}"
 REMEDIES = {
     "upstream_unreachable": NO_RESPONSE,
     "upstream_timeout": NO_RESPONSE,
     NoModelList.WRONG_ADDRESS: (
-        "The address is probably wrong: what answers at {address} is no API of this kind. "
+        "The address is probably wrong: the server at {address} has another API. "
         "See `floway config` and `floway {kind} --help`."
     ),
-    NoModelList.CREDENTIALS_REFUSED: (
-        "Its credentials are wrong, or belong elsewhere than to {address}. See: floway {kind} --help"
-    ),
+    NoModelList.CREDENTIALS_REFUSED: "Its credentials are wrong, or not for {address}. See: floway {kind} --help",
 }
-"""What to do about a failure, by the code of the error."""
+"""How to fix a failure, by the code of the error."""
 
 
 @dataclass(frozen=True)
 class ConnectionState:
-    """How an upstream with a URL and an API key is reached, without its secrets."""
+    """The connection of an upstream with a URL and an API key, without its secrets."""
 
     base_url: str
     has_key: bool
     headers: tuple[str, ...]
     """Names only."""
     models: tuple[str, ...]
-    """Those that the operator has named; empty if the upstream lists them."""
+    """The models that the operator has entered; empty if the upstream lists them."""
     options: Mapping[str, str | bool]
-    """Those that the provider declares, by name."""
+    """The options that the provider declares, by name."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return all values, for JSON."""
@@ -68,7 +67,7 @@ class ConnectionState:
 
 @dataclass(frozen=True)
 class UpstreamState:
-    """An upstream, and what is known of it without a request to it."""
+    """The state of an upstream, as far as Floway knows it without a request to it."""
 
     upstream: Upstream
     place: int
@@ -82,7 +81,7 @@ class UpstreamState:
 
     @property
     def details(self) -> dict[str, Any]:
-        """Return what commands and the admin API show alike, for JSON: ``problem``, the last try, the connection."""
+        """Return ``problem``, the last request and the connection as JSON, for commands and the admin API."""
         connection = self.connection.as_dict() if self.connection else {}
         return {"problem": str(self.problem) if self.problem else None, **asdict(self.last_try), **connection}
 
@@ -106,6 +105,7 @@ def find_state(gateway: Gateway, name: str) -> UpstreamState:
 
 def _read_rows(gateway: Gateway) -> list[tuple[Upstream, int, Try]]:
     """Return all upstreams with their places and the last requests to them."""
+    _refresh(gateway)
     tries = upstreams.last_tries(gateway.services.database)
     rows = upstreams.all_rows(gateway.services.database)
     return [(row, place, tries.get(row.id, NOT_TRIED)) for place, row in enumerate(rows, 1)]
@@ -132,8 +132,13 @@ def _read_connection(gateway: Gateway, upstream: Upstream) -> ConnectionState | 
     )
 
 
+def _refresh(gateway: Gateway) -> None:
+    """Let the providers see the present configuration. Requests of clients do so when they are authenticated."""
+    configuration_of(gateway.services.database).refresh(gateway.services.database)
+
+
 def read_quotas(gateway: Gateway, upstream: Upstream) -> Sequence[Quota]:
-    """Return the limits of the account of an upstream, as they were reported last; none if they cannot be read."""
+    """Return the limits of the account of an upstream, from the latest report; none if they cannot be read."""
     provider = gateway.providers.by_kind.get(upstream.kind)
     try:
         return provider.read_quotas(upstream) if provider else ()
@@ -141,7 +146,7 @@ def read_quotas(gateway: Gateway, upstream: Upstream) -> Sequence[Quota]:
         log.info("The quotas of upstream %s cannot be read: %s", upstream.name, error.message)
     except DATABASE_ERRORS:
         raise
-    except Exception:  # code of a third party may raise anything
+    except Exception:  # a plugin may raise anything
         log.exception("The plugin of upstream %s failed in read_quotas", upstream.name)
     return ()
 
@@ -171,7 +176,7 @@ def change(
     prefix: str | None = None,
     place: int | None = None,
 ) -> None:
-    """Change an upstream, with effect from the next request. What is None or not given stays.
+    """Change an upstream, with effect from the next request. None leaves a value unchanged.
 
     :param fields: of ``CONNECTION_FIELDS``, with values of these types.
     :param new_name: keys and aliases follow.
@@ -195,15 +200,18 @@ def test(gateway: Gateway, name: str) -> list[Model]:
     :raises GatewayError: 404, there is no such upstream; 409, its provider is not installed; or its failure, which
         ``explain`` explains.
     """
+    _refresh(gateway)
     return routing.fetch_models(gateway, name)
 
 
 def explain(gateway: Gateway, upstream: Upstream, error: GatewayError) -> Problem:
     """Return the reason for the failure of an upstream, and what to do about it."""
+    known = gateway.find_problem(upstream)
+    if known and known.remedy and error.message.endswith(known.remedy):
+        return Problem(error.message.removesuffix(known.remedy).rstrip(), known.remedy)
     provider, address = gateway.providers.by_kind.get(upstream.kind), None
     with contextlib.suppress(GatewayError):  # it has no connection, which ``error`` says
         address = provider.base_url(upstream) if provider else None
     template = REMEDIES.get(error.code or "", OTHER_FAILURE)
-    return Problem(
-        error.message, template.format(address=address or "its address", kind=upstream.kind, name=upstream.name)
-    )
+    remedy = template.format(address=address or "its address", kind=upstream.kind, name=upstream.name)
+    return Problem(error.message, remedy)

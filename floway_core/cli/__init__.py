@@ -5,7 +5,7 @@ import sys
 import click
 
 from floway_core import __version__
-from floway_core.cli import aliases, config_commands, doctor, keys, secrets, serve, upstreams, usage
+from floway_core.cli import aliases, config_commands, doctor, groups, keys, secrets, serve, setup, upstreams, usage
 from floway_core.cli.add_upstream import try_upstream
 from floway_core.cli.context import ReadOnlyCommand, Session, services
 from floway_core.errors import GatewayError, StartupError
@@ -29,6 +29,8 @@ for command in (
     config_commands.list_plugins,
     config_commands.retention_group,
     keys.keys_group,
+    groups.groups_group,
+    setup.setup_client,
     upstreams.upstreams_group,
     upstreams.list_models,
     usage.show_usage,

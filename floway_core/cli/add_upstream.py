@@ -97,7 +97,7 @@ def read_key(
     elif key_file is None and not sys.stdin.isatty():
         without = " or --no-key" if declared.key_is_optional else ""
         raise click.UsageError(
-            f"Where is the key? Give --key-file FILE (- for standard input), --key-env NAME{without}."
+            f"The key is missing: use --key-file FILE (- for standard input), --key-env NAME{without}."
         )
     else:
         key = key_file.read() if key_file else click.prompt("API key", hide_input=True, err=True)

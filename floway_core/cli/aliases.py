@@ -66,7 +66,7 @@ def list_aliases(context: click.Context, as_json: bool) -> None:
             )
             for row in rows
         ]
-        click.echo(table(("ALIAS", "STANDS FOR", "EFFORT", "VERBOSITY", "SERVICE TIER"), cells))
+        click.echo(table(("ALIAS", "MODELS", "EFFORT", "VERBOSITY", "SERVICE TIER"), cells))
 
 
 @aliases_group.command("remove")

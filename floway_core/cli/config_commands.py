@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import asdict
+from typing import Any
 
 import click
 import peewee
@@ -82,6 +83,23 @@ def show_config(session: Session, as_json: bool) -> None:
 @click.pass_obj
 def list_plugins(session: Session, as_json: bool) -> None:
     """List the plugins, and what each of them adds."""
+    rows = _describe_plugins(session)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        click.echo("There is no plugin. Floway needs one with a provider: pip install floway-PROVIDER")
+        return
+    for row in rows:
+        click.echo(f"{row['name']} ({row['distribution']})")
+        for name in ("providers", "dialects", "routes", "forwards", "commands", "settings", "migrations", "hooks"):
+            if value := row[name]:
+                text = ", ".join(value) if isinstance(value, list | tuple) else value
+                click.echo(f"  {name + ':':<12}{text}")
+
+
+def _describe_plugins(session: Session) -> list[dict[str, Any]]:
+    """Return what each installed plugin adds, as JSON."""
     database = database_in_use(session.settings)
     # The kinds of providers do not depend on stored data, so an empty database is sufficient.
     empty = Services(session.settings, in_memory(), SecretBox(generate_key()))
@@ -92,7 +110,7 @@ def list_plugins(session: Session, as_json: bool) -> None:
     sources = dict(plugins.named_migration_sources(session.manager))
     commands = plugins.list_commands(session.manager)
     settings_of = dict(plugins.named_settings(session.manager))
-    rows = [
+    return [
         {
             **asdict(plugin),
             "providers": [kind for kind, owner in owners.items() if owner == plugin.name],
@@ -111,18 +129,6 @@ def list_plugins(session: Session, as_json: bool) -> None:
         }
         for plugin in plugins.list_installed(session.manager)
     ]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    if not rows:
-        click.echo("There is no plugin. Floway needs one with a provider: pip install floway-PROVIDER")
-        return
-    for row in rows:
-        click.echo(f"{row['name']} ({row['distribution']})")
-        for name in ("providers", "dialects", "routes", "forwards", "commands", "settings", "migrations", "hooks"):
-            if value := row[name]:
-                text = ", ".join(value) if isinstance(value, list | tuple) else value
-                click.echo(f"  {name + ':':<12}{text}")
 
 
 def _format_migrations(database: peewee.Database | None, source: schema.MigrationSource | None) -> str | None:

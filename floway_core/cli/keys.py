@@ -12,6 +12,7 @@ import click
 
 from floway_core.administration import keys
 from floway_core.administration.keys import Options
+from floway_core.cli.budget_options import BUDGET_FIELDS, budget_options, describe_budget, read_budgets
 from floway_core.cli.confirm import confirm, yes_option
 from floway_core.cli.context import ReadOnlyCommand, services
 from floway_core.cli.table import date, table
@@ -27,8 +28,12 @@ FIELDS = {
     "tokens-per-day": "tokens_per_day",
     "stored-bytes": "max_stored_bytes",
     "shows-account": "shows_account",
+    "group": "group",
 }
 """Fields of a key, by the option that sets each."""
+
+CLEARED_FIELDS = {**{option: (field,) for option, field in FIELDS.items()}, "budget": BUDGET_FIELDS}
+"""The fields that ``--clear`` resets, by option."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -58,6 +63,8 @@ def _limit_option(option: str, help: str) -> Callable[[Command], Command]:
 def _permission_options(command: Command) -> Command:
     """Add the options for the permissions and limits of a key."""
     for option in (
+        click.option("--group", help="The group whose budget it shares; see `floway groups`."),
+        budget_options,
         click.option(
             "--shows-account",
             is_flag=True,
@@ -89,11 +96,13 @@ def _read_options(parameters: dict[str, Any], cleared: tuple[str, ...] = ()) -> 
     :param cleared: options to reset.
     """
     values = {name: value for name, value in parameters.items() if value not in (None, ())}
+    values |= read_budgets(values.pop("budgets", ()))
     options = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
     for option in cleared:
-        if FIELDS[option] in values:
-            raise click.UsageError(f"--{option} is both set and cleared.")
-        options[FIELDS[option]] = None
+        for field in CLEARED_FIELDS[option]:
+            if field in values:
+                raise click.UsageError(f"--{option} is both set and cleared.")
+            options[field] = None
     return cast(Options, options)
 
 
@@ -117,7 +126,7 @@ def create_key(context: click.Context, /, name: str, **parameters: Any) -> None:
 @keys_group.command("change")
 @click.argument("name")
 @_permission_options
-@click.option("--clear", multiple=True, type=click.Choice(list(FIELDS)), help="Reset this option.")
+@click.option("--clear", multiple=True, type=click.Choice(list(CLEARED_FIELDS)), help="Reset this option.")
 @click.pass_context
 def change_key(context: click.Context, /, name: str, clear: tuple[str, ...], **parameters: Any) -> None:
     """Change the permissions and limits of a key, from its next request on. Other options do not change."""
@@ -166,6 +175,9 @@ def _format_limits(row: keys.KeyRow) -> str:
         row.tokens_per_day and f"{row.tokens_per_day} tokens/day",
         row.max_stored_bytes and f"{row.max_stored_bytes} stored bytes",
         row.shows_account and "shows the account",
+        row.group is not None and f"group {row.group}",
+        *describe_budget(row.usd_per_day, row.usd_per_month, row.spent),
+        row.allows_unpriced and "models without a price allowed",
     ]
     return "; ".join(term for term in terms if term) or "-"
 

@@ -4,9 +4,15 @@ import json
 from collections.abc import Sequence
 
 import click
+import peewee
 
 from floway_core.administration import usage
+from floway_core.administration.groups import GroupRow
+from floway_core.administration.groups import all_rows as all_groups
+from floway_core.administration.keys import KeyRow
+from floway_core.administration.keys import all_rows as all_keys
 from floway_core.administration.usage import Usage
+from floway_core.cli.budget_options import describe_budget
 from floway_core.cli.context import ReadOnlyCommand, services
 from floway_core.cli.table import table
 
@@ -22,7 +28,7 @@ HEADINGS = ("REQUESTS", "FAILED", "INPUT", "CACHED", "OUTPUT", "REASONING", "COS
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def show_usage(context: click.Context, by: tuple[str, ...], since: str | None, as_json: bool) -> None:
-    """Show requests, tokens and cost. Cached tokens are part of the input, reasoning is part of the output.
+    """Show requests, tokens, cost and budgets. Cached tokens are part of the input, reasoning is part of the output.
 
     The cost is computed with the price at the time of the request (setting FLOWAY_PRICES). For an account with a flat
     rate, it is the cost without one.
@@ -32,7 +38,8 @@ def show_usage(context: click.Context, by: tuple[str, ...], since: str | None, a
         first = usage.parse_since(since) if since else None
     except ValueError as error:
         raise click.BadParameter(f"{since!r} is not {error}.", context, param_hint="--since") from None
-    rows = usage.read(services(context).database, groups, first)
+    database = services(context).database
+    rows = usage.read(database, groups, first)
     if as_json:
         click.echo(json.dumps([row.as_dict() for row in rows], indent=2))
     elif not rows:
@@ -40,6 +47,21 @@ def show_usage(context: click.Context, by: tuple[str, ...], since: str | None, a
         click.echo(f"There is no usage{when}. Requests with an API key are counted a second after they have ended.")
     else:
         click.echo(table((*(name.upper() for name in groups), *HEADINGS), [*_cells(rows), *_total(rows, len(groups))]))
+    if not as_json:
+        _show_budgets(database)
+
+
+def _show_budgets(database: peewee.Database) -> None:
+    """Print what is spent of each budget, if there are any."""
+    holders: list[tuple[str, str, GroupRow | KeyRow]] = [("group", row.name, row) for row in all_groups(database)]
+    holders += [("key", row.name, row) for row in all_keys(database)]
+    budgets = [
+        (kind, name, term)
+        for kind, name, row in holders
+        for term in describe_budget(row.usd_per_day, row.usd_per_month, row.spent)
+    ]
+    if budgets:
+        click.echo("\n" + table(("BUDGET OF", "NAME", "SPENT"), budgets))
 
 
 def _cells(rows: Sequence[Usage]) -> list[tuple[object, ...]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from floway_core.conversation.records import History, Snapshot
-from floway_core.protocol import jsontext
+from floway_core.protocol.lazy_items import LazyItems
 
 MAX_ANCESTORS = 16
 """How many cached histories are tried as the start of a history that is not cached, the latest first."""
@@ -21,18 +21,20 @@ MAX_ANCESTORS = 16
 class PackedHistory:
     """A history as JSON, which is much smaller than the objects. Each call of ``unpack`` returns new objects."""
 
-    __slots__ = ("_issuers", "_previous", "_texts", "response_id", "size", "text_bytes")
+    __slots__ = ("_issuers", "_previous", "_texts", "_types", "response_id", "size", "text_bytes")
 
     def __init__(
         self,
         response_id: str,
         texts: Iterable[bytes],
         issuers: Iterable[str | None],
+        types: Iterable[str | None],
         previous: "PackedHistory | None" = None,
     ) -> None:
         """:param response_id: id of the response that ends the history.
         :param texts: the items as valid JSON.
         :param issuers: as in ``History``.
+        :param types: as in ``History``.
         :param previous: the history before these items; shared, not copied.
         """
         self.response_id = response_id
@@ -41,12 +43,13 @@ class PackedHistory:
         self.text_bytes: int = sum(map(len, self._texts)) + (previous.text_bytes if previous else 0)
         """Bytes of the whole history as JSON."""
         self._issuers = tuple(issuer and sys.intern(issuer) for issuer in issuers)
+        self._types = tuple(kind and sys.intern(kind) for kind in types)
         self._previous = previous
-        self.size = sum(map(sys.getsizeof, self._texts)) + 16 * len(self._texts) + 600
-        """Approximate bytes without ``previous``: the texts, two pointers for each, and the objects around them."""
+        self.size = sum(map(sys.getsizeof, self._texts)) + 24 * len(self._texts) + 600
+        """Approximate bytes without ``previous``: the texts, three pointers for each, and the objects around them."""
 
     def unpack(self) -> History:
-        """Return the whole history, as new objects."""
+        """Return the whole history, as new objects. They are parsed when they are first read."""
         parts: list[PackedHistory] = []
         part: PackedHistory | None = self
         while part:
@@ -55,7 +58,8 @@ class PackedHistory:
         parts.reverse()
         texts = [text for part in parts for text in part._texts]
         issuers = [issuer for part in parts for issuer in part._issuers]
-        return History(jsontext.loads_many(texts), issuers, self.text_bytes)
+        types = [kind for part in parts for kind in part._types]
+        return History(LazyItems(texts), issuers, self.text_bytes, types)
 
     def is_continuation_of(self, histories: "dict[str, PackedHistory]") -> bool:
         """Whether the history before these items is one of ``histories``, or there is none."""

@@ -13,6 +13,7 @@ from floway_core.conversation.retention import USE_PRECISION_SECONDS
 from floway_core.conversation.snapshots import (
     SAME_SNAPSHOT,
     NewItem,
+    NewSnapshot,
     add_stored_bytes,
     encode_snapshot,
     insert_snapshot,
@@ -95,23 +96,7 @@ def _commit(
     hook: MetadataHook,
 ) -> None:
     output, mode, parent = _output_items(response), snapshot_mode(response), turn.previous
-    new_items = [] if mode == "replace" else turn.new_items
-    if mode == "replace":
-        hash_before = items.START
-    else:
-        hash_before = turn.history_hash or items.extended_hash(
-            parent.history_hash if parent else items.START, new_items
-        )
-    new = encode_snapshot(
-        turn.api_key_id,
-        turn.response_id,
-        parent,
-        [*map(NewItem, new_items), *(NewItem(item, upstream_id, is_output=True) for item in output)],
-        envelope={key: value for key, value in response.items() if key != "output"},
-        history_hash=items.extended_hash(hash_before, output),
-        mode=mode,
-        is_hidden=not turn.store,
-    )
+    new = _encode_turn(turn, upstream_id, response)
     with transaction(database):
         conversation = _lock_conversation(database, turn, new.stored_bytes)
         metadata = hook()
@@ -128,7 +113,29 @@ def _commit(
     if parent and (turn.explicit_previous or turn.visible):
         beginning = cache.get(parent) if mode == "append" else None
         if beginning or mode == "replace":
-            cache.put(conversation, PackedHistory(turn.response_id, new.texts, new.issuers, beginning))
+            cache.put(conversation, PackedHistory(turn.response_id, new.texts, new.issuers, new.types, beginning))
+
+
+def _encode_turn(turn: Turn, upstream_id: str | None, response: Mapping[str, Any]) -> NewSnapshot:
+    """Encode the snapshot of a response: the new items of its turn, unless it replaces the history, and its output."""
+    output, mode, parent = _output_items(response), snapshot_mode(response), turn.previous
+    new_items = [] if mode == "replace" else turn.new_items
+    if mode == "replace":
+        hash_before = items.START
+    else:
+        hash_before = turn.history_hash or items.extended_hash(
+            parent.history_hash if parent else items.START, new_items
+        )
+    return encode_snapshot(
+        turn.api_key_id,
+        turn.response_id,
+        parent,
+        [*map(NewItem, new_items), *(NewItem(item, upstream_id, is_output=True) for item in output)],
+        envelope={key: value for key, value in response.items() if key != "output"},
+        history_hash=items.extended_hash(hash_before, output),
+        mode=mode,
+        is_hidden=not turn.store,
+    )
 
 
 def _lock_conversation(database: peewee.Database, turn: Turn, added: int) -> int:

@@ -12,7 +12,7 @@ from floway_core.conversation.input_limit import InputLimit
 from floway_core.conversation.payloads import Decoder, StoredDataError, parse_object, storable_id
 from floway_core.conversation.records import Conversation, History, Snapshot
 from floway_core.errors import GatewayError
-from floway_core.protocol.items import listed_form
+from floway_core.protocol.items import item_type, listed_form
 from floway_core.protocol.visible_history import is_client_item
 from floway_core.storage.db import Row, placeholders, select
 from floway_core.storage.tables import Items, Snapshots
@@ -143,10 +143,11 @@ def load_history(
     texts = [decode.text(payload, row) for row, _, payload, *_ in new_rows]
     items = [parse_object(text, PAYLOAD, row) for text, (row, *_) in zip(texts, new_rows, strict=True)]
     issuers = [upstream for _, upstream, *_ in new_rows]
-    packed = PackedHistory(snapshot.response_id, texts, issuers, beginning)
+    packed = PackedHistory(snapshot.response_id, texts, issuers, map(item_type, items), beginning)
     cache.put(snapshot.conversation, packed)
-    before = beginning.unpack() if beginning else History()
-    return History(before.items + items, before.issuers + issuers, packed.text_bytes)
+    whole = (beginning.unpack() if beginning else History()) + History(items, issuers)
+    whole.text_bytes = packed.text_bytes
+    return whole
 
 
 def _chain(database: peewee.Database, snapshot: Snapshot, cached_ids: Collection[str] = ()) -> list[Row]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from floway_core.protocol import items
+from floway_core.protocol.items import item_type
+from floway_core.protocol.lazy_items import LazyItems
 from floway_core.protocol.visible_history import VisibleHistory
 
 
@@ -14,16 +16,33 @@ from floway_core.protocol.visible_history import VisibleHistory
 class History:
     """Items of a conversation, in order. Do not change the items."""
 
-    items: list[dict[str, Any]] = field(default_factory=list)
-    issuers: list[str | None] = field(default_factory=list)
+    items: Sequence[dict[str, Any]] = field(default_factory=list)
+    issuers: Sequence[str | None] = field(default_factory=list)
     """For each item the id of the upstream that issued it; None if the client or the gateway created it."""
     text_bytes: int = 0
     """Bytes of the items as JSON, for a history that comes from the store."""
+    known_types: Sequence[str | None] | None = None
+    """``types``, for a history whose items are not parsed."""
+
+    @functools.cached_property
+    def types(self) -> Sequence[str | None]:
+        """The type of each item."""
+        return [item_type(item) for item in self.items] if self.known_types is None else self.known_types
 
     @functools.cached_property
     def kinds(self) -> frozenset[str]:
         """The types of the items."""
-        return frozenset(kind for item in self.items if isinstance(kind := item.get("type"), str))
+        return frozenset(filter(None, self.types))
+
+    def __add__(self, added: "History") -> "History":
+        if not self.items:
+            return added
+        items = self.items if isinstance(self.items, LazyItems) else LazyItems(list(self.items))
+        return History(items + added.items, [*self.issuers, *added.issuers], known_types=[*self.types, *added.types])
+
+    def after(self, count: int) -> "History":
+        """Return the history without its first ``count`` items."""
+        return History(self.items[count:], self.issuers[count:], known_types=self.types[count:])
 
 
 @dataclass(frozen=True)
@@ -85,7 +104,7 @@ class Turn:
     """Whether the client named it, by ``previous_response_id`` or ``conversation``."""
     input: History
     """The whole input of the model, with the stored history."""
-    new_items: list[dict[str, Any]] = field(default_factory=list)
+    new_items: Sequence[dict[str, Any]] = field(default_factory=list)
     """The part of ``input`` that is not in the history of ``previous``."""
     history_hash: str | None = None
     """The hash of the whole input, if the client sent the history itself. None for a turn with ``explicit_previous``,
@@ -94,6 +113,8 @@ class Turn:
     """The whole input as the client sees it, if the client drops the reasoning and the turn is stored."""
     continued_id: str | None = None
     """The ``previous_response_id`` of the request."""
+    history_of: str | None = None
+    """The id of the response whose history ``input`` begins with; None if there is none, or if the client sent it."""
     remember: Callable[[Sequence[dict[str, Any]], str | None], None] | None = None
     """Keeps the response for the rest of the client's connection, if it is not stored: takes its output items and the
     id of the upstream that issued them. None if the connection keeps nothing."""
@@ -109,7 +130,8 @@ class Turn:
 
     def as_root(self) -> "Turn":
         """Return the turn as the start of a new conversation. Only if the client sent the whole history."""
-        return dataclasses.replace(self, previous=None, new_items=items.without_triggers(self.input.items))
+        new_items = items.without_triggers(self.input.items)
+        return dataclasses.replace(self, previous=None, new_items=new_items, history_of=None)
 
     @property
     def overrides(self) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class NewSnapshot:
     texts: Sequence[bytes]
     """The items as JSON."""
     issuers: Sequence[str | None]
+    types: Sequence[str | None]
 
     @property
     def stored_bytes(self) -> int:
@@ -99,7 +100,13 @@ def encode_snapshot(
         "created_at": now,
         "deleted_at": now if is_hidden else None,
     }
-    return NewSnapshot(row, item_rows, texts, [item.issuer for item in new_items])
+    return NewSnapshot(
+        row,
+        item_rows,
+        texts,
+        [item.issuer for item in new_items],
+        [items.item_type(item.content) for item in new_items],
+    )
 
 
 def insert_snapshot(

@@ -83,6 +83,7 @@ def _resolve_turn(
             raise previous_not_found(previous_id)
     if previous and not continued:
         history = _load_history(database, cache, previous, limit)
+    history_of = continued.packed.response_id if continued else previous.response_id if previous else None
     sent = resolve_items(database, api_key_id, sent_items, history, oldest, limit)
     if not is_explicit and store:
         storable = items.without_triggers(sent.items)
@@ -99,19 +100,24 @@ def _resolve_turn(
         store=store,
         previous=previous,
         explicit_previous=is_explicit and not continued,
-        input=History(history.items + sent.items, history.issuers + sent.issuers),
-        new_items=items.without_triggers([*_unstored_items(continued, history), *sent.items[resent_count:]]),
+        input=history + sent,
+        new_items=_with_unstored(continued, history, items.without_triggers(sent.items[resent_count:])),
         history_hash=history_hash,
         conversation=conversation,
         is_background=body.get("background") is True,
         continued_id=previous_id,
+        history_of=history_of,
         remember=_rememberer(unstored, response_id, continued, history, sent, previous),
     )
 
 
-def _unstored_items(continued: UnstoredHistory | None, history: History) -> list[dict[str, Any]]:
-    """Return the items of ``history`` that are not stored."""
-    return history.items[continued.stored_length :] if continued else []
+def _with_unstored(
+    continued: UnstoredHistory | None, history: History, added: list[dict[str, Any]]
+) -> Sequence[dict[str, Any]]:
+    """Return the items of ``history`` that are not stored, and ``added`` ones."""
+    if continued is None:
+        return added
+    return (history.after(continued.stored_length) + History(added, [None] * len(added))).items
 
 
 def _rememberer(
@@ -131,7 +137,7 @@ def _rememberer(
         return None
     if continued:
         return functools.partial(unstored.remember, response_id, continued, sent)
-    whole = History(history.items + sent.items, history.issuers + sent.issuers)
+    whole = history + sent
     stored = previous if history.items else None
     return functools.partial(
         unstored.remember, response_id, None, whole, stored=stored, stored_length=len(history.items)
@@ -190,9 +196,10 @@ def _restore_turn(
         store=True,
         previous=previous,
         explicit_previous=False,
-        input=History(history.items + added.items, history.issuers + added.issuers),
+        input=history + added,
         new_items=items.without_triggers(added.items),
         visible=visible,
+        history_of=previous.response_id if previous else None,
     )
 
 
@@ -218,7 +225,7 @@ def get_snapshot(database: peewee.Database, api_key_id: str, response_id: str, r
     return snapshot
 
 
-def _count_with_triggers(sent_items: list[dict[str, Any]], length: int) -> int:
+def _count_with_triggers(sent_items: Sequence[dict[str, Any]], length: int) -> int:
     """Return the number of items of ``sent_items`` that contain the first ``length`` items that are not triggers."""
     for position, item in enumerate(sent_items):
         if length == 0:
@@ -243,19 +250,20 @@ def resolve_items(
     :param limit: counts the bytes of the referenced items.
     :raises GatewayError: 404, an item does not exist; 400, they are too large.
     """
-    sent = History(list(sent_items), [None] * len(sent_items))
+    sent = list(sent_items)
+    issuers: list[str | None] = [None] * len(sent)
     for position, stored in _find_referenced(database, api_key_id, sent_items, history, oldest, limit).items():
         if stored is not None:
-            sent.items[position], sent.issuers[position] = stored
-    for item in sent.items:
+            sent[position], issuers[position] = stored
+    for item in sent:
         if items.is_reference(item):
             raise GatewayError(404, f"Item with id '{item.get('id')}' not found.", param="input")
-    hashes = {position: digest for position, item in enumerate(sent.items) if (digest := items.blob_hash(item))}
+    hashes = {position: digest for position, item in enumerate(sent) if (digest := items.blob_hash(item))}
     if hashes:
-        issuers = load.find_issuers(database, api_key_id, hashes.values())
+        found = load.find_issuers(database, api_key_id, hashes.values())
         for position, digest in hashes.items():
-            sent.issuers[position] = sent.issuers[position] or issuers.get(digest)
-    return sent
+            issuers[position] = issuers[position] or found.get(digest)
+    return History(sent, issuers)
 
 
 def _find_referenced(

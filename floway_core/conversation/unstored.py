@@ -70,10 +70,12 @@ class UnstoredResponses:
         elif continued:
             stored, stored_length = continued.stored, continued.stored_length
         pairs = [pair for pair in zip(added.items, added.issuers, strict=True) if pair[0].get("type") != items.TRIGGER]
-        texts = [jsontext.dumps(item) for item in (*(item for item, _ in pairs), *output)]
+        kept = [*(item for item, _ in pairs), *output]
+        texts, types = map(jsontext.dumps, kept), map(items.item_type, kept)
         issuers = [*(issuer for _, issuer in pairs), *[issuer] * len(output)]
         chain = continued.chain if continued else next(_chain_numbers)
-        self._cache.put(chain, PackedHistory(response_id, texts, issuers, continued.packed if continued else None))
+        before = continued.packed if continued else None
+        self._cache.put(chain, PackedHistory(response_id, texts, issuers, types, before))
         self._chains[response_id] = chain, stored, stored_length
         if len(self._chains) > MAX_RESPONSES:
             _, (oldest, _, _) = self._chains.popitem(last=False)

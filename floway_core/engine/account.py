@@ -5,8 +5,10 @@ Only clients whose API key shows the account see these headers, fields and event
 and stored data agree. They are never stored.
 """
 
+import functools
+import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -114,6 +116,13 @@ def _needles(details: AccountDetails) -> tuple[bytes, ...]:
     return (*(b'"%b"' % name.encode() for name in names), *(kind.rstrip("*").encode() for kind in details.events))
 
 
+@functools.cache
+def _find_stated(needles: tuple[bytes, ...]) -> Callable[[bytes], object]:
+    """Return the search for a needle that is more than the name of a null. Every response object has such names."""
+    names = [re.escape(needle) + rb"(?!\s*:\s*null)" for needle in needles if needle.startswith(b'"')]
+    return re.compile(b"|".join([*names, *(re.escape(one) for one in needles if not one.startswith(b'"'))])).search
+
+
 class EventFilter:
     """Removes account events from a stream, and account fields from the other events."""
 
@@ -121,6 +130,7 @@ class EventFilter:
         self._details = details
         self._splitter = sse.EventSplitter(MAX_BYTES)
         self._needles = _needles(details)
+        self._is_stated = _find_stated(self._needles)
 
     def feed(self, data: bytes) -> bytes:
         """Return the visible part of the events that ``data`` completes.
@@ -139,7 +149,8 @@ class EventFilter:
         visible, start = [], 0
         while positions := [position for position in next_needles if position >= 0]:
             begin, end = sse.bounds(block, min(positions))
-            visible += [block[start:begin], self._filter_event(block[begin:end])]
+            event = block[begin:end]
+            visible += [block[start:begin], self._filter_event(event) if self._is_stated(event) else event]
             start = end
             for number, position in enumerate(next_needles):
                 if 0 <= position < start:

@@ -31,8 +31,8 @@ def order_candidates(candidates: Sequence[Candidate], history: History) -> list[
 
 
 def _compaction_issuers(history: History) -> set[str]:
-    pairs = zip(history.items, history.issuers, strict=True)
-    return {issuer for item, issuer in pairs if issuer and item.get("type") in COMPACTIONS}
+    pairs = zip(history.types, history.issuers, strict=True)
+    return {issuer for kind, issuer in pairs if issuer and kind in COMPACTIONS}
 
 
 def without_foreign_reasoning(history: History, upstream_id: str) -> History:

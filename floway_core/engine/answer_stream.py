@@ -23,6 +23,9 @@ from floway_core.runtime.gateway import Gateway
 
 log = logging.getLogger("floway.engine")
 
+LARGE_BLOCK_BYTES = 256 * 1024
+"""From this size on a thread takes events: to follow a text of 50 MB takes longer than other streams may wait."""
+
 TRANSLATION_FAILED = "translation_failed"
 """The code of the error of a stream that its dialect could not translate."""
 
@@ -82,6 +85,8 @@ class AnswerStream(ClientStream):
         self._framer = StreamFramer(answer_format.framing) if answer_format.framing else None
         self._pending: bytes | None = None
         """Events that ``advance`` returns first; see ``hold_back`` and ``preload``."""
+        self._large_block = b""
+        """Events that have been read, and that a thread is to take."""
         self._error: GatewayError | None = None
         """Why the stream ends early."""
         self._has_terminal_event = False
@@ -128,11 +133,13 @@ class AnswerStream(ClientStream):
 
     def _step(self, wait: bool) -> bytes:
         source, keepalive = self._source, b""
+        if self.is_interlude:
+            self.is_interlude, self.state, wait = False, StreamState.WAITING, True
         if self._pending is not None:
             pending, self._pending = self._pending, None
             output = self._translate(pending)
         elif self.state is StreamState.WAITING and source:
-            output = self._receive(self._seconds_to_keepalive() if wait else 0.0)
+            output = self._receive(self._seconds_to_keepalive()) if wait else self._receive(0.0, in_loop=True)
             if output and self._translator:
                 output = self._translate(output)
             if output:
@@ -186,12 +193,18 @@ class AnswerStream(ClientStream):
     def _seconds_to_keepalive(self) -> float:
         return max(0.0, self._last_sent + self._keepalive_interval - time.monotonic())
 
-    def _receive(self, timeout: float) -> bytes:
-        """Feed the events that arrive within ``timeout`` seconds, and return the result of ``feed``."""
+    def _receive(self, timeout: float, in_loop: bool = False) -> bytes:
+        """Feed the events that arrive within ``timeout`` seconds, and return the result of ``feed``.
+
+        :param in_loop: whether the stream loop calls this. Then large blocks are left to a thread.
+        """
         source, visible = self._source, b""
         assert source
         try:
-            if block := source.read(timeout):
+            block, self._large_block = self._large_block or source.read(timeout), b""
+            if in_loop and (len(block) >= LARGE_BLOCK_BYTES or source.has_more):
+                self._large_block, self.is_interlude, self.state = block, True, StreamState.NEEDS_THREAD
+            elif block:
                 visible = self.feed(block)
             if source.has_ended and self.state is StreamState.WAITING:
                 visible += self._end_input()

@@ -12,7 +12,7 @@ from floway_core.contexts import (
     PreviousSnapshot,
     ResponsesRequestContext,
 )
-from floway_core.conversation.records import Turn
+from floway_core.conversation.records import History, Turn
 from floway_core.engine import account, affinity, compaction
 from floway_core.engine.input_items import fit_for_upstream
 from floway_core.engine.routing import Candidate
@@ -86,7 +86,14 @@ def start_attempt(
     provider = gateway.providers.by_kind[candidate.upstream.kind]
     attempt_id = f"{request.id}.{len(trace.attempts)}"
     context = AttemptContext(
-        attempt_id, request, candidate.upstream, provider, candidate.upstream_name, previous=previous
+        attempt_id,
+        request,
+        candidate.upstream,
+        provider,
+        candidate.upstream_name,
+        previous=previous,
+        response_id=turn.response_id,
+        continues=turn.history_of,
     )
     if provider.dialect != request.dialect:
         context.ignored += request.dropped_fields
@@ -94,8 +101,10 @@ def start_attempt(
     summarises = compaction.is_requested(turn.input) and not provider.supports_compaction(context.upstream)
     gateway.providers.hooks[candidate.upstream.kind].call("on_attempt_start", context)
     readable = turn
+    held = provider.count_held_items(context) if context.continues and not summarises else 0
     for number in range(1, MAX_DISPATCHES + 1):
-        dispatch = prepare_dispatch(gateway, context, candidate, readable, number, summarises)
+        dispatch = prepare_dispatch(gateway, context, candidate, readable, number, summarises, held)
+        held = 0
         trace.attempts[-1].dispatched.append(time.monotonic())
         response = _send(provider, dispatch)
         trace.attempts[-1].status = response.status
@@ -122,13 +131,16 @@ def prepare_dispatch(
     turn: Turn,
     number: int = 1,
     summarises: bool = False,
+    held: int = 0,
 ) -> ResponsesRequestContext:
     """Return the request for one dispatch: ``prepare_responses_request`` has run on it.
 
+    :param held: how many of the first input items the provider does not need.
     :raises GatewayError: the plugin refused it, or it is nested too deeply.
     """
-    body = _build_body(context, candidate.overrides.applied_to(context.request.body), turn, summarises)
-    dispatch = ResponsesRequestContext(context, number, body)
+    history = turn.input.after(held) if held else turn.input
+    body = _build_body(context, candidate.overrides.applied_to(context.request.body), history, summarises)
+    dispatch = ResponsesRequestContext(context, number, body, held_items=held)
     gateway.providers.hooks[candidate.upstream.kind].call("prepare_responses_request", dispatch)
     if context.trace_headers:
         _add_trace_headers(dispatch)
@@ -155,11 +167,11 @@ def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResp
     raise GatewayError(500, "The gateway's plugin for this model has failed.", code="internal_error")
 
 
-def _build_body(context: AttemptContext, request: dict[str, Any], turn: Turn, summarises: bool) -> dict[str, Any]:
+def _build_body(context: AttemptContext, request: dict[str, Any], history: History, summarises: bool) -> dict[str, Any]:
     """Return a fresh body for one dispatch, which hooks may change freely."""
-    readable = affinity.without_foreign_reasoning(turn.input, context.upstream.id)
+    readable = affinity.without_foreign_reasoning(history, context.upstream.id)
     items = fit_for_upstream(readable, context.upstream.id)
-    if "compaction" in turn.input.kinds:
+    if "compaction" in history.kinds:
         items = list(compaction.expand(items))
     body = {**request, "model": context.model, "input": items}
     fresh: dict[str, Any] = jsontext.deep_copy(compaction.summary_request(body) if summarises else body)

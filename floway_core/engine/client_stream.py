@@ -47,6 +47,8 @@ class ClientStream(ABC):
         self._before_terminal: list[Callable[[], None]] = []
         self._on_close: list[Callable[[], None]] = []
         self._is_closed = False
+        self.is_interlude = False
+        """Whether a thread is needed for one step only, after which the stream waits again."""
         self.on_abandoned: Callable[[ClientStream], None] | None = None
         """Called instead of ``close`` if the client disconnects before the end. It advances the stream to its end."""
 

@@ -11,7 +11,7 @@ from floway_core.engine import account
 from floway_core.engine.attempt import read_refusal
 from floway_core.engine.client_stream import ClientStream, StreamState
 from floway_core.engine.fallback import find_fallbacks, record_failure, refuses_account
-from floway_core.engine.routing import Candidate, find_candidates, find_upstreams
+from floway_core.engine.routing import Candidate, find_candidates, find_upstreams, with_known_price
 from floway_core.engine.trace import AttemptTrace, RequestTrace
 from floway_core.engine.upstream_body import UpstreamBytes
 from floway_core.errors import AccountRefused, ClientDisconnected, GatewayError, ShuttingDown, UpstreamRefused
@@ -123,6 +123,8 @@ def _find_candidates(gateway: Gateway, request: ForwardedRequest) -> list[Candid
     path, key = request.path, request.call.api_key
     if request.model is None:
         candidates = [Candidate(upstream, Model(path.path, "")) for upstream in find_upstreams(gateway, key)]
+        if not path.describes_account:
+            candidates = with_known_price(gateway, key, path.path, candidates)
     else:
         candidates = find_candidates(gateway, key, request.model)
     capable = [

@@ -36,6 +36,10 @@ class PassThroughAnswer:
         """Whether any content has arrived."""
         return self._reader.has_content
 
+    def partial_output(self) -> list[dict[str, Any]]:
+        """Return nothing: the output is not collected."""
+        return []
+
     def add_events(self, block: bytes) -> bytes:
         """Add complete events, and return them; those with which the answer ends become ``terminal_event``."""
         self._reader.feed(block)

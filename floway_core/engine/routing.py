@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from floway_core.contexts import ApiKey, Upstream
 from floway_core.engine.model_lists import ModelLists, cached_lists, wait_for_lists
 from floway_core.errors import GatewayError
+from floway_core.prices import Price
 from floway_core.provider import Model
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import aliases, last_use, upstreams
@@ -27,6 +28,13 @@ class Candidate:
     def upstream_name(self) -> str:
         """The upstream's name for the model."""
         return self.model.upstream_name or self.model.id
+
+    def price(self, prices: Mapping[str, Price]) -> Price | None:
+        """Return the price of the model's tokens; None if it is unknown.
+
+        :param prices: the operator's price table, which takes precedence.
+        """
+        return prices.get(self.model.id) or prices.get(self.upstream_name) or self.model.price
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,24 @@ def find_candidates(gateway: Gateway, api_key: ApiKey, model: str) -> list[Candi
         candidates = _match(alias, usable, lists)
     if not candidates:
         raise _not_served(model, lists)
-    return candidates
+    return with_known_price(gateway, api_key, model, candidates)
+
+
+def with_known_price(gateway: Gateway, api_key: ApiKey, name: str, candidates: list[Candidate]) -> list[Candidate]:
+    """Return the candidates that a key may use in view of its budget.
+
+    :param name: what the client has requested, for the error.
+    :raises GatewayError: 403 ``price_unknown``, there is none.
+    """
+    priced = [candidate for candidate in candidates if _may_spend(gateway, api_key, candidate)]
+    if candidates and not priced:
+        message = f"The price of {name} is unknown, and this API key has a budget. Its operator can state the price."
+        raise GatewayError(403, message, param="model", code="price_unknown")
+    return priced
+
+
+def _may_spend(gateway: Gateway, api_key: ApiKey | None, candidate: Candidate) -> bool:
+    return api_key is None or not api_key.needs_prices or candidate.price(gateway.prices) is not None
 
 
 def find_upstreams(gateway: Gateway, api_key: ApiKey) -> list[Upstream]:
@@ -139,7 +164,11 @@ def list_offered(gateway: Gateway, api_key: ApiKey | None = None, *, wait_for_al
     alias_names = {alias.name for alias in all_aliases}
     candidates = [candidate for candidate in _list_candidates(usable, lists) if candidate.model.id not in alias_names]
     candidates += [candidate for alias in all_aliases for candidate in _match(alias, usable, lists)]
-    allowed = tuple(candidate for candidate in candidates if _may_use(api_key, candidate.model.id))
+    allowed = tuple(
+        candidate
+        for candidate in candidates
+        if _may_use(api_key, candidate.model.id) and _may_spend(gateway, api_key, candidate)
+    )
     return Catalogue(allowed, lists.failed)
 
 

@@ -82,9 +82,10 @@ def prepare(gateway: Gateway, call: ClientRequest, unstored: UnstoredResponses |
     :raises GatewayError: the conversation cannot be continued, or another request runs in it.
     """
     lock = _lock_conversation(gateway, call)
+    if lock is None:
+        return PreparedTurn(*with_turn(gateway, call, unstored), None)
     with contextlib.ExitStack() as on_failure:
-        if lock:
-            on_failure.callback(lock.release)
+        on_failure.callback(lock.release)
         prepared = PreparedTurn(*with_turn(gateway, call, unstored), lock)
         on_failure.pop_all()
     return prepared
@@ -95,11 +96,12 @@ def respond(
 ) -> ServedResponse:
     """Let an upstream respond to a prepared request, as ``serve``."""
     lock = prepared.lock
+    if lock is None:
+        return _respond(gateway, prepared.call, prepared.turn, trace, answer_format)
     with contextlib.ExitStack() as on_end:
-        if lock:
-            on_end.callback(lock.release)
+        on_end.callback(lock.release)
         served = _respond(gateway, prepared.call, prepared.turn, trace, answer_format)
-        if lock and served.stream:
+        if served.stream:
             on_end.pop_all()
             # The client may send the next turn after the terminal event.
             served.stream.subscribe(before_terminal=lock.release, closed=lock.release)
@@ -145,12 +147,15 @@ def with_turn(
 
 
 def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
-    """Return ``body`` with the whole history in ``input``, and without fields that only the gateway understands."""
+    """Return ``body`` with the whole history in ``input``, and without fields that only the gateway understands.
+
+    Items of the history are parsed by whoever reads them first.
+    """
     request_body = {name: value for name, value in body.items() if name not in NOT_SENT}
     if isinstance(options := request_body.get("prompt_cache_options"), dict):
         options = {name: value for name, value in options.items() if name != "comparison_response_id"}
         request_body["prompt_cache_options"] = options
-    return {**request_body, "input": list(turn.input.items)}
+    return {**request_body, "input": turn.input.items}
 
 
 def order_candidates(gateway: Gateway, request: ClientRequest, turn: Turn) -> list[Candidate]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from floway_core.contexts import AttemptContext, ClientRequest
 from floway_core.conversation.records import Turn
@@ -30,6 +31,7 @@ def count_input_tokens(
         have counted, and has not.
     """
     request, turn = with_turn(gateway, request)
+    request = replace(request, body={**request.body, "input": list(turn.input.items)})  # all of it is counted
     candidate = order_candidates(gateway, request, turn)[0]
     count = _ask_upstream(gateway, request, turn, candidate)
     if count is not None:

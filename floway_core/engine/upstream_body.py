@@ -222,6 +222,8 @@ class UpstreamEvents(UpstreamBytes):
         super().__init__(settings, response, upstream, client)
         self._splitter = BodySplitter()
         self._verbatim = verbatim
+        self.has_more = False
+        """Whether ``read`` has stopped in the middle of a large event, though more of it may have arrived."""
 
     def expect_end(self) -> None:
         """Shorten the idle timeout: the upstream has reported a failure and has little more to send."""
@@ -235,12 +237,16 @@ class UpstreamEvents(UpstreamBytes):
         :raises UpstreamBroken, UpstreamFailed: the body broke off or holds no events.
         :raises ClientDisconnected: the client disconnected meanwhile.
         """
-        data = self._body.read(self._limit(timeout), self._client)
+        data, size, self.has_more = self._body.read(self._limit(timeout), self._client), 0, False
         while data:
             self._check_deadline()
             self._last_received = self.read_at
             if block := self._splitter.feed(data):
                 return block
+            size += len(data)
+            if size >= MAX_READ_BYTES:
+                self.has_more = True
+                return b""
             # What follows may have arrived with it, and then the descriptor does not become readable again.
             data = self._body.read(0.0, self._client)
         if data == b"":

@@ -29,8 +29,7 @@ from floway_core.protocol.usage import complete_usage
 class ResponseAccumulator:
     """The state of one response while its events arrive.
 
-    ``add_events`` and ``add_response`` add data of the upstream. ``fail`` ends a response that the upstream does
-    not complete.
+    ``add_events`` and ``add_response`` take what the upstream sends, and ``fail`` ends what it does not complete.
     """
 
     def __init__(
@@ -75,6 +74,10 @@ class ResponseAccumulator:
         """Whether any output item has started."""
         return bool(self._items)
 
+    def partial_output(self) -> list[dict[str, Any]]:
+        """Return the output items as far as they have arrived."""
+        return self._items.build_all("incomplete")
+
     def add_events(self, block: bytes) -> bytes:
         """Add complete events, up to the terminal one, which becomes ``terminal_event``.
 
@@ -110,8 +113,7 @@ class ResponseAccumulator:
     def fail(self, code: str, message: str) -> bytes:
         """End the response as failed.
 
-        The ``error`` event contains the error twice, where clients look for it: in its top level (the OpenAI
-        specification) and under ``error`` (the OpenAI SDKs).
+        The ``error`` event contains it twice: at its top level (OpenAI's specification) and under ``error`` (its SDKs).
 
         :param code: error code, unless the upstream has reported a failure itself.
         :param message: message for the client, unless the upstream has reported a failure itself.

@@ -24,6 +24,15 @@ class ForwardedAnswer:
         """After the end of the answer: its ``usage``, if it has any."""
         self._tail = b""
 
+    @property
+    def has_content(self) -> bool:
+        """Whether any bytes have arrived."""
+        return bool(self._tail)
+
+    def partial_output(self) -> list[dict[str, Any]]:
+        """Return nothing: what the bytes mean is not known."""
+        return []
+
     def feed(self, data: bytes) -> None:
         """Add the next bytes."""
         self._tail = (self._tail + data)[-TAIL_BYTES:]

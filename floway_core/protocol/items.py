@@ -1,7 +1,7 @@
 """Items of ``input`` and ``output``: their normal form, their kinds, and hashes of histories."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from floway_core.protocol import jsontext
@@ -19,11 +19,17 @@ _TYPES_WITH_MEANINGFUL_ID = ("mcp_approval_request", "image_generation_call", "l
 """Types whose id is part of the content: other items refer to it, or it names something stored elsewhere."""
 
 
-def as_items(input: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the ``input`` of a request as a list of items. A string is one message of the user."""
-    if isinstance(input, list):
-        return input
-    return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": input}]}]
+def as_items(input: str | Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Return the ``input`` of a request as items. A string is one message of the user."""
+    if isinstance(input, str):
+        return [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": input}]}]
+    return input
+
+
+def item_type(item: dict[str, Any]) -> str | None:
+    """Return the type of an item; None if it has none, as messages may."""
+    kind = item.get("type")
+    return kind if isinstance(kind, str) else None
 
 
 def usual_form(item: dict[str, Any]) -> dict[str, Any]:

@@ -179,10 +179,13 @@ def _find_value_fault(value: Any, rule: Rule, path: str) -> Fault | None:
 
     :param path: path of the value in the request, such as ``reasoning.effort`` or ``tools[0]``.
     """
-    if not _has_type(value, rule.types):
+    kind = type(value)
+    if kind not in rule.types and not _has_type(value, rule.types):
         actual = TYPE_NAMES.get(type(value), "an object" if value is not None else "null")
         message = f"Invalid type for '{path}': expected {rule.expected}, but got {actual} instead."
         return Fault(message, "invalid_type", path)
+    if kind is str or kind is bool:
+        return None
     if isinstance(value, dict):
         return _find_object_fault(value, rule, path)
     if isinstance(value, list):
@@ -223,8 +226,6 @@ def _find_list_fault(value: list[Any], rule: Rule, path: str) -> Fault | None:
 
 def _has_type(value: Any, types: tuple[type, ...]) -> bool:
     """Return whether a value has one of the JSON types. Python counts a boolean as integer; JSON counts ``5.0``."""
-    if type(value) in types:
-        return True
     if isinstance(value, bool):
         return bool in types
     return isinstance(value, types) or (int in types and isinstance(value, float) and value.is_integer())

@@ -14,6 +14,7 @@ import pluggy
 from floway_core.contexts import Services, Upstream
 from floway_core.conversation.cache import HistoryCache
 from floway_core.errors import GatewayError, StartupError
+from floway_core.prices import Price, read_prices
 from floway_core.provider import Model, Problem
 from floway_core.runtime import plugins
 from floway_core.runtime.dialects import Dialects, build_dialects, check_underscore_headers
@@ -82,6 +83,8 @@ class Gateway:
     """Usage that is not in the database yet."""
     observers: Observers = NO_OBSERVERS
     """The plugins that want the results of attempts and requests."""
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    """The operator's price table."""
 
     @property
     def settings(self) -> Settings:
@@ -248,7 +251,7 @@ def open_gateway(settings: Settings, manager: pluggy.PluginManager) -> Gateway:
 def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
     """Build the gateway around ``services``, with the providers and dialects of the plugins in ``manager``.
 
-    :raises StartupError: a plugin is at fault.
+    :raises StartupError: a plugin or the operator's price table is at fault.
     """
     providers, dialects = build_providers(manager, services), build_dialects(manager, services)
     check_underscore_headers(providers, dialects)
@@ -263,4 +266,5 @@ def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
         HistoryCache(services.settings.websocket_history_bytes),
         MemoryBudget(services.settings.body_memory_bytes),
         observers=build_observers(manager, providers),
+        prices=read_prices(services.settings.prices),
     )

@@ -11,7 +11,7 @@ import pluggy
 from floway_core.contexts import Services, SnapshotCommitContext
 from floway_core.provider import Provider
 from floway_core.runtime.observed import observed_attempt, read_only
-from floway_core.runtime.plugins import PluginError, collect_lists, hook_of
+from floway_core.runtime.plugins import PluginError, collect_lists, function_of
 
 LIFECYCLE = ("on_attempt_start", "prepare_responses_request", "on_snapshot_commit")
 
@@ -130,14 +130,14 @@ def build_providers(manager: pluggy.PluginManager, services: Services) -> Provid
         hook: tuple(
             (name, caller)
             for name, plugin in manager.list_name_plugin()
-            if name not in owners.values() and (caller := hook_of(manager, hook, plugin))
+            if name not in owners.values() and (caller := function_of(manager, hook, plugin))
         )
         for hook in LIFECYCLE
     }
     hooks = {
         kind: ScopedHooks(
             owner,
-            {hook: caller for hook in LIFECYCLE if (caller := hook_of(manager, hook, manager.get_plugin(owner)))},
+            {hook: caller for hook in LIFECYCLE if (caller := function_of(manager, hook, manager.get_plugin(owner)))},
             observers,
         )
         for kind, owner in owners.items()

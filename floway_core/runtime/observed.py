@@ -14,6 +14,7 @@ from floway_core.contexts import (
     ResponsesRequestContext,
 )
 from floway_core.protocol import jsontext
+from floway_core.protocol.lazy_items import LazyItems
 
 
 def read_only(ctx: Any) -> Any:
@@ -74,7 +75,10 @@ class _Request(_ReadOnly, ClientRequest):
 
     @functools.cached_property
     def body(self) -> Mapping[str, Any]:  # type: ignore[override]
-        copied: Mapping[str, Any] = jsontext.deep_copy(dict(self._original.body))
+        body = dict(self._original.body)
+        if isinstance(body.get("input"), LazyItems):
+            body["input"] = list(body["input"])
+        copied: Mapping[str, Any] = jsontext.deep_copy(body)
         return copied
 
     @functools.cached_property

@@ -3,7 +3,7 @@
 import importlib.metadata
 import logging
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from prometheus_client import CollectorRegistry
 
 from floway_core import __version__, hookspecs
+from floway_core.client_setup import ClientSetup
 from floway_core.contexts import Services
 from floway_core.errors import StartupError
 from floway_core.provider import Provider
@@ -152,6 +153,20 @@ def collect_blueprints(
     return collect_lists(manager, "register_routes", blueprint_type, services=services)
 
 
+def client_setups(manager: pluggy.PluginManager) -> dict[str, ClientSetup]:
+    """Return how clients are set up, by the name of the client, in alphabetical order.
+
+    :raises PluginError: two plugins set up clients of the same name.
+    """
+    setups: dict[str, ClientSetup] = {}
+    for plugin, declared in collect_lists(manager, "register_client_setups", ClientSetup):  # type: ignore[type-abstract]
+        for setup in declared:
+            if setup.name in setups:
+                raise PluginError(f"Plugin {plugin!r} sets up the client {setup.name!r}, as another one does.")
+            setups[setup.name] = setup
+    return dict(sorted(setups.items()))
+
+
 def register_metrics(
     manager: pluggy.PluginManager, registry: CollectorRegistry, providers: Mapping[str, Provider]
 ) -> None:
@@ -238,11 +253,25 @@ def collect_lists(
         yield name, elements
 
 
-def hook_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.HookCaller | None:
+def hook_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> Callable[..., Any] | None:
     """Return a caller of ``hook`` for this plugin alone; None if the plugin does not implement the hook."""
     if plugin not in [implementation.plugin for implementation in getattr(manager.hook, hook).get_hookimpls()]:
         return None
     return manager.subset_hook_caller(hook, [other for other in manager.get_plugins() if other is not plugin])
+
+
+def function_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> Callable[..., Any] | None:
+    """Return the same for hooks of every request, without pluggy's way to several plugins, if it adds nothing.
+
+    The plugin then gets the function call itself, which takes a tenth of the time.
+    """
+    caller = hook_of(manager, hook, plugin)
+    implementations = caller.get_hookimpls() if isinstance(caller, pluggy.HookCaller) else []
+    if len(implementations) != 1:
+        return caller
+    (only,), specification = implementations, getattr(manager.hook, hook).spec
+    takes_all = specification is not None and set(only.argnames) == set(specification.argnames)
+    return only.function if takes_all and not (only.wrapper or only.hookwrapper) else caller
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ class Rank(IntEnum):
 
     CLOSING = 0
     """It only waits for the client to close."""
-    STRANGER = 1
+    UNAUTHENTICATED = 1
     """No request on it has had a valid key so far."""
     AUTHENTICATED = 2
 
@@ -39,7 +39,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no annotations
         """What the client has not accepted yet of the responses."""
         self.keeps_alive = True
         """Whether further requests may follow."""
-        self.rank = Rank.STRANGER
+        self.rank = Rank.UNAUTHENTICATED
         self.deadline = 0.0
         """The end of its time in the main loop, in monotonic seconds."""
         self.network = _network(client)

@@ -18,6 +18,9 @@ from floway_core.server.connection import Connection, Rank
 from floway_core.server.waiting import WaitingConnections
 from floway_core.settings import Settings
 
+MAX_RECEIVED_BYTES = 32 * 2**20
+"""Bytes that all connections of a worker may have received of requests that are not there yet."""
+
 HEAD_FIELDS = 2
 """How often the largest header field fits into a head."""
 
@@ -66,7 +69,7 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections:
             self._drop_least_useful()
-        elif _are_files_scarce(sock) and self._drop_least_useful(Rank.STRANGER):
+        elif _are_files_scarce(sock) and self._drop_least_useful(Rank.UNAUTHENTICATED):
             sock = _take_lowest_descriptor(sock)
         max_head_bytes = self.cfg.limit_request_line + HEAD_FIELDS * self.settings.max_header_bytes
         conn = Connection(self.cfg, sock, client, listener.getsockname(), max_head_bytes)
@@ -121,7 +124,18 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
             self.enqueue_req(conn)
         elif not is_open:
             self._drop(conn)
-        elif was_empty or conn.incoming.has_head:  # the whole head has one deadline, a body has one for each pause
+        else:
+            self._go_on_waiting(conn, was_empty)
+
+    def _go_on_waiting(self, conn: Connection, was_empty: bool) -> None:
+        """Wait for the rest of a request, unless it is one too many.
+
+        :param was_empty: whether its first bytes have just arrived.
+        """
+        self.waiting.note_received(conn)
+        while self.waiting.received_bytes > MAX_RECEIVED_BYTES:
+            self._drop(self.waiting.oldest_received())
+        if was_empty or conn.incoming.has_head:  # the whole head has one deadline, a body has one for each pause
             conn.deadline = time.monotonic() + self._request_timeout(conn)
 
     def finish_request(self, conn: Connection, future: "Future[bool | None]") -> None:

@@ -43,6 +43,7 @@ class ClientExchange:
         upstream = None
         if self.stream is not None:
             self._take_back(self.stream)
+            upstream = answer.fileno() if answer.is_interlude else None
         else:
             upstream = answer.fileno()
         while answer.state is not StreamState.ENDED:

@@ -48,14 +48,12 @@ class HookedRequest(Request):  # type: ignore[misc]  # gunicorn has no annotatio
         rest: bytes = super()._parse_fast(unreader, buffer)
         return rest
 
-    def _peer_is_trusted_proxy(self) -> bool:
-        return self.is_from_trusted_proxy()
-
-    def _apply_header_policy(self, *args: Any, **options: Any) -> tuple[str, str] | None:
-        return self.filter_header(*args, **options)
-
-    def _parse_fast(self, unreader: Unreader, buf: bytearray) -> bytes:
-        return self.parse_head(unreader, buf)
+    def __init_subclass__(cls) -> None:
+        """Give the overridden steps gunicorn's names. A method in between would be called for every header."""
+        super().__init_subclass__()
+        cls._peer_is_trusted_proxy = cls.is_from_trusted_proxy
+        cls._apply_header_policy = cls.filter_header
+        cls._parse_fast = cls.parse_head
 
 
 class HookedResponse(Response):  # type: ignore[misc]  # gunicorn has no annotations
@@ -65,5 +63,7 @@ class HookedResponse(Response):  # type: ignore[misc]  # gunicorn has no annotat
         """Send a piece of the body, in a chunk if the response is chunked."""
         super()._emit_body(data)
 
-    def _emit_body(self, data: bytes) -> None:
-        self.send_body(data)
+    def __init_subclass__(cls) -> None:
+        """Give the overridden step gunicorn's name."""
+        super().__init_subclass__()
+        cls._emit_body = cls.send_body

@@ -26,6 +26,9 @@ class IncomingRequest:
     def __bool__(self) -> bool:
         return bool(self._data)
 
+    def __len__(self) -> int:
+        return len(self._data)
+
     @property
     def has_head(self) -> bool:
         """Whether the head is complete."""

@@ -180,6 +180,8 @@ class _Request(HookedRequest):
         hosts = sum(name == "HOST" for name, _ in self.headers)
         if hosts > 1 or (not hosts and self.version >= (1, 1)):  # RFC 9112, section 3.2
             raise InvalidHeader("host")
+        if self.method == "CONNECT":  # what follows may be meant for a tunnel: RFC 9931, section 8
+            self.force_close()
         return rest
 
     def set_body_reader(self) -> None:

@@ -2,37 +2,48 @@
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+IDLE_SECONDS = 60.0
+"""Time after which a thread without work ends, so that a burst does not leave its stacks and caches behind for ever."""
+
+Call = Callable[[], None]
+
 
 class ThreadPool:
-    """Runs calls in threads, which start on demand and never end.
+    """Runs calls in threads, which start on demand. The thread that was busy last gets the next call.
 
     It differs from the executor of the standard library if the system allows no further thread: the executor queues the
-    call, and the client waits for a thread that may be busy for minutes. This pool refuses the call.
+    call, and the client waits for a thread that may be busy for minutes. This pool refuses the call. Also, threads end
+    when they have been idle for long, except those that ``start`` has started.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, idle_seconds: float = IDLE_SECONDS) -> None:
         """:param limit: the largest number of threads. Calls beyond it wait for one."""
-        self._limit = limit
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._limit, self._idle_seconds = limit, idle_seconds
         self._lock = threading.Lock()
         """Guards the following attributes."""
-        self._count = 0
-        self._spare = 0
-        """Threads without a call, minus calls that wait for a thread."""
+        self._count = self._least = 0
+        self._idle: list[queue.SimpleQueue[Call | None]] = []
+        """Where each thread without a call waits for one. The last is taken first."""
+        self._waiting: deque[Call] = deque()
+        """Calls for which there is no thread yet."""
         self._is_shut_down = False
 
     def start(self, count: int) -> None:
-        """Start ``count`` threads.
+        """Have at least ``count`` threads from now on.
 
         :raises RuntimeError: the system does not allow as many.
         """
         with self._lock:
+            self._least = count
             while self._count < count:
-                self._start_thread()
+                inbox: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+                self._start_thread(inbox)
+                self._idle.append(inbox)
 
     def submit(self, call: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Run a call in a thread.
@@ -40,13 +51,21 @@ class ThreadPool:
         :raises RuntimeError: all threads are busy, and the system allows no further one; or the pool is shut down.
         """
         future: Future[Any] = Future()
+
+        def run() -> None:
+            _run(future, call, arguments)
+
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("the threads have been told to end")
-            if self._spare <= 0 and self._count < self._limit:
-                self._start_thread()
-            self._spare -= 1
-            self._calls.put(lambda: _run(future, call, arguments))
+            if self._idle:
+                self._idle.pop().put(run)
+            elif self._count < self._limit:
+                inbox: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+                self._start_thread(inbox)
+                inbox.put(run)
+            else:
+                self._waiting.append(run)
         return future
 
     def shutdown(self, wait: bool = False) -> None:
@@ -56,20 +75,37 @@ class ThreadPool:
         """
         with self._lock:
             self._is_shut_down = True
-            for _ in range(self._count):
-                self._calls.put(None)
+            for inbox in self._idle:
+                inbox.put(None)
+            self._idle.clear()
 
-    def _start_thread(self) -> None:
-        threading.Thread(target=self._work, name="requests", daemon=True).start()
+    def _start_thread(self, inbox: "queue.SimpleQueue[Call | None]") -> None:
+        threading.Thread(target=self._work, args=(inbox,), name="requests", daemon=True).start()
         self._count += 1
-        self._spare += 1
 
-    def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
+    def _work(self, inbox: "queue.SimpleQueue[Call | None]") -> None:
+        while call := self._receive(inbox):
             call()
             del call  # it refers to a connection
             with self._lock:
-                self._spare += 1
+                if self._waiting:
+                    inbox.put(self._waiting.popleft())
+                elif self._is_shut_down:
+                    inbox.put(None)
+                else:
+                    self._idle.append(inbox)
+
+    def _receive(self, inbox: "queue.SimpleQueue[Call | None]") -> Call | None:
+        """Wait for the next call of a thread; return None if the thread is to end."""
+        while True:
+            try:
+                return inbox.get(timeout=self._idle_seconds)
+            except queue.Empty:
+                with self._lock:
+                    if inbox in self._idle and self._count > self._least:
+                        self._idle.remove(inbox)
+                        self._count -= 1
+                        return None
 
 
 def _run(future: "Future[Any]", call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

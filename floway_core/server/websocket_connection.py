@@ -17,10 +17,14 @@ from floway_core.protocol import jsontext, sse
 from floway_core.receiving import receive
 from floway_core.runtime.memory import MemoryBudget, Reservation
 from floway_core.server.connection import Connection
+from floway_core.server.frame_allowance import FrameAllowance
 from floway_core.web.websocket import WebSocketSession
 
 if TYPE_CHECKING:
     from floway_core.server.websocket_turn import WebSocketTurn
+
+RECEIVED_BYTES = 4 * 1024
+"""Bytes to receive before other connections are served: they may be hundreds of frames."""
 
 UNRESERVED_BYTES = 64 * 1024
 """Bytes of unfinished and waiting messages of one connection that need no place in the gateway's memory budget."""
@@ -57,8 +61,9 @@ class WebSocketConnection:
         """Since when the client has accepted none of the unsent bytes."""
         self.watched_events = 0
         """What the loop waits for on the socket; 0 if it does not."""
-        self._fragments: list[bytes] = []
+        self._beginning = bytearray()
         """The beginning of a message."""
+        self._allowance = FrameAllowance()
         self._reservation = Reservation(memory)
         self._protocol = ServerProtocol(state=OPEN, max_size=session.max_message_bytes, logger=_protocol_log)
 
@@ -70,13 +75,13 @@ class WebSocketConnection:
     @property
     def is_receiving(self) -> bool:
         """Whether a message has begun and is not complete."""
-        return bool(self._fragments or self._protocol.reader.buffer)
+        return bool(self._beginning or self._protocol.reader.buffer)
 
     # ----------------------------------------------------------------------------------------------------- receiving
     def receive(self) -> Iterator[bytes]:
         """Receive what has arrived, and yield the messages that it completes. Sets ``is_lost`` at its end."""
         try:
-            data = receive(self.conn.sock, socket.MSG_DONTWAIT)
+            data = receive(self.conn.sock, socket.MSG_DONTWAIT, RECEIVED_BYTES)
         except BlockingIOError:
             return iter(())
         except OSError as error:
@@ -92,15 +97,17 @@ class WebSocketConnection:
         self.received_at = time.monotonic()
         self._protocol.receive_data(data)
         frames = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
+        if not self._allowance.spend(len(frames), len(data)):
+            self.close(CloseCode.POLICY_VIOLATION, "Too many small frames.")
+            return
         self._collect()
         for frame in frames:
             if frame.opcode is Opcode.BINARY:
                 self.close(CloseCode.UNSUPPORTED_DATA, "Messages are JSON texts.")
             elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
-                if frame.data:
-                    self._fragments.append(bytes(frame.data))
+                self._beginning += frame.data
                 if frame.fin:
-                    message, self._fragments = b"".join(self._fragments), []
+                    message, self._beginning = bytes(self._beginning), bytearray()
                     yield message
             if self.is_closing:
                 break
@@ -108,7 +115,7 @@ class WebSocketConnection:
 
     def reserve(self) -> None:
         """Reserve memory for what has been received and not been answered yet. Without it the connection closes."""
-        size = len(self._protocol.reader.buffer) + sum(map(len, (*self._fragments, *self.messages)))
+        size = len(self._protocol.reader.buffer) + len(self._beginning) + sum(map(len, self.messages))
         size = 0 if size < UNRESERVED_BYTES or self.is_closing else size
         if size < self._reservation.size:
             self._reservation.remove(self._reservation.size - size)

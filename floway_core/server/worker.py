@@ -6,6 +6,7 @@ import os
 import select
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
 from types import FrameType
@@ -174,7 +175,8 @@ class Worker(ConnectionLoop):
 
     def _end_exchange(self, exchange: ClientExchange) -> None:
         request, response, environ = exchange.request, exchange.response, exchange.environ
-        self.log.access(response, request, environ, datetime.now() - exchange.started)
+        if self.log.access_log_enabled:
+            self.log.access(response, request, environ, datetime.now() - exchange.started)
         try:
             if hasattr(exchange.body, "close"):
                 exchange.body.close()
@@ -209,7 +211,13 @@ class Worker(ConnectionLoop):
             future = self.tpool.submit(self.handle, exchange.conn, exchange)
         except RuntimeError:  # the system allows no thread; further requests could keep a reserved one for long
             future = self._reserved_threads.submit(self._serve, exchange.conn, exchange)
-        future.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, exchange.conn, future))
+        future.add_done_callback(partial(self._leave_thread, exchange.conn))
+
+    def _leave_thread(self, conn: Connection, future: "Future[bool | None]") -> None:
+        """Let the main loop look after a connection that a thread has served, unless another loop has it now: waking
+        the main loop for nothing takes longer than a short step of a stream."""
+        if future.exception() is not None or future.result() is not None:
+            self.method_queue.defer(self.finish_request, conn, future)
 
     def _send_error(self, conn: Connection, outline: RequestOutline, error: Exception) -> None:
         """Respond to a request that did not reach the application."""
@@ -226,11 +234,13 @@ class Worker(ConnectionLoop):
     # ----------------------------------------------------------------------------------------------- in the main loop
     def enqueue_req(self, conn: Connection) -> None:
         try:
-            super().enqueue_req(conn)
+            future = self.tpool.submit(self.handle, conn)
         except RuntimeError:  # the system allows no thread
             self._send_error(conn, read_outline(conn.incoming.take()), Overloaded())
             conn.keeps_alive = False
             self._continue(conn)
+        else:
+            future.add_done_callback(partial(self._leave_thread, conn))
 
     # ------------------------------------------------------------------------------------------------------- starting
     def get_thread_pool(self) -> ThreadPool:

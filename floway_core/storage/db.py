@@ -4,6 +4,7 @@ import contextlib
 import math
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import peewee
@@ -191,21 +192,6 @@ def _synchronous_commits(database: peewee.Database) -> Iterator[None]:
         execute(database, f"PRAGMA synchronous = {SQLITE_PRAGMAS['synchronous']}")
 
 
-@contextlib.contextmanager
-def _write_connection(database: peewee.Database) -> Iterator[None]:
-    """A connection for writing.
-
-    SQLite has one writer at a time, and waits for the lock by polling every 100 milliseconds. So threads wait for
-    ``write_lock`` here, before they take a connection from the pool.
-    """
-    if not isinstance(database, SqlitePool):
-        with database.connection_context():
-            yield
-    elif database.write_lock.acquire(timeout=database.writer_timeout):
-        try:
-            with database.connection_context():
-                yield
-        finally:
-            database.write_lock.release()
-    else:
-        raise peewee.OperationalError("database is locked")
+def _write_connection(database: peewee.Database) -> AbstractContextManager[None]:
+    """A connection for writing."""
+    return database.writing() if isinstance(database, SqlitePool) else database.connection_context()

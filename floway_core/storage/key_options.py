@@ -9,6 +9,8 @@ import peewee
 
 from floway_core.errors import GatewayError
 from floway_core.storage import upstreams
+from floway_core.storage.budget_options import BUDGET_OPTIONS, to_budget_column
+from floway_core.storage.db import select
 
 MAX_NAME_LENGTH = 100
 
@@ -42,6 +44,18 @@ class Options(TypedDict, total=False):
     """Size of its conversations in the database, in bytes; None: the limit in the settings."""
     shows_account: bool | None
     """Whether its clients see account details in the answers of upstreams."""
+    group: str | None
+    """Name of the group whose budget it shares."""
+    usd_per_day: float | None
+    """Money in a UTC day."""
+    usd_per_month: float | None
+    """Money in a month in UTC."""
+    allows_unpriced: bool | None
+    """Whether it may use models without a known price in spite of its budget."""
+
+
+COLUMNS = {"group": "group_id", **BUDGET_OPTIONS}
+"""The columns that are not named like their option."""
 
 
 def to_columns(database: peewee.Database, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,7 +67,7 @@ def to_columns(database: peewee.Database, options: Mapping[str, Any]) -> dict[st
     for name, value in options.items():
         if name not in Options.__annotations__:
             raise GatewayError(400, f"{name[:40]!r} is not an option of an API key.", param=name[:40])
-        columns[name] = None if value is None else _to_column(database, name, value)
+        columns[COLUMNS.get(name, name)] = None if value is None else _to_column(database, name, value)
     return columns
 
 
@@ -62,6 +76,10 @@ def _to_column(database: peewee.Database, name: str, value: Any) -> int | str:
         if type(value) is not bool:
             raise GatewayError(400, f"{name!r} is true or false, or null for false.", param=name)
         return value
+    if name in BUDGET_OPTIONS:
+        return to_budget_column(name, value)
+    if name == "group":
+        return _find_group(database, value)
     if name == "models":
         return _as_json(set(_check_names(name, value)))
     if name == "upstreams":
@@ -78,6 +96,14 @@ def _to_column(database: peewee.Database, name: str, value: Any) -> int | str:
     if type(value) is not int or not 1 <= value <= MAX_LIMITS[name]:
         raise GatewayError(400, f"{name!r} is a whole number from 1 to {MAX_LIMITS[name]}, or null.", param=name)
     return value
+
+
+def _find_group(database: peewee.Database, name: Any) -> str:
+    rows = select(database, "SELECT id FROM key_groups WHERE name = ?", name) if is_name(name) else []
+    if not rows:
+        raise GatewayError(400, f"There is no group named {str(name)[:40]!r}.", param="group")
+    group_id: str = rows[0][0]
+    return group_id
 
 
 def _check_names(name: str, value: Any) -> list[str]:

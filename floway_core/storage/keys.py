@@ -4,16 +4,19 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import peewee
 from uuid6 import uuid7
 
-from floway_core.contexts import NO_LIMITS, ApiKey, Limits
+from floway_core.contexts import NO_LIMITS, ApiKey, Budget, Limits
 from floway_core.errors import GatewayError
-from floway_core.storage import upstreams
+from floway_core.storage import budgets, upstreams
+from floway_core.storage.budget_options import SpentUsd, budget_fields, to_spent_usd
+from floway_core.storage.budgets import Spent
 from floway_core.storage.configuration import configuration_of
 from floway_core.storage.db import execute, select, transaction, write
 from floway_core.storage.disk_reserve import delete_despite_full_disk
@@ -47,6 +50,13 @@ class KeyRow:
     last_used_at: int | None
     """To the minute; None if it was never used, or only before last uses were recorded."""
     shows_account: bool
+    group: str | None
+    """Name of the group whose budget it shares."""
+    usd_per_day: float | None
+    usd_per_month: float | None
+    allows_unpriced: bool
+    spent: SpentUsd | None
+    """What it has spent; None if it has no budget of its own, so that this is not counted."""
 
 
 def create(database: peewee.Database, name: str, options: Options | None = None) -> str:
@@ -84,17 +94,31 @@ def change(database: peewee.Database, name: str, options: Options) -> None:
     with transaction(database):
         # without changes, this still checks that the key exists
         changes = to_columns(database, options) or {"name": name}
+        if changes.get("day_budget") or changes.get("month_budget"):
+            _begin_budget(database, name)
         if not ApiKeys.update(changes).where(ApiKeys.name == name).execute(database):
             raise _unknown(name)
+
+
+def _begin_budget(database: peewee.Database, name: str) -> None:
+    """Count what a key without a budget has spent, because it gets one, within the open transaction."""
+    sql = "SELECT id, created_at FROM api_keys WHERE name = ? AND day_budget IS NULL AND month_budget IS NULL"
+    lock = " FOR UPDATE" if database.for_update else ""
+    for key_id, created_at in execute(database, sql + lock, name).fetchall():
+        budgets.begin(database, key_id, name, created_at)
 
 
 def all_rows(database: peewee.Database) -> list[KeyRow]:
     """Return all keys, including revoked ones, the oldest first."""
     with database.connection_context():
         names = {row.id: row.name for row in upstreams.all_rows(database)}
+        joined = "SELECT k.id, g.name FROM api_keys AS k JOIN key_groups AS g ON g.id = k.group_id"
+        groups: dict[str, str] = dict(select(database, joined))
         unordered = ApiKeys.select().where(ApiKeys.deleted_at.is_null())
-        rows = unordered.order_by(ApiKeys.created_at, ApiKeys.id).execute(database)
-        return [_to_key_row(row, names) for row in rows]
+        rows = list(unordered.order_by(ApiKeys.created_at, ApiKeys.id).execute(database))
+        limited = [row.id for row in rows if row.day_budget or row.month_budget]
+        spent = dict.fromkeys(limited, budgets.NOTHING) | budgets.read(database, limited)
+        return [_to_key_row(row, names, groups.get(row.id), spent.get(row.id)) for row in rows]
 
 
 def find(database: peewee.Database, name: str) -> KeyRow:
@@ -133,7 +157,7 @@ def delete(database: peewee.Database, name: str) -> None:
     key_id: str = rows[0][0]
 
     def refuse() -> None:
-        changes = "deleted_at = ?, name = ? WHERE id = ? AND deleted_at IS NULL"
+        changes = "deleted_at = ?, name = ?, group_id = NULL WHERE id = ? AND deleted_at IS NULL"
         with transaction(database):
             execute(database, f"UPDATE api_keys SET {changes}", int(time.time()), f"deleted/{key_id}", key_id)
 
@@ -142,9 +166,11 @@ def delete(database: peewee.Database, name: str) -> None:
 
 
 def finish_deletions(database: peewee.Database) -> None:
-    """Remove the keys whose deletion was interrupted."""
+    """Remove the keys whose deletion was interrupted, and what deleted keys have spent."""
     for (key_id,) in select(database, "SELECT id FROM api_keys WHERE deleted_at IS NOT NULL"):
         _delete_contents(database, key_id)
+    with transaction(database):
+        budgets.forget(database)
 
 
 _CONTENTS = (
@@ -173,28 +199,31 @@ def _delete_contents(database: peewee.Database, key_id: str) -> None:
 def recognise(database: peewee.Database, key: str) -> ApiKey | None:
     """Return the API key with the secret ``key``; None if it is unknown or revoked. It may have expired."""
     if len(key) != KEY_LENGTH or not key.startswith(PREFIX):
-        return None  # what a stranger makes up costs no query
+        return None  # a malformed key costs no query
     configuration, key_hash = configuration_of(database), _hash(key)
     configuration.refresh(database)
-    return configuration.get((ApiKey, key_hash), partial(_read, database, "key_hash", key_hash))
+    return configuration.get((ApiKey, key_hash), partial(_read_valid, database, "key_hash", key_hash))
 
 
 def recognise_name(database: peewee.Database, name: str) -> ApiKey | None:
     """Return the API key with this name; None if it is unknown or revoked. It may have expired."""
-    return _read(database, "name", name)
+    return _read_valid(database, "name", name)
 
 
-def _read(database: peewee.Database, column: str, value: str) -> ApiKey | None:
+def _read_valid(database: peewee.Database, column: str, value: str) -> ApiKey | None:
     rows = select(
         database,
-        "SELECT id, name, expires_at, models, upstreams, shows_account, max_stored_bytes, "
-        "requests_per_minute, concurrent_requests, tokens_per_day "
-        f"FROM api_keys WHERE {column} = ? AND revoked_at IS NULL AND deleted_at IS NULL",
+        "SELECT k.id, k.name, expires_at, models, upstreams, shows_account, max_stored_bytes, "
+        "requests_per_minute, concurrent_requests, tokens_per_day, k.day_budget, k.month_budget, k.allows_unpriced, "
+        "g.id, g.day_budget, g.month_budget, g.allows_unpriced "
+        "FROM api_keys AS k LEFT JOIN key_groups AS g ON g.id = k.group_id "
+        f"WHERE k.{column} = ? AND revoked_at IS NULL AND deleted_at IS NULL",
         value,
     )
     if not rows:
         return None
-    row_id, name, expires_at, models, upstream_ids, shows_account, max_stored_bytes, *limits = rows[0]
+    row_id, name, expires_at, models, upstream_ids, shows_account, max_stored_bytes, *rest = rows[0]
+    limits, own_budget, group_id, group_budget = rest[:3], rest[3:6], rest[6], rest[7:]
     return ApiKey(
         id=row_id,
         name=name,
@@ -202,12 +231,23 @@ def _read(database: peewee.Database, column: str, value: str) -> ApiKey | None:
         models=None if models is None else frozenset(json.loads(models)),
         upstreams=None if upstream_ids is None else frozenset(json.loads(upstream_ids)),
         limits=NO_LIMITS if limits == [None, None, None] else Limits(*limits),
+        budgets=_to_budgets(row_id, own_budget, group_id, group_budget),
         max_stored_bytes=max_stored_bytes,
         shows_account=bool(shows_account),
     )
 
 
-def _to_key_row(row: ApiKeys, upstream_names: Mapping[str, str]) -> KeyRow:
+def _to_budgets(key_id: str, own: Sequence[Any], group_id: str | None, group: Sequence[Any]) -> tuple[Budget, ...]:
+    """Return the budgets of a key.
+
+    :param own, group: the columns of the key's budget, and of that of its group.
+    """
+    found = [Budget(key_id, False, own[0], own[1], bool(own[2]))] if own[0] or own[1] else []
+    found += [Budget(group_id, True, group[0], group[1], bool(group[2]))] if group_id else []
+    return tuple(found)
+
+
+def _to_key_row(row: ApiKeys, upstream_names: Mapping[str, str], group: str | None, spent: Spent | None) -> KeyRow:
     ids = None if row.upstreams is None else json.loads(row.upstreams)
     return KeyRow(
         id=row.id,
@@ -224,6 +264,9 @@ def _to_key_row(row: ApiKeys, upstream_names: Mapping[str, str]) -> KeyRow:
         max_stored_bytes=row.max_stored_bytes,
         last_used_at=row.last_used_at,
         shows_account=bool(row.shows_account),
+        group=group,
+        **budget_fields(row),
+        spent=None if spent is None else to_spent_usd(spent),
     )
 
 

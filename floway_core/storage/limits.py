@@ -15,7 +15,10 @@ import peewee
 
 from floway_core.contexts import ApiKey, Limits
 from floway_core.errors import GatewayError
-from floway_core.storage.db import execute, lock_row, placeholders, transaction
+from floway_core.protocol.durations import format_duration
+from floway_core.storage import budgets
+from floway_core.storage.budgets import FREE, Charge
+from floway_core.storage.db import execute, lock_row, placeholders, transaction, write
 
 SECOND = 1_000_000
 """In microseconds, the unit of all times in this module that do not name another one."""
@@ -95,10 +98,14 @@ def renew(database: peewee.Database, ids: list[str], table: str = KEY_LEASES) ->
         execute(database, f"UPDATE {table} SET expires_at = ? WHERE id IN ({named})", until, *ids)
 
 
-def release(database: peewee.Database, key: ApiKey, request_id: str, tokens: int) -> None:
-    """End a request: delete its lease and count its tokens."""
+def release(database: peewee.Database, key: ApiKey, request_id: str, tokens: int, charge: Charge = FREE) -> None:
+    """End a request: delete its lease, count its tokens, and charge the key's budgets."""
     counts_tokens, has_lease = key.limits.tokens_per_day and tokens, key.limits.concurrent_requests
+    sums = charge.sums(key.budgets) if charge else {}
     if not counts_tokens and not has_lease:
+        if sums:
+            statement, parameters = budgets.addition(sums)
+            write(database, f"{statement} RETURNING 1", *parameters)
         return
     with transaction(database):
         lock_row(database, "api_keys", key.id)
@@ -109,6 +116,7 @@ def release(database: peewee.Database, key: ApiKey, request_id: str, tokens: int
             execute(database, update, today, tokens, tokens, today, key.id)
         if has_lease:
             execute(database, "DELETE FROM api_key_leases WHERE id = ?", request_id)
+        budgets.store(database, sums)
 
 
 def _lock_consumption(database: peewee.Database, key: ApiKey, request_id: str) -> _Consumption:
@@ -149,11 +157,11 @@ def _refusal(limits: Limits, use: _Consumption) -> tuple[str, int] | None:
     """Return the reason for a refusal and the time to wait; None to admit the request."""
     if limits.tokens_per_day and use.tokens >= limits.tokens_per_day:
         wait = _until_midnight(use)
-        return f"{limits.tokens_per_day} tokens per day (UTC). Please try again in {_duration(wait)}.", wait
+        return f"{limits.tokens_per_day} tokens per day (UTC). Please try again in {format_duration(wait)}.", wait
     if limits.requests_per_minute and not _requests_left(limits.requests_per_minute, use):
         allowance = limits.requests_per_minute
         wait = use.whole_at - (allowance - 1) * (MINUTE // allowance) - use.now
-        return f"{allowance} requests per minute. Please try again in {_duration(wait)}.", wait
+        return f"{allowance} requests per minute. Please try again in {format_duration(wait)}.", wait
     if limits.concurrent_requests and use.running >= limits.concurrent_requests:
         requests = "request" if limits.concurrent_requests == 1 else "requests"
         return (
@@ -169,11 +177,11 @@ def _headers(limits: Limits, use: _Consumption) -> dict[str, str]:
     if limits.requests_per_minute:
         headers["x-ratelimit-limit-requests"] = str(limits.requests_per_minute)
         headers["x-ratelimit-remaining-requests"] = str(_requests_left(limits.requests_per_minute, use))
-        headers["x-ratelimit-reset-requests"] = _duration(use.whole_at - use.now)
+        headers["x-ratelimit-reset-requests"] = format_duration(use.whole_at - use.now)
     if limits.tokens_per_day:
         headers["x-ratelimit-limit-tokens"] = str(limits.tokens_per_day)
         headers["x-ratelimit-remaining-tokens"] = str(max(0, limits.tokens_per_day - use.tokens))
-        headers["x-ratelimit-reset-tokens"] = _duration(_until_midnight(use))
+        headers["x-ratelimit-reset-tokens"] = format_duration(_until_midnight(use))
     return headers
 
 
@@ -184,19 +192,6 @@ def _requests_left(allowance: int, use: _Consumption) -> int:
 
 def _until_midnight(use: _Consumption) -> int:
     return DAY - use.now % DAY
-
-
-def _duration(microseconds: int) -> str:
-    """Format a duration as OpenAI does: ``20ms``, ``1.5s``, ``6m0s``, ``13h4m12s``. Rounded up."""
-    milliseconds = math.ceil(microseconds / 1000)
-    if milliseconds < 1000:
-        return f"{milliseconds}ms"
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    seconds = f"{milliseconds / 1000:g}s"
-    if minutes == 0:
-        return seconds
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes}m{seconds}" if hours else f"{minutes}m{seconds}"
 
 
 def _now() -> int:

@@ -6,6 +6,22 @@ The models are not bound to a database: each query names it, ``.execute(database
 import peewee
 
 
+class KeyGroups(peewee.Model):
+    """Groups of API keys, which share a budget. Amounts are in billionths of a USD."""
+
+    id = peewee.CharField(primary_key=True)
+    name = peewee.CharField(unique=True)
+    created_at = peewee.BigIntegerField()
+    day_budget = peewee.BigIntegerField(null=True)
+    """What its keys may spend in a UTC day; NULL: no limit."""
+    month_budget = peewee.BigIntegerField(null=True)
+    allows_unpriced = peewee.BooleanField(null=True)
+    """Whether its keys may use models without a known price, which then count as nothing; NULL: no."""
+
+    class Meta:
+        table_name = "key_groups"
+
+
 class ApiKeys(peewee.Model):
     """Keys of clients. Only the SHA-256 of a key is stored, as hex."""
 
@@ -33,9 +49,32 @@ class ApiKeys(peewee.Model):
     """Size of its conversations, in bytes; NULL: the limit in the settings."""
     deleted_at = peewee.BigIntegerField(null=True)
     """Unix time in seconds at which it was deleted, while its conversations are still being removed."""
+    day_budget = peewee.BigIntegerField(null=True)
+    """As those of ``KeyGroups``, as the next two."""
+    month_budget = peewee.BigIntegerField(null=True)
+    allows_unpriced = peewee.BooleanField(null=True)
+    group = peewee.ForeignKeyField(KeyGroups, column_name="group_id", null=True)
 
     class Meta:
         table_name = "api_keys"
+
+
+class Spending(peewee.Model):
+    """What keys with a budget, and groups, have spent by day."""
+
+    holder_id = peewee.CharField()
+    """The id of the key or of the group. No foreign key: what the last request of a deleted key costs counts for its
+    group, in the same statement."""
+    day = peewee.IntegerField()
+    """In days since 1970-01-01 UTC."""
+    spent = peewee.BigIntegerField()
+    """In billionths of a USD."""
+    unpriced_requests = peewee.BigIntegerField()
+    """Requests whose cost is unknown, so that ``spent`` does not include it."""
+
+    class Meta:
+        table_name = "budget_spending"
+        primary_key = peewee.CompositeKey("holder_id", "day")
 
 
 class KeyUses(peewee.Model):

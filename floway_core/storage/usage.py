@@ -18,7 +18,8 @@ from typing import Any
 import peewee
 
 from floway_core.protocol.usage import Tokens
-from floway_core.storage import last_use
+from floway_core.storage import budgets, last_use
+from floway_core.storage.budgets import SpendingBuffer
 from floway_core.storage.db import execute, select, transaction
 from floway_core.storage.last_use import LastUseBuffer
 from floway_core.storage.periodic import start_periodic
@@ -66,6 +67,8 @@ class UsageBuffer:
 
     last_use: LastUseBuffer = field(default_factory=LastUseBuffer)
     """Stored together with the sums."""
+    spending: SpendingBuffer = field(default_factory=SpendingBuffer)
+    """Stored together with the sums."""
     _sums: dict[tuple[int, str, str, str], list[float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _flushing: threading.Lock = field(default_factory=threading.Lock)
@@ -97,16 +100,18 @@ class UsageBuffer:
         with self._flushing:  # the flush at exit waits for the thread, which may have drained the buffer
             with self._lock:
                 sums, self._sums = self._sums, {}
-            uses = self.last_use.drain()
-            if not sums and not uses:
+            uses, spending = self.last_use.drain(), self.spending.drain()
+            if not sums and not uses and not spending:
                 return True
             try:
                 with transaction(database):
                     _store(database, sums)
                     last_use.store(database, uses)
+                    budgets.store(database, spending)
             except (peewee.PeeweeException, ValueError) as error:  # ValueError: the pool has no free connection
                 self._merge(sums)
                 self.last_use.restore(uses)
+                self.spending.add(spending)
                 log.debug("Usage is not stored yet: %s", error)
                 return False
             return True

@@ -6,7 +6,8 @@ It needs the standard library only. Two modules also need pytest: ``floway_core.
 
 from floway_core.testing.client import ApiClient, ApiResponse
 from floway_core.testing.events import event, failed_stream, items_stream, message_item, message_stream
-from floway_core.testing.gateway import Installation, RunningGateway
+from floway_core.testing.gateway import RunningGateway
+from floway_core.testing.installation import Installation
 from floway_core.testing.plugin import write_plugin
 from floway_core.testing.upstream import FakeUpstream, Recorded, Reply, Step, unreachable_url
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from floway_core.testing import events
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 """Time to wait for bytes; only a failing test waits as long."""
 
 

@@ -29,7 +29,7 @@ from floway_core.testing.answer_contract import AnswerContract
 from floway_core.testing.body_contract import BodyContract
 from floway_core.testing.client import TIMEOUT_SECONDS, ApiClient
 from floway_core.testing.contract_base import read_response
-from floway_core.testing.gateway import Installation, RunningGateway
+from floway_core.testing.gateway import RunningGateway
 from floway_core.testing.gateway_fixtures import JSON
 from floway_core.testing.in_process import (
     OpenedGateway,
@@ -39,6 +39,7 @@ from floway_core.testing.in_process import (
     sealed_texts,
     texts_in,
 )
+from floway_core.testing.installation import Installation
 from floway_core.testing.operator_contract import OperatorContract
 from floway_core.testing.upstream import FakeUpstream, Reply, Step
 

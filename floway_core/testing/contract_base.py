@@ -9,9 +9,10 @@ import pytest
 
 from floway_core.testing import events
 from floway_core.testing.client import ApiClient, ApiResponse
-from floway_core.testing.gateway import Installation, RunningGateway
+from floway_core.testing.gateway import RunningGateway
 from floway_core.testing.gateway_fixtures import JSON, GatewayFixtures
 from floway_core.testing.in_process import OTHER_PROVIDER, OpenedGateway
+from floway_core.testing.installation import Installation
 from floway_core.testing.plugin import write_plugin
 from floway_core.testing.upstream import FakeUpstream, Recorded, Reply
 

@@ -1,9 +1,10 @@
 """What the contract of dialects needs: a provider that sends to a scripted upstream, odd events, and raw requests."""
 
 import contextlib
+import math
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -87,6 +88,10 @@ ODD_VALUES: tuple[Any, ...] = (
 """What stands in place of each value of a request, and of each part of one."""
 
 
+MAX_ODD_BODIES = 250
+"""How many requests with an odd part a dialect is tried with."""
+
+
 def odd_bodies(body: Any) -> Iterator[Any]:
     """Yield copies of a JSON value with one odd part each, and ones that lack a part."""
     yield from ODD_VALUES
@@ -97,6 +102,18 @@ def odd_bodies(body: Any) -> Iterator[Any]:
     elif isinstance(body, list):
         for index, value in enumerate(body):
             yield from ([*body[:index], odd, *body[index + 1 :]] for odd in odd_bodies(value))
+
+
+def sampled(bodies: Sequence[Any]) -> Sequence[Any]:
+    """Return all of some odd bodies, or as many as are tried at most, from all places and with all odd values.
+
+    What stands next to each other is alike, so it takes one in so many. Their number has no divisor in common with that
+    of the odd values, so that the places get different ones.
+    """
+    step = -(-len(bodies) // MAX_ODD_BODIES)
+    while math.gcd(step, len(ODD_VALUES) * (len(ODD_VALUES) + 1)) > 1:
+        step += 1
+    return bodies[::step]
 
 
 def exchange_raw(url: str, request: bytes) -> bytes:

@@ -5,10 +5,14 @@ from typing import Any
 
 import pytest
 
-from floway_core.testing.gateway import Installation, RunningGateway
+from floway_core.testing.gateway import RunningGateway
+from floway_core.testing.installation import Installation
 from floway_core.testing.upstream import FakeUpstream, unreachable_url
 
-for module in ("contract", "contract_base", "answer_contract", "body_contract", "dialect_contract"):
+for module in (
+    *("contract", "contract_base", "answer_contract", "body_contract", "operator_contract"),
+    *("dialect_contract", "dialect_contract_base", "dialect_answer_contract", "dialect_error_contract"),
+):
     pytest.register_assert_rewrite(f"floway_core.testing.{module}")  # before the first import
 
 

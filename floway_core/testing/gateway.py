@@ -1,140 +1,30 @@
-"""A gateway for one test: data folder, settings and plugins of its own, and a server that runs as a real process."""
+"""A gateway for one test: an installation with a server that runs as a real process."""
 
 import contextlib
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Collection, Iterable, Mapping
-from importlib.metadata import entry_points
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from floway_core.runtime.plugins import GROUP
 from floway_core.runtime.settings_loader import load_settings
 from floway_core.storage import keys
 from floway_core.storage.db import close_connections, connect
+from floway_core.testing.installation import TIMEOUT_SECONDS, Installation
 from floway_core.testing.processes import Process, start
-
-TIMEOUT_SECONDS = 30.0
-"""Time for a process to start or end."""
 
 POLL_SECONDS = 0.02
 """Time between two checks whether a server is ready."""
 
 LISTENING = "0A"
 """The state of a listening socket in ``/proc/net/tcp``."""
-
-HIDE_PLUGINS = '''"""Imported when Python starts: hides all installed plugins except those that are named."""
-
-import importlib.metadata
-import os
-
-find = importlib.metadata.entry_points
-shown, folders = {shown!r}, {folders!r}
-
-
-def entry_points(**query):
-    # Without a query, Python 3.11 returns a mapping.
-    points = find(**query) if query else [point for group in find().groups for point in find(group=group)]
-    return importlib.metadata.EntryPoints(
-        point
-        for point in points
-        if point.group != "floway" or point.name in shown or str(point.dist.locate_file("")).rstrip(os.sep) in folders
-    )
-
-
-importlib.metadata.entry_points = entry_points
-'''
-
-
-class Installation:
-    """A data folder with settings and plugins of its own, and the command line with them. A context manager."""
-
-    def __init__(
-        self,
-        settings: Mapping[str, str] | None = None,
-        *,
-        plugin_folders: Iterable[Path] = (),
-        installed: Iterable[str] = (),
-        environ: Mapping[str, str] | None = None,
-    ) -> None:
-        """:param settings: values by name, such as ``{"idle_timeout": "2"}``.
-        :param plugin_folders: folders that ``write_plugin`` has filled.
-        :param installed: names of the pip-installed plugins to load; all others are hidden.
-        :param environ: further environment variables.
-        :raises LookupError: a plugin is not installed.
-        """
-        installed = tuple(installed)
-        if missing := set(installed) - entry_points(group=GROUP).names:
-            raise LookupError(f"Not installed: {', '.join(sorted(missing))}. In its folder: pip install -e .")
-        self.folder = Path(tempfile.mkdtemp(prefix="floway-test-"))
-        self.data_dir = self.folder / "data"
-        folders = [str(folder) for folder in plugin_folders]
-        (self.folder / "sitecustomize.py").write_text(HIDE_PLUGINS.format(shown=installed, folders=folders))
-        self.environ = {
-            **{name: value for name, value in os.environ.items() if not _must_be_hidden(name)},
-            "PYTHONPATH": os.pathsep.join([str(self.folder), *folders, *filter(None, [os.environ.get("PYTHONPATH")])]),
-            "FLOWAY_DATA_DIR": str(self.data_dir),
-            "TMPDIR": str(self.folder),
-            **{f"FLOWAY_{name.upper()}": value for name, value in (settings or {}).items()},
-            **(environ or {}),
-        }
-
-    @property
-    def database(self) -> Path:
-        """The SQLite file, unless the settings name another database."""
-        return self.data_dir / "floway.db"
-
-    def run(
-        self,
-        *arguments: str,
-        typed: str = "",
-        environ: Mapping[str, str] | None = None,
-        timeout: float = TIMEOUT_SECONDS,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run ``floway ARGUMENTS`` and capture its output. It may fail: check ``returncode``.
-
-        :param typed: text for its standard input.
-        :param timeout: in seconds.
-        :raises subprocess.TimeoutExpired: the command did not end in time.
-        """
-        with contextlib.ExitStack() as stack:
-            stdin, stdout, stderr = files = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
-            stdin.write(typed)
-            stdin.seek(0)
-            process = start(
-                arguments,
-                {**self.environ, **(environ or {})},
-                self.folder,
-                stdin=stdin.fileno(),
-                stdout=stdout.fileno(),
-                stderr=stderr.fileno(),
-            )
-            try:
-                status = process.wait(timeout)
-            finally:
-                process.kill()
-            for file in files:
-                file.seek(0)
-            return subprocess.CompletedProcess(["floway", *arguments], status, stdout.read(), stderr.read())
-
-    def remove(self) -> None:
-        """Delete the folder with everything in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
 
 
 class RunningGateway(Installation):
@@ -263,11 +153,6 @@ class RunningGateway(Installation):
 
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def _must_be_hidden(variable: str) -> bool:
-    """Return whether an environment variable is a setting or a proxy of the machine on which the tests run."""
-    return variable.startswith("FLOWAY_") or variable.lower().endswith("_proxy")
 
 
 def _find_listening_sockets(port: int) -> set[int]:

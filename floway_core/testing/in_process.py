@@ -19,7 +19,7 @@ from floway_core.runtime.lifecycle import ScopedHooks
 from floway_core.storage import db, migrate, upstreams
 from floway_core.storage.db import close_connections
 from floway_core.storage.migrate import CORE, MigrationSource
-from floway_core.testing.gateway import Installation
+from floway_core.testing.installation import Installation
 
 OTHER_PROVIDER = '''"""A provider whose response contains the request that it received."""
 

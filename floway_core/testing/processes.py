@@ -10,9 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import reduction
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import floway_core
@@ -81,7 +82,8 @@ class _ForkedProcess:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["floway_core.testing.preload"])
         self._process = context.Process(target=_run, args=(self._arguments, dict(environ), *options), daemon=True)
-        self._process.start()
+        with _no_main_module():
+            self._process.start()
         assert self._process.pid
         self.pid = self._process.pid
 
@@ -108,6 +110,20 @@ class _ForkedProcess:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Hide the main module in the block.
+
+    ``multiprocessing`` would import it in the new process, in which a script without a guard would start itself again.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 class _Descriptor:

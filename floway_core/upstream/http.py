@@ -122,20 +122,24 @@ class HttpClient:
         :param fresh: whether the connection has to be a new one.
         :raises _ClosedUnanswered: a reused connection closed without a byte of response; a new one never raises it.
         """
-        with _connecting(url):
+        try:
             exchange = route.connect(self._connect_timeout, fresh=fresh)
-        with contextlib.ExitStack() as on_failure:
-            on_failure.callback(exchange.close)
-            try:
-                exchange.send(message, client)
-                exchange.receive_head(self._first_byte_timeout, client)
-            except TimeoutError as error:
-                raise _no_response(url, UpstreamTimeout, "did not answer in time") from error
-            except (OSError, UpstreamBroken) as error:
-                if exchange.may_resend(error):
-                    raise _ClosedUnanswered from error
-                raise _no_response(url, UpstreamUnreachable, "closed the connection without an answer") from error
-            on_failure.pop_all()
+        except (HTTPError, HTTPException, OSError) as error:
+            raise _not_connected(url, error) from error
+        has_answered = False
+        try:
+            exchange.send(message, client)
+            exchange.receive_head(self._first_byte_timeout, client)
+            has_answered = True
+        except TimeoutError as error:
+            raise _no_response(url, UpstreamTimeout, "did not answer in time") from error
+        except (OSError, UpstreamBroken) as error:
+            if exchange.may_resend(error):
+                raise _ClosedUnanswered from error
+            raise _no_response(url, UpstreamUnreachable, "closed the connection without an answer") from error
+        finally:
+            if not has_answered:
+                exchange.close()
         return exchange
 
     def fetch(
@@ -183,8 +187,10 @@ class HttpClient:
         if route.pool.proxy is not None and not route.tunnelled:
             return None
         connection = urllib3_pool.create(route.pool)
-        with _connecting(url):
+        try:
             urllib3_pool.connect(route.pool, connection, self._connect_timeout, tunnelled=route.tunnelled)
+        except (HTTPError, HTTPException, OSError) as error:
+            raise _not_connected(url, error) from error
         connected_socket, connection.sock = connection.sock, None
         return cast(socket.socket, connected_socket)
 
@@ -225,15 +231,11 @@ def _read_chunks(raw: HTTPResponse, deadline: float) -> Iterator[bytes]:
             raise TimeoutError
 
 
-@contextlib.contextmanager
-def _connecting(url: str) -> Iterator[None]:
-    """Convert exceptions of connecting to errors of the gateway."""
-    try:
-        yield
-    except (HTTPError, HTTPException, OSError) as error:
-        if isinstance(error, Urllib3Timeout) and not isinstance(error, NewConnectionError):
-            raise _no_response(url, UpstreamTimeout, "did not answer in time") from error
-        raise _no_response(url, UpstreamUnreachable, "cannot be reached") from error
+def _not_connected(url: str, error: Exception) -> GatewayError:
+    """Convert an exception of connecting to an error of the gateway."""
+    if isinstance(error, Urllib3Timeout) and not isinstance(error, NewConnectionError):
+        return _no_response(url, UpstreamTimeout, "did not answer in time")
+    return _no_response(url, UpstreamUnreachable, "cannot be reached")
 
 
 def _no_response(url: str, error_type: Callable[[str], GatewayError], problem: str) -> GatewayError:

@@ -1,6 +1,8 @@
 """The HTTP API: views that parse a request, call the engine and build the response."""
 
-from flask import current_app
+from typing import cast
+
+from flask import Request, current_app, request
 
 from floway_core.runtime.gateway import Gateway
 
@@ -15,3 +17,8 @@ def current_gateway() -> Gateway:
     """Return the gateway of the application that serves the current request."""
     gateway: Gateway = current_app.extensions["floway"]
     return gateway
+
+
+def current_request() -> Request:
+    """Return the current request itself. Flask's ``request`` stands for it, and looks it up for each attribute."""
+    return cast(Request, request._get_current_object())  # type: ignore[attr-defined]  # as Werkzeug documents

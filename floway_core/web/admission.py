@@ -14,7 +14,7 @@ UNLIMITED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 class ConcurrencyLimit:
     """WSGI middleware that offers a place to each request. The application takes it with ``places.take_place``.
 
-    It does so when it knows who asks: strangers must not take the places of clients with keys.
+    It does so when it knows who asks: requests without a valid key must not take the places of clients with keys.
     """
 
     def __init__(self, app: WSGIApplication, limit: int) -> None:

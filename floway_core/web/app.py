@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import cast
 
 import pluggy
-from flask import Blueprint, Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Response, current_app, g
 from flask.json.provider import DefaultJSONProvider
 
 from floway_core.engine.background import BackgroundRuns
@@ -12,8 +12,20 @@ from floway_core.runtime import plugins
 from floway_core.runtime.dialects import CORE
 from floway_core.runtime.gateway import Gateway, open_gateway
 from floway_core.settings import Settings
-from floway_core.web import admin, conversations, health, metrics, openapi, root, stored, usage, websocket
+from floway_core.web import (
+    admin,
+    conversations,
+    current_request,
+    health,
+    metrics,
+    openapi,
+    root,
+    stored,
+    usage,
+    websocket,
+)
 from floway_core.web.admission import ConcurrencyLimit
+from floway_core.web.budget_metrics import BudgetCollector
 from floway_core.web.errors import register_error_handlers
 from floway_core.web.fast_flask import FastFlask
 from floway_core.web.forwarding import register_forwarded_paths
@@ -59,6 +71,7 @@ def build_app(gateway: Gateway, manager: pluggy.PluginManager) -> Flask:
     if settings.serves_metrics:
         app.extensions["floway_metrics"] = core_metrics = metrics.open_metrics()
         app.extensions["floway_on_close"].append(core_metrics.count)
+        core_metrics.registry.register(BudgetCollector(gateway.services.database))
         plugins.register_metrics(manager, core_metrics.registry, gateway.providers.by_kind)
         blueprints.append(metrics.blueprint)
     if settings.admin_token is not None:
@@ -96,17 +109,23 @@ class _CompactJSON(DefaultJSONProvider):
 
 
 def _begin() -> None:
-    route = request.url_rule.rule if request.url_rule else None
+    request = current_request()
+    environ, rule = request.environ, request.url_rule
     on_close = list(current_app.extensions["floway_on_close"])
     entry = g.request_log = RequestLogEntry(
-        request.method, request.path, route, on_close=on_close, shared_callbacks=len(on_close)
+        request.method,
+        request.path,
+        rule.rule if rule else None,
+        on_close=on_close,
+        shared_callbacks=len(on_close),
+        prices=current_app.extensions["floway"].prices,
     )
-    if websocket.current_session() is not None:
+    if websocket.session_of(environ) is not None:
         entry.transport = "websocket"
-    entry.dialect = find_dialect().name
-    entry.trace_headers = trace_headers(request.environ)
+    entry.dialect = find_dialect(request).name
+    entry.trace_headers = trace_headers(environ)
     if serves_by_itself(request.endpoint):  # the others take it when they have authenticated the client
-        take_place(request.environ)
+        take_place(environ)
 
 
 def _end(response: Response) -> Response:

@@ -4,14 +4,14 @@ import hashlib
 import hmac
 import time
 
-from flask import Request, g, request
+from flask import Request, g
 
 from floway_core.contexts import ApiKey
 from floway_core.dialect import Dialect
 from floway_core.errors import GatewayError
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import keys
-from floway_core.web import current_gateway
+from floway_core.web import current_gateway, current_request
 from floway_core.web.places import take_place
 
 ACTING_KEY = "floway.acting_key"
@@ -30,6 +30,7 @@ def authenticate() -> ApiKey:
     :raises GatewayError: 401 ``invalid_api_key``.
     :raises Overloaded: all places are taken.
     """
+    request = current_request()
     key = _find_key(current_gateway(), request, g.dialect)
     g.request_log.key = key.name
     request.environ[AUTHENTICATED] = True

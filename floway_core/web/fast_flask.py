@@ -10,6 +10,7 @@ from typing import Any, cast
 from wsgiref.types import StartResponse
 
 from flask import Flask, Request, Response
+from flask.signals import appcontext_tearing_down, request_tearing_down
 from werkzeug.datastructures import Headers
 from werkzeug.routing import MapAdapter, Rule
 
@@ -36,6 +37,16 @@ class FastFlask(Flask):
         """Return ``func``, or a wrapper if it is a coroutine. Flask asks the library, for every view and hook."""
         code = getattr(func, "__code__", None)
         return func if code and not code.co_flags & inspect.CO_COROUTINE else super().ensure_sync(func)
+
+    def do_teardown_request(self, *args: Any) -> None:
+        """Call what is to be called at the end of a request, if there is anything."""
+        if self.teardown_request_funcs or request_tearing_down.receivers:
+            super().do_teardown_request(*args)
+
+    def do_teardown_appcontext(self, *args: Any) -> None:
+        """Call what is to be called at the end of a context, if there is anything."""
+        if self.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
+            super().do_teardown_appcontext(*args)
 
 
 class _RememberingAdapter:

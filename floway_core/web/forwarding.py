@@ -64,7 +64,7 @@ def _forward(path: ForwardedPath) -> Response:
     call = ClientRequest(entry.id, key, original.headers, {}, stream=False, client=client, original=original)
     stream = forward(gateway, ForwardedRequest(call, original, path, model, content_for), entry.trace)
     if admission:
-        limits.release_before_terminal(stream, admission)
+        limits.release_before_terminal(stream, admission, entry.trace)
     body_headers = [(name, value) for name, value in stream.headers if name in BODY_HEADERS]
     if not any(name == "content-encoding" for name, _ in stream.headers):
         body_headers += [(name, value) for name, value in stream.headers if name == "content-length"]

@@ -1,4 +1,4 @@
-"""Admit requests within the limits of their API key, and report these limits to the client."""
+"""Admit requests within the limits and budgets of their API key, and report these to the client."""
 
 import logging
 from collections.abc import Mapping
@@ -8,9 +8,12 @@ from flask import Response, after_this_request
 
 from floway_core.contexts import NO_LIMITS, ApiKey
 from floway_core.engine.client_stream import ClientStream
+from floway_core.engine.costs import charge_of
+from floway_core.engine.trace import RequestTrace
 from floway_core.protocol.usage import Tokens, usage_of
 from floway_core.runtime.gateway import Gateway
-from floway_core.storage import limits
+from floway_core.storage import budgets, limits
+from floway_core.storage.budgets import FREE, Charge
 from floway_core.storage.db import DATABASE_ERRORS
 from floway_core.web.auth import unknown_key
 from floway_core.web.request_log import RequestLogEntry
@@ -29,24 +32,42 @@ class AdmittedRequest:
         self.request_id = request_id
         self._ended = False
 
-    def end(self, tokens: Tokens) -> None:
-        """Release the request's share of the limits. Further calls do nothing.
+    def end(self, tokens: Tokens, trace: RequestTrace) -> None:
+        """Release the request's share of the limits, and charge its budgets. Further calls do nothing.
 
         :param tokens: tokens that the request has used.
+        :param trace: how it was served.
         """
         if self._ended:
             return
         self._gateway.leases.release(self.request_id)
-        limits.release(self._gateway.services.database, self._key, self.request_id, tokens.input + tokens.output)
+        charge, used = self._charge(trace), tokens.input + tokens.output
+        limits.release(self._gateway.services.database, self._key, self.request_id, used, charge)
         self._ended = True
 
+    def end_finally(self, entry: RequestLogEntry) -> None:
+        """As ``end``, when the request is closed. If the database fails, what is to be charged waits in memory."""
+        try:
+            self.end(entry.tokens, entry.trace)
+        except DATABASE_ERRORS:
+            self._ended = True
+            if charge := self._charge(entry.trace):
+                self._gateway.usage.spending.add(charge.sums(self._key.budgets))
+            raise
 
-def release_before_terminal(stream: ClientStream, admission: AdmittedRequest) -> None:
-    """End ``admission`` before the terminal event of ``stream``, after which the client may send its next request."""
+    def _charge(self, trace: RequestTrace) -> Charge:
+        return charge_of(self._gateway.prices, trace) if self._key.budgets else FREE
+
+
+def release_before_terminal(stream: ClientStream, admission: AdmittedRequest, trace: RequestTrace) -> None:
+    """End ``admission`` before the terminal event of ``stream``, after which the client may send its next request.
+
+    :param trace: how the request was served.
+    """
 
     def release() -> None:
         try:
-            admission.end(usage_of(stream.answer.response))
+            admission.end(usage_of(stream.answer.response), trace)
         except DATABASE_ERRORS as error:  # retried when the request is closed
             log.warning("Request %s could not be counted yet: %s", admission.request_id, error)
 
@@ -54,20 +75,22 @@ def release_before_terminal(stream: ClientStream, admission: AdmittedRequest) ->
 
 
 def admit(gateway: Gateway, key: ApiKey, entry: RequestLogEntry) -> AdmittedRequest | None:
-    """Count the current request against the limits of ``key``. Return None if the key has no limits.
+    """Count the current request against limits and budgets of ``key``. Return None if the key has neither.
 
-    :raises GatewayError: 429 ``rate_limit_exceeded``; 401, the key was deleted meanwhile.
+    :raises GatewayError: 429 ``rate_limit_exceeded`` or ``insufficient_quota``; 401, the key was deleted meanwhile.
     """
-    if key.limits == NO_LIMITS:
+    if key.limits == NO_LIMITS and not key.budgets:
         return None
-    try:
-        headers = limits.admit(gateway.services.database, key, entry.id)
-    except peewee.IntegrityError:  # the key was deleted between two queries
-        raise unknown_key() from None
+    headers = budgets.check(gateway.services.database, key.budgets)
+    if key.limits != NO_LIMITS:
+        try:
+            headers |= limits.admit(gateway.services.database, key, entry.id)
+        except peewee.IntegrityError:  # the key was deleted between two queries
+            raise unknown_key() from None
     if key.limits.concurrent_requests:
         gateway.leases.acquire(entry.id)
     admission = AdmittedRequest(gateway, key, entry.id)
-    entry.on_close.append(lambda entry: admission.end(entry.tokens))
+    entry.on_close.append(admission.end_finally)
     after_this_request(lambda response: _replace_limit_headers(response, headers))
     return admission
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from flask import Response, g, request
+from flask import Response, g
 
 from floway_core.contexts import ApiKey, ClientRequest, DialectRequest
 from floway_core.dialect import Operation, ReadRequest
@@ -23,7 +23,7 @@ from floway_core.provider import Model
 from floway_core.runtime.dialects import Endpoint
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage.db import DATABASE_ERRORS
-from floway_core.web import STREAM_HEADERS, background, current_gateway, limits, websocket
+from floway_core.web import STREAM_HEADERS, background, current_gateway, current_request, limits, websocket
 from floway_core.web.auth import authenticate
 from floway_core.web.body import read_object
 from floway_core.web.client import SocketClient
@@ -41,7 +41,8 @@ TOKEN_COUNT = "x-floway-token-count"
 
 def respond(endpoint: Endpoint) -> Response:
     """Have an upstream respond: as a stream or as one JSON object."""
-    admitted, session = _admit(endpoint), websocket.current_session()
+    admitted = _admit(endpoint)
+    session = admitted.session
     call, unstored = _call(admitted, admitted.read.body), session.unstored if session is not None else None
     if admitted.is_warm_up and unstored is not None:
         return PreparedResponse(warm_up(admitted.gateway, call, unstored), headers=list(STREAM_HEADERS.items()))
@@ -57,7 +58,7 @@ def respond(endpoint: Endpoint) -> Response:
         content = _call_dialect(endpoint, endpoint.dialect.response, call, served.response)
         return _json(content, _response_headers(served))
     if admitted.admission:
-        limits.release_before_terminal(served.stream, admitted.admission)
+        limits.release_before_terminal(served.stream, admitted.admission, admitted.entry.trace)
     if _goes_on_without_client(admitted.gateway, call.body):
         served.stream.on_abandoned = background.current_runs().finish
     framing = answer_format.framing
@@ -144,6 +145,8 @@ class _Admitted:
     endpoint: Endpoint
     request: DialectRequest
     read: ReadRequest
+    session: websocket.WebSocketSession | None = None
+    """The session, if the request came as a message of a WebSocket."""
     is_warm_up: bool = False
     """Whether the client wants no output, but only prepares its next request."""
 
@@ -154,12 +157,13 @@ def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
     :param metered: whether the request counts as usage of its key, and against its limits.
     :raises GatewayError: the request is refused.
     """
-    gateway, entry = current_gateway(), g.request_log
+    gateway, entry, request = current_gateway(), g.request_log, current_request()
+    session = websocket.session_of(request.environ)
     key = authenticate()
     entry.metered = metered
     admission = limits.admit(gateway, key, entry) if metered else None
     body, raw = read_object(request, gateway.settings.max_body_bytes)
-    body, is_warm_up = websocket.read_create(body) if websocket.current_session() is not None else (body, False)
+    body, is_warm_up = websocket.read_create(body) if session is not None else (body, False)
     raw = raw if endpoint.dialect.keeps_original else b""
     dialect_request = _dialect_request(gateway, endpoint, body, raw)
     read = _call_dialect(endpoint, endpoint.dialect.read, dialect_request)
@@ -168,11 +172,14 @@ def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
     if fault := find_fault(read.body):  # no upstream could accept this
         raise GatewayError(400, fault.message, param=fault.param, code=fault.code)
     entry.model = read.body["model"]
-    return _Admitted(gateway, request.environ, entry, key, admission, endpoint, dialect_request, read, is_warm_up)
+    return _Admitted(
+        gateway, request.environ, entry, key, admission, endpoint, dialect_request, read, session, is_warm_up
+    )
 
 
 def _dialect_request(gateway: Gateway, endpoint: Endpoint, body: dict[str, Any], raw: bytes = b"") -> DialectRequest:
     """Return the current request for a dialect, without credentials."""
+    request = current_request()
     environ, hidden = request.environ, endpoint.dialect.key_parameters
     has_query = bool(environ.get("QUERY_STRING"))
     return DialectRequest(
@@ -215,7 +222,7 @@ def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
         required_fields=read.required_fields,
         dropped_fields=read.dropped_fields,
         untranslatable=read.untranslatable,
-        is_websocket_message=websocket.current_session() is not None,
+        is_websocket_message=admitted.session is not None,
     )
 
 

@@ -11,8 +11,10 @@ from uuid6 import uuid7
 
 from floway_core.engine.answer_stream import RESPONSES_FORMAT
 from floway_core.engine.client_stream import ClientStream
+from floway_core.engine.costs import cost_of
 from floway_core.engine.trace import RequestTrace
 from floway_core.errors import GatewayError
+from floway_core.prices import Price
 from floway_core.protocol.responses import FAILED
 from floway_core.protocol.usage import NO_TOKENS, Tokens, usage_of
 from floway_core.runtime.log import StructuredMessage
@@ -59,6 +61,8 @@ class RequestLogEntry(StructuredMessage):
     """Called when the last byte has been sent or the client has disconnected."""
     shared_callbacks: int = 0
     """The number of callbacks at the start of ``on_close`` that are called for every request."""
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    """The operator's price table."""
     is_handed_over: bool = False
     """Whether the response is created in the background, and has a separate entry."""
 
@@ -70,6 +74,8 @@ class RequestLogEntry(StructuredMessage):
     tokens: Tokens = NO_TOKENS
     tier: str = ""
     """The service tier that the upstream reports; empty if it reports none."""
+    cost_usd: float | None = None
+    """The cost of the tokens; None if their price is unknown."""
 
     def note_first_byte(self) -> None:
         """Record that the first byte of the stream is ready."""
@@ -108,6 +114,7 @@ class RequestLogEntry(StructuredMessage):
         self.tokens = usage_of(response)
         tier = response.get("service_tier")
         self.tier = tier if isinstance(tier, str) else ""
+        self.cost_usd = cost_of(self.prices, self.trace, self.tokens, self.tier)
         if self.status == CLIENT_CLOSED_REQUEST:
             self.outcome = "cut"
         elif self.status >= 400 or events.terminal == FAILED:
@@ -128,6 +135,11 @@ class RequestLogEntry(StructuredMessage):
     def upstream(self) -> str | None:
         """Name of the upstream of the last attempt."""
         return self.trace.tried[-1].upstream.name if self.trace.tried else None
+
+    def _describe_cost(self) -> str:
+        if self.cost_usd is not None:
+            return f"{self.cost_usd:.6f}"
+        return "unknown" if any(self.tokens) else "-"
 
     # -------------------------------------------------------------------------------------------------------- log line
     def fields(self) -> dict[str, Any]:
@@ -155,6 +167,7 @@ class RequestLogEntry(StructuredMessage):
             "cached_tokens": self.tokens.cached,
             "output_tokens": self.tokens.output,
             "reasoning_tokens": self.tokens.reasoning,
+            "cost_usd": None if self.cost_usd is None else round(self.cost_usd, 9),
         }
 
     def __str__(self) -> str:
@@ -163,7 +176,8 @@ class RequestLogEntry(StructuredMessage):
             f"{self.method} {_quote(self.path)} {self.status} {self.duration * 1000:.0f}ms id={self.id} "
             f"key={_quote(self.key)} model={_quote(self.model)} upstream={_quote(self.upstream)} "
             f"attempts={len(self.trace.tried)} dispatches={self.trace.dispatches} first={first} "
-            f"outcome={self.outcome or '-'} error={_quote(self.error)} tokens={'/'.join(map(str, self.tokens))}"
+            f"outcome={self.outcome or '-'} error={_quote(self.error)} tokens={'/'.join(map(str, self.tokens))} "
+            f"cost={self._describe_cost()}"
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pluggy
-from flask import Blueprint, Flask, Request, Response, current_app, g, request
+from flask import Blueprint, Flask, Request, Response, current_app, g
 from werkzeug.routing import Rule
 
 from floway_core.contexts import Services
@@ -63,8 +63,8 @@ def current_routes() -> RouteTable:
     return table
 
 
-def find_dialect() -> Dialect:
-    """Find the dialect of the current request, and store it in ``g``, with its route if it has one.
+def find_dialect(request: Request) -> Dialect:
+    """Find the dialect of the current ``request``, and store it in ``g``, with its route if it has one.
 
     :raises GatewayError: 400, several dialects claim the request.
     """

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 
-from floway_core.engine.routing import Candidate
 from floway_core.engine.trace import RequestTrace
-from floway_core.prices import Price, read_prices
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage.last_use import LastUseBuffer
 from floway_core.storage.usage import NOBODY
@@ -22,14 +20,7 @@ UPSTREAM_FAULTS = {401, 402, 403, 404, 408, 429, *range(500, 600)}
 
 
 def usage_counter(gateway: Gateway) -> Callable[[RequestLogEntry], None]:
-    """Return the callback that counts a request.
-
-    :raises StartupError: the operator's price table is invalid.
-    """
-    prices = read_prices(gateway.settings.prices)
-
-    def price_of(candidate: Candidate) -> Price | None:
-        return prices.get(candidate.model.id) or prices.get(candidate.upstream_name) or candidate.model.price
+    """Return the callback that counts a request."""
 
     def count(entry: RequestLogEntry) -> None:
         if entry.key is None:
@@ -39,13 +30,12 @@ def usage_counter(gateway: Gateway) -> Callable[[RequestLogEntry], None]:
         if not entry.metered:
             return
         candidate = entry.trace.tried[-1] if entry.trace.tried else None
-        price = price_of(candidate) if candidate else None
         gateway.usage.add(
             entry.key,
             candidate.model.id if candidate else NOBODY,
             candidate.upstream.name if candidate else NOBODY,
             entry.tokens,
-            price.cost(entry.tokens, entry.tier) if price else None,
+            entry.cost_usd,
             entry.failed,
         )
 

@@ -122,9 +122,12 @@ def open_websocket(endpoint: Endpoint) -> Response:
 
 
 # ------------------------------------------------------------------------------------------------------------ messages
-def current_session() -> WebSocketSession | None:
-    """Return the WebSocket session of the current request; None if it was posted."""
-    session: WebSocketSession | None = request.environ.get(SESSION)
+def session_of(environ: Mapping[str, Any]) -> WebSocketSession | None:
+    """Return the WebSocket session of a request; None if it was posted.
+
+    :param environ: the WSGI environment of the request.
+    """
+    session: WebSocketSession | None = environ.get(SESSION)
     return session
 
 

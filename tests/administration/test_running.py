@@ -1,5 +1,6 @@
 """What a gateway that runs tells of itself: findings, settings, states, models, usage."""
 
+import dataclasses
 import os
 
 import pytest
@@ -11,14 +12,16 @@ from floway_core.protocol.usage import Tokens
 from floway_core.provider import Problem
 from floway_core.runtime import plugins
 from floway_core.runtime.gateway import open_gateway, read_settings
-from floway_core.storage.db import close_connections
-from floway_core.testing import Installation, write_plugin
+from floway_core.storage import connections
+from floway_core.storage.db import close_connections, connect
+from floway_core.testing import Installation, Reply, write_plugin
 
 PARROT = '''"""A provider whose upstreams have a quota, a problem or a fault, by their names."""
 
 from floway_core.errors import GatewayError
 from floway_core.hookspecs import hookimpl
 from floway_core.provider import Model, Problem, Provider, Quota
+from floway_core.upstream.keyed import KeyedProvider
 
 
 class Parrot(Provider):
@@ -44,9 +47,16 @@ class Parrot(Provider):
         raise NotImplementedError
 
 
+class Keyed(KeyedProvider):
+    kind = "keyed"
+
+    def send(self, ctx):
+        raise NotImplementedError
+
+
 @hookimpl
 def register_providers(services):
-    return [Parrot()]
+    return [Parrot(), Keyed(services)]
 '''
 
 
@@ -121,3 +131,20 @@ def test_the_usage_of_one_key_alone(gateway):
     rows = usage.read(database, ["model"], only={"key": "one"})
     assert [(row.group["model"], row.requests) for row in rows] == [("a", 1), ("b", 1)]
     assert sum(row.requests for row in usage.read(database, ["model"])) == 3
+
+
+def test_a_test_uses_what_another_worker_has_just_changed(gateway, fake_upstream):
+    models = Reply([b'{"data": [{"id": "moved"}]}'], headers=[("content-type", "application/json")])
+    fake_upstream.answer_always("/new/models", models)
+    fake_upstream.answer_always("/old/models", Reply([b"{}"], 500))
+    fields = {"base_url": f"{fake_upstream.url}/old", "api_key": "sk-1"}
+    upstreams.add(gateway, "keyed", "moving", "", fields)
+    with pytest.raises(GatewayError):
+        upstreams.test(gateway, "moving")
+    other = connect(gateway.settings.database_url)  # a cache of its own, as in another process
+    services = dataclasses.replace(gateway.services, database=other)
+    moving = upstreams.find_state(gateway, "moving").upstream
+    connections.change(services, moving, base_url=f"{fake_upstream.url}/new")
+    other.close_all()
+    assert [model.id for model in upstreams.test(gateway, "moving")] == ["moved"]
+    upstreams.remove(gateway.services.database, "moving")

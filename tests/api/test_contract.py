@@ -49,6 +49,19 @@ MISTAKES = {
         "test_what_is_sealed_is_sealed_anew_with_another_key",
         (HOOKS, ', encrypted_columns=("parrot_passwords.sealed",)', ""),
     ),
+    "a problem names the password": (
+        "test_tells_problems_and_quotas_without_a_request",
+        (
+            HOOKS,
+            "class GuardedParrot(Parrot):",
+            "from floway_core.provider import Problem\n\n\nclass GuardedParrot(Parrot):\n"
+            "    def find_problem(self, upstream):\n        return Problem('The password is pieces-of-eight.')\n",
+        ),
+    ),
+    "an option has no help": (
+        "test_declares_a_form_that_can_be_filled_in",
+        (HOOKS, '"How it answers."', '""'),
+    ),
     "rows stay behind": ("test_rows_go_with_their_upstream", (MIGRATION, ', on_delete="CASCADE"', "")),
     "there is no way back": (
         "test_migrates_from_nothing_and_back",
@@ -103,7 +116,7 @@ def run_contract(folder, files, *options):
 
 def test_the_provider_of_the_documentation_keeps_it(tmp_path):
     told = run_contract(tmp_path, projects())
-    assert " passed, 1 skipped" in told and "failed" not in told and "error" not in told, told
+    assert " passed, 2 skipped" in told and "failed" not in told and "error" not in told, told
 
 
 # One mistake in code and one in a migration; each starts pytest once.

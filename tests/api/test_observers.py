@@ -10,7 +10,7 @@ from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_
 
 from ..support.stored_upstreams import add_upstreams
 
-PATIENCE = 20
+PATIENCE = 60
 
 NOTES = '''"""An observer that notes results. The model of a request can make it stumble; a header, its other hooks."""
 

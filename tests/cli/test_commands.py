@@ -4,8 +4,7 @@ import json
 import os
 import pty
 import shutil
-import subprocess
-import sys
+import tempfile
 import time
 import uuid
 
@@ -15,8 +14,9 @@ from floway_core.storage import keys, last_use
 from floway_core.storage.db import connect, transaction
 from floway_core.storage.usage import UsageBuffer
 from floway_core.testing import ApiClient, Installation, Reply, message_stream
+from floway_core.testing.processes import start
 
-PATIENCE = 30
+PATIENCE = 60
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +39,15 @@ def installation(install, plugin_folder, journal_file, prepared_data_dir):
 def in_terminal(installation, answer, *arguments):
     """(exit status, standard error) of a command whose standard input is a terminal."""
     here, there = pty.openpty()
-    command = [sys.executable, "-m", "floway_core", *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, stdin=there, env=installation.environ, **pipes) as process:
+    with tempfile.TemporaryFile("w+") as told, open(os.devnull, "w") as nothing:
+        streams = {"stdin": there, "stdout": nothing.fileno(), "stderr": told.fileno()}
+        process = start(arguments, installation.environ, installation.folder, **streams)
         os.close(there)
         os.write(here, answer)
-        _, told = process.communicate(timeout=PATIENCE)
+        status = process.wait(PATIENCE)
         os.close(here)
-    return process.returncode, told
+        told.seek(0)
+        return status, told.read()
 
 
 def names(installation, group):

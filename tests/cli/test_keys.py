@@ -89,7 +89,8 @@ def test_the_list(installation):
     assert not any(key in listed.stdout for key in keys)
     rows = json.loads(installation.run("keys", "list", "--json").stdout)
     assert [row["name"] for row in rows] == ["laptop", "server room"]
-    assert set(rows[0]) == {"id", "name", "hint", "created_at", "revoked_at", "last_used_at", "shows_account", *OPTIONS}
+    told = {"id", "name", "hint", "created_at", "revoked_at", "last_used_at", "shows_account"}
+    assert set(rows[0]) == {*told, *OPTIONS, "group", "usd_per_day", "usd_per_month", "allows_unpriced", "spent"}
     assert [rows[1][option] for option in OPTIONS] == [None] * 7
 
 

@@ -180,7 +180,7 @@ def test_the_whole_server_is_killed(start_acting, new_database):
             for seed in range(CONVERSATIONS):
                 caller = ApiClient(acting.gateway.url, key)
                 pool.submit(converse, caller, seen, 1000 + len(seen.complete) + seed, ended.is_set, False)
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while len(seen.complete) < enough and time.monotonic() < deadline:
                 time.sleep(0.001)
             acting.gateway.kill()

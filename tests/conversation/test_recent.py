@@ -189,17 +189,17 @@ def test_what_is_put_twice_counts_once(remembering):
     last = led(store, 3)
     size = store.recent.size
     for _ in range(3):
-        store.recent.put(1, PackedHistory("resp_1", [b"{}"], [None]))
+        store.recent.put(1, PackedHistory("resp_1", [b"{}"], [None], [None]))
         store.begin([], last)
     assert 0 < store.recent.size - size < 1000
 
 
 def test_what_goes_on_from_something_dropped_is_not_kept(remembering):
     recent = HistoryCache(10_000)
-    first = PackedHistory("resp_1", [b"{}"], [None])
+    first = PackedHistory("resp_1", [b"{}"], [None], [None])
     recent.put(1, first)
     recent.forget(1)
-    recent.put(1, PackedHistory("resp_2", [b"{}"], [None], first))
+    recent.put(1, PackedHistory("resp_2", [b"{}"], [None], [None], first))
     assert recent.size == 0 and recent.latest(1) == []
 
 
@@ -238,7 +238,9 @@ def test_a_history_takes_the_memory_that_it_counts():
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        histories = [PackedHistory(f"resp_{number}", [jsontext.dumps(user("Hi"))], [None]) for number in range(1000)]
+        histories = [
+            PackedHistory(f"resp_{number}", [jsontext.dumps(user("Hi"))], [None], [None]) for number in range(1000)
+        ]
         used = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()

@@ -59,7 +59,8 @@ def gateway(new_database, tmp_path):
         "admin_token": ADMIN_TOKEN,
         "metrics": "token",
     }
-    with RunningGateway(settings, plugin_folders=[tmp_path / "floway-parrot"]) as running:
+    environ = {"PYTHONHASHSEED": "0"}  # for an interpreter, and so a command line, of its own
+    with RunningGateway(settings, plugin_folders=[tmp_path / "floway-parrot"], environ=environ) as running:
         yield running
 
 

@@ -74,7 +74,7 @@ def test_a_client_that_hangs_up_leaves_nothing(client, fake_upstream):
     exchange.read_until(b"output_item.done")
     exchange.hang_up()
     request = fake_upstream.wait_for_request()
-    assert request.peer_gone.wait(20)
+    assert request.peer_gone.wait(60)
     assert client.rows() == NOTHING
 
 

@@ -1,5 +1,6 @@
 """The real Codex CLI, through the gateway, to the simulated backend."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -35,6 +36,10 @@ supports_websockets = {websockets}
 POST, WEBSOCKET = "post", "websocket"
 
 
+CASES = tuple(zip(itertools.product(VERSIONS, (POST, WEBSOCKET)), ("auto", "http", "http", "auto"), strict=True))
+"""(version, transport of the CLI) and the gateway's setting: each pair of two occurs, which is half of all cases."""
+
+
 @pytest.fixture(scope="module")
 def backend():
     with Simulator() as simulator:
@@ -42,21 +47,35 @@ def backend():
 
 
 @pytest.fixture(scope="module")
-def gateway(backend, tmp_path_factory):
+def gateways(backend, tmp_path_factory):
+    """Gateways by what they send over, each with an account of its own."""
     urls = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
-    settings = {**urls, "codex_transport": "http"}
-    with RunningGateway(settings, installed=["codex"]) as running:
-        auth_file = tmp_path_factory.mktemp("auth") / "auth.json"
-        auth_file.write_text(json.dumps(backend.new_account()))
-        assert running.run("codex", "import", str(auth_file)).returncode == 0
-        yield running
+    with contextlib.ExitStack() as stack:
+        found = {}
+        for setting in ("auto", "http"):
+            settings = {**urls, "codex_transport": setting}
+            found[setting] = running = stack.enter_context(RunningGateway(settings, installed=["codex"]))
+            auth_file = tmp_path_factory.mktemp("auth") / "auth.json"
+            auth_file.write_text(json.dumps(backend.new_account()))
+            assert running.run("codex", "import", str(auth_file)).returncode == 0
+        yield found
 
 
-@pytest.fixture(params=itertools.product(VERSIONS, (POST, WEBSOCKET)), ids="-".join)
-def codex(request, gateway, backend, tmp_path):
+@pytest.fixture(params=CASES, ids=lambda case: "-".join([*case[0], case[1]]))
+def case(request):
+    return request.param
+
+
+@pytest.fixture
+def gateway(gateways, case):
+    return gateways[case[1]]
+
+
+@pytest.fixture
+def codex(case, gateway, backend, tmp_path):
     """Runs ``codex exec`` of one version, configured as the README says, and returns what it printed."""
     backend.clear()
-    version, transport = request.param
+    (version, transport), upstream = case
     log_start = len(gateway.log)
     home = tmp_path / "home"
     (home / ".codex").mkdir(parents=True)
@@ -84,14 +103,16 @@ def codex(request, gateway, backend, tmp_path):
         )
 
     run.version, run.program, run.environ, run.home, run.transport = version, program, environ, home, transport
+    run.upstream = upstream
     yield run
+    assert (backend.dispatches if upstream == "auto" else backend.frames) == []
     if logged := gateway.log[log_start:]:
         assert ("GET /v1/responses 101" in logged) is (transport == WEBSOCKET)
     assert backend.findings == [], "over all its requests the session looks wrong"
 
 
 def last_input(backend):
-    return backend.dispatches[-1].body["input"]
+    return backend.turns[-1].body["input"]
 
 
 def test_a_turn_with_a_tool_call(codex, backend):
@@ -101,10 +122,10 @@ def test_a_turn_with_a_tool_call(codex, backend):
     done = codex("run it")
     assert done.returncode == 0, done.stderr
     assert "The command is done." in done.stdout
-    assert [request.status for request in backend.dispatches] == [200, 200]
+    assert [request.status for request in backend.turns] == [200, 200]
     outputs = [item for item in last_input(backend) if item["type"] == "function_call_output"]
     assert "from-42" in json.dumps(outputs), outputs
-    first, second = backend.dispatches
+    first, second = backend.turns
     assert first.header("session-id") == second.header("session-id")
     assert f"/{codex.version} " in second.header("user-agent")
     assert first.body["client_metadata"]["turn_id"] == second.body["client_metadata"]["turn_id"]
@@ -131,7 +152,7 @@ def test_a_resumed_session_keeps_its_identity(codex, backend):
     assert codex("begin").returncode == 0
     done = codex("resume", "--last", "go on")
     assert "Second." in done.stdout, done.stderr
-    first, second = backend.dispatches
+    first, second = backend.turns
     assert first.header("session-id") == second.header("session-id")
     assert first.body["client_metadata"]["turn_id"] != second.body["client_metadata"]["turn_id"]
     assert "First." in json.dumps(second.body["input"])
@@ -142,7 +163,8 @@ def test_an_expired_token_is_renewed_unseen(codex, backend):
     backend.script(reply(text("Still here.")))
     done = codex("hello")
     assert "Still here." in done.stdout, done.stderr
-    assert [request.status for request in backend.dispatches] == [401, 200]
+    asked = backend.turns if codex.upstream == "http" else backend.upgrades
+    assert [request.status for request in asked] == [401, 200 if codex.upstream == "http" else 101]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +190,7 @@ def test_a_used_up_quota_is_told_in_the_clients_own_words(codex, backend, gatewa
         backend.restore_quota(account)
     assert done.returncode != 0
     assert "usage limit" in (done.stdout + done.stderr).lower()
-    assert len(backend.dispatches) == 1, "the client must not retry"
+    assert len(backend.turns) == 1, "the client must not retry"
 
 
 def test_a_stream_that_is_cut_is_tried_again(codex, backend):
@@ -184,11 +206,11 @@ COMPACT_EARLY = [
 
 
 def windows(backend):
-    return [request.header("x-codex-window-id").rpartition(":")[2] for request in backend.dispatches]
+    return [request.header("x-codex-window-id").rpartition(":")[2] for request in backend.turns]
 
 
 def kinds(backend):
-    return [json.loads(request.header("x-codex-turn-metadata"))["request_kind"] for request in backend.dispatches]
+    return [json.loads(request.header("x-codex-turn-metadata"))["request_kind"] for request in backend.turns]
 
 
 def test_a_compaction_in_the_middle_of_a_turn(codex, backend):
@@ -201,9 +223,9 @@ def test_a_compaction_in_the_middle_of_a_turn(codex, backend):
     assert "Done after all." in done.stdout, done.stderr
     assert kinds(backend) == ["turn", "compaction", "turn"]
     assert windows(backend) == ["0", "0", "1"]
-    assert backend.dispatches[1].body["input"][-1] == {"type": "compaction_trigger"}
+    assert backend.turns[1].body["input"][-1] == {"type": "compaction_trigger"}
     assert "BLOB" in json.dumps(last_input(backend))
-    assert len({request.body["client_metadata"]["turn_id"] for request in backend.dispatches}) == 1
+    assert len({request.body["client_metadata"]["turn_id"] for request in backend.turns}) == 1
 
 
 def test_a_compaction_before_a_turn(codex, backend):
@@ -265,7 +287,7 @@ def test_a_compaction_by_hand(codex, backend, tmp_path):
         screen_shows("Two.")
     finally:
         tmux("kill-server")
-    sent = [request for request in backend.dispatches if request.body["model"] == "gpt-5.5"]
+    sent = [request for request in backend.turns if request.body["model"] == "gpt-5.5"]
     told = [json.loads(request.header("x-codex-turn-metadata")) for request in sent]
     assert [one["request_kind"] for one in told] == ["turn", "compaction", "turn"]
     assert told[1]["compaction"]["trigger"] == "manual"

@@ -26,7 +26,7 @@ from .conftest import ROOT
 
 PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-PATIENCE = 30.0
+PATIENCE = 60
 
 
 def needs(program):

@@ -10,7 +10,7 @@ from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_
 
 from ..support.stored_upstreams import add_upstreams
 
-PATIENCE = 20
+PATIENCE = 60
 
 PLUGIN = '''"""A dialect, and a provider whose upstreams speak it. An event is one line of data with words in it."""
 

@@ -11,7 +11,7 @@ import zstandard
 from floway_core.testing import Reply, Step, event, items_stream, message_item, message_stream
 from floway_core.testing.events import DONE, function_call_item, parse, renamed, response
 
-PATIENCE = 20
+PATIENCE = 60
 TEXT = 'Grüße, 😀 \u2028 line\u2029 and \x85\x0b\x1c\u0000 \\n " [DONE] response.completed event: error'
 STREAM = b"".join(message_stream(TEXT, pieces=9))
 COMMENTED = b": welcome\n\n" + STREAM.replace(b"\n\n", b"\n\n: ping\n\n", 4)

@@ -5,7 +5,7 @@ import pytest
 from floway_core.testing import Reply, Step, event, failed_stream, items_stream, message_item, message_stream
 from floway_core.testing.events import DONE, parse, renamed, response
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from floway_core.testing import ApiClient, Reply, RunningGateway, Step, event, m
 
 from ..support.stored_upstreams import add_upstreams
 
-PATIENCE = 20
+PATIENCE = 60
 
 DIALECT = '''"""A dialect for tests: plain lines. The text of a delta can make its translator stumble."""
 

@@ -5,7 +5,8 @@ import socket
 import time
 from urllib.parse import urlsplit
 
-PATIENCE = 20
+PATIENCE = 60
+"""Seconds; only a failing test waits as long."""
 
 
 def connect(gateway, *, receive_buffer=None):

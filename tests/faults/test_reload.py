@@ -90,7 +90,7 @@ def test_it_can_be_stopped_while_old_workers_finish(start, call, fake_upstream):
     wait_for(lambda: is_refused(gateway))
     fake_upstream.release.set()
     assert running.body.endswith(DONE)
-    assert gateway.process.wait(20) == 0
+    assert gateway.process.wait(60) == 0
 
 
 @pytest.fixture
@@ -129,4 +129,4 @@ def test_a_worker_that_cannot_start_takes_nobody_with_it(breakable, call, fake_u
     told = gateway.log.count("could not start")
     wait_for(lambda: len(gateway.workers) == 2 and call(gateway).get("/readyz").status == 200)
     gateway.process.send_signal(signal.SIGTERM)
-    assert gateway.process.wait(20) == 0 and gateway.log.count("could not start") <= told + 1
+    assert gateway.process.wait(60) == 0 and gateway.log.count("could not start") <= told + 1

@@ -34,7 +34,7 @@ def test_a_running_stream_may_finish(start, call, fake_upstream):
     wait_for(lambda: is_refused(gateway))
     fake_upstream.release.set()
     assert all(answer.body.endswith(DONE) for answer in running)
-    assert gateway.process.wait(20) == 0
+    assert gateway.process.wait(60) == 0
     assert "did not end in time" not in gateway.log
 
 
@@ -64,8 +64,8 @@ def test_what_does_not_finish_in_time_is_told(start, call, refused, fake_upstrea
         assert answer.headers["retry-after"] == "1"
         refused(answer, 503, "server_shutting_down")
     assert len(fake_upstream.requests) == 5
-    assert all(request.peer_gone.wait(20) for request in fake_upstream.requests)
-    assert gateway.process.wait(20) == 0
+    assert all(request.peer_gone.wait(60) for request in fake_upstream.requests)
+    assert gateway.process.wait(60) == 0
     assert gateway.log.count("server_shutting_down") == 5
     assert "did not end in time" not in gateway.log
 
@@ -78,7 +78,7 @@ def test_an_impatient_order_ends_it_now(start, call, fake_upstream, order):
     stream, idle = begun(call(gateway)), connect(gateway)
     os.killpg(gateway.process.pid, order)  # as a terminal does: to all processes
     assert parse(stream.body)[-1]["response"]["error"]["code"] == "server_shutting_down"
-    assert gateway.process.wait(20) == 0
+    assert gateway.process.wait(60) == 0
     idle.close()
 
 
@@ -90,7 +90,7 @@ def test_an_impatient_order_after_a_patient_one(start, call, fake_upstream):
     wait_for(lambda: is_refused(gateway))
     gateway.process.send_signal(signal.SIGINT)
     assert parse(stream.body)[-1]["response"]["error"]["code"] == "server_shutting_down"
-    assert gateway.process.wait(20) == 0
+    assert gateway.process.wait(60) == 0
 
 
 def test_a_connection_in_use_is_served_once_more(start, call, fake_upstream):
@@ -108,7 +108,7 @@ def test_a_connection_in_use_is_served_once_more(start, call, fake_upstream):
         assert client.recv(1) == b""
     fake_upstream.release.set()
     assert running.body.endswith(DONE)
-    assert gateway.process.wait(20) == 0
+    assert gateway.process.wait(60) == 0
 
 
 def test_idle_connections_do_not_delay_the_end(start):
@@ -168,7 +168,7 @@ def test_after_a_killed_server_the_next_one_starts_at_once(start, call, fake_ups
     fake_upstream.script(*[HELD] * 8)
     running, orphans = [begun(ask) for _ in range(8)], gateway.workers
     gateway.process.kill()  # the arbiter alone
-    gateway.process.wait(20)
+    gateway.process.wait(60)
     gateway.restart()
     assert gateway.log.count("The parent process is gone") == len(orphans) == 2
     fake_upstream.release.set()
@@ -184,12 +184,12 @@ def test_workers_of_a_killed_server_end_their_streams_in_time(start, call, fake_
     fake_upstream.script(*[HELD] * 8)
     running, orphans = [begun(ask) for _ in range(8)], gateway.workers
     gateway.process.kill()
-    gateway.process.wait(20)
+    gateway.process.wait(60)
     wait_for(lambda: is_refused(gateway))
     for answer in running:
         assert parse(answer.body)[-1]["response"]["error"]["code"] == "server_shutting_down"
     wait_for(lambda: not any(is_running(pid) for pid in orphans))
-    assert all(request.peer_gone.wait(20) for request in fake_upstream.requests)
+    assert all(request.peer_gone.wait(60) for request in fake_upstream.requests)
     assert "did not end in time" not in gateway.log
 
 

@@ -5,10 +5,12 @@ import json
 import os
 import resource
 import select
+import socket
 
 import pytest
 
 from floway_core.server.command import SPARE_THREADS
+from floway_core.server.connection_loop import MAX_RECEIVED_BYTES
 from floway_core.testing import Reply, Step, message_stream
 from floway_core.testing.events import DONE
 
@@ -175,6 +177,29 @@ def test_an_address_has_only_so_many_connections_without_a_key(start, call, fake
         assert closed(second) < 10  # one for each new connection of the client with a key
 
 
+PART = 60_000
+"""Bytes of a body that is waited for before a thread gets the request."""
+
+
+def test_parts_of_requests_have_a_common_limit(start, call, fake_upstream, crowd):
+    """Beyond it, the connections without a key that have waited longest for the rest are closed, and nobody else."""
+    gateway = start(max_idle_connections="0")
+    ask = call(gateway)
+    begun = HEAD + b"content-length: %d\r\n\r\n" % (PART + 1) + b"a" * PART
+    count = MAX_RECEIVED_BYTES // len(begun) + 100
+    with connect(gateway) as client:
+        models = b"GET /v1/models HTTP/1.1\r\nhost: g\r\nauthorization: Bearer %s\r\n\r\n" % gateway.key.encode()
+        client.sendall(models)
+        read_until(client, b"}")
+        client.sendall(models[:-2])
+        slow = crowd(gateway, count, begun)
+        wait_for(lambda: closed(slow) == 100)
+        assert closed(slow[:100]) == 100 and closed([client]) == 0
+        assert serves(ask, fake_upstream)
+        client.sendall(b"\r\n")
+        read_until(client, b"}")
+
+
 # ------------------------------------------------------------------------------------------- answers that nobody reads
 PIPELINED = b"GET /openapi.json HTTP/1.1\r\nhost: gateway\r\n\r\n" * 120
 
@@ -213,6 +238,7 @@ def test_a_response_in_one_piece_that_is_read_slowly_takes_no_thread(start, call
         client.sendall(request(gateway, fake_upstream.url, store=False))
         head = read_until(client, b"\r\n\r\n")
         wait_for(lambda: ask.get("/v1/models").status == 200)  # the only place for a request is free again
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**22)  # so that the rest comes well before it is idle
         head, _, body = head.partition(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         while len(body) < length:

@@ -14,7 +14,8 @@ from .raw_client import wait_for
 def test_a_full_disk_ends_no_worker(plugin_folder, mount_small_folder, fake_upstream):
     """Neither one that runs, nor one that starts then."""
     small_folder = mount_small_folder(1)
-    settings, environ = {"metrics": "open", "workers": "2"}, {"TEST_JOURNAL": os.devnull, "TMPDIR": str(small_folder)}
+    settings = {"metrics": "open", "workers": "2", "graceful_timeout": "600"}  # the streams outlast all of this
+    environ = {"TEST_JOURNAL": os.devnull, "TMPDIR": str(small_folder)}
     with RunningGateway(settings, plugin_folders=[plugin_folder], environ=environ) as gateway:
         add_upstreams(gateway, first="wire")
         ask = ApiClient(gateway.url, gateway.key, {"x-test-upstream": fake_upstream.url})

@@ -7,8 +7,7 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from floway_core.testing import Reply, message_stream
-
-from .example_counts import examples
+from floway_core.testing.fuzz import examples
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 PATHS = st.sampled_from(["/v1/responses", "/v1/responses", "/v1/responses/compact"])

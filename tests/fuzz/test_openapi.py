@@ -19,10 +19,9 @@ from floway_core.runtime.gateway import read_settings
 from floway_core.runtime.plugins import build_plugin_manager
 from floway_core.storage import aliases, keys, upstreams
 from floway_core.testing import FakeUpstream, Reply, message_stream
+from floway_core.testing.fuzz import examples
 from floway_core.web.app import create_app
 from floway_core.web.openapi import description
-
-from .example_counts import examples
 
 pytestmark = pytest.mark.soak
 

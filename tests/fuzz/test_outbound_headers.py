@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from floway_core.errors import GatewayError
 from floway_core.testing import message_stream
+from floway_core.testing.fuzz import examples
 
 from ..support.raw_upstream import NOBODY, PATIENCE, RawUpstream, new_client, read_whole
-from .example_counts import examples
 
 FIT = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

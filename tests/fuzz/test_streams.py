@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from floway_core.testing import Reply, event, message_stream
 from floway_core.testing.events import parse, renamed
-
-from .example_counts import examples
+from floway_core.testing.fuzz import examples
 
 # What ends a line for somebody, but not in a stream of events.
 TEXT = st.lists(

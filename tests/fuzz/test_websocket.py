@@ -14,10 +14,10 @@ from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
 from floway_core.testing import FakeUpstream, Reply, message_stream
+from floway_core.testing.fuzz import examples
 
 from ..faults import raw_client
 from ..support.websocket_client import UPGRADE, WebSocketClient, is_last
-from .example_counts import examples
 
 CREATE = json.dumps({"type": "response.create", "model": "model-1", "input": "Hi"}).encode()
 INTERRUPTS = ("response.cancel", "response.interrupt")

@@ -13,7 +13,7 @@ import pytest
 from floway_core.runtime.log import HumanFormatter, JsonFormatter
 from floway_core.testing import Reply, Step, failed_stream, items_stream, message_stream
 
-PATIENCE = 20
+PATIENCE = 60
 
 MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 USAGE = {

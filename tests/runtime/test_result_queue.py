@@ -6,7 +6,7 @@ import threading
 
 from floway_core.runtime.observers import ResultQueue
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 def test_a_plugin_that_is_too_slow_loses_results(caplog):

@@ -4,7 +4,7 @@ import pytest
 
 from floway_core.testing import Reply, Step, message_stream
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 @pytest.fixture

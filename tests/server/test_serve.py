@@ -16,7 +16,7 @@ import pytest
 
 from floway_core import __version__
 
-PATIENCE = 30
+PATIENCE = 60
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from floway_core.testing import Installation, Reply, message_stream, write_plugin
 
-PATIENCE = 20.0
+PATIENCE = 60
 BODY = json.dumps({"model": "model-1", "input": "Hi"}).encode()
 READS = '''"""A provider that reads headers which it must not."""
 

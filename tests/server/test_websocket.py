@@ -107,7 +107,7 @@ def test_messages_that_arrive_while_a_response_runs_wait(connect, fake_upstream)
     client = connect()
     for given in ("first", "second", "third"):
         client.create(given)
-    fake_upstream.wait_for_request(1).held.wait(20)
+    fake_upstream.wait_for_request(1).held.wait(60)
     client.connection.ping().wait(20)  # all three have been received
     assert len(fake_upstream.requests) == 1
     fake_upstream.release.set()
@@ -121,7 +121,7 @@ def test_too_many_waiting_messages_are_refused_and_the_running_response_goes_on(
     fake_upstream.script(Reply(held_stream()), *[Reply(message_stream()) for _ in range(8)])
     client = connect()
     client.create("first")
-    fake_upstream.wait_for_request(1).held.wait(20)
+    fake_upstream.wait_for_request(1).held.wait(60)
     for number in range(9):
         client.create(f"waiting {number}")
     error = client.receive_until("error")[-1]
@@ -258,7 +258,7 @@ def test_a_running_response_can_be_interrupted(connect, fake_upstream, kind, nam
     assert (ended["id"], ended["status"]) == (created["id"], "incomplete")
     assert ended["incomplete_details"] == {"reason": "interrupted"}
     assert [item["id"] for item in ended["output"]] == ["msg_0"]
-    assert fake_upstream.requests[0].peer_gone.wait(20)
+    assert fake_upstream.requests[0].peer_gone.wait(60)
     client.turn("Other", previous_response_id=ended["id"])
     sent = json.loads(fake_upstream.requests[1].body)["input"]
     texts = [item["content"][0]["text"] for item in sent]
@@ -290,7 +290,7 @@ def test_pings_are_answered_while_the_upstream_thinks(connect, fake_upstream):
     fake_upstream.script(Reply(message_stream(), before=[Step.HOLD]))
     client = connect()
     client.create()
-    fake_upstream.wait_for_request(1).held.wait(20)
+    fake_upstream.wait_for_request(1).held.wait(60)
     assert client.connection.ping("are you there").wait(20)
     fake_upstream.release.set()
     client.receive_until("response.completed")

@@ -101,6 +101,10 @@ def test_from_nothing(installation):
             "shows_account",
             "max_stored_bytes",
             "deleted_at",
+            "day_budget",
+            "month_budget",
+            "allows_unpriced",
+            "group_id",
         ],
         "upstreams": ["id", "kind", "name", "enabled", "position", "created_at", "prefix", "tried_at", "failure"],
     }

@@ -7,7 +7,7 @@ import pytest
 
 from floway_core.storage.db import connect, execute, select, transaction
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-PATIENCE = 20
+PATIENCE = 60
+"""Seconds; only a failing test waits as long."""
 TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 
 UPGRADE = {

@@ -361,7 +361,7 @@ def test_the_examples_on_the_page_are_true():
         assert gateway.run("echo", "add", "mirror").returncode == 0
         admin = ApiClient(gateway.url, TOKEN)
         examples = re.findall(r"^\$ admin \$api(.*)\n(.*)$", PAGE, re.MULTILINE)
-        assert len(examples) == 7
+        assert len(examples) == 8
         for command, answer in examples:
             path, *options = shlex.split(command)
             given = dict(zip(options[::2], options[1::2], strict=True))
@@ -371,5 +371,5 @@ def test_the_examples_on_the_page_are_true():
 
 
 def _settled(answer):
-    chance = r'"(id|hint|key)":"(key_|up_|sk-|\.\.\.)[^"]*"|"created_at":\d+'
+    chance = r'"(id|hint|key)":"(key_|up_|group_|sk-|\.\.\.)[^"]*"|"created_at":\d+'
     return json.loads(re.sub(chance, lambda found: f'"{found[1] or "at"}":0', answer))

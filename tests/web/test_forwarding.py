@@ -59,7 +59,10 @@ def new_key(relaying):
     names = iter(range(100))
 
     def make(**options):
-        return ApiClient(relaying.url, keys.create(database, f"{id(options)}-{next(names)}", options))
+        name = f"{id(options)}-{next(names)}"
+        client = ApiClient(relaying.url, keys.create(database, name, options))
+        client.spent = lambda: keys.find(database, name).spent
+        return client
 
     yield make
     database.close_all()
@@ -68,6 +71,17 @@ def new_key(relaying):
 def logged(relaying, exchange):
     (line,) = relaying.wait_for_log(exchange.headers["x-request-id"])
     return json.loads(line)
+
+
+def test_a_budget_knows_forwarded_requests(new_key, served, refused):
+    """The models here have no price."""
+    client = new_key(usd_per_day=1)
+    for answered in (client.post({"model": "small", "input": "x"}, "/v1/vectors"), client.get("/v1/report")):
+        refused(answered, 403, "price_unknown", "model")
+    served[0].script(answer())
+    client = new_key(usd_per_day=1, allows_unpriced=True)
+    assert client.post({"model": "small", "input": "x"}, "/v1/vectors").body == VECTORS
+    assert client.spent().unpriced_requests == 1
 
 
 def form(*fields, boundary=b"XX"):
@@ -216,7 +230,7 @@ def test_a_client_that_hangs_up_ends_it_upstream(relaying, caller, served):
     exchange = caller.post({"model": "small"}, "/v1/vectors")
     exchange.read_until(b"begin")
     exchange.hang_up()
-    assert served[0].requests[0].peer_gone.wait(10)
+    assert served[0].requests[0].peer_gone.wait(60)
     assert logged(relaying, exchange)["outcome"] == "cut"
 
 

@@ -151,8 +151,8 @@ def test_however_a_request_ends_its_place_is_free_again(hosts, refused):
         abandoned = caller.create(stream=stream)
         hosts.upstream.wait_for_request(number)
         abandoned.hang_up()
-        assert hosts.upstream.requests[-1].peer_gone.wait(20)
-        deadline = time.monotonic() + 20
+        assert hosts.upstream.requests[-1].peer_gone.wait(60)
+        deadline = time.monotonic() + 60
         while hosts.count("api_key_leases"):
             assert time.monotonic() < deadline
             time.sleep(0.005)
@@ -230,7 +230,7 @@ def test_a_killed_worker_leaves_its_places_for_a_term(start_wired, fake_upstream
     cut.read_until(b"\n\n")
     for pid in gateway.worker_processes:
         os.kill(pid, signal.SIGKILL)
-    assert fake_upstream.requests[0].peer_gone.wait(20)
+    assert fake_upstream.requests[0].peer_gone.wait(60)
     refused(patiently(caller), 429, "rate_limit_exceeded", type="rate_limit_error")
     ((expires_at,),) = select(database, "SELECT expires_at FROM api_key_leases")
     assert expires_at <= time.time() + limits.LEASE_SECONDS
@@ -283,7 +283,7 @@ def test_a_running_request_keeps_its_lease(tmp_path, monkeypatch, fake_upstream)
         pieces = answer.iter_encoded()
         assert b"response.created" in next(pieces)
         execute(database, "UPDATE api_key_leases SET expires_at = 5")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while select(database, "SELECT expires_at FROM api_key_leases") == [(5,)]:
             assert time.monotonic() < deadline
             time.sleep(0.005)
@@ -295,7 +295,7 @@ def test_a_running_request_keeps_its_lease(tmp_path, monkeypatch, fake_upstream)
 
 def patiently(caller):
     """An answer, as soon as a new worker is there to give it."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             answer = caller.create()

@@ -18,7 +18,7 @@ from floway_core.testing import ApiClient, Reply, Step, message_stream
 from floway_core.testing.in_process import failing_commits
 from floway_core.web.app import create_app
 
-PATIENCE = 20
+PATIENCE = 60
 PLACE = {"route": "/v1/responses", "model": "model-1", "upstream": "first"}
 TOKEN = "an-admin-token-of-some-length"
 

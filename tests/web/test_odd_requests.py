@@ -12,7 +12,7 @@ import pytest
 
 from floway_core.testing import Reply, message_stream
 
-PATIENCE = 10
+PATIENCE = 60
 GOOD = json.dumps({"model": "model-1", "input": "Hi"}).encode()
 
 

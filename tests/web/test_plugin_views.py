@@ -8,7 +8,7 @@ import pytest
 
 from floway_core.testing import ApiClient, RunningGateway, write_plugin
 
-PATIENCE = 20
+PATIENCE = 60
 BODY = b'{"model": "model-9", "input": "Hi"}'
 VIEWS = """
 from flask import Blueprint, Response, request

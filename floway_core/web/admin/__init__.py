@@ -4,11 +4,12 @@ from flask import Blueprint, Response, request
 
 from floway_core.errors import GatewayError
 from floway_core.web import current_gateway
-from floway_core.web.admin import aliases, health, keys, models, upstreams, usage
+from floway_core.web.admin import aliases, groups, health, keys, models, upstreams, usage
 from floway_core.web.auth import authenticate_admin
 
 BLUEPRINTS = (
     keys.blueprint,
+    groups.blueprint,
     upstreams.blueprint,
     aliases.blueprint,
     models.blueprint,

@@ -5,6 +5,7 @@ from typing import Any
 
 from floway_anthropic import search, thinking
 from floway_core.protocol import jsontext
+from floway_core.upstream.content import read_arguments
 
 Block = dict[str, Any]
 
@@ -16,17 +17,6 @@ def tool_use_block(item: Mapping[str, Any], arguments: Any = None) -> Block:
     """
     call_id = item.get("call_id") or item.get("id") or ""
     return {"type": "tool_use", "id": str(call_id), "name": str(item.get("name") or ""), "input": arguments or {}}
-
-
-def read_arguments(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call; none if they are not a JSON object (they may have been cut off)."""
-    if item.get("type") == "custom_tool_call":
-        return {"input": str(item.get("input") or "")}
-    try:
-        arguments = jsontext.loads(str(item.get("arguments") or "{}").encode("utf-8", "replace"))
-    except ValueError:
-        return {}
-    return arguments if isinstance(arguments, dict) else {}
 
 
 def text_block(part: Mapping[str, Any]) -> Block | None:
@@ -68,4 +58,4 @@ def encode_json(value: Any) -> str:
 
 def encode_input(item: Mapping[str, Any]) -> str:
     """Return the arguments for a call of a freeform tool, which clients of the Messages API know as a function."""
-    return encode_json(read_arguments(item))
+    return encode_json(read_arguments(item) or {})

@@ -1,7 +1,11 @@
 """The hooks of the plugin."""
 
+from collections.abc import Iterable
+
+from floway_anthropic.client_setup import ClaudeCodeSetup
 from floway_anthropic.dialect import MessagesDialect
 from floway_anthropic.provider import AnthropicProvider
+from floway_core.client_setup import ClientSetup
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services
 from floway_core.dialect import Dialect
 from floway_core.hookspecs import hookimpl
@@ -16,6 +20,11 @@ def register_dialects() -> list[Dialect]:
 @hookimpl
 def register_providers(services: Services) -> list[Provider]:
     return [AnthropicProvider(services)]
+
+
+@hookimpl
+def register_client_setups() -> Iterable[ClientSetup]:
+    return [ClaudeCodeSetup()]
 
 
 @hookimpl

@@ -1,9 +1,6 @@
 """A gateway in front of the simulated Codex backend, and a client of the Messages API."""
 
-import json
-
 import pytest
-from floway_codex.simulator import Simulator
 
 from floway_core.testing import ApiClient, FakeUpstream, RunningGateway
 
@@ -28,30 +25,10 @@ class MessagesClient(ApiClient):
 
 
 @pytest.fixture(scope="session")
-def simulator():
-    with Simulator() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def codex_gateway(simulator):
+def codex_gateway(start_with_codex):
     """A gateway whose only upstream is the simulated Codex backend."""
-    urls = {"codex_base_url": simulator.base_url, "codex_auth_url": simulator.auth_url}
-    settings = {**urls, "codex_transport": "http"}
-    with RunningGateway(settings, installed=["anthropic", "codex", "echo"]) as gateway:
-        file = gateway.folder / "auth.json"
-        file.write_text(json.dumps(simulator.new_account()))
-        done = gateway.run("codex", "import", str(file))
-        assert done.returncode == 0, done.stderr
+    with start_with_codex("anthropic", "echo") as gateway:
         yield gateway
-
-
-@pytest.fixture
-def backend(simulator):
-    """The simulated backend, which has forgotten what was before."""
-    simulator.clear()
-    yield simulator
-    assert simulator.findings == [], "over all its requests the session looks wrong"
 
 
 @pytest.fixture
@@ -70,9 +47,7 @@ def scripted_upstream():
 def messages_gateway(scripted_upstream):
     """A gateway whose only upstream is a scripted one with the Messages API."""
     with RunningGateway(installed=["anthropic"]) as gateway:
-        options = ("--base-url", scripted_upstream.url, "--key-file", "-", "--no-test")
-        done = gateway.run("upstreams", "add", "anthropic", "one", *options, typed="sk-ant-operator")
-        assert done.returncode == 0, done.stderr
+        gateway.add_upstream("anthropic", "one", scripted_upstream.url, key="sk-ant-operator")
         yield gateway
 
 

@@ -51,9 +51,7 @@ def chat_server():
 @pytest.fixture(scope="module")
 def chat_gateway(chat_server):
     with RunningGateway(installed=["anthropic", "chat"]) as gateway:
-        options = ("--base-url", f"{chat_server.url}/v1", "--no-key", "--no-test")
-        done = gateway.run("upstreams", "add", "chat", "local", *options)
-        assert done.returncode == 0, done.stderr
+        gateway.add_upstream("chat", "local", f"{chat_server.url}/v1")
         yield gateway
 
 

@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import subprocess
-import zlib
 
 import pytest
 from floway_codex.simulator import function_call, item, reasoning, refusal, reply, text
@@ -108,18 +107,9 @@ def test_several_tools_at_once_and_one_that_fails(claude, backend):
     assert outputs[0]["output"] == "one" and outputs[1]["output"].startswith("Error: ")
 
 
-def png(size=8):
-    def chunk(kind, data):
-        return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
-
-    header = size.to_bytes(4) * 2 + bytes([8, 2, 0, 0, 0])
-    rows = zlib.compress((b"\0" + b"\xff\0\0" * size) * size)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
-def test_an_image(claude, backend):
+def test_an_image(claude, backend, red_png):
     image = claude.work / "red.png"
-    image.write_bytes(png())
+    image.write_bytes(red_png)
     backend.script(reply(function_call("Read", {"file_path": str(image)})), reply(text("Red.")))
     assert claude("what colour").stdout.strip() == "Red."
     (part,) = (part for part in last_output(backend) if part["type"] == "input_image")

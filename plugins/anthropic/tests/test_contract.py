@@ -22,11 +22,8 @@ class TestContract(ProviderContract):
 
     def add_upstream(self, installation, upstream):
         upstream.answer_always("/v1/models", wire.model_list("claude-test"))
-        where = ["--base-url", upstream.url, "--key-file", "-", "--header", f"x-team: {TEAM}"]
-        done = installation.run(
-            "upstreams", "add", "anthropic", "one", *where, "--prefix", "work", "--no-test", typed=f"{KEY}\n"
-        )
-        assert done.returncode == 0, done.stderr
+        options = ("--header", f"x-team: {TEAM}", "--prefix", "work")
+        installation.add_upstream("anthropic", "one", upstream.url, *options, key=KEY)
 
     def answer(self, output, stream, **fields):
         return wire.stream(*map(block_of, output), usage=USAGE, final_usage={"output_tokens": 5}, **fields)

@@ -8,6 +8,8 @@ from floway_anthropic.errors import error_type
 from floway_core.testing import events
 from floway_core.testing.dialect_contract import DialectContract
 
+from .full_request import FULL
+
 
 class TestContract(DialectContract):
     plugin = "anthropic"
@@ -22,6 +24,9 @@ class TestContract(DialectContract):
     def request(self, model, text, stream):
         body = {"max_tokens": 100, "messages": [{"role": "user", "content": text}], "stream": stream}
         return "/v1/messages", {**body, **({"model": model} if model else {})}
+
+    def full_request(self):
+        return "/v1/messages", {**FULL, "model": "kit-1"}
 
     def text(self, answer):
         return "".join(block.get("text", "") for block in answer["content"])

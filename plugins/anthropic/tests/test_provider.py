@@ -260,18 +260,8 @@ def test_an_alias_with_overrides_is_translated(client, messages_upstream, messag
 
 
 def test_the_key_can_be_a_bearer_token(messages_gateway, messages_upstream, client):
-    options = (
-        "--base-url",
-        f"{messages_upstream.url}/v1",
-        "--key-file",
-        "-",
-        "--key-header",
-        "bearer",
-        "--prefix",
-        "b",
-    )
-    done = messages_gateway.run("upstreams", "add", "anthropic", "bearer", *options, "--no-test", typed="sk-bearer")
-    assert done.returncode == 0, done.stderr
+    options = ("--key-header", "bearer", "--prefix", "b")
+    messages_gateway.add_upstream("anthropic", "bearer", f"{messages_upstream.url}/v1", *options, key="sk-bearer")
     messages_upstream.script(wire.as_json(wire.whole(wire.say("Yes."))))
     assert client.create("Hi", model=f"b/{MODEL}").status == 200
     (sent,) = posts(messages_upstream)

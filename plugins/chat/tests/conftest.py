@@ -1,9 +1,6 @@
 """Gateways with the chat door, in front of a scripted upstream and of the simulated Codex backend; and clients."""
 
-import json
-
 import pytest
-from floway_codex.simulator import Simulator
 
 from floway_core.storage import upstreams
 from floway_core.storage.db import connect
@@ -85,37 +82,11 @@ def client(gateway, upstream):
 
 
 # ------------------------------------------------------------------------------------------------------ Codex backend
-def start_with_codex(backend, **settings):
-    """Start a gateway with an account of the simulated Codex backend."""
-    urls = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
-    settings = {**urls, "codex_transport": "http", **settings}
-    gateway = RunningGateway(settings, installed=["chat", "codex"])
-    file = gateway.folder / "auth.json"
-    file.write_text(json.dumps(backend.new_account()))
-    assert gateway.run("codex", "import", str(file)).returncode == 0
-    return gateway
-
-
 @pytest.fixture(scope="module")
-def simulator():
-    """The simulated Codex backend."""
-    with Simulator() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def running(simulator):
+def running(start_with_codex):
     """A gateway in front of it."""
-    with start_with_codex(simulator) as gateway:
+    with start_with_codex("chat") as gateway:
         yield gateway
-
-
-@pytest.fixture
-def backend(simulator):
-    """The backend, without recorded requests. Nothing in the session may look wrong to it."""
-    simulator.clear()
-    yield simulator
-    assert simulator.findings == [], "over all its requests the session looks wrong"
 
 
 # -------------------------------------------------------------------------------------------------------- chat server

@@ -3,6 +3,8 @@
 from floway_core.testing.dialect_contract import DialectContract
 from floway_core.testing.events import parse
 
+from .full_request import FULL
+
 
 class TestDialect(DialectContract):
     plugin = "chat"
@@ -12,6 +14,9 @@ class TestDialect(DialectContract):
     def request(self, model, text, stream):
         body = {"messages": [{"role": "user", "content": text}], "stream": stream}
         return "/v1/chat/completions", body if model is None else {"model": model, **body}
+
+    def full_request(self):
+        return "/v1/chat/completions", {"model": "kit-1", **FULL}
 
     def text(self, answer):
         return answer["choices"][0]["message"]["content"]

@@ -1,21 +1,18 @@
 """Requests that no sane client sends, and streams that no sane server sends: never a fault of the gateway."""
 
 import json
-import os
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from floway_core.testing import Reply, message_stream
+from floway_core.testing.fuzz import examples
 
 from .server_streams import DONE
 from .upstreams import as_json
 
 pytestmark = pytest.mark.soak  # long: many processes, or many examples
-
-TIMES = int(os.environ.get("FLOWAY_TEST_FUZZ") or 1)
-"""How many times as much as in the suite; see ``make fuzz``."""
 
 NAMES = st.sampled_from(
     """audio content custom detail file file_data file_id filename format function function_call functions id image_url
@@ -54,17 +51,6 @@ MESSAGE = st.fixed_dictionaries(
         "reasoning_content": VALUE,
     },
 )
-
-
-def examples(count):
-    """The settings of a test that tries so many examples in the suite, always the same ones."""
-    return settings(
-        max_examples=count * TIMES,
-        derandomize=TIMES == 1,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 def check(client, upstream, body):

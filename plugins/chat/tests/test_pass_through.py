@@ -22,7 +22,7 @@ def completion(**fields):
 
 def logged(gateway, answer):
     """The log line of a request, which is written when the last byte has left."""
-    mark, deadline = f"id={answer.headers['x-request-id']} ", time.monotonic() + 20
+    mark, deadline = f"id={answer.headers['x-request-id']} ", time.monotonic() + 60
     while not (lines := [line for line in gateway.log.splitlines() if mark in line]):
         assert time.monotonic() < deadline
         time.sleep(0.005)

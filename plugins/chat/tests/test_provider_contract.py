@@ -30,10 +30,8 @@ class TestContract(ProviderContract):
 
     def add_upstream(self, installation, upstream):
         upstream.answer_always("/v1/models", model_list("model-1"))
-        where = ["--base-url", f"{upstream.url}/v1", "--key-file", "-", "--header", f"x-team: {TEAM}"]
-        command = ["upstreams", "add", "chat", "one", *where, "--prefix", "work", "--no-test"]
-        done = installation.run(*command, typed=f"{KEY}\n")
-        assert done.returncode == 0, done.stderr
+        options = ("--header", f"x-team: {TEAM}", "--prefix", "work")
+        installation.add_upstream("chat", "one", f"{upstream.url}/v1", *options, key=KEY)
 
     def answer(self, output, stream):
         return self.reply(output, stream, "stop")

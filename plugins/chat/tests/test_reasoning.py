@@ -9,7 +9,7 @@ from floway_codex.simulator import OutputItem, function_call, reasoning, reply, 
 from floway_core.storage.db import connect
 
 from .chunks import join
-from .conftest import ChatClient, start_with_codex
+from .conftest import ChatClient
 
 MODEL = "gpt-5.5"
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
@@ -123,8 +123,8 @@ def test_not_if_only_the_first_request_was_not_stored(backend, agent):
     assert blobs(inputs(backend)[-1]) == []
 
 
-def test_not_if_it_is_switched_off(backend):
-    with start_with_codex(backend, chat_restore_reasoning="off") as gateway:
+def test_not_if_it_is_switched_off(backend, start_with_codex):
+    with start_with_codex("chat", chat_restore_reasoning="off") as gateway:
         agent = Agent(gateway)
         backend.script(thinks(1, call(1)), reply(text("Done.")))
         agent.give(agent.say("Off."))
@@ -238,13 +238,13 @@ def test_what_is_stored_does_not_grow_with_the_conversation(backend, running, ag
     database.close_all()
 
 
-def test_on_postgresql(backend):
+def test_on_postgresql(backend, start_with_codex):
     """The lookups are SQL, and the schema is another one there."""
     pgserver = pytest.importorskip("pgserver", reason="there is no pgserver")
     with tempfile.TemporaryDirectory(prefix="floway-pg-", ignore_cleanup_errors=True) as folder:
         server = pgserver.get_server(folder)
         try:
-            with start_with_codex(backend, database_url=server.get_uri()) as gateway:
+            with start_with_codex("chat", database_url=server.get_uri()) as gateway:
                 agent = Agent(gateway)
                 agent.messages = [{"role": "system", "content": "It is ten o'clock."}]
                 backend.script(thinks(1, call(1)), thinks(2, call(2)), reply(text("Done.")))

@@ -19,6 +19,4 @@ def model_list(*names, owned_by="them"):
 
 def add(gateway, name, url, *options, key="sk-the-operators"):
     """Add an upstream with ``floway upstreams add chat``."""
-    where = ["--no-test", "--base-url", f"{url}/v1", *(["--key-file", "-"] if key else ["--no-key"])]
-    done = gateway.run("upstreams", "add", "chat", name, *where, *options, typed=key or "")
-    assert done.returncode == 0, done.stderr
+    gateway.add_upstream("chat", name, f"{url}/v1", *options, key=key)

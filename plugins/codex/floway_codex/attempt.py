@@ -4,7 +4,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +14,13 @@ from floway_codex.identity.client import CodexClient, detect_client
 from floway_codex.identity.posted import as_posted
 from floway_codex.identity.resolution import Identity
 from floway_codex.identity.turns import TurnStateOwner
+from floway_codex.websocket.increments import PreparedInput
 from floway_codex.wire import profile
 from floway_codex.wire.encoding import choose_encoding
 from floway_codex.wire.profile import Profile
 from floway_core.contexts import AttemptContext, Services, SnapshotCommitContext
 from floway_core.protocol.items import as_items
+from floway_core.protocol.lazy_items import LazyItems
 
 log = logging.getLogger("floway.codex")
 
@@ -50,8 +52,15 @@ class CodexAttempt:
     """Whether a refused token has been replaced; this happens once per attempt."""
     placeholders: Mapping[str, Any] = field(default_factory=dict)
     """The values of the profile's placeholders for the latest dispatch."""
+    input: PreparedInput = field(default_factory=PreparedInput)
+    """The input of the latest dispatch."""
     transport: str = ""
     """What carried the latest dispatch: ``http`` or ``websocket``."""
+
+    @property
+    def user_agent(self) -> str:
+        """The user agent of the request."""
+        return self.client.user_agent if self.client else str(self.profile.static_values["user_agent"])
 
     @property
     def owner(self) -> TurnStateOwner:
@@ -108,7 +117,7 @@ def _resolve_identity(
             api_key_id=ctx.request.api_key.id,
             model=ctx.model,
             instructions=body.get("instructions"),
-            input=[item for item in as_items(body.get("input") or []) if isinstance(item, dict)],
+            input=_read_items(body.get("input")),
             new_items=previous.new_items if previous else (),
             stored=stored,
             claim_ordinal=previous.ordinal if previous else lambda: 1,
@@ -118,6 +127,13 @@ def _resolve_identity(
             hint=ctx.request.conversation_hint,
         )
     )
+
+
+def _read_items(given: Any) -> Sequence[dict[str, Any]]:
+    """The input items of a request, whatever the client sent. Those of a history are not parsed for this."""
+    if isinstance(given, LazyItems):
+        return given
+    return [item for item in as_items(given if isinstance(given, str | list) else []) if isinstance(item, dict)]
 
 
 def describe(attempt: CodexAttempt) -> str:

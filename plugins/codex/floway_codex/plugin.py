@@ -6,9 +6,11 @@ from pathlib import Path
 import click
 from prometheus_client import CollectorRegistry
 
+from floway_codex.client_setup import CodexSetup
 from floway_codex.dialect import CodexDialect
 from floway_codex.provider import CodexProvider
 from floway_codex.settings import SETTINGS
+from floway_core.client_setup import ClientSetup
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext
 from floway_core.dialect import Dialect
 from floway_core.hookspecs import hookimpl
@@ -60,6 +62,11 @@ def register_metrics(registry: CollectorRegistry, providers: Mapping[str, Provid
     provider = providers[CodexProvider.kind]
     assert isinstance(provider, CodexProvider)  # two plugins cannot claim one kind
     provider.register_metrics(registry)
+
+
+@hookimpl
+def register_client_setups() -> Iterable[ClientSetup]:
+    return [CodexSetup()]
 
 
 @hookimpl

@@ -15,11 +15,14 @@ from floway_codex.account.usage import UsageReader
 from floway_codex.attempt import CodexAttempt, start_attempt, stored_identity
 from floway_codex.catalogue import BackendModelLists
 from floway_codex.identity import claims, turns
+from floway_codex.websocket.held import add_held_items
+from floway_codex.websocket.increments import PreparedInput
 from floway_codex.websocket.transport import HTTP, WEBSOCKET, SendPost, WebSocketTransport
 from floway_codex.wire import request
 from floway_codex.wire.encoding import encode_body
 from floway_codex.wire.host import default_profile
 from floway_codex.wire.ignored_fields import find_ignored_fields
+from floway_codex.wire.input_state import InputState
 from floway_core.contexts import (
     AttemptContext,
     ForwardContext,
@@ -72,6 +75,7 @@ class CodexProvider(Provider):
         self._responses_url = f"{self._base_url}/codex/responses"
         self._transport: str = settings["codex_transport"]
         self._websocket = WebSocketTransport(services, self._http, self._responses_url)
+        self._limits = quota.LimitLog(services)
         self._clients = ClientLog(services, self._profile)
         self._tokens = TokenSource(
             services,
@@ -151,9 +155,20 @@ class CodexProvider(Provider):
         adapted = request.adapt_body(attempt, ctx.body)
         placeholders, client_body = request.build_placeholders(attempt, adapted), ctx.body
         attempt.placeholders = placeholders
-        ctx.body = request.build_body(attempt, adapted, placeholders)
-        ctx.ignore(*find_ignored_fields(client_body, ctx.body, moved=request.moved_fields(attempt)))
+        held = attempt.input.held if ctx.held_items else None
+        state = held.state.copy() if held else InputState()
+        ctx.body, leading = request.build_body(attempt, adapted, placeholders, state)
+        attempt.input = PreparedInput(held, state, leading)
+        backend_body = {**ctx.body, "input": leading} if leading else ctx.body
+        ctx.ignore(*find_ignored_fields(client_body, backend_body, moved=request.moved_fields(attempt)))
         ctx.headers = request.build_headers(attempt, placeholders)
+
+    def count_held_items(self, ctx: AttemptContext) -> int:
+        """How many input items the WebSocket of the conversation holds."""
+        attempt: CodexAttempt = ctx.provider_state
+        held = self._websocket.find_progress(ctx) if self._transport != HTTP else None
+        attempt.input = PreparedInput(held)
+        return held.client_items if held else 0
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
         attempt: CodexAttempt = ctx.attempt.provider_state
@@ -172,7 +187,7 @@ class CodexProvider(Provider):
         if is_first:
             self._note_client(ctx)
         if 200 <= response.status < 300:
-            quota.record_limits(self._services, ctx.attempt.upstream.id, response.headers)
+            self._limits.record(ctx.attempt.upstream.id, response.headers)
             self._model_lists.note_etag(ctx.attempt.upstream, response.header("x-models-etag"))
         return response
 
@@ -202,6 +217,7 @@ class CodexProvider(Provider):
     def _post(self, ctx: ResponsesRequestContext, token: str) -> UpstreamResponse:
         attempt: CodexAttempt = ctx.attempt.provider_state
         attempt.transport, headers = HTTP, ctx.headers
+        add_held_items(ctx)
         if attempt.turn_state != attempt.placeholders["turn_state"]:  # it has come over a WebSocket meanwhile
             headers = request.build_headers(attempt, {**attempt.placeholders, "turn_state": attempt.turn_state})
         body = encode_body(jsontext.dumps(ctx.body), attempt.encoding)
@@ -229,7 +245,7 @@ class CodexProvider(Provider):
         if isinstance(ctx, ForwardContext):
             return False
         if error.status == 429:
-            quota.record_limits(self._services, ctx.attempt.upstream.id, error.headers, error.content)
+            self._limits.record(ctx.attempt.upstream.id, error.headers, error.content)
         return error.status == 401 and self._renew_token(ctx.attempt, error)
 
     def _renew_token(self, ctx: AttemptContext, error: ErrorResponse) -> bool:

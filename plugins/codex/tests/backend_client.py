@@ -44,7 +44,7 @@ class BackendResponse:
 
 def open_request(url: str, method: str, path: str, headers: Headers, body: bytes | None) -> http.client.HTTPConnection:
     """Send exactly these headers, in this order."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=5)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     connection.putrequest(method, path, skip_accept_encoding=True)
     for name, value in headers.items():
         connection.putheader(name, value)

@@ -171,8 +171,11 @@ def prepared(attempt: Callable[..., AttemptContext]) -> Callable[..., ResponsesR
     return make
 
 
-def dispatch(started: AttemptContext, number: int = 1) -> ResponsesRequestContext:
-    context = ResponsesRequestContext(started, number, {**started.request.body, "model": started.model})
+def dispatch(started: AttemptContext, number: int = 1, held: int = 0) -> ResponsesRequestContext:
+    body = {**started.request.body, "model": started.model}
+    if not isinstance(body.get("input"), str | None):
+        body["input"] = list(body["input"][held:])
+    context = ResponsesRequestContext(started, number, body, held_items=held)
     plugin.prepare_responses_request(context)
     return context
 

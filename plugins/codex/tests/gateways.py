@@ -1,8 +1,6 @@
 """Gateways in front of a simulated backend, for tests through the outermost entry."""
 
 import json
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -168,35 +166,10 @@ def user(said: str) -> dict[str, Any]:
     return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": said}]}
 
 
-RUNS_EACH = """
-import contextlib, io, json, sys
-from floway_core.cli import main
-
-for arguments in json.load(sys.stdin):
-    sys.argv = ["floway", *arguments]
-    out, err, status = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code
-    print(json.dumps([status, out.getvalue(), err.getvalue()]))
-"""
-
-
 def run_each(installation: Installation, commands: list[list[str]]) -> list[tuple[int, str, str]]:
-    """Run ``floway`` with each of these arguments, all in one process, because starting many takes long.
+    """Run ``floway`` with each of these arguments.
 
     :returns: status, standard output and standard error of each.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", RUNS_EACH],
-        env=installation.environ,
-        cwd=installation.folder,
-        input=json.dumps(commands),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+    ends = [installation.run(*command) for command in commands]
+    return [(done.returncode, done.stdout, done.stderr) for done in ends]

@@ -21,7 +21,7 @@ from floway_core.testing import FakeUpstream, Reply, RunningGateway, Step
 
 from . import gateways
 
-PATIENCE = 20.0
+PATIENCE = 60
 JSON = [("content-type", "application/json")]
 
 

@@ -23,7 +23,7 @@ from . import gateways
 
 pytestmark = pytest.mark.soak  # long: many processes, or waits
 
-PATIENCE = 30.0
+PATIENCE = 60
 CALLBACK = "http://localhost:1455/auth/callback"
 
 

@@ -58,6 +58,9 @@ def test_signing_in_again_renews_the_account(gateway, backend):
     accounts.sign_out(gateway.services, upstream.id)
     problem = upstreams.find_state(gateway, "work").problem
     assert problem.reason == "The Codex account is signed_out." and problem.remedy == accounts.SIGN_IN_HINT
+    with pytest.raises(GatewayError) as failed:
+        upstreams.test(gateway, "work")
+    assert upstreams.explain(gateway, upstream, failed.value) == problem
     backend.sign_in_browser(account["tokens"]["account_id"])
     begun = sign_in.begin(gateway, "codex", "work")
     assert sign_in.finish(gateway, begun.ticket, come_back(begun.url)).id == upstream.id

@@ -143,4 +143,4 @@ def test_serve_until_a_signal(served: tuple[subprocess.Popen[str], Path], number
     headers, body = dispatch(json.loads(auth_file.read_text()))
     assert send(url, "POST", RESPONSES, headers, body).status == 200
     process.send_signal(number)
-    assert process.wait(5) == 0
+    assert process.wait(60) == 0

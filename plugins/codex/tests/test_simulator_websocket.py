@@ -34,7 +34,7 @@ def ask(connection: ClientConnection, frame: JSON) -> JSON:
     """The last event of the answer."""
     connection.send(json.dumps(frame))
     while True:
-        event = json.loads(connection.recv(timeout=5))
+        event = json.loads(connection.recv(timeout=60))
         if event["type"] in ("response.completed", "error"):
             return event
 
@@ -133,8 +133,8 @@ def test_messages_can_be_scripted_over_http(backend: sim.Simulator, auth: JSON) 
     connection, frame = upgrade(backend, auth)
     with connection:
         connection.send(json.dumps(frame))
-        assert json.loads(connection.recv(timeout=5)) == {"type": "x"}
+        assert json.loads(connection.recv(timeout=60)) == {"type": "x"}
         with pytest.raises(ConnectionClosed) as closed:
-            connection.recv(timeout=5)
+            connection.recv(timeout=60)
     assert closed.value.rcvd.code == 1001
     assert send(backend.url, "GET", RESPONSES, {"upgrade": "websocket"}).status == 426

@@ -17,7 +17,7 @@ from floway_core.upstream import HttpClient
 
 from .conftest import TOKEN_URL, auth_json, id_token, open_services, token
 
-PATIENCE = 20.0
+PATIENCE = 60
 LEASE = 120
 
 

@@ -77,7 +77,7 @@ def test_a_scrape_has_the_usage_of_accounts_without_turns_read(backend):
         caller = gateways.caller(gateway)
         assert caller.get("/metrics").status == 200
         backend.wait_for_requests(2)  # a renewal of the token, and the usage
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while "floway_codex_quota_used_percent{" not in (text := caller.get("/metrics").body.decode()):
             assert time.monotonic() < deadline, text
         caller.get("/metrics")

@@ -15,27 +15,43 @@ from . import gateways
 pytestmark = pytest.mark.soak  # long: many processes, or waits
 
 
+def run(transport):
+    """A simulated backend, and a gateway that sends over a transport."""
+    with Simulator() as simulator:
+        settings = gateways.settings(simulator, codex_transport=transport)
+        with RunningGateway(settings, installed=warmth.needed_plugins()) as gateway:
+            gateways.import_account(gateway, simulator.new_account())
+            yield simulator, gateway
+
+
 @pytest.fixture(scope="module")
 def running():
-    with (
-        Simulator() as simulator,
-        RunningGateway(gateways.settings(simulator), installed=warmth.needed_plugins()) as gateway,
-    ):
-        gateways.import_account(gateway, simulator.new_account())
-        yield simulator, gateway
+    yield from run("http")
 
 
-@pytest.fixture(params=warmth.MODELS)
-def ask(running, request):
-    return warmth.make_asker(running[1].url, running[1].key, request.param)
+@pytest.fixture(scope="module")
+def running_over_websocket():
+    yield from run("auto")
+
+
+def keeps_its_beginning(simulator, gateway, model, kind):
+    found = warmth.run_conversation(simulator, warmth.make_asker(gateway.url, gateway.key, model), kind)
+    assert found.share >= warmth.TARGET, found.breaks
+    assert found.possible > 500_000 and len(simulator.turns) == 2 * warmth.TURNS
+    assert simulator.findings == []
+
+
+@pytest.mark.parametrize("model", warmth.MODELS)
+@pytest.mark.parametrize("kind", warmth.available_kinds())
+def test_thirty_turns_with_tools_and_reasoning_keep_their_beginning(running, model, kind):
+    keeps_its_beginning(*running, model, kind)
+    assert not running[0].frames
 
 
 @pytest.mark.parametrize("kind", warmth.available_kinds())
-def test_thirty_turns_with_tools_and_reasoning_keep_their_beginning(running, ask, kind):
-    found = warmth.run_conversation(running[0], ask, kind)
-    assert found.share >= warmth.TARGET, found.breaks
-    assert found.possible > 500_000 and len(running[0].dispatches) == 2 * warmth.TURNS
-    assert running[0].findings == []
+def test_they_do_over_a_websocket(running_over_websocket, kind):
+    keeps_its_beginning(*running_over_websocket, warmth.MODELS[-1], kind)
+    assert not running_over_websocket[0].dispatches
 
 
 @pytest.fixture

@@ -1,12 +1,15 @@
 """The options of an API key as fields of a page."""
 
 import datetime
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from floway_core.administration.groups import GroupOptions, GroupRow
 from floway_core.administration.keys import KeyRow, Options
 from floway_core.contexts import Upstream
+from floway_dashboard.filters import money
 from floway_dashboard.forms import Form
 
 ONLY = "only"
@@ -52,6 +55,8 @@ def read_options(form: Form, upstreams: Sequence[Upstream], key: KeyRow | None =
         "upstreams": chosen if is_limited else None,
         "shows_account": form.is_set("shows_account") or None,
         **{limit.name: form.number(limit.name) for limit in LIMITS},
+        "group": form.text("group") or None,
+        **read_budget(form),
     }
     if is_limited and not chosen:
         if key is None or not key.upstreams or {row.name for row in upstreams} & set(key.upstreams):
@@ -59,6 +64,32 @@ def read_options(form: Form, upstreams: Sequence[Upstream], key: KeyRow | None =
         else:
             del options["upstreams"]  # those of the key have been removed; it stays as limited as it was
     return cast(Options, options)
+
+
+def read_budget(form: Form) -> GroupOptions:
+    """Return the budget of a key or a group as it was entered; None for what was left empty. Notes what is wrong."""
+    return {
+        "usd_per_day": _read_amount(form, "usd_per_day"),
+        "usd_per_month": _read_amount(form, "usd_per_month"),
+        "allows_unpriced": form.is_set("allows_unpriced") or None,
+    }
+
+
+def _read_amount(form: Form, name: str) -> float | None:
+    text = form.text(name).replace(",", "").removeprefix("$")
+    if not text:
+        return None
+    if not re.fullmatch(r"\d{1,12}(\.\d{1,9})?", text, re.ASCII) or not float(text):
+        form.errors[name] = "Enter an amount of US dollars such as 2.50, or leave the field empty."
+        return None
+    return float(text)
+
+
+def describe_budget(row: KeyRow | GroupRow) -> list[str]:
+    """Return the budget of a key or a group in a few words each."""
+    amounts = ((row.usd_per_day, "day"), (row.usd_per_month, "month"))
+    terms = [f"{money(usd)} a {span}" for usd, span in amounts if usd is not None]
+    return [*terms, "also models without a price"] if terms and row.allows_unpriced else terms
 
 
 def _read_time(form: Form, name: str) -> int | None:
@@ -90,5 +121,6 @@ def describe_limits(row: KeyRow) -> list[str]:
         row.tokens_per_day and f"{row.tokens_per_day:,} tokens a day",
         row.max_stored_bytes and f"{row.max_stored_bytes:,} stored bytes",
         row.shows_account and "shows the account",
+        row.group is not None and f"group {row.group}",
     ]
-    return [term for term in terms if term]
+    return [*(term for term in terms if term), *describe_budget(row)]

@@ -118,6 +118,11 @@ def set_up(gateway):
     for name in ("openai", "azure", "gpu-box"):
         added = {"kind": "openai", "name": name, "base_url": f"https://{name}.example/v1", "api_key": "sk-made-up"}
         assert admin.post({**added, "models": ["gpt-5.5", "gpt-5.5-mini"]}, "/admin/api/upstreams").status == 201
+    group = {"name": "research", "usd_per_day": 25, "usd_per_month": 400}
+    assert admin.post(group, "/admin/api/groups").status == 201
+    for name in ("evals", "notebook"):
+        changed = admin.send("PATCH", f"/admin/api/keys/{name}", b'{"group": "research", "usd_per_month": 150}')
+        assert changed.status == 200
     client = ApiClient(gateway.url, gateway.key)
     assert client.create("Hello", model="echo").status == 200
     fill_usage(gateway.database)

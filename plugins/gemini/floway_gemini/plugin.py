@@ -1,12 +1,16 @@
 """The hooks of the plugin."""
 
+from collections.abc import Iterable
+
 import click
 
+from floway_core.client_setup import ClientSetup
 from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services
 from floway_core.dialect import Dialect
 from floway_core.hookspecs import hookimpl
 from floway_core.provider import Provider
 from floway_gemini.aliases import group
+from floway_gemini.client_setup import GeminiCliSetup
 from floway_gemini.dialect import GenerateContentDialect
 from floway_gemini.provider import GeminiProvider
 
@@ -24,6 +28,11 @@ def register_providers(services: Services) -> list[Provider]:
 @hookimpl
 def register_commands(cli: click.Group) -> None:
     cli.add_command(group)
+
+
+@hookimpl
+def register_client_setups() -> Iterable[ClientSetup]:
+    return [GeminiCliSetup()]
 
 
 @hookimpl

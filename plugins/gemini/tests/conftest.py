@@ -1,10 +1,6 @@
 """Gateways in front of the simulated Codex backend and of a scripted upstream, and a client of Google's API."""
 
-import contextlib
-import json
-
 import pytest
-from floway_codex.simulator import Simulator
 
 from floway_core.testing import ApiClient, FakeUpstream, RunningGateway
 
@@ -32,36 +28,10 @@ class GeminiClient(ApiClient):
 
 
 @pytest.fixture(scope="session")
-def simulator():
-    with Simulator() as running:
-        yield running
-
-
-@contextlib.contextmanager
-def run_codex_gateway(simulator):
+def codex_gateway(start_with_codex):
     """A gateway whose only upstream is the simulated Codex backend."""
-    urls = {"codex_base_url": simulator.base_url, "codex_auth_url": simulator.auth_url}
-    settings = {**urls, "codex_transport": "http"}  # the tests look at whole requests
-    with RunningGateway(settings, installed=["codex", "echo", "gemini"]) as gateway:
-        file = gateway.folder / "auth.json"
-        file.write_text(json.dumps(simulator.new_account()))
-        done = gateway.run("codex", "import", str(file))
-        assert done.returncode == 0, done.stderr
+    with start_with_codex("echo", "gemini") as gateway:
         yield gateway
-
-
-@pytest.fixture(scope="session")
-def codex_gateway(simulator):
-    with run_codex_gateway(simulator) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def backend(simulator):
-    """The simulated backend, which has forgotten what was before."""
-    simulator.clear()
-    yield simulator
-    assert simulator.findings == [], "over all its requests the session looks wrong"
 
 
 @pytest.fixture
@@ -80,9 +50,7 @@ def scripted_upstream():
 def gemini_gateway(scripted_upstream):
     """A gateway whose only upstream is a scripted one with the generateContent API."""
     with RunningGateway(installed=["gemini"]) as gateway:
-        options = ("--base-url", scripted_upstream.url, "--key-file", "-", "--no-test")
-        done = gateway.run("upstreams", "add", "gemini", "one", *options, typed="the-key-of-the-operator")
-        assert done.returncode == 0, done.stderr
+        gateway.add_upstream("gemini", "one", scripted_upstream.url, key="the-key-of-the-operator")
         yield gateway
 
 

@@ -20,18 +20,8 @@ def upstream():
 @pytest.fixture(scope="module")
 def client(upstream):
     with RunningGateway(installed=["chat", "gemini"]) as gateway:
-        where = (
-            "--base-url",
-            f"{upstream.url}/v1",
-            "--no-key",
-            "--no-test",
-            "--model",
-            "deep-1",
-            "--server",
-            "deepseek",
-        )
-        done = gateway.run("upstreams", "add", "chat", "one", *where)
-        assert done.returncode == 0, done.stderr
+        options = ("--model", "deep-1", "--server", "deepseek")
+        gateway.add_upstream("chat", "one", f"{upstream.url}/v1", *options)
         yield GeminiClient(gateway)
 
 

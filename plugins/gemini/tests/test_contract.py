@@ -23,11 +23,8 @@ class TestContract(ProviderContract):
 
     def add_upstream(self, installation, upstream):
         upstream.answer_always("/v1beta/models", wire.model_list("gemini-test"))
-        where = ["--base-url", upstream.url, "--key-file", "-", "--header", f"x-team: {TEAM}"]
-        done = installation.run(
-            "upstreams", "add", "gemini", "one", *where, "--prefix", "work", "--no-test", typed=f"{KEY}\n"
-        )
-        assert done.returncode == 0, done.stderr
+        options = ("--header", f"x-team: {TEAM}", "--prefix", "work")
+        installation.add_upstream("gemini", "one", upstream.url, *options, key=KEY)
 
     def answer(self, output, stream, **fields):
         return wire.stream(*map(part_of, output), usage=USAGE, **fields)

@@ -9,6 +9,8 @@ from floway_gemini.errors import status_name
 from floway_core.dialect import JSON_ARRAY
 from floway_core.testing.dialect_contract import DialectContract
 
+from .full_request import FULL
+
 
 class GenerateContentContract(DialectContract):
     plugin = "gemini"
@@ -60,6 +62,9 @@ class GenerateContentContract(DialectContract):
 
 class TestEvents(GenerateContentContract):
     keepalive = KEEPALIVE
+
+    def full_request(self):
+        return "/v1beta/models/kit-1:generateContent", FULL
 
     def pieces(self, body):
         complete, _, _ = body.rpartition(b"\n")

@@ -5,7 +5,6 @@ import itertools
 import json
 import random
 import re
-import zlib
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from floway_codex.simulator import function_call, item, reasoning, refusal, repl
 from floway_gemini.aliases import FAST, STRONG
 
 from .cli import PROGRAM, GeminiCli
-from .conftest import MODEL, run_codex_gateway
+from .conftest import MODEL
 
 pytestmark = pytest.mark.skipif(
     not PROGRAM, reason="FLOWAY_TEST_GEMINI_CLI is not set: `make test-clients` installs Gemini CLI"
@@ -26,9 +25,9 @@ def cli(codex_gateway, backend, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def aliased_gateway(simulator):
+def aliased_gateway(start_with_codex):
     """One with the aliases for the models that the CLI names itself."""
-    with run_codex_gateway(simulator) as gateway:
+    with start_with_codex("echo", "gemini") as gateway:
         assert gateway.run("gemini", "aliases", MODEL).returncode == 0
         yield gateway
 
@@ -83,22 +82,13 @@ def test_a_file_is_written(cli, backend):
     assert done.stdout.strip() == "Written." and file.read_text(encoding="utf-8") == content, done.stderr
 
 
-def png(size=8):
-    def chunk(kind, data):
-        return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
-
-    header = size.to_bytes(4) * 2 + bytes([8, 2, 0, 0, 0])
-    rows = zlib.compress((b"\0" + b"\xff\0\0" * size) * size)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
-def test_an_image(cli, backend):
+def test_an_image(cli, backend, red_png):
     image = cli.work / "red.png"
-    image.write_bytes(png())
+    image.write_bytes(red_png)
     backend.script(reply(function_call("read_file", {"file_path": str(image)})), reply(text("Red.")))
     assert cli("what colour").stdout.strip() == "Red."
     sent = json.dumps(backend.dispatches[-1].body["input"])
-    assert f"data:image/png;base64,{base64.b64encode(png()).decode()}" in sent
+    assert f"data:image/png;base64,{base64.b64encode(red_png).decode()}" in sent
 
 
 def test_streamed_json(cli, backend):

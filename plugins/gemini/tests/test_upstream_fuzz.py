@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from floway_core.errors import GatewayError
 from floway_core.protocol.request_schema import find_fault
+from floway_core.testing.fuzz import PNG, changed, examples, full_responses_request, one_changed
 
 from . import wire
-from .test_events import SEARCH
-from .test_fuzz import FULL as CLIENT
-from .test_fuzz import VALUE, examples, places, replaced
-from .test_requests import PNG, request
+from .full_request import FULL
+from .test_fuzz import VALUE
+from .test_requests import request
 
 pytestmark = pytest.mark.soak  # long: many processes, or many examples
 
@@ -47,15 +47,11 @@ def make():
     return ResponseEvents("m", "r", {"patch"})
 
 
-@st.composite
-def odd_pieces(draw):
-    one = draw(st.sampled_from(PIECES))
-    path = draw(st.sampled_from([path for path in places(one) if path]))
-    return replaced(one, path, draw(VALUE))
+ODD_PIECES = one_changed(PIECES, VALUE)
 
 
 @examples(800)
-@given(sent=st.lists(st.sampled_from(PIECES) | odd_pieces(), max_size=8))
+@given(sent=st.lists(st.sampled_from(PIECES) | ODD_PIECES, max_size=8))
 def test_any_pieces_are_translated_and_followed(sent):
     translator, reader = make(), ContentReader()
     for one in sent:
@@ -67,7 +63,7 @@ def test_any_pieces_are_translated_and_followed(sent):
 
 
 @examples(400)
-@given(answer=odd_pieces(), is_array=st.booleans())
+@given(answer=ODD_PIECES, is_array=st.booleans())
 def test_any_answer_is_converted_and_followed(answer, is_array):
     content = json.dumps([answer] if is_array else answer).encode()
     json.loads(convert_document(content, make))
@@ -76,51 +72,21 @@ def test_any_answer_is_converted_and_followed(answer, is_array):
 
 
 @examples(400)
-@given(path=st.sampled_from([path for path in places(CLIENT) if path]), value=VALUE)
-def test_any_request_of_the_same_dialect_can_be_passed_on(path, value):
-    assert json.loads(write_body(request(replaced(CLIENT, path, value)), "gemini-3-x"))
+@given(body=changed(FULL, VALUE, most=1))
+def test_any_request_of_the_same_dialect_can_be_passed_on(body):
+    assert json.loads(write_body(request(body), "gemini-3-x"))
 
 
-FULL = {
-    "instructions": "Be brief.",
-    "input": [
-        {"role": "developer", "content": "x"},
-        {
-            "role": "user",
-            "content": [
-                {"type": "input_text", "text": "Hi"},
-                {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"},
-                {"type": "input_file", "file_data": "JVBERg==", "filename": "a.pdf"},
-            ],
-        },
-        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"},
-        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
-        {"type": "custom_tool_call", "call_id": "d", "name": "patch", "input": "x"},
-        {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "1"}]},
-        {"type": "custom_tool_call_output", "call_id": "d", "output": "2"},
-        SEARCH,
-    ],
-    "tools": [
-        {"type": "function", "name": "f", "parameters": {"type": "object"}},
-        {"type": "custom", "name": "patch"},
-        {"type": "web_search"},
-    ],
-    "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}]},
-    "reasoning": {"effort": "low", "summary": "auto"},
-    "text": {"format": {"type": "json_schema", "schema": {}}, "verbosity": "low"},
-    "max_output_tokens": 2000,
-    "temperature": 1,
-}
+TOOL_CHOICE = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}]}
 
 
 @examples(800)
 @given(
-    path=st.sampled_from([path for path in places(FULL) if path]),
-    value=VALUE,
+    fields=changed(full_responses_request(tool_choice=TOOL_CHOICE), VALUE, most=1),
     model=st.sampled_from(["gemini-2.5-pro", "gemini-3-pro", "other"]),
 )
-def test_any_request_is_translated_or_refused(path, value, model):
-    body = {"model": "m", **replaced(FULL, path, value)}
+def test_any_request_is_translated_or_refused(fields, model):
+    body = {"model": "m", **fields}
     if find_fault(body) or not body.get("input"):
         return  # core refuses it
     attempt = SimpleNamespace(model=model)

@@ -22,9 +22,7 @@ def model_list(*names):
 
 
 def add(gateway, name, url, *options, key=KEY):
-    where = ["--no-test", "--base-url", f"{url}/v1", *(["--key-file", "-"] if key else ["--no-key"])]
-    done = gateway.run("upstreams", "add", "openai", name, *where, *options, typed=key or "")
-    assert done.returncode == 0, done.stderr
+    gateway.add_upstream("openai", name, f"{url}/v1", *options, key=key)
 
 
 def dispatches(upstream):

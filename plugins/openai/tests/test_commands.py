@@ -85,7 +85,7 @@ def test_a_key_from_a_file_with_everything(installation):
         (["--base-url", "https://user:pass@example.com", "--no-key"], "https URL"),
         (["--base-url", "https://example.com/v1?key=x", "--no-key"], "https URL"),
         (["--no-key"], "--base-url"),
-        (["--base-url", HTTPS], "Where is the key?"),
+        (["--base-url", HTTPS], "The key is missing: use --key-file"),
         (["--base-url", HTTPS, "--key", KEY], "No such option"),
         (["--base-url", HTTPS, "--key-file", "-", "--no-key"], "only one of"),
         (["--base-url", HTTPS, "--key-file", "-", "--key-env", "HOME"], "only one of"),

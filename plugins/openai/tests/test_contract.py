@@ -17,8 +17,5 @@ class TestContract(ProviderContract):
     def add_upstream(self, installation, upstream):
         models = {"object": "list", "data": [{"id": "model-1", "object": "model"}]}
         upstream.answer_always("/v1/models", Reply([json.dumps(models).encode()], headers=[("content-type", "x/json")]))
-        where = ["--base-url", f"{upstream.url}/v1", "--key-file", "-", "--header", f"x-team: {TEAM}"]
-        done = installation.run(
-            "upstreams", "add", "openai", "one", *where, "--prefix", "work", "--no-test", typed=f"{KEY}\n"
-        )
-        assert done.returncode == 0, done.stderr
+        options = ("--header", f"x-team: {TEAM}", "--prefix", "work")
+        installation.add_upstream("openai", "one", f"{upstream.url}/v1", *options, key=KEY)

@@ -17,9 +17,7 @@ def open_gateway(collector, upstreams, settings=None, **environ):
         environ={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "20", **environ},
     )
     for kind, name, url, model in upstreams:
-        where = ("--no-test", "--base-url", url, "--no-key", "--model", model)
-        done = gateway.run("upstreams", "add", kind, name, *where)
-        assert done.returncode == 0, done.stderr
+        gateway.add_upstream(kind, name, url, "--model", model)
     return gateway
 
 

@@ -9,7 +9,7 @@ from websockets.sync.client import connect
 
 from floway_core.testing import Reply, message_stream
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 def check(collector, response_id, *events):

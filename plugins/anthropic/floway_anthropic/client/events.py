@@ -1,12 +1,10 @@
 """Translate the events of the Responses API to those of the Messages API."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from floway_anthropic import blocks, search, thinking, usage
 from floway_anthropic.client.block_stream import (
     BlockStream,
-    OpenBlock,
     citations_delta,
     encode_event,
     json_delta,
@@ -15,6 +13,7 @@ from floway_anthropic.client.block_stream import (
     thinking_delta,
 )
 from floway_anthropic.client.messages import empty_message
+from floway_anthropic.client.open_text import Event, Key, OpenText, item_key, part_key
 from floway_anthropic.client.stops import stop_fields
 from floway_anthropic.client.view import ClientView
 from floway_anthropic.errors import encode_failure, error_event
@@ -22,41 +21,7 @@ from floway_core.errors import GatewayError
 from floway_core.protocol.event_parser import parse_events
 from floway_core.protocol.stop_sequences import StopScanner
 
-Event = dict[str, Any]
-Key = tuple[int | None, int | None]
-
 PING = encode_event("ping")
-
-
-def part_key(event: Event) -> Key:
-    """Return the indexes of the item and the part that an event belongs to."""
-    item, part = event.get("output_index"), event.get("content_index")
-    return item if isinstance(item, int) else None, part if isinstance(part, int) else None
-
-
-def item_key(event: Event) -> Key:
-    """Return the index of the item that an event belongs to."""
-    item = event.get("output_index")
-    return item if isinstance(item, int) else None, None
-
-
-class OpenText:
-    """A text that is still arriving: of a message, of reasoning, or the arguments of a call."""
-
-    __slots__ = ("block", "citations", "is_shown", "length", "part", "scanner", "text")
-
-    def __init__(self, block: OpenBlock | None = None, scanner: StopScanner | None = None) -> None:
-        """:param block: None to open it with the first visible text: the text may start with a stop sequence."""
-        self.is_shown = block is not None
-        self.block = block or OpenBlock({"type": "text", "text": ""})
-        self.scanner = scanner
-        self.text: list[str] = []
-        self.length = 0
-        """Characters received."""
-        self.citations = 0
-        """Annotations received."""
-        self.part: Any = None
-        """The part of a summary that the last delta belonged to."""
 
 
 class MessageEvents:

@@ -8,6 +8,7 @@ from floway_anthropic.blocks import Block
 from floway_anthropic.client.stops import stop_fields
 from floway_anthropic.client.view import ClientView
 from floway_core.protocol.stop_sequences import StopScanner
+from floway_core.upstream.content import read_arguments
 
 
 def message_id(response: Mapping[str, Any]) -> str:
@@ -58,7 +59,7 @@ def _to_blocks(items: list[dict[str, Any]], view: ClientView) -> Iterator[Block]
         elif kind == "reasoning" and view.shows_thinking:
             yield blocks.thinking_block(item, shows_text=view.shows_thinking_text)
         elif kind in blocks.TOOL_CALLS:
-            yield blocks.tool_use_block(item, blocks.read_arguments(item))
+            yield blocks.tool_use_block(item, read_arguments(item))
         elif kind == search.CALL:
             yield search.use_block(item)
             yield search.result_block(item, _citations(items))

@@ -4,14 +4,14 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from floway_anthropic.blocks import TOOL_CALLS, encode_json, read_arguments
-from floway_core.errors import GatewayError
+from floway_anthropic.blocks import TOOL_CALLS
 from floway_core.protocol import signatures
 from floway_core.protocol.items import as_items
+from floway_core.upstream.content import ContentConverter, read_arguments, split_data_url
 
 Block = dict[str, Any]
 
@@ -120,7 +120,7 @@ class _ItemConverter:
             self._conversation.add("assistant", block)
 
     def _add_message(self, item: Mapping[str, Any], path: str) -> None:
-        blocks = list(_content_blocks(item.get("content"), f"{path}.content"))
+        blocks = _CONTENT.convert(item.get("content"), f"{path}.content")
         role = item.get("role")
         if role == "assistant":
             self._conversation.add("assistant", *blocks)
@@ -139,14 +139,14 @@ class _ItemConverter:
         call_id = str(item.get("call_id"))
         if call_id in self._outputs and self._outputs[call_id][0] is item:  # an output without its call
             del self._outputs[call_id]
-            blocks = _content_blocks(item.get("output"), f"{path}.output")
+            blocks = _CONTENT.convert(item.get("output"), f"{path}.output")
             self._conversation.add("user", _text("The output of a tool:"), *blocks)
 
     def answer_calls(self) -> None:
         """Add the results of the calls since the last message of the user."""
         for call_id in self._open_calls:
             item, path = self._outputs.pop(call_id, ({"output": MISSING_OUTPUT}, ""))
-            blocks = list(_content_blocks(item.get("output"), f"{path}.output"))
+            blocks = _CONTENT.convert(item.get("output"), f"{path}.output")
             result = {"type": "tool_result", "tool_use_id": to_call_id(call_id), "content": blocks}
             self._conversation.add("user", result)
         self._open_calls = []
@@ -162,49 +162,29 @@ def _tool_use(item: Mapping[str, Any]) -> Block:
         "type": "tool_use",
         "id": to_call_id(item.get("call_id")),
         "name": str(item.get("name")),
-        "input": read_arguments(item),
+        "input": read_arguments(item) or {},
     }
 
 
-def _content_blocks(content: Any, path: str) -> Iterable[Block]:
-    """Convert the content of a message, or the output of a tool: a text or a list of parts."""
-    if isinstance(content, str):
-        return [_text(content)] if content.strip() else []
-    if not isinstance(content, list):
-        return [_text(encode_json(content))] if content is not None else []
-    parts = ((f"{path}[{index}]", part) for index, part in enumerate(content) if isinstance(part, dict))
-    converted = (_PARTS.get(str(part.get("type")), _refuse)(part, part_path) for part_path, part in parts)
-    return [block for block in converted if block is not None]
-
-
-def _convert_text(part: Mapping[str, Any], path: str) -> Block | None:
+def _text_block(text: str) -> Block | None:
     """Convert a text; None if it is blank: "text content blocks must contain non-whitespace text"."""
-    text = part.get("refusal") if part.get("type") == "refusal" else part.get("text")
-    return _text(text) if isinstance(text, str) and text.strip() else None
+    return _text(text) if text.strip() else None
 
 
-def _convert_image(part: Mapping[str, Any], path: str) -> Block:
-    url = part.get("image_url")
-    if not isinstance(url, str):
-        raise _not_supported(path, "An image that is not in the request")
+def _image(url: str) -> Block:
     return {"type": "image", "source": _source(url)}
 
 
-def _convert_file(part: Mapping[str, Any], path: str) -> Block:
-    url = part.get("file_url") or part.get("file_data")
-    if not isinstance(url, str):
-        raise _not_supported(path, "A file that is not in the request")
+def _document(url: str, name: str | None) -> Block:
     source = _source(url) if ":" in url[:12] else {"type": "base64", "media_type": PDF, "data": url}
     if source["type"] == "base64" and source["media_type"] != PDF:
         source = _text_source(source["data"]) or source
-    title = part.get("filename")
-    return {"type": "document", "source": source, **({"title": title} if isinstance(title, str) else {})}
+    return {"type": "document", "source": source, **({} if name is None else {"title": name})}
 
 
 def _source(url: str) -> dict[str, str]:
-    head, _, data = url.partition(",")
-    if head.startswith("data:") and head.endswith(";base64"):
-        return {"type": "base64", "media_type": head.removeprefix("data:").removesuffix(";base64"), "data": data}
+    if content := split_data_url(url):
+        return {"type": "base64", "media_type": content[0], "data": content[1]}
     return {"type": "url", "url": url}
 
 
@@ -217,21 +197,4 @@ def _text_source(data: str) -> dict[str, str] | None:
     return {"type": "text", "media_type": "text/plain", "data": text}
 
 
-def _refuse(part: Mapping[str, Any], path: str) -> Block | None:
-    raise _not_supported(path, f"A part of type {part.get('type')!r}")
-
-
-def _not_supported(path: str, subject: str) -> GatewayError:
-    message = f"{subject} is not supported by upstreams with the Messages API."
-    return GatewayError(400, message, code="unsupported_value", param=path)
-
-
-_PARTS: Mapping[str, Callable[[Mapping[str, Any], str], Block | None]] = {
-    "input_text": _convert_text,
-    "output_text": _convert_text,
-    "text": _convert_text,
-    "summary_text": _convert_text,
-    "refusal": _convert_text,
-    "input_image": _convert_image,
-    "input_file": _convert_file,
-}
+_CONTENT = ContentConverter("the Messages API", text=_text_block, image=_image, file=_document)

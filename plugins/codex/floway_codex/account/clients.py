@@ -73,12 +73,12 @@ class ClientLog:
         with transaction(database):
             lock_row(database, "upstreams", upstream_id)
             others = [
-                one
-                for one in read_clients(self.services, upstream_id, seen.seen_at - CURRENT_SECONDS)
-                if (one.version, one.is_cli) != (seen.version, seen.is_cli)
+                client
+                for client in read_clients(self.services, upstream_id, seen.seen_at - CURRENT_SECONDS)
+                if (client.version, client.is_cli) != (seen.version, seen.is_cli)
             ]
-            kept = json.dumps([vars(one) for one in _newest_first([seen, *others])[:MAX_CLIENTS]])
-            Clients.update(clients_json=kept).where(Clients.upstream_id == upstream_id).execute(database)
+            newest_json = json.dumps([vars(client) for client in _newest_first([seen, *others])[:MAX_CLIENTS]])
+            Clients.update(clients_json=newest_json).where(Clients.upstream_id == upstream_id).execute(database)
 
     def profile_for(self, upstream_id: str) -> Profile:
         """The profile for the gateway's own requests: as the newest client of the last week, else the default."""
@@ -87,7 +87,9 @@ class ClientLog:
         except DATABASE_ERRORS as error:
             log.warning("The clients of upstream %s could not be read: %s", upstream_id, error)
             seen = []
-        newest = max(seen, key=lambda one: (version_key(one.version), one.is_cli, one.seen_at), default=None)
+        newest = max(
+            seen, key=lambda client: (version_key(client.version), client.is_cli, client.seen_at), default=None
+        )
         if newest is None or not newest.is_cli:
             return self.default
         folder = self.services.settings.plugin["codex_profiles"]
@@ -103,12 +105,12 @@ class ClientLog:
 def read_clients(services: Services, upstream_id: str, since: int) -> list[SeenClient]:
     """The clients of an account with turns after ``since`` (Unix seconds), the newest version first."""
     rows = select(services.database, FIND, upstream_id)
-    found = [SeenClient(**fields) for fields in json.loads(rows[0][0])] if rows else []
-    return _newest_first([one for one in found if one.seen_at > since])
+    clients = [SeenClient(**fields) for fields in json.loads(rows[0][0])] if rows else []
+    return _newest_first([client for client in clients if client.seen_at > since])
 
 
-def _newest_first(seen: Sequence[SeenClient]) -> list[SeenClient]:
-    return sorted(seen, key=lambda one: (version_key(one.version), one.seen_at), reverse=True)
+def _newest_first(clients: Sequence[SeenClient]) -> list[SeenClient]:
+    return sorted(clients, key=lambda client: (version_key(client.version), client.seen_at), reverse=True)
 
 
 def lacks_profile(version: str, folder: str) -> bool:

@@ -6,9 +6,10 @@ import logging
 import math
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from floway_codex.identity.turns import TURN_STATE
 from floway_codex.tables import Quota
 from floway_core.contexts import Services
 from floway_core.protocol import jsontext
@@ -22,6 +23,8 @@ DEFAULT_LIMIT = "codex"
 MAX_NAME_LENGTH = 100
 MAX_LIMITS = 16
 """The most limits of one response that are stored."""
+SAME_REPORT_SECONDS = 1.0
+"""How long a report is not looked up again."""
 REWRITE_AFTER_SECONDS = 60
 """Age at which an unchanged report is stored again."""
 
@@ -163,6 +166,31 @@ def without_empty(**values: Any) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------------- storing
+class LimitLog:
+    """Stores the limits that responses report. One per process; serves all threads."""
+
+    def __init__(self, services: Services, now: Callable[[], float] = time.monotonic) -> None:
+        self._services = services
+        self._now = now
+        self._latest: dict[str, tuple[list[tuple[str, str]], float]] = {}
+        """By upstream id: the headers that were stored last, and when."""
+
+    def record(self, upstream_id: str, headers: Sequence[tuple[str, str]], refusal: bytes | None = None) -> None:
+        """Store the limits that a response reports, unless they are what the one just before it said.
+
+        :param refusal: the body of a 429.
+        """
+        if refusal is not None:
+            self._latest.pop(upstream_id, None)
+            record_limits(self._services, upstream_id, headers, refusal)
+            return
+        reported, now = [pair for pair in headers if pair[0].startswith(PREFIX) and pair[0] != TURN_STATE], self._now()
+        latest, stored_at = self._latest.get(upstream_id, ([], 0.0))
+        if reported != latest or now > stored_at + SAME_REPORT_SECONDS:
+            record_limits(self._services, upstream_id, reported)
+            self._latest[upstream_id] = reported, now
+
+
 def record_limits(
     services: Services, upstream_id: str, headers: Sequence[tuple[str, str]], refusal: bytes | None = None
 ) -> None:

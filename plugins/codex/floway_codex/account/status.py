@@ -71,7 +71,9 @@ def read_statuses(services: Services) -> list[Status]:
         statuses.append(
             Status(
                 clients=seen,
-                lacks_profile=[one.version for one in seen if one.is_cli and lacks_profile(one.version, folder)],
+                lacks_profile=[
+                    client.version for client in seen if client.is_cli and lacks_profile(client.version, folder)
+                ],
                 upstream=row.name,
                 enabled=row.enabled,
                 account=account,
@@ -102,7 +104,7 @@ def to_json(status: Status) -> dict[str, Any]:
         "state_message": account.message,
         "state_since": account.since,
         "models_fetched_at": status.models_fetched_at,
-        "clients": [vars(one) for one in status.clients],
+        "clients": [vars(client) for client in status.clients],
         "versions_without_profile": list(status.lacks_profile),
         "limits": list(status.limits),
         "transport": status.transport,

@@ -1,4 +1,4 @@
-"""The account's usage as the backend tells it on request (``GET /wham/usage``), for accounts that have no turns now.
+"""The account's usage as the backend reports it on request (``GET /wham/usage``), for accounts without current turns.
 
 The form is that of the CLI's open-source client (codex-backend-openapi-models, RateLimitStatusPayload). Its request is
 not recorded; it is sent like the request for models.
@@ -23,7 +23,7 @@ from floway_core.upstream import HttpClient
 PATH = "/wham/usage"
 TIMEOUT_SECONDS = 5.0
 REFRESH_AFTER_SECONDS = 600
-"""Age of the latest report at which the usage is asked for."""
+"""Age of the latest report at which the usage is requested again."""
 
 FIND_ACTIVE = """
 SELECT h.upstream_id, MAX(COALESCE(q.fetched_at, 0)) FROM codex_health h JOIN upstreams u ON u.id = h.upstream_id
@@ -49,26 +49,28 @@ def parse_usage(content: bytes, now: float) -> list[dict[str, Any]]:
         "plan": payload.get("plan_type"),
         "credits": quota.parse_credits(credits if isinstance(credits, dict) else {}),
     }
-    more = payload.get("additional_rate_limits")
-    further = [
+    additional = payload.get("additional_rate_limits")
+    additional_limits = [
         {
-            "limit": quota.normalize_limit_name(str(one.get("metered_feature") or one.get("limit_name") or "")),
-            "name": str(one.get("limit_name") or "")[: quota.MAX_NAME_LENGTH],
-            **_parse_limit(one["rate_limit"], now),
+            "limit": quota.normalize_limit_name(str(entry.get("metered_feature") or entry.get("limit_name") or "")),
+            "name": str(entry.get("limit_name") or "")[: quota.MAX_NAME_LENGTH],
+            **_parse_limit(entry["rate_limit"], now),
         }
-        for one in (more if isinstance(more, list) else [])[: quota.MAX_LIMITS]
-        if isinstance(one, dict) and isinstance(one.get("rate_limit"), dict)
+        for entry in (additional if isinstance(additional, list) else [])[: quota.MAX_LIMITS]
+        if isinstance(entry, dict) and isinstance(entry.get("rate_limit"), dict)
     ]
-    found = [quota.without_empty(**limit) for limit in (default, *further) if limit["limit"]]
-    return [limit for limit in found if len(limit) > 1]
+    limits = [quota.without_empty(**limit) for limit in (default, *additional_limits) if limit["limit"]]
+    return [limit for limit in limits if len(limit) > 1]
 
 
 def _parse_limit(limit: Mapping[str, Any], now: float) -> dict[str, Any]:
     windows = {name: _parse_window(limit.get(f"{name}_window"), now) for name in quota.WINDOWS}
     if limit.get("limit_reached") is not True:
         return windows
-    full = [one for one in windows.values() if one.get("used_percent", 0) >= 100] or list(windows.values())
-    return {**windows, "refused_until": max((one.get("resets_at", 0) for one in full), default=0) or None}
+    exhausted = [window for window in windows.values() if window.get("used_percent", 0) >= 100] or list(
+        windows.values()
+    )
+    return {**windows, "refused_until": max((window.get("resets_at", 0) for window in exhausted), default=0) or None}
 
 
 def _parse_window(window: Any, now: float) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def _parse_window(window: Any, now: float) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class UsageReader:
-    """Asks the backend for the usage of accounts. One per process."""
+    """Requests the usage of accounts from the backend. One per process."""
 
     services: Services
     http: HttpClient
@@ -97,9 +99,9 @@ class UsageReader:
     _next_try: list[float] = field(default_factory=lambda: [0.0])
 
     def refresh(self, upstream_id: str, *, renews: bool = True) -> bool:
-        """Ask for the usage of an account, and store it. Any failure is only logged.
+        """Request the usage of an account, and store it. Failures are only logged.
 
-        :param renews: whether to renew the access token if it has expired; without it, nothing is asked then.
+        :param renews: whether to renew the access token if it has expired; otherwise no request is sent.
         :returns: whether there was an answer.
         """
         try:
@@ -134,9 +136,9 @@ class UsageReader:
         return dict(profile.models_headers.render(values))
 
     def refresh_old(self) -> None:
-        """Start to ask for the usage of all accounts without a recent report, in the background.
+        """Request the usage of all accounts without a recent report, in a thread of its own.
 
-        Does nothing while that runs, or if it has just run.
+        Do nothing while the thread runs, or if it has just run.
         """
         if self.now() < self._next_try[0] or not self._running.acquire(blocking=False):
             return
@@ -152,7 +154,7 @@ class UsageReader:
             for upstream_id, fetched_at in select(self.services.database, FIND_ACTIVE, accounts.ACTIVE):
                 if self.now() > fetched_at + REFRESH_AFTER_SECONDS:
                     self.refresh(upstream_id)
-        except Exception:  # nobody waits for this thread, so the log is the only place for it
+        except Exception:  # no caller can see the failure of this thread
             log.exception("The usage of the accounts could not be read")
         finally:
             self._running.release()

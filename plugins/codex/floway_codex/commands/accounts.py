@@ -151,12 +151,12 @@ def status_(context: click.Context, as_json: bool, offline: bool) -> None:
     statuses = status.read_statuses(services)
     if statuses and not offline:
         provider = CodexProvider(services)
-        for one in statuses:
-            provider.refresh_usage(one.account.upstream_id)
+        for entry in statuses:
+            provider.refresh_usage(entry.account.upstream_id)
         statuses = status.read_statuses(services)
     if as_json:
-        click.echo(json.dumps([status.to_json(one) for one in statuses], indent=2))
+        click.echo(json.dumps([status.to_json(entry) for entry in statuses], indent=2))
     elif not statuses:
         click.echo("There is no Codex account. `floway codex login` or `floway codex import FILE` adds one.")
     else:
-        click.echo("\n\n".join(status.to_text(one, time.time()) for one in statuses))
+        click.echo("\n\n".join(status.to_text(entry, time.time()) for entry in statuses))

@@ -69,5 +69,5 @@ def differences() -> None:
 
 def markdown_table() -> str:
     """The differences as a Markdown table."""
-    rows = [f"| {one.what} | {one.why} |" for one in (*FIELDS, *BEHAVIOUR, *TOWARDS_GATEWAYS)]
+    rows = [f"| {difference.what} | {difference.why} |" for difference in (*FIELDS, *BEHAVIOUR, *TOWARDS_GATEWAYS)]
     return "\n".join(["| what | why |", "| --- | --- |", *rows])

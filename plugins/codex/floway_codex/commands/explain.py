@@ -37,7 +37,7 @@ def explain(context: click.Context, response_id: str, as_json: bool) -> None:
     if as_json:
         shown = {"ids": ids, "next_window": next_window, "turn_state": bool(identity.turn_state)}
         sent_as = {"profile": identity.profile, "client": identity.client, "transport": identity.transport}
-        click.echo(json.dumps({**shown, **sent_as, "fields": [vars(one) for one in fields]}))
+        click.echo(json.dumps({**shown, **sent_as, "fields": [vars(source) for source in fields]}))
         return
     for name, entry in ids.items():
         click.echo(f"{name.replace('_', ' '):15} {entry['value']:45} {entry['from']}")
@@ -48,8 +48,8 @@ def explain(context: click.Context, response_id: str, as_json: bool) -> None:
         click.echo(f"{'client':15} {client}")
         click.echo(f"{'transport':15} {identity.transport or 'unknown'}")
         click.echo(f"{'profile':15} {identity.profile}\n")
-    for one in fields:
-        click.echo(f"{one.section:15} {one.name:45} {one.source}")
+    for source in fields:
+        click.echo(f"{source.section:15} {source.name:45} {source.source}")
 
 
 def _describe_fields(identity: snapshot.StoredIdentity, folder: str) -> list[FieldSource]:

@@ -47,10 +47,10 @@ def make(recordings: tuple[Path, ...], output: Path, nearest: str | None) -> Non
     _show(made, compared, compare_profiles(others[compared], made.profile))
 
 
-def _show(made: Derivation, compared: str, differences: list[str]) -> None:
+def _show(derivation: Derivation, compared: str, differences: list[str]) -> None:
     parts = (
-        ("Not expressed, requests of this version differ there", made.problems),
-        (f"Not recorded, so as in {compared}", made.borrowed),
+        ("Not expressed, requests of this version differ there", derivation.problems),
+        (f"Not recorded, so as in {compared}", derivation.borrowed),
         (f"Different from {compared}", differences),
     )
     for title, lines in parts:

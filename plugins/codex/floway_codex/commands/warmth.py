@@ -14,7 +14,7 @@ from floway_core.testing.gateway import RunningGateway
 
 TURNS = 30
 TARGET = 0.97
-"""The least share of the possible."""
+"""The smallest accepted share of the possible cache hits."""
 MODELS = ("gpt-5.5", "gpt-6.1-sol")
 """Without and with responses-lite."""
 INSTRUCTIONS = "You are a careful assistant. " * 80
@@ -34,13 +34,13 @@ PLUGIN_OF = {"Chat Completions": "chat", "Messages": "anthropic"}
 
 Items = list[dict[str, Any]]
 Ask = Callable[[str, dict[str, Any]], dict[str, Any]]
-"""Sends a body to a path, and gives the JSON of the answer."""
+"""Sends a body to a path, and returns the JSON of the answer."""
 Send = Callable[[Items], Items]
-"""Sends the next items of a conversation, and gives the output items."""
+"""Sends the next items of a conversation, and returns the output items."""
 
 
 # -------------------------------------------------------------------------------------------------------------- clients
-def by_id(ask: Ask) -> Send:
+def continue_by_id(ask: Ask) -> Send:
     """A client that continues the last response by its id."""
     last: list[str] = []
 
@@ -52,27 +52,29 @@ def by_id(ask: Ask) -> Send:
     return send
 
 
-def resent(ask: Ask) -> Send:
+def resend_history(ask: Ask) -> Send:
     """A client that sends the whole history each time."""
-    return _resending(ask, {}, lambda item: item)
+    return _make_resender(ask, {}, lambda item: item)
 
 
-def resent_unstored(ask: Ask) -> Send:
+def resend_unstored(ask: Ask) -> Send:
     """The same without storing: it gets the reasoning encrypted, and sends it back."""
-    return _resending(ask, {"store": False, "include": ["reasoning.encrypted_content"]}, lambda item: item)
+    return _make_resender(ask, {"store": False, "include": ["reasoning.encrypted_content"]}, lambda item: item)
 
 
-def resent_rewritten(ask: Ask) -> Send:
-    """The same, with items written anew: no ids, no states, and easy messages."""
-    return _resending(ask, {"store": False, "include": ["reasoning.encrypted_content"]}, _rewritten)
+def resend_rewritten(ask: Ask) -> Send:
+    """The same, with items rewritten: no ids, no states, and short forms of messages."""
+    return _make_resender(ask, {"store": False, "include": ["reasoning.encrypted_content"]}, _rewrite)
 
 
-def resent_without_reasoning(ask: Ask) -> Send:
+def resend_without_reasoning(ask: Ask) -> Send:
     """A client that stores, and leaves the reasoning out of what it sends back."""
-    return _resending(ask, {}, lambda item: None if item["type"] == "reasoning" else item)
+    return _make_resender(ask, {}, lambda item: None if item["type"] == "reasoning" else item)
 
 
-def _resending(ask: Ask, fields: Mapping[str, Any], rewrite: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Send:
+def _make_resender(
+    ask: Ask, fields: Mapping[str, Any], rewrite: Callable[[dict[str, Any]], dict[str, Any] | None]
+) -> Send:
     history: Items = []
 
     def send(new: Items) -> Items:
@@ -84,7 +86,7 @@ def _resending(ask: Ask, fields: Mapping[str, Any], rewrite: Callable[[dict[str,
     return send
 
 
-def _rewritten(item: dict[str, Any]) -> dict[str, Any]:
+def _rewrite(item: dict[str, Any]) -> dict[str, Any]:
     if item["type"] == "message":
         return {"role": "assistant", "content": "".join(part["text"] for part in item["content"])}
     return {name: value for name, value in item.items() if name not in ("id", "status")}
@@ -113,7 +115,7 @@ def chat(ask: Ask) -> Send:
         answer = ask(CHAT, {"messages": messages, "tools": tools, "reasoning_effort": "low"})["choices"][0]["message"]
         messages.append(answer)
         calls = answer.get("tool_calls") or []
-        return [{"type": "function_call", "call_id": one["id"], **one["function"]} for one in calls]
+        return [{"type": "function_call", "call_id": call["id"], **call["function"]} for call in calls]
 
     return send
 
@@ -136,17 +138,17 @@ def messages(ask: Ask) -> Send:
         history.extend([{"role": "user", "content": results}] if results else new)
         content = ask(MESSAGES, {"messages": history, **shared})["content"]
         history.append({"role": "assistant", "content": content})
-        return [{"type": "function_call", "call_id": one["id"]} for one in content if one["type"] == "tool_use"]
+        return [{"type": "function_call", "call_id": block["id"]} for block in content if block["type"] == "tool_use"]
 
     return send
 
 
 KINDS: Mapping[str, Callable[[Ask], Send]] = {
-    "by id": by_id,
-    "resent history": resent,
-    "resent history, not stored": resent_unstored,
-    "resent history, written anew": resent_rewritten,
-    "resent history, no reasoning": resent_without_reasoning,
+    "by id": continue_by_id,
+    "resent history": resend_history,
+    "resent history, not stored": resend_unstored,
+    "resent history, rewritten": resend_rewritten,
+    "resent history, no reasoning": resend_without_reasoning,
     "Chat Completions": chat,
     "Messages": messages,
 }
@@ -181,36 +183,43 @@ def run_conversation(backend: Simulator, ask: Ask, kind: str, turns: int = TURNS
                 if item["type"] == "function_call"
             ]
         )
-    return measure(backend.dispatches, outputs)
+    return measure(backend.turns, outputs)
 
 
 @click.command()
 @click.option(
     "--turns", type=click.IntRange(1, 1000), default=TURNS, show_default=True, help="Turns of a conversation."
 )
-def warmth(turns: int) -> None:
+@click.option(
+    "--transport",
+    type=click.Choice(["http", "auto"]),
+    default="http",
+    show_default=True,
+    help="What the gateway sends the requests over: POSTs, or a WebSocket.",
+)
+def warmth(turns: int, transport: str) -> None:
     """Measure how warm the backend's prompt cache stays.
 
     Runs a gateway and a simulated backend, and shows for each kind of client which share of the input the backend could
     have had in its cache. 1 is a history whose beginning never changes.
     """
-    cold = []
+    failed_kinds = []
     with Simulator() as backend:
         urls = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
-        settings = {**urls, "codex_transport": "http"}  # a WebSocket sends what is new only; it begins alike by itself
+        settings = {**urls, "codex_transport": transport}
         with RunningGateway(settings, installed=needed_plugins()) as gateway:
             auth_file = gateway.folder / "auth.json"
             auth_file.write_text(json.dumps(backend.new_account()))
             gateway.run("codex", "import", str(auth_file))
             for model in MODELS:
                 for kind in available_kinds():
-                    found = run_conversation(backend, make_asker(gateway.url, gateway.key, model), kind, turns)
-                    click.echo(f"{model:14} {kind:32} {found.share:.3f}")
-                    for line in found.breaks[:3]:
+                    result = run_conversation(backend, make_asker(gateway.url, gateway.key, model), kind, turns)
+                    click.echo(f"{model:14} {kind:32} {result.share:.3f}")
+                    for line in result.breaks[:3]:
                         click.echo(f"    {line}")
-                    cold += [kind] if found.share < TARGET else []
-    if cold:
-        raise click.ClickException(f"Less than {TARGET} of the possible: {', '.join(cold)}.")
+                    failed_kinds += [kind] if result.share < TARGET else []
+    if failed_kinds:
+        raise click.ClickException(f"Less than {TARGET} of the possible: {', '.join(failed_kinds)}.")
 
 
 def make_asker(url: str, key: str, model: str) -> Ask:

@@ -63,6 +63,8 @@ class ClaimedIds:
 
     def find(self, name: str, fits: Callable[[str], bool] = lambda value: True) -> Claim | None:
         """The first well-formed value of an id for which ``fits`` returns true."""
+        if not self.sources:  # most clients are no codex CLI
+            return None
         for source, content in self.sources:
             for key in KEYS[name].get(KINDS[source], ()):
                 value = parse_id(content.get(key))

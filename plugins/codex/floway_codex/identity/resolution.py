@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from uuid6 import uuid7
-
-from floway_codex.identity import sessions, turns
+from floway_codex.identity import sessions, turns, uuids
 from floway_codex.identity.claims import Claim, ClaimedIds
 from floway_codex.identity.snapshot import StoredIdentity
 from floway_codex.identity.uuids import is_uuid4
@@ -42,13 +40,8 @@ class Identity:
     """The text values of the client's ``client_metadata``. The ids above override those in it."""
     rules: Mapping[str, str]
     """The source of each id."""
-
-    @property
-    def window_number(self) -> int:
-        """The number of the window in its thread."""
-        number = parse_window_number(self.window, self.thread)
-        assert number is not None  # resolve_identity() makes no others
-        return number
+    window_number: int
+    """The number of the window in its thread."""
 
     def placeholders(self) -> dict[str, Any]:
         """The values for the placeholders of a profile that stand for these ids."""
@@ -101,7 +94,7 @@ def resolve_identity(inputs: IdentityInputs) -> Identity:
     claims, stored = inputs.claims, inputs.stored
     session = _resolve_session(inputs)
     thread = _resolve_thread(inputs, session.value)
-    window = _resolve_window(inputs, thread.value)
+    window, number = _resolve_window(inputs, thread.value)
     turn = _resolve_turn(inputs, thread.value)
     installation = claims.find("installation", is_uuid4) or Claim(inputs.installation, "account")
     client_request = claims.find("client_request") or Claim(thread.value, "thread")
@@ -130,6 +123,7 @@ def resolve_identity(inputs: IdentityInputs) -> Identity:
         turn_metadata=claims.turn_metadata,
         client_metadata=claims.client_metadata,
         rules={name: claim.source for name, claim in resolved.items()},
+        window_number=number,
     )
 
 
@@ -142,7 +136,7 @@ def _resolve_session(inputs: IdentityInputs) -> Claim:
         return Claim(inputs.stored.session, PREVIOUS)
     if derived := sessions.derive_session_id(inputs.api_key_id, inputs.model, inputs.instructions, inputs.input):
         return Claim(derived, "beginning of the conversation")
-    return Claim(str(uuid7()), "new")
+    return Claim(uuids.new_uuid7(), "new")
 
 
 def _resolve_thread(inputs: IdentityInputs, session: str) -> Claim:
@@ -153,18 +147,20 @@ def _resolve_thread(inputs: IdentityInputs, session: str) -> Claim:
     return Claim(session, "session")
 
 
-def _resolve_window(inputs: IdentityInputs, thread: str) -> Claim:
+def _resolve_window(inputs: IdentityInputs, thread: str) -> tuple[Claim, int]:
     """Prefer a well-formed window of the client. Otherwise the first continuation of a response stays in its window,
     and each later one is a fork and gets a new window."""
     if claim := inputs.claims.find("window", lambda value: parse_window_number(value, thread) is not None):
-        return claim
+        return claim, parse_window_number(claim.value, thread) or 0
     stored = inputs.stored
     if stored is None or stored.thread != thread:
         number = sessions.count_compactions_after_seed(inputs.input)
-        return Claim(f"{thread}:{number}", "compactions in the input" if number else "thread")
-    if inputs.claim_ordinal() == 1:
-        return Claim(f"{thread}:{stored.window}", PREVIOUS)
-    return Claim(f"{thread}:{inputs.claim_window(stored.first_response, stored.window)}", f"fork of the {PREVIOUS}")
+        source = "compactions in the input" if number else "thread"
+    elif inputs.claim_ordinal() == 1:
+        number, source = stored.window, PREVIOUS
+    else:
+        number, source = inputs.claim_window(stored.first_response, stored.window), f"fork of the {PREVIOUS}"
+    return Claim(f"{thread}:{number}", source), number
 
 
 def _resolve_turn(inputs: IdentityInputs, thread: str) -> Claim:
@@ -172,4 +168,4 @@ def _resolve_turn(inputs: IdentityInputs, thread: str) -> Claim:
         return claim
     if inputs.stored and inputs.stored.thread == thread and turns.answers_calls(inputs.input, inputs.new_items):
         return Claim(inputs.stored.turn, f"{PREVIOUS}, whose tool calls are answered")
-    return Claim(str(uuid7()), "new")
+    return Claim(uuids.new_uuid7(), "new")

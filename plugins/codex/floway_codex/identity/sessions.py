@@ -1,5 +1,6 @@
 """The session id of a client that claims none, derived from what never changes in a conversation."""
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ def derive_session_id(api_key_id: str, model: str, instructions: Any, items: Seq
     return uuids.derive_uuid7(digest, _created_at(api_key_id))
 
 
+@functools.lru_cache(maxsize=4096)
 def _created_at(api_key_id: str) -> int:
     """When an API key was created, Unix time in milliseconds: its id ends with a UUIDv7."""
     digits = api_key_id.rpartition("_")[2]

@@ -43,11 +43,11 @@ class StoredIdentity:
 
 def read_identity(metadata: Mapping[str, Mapping[str, Any]]) -> StoredIdentity | None:
     """Read the identity from a snapshot's metadata; None if another provider or another version wrote it."""
-    own = metadata.get(PLUGIN, {})
-    found = {field.name: own.get(field.name, _ADDED.get(field.name)) for field in fields(StoredIdentity)}
-    if any(not isinstance(value, _TYPES[name]) for name, value in found.items()):
+    values = metadata.get(PLUGIN, {})
+    stored = {field.name: values.get(field.name, _ADDED.get(field.name)) for field in fields(StoredIdentity)}
+    if any(not isinstance(value, _TYPES[name]) for name, value in stored.items()):
         return None
-    return StoredIdentity(**found)
+    return StoredIdentity(**stored)
 
 
 _TYPES = {

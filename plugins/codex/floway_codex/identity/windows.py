@@ -8,7 +8,6 @@ of the conversation's first response.
 import hashlib
 import re
 import time
-import uuid
 
 import peewee
 
@@ -53,10 +52,10 @@ def derive_context_window_id(window: str, thread: str) -> str | None:
 
     :returns: None if the thread's id is not a UUID.
     """
-    try:
-        thread_uuid = uuid.UUID(thread)
-    except ValueError:
+    parsed = uuids.parse_uuid(thread)
+    if parsed is None:
         return None
+    thread_digits, version = parsed
     digits = hashlib.sha256(window.encode()).hexdigest()
-    timestamp = thread_uuid.hex[:12] if thread_uuid.version == 7 else digits[-12:]
-    return uuids.format_uuid(timestamp + digits, thread_uuid.version or 4)
+    timestamp = thread_digits[:12] if version == 7 else digits[-12:]
+    return uuids.format_uuid(timestamp + digits, version or 4)

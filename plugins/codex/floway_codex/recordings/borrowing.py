@@ -1,4 +1,4 @@
-"""What recordings do not show is taken from the nearest profile: a recording of one turn says nothing of sub-agents."""
+"""Complete a profile from the nearest one: a recording of one turn shows, for example, no sub-agents."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -42,31 +42,36 @@ def find_unseen(dispatches: Sequence[RecordedRequest]) -> dict[str, str]:
 
 def borrow_rows(rows: Rows, nearest: Rows, unseen: Mapping[str, str]) -> tuple[Rows, list[str]]:
     """``rows`` with what the nearest profile has and no dispatch shows, and a line for each addition."""
-    own = {row[0]: row for row in rows}
+    own_rows = {row[0]: row for row in rows}
     result, notes = [list(row) for row in rows], []
     for place, (name, *templates) in enumerate(nearest):
-        if name not in own and name in unseen:
+        if name not in own_rows and name in unseen:
             before = {row[0] for row in nearest[:place]}
             at = max((index for index, row in enumerate(result, 1) if row[0] in before), default=0)
             result.insert(at, [name, *templates])
             notes.append(f"{name} ({unseen[name]} is not recorded)")
-        elif name in own:
-            extended, what = _extend(own[name][1:], templates, unseen)
+        elif name in own_rows:
+            extended, what = _extend(own_rows[name][1:], templates, unseen)
             if what:
                 result[[row[0] for row in result].index(name)] = [name, *extended]
                 notes.append(f"a form of {name} ({what} is not recorded)")
     return result, notes
 
 
-def _extend(own: list[Any], nearest: list[Any], unseen: Mapping[str, str]) -> tuple[list[Any], str]:
+def _extend(templates: list[Any], nearest: list[Any], unseen: Mapping[str, str]) -> tuple[list[Any], str]:
     """The templates of a field with those of the nearest profile that no dispatch could have shown."""
     for template in nearest:
         parsed = Template(template)
         needs = [name for name in (*parsed.names, parsed.condition) if name in unseen]
-        if needs and template not in own and all(one in nearest for one in own):
-            return [template, *own], unseen[str(needs[0])]
-    classic = [one for one in nearest if not Template(one).condition]
-    conditions = [one for one in nearest if Template(one).condition]
-    if "tools" in unseen and conditions and len(own) == 1 and own != nearest:  # only responses-lite is recorded
-        return [*({IF: Template(one).condition, "value": own[0]} for one in conditions[:1]), *classic], unseen["tools"]
-    return own, ""
+        if needs and template not in templates and all(other in nearest for other in templates):
+            return [template, *templates], unseen[str(needs[0])]
+    classic = [other for other in nearest if not Template(other).condition]
+    conditions = [other for other in nearest if Template(other).condition]
+    if (
+        "tools" in unseen and conditions and len(templates) == 1 and templates != nearest
+    ):  # only responses-lite is recorded
+        return [
+            *({IF: Template(other).condition, "value": templates[0]} for other in conditions[:1]),
+            *classic,
+        ], unseen["tools"]
+    return templates, ""

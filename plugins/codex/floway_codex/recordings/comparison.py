@@ -21,7 +21,7 @@ def _compare(name: str, old: Any, new: Any) -> Iterator[str]:
     elif _is_rows(new) and _is_rows(old):
         yield from _compare_rows(name, old, new)
     else:
-        yield f"{name}: {_shown(new)} instead of {_shown(old)}"
+        yield f"{name}: {_format_value(new)} instead of {_format_value(old)}"
 
 
 def _is_rows(value: Any) -> bool:
@@ -33,16 +33,16 @@ def _compare_rows(name: str, old: Sequence[Sequence[Any]], new: Sequence[Sequenc
     yield from (f"{name}: no {key}" for key in before if key not in after)
     for key in after:
         if key not in before:
-            yield f"{name}: {key} is new: {_shown(after[key])}"
+            yield f"{name}: {key} is new: {_format_value(after[key])}"
         elif before[key] != after[key]:
-            yield f"{name}: {key}: {_shown(after[key])} instead of {_shown(before[key])}"
+            yield f"{name}: {key}: {_format_value(after[key])} instead of {_format_value(before[key])}"
     common = [key for key in before if key in after]
     order = [key for key in after if key in before]
     if common != order:
         yield f"{name}: another order: {', '.join(order)}"
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, list):
         return " or ".join(map(json.dumps, value)) or "what the client sends"
     return json.dumps(value)

@@ -16,8 +16,8 @@ from floway_codex.recordings.websocket import derive_websocket
 from floway_codex.wire.profile import IN_FIELD, IN_MESSAGE
 
 USER_AGENT = re.compile(r"(?P<originator>[^/]+)/(?P<version>\S+) \((?P<os>.+); (?P<arch>[^;()]+)\) (?P<terminal>\S+)")
-OF_THE_CONNECTION = ("host", "content-length", "cookie", "connection")
-"""Headers that are not the profile's."""
+CONNECTION_HEADERS = ("host", "content-length", "cookie", "connection")
+"""Headers that are not part of a profile."""
 NESTED = ("reasoning", "text")
 """Fields of the body whose keys are listed one by one."""
 FROM_REQUEST = ("model", "input", "instructions", "tools", "client_metadata")
@@ -30,7 +30,7 @@ class NoDispatches(ValueError):
 
 @dataclass
 class Derivation:
-    """A profile, as JSON, and what is to be said about it."""
+    """A profile, as JSON, with notes about it."""
 
     profile: dict[str, Any]
     problems: list[str] = field(default_factory=list)
@@ -45,20 +45,24 @@ def derive_profile(requests: Sequence[RecordedRequest], nearest: Mapping[str, An
     :param nearest: the JSON of the profile that is nearest to it, for what is not recorded.
     :raises NoDispatches: no request is recorded that the profile could be modelled on.
     """
-    dispatches = [one for one in requests if one.is_dispatch]
-    plain = [one for one in dispatches if one.is_plain] or [one for one in dispatches if known.is_turn(one)]
+    dispatches = [request for request in requests if request.is_dispatch]
+    plain = [request for request in dispatches if request.is_plain] or [
+        request for request in dispatches if known.is_turn(request)
+    ]
     if not plain:
         raise NoDispatches("The recordings hold no turn with the backend itself (POST /backend-api/codex/responses).")
-    tokens = [one for one in requests if one.path == TOKEN_PATH and isinstance(one.body, dict)]
-    models = [one for one in requests if one.path == MODELS_PATH]
+    tokens = [request for request in requests if request.path == TOKEN_PATH and isinstance(request.body, dict)]
+    models = [request for request in requests if request.path == MODELS_PATH]
     values, user_agent = _process_values(plain, tokens, nearest)
     made = Derivation({"version": plain[0].version, "values": values, "user_agent": user_agent})
     sections = _Sections(made, nearest, plain, find_unseen(dispatches))
     sections.add("responses_headers", dispatches, _headers, known.HEADERS, sources=known.SOURCES)
     sections.add("models_headers", models, _headers, known.HEADERS, sources=known.SOURCES)
     sections.add("token_headers", tokens, _headers, known.HEADERS, sources=known.SOURCES)
-    sections.add("token_body", tokens, lambda one: one.body, known.TOKEN_BODY)
-    sections.add("turn_metadata", dispatches, lambda one: one.turn_metadata, known.TURN_METADATA_KEYS, from_client=True)
+    sections.add("token_body", tokens, lambda request: request.body, known.TOKEN_BODY)
+    sections.add(
+        "turn_metadata", dispatches, lambda request: request.turn_metadata, known.TURN_METADATA_KEYS, from_client=True
+    )
     sections.add("client_metadata", dispatches, _client_metadata, known.CLIENT_METADATA, sources=known.SOURCES)
     made.profile["client_metadata"].sort()  # the CLI writes them in a random order
     _add_compaction(made, dispatches, nearest)
@@ -96,8 +100,13 @@ class _Sections:
             self.made.borrowed.append(name)
             return
         samples = [
-            Sample(fields_of(one), known.known_values(one), one in self.plain or not one.is_dispatch, one.scenario)
-            for one in requests
+            Sample(
+                fields_of(request),
+                known.known_values(request),
+                request in self.plain or not request.is_dispatch,
+                request.scenario,
+            )
+            for request in requests
         ]
         usual = [row[0] for row in self.nearest[name]]
         fit: Fit = fit_fields(samples, preferred, usual_order=usual, **options)
@@ -107,12 +116,12 @@ class _Sections:
 
 
 def _headers(request: RecordedRequest) -> dict[str, str]:
-    return {name.lower(): value for name, value in request.headers if name.lower() not in OF_THE_CONNECTION}
+    return {name.lower(): value for name, value in request.headers if name.lower() not in CONNECTION_HEADERS}
 
 
 def _client_metadata(request: RecordedRequest) -> Mapping[str, Any]:
-    found = request.body.get("client_metadata")
-    return found if isinstance(found, dict) else {}
+    metadata = request.body.get("client_metadata")
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _body(request: RecordedRequest) -> dict[str, Any]:
@@ -130,15 +139,15 @@ def _process_values(
     plain: Sequence[RecordedRequest], tokens: Sequence[RecordedRequest], nearest: Mapping[str, Any]
 ) -> tuple[dict[str, str], str]:
     """The values of the recorded process and its host, and the template of its user agent."""
-    agent = _most_common([one.header("user-agent") or "" for one in plain])
+    agent = _most_common([request.header("user-agent") or "" for request in plain])
     match = USER_AGENT.match(agent)
     values = {name: value for name, value in match.groupdict().items() if name != "version"} if match else {}
     values.setdefault("originator", plain[0].header("originator") or "")
     parts = {**values, "version": plain[0].version}
     known_values = {
-        "sandbox": _most_common([str(one.turn_metadata.get("sandbox", "")) for one in plain]),
-        "beta_features": _most_common([one.header("x-codex-beta-features") or "" for one in plain]),
-        "client_id": _most_common([str(one.body.get("client_id", "")) for one in tokens]),
+        "sandbox": _most_common([str(request.turn_metadata.get("sandbox", "")) for request in plain]),
+        "beta_features": _most_common([request.header("x-codex-beta-features") or "" for request in plain]),
+        "client_id": _most_common([str(request.body.get("client_id", "")) for request in tokens]),
     }
     values |= {name: value or nearest["values"].get(name, "") for name, value in known_values.items()}
     return values, generalise(agent, parts)
@@ -150,19 +159,27 @@ def _most_common(values: Sequence[str]) -> str:
 
 def _add_compaction(made: Derivation, dispatches: Sequence[RecordedRequest], nearest: Mapping[str, Any]) -> None:
     """The metadata of a compaction that the user started, else of any, else the nearest profile's."""
-    found = [one.turn_metadata["compaction"] for one in dispatches if "compaction" in one.turn_metadata]
-    manual = [one for one in found if isinstance(one, dict) and one.get("trigger") == "manual"]
+    compactions = [
+        request.turn_metadata["compaction"] for request in dispatches if "compaction" in request.turn_metadata
+    ]
+    manual = [
+        compaction
+        for compaction in compactions
+        if isinstance(compaction, dict) and compaction.get("trigger") == "manual"
+    ]
     if not manual:
         made.borrowed.append("compaction")
     made.profile["compaction"] = (
-        json.loads(_most_common([json.dumps(one) for one in manual])) if manual else (nearest["compaction"])
+        json.loads(_most_common([json.dumps(compaction) for compaction in manual]))
+        if manual
+        else (nearest["compaction"])
     )
 
 
 def _add_instructions(made: Derivation, plain: Sequence[RecordedRequest], nearest: Mapping[str, Any]) -> None:
-    """Where the instructions of models without responses-lite stand."""
-    classic = [one for one in plain if not one.is_lite]
+    """Add where the instructions of models without responses-lite are: in the field or in the input."""
+    classic = [request for request in plain if not request.is_lite]
     if not classic:
         made.borrowed.append("instructions")
-    in_field = sum("instructions" in one.body for one in classic) * 2 > len(classic)
+    in_field = sum("instructions" in request.body for request in classic) * 2 > len(classic)
     made.profile["instructions"] = (IN_FIELD if in_field else IN_MESSAGE) if classic else nearest["instructions"]

@@ -1,4 +1,4 @@
-"""Fitting templates to recorded fields: which template gives each recorded value, from what is known of its request."""
+"""Fit templates to recorded fields: find the template that renders to each recorded value."""
 
 import json
 import re
@@ -64,8 +64,10 @@ def fit_fields(
     for name in names:
         templates = [] if name in places_only else _fit_field(name, samples, preferred.get(name), tuple(sources))
         rows.append([name, *templates])
-        if name not in places_only and (templates or not from_client or _usual(name, decisive) is not None):
-            problems += _unexplained(rows[-1], decisive)
+        if name not in places_only and (
+            templates or not from_client or _most_common_constant(name, decisive) is not None
+        ):
+            problems += _describe_mismatches(rows[-1], decisive)
     return Fit(rows, problems)
 
 
@@ -78,14 +80,16 @@ def merge_orders(orders: Sequence[Sequence[str]], usual: Sequence[str] = ()) -> 
         (first, second) for order in orders for at, first in enumerate(order) for second in order[at + 1 :]
     )
     contrary = sorted(pair for pair in before if 0 < before[pair] <= before[pair[::-1]] and pair[0] < pair[1])
-    places = {name: place for place, name in enumerate(usual)}
+    usual_positions = {name: position for position, name in enumerate(usual)}
     names = list(dict.fromkeys(name for order in orders for name in order))
     merged: list[str] = []
     while names:  # the first name that no other remaining one precedes more often than not
-        free = [one for one in names if all(before[other, one] <= before[one, other] for other in names)] or names[:1]
-        chosen = free[0]
-        for other in free[1:]:
-            if other in places and places[other] < places.get(chosen, -1):
+        candidates = [
+            one for one in names if all(before[other, one] <= before[one, other] for other in names)
+        ] or names[:1]
+        chosen = candidates[0]
+        for other in candidates[1:]:
+            if other in usual_positions and usual_positions[other] < usual_positions.get(chosen, -1):
                 chosen = other
         merged.append(chosen)
         names.remove(chosen)
@@ -102,11 +106,11 @@ def _fit_field(name: str, samples: Sequence[Sample], preferred: str | None, sour
 
 def _composite(name: str, samples: Sequence[Sample], sources: Sequence[str]) -> list[Any]:
     """Templates with placeholders inside of a text, those with the most first; none if some sample needs another."""
-    found: dict[str, None] = {}
+    generalised: dict[str, None] = {}
     for sample in samples:
         if isinstance(text := sample.fields.get(name), str):
-            found[generalise(text, {source: sample.known.get(source) for source in sources})] = None
-    templates = sorted(found, key=lambda template: -len(PLACEHOLDER.findall(template)))
+            generalised[generalise(text, {source: sample.known.get(source) for source in sources})] = None
+    templates = sorted(generalised, key=lambda template: -len(PLACEHOLDER.findall(template)))
     if not templates or not all(PLACEHOLDER.search(template) for template in templates):
         return []
     for chosen in ([template] for template in templates):  # ids may be equal in some requests: one that is always right
@@ -139,16 +143,16 @@ def _constants(name: str, samples: Sequence[Sample]) -> list[Any]:
     """The constant that the plain samples have, by the responses-lite form if it depends on that."""
     plain = [sample for sample in samples if sample.is_plain]
     groups = [[sample for sample in plain if bool(sample.known.get(LITE)) is lite] for lite in (True, False)]
-    lite, classic = (_usual(name, group) for group in groups)
+    lite, classic = (_most_common_constant(name, group) for group in groups)
     if VARIES in (lite, classic):
         return []
     if lite == classic or not all(groups):
-        return [one for one in (lite if groups[0] else classic,) if one is not None]
+        return [constant for constant in (lite if groups[0] else classic,) if constant is not None]
     conditional = [] if lite is None else [{IF: LITE, VALUE: lite}]
     return [*conditional, *([] if classic is None else [classic])]
 
 
-def _usual(name: str, samples: Sequence[Sample]) -> Any:
+def _most_common_constant(name: str, samples: Sequence[Sample]) -> Any:
     """The constant that most of the samples have; None if most have none, ``VARIES`` if there is no such constant."""
     counted = Counter(json.dumps(sample.fields.get(name)) for sample in samples).most_common(1)
     if not counted:
@@ -166,24 +170,24 @@ def is_constant(value: Any) -> bool:
     return isinstance(value, (bool, int, float)) and abs(value) < FIRST_TIME
 
 
-def _unexplained(row: Sequence[Any], samples: Sequence[Sample]) -> list[str]:
+def _describe_mismatches(row: Sequence[Any], samples: Sequence[Sample]) -> list[str]:
     """A line about the samples whose value a row does not render to."""
     name, fields = row[0], Fields([row])
     wrong = [sample for sample in samples if fields.render(sample.known).get(name) != sample.fields.get(name)]
     if not wrong:
         return []
-    values = sorted({_shown(sample.fields.get(name)) for sample in wrong})
+    values = sorted({_format_value(sample.fields.get(name)) for sample in wrong})
     where = sorted({sample.where for sample in wrong})
     return [
         f"{name}: {' or '.join(values[:3])}{' ...' if values[3:] else ''} in {len(wrong)} of {len(samples)} requests "
-        f"({', '.join(where[:4])}{', ...' if where[4:] else ''}) instead of {_shown_templates(row[1:])}"
+        f"({', '.join(where[:4])}{', ...' if where[4:] else ''}) instead of {_format_templates(row[1:])}"
     ]
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     text = "nothing" if value is None else json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _shown_templates(templates: Sequence[Any]) -> str:
-    return " or ".join(map(_shown, templates)) if templates else "what the client sends"
+def _format_templates(templates: Sequence[Any]) -> str:
+    return " or ".join(map(_format_value, templates)) if templates else "what the client sends"

@@ -1,7 +1,7 @@
 """Recordings of the CLI's requests: JSON files with the ``requests`` of one scenario in order.
 
 In a file, whatever repeats an earlier request is a reference such as ``<same as in request 2>`` or ``<items 0..6 same
-as in request 5>``. Reading writes it out.
+as in request 5>``. Reading replaces the references.
 """
 
 import json
@@ -74,40 +74,40 @@ def read_recordings(paths: Iterable[Path]) -> list[RecordedRequest]:
     :raises UnreadableRecording: a file is no recording, there is none, or they are of several versions.
     """
     files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
-    found = [request for file in files for request in _read_file(file)]
-    versions = sorted({request.version for request in found})
+    requests = [request for file in files for request in _read_file(file)]
+    versions = sorted({request.version for request in requests})
     if len(versions) != 1:
         raise UnreadableRecording(f"The recordings are of {', '.join(versions)}." if versions else "No recordings.")
-    return found
+    return requests
 
 
 def _read_file(file: Path) -> list[RecordedRequest]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-        requests = _written_out(data["requests"])
-        if any(not isinstance(value, str) for one in requests for _, value in one["headers"]):
+        requests = _expand_references(data["requests"])
+        if any(not isinstance(value, str) for entry in requests for _, value in entry["headers"]):
             raise ValueError("its values are replaced by numbers")
         return [
             RecordedRequest(
                 version=data["cli"],
                 scenario=data.get("scenario", file.stem),
-                phase=str(one.get("phase", "")),
-                method=one["method"],
-                path=one["path"].partition("?")[0],
-                headers=[(name, value) for name, value in one["headers"]],
-                body=one["body"],
+                phase=str(entry.get("phase", "")),
+                method=entry["method"],
+                path=entry["path"].partition("?")[0],
+                headers=[(name, value) for name, value in entry["headers"]],
+                body=entry["body"],
             )
-            for one in requests
+            for entry in requests
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UnreadableRecording(f"{file} is no recording: {type(error).__name__} {error}") from error
 
 
-def _written_out(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The requests with what repeats an earlier one in its place."""
+def _expand_references(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The requests with each reference replaced by what it refers to."""
     for request in requests:
-        request["headers"] = _resolved(request["headers"], requests, "headers")
-        request["body"] = body = _resolved(request["body"], requests, "body")
+        request["headers"] = _resolve_reference(request["headers"], requests, "headers")
+        request["body"] = body = _resolve_reference(request["body"], requests, "body")
         items = body.get("input") if isinstance(body, dict) else None
         if not isinstance(items, list):
             continue
@@ -120,6 +120,6 @@ def _written_out(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return requests
 
 
-def _resolved(value: Any, requests: Sequence[dict[str, Any]], part: str) -> Any:
+def _resolve_reference(value: Any, requests: Sequence[dict[str, Any]], part: str) -> Any:
     match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
     return requests[int(match[1])][part] if match else value

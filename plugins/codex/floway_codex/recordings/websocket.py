@@ -16,8 +16,8 @@ LITE_KEY = "ws_request_header_x_openai_internal_codex_responses_lite"
 TURN_STATE = "x-codex-turn-state"
 FRAME_METADATA = {LITE_KEY: "lite", TURN_STATE: "turn_state", "x-codex-ws-stream-request-start-ms": "request_start_ms"}
 """Key of ``client_metadata`` that only frames have -> the placeholder that it stands for."""
-OF_THE_CONNECTION = ("Host", "Sec-WebSocket-Key")
-"""Headers of the upgrade that the profile only has a place for."""
+CONNECTION_HEADERS = ("Host", "Sec-WebSocket-Key")
+"""Headers of the upgrade of which the profile has only the position."""
 
 NOTHING: Mapping[str, Any] = {"headers": [], "frame": [], "client_metadata": [], "warmup": None}
 """In place of the nearest profile's part, if it has none."""
@@ -32,22 +32,24 @@ def derive_websocket(
     :param nearest: this part of the nearest profile, for what is not recorded.
     :returns: the part, what it does not express, and what was taken from the nearest profile.
     """
-    upgrades = [one for one in requests if _is_upgrade(one)]
-    frames = [_as_dispatch(one) for one in requests if _is_frame(one)]
+    upgrades = [request for request in requests if _is_upgrade(request)]
+    frames = [_as_dispatch(request) for request in requests if _is_frame(request)]
     if not frames:
         return (dict(nearest) if nearest else None), [], ["websocket"] if nearest else []
     nearest = nearest or NOTHING
-    turns = [one for one in frames if "generate" not in one.body]
-    warmups = [one for one in frames if "generate" in one.body]
+    turns = [request for request in frames if "generate" not in request.body]
+    warmups = [request for request in frames if "generate" in request.body]
     headers, problems, borrowed = _fit_headers(upgrades, made["responses_headers"], nearest["headers"])
-    own = {row[0] for row in made["client_metadata"]}
-    samples = [_sample(one, {k: v for k, v in _client(one).items() if k not in own}) for one in frames]
+    shared_keys = {row[0] for row in made["client_metadata"]}
+    samples = [
+        _sample(request, {k: v for k, v in _client(request).items() if k not in shared_keys}) for request in frames
+    ]
     metadata, lines = borrow_rows(
         fit_fields(samples, FRAME_METADATA).rows, nearest["client_metadata"], find_unseen(frames)
     )
     part = {
         "headers": headers,
-        "frame": merge_orders([list(one.body) for one in frames], nearest["frame"])[0],
+        "frame": merge_orders([list(request.body) for request in frames], nearest["frame"])[0],
         "client_metadata": sorted(metadata),  # the CLI writes them in a random order
         "warmup": _warmup_form(warmups, turns, upgrades, requests) if warmups else nearest["warmup"],
     }
@@ -87,19 +89,19 @@ def _fit_headers(upgrades: Sequence[RecordedRequest], posted: Rows, nearest: Row
     :returns: the rows, what they do not express, and what was taken from ``nearest``.
     """
     dispatches = [
-        replace(one, method="POST", body={"model": one.turn_metadata.get("model"), "client_metadata": {}})
-        for one in upgrades
+        replace(request, method="POST", body={"model": request.turn_metadata.get("model"), "client_metadata": {}})
+        for request in upgrades
     ]
     samples = [
         Sample(
-            {name: value for name, value in one.headers if name != "cookie"},
-            known.known_values(one),
+            {name: value for name, value in request.headers if name != "cookie"},
+            known.known_values(request),
             True,
-            one.scenario,
+            request.scenario,
         )
-        for one in dispatches
+        for request in dispatches
     ]
-    fit = fit_fields(samples, known.HEADERS, sources=known.SOURCES, places_only=OF_THE_CONNECTION)
+    fit = fit_fields(samples, known.HEADERS, sources=known.SOURCES, places_only=CONNECTION_HEADERS)
     unseen, names = find_unseen(dispatches), {row[0] for row in fit.rows}
     rows, _ = borrow_rows(fit.rows, [row for row in posted if row[0] in names], unseen)
     rows, borrowed = borrow_rows(rows, nearest, unseen)
@@ -113,14 +115,18 @@ def _warmup_form(
     requests: Sequence[RecordedRequest],
 ) -> dict[str, list[str]]:
     """What the metadata of a turn has and that of a warm-up has not, and the kinds of items that a warm-up sends."""
-    posts = [one for one in requests if known.is_turn(one)]
-    prewarms = [*warmups, *(one for one in upgrades if one.turn_metadata.get("request_kind") == "prewarm")]
-    omitted = _missing([one.turn_metadata for one in (*turns, *posts)], [one.turn_metadata for one in prewarms])
-    client = _missing([_client(one) for one in turns], [_client(one) for one in warmups]) - set(FRAME_METADATA)
-    client |= omitted & {name for one in posts for name in _client(one)}
-    kinds = [kind for one in warmups for kind in item_kinds(one)]
+    posts = [request for request in requests if known.is_turn(request)]
+    prewarms = [*warmups, *(request for request in upgrades if request.turn_metadata.get("request_kind") == "prewarm")]
+    omitted = _missing(
+        [request.turn_metadata for request in (*turns, *posts)], [request.turn_metadata for request in prewarms]
+    )
+    client = _missing([_client(request) for request in turns], [_client(request) for request in warmups]) - set(
+        FRAME_METADATA
+    )
+    client |= omitted & {name for request in posts for name in _client(request)}
+    kinds = [kind for request in warmups for kind in item_kinds(request)]
     return {"turn_metadata": sorted(omitted), "client_metadata": sorted(client), "items": list(dict.fromkeys(kinds))}
 
 
-def _missing(there: Sequence[Mapping[str, Any]], here: Sequence[Mapping[str, Any]]) -> set[str]:
-    return {name for one in there for name in one} - {name for one in here for name in one}
+def _missing(expected: Sequence[Mapping[str, Any]], present: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {name for fields in expected for name in fields} - {name for fields in present for name in fields}

@@ -18,8 +18,8 @@ def _section(value: Any, indent: str) -> str:
     if isinstance(value, dict):
         pairs = [
             f"{indent}  {json.dumps(key)}: "
-            + (json.dumps(one, ensure_ascii=False) if _is_short(one) else _section(one, f"{indent}  "))
-            for key, one in value.items()
+            + (json.dumps(item, ensure_ascii=False) if _is_short(item) else _section(item, f"{indent}  "))
+            for key, item in value.items()
         ]
         return "{\n" + ",\n".join(pairs) + f"\n{indent}}}" if pairs else "{}"
     return json.dumps(value, ensure_ascii=False)

@@ -67,7 +67,7 @@ class Consistency:
         """Compare a dispatch that passed the checks with the earlier ones."""
         seen = observe(request, account)
         with self._lock:
-            self.findings += [f"request {request.n}: {finding}" for finding in self._odd(seen)]
+            self.findings += [f"request {request.n}: {finding}" for finding in self._check_dispatch(seen)]
             self._turns.setdefault(seen.turn, Turn(seen.thread, seen.started))
             self._installations.setdefault((account, seen.session), seen.installation)
             self._lines.setdefault(seen.thread, []).append((seen, self._earlier_turns(seen)))
@@ -89,11 +89,11 @@ class Consistency:
                 memory.clear()
 
     # ------------------------------------------------------------------------------------------------------- rules
-    def _odd(self, seen: ObservedDispatch) -> Iterator[str]:
+    def _check_dispatch(self, seen: ObservedDispatch) -> Iterator[str]:
         if self._installations.get((seen.account, seen.session), seen.installation) != seen.installation:
             yield "installation_id: another one than earlier in the session"
-        yield from self._odd_turn(seen)
-        before = self._before(seen)
+        yield from self._check_turn(seen)
+        before = self._find_previous(seen)
         if before and seen.window < min(earlier.window for earlier, _ in before):
             yield "x-codex-window-id: the number went back"
         for content in seen.compactions:
@@ -103,7 +103,7 @@ class Consistency:
         if before and all(seen.turn in turns and seen.turn != earlier.turn for earlier, turns in before):
             yield "turn_id: of a turn that another one has followed"
 
-    def _odd_turn(self, seen: ObservedDispatch) -> Iterator[str]:
+    def _check_turn(self, seen: ObservedDispatch) -> Iterator[str]:
         turn = self._turns.get(seen.turn, Turn(seen.thread, seen.started))
         if turn.thread != seen.thread:
             yield "turn_id: of another thread's turn"
@@ -113,14 +113,14 @@ class Consistency:
         if seen.state != expected:
             yield f"{TURN_STATE}: {'not sent back' if seen.state is None else 'not the first one of this turn'}"
 
-    def _before(self, seen: ObservedDispatch) -> list[tuple[ObservedDispatch, frozenset[str]]]:
+    def _find_previous(self, seen: ObservedDispatch) -> list[tuple[ObservedDispatch, frozenset[str]]]:
         """The dispatches of the thread that this one continues: those with the longest input that it repeats."""
         led = [(earlier, turns) for earlier, turns in self._lines.get(seen.thread, []) if precedes(earlier, seen)]
         longest = max((len(earlier.items) for earlier, _ in led), default=0)
         return [(earlier, turns) for earlier, turns in led if len(earlier.items) == longest]
 
     def _earlier_turns(self, seen: ObservedDispatch) -> frozenset[str]:
-        before = self._before(seen)
+        before = self._find_previous(seen)
         return frozenset[str]().union(*(turns | {earlier.turn} for earlier, turns in before)) - {seen.turn}
 
 

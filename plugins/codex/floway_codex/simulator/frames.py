@@ -97,7 +97,7 @@ class Session:
             for name, value in body.items()
             if name not in ("type", *FRAME_KEYS)
         }
-        equivalent = self._as_post(frame, posted)
+        frame.posted = equivalent = self._as_post(frame, posted)
         account = self._check(equivalent)
         if body.get("generate") is False:
             self.history, self.fields = list(given), fields

@@ -21,7 +21,8 @@ class RecordedRequest:
     n: position in the log, from 0; at: seconds since the epoch; path: with its query; headers: in the order and case
     received; body: decoded JSON (or form fields), None when absent or unreadable; raw: the bytes received; body_error:
     (status, message) when it is unreadable; status: None while (and if) there is no response.
-    whole: of a frame (method WS-FRAME), the body of the POST that it stands for, with the whole input.
+    whole, posted: of a frame (method WS-FRAME), the body of the POST that it stands for, with the whole input, and this
+    POST.
     client_gone is set if the client disconnected before its response was complete; done when nothing more is sent.
     """
 
@@ -36,6 +37,7 @@ class RecordedRequest:
     status: int | None = None
     answered: str = ""
     whole: JSON = None
+    posted: "RecordedRequest | None" = None
     client_gone: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
 

@@ -88,7 +88,7 @@ def serve(host: str, port: int, auth_file: Path | None) -> None:
             if auth_file is not None:
                 write_private(auth_file, json.dumps(auth, indent=2) + "\n")
                 lines.append(f"floway codex import {shlex.quote(str(auth_file.absolute()))}")
-            note = "A stand-in of the Codex backend runs here until Ctrl-C. Run this where Floway is to use it:"
+            note = "A simulated Codex backend is running; Ctrl-C stops it. To use it, run this in another terminal:"
             click.echo(note, err=True)
             click.echo("\n".join(lines))
             ended.wait()

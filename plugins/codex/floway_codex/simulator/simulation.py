@@ -1,10 +1,11 @@
 """The state of the simulator, and how tests use it: script responses, create accounts, inspect requests."""
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from .accounts import DEFAULT_LIFETIME_SECONDS, AuthorizationCode, auth_json
@@ -91,6 +92,20 @@ class Simulation:
         """The frames that ask for a response, warm-ups included."""
         found = [request for request in self.log.all() if request.method == FRAME]
         return [request for request in found if isinstance(request.body, dict)]
+
+    @property
+    def turns(self) -> list[RecordedRequest]:
+        """The requests for an answer as POSTs, whatever carried them: warm-ups are none, and frames are whole."""
+        found = []
+        for request in self.log.all():
+            if request.method == "POST" and "/codex/" in request.path:
+                found.append(request)
+            elif request.posted and request.body.get("generate") is not False:
+                status = re.match(r"\d{3}", request.answered)
+                posted = replace(request.posted, answered=request.answered, client_gone=request.client_gone)
+                posted.status = int(status[0]) if status else None
+                found.append(posted)
+        return found
 
     @property
     def findings(self) -> list[str]:

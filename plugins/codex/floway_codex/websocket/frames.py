@@ -1,6 +1,5 @@
 """What is sent over a WebSocket: the headers of its upgrade, and frames made from bodies of POSTs. Pure functions."""
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from floway_codex.attempt import CodexAttempt
 from floway_codex.identity.claims import TURN_METADATA
 from floway_codex.wire.items import INSTRUCTIONS, item_kind
 from floway_codex.wire.request import add_own_headers, header_values
+from floway_codex.wire.templates import in_random_order
 from floway_codex.wire.websocket_form import WebSocketForm
 from floway_core.protocol import jsontext
 
@@ -80,9 +80,7 @@ class FrameBuilder:
             "turn_state": turn_state,
             "request_start_ms": str(now_ms),
         }
-        pairs = list({**given, **self.form.client_metadata.render(placeholders)}.items())
-        random.Random(f"{self.attempt.seed} {now_ms}").shuffle(pairs)  # as in the CLI
-        return dict(pairs)
+        return in_random_order({**given, **self.form.client_metadata.render(placeholders)}, (self.attempt.seed, now_ms))
 
 
 def insert_in_order(fields: Mapping[str, Any], extra: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:

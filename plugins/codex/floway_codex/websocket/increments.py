@@ -1,8 +1,12 @@
 """Which part of an input is new to a connection: it knows what was sent over it last, and what came back."""
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from floway_codex.wire.input_state import InputState
+from floway_core.protocol import jsontext
 
 NOT_COMPARED = frozenset({"input", "client_metadata"})
 """Fields of a body that are new in every request."""
@@ -20,31 +24,79 @@ class Progress:
     """What a connection has sent last, and the response to it."""
 
     body: Mapping[str, Any]
-    """With the whole input. Texts in it are shared with the history that the gateway has in memory, if any, so that
-    comparing them takes no time."""
+    """The request without ``NOT_COMPARED``."""
+    texts: tuple[bytes, ...]
+    """The whole input as JSON, in parts of some items each, without the brackets."""
+    state: InputState
+    """After the input."""
     response_id: str
     output: Sequence[Mapping[str, Any]]
-    size: int
-    """About the bytes of the input."""
+    leading: Sequence[Mapping[str, Any]] = ()
+    """The items at the beginning of the input that stand for fields of the client's request."""
+    continued_as: str | None = None
+    """The gateway's id of the response, if the history that it ends begins with the input."""
+    client_items: int = 0
+    """How many items of the client's input the input was made of."""
+
+    @functools.cached_property
+    def size(self) -> int:
+        """Bytes of the input."""
+        return sum(map(len, self.texts))
+
+    def parse_input(self) -> list[Any]:
+        """Return the items of the input."""
+        items: list[Any] = jsontext.loads(b"[%s]" % b",".join(self.texts))
+        return items
 
 
-def find_new_items(progress: Progress | None, body: Mapping[str, Any]) -> list[Any] | None:
-    """Find the items of ``body`` that follow the last input of a connection and its output.
+@dataclass(frozen=True)
+class PreparedInput:
+    """The input of one request, as far as the connection of its conversation does not hold it."""
+
+    held: Progress | None = None
+    """What the connection holds."""
+    state: InputState = field(default_factory=InputState)
+    """After the input."""
+    leading: Sequence[Mapping[str, Any]] = ()
+    """As in ``Progress``."""
+
+
+def find_new_items(
+    progress: Progress | None, prepared: PreparedInput, body: Mapping[str, Any], text: bytes
+) -> list[Any] | None:
+    """Find the items that follow the last input of a connection and its output.
 
     :param progress: of the connection; None if nothing has been sent over it.
+    :param body: the request; its input lacks what ``prepared.held`` stands for.
+    :param text: its input as JSON.
     :returns: None if the body does not continue what was sent.
     """
-    if progress is None or _compared(progress.body) != _compared(body):
+    if progress is None or progress.body != compared_fields(body):
         return None
-    items, sent = body["input"], progress.body["input"]
-    known = len(sent) + len(progress.output)
-    if len(items) <= known or items[: len(sent)] != sent:
+    items, sent, count = body["input"], 0, len(progress.output)
+    if prepared.held is None:
+        sent = progress.state.count
+        if sent and not text.startswith(b",".join((*progress.texts, b""))):
+            return None
+    elif prepared.held is not progress or progress.leading != prepared.leading:
         return None
-    return items[known:] if all(map(is_resent, progress.output, items[len(sent) : known])) else None
+    output, new = items[sent : sent + count], items[sent + count :]
+    return new if new and all(map(is_resent, progress.output, output)) else None
 
 
-def _compared(body: Mapping[str, Any]) -> dict[str, Any]:
+def compared_fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request that are the same in each one of a conversation."""
     return {name: value for name, value in body.items() if name not in NOT_COMPARED}
+
+
+def encode_items(items: Sequence[Any]) -> bytes:
+    """Items as JSON, without brackets."""
+    return jsontext.dumps(items)[1:-1]
+
+
+def join_texts(*texts: bytes) -> tuple[bytes, ...]:
+    """The parts that hold any item."""
+    return tuple(filter(None, texts))
 
 
 def is_resent(output: Any, item: Any) -> bool:

@@ -82,6 +82,12 @@ class ConnectionPool:
                 self._threads.popitem(last=False)
             return is_first
 
+    def find_progress(self, key: ConversationKey) -> Progress | None:
+        """What the idle connection of a conversation has sent; None if there is none."""
+        with self._lock:
+            idle = self._idle.get(key)
+            return idle.progress if idle else None
+
     def take(self, key: ConversationKey) -> IdleConnection | None:
         """Take the idle connection of a conversation; None if there is none that is still open."""
         with self._lock:

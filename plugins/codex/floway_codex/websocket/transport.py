@@ -13,16 +13,18 @@ from floway_codex.identity import turns
 from floway_codex.websocket import events
 from floway_codex.websocket.body import Answer, WebSocketBody
 from floway_codex.websocket.connection import (
-    MAX_MESSAGE_HEADER,
     ConnectionLost,
     UpgradeRefused,
     WebSocketConnection,
 )
 from floway_codex.websocket.frames import FrameBuilder
-from floway_codex.websocket.increments import Progress, find_new_items
+from floway_codex.websocket.held import add_held_items, conversation_key, note_sent
+from floway_codex.websocket.increments import Progress, compared_fields, encode_items, find_new_items, join_texts
 from floway_codex.websocket.pool import ConnectionPool, ConversationKey
+from floway_codex.websocket.refusals import EVENT_STREAM, lasting_headers, refusal
+from floway_codex.wire.input_state import InputState
 from floway_codex.wire.websocket_form import WebSocketForm
-from floway_core.contexts import ClientConnection, ResponsesRequestContext, Services
+from floway_core.contexts import AttemptContext, ClientConnection, ResponsesRequestContext, Services
 from floway_core.errors import UpstreamTimeout
 from floway_core.protocol import jsontext
 from floway_core.provider import IterableBody, UpstreamResponse
@@ -80,6 +82,11 @@ class WebSocketTransport:
         """Monotonic time until which no upgrade is tried."""
         self._never_readable, self._never_written = os.pipe()
 
+    def find_progress(self, ctx: AttemptContext) -> Progress | None:
+        """What the conversation's idle connection has sent, if the input of a request continues just that."""
+        progress = self._pool.find_progress(conversation_key(ctx))
+        return progress if progress and ctx.continues and progress.continued_as == ctx.continues else None
+
     def send(self, ctx: ResponsesRequestContext, form: WebSocketForm, token: str) -> UpstreamResponse:
         """Send a request, and return when the backend has begun to answer.
 
@@ -93,13 +100,8 @@ class WebSocketTransport:
             raise SendPost("the backend has refused an upgrade")
         if not isinstance(ctx.body.get("input"), list):
             raise SendPost("the input is no list")
-        attempt = ctx.attempt.provider_state
-        agent = str(attempt.placeholders["user_agent"])
-        key = ConversationKey(
-            ctx.attempt.upstream.id, attempt.account.account_id, ctx.attempt.request.api_key.id,
-            attempt.identity.session, attempt.identity.thread, agent,
-        )  # fmt: skip
-        request = _Request(ctx, FrameBuilder(form, attempt, ctx.body), token, key)
+        key = conversation_key(ctx.attempt)
+        request = _Request(ctx, FrameBuilder(form, ctx.attempt.provider_state, ctx.body), token, key)
         waits = list(RECONNECT_SECONDS)
         while True:
             try:
@@ -138,6 +140,7 @@ class WebSocketTransport:
         idle = self._pool.take(request.key)
         if idle is not None:
             return self._ask(request, idle.connection, idle.progress)
+        add_held_items(request.ctx)  # nobody holds them any more
         is_first = self._pool.begin(request.key)
         if is_first:
             waits.insert(0, AFTER_WARM_UP_SECONDS)
@@ -188,7 +191,8 @@ class WebSocketTransport:
             if response_id is None:
                 raise ConnectionLost
         self._note_limits(request, body.answer)
-        return Progress({**request.ctx.body, "input": frame["input"]}, response_id, [], 0)
+        texts, state = join_texts(encode_items(frame["input"])), InputState(len(frame["input"]))
+        return Progress(compared_fields(request.ctx.body), texts, state, response_id, [])
 
     # ----------------------------------------------------------------------------------------------------------- asking
     def _ask(
@@ -204,17 +208,19 @@ class WebSocketTransport:
         :raises ConnectionLost: the connection was lost before.
         """
         with _closing_on_error(connection):
-            body = request.ctx.body
-            new_items = find_new_items(progress, body)
+            ctx, prepared = request.ctx, request.ctx.attempt.provider_state.input
+            text = encode_items(ctx.body["input"])
+            new_items = find_new_items(progress, prepared, ctx.body, text)
             previous = progress.response_id if progress else None
+            texts = join_texts(*(prepared.held.texts if prepared.held else ()), text)
+            if new_items is None:
+                add_held_items(ctx)
             message = jsontext.dumps(request.frames.frame(new_items, previous, _now_ms()))
             if connection.max_message_bytes is not None and len(message) > connection.max_message_bytes:
                 raise SendPost("the request is too long for a message")
 
             def keep(answer: Answer) -> None:
-                output = [item for _, item in sorted(answer.output.items())]
-                size = len(message) if progress is None or new_items is None else len(message) + progress.size
-                self._pool.put(request.key, connection, Progress(body, str(answer.response_id), output, size))
+                self._pool.put(request.key, connection, note_sent(ctx, texts, answer))
 
             events_body = WebSocketBody(connection, functools.partial(self._show_turn_state, request), keep)
             connection.send(message, request.client)
@@ -226,10 +232,10 @@ class WebSocketTransport:
         if answer.error is not None:
             events_body.close()
             attempt.token = connection.token  # if one was refused, it is the one of the upgrade
-            return _refusal(answer.error)
+            return refusal(answer.error)
         events_body.is_relayed = True
         state = [(turns.TURN_STATE, answer.turn_state)] if answer.turn_state else []
-        return UpstreamResponse(200, [*_lasting(headers or []), *state, EVENT_STREAM], events_body)
+        return UpstreamResponse(200, [*lasting_headers(headers or []), *state, EVENT_STREAM], events_body)
 
     def _wait_for_content(self, request: _Request, body: WebSocketBody) -> None:
         """Wait for content, or for a refusal. An answer that has begun is not waited for long.
@@ -260,23 +266,6 @@ class WebSocketTransport:
         if answer.limits is not None:
             found = quota.parse_limits_event(answer.limits, time.time())
             quota.store_limits(self._services, request.ctx.attempt.upstream.id, found)
-
-
-EVENT_STREAM = ("content-type", "text/event-stream; charset=utf-8")
-OF_THE_UPGRADE = frozenset({turns.TURN_STATE, MAX_MESSAGE_HEADER, "content-type", "content-length"})
-
-
-def _lasting(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The headers of an upgrade that say something about the answer. The CLI ignores the turn state in them."""
-    return [(name, value) for name, value in headers if name not in OF_THE_UPGRADE]
-
-
-def _refusal(error: dict[str, object]) -> UpstreamResponse:
-    """An error event as the answer over HTTP to the same request."""
-    body = {name: value for name, value in error.items() if name not in ("type", "status", "status_code", "headers")}
-    headers = [pair for pair in events.read_headers(error) if pair[0] not in ("content-type", "content-length")]
-    content = IterableBody([jsontext.dumps(body)])
-    return UpstreamResponse(events.read_status(error) or 502, [*headers, ("content-type", "application/json")], content)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from floway_codex.wire.input_state import InputState
+
 MAX_ID_LENGTH = 64
 ID = re.compile(r"[A-Za-z0-9_-]+")
 ID_PREFIXES = {
@@ -83,14 +85,16 @@ def part_kind(part: Mapping[str, Any]) -> str:
     return f"part {part.get('type')}"
 
 
-def convert_input(client_input: Any) -> Any:
-    """Convert ``input`` to a list of items in the form that the CLI sends. Unknown types are passed on unchanged."""
+def convert_input(client_input: Any, state: InputState) -> Any:
+    """Convert ``input`` to a list of items in the form that the CLI sends. Unknown types are passed on unchanged.
+
+    :param state: of the items before; it is updated, except for the count.
+    """
     if isinstance(client_input, str):
         return [build_message("user", client_input)]
     if isinstance(client_input, list):
-        return _with_unique_ids(
-            _with_unique_call_ids(_convert_item(item) for item in client_input if not _is_unreadable(item))
-        )
+        converted = (_convert_item(item) for item in client_input if not _is_unreadable(item))
+        return _with_unique_ids(_with_unique_call_ids(converted, state), state.ids)
     return client_input
 
 
@@ -176,10 +180,9 @@ def _without_nulls(client_input: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # --------------------------------------------------------------------------------------------------------------- ids
-def _with_unique_ids(items: Iterable[Any]) -> list[Any]:
+def _with_unique_ids(items: Iterable[Any], seen: set[str]) -> list[Any]:
     """Drop ids that an earlier item has: the backend refuses duplicates, and needs no ids. Some upstreams number the
     items of each response from one."""
-    seen: set[str] = set()
     converted = []
     for item in items:
         item_id = item.get("id") if isinstance(item, dict) else None
@@ -191,12 +194,10 @@ def _with_unique_ids(items: Iterable[Any]) -> list[Any]:
     return converted
 
 
-def _with_unique_call_ids(items: Iterable[Any]) -> Iterable[Any]:
+def _with_unique_call_ids(items: Iterable[Any], state: InputState) -> Iterable[Any]:
     """Give a call a new id if an earlier call with this id has an output already, so that each output has one call. The
     ids only depend on the items before, so they stay the same in later requests."""
-    answered: set[str] = set()
-    current: dict[str, str] = {}
-    uses: dict[str, int] = {}
+    answered, current, uses = state.answered_calls, state.new_call_ids, state.call_id_uses
     for item in items:
         item_id = item.get("call_id") if isinstance(item, dict) else None
         if not isinstance(item_id, str):
@@ -276,10 +277,11 @@ def _is_offered(tool: Any, lite: bool) -> bool:
     return kind in LITE_TOOLS or (not lite and kind not in REFUSED_TOOLS)
 
 
-def move_to_input(body: Mapping[str, Any], lite: bool) -> dict[str, Any]:
-    """Move the instructions into the input, as a leading developer message; for responses-lite also the tools.
+def move_to_input(body: Mapping[str, Any], lite: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Move the instructions into the input, as a developer message; for responses-lite also the tools.
 
-    :param body: a body whose ``input`` is a list from ``convert_input``.
+    :param body: a body whose ``input`` is a list.
+    :returns: the body without them, and the items that lead its input.
     """
     moved = {name: value for name, value in body.items() if name != "instructions"}
     instructions, leading = body.get("instructions"), []
@@ -294,4 +296,4 @@ def move_to_input(body: Mapping[str, Any], lite: bool) -> dict[str, Any]:
         leading.append(build_message("developer", instructions))
     elif instructions:
         moved["instructions"] = instructions  # the backend reports what is wrong with it
-    return {**moved, "input": [*leading, *body["input"]]}
+    return moved, leading

@@ -86,6 +86,11 @@ class Profile:
         values = {**self.values, "version": self.version}
         return {**values, "user_agent": self.user_agent.render(values)}
 
+    @functools.cached_property
+    def shapes(self) -> dict[tuple[Any, ...], Any]:
+        """What ``shaping`` does with items of a kind and with certain keys, found out once."""
+        return {}
+
     @property
     def names_instructions(self) -> bool:
         """Whether instructions are a field of the body."""

@@ -1,7 +1,6 @@
 """The headers and the body for the backend, from identity and profile. Pure functions."""
 
 import hashlib
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,8 +9,10 @@ from floway_codex.identity import uuids
 from floway_codex.identity.claims import TURN_METADATA, is_header_text
 from floway_codex.wire import shaping
 from floway_codex.wire.encoding import IDENTITY
+from floway_codex.wire.input_state import InputState
 from floway_codex.wire.items import convert_input, convert_tools, move_to_input
 from floway_codex.wire.profile import Profile
+from floway_codex.wire.templates import in_random_order
 from floway_codex.wire.values import adapt_values, add_encrypted_reasoning, replace_service_tier
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import TRIGGER
@@ -207,17 +208,20 @@ def build_client_metadata(attempt: CodexAttempt, placeholders: Mapping[str, Any]
         own = {
             key: value for key, value in own.items() if key in {*given, *REQUIRED_METADATA} or key not in fields.varying
         }
-    pairs = list({**own, **client_values}.items())
-    random.Random(attempt.seed).shuffle(pairs)  # as in the CLI, but the same whenever the request is sent again
-    return dict(pairs)
+    return in_random_order({**own, **client_values}, attempt.seed)  # the same whenever the request is sent again
 
 
 def build_body(
-    attempt: CodexAttempt, client_body: Mapping[str, Any], placeholders: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The body for the backend.
+    attempt: CodexAttempt,
+    client_body: Mapping[str, Any],
+    placeholders: Mapping[str, Any],
+    state: InputState,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The body for the backend, and the items at the beginning of its input that stand for fields of the client's.
 
     :param client_body: the body from ``adapt_body``; it is not modified.
+    :param state: of the input items that ``client_body`` lacks because a connection has sent them, with the leading
+        ones; it is updated. Then the body lacks them as well.
     """
     profile, keys = attempt.profile, attempt.profile.body_keys
     result = {
@@ -230,7 +234,7 @@ def build_body(
     }
     result |= {**FORCED, "client_metadata": build_client_metadata(attempt, placeholders)}
     if "input" in client_body:
-        result["input"] = convert_input(client_body["input"])
+        result["input"] = convert_input(client_body["input"], state)
     result["include"] = add_encrypted_reasoning(client_body.get("include"))
     defaults = profile.body.render(placeholders)
     result.setdefault("prompt_cache_key", to_cache_key(defaults["prompt_cache_key"]))
@@ -240,14 +244,19 @@ def build_body(
         result |= convert_tools(result, attempt.lite)
     if not result.get("instructions") and not profile.names_instructions:
         result.pop("instructions", None)
+    leading: list[dict[str, Any]] = []
     if moves_instructions(attempt) and isinstance(result.get("input"), list):
-        result = move_to_input(result, attempt.lite)
+        result, leading = move_to_input(result, attempt.lite)
+        if not state.count:
+            result["input"] = [*leading, *result["input"]]
     if attempt.client:  # its order is that of its version, and its items have their form
-        return order_fields(result, [*_with_missing(client_body, keys)])
+        if isinstance(result.get("input"), list):
+            state.count += len(result["input"])
+        return order_fields(result, [*_with_missing(client_body, keys)]), leading
     result = shaping.add_defaults(result, defaults, profile)
     if isinstance(result.get("input"), list):
-        result["input"] = shaping.shape_items(result["input"], profile, attempt.identity.thread, attempt.lite)
-    return order_fields(result, keys)
+        result["input"] = shaping.shape_items(result["input"], profile, attempt.identity.thread, attempt.lite, state)
+    return order_fields(result, keys), leading
 
 
 def to_cache_key(value: str) -> str:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from floway_codex.identity import uuids
+from floway_codex.wire.input_state import InputState
 from floway_codex.wire.items import INSTRUCTIONS, item_kind, part_kind
 from floway_codex.wire.profile import Profile
 from floway_codex.wire.templates import Fields
 
 LEFT_OUT = frozenset({"annotations", "id", "logprobs", "status"})
 """Keys of items and parts that are left out where the CLI has none of this name. Other unknown keys stay."""
+MAX_SHAPES = 500
+"""Shapes that a profile remembers."""
 HEX_BYTES = 25
 """Bytes in the backend's own item ids."""
 
@@ -48,47 +51,45 @@ class _Shape:
     """Keys that are missing, and their values or the templates of these."""
 
 
-def shape_items(items: Sequence[Any], profile: Profile, thread: str, lite: bool) -> list[Any]:
+def shape_items(items: Sequence[Any], profile: Profile, thread: str, lite: bool, state: InputState) -> list[Any]:
     """Give items the CLI's keys in its order, and ids where it has some.
+
+    :param state: of the items before; it is updated.
 
     An id that is missing is derived from the thread and the place of the item, so that it is the same whenever the item
     is sent again in this conversation.
     """
     seeks_instructions = (not profile.names_instructions or lite) and INSTRUCTIONS in profile.items
-    shapes: dict[tuple[str, tuple[str, ...]], _Shape] = {}
     shaped = []
-    for place, item in enumerate(items):
+    for place, item in enumerate(items, state.count):
         kind = item_kind(item) if isinstance(item, dict) else ""
-        if seeks_instructions and kind == "message developer":
-            seeks_instructions, kind = False, INSTRUCTIONS if place <= 1 else kind
+        if seeks_instructions and not state.has_instructions and kind == "message developer":
+            state.has_instructions, kind = True, INSTRUCTIONS if place <= 1 else kind
         if kind not in profile.items:
             shaped.append(item)
             continue
-        made = _shape(item, kind, shapes, profile, thread, place, lite)
+        made = _shape(item, kind, profile, thread, place, lite)
         content = made.get("content")
         if made.get("type") == "message" and isinstance(content, list):
-            parts = [_shape_part(part, shapes, profile, lite) for part in content]
+            parts = [_shape_part(part, profile, lite) for part in content]
             made = made if all(map(operator.is_, parts, content)) else {**made, "content": parts}
         shaped.append(made)
+    state.count += len(items)
     return shaped
 
 
-def _shape_part(part: Any, shapes: dict[Any, _Shape], profile: Profile, lite: bool) -> Any:
+def _shape_part(part: Any, profile: Profile, lite: bool) -> Any:
     kind = part_kind(part) if isinstance(part, dict) else ""
-    return _shape(part, kind, shapes, profile, "", 0, lite) if kind in profile.items else part
+    return _shape(part, kind, profile, "", 0, lite) if kind in profile.items else part
 
 
-def _shape(
-    item: dict[str, Any],
-    kind: str,
-    shapes: dict[Any, _Shape],
-    profile: Profile,
-    thread: str,
-    place: int,
-    lite: bool,
-) -> dict[str, Any]:
-    key = (kind, tuple(item))
-    shape = shapes.get(key) or shapes.setdefault(key, _find_shape(profile.items[kind], key[1], lite))
+def _shape(item: dict[str, Any], kind: str, profile: Profile, thread: str, place: int, lite: bool) -> dict[str, Any]:
+    key, known = (kind, lite, *item), profile.shapes
+    shape = known.get(key)
+    if shape is None:
+        if len(known) >= MAX_SHAPES:  # clients make up keys
+            known.clear()
+        shape = known[key] = _find_shape(profile.items[kind], tuple(item), lite)
     return item if shape.order is None else _apply(shape, item, thread, place)
 
 

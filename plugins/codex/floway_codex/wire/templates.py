@@ -26,6 +26,8 @@ class Template:
         """Whether it is the constant null, which never renders to a value."""
         self.single_name = self.names[0] if is_single else None
         """The name of its placeholder if the template is a single one, without a condition."""
+        self.is_constant = not (self.names or self.condition)
+        self._format = _to_format(given) if isinstance(given, str) else ""
 
     def render(self, values: Mapping[str, Any]) -> Any:
         """The rendered value; None if a placeholder has no value, or the condition none."""
@@ -35,9 +37,18 @@ class Template:
             return None
         if not self.names:
             return self._given
-        if any(values.get(name) is None for name in self.names):
-            return None
-        return PLACEHOLDER.sub(lambda found: str(values[found[1]]), self._given)
+        for name in self.names:
+            if values.get(name) is None:
+                return None
+        return self._format.format_map(values)
+
+
+def _to_format(text: str) -> str:
+    """The text as a format string of Python. Braces that are no placeholder stand for themselves."""
+    parts = PLACEHOLDER.split(text)  # every second one is a name
+    parts[::2] = [part.replace("{", "{{").replace("}", "}}") for part in parts[::2]]
+    parts[1::2] = [f"{{{name}}}" for name in parts[1::2]]
+    return "".join(parts)
 
 
 class Fields:
@@ -51,15 +62,36 @@ class Fields:
             name for name, alternatives in self.templates if any(template.names for template in alternatives)
         )
         """The names of fields whose value may differ between requests."""
+        self._plan = [_plan_row(name, alternatives) for name, alternatives in self.templates]
 
     def render(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that have a value for these placeholders."""
-        rendered = {}
-        for name, alternatives in self.templates:
-            for template in alternatives:
-                # Most templates are a single placeholder: this saves a call.
-                value = values.get(template.single_name) if template.single_name else template.render(values)
-                if value is not None:
-                    rendered[name] = value
-                    break
+        rendered, get = {}, values.get
+        for name, placeholder, constant, others in self._plan:
+            value = get(placeholder) if placeholder else constant
+            if value is None:
+                for template in others:
+                    if (value := template.render(values)) is not None:
+                        break
+                else:
+                    continue
+            rendered[name] = value
         return rendered
+
+
+def _plan_row(name: str, alternatives: Sequence[Template]) -> tuple[str, str | None, Any, Sequence[Template]]:
+    """How to render a field: its name, the placeholder or the constant that comes first, and what comes then.
+
+    Most fields are a single placeholder or a constant, which need no call.
+    """
+    if not alternatives:
+        return name, None, None, ()
+    first, *others = alternatives
+    if first.single_name:
+        return name, first.single_name, None, others
+    return (name, None, first.render({}), others) if first.is_constant else (name, None, None, alternatives)
+
+
+def in_random_order(fields: Mapping[str, Any], seed: object) -> dict[str, Any]:
+    """The fields in an order that only depends on the seed and their names, as that of the CLI's hash maps."""
+    return dict(sorted(fields.items(), key=lambda field: hash((seed, field[0]))))

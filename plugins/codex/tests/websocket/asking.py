@@ -24,8 +24,9 @@ STARTED = ["upgrade", "warm-up", "increment"]
 def drive(started: AttemptContext) -> tuple[int, bytes]:
     """Send a request as the engine does: the status and the body of the last answer."""
     plugin.on_attempt_start(started)
+    held = started.provider.count_held_items(started) if started.continues else 0
     for number in (1, 2, 3):
-        ctx = dispatch(started, number)
+        ctx = dispatch(started, number, held if number == 1 else 0)
         answer = started.provider.send(ctx)
         try:
             content = read_whole(answer.body)

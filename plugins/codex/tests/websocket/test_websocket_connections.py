@@ -14,13 +14,14 @@ from floway_codex.simulator import Simulator, reply, text
 from floway_codex.websocket import pool
 from floway_codex.websocket.connection import WebSocketConnection
 from floway_codex.websocket.increments import Progress
+from floway_codex.wire.input_state import InputState
 
 from floway_core.errors import GatewayError
 
 from .. import gateways
 from .asking import STARTED, USER, kinds, outputs
 
-PROGRESS = Progress({"input": []}, "resp_1", [], 10)
+PROGRESS = Progress({}, (b"0123456789",), InputState(), "resp_1", [])
 
 
 # ---------------------------------------------------------------------------------------------------------------- idle
@@ -78,7 +79,7 @@ def test_what_idle_connections_have_sent_is_bounded():
     for number, connection in enumerate(opened[:3]):
         kept.put(key(number), connection, PROGRESS)
     assert [one.is_closed for one in opened] == [True, False, False, False]
-    kept.put(key(3), opened[3], replace(PROGRESS, size=26))
+    kept.put(key(3), opened[3], replace(PROGRESS, texts=(b"x" * 26,)))
     assert all(one.is_closed for one in opened) and kept.take(key(2)) is None
 
 

@@ -122,7 +122,7 @@ def test_a_graceful_stop_closes_idle_connections_and_lets_streams_end(backend):
         answer.read_until(b"response.output_text.delta")
         gateway.process.send_signal(signal.SIGTERM)
         assert b"response.completed" in answer.body
-        assert gateway.process.wait(20) == 0
+        assert gateway.process.wait(60) == 0
     gateways.wait_for(lambda: set(backend.websockets.sessions) <= set(others))
 
 

@@ -5,7 +5,7 @@ import time
 
 from flask import Blueprint, Response, request, url_for
 
-from floway_core.administration import keys, usage
+from floway_core.administration import groups, keys, usage
 from floway_core.administration.keys import KeyRow
 from floway_core.administration.usage import Usage
 from floway_core.errors import GatewayError
@@ -83,6 +83,7 @@ def _show_new(form: Form, status: int = 200) -> Response:
 def _choices(upstreams: object) -> dict[str, object]:
     return {
         "upstreams": upstreams,
+        "groups": [row.name for row in groups.all_rows(current_services().database)],
         "limits": key_form.LIMITS,
         "upstream_box": key_form.UPSTREAM_BOX,
         "shown_time": key_form.shown_time,

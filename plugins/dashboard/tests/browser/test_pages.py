@@ -19,6 +19,8 @@ PAGES = {
     "keys": "/dashboard/keys",
     "key": "first link in /dashboard/keys",
     "new-key": "/dashboard/keys/new",
+    "groups": "/dashboard/groups",
+    "group": "first link in /dashboard/groups",
     "conversations": "/dashboard/conversations",
     "playground": "/dashboard/playground",
     "doctor": "/dashboard/doctor",

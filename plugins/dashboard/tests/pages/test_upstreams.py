@@ -100,7 +100,7 @@ def test_a_test_says_what_came_of_it(operator, add):
     good, bad = add("ready"), add("mute")
     assert operator.submit(operator.get(path(good)), "/test").notice == "ready answers, and serves 1 models."
     answer = operator.submit(operator.get(path(bad)), "/test")
-    assert "It says nothing." in answer.text and "Is https://parrots.example/v1 right?" in answer.text
+    assert "It says nothing." in answer.text and "Check the address https://parrots.example/v1" in answer.text
 
 
 def test_removing_asks_first(operator, database, add):
@@ -143,9 +143,7 @@ def test_an_upstream_is_added_by_the_form_of_its_provider(gateway, operator, dat
 
 def test_an_upstream_that_does_not_work_is_added_and_explained(operator, database):
     answer = new_parrot(operator, name="mute parrot")
-    assert answer.notice.startswith(
-        "The upstream mute parrot is added. It does not work yet. It says nothing. Is https"
-    )
+    assert answer.notice.startswith("The upstream mute parrot is added. It does not work yet. It says nothing. Check ")
     assert names(database) == ["mute parrot"]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from floway_core.protocol import jsontext
+from floway_core.upstream.content import read_arguments
 from floway_gemini import usage
 from floway_gemini.client.view import ClientView
 
@@ -55,7 +55,7 @@ def finish_reason_of(response: Mapping[str, Any], *, is_malformed: bool, is_refu
 
 def call_part(item: Mapping[str, Any], view: ClientView) -> Part | None:
     """Convert a call of a function; None if its arguments are not a JSON object (they may have been cut off)."""
-    arguments = _read_arguments(item)
+    arguments = read_arguments(item)
     if arguments is None:
         return None
     name, call_id = str(item.get("name") or ""), str(item.get("call_id") or item.get("id") or "")
@@ -78,13 +78,3 @@ def thought_texts(item: Mapping[str, Any]) -> list[str]:
         if texts := [text for part in parts if isinstance(text := part.get("text"), str) and text]:
             return texts
     return []
-
-
-def _read_arguments(item: Mapping[str, Any]) -> dict[str, Any] | None:
-    if item.get("type") == "custom_tool_call":
-        return {"input": str(item.get("input") or "")}
-    try:
-        arguments = jsontext.loads(str(item.get("arguments") or "{}").encode("utf-8", "replace"))
-    except ValueError:
-        return None
-    return arguments if isinstance(arguments, dict) else None

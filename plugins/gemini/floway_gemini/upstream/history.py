@@ -1,12 +1,11 @@
 """Convert items of the Responses API to ``contents`` of the generateContent API."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from floway_core.errors import GatewayError
-from floway_core.protocol import jsontext
 from floway_core.protocol.items import as_items
+from floway_core.upstream.content import ContentConverter, read_arguments, split_data_url
 from floway_gemini import thoughts
 from floway_gemini.upstream.pass_through import MISSING_SIGNATURE, needs_signatures
 
@@ -114,7 +113,7 @@ class _ItemConverter:
 
     def _add_call(self, item: Mapping[str, Any]) -> None:
         call_id, name = str(item.get("call_id")), str(item.get("name"))
-        part: Part = {"functionCall": {"id": call_id, "name": name, "args": read_arguments(item)}}
+        part: Part = {"functionCall": {"id": call_id, "name": name, "args": read_arguments(item) or {}}}
         is_first = not self._open_calls
         self._open_calls.append((call_id, name))
         if self._signature:
@@ -129,11 +128,11 @@ class _ItemConverter:
         if call_id in self._outputs and self._outputs[call_id][0] is item:  # an output without its call
             del self._outputs[call_id]
             self._conversation.add(
-                "user", _text("The output of a tool:"), *_parts_of(item.get("output"), f"{path}.output")
+                "user", _text("The output of a tool:"), *_CONTENT.convert(item.get("output"), f"{path}.output")
             )
 
     def _add_message(self, item: Mapping[str, Any], path: str) -> None:
-        role, parts = item.get("role"), list(_parts_of(item.get("content"), f"{path}.content"))
+        role, parts = item.get("role"), _CONTENT.convert(item.get("content"), f"{path}.content")
         if role == "assistant":
             self._conversation.add("model", *parts)
             return
@@ -150,7 +149,7 @@ class _ItemConverter:
         """Add the responses of the calls since the last content of the user."""
         for call_id, name in self._open_calls:
             item, path = self._outputs.pop(call_id, ({"output": MISSING_OUTPUT}, ""))
-            parts = list(_parts_of(item.get("output"), f"{path}.output"))
+            parts = _CONTENT.convert(item.get("output"), f"{path}.output")
             output = "\n".join(part["text"] for part in parts if "text" in part)
             response = {"id": call_id, "name": name, "response": {"output": output}}
             self._conversation.add(
@@ -160,55 +159,20 @@ class _ItemConverter:
 
 
 # -------------------------------------------------------------------------------------------------------------- parts
-def read_arguments(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call; none if they are not a JSON object. A free text becomes the field ``input``."""
-    if item.get("type") == "custom_tool_call":
-        return {"input": str(item.get("input") or "")}
-    try:
-        arguments = jsontext.loads(str(item.get("arguments") or "{}").encode("utf-8", "replace"))
-    except ValueError:
-        return {}
-    return arguments if isinstance(arguments, dict) else {}
-
-
 def _text(text: str) -> Part:
     return {"text": text}
 
 
-def _parts_of(content: Any, path: str) -> Iterable[Part]:
-    """Convert the content of a message, or the output of a tool: a text or a list of parts."""
-    if isinstance(content, str):
-        return [_text(content)] if content else []
-    if not isinstance(content, list):
-        return [_text(jsontext.dumps(content).decode())] if content is not None else []
-    return list(_converted(content, path))
+def _text_part(text: str) -> Part | None:
+    return _text(text) if text else None
 
 
-def _converted(content: list[Any], path: str) -> Iterator[Part]:
-    for index, part in enumerate(content):
-        if isinstance(part, dict):
-            converted = _PARTS.get(str(part.get("type")), _refuse)(part, f"{path}[{index}]")
-            if converted is not None:
-                yield converted
-
-
-def _convert_text(part: Mapping[str, Any], path: str) -> Part | None:
-    text = part.get("refusal") if part.get("type") == "refusal" else part.get("text")
-    return _text(text) if isinstance(text, str) and text else None
-
-
-def _convert_image(part: Mapping[str, Any], path: str) -> Part:
-    url = part.get("image_url")
-    if not isinstance(url, str):
-        raise _not_supported(path, "An image that is not in the request")
+def _image(url: str) -> Part:
     ending = url.partition("?")[0].lower()
     return _data(url, next((kind for end, kind in IMAGE_TYPES.items() if ending.endswith(end)), "image/jpeg"))
 
 
-def _convert_file(part: Mapping[str, Any], path: str) -> Part:
-    url = part.get("file_url") or part.get("file_data")
-    if not isinstance(url, str):
-        raise _not_supported(path, "A file that is not in the request")
+def _file(url: str, name: str | None) -> Part:
     return _data(url if ":" in url[:12] else f"data:{PDF};base64,{url}", PDF)
 
 
@@ -217,27 +181,9 @@ def _data(url: str, media_type: str) -> Part:
 
     :param media_type: used if the URL is not a ``data:`` URL.
     """
-    head, _, data = url.partition(",")
-    if head.startswith("data:") and head.endswith(";base64"):
-        return {"inlineData": {"mimeType": head.removeprefix("data:").removesuffix(";base64"), "data": data}}
+    if content := split_data_url(url):
+        return {"inlineData": {"mimeType": content[0], "data": content[1]}}
     return {"fileData": {"mimeType": media_type, "fileUri": url}}
 
 
-def _refuse(part: Mapping[str, Any], path: str) -> Part | None:
-    raise _not_supported(path, f"A part of type {part.get('type')!r}")
-
-
-def _not_supported(path: str, subject: str) -> GatewayError:
-    message = f"{subject} is not supported by upstreams with the generateContent API."
-    return GatewayError(400, message, code="unsupported_value", param=path)
-
-
-_PARTS: Mapping[str, Callable[[Mapping[str, Any], str], Part | None]] = {
-    "input_text": _convert_text,
-    "output_text": _convert_text,
-    "text": _convert_text,
-    "summary_text": _convert_text,
-    "refusal": _convert_text,
-    "input_image": _convert_image,
-    "input_file": _convert_file,
-}
+_CONTENT = ContentConverter("the generateContent API", text=_text_part, image=_image, file=_file)

@@ -1,0 +1,45 @@
+"""What the connection of a conversation holds of a request: whose connection it is, and what remains to be sent."""
+
+import dataclasses
+
+from floway_codex.websocket.body import Answer
+from floway_codex.websocket.increments import Progress, compared_fields
+from floway_codex.websocket.pool import ConversationKey
+from floway_codex.wire.request import is_compaction
+from floway_core.contexts import AttemptContext, ResponsesRequestContext
+from floway_core.protocol.items import replaces_history
+
+
+def conversation_key(ctx: AttemptContext) -> ConversationKey:
+    """Whose connection a request may use."""
+    attempt, key = ctx.provider_state, ctx.request.api_key.id
+    identity, account = attempt.identity, attempt.account.account_id
+    return ConversationKey(ctx.upstream.id, account, key, identity.session, identity.thread, attempt.user_agent)
+
+
+def add_held_items(ctx: ResponsesRequestContext) -> None:
+    """Make the input of a request whole: what a connection holds is not sent over it."""
+    prepared = ctx.attempt.provider_state.input
+    if prepared.held is not None:
+        ctx.body["input"] = [*prepared.held.parse_input(), *ctx.body["input"]]
+        ctx.attempt.provider_state.input = dataclasses.replace(prepared, held=None)
+
+
+def note_sent(ctx: ResponsesRequestContext, texts: tuple[bytes, ...], answer: Answer) -> Progress:
+    """What a connection knows after an answer.
+
+    :param texts: the whole input, as in ``Progress``.
+    """
+    prepared = ctx.attempt.provider_state.input
+    output = [item for _, item in sorted(answer.output.items())]
+    is_begun_anew = is_compaction(ctx.body) or replaces_history(output)
+    return Progress(
+        body=compared_fields(ctx.body),
+        texts=texts,
+        state=prepared.state,
+        response_id=str(answer.response_id),
+        output=output,
+        leading=prepared.leading,
+        continued_as=None if is_begun_anew else ctx.attempt.response_id,
+        client_items=len(ctx.attempt.request.body["input"]),
+    )
