@@ -9,7 +9,7 @@ from floway_core.storage.db import select, transaction
 
 from ..conversation.direct_store import execute
 
-TABLES = ("api_keys", "upstreams", "upstream_connections", "model_aliases")
+TABLES = ("api_keys", "key_groups", "upstreams", "upstream_connections", "model_aliases")
 
 
 @pytest.fixture
@@ -22,10 +22,11 @@ def upstream(database):
         "VALUES (?, 'http://u', '', '[]', '{}')",
         upstream.id,
     )
+    execute(database, "INSERT INTO key_groups (id, name, created_at) VALUES ('g', 'configured', 0)")
     keys.create(database, "configured")
     aliases.put(database, "configured", [("other", None)])
     yield upstream
-    for table, column in zip(TABLES, ("name", "name", "base_url", "name"), strict=True):
+    for table, column in zip(TABLES, ("name", "name", "name", "base_url", "name"), strict=True):
         execute(database, f"DELETE FROM {table} WHERE {column} IN ('configured', 'http://u')")
 
 
