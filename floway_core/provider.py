@@ -1,7 +1,8 @@
 """Providers: the base class of all kinds of upstreams, and the types of their answers."""
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,20 +177,28 @@ class AccountDetails:
         """Whether a body may contain account details."""
         return bool(self.response_fields or self.error_fields or self.events)
 
+    @functools.cached_property
+    def event_markers(self) -> tuple[bytes, ...]:
+        """Texts such that each event with account details contains at least one of them.
+
+        They are few, because every event is searched for them.
+        """
+        names = [*self.response_fields, *(["error"] if self.error_fields else [])]
+        names += ["headers"] if self.headers else []
+        return (*(b'"%b"' % name.encode() for name in names), *(kind.rstrip("*").encode() for kind in self.events))
+
+    @functools.cached_property
+    def _beginnings(self) -> tuple[str, ...]:
+        """The beginnings of names of headers that are hidden."""
+        return tuple(pattern[:-1] for pattern in self.headers if pattern.endswith("*"))
+
     def covers_header(self, name: str) -> bool:
         """Whether to hide the header ``name`` (lower case)."""
-        return name not in self.needed_headers and _matches_any(self.headers, name)
+        return (name in self.headers or name.startswith(self._beginnings)) and name not in self.needed_headers
 
     def covers_event(self, kind: str) -> bool:
         """Whether to hide events of type ``kind``."""
-        return _matches_any(self.events, kind)
-
-
-def _matches_any(patterns: Iterable[str], name: str) -> bool:
-    return any(
-        name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern  # fnmatch has more wildcards
-        for pattern in patterns
-    )
+        return any(kind.startswith(one[:-1]) if one.endswith("*") else kind == one for one in self.events)
 
 
 class Provider(ABC):

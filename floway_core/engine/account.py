@@ -106,16 +106,6 @@ class FilteredBody(ResponseBody):
         self._inner.close()
 
 
-def _needles(details: AccountDetails) -> tuple[bytes, ...]:
-    """Return texts such that each event with account details contains at least one of them.
-
-    They are few, because every event is searched for them.
-    """
-    names = [*details.response_fields, *(["error"] if details.error_fields else [])]
-    names += ["headers"] if details.headers else []
-    return (*(b'"%b"' % name.encode() for name in names), *(kind.rstrip("*").encode() for kind in details.events))
-
-
 @functools.cache
 def _find_stated(needles: tuple[bytes, ...]) -> Callable[[bytes], object]:
     """Return the search for a needle that is more than the name of a null. Every response object has such names."""
@@ -129,7 +119,7 @@ class EventFilter:
     def __init__(self, details: AccountDetails) -> None:
         self._details = details
         self._splitter = sse.EventSplitter(MAX_BYTES)
-        self._needles = _needles(details)
+        self._needles = details.event_markers
         self._is_stated = _find_stated(self._needles)
 
     def feed(self, data: bytes) -> bytes:

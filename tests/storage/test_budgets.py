@@ -4,15 +4,21 @@ import calendar
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
+import peewee
 import pytest
 
+from floway_core.engine.trace import AttemptTrace, RequestTrace
 from floway_core.errors import GatewayError
+from floway_core.prices import Price
 from floway_core.protocol.usage import Tokens
 from floway_core.storage import budgets, groups, keys, limits
 from floway_core.storage.budgets import Charge
 from floway_core.storage.db import select
+from floway_core.storage.leases import Leases
 from floway_core.storage.usage import UsageBuffer
+from floway_core.web.limits import AdmittedRequest
 
 LAST_NOON = calendar.timegm((2028, 2, 28, 12, 0, 0))
 """Noon of the last day but one of a February with 29 days."""
@@ -212,6 +218,26 @@ def test_what_could_not_be_stored_is_stored_later(database, new_key, clock):
         usage.spending.add(Charge(usd).sums(key.budgets))
     assert usage.flush(database) and usage.flush(database)
     assert budgets.read(database, [key.id])[key.id].today == 750_000_000
+
+
+def test_the_charge_of_a_request_waits_for_a_database_that_fails(database, new_key, monkeypatch):
+    key, usage = new_key(usd_per_day=1)(), UsageBuffer()
+    services = SimpleNamespace(database=database)
+    gateway = SimpleNamespace(services=services, leases=Leases(database), usage=usage, prices={})
+    trace = RequestTrace([AttemptTrace(SimpleNamespace(price=lambda prices: Price(2.0, 4.0, 2.0)))])
+    trace.events = SimpleNamespace(response={"usage": {"input_tokens": 100_000, "output_tokens": 50_000}})
+    admission = AdmittedRequest(gateway, key, "request")
+
+    def fail(*_):
+        raise peewee.OperationalError("The server is gone.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(limits, "release", fail)
+        with pytest.raises(peewee.OperationalError):
+            admission.end_finally(SimpleNamespace(tokens=Tokens(100_000, 0, 50_000, 0), trace=trace))
+    admission.end(Tokens(100_000, 0, 50_000, 0), trace)  # is no second charge
+    assert usage.flush(database)
+    assert budgets.read(database, [key.id])[key.id].today == 400_000_000
 
 
 def test_what_nobody_reads_any_more_is_deleted(database, new_key, spend, clock):

@@ -19,6 +19,7 @@ from floway_codex.settings import SETTINGS
 from floway_codex.simulator import Simulator
 
 from floway_core.contexts import ApiKey, AttemptContext, ClientRequest, ResponsesRequestContext, Services, Upstream
+from floway_core.protocol.lazy_items import LazyItems
 from floway_core.runtime.settings_loader import load_settings
 from floway_core.secrets import SecretBox
 from floway_core.storage import keys
@@ -173,7 +174,7 @@ def prepared(attempt: Callable[..., AttemptContext]) -> Callable[..., ResponsesR
 
 def dispatch(started: AttemptContext, number: int = 1, held: int = 0) -> ResponsesRequestContext:
     body = {**started.request.body, "model": started.model}
-    if not isinstance(body.get("input"), str | None):
+    if isinstance(body.get("input"), list | LazyItems):
         body["input"] = list(body["input"][held:])
     context = ResponsesRequestContext(started, number, body, held_items=held)
     plugin.prepare_responses_request(context)

@@ -13,14 +13,16 @@ class Entry:
     label: str
     icon: str
     """The name of a symbol in ``templates/dashboard/icons.html``."""
+    also: str = ""
+    """The name of another blueprint whose pages belong to it."""
 
 
 ENTRIES = (
     Entry("dashboard.overview.index", "Overview", "home"),
     Entry("dashboard.live.index", "Live requests", "live"),
-    Entry("dashboard.upstreams.index", "Upstreams", "upstream"),
+    Entry("dashboard.upstreams.index", "Upstreams", "upstream", also="new_upstream"),
     Entry("dashboard.models.index", "Models", "model"),
-    Entry("dashboard.keys.index", "API keys", "key"),
+    Entry("dashboard.keys.index", "API keys", "key", also="groups"),
     Entry("dashboard.conversations.index", "Conversations", "chat"),
     Entry("dashboard.playground.index", "Playground", "play"),
     Entry("dashboard.doctor.index", "Doctor", "doctor"),
@@ -31,5 +33,5 @@ ENTRIES = (
 
 def current_entry() -> Entry | None:
     """Return the entry to which the current page belongs."""
-    own = f"{request.blueprint}."
-    return next((entry for entry in ENTRIES if entry.endpoint.startswith(own)), None)
+    blueprint = (request.blueprint or "").rpartition(".")[2]
+    return next((entry for entry in ENTRIES if blueprint in (entry.endpoint.split(".")[1], entry.also)), None)

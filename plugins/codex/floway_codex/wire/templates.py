@@ -62,34 +62,46 @@ class Fields:
             name for name, alternatives in self.templates if any(template.names for template in alternatives)
         )
         """The names of fields whose value may differ between requests."""
-        self._plan = [_plan_row(name, alternatives) for name, alternatives in self.templates]
+        self._rows = [_plan_row(name, alternatives) for name, alternatives in self.templates]
+        self._composed = [
+            (row[1], alternatives)
+            for row, (_, alternatives) in zip(self._rows, self.templates, strict=True)
+            if row[1] == _composed(row[0])
+        ]
 
     def render(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that have a value for these placeholders."""
-        rendered, get = {}, values.get
-        for name, placeholder, constant, others in self._plan:
-            value = get(placeholder) if placeholder else constant
-            if value is None:
-                for template in others:
-                    if (value := template.render(values)) is not None:
-                        break
-                else:
-                    continue
-            rendered[name] = value
-        return rendered
+        composed = {key: _first_value(alternatives, values) for key, alternatives in self._composed}
+        get = {**values, **composed}.get
+        return {name: value for name, key, default in self._rows if (value := get(key, default)) is not None}
 
 
-def _plan_row(name: str, alternatives: Sequence[Template]) -> tuple[str, str | None, Any, Sequence[Template]]:
-    """How to render a field: its name, the placeholder or the constant that comes first, and what comes then.
+def _plan_row(name: str, alternatives: Sequence[Template]) -> tuple[str, str, Any]:
+    """Where the value of a field is found: its name, the key among the values, and what it is without that key.
 
-    Most fields are a single placeholder or a constant, which need no call.
+    A constant is what it is without a key, so that a comprehension can render all fields.
     """
-    if not alternatives:
-        return name, None, None, ()
-    first, *others = alternatives
-    if first.single_name:
-        return name, first.single_name, None, others
-    return (name, None, first.render({}), others) if first.is_constant else (name, None, None, alternatives)
+    if len(alternatives) == 1 and alternatives[0].single_name:
+        return name, alternatives[0].single_name, None
+    if len(alternatives) == 1 and alternatives[0].is_constant:
+        return name, NO_PLACEHOLDER, alternatives[0].render({})
+    return name, _composed(name) if alternatives else NO_PLACEHOLDER, None
+
+
+NO_PLACEHOLDER = ""
+"""The name of no placeholder."""
+
+
+def _composed(name: str) -> str:
+    """The key of the value of a field that is composed, or chosen among some. No placeholder has this name."""
+    return f"field {name}"
+
+
+def _first_value(alternatives: Sequence[Template], values: Mapping[str, Any]) -> Any:
+    for template in alternatives:
+        if (value := template.render(values)) is not None:
+            return value
+    return None
 
 
 def in_random_order(fields: Mapping[str, Any], seed: object) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from floway_core.contexts import AttemptContext, AttemptResult, EndedAttempt, Re
 from floway_core.storage.db import DATABASE_ERRORS, transaction
 from floway_core.storage.periodic import start_periodic
 from floway_dashboard.recording import first_bytes, requests
-from floway_dashboard.recording.first_bytes import KEY, MODEL, UPSTREAM, Cell
+from floway_dashboard.recording.first_bytes import Cell
 from floway_dashboard.recording.requests import LiveRequest
 
 log = logging.getLogger("floway.dashboard")
@@ -56,11 +56,13 @@ class Recorder:
         """Count the time until the first byte of an attempt."""
         if result.first_byte_seconds is None:
             return
-        names = {KEY: attempt.key, MODEL: attempt.model, UPSTREAM: attempt.upstream.name}
-        storable = {dimension: requests.storable(name) or "-" for dimension, name in names.items()}
-        today = datetime.datetime.now(datetime.UTC).date()
+        names = (attempt.key, attempt.model, attempt.upstream.name)
+        key, model, upstream = (requests.storable(name) or "-" for name in names)
+        day = time.strftime("%Y-%m-%d", time.gmtime())
+        cells = first_bytes.cells(result.first_byte_seconds, key, model, upstream, day)
         with self._lock:
-            self._first_bytes.update(first_bytes.cells(result.first_byte_seconds, storable, today))
+            for cell in cells:
+                self._first_bytes[cell] += 1
 
     def end(self, result: RequestResult) -> None:
         """Note that a request has ended."""

@@ -112,6 +112,8 @@ def storable(text: object) -> str | None:
     """Return a text as a column can hold it: clients choose some of them."""
     if not isinstance(text, str):
         return None
+    if text.isascii() and "\0" not in text:
+        return text[:MAX_CHARACTERS]
     return text[:MAX_CHARACTERS].encode(errors="replace").decode().replace("\0", "")
 
 

@@ -88,8 +88,8 @@ def test_the_keyboard_reaches_the_content_and_shows_where_it_is(look):
 
 def test_the_menu_says_which_page_is_open(look):
     window = look.open()
-    for path in ("/dashboard/overview", "/dashboard/usage/key", "/dashboard/settings", "/dashboard/doctor"):
-        window.goto(path)
+    for name in ("overview", "usage/key", "groups", "new-upstream", "settings", "doctor"):
+        window.goto(f"/dashboard/{name}")
         assert window.locator("[aria-current=page]").count() == 1
     assert window.locator("[aria-current=page]").inner_text().strip() == "Doctor"
 
