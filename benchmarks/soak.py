@@ -44,6 +44,9 @@ TOLERANCES = {
 }
 """By column of ``Sample``: the growth that is tolerated, as a fraction or in units of the column, whichever is more."""
 
+STORED = frozenset({"rows", "database"})
+"""The columns that follow from the requests of the period: what it has stored is deleted at the end of the next one."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -76,16 +79,25 @@ class Soak:
 
     @property
     def growing(self) -> list[str]:
-        """The columns in which the last third of the samples is higher than the middle third, beyond the tolerance."""
+        """The columns in which the last third is higher than both thirds before, beyond the tolerance."""
         third = len(self.samples) // 3
         if len(self.samples) < MIN_SAMPLES:
             return []
         return [
             name
             for name, (fraction, units) in TOLERANCES.items()
-            for before in [statistics.median(getattr(one, name) for one in self.samples[third : 2 * third])]
-            for after in [statistics.median(getattr(one, name) for one in self.samples[-third:])]
+            for levels in [self._levels(name)]
+            for before in [max(statistics.median(levels[:third]), statistics.median(levels[third : 2 * third]))]
+            for after in [statistics.median(levels[-third:])]
             if after > before + max(before * fraction, units)
+        ]
+
+    def _levels(self, name: str) -> list[float]:
+        """Return a column; what is stored as if each period had had the same number of requests."""
+        usual = statistics.median(one.requests for one in self.samples)
+        return [
+            getattr(one, name) * (usual / one.requests if name in STORED and one.requests else 1)
+            for one in self.samples
         ]
 
     @property

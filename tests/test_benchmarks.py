@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from array import array
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -156,9 +156,11 @@ def test_the_load_test_runs():
     assert "10 streams" in table and "503 with retry-after" in table
 
 
+LEVELS = {name.name: 0 for name in fields(Sample)}
+
+
 def soak_of(memory, threads=20):
-    levels = {name.name: 0 for name in fields(Sample)}
-    return Soak([Sample(**{**levels, "memory": level, "threads": threads}) for level in memory])
+    return Soak([Sample(**{**LEVELS, "memory": level, "threads": threads}) for level in memory])
 
 
 def test_a_soak_is_judged_by_its_last_third():
@@ -166,6 +168,9 @@ def test_a_soak_is_judged_by_its_last_third():
     assert soak_of([100, 150, 160, 160, 162, 158, 175, 178, 180]).growing == ["memory"]
     assert soak_of([100, 150, 160, 160, 162, 158, 190, 160, 160]).passed  # a single peak
     assert not Soak([], []).passed
+    busier = [Sample(**{**LEVELS, "requests": count, "rows": 7 * count}) for count in (1000,) * 6 + (3000,) * 3]
+    assert Soak(busier).passed  # more requests store more
+    assert Soak([replace(one, rows=one.rows * (1 + one.requests // 3000)) for one in busier]).growing == ["rows"]
     wrong = soak_of([1] * 9)
     wrong.problems.append("status 500")
     assert not wrong.passed
