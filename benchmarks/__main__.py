@@ -3,6 +3,7 @@
     python -m benchmarks run [--with codex otel nginx ...] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
     python -m benchmarks load [--streams 500] [--seconds 120]
     python -m benchmarks soak [--minutes 30]
+    python -m benchmarks scale [--items 100000]
     python -m benchmarks codex-chain [--turns 120]
     python -m benchmarks observe [--rounds 20]
     python -m benchmarks table RESULT.json [--markdown]
@@ -24,7 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks import observing, overload, peers, scenarios, soak, table, targets
+from benchmarks import observing, overload, peers, scale, scenarios, soak, table, targets
 from benchmarks.processes import cores, read_busy_seconds
 from benchmarks.scenarios import Bench
 from benchmarks.targets import ROOT, Target
@@ -70,6 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     soaking.add_argument("--minutes", type=float, default=30.0)
     soaking.add_argument("--period", type=float, default=55.0, help="seconds of load between two lines of the table")
     soaking.set_defaults(act=_soak)
+    scaling = commands.add_parser("scale", help="four workers on PostgreSQL, with few stored items and with many")
+    scaling.add_argument("--items", type=int, default=100_000, help="stored by the time of the measurement")
+    scaling.add_argument("--conversations", type=int, default=100, help="that Floway writes; the others are copies")
+    scaling.add_argument("--rounds", type=int, default=3)
+    scaling.add_argument("--seconds", type=float, default=6.0, help="of each run")
+    scaling.set_defaults(act=_scale)
     chain = commands.add_parser("codex-chain", help="a long conversation over POSTs and over a WebSocket")
     chain.add_argument("--turns", type=int, default=120)
     chain.set_defaults(act=_chain)
@@ -138,6 +145,20 @@ def _soak(options: argparse.Namespace) -> None:
     print(*soak.format_result(result), sep="\n")
     if not result.passed:
         sys.exit("Floway did not stand the soak.")
+
+
+def _scale(options: argparse.Namespace) -> None:
+    load_cpus, gateway_cpus = overload.cores()
+    cpus = load_cpus | gateway_cpus
+    print(*(f"{name}: {value}" for name, value in describe_machine(cpus, cpus).items()), sep="\n", flush=True)
+    sizes = {name: getattr(options, name) for name in ("items", "conversations", "rounds", "seconds")}
+    with targets.upstream(cpus) as upstream_url:
+        lines = []
+        for line in scale.run(upstream_url, cpus, **sizes, report=_report):
+            print(line, flush=True)
+            lines.append(line)
+    if any(line.startswith("!") for line in lines):
+        sys.exit("Floway did not answer everything: see above.")
 
 
 def _chain(options: argparse.Namespace) -> None:

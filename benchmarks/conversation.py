@@ -68,12 +68,10 @@ def answer(number: int) -> list[dict[str, Any]]:
 class Conversation:
     """One conversation. Each turn consists of two requests."""
 
-    def __init__(self, database: peewee.Database, sends_history: bool) -> None:
-        name = f"benchmark {uuid.uuid4().hex}"
-        keys.create(database, name)
-        self.database, self.sends_history, self.name = database, sends_history, name
+    def __init__(self, database: peewee.Database, sends_history: bool, key: str) -> None:
+        """:param key: the id of its API key."""
+        self.database, self.sends_history, self.key = database, sends_history, key
         self.recent = HistoryCache(0)  # to measure the database
-        self.key = select(database, "SELECT id FROM api_keys WHERE name = ?", name)[0][0]
         self.history: list[dict[str, Any]] = []
         self.previous: str | None = None
 
@@ -134,7 +132,10 @@ class Conversation:
 
 def measure_rows(database: peewee.Database, sends_history: bool, marks: list[int]) -> Iterator[tuple[str, ...]]:
     """Yield a row of the table for each of ``marks``."""
-    conversation = Conversation(database, sends_history)
+    name = f"benchmark {uuid.uuid4().hex}"
+    keys.create(database, name)
+    key = select(database, "SELECT id FROM api_keys WHERE name = ?", name)[0][0]
+    conversation = Conversation(database, sends_history, key)
     try:
         for number in range(1, marks[-1] + 1):
             mark = next(mark for mark in marks if mark >= number)
@@ -155,7 +156,7 @@ def measure_rows(database: peewee.Database, sends_history: bool, marks: list[int
                     f"{conversation.load() * 1000:.2f}",
                 )
     finally:
-        keys.delete(database, conversation.name)
+        keys.delete(database, name)
 
 
 def table(rows: list[tuple[str, ...]]) -> str:

@@ -54,6 +54,8 @@ class Plan:
     """Turns of a conversation, each naming the response before; 0: no conversation."""
     previous: str | None = None
     """The response that the first conversation continues."""
+    each: list[dict[str, Any]] = field(default_factory=list)
+    """Fields of the body that differ: each request has the next ones, again and again. Empty: all are the same."""
     api: str = "responses"
     """The API of request and answers: a key of ``CHECKS``."""
 
@@ -164,7 +166,8 @@ class Load:
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         self._head = "\r\n".join(lines).encode()
-        self._body = json.dumps(plan.body).encode()
+        self._contents = [{**plan.body, **fields} for fields in plan.each or [{}]]
+        self._bodies = [json.dumps(content).encode() for content in self._contents]
 
     def run(self) -> dict[str, Any]:
         """:returns: see ``_result``."""
@@ -203,10 +206,11 @@ class Load:
             self._write(connection)
 
     def _request(self, connection: Connection) -> bytes:
-        body = self._body
+        number = (self._sent - 1) % len(self._bodies)
+        body = self._bodies[number]
         if self._plan.turns:
             if connection.turn and connection.previous:
-                body = json.dumps({**self._plan.body, "previous_response_id": connection.previous}).encode()
+                body = json.dumps({**self._contents[number], "previous_response_id": connection.previous}).encode()
             connection.turn = (connection.turn + 1) % self._plan.turns
         return b"%b\r\ncontent-length: %d\r\n\r\n%b" % (self._head, len(body), body)
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import wire
+from benchmarks import postgresql, wire
 from benchmarks.answers import StreamCheck, WrongAnswer, check_whole
 from benchmarks.load import Load, Plan
 from benchmarks.messages import MessageCheck
 from benchmarks.processes import cores
+from benchmarks.scale import FIGURES, KINDS
 from benchmarks.soak import Sample, Soak
 from benchmarks.targets import upstream
 
@@ -180,3 +181,27 @@ def test_a_soak_is_judged_by_its_last_third():
 def test_the_soak_runs():
     table = run(*"soak --minutes 0 --period 3".split())
     assert "descriptors" in table and "Too short to judge" in table
+
+
+@pytest.mark.parametrize("turns", [0, 3])
+def test_requests_that_differ_are_sent_in_turn(url, turns):
+    right, wrong = ({"input": str(wire.Order(count))} for count in (DELTAS, DELTAS + 1))
+    plan = Plan(url, {"stream": False}, DELTAS, requests=6, turns=turns, each=[right, right, wrong])
+    result = Load(plan).run()
+    assert (result["complete"], result["failed"]) == (4, 2), result
+
+
+@pytest.mark.soak
+def test_the_measurement_of_many_items_runs():
+    try:
+        postgresql.find_programs()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    table = run(*"scale --items 300 --conversations 2 --rounds 1 --seconds 0.2".split()).splitlines()
+    assert any(line.startswith("responses_items: 300 rows") for line in table)
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table if line.startswith("|")]
+    assert [row[0] for row in rows[2:]] == list(FIGURES.values())
+    for row in rows[2:]:
+        if row[0] in (FIGURES["statements"], FIGURES["rows"], FIGURES["wal"]):
+            assert all(float(cell) > 0 for cell in row[1:] if cell), row
+    assert len(rows[0]) == 3 * len(KINDS)
