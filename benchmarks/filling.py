@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from benchmarks.postgresql import Server
 from floway_core.conversation.commit import claim_ordinal, commit
 from floway_core.conversation.records import Turn
 from floway_core.storage import keys
-from floway_core.storage.db import connect, select
+from floway_core.storage.db import close_connections, connect, select
 
 TURNS = 10
 """Of a conversation, with two requests each: a question with a call of a tool, and its result with an answer."""
@@ -76,7 +76,7 @@ def write_templates(server: Server, name: str, conversations: int) -> Written:
         for turn in range(TURNS):
             template.turn(number * TURNS + turn)
         histories.append(template.history)
-    database.close_all()
+    close_connections(database)
     return Written(histories, owner)
 
 
@@ -139,12 +139,12 @@ def _add_keys(server: Server, name: str) -> list[str]:
     names = [f"other {uuid.uuid4().hex}" for _ in range(KEYS - 1)]
     for other in names:
         keys.create(database, other)
-    database.close_all()
+    close_connections(database)
     rows = server.run("SELECT id FROM api_keys WHERE name = ANY(%s)", names, name=name)
     return [key_id for (key_id,) in rows]
 
 
-def _configure(server: Server, settings: dict[str, str | None]) -> None:
+def _configure(server: Server, settings: Mapping[str, str | None]) -> None:
     for name, value in settings.items():
         server.run(f"ALTER SYSTEM SET {name} = '{value}'" if value else f"ALTER SYSTEM RESET {name}")
     server.run("SELECT pg_reload_conf()")

@@ -17,6 +17,7 @@ docs/dashboard
 docs/promises
 docs/limits
 docs/performance
+docs/scale
 plugins/codex/README
 plugins/openai/README
 plugins/anthropic/README
