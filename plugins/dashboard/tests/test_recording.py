@@ -8,16 +8,9 @@ import pytest
 from floway_dashboard.figures import today
 from floway_dashboard.recording import first_bytes, recorder, requests
 
-from floway_core.contexts import (
-    ApiKey,
-    AttemptContext,
-    AttemptResult,
-    ClientRequest,
-    EndedAttempt,
-    RequestResult,
-    Upstream,
-)
+from floway_core.contexts import ApiKey, AttemptContext, ClientRequest, Upstream
 from floway_core.protocol.usage import Tokens
+from floway_core.results import AttemptResult, EndedAttempt, RequestResult
 from floway_core.runtime.gateway import open_services, read_settings
 from floway_core.runtime.plugins import build_plugin_manager
 from floway_core.storage.db import close_connections

@@ -9,7 +9,8 @@ import time
 from collections import Counter, deque
 
 from floway_core.administration.usage import NOBODY
-from floway_core.contexts import AttemptContext, AttemptResult, EndedAttempt, RequestResult, Services
+from floway_core.contexts import AttemptContext, Services
+from floway_core.results import AttemptResult, EndedAttempt, RequestResult
 from floway_core.storage.db import DATABASE_ERRORS, transaction
 from floway_core.storage.periodic import start_periodic
 from floway_dashboard.recording import first_bytes, requests

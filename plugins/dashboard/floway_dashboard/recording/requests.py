@@ -10,7 +10,8 @@ from dataclasses import astuple, dataclass, fields
 
 import peewee
 
-from floway_core.contexts import AttemptContext, RequestResult
+from floway_core.contexts import AttemptContext
+from floway_core.results import RequestResult
 from floway_core.storage.db import execute, select
 
 MAX_ENDED = 200
