@@ -31,7 +31,13 @@ UNIQUE = {
 }
 """Columns that differ from copy to copy, and what they are in copy ``n``."""
 REFERENCES = {"conversation_id": TABLES[0], "parent_id": TABLES[1], "snapshot_id": TABLES[1]}
-FASTER = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "16GB", "autovacuum": "off"}
+FASTER = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "16GB",
+    "autovacuum": "off",
+    "maintenance_work_mem": "1GB",
+}
 """Settings of the server while it is filled."""
 
 
