@@ -182,7 +182,8 @@ def prepare_responses_request(ctx: ResponsesRequestContext) -> None:
     """Convert the client's request to the one that the upstream receives.
 
     When: before every dispatch of an attempt, each time with a fresh copy of body and headers. Must be idempotent: a
-    second dispatch of an attempt sends the same identity.
+    second dispatch of an attempt sends the same identity. ``ctx.body["input"]`` lacks the first ``ctx.held_items``
+    items, which is 0 unless the provider says so (``Provider.count_held_items``).
     May change: ``ctx.body`` and ``ctx.headers``, if the plugin owns the upstream. If it removes a field that the
     upstream does not support, it calls ``ctx.ignore("temperature")``, which lists the field in a response header.
     Returns: nothing.

@@ -42,13 +42,21 @@ def start_with_codex(simulator):
 
 
 @pytest.fixture(scope="session")
-def red_png():
-    """A picture of a few red pixels."""
+def draw_png():
+    """Return a function that draws a red square as PNG; its argument is the length of a side in pixels."""
 
     def chunk(kind, data):
         return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
 
-    size = 8
-    header = size.to_bytes(4) * 2 + bytes([8, 2, 0, 0, 0])
-    rows = zlib.compress((b"\0" + b"\xff\0\0" * size) * size)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    def draw(size=8):
+        header = size.to_bytes(4) * 2 + bytes([8, 2, 0, 0, 0])
+        rows = zlib.compress((b"\0" + b"\xff\0\0" * size) * size)
+        return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def red_png(draw_png):
+    """A picture of a few red pixels."""
+    return draw_png()

@@ -2,11 +2,16 @@
 
 import pytest
 
-from floway_core.errors import GatewayError
+from floway_core.errors import MAX_MESSAGE_CHARACTERS, GatewayError
 
 from .direct_store import assistant, user
 
 ODD = ["a\0b", "\ud83d", "ü" * 300, "x" * 100_000, "", " ", "'; DROP TABLE api_keys; --", "%s", "?", "\U0010ffff"]
+
+
+def cut(message):
+    """The message as a client gets it: what it quotes may be as long as a request."""
+    return message if len(message) <= MAX_MESSAGE_CHARACTERS else message[:MAX_MESSAGE_CHARACTERS] + "..."
 
 
 @pytest.mark.parametrize("odd", ODD, ids=ascii)
@@ -14,7 +19,7 @@ def test_an_odd_id_to_continue_is_an_unknown_one(store, odd):
     with pytest.raises(GatewayError) as caught:
         store.begin("Hi", odd)
     assert (caught.value.status, caught.value.code) == (400, "previous_response_not_found")
-    assert caught.value.message == f"Previous response with id '{odd}' not found."
+    assert caught.value.message == cut(f"Previous response with id '{odd}' not found.")
 
 
 @pytest.mark.parametrize("odd", ODD, ids=ascii)
@@ -23,7 +28,7 @@ def test_an_odd_reference_is_an_unknown_one(store, odd, shape):
     with pytest.raises(GatewayError) as caught:
         store.begin([user("Hi"), {**shape, "id": odd}])
     assert (caught.value.status, caught.value.param) == (404, "input")
-    assert caught.value.message == f"Item with id '{odd}' not found."
+    assert caught.value.message == cut(f"Item with id '{odd}' not found.")
 
 
 @pytest.mark.parametrize("odd", ODD, ids=ascii)

@@ -77,6 +77,7 @@ def test_a_stream_is_told_with_everything(ask_watched, watched, fake_upstream):
         "cached_tokens": 30,
         "output_tokens": 50,
         "reasoning_tokens": 20,
+        "cost_usd": 0.00069,
     }
 
 

@@ -101,7 +101,7 @@ def test_how_an_answer_ended_stands_in_the_log(ask, gateway, fake_upstream):
     (line,) = gateway.wait_for_log(answer.headers["x-request-id"])
     parts = ("POST /v1/responses 200 ", "key=test", "model=model-1", "upstream=first", "attempts=1 dispatches=1 ")
     assert all(part in line for part in parts)
-    assert line.endswith("outcome=completed error=- tokens=7/3/5/0")
+    assert line.endswith("outcome=completed error=- tokens=7/3/5/0 cost=unknown")
 
 
 # ---------------------------------------------------------------------------------------------- upstream connections

@@ -340,8 +340,8 @@ def test_they_are_described(relaying, caller):
     [
         ("/responses", "which core serves already"),
         ("/a/<b>", "without variable parts"),
-        ("a", "no path"),
-        ("/", "no path"),
+        ("a", "without variable parts"),
+        ("/", "without variable parts"),
     ],
 )
 def test_a_path_that_cannot_be_forwarded(install, tmp_path, path, problem):

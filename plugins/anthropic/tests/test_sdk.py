@@ -8,7 +8,6 @@ import pytest
 from floway_codex.simulator import function_call, reasoning, refusal, reply, text
 
 from .conftest import MODEL
-from .test_claude_code import png
 
 HELLO = [{"role": "user", "content": "Hi"}]
 
@@ -81,10 +80,10 @@ def test_structured_output(sdk, backend):
     assert set(output["schema"]["required"]) == {"name", "people"}
 
 
-def test_an_image_and_a_document(sdk, backend):
+def test_an_image_and_a_document(sdk, backend, red_png):
     import base64
 
-    data = base64.b64encode(png()).decode()
+    data = base64.b64encode(red_png).decode()
     content = [
         {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}},
         {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQ="}},

@@ -10,7 +10,6 @@ from floway_anthropic.client import tokens
 from floway_anthropic.client.image_size import read_size
 from floway_anthropic.client.requests import read_request
 
-from .test_claude_code import png
 from .test_requests import request, user
 
 ROOT = Path(__file__).parents[3]
@@ -43,8 +42,8 @@ def test_everything_counts():
 
 
 @pytest.mark.parametrize(("size", "expected"), [(8, 1), (600, 480), (4000, 1600)])
-def test_images_count_by_their_size(size, expected):
-    url = f"data:image/png;base64,{base64.b64encode(png(size)).decode()}"
+def test_images_count_by_their_size(size, expected, draw_png):
+    url = f"data:image/png;base64,{base64.b64encode(draw_png(size)).decode()}"
     assert tokens.image_tokens(url) == expected
 
 

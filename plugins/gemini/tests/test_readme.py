@@ -18,11 +18,13 @@ def row(column, *beginnings):
 
 
 def test_what_is_refused():
-    assert {*requests.UNTRANSLATABLE_FIELDS, *tools.UNTRANSLATABLE_TOOLS, *generation.REFUSED} <= row(1, "refused")
+    assert {*requests.UNTRANSLATABLE_FIELDS, *tools.UNTRANSLATABLE_TOOLS, *generation.UNTRANSLATABLE_FIELDS} <= row(
+        1, "refused"
+    )
 
 
 def test_what_is_left_out():
-    assert {*requests.IGNORED_FIELDS, *generation.LEFT_OUT, *contents.SERVED_ELSEWHERE} <= row(1, "left out")
+    assert {*requests.IGNORED_FIELDS, *generation.IGNORED_FIELDS, *contents.SERVER_TOOL_PARTS} <= row(1, "left out")
 
 
 def test_what_upstreams_do_not_get():

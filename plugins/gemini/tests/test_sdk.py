@@ -11,7 +11,6 @@ from google import genai
 from google.genai import errors, types
 
 from .conftest import MODEL
-from .test_gemini_cli import png
 
 THOUGHTS = types.ThinkingConfig(include_thoughts=True)
 
@@ -123,17 +122,17 @@ def test_structured_output_that_is_no_object(sdk, backend, stream):
     assert backend.dispatches[-1].body["text"]["format"]["schema"]["type"] == "object"
 
 
-def test_an_image_and_a_document(sdk, backend):
+def test_an_image_and_a_document(sdk, backend, red_png):
     backend.script(reply(text("Seen.")))
     contents = [
-        types.Part.from_bytes(data=png(), mime_type="image/png"),
+        types.Part.from_bytes(data=red_png, mime_type="image/png"),
         types.Part.from_bytes(data=b"%PDF-1.4", mime_type="application/pdf"),
         "What is this?",
     ]
     sdk.models.generate_content(model=MODEL, contents=contents)
     parts = backend.dispatches[-1].body["input"][-1]["content"]
     assert [part["type"] for part in parts] == ["input_image", "input_file", "input_text"]
-    assert base64.b64decode(parts[0]["image_url"].partition(",")[2], validate=True) == png()
+    assert base64.b64decode(parts[0]["image_url"].partition(",")[2], validate=True) == red_png
 
 
 def test_all_that_tunes_a_request(sdk, backend):

@@ -153,7 +153,7 @@ def test_losses_are_logged_once_a_minute(caplog):
         "10 spans could not be exported so far; the last because of RuntimeError",
         "40 spans could not be exported so far; the last because the exporter failed",
     ]
-    assert exporter.taken == 50
+    assert exporter.finished == 50
 
 
 def test_the_queue_has_an_end(monkeypatch, caplog):
