@@ -28,17 +28,10 @@ import pluggy
 from prometheus_client import CollectorRegistry
 
 from floway_core.client_setup import ClientSetup
-from floway_core.contexts import (
-    AttemptContext,
-    AttemptResult,
-    EndedAttempt,
-    RequestResult,
-    ResponsesRequestContext,
-    Services,
-    SnapshotCommitContext,
-)
+from floway_core.contexts import AttemptContext, ResponsesRequestContext, Services, SnapshotCommitContext
 from floway_core.dialect import Dialect
 from floway_core.provider import Provider
+from floway_core.results import AttemptResult, EndedAttempt, RequestResult
 from floway_core.settings import Setting
 from floway_core.storage.migrate import MigrationSource
 

@@ -1,15 +1,21 @@
-"""Providers: the base class of all kinds of upstreams, and the types of their answers."""
+"""Providers: the base class of all kinds of upstreams, and the types of their responses."""
 
-import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 from floway_core.contexts import AttemptContext, ClientConnection, ForwardContext, ResponsesRequestContext, Upstream
-from floway_core.prices import Price
 from floway_core.protocol.failures import read_failure_body
-from floway_core.upstream_info import ConnectionOptions, Problem, Quota, SignIn, UpstreamOption
+from floway_core.upstream_info import (
+    AccountDetails,
+    ConnectionOptions,
+    ForwardedPath,
+    Model,
+    Problem,
+    Quota,
+    SignIn,
+    UpstreamOption,
+)
 
 __all__ = [
     "MAX_DISPATCHES",
@@ -35,42 +41,6 @@ MAX_DISPATCHES = 4
 
 UNREADABLE_REASONING = "invalid_encrypted_content"
 """The error code of the Responses API for reasoning that belongs to another account, or is damaged."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model that an upstream serves."""
-
-    id: str
-    """The name that clients send in ``model``."""
-    owned_by: str
-    created: int = 0
-    """Unix time in seconds; 0 if the upstream does not state it."""
-    details: Mapping[str, Any] = field(default_factory=dict)
-    """The upstream's own catalogue entry, for a dialect of the same plugin. Names in it are the upstream's."""
-    upstream_name: str = ""
-    """The upstream's name for the model, if it is not ``id``."""
-    price: Price | None = None
-    """The price of its tokens, if known. The operator's price table takes precedence."""
-
-
-@dataclass(frozen=True)
-class ForwardedPath:
-    """A path of another API than the Responses API, whose requests are forwarded to the upstream."""
-
-    path: str
-    """Appended to the base URL of an upstream, without variable parts: ``/embeddings``. Clients put one of ``prefixes``
-    before it."""
-    method: str = "POST"
-    has_model: bool = True
-    """Whether the body, JSON or a form, names a ``model``, which decides about the upstream. If not, requests go to the
-    first upstream that the key may use, of those that forward the path."""
-    default_model: str | None = None
-    """The model that the API uses if a request names none."""
-    prefixes: Sequence[str] = ("/v1", "")
-    """Prefixes that clients may put before the path."""
-    describes_account: bool = False
-    """Whether the answer describes the operator's account: only API keys that show it may request the path."""
 
 
 class ResponseBody(ABC):
@@ -151,54 +121,6 @@ class ErrorResponse:
     headers: Sequence[tuple[str, str]]
     """Names in lower case, in the order received."""
     content: bytes
-
-
-@dataclass(frozen=True)
-class AccountDetails:
-    """The parts of an upstream's answers that describe the operator's account: its plan, quota, user.
-
-    The gateway removes them for API keys that do not show the account. A ``*`` at the end of a header name or an event
-    type matches anything. If all fields are empty, the gateway does not inspect the answers.
-    """
-
-    headers: tuple[str, ...] = ()
-    """Header names, in lower case."""
-    needed_headers: tuple[str, ...] = ()
-    """Exceptions from ``headers``: clients need these."""
-    response_fields: tuple[str, ...] = ()
-    """Fields of response objects; replaced by null."""
-    error_fields: tuple[str, ...] = ()
-    """Fields of error objects, in error answers and in events; removed."""
-    events: tuple[str, ...] = ()
-    """Types of events; removed."""
-
-    @property
-    def in_bodies(self) -> bool:
-        """Whether a body may contain account details."""
-        return bool(self.response_fields or self.error_fields or self.events)
-
-    @functools.cached_property
-    def event_markers(self) -> tuple[bytes, ...]:
-        """Texts such that each event with account details contains at least one of them.
-
-        They are few, because every event is searched for them.
-        """
-        names = [*self.response_fields, *(["error"] if self.error_fields else [])]
-        names += ["headers"] if self.headers else []
-        return (*(b'"%b"' % name.encode() for name in names), *(kind.rstrip("*").encode() for kind in self.events))
-
-    @functools.cached_property
-    def _beginnings(self) -> tuple[str, ...]:
-        """The beginnings of names of headers that are hidden."""
-        return tuple(pattern[:-1] for pattern in self.headers if pattern.endswith("*"))
-
-    def covers_header(self, name: str) -> bool:
-        """Whether to hide the header ``name`` (lower case)."""
-        return (name in self.headers or name.startswith(self._beginnings)) and name not in self.needed_headers
-
-    def covers_event(self, kind: str) -> bool:
-        """Whether to hide events of type ``kind``."""
-        return any(kind.startswith(one[:-1]) if one.endswith("*") else kind == one for one in self.events)
 
 
 class Provider(ABC):

@@ -17,8 +17,8 @@ from floway_core.conversation.conversations import lock_idle
 from floway_core.conversation.input_limit import InputLimit
 from floway_core.conversation.load import StoredItem
 from floway_core.conversation.records import Conversation, History, Snapshot
+from floway_core.conversation.references import resolve_items
 from floway_core.conversation.snapshots import NewItem, NewSnapshot, encode_snapshot, insert_snapshot, mark_used
-from floway_core.conversation.turns import resolve_items
 from floway_core.errors import GatewayError
 from floway_core.protocol import items
 from floway_core.storage.db import execute, lock_row, transaction

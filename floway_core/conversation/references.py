@@ -1,17 +1,20 @@
-"""Find the stored items that a request refers to by id."""
+"""Replace the references in a request by the stored items, and find the issuers of encrypted contents."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import peewee
 
 from floway_core.conversation.input_limit import InputLimit
-from floway_core.conversation.load import ALIVE, IDS_PER_QUERY, PAYLOAD
+from floway_core.conversation.load import ALIVE, IDS_PER_QUERY, PAYLOAD, find_issuers
 from floway_core.conversation.payloads import SIZE_PREFIX, Decoder, parse_object, plain_size, storable_id
+from floway_core.conversation.records import History
+from floway_core.errors import GatewayError
+from floway_core.protocol import jsontext
 from floway_core.protocol.item_versions import item_text
-from floway_core.protocol.items import is_bare, is_reference, usual_form
+from floway_core.protocol.items import blob_hash, is_bare, is_reference, usual_form
 from floway_core.storage.db import Row, placeholders, select
 
 MAX_SAME_ID = 50
@@ -69,7 +72,85 @@ class _Lookup:
         return self.api_key_id, self.oldest, self.api_key_id
 
 
-def find_items(
+def resolve_items(
+    database: peewee.Database,
+    api_key_id: str,
+    sent_items: Sequence[dict[str, Any]],
+    history: History,
+    oldest: int,
+    limit: InputLimit,
+) -> History:
+    """Replace references by their items, and find the issuers of encrypted contents.
+
+    Reasoning without its content counts as a reference to the item of its id, if there is one.
+
+    :param history: the history that the request continues; its items take precedence.
+    :param limit: counts the bytes of the referenced items.
+    :raises GatewayError: 404, an item does not exist; 400, they are too large.
+    """
+    sent = list(sent_items)
+    issuers: list[str | None] = [None] * len(sent)
+    for position, stored in _find_referenced(database, api_key_id, sent_items, history, oldest, limit).items():
+        if stored is not None:
+            sent[position], issuers[position] = stored
+    for item in sent:
+        if is_reference(item):
+            raise GatewayError(404, f"Item with id '{item.get('id')}' not found.", param="input")
+    hashes = {position: digest for position, item in enumerate(sent) if (digest := blob_hash(item))}
+    if hashes:
+        found = find_issuers(database, api_key_id, hashes.values())
+        for position, digest in hashes.items():
+            issuers[position] = issuers[position] or found.get(digest)
+    return History(sent, issuers)
+
+
+def _find_referenced(
+    database: peewee.Database,
+    api_key_id: str,
+    sent_items: Sequence[dict[str, Any]],
+    history: History,
+    oldest: int,
+    limit: InputLimit,
+) -> dict[int, StoredItem | None]:
+    """Return the stored items for the references in ``sent_items``, by position."""
+    references = {
+        position: item["id"]
+        for position, item in enumerate(sent_items)
+        if (is_reference(item) or is_bare(item)) and isinstance(item.get("id"), str)
+    }
+    if not references:
+        return {}
+    in_history: dict[str, list[StoredItem]] = {}
+    for item, issuer in zip(reversed(history.items), reversed(history.issuers), strict=True):
+        if isinstance(item.get("id"), str):
+            in_history.setdefault(item["id"], []).append((item, issuer))
+    resolved: dict[int, StoredItem | None] = {
+        position: next(
+            (stored for stored in in_history[item_id] if _can_refer_to(sent_items[position], stored[0])), None
+        )
+        for position, item_id in references.items()
+        if item_id in in_history
+    }
+    _count_repetitions(resolved.values(), limit)
+    others = {position: item_id for position, item_id in references.items() if position not in resolved}
+    if others:
+        resolved |= _find_stored(database, api_key_id, others, sent_items, oldest, limit)
+    return resolved
+
+
+def _count_repetitions(resolved: Iterable[StoredItem | None], limit: InputLimit) -> None:
+    """Count the bytes of items that are already in the history, once per reference.
+
+    :raises GatewayError: 400, they are too large.
+    """
+    sizes: dict[int, int] = {}
+    for item, _ in filter(None, resolved):
+        if id(item) not in sizes:
+            sizes[id(item)] = len(jsontext.dumps(item))
+        limit.add(sizes[id(item)])
+
+
+def _find_stored(
     database: peewee.Database,
     api_key_id: str,
     references: Mapping[int, str],
@@ -100,7 +181,7 @@ def find_items(
         elif item_id in latest:
             item, upstream, snapshot, stored_at = latest[item_id]
             sent = sent_items[position]
-            resolved[position] = (item, upstream) if can_refer_to(sent, item) else None
+            resolved[position] = (item, upstream) if _can_refer_to(sent, item) else None
             if not (is_reference(sent) or item_text(sent)):
                 matches = _compare_neighbours(lookup, snapshot, stored_at, position)
                 resolved[position] = (item, upstream) if any(matches) or not matches else None
@@ -145,7 +226,7 @@ def _load_latest(lookup: _Lookup, ids: Sequence[str]) -> dict[str, tuple[dict[st
     }
 
 
-def can_refer_to(sent: dict[str, Any], stored: dict[str, Any]) -> bool:
+def _can_refer_to(sent: dict[str, Any], stored: dict[str, Any]) -> bool:
     """Return whether a reference, or an item without its content, does not contradict a stored item with its id."""
     return is_reference(sent) or not item_text(sent) or item_text(sent) == item_text(stored)
 
@@ -157,7 +238,7 @@ def _disambiguate(lookup: _Lookup, item_id: str, position: int) -> StoredItem | 
     rows = select(lookup.database, _SAME_ID.format(alive=ALIVE), *lookup.scope(), item_id)
     sent, decode = lookup.sent_items[position], Decoder(PAYLOAD, lookup.work)
     if item_text(sent):
-        rows = [row for row in rows if can_refer_to(sent, decode(row[2], row[0]))]
+        rows = [row for row in rows if _can_refer_to(sent, decode(row[2], row[0]))]
     texts = [decode.text(payload, row) for row, _, payload, *_ in rows]
     if len(set(texts)) > 1 or len(rows) > MAX_SAME_ID:
         matches = [_compare_neighbours(lookup, snapshot, stored_at, position) for *_, snapshot, stored_at in rows]

@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 
 from floway_core.contexts import (
     AttemptContext,
-    AttemptResult,
     ClientRequest,
     DialectRequest,
     PreviousSnapshot,
@@ -15,6 +14,7 @@ from floway_core.contexts import (
 )
 from floway_core.protocol import jsontext
 from floway_core.protocol.lazy_items import LazyItems
+from floway_core.results import AttemptResult
 
 
 def read_only(ctx: Any) -> Any:

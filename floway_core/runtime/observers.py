@@ -12,7 +12,7 @@ from functools import partial
 
 import pluggy
 
-from floway_core.contexts import AttemptResult, EndedAttempt, RequestResult
+from floway_core.results import AttemptResult, EndedAttempt, RequestResult
 from floway_core.runtime.lifecycle import Hook, Providers
 from floway_core.runtime.plugins import hook_of
 

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from floway_core.contexts import TRACE_HEADERS, AttemptResult, EndedAttempt, RequestResult
+from floway_core.contexts import TRACE_HEADERS
 from floway_core.engine.trace import AttemptTrace
 from floway_core.protocol.usage import NO_TOKENS
+from floway_core.results import AttemptResult, EndedAttempt, RequestResult
 from floway_core.runtime.observed import with_output
 from floway_core.runtime.observers import Observers
 from floway_core.web.request_log import CLIENT_CLOSED_REQUEST, MAX_LOGGED_CHARACTERS, RequestLogEntry

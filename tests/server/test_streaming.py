@@ -149,7 +149,8 @@ def test_large_events_are_sent_in_slices_by_turns_and_without_a_copy(started, si
     readers, sends = [sides, Sides()], {}
     for reader in readers:
         sends[reader] = []
-        reader.advance = lambda wait, reader=reader: large if reader.inner.recv(10) else b""
+        original = reader.advance
+        reader.advance = lambda wait, original=original: large if original(wait) else b""
         reader.stream.client = RecordedSocket(reader.outer, loop, sends[reader])
         reader.stream.chunked = chunked
         loop.add(reader.stream)

@@ -1,4 +1,4 @@
-"""The state of one attempt: whose request it is and in which form it is sent. It is the same for all dispatches."""
+"""The state of one attempt, for all its dispatches: the identity of the request, and the form in which it is sent."""
 
 import functools
 import logging
@@ -129,11 +129,12 @@ def _resolve_identity(
     )
 
 
-def _read_items(given: Any) -> Sequence[dict[str, Any]]:
-    """The input items of a request, whatever the client sent. Those of a history are not parsed for this."""
-    if isinstance(given, LazyItems):
-        return given
-    return [item for item in as_items(given if isinstance(given, str | list) else []) if isinstance(item, dict)]
+def _read_items(client_input: Any) -> Sequence[dict[str, Any]]:
+    """Return the input items of a request. Invalid ones are left out. Items of a stored history are not parsed."""
+    if isinstance(client_input, LazyItems):
+        return client_input
+    items = as_items(client_input if isinstance(client_input, str | list) else [])
+    return [item for item in items if isinstance(item, dict)]
 
 
 def describe(attempt: CodexAttempt) -> str:

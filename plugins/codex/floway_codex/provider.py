@@ -195,7 +195,7 @@ class CodexProvider(Provider):
         """Send a request over a WebSocket.
 
         :returns: None if it has to be sent as a POST.
-        :raises GatewayError: 502, it would have to be, and the operator does not want that.
+        :raises GatewayError: 502, only a POST is possible, but the operator allows WebSockets only.
         """
         attempt: CodexAttempt = ctx.attempt.provider_state
         form = attempt.profile.websocket
@@ -218,14 +218,14 @@ class CodexProvider(Provider):
         attempt: CodexAttempt = ctx.attempt.provider_state
         attempt.transport, headers = HTTP, ctx.headers
         add_held_items(ctx)
-        if attempt.turn_state != attempt.placeholders["turn_state"]:  # it has come over a WebSocket meanwhile
+        if attempt.turn_state != attempt.placeholders["turn_state"]:  # a WebSocket has received it meanwhile
             headers = request.build_headers(attempt, {**attempt.placeholders, "turn_state": attempt.turn_state})
         body = encode_body(jsontext.dumps(ctx.body), attempt.encoding)
         headers = request.add_authorization(attempt.profile, headers, token)
         return self._http.stream(ctx, "POST", self._responses_url, headers, body)
 
     def _note_client(self, ctx: ResponsesRequestContext) -> None:
-        """Note as which client a turn was sent, whatever the answer: a version without a profile may be refused."""
+        """Record the client of a turn, also if it fails: the backend may refuse versions without a profile."""
         attempt: CodexAttempt = ctx.attempt.provider_state
         sent = {name: ctx.headers.get(name, "") for name in ("originator", "user-agent")}
         version = attempt.client.version if attempt.client else attempt.profile.version

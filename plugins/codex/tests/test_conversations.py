@@ -300,7 +300,7 @@ def test_explain_says_where_each_id_comes_from(backend, gateway, sdk):
         "turn metadata sandbox host",
         "client_metadata x-codex-installation-id account",
         "body tool_choice client, else constant of the profile",
-        "body input[].id (message user) client, else derived from thread and place",
+        "body input[].id (message user) client, else derived from thread and position",
     ):
         assert line in shown
     assert "next window mine:1 compacted" in explained(gateway, compacted.id)

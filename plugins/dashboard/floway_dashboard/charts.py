@@ -12,7 +12,7 @@ from markupsafe import Markup
 from pygal.style import Style
 
 STYLE = Style(label_font_size=12, major_label_font_size=12)
-"""Only for the sizes from which the layout follows."""
+"""Only for the font sizes, from which the layout follows."""
 
 LABELS_EVERY = 7
 
@@ -20,14 +20,14 @@ LABELS_EVERY = 7
 def stacked_bars(
     summary: str, labels: Sequence[str], series: Mapping[str, Sequence[float]], show: Callable[[float], str]
 ) -> Markup:
-    """Draw bars that stand on each other.
+    """Draw stacked bars.
 
-    :param summary: what the chart shows, for those who cannot see it.
+    :param summary: the description of the chart for screen readers.
     :param labels: one for each bar. Every seventh is shown, counted from the last.
     :param series: values for each label, by name.
     :param show: formats a value.
     """
-    shown = [label for place, label in enumerate(reversed(labels)) if place % LABELS_EVERY == 0]
+    visible = [label for position, label in enumerate(reversed(labels)) if position % LABELS_EVERY == 0]
     chart = pygal.StackedBar(
         js=(),
         css=(),
@@ -38,7 +38,7 @@ def stacked_bars(
         spacing=0,
         show_legend=False,
         show_minor_x_labels=False,
-        x_labels_major=shown,
+        x_labels_major=visible,
         truncate_label=-1,
         max_scale=5,
         min_scale=2,
@@ -58,7 +58,7 @@ def stacked_bars(
 
 
 def _strip(parent: Any) -> None:
-    """Remove what the page cannot use."""
+    """Remove scripts, styles and tooltips, which the page cannot use."""
     for child in list(parent):
         classes = child.get("class", "") if isinstance(child.tag, str) else "overlay"
         name = child.tag.rpartition("}")[2] if isinstance(child.tag, str) else ""
@@ -70,14 +70,14 @@ def _strip(parent: Any) -> None:
 
 
 def _name_bars(tree: Any, names: Sequence[str]) -> None:
-    """Let each bar say what it is when the pointer is on it."""
+    """Give each bar a title, which browsers show when the pointer is on it."""
     for number, name in enumerate(names):
         for group in tree.iter():
             if f"serie-{number} " not in f"{group.get('class', '')} ":
                 continue
             for bar in [element for element in group.iter() if element.get("class") == "bar"]:
-                told = {part.get("class"): part.text for part in bar if part.tag.endswith("desc")}
+                descriptions = {part.get("class"): part.text for part in bar if part.tag.endswith("desc")}
                 for part in [part for part in bar if part.tag.endswith("desc")]:
                     bar.remove(part)
                 title = ElementTree.SubElement(bar, "title")
-                title.text = f"{told.get('x_label', '')}: {told.get('value', '')} {name}"
+                title.text = f"{descriptions.get('x_label', '')}: {descriptions.get('value', '')} {name}"

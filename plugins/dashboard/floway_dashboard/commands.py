@@ -14,11 +14,11 @@ def dashboard() -> None:
 
 
 @dashboard.command("password")
-@click.option("--viewer", is_flag=True, help="The password of those who may look and not change anything.")
+@click.option("--viewer", is_flag=True, help="The password of viewers, who cannot change anything.")
 @click.option("--remove", is_flag=True, help="Remove the password instead of setting it.")
 @click.pass_context
 def set_password(context: click.Context, viewer: bool, remove: bool) -> None:
-    """Set the password of the dashboard. It is asked for, or read from standard input.
+    """Set the password of the dashboard. It is prompted for, or read from standard input.
 
     All sessions that were opened with the old one end. The admin token opens the dashboard as well.
     """

@@ -1,4 +1,4 @@
-"""The declared fields of an upstream as fields of a page: what they show, and what is made of what was entered."""
+"""The fields that a provider declares for its upstreams, as fields of a form, and how their input is parsed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +10,17 @@ from floway_core.provider import Provider
 from floway_dashboard.forms import Form
 
 NO_KEY, NO_HEADERS = "no_key", "no_headers"
-"""Boxes by which a value that is never shown is removed."""
+"""Checkboxes that remove a value that is never shown."""
 
 
 @dataclass(frozen=True)
 class ShownField:
-    """A field with the value that it has now."""
+    """A field with its present value."""
 
     field: FormField
     value: str | bool
     remover: str = ""
-    """The name of the box that removes the value; empty for none."""
+    """The name of the checkbox that removes the value; empty for none."""
 
 
 def new_fields(provider: Provider) -> list[ShownField]:
@@ -50,12 +50,12 @@ def shown_fields(provider: Provider | None, state: UpstreamState) -> list[ShownF
 
 
 def entered_fields(provider: Provider, form: Form) -> dict[str, Any]:
-    """Return what was entered for a new upstream, as fields of the admin API."""
+    """Return the input for a new upstream, as fields of the admin API."""
     return forms.parse_form(_form(provider), form.values)
 
 
 def changed_fields(provider: Provider | None, form: Form) -> dict[str, Any]:
-    """Return what was entered for an upstream that there is. Secrets that were left empty stay as they are."""
+    """Return the input for an existing upstream, as fields of the admin API. Empty secrets stay unchanged."""
     declared = _form(provider)
     if not declared or "base_url" not in form.values:
         return {}

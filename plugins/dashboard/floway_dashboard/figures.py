@@ -1,4 +1,4 @@
-"""The numbers of the overview: usage of a period, summed up in several ways, with the times until first bytes."""
+"""The numbers of the overview: the sums of usage in a period, by several groups, with the times to first byte."""
 
 import datetime
 import time
@@ -14,11 +14,11 @@ from floway_dashboard.recording import first_bytes
 from floway_dashboard.recording.first_bytes import Times
 
 PERIODS = {"today": ("Today", 0), "7d": ("7 days", 6), "30d": ("30 days", 29)}
-"""What each is called, and how many days before today it begins."""
+"""The periods of the pages: the label of each, and how many days before today it begins."""
 
 CHART_DAYS = 30
 
-NOTHING = Usage({}, 0, 0, 0, 0, 0, 0, 0.0, 0)
+NO_USAGE = Usage({}, 0, 0, 0, 0, 0, 0, 0.0, 0)
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,28 @@ class Row:
     times: Times | None = None
 
     @property
+    def label(self) -> str:
+        """The name to show. Requests that did not reach an upstream are counted without a model or an upstream."""
+        return "none" if self.name == usage.NOBODY else self.name
+
+    @property
     def tokens(self) -> int:
-        """Input and output."""
+        """Input and output tokens."""
         return self.usage.input_tokens + self.usage.output_tokens
 
     @property
     def error_share(self) -> float | None:
-        """Which share of the requests failed; None if there were none."""
+        """The share of the requests that failed; None without requests."""
         return self.usage.failed_requests / self.usage.requests if self.usage.requests else None
 
     @property
     def cached_share(self) -> float | None:
-        """Which share of the input tokens came from a cache of an upstream; None if there were none."""
+        """The share of the input tokens that an upstream had cached; None without input tokens."""
         return self.usage.cached_tokens / self.usage.input_tokens if self.usage.input_tokens else None
 
 
 def today() -> datetime.date:
-    """The day, in UTC, by which usage is counted."""
+    """Return the current day in UTC; usage is counted by such days."""
     return datetime.datetime.now(datetime.UTC).date()
 
 
@@ -56,29 +61,29 @@ def first_day(period: str) -> datetime.date:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _CachedUsage:
     rows: Sequence[Usage]
     before: datetime.date
-    """The first day that is not among them."""
-    until: float
+    """The first day that the rows do not cover."""
+    expires_at: float
     """Monotonic time, seconds."""
 
 
-_kept: WeakKeyDictionary[peewee.Database, dict[tuple[str, ...], _Kept]] = WeakKeyDictionary()
-"""Usage of days that are over, by what was asked: a million requests take a fifth of a second to read."""
-KEPT_SECONDS = 300.0
+_cache: WeakKeyDictionary[peewee.Database, dict[tuple[str, ...], _CachedUsage]] = WeakKeyDictionary()
+"""Usage of past days, by query: to read that of a million requests takes a fifth of a second."""
+CACHE_SECONDS = 300.0
 
 
 def read_usage(database: peewee.Database, by: Sequence[str], since: datetime.date) -> list[Usage]:
-    """Return usage as ``usage.read`` does; a group may come twice. Only the last two days are always read anew."""
+    """Return usage as ``usage.read`` does, but a group may occur twice. Older days than yesterday come from a cache."""
     recent = max(since, today() - datetime.timedelta(1))
-    asked, now = (*by, str(since)), time.monotonic()
-    answers = _kept.setdefault(database, {})
-    kept = answers.get(asked)
-    if kept is None or kept.before != recent or kept.until < now:
+    query, now = (*by, str(since)), time.monotonic()
+    entries = _cache.setdefault(database, {})
+    cached = entries.get(query)
+    if cached is None or cached.before != recent or cached.expires_at < now:
         rows = usage.read(database, by, since, before=recent)
-        kept = answers[asked] = _Kept(rows, recent, now + KEPT_SECONDS)
-    return [*kept.rows, *usage.read(database, by, recent)]
+        cached = entries[query] = _CachedUsage(rows, recent, now + CACHE_SECONDS)
+    return [*cached.rows, *usage.read(database, by, recent)]
 
 
 def add_up(name: str, rows: Iterable[Usage]) -> Row:
@@ -100,14 +105,14 @@ def grouped(rows: Iterable[Usage], by: str) -> list[Row]:
 
 
 def with_times(database: peewee.Database, rows: Sequence[Row], dimension: str, since: datetime.date) -> list[Row]:
-    """Return ``rows`` with the times until first bytes, as far as there are any."""
+    """Return ``rows`` with their times to first byte, where there are any."""
     times = first_bytes.read(database, dimension, [row.name for row in rows], since)
     return [Row(row.name, row.usage, times.get(row.name)) for row in rows]
 
 
 def by_day(database: peewee.Database) -> list[Row]:
-    """Return the sums of the last days, also of those without requests, the oldest first."""
+    """Return the sums of each of the last ``CHART_DAYS`` days, the oldest first. Days without requests are included."""
     start = today() - datetime.timedelta(CHART_DAYS - 1)
-    found = {row.group["day"]: row for row in read_usage(database, ["day"], start)}
+    by_date = {row.group["day"]: row for row in read_usage(database, ["day"], start)}
     days = [str(start + datetime.timedelta(number)) for number in range(CHART_DAYS)]
-    return [Row(day, found.get(day, NOTHING)) for day in days]
+    return [Row(day, by_date.get(day, NO_USAGE)) for day in days]

@@ -5,19 +5,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-NOTHING = "–"
-"""Stands for a value that there is not."""
+MISSING = "–"
+"""The text for a missing value."""
 
 
 def number(value: float | None) -> str:
     """A whole number with separators: ``1,234,567``."""
-    return NOTHING if value is None else f"{value:,.0f}"
+    return MISSING if value is None else f"{value:,.0f}"
 
 
 def short_number(value: float | None) -> str:
-    """About how many: ``1.2M``."""
+    """A rounded number: ``1.2M``."""
     if value is None:
-        return NOTHING
+        return MISSING
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(value) >= size:
             scaled = value / size
@@ -28,7 +28,7 @@ def short_number(value: float | None) -> str:
 def percent(share: float | None) -> str:
     """A share from 0 to 1."""
     if share is None:
-        return NOTHING
+        return MISSING
     if 0 < share < 0.001:
         return "< 0.1 %"
     return f"{share * 100:.1f} %" if 0 < share < 0.1 else f"{share * 100:.0f} %"
@@ -37,7 +37,7 @@ def percent(share: float | None) -> str:
 def money(usd: float | None) -> str:
     """An amount in US dollars."""
     if usd is None:
-        return NOTHING
+        return MISSING
     if usd >= 10_000:
         return f"${usd:,.0f}"
     return f"${usd:,.2f}" if usd == 0 or usd >= 0.995 else f"${usd:.4f}"
@@ -46,7 +46,7 @@ def money(usd: float | None) -> str:
 def duration(seconds: float | None) -> str:
     """A short duration: ``340 ms``, ``2.5 s``, ``3 min``."""
     if seconds is None:
-        return NOTHING
+        return MISSING
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
@@ -57,16 +57,16 @@ def duration(seconds: float | None) -> str:
 def size(count: float | None) -> str:
     """A number of bytes: ``1.5 MiB``."""
     if count is None:
-        return NOTHING
+        return MISSING
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count:.0f} B"
 
 
-def moment(unix: float | None) -> str:
+def date_time(unix: float | None) -> str:
     """A time, to the minute, in UTC."""
-    return NOTHING if unix is None else datetime.datetime.fromtimestamp(unix, datetime.UTC).strftime("%Y-%m-%d %H:%M")
+    return MISSING if unix is None else datetime.datetime.fromtimestamp(unix, datetime.UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def iso(unix: float | None) -> str:
@@ -74,8 +74,8 @@ def iso(unix: float | None) -> str:
     return "" if unix is None else datetime.datetime.fromtimestamp(unix, datetime.UTC).isoformat(timespec="seconds")
 
 
-def distance(unix: float | None) -> str:
-    """How far away a time is: ``5 minutes ago``, ``in 2 hours``."""
+def relative_time(unix: float | None) -> str:
+    """A time relative to now: ``5 minutes ago``, ``in 2 hours``."""
     if unix is None:
         return "never"
     seconds = unix - time.time()
@@ -90,6 +90,6 @@ def distance(unix: float | None) -> str:
 
 FILTERS: dict[str, Callable[[Any], str]] = {
     function.__name__: function
-    for function in (number, short_number, percent, money, duration, size, moment, iso, distance)
+    for function in (number, short_number, percent, money, duration, size, date_time, iso, relative_time)
 }
 """The filters of all templates. In those, their names begin with ``as_``."""

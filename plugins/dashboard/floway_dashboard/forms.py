@@ -1,4 +1,4 @@
-"""What somebody has entered into a form, and what is wrong with it."""
+"""The values of a submitted form, and its errors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Form:
         return self.values.get(name, "")
 
     def is_set(self, name: str) -> bool:
-        """Whether a box is ticked."""
+        """Whether a checkbox is ticked."""
         return bool(self.values.get(name))
 
     def lines(self, name: str) -> list[str]:
@@ -34,7 +34,7 @@ class Form:
         return [line.strip() for line in self.text(name).splitlines() if line.strip()]
 
     def number(self, name: str, minimum: int = 1) -> int | None:
-        """Return a whole number; None if the field is empty, or wrong, which is then among the errors."""
+        """Return a whole number; None if the field is empty or invalid. Notes an error if it is invalid."""
         text = self.text(name).replace(",", "").replace(" ", "")
         if not text:
             return None

@@ -1,4 +1,4 @@
-"""The headers of all answers: what a browser may load, and what it may keep."""
+"""The security and cache headers of all responses."""
 
 from flask import Response, request
 
@@ -20,7 +20,7 @@ YEAR = 365 * 86_400
 
 
 def add_headers(response: Response) -> Response:
-    """Add the headers to an answer."""
+    """Add the headers to a response."""
     response.headers["content-security-policy"] = CONTENT_SECURITY_POLICY
     response.headers["x-content-type-options"] = "nosniff"
     response.headers["x-frame-options"] = "DENY"

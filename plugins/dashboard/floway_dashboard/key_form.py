@@ -13,7 +13,7 @@ from floway_dashboard.filters import money
 from floway_dashboard.forms import Form
 
 ONLY = "only"
-"""The value of the field ``upstreams`` for a key that may use those that are ticked, and no others."""
+"""The value of the field ``upstreams`` for a key that may only use those that are ticked."""
 
 UPSTREAM_BOX = "upstream."
 """Before the id of an upstream, in the names of the boxes that choose it."""
@@ -31,12 +31,12 @@ class Limit:
 
 LIMITS = (
     Limit("requests_per_minute", "Requests per minute", "Further ones are refused. Empty: no limit."),
-    Limit("concurrent_requests", "Requests at a time", "Streamed ones and others. Empty: no limit."),
-    Limit("tokens_per_day", "Tokens per day", "Input and output, in a day of UTC. Empty: no limit."),
+    Limit("concurrent_requests", "Requests at a time", "Streamed or not. Empty: no limit."),
+    Limit("tokens_per_day", "Tokens per day", "Input and output, per day in UTC. Empty: no limit."),
     Limit(
         "max_stored_bytes",
         "Stored bytes",
-        "What its conversations may take. Empty: what the settings say.",
+        "Limit for its conversations. Empty: the limit in the settings.",
     ),
 )
 
@@ -62,7 +62,7 @@ def read_options(form: Form, upstreams: Sequence[Upstream], key: KeyRow | None =
         if key is None or not key.upstreams or {row.name for row in upstreams} & set(key.upstreams):
             form.errors["upstreams"] = "Tick at least one, or let it use all."
         else:
-            del options["upstreams"]  # those of the key have been removed; it stays as limited as it was
+            del options["upstreams"]  # all upstreams of the key have been removed; its limit stays
     return cast(Options, options)
 
 
@@ -86,7 +86,7 @@ def _read_amount(form: Form, name: str) -> float | None:
 
 
 def describe_budget(row: KeyRow | GroupRow) -> list[str]:
-    """Return the budget of a key or a group in a few words each."""
+    """Return a short description of each part of the budget of a key or a group."""
     amounts = ((row.usd_per_day, "day"), (row.usd_per_month, "month"))
     terms = [f"{money(usd)} a {span}" for usd, span in amounts if usd is not None]
     return [*terms, "also models without a price"] if terms and row.allows_unpriced else terms
@@ -112,7 +112,7 @@ def shown_time(unix: int | None) -> str:
 
 
 def describe_limits(row: KeyRow) -> list[str]:
-    """Return what a key may do, in a few words each."""
+    """Return a short description of each limit of a key."""
     terms = [
         row.models is not None and f"models: {', '.join(row.models)}",
         row.upstreams is not None and f"upstreams: {', '.join(row.upstreams)}",

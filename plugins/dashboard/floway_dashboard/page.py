@@ -1,4 +1,4 @@
-"""The answers of views: a page, a question, or a step to another page."""
+"""The responses of views: a page, a confirmation, or a redirect."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from floway_dashboard.navigation import ENTRIES, current_entry
 from floway_dashboard.state import current_services
 
 CONFIRMED = "confirmed"
-"""The field by which the page of a confirmation says that it was given."""
+"""The field of a form that was confirmed."""
 
 
 def page(template: str, *, title: str, status: int = 200, **context: Any) -> Response:
@@ -38,7 +38,7 @@ def page(template: str, *, title: str, status: int = 200, **context: Any) -> Res
 
 
 def done(sentence: str, endpoint: str, **arguments: Any) -> Response:
-    """Go to another page after a change, and say there what was done.
+    """Redirect to another page after a change; a notice there says what was done.
 
     :param sentence: such as ``The key laptop is revoked.``
     :param endpoint: Flask's name of the page, with its ``arguments``.
@@ -48,16 +48,16 @@ def done(sentence: str, endpoint: str, **arguments: Any) -> Response:
 
 
 def is_confirmed() -> bool:
-    """Whether somebody has confirmed what the current POST does."""
+    """Whether the current POST is confirmed."""
     return request.form.get(CONFIRMED) == "yes"
 
 
 def confirmation(question: str, *, consequence: str, action: str, back: str) -> Response:
-    """Ask whether to go on. The page sends the same form again, confirmed.
+    """Ask for a confirmation. The page sends the same form again, with ``CONFIRMED``.
 
     :param question: such as ``Delete the key laptop?``
-    :param consequence: what that means, in a sentence.
-    :param action: what the button says, such as ``Delete``.
+    :param consequence: a sentence about the effects.
+    :param action: the label of the button, such as ``Delete``.
     :param back: the URL of the page to which the other button leads.
     """
     sent = [(name, value) for name, value in request.form.items(multi=True) if name not in (CONFIRMED, TOKEN_FIELD)]
@@ -67,7 +67,7 @@ def confirmation(question: str, *, consequence: str, action: str, back: str) -> 
 
 
 def form_token() -> Markup:
-    """Return the hidden field by which a form proves that a page of this session has made it."""
+    """Return the hidden field that proves that a form comes from a page of this session."""
     session = g.get("dashboard_session")
     return Markup('<input type="hidden" name="{}" value="{}">').format(
         TOKEN_FIELD, session.form_token if session else ""

@@ -13,11 +13,11 @@ PER_PAGE = 25
 
 @dataclass(frozen=True)
 class Slice(Generic[T]):
-    """The part of a list that a page shows. The macro ``pagination`` shows the way to the others."""
+    """The part of a list that a page shows. The macro ``pagination`` links to the others."""
 
     items: Sequence[T]
     number: int
-    """Of the page, from 1."""
+    """The number of the page, from 1."""
     pages: int
     total: int
     """Items of the whole list."""

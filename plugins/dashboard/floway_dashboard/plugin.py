@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 from flask import Blueprint
 
-from floway_core.contexts import AttemptContext, AttemptResult, EndedAttempt, RequestResult, Services
+from floway_core.contexts import AttemptContext, Services
 from floway_core.hookspecs import hookimpl
+from floway_core.results import AttemptResult, EndedAttempt, RequestResult
 from floway_core.settings import Setting
 from floway_core.storage.migrate import MigrationSource
 from floway_dashboard.recording.recorder import Recorder

@@ -4,4 +4,4 @@ from floway_core.settings import Setting, count
 
 SESSION_HOURS = "dashboard_session_hours"
 
-SETTINGS = (Setting(SESSION_HOURS, count, "12", "Hours after which one has to sign in to the dashboard again."),)
+SETTINGS = (Setting(SESSION_HOURS, count, "12", "Hours until a session of the dashboard ends."),)

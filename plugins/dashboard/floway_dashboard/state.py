@@ -1,4 +1,4 @@
-"""What the views of an application share."""
+"""The services of the gateway, for the views."""
 
 from flask import current_app
 

@@ -56,6 +56,7 @@ def test_the_sums_of_a_period(application):
         (today, "ada", "one", "up", 3, 1, 1000, 250, 100, 0, 0.5, 0),
         (today, "bob", "two", "up", 1, 0, 1000, 0, 0, 0, 0, 1),
         (long_ago, "ada", "one", "other", 6, 0, 2000, 1750, 0, 0, 2.0, 0),
+        (today, "cleo", "-", "-", 2, 2, 0, 0, 0, 0, 0, 0),
     ]
     with sqlite3.connect(installation.database) as connection:
         connection.executemany(f"INSERT INTO usage VALUES ({', '.join('?' * 12)})", rows)
@@ -68,8 +69,8 @@ def test_the_sums_of_a_period(application):
         for tile in re.findall(r"<div><dt>.*?</div>", page, re.DOTALL)
     ]
     assert tiles == [
-        "Requests 10",
-        "Errors 10 % 1 requests",
+        "Requests 12",
+        "Errors 25 % 3 requests",
         "Tokens 4.1k 4.0k in, 100 out",
         "Cost $2.50 1 requests unpriced",
         "Cache hits 50 % of the input tokens",
@@ -77,6 +78,7 @@ def test_the_sums_of_a_period(application):
     ]
     assert ["ada", "9", "11 %", "3.1k", "67 %", "$2.50", "939 ms"] in texts(page)
     assert ["bob", "1", "0 %", "1.0k", "0 %", "unknown", "–"] in texts(page)
+    assert texts(page).count(["none", "2", "100 %", "0", "–", "$0.00", "–"]) == 2  # a model and an upstream
     assert ["other", "6", "0 %", "2.0k", "88 %", "$2.00", "–"] in texts(page)
     today_only = client.get("/dashboard/overview?period=today").text
     assert ["ada", "3", "33 %", "1.1k", "25 %", "$0.5000", "939 ms"] in texts(today_only)

@@ -41,24 +41,24 @@ def test_passwords_and_sessions(services):
 
 
 def test_attempts_to_sign_in(services):
-    waits = [attempts.begin(services.database, "192.0.2.2") for _ in range(6)]
+    waits = [attempts.count_attempt(services.database, "192.0.2.2") for _ in range(6)]
     assert waits[:5] == [0] * 5 and waits[5] > 0
-    attempts.forgive(services.database, "192.0.2.2")
-    assert attempts.begin(services.database, "192.0.2.2") == 0
-    assert attempts.begin(services.database, "2001:db8::1") == 0
+    attempts.clear_attempts(services.database, "192.0.2.2")
+    assert attempts.count_attempt(services.database, "192.0.2.2") == 0
+    assert attempts.count_attempt(services.database, "2001:db8::1") == 0
 
 
 def test_requests_and_times(services):
     worker = recorder.Recorder(services)
     worker.begin(attempt("running", "x\0\ud800"))
     worker.flush()
-    for number in range(requests.KEPT + 10):
+    for number in range(requests.MAX_ENDED + 10):
         worker.end(result(f"{number:04}", started_at=1000.0 + number))
     end_attempt(worker, 0.5)
     worker._pruned_at = float("-inf")
     worker.flush()
     rows = requests.read(services.database, 1000)
-    assert rows[0].is_running and rows[1].id == f"{requests.KEPT + 9:04}"
+    assert rows[0].is_running and rows[1].id == f"{requests.MAX_ENDED + 9:04}"
     assert first_bytes.read(services.database, "key", ["ada"], figures.today())["ada"].median == pytest.approx(
         0.5, rel=0.1
     )

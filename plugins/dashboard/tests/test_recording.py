@@ -8,16 +8,9 @@ import pytest
 from floway_dashboard.figures import today
 from floway_dashboard.recording import first_bytes, recorder, requests
 
-from floway_core.contexts import (
-    ApiKey,
-    AttemptContext,
-    AttemptResult,
-    ClientRequest,
-    EndedAttempt,
-    RequestResult,
-    Upstream,
-)
+from floway_core.contexts import ApiKey, AttemptContext, ClientRequest, Upstream
 from floway_core.protocol.usage import Tokens
+from floway_core.results import AttemptResult, EndedAttempt, RequestResult
 from floway_core.runtime.gateway import open_services, read_settings
 from floway_core.runtime.plugins import build_plugin_manager
 from floway_core.storage.db import close_connections
@@ -90,14 +83,14 @@ def test_another_attempt_keeps_the_beginning(services, worker):
 
 
 def test_the_latest_ones_are_kept(services, worker):
-    for number in range(requests.KEPT + 60):
+    for number in range(requests.MAX_ENDED + 60):
         worker.end(result(f"{number:04}", started_at=1000.0 + number))
         if number % 50 == 49:
             worker.flush()
     worker._pruned_at = 0.0
     worker.flush()
     rows = requests.read(services.database, 1000)
-    assert rows[0].id == f"{requests.KEPT + 59:04}" and requests.KEPT <= len(rows) <= requests.KEPT + 1
+    assert rows[0].id == f"{requests.MAX_ENDED + 59:04}" and requests.MAX_ENDED <= len(rows) <= requests.MAX_ENDED + 1
 
 
 def test_running_requests_of_a_worker_that_died_disappear(services, worker, monkeypatch):

@@ -5,8 +5,9 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from floway_core.contexts import AttemptContext, AttemptResult, EndedAttempt, RequestResult, Services
+from floway_core.contexts import AttemptContext, Services
 from floway_core.hookspecs import hookimpl
+from floway_core.results import AttemptResult, EndedAttempt, RequestResult
 from floway_core.settings import Setting
 from floway_otel.settings import SETTINGS
 

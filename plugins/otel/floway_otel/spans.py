@@ -12,8 +12,8 @@ from opentelemetry.semconv.attributes import http_attributes as http
 from opentelemetry.semconv.attributes import server_attributes as server
 from opentelemetry.trace import SpanKind
 
-from floway_core.contexts import AttemptResult, EndedAttempt, RequestResult
 from floway_core.protocol.usage import NO_TOKENS
+from floway_core.results import AttemptResult, EndedAttempt, RequestResult
 from floway_otel import __version__
 from floway_otel.finished_span import FinishedSpan, Template, make_template
 from floway_otel.providers import Server, find_server

@@ -12,7 +12,8 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from floway_core.contexts import AttemptContext, AttemptResult, ClientRequest, EndedAttempt, RequestResult
+from floway_core.contexts import AttemptContext, ClientRequest
+from floway_core.results import AttemptResult, EndedAttempt, RequestResult
 from floway_otel.content import input_attributes, output_attributes
 from floway_otel.exporting import exports_metrics, exports_traces
 from floway_otel.losses import Losses, silence_exporters

@@ -2,8 +2,9 @@
 
 from floway_otel.settings import CONTENT, MAX_CONTENT_BYTES, PROPAGATE_TO
 
-from floway_core.contexts import AttemptResult, EndedAttempt, RequestResult, Upstream
+from floway_core.contexts import Upstream
 from floway_core.protocol.usage import Tokens
+from floway_core.results import AttemptResult, EndedAttempt, RequestResult
 
 SETTINGS = {CONTENT: "off", MAX_CONTENT_BYTES: 1000, PROPAGATE_TO: frozenset()}
 UPSTREAM = Upstream("u1", "openai", "first", True, 1)

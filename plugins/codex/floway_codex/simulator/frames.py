@@ -1,4 +1,4 @@
-"""What the simulated backend makes of the frames of one WebSocket connection. No I/O."""
+"""The simulated backend's handling of the frames of one WebSocket connection. No I/O."""
 
 import json
 import re
@@ -28,7 +28,7 @@ LITE_KEY, LITE_HEADER = (
 BETA = ("openai-beta", "responses_websockets=2026-02-06")
 OFFER = ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits")
 ONLY_POSTED = ("accept", "accept-encoding", "content-type", "content-encoding", TURN_STATE, LITE_HEADER)
-OF_THE_UPGRADE = ("host", "connection", "upgrade", BETA[0], "sec-websocket-version", "sec-websocket-key", OFFER[0])
+UPGRADE_HEADERS = ("host", "connection", "upgrade", BETA[0], "sec-websocket-version", "sec-websocket-key", OFFER[0])
 # Keys of a frame that a body has not, and the key that each stands before.
 FRAME_KEYS = {"previous_response_id": "input", "generate": "client_metadata"}
 
@@ -91,16 +91,16 @@ class Session:
             raise error_refusal(400, "previous_response_not_found", "Previous response not found.")
         fields = {name: value for name, value in body.items() if name not in ("input", "client_metadata", *FRAME_KEYS)}
         self._check_increment(frame, body, fields, previous)
-        given = body["input"] if previous is None else [*self.history, *body["input"]]
+        whole_input = body["input"] if previous is None else [*self.history, *body["input"]]
         frame.whole = posted = {
-            name: given if name == "input" else value
+            name: whole_input if name == "input" else value
             for name, value in body.items()
             if name not in ("type", *FRAME_KEYS)
         }
         frame.posted = equivalent = self._as_post(frame, posted)
         account = self._check(equivalent)
         if body.get("generate") is False:
-            self.history, self.fields = list(given), fields
+            self.history, self.fields = list(whole_input), fields
             return self._empty(body, account)
         seen = self.backend.consistency.check(equivalent, account.account_id)
         check_quota(account)
@@ -117,7 +117,7 @@ class Session:
             self.response_id = None
         else:
             self.response_id = json.loads(completed)["response"]["id"]
-            self.history, self.fields = [*given, *(item.body for item in step.items)], fields
+            self.history, self.fields = [*whole_input, *(item.body for item in step.items)], fields
         return outcome
 
     # --------------------------------------------------------------------------------------------------------- checks
@@ -149,7 +149,7 @@ class Session:
         """The frame as the POST that says the same, for the checks of these."""
         client = posted.get("client_metadata")
         client = client if isinstance(client, dict) else {}
-        headers = [(name, value) for name, value in self.upgrade.headers if name.lower() not in OF_THE_UPGRADE]
+        headers = [(name, value) for name, value in self.upgrade.headers if name.lower() not in UPGRADE_HEADERS]
         replaced = {METADATA: client.get(METADATA), "x-codex-window-id": client.get("x-codex-window-id")}
         headers = [(name, replaced.get(name) or value) for name, value in headers]
         more = ((LITE_HEADER, client.get(LITE_KEY)), (TURN_STATE, client.get(TURN_STATE)))

@@ -50,9 +50,9 @@ def measure(dispatches: Sequence[RecordedRequest], outputs: Sequence[Sequence[JS
         if keys[number] != keys[number - 1]:
             found.breaks.append(f"request {number}: key {keys[number]} after {keys[number - 1]}")
         elif cached < possible:
-            place = len(common(before, here))
-            other = here[place] if place < len(here) else b"nothing"
-            found.breaks.append(f"request {number}, part {place}: {show(other)} instead of {show(before[place])}")
+            position = len(common(before, here))
+            other = here[position] if position < len(here) else b"nothing"
+            found.breaks.append(f"request {number}, part {position}: {show(other)} instead of {show(before[position])}")
     return found
 
 
@@ -86,9 +86,9 @@ def prompt_parts(body: JSON) -> Iterator[bytes]:
 
 def common(first: Sequence[bytes], second: Sequence[bytes]) -> Sequence[bytes]:
     """The parts that two inputs begin with."""
-    for place, (one, other) in enumerate(zip(first, second, strict=False)):
+    for position, (one, other) in enumerate(zip(first, second, strict=False)):
         if one != other:
-            return first[:place]
+            return first[:position]
     return first[: len(second)]
 
 

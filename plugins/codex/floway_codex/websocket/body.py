@@ -1,4 +1,4 @@
-"""The answer to a frame, as the body of a response: the messages of the backend become the events of a stream."""
+"""The body of the answer to a frame: the messages of the backend as server-sent events."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from floway_core.provider import ResponseBody
 
 @dataclass
 class Answer:
-    """What the events of an answer tell, besides being relayed."""
+    """The facts that the transport reads from the events of an answer, which are also relayed."""
 
     output: dict[int, dict[str, Any]] = field(default_factory=dict)
     """The finished items, by their index."""
@@ -53,7 +53,7 @@ class WebSocketBody(ResponseBody):
         self.connection = connection
         self.answer = Answer()
         self.is_relayed = False
-        """Whether the client gets the events from now on, so that a refusal can only be one of them."""
+        """Whether the client receives the events already. Then a refusal is relayed as one of them."""
         self._show_turn_state = show_turn_state
         self._on_complete = on_complete
         self._descriptor: int | None = None
@@ -64,7 +64,7 @@ class WebSocketBody(ResponseBody):
         """Take messages until some have arrived. Return False if none has within ``timeout`` seconds.
 
         :raises ConnectionLost: the connection has ended before the answer.
-        :raises ClientDisconnected, ShuttingDown: nobody waits any longer.
+        :raises ClientDisconnected, ShuttingDown: the client disconnected, or the gateway shuts down.
         """
         messages = self.connection.read(timeout, client)
         self._take(messages or [])
@@ -135,7 +135,7 @@ class WebSocketBody(ResponseBody):
         return events.to_sse(kind, message)
 
     def _take_metadata(self, event: dict[str, Any]) -> bytes:
-        """Note the turn state. The client gets it in another form, so that only this turn can use it."""
+        """Store the turn state. The client receives it encrypted, so that only this turn can use it."""
         headers = dict(events.read_headers(event))
         state = headers.get(TURN_STATE)
         if state is None:
@@ -146,7 +146,7 @@ class WebSocketBody(ResponseBody):
         return events.to_sse(events.METADATA, jsontext.dumps({"type": events.METADATA, "headers": {TURN_STATE: shown}}))
 
     def _take_error(self, event: dict[str, Any]) -> bytes:
-        """An error ends the answer. Before any content it is the answer to the request, as over HTTP."""
+        """End the answer with an error. Before any content, it becomes an error response, as over HTTP."""
         status = events.read_status(event)
         if status is not None:
             self.answer.has_ended = True
@@ -158,7 +158,7 @@ class WebSocketBody(ResponseBody):
         return events.to_sse(events.ERROR, jsontext.dumps(shown))
 
     def _take_response(self, response: Any) -> None:
-        """Note what the next request of the conversation may build upon."""
+        """Store the id and the output, which the next request of the conversation may continue."""
         if not isinstance(response, dict) or not isinstance(response.get("id"), str):
             return
         self.answer.response_id = response["id"]

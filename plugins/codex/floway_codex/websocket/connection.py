@@ -1,4 +1,4 @@
-"""One WebSocket connection to the backend. The library ``websockets`` does the protocol, this file the bytes."""
+"""One WebSocket connection to the backend. The library ``websockets`` implements the protocol, this file the I/O."""
 
 import socket
 import ssl
@@ -21,7 +21,7 @@ from floway_core.upstream.poll import ReadinessPoller
 MAX_MESSAGE_BYTES = 64 * 2**20
 """Limit for one message of the backend, after decompression. It may hold a whole response with images."""
 READ_BYTES = 64 * 1024
-"""More than one TLS record, so that TLS never has bytes that the descriptor does not show."""
+"""More than one TLS record, so that no decrypted bytes stay in the TLS layer, where no descriptor shows them."""
 SEND_BYTES = 256 * 1024
 """Bytes of a message to send before the next check whether the client is still connected."""
 SEND_TIMEOUT_SECONDS = 60.0
@@ -92,16 +92,16 @@ class WebSocketConnection:
         self.headers: list[tuple[str, str]] = []
         """Those of the answer to the upgrade, names in lower case."""
         self.max_message_bytes: int | None = None
-        """The longest message that the backend accepts; None if it has not said."""
+        """The longest message that the backend accepts; None if it states no limit."""
 
     def upgrade(self, timeout: float, client: ClientConnection | None) -> None:
-        """Have the connection upgraded.
+        """Upgrade the connection.
 
         :param timeout: seconds for the whole answer.
-        :raises UpgradeRefused: the backend does not want to.
+        :raises UpgradeRefused: the backend answered with another status than 101.
         :raises ConnectionLost: it closed the connection, or its answer is not valid.
         :raises TimeoutError: it did not answer in time.
-        :raises ClientDisconnected, ShuttingDown: nobody waits for it any longer.
+        :raises ClientDisconnected, ShuttingDown: the client disconnected, or the gateway shuts down.
         """
         self._protocol.send_request(self._request)
         self._send(b"".join(self._protocol.data_to_send()), client)
@@ -141,7 +141,7 @@ class WebSocketConnection:
         :param timeout: in seconds. With 0 the call never blocks.
         :returns: messages, none if what has arrived completes none; None if nothing arrived in time.
         :raises ConnectionLost: after the last message.
-        :raises ClientDisconnected, ShuttingDown: nobody waits for them any longer.
+        :raises ClientDisconnected, ShuttingDown: the client disconnected, or the gateway shuts down.
         """
         if not self._messages and not self._lost and not self._receive(timeout, client):
             return None
@@ -155,7 +155,7 @@ class WebSocketConnection:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Drop the connection. As the CLI, it sends no close frame."""
+        """Close the connection without a close frame, as the CLI does."""
         self.is_closed = True
         self._socket.close()
 
@@ -175,7 +175,7 @@ class WebSocketConnection:
             self._socket.settimeout(0)
 
     def _receive(self, timeout: float, client: ClientConnection | None) -> bool:
-        """Take what has arrived. Return False if nothing has within ``timeout`` seconds."""
+        """Receive and parse what has arrived. Return False if nothing arrives within ``timeout`` seconds."""
         if timeout:
             if self._poller is None or self._poller.client is not client:
                 self._poller = ReadinessPoller(self._socket.fileno(), client)
@@ -226,7 +226,7 @@ class WebSocketConnection:
         except WOULD_BLOCK:
             pass
         except OSError:
-            pass  # reading tells of it
+            pass  # the next read finds the closed connection
 
 
 def _pairs(response: Response) -> list[tuple[str, str]]:

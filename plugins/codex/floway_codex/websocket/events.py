@@ -1,4 +1,4 @@
-"""The backend's messages: which event one is, and what it says beside the answer."""
+"""Parse the backend's messages: the type of an event, its headers, its status and its error code."""
 
 import re
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ RATE_LIMITS, METADATA, ERROR = "codex.rate_limits", "response.metadata", "error"
 ITEM_DONE, COMPLETED = "response.output_item.done", "response.completed"
 TERMINAL = frozenset({COMPLETED, "response.incomplete", "response.failed"})
 WITHOUT_CONTENT = frozenset({RATE_LIMITS, METADATA, "response.created", "response.in_progress", "response.queued"})
-"""Events before the answer itself. A request whose connection is lost behind them can be sent again."""
+"""Events before the answer itself. If the connection is lost after them, the request can be sent again."""
 RECONNECT_CODES = frozenset({"previous_response_not_found", "websocket_connection_limit_reached"})
 """Codes of errors that concern the connection, not the request."""
 
 
 def read_kind(message: bytes) -> str | None:
-    """The type of an event; None if the message is none."""
+    """The type of an event; None if the message is no event."""
     if message.startswith(FIRST_KEY):  # most of them; this saves parsing
         kind = message[len(FIRST_KEY) : message.find(b'"', len(FIRST_KEY))]
     else:
@@ -51,7 +51,7 @@ def parse_whole(message: bytes) -> dict[str, Any]:
 
 
 def to_sse(kind: str, message: bytes) -> bytes:
-    """The event as HTTP would carry it. Line breaks can only stand between the tokens of JSON."""
+    """Return the event as a server-sent event. Line breaks can only occur between the tokens of JSON."""
     if b"\n" in message or b"\r" in message:
         message = message.replace(b"\r", b" ").replace(b"\n", b" ")
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), message)
@@ -59,8 +59,8 @@ def to_sse(kind: str, message: bytes) -> bytes:
 
 def read_headers(event: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The headers in an event, names in lower case."""
-    given = event.get("headers")
-    pairs = given.items() if isinstance(given, dict) else ()
+    headers = event.get("headers")
+    pairs = headers.items() if isinstance(headers, dict) else ()
     return [
         (name.lower(), str(value)) for name, value in pairs if isinstance(value, str | int) and _is_line(str(value))
     ]

@@ -1,4 +1,4 @@
-"""What is sent over a WebSocket: the headers of its upgrade, and frames made from bodies of POSTs. Pure functions."""
+"""Build the headers of an upgrade, and frames from the bodies of POSTs. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ PREWARM = {"turn_id": "", "request_kind": "prewarm"}
 
 @dataclass(frozen=True)
 class FrameBuilder:
-    """Builds what one dispatch sends."""
+    """Builds the headers and frames of one dispatch."""
 
     form: WebSocketForm
     attempt: CodexAttempt
     body: Mapping[str, Any]
-    """The body of a POST in the place of the frames."""
+    """The body that a POST would have."""
 
     def upgrade_headers(self, token: str, *, warms_up: bool) -> dict[str, str]:
         """The headers of the upgrade.
@@ -65,14 +65,14 @@ class FrameBuilder:
         """The leading input items that the warm-up sends."""
         items, count = self.body["input"], 0
         for kind in self.form.warmup.items:
-            wanted = "message developer" if kind == INSTRUCTIONS else kind
-            count += len(items) > count and item_kind(items[count]) == wanted
+            expected = "message developer" if kind == INSTRUCTIONS else kind
+            count += len(items) > count and item_kind(items[count]) == expected
         return list(items[:count])
 
     def _warmup_metadata(self) -> str:
-        given = jsontext.loads(self.attempt.placeholders["turn_metadata"].encode())
-        kept = {name: value for name, value in given.items() if name not in self.form.warmup.turn_metadata}
-        return jsontext.ascii_text({**kept, **{name: value for name, value in PREWARM.items() if name in kept}})
+        metadata = jsontext.loads(self.attempt.placeholders["turn_metadata"].encode())
+        rest = {name: value for name, value in metadata.items() if name not in self.form.warmup.turn_metadata}
+        return jsontext.ascii_text({**rest, **{name: value for name, value in PREWARM.items() if name in rest}})
 
     def _metadata(self, given: Mapping[str, str], now_ms: int, turn_state: str | None) -> dict[str, str]:
         placeholders = {

@@ -1,4 +1,4 @@
-"""What the connection of a conversation holds of a request: whose connection it is, and what remains to be sent."""
+"""The input that the connection of a conversation holds, so that requests need not send it again."""
 
 import dataclasses
 
@@ -11,14 +11,14 @@ from floway_core.protocol.items import replaces_history
 
 
 def conversation_key(ctx: AttemptContext) -> ConversationKey:
-    """Whose connection a request may use."""
+    """Return the key of the connection that a request may use."""
     attempt, key = ctx.provider_state, ctx.request.api_key.id
     identity, account = attempt.identity, attempt.account.account_id
     return ConversationKey(ctx.upstream.id, account, key, identity.session, identity.thread, attempt.user_agent)
 
 
 def add_held_items(ctx: ResponsesRequestContext) -> None:
-    """Make the input of a request whole: what a connection holds is not sent over it."""
+    """Complete the input with the items that the connection holds, because they have to be sent after all."""
     prepared = ctx.attempt.provider_state.input
     if prepared.held is not None:
         ctx.body["input"] = [*prepared.held.parse_input(), *ctx.body["input"]]
@@ -26,13 +26,13 @@ def add_held_items(ctx: ResponsesRequestContext) -> None:
 
 
 def note_sent(ctx: ResponsesRequestContext, texts: tuple[bytes, ...], answer: Answer) -> Progress:
-    """What a connection knows after an answer.
+    """Return the progress of a connection after an answer.
 
     :param texts: the whole input, as in ``Progress``.
     """
     prepared = ctx.attempt.provider_state.input
     output = [item for _, item in sorted(answer.output.items())]
-    is_begun_anew = is_compaction(ctx.body) or replaces_history(output)
+    starts_new_history = is_compaction(ctx.body) or replaces_history(output)
     return Progress(
         body=compared_fields(ctx.body),
         texts=texts,
@@ -40,6 +40,6 @@ def note_sent(ctx: ResponsesRequestContext, texts: tuple[bytes, ...], answer: An
         response_id=str(answer.response_id),
         output=output,
         leading=prepared.leading,
-        continued_as=None if is_begun_anew else ctx.attempt.response_id,
+        continued_as=None if starts_new_history else ctx.attempt.response_id,
         client_items=len(ctx.attempt.request.body["input"]),
     )

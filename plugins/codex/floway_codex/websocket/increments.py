@@ -1,4 +1,4 @@
-"""Which part of an input is new to a connection: it knows what was sent over it last, and what came back."""
+"""Find the part of an input that a connection has not carried yet, from its last request and the response to it."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,17 @@ from floway_core.protocol import jsontext
 
 NOT_COMPARED = frozenset({"input", "client_metadata"})
 """Fields of a body that are new in every request."""
-MEANING = frozenset(
+SIGNIFICANT_KEYS = frozenset(
     {"action", "arguments", "call_id", "content", "encrypted_content", "input", "name", "namespace", "output", "role"}
     | {"result", "summary", "text", "type"}
 )
-"""Keys without which an item would not say the same. Clients leave out others, such as the id, when they send an item
-again."""
-INCIDENTAL = frozenset({"annotations", "id", "internal_chat_message_metadata_passthrough", "logprobs", "status"})
+"""Keys that make the content of an item. Clients may omit others, such as the id, when they send an item again."""
+IGNORED_KEYS = frozenset({"annotations", "id", "internal_chat_message_metadata_passthrough", "logprobs", "status"})
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a connection has sent last, and the response to it."""
+    """The last request that was sent over a connection, and the response to it."""
 
     body: Mapping[str, Any]
     """The request without ``NOT_COMPARED``."""
@@ -85,7 +84,7 @@ def find_new_items(
 
 
 def compared_fields(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a request that are the same in each one of a conversation."""
+    """Return the fields that are the same in all requests of a conversation."""
     return {name: value for name, value in body.items() if name not in NOT_COMPARED}
 
 
@@ -95,21 +94,21 @@ def encode_items(items: Sequence[Any]) -> bytes:
 
 
 def join_texts(*texts: bytes) -> tuple[bytes, ...]:
-    """The parts that hold any item."""
+    """Return the texts that are not empty."""
     return tuple(filter(None, texts))
 
 
 def is_resent(output: Any, item: Any) -> bool:
-    """Whether an input item is ``output``, an item of a response, sent again."""
+    """Whether an input item is the item ``output`` of a response, sent again."""
     if isinstance(output, dict) and isinstance(item, dict):
-        there, here = _meaningful(output), _meaningful(item)
-        return all(name in there and is_resent(there[name], value) for name, value in here.items()) and not (
-            (there.keys() - here.keys()) & MEANING
+        original, resent = _compared(output), _compared(item)
+        return all(name in original and is_resent(original[name], value) for name, value in resent.items()) and not (
+            (original.keys() - resent.keys()) & SIGNIFICANT_KEYS
         )
     if isinstance(output, list) and isinstance(item, list):
         return len(output) == len(item) and all(map(is_resent, output, item))
     return type(output) is type(item) and bool(output == item)
 
 
-def _meaningful(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in item.items() if name not in INCIDENTAL and value not in (None, [])}
+def _compared(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in item.items() if name not in IGNORED_KEYS and value not in (None, [])}

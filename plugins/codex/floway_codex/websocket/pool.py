@@ -17,19 +17,19 @@ log = logging.getLogger("floway.codex")
 MAX_IDLE = 64
 """Idle connections of a process. Each may hold 200 KB for compression."""
 MAX_IDLE_BYTES = 64 * 2**20
-"""For what idle connections have sent, which is kept to be compared with the next request."""
+"""Limit for the inputs of idle connections, which are stored to be compared with the next request."""
 IDLE_SECONDS = 900.0
 """Time after which an idle connection is closed. The CLI never does, but it ends with its user's session."""
 MAX_THREADS = 10_000
-"""Threads that a process remembers."""
-MAX_UNASKED_READS = 64
-"""Reads after which a backend that keeps sending without a request is not waited for."""
+"""Conversations that a process remembers, to tell the first connection of each."""
+MAX_UNSOLICITED_READS = 64
+"""Reads of data that nobody has requested, after which an idle connection is closed."""
 CHECK_SECONDS = 5.0
 """Time between two searches for connections that have been idle for too long."""
 
 
 class ConversationKey(NamedTuple):
-    """Whose requests may share a connection."""
+    """The values that requests must have in common to share a connection."""
 
     upstream_id: str
     account_id: str
@@ -65,15 +65,15 @@ class ConnectionPool:
         self._max_bytes = max_bytes
         self._idle_seconds = idle_seconds
         self._lock = threading.Lock()
-        """Guards all that follows, and the connections in it."""
+        """Guards the following attributes, and the idle connections."""
         self._idle: OrderedDict[ConversationKey, IdleConnection] = OrderedDict()
         """The one that became idle last is at the end."""
         self._by_descriptor: dict[int, IdleConnection] = {}
         self._threads: OrderedDict[ConversationKey, None] = OrderedDict()
         self._epoll: select.epoll | None = None
 
-    def begin(self, key: ConversationKey) -> bool:
-        """Note that a conversation opens a connection. Return whether it is its first one in this process."""
+    def add_thread(self, key: ConversationKey) -> bool:
+        """Remember that a conversation opens a connection. Return whether it is the first one in this process."""
         with self._lock:
             is_first = key not in self._threads
             self._threads[key] = None
@@ -98,7 +98,7 @@ class ConnectionPool:
             return idle if self._is_open(idle) else None
 
     def put(self, key: ConversationKey, connection: WebSocketConnection, progress: Progress) -> None:
-        """Keep a connection for the next request of the conversation, in the place of the one that is there."""
+        """Store a connection for the next request of the conversation. It replaces an existing one."""
         idle = IdleConnection(key, connection, connection.fileno(), progress, time.monotonic())
         with self._lock:
             if key in self._idle:
@@ -111,7 +111,7 @@ class ConnectionPool:
             try:
                 self._watch(connection)
             except (OSError, RuntimeError) as error:  # the system allows no more descriptors or threads
-                log.warning("A WebSocket connection is not kept: %s", error)
+                log.warning("A WebSocket connection is not kept open: %s", error)
                 connection.close()
                 return
             self._idle[key] = self._by_descriptor[idle.descriptor] = idle
@@ -138,9 +138,9 @@ class ConnectionPool:
         idle.connection.close()
 
     def _is_open(self, idle: IdleConnection) -> bool:
-        """Take what has arrived on an idle connection. What it says belongs to no request. A closed one is dropped."""
+        """Discard what has arrived on an idle connection. Close it if the backend has, or does not stop sending."""
         try:
-            for _ in range(MAX_UNASKED_READS):
+            for _ in range(MAX_UNSOLICITED_READS):
                 if idle.connection.read(0.0) is None:
                     return True
         except ConnectionLost:

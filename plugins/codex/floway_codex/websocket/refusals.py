@@ -1,4 +1,4 @@
-"""The beginning of an answer as over HTTP: its headers, and refusals."""
+"""Convert the start of an answer to its form over HTTP: the headers, and error events as error responses."""
 
 from floway_codex.identity.turns import TURN_STATE
 from floway_codex.websocket import events
@@ -7,16 +7,16 @@ from floway_core.protocol import jsontext
 from floway_core.provider import IterableBody, UpstreamResponse
 
 EVENT_STREAM = ("content-type", "text/event-stream; charset=utf-8")
-OF_THE_UPGRADE = frozenset({TURN_STATE, MAX_MESSAGE_HEADER, "content-type", "content-length"})
+UPGRADE_ONLY_HEADERS = frozenset({TURN_STATE, MAX_MESSAGE_HEADER, "content-type", "content-length"})
 
 
-def lasting_headers(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The headers of an upgrade that say something about the answer. The CLI ignores the turn state in them."""
-    return [(name, value) for name, value in headers if name not in OF_THE_UPGRADE]
+def response_headers(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the headers of an upgrade that also apply to the answer. The CLI ignores the turn state in them."""
+    return [(name, value) for name, value in headers if name not in UPGRADE_ONLY_HEADERS]
 
 
-def refusal(error: dict[str, object]) -> UpstreamResponse:
-    """An error event as the answer over HTTP to the same request."""
+def error_response(error: dict[str, object]) -> UpstreamResponse:
+    """Return an error event as the error response that a POST would receive."""
     body = {name: value for name, value in error.items() if name not in ("type", "status", "status_code", "headers")}
     headers = [pair for pair in events.read_headers(error) if pair[0] not in ("content-type", "content-length")]
     content = IterableBody([jsontext.dumps(body)])

@@ -21,7 +21,7 @@ from floway_codex.websocket.frames import FrameBuilder
 from floway_codex.websocket.held import add_held_items, conversation_key, note_sent
 from floway_codex.websocket.increments import Progress, compared_fields, encode_items, find_new_items, join_texts
 from floway_codex.websocket.pool import ConnectionPool, ConversationKey
-from floway_codex.websocket.refusals import EVENT_STREAM, lasting_headers, refusal
+from floway_codex.websocket.refusals import EVENT_STREAM, error_response, response_headers
 from floway_codex.wire.input_state import InputState
 from floway_codex.wire.websocket_form import WebSocketForm
 from floway_core.contexts import AttemptContext, ClientConnection, ResponsesRequestContext, Services
@@ -43,7 +43,7 @@ CONTENT_WAIT_SECONDS = 5.0
 the connection is lost."""
 POST_SECONDS_AFTER_426 = 3600.0
 POST_SECONDS_AFTER_REFUSALS = 600.0
-"""For how long no upgrade is tried after the backend has refused some."""
+"""Time without upgrades after the backend has refused some."""
 TOO_BIG = 1009
 """The code of a close frame: the message is too long."""
 UPGRADE_REQUIRED = 426
@@ -83,14 +83,14 @@ class WebSocketTransport:
         self._never_readable, self._never_written = os.pipe()
 
     def find_progress(self, ctx: AttemptContext) -> Progress | None:
-        """What the conversation's idle connection has sent, if the input of a request continues just that."""
+        """Return the progress of the conversation's idle connection, if a request continues exactly that."""
         progress = self._pool.find_progress(conversation_key(ctx))
         return progress if progress and ctx.continues and progress.continued_as == ctx.continues else None
 
     def send(self, ctx: ResponsesRequestContext, form: WebSocketForm, token: str) -> UpstreamResponse:
         """Send a request, and return when the backend has begun to answer.
 
-        :param form: how the client's version does it.
+        :param form: the form of the client's version.
         :raises SendPost: it has to be sent as a POST.
         :raises UpstreamUnreachable, UpstreamTimeout: the backend cannot be reached, or does not answer.
         :raises ClientDisconnected: the client disconnected; the request is abandoned.
@@ -105,7 +105,7 @@ class WebSocketTransport:
         waits = list(RECONNECT_SECONDS)
         while True:
             try:
-                return self._try(request, waits)
+                return self._send_once(request, waits)
             except TimeoutError as error:
                 raise _timeout() from error
             except ConnectionLost as lost:
@@ -135,28 +135,28 @@ class WebSocketTransport:
     def _pause(self, seconds: float, client: ClientConnection) -> None:
         ReadinessPoller(self._never_readable, client).wait(seconds)
 
-    def _try(self, request: _Request, waits: list[float]) -> UpstreamResponse:
+    def _send_once(self, request: _Request, waits: list[float]) -> UpstreamResponse:
         """Send the request over the conversation's idle connection, or over a new one."""
         idle = self._pool.take(request.key)
         if idle is not None:
-            return self._ask(request, idle.connection, idle.progress)
-        add_held_items(request.ctx)  # nobody holds them any more
-        is_first = self._pool.begin(request.key)
+            return self._send_frame(request, idle.connection, idle.progress)
+        add_held_items(request.ctx)  # the connection that held them is gone
+        is_first = self._pool.add_thread(request.key)
         if is_first:
             waits.insert(0, AFTER_WARM_UP_SECONDS)
         connection = self._open(request, warms_up=is_first)
         if is_first:
             del waits[0]
         progress = self._warm_up(request, connection) if is_first else None
-        return self._ask(request, connection, progress, connection.headers)
+        return self._send_frame(request, connection, progress, connection.headers)
 
     # ------------------------------------------------------------------------------------------------------- connecting
     def _open(self, request: _Request, *, warms_up: bool) -> WebSocketConnection:
         """Open a connection.
 
-        :raises UpgradeRefused, ConnectionLost: the backend does not want it.
+        :raises UpgradeRefused, ConnectionLost: the backend refused the upgrade, or closed the connection.
         :raises SendPost: a WebSocket cannot be opened, but a POST may succeed.
-        :raises UpstreamUnreachable, UpstreamTimeout: the backend cannot be reached, by a POST neither.
+        :raises UpstreamUnreachable, UpstreamTimeout: the backend cannot be reached; a POST would fail as well.
         """
         opened = self._http.open_socket(self._url)
         if opened is None:
@@ -194,8 +194,8 @@ class WebSocketTransport:
         texts, state = join_texts(encode_items(frame["input"])), InputState(len(frame["input"]))
         return Progress(compared_fields(request.ctx.body), texts, state, response_id, [])
 
-    # ----------------------------------------------------------------------------------------------------------- asking
-    def _ask(
+    # ---------------------------------------------------------------------------------------------------------- sending
+    def _send_frame(
         self,
         request: _Request,
         connection: WebSocketConnection,
@@ -219,10 +219,10 @@ class WebSocketTransport:
             if connection.max_message_bytes is not None and len(message) > connection.max_message_bytes:
                 raise SendPost("the request is too long for a message")
 
-            def keep(answer: Answer) -> None:
+            def put_back(answer: Answer) -> None:
                 self._pool.put(request.key, connection, note_sent(ctx, texts, answer))
 
-            events_body = WebSocketBody(connection, functools.partial(self._show_turn_state, request), keep)
+            events_body = WebSocketBody(connection, functools.partial(self._show_turn_state, request), put_back)
             connection.send(message, request.client)
             self._wait_for_content(request, events_body)
         answer = events_body.answer
@@ -231,11 +231,11 @@ class WebSocketTransport:
         attempt.turn_state = attempt.turn_state or answer.turn_state
         if answer.error is not None:
             events_body.close()
-            attempt.token = connection.token  # if one was refused, it is the one of the upgrade
-            return refusal(answer.error)
+            attempt.token = connection.token  # a refused token is that of the upgrade
+            return error_response(answer.error)
         events_body.is_relayed = True
         state = [(turns.TURN_STATE, answer.turn_state)] if answer.turn_state else []
-        return UpstreamResponse(200, [*lasting_headers(headers or []), *state, EVENT_STREAM], events_body)
+        return UpstreamResponse(200, [*response_headers(headers or []), *state, EVENT_STREAM], events_body)
 
     def _wait_for_content(self, request: _Request, body: WebSocketBody) -> None:
         """Wait for content, or for a refusal. An answer that has begun is not waited for long.
@@ -256,7 +256,7 @@ class WebSocketTransport:
             raise ConnectionLost
 
     def _show_turn_state(self, request: _Request, state: str) -> str | None:
-        """The form of a turn state for a codex CLI. Other clients do not know what to do with it."""
+        """Return the encrypted turn state for a codex CLI; None for other clients, which do not use it."""
         attempt = request.ctx.attempt.provider_state
         attempt.turn_state = attempt.turn_state or state
         return turns.encrypt_turn_state(self._services.secrets, state, attempt.owner) if attempt.client else None

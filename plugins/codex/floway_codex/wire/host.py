@@ -1,4 +1,4 @@
-"""The host of the gateway, as the CLI would describe it: requests of clients that are no CLI come from here."""
+"""The host of the gateway as the CLI describes it, for requests of clients that are not a codex CLI."""
 
 import dataclasses
 import functools
@@ -60,7 +60,7 @@ def _stated_host(value: str) -> dict[str, str]:
 
 
 def find_host(environ: Mapping[str, str]) -> dict[str, str]:
-    """System, architecture, terminal and sandbox of this host; what cannot be found out is left out."""
+    """System, architecture, terminal and sandbox of this host; unknown values are left out."""
     found = {"arch": ARCHITECTURES.get(platform.machine(), platform.machine()), "os": _system()}
     found |= {"terminal": _terminal(environ), "sandbox": SANDBOXES.get(platform.system(), "")}
     return {name: value for name, value in found.items() if value and value.isascii() and value.isprintable()}

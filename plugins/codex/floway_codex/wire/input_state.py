@@ -1,4 +1,4 @@
-"""What the items of an input mean for those that follow them."""
+"""The state that the items of an input leave for the conversion of those that follow."""
 
 from dataclasses import dataclass, field
 
@@ -12,16 +12,16 @@ class InputState:
     has_instructions: bool = False
     """Whether a developer message is among them: only the first one may be the instructions."""
     ids: set[str] = field(default_factory=set)
-    """Their ids."""
+    """The ids of the items."""
     answered_calls: set[str] = field(default_factory=set)
     """The call ids that have an output."""
     new_call_ids: dict[str, str] = field(default_factory=dict)
-    """Call id -> the id in its place, since it was used again."""
+    """Call id -> the id that replaces it since it was reused."""
     call_id_uses: dict[str, int] = field(default_factory=dict)
     """How often call ids were used, if more than once."""
 
     def copy(self) -> "InputState":
-        """Return a copy that can go on with other items."""
+        """Return a copy, which can be continued with other items."""
         return InputState(
             self.count,
             self.has_instructions,

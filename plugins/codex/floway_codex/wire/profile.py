@@ -2,7 +2,7 @@
 
 A profile lists headers, metadata, body keys and item keys in the order of the recordings. Each field has any number of
 templates: the first one that renders to a value is used, and a field without such a template is left out. A field
-without templates only marks the place of what a client may send. ``floway codex profile make`` writes these files.
+without templates only marks the position of what a client may send. ``floway codex profile make`` writes these files.
 """
 
 import functools
@@ -30,7 +30,7 @@ REQUEST_PLACEHOLDERS = frozenset(
 item ids."""
 
 IN_FIELD, IN_MESSAGE = "field", "message"
-"""Where instructions stand: in the field ``instructions``, or in a developer message that leads the input."""
+"""The position of instructions: in the field ``instructions``, or in a developer message that leads the input."""
 
 NEWEST = "newest"
 """The setting for the profile of the newest version."""
@@ -88,7 +88,7 @@ class Profile:
 
     @functools.cached_property
     def shapes(self) -> dict[tuple[Any, ...], Any]:
-        """What ``shaping`` does with items of a kind and with certain keys, found out once."""
+        """A cache of ``shaping``, by the kind and the keys of an item."""
         return {}
 
     @property
@@ -187,8 +187,8 @@ def version_key(version: str) -> tuple[int, ...]:
 
 def nearest_version(version: str, candidates: Iterable[str]) -> str:
     """The one of ``candidates`` that is the fewest minor versions away; the older one of two."""
-    wanted = version_key(version)
-    return min(candidates, key=lambda one: (_distance(version_key(one), wanted), version_key(one)))
+    target = version_key(version)
+    return min(candidates, key=lambda one: (_distance(version_key(one), target), version_key(one)))
 
 
 def profile_for_version(version: str, folder: str = "") -> Profile:
@@ -203,7 +203,7 @@ def _distance(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class RequestShape:
-    """What a request of a codex CLI shows of its version's form. Only what it sends to gateways as well counts."""
+    """The features of a request of a codex CLI that identify its version. Only what it sends to gateways as well."""
 
     headers: frozenset[str]
     body_keys: tuple[str, ...]
@@ -265,7 +265,7 @@ def _count_names(
 
 
 def _count_moves(order: Iterable[str], names: Iterable[str]) -> int:
-    """Neighbours among ``names`` that stand the other way round in ``order``."""
-    places = {name: place for place, name in enumerate(order)}
-    found = [places[name] for name in names if name in places]
-    return sum(second < first for first, second in itertools.pairwise(found))
+    """Count the neighbours among ``names`` that have the opposite order in ``order``."""
+    positions = {name: position for position, name in enumerate(order)}
+    sequence = [positions[name] for name in names if name in positions]
+    return sum(second < first for first, second in itertools.pairwise(sequence))

@@ -14,9 +14,9 @@ from floway_codex.wire.profile import Profile
 from floway_codex.wire.templates import Fields
 
 LEFT_OUT = frozenset({"annotations", "id", "logprobs", "status"})
-"""Keys of items and parts that are left out where the CLI has none of this name. Other unknown keys stay."""
+"""Keys of items and parts that are removed unless the profile has them. Other unknown keys stay."""
 MAX_SHAPES = 500
-"""Shapes that a profile remembers."""
+"""Shapes that are cached for a profile."""
 HEX_BYTES = 25
 """Bytes in the backend's own item ids."""
 
@@ -52,23 +52,23 @@ class _Shape:
 
 
 def shape_items(items: Sequence[Any], profile: Profile, thread: str, lite: bool, state: InputState) -> list[Any]:
-    """Give items the CLI's keys in its order, and ids where it has some.
+    """Give items the keys of the CLI in its order, and ids where it sends ids.
 
     :param state: of the items before; it is updated.
 
-    An id that is missing is derived from the thread and the place of the item, so that it is the same whenever the item
-    is sent again in this conversation.
+    A missing id is derived from the thread and the position of the item, so that it is the same whenever the item is
+    sent again in this conversation.
     """
     seeks_instructions = (not profile.names_instructions or lite) and INSTRUCTIONS in profile.items
     shaped = []
-    for place, item in enumerate(items, state.count):
+    for position, item in enumerate(items, state.count):
         kind = item_kind(item) if isinstance(item, dict) else ""
         if seeks_instructions and not state.has_instructions and kind == "message developer":
-            state.has_instructions, kind = True, INSTRUCTIONS if place <= 1 else kind
+            state.has_instructions, kind = True, INSTRUCTIONS if position <= 1 else kind
         if kind not in profile.items:
             shaped.append(item)
             continue
-        made = _shape(item, kind, profile, thread, place, lite)
+        made = _shape(item, kind, profile, thread, position, lite)
         content = made.get("content")
         if made.get("type") == "message" and isinstance(content, list):
             parts = [_shape_part(part, profile, lite) for part in content]
@@ -83,22 +83,22 @@ def _shape_part(part: Any, profile: Profile, lite: bool) -> Any:
     return _shape(part, kind, profile, "", 0, lite) if kind in profile.items else part
 
 
-def _shape(item: dict[str, Any], kind: str, profile: Profile, thread: str, place: int, lite: bool) -> dict[str, Any]:
-    key, known = (kind, lite, *item), profile.shapes
-    shape = known.get(key)
+def _shape(item: dict[str, Any], kind: str, profile: Profile, thread: str, position: int, lite: bool) -> dict[str, Any]:
+    key, cached = (kind, lite, *item), profile.shapes
+    shape = cached.get(key)
     if shape is None:
-        if len(known) >= MAX_SHAPES:  # clients make up keys
-            known.clear()
-        shape = known[key] = _find_shape(profile.items[kind], tuple(item), lite)
-    return item if shape.order is None else _apply(shape, item, thread, place)
+        if len(cached) >= MAX_SHAPES:  # clients may send any keys
+            cached.clear()
+        shape = cached[key] = _find_shape(profile.items[kind], tuple(item), lite)
+    return item if shape.order is None else _apply(shape, item, thread, position)
 
 
 def _find_shape(form: Fields, keys: tuple[str, ...], lite: bool) -> _Shape:
     left_out = LEFT_OUT - set(form.names)
     # The id of an item with encrypted content belongs to that content.
-    wanted = () if "encrypted_content" in keys else tuple(LEFT_OUT - set(keys))
+    missing = () if "encrypted_content" in keys else tuple(LEFT_OUT - set(keys))
     templates = form.render({"lite": "true" if lite else None, **ID_PARTS})
-    added: dict[str, Any] = {name: templates[name] for name in wanted if name in templates}
+    added: dict[str, Any] = {name: templates[name] for name in missing if name in templates}
     nulls = (name for name, alternatives in form.templates if any(one.is_null for one in alternatives))
     added |= {name: None for name in nulls if name not in keys}
     present = {*keys, *added} - left_out
@@ -107,10 +107,10 @@ def _find_shape(form: Fields, keys: tuple[str, ...], lite: bool) -> _Shape:
     return _Shape(None if unique == keys else unique, added)
 
 
-def _apply(shape: _Shape, item: Mapping[str, Any], thread: str, place: int) -> dict[str, Any]:
+def _apply(shape: _Shape, item: Mapping[str, Any], thread: str, position: int) -> dict[str, Any]:
     assert shape.order is not None
     made = {
-        name: _fill(value, thread, place) if isinstance(value, str) else value for name, value in shape.added.items()
+        name: _fill(value, thread, position) if isinstance(value, str) else value for name, value in shape.added.items()
     }
     return {name: made[name] if name in made else item[name] for name in shape.order}
 
@@ -119,17 +119,17 @@ ID_PARTS = {name: f"{{{name}}}" for name in ("uuid4", "uuid5", "uuid7", "hex")}
 """The placeholders of ids, each as its own value."""
 
 
-def _fill(template: str, thread: str, place: int) -> str:
-    """``template`` with the part of the id at a place."""
+def _fill(template: str, thread: str, position: int) -> str:
+    """``template`` with the part of the id at a position."""
     text, _, part = template.partition("{")
     if not part:
         return text
-    digits = hashlib.blake2b(f"{thread} {place}".encode(), digest_size=HEX_BYTES).hexdigest()
+    digits = hashlib.blake2b(f"{thread} {position}".encode(), digest_size=HEX_BYTES).hexdigest()
     name, _, rest = part.partition("}")
     if name == "hex":
         return f"{text}{digits}{rest}"
     if name == "uuid7":
-        digits = f"{_started_at(thread) + place:012x}{digits}"
+        digits = f"{_started_at(thread) + position:012x}{digits}"
     return f"{text}{uuids.format_uuid(digits, int(name[-1]))}{rest}"
 
 

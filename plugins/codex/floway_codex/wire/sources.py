@@ -1,4 +1,4 @@
-"""Where the fields of a request come from, in words, for the operator."""
+"""The sources of the fields of a request, as text for the operator."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ SOURCES = {
     "version": "profile",
 }
 """Placeholder -> the source of its value for clients that are no CLI."""
-OF_A_CLI = {
+CLI_SOURCES = {
     "beta_features": "client",
     "lite": "client, else the model's catalogue entry",
     "originator": "client",
@@ -96,7 +96,7 @@ def describe_fields(
     for kind, form in profile.items.items():
         for name, templates in form.templates:
             if templates and not is_cli:
-                source = "client, else derived from thread and place" if name == "id" else "client, else the profile"
+                source = "client, else derived from thread and position" if name == "id" else "client, else the profile"
                 yield FieldSource("body", f"input[].{name} ({kind})", source)
 
 
@@ -109,6 +109,6 @@ def _source(
     if not names:
         constant = f"constant of the profile {profile.version}"
         return "client" if not templates else f"client, else {constant}" if section == "body" else constant
-    known = {**SOURCES, **OF_A_CLI} if is_cli else SOURCES
-    found = [rules.get(IDS[name], "") if name in IDS else known.get(name, "profile") for name in names]
-    return " and ".join(dict.fromkeys(found))
+    sources = {**SOURCES, **CLI_SOURCES} if is_cli else SOURCES
+    texts = [rules.get(IDS[name], "") if name in IDS else sources.get(name, "profile") for name in names]
+    return " and ".join(dict.fromkeys(texts))

@@ -12,7 +12,7 @@ class Template:
     """A text with ``{placeholders}``, or a constant of another type.
 
     A template that is a single placeholder has the value of this placeholder, of any type. ``{"if": NAME, "value":
-    TEMPLATE}`` is a template that only counts if the placeholder NAME has a value.
+    TEMPLATE}`` is a template that is only used if the placeholder NAME has a value.
     """
 
     def __init__(self, value: Any) -> None:
@@ -44,7 +44,7 @@ class Template:
 
 
 def _to_format(text: str) -> str:
-    """The text as a format string of Python. Braces that are no placeholder stand for themselves."""
+    """The text as a format string of Python. Braces outside of placeholders are escaped."""
     parts = PLACEHOLDER.split(text)  # every second one is a name
     parts[::2] = [part.replace("{", "{{").replace("}", "}}") for part in parts[::2]]
     parts[1::2] = [f"{{{name}}}" for name in parts[1::2]]
@@ -55,7 +55,7 @@ class Fields:
     """Fields in order. A field has the value of its first template that renders to one; otherwise it is omitted."""
 
     def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
-        """:param rows: for each field its name and its templates; without any, the row only marks a place."""
+        """:param rows: for each field its name and its templates; without any, the row only marks a position."""
         self.templates = [(name, [Template(value) for value in alternatives]) for name, *alternatives in rows]
         self.names = [name for name, _ in self.templates]
         self.varying = frozenset(
@@ -77,9 +77,9 @@ class Fields:
 
 
 def _plan_row(name: str, alternatives: Sequence[Template]) -> tuple[str, str, Any]:
-    """Where the value of a field is found: its name, the key among the values, and what it is without that key.
+    """Return the name of a field, the key of its value, and the default without that key.
 
-    A constant is what it is without a key, so that a comprehension can render all fields.
+    A constant is such a default, so that a comprehension can render all fields.
     """
     if len(alternatives) == 1 and alternatives[0].single_name:
         return name, alternatives[0].single_name, None

@@ -1,4 +1,4 @@
-"""The part of a profile that is about the WebSocket: what a request has there beside what it has in a POST."""
+"""The WebSocket part of a profile: what a request has there in addition to a POST."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class WarmUpForm:
 
 @dataclass(frozen=True)
 class WebSocketForm:
-    """How one version of the CLI speaks over a WebSocket."""
+    """The form of the upgrade and the frames of one version of the CLI."""
 
     headers: Fields
-    """The headers of the upgrade. ``Host`` and ``Sec-WebSocket-Key`` are places only."""
+    """The headers of the upgrade. ``Host`` and ``Sec-WebSocket-Key`` only mark positions."""
     frame: tuple[str, ...]
     """The keys of a frame, in order: those of a body and some more."""
     client_metadata: Fields
@@ -33,7 +33,7 @@ class WebSocketForm:
 
 
 def parse_websocket_form(data: Mapping[str, Any]) -> WebSocketForm:
-    """Make the part from its JSON.
+    """Parse the part from its JSON.
 
     :raises TypeError, KeyError: a key is missing or unknown.
     """

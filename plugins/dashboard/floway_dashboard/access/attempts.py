@@ -1,6 +1,6 @@
-"""Slowing down whoever guesses passwords, over all workers and hosts, without a thread that waits.
+"""A rate limit for attempts to sign in, over all workers and hosts. No thread waits.
 
-Each address, and all of them together, have a number of attempts that come back one after the other with time.
+There is a token bucket for each address, and one for all addresses together.
 """
 
 import ipaddress
@@ -12,49 +12,49 @@ import peewee
 
 from floway_core.storage.db import execute, select, transaction, write
 
-EVERYBODY = "*"
+ALL_ADDRESSES = "*"
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How often somebody may try."""
+    """The rate of a token bucket."""
 
     interval: float
-    """Seconds in which one attempt comes back."""
+    """Seconds until one used attempt is available again."""
     burst: int
-    """Attempts that somebody has who has made none for long."""
+    """The largest number of available attempts."""
 
 
 PER_ADDRESS = Rate(interval=20, burst=5)
-TOGETHER = Rate(interval=1, burst=60)
+FOR_ALL = Rate(interval=1, burst=60)
 
 
-def begin(database: peewee.Database, address: str) -> int:
+def count_attempt(database: peewee.Database, address: str) -> int:
     """Count an attempt from ``address``.
 
     :returns: 0 if it may be made; otherwise the seconds to wait.
     """
-    return _take(database, EVERYBODY, TOGETHER) or _take(database, _network(address), PER_ADDRESS)
+    return _take(database, ALL_ADDRESSES, FOR_ALL) or _take(database, _network(address), PER_ADDRESS)
 
 
-def forgive(database: peewee.Database, address: str) -> None:
-    """Forget the attempts from ``address``, after the right password, and those that do not count any more."""
+def clear_attempts(database: peewee.Database, address: str) -> None:
+    """Delete the attempts from ``address``, after the right password, and all that no longer count."""
     with transaction(database):
-        gone = "DELETE FROM dashboard_attempts WHERE source = ? OR free_at <= ?"
-        execute(database, gone, _network(address), _now())
+        statement = "DELETE FROM dashboard_attempts WHERE source = ? OR free_at <= ?"
+        execute(database, statement, _network(address), _now())
 
 
 def _take(database: peewee.Database, source: str, rate: Rate) -> int:
     now, interval = _now(), int(rate.interval * 1000)
     latest = now + interval * (rate.burst - 1)
-    taken = write(
+    updated = write(
         database,
         "INSERT INTO dashboard_attempts (source, free_at) VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET free_at = "
         "CASE WHEN dashboard_attempts.free_at > ? THEN dashboard_attempts.free_at ELSE ? END + ? "
         "WHERE dashboard_attempts.free_at <= ? RETURNING free_at",
         *(source, now + interval, now, now, interval, latest),
     )
-    if taken:
+    if updated:
         return 0
     rows = select(database, "SELECT free_at FROM dashboard_attempts WHERE source = ?", source)
     free_at = int(rows[0][0]) if rows else now
@@ -62,7 +62,7 @@ def _take(database: peewee.Database, source: str, rate: Rate) -> int:
 
 
 def _network(address: str) -> str:
-    """Return what counts as one source: an address, or the network that one customer has with IPv6."""
+    """Return the source that an address counts for: itself, or its /64 network with IPv6, which one customer has."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

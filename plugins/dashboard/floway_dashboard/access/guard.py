@@ -1,4 +1,4 @@
-"""What every request has to pass before its view is called: a session, a role, and the token of the form."""
+"""The checks before each view: the session, the role, and the token of the form."""
 
 import hmac
 import ipaddress
@@ -14,11 +14,11 @@ COOKIE = "floway_dashboard"
 PATH = "/dashboard"
 """The path of the cookies."""
 
-FOR_EVERYBODY = frozenset({"dashboard.static", "dashboard.signin.show", "dashboard.signin.sign_in"})
+PUBLIC_ENDPOINTS = frozenset({"dashboard.static", "dashboard.signin.show", "dashboard.signin.sign_in"})
 """Endpoints that need no session."""
 
-FOR_EVERYBODY_SIGNED_IN = frozenset({"dashboard.signin.sign_out"})
-"""Endpoints to which also a viewer may post."""
+VIEWER_ENDPOINTS = frozenset({"dashboard.signin.sign_out"})
+"""Endpoints to which viewers may post."""
 
 TOKEN_FIELD = "form_token"
 
@@ -26,7 +26,7 @@ TOKEN_FIELD = "form_token"
 def check() -> Response | None:
     """Check the current request, and note its session.
 
-    :returns: where to go instead, for somebody who has not signed in and wants to see a page.
+    :returns: a redirect to the sign-in, if the request is for a page and has no session; otherwise None.
     :raises GatewayError: 401, 403.
     """
     g.dashboard_session = None
@@ -35,7 +35,7 @@ def check() -> Response | None:
     session = g.dashboard_session = sessions.find(current_services(), request.cookies.get(COOKIE, ""))
     if is_change() and request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise GatewayError(403, "This form was sent by another site.", code="cross_site_form")
-    if request.endpoint in FOR_EVERYBODY:
+    if request.endpoint in PUBLIC_ENDPOINTS:
         return None
     if session is None:
         return _ask_to_sign_in()
@@ -58,20 +58,20 @@ def current_session() -> Session:
 def client_address() -> str:
     """Return the address of the browser.
 
-    A proxy on this host tells it in ``x-forwarded-for``: the last address there is the one that it has seen itself.
+    A proxy on this host sends it in ``x-forwarded-for``. The last address there is the peer of the proxy.
     """
     peer = request.remote_addr or ""
-    told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    return told[:64] if told and _is_local(peer) else peer or "local"
+    forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    return forwarded[:64] if forwarded and _is_local(peer) else peer or "local"
 
 
 def is_encrypted() -> bool:
-    """Whether the browser has sent the request over TLS, which ends at a proxy before Floway.
+    """Whether the browser has sent the request over TLS, which a proxy may terminate.
 
-    Whoever pretends this only keeps their own browser from sending the cookie.
+    A forged header only keeps the sender's own browser from sending the cookie.
     """
-    said = (request.headers.get("x-forwarded-proto", ""), request.headers.get("origin", ""))
-    return request.is_secure or any(text.lower().startswith("https") for text in said)
+    claims = (request.headers.get("x-forwarded-proto", ""), request.headers.get("origin", ""))
+    return request.is_secure or any(text.lower().startswith("https") for text in claims)
 
 
 def set_cookie(response: Response, name: str, value: str, seconds: int) -> None:
@@ -84,8 +84,8 @@ def set_cookie(response: Response, name: str, value: str, seconds: int) -> None:
 def _ask_to_sign_in() -> Response:
     if is_change() or request.headers.get("accept", "") == "application/json":
         raise GatewayError(401, "Your session has ended. Sign in again.", code="signed_out")
-    wanted = request.full_path.rstrip("?")
-    return redirect(url_for("dashboard.signin.show", next=wanted), 303)  # type: ignore[return-value]
+    target = request.full_path.rstrip("?")
+    return redirect(url_for("dashboard.signin.show", next=target), 303)  # type: ignore[return-value]
 
 
 def _check_change(session: Session) -> None:
@@ -93,7 +93,7 @@ def _check_change(session: Session) -> None:
     if not hmac.compare_digest(sent.encode(), session.form_token.encode()):
         message = "The form is out of date, or was not made by this page. Open the page again, and repeat what you did."
         raise GatewayError(403, message, code="invalid_form_token")
-    if not session.may_change and request.endpoint not in FOR_EVERYBODY_SIGNED_IN:
+    if not session.may_change and request.endpoint not in VIEWER_ENDPOINTS:
         raise GatewayError(403, "Viewers may look at everything, and change nothing.", code="viewers_change_nothing")
 
 

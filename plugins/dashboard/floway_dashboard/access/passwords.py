@@ -17,15 +17,15 @@ OPERATOR, VIEWER = "operator", "viewer"
 
 MIN_LENGTH = 12
 MAX_LENGTH = 1000
-"""Characters of a password. Whoever sends more is not worth the time to hash it."""
+"""Limits for the characters of a password. Longer texts are refused before they are hashed, which takes time."""
 
 _hasher = PasswordHasher()
 _verifying = threading.Semaphore(2)
-"""A hash takes 64 MiB and a twentieth of a second, and nobody has signed in yet."""
+"""Limits the hashes that run at the same time: each takes 64 MiB and 50 ms, and anybody may request one."""
 
 
 class Busy(Exception):
-    """This worker verifies as many passwords as it may at the same time."""
+    """This worker already verifies the largest number of passwords at the same time."""
 
 
 def put(database: peewee.Database, role: str, password: str) -> None:
@@ -69,7 +69,7 @@ def is_admin_token(services: Services, text: str) -> bool:
 
 
 def find_role(database: peewee.Database, password: str) -> str | None:
-    """Return the role whose password this is; None if it is nobody's.
+    """Return the role whose password this is; None if it matches none.
 
     :raises Busy: try again in a moment.
     """

@@ -1,7 +1,7 @@
 """Sessions: who has signed in. They are rows, so that a sign-out counts in all workers at once.
 
 The cookie is the random token of a session, encrypted and signed with the installation's secret key. The database has
-only its hash. So neither a copy of the database nor a made-up cookie opens anything.
+only its hash. So neither a copy of the database nor a forged cookie gives access.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ class Session:
     role: str
     """``operator`` or ``viewer``."""
     address: str
-    """From which address somebody signed in."""
+    """The address from which somebody signed in."""
     created_at: int
     """Unix time, seconds."""
     expires_at: int
     form_token: str = ""
-    """What each of its forms has to contain; empty for a session that is only listed."""
+    """The token that each of its forms has to contain; empty in lists of sessions."""
 
     @property
     def may_change(self) -> bool:
@@ -46,7 +46,7 @@ class Session:
 def begin(services: Services, role: str, address: str, admin_token: str | None) -> tuple[str, int]:
     """Begin a session.
 
-    :param admin_token: with which somebody signed in; None for a password. The session ends when it changes.
+    :param admin_token: the token that was used to sign in; None for a password. The session ends when it changes.
     :returns: the cookie, and for how many seconds it is valid.
     """
     token, now = secrets.token_urlsafe(32), int(time.time())
@@ -112,7 +112,7 @@ def leave_notice(database: peewee.Database, session_id: str, sentence: str) -> N
 
 
 def take_notice(database: peewee.Database, session_id: str) -> str | None:
-    """Return the sentence that was stored for the next page, and forget it; None if there is none."""
+    """Return the sentence that was stored for the next page, and delete it; None if there is none."""
     rows = select(database, "SELECT notice FROM dashboard_sessions WHERE id = ? AND notice IS NOT NULL", session_id)
     if not rows:
         return None
@@ -127,7 +127,7 @@ def _open(services: Services, cookie: str) -> str | None:
         return None
     try:
         content = json.loads(services.secrets.decrypt(cookie))
-    except (GatewayError, ValueError):  # made up, or encrypted with another key
+    except (GatewayError, ValueError):  # forged, or encrypted with another key
         return None
     token = content.get("dashboard") if isinstance(content, dict) else None
     return token if isinstance(token, str) else None

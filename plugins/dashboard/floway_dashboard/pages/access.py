@@ -1,4 +1,4 @@
-"""Who can sign in, and who has: passwords and sessions."""
+"""Passwords and sessions."""
 
 from flask import Blueprint, Response, request, url_for
 

@@ -1,4 +1,4 @@
-"""The stored conversations of an API key: what they take, not what is said in them."""
+"""The stored conversations of an API key: ids, turns and sizes, but no contents."""
 
 from flask import Blueprint, Response, request, url_for
 
@@ -25,7 +25,7 @@ def index() -> Response:
 
 @blueprint.get("/<key_id>")
 def of_key(key_id: str) -> Response:
-    """Show the conversations of a key, the newest first, from the place ``before`` on."""
+    """Show the conversations of a key, the newest first, from the position ``before`` on."""
     database, row = current_services().database, find(key_id)
     text = request.args.get("before", "")
     before = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
@@ -41,7 +41,7 @@ def of_key(key_id: str) -> Response:
 
 @blueprint.post("/<key_id>/delete")
 def delete(key_id: str) -> Response:
-    """Delete one conversation, after a question."""
+    """Delete one conversation, after a confirmation."""
     row, conversation_id = find(key_id), Form.sent().text("conversation")
     if not is_confirmed():
         return confirmation(

@@ -1,4 +1,4 @@
-"""What ``floway doctor`` finds."""
+"""The results of ``floway doctor``."""
 
 import os
 
@@ -11,12 +11,12 @@ from floway_dashboard.page import page
 blueprint = Blueprint("doctor", __name__, url_prefix="/doctor")
 
 KINDS = {checks.FAIL: ("problem", "bad"), checks.WARN: ("warning", "warn"), checks.OK: ("fine", "good")}
-"""What the status of a finding is called, and its colour; the worst comes first."""
+"""The label and the colour of each status, the worst first."""
 
 
 @blueprint.get("")
 def index() -> Response:
-    """Show findings. The checks send requests to all upstreams, so they run only when somebody asks for them."""
+    """Show the results of the checks. They send requests to all upstreams, so they run only with ``run``."""
     results = list(checks.check_running(current_gateway(), os.environ)) if request.args.get("run") else None
     if results:
         results.sort(key=lambda result: list(KINDS).index(result.status))

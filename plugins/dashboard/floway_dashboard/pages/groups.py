@@ -76,12 +76,12 @@ def _show(form: Form, row: GroupRow | None, status: int = 200) -> Response:
 
 @blueprint.post("/<group_id>/remove")
 def remove(group_id: str) -> Response:
-    """Remove it, after a question. It may have no keys."""
+    """Remove it, after a confirmation. It may have no keys."""
     name = _find(group_id).name
     if not is_confirmed():
         return confirmation(
             f"Remove the group {name}?",
-            consequence="Its budget and what is counted for it are deleted. A group that has keys cannot be removed.",
+            consequence="Its budget and its spending are deleted. A group that has keys cannot be removed.",
             action="Remove",
             back=url_for("dashboard.groups.show", group_id=group_id),
         )

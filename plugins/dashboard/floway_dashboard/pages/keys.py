@@ -1,4 +1,4 @@
-"""API keys: create, change, revoke and delete them, and what they have used."""
+"""API keys: list, create, change, revoke and delete them, and show their usage."""
 
 import datetime
 import time
@@ -27,14 +27,14 @@ DAYS = 30
 @blueprint.get("")
 def index() -> Response:
     """Show the keys, the newest first; with ``q``, those whose name or ending contains it."""
-    wanted = request.args.get("q", "").strip()
+    query = request.args.get("q", "").strip()
     rows = keys.all_rows(current_services().database)[::-1]
-    found = [row for row in rows if wanted.casefold() in row.name.casefold() or wanted in row.hint]
+    matches = [row for row in rows if query.casefold() in row.name.casefold() or query in row.hint]
     return page(
         "dashboard/keys.html",
         title="API keys",
-        part=paginate(found),
-        wanted=wanted,
+        part=paginate(matches),
+        query=query,
         count=len(rows),
         now=time.time(),
         describe_limits=key_form.describe_limits,
@@ -61,7 +61,7 @@ def new() -> Response:
 
 @blueprint.post("")
 def create() -> Response:
-    """Create a key, and show it this one time."""
+    """Create a key, and show it once."""
     database, form = current_services().database, Form.sent()
     options, name, secret = read_options(form, all_upstreams(database)), form.text("name"), ""
     if not form.errors:
@@ -93,7 +93,7 @@ def _choices(upstreams: object) -> dict[str, object]:
 # --------------------------------------------------------------------------------------------------------------- show
 @blueprint.get("/<key_id>")
 def show(key_id: str) -> Response:
-    """Show a key: its options, and what it has used."""
+    """Show a key: its options and its usage."""
     return _show(find(key_id), Form())
 
 
@@ -128,7 +128,7 @@ def change(key_id: str) -> Response:
     database, row, form = current_services().database, find(key_id), Form.sent()
     options = read_options(form, all_upstreams(database), row)
     if form.text("expires_at") == key_form.shown_time(row.expires_at):
-        del options["expires_at"]  # it is shown to the minute, and may be over
+        del options["expires_at"]  # the form shows it to the minute, and it may have passed
     if not form.errors:
         try:
             keys.change(database, row.name, options)
@@ -141,7 +141,7 @@ def change(key_id: str) -> Response:
 
 @blueprint.post("/<key_id>/revoke")
 def revoke(key_id: str) -> Response:
-    """Refuse it from now on, after a question."""
+    """Revoke a key, after a confirmation."""
     row = find(key_id)
     if not is_confirmed():
         return confirmation(
@@ -156,13 +156,13 @@ def revoke(key_id: str) -> Response:
 
 @blueprint.post("/<key_id>/delete")
 def delete(key_id: str) -> Response:
-    """Delete it with its conversations, after a question."""
+    """Delete a key with its conversations, after a confirmation."""
     row = find(key_id)
     if not is_confirmed():
         return confirmation(
             f"Delete the key {row.name}?",
             consequence="It is refused from now on, and all conversations that it has stored are deleted. "
-            "This cannot be undone; what it has used stays in the statistics.",
+            "This cannot be undone; its usage stays in the statistics.",
             action="Delete",
             back=url_for(SHOW, key_id=key_id),
         )

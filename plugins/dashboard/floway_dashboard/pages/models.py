@@ -14,7 +14,7 @@ from floway_dashboard.state import current_services
 blueprint = Blueprint("models", __name__, url_prefix="/models")
 
 INDEX = "dashboard.models.index"
-# An alias has no id, and its name may hold anything, so it stands in the query and in forms instead of the path.
+# An alias has no id, and its name may contain any character, so it is sent in the query or a form, not in the path.
 
 
 @blueprint.get("")
@@ -43,7 +43,7 @@ def alias() -> Response:
 
 @blueprint.post("/alias")
 def create() -> Response:
-    """Create an alias. One that there is already is not replaced."""
+    """Create an alias. An existing one is not replaced."""
     form, name = Form.sent(), Form.sent().text("name")
     if any(row.name == name for row in aliases.all_rows(current_services().database)):
         form.errors["name"] = f"There is already an alias named {name!r}."
@@ -78,7 +78,7 @@ def _show_alias(form: Form, row: AliasRow | None, status: int = 200) -> Response
 
 @blueprint.post("/alias/remove")
 def remove() -> Response:
-    """Remove an alias, after a question."""
+    """Remove an alias, after a confirmation."""
     database, name = current_services().database, Form.sent().text("name")
     aliases.find(database, name)
     if not is_confirmed():

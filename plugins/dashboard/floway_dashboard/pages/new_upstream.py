@@ -20,14 +20,14 @@ blueprint = Blueprint("new_upstream", __name__, url_prefix="/new-upstream")
 def index() -> Response:
     """Show the providers that are installed."""
     providers = sorted(current_gateway().providers.by_kind.items())
-    ways = [(kind, _way(provider), url_for(_endpoint(provider), kind=kind)) for kind, provider in providers]
-    return page("dashboard/new_upstream.html", title="Add an upstream", ways=ways)
+    rows = [(kind, _describe_setup(provider), url_for(_endpoint(provider), kind=kind)) for kind, provider in providers]
+    return page("dashboard/new_upstream.html", title="Add an upstream", providers=rows)
 
 
-def _way(provider: Provider) -> str:
+def _describe_setup(provider: Provider) -> str:
     if provider.signs_in:
         return "Sign in to an account with a browser."
-    return "With a URL and an API key." if provider.connection_options else "It needs nothing but a name."
+    return "With a URL and an API key." if provider.connection_options else "It only needs a name."
 
 
 def _endpoint(provider: Provider) -> str:

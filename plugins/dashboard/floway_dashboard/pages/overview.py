@@ -20,12 +20,12 @@ blueprint = Blueprint("overview", __name__)
 GROUPS = {"model": "Models", "key": "API keys", "upstream": "Upstreams"}
 """The heading of each table."""
 TOP = 6
-"""Rows of a table on the first page; the others are on a page of their own."""
+"""Rows of a table on this page. Another page has all of them."""
 
 
 @blueprint.get("/overview")
 def index() -> Response:
-    """Show the sums of a period, charts of the last days, and who has used most."""
+    """Show the sums of a period, charts of the last days, and the most used models, keys and upstreams."""
     database, period = current_services().database, _period()
     since = figures.first_day(period)
     rows = figures.read_usage(database, list(GROUPS), since)
@@ -67,8 +67,8 @@ def ranking(by: str) -> Response:
 
 
 def _period() -> str:
-    wanted = request.args.get("period", "30d")
-    return wanted if wanted in figures.PERIODS else "30d"
+    period = request.args.get("period", "30d")
+    return period if period in figures.PERIODS else "30d"
 
 
 def _charts(days: Sequence[Row]) -> list[tuple[str, list[str], Markup]]:

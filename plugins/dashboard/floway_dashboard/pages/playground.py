@@ -21,11 +21,11 @@ PATH = "/v1/responses"
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model has answered."""
+    """The answer of a model."""
 
     text: str
     error: str
-    """Empty if it has answered."""
+    """Empty if the request succeeded."""
     seconds: float
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -53,7 +53,7 @@ def ask() -> Response:
 
 @blueprint.post("/stream")
 def stream() -> Response:
-    """Send the prompt, and relay the events of the answer as they come."""
+    """Send the prompt, and relay the events of the answer as they arrive."""
     form = Form.sent()
     body = _request_body(form)
     if form.errors:

@@ -46,11 +46,11 @@ def show() -> Response:
 
 @blueprint.post("/sign-in")
 def sign_in() -> Response:
-    """Begin a session for whoever knows the admin token or a password."""
+    """Begin a session for somebody who sends the admin token or a password."""
     services, address = current_services(), client_address()
     if not _is_own_form():
         return _form("The form is out of date. Enter the password again.", 403)
-    if wait := attempts.begin(services.database, address):
+    if wait := attempts.count_attempt(services.database, address):
         return _form(f"Too many attempts. Try again in {wait} seconds.", 429, wait)
     password = request.form.get("password", "")
     is_token = passwords.is_admin_token(services, password)
@@ -60,7 +60,7 @@ def sign_in() -> Response:
         return _form("Others are signing in. Try again in a second.", 429, 1)
     if role is None:
         return _form("That is neither the admin token nor a password of this dashboard.", 403)
-    attempts.forgive(services.database, address)
+    attempts.clear_attempts(services.database, address)
     cookie, seconds = sessions.begin(services, role, address, password if is_token else None)
     response = redirect(_destination(), 303)
     set_cookie(response, COOKIE, cookie, seconds)  # type: ignore[arg-type]  # werkzeug's base class
@@ -103,12 +103,12 @@ def _is_own_form() -> bool:
         return False
     try:
         return hmac.compare_digest(current_services().secrets.decrypt(sent).encode(), nonce.encode())
-    except GatewayError:  # made up, or encrypted with another key
+    except GatewayError:  # forged, or encrypted with another key
         return False
 
 
 def _destination() -> str:
     """Return the path to go to after signing in: a page of the dashboard."""
-    wanted = request.values.get("next", "")
-    is_own = wanted.startswith((f"{PATH}/", f"{PATH}?")) and wanted.isprintable() and not set(wanted) & set("\\")
-    return wanted if is_own and "sign-" not in wanted else url_for("dashboard.signin.first_page")
+    path = request.values.get("next", "")
+    is_own = path.startswith((f"{PATH}/", f"{PATH}?")) and path.isprintable() and not set(path) & set("\\")
+    return path if is_own and "sign-" not in path else url_for("dashboard.signin.first_page")

@@ -1,4 +1,4 @@
-"""The upstreams: their states and quotas, their order, how they are reached, and removing them."""
+"""The upstreams: their states and quotas, their order, their connections, and their removal."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def find(upstream_id: str) -> UpstreamState:
 def _show(state: UpstreamState, form: Form, status: int = 200, failure: Problem | None = None) -> Response:
     """Return the page of an upstream.
 
-    :param form: what was entered, if something in it is wrong.
+    :param form: the submitted form, if it has errors.
     :param failure: of the test that was just made.
     """
     provider = _provider(state)
@@ -74,7 +74,7 @@ def _provider(state: UpstreamState) -> Provider | None:
 # ------------------------------------------------------------------------------------------------------------ changes
 @blueprint.post("/<upstream_id>/test")
 def test(upstream_id: str) -> Response:
-    """Request its models now."""
+    """Test an upstream: request its models now."""
     state = find(upstream_id)
     try:
         models = upstreams.test(current_gateway(), state.upstream.name)
@@ -86,13 +86,13 @@ def test(upstream_id: str) -> Response:
 
 @blueprint.post("/<upstream_id>/enable")
 def enable(upstream_id: str) -> Response:
-    """Serve from it."""
+    """Enable an upstream."""
     return _change(upstream_id, "is enabled", enabled=True)
 
 
 @blueprint.post("/<upstream_id>/disable")
 def disable(upstream_id: str) -> Response:
-    """Do not serve from it."""
+    """Disable an upstream."""
     return _change(upstream_id, "is disabled", enabled=False)
 
 
@@ -114,7 +114,7 @@ def _change(upstream_id: str, result: str, **changes: Any) -> Response:
 
 @blueprint.post("/<upstream_id>")
 def change(upstream_id: str) -> Response:
-    """Change its name, its prefix, its place, and how it is reached."""
+    """Change the name, the prefix, the place and the connection of an upstream."""
     state, form = find(upstream_id), Form.sent()
     place = form.number("place")
     if not form.errors:
@@ -136,7 +136,7 @@ def change(upstream_id: str) -> Response:
 
 @blueprint.post("/<upstream_id>/remove")
 def remove(upstream_id: str) -> Response:
-    """Remove it with its credentials, after a question."""
+    """Remove it with its credentials, after a confirmation."""
     name = find(upstream_id).upstream.name
     if not is_confirmed():
         return confirmation(

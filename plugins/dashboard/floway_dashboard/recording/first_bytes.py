@@ -1,6 +1,6 @@
-"""Times until the first byte, as histograms by day of each API key, model and upstream.
+"""Times to first byte, as daily histograms for each API key, model and upstream.
 
-Core's sums of usage do not have them. A histogram adds up over workers and days, which a median does not. Each bucket
+The usage in core does not contain them. A histogram adds up over workers and days, which a median does not. Each bucket
 is about a fifth wider than the one before.
 """
 
@@ -16,7 +16,7 @@ import peewee
 from floway_core.storage.db import execute, placeholders, select
 
 BUCKETS_PER_DOUBLING = 4
-KEPT_DAYS = 100
+RETENTION_DAYS = 100
 ROWS_PER_INSERT = 200
 
 ALL, KEY, MODEL, UPSTREAM = "all", "key", "model", "upstream"
@@ -28,11 +28,11 @@ Cell = tuple[str, str, str, int]
 
 @dataclass(frozen=True)
 class Times:
-    """How long a group of requests took until their first bytes, in seconds, to about a tenth."""
+    """The times to first byte of a group of requests, in seconds, with an error of about a tenth."""
 
     median: float
     slow: float
-    """Nineteen of twenty were faster."""
+    """The 95th percentile."""
 
 
 def cells(seconds: float, key: str, model: str, upstream: str, day: str) -> tuple[Cell, ...]:
@@ -72,7 +72,9 @@ def store(database: peewee.Database, counts: Counter[Cell]) -> None:
 
 def forget_old(database: peewee.Database, today: datetime.date) -> None:
     """Delete days that no page shows any more, in the transaction that is open."""
-    execute(database, "DELETE FROM dashboard_first_bytes WHERE day < ?", str(today - datetime.timedelta(KEPT_DAYS)))
+    execute(
+        database, "DELETE FROM dashboard_first_bytes WHERE day < ?", str(today - datetime.timedelta(RETENTION_DAYS))
+    )
 
 
 def read(database: peewee.Database, dimension: str, names: Collection[str], since: datetime.date) -> dict[str, Times]:
@@ -95,10 +97,10 @@ def read(database: peewee.Database, dimension: str, names: Collection[str], sinc
 
 
 def _quantile(histogram: Sequence[tuple[int, Any]], share: float) -> float:
-    wanted = share * sum(count for _, count in histogram)
+    target = share * sum(count for _, count in histogram)
     so_far = 0
     for bucket, count in histogram:
         so_far += count
-        if so_far >= wanted:
+        if so_far >= target:
             return middle_of(bucket)
     return middle_of(histogram[-1][0])

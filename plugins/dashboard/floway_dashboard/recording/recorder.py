@@ -1,4 +1,4 @@
-"""Collects in memory what the hooks say, and writes it to the database once a second, in a thread."""
+"""Collects the results from the hooks in memory, and writes them to the database once a second, in a thread."""
 
 import datetime
 import logging
@@ -8,7 +8,9 @@ import threading
 import time
 from collections import Counter, deque
 
-from floway_core.contexts import AttemptContext, AttemptResult, EndedAttempt, RequestResult, Services
+from floway_core.administration.usage import NOBODY
+from floway_core.contexts import AttemptContext, Services
+from floway_core.results import AttemptResult, EndedAttempt, RequestResult
 from floway_core.storage.db import DATABASE_ERRORS, transaction
 from floway_core.storage.periodic import start_periodic
 from floway_dashboard.recording import first_bytes, requests
@@ -20,23 +22,23 @@ log = logging.getLogger("floway.dashboard")
 FLUSH_INTERVAL_SECONDS = 1.0
 PRUNE_INTERVAL_SECONDS = 10.0
 UNKNOWN_KEY = "invalid_api_key"
-"""The error of requests that are shown although no key of the gateway has sent them."""
+"""The error code of requests with an unknown key, which are shown as well."""
 
 
 class Recorder:
-    """What a worker has noted and not written yet. Shared by all threads; its size does not grow with the requests."""
+    """The results that a worker has not written yet. Shared by all threads; its size is limited."""
 
     def __init__(self, services: Services) -> None:
         self._database = services.database
         self._lost_after = 3 * services.settings.total_timeout
-        """Seconds after which a running request of whose end nobody has heard is forgotten: its result was dropped."""
+        """Seconds after which a running request without a result is removed: its result was dropped."""
         self._worker = f"{socket.gethostname()[:40]}/{os.getpid()}"
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._running: dict[str, LiveRequest] = {}
         self._written: dict[str, LiveRequest] = {}
-        """The running requests that have a row, as they were when it was written."""
-        self._ended: deque[LiveRequest] = deque(maxlen=requests.KEPT)
+        """The running requests as they were last written."""
+        self._ended: deque[LiveRequest] = deque(maxlen=requests.MAX_ENDED)
         self._first_bytes: Counter[Cell] = Counter()
         self._pruned_at = 0.0
 
@@ -45,8 +47,8 @@ class Recorder:
         start_periodic("dashboard", self.flush, FLUSH_INTERVAL_SECONDS)
 
     def begin(self, attempt: AttemptContext) -> None:
-        """Note that an attempt begins."""
-        row = requests.begun(attempt, self._worker)
+        """Record the start of an attempt."""
+        row = requests.running_row(attempt, self._worker)
         with self._lock:
             if before := self._running.get(row.id):
                 row.started_at = before.started_at
@@ -57,7 +59,7 @@ class Recorder:
         if result.first_byte_seconds is None:
             return
         names = (attempt.key, attempt.model, attempt.upstream.name)
-        key, model, upstream = (requests.storable(name) or "-" for name in names)
+        key, model, upstream = (requests.storable(name) or NOBODY for name in names)
         day = time.strftime("%Y-%m-%d", time.gmtime())
         cells = first_bytes.cells(result.first_byte_seconds, key, model, upstream, day)
         with self._lock:
@@ -65,11 +67,11 @@ class Recorder:
                 self._first_bytes[cell] += 1
 
     def end(self, result: RequestResult) -> None:
-        """Note that a request has ended."""
+        """Record the end of a request."""
         with self._lock:
             before = self._running.pop(result.id, None)
             if result.key is not None or result.error == UNKNOWN_KEY:
-                self._ended.append(requests.ended(result, self._worker, before))
+                self._ended.append(requests.ended_row(result, self._worker, before))
 
     def flush(self) -> None:
         """Write what has changed, in one transaction. If that fails, it is tried again with the next one."""
@@ -117,4 +119,4 @@ class Recorder:
     def _put_back(self, ended: list[LiveRequest], counts: Counter[Cell]) -> None:
         with self._lock:
             self._first_bytes.update(counts)
-            self._ended = deque([*ended, *self._ended], maxlen=requests.KEPT)
+            self._ended = deque([*ended, *self._ended], maxlen=requests.MAX_ENDED)

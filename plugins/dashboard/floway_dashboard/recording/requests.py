@@ -1,7 +1,7 @@
 """The requests that run, and the latest that have ended, over all workers and hosts: a small table.
 
-A worker writes what has changed once a second, and says at the same time that its running requests still run. A row
-of a worker that has died is soon old, and no longer shown.
+Once a second, a worker writes the rows that have changed, and renews ``seen_at`` of its running requests. The rows of a
+worker that has died get old, and are no longer shown.
 """
 
 import time
@@ -10,17 +10,18 @@ from dataclasses import astuple, dataclass, fields
 
 import peewee
 
-from floway_core.contexts import AttemptContext, RequestResult
+from floway_core.contexts import AttemptContext
+from floway_core.results import RequestResult
 from floway_core.storage.db import execute, select
 
-KEPT = 200
-"""Requests that have ended. Older ones are deleted."""
+MAX_ENDED = 200
+"""Ended requests that the table has. Older ones are deleted."""
 
 MAX_RUNNING = 200
 """Running requests that a worker shows; it may serve more."""
 
 ALIVE_SECONDS = 15
-"""For how long a running request is shown without a sign of its worker."""
+"""For how long a running request is shown after its worker has renewed it."""
 
 MAX_CHARACTERS = 100
 ROWS_PER_INSERT = 50
@@ -28,7 +29,7 @@ ROWS_PER_INSERT = 50
 
 @dataclass
 class LiveRequest:
-    """A request, without anything that it says."""
+    """A request, without prompt and answer."""
 
     id: str
     worker: str
@@ -41,7 +42,7 @@ class LiveRequest:
     upstream: str | None
     dialect: str
     client: str | None = None
-    """What the client calls itself: its ``user-agent``."""
+    """The ``user-agent`` of the client."""
     status: int | None = None
     outcome: str | None = None
     error: str | None = None
@@ -58,7 +59,7 @@ class LiveRequest:
 
     @property
     def failed(self) -> bool:
-        """Whether the client did not get a whole answer."""
+        """Whether the client did not get a complete answer."""
         return not self.is_running and ((self.status or 0) >= 400 or self.outcome in ("failed", "cut"))
 
 
@@ -66,7 +67,7 @@ COLUMNS = tuple(column.name for column in fields(LiveRequest))
 CHANGES = ", ".join(f"{name} = excluded.{name}" for name in (*COLUMNS[1:], "seen_at"))
 
 
-def begun(attempt: AttemptContext, worker: str) -> LiveRequest:
+def running_row(attempt: AttemptContext, worker: str) -> LiveRequest:
     """Return the row of a request for which an attempt begins."""
     request = attempt.request
     return LiveRequest(
@@ -82,7 +83,7 @@ def begun(attempt: AttemptContext, worker: str) -> LiveRequest:
     )
 
 
-def ended(result: RequestResult, worker: str, before: LiveRequest | None) -> LiveRequest:
+def ended_row(result: RequestResult, worker: str, before: LiveRequest | None) -> LiveRequest:
     """Return the row of a request that has ended.
 
     :param before: its row while it ran; None if it had none.
@@ -109,7 +110,7 @@ def ended(result: RequestResult, worker: str, before: LiveRequest | None) -> Liv
 
 
 def storable(text: object) -> str | None:
-    """Return a text as a column can hold it: clients choose some of them."""
+    """Return a text in a form that a column accepts, because clients choose some of the texts; None for other types."""
     if not isinstance(text, str):
         return None
     if text.isascii() and "\0" not in text:
@@ -132,7 +133,7 @@ def store(database: peewee.Database, changed: Sequence[LiveRequest]) -> None:
 
 
 def keep_alive(database: peewee.Database, worker: str) -> None:
-    """Say that the running requests of a worker still run, in the transaction that is open."""
+    """Renew ``seen_at`` of the running requests of a worker, in the transaction that is open."""
     sql = "UPDATE dashboard_requests SET seen_at = ? WHERE worker = ? AND is_running = ?"
     execute(database, sql, int(time.time()), worker, True)
 
@@ -141,7 +142,11 @@ def prune(database: peewee.Database) -> None:
     """Delete what is not shown any more, in the transaction that is open."""
     oldest = "SELECT started_at FROM dashboard_requests WHERE is_running = ? ORDER BY started_at DESC LIMIT 1 OFFSET ?"
     execute(
-        database, f"DELETE FROM dashboard_requests WHERE is_running = ? AND started_at < ({oldest})", False, False, KEPT
+        database,
+        f"DELETE FROM dashboard_requests WHERE is_running = ? AND started_at < ({oldest})",
+        False,
+        False,
+        MAX_ENDED,
     )
     lost = "DELETE FROM dashboard_requests WHERE is_running = ? AND seen_at < ?"
     execute(database, lost, True, int(time.time()) - ALIVE_SECONDS)
@@ -153,10 +158,10 @@ def forget(database: peewee.Database, ids: Iterable[str]) -> None:
         execute(database, "DELETE FROM dashboard_requests WHERE id = ?", row_id)
 
 
-def read(database: peewee.Database, limit: int = KEPT) -> list[LiveRequest]:
+def read(database: peewee.Database, limit: int = MAX_ENDED) -> list[LiveRequest]:
     """Return the running requests and then those that have ended, the newest first.
 
-    :param limit: how many that have ended.
+    :param limit: how many of those that have ended.
     """
     columns = ", ".join(COLUMNS)
     alive = int(time.time()) - ALIVE_SECONDS

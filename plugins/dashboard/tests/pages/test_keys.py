@@ -150,7 +150,7 @@ def test_the_list_is_searched_and_comes_in_pages(operator, database, make):
         page = operator.get(f"/dashboard/keys?q={wanted}")
         assert found in re.findall(r'scope="row"><a [^>]*>([\w-]+)', page.text)
     page = operator.get("/dashboard/keys?q=%3Cb%3E")
-    assert "No key is like that." in page.text and 'value="&lt;b&gt;"' in page.text
+    assert "No key matches." in page.text and 'value="&lt;b&gt;"' in page.text
 
 
 def test_the_usage_of_the_key_is_shown_with_its_sum(operator, database, make):
