@@ -111,7 +111,7 @@ def run(
 ) -> Iterator[Soak]:
     """Yield the result so far after each period of ``period`` seconds."""
     with tempfile.TemporaryDirectory(prefix="floway-bench-") as name:
-        folder, soak, began = Path(name), Soak(), time.monotonic()
+        folder, soak, began, logged = Path(name), Soak(), time.monotonic(), 0
         (folder / "temporary").mkdir()
         environ = {"TMPDIR": str(folder / "temporary")}
         target = targets.floway(upstream_url, gateway_cpus, folder, SETTINGS, variables=environ)
@@ -119,14 +119,20 @@ def run(
             while not soak.samples or time.monotonic() - began < minutes * 60:
                 requests, problems = _one_period(target, load_cpus, period)
                 soak.problems += problems
-                if "Traceback" in target.tree.log.read_text(errors="replace"):
-                    soak.problems.append("a traceback in the log")
+                log = target.tree.log.read_text(errors="replace")
+                soak.problems += [line for line in log[logged:].splitlines() if _is_error(line)]
+                logged = len(log)
                 _sweep(folder, before=time.time() - period)
                 time.sleep(SETTLING_SECONDS)
                 soak.samples.append(_count((time.monotonic() - began) / 60, requests, target.tree, folder))
                 yield soak
         finally:
             target.tree.stop()
+
+
+def _is_error(line: str) -> bool:
+    """Return whether a line of the gateway's log tells why a request went wrong."""
+    return " ERROR " in line or line.startswith("Traceback")
 
 
 def _one_period(target: Target, cpus: set[int], seconds: float) -> tuple[int, list[str]]:

@@ -239,15 +239,16 @@ def _is_disconnected(connection: socket.socket) -> bool:
 
 
 def _encode_head(reply: Reply) -> bytes:
-    framing = {
-        "chunked": "transfer-encoding: chunked",
-        "length": f"content-length: {sum(len(chunk) for chunk in reply.chunks if isinstance(chunk, bytes))}",
-        "close": "connection: close",
-    }
     lines = [f"{name}: {value}" for name, value in reply.headers]
     if not any(name.lower() == "content-length" for name, _ in reply.headers):
-        lines.append(framing[reply.framing])
+        lines.append(_framing_header(reply))
     return "\r\n".join([f"HTTP/1.1 {reply.status} Scripted", *lines, "", ""]).encode("latin-1")
+
+
+def _framing_header(reply: Reply) -> str:
+    if reply.framing == "length":
+        return f"content-length: {sum(len(chunk) for chunk in reply.chunks if isinstance(chunk, bytes))}"
+    return "transfer-encoding: chunked" if reply.framing == "chunked" else "connection: close"
 
 
 def _read_request(stream: BinaryIO, connection: int) -> Recorded | None:
