@@ -44,7 +44,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     run = commands.add_parser("run", help="measure, and print a table")
-    run.add_argument("--with", dest="others", nargs="*", default=[], choices=("codex", "otel", *peers.PEERS))
+    run.add_argument(
+        "--with", dest="others", nargs="*", default=[], choices=("codex", *targets.OBSERVERS, *peers.PEERS)
+    )
+    run.add_argument(
+        "--before",
+        metavar="PYTHON",
+        type=os.path.abspath,
+        help="the interpreter of another Floway, to compare a change",
+    )
     names = [name for name in scenarios.SCENARIOS if name not in scenarios.LARGE]
     names += [scenarios.HOLD, *scenarios.LARGE]
     run.add_argument("--scenarios", nargs="*", default=names, choices=names)
@@ -183,11 +191,14 @@ def _table(options: argparse.Namespace) -> None:
 def _gateway_starters(
     options: argparse.Namespace, upstream_url: str, cpus: set[int]
 ) -> Iterator[Callable[[Path], Target]]:
-    yield lambda folder: targets.floway(upstream_url, cpus, folder)
-    if "codex" in options.others:
-        yield lambda folder: targets.floway_codex(upstream_url, cpus, folder)
-    if "otel" in options.others:
-        yield lambda folder: targets.floway_otel(upstream_url, cpus, folder)
+    versions = {"": sys.executable} | ({" before": options.before} if options.before else {})
+    for suffix, python in versions.items():
+        yield functools.partial(targets.floway, upstream_url, cpus, name=f"Floway{suffix}", python=python)
+    for suffix, python in versions.items() if "codex" in options.others else ():
+        start_codex = targets.floway_codex
+        yield functools.partial(start_codex, upstream_url, cpus, name=f"Floway with Codex{suffix}", python=python)
+    for observer in targets.OBSERVERS.intersection(options.others):
+        yield functools.partial(targets.floway_observed, upstream_url, cpus, observer=observer)
     for name, start in peers.PEERS.items():
         if name in options.others:
             yield functools.partial(start, upstream_url, cpus, installed=options.installed)

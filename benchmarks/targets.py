@@ -22,8 +22,8 @@ from floway_core.testing.installation import HIDE_PLUGINS
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT_SECONDS = 120.0
 """Time for a gateway to start."""
-OBSERVERS = frozenset({"otel"})
-"""Plugins that cost something with each request; only ``floway_otel`` loads one."""
+OBSERVERS = frozenset({"dashboard", "otel"})
+"""Plugins that cost something with each request; only ``floway_observed`` loads one."""
 SETTLING_SECONDS = 0.5
 """Time between the first request and the measurement of idle memory."""
 
@@ -81,41 +81,49 @@ def floway(
     settings: dict[str, str] | None = None,
     name: str = "Floway",
     variables: dict[str, str] | None = None,
+    python: str = sys.executable,
+    observer: str = "",
 ) -> Target:
     """Floway with default settings and SQLite on disk.
 
     Its upstreams are of the plugins floway-openai and floway-chat; they serve models of different names.
 
     :param variables: further environment variables of the server.
+    :param python: the interpreter in whose environment Floway is installed.
+    :param observer: the one of ``OBSERVERS`` that is loaded.
     """
-    environ = {**_make_environ(folder, settings), **(variables or {})}
+    environ = {**_make_environ(folder, settings, observer), **(variables or {})}
     for kind, model in (("openai", wire.MODEL), ("chat", chat_wire.MODEL)):
         where = ("--base-url", upstream_url, "--no-key", "--no-test", "--model", model)
-        _floway(environ, folder, "upstreams", "add", kind, f"bench-{kind}", *where)
-    return _serve(name, environ, cpus, folder, chat_model=chat_wire.MODEL, door_model=wire.MODEL)
+        _floway(environ, folder, "upstreams", "add", kind, f"bench-{kind}", *where, python=python)
+    return _serve(name, environ, cpus, folder, python, chat_model=chat_wire.MODEL, door_model=wire.MODEL)
 
 
-def floway_otel(upstream_url: str, cpus: set[int], folder: Path) -> Target:
-    """Floway with the plugin floway-otel, which exports the spans and metrics of all requests to the fake upstream."""
-    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": upstream_url.removesuffix("/v1"), "PYTHONPATH": ""}
-    return floway(upstream_url, cpus, folder, name="Floway with OpenTelemetry", variables=environ)
+def floway_observed(upstream_url: str, cpus: set[int], folder: Path, observer: str) -> Target:
+    """Floway with one of ``OBSERVERS``; floway-otel exports to the fake upstream."""
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": upstream_url.removesuffix("/v1")} if observer == "otel" else None
+    return floway(upstream_url, cpus, folder, name=f"Floway with {observer}", variables=variables, observer=observer)
 
 
-def floway_codex(upstream_url: str, cpus: set[int], folder: Path) -> Target:
+def floway_codex(
+    upstream_url: str, cpus: set[int], folder: Path, name: str = "Floway with Codex", python: str = sys.executable
+) -> Target:
     """Floway with the plugin floway-codex: each request gets an identity, each response updates the quota."""
     base_url = upstream_url.removesuffix("/v1") + "/backend-api"
     environ = _make_environ(folder, {"codex_base_url": base_url, "codex_transport": "http"})
     auth = folder / "auth.json"
     auth.write_text(json.dumps(_make_auth_json()))
-    _floway(environ, folder, "codex", "import", str(auth))
-    return _serve("Floway with Codex", environ, cpus, folder)
+    _floway(environ, folder, "codex", "import", str(auth), python=python)
+    return _serve(name, environ, cpus, folder, python)
 
 
-def _make_environ(folder: Path, settings: dict[str, str] | None) -> dict[str, str]:
-    """Return environment variables without the settings of a Floway on this machine, and without observers."""
+def _make_environ(folder: Path, settings: dict[str, str] | None, observer: str = "") -> dict[str, str]:
+    """Return environment variables without the settings of a Floway on this machine, and without other observers."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("FLOWAY_", "OTEL_"))}
     plugins = {point.name for point in importlib.metadata.entry_points(group="floway")}
-    (folder / "sitecustomize.py").write_text(HIDE_PLUGINS.format(shown=tuple(plugins - OBSERVERS), folders=[]))
+    (folder / "sitecustomize.py").write_text(
+        HIDE_PLUGINS.format(shown=tuple(plugins - OBSERVERS | {observer}), folders=[])
+    )
     environ["PYTHONPATH"] = str(folder)
     overrides = {f"FLOWAY_{name.upper()}": value for name, value in (settings or {}).items()}
     return {**environ, "FLOWAY_DATA_DIR": str(folder / "data"), **overrides}
@@ -126,21 +134,21 @@ def command(folder: Path, *arguments: str) -> None:
     _floway(_make_environ(folder, None), folder, *arguments)
 
 
-def _floway(environ: dict[str, str], folder: Path, *arguments: str) -> str:
-    line = [sys.executable, "-m", "floway_core", *arguments]
+def _floway(environ: dict[str, str], folder: Path, *arguments: str, python: str = sys.executable) -> str:
+    line = [python, "-m", "floway_core", *arguments]
     done = subprocess.run(line, env=environ, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"floway {' '.join(arguments)} failed: {done.stderr}")
     return done.stdout.strip()
 
 
-def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path, **about) -> Target:
-    key = _floway(environ, folder, "keys", "create", "bench")
+def _serve(name: str, environ: dict[str, str], cpus: set[int], folder: Path, python: str, **about) -> Target:
+    key = _floway(environ, folder, "keys", "create", "bench", python=python)
     bind = f"127.0.0.1:{free_port()}"
     return start_gateway(
         name,
         f"http://{bind}/v1/responses",
-        [sys.executable, "-m", "floway_core", "serve", "--bind", bind],
+        [python, "-m", "floway_core", "serve", "--bind", bind],
         cpus,
         folder,
         environ=environ,

@@ -6,7 +6,8 @@ worker that has died get old, and are no longer shown.
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 import peewee
 
@@ -64,6 +65,7 @@ class LiveRequest:
 
 
 COLUMNS = tuple(column.name for column in fields(LiveRequest))
+_values_of = attrgetter(*COLUMNS)
 CHANGES = ", ".join(f"{name} = excluded.{name}" for name in (*COLUMNS[1:], "seen_at"))
 
 
@@ -128,7 +130,7 @@ def store(database: peewee.Database, changed: Sequence[LiveRequest]) -> None:
             database,
             f"INSERT INTO dashboard_requests ({', '.join(COLUMNS)}, seen_at) VALUES {', '.join([marks] * len(part))} "
             f"ON CONFLICT (id) DO UPDATE SET {CHANGES}",
-            *(value for row in part for value in (*astuple(row), int(time.time()))),
+            *(value for row in part for value in (*_values_of(row), int(time.time()))),
         )
 
 
