@@ -27,6 +27,10 @@ SAYS_test = Lint and all tests but the long ones, on all processors: 5 to 8 minu
 SAYS_test-soak = The long tests, which `make test` leaves out: a few minutes.$(SETS_UP)
 $(foreach goal,$(or $(MAKECMDGOALS),demo),$(if $(SAYS_$(goal)),$(info $(SAYS_$(goal)))))
 
+# Compiled modules are kept, whatever the environment says: compiling 300 files of tests takes 10 seconds of each process,
+# and Floway half a second of each that a test starts.
+test test-soak: export PYTHONDONTWRITEBYTECODE :=
+
 # Each process runs neighbouring tests, which share fixtures, and takes over tests that another has not started.
 PYTEST_ALL = $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal -o faulthandler_exit_on_timeout=true \
 	tests plugins --ignore tests/e2e

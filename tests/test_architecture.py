@@ -8,8 +8,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 PROVIDERS = re.compile("codex|chatgpt|anthropic|claude|gemini|copilot", re.IGNORECASE)
 PROVIDER_WORDS = re.compile(
@@ -26,6 +24,22 @@ ALL = [*OWN, *(file for file in (ROOT / "plugins").rglob("*.py") if "build" not 
 
 def of_root(file):
     return str(file.relative_to(ROOT))
+
+
+def lines_with(pattern, files):
+    """The lines in which a pattern occurs, each behind its file and number."""
+    return [
+        f"{of_root(file)}:{number}: {line}"
+        for file in files
+        if pattern.search(text := file.read_text())
+        for number, line in enumerate(text.splitlines(), 1)
+        if pattern.search(line)
+    ]
+
+
+def says_what_it_is_for(text):
+    docstring = ast.get_docstring(ast.parse(text))
+    return docstring and text.startswith(('"""', 'r"""')) and docstring.splitlines()[0].strip()
 
 
 def test_the_import_contracts_hold():
@@ -66,24 +80,22 @@ def test_the_contracts_name_every_plugin():
     assert set(forbidden["forbidden_modules"]) == set(independent["modules"]) == plugins
 
 
-@pytest.mark.parametrize("file", CORE, ids=of_root)
-def test_core_names_no_provider(file):
-    named = [line for line in file.read_text().splitlines() if PROVIDERS.search(line)]
-    assert named == [] and not PROVIDERS.search(file.name)
+def test_core_names_no_provider():
+    assert [of_root(file) for file in CORE if PROVIDERS.search(file.name)] == []
+    assert lines_with(PROVIDERS, CORE) == []
 
 
-@pytest.mark.parametrize("file", [file for file in CORE if "tests" not in file.parts], ids=of_root)
-def test_core_uses_no_words_of_one_provider(file):
-    assert [line for line in file.read_text().splitlines() if PROVIDER_WORDS.search(line)] == []
+def test_core_uses_no_words_of_one_provider():
+    assert lines_with(PROVIDER_WORDS, [file for file in CORE if "tests" not in file.parts]) == []
 
 
-@pytest.mark.parametrize("file", ALL, ids=of_root)
-def test_every_file_says_what_it_is_for_and_is_small(file):
-    text = file.read_text()
-    assert len(text.splitlines()) <= LARGEST
-    docstring = ast.get_docstring(ast.parse(text))
-    assert docstring and text.startswith(('"""', 'r"""'))
-    assert docstring.splitlines()[0].strip()
+def test_every_file_is_small():
+    lengths = {of_root(file): len(file.read_text().splitlines()) for file in ALL}
+    assert {name: length for name, length in lengths.items() if length > LARGEST} == {}
+
+
+def test_every_file_says_what_it_is_for():
+    assert [of_root(file) for file in ALL if not says_what_it_is_for(file.read_text())] == []
 
 
 def test_the_core_imports_no_test_kit():
