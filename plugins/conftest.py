@@ -6,7 +6,11 @@ import zlib
 import pytest
 from floway_codex.simulator import Simulator
 
-from floway_core.testing import RunningGateway
+from floway_core.testing import RunningGateway, processes
+
+# What they import late, and would otherwise import again in every gateway and command.
+processes.PRELOADED += ["floway_codex.commands", "floway_codex.simulator"]
+processes.PRELOADED += ["floway_dashboard.blueprint", "floway_dashboard.commands", "floway_otel.telemetry"]
 
 
 @pytest.fixture(scope="session")

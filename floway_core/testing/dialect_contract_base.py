@@ -113,7 +113,7 @@ class DialectContractBase(GatewayFixtures):
         if cls.plugin and cls.plugin_source:
             write_plugin(folder, cls.plugin, cls.plugin_source)
         installed = [cls.plugin] if cls.plugin and not cls.plugin_source else []
-        own = {"kit_url": upstream.url, "log_level": "debug", "keepalive_interval": "1"}
+        own = {"kit_url": upstream.url, "log_level": "debug", "keepalive_interval": "0.3"}
         settings = {**own, "max_body_bytes": str(MAX_BODY_BYTES), **settings}
         with RunningGateway(settings, installed=installed, plugin_folders=[folder]) as gateway:
             assert gateway.run("upstreams", "add", "kit", "kit").returncode == 0

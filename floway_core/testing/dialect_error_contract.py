@@ -88,7 +88,7 @@ class DialectErrorContract(DialectContractBase):
     def test_overload_and_the_end_of_the_gateway_are_told(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """One request too many is refused; a stream that has not ended when the gateway stops fails visibly."""
         upstream.script(Reply([events.message_stream()[0], Step.HOLD]))
-        with self._start(tmp_path, upstream, threads="1") as gateway:
+        with self._start(tmp_path, upstream, threads="1", graceful_timeout="0.2") as gateway:
             caller = ApiClient(gateway.url, gateway.key)
             running = self._ask(caller, stream=True)
             upstream.wait_for_request()

@@ -23,6 +23,9 @@ from floway_core.testing.processes import Process, start
 POLL_SECONDS = 0.02
 """Time between two checks whether a server is ready."""
 
+SMALL = {"workers": "1", "threads": "128", "graceful_timeout": "2"}
+"""Settings for a quick start and end: each worker tries at its start whether it may have all its threads."""
+
 LISTENING = "0A"
 """The state of a listening socket in ``/proc/net/tcp``."""
 
@@ -30,12 +33,12 @@ LISTENING = "0A"
 class RunningGateway(Installation):
     """An installation with a running ``floway serve`` on a free port, and an API key. A context manager.
 
-    It takes the arguments of ``Installation``, and has one worker unless the settings differ. When the constructor
+    It takes the arguments of ``Installation``, and is ``SMALL`` unless the settings differ. When the constructor
     returns, all workers accept connections.
     """
 
     def __init__(self, settings: Mapping[str, str] | None = None, **options: Any) -> None:
-        super().__init__({"workers": "1", "graceful_timeout": "2", **(settings or {})}, **options)
+        super().__init__({**SMALL, **(settings or {})}, **options)
         self.log_file = self.folder / "gateway.log"
         self._port = _free_port()
         self._bind = f"127.0.0.1:{self._port}"

@@ -21,6 +21,10 @@ import floway_core
 FOR_THE_INTERPRETER = re.compile("PYTHON(?!PATH$)|LD_|MALLOC_|GLIBC_|LANG|LC_")
 """Environment variables that Python or libc read when they start."""
 
+PRELOADED: list[str] = []
+"""Names of further modules for the process from which the others are forked: those that a plugin imports only when it
+serves or runs a command. Add them before the first process starts, such as in a ``conftest.py``."""
+
 
 class Process(Protocol):
     """What tests may use of a process, as of ``subprocess.Popen``."""
@@ -80,7 +84,7 @@ class _ForkedProcess:
     def __init__(self, arguments: Sequence[str], environ: Mapping[str, str], *options: Any) -> None:
         self._arguments = list(arguments)
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["floway_core.testing.preload"])
+        context.set_forkserver_preload([*PRELOADED, "floway_core.testing.preload"])
         self._process = context.Process(target=_run, args=(self._arguments, dict(environ), *options), daemon=True)
         with _no_main_module():
             self._process.start()

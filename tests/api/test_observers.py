@@ -279,8 +279,8 @@ def test_what_an_observer_does_to_the_items_of_a_response_changes_nothing(house,
 
 
 def test_a_client_that_hangs_up_has_cut_it(house, client, fake_upstream):
-    first, *others = message_stream()
-    fake_upstream.script(Reply([first, Step.HOLD, *others]))
+    *most, last = message_stream()
+    fake_upstream.script(Reply([*most, Step.HOLD, last]))
     answer = client.stream()
     answer.read_until(b"\n\n")
     answer.hang_up()

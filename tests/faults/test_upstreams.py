@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from functools import partial
 
 import pytest
 
@@ -69,13 +70,16 @@ def drop_by_drop(start, piece):
     return play
 
 
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("start, piece", [(BEGINS, b"x"), (BEGINS, b"x-more: 1\r\n"), (b"", INTERIM)])
-def test_a_head_that_never_ends(call, hasty, refused, playing, start, piece, stream):
+def test_a_head_that_never_ends(call, hasty, refused, playing):
     """Each piece comes in time; all together they take too long."""
-    upstream = playing(drop_by_drop(start, piece))
-    refused(asked(call(hasty), upstream, stream=stream), 504, "upstream_timeout")
-    assert upstream.gone.wait(PATIENCE)
+    waiting = []
+    for stream in (True, False):
+        for start, piece in ((BEGINS, b"x"), (BEGINS, b"x-more: 1\r\n"), (b"", INTERIM)):
+            upstream = playing(drop_by_drop(start, piece))
+            waiting.append((upstream, asked(call(hasty), upstream, stream=stream)))
+    for upstream, answer in waiting:
+        refused(answer, 504, "upstream_timeout")
+        assert upstream.gone.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("start, piece", [(BEGINS, b"x-more: 1\r\n"), (BEGINS, b"x" * 10), (b"", INTERIM)])
@@ -124,13 +128,11 @@ def test_an_upstream_that_closes_at_once(ask, refused, playing):
 
 
 # --------------------------------------------------------------------------------------------------------------- bodies
-@pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
-@pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("pause", [0.05, 0], ids=["slowly", "fast"])
-def test_a_body_that_never_ends(call, hasty, refused, playing, kind, stream, pause):
+def test_a_body_that_never_ends(call, hasty, refused, playing, pause):
     """Something comes all the time, so it is never silent; it has its time in all nevertheless."""
 
-    def play(talk):
+    def play(kind, talk):
         talk.send(head(f"content-type: {kind}", "transfer-encoding: chunked"))
         while True:
             talk.send(chunked(b": still here\n\n"))
@@ -143,14 +145,17 @@ def test_a_body_that_never_ends(call, hasty, refused, playing, kind, stream, pau
             except TimeoutError:
                 talk.socket.settimeout(PATIENCE)
 
-    upstream = playing(play)
-    answer = asked(call(hasty), upstream, stream=stream)
-    if stream and kind == "text/event-stream":
-        assert [told["type"] for told in parse(answer.body)] == ["error", "response.failed"]
-        assert parse(answer.body)[0]["code"] == "upstream_timeout"
-    else:
-        refused(answer, 504, "upstream_timeout")
-    assert upstream.gone.wait(PATIENCE)
+    waiting = []
+    for kind, stream in itertools.product(("text/event-stream", "application/json"), (True, False)):
+        upstream = playing(partial(play, kind))
+        waiting.append((kind, stream, upstream, asked(call(hasty), upstream, stream=stream)))
+    for kind, stream, upstream, answer in waiting:
+        if stream and kind == "text/event-stream":
+            assert [told["type"] for told in parse(answer.body)] == ["error", "response.failed"]
+            assert parse(answer.body)[0]["code"] == "upstream_timeout"
+        else:
+            refused(answer, 504, "upstream_timeout")
+        assert upstream.gone.wait(PATIENCE)
 
 
 def test_an_event_of_fifty_megabytes(gateway, fake_upstream):

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,9 @@ from ..support.certificates import server_context
 from ..support.raw_upstream import PATIENCE, Gone, RawUpstream, chunked, head
 from ..support.stored_upstreams import add_upstreams
 
-LARGE = "x" * (20 * 2**20)
+RECEIVE_BUFFER = 2**16
+SEND_BUFFER = int(Path("/proc/sys/net/ipv4/tcp_wmem").read_text().split()[-1])
+LARGE = "x" * (SEND_BUFFER + 16 * RECEIVE_BUFFER)
 """More than the system takes on behalf of both sides."""
 
 REFUSAL = b'{"error":{"message":"Too much.","type":"invalid_request_error","param":null,"code":"too_large"}}'
@@ -65,7 +68,7 @@ def test_a_refusal_is_heard_before_the_body_is_read(ask, tls, status, stream):
         finally:
             closed.set()
 
-    with RawUpstream(first_then_well_behaved(refuse), tls=tls) as upstream:
+    with RawUpstream(first_then_well_behaved(refuse), tls=tls, receive_buffer=RECEIVE_BUFFER) as upstream:
         ask.headers["x-test-upstream"] = upstream.url
         answer = ask.create(LARGE, stream=stream)
         assert (answer.status, answer.body) == (int(status[:3]), REFUSAL)
@@ -86,7 +89,7 @@ def test_a_refusal_arrives_although_the_upstream_closes(ask, tls, reused):
         talk.send(refusal("413 Content Too Large"))
         raise Gone
 
-    with RawUpstream(first_then_well_behaved(refuse), tls=tls) as upstream:
+    with RawUpstream(first_then_well_behaved(refuse), tls=tls, receive_buffer=RECEIVE_BUFFER) as upstream:
         ask.headers["x-test-upstream"] = upstream.url
         if reused:
             assert ask.create().status == 200
@@ -104,7 +107,7 @@ def test_a_stream_is_relayed_before_the_body_is_read(ask, tls):
         talk.send(b"".join(OTHERS) + chunked(b""))
         talk.wait()
 
-    with RawUpstream(first_then_well_behaved(stream), tls=tls) as upstream:
+    with RawUpstream(first_then_well_behaved(stream), tls=tls, receive_buffer=RECEIVE_BUFFER) as upstream:
         ask.headers["x-test-upstream"] = upstream.url
         answer = ask.stream(LARGE)
         answer.read_until(b"\n\n")
@@ -123,7 +126,7 @@ def test_the_rest_of_the_body_follows_a_stream_that_has_begun(ask, tls):
         talk.send(b"".join(OTHERS) + chunked(b""))
         talk.hold()
 
-    with RawUpstream(play, tls=tls) as upstream:
+    with RawUpstream(play, tls=tls, receive_buffer=RECEIVE_BUFFER) as upstream:
         ask.headers["x-test-upstream"] = upstream.url
         answer = ask.stream(LARGE)
         answer.read_until(b"\n\n")
@@ -155,7 +158,7 @@ def test_a_hang_up_is_noticed_while_the_body_is_sent(ask):
         talk.wait()
         talk.hold()
 
-    with RawUpstream(play) as upstream:
+    with RawUpstream(play, receive_buffer=RECEIVE_BUFFER) as upstream:
         ask.headers["x-test-upstream"] = upstream.url
         answer = ask.create(LARGE)
         upstream.heads.get(timeout=PATIENCE)

@@ -312,8 +312,8 @@ def test_failures(upstream, collector, client):
 
 
 def test_a_client_that_hangs_up(upstream, collector, client):
-    first, *others = message_stream()
-    upstream.script(Reply([first, Step.HOLD, *others]))
+    *most, last = message_stream()
+    upstream.script(Reply([*most, Step.HOLD, last]))
     answer = client.stream()
     answer.read_until(b"\n\n")
     answer.hang_up()
