@@ -8,10 +8,11 @@ from floway_codex.simulator import Simulator
 
 from floway_core.testing import RunningGateway, processes
 
-# What they import late, and would otherwise import again in every gateway and command.
+# What they import late, and would otherwise import again in every gateway and command. Not all of OpenTelemetry: its
+# propagators read the environment when they are imported.
 processes.PRELOADED += ["floway_codex.commands", "floway_codex.simulator"]
-processes.PRELOADED += ["floway_dashboard.blueprint", "floway_dashboard.commands", "floway_otel.telemetry"]
-
+processes.PRELOADED += ["floway_dashboard.blueprint", "floway_dashboard.commands"]
+processes.PRELOADED += [f"opentelemetry.exporter.otlp.proto.http.{kind}_exporter" for kind in ("trace", "metric")]
 
 @pytest.fixture(scope="session")
 def simulator():

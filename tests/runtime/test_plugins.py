@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from floway_core import __version__
-from floway_core.testing import ApiClient, write_plugin
+from floway_core.testing import ApiClient, Installation, write_plugin
 
 PROVIDER = """
 from floway_core.hookspecs import hookimpl
@@ -133,6 +133,27 @@ KINDS = (AT_ONCE, AT_THE_COMMANDS, AT_THE_SETTINGS, AT_THE_SERVICES, AT_THE_ROUT
 SOURCES = {name: source for kind in KINDS for name, source in kind.items()}
 
 
+@pytest.fixture(scope="module")
+def migrated():
+    """An installation with a database, which all that do not start may have."""
+    with Installation() as installation:
+        assert installation.run("migrate").returncode == 0
+        yield installation
+
+
+@pytest.fixture
+def install_broken(install, tmp_path, migrated):
+    """Makes an installation with plugins by name that are the files of this test, on a database that exists."""
+
+    def make(**sources):
+        for name, source in sources.items():
+            write_plugin(tmp_path, name, source)
+        environ = {"FLOWAY_DATA_DIR": str(migrated.data_dir)}
+        return install({"threads": "16"}, plugin_folders=[tmp_path], environ=environ)
+
+    return make
+
+
 def start(installation, command):
     """Run ``command`` to its end."""
     if command == "config":
@@ -159,9 +180,8 @@ IN_SHORT = {
     ("command", "source"),
     [pytest.param(*one, marks=() if one in IN_SHORT else pytest.mark.soak) for one in COMMANDS],
 )
-def test_a_broken_plugin_is_named_in_one_line(install, tmp_path, command, source):
-    write_plugin(tmp_path, "broken", SOURCES[source][0])
-    done = start(install(plugin_folders=[tmp_path]), command)
+def test_a_broken_plugin_is_named_in_one_line(install_broken, command, source):
+    done = start(install_broken(broken=SOURCES[source][0]), command)
     assert done.returncode != 0 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("floway: ") and "'broken'" in line and SOURCES[source][1] in line
@@ -179,10 +199,8 @@ def test_a_plugin_for_another_version_of_core_is_named(install, tmp_path, name):
 
 
 @pytest.mark.parametrize("command", ["serve", "wsgi"])
-def test_two_plugins_that_claim_one_kind_are_both_named(install, tmp_path, command):
-    write_plugin(tmp_path, "one", PROVIDER)
-    write_plugin(tmp_path, "two", PROVIDER)
-    done = start(install(plugin_folders=[tmp_path]), command)
+def test_two_plugins_that_claim_one_kind_are_both_named(install_broken, command):
+    done = start(install_broken(one=PROVIDER, two=PROVIDER), command)
     assert done.returncode != 0
     (line,) = done.stderr.splitlines()
     assert "'one'" in line and "'two'" in line and "'mine'" in line
@@ -192,10 +210,9 @@ KINDLESS = "class Mine(Provider):\n    def list_models(self, upstream): pass\n  
 
 
 @pytest.mark.parametrize("provider", ["class Mine(Provider): pass", "class Mine(Provider): kind = 'mine'", KINDLESS])
-def test_a_provider_that_is_not_finished_is_named(install, tmp_path, provider):
+def test_a_provider_that_is_not_finished_is_named(install_broken, provider):
     source = f"from floway_core.provider import Provider\n{provider}\n"
-    write_plugin(tmp_path, "broken", source + HOOKIMPL + "def register_providers(services): return [Mine()]")
-    done = start(install(plugin_folders=[tmp_path]), "serve")
+    done = start(install_broken(broken=source + HOOKIMPL + "def register_providers(services): return [Mine()]"), "serve")
     assert done.returncode != 0
     (line,) = done.stderr.splitlines()
     assert "'broken'" in line and "Mine" in line
@@ -220,10 +237,9 @@ BOTH = {
 
 
 @pytest.mark.parametrize("what", BOTH)
-def test_two_plugins_that_collide_are_both_named(install, tmp_path, what):
-    for name, source in zip(("one", "two"), BOTH[what], strict=True):
-        write_plugin(tmp_path, name, source)
-    done = start(install(plugin_folders=[tmp_path]), "serve")
+def test_two_plugins_that_collide_are_both_named(install_broken, what):
+    one, two = BOTH[what]
+    done = start(install_broken(one=one, two=two), "serve")
     assert done.returncode != 0
     (line,) = done.stderr.splitlines()
     assert "one" in line and "two" in line and line.startswith("floway: ")
