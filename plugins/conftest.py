@@ -14,6 +14,7 @@ processes.PRELOADED += ["floway_codex.commands", "floway_codex.simulator"]
 processes.PRELOADED += ["floway_dashboard.blueprint", "floway_dashboard.commands"]
 processes.PRELOADED += [f"opentelemetry.exporter.otlp.proto.http.{kind}_exporter" for kind in ("trace", "metric")]
 
+
 @pytest.fixture(scope="session")
 def simulator():
     """The simulated Codex backend."""

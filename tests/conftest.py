@@ -1,7 +1,6 @@
 """One gateway for most tests, with a provider that sends to the upstream which each test scripts for itself."""
 
 import json
-import os
 import shutil
 import uuid
 from pathlib import Path
@@ -197,13 +196,8 @@ def certificates(tmp_path_factory):
 @pytest.fixture(scope="session")
 def postgresql_url():
     """The URL of a PostgreSQL server."""
-    try:
-        with postgresql.server() as url:
-            yield url
-    except postgresql.NoServer as reason:
-        if os.environ.get(postgresql.REQUIRED) == "1":
-            raise
-        pytest.skip(f"no PostgreSQL server: {reason}")
+    with postgresql.or_skip(postgresql.server()) as url:
+        yield url
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

@@ -11,10 +11,9 @@ from floway_core.contexts import Upstream
 from floway_core.engine import routing
 from floway_core.errors import GatewayError, NoModelList
 from floway_core.provider import Model, Problem, Quota
-from floway_core.runtime.gateway import Gateway
+from floway_core.runtime.gateway import Gateway, log_failures
 from floway_core.storage import connections, upstreams
 from floway_core.storage.configuration import configuration_of
-from floway_core.storage.db import DATABASE_ERRORS
 from floway_core.storage.upstreams import NOT_TRIED, Try, remove
 
 __all__ = [
@@ -141,13 +140,10 @@ def read_quotas(gateway: Gateway, upstream: Upstream) -> Sequence[Quota]:
     """Return the limits of the account of an upstream, from the latest report; none if they cannot be read."""
     provider = gateway.providers.by_kind.get(upstream.kind)
     try:
-        return provider.read_quotas(upstream) if provider else ()
+        with log_failures(upstream, "read_quotas"):
+            return provider.read_quotas(upstream) if provider else ()
     except GatewayError as error:
         log.info("The quotas of upstream %s cannot be read: %s", upstream.name, error.message)
-    except DATABASE_ERRORS:
-        raise
-    except Exception:  # a plugin may raise anything
-        log.exception("The plugin of upstream %s failed in read_quotas", upstream.name)
     return ()
 
 

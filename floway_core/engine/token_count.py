@@ -9,11 +9,10 @@ from floway_core.conversation.records import Turn
 from floway_core.engine.attempt import prepare_dispatch
 from floway_core.engine.routing import Candidate
 from floway_core.engine.serve import order_candidates, with_turn
-from floway_core.errors import ClientDisconnected, GatewayError
+from floway_core.errors import GatewayError
 from floway_core.protocol.token_estimate import estimate_tokens
 from floway_core.provider import Provider
-from floway_core.runtime.gateway import Gateway
-from floway_core.storage.db import DATABASE_ERRORS
+from floway_core.runtime.gateway import Gateway, log_failures
 
 log = logging.getLogger("floway.engine")
 
@@ -55,14 +54,11 @@ def _ask_upstream(gateway: Gateway, request: ClientRequest, turn: Turn, candidat
         model=candidate.upstream_name,
     )
     try:
-        gateway.providers.hooks[candidate.upstream.kind].call("on_attempt_start", context)
-        return provider.count_tokens(prepare_dispatch(gateway, context, candidate, turn))
-    except (ClientDisconnected, *DATABASE_ERRORS):
-        raise
+        with log_failures(candidate.upstream, "count_tokens"):
+            gateway.providers.hooks[candidate.upstream.kind].call("on_attempt_start", context)
+            return provider.count_tokens(prepare_dispatch(gateway, context, candidate, turn))
     except GatewayError as error:
         if request.untranslatable:  # no estimate is possible, so the client gets the error
             raise
         log.info("Upstream %s did not count the tokens of a request: %s", candidate.upstream.name, error.code)
-    except Exception:  # a plugin may raise anything
-        log.exception("The plugin of upstream %s failed to count tokens", candidate.upstream.name)
     return None

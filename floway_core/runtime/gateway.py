@@ -13,7 +13,7 @@ import pluggy
 
 from floway_core.contexts import Services, Upstream
 from floway_core.conversation.cache import HistoryCache
-from floway_core.errors import GatewayError, StartupError
+from floway_core.errors import ClientDisconnected, GatewayError, StartupError
 from floway_core.prices import Price, read_prices
 from floway_core.provider import Model, Problem
 from floway_core.runtime import plugins
@@ -98,14 +98,26 @@ class Gateway:
             return Problem(f"The plugin of provider {upstream.kind!r} is not installed.")
         refusal = self.account_refusals.get(upstream.id)
         try:
-            return provider.find_problem(upstream) or (Problem(refusal) if refusal else None)
+            with log_failures(upstream, "find_problem"):
+                return provider.find_problem(upstream) or (Problem(refusal) if refusal else None)
         except GatewayError as error:
             return Problem(error.message)
-        except DATABASE_ERRORS:
-            raise
-        except Exception:  # a plugin may raise anything
-            log.exception("The plugin of upstream %s failed in find_problem", upstream.name)
-            return Problem(f"The plugin of provider {upstream.kind!r} has failed: see the log.")
+        return Problem(f"The plugin of provider {upstream.kind!r} has failed: see the log.")
+
+
+@contextlib.contextmanager
+def log_failures(upstream: Upstream, method: str) -> Iterator[None]:
+    """Log what the plugin of an upstream raises in the block, which ends then.
+
+    :param method: what the block calls, for the log.
+    :raises GatewayError, ClientDisconnected, *DATABASE_ERRORS: they are no fault of the plugin.
+    """
+    try:
+        yield
+    except (GatewayError, ClientDisconnected, *DATABASE_ERRORS):
+        raise
+    except Exception:  # a plugin may raise anything
+        log.exception("The plugin of upstream %s failed in %s", upstream.name, method)
 
 
 def read_settings(manager: pluggy.PluginManager, environ: Mapping[str, str] | None = None) -> Settings:

@@ -169,13 +169,8 @@ def test_a_file_that_is_gone_and_comes_back(on, refused, tmp_path):
 
 @pytest.fixture
 def own_postgresql():
-    try:
-        with postgresql.own_server() as own:
-            yield own
-    except postgresql.NoServer as reason:
-        if os.environ.get(postgresql.REQUIRED) == "1":
-            raise
-        pytest.skip(f"no PostgreSQL server: {reason}")
+    with postgresql.or_skip(postgresql.own_server()) as own:
+        yield own
 
 
 def test_a_server_that_is_restarted(on, refused, own_postgresql):

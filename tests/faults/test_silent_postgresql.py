@@ -32,13 +32,8 @@ CLIENTS = 48
 
 @pytest.fixture
 def server():
-    try:
-        with postgresql.own_server() as own:
-            yield own
-    except postgresql.NoServer as reason:
-        if os.environ.get(postgresql.REQUIRED) == "1":
-            raise
-        pytest.skip(f"no PostgreSQL server: {reason}")
+    with postgresql.or_skip(postgresql.own_server()) as own:
+        yield own
 
 
 def folder(server):

@@ -212,7 +212,9 @@ KINDLESS = "class Mine(Provider):\n    def list_models(self, upstream): pass\n  
 @pytest.mark.parametrize("provider", ["class Mine(Provider): pass", "class Mine(Provider): kind = 'mine'", KINDLESS])
 def test_a_provider_that_is_not_finished_is_named(install_broken, provider):
     source = f"from floway_core.provider import Provider\n{provider}\n"
-    done = start(install_broken(broken=source + HOOKIMPL + "def register_providers(services): return [Mine()]"), "serve")
+    done = start(
+        install_broken(broken=source + HOOKIMPL + "def register_providers(services): return [Mine()]"), "serve"
+    )
     assert done.returncode != 0
     (line,) = done.stderr.splitlines()
     assert "'broken'" in line and "Mine" in line

@@ -1,7 +1,6 @@
 """Budgets in the database: what is let in, what is counted, whatever races and whatever clocks and operators do."""
 
 import calendar
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -20,21 +19,10 @@ from floway_core.storage.leases import Leases
 from floway_core.storage.usage import UsageBuffer
 from floway_core.web.limits import AdmittedRequest
 
-LAST_NOON = calendar.timegm((2028, 2, 28, 12, 0, 0))
+NOON = calendar.timegm((2028, 2, 28, 12, 0, 0))
 """Noon of the last day but one of a February with 29 days."""
 
 DAY = 86_400
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The time of day, which stands still until a test moves it."""
-
-    class Clock:
-        now = float(LAST_NOON)
-
-    monkeypatch.setattr(time, "time", lambda: Clock.now)
-    return Clock
 
 
 @pytest.fixture

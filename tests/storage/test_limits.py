@@ -31,17 +31,6 @@ def new_key(database):
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """The time of day, which stands still until a test moves it."""
-
-    class Clock:
-        now = float(NOON)
-
-    monkeypatch.setattr(time, "time", lambda: Clock.now)
-    return Clock
-
-
-@pytest.fixture
 def enter(database):
     """Lets a request in. Returns the headers, or the error."""
 

@@ -7,8 +7,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+Entered = TypeVar("Entered")
 
 NAMED = "FLOWAY_TEST_DATABASE_URL"
 """postgresql://USER:PASSWORD@HOST/NAME of a server on which the tests may create databases."""
@@ -33,6 +39,18 @@ class Own:
     stop: Callable[[], None]
     """Ends it as a crash would, with all connections."""
     start: Callable[[], None]
+
+
+@contextlib.contextmanager
+def or_skip(server: AbstractContextManager[Entered]) -> Iterator[Entered]:
+    """Enter ``server()`` or ``own_server()``. If there is none, the test is skipped, unless it is ``REQUIRED``."""
+    try:
+        with server as entered:
+            yield entered
+    except NoServer as reason:
+        if os.environ.get(REQUIRED) == "1":
+            raise
+        pytest.skip(f"no PostgreSQL server: {reason}")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,10 @@ import urllib.request
 from html.parser import HTMLParser
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
+NASTY = '<script>alert("x")</script>&\''
+SHOWN = "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;&amp;&#39;"
+"""A name that would be a script if a page did not escape it, and what the page has instead."""
+
 PASSWORD, VIEWER_PASSWORD, ADMIN_TOKEN = "correct horse battery", "only look at this", "the-admin-token-0123"
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from floway_core.administration import groups, keys
+from floway_core.storage import upstreams
 from floway_core.storage.db import connect
 from floway_core.testing import RunningGateway, write_plugin
 
@@ -25,6 +27,19 @@ def database(gateway):
     opened = connect(f"sqlite:///{gateway.database}")
     yield opened
     opened.close_all()
+
+
+@pytest.fixture
+def emptied(database):
+    """Removes the keys, groups and upstreams that the test has added."""
+    yield
+    for key in keys.all_rows(database):
+        if key.name != "test":
+            keys.delete(database, key.name)
+    for group in groups.all_rows(database):
+        groups.remove(database, group.name)
+    for upstream in upstreams.all_rows(database):
+        upstreams.remove(database, upstream.name)
 
 
 @pytest.fixture

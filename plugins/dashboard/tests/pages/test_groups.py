@@ -7,18 +7,9 @@ import pytest
 from floway_core.administration import groups, keys
 from floway_core.storage.db import select
 
-NASTY = '<script>alert("x")</script>&\''
-SHOWN = "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;&amp;&#39;"
+from ..visitor import NASTY, SHOWN
 
-
-@pytest.fixture(autouse=True)
-def empty(database):
-    yield
-    for row in keys.all_rows(database):
-        if row.name != "test":
-            keys.delete(database, row.name)
-    for group in groups.all_rows(database):
-        groups.remove(database, group.name)
+pytestmark = pytest.mark.usefixtures("emptied")
 
 
 def create(operator, name, **entered):

@@ -10,18 +10,9 @@ from floway_core.administration import keys
 from floway_core.storage import upstreams
 from floway_core.testing import ApiClient
 
-NASTY = '<script>alert("x")</script>&\''
-SHOWN = "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;&amp;&#39;"
+from ..visitor import NASTY, SHOWN
 
-
-@pytest.fixture(autouse=True)
-def empty(database):
-    yield
-    for row in keys.all_rows(database):
-        if row.name != "test":
-            keys.delete(database, row.name)
-    for row in upstreams.all_rows(database):
-        upstreams.remove(database, row.name)
+pytestmark = pytest.mark.usefixtures("emptied")
 
 
 @pytest.fixture

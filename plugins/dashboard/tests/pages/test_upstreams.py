@@ -7,15 +7,9 @@ import pytest
 from floway_core.storage import upstreams
 from floway_core.storage.db import select
 
-NASTY = '<script>alert("x")</script>&\''
-SHOWN = "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;&amp;&#39;"
+from ..visitor import NASTY, SHOWN
 
-
-@pytest.fixture(autouse=True)
-def empty(database):
-    yield
-    for row in upstreams.all_rows(database):
-        upstreams.remove(database, row.name)
+pytestmark = pytest.mark.usefixtures("emptied")
 
 
 @pytest.fixture
