@@ -5,6 +5,7 @@ import shutil
 import uuid
 from pathlib import Path
 
+import openai
 import pytest
 
 from floway_core.storage import migrate
@@ -125,6 +126,15 @@ def call(fake_upstream):
     for exchange in (exchange for caller in made for exchange in caller.exchanges if exchange.has_started):
         assert exchange.headers["x-request-id"]
         assert b"Traceback" not in exchange.received
+
+
+@pytest.fixture(scope="session")
+def openai_package():
+    """Makes clients of the openai package. They share connections: each would read the certificates of the system."""
+    with openai.OpenAI(base_url="http://127.0.0.1:9", api_key="nobody", max_retries=0, timeout=20) as shared:
+        yield lambda url, key, headers=None: shared.with_options(
+            base_url=f"{url}/v1", api_key=key, default_headers=headers
+        )
 
 
 @pytest.fixture

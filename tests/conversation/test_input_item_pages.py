@@ -3,7 +3,6 @@
 import itertools
 from urllib.parse import quote
 
-import openai
 import pytest
 
 from .direct_store import assistant, user
@@ -25,11 +24,9 @@ def items(ids):
 
 
 @pytest.fixture
-def api(acting, client):
+def api(acting, client, openai_package):
     """The openai package as another client with the same key."""
-    key = client.caller.headers["authorization"].removeprefix("Bearer ")
-    with openai.OpenAI(base_url=f"{acting.gateway.url}/v1", api_key=key, max_retries=0, timeout=20) as api:
-        yield api
+    return openai_package(acting.gateway.url, client.caller.headers["authorization"].removeprefix("Bearer "))
 
 
 def texts(listed):

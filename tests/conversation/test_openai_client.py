@@ -62,13 +62,10 @@ def call(number):
 
 
 @pytest.fixture
-def conversation(acting, client, fake_upstream):
-    headers = {"x-test-upstream": fake_upstream.url}
+def conversation(acting, client, fake_upstream, openai_package):
     key = client.caller.headers["authorization"].removeprefix("Bearer ")
-    with openai.OpenAI(
-        base_url=f"{acting.gateway.url}/v1", api_key=key, max_retries=0, timeout=20, default_headers=headers
-    ) as api:
-        yield Conversation(api, fake_upstream)
+    api = openai_package(acting.gateway.url, key, {"x-test-upstream": fake_upstream.url})
+    return Conversation(api, fake_upstream)
 
 
 def led(conversation, turns):

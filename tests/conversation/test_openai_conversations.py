@@ -11,12 +11,9 @@ from .direct_store import assistant, user
 
 
 @pytest.fixture
-def api(acting, client, fake_upstream):
-    headers = {"x-test-upstream": fake_upstream.url}
+def api(acting, client, fake_upstream, openai_package):
     key = client.caller.headers["authorization"].removeprefix("Bearer ")
-    base_url = f"{acting.gateway.url}/v1"
-    with openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=20, default_headers=headers) as made:
-        yield made
+    return openai_package(acting.gateway.url, key, {"x-test-upstream": fake_upstream.url})
 
 
 def texts(items):

@@ -2,7 +2,6 @@
 
 import json
 
-import openai
 import pytest
 
 from floway_core.testing import Reply, event, message_item, message_stream
@@ -171,18 +170,13 @@ def test_who_reads_only_closed_items_reads_all(ask, fake_upstream, case):
 
 @pytest.mark.parametrize("opening", [[CREATED], [], [IN_PROGRESS]])
 @pytest.mark.parametrize("case", [case for case in OUTPUTS if "nothing named" not in case])
-def test_the_stream_helper_of_a_strict_client_follows(gateway, fake_upstream, case, opening):
+def test_the_stream_helper_of_a_strict_client_follows(gateway, fake_upstream, openai_package, case, opening):
     """It wants ``response.created`` first, makes a list of the items and parts that are announced, and looks up the
     place of each delta in it."""
     events, final, expected = OUTPUTS[case]
     fake_upstream.script(Reply([*opening, *events, completed(*final)]))
-    headers = {"x-test-upstream": fake_upstream.url}
-    with (
-        openai.OpenAI(
-            base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0, default_headers=headers
-        ) as made,
-        made.responses.stream(model="model-1", input="Hi", store=False) as stream,
-    ):
+    made = openai_package(gateway.url, gateway.key, {"x-test-upstream": fake_upstream.url})
+    with made.responses.stream(model="model-1", input="Hi", store=False) as stream:
         for _ in stream:
             pass
         assert [item.id for item in stream.get_final_response().output] == [item["id"] for item in expected]

@@ -12,12 +12,8 @@ JSON = [("content-type", "application/json")]
 
 
 @pytest.fixture
-def client(gateway, fake_upstream):
-    headers = {"x-test-upstream": fake_upstream.url}
-    with openai.OpenAI(
-        base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0, timeout=20, default_headers=headers
-    ) as made:
-        yield made
+def client(gateway, fake_upstream, openai_package):
+    return openai_package(gateway.url, gateway.key, {"x-test-upstream": fake_upstream.url})
 
 
 @pytest.mark.parametrize("empty_output", [True, False])

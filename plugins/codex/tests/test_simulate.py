@@ -24,7 +24,7 @@ def simulate(installation, *options):
     return subprocess.Popen(command, env=installation.environ, cwd=installation.folder, text=True, **pipes)
 
 
-@pytest.mark.parametrize("name", ["auth.json", "with space's.json"])
+@pytest.mark.parametrize("name", [pytest.param("auth.json", marks=pytest.mark.soak), "with space's.json"])
 def test_what_it_prints_can_be_pasted_into_a_shell(installation, name):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         bind = f"127.0.0.1:{probe.getsockname()[1]}"
