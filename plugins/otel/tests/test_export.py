@@ -86,7 +86,7 @@ def test_a_collector_that_hangs_costs_no_request_anything(start, own_upstream, o
         "OTEL_BSP_SCHEDULE_DELAY": "1",
         "OTEL_METRIC_EXPORT_INTERVAL": "10",
     }
-    gateway = start({"graceful_timeout": "4"}, **environ)
+    gateway = start({"graceful_timeout": "1"}, **environ)
     create(gateway, own_upstream)
     own_collector.wait_for(lambda: {"/v1/traces", "/v1/metrics"} <= {path for path, _, _ in own_collector.requests})
     create(gateway, own_upstream, 20)  # all of them while the collector hangs
