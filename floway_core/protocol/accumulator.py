@@ -88,8 +88,17 @@ class ResponseAccumulator:
         :param block: one event or more, without a part of another.
         :returns: the events before the terminal one, for the client.
         """
-        events: list[bytes] = []  # split only when one changes
-        for position, content in enumerate(parse_events(block)):
+        if len(block) < jsontext.LARGE_BYTES:
+            return self._add_events(block, [])
+        with jsontext.LARGE_TEXT_LOCK:
+            return self._add_events(block, sse.split(block))
+
+    def _add_events(self, block: bytes, events: list[bytes]) -> bytes:
+        """Do what ``add_events`` says.
+
+        :param events: the single events; empty as long as they are not needed.
+        """
+        for position, content in enumerate(parse_events(block, events)):
             if content is None or ((target := self._delta_target) and target.append(content)):
                 continue
             replacement = self._process_event(content)
