@@ -2,7 +2,6 @@
 
 import json
 import math
-import threading
 from typing import Any
 
 import orjson
@@ -10,16 +9,6 @@ import orjson
 MAX_LEVELS = 254
 """Levels of nesting that orjson serialises. A recursive function stays far from Python's recursion limit."""
 
-
-LARGE_BYTES = 2**20
-"""Larger texts are parsed one after the other."""
-
-LARGE_TEXT_LOCK = threading.RLock()
-"""Held while a large text is parsed or serialised.
-
-Each step holds the interpreter lock: parsing 50 MB, for 150 ms. If several threads did this at the same time, everybody
-else would have to wait for all of them.
-"""
 
 COUNTED_BYTES = 16 * 1024
 """Texts that are shorter than this are searched as a whole, which takes less time than a loop."""
@@ -74,10 +63,7 @@ def loads_many(texts: list[bytes]) -> list[Any]:
 
 def _parse(data: bytes) -> Any:
     try:
-        if len(data) < LARGE_BYTES:
-            return orjson.loads(data)
-        with LARGE_TEXT_LOCK:
-            return orjson.loads(data)
+        return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         if b"\\u" not in data:
             raise ValueError(str(error)) from None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floway_core.protocol import accumulator, jsontext, sse
+from floway_core.protocol import accumulator, large_blocks, sse
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.testing.events import event
 
@@ -46,12 +46,12 @@ def test_one_block_at_a_time(monkeypatch):
     parse_events, results = accumulator.parse_events, []
 
     def parse(block, events=()):
-        other = threading.Thread(target=lambda: results.append(jsontext.LARGE_TEXT_LOCK.acquire(blocking=False)))
+        other = threading.Thread(target=lambda: results.append(large_blocks.LOCK.acquire(blocking=False)))
         other.start()
         other.join()
         return parse_events(block, events)
 
     monkeypatch.setattr(accumulator, "parse_events", parse)
-    large = event("response.output_text.delta", delta="x" * jsontext.LARGE_BYTES)
+    large = event("response.output_text.delta", delta="x" * large_blocks.LARGE_BYTES)
     ResponseAccumulator({}, rewrite=False).add_events(large)
     assert results == [False]
