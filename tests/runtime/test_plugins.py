@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from floway_core import __version__
-from floway_core.testing import ApiClient, Installation, write_plugin
+from floway_core.testing import ApiClient, write_plugin
 
 PROVIDER = """
 from floway_core.hookspecs import hookimpl
@@ -131,27 +131,6 @@ COMMANDS = [
 ]
 KINDS = (AT_ONCE, AT_THE_COMMANDS, AT_THE_SETTINGS, AT_THE_SERVICES, AT_THE_ROUTES)
 SOURCES = {name: source for kind in KINDS for name, source in kind.items()}
-
-
-@pytest.fixture(scope="module")
-def migrated():
-    """An installation with a database, which all that do not start may have."""
-    with Installation() as installation:
-        assert installation.run("migrate").returncode == 0
-        yield installation
-
-
-@pytest.fixture
-def install_broken(install, tmp_path, migrated):
-    """Makes an installation with plugins by name that are the files of this test, on a database that exists."""
-
-    def make(**sources):
-        for name, source in sources.items():
-            write_plugin(tmp_path, name, source)
-        environ = {"FLOWAY_DATA_DIR": str(migrated.data_dir)}
-        return install({"threads": "16"}, plugin_folders=[tmp_path], environ=environ)
-
-    return make
 
 
 def start(installation, command):

@@ -193,7 +193,7 @@ def test_asking_asks_and_keeps_the_answer(setup):
 
 
 def test_a_failure_is_logged_when_it_begins_and_when_it_ends(setup, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "floway")
     setup.fails = True
     for _ in range(3):
         with pytest.raises(GatewayError):
