@@ -10,7 +10,10 @@ from floway_core.testing import RunningGateway, processes
 
 # What they import late, and would otherwise import again in every gateway and command. Not all of OpenTelemetry: its
 # propagators read the environment when they are imported.
-processes.PRELOADED += ["floway_codex.commands", "floway_codex.simulator"]
+processes.PRELOADED += [
+    f"floway_codex.commands.{name}"
+    for name in ("accounts", "differences", "explain", "profile", "simulation", "warmth")
+]
 processes.PRELOADED += ["floway_dashboard.blueprint", "floway_dashboard.commands"]
 processes.PRELOADED += [f"opentelemetry.exporter.otlp.proto.http.{kind}_exporter" for kind in ("trace", "metric")]
 

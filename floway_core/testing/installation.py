@@ -20,22 +20,36 @@ HIDE_PLUGINS = '''"""Imported when Python starts: hides all installed plugins ex
 
 import importlib.metadata
 import os
+import sys
 
-find = importlib.metadata.entry_points
+find_points, find_distributions = importlib.metadata.entry_points, importlib.metadata.distributions
 shown, folders = {shown!r}, {folders!r}
+# In a forked process, what it knows of the packages of the interpreter: to read the files of all takes a while.
+preload = sys.modules.get("floway_core.testing.preload")
+
+
+def distributions(**query):
+    if preload and not query:
+        further = [entry for entry in sys.path if entry not in preload.PATH]
+        return [*find_distributions(path=further), *preload.DISTRIBUTIONS]
+    return find_distributions(**query)
 
 
 def entry_points(**query):
-    # Without a query, Python 3.11 returns a mapping.
-    points = find(**query) if query else [point for group in find().groups for point in find(group=group)]
+    if preload:
+        points = [point for dist in distributions() for point in dist.entry_points]
+    else:
+        # Without a query, Python 3.11 returns a mapping.
+        groups = find_points().groups
+        points = [point for group in groups for point in find_points(group=group)]
     return importlib.metadata.EntryPoints(
         point
         for point in points
         if point.group != "floway" or point.name in shown or str(point.dist.locate_file("")).rstrip(os.sep) in folders
-    )
+    ).select(**query)
 
 
-importlib.metadata.entry_points = entry_points
+importlib.metadata.entry_points, importlib.metadata.distributions = entry_points, distributions
 '''
 
 

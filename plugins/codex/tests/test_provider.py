@@ -200,7 +200,7 @@ def test_an_import_takes_effect_at_once(attempt, simulator, services, upstream, 
 
 
 def test_nothing_secret_is_logged(attempt, simulator, services, upstream, account, account_id, caplog):
-    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "floway")
     simulator.expire_access_tokens()
     drive(attempt())
     simulator.revoke(account_id)
