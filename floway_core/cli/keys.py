@@ -129,7 +129,10 @@ def create_key(context: click.Context, /, name: str, **parameters: Any) -> None:
 @click.option("--clear", multiple=True, type=click.Choice(list(CLEARED_FIELDS)), help="Reset this option.")
 @click.pass_context
 def change_key(context: click.Context, /, name: str, clear: tuple[str, ...], **parameters: Any) -> None:
-    """Change the permissions and limits of a key, from its next request on. Other options do not change."""
+    """Change the permissions and limits of a key.
+
+    The change applies from its next request on. Options that are not given do not change.
+    """
     options = _read_options(parameters, clear)
     if not options:
         raise click.UsageError("There is nothing to change.")
