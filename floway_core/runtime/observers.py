@@ -24,8 +24,8 @@ MAX_PENDING = 1000
 SLOW_SECONDS = 1.0
 """A call that takes longer is logged."""
 
-GATHERING_SECONDS = 0.02
-"""Time from the first queued result to its delivery, together with those that have followed.
+BATCHING_SECONDS = 0.02
+"""Delay of the first queued result, so that those that follow are delivered in the same batch.
 
 A thread that woke for each result would cost a busy worker a quarter of its CPU time.
 """
@@ -96,7 +96,7 @@ class ResultQueue:
     def _work(self, pending: "queue.SimpleQueue[Sequence[Call]]") -> None:
         while True:
             calls = pending.get()
-            time.sleep(GATHERING_SECONDS)
+            time.sleep(BATCHING_SECONDS)
             while True:
                 for name, call in calls:
                     self._call(name, call)

@@ -159,7 +159,7 @@ class Metrics:
 
 
 def _target_labels(candidate: Candidate) -> tuple[str, str]:
-    """Return model and upstream as labels. Half surrogate pairs, which UTF-8 cannot encode, are replaced."""
+    """Return model and upstream as labels. Lone surrogates, which UTF-8 cannot encode, are replaced."""
     names = (candidate.model.id, candidate.upstream.name)
     model, upstream = (name.encode(errors="replace").decode() for name in names)
     return model, upstream

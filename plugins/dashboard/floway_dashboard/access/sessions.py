@@ -30,7 +30,7 @@ class Session:
     role: str
     """``operator`` or ``viewer``."""
     address: str
-    """The address from which somebody signed in."""
+    """The address from which the session was begun."""
     created_at: int
     """Unix time, seconds."""
     expires_at: int

@@ -46,7 +46,7 @@ def show() -> Response:
 
 @blueprint.post("/sign-in")
 def sign_in() -> Response:
-    """Begin a session for somebody who sends the admin token or a password."""
+    """Begin a session for a user who sends the admin token or a password."""
     services, address = current_services(), client_address()
     if not _is_own_form():
         return _form("The form is out of date. Enter the password again.", 403)
