@@ -76,7 +76,7 @@ def _permission_options(command: Command) -> Command:
         _limit_option("tokens-per-day", "Input and output tokens in a UTC day."),
         _limit_option("concurrent", "Requests at the same time, streamed or not."),
         _limit_option("requests-per-minute", "Requests that are admitted."),
-        click.option("--upstream", "upstreams", multiple=True, help="An upstream it may use, as --model."),
+        click.option("--upstream", "upstreams", multiple=True, help="An upstream it may use; repeat it for more."),
         click.option("--model", "models", multiple=True, help="A model it may use; repeat it for more."),
         click.option(
             "--expires",

@@ -170,7 +170,7 @@ def build_observers(manager: pluggy.PluginManager, providers: Providers) -> Obse
     """Find the plugins that implement hooks for results, and create a queue for each."""
     queues = {name: ResultQueue(name) for name, _ in manager.list_name_plugin()}
 
-    def registered(hook: str, kind: str | None = None) -> list[tuple[ResultQueue, Hook]]:
+    def find_hooks(hook: str, kind: str | None = None) -> list[tuple[ResultQueue, Hook]]:
         """Return the plugins that implement ``hook``: the owner of ``kind`` first, without the other owners."""
         owners = providers.owners
         plugins = [
@@ -181,5 +181,5 @@ def build_observers(manager: pluggy.PluginManager, providers: Providers) -> Obse
         plugins.sort(key=lambda entry: kind is not None and entry[0] != owners[kind])
         return [(queues[name], caller) for name, plugin in plugins if (caller := hook_of(manager, hook, plugin))]
 
-    of_attempts = {kind: registered(ATTEMPT_END, kind) for kind in providers.by_kind}
-    return Observers(of_attempts, registered(REQUEST_END), registered(STOP))
+    of_attempts = {kind: find_hooks(ATTEMPT_END, kind) for kind in providers.by_kind}
+    return Observers(of_attempts, find_hooks(REQUEST_END), find_hooks(STOP))
