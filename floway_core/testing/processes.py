@@ -167,7 +167,7 @@ def _run(arguments: list[str], environ: Mapping[str, str], folder: Path, descrip
 
 
 def _run_command() -> object:
-    """Run the command line, and return its exit status. What it has opened is closed, as at the end of an interpreter."""
+    """Run the command line, close what it has opened, as the end of an interpreter does, and return its exit status."""
     try:
         importlib.import_module("floway_core.cli").main()
     except SystemExit as end:
