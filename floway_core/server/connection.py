@@ -1,5 +1,6 @@
 """One connection of a client: what has arrived on it, what is still to be sent, and how useful it is."""
 
+import select
 import socket
 from enum import IntEnum
 from typing import Any
@@ -44,6 +45,9 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no annotations
         """The end of its time in the main loop, in monotonic seconds."""
         self.network = _network(client)
         """What the limit of connections counts: the client's address; empty if it has none."""
+        self.is_registered = False
+        """Whether the poller of the main loop has watched it before."""
+        self._poll: select.poll | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -62,6 +66,13 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no annotations
             return True
         self.incoming.add(data)
         return bool(data)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until something arrives, and return whether it has."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.sock, select.POLLIN)
+        return bool(self._poll.poll(seconds * 1000))
 
     def name(self) -> str:
         """Return the client's address for the log."""

@@ -3,18 +3,18 @@
 import contextlib
 import errno
 import resource
-import selectors
+import select
 import socket
 import struct
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
 from floway_core.receiving import receive
 from floway_core.server.connection import Connection, Rank
+from floway_core.server.poller import CallQueue, Poller
 from floway_core.server.waiting import WaitingConnections
 from floway_core.settings import Settings
 
@@ -50,9 +50,11 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
     alive: bool
     """Whether the worker has not been told to stop."""
     settings: Settings
+    poller: Poller
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.method_queue = CallQueue()
         self.waiting = WaitingConnections()
         self._deadlines_checked_at = 0.0
         self._accept_again_at = 0.0
@@ -99,11 +101,16 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         if self._accept_again_at > time.monotonic():
             timeout = min(timeout, ACCEPT_PAUSE_SECONDS)
-        super().wait_for_and_dispatch_events(timeout)
+        self.poller.dispatch(timeout)
+
+    def run(self) -> None:
+        self.poller.close()  # gunicorn's, which nothing uses yet
+        self.poller = Poller()
+        super().run()
 
     # ------------------------------------------------------------------------------------------------------ receiving
     def _wait_for_request(self, conn: Connection) -> None:
-        self._wait(conn, self._request_timeout(conn), selectors.EVENT_READ, self._on_readable)
+        self._wait(conn, self._request_timeout(conn), select.EPOLLIN, self._on_readable)
 
     def _request_timeout(self, conn: Connection) -> float:
         """Return the seconds that a client has to begin its request, or to go on with it."""
@@ -137,15 +144,8 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
             self._drop(self.waiting.oldest_received())
         if was_empty or conn.incoming.has_head:  # the whole head has one deadline, a body has one for each pause
             conn.deadline = time.monotonic() + self._request_timeout(conn)
-
-    def finish_request(self, conn: Connection, future: "Future[bool | None]") -> None:
-        error = future.exception()
-        if error:
-            self.log.error("Serving a connection failed", exc_info=error)
-        keeps_alive = False if error else future.result()
-        if keeps_alive is not None:  # otherwise the stream loop has it
-            conn.keeps_alive = keeps_alive
-            self._continue(conn)
+        if conn in self.waiting:
+            self.poller.watch(conn, select.EPOLLIN, self._on_readable)
 
     def _continue(self, conn: Connection) -> None:
         """Do what comes next on a connection after a response."""
@@ -153,7 +153,7 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
             self._close(conn)
         elif conn.unsent:
             conn.unsent.has_progressed(conn.sock)
-            self._wait(conn, self.settings.client_timeout, selectors.EVENT_WRITE, self._on_writable)
+            self._wait(conn, self.settings.client_timeout, select.EPOLLOUT, self._on_writable)
         elif not conn.keeps_alive:
             self._close_gracefully(conn)
         elif conn.incoming.is_ready:
@@ -174,27 +174,25 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
         if not conn.unsent:
             self._stop_waiting(conn)
             self._continue(conn)
-        elif count:
+            return
+        if count:
             conn.deadline = time.monotonic() + self.settings.client_timeout
+        self.poller.watch(conn, select.EPOLLOUT, self._on_writable)
 
     # -------------------------------------------------------------------------------------------------------- waiting
     def _wait(self, conn: Connection, seconds: float, events: int, callback: Callable[[Connection], None]) -> None:
         """Wait until the socket of a connection is ready, or its time is over.
 
-        :param events: of ``selectors``.
+        :param events: of ``epoll``.
+        :param callback: called once; if it does not stop waiting, it lets the poller watch the connection again.
         """
-
-        def on_ready(sock: socket.socket) -> None:
-            if sock.fileno() >= 0:  # otherwise it was dropped meanwhile, to make room
-                callback(conn)
-
         conn.deadline = time.monotonic() + seconds
         self.waiting.add(conn)
-        self.poller.register(conn.sock, events, on_ready)
+        self.poller.watch(conn, events, callback)
 
     def _stop_waiting(self, conn: Connection) -> None:
         self.waiting.remove(conn)
-        self.poller.unregister(conn.sock)
+        self.poller.forget(conn)
 
     def murder_pending(self) -> None:
         """End the waiting of connections whose time is over. gunicorn calls this after all events of a turn."""
@@ -251,17 +249,19 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
             self._close(conn)
             return
         conn.rank = Rank.CLOSING
-        self._wait(conn, LINGERING_CLOSE_SECONDS, selectors.EVENT_READ, self._on_closing)
+        self._wait(conn, LINGERING_CLOSE_SECONDS, select.EPOLLIN, self._on_closing)
 
     def _on_closing(self, conn: Connection) -> None:
         try:
-            if receive(conn.sock, socket.MSG_DONTWAIT):
-                return
+            has_ended = not receive(conn.sock, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return
+            has_ended = False
         except OSError:
-            pass
-        self._drop(conn)
+            has_ended = True
+        if has_ended:
+            self._drop(conn)
+        else:
+            self.poller.watch(conn, select.EPOLLIN, self._on_closing)
 
 
 def reset(sock: socket.socket) -> None:

@@ -3,10 +3,8 @@
 import contextlib
 import math
 import os
-import select
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
 from types import FrameType
@@ -51,6 +49,9 @@ PARENT_CHECK_SECONDS = 0.5
 """Time between two checks whether the parent process still runs: they cost almost nothing, and work in every container.
 The kernel could send a signal (``PR_SET_PDEATHSIG``), but not for a parent that died before it was configured."""
 
+NOTIFY_SECONDS = 1.0
+"""Time between two signs of life for the arbiter, which kills a worker that has given none for a minute."""
+
 STOP_CHECK_SECONDS = 0.1
 """Time between two checks of the deadlines while the worker stops."""
 
@@ -66,6 +67,8 @@ class Worker(ConnectionLoop):
         super().__init__(*args, **options)
         self._shutdown_at = self._exit_at = math.inf
         """Monotonic times at which running requests are made to fail, and at which the process exits."""
+        self._notify_at = self._check_parent_at = 0.0
+        """Monotonic times from which on the main loop does that again: it may turn thousands of times a second."""
 
     # ------------------------------------------------------------------------------------------------ in the threads
     def handle(self, conn: Connection, exchange: ClientExchange | None = None) -> bool | None:
@@ -87,7 +90,7 @@ class Worker(ConnectionLoop):
             return False
         if conn.incoming.is_ready:
             return True
-        if self.nr_conns > self.cfg.threads or not _is_readable(conn, NEXT_REQUEST_WAIT_SECONDS):
+        if self.nr_conns > self.cfg.threads or not conn.wait(NEXT_REQUEST_WAIT_SECONDS):
             return False
         try:
             conn.receive()
@@ -208,16 +211,24 @@ class Worker(ConnectionLoop):
     def _resume_in_thread(self, exchange: ClientExchange) -> None:
         """Let a thread continue a stream. The stream loop calls this."""
         try:
-            future = self.tpool.submit(self.handle, exchange.conn, exchange)
+            self.tpool.submit(self._use_thread, self.handle, exchange.conn, exchange)
         except RuntimeError:  # the system allows no thread; further requests could keep a reserved one for long
-            future = self._reserved_threads.submit(self._serve, exchange.conn, exchange)
-        future.add_done_callback(partial(self._leave_thread, exchange.conn))
+            self._reserved_threads.submit(self._use_thread, self._serve, exchange.conn, exchange)
 
-    def _leave_thread(self, conn: Connection, future: "Future[bool | None]") -> None:
-        """Let the main loop look after a connection that a thread has served, unless another loop has it now: waking
-        the main loop for nothing takes longer than a short step of a stream."""
-        if future.exception() is not None or future.result() is not None:
-            self.method_queue.defer(self.finish_request, conn, future)
+    def _use_thread(self, serve: Callable[..., bool | None], conn: Connection, *exchange: ClientExchange) -> None:
+        """Serve a connection. Then let the main loop look after it, unless another loop has it: waking the main loop
+        for nothing takes longer than a short step of a stream.
+
+        :param serve: ``handle`` or ``_serve``.
+        """
+        keeps_alive: bool | None = False
+        try:
+            keeps_alive = serve(conn, *exchange)
+        except BaseException:  # the main loop has to close the connection
+            self.log.exception("Serving a connection failed")
+        if keeps_alive is not None:
+            conn.keeps_alive = keeps_alive
+            self.method_queue.defer(self._continue, conn)
 
     def _send_error(self, conn: Connection, outline: RequestOutline, error: Exception) -> None:
         """Respond to a request that did not reach the application."""
@@ -234,13 +245,11 @@ class Worker(ConnectionLoop):
     # ----------------------------------------------------------------------------------------------- in the main loop
     def enqueue_req(self, conn: Connection) -> None:
         try:
-            future = self.tpool.submit(self.handle, conn)
+            self.tpool.submit(self._use_thread, self.handle, conn)
         except RuntimeError:  # the system allows no thread
             self._send_error(conn, read_outline(conn.incoming.take()), Overloaded())
             conn.keeps_alive = False
             self._continue(conn)
-        else:
-            future.add_done_callback(partial(self._leave_thread, conn))
 
     # ------------------------------------------------------------------------------------------------------- starting
     def get_thread_pool(self) -> ThreadPool:
@@ -292,9 +301,20 @@ class Worker(ConnectionLoop):
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         self._stop(0, FINAL_EVENTS_SECONDS / 2)
 
+    def notify(self) -> None:
+        """Tell the arbiter now and then that the main loop is not stuck."""
+        now = time.monotonic()
+        if now >= self._notify_at:
+            self._notify_at = now + NOTIFY_SECONDS
+            super().notify()
+
     def is_parent_alive(self) -> bool:
-        """Return whether the parent process runs. If not, stop as after SIGTERM: nobody could stop or replace this
-        worker, and a new server needs its address."""
+        """Return false if the parent process has been found gone. Then stop as after SIGTERM: nobody could stop or
+        replace this worker, and a new server needs its address."""
+        now = time.monotonic()
+        if now < self._check_parent_at:
+            return True
+        self._check_parent_at = now + PARENT_CHECK_SECONDS
         if os.getppid() == self.ppid:
             return True
         if self._exit_at == math.inf:
@@ -355,9 +375,3 @@ class Worker(ConnectionLoop):
         until_killed = self._exit_at + margin - time.monotonic()
         self._flush_observers(max(0.0, min(OBSERVER_FLUSH_SECONDS, until_killed)))
         os._exit(0)
-
-
-def _is_readable(conn: Connection, timeout: float) -> bool:
-    poll = select.poll()
-    poll.register(conn.sock, select.POLLIN)
-    return bool(poll.poll(timeout * 1000))
