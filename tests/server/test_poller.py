@@ -127,9 +127,9 @@ def test_a_queue_that_is_closed_writes_to_nobody():
     queue = CallQueue()
     queue.init()
     descriptor = queue.fileno()
-    queue.close()
     reader, writer = socket.socketpair()
     with reader, writer:
+        queue.close()
         os.dup2(writer.fileno(), descriptor)  # the system uses its number again
         queue.defer(print)
         os.close(descriptor)
