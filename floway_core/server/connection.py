@@ -36,6 +36,8 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no annotations
         sock.setblocking(True)
         self.incoming = IncomingRequest(max_head_bytes)
         """The next request."""
+        self.environ: dict[str, Any] = {}
+        """The part of the WSGI environment that is the same for all its requests."""
         self.unsent = SendBuffer()
         """What the client has not accepted yet of the responses."""
         self.keeps_alive = True

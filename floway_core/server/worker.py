@@ -5,12 +5,10 @@ import math
 import os
 import time
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from types import FrameType
 from typing import Any
 
-from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData, ParseException
 from uuid6 import uuid7
 
@@ -20,6 +18,7 @@ from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS
 from floway_core.server.command import RESTART_DELAY_SECONDS
 from floway_core.server.connection import Connection, Rank
 from floway_core.server.connection_loop import LINGERING_CLOSE_SECONDS, ConnectionLoop, reset
+from floway_core.server.environ import connection_environ, request_environ, worker_environ
 from floway_core.server.exchange import ClientExchange
 from floway_core.server.http_errors import RequestOutline, error_response, read_outline
 from floway_core.server.request_parser import ConnectionParser
@@ -103,6 +102,7 @@ class Worker(ConnectionLoop):
             if exchange is None:
                 if conn.parser is None:
                     conn.parser = ConnectionParser(self.cfg, conn.sock, conn.client, conn.incoming, self._underscored)
+                    conn.environ = connection_environ(self._environ, conn.sock, conn.client, conn.server)
                 exchange = self._call_application(next(conn.parser), conn)
             keep_alive = self._send_response(exchange)
             return keep_alive and conn.parser.finish_request()
@@ -122,17 +122,8 @@ class Worker(ConnectionLoop):
     def _call_application(self, request: Any, conn: Connection) -> ClientExchange:
         """Let the application handle a request. Nothing of the response is sent yet."""
         self.cfg.pre_request(self, request)
-        response, environ = wsgi.create(
-            request,
-            conn.sock,
-            conn.client,
-            conn.server,
-            self.cfg,
-            response_class=ResponseWriter,
-            response_args=(conn.unsent,),
-        )
-        exchange = ClientExchange(conn, request, response, environ)
-        exchange.environ["wsgi.multithread"] = True
+        response = ResponseWriter(request, conn.sock, self.cfg, conn.unsent)
+        exchange = ClientExchange(conn, request, response, request_environ(conn.environ, request))
         exchange.environ[UNDERSCORED] = request.underscored
         exchange.environ[OFFERED] = self.alive and len(self._websockets) < self._max_websockets
         self.nr += 1
@@ -143,7 +134,7 @@ class Worker(ConnectionLoop):
         # Do not wait for a body that the application has not read: the connection is closed instead.
         if not self.alive or not self.cfg.keepalive or not request.has_whole_body:
             exchange.response.force_close()
-        if environ.get(AUTHENTICATED):
+        if exchange.environ.get(AUTHENTICATED):
             conn.rank = Rank.AUTHENTICATED
         return exchange
 
@@ -177,14 +168,11 @@ class Worker(ConnectionLoop):
                 self._end_exchange(exchange)
 
     def _end_exchange(self, exchange: ClientExchange) -> None:
-        request, response, environ = exchange.request, exchange.response, exchange.environ
-        if self.log.access_log_enabled:
-            self.log.access(response, request, environ, datetime.now() - exchange.started)
         try:
             if hasattr(exchange.body, "close"):
                 exchange.body.close()
         finally:
-            self.cfg.post_request(self, request, environ, response)
+            self.cfg.post_request(self, exchange.request, exchange.environ, exchange.response)
 
     def _open_websocket(self, conn: Connection, session: WebSocketSession) -> None:
         """Let the loop of WebSockets serve a connection from now on."""
@@ -259,6 +247,7 @@ class Worker(ConnectionLoop):
         # As plain attributes: gunicorn looks up two dozen settings per request in a table of objects.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().load_wsgi()
+        self._environ = worker_environ(self.cfg)
         gateway = self.wsgi.extensions["floway"]
         self._shutdown = gateway.shutdown
         self._dialects = gateway.dialects
