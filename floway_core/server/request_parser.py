@@ -154,7 +154,15 @@ class _Request(HookedRequest):
         self._underscored_names = underscored_names
         self.underscored: dict[str, str] = {}
         """Headers with an underscore in their name, by that name in lower case. Only those that plugins read."""
+        self._closes: bool | None = None
+        """Whether the headers demand that the connection be closed; None until that is known."""
         super().__init__(*args)
+
+    def should_close(self) -> bool:
+        """Return whether the connection is to be closed after the response."""
+        if self._closes is None:
+            self._closes = bool(super().should_close())
+        return self.must_close or self._closes
 
     def is_from_trusted_proxy(self) -> bool:
         """Trust nobody if the list of proxies is empty.
