@@ -2,10 +2,8 @@
 
 import contextlib
 import errno
-import resource
 import select
 import socket
-import struct
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +13,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from floway_core.receiving import receive
 from floway_core.server.connection import Connection, Rank
 from floway_core.server.poller import CallQueue, Poller
+from floway_core.server.sockets import are_files_scarce, reset, set_socket_timeouts, take_lowest_descriptor
 from floway_core.server.waiting import WaitingConnections
 from floway_core.settings import Settings
 
@@ -36,12 +35,6 @@ ACCEPT_PAUSE_SECONDS = 0.1
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of ``accept`` for which a connection less may help."""
-
-RESERVED_FILES = 1 / 8
-"""Share of the descriptors that connections without a key do not get: requests need some for upstreams."""
-
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""Value of ``SO_LINGER``: closing the socket resets the connection and drops unsent bytes."""
 
 
 class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
@@ -71,11 +64,11 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections:
             self._drop_least_useful()
-        elif _are_files_scarce(sock) and self._drop_least_useful(Rank.UNAUTHENTICATED):
-            sock = _take_lowest_descriptor(sock)
+        elif are_files_scarce(sock) and self._drop_least_useful(Rank.UNAUTHENTICATED):
+            sock = take_lowest_descriptor(sock)
         max_head_bytes = self.cfg.limit_request_line + HEAD_FIELDS * self.settings.max_header_bytes
         conn = Connection(self.cfg, sock, client, listener.getsockname(), max_head_bytes)
-        _set_socket_timeouts(sock, self.settings.client_timeout)
+        set_socket_timeouts(sock, self.settings.client_timeout)
         self._wait_for_request(conn)
         if surplus := self.waiting.surplus(conn.network, self.settings.max_idle_connections):
             self._drop(surplus)
@@ -105,12 +98,29 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
 
     def run(self) -> None:
         self.poller.close()  # gunicorn's, which nothing uses yet
-        self.poller = Poller()
+        self.poller = Poller(self.method_queue)
         super().run()
 
     # ------------------------------------------------------------------------------------------------------ receiving
     def _wait_for_request(self, conn: Connection) -> None:
         self._wait(conn, self._request_timeout(conn), select.EPOLLIN, self._on_readable)
+
+    def pass_on(self, conn: Connection) -> None:
+        """Let the main loop look after a connection. The thread that has served it calls this.
+
+        The main loop is not woken to wait for the next request: it is told when that has come.
+        """
+        if conn.keeps_alive and not conn.unsent and not conn.incoming and conn.sock.fileno() >= 0:
+            self.method_queue.add(self._expect_request, conn)  # first: the request may be there already
+            with contextlib.suppress(OSError, ValueError):  # the main loop has just dropped it
+                self.poller.arm(conn, select.EPOLLIN)
+        else:
+            self.method_queue.defer(self._continue, conn)
+
+    def _expect_request(self, conn: Connection) -> None:
+        conn.deadline = time.monotonic() + self._request_timeout(conn)
+        self.waiting.add(conn)
+        self.poller.expect(conn, self._on_readable)
 
     def _request_timeout(self, conn: Connection) -> float:
         """Return the seconds that a client has to begin its request, or to go on with it."""
@@ -262,35 +272,3 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
             self._drop(conn)
         else:
             self.poller.watch(conn, select.EPOLLIN, self._on_closing)
-
-
-def reset(sock: socket.socket) -> None:
-    """Close a socket without sending what the system still holds for the client."""
-    with contextlib.suppress(OSError):  # it is closed already
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    sock.close()
-
-
-def _are_files_scarce(newest: socket.socket) -> bool:
-    """Return whether few descriptors are left. The system always gives the lowest one that is free."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return limit != resource.RLIM_INFINITY and newest.fileno() >= limit * (1 - RESERVED_FILES)
-
-
-def _take_lowest_descriptor(sock: socket.socket) -> socket.socket:
-    """Move a socket to the lowest descriptor that is free, so that the numbers still tell how many are left."""
-    try:
-        moved = sock.dup()
-    except OSError:  # a thread has taken the one that was free
-        return sock
-    sock.close()
-    return moved
-
-
-def _set_socket_timeouts(sock: socket.socket, seconds: float) -> None:
-    """Let reads and writes fail after so many seconds without progress, or if the peer is unreachable."""
-    limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-    if sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))

@@ -16,7 +16,9 @@ class Poller:
     request, where a selector takes two and a lot of code.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, calls: "CallQueue") -> None:
+        """:param calls: what is done first in each turn."""
+        self._calls = calls
         self._epoll = select.epoll()
         self._sources: dict[int, Callable[[], None]] = {}
         """What to call for each descriptor that is watched for good."""
@@ -44,12 +46,19 @@ class Poller:
 
         :param events: of ``epoll``.
         """
-        fileno = conn.sock.fileno()
-        self._watched[fileno] = callback, conn
+        self.expect(conn, callback)
+        self.arm(conn, events)
+
+    def expect(self, conn: Connection, callback: Callable[[Connection], None]) -> None:
+        """Call ``callback`` at the next event of a connection that is armed, or will be."""
+        self._watched[conn.sock.fileno()] = callback, conn
+
+    def arm(self, conn: Connection, events: int) -> None:
+        """Let the system report the next event of a connection. Any thread may call this."""
         if conn.is_registered:
-            self._epoll.modify(fileno, events | select.EPOLLONESHOT)
+            self._epoll.modify(conn.sock, events | select.EPOLLONESHOT)
         else:
-            self._epoll.register(fileno, events | select.EPOLLONESHOT)
+            self._epoll.register(conn.sock, events | select.EPOLLONESHOT)
             conn.is_registered = True
 
     def forget(self, conn: Connection) -> None:
@@ -58,7 +67,9 @@ class Poller:
 
     def dispatch(self, timeout: float) -> None:
         """Wait at most ``timeout`` seconds for events, and call what belongs to them."""
-        for fileno, _ in self._epoll.poll(timeout):
+        events = self._epoll.poll(timeout)
+        self._calls.run()
+        for fileno, _ in events:
             if watched := self._watched.pop(fileno, None):
                 callback, conn = watched
                 callback(conn)
@@ -96,16 +107,24 @@ class CallQueue:
         return self._fileno
 
     def defer(self, callback: Callable[..., object], *args: Any) -> None:
-        """Let the main loop call ``callback``."""
-        self._calls.append((callback, args))
+        """Let the main loop call ``callback`` now."""
+        self.add(callback, *args)
         if not self._is_announced:
             self._is_announced = True
             os.eventfd_write(self._fileno, 1)
 
+    def add(self, callback: Callable[..., object], *args: Any) -> None:
+        """Let the main loop call ``callback`` before it looks at its next events. This does not wake it."""
+        self._calls.append((callback, args))
+
     def run_callbacks(self, _: Any) -> None:
-        """Make the calls that wait. The main loop calls this when the descriptor is readable."""
+        """Make the calls that have woken the main loop."""
         os.eventfd_read(self._fileno)
         self._is_announced = False  # first: whoever adds a call from now on wakes the loop again
+        self.run()
+
+    def run(self) -> None:
+        """Make the calls that wait, but not those that they add."""
         for _ in range(len(self._calls)):
             callback, args = self._calls.popleft()
             callback(*args)

@@ -16,12 +16,13 @@ from floway_core.protocol.headers import UNDERSCORED
 from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS
 from floway_core.server.command import RESTART_DELAY_SECONDS
 from floway_core.server.connection import Connection, Rank
-from floway_core.server.connection_loop import LINGERING_CLOSE_SECONDS, ConnectionLoop, reset
+from floway_core.server.connection_loop import LINGERING_CLOSE_SECONDS, ConnectionLoop
 from floway_core.server.environ import connection_environ, request_environ, worker_environ
 from floway_core.server.exchange import ClientExchange
 from floway_core.server.http_errors import RequestOutline, error_response, read_outline
 from floway_core.server.request_parser import ConnectionParser
 from floway_core.server.response_writer import ResponseWriter
+from floway_core.server.sockets import reset
 from floway_core.server.stream_loop import StreamLoop
 from floway_core.server.thread_pool import ThreadPool
 from floway_core.server.websocket_connection import WebSocketConnection
@@ -204,8 +205,7 @@ class Worker(ConnectionLoop):
             self._reserved_threads.submit(self._use_thread, self._serve, exchange.conn, exchange)
 
     def _use_thread(self, serve: Callable[..., bool | None], conn: Connection, *exchange: ClientExchange) -> None:
-        """Serve a connection. Then let the main loop look after it, unless another loop has it: waking the main loop
-        for nothing takes longer than a short step of a stream.
+        """Serve a connection. Then let the main loop look after it, unless another loop has it.
 
         :param serve: ``handle`` or ``_serve``.
         """
@@ -216,7 +216,7 @@ class Worker(ConnectionLoop):
             self.log.exception("Serving a connection failed")
         if keeps_alive is not None:
             conn.keeps_alive = keeps_alive
-            self.method_queue.defer(self._continue, conn)
+            self.pass_on(conn)
 
     def _send_error(self, conn: Connection, outline: RequestOutline, error: Exception) -> None:
         """Respond to a request that did not reach the application."""

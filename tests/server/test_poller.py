@@ -32,19 +32,19 @@ def conn():
 
 
 @pytest.fixture
-def poller():
-    poller = Poller()
-    yield poller
-    poller.close()
+def calls():
+    queue = CallQueue()
+    queue.init()
+    yield queue
+    queue.close()
 
 
 @pytest.fixture
-def calls(poller):
-    queue = CallQueue()
-    queue.init()
-    poller.register(queue.fileno(), 1, queue.run_callbacks)
-    yield queue
-    queue.close()
+def poller(calls):
+    poller = Poller(calls)
+    poller.register(calls.fileno(), 1, calls.run_callbacks)
+    yield poller
+    poller.close()
 
 
 def test_a_connection_is_called_once_until_it_is_watched_again(poller, conn):
@@ -114,13 +114,38 @@ def test_calls_of_many_threads_are_all_made(poller, calls):
     assert sorted(made) == sorted([*range(1000)] * 4)
 
 
-def test_a_call_that_a_call_adds_is_made_in_the_next_turn(poller, calls):
+def test_calls_that_add_further_ones_do_not_hold_up_the_loop(poller, calls):
     made = []
-    calls.defer(lambda: (made.append(1), calls.defer(made.append, 2)))
+
+    def call_again():
+        made.append(1)
+        calls.defer(call_again)
+
+    call_again()
+    for turn in range(1, 4):
+        poller.dispatch(PATIENCE)
+        assert turn < len(made) <= 1 + 2 * turn
+
+
+def test_a_call_that_wakes_nobody_is_made_before_the_next_event(poller, calls, conn):
+    """A thread passes a connection on like this: its request may be there before the main loop knows that it waits."""
+    called = []
+    poller.watch(conn, select.EPOLLIN, called.append)
+    conn.peer.send(b"first")
     poller.dispatch(PATIENCE)
+    conn.sock.recv(10)
+    calls.add(poller.expect, conn, lambda _: called.append("second"))
+    conn.peer.send(b"second")
+    poller.arm(conn, select.EPOLLIN)
+    poller.dispatch(PATIENCE)
+    assert called == [conn, "second"]
+
+
+def test_a_call_that_wakes_nobody_is_made_at_the_end_of_a_turn_without_events(poller, calls):
+    made = []
+    calls.add(made.append, 1)
+    poller.dispatch(0)
     assert made == [1]
-    poller.dispatch(PATIENCE)
-    assert made == [1, 2]
 
 
 def test_a_queue_that_is_closed_writes_to_nobody():
