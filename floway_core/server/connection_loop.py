@@ -110,6 +110,7 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
 
         The main loop is not woken to wait for the next request: it is told when that has come.
         """
+        conn.served_at = time.monotonic()
         if conn.keeps_alive and not conn.unsent and not conn.incoming and conn.sock.fileno() >= 0:
             self.method_queue.add(self._expect_request, conn)  # first: the request may be there already
             with contextlib.suppress(OSError, ValueError):  # the main loop has just dropped it
@@ -138,6 +139,7 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
             is_open = False
         if conn.incoming.is_ready or (conn.incoming.has_head and not is_open):
             self._stop_waiting(conn)
+            conn.note_request()
             self.enqueue_req(conn)
         elif not is_open:
             self._drop(conn)

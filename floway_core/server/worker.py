@@ -31,10 +31,6 @@ from floway_core.web.auth import AUTHENTICATED
 from floway_core.web.request_ids import new_request_id
 from floway_core.web.websocket import OFFERED, WebSocketSession
 
-NEXT_REQUEST_WAIT_SECONDS = 0.05
-"""Time that a thread waits for the next request on a connection before it returns the connection to the main loop,
-which takes longer than serving a small request."""
-
 REQUESTS_IN_A_ROW = 100
 """Requests of one connection that a thread serves before it serves others. A client may send many at once."""
 
@@ -85,12 +81,12 @@ class Worker(ConnectionLoop):
         return keep_alive
 
     def _receive_next(self, conn: Connection) -> bool:
-        """Return whether the next request has arrived. Wait a moment for it."""
+        """Return whether the next request has arrived. Wait a moment for that of a quick client."""
         if conn.unsent:
             return False
         if conn.incoming.is_ready:
             return True
-        if self.nr_conns > self.cfg.threads or not conn.wait(NEXT_REQUEST_WAIT_SECONDS):
+        if not conn.is_quick or self.nr_conns > self.cfg.threads or not conn.wait():
             return False
         try:
             conn.receive()
