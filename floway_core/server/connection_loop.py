@@ -108,15 +108,17 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
     def pass_on(self, conn: Connection) -> None:
         """Let the main loop look after a connection. The thread that has served it calls this.
 
-        The main loop is not woken to wait for the next request: it is told when that has come.
+        The main loop is not woken to wait for the next request, because it is told when that has come; unless it may
+        have to drop a connection to make room for others.
         """
         conn.served_at = time.monotonic()
-        if conn.keeps_alive and not conn.unsent and not conn.incoming and conn.sock.fileno() >= 0:
-            self.method_queue.add(self._expect_request, conn)  # first: the request may be there already
-            with contextlib.suppress(OSError, ValueError):  # the main loop has just dropped it
-                self.poller.arm(conn, select.EPOLLIN)
-        else:
+        is_idle = conn.keeps_alive and not conn.unsent and not conn.incoming and conn.sock.fileno() >= 0
+        if not is_idle or self.nr_conns >= self.worker_connections:
             self.method_queue.defer(self._continue, conn)
+            return
+        self.method_queue.add(self._expect_request, conn)  # first: the request may be there already
+        with contextlib.suppress(OSError, ValueError):  # the main loop has just dropped it
+            self.poller.arm(conn, select.EPOLLIN)
 
     def _expect_request(self, conn: Connection) -> None:
         conn.deadline = time.monotonic() + self._request_timeout(conn)
