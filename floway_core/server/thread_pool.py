@@ -21,8 +21,8 @@ class ThreadPool:
 
     It differs from the executor of the standard library if the system allows no further thread: the executor queues the
     call, and the client waits for a thread that may be busy for minutes. This pool refuses the call. Also, threads end
-    when they have been idle for long, except those that ``start`` has started. And nobody waits for a call: without a
-    future it takes half as long to submit one.
+    when they have been idle for long, except those that ``start`` has started. And nobody waits for the result of a
+    call, so that it needs no future.
     """
 
     def __init__(self, limit: int, idle_seconds: float = IDLE_SECONDS) -> None:
