@@ -166,7 +166,7 @@ def _run(arguments: list[str], environ: Mapping[str, str], folder: Path, descrip
         atexit._run_exitfuncs()
 
 
-def _run_command() -> object:
+def _run_command() -> str | int | None:
     """Run the command line, close what it has opened, as the end of an interpreter does, and return its exit status."""
     try:
         importlib.import_module("floway_core.cli").main()
