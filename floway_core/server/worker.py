@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from gunicorn.http.errors import NoMoreData, ParseException
+from uuid6 import uuid7
 
 from floway_core.errors import Overloaded
 from floway_core.protocol.headers import UNDERSCORED
@@ -28,7 +29,6 @@ from floway_core.server.thread_pool import ThreadPool
 from floway_core.server.websocket_connection import WebSocketConnection
 from floway_core.server.websocket_loop import WebSocketLoop
 from floway_core.web.auth import AUTHENTICATED
-from floway_core.web.request_ids import new_request_id
 from floway_core.web.websocket import OFFERED, WebSocketSession
 
 REQUESTS_IN_A_ROW = 100
@@ -216,7 +216,7 @@ class Worker(ConnectionLoop):
 
     def _send_error(self, conn: Connection, outline: RequestOutline, error: Exception) -> None:
         """Respond to a request that did not reach the application."""
-        request_id = new_request_id()
+        request_id = str(uuid7())
         if isinstance(error, ParseException):
             self.log.warning("Refused request %s, which is not valid HTTP: %s", request_id, type(error).__name__)
         elif isinstance(error, Overloaded):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from uuid6 import uuid7
+
 from floway_core.engine.answer_stream import RESPONSES_FORMAT
 from floway_core.engine.client_stream import ClientStream
 from floway_core.engine.costs import cost_of
@@ -16,7 +18,6 @@ from floway_core.prices import Price
 from floway_core.protocol.responses import FAILED
 from floway_core.protocol.usage import NO_TOKENS, Tokens, usage_of
 from floway_core.runtime.log import StructuredMessage
-from floway_core.web.request_ids import new_request_id
 
 log = logging.getLogger("floway.request")
 
@@ -35,7 +36,7 @@ class RequestLogEntry(StructuredMessage):
     path: str
     route: str | None = None
     """The rule of the route, with ``<names>``; None if no route matches ``path``."""
-    id: str = field(default_factory=new_request_id)
+    id: str = field(default_factory=lambda: str(uuid7()))
     key: str | None = None
     """Name of the API key."""
     model: str | None = None
