@@ -152,7 +152,10 @@ class EventFilter:
 
         They are an event without its empty line, or a complete body that is not a stream.
         """
-        rest, self._splitter = self._splitter.rest, sse.EventSplitter(MAX_BYTES)
+        rest = self._splitter.rest
+        if not rest:
+            return b""
+        self._splitter = sse.EventSplitter(MAX_BYTES)
         return _filter_json(self._details, rest) if _is_json(rest) else self._filter_event(rest)
 
     def filter_document(self, data: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Parse the JSON of server-sent events, many at a time."""
 
 import logging
+import operator
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -38,13 +39,20 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
             contents = orjson.loads(b"[%b]" % b",".join(data))
         except orjson.JSONDecodeError:
             contents = []
-        if len(contents) == len(data) and all(map(_has_type, contents)) and _is_shallow(block, contents):
+        if len(contents) == len(data) and _have_types(contents) and _is_shallow(block, contents):
             return contents
     return [_parse_event(event) for event in sse.split(block)]
 
 
-def _has_type(content: Any) -> bool:
-    return isinstance(content, dict) and isinstance(content.get("type"), str)
+def _have_types(contents: list[Any]) -> bool:
+    """Return whether all are objects whose ``type`` is a text."""
+    try:
+        return set(map(type, contents)) == {dict} and set(map(type, map(_get_type, contents))) == {str}
+    except KeyError:
+        return False
+
+
+_get_type = operator.itemgetter("type")
 
 
 def _is_shallow(block: bytes, contents: Iterable[Any]) -> bool:
