@@ -19,7 +19,8 @@ UNPARSED_EVENT_BYTES = 2**20
 END_MARK: dict[str, Any] = {"type": "[DONE]"}
 """Represents the event ``data: [DONE]``, which contains no JSON."""
 
-_DATA_LINE = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
+_DATA_LINE = re.compile(rb"\ndata: ?(.*)")
+"""It begins with fixed text: ``^`` would be tried at every byte."""
 _TYPE_FIELD = re.compile(rb'"type": ?"([\w.]+)"')
 
 
@@ -31,7 +32,7 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
         ``END_MARK`` represents ``[DONE]``. None represents any other event without a JSON object, such as a comment,
         and a long event that is not parsed.
     """
-    data = _DATA_LINE.findall(block) if len(block) < UNPARSED_EVENT_BYTES and b"\r" not in block else []
+    data = _DATA_LINE.findall(b"\n" + block) if len(block) < UNPARSED_EVENT_BYTES and b"\r" not in block else []
     # Usually each event is one line of data. Then one call of the JSON parser reads all of them.
     if data and len(data) == block.count(b"\n\n"):
         contents: list[dict[str, Any] | None]

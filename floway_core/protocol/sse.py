@@ -47,7 +47,8 @@ class EventSplitter:
 
 def _find_last_end(data: bytes | bytearray, start: int) -> int:
     """Return the position after the last event that ends in ``data[start:]``; 0 if none does."""
-    lf, crlf = data.rfind(b"\n\n", start), data.rfind(b"\n\r\n", start)
+    lf = data.rfind(b"\n\n", start)
+    crlf = data.rfind(b"\n\r\n", max(start, lf))  # not before the other one: without a match all would be searched
     return max(lf + 2 if lf >= 0 else 0, crlf + 3 if crlf >= 0 else 0)
 
 

@@ -23,6 +23,7 @@ from floway_core.protocol.lazy_items import LazyItems
 from floway_core.runtime.settings_loader import load_settings
 from floway_core.secrets import SecretBox
 from floway_core.storage import keys
+from floway_core.storage.configuration import configuration_of
 from floway_core.storage.db import connect
 from floway_core.storage.migrate import CORE, apply
 
@@ -154,6 +155,7 @@ def attempt(provider: CodexProvider, upstream: Upstream) -> Callable[..., Attemp
 
     def make(body: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> AttemptContext:
         body = body if body is not None else {"model": "gpt-5.5", "input": "ping"}
+        configuration_of(provider.services.database).refresh(provider.services.database)  # as its authentication does
         request = ClientRequest("req_1", ApiKey("key_1", "test"), headers or {}, body, True, NoClient())
         return AttemptContext("att_1", request, upstream, provider, body.get("model", "gpt-5.5"))
 
