@@ -185,6 +185,8 @@ class OutputItems:
 
     def _find_open(self, payload: dict[str, Any], index: object) -> OutputItem | None:
         """Find the open item with this id, else with this call id, else at this index, else the first possible one."""
+        if not any(self._open_items.values()):
+            return None
         item = self._by_upstream_id.get(str(payload["id"])) if isinstance(payload.get("id"), str) else None
         if item and not item.is_closed and may_be_same(item.payload, payload):
             return item
