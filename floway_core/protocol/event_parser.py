@@ -32,9 +32,9 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
         ``END_MARK`` represents ``[DONE]``. None represents any other event without a JSON object, such as a comment,
         and a long event that is not parsed.
     """
-    data = _DATA_LINE.findall(b"\n" + block) if len(block) < UNPARSED_EVENT_BYTES and b"\r" not in block else []
+    data = _find_data(block) if len(block) < UNPARSED_EVENT_BYTES and b"\r" not in block else []
     # Usually each event is one line of data. Then one call of the JSON parser reads all of them.
-    if data and len(data) == block.count(b"\n\n"):
+    if data:
         contents: list[dict[str, Any] | None]
         try:
             contents = orjson.loads(b"[%b]" % b",".join(data))
@@ -43,6 +43,22 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
         if len(contents) == len(data) and _have_types(contents) and _is_shallow(block, contents):
             return contents
     return [_parse_event(event) for event in sse.split(block)]
+
+
+def _find_data(block: bytes) -> list[bytes]:
+    """Return the data of each event, if each has one line of data; else an empty list."""
+    lines = block.split(b"\n")
+    # Most upstreams send the type in one line, and the data in the next.
+    names, data, empty = lines[:-1:3], lines[1::3], lines[2::3]
+    if (
+        len(lines) % 3 == 1
+        and not (lines[-1] or any(empty))
+        and {line[:6] for line in names} == {b"event:"}
+        and {line[:5] for line in data} == {b"data:"}
+    ):
+        return [line[5:] for line in data]
+    data = _DATA_LINE.findall(b"\n" + block)
+    return data if len(data) == block.count(b"\n\n") else []
 
 
 def _have_types(contents: list[Any]) -> bool:

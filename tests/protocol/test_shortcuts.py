@@ -75,7 +75,26 @@ class Upstream:
             self.random.shuffle(contents)
         end = {"id": "resp_u", "status": "completed", "output": final, "usage": None}
         contents.append(self.event("response.completed", response=end))
-        return [sse.encode(content["type"], jsontext.dumps(content)) for content in contents]
+        return [self.encode(content["type"], jsontext.dumps(content)) for content in contents]
+
+    def encode(self, kind: str, data: bytes) -> bytes:
+        """Encode an event, with other lines if the upstream is careless."""
+        usual = sse.encode(kind, data)
+        if not self.spoils():
+            return usual
+        half = data.find(b",") + 1
+        return self.random.choice(
+            [
+                b"data: %b\n\n" % data,
+                b"id: 1\n" + usual,
+                b": comment\n\n" + usual,
+                usual[:-1] + b"retry: 5\n\n",
+                b"\n" + usual,
+                usual.replace(b"\n", b"\r\n"),
+                b"data: %b\ndata: %b\n\n" % (data[:half], data[half:]),
+                b"data: [DONE]\n\n" if kind.endswith(".delta") else usual,
+            ]
+        )
 
 
 def accumulate(blocks, rewrite):
