@@ -116,7 +116,7 @@ def _commit(
     hook: MetadataHook,
 ) -> None:
     output, mode, parent = _output_items(response), snapshot_mode(response), turn.previous
-    new = _encode_turn(turn, upstream_id, response)
+    new = _encode_turn(turn, upstream_id, response, output, mode)
     with transaction(database):
         conversation = _lock_conversation(database, turn, new.stored_bytes)
         number = _number_child(database, parent, ordinal) if parent else 0
@@ -136,9 +136,15 @@ def _commit(
             cache.put(conversation, PackedHistory(turn.response_id, new.texts, new.issuers, new.types, beginning))
 
 
-def _encode_turn(turn: Turn, upstream_id: str | None, response: Mapping[str, Any]) -> NewSnapshot:
-    """Encode the snapshot of a response: the new items of its turn, unless it replaces the history, and its output."""
-    output, mode, parent = _output_items(response), snapshot_mode(response), turn.previous
+def _encode_turn(
+    turn: Turn, upstream_id: str | None, response: Mapping[str, Any], output: list[dict[str, Any]], mode: str
+) -> NewSnapshot:
+    """Encode the snapshot of a response: the new items of its turn, unless it replaces the history, and its output.
+
+    :param output: the items of ``response``.
+    :param mode: as ``snapshot_mode``.
+    """
+    parent = turn.previous
     new_items = [] if mode == "replace" else turn.new_items
     if mode == "replace":
         hash_before = items.START

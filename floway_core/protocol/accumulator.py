@@ -6,7 +6,7 @@ from typing import Any
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.announcements import announced_response, follows_announcement, missing_announcements
 from floway_core.protocol.event_parser import END_MARK, parse_events
-from floway_core.protocol.event_shortcuts import DeltaTarget, ResponseIdChange, append_deltas, append_run
+from floway_core.protocol.event_shortcuts import DeltaTarget, ResponseIdChange, append_delta, append_run
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
 from floway_core.protocol.item_events import item_events
 from floway_core.protocol.item_versions import is_empty_message, normalize_item
@@ -204,7 +204,7 @@ class ResponseAccumulator:
         replacement = self._with_client_ids(content, item, inserted, location.index_field)
         if not item.is_closed:
             part = item.get_part(location, content.get(location.index_field))
-            append_deltas(part.text, [content])
+            append_delta(part.text, content.get("delta"))
             is_usual = replacement is None and not self._inserted_count
             self._delta_target = DeltaTarget.find(content, location, part.text) if is_usual else None
         return replacement

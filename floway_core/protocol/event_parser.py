@@ -47,8 +47,12 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
 
 def _find_data(block: bytes) -> list[bytes]:
     """Return the data of each event, if each has one line of data; else an empty list."""
-    lines = block.split(b"\n")
     # Most upstreams send the type in one line, and the data in the next.
+    name, _, single = block.partition(b"\ndata:")
+    is_single = single.find(b"\n") == len(single) - 2 and single.endswith(b"\n\n")
+    if is_single and name.startswith(b"event:") and b"\n" not in name:
+        return [single]
+    lines = block.split(b"\n")
     names, data, empty = lines[:-1:3], lines[1::3], lines[2::3]
     if (
         len(lines) % 3 == 1
@@ -64,8 +68,8 @@ def _find_data(block: bytes) -> list[bytes]:
 def _have_types(contents: list[Any]) -> bool:
     """Return whether all are objects whose ``type`` is a text."""
     try:
-        return set(map(type, contents)) == {dict} and set(map(type, map(_get_type, contents))) == {str}
-    except KeyError:
+        return set(map(type, map(_get_type, contents))) == {str}
+    except (KeyError, TypeError):  # TypeError: no object
         return False
 
 

@@ -1,7 +1,7 @@
 """Shortcuts for frequent events: append a delta without a search for its item, replace an id without encoding."""
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from floway_core.protocol.text_events import TextLocation
@@ -18,13 +18,13 @@ class ResponseIdChange(NamedTuple):
         return event.replace(self.old_id, self.new_id) if event.count(self.old_id) == 1 else None
 
 
-def append_deltas(text: bytearray, events: Iterable[Mapping[str, Any]]) -> None:
-    """Append the deltas of events to a text in UTF-8."""
-    added = "".join([delta for event in events if isinstance(delta := event.get("delta"), str)])
-    try:
-        text += added.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair; the next delta may start with the other half
-        text += added.encode("utf-8", "surrogatepass")
+def append_delta(text: bytearray, delta: object) -> None:
+    """Append a delta to a text in UTF-8, unless it is no text."""
+    if isinstance(delta, str):
+        try:
+            text += delta.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair; the next delta starts with the other half
+            text += delta.encode("utf-8", "surrogatepass")
 
 
 class DeltaTarget:
@@ -53,20 +53,18 @@ class DeltaTarget:
 
         :returns: the position after the last of them.
         """
-        address, address_of, run = self._address, self._address_of, []
+        address, address_of, text = self._address, self._address_of, self._text
         for position in range(start, len(events)):
             event = events[position]
             try:
                 if event is None or address_of(event) != address:
-                    break
+                    return position
             except KeyError:
-                break
-            run.append(event)
-        if run:
-            append_deltas(self._text, run)
-            numbers = (number for event in reversed(run) if isinstance(number := event.get("sequence_number"), int))
-            self.sequence_number = next(numbers, self.sequence_number)
-        return start + len(run)
+                return position
+            append_delta(text, event.get("delta"))
+            if isinstance(number := event.get("sequence_number"), int):
+                self.sequence_number = number
+        return len(events)
 
 
 def append_run(target: DeltaTarget | None, events: Sequence[Mapping[str, Any] | None], start: int) -> int:

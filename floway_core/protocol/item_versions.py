@@ -169,7 +169,8 @@ def merge_versions(first: dict[str, Any], second: dict[str, Any]) -> dict[str, A
     """
     if first == second:
         return first
-    fuller, other = (first, second) if content_length(first) >= content_length(second) else (second, first)
+    length = content_length(second)  # usually 0: an item that has only started
+    fuller, other = (first, second) if not length or content_length(first) >= length else (second, first)
     merged = dict(fuller)
     for field, value in other.items():
         # The status of an item that has only started may be outdated.
