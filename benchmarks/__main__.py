@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks import observing, overload, peers, scale, scenarios, soak, table, targets
+from benchmarks import large_events, observing, overload, peers, scale, scenarios, soak, table, targets
 from benchmarks.processes import cores, read_busy_seconds
 from benchmarks.scenarios import Bench
 from benchmarks.targets import ROOT, Target
@@ -74,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--threads", type=int, default=1024, help="streams per worker in the burst above the limit")
     load.add_argument("--burst-seconds", type=float, default=20.0, help="for which the streams of that burst go on")
     load.set_defaults(act=_load)
+
+    large = commands.add_parser("large-events", help="delays of other streams while clients read large events slowly")
+    large.add_argument("--readers", type=int, default=12)
+    large.add_argument("--megabytes", type=int, default=50)
+    large.set_defaults(act=_large_events)
 
     soaking = commands.add_parser("soak", help="a mixed load for many minutes, after which nothing may have grown")
     soaking.add_argument("--minutes", type=float, default=30.0)
@@ -141,6 +146,16 @@ def _load(options: argparse.Namespace) -> None:
         print(*overload.format_overload(refused), sep="\n")
     if not (held.passed and refused.passed):
         sys.exit("Floway did not stand the load.")
+
+
+def _large_events(options: argparse.Namespace) -> None:
+    load_cpus, gateway_cpus = cores()
+    with targets.upstream(load_cpus) as upstream_url:
+        measured = large_events.run((load_cpus, gateway_cpus), upstream_url, options.readers, options.megabytes)
+        for line in measured:
+            print(line, flush=True)
+    if line.startswith("!"):
+        sys.exit(1)
 
 
 def _soak(options: argparse.Namespace) -> None:

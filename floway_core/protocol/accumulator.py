@@ -10,6 +10,7 @@ from floway_core.protocol.event_shortcuts import DeltaTarget, ResponseIdChange, 
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
 from floway_core.protocol.item_events import item_events
 from floway_core.protocol.item_versions import is_empty_message, normalize_item
+from floway_core.protocol.large_blocks import one_at_a_time
 from floway_core.protocol.output import OutputItems
 from floway_core.protocol.output_item import OutputItem
 from floway_core.protocol.responses import (
@@ -78,6 +79,7 @@ class ResponseAccumulator:
         """Return the output items as far as they have arrived."""
         return self._items.build_all("incomplete")
 
+    @one_at_a_time
     def add_events(self, block: bytes) -> bytes:
         """Add complete events, up to the terminal one, which becomes ``terminal_event``.
 
@@ -88,8 +90,8 @@ class ResponseAccumulator:
         :param block: one event or more, without a part of another.
         :returns: the events before the terminal one, for the client.
         """
-        events: list[bytes] = []  # split only when one changes
-        contents, position = parse_events(block), -1
+        events = sse.split(block) if len(block) >= sse.LARGE_BYTES else []  # small ones only when one changes
+        contents, position = parse_events(block, events), -1
         while (position := append_run(self._delta_target, contents, position + 1)) < len(contents):
             if (content := contents[position]) is None:
                 continue
@@ -105,10 +107,7 @@ class ResponseAccumulator:
         return b"".join(events) if events else block
 
     def add_response(self, response: dict[str, Any]) -> None:
-        """Add a complete response object, from an upstream that does not stream.
-
-        :param response: without a ``status`` it counts as completed.
-        """
+        """Add a complete response object, which counts as completed if it has no ``status``."""
         self._finish(COMPLETED, {**response})
 
     def fail(self, code: str, message: str) -> bytes:

@@ -3,7 +3,7 @@
 import logging
 import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -24,15 +24,17 @@ _DATA_LINE = re.compile(rb"\ndata: ?(.*)")
 _TYPE_FIELD = re.compile(rb'"type": ?"([\w.]+)"')
 
 
-def parse_events(block: bytes) -> list[dict[str, Any] | None]:
+def parse_events(block: bytes, events: Sequence[bytes] = ()) -> list[dict[str, Any] | None]:
     """Parse complete events.
 
     :param block: one event or more, without a part of another.
+    :param events: the same as single events, if they have been split already.
     :returns: the JSON object of each event, with its ``type`` (None if neither the object nor the event names one).
         ``END_MARK`` represents ``[DONE]``. None represents any other event without a JSON object, such as a comment,
         and a long event that is not parsed.
     """
-    data = _find_data(block) if len(block) < UNPARSED_EVENT_BYTES and b"\r" not in block else []
+    is_large = len(block) >= UNPARSED_EVENT_BYTES
+    data = _find_data(block) if not is_large and b"\r" not in block else []
     # Usually each event is one line of data. Then one call of the JSON parser reads all of them.
     if data:
         contents: list[dict[str, Any] | None]
@@ -42,7 +44,7 @@ def parse_events(block: bytes) -> list[dict[str, Any] | None]:
             contents = []
         if len(contents) == len(data) and _have_types(contents) and _is_shallow(block, contents):
             return contents
-    return [_parse_event(event) for event in sse.split(block)]
+    return [_parse_event(event) for event in events or sse.split(block)]
 
 
 def _find_data(block: bytes) -> list[bytes]:

@@ -169,7 +169,7 @@ class OutputItems:
     ) -> list[tuple[dict[str, Any], OutputItem | None]]:
         """Pair each item of the final output with its streamed version, by the strongest evidence first."""
         pairs: list[tuple[dict[str, Any], OutputItem | None]] = [(payload, None) for payload in final_output]
-        if not items:  # the upstream has not streamed
+        if not items or not pairs:  # the upstream has not streamed, or only streamed
             return pairs
         for key_of, is_same in MATCH_RULES:
             matched = {item.index for _, item in pairs if item}

@@ -5,6 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from floway_core.storage.db import connect, select
+
+from ..support.pgbouncer import POOL_SIZE, pgbouncer
 from .direct_store import user
 
 
@@ -14,20 +17,26 @@ def two_workers(start_acting, new_database):
     return start_acting(new_database(), workers="2")
 
 
+def converse_in_turns(client, number):
+    """Have a conversation of four turns, and check each; yields before each of them."""
+    expected, previous = [], None
+    for turn in range(4):
+        yield
+        told = client.turn(f"{number}.{turn}", previous)
+        expected.append(user(f"{number}.{turn}"))
+        assert told.sent == [expected]
+        expected += told.output
+        previous = told.id
+
+
 def test_sixty_four_conversations_at_once(client_of, two_workers):
     """Nobody is turned away because the database is busy; every id can be continued from either worker."""
     client = client_of(two_workers)
     gate = threading.Barrier(64, timeout=60)
 
     def converse(number):
-        expected, previous = [], None
-        for turn in range(4):
+        for _ in converse_in_turns(client, number):
             gate.wait()  # all 64 commit at the same time
-            told = client.turn(f"{number}.{turn}", previous)
-            expected.append(user(f"{number}.{turn}"))
-            assert told.sent == [expected]
-            expected += told.output
-            previous = told.id
 
     with ThreadPoolExecutor(64) as pool:
         list(pool.map(converse, range(64)))
@@ -75,3 +84,28 @@ def test_two_hosts_continue_each_others_conversations(start_acting, new_postgres
     assert here.ask("x", previous_response_id=previous).error["code"] == "previous_response_not_found"
     for host in hosts:
         host.gateway.kill()
+
+
+@pytest.fixture(scope="module")
+def bouncer(new_postgresql):
+    """The URLs of a database and of the same database through PgBouncer in transaction mode."""
+    url = new_postgresql()
+    try:
+        with pgbouncer(url) as pooled:
+            yield url, pooled
+    except FileNotFoundError as reason:
+        pytest.skip(str(reason))
+
+
+def test_pgbouncer_shares_few_connections_among_workers(bouncer, start_acting, client_of):
+    """The transactions of one worker, and of its migrations, run on several connections of the server."""
+    url, pooled = bouncer
+    client = client_of(start_acting(pooled, workers="4"))
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(lambda number: list(converse_in_turns(client, number)), range(32)))
+    assert client.rows() == [32, 128, 256]
+    database = connect(url)
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    [(count,)] = select(database, query)
+    database.close_all()
+    assert 1 <= count <= POOL_SIZE
