@@ -150,12 +150,12 @@ def network():
 
 
 @pytest.fixture
-def attempt(provider: CodexProvider, upstream: Upstream) -> Callable[..., AttemptContext]:
+def attempt(services: Services, provider: CodexProvider, upstream: Upstream) -> Callable[..., AttemptContext]:
     """Makes the context of an attempt, before any hook has run."""
 
     def make(body: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> AttemptContext:
         body = body if body is not None else {"model": "gpt-5.5", "input": "ping"}
-        configuration_of(provider.services.database).refresh(provider.services.database)  # as its authentication does
+        configuration_of(services.database).refresh(services.database)  # as its authentication does
         request = ClientRequest("req_1", ApiKey("key_1", "test"), headers or {}, body, True, NoClient())
         return AttemptContext("att_1", request, upstream, provider, body.get("model", "gpt-5.5"))
 
