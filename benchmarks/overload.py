@@ -109,7 +109,7 @@ def format_overload(refused: Overload) -> Iterator[str]:
     """Return the lines of the report."""
     result = refused.result
     others = {status: count for status, count in result["statuses"].items() if status not in ("200", "503")}
-    yield f"{refused.streams} streams at once, {refused.streams * 2 // 3} places"
+    yield f"{refused.streams} streams at once, {refused.streams * 2 // 3} slots"
     yield f"  complete, every byte checked {result['complete']:>8,}"
     yield f"  503 with retry-after         {result['retry_after']:>8,}"
     yield f"  503 without                  {result['statuses'].get('503', 0) - result['retry_after']:>8,}"

@@ -93,4 +93,5 @@ def read_prices(file: Path | None) -> dict[str, Price]:
     try:
         return parse_prices(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StartupError(f"The price table {file} cannot be used: {error}") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise StartupError(f"The price table {file} cannot be used: {reason}") from error

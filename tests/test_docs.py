@@ -41,7 +41,7 @@ def test_the_table_names_every_package():
 
 
 def test_the_files_of_the_request_exist():
-    files = re.findall(r"`(\w+/\w+\.py)`", section("The way of one request"))
+    files = re.findall(r"`(\w+/\w+\.py)`", section("The path of a request"))
     assert len(files) > 20
     assert [file for file in files if not (CORE / file).is_file()] == []
 

@@ -5,6 +5,7 @@ the signature here and the versions in that file.
 """
 
 import configparser
+import hashlib
 import importlib
 import importlib.metadata
 import inspect
@@ -12,7 +13,10 @@ import re
 from pathlib import Path
 
 import pytest
+from gunicorn.http.message import RFC9110_5_3_SINGLETON_FIELDS, Request
 from packaging.requirements import Requirement
+
+from floway_core.server.gunicorn_hooks import POLICED_NAMES
 
 ROOT = Path(__file__).parent.parent
 
@@ -70,17 +74,24 @@ UNDOCUMENTED = {
     "gunicorn.http.unreader:Unreader.unread": "(self, data)",
     "gunicorn.http.wsgi:Response.close": "(self)",
     "gunicorn.http.wsgi:Response.send_headers": "(self)",
+    "gunicorn.http.wsgi:base_environ": "(cfg)",
     "gunicorn.http.wsgi:create": "(req, sock, client, server, cfg, response_class=None, response_args=())",
+    "gunicorn.util:unquote_to_wsgi_str": "(string)",
+    "gunicorn.workers.base:Worker.notify": "(self)",
+    "gunicorn.workers.gthread:PollableMethodQueue.defer": "(self, callback, *args)",
+    "gunicorn.workers.gthread:PollableMethodQueue.init": "(self)",
+    "gunicorn.workers.gthread:PollableMethodQueue.run_callbacks": "(self, _fileobj, max_callbacks=50)",
     "gunicorn.workers.gthread:TConn": "(cfg, sock, client, server)",
     "gunicorn.workers.gthread:TConn.close": "(self, graceful=False)",
     "gunicorn.workers.gthread:ThreadWorker.accept": "(self, listener)",
     "gunicorn.workers.gthread:ThreadWorker.enqueue_req": "(self, conn)",
-    "gunicorn.workers.gthread:ThreadWorker.finish_request": "(self, conn, fs)",
     "gunicorn.workers.gthread:ThreadWorker.handle": "(self, conn)",
     "gunicorn.workers.gthread:ThreadWorker.handle_exit": "(self, sig, frame)",
     "gunicorn.workers.gthread:ThreadWorker.handle_quit": "(self, sig, frame)",
     "gunicorn.workers.gthread:ThreadWorker.load_wsgi": "(self)",
     "gunicorn.workers.gthread:ThreadWorker.murder_pending": "(self)",
+    "gunicorn.workers.gthread:ThreadWorker.is_parent_alive": "(self)",
+    "gunicorn.workers.gthread:ThreadWorker.run": "(self)",
     "gunicorn.workers.gthread:ThreadWorker.set_accept_enabled": "(self, enabled)",
     "gunicorn.workers.gthread:ThreadWorker.wait_for_and_dispatch_events": "(self, timeout)",
     "websockets.streams:StreamReader": "() -> 'None'",
@@ -89,6 +100,9 @@ UNDOCUMENTED = {
 
 NEWEST_MAJOR = {"gunicorn": 27}
 """Major versions that are supported beside the installed one: `make test-versions` runs with them."""
+
+HEADER_POLICY = "ac812cc2fe6b529cf53a97bff3dd6290d9c89c3387d43dd7162edb176042f1ec"
+"""SHA-256 of the source of gunicorn's policy."""
 
 PRIVATE = {name: signature for _, signatures in INSIDES.values() for name, signature in signatures.items()}
 
@@ -101,6 +115,13 @@ def test_a_library_still_has_what_is_used_of_its_insides(name, signature):
         assert hasattr(target, attribute), f"{name} has disappeared"
         target = getattr(target, attribute)
     assert str(inspect.signature(target)) in signature.split(" or ")
+
+
+def test_the_policy_of_headers_is_the_one_that_is_known():
+    """``POLICED_NAMES`` states which headers it looks at. If it has changed, read it, and correct them and the hash."""
+    source = inspect.getsource(Request._apply_header_policy)
+    assert hashlib.sha256(source.encode()).hexdigest() == HEADER_POLICY
+    assert RFC9110_5_3_SINGLETON_FIELDS | {"EXPECT"} == POLICED_NAMES
 
 
 @pytest.mark.parametrize("library", INSIDES)

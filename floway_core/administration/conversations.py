@@ -109,8 +109,8 @@ def delete(gateway: Gateway, key_name: str, conversation_id: str) -> None:
     """
     database = gateway.services.database
     key_id = keys.find(database, key_name).id
-    wanted = storable_id(conversation_id) or ""
-    rows = select(database, _FIND, wanted, key_id, wanted, key_id)
+    stored_id = storable_id(conversation_id) or ""
+    rows = select(database, _FIND, stored_id, key_id, stored_id, key_id)
     if not rows:
         message = f"The key {key_name!r} has no conversation {conversation_id[:100]!r}."
         raise GatewayError(404, message, param="conversation")

@@ -103,7 +103,7 @@ def find_state(gateway: Gateway, name: str) -> UpstreamState:
 
 
 def _read_rows(gateway: Gateway) -> list[tuple[Upstream, int, Try]]:
-    """Return all upstreams with their places and the last requests to them."""
+    """Return all upstreams, their positions in the order from 1, and the last requests to them."""
     _refresh(gateway)
     tries = upstreams.last_tries(gateway.services.database)
     rows = upstreams.all_rows(gateway.services.database)
@@ -202,9 +202,9 @@ def test(gateway: Gateway, name: str) -> list[Model]:
 
 def explain(gateway: Gateway, upstream: Upstream, error: GatewayError) -> Problem:
     """Return the reason for the failure of an upstream, and what to do about it."""
-    known = gateway.find_problem(upstream)
-    if known and known.remedy and error.message.endswith(known.remedy):
-        return Problem(error.message.removesuffix(known.remedy).rstrip(), known.remedy)
+    problem = gateway.find_problem(upstream)
+    if problem and problem.remedy and error.message.endswith(problem.remedy):
+        return Problem(error.message.removesuffix(problem.remedy).rstrip(), problem.remedy)
     provider, address = gateway.providers.by_kind.get(upstream.kind), None
     with contextlib.suppress(GatewayError):  # it has no connection, which ``error`` says
         address = provider.base_url(upstream) if provider else None

@@ -111,8 +111,8 @@ def parse_base_url(base_url: str, allow_http: bool) -> str:
     try:
         return origin_url(base_url, allow_http)
     except ValueError as error:  # its message is the expected form
-        hint = " or --allow-http" if base_url.startswith("http:") and not allow_http else ""
-        raise click.UsageError(f"--base-url: {error} is expected{hint}.") from None
+        hint = " --allow-http allows http in a private network." if base_url.startswith("http:") else ""
+        raise click.UsageError(f"--base-url: {error} is expected.{'' if allow_http else hint}") from None
 
 
 def read_options(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def _add_command(kind: str, declared: ConnectionOptions | None) -> click.Command
     if declared:
         no_test = click.Option(["--no-test"], is_flag=True, help="Do not test it now.")
         parameters += [*connection_parameters(declared), *key_options(declared), no_test]
-    help_text = f"Add an upstream of provider {kind}, and test whether it answers. It is added in either case."
+    help_text = f"Add an upstream of provider {kind}.\n\nIt is added, and then tested; it stays if the test fails."
 
     @click.pass_context
     def run(context: click.Context, /, name: str, prefix: str, **values: Any) -> None:
@@ -232,9 +232,10 @@ def declared_options(context: click.Context, upstream: Upstream) -> ConnectionOp
 @click.command("set", cls=SetCommand, params=[click.Argument(["name"])])
 @click.pass_context
 def set_upstream(context: click.Context, /, name: str, **values: Any) -> None:
-    """Change the URL, the key, the headers, the models or the options of an upstream, from the next request on.
+    """Change the connection of an upstream.
 
-    Other values do not change. `floway upstreams set NAME --help` lists the options.
+    This is its URL, key, headers, models and options. Values without an option do not change; the others apply from the
+    next request on. `floway upstreams set NAME --help` lists the options.
     """
     services, upstream = find_session(context).services, find_upstream(context, name)
     declared = declared_options(context, upstream)

@@ -23,9 +23,9 @@ class Amount(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
     name = "amount"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        """Parse the value; fail with a message of click if it is no amount for a period."""
+        """Parse the value; fail with a message of click if it is not an amount for a period."""
         if not (parts := re.fullmatch(r"\$?(\d{1,10}(?:\.\d{1,9})?)/(day|month)", value)):
-            self.fail(f"{value!r} is no amount of USD for a period, such as 50/month or 2.50/day.", param, ctx)
+            self.fail(f"{value!r} is not an amount of USD for a period, such as 50/month or 2.50/day.", param, ctx)
         return PERIODS[parts[2]], float(parts[1])
 
 

@@ -76,7 +76,7 @@ def _permission_options(command: Command) -> Command:
         _limit_option("tokens-per-day", "Input and output tokens in a UTC day."),
         _limit_option("concurrent", "Requests at the same time, streamed or not."),
         _limit_option("requests-per-minute", "Requests that are admitted."),
-        click.option("--upstream", "upstreams", multiple=True, help="An upstream it may use, as --model."),
+        click.option("--upstream", "upstreams", multiple=True, help="An upstream it may use; repeat it for more."),
         click.option("--model", "models", multiple=True, help="A model it may use; repeat it for more."),
         click.option(
             "--expires",
@@ -129,7 +129,10 @@ def create_key(context: click.Context, /, name: str, **parameters: Any) -> None:
 @click.option("--clear", multiple=True, type=click.Choice(list(CLEARED_FIELDS)), help="Reset this option.")
 @click.pass_context
 def change_key(context: click.Context, /, name: str, clear: tuple[str, ...], **parameters: Any) -> None:
-    """Change the permissions and limits of a key, from its next request on. Other options do not change."""
+    """Change the permissions and limits of a key.
+
+    The change applies from its next request on. Options that are not given do not change.
+    """
     options = _read_options(parameters, clear)
     if not options:
         raise click.UsageError("There is nothing to change.")

@@ -52,7 +52,7 @@ def setup_client(context: click.Context, /, client: str | None, key_name: str | 
         )
         return
     if client not in setups:
-        raise click.UsageError(f"{client!r} is none of {', '.join(setups) or 'none'}.")
+        raise click.UsageError(f"There is no client {client!r}. Clients: {', '.join(setups) or 'none'}.")
     _set_up(session, setups[client], key_name, **options)
 
 

@@ -20,7 +20,10 @@ from floway_core.storage import upstreams
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_models(session: Session, as_json: bool) -> None:
-    """List the models and the upstreams that serve them, in the order in which they are tried."""
+    """List the models and their upstreams.
+
+    Upstreams are listed in the order in which they are tried.
+    """
     offer = models.list_models(session.gateway, wait_for_all=True)
     if as_json:
         names = {model.id: [server.upstream for server in model.served_by] for model in offer.models}
@@ -48,11 +51,14 @@ def _no_models(session: Session) -> str:
 
 def _no_upstream(session: Session) -> str:
     """Return the next step if there is no upstream."""
-    kinds, commands = sorted(session.gateway.providers.by_kind), _root_commands(click.get_current_context())
-    if not kinds:
+    providers, commands = session.gateway.providers.by_kind, _root_commands(click.get_current_context())
+    if not providers:
         return "There is no upstream, and no plugin with a provider: pip install floway-PROVIDER"
     hints = [
-        f"`floway {kind} --help`" if kind in commands else f"`floway upstreams add {kind} --help`" for kind in kinds
+        f"`floway upstreams add {kind} --help`"
+        if provider.connection_options or kind not in commands
+        else f"`floway {kind} --help`"
+        for kind, provider in sorted(providers.items())
     ]
     return f"There is no upstream. How to add one: {', '.join(hints)}"
 
@@ -90,7 +96,10 @@ upstreams_group.add_command(set_upstream)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def show_upstream(session: Session, name: str, as_json: bool) -> None:
-    """Show the connection of an upstream, without its key and the values of its headers."""
+    """Show the connection of an upstream.
+
+    Its key and the values of its headers are not shown.
+    """
     description = _describe(administration.find_state(session.gateway, name))
     if as_json:
         click.echo(json.dumps(description, indent=2))
@@ -124,10 +133,10 @@ def _format_value(value: object) -> str:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def list_upstreams(session: Session, as_json: bool) -> None:
-    """List the upstreams in the order in which they are tried, and their states.
+    """List the upstreams and their states.
 
-    The state is the reason why an upstream cannot serve, or else the result of the last request to it. This command
-    sends no request; `floway upstreams test NAME` does.
+    They are listed in the order in which they are tried. The state is the reason why an upstream cannot serve, or else
+    the result of the last request to it. This command sends no request; `floway upstreams test NAME` does.
     """
     states = administration.list_states(session.gateway)
     if as_json:
@@ -185,9 +194,9 @@ def move_upstream(context: click.Context, name: str, position: int) -> None:
 @click.argument("prefix", default="")
 @click.pass_context
 def set_prefix(context: click.Context, name: str, prefix: str) -> None:
-    """Set the prefix under which clients request the models: PREFIX/model.
+    """Set the prefix of an upstream's models.
 
-    Without PREFIX, clients request the model by its own name.
+    Clients request PREFIX/model. Without PREFIX, clients request the model by its own name.
     """
     upstreams.change(services(context).database, name, prefix=prefix)
     pattern = f"{prefix}/MODEL" if prefix else "MODEL without a prefix"
@@ -211,7 +220,10 @@ def rename_upstream(context: click.Context, old: str, new: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def test_upstream(session: Session, name: str) -> None:
-    """Request the models of an upstream now, with its stored credentials, whether it is enabled or not."""
+    """Test an upstream: request its models.
+
+    The request is sent with the stored credentials, whether the upstream is enabled or not.
+    """
     served = administration.test(session.gateway, name)
     click.echo(f"{name} works and serves {len(served)} models: {', '.join(model.id for model in served)}")
 

@@ -55,18 +55,18 @@ class CheckRequest:
     """The path below the gateway's address."""
     body: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Beside ``content-type``; with the key."""
+    """Headers besides ``content-type``, with the key among them."""
 
 
 class ClientSetup(ABC):
     """How one client is set up."""
 
     name: ClassVar[str]
-    """The word for it in ``floway setup NAME``; unique."""
+    """Its name in ``floway setup NAME``; unique."""
     title: ClassVar[str]
-    """What people call it."""
+    """Its name for people."""
     start: ClassVar[str] = ""
-    """The command that starts it; empty if it is no program."""
+    """The command that starts it; empty if it is not a program."""
 
     def files(self, target: SetupTarget, environ: Mapping[str, str]) -> Sequence[SetupFile]:
         """Return its configuration files.
@@ -76,7 +76,7 @@ class ClientSetup(ABC):
         return ()
 
     def variables(self, target: SetupTarget) -> Mapping[str, str]:
-        """Return the environment variables that it needs beside its files. Values may refer to ``$FLOWAY_API_KEY``."""
+        """Return the environment variables that it needs besides its files. Values may refer to ``$FLOWAY_API_KEY``."""
         return {}
 
     @abstractmethod

@@ -9,9 +9,9 @@ def set_dotenv_values(text: str, values: Mapping[str, str]) -> str:
     lines = text.splitlines()
     for name, value in values.items():
         assigns = re.compile(rf"\s*(?:export\s+)?{re.escape(name)}\s*=")
-        places = [place for place, line in enumerate(lines) if assigns.match(line)]
-        if places:
-            lines[places[-1]] = f"{name}={value}"
+        matches = [index for index, line in enumerate(lines) if assigns.match(line)]
+        if matches:
+            lines[matches[-1]] = f"{name}={value}"
         else:
             lines.append(f"{name}={value}")
     return "\n".join(lines) + "\n"

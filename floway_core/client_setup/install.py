@@ -52,7 +52,7 @@ def read(path: Path) -> str | None:
 
 
 def write(change: Change, is_secret: bool) -> Path | None:
-    """Replace the file at once by one with the new text, and keep the old one beside it.
+    """Replace a file atomically by one with the new text, and keep the old one next to it.
 
     A symbolic link stays, and the file that it leads to is replaced.
 
@@ -76,11 +76,11 @@ def write(change: Change, is_secret: bool) -> Path | None:
 
 def _new_name(path: Path) -> Path:
     """Return ``path``, or a similar one that no file has."""
-    number, found = 1, path
-    while found.exists():
+    number, candidate = 1, path
+    while candidate.exists():
         number += 1
-        found = path.with_name(f"{path.name}.{number}")
-    return found
+        candidate = path.with_name(f"{path.name}.{number}")
+    return candidate
 
 
 def _replace(path: Path, text: str, mode: int) -> None:

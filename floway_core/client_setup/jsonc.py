@@ -1,7 +1,7 @@
 """Setting values in a JSON file, whose comments and other content stay.
 
 Parsing and writing it anew would lose the comments that many programs allow in their files. So the text is scanned for
-the places of its members, and only these change.
+the positions of its members, and only their text changes.
 """
 
 import json
@@ -19,11 +19,11 @@ INDENT = "  "
 
 @dataclass
 class _Value:
-    """A value and its place in the text."""
+    """A value and its position in the text."""
 
     start: int
     end: int = 0
-    """Behind its last character."""
+    """The position after its last character."""
     members: "dict[str, _Value] | None" = None
     """Those of an object."""
     ends_with_comma: bool = False
@@ -36,7 +36,7 @@ def set_json_values(text: str, values: Mapping[tuple[str, ...], Any]) -> str:
 
     :param text: JSON, which may have comments; an empty one counts as ``{}``.
     :param values: by path: ``{("env", "NAME"): ...}``. Missing objects are added.
-    :raises ValueError: ``text`` is no JSON object, or there is no object where a path needs one.
+    :raises ValueError: ``text`` is not a JSON object, or there is no object where a path needs one.
     """
     text = text if text.strip() else "{}\n"
     for path, value in values.items():
@@ -48,7 +48,7 @@ def _set(text: str, path: tuple[str, ...], value: Any) -> str:
     node = _parse(text)
     for depth, name in enumerate(path):
         if node.members is None:
-            raise ValueError(f"{'.'.join(path[:depth]) or 'the file'} is no JSON object")
+            raise ValueError(f"{'.'.join(path[:depth]) or 'the file'} is not a JSON object")
         child = node.members.get(name)
         if child is None:
             for missing in reversed(path[depth + 1 :]):
@@ -60,7 +60,7 @@ def _set(text: str, path: tuple[str, ...], value: Any) -> str:
 
 
 def _add_member(text: str, node: _Value, name: str, value: Any, depth: int) -> str:
-    """Add a member behind the last one of an object."""
+    """Add a member after the last one of an object."""
     indent = "\n" + INDENT * (depth + 1)
     written = json.dumps(value, indent=INDENT, ensure_ascii=False).replace("\n", indent)
     closing = node.end - 1
@@ -80,20 +80,20 @@ def _parse(text: str) -> _Value:
 
 
 def _skip(text: str, position: int) -> int:
-    """Return the position behind white space and comments."""
-    found = _SPACE.match(text, position)
-    return found.end() if found else position
+    """Return the position after white space and comments."""
+    space = _SPACE.match(text, position)
+    return space.end() if space else position
 
 
 def _scan(text: str, start: int) -> _Value:
     character = text[start : start + 1]
     if character == "{" or character == "[":
         return _scan_container(text, start)
-    found = (_STRING if character == '"' else _ATOM).match(text, start)
+    match = (_STRING if character == '"' else _ATOM).match(text, start)
     try:
-        if found:
-            json.loads(found[0])
-            return _Value(start, found.end())
+        if match:
+            json.loads(match[0])
+            return _Value(start, match.end())
     except ValueError:
         pass
     raise ValueError(f"a value is expected in line {_line(text, start)}")

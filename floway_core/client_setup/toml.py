@@ -13,7 +13,7 @@ def set_toml_values(text: str, values: Mapping[tuple[str, ...], Any]) -> str:
 
     :param values: by path: ``{("servers", "mine", "url"): ...}``. A value of None removes the entry. Missing tables are
         added.
-    :raises ValueError: ``text`` is no TOML, there is no table where a path needs one, or no place for a new one.
+    :raises ValueError: ``text`` is not TOML, there is no table where a path needs one, or a new one cannot be added.
     """
     try:
         document = tomlkit.parse(text)
@@ -21,7 +21,7 @@ def set_toml_values(text: str, values: Mapping[tuple[str, ...], Any]) -> str:
             _set(document, path, value)
         written = tomlkit.dumps(document)
         if tomlkit.parse(written).unwrap() != document.unwrap():  # it puts some dotted keys into the wrong table
-            raise ValueError("its keys with dots leave no place for further ones")
+            raise ValueError("its dotted keys leave no room for further ones")
         return written
     except TOMLKitError as error:
         raise ValueError(str(error)) from None
@@ -38,7 +38,7 @@ def _set(document: tomlkit.TOMLDocument, path: tuple[str, ...], value: Any) -> N
             table[parent] = tomlkit.inline_table() if is_inline else tomlkit.table(is_super_table=not is_last)
         table = table[parent]
         if not isinstance(table, Table | InlineTable | tomlkit.container.OutOfOrderTableProxy):
-            raise ValueError(f"{'.'.join(parents[: depth + 1])} is no table")
+            raise ValueError(f"{'.'.join(parents[: depth + 1])} is not a table")
     if value is None:
         table.pop(name, None)
     elif name not in table or table[name] != value:

@@ -48,6 +48,26 @@ def claim_ordinal(database: peewee.Database, snapshot: Snapshot) -> int:
     return ordinal
 
 
+class OrdinalClaim:
+    """Reserves the ordinal of one turn among the children of the snapshot that it continues. Later calls return the
+    same number."""
+
+    def __init__(self, database: peewee.Database, snapshot: Snapshot) -> None:
+        self._database, self._snapshot = database, snapshot
+        self._ordinal: int | None = None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it has been called."""
+        return self._ordinal is not None
+
+    def __call__(self) -> int:
+        """:raises PreviousResponseDeleted: as ``claim_ordinal``."""
+        if self._ordinal is None:
+            self._ordinal = claim_ordinal(self._database, self._snapshot)
+        return self._ordinal
+
+
 def commit(
     database: peewee.Database,
     cache: HistoryCache,
@@ -96,11 +116,11 @@ def _commit(
     hook: MetadataHook,
 ) -> None:
     output, mode, parent = _output_items(response), snapshot_mode(response), turn.previous
-    new = _encode_turn(turn, upstream_id, response)
+    new = _encode_turn(turn, upstream_id, response, output, mode)
     with transaction(database):
         conversation = _lock_conversation(database, turn, new.stored_bytes)
-        metadata = hook()
-        snapshot = insert_snapshot(database, new, conversation, metadata, ordinal() if parent and ordinal else 0)
+        number = _number_child(database, parent, ordinal) if parent else 0
+        snapshot = insert_snapshot(database, new, conversation, hook(), number)
         if turn.visible and mode == "append":
             restoring.store_hashes(database, turn.api_key_id, snapshot, turn.visible, output)
         if turn.is_background:
@@ -116,9 +136,15 @@ def _commit(
             cache.put(conversation, PackedHistory(turn.response_id, new.texts, new.issuers, new.types, beginning))
 
 
-def _encode_turn(turn: Turn, upstream_id: str | None, response: Mapping[str, Any]) -> NewSnapshot:
-    """Encode the snapshot of a response: the new items of its turn, unless it replaces the history, and its output."""
-    output, mode, parent = _output_items(response), snapshot_mode(response), turn.previous
+def _encode_turn(
+    turn: Turn, upstream_id: str | None, response: Mapping[str, Any], output: list[dict[str, Any]], mode: str
+) -> NewSnapshot:
+    """Encode the snapshot of a response: the new items of its turn, unless it replaces the history, and its output.
+
+    :param output: the items of ``response``.
+    :param mode: as ``snapshot_mode``.
+    """
+    parent = turn.previous
     new_items = [] if mode == "replace" else turn.new_items
     if mode == "replace":
         hash_before = items.START
@@ -142,7 +168,6 @@ def _lock_conversation(database: peewee.Database, turn: Turn, added: int) -> int
     """Lock the row of the conversation that the turn continues, or insert a new one; return its row id.
 
     :param added: bytes that the turn adds.
-    :raises PreviousResponseDeleted: the response that the turn continues has been deleted.
     """
     now, parent = int(time.time()), turn.previous
     if parent is None and turn.conversation is None:
@@ -156,7 +181,16 @@ def _lock_conversation(database: peewee.Database, turn: Turn, added: int) -> int
         add_stored_bytes(database, conversation, added)
     else:
         mark_used(database, conversation, now, added)
-    exists = f"SELECT 1 FROM responses_snapshots WHERE {SAME_SNAPSHOT}"
-    if parent and not select(database, exists, parent.row, parent.response_id):
-        raise PreviousResponseDeleted
     return conversation
+
+
+def _number_child(database: peewee.Database, parent: Snapshot, ordinal: Callable[[], int] | None) -> int:
+    """Return the ordinal of a new child of ``parent``, whose conversation is locked.
+
+    :raises PreviousResponseDeleted: ``parent`` has been deleted.
+    """
+    if not isinstance(ordinal, OrdinalClaim) or ordinal.is_made:  # otherwise the claim finds out
+        exists = f"SELECT 1 FROM responses_snapshots WHERE {SAME_SNAPSHOT}"
+        if not select(database, exists, parent.row, parent.response_id):
+            raise PreviousResponseDeleted
+    return ordinal() if ordinal else 0

@@ -19,6 +19,7 @@ from floway_core.conversation.unstored import UnstoredHistory, UnstoredResponses
 from floway_core.errors import GatewayError
 from floway_core.protocol import items
 from floway_core.protocol.visible_history import find_turns
+from floway_core.storage.db import reading
 
 
 def resolve_turn(
@@ -54,10 +55,10 @@ def resolve_turn(
         limit=InputLimit(limits.input_bytes),
         unstored=unstored,
     )
-    # A turn that continues another one runs several queries, on one connection; most others run none.
+    # A turn that continues another one may run several queries; most others run none.
     continues = body.get("previous_response_id") is not None or body.get("conversation") is not None
     restores = restores_reasoning and not continues and request.is_stored
-    with database.connection_context() if restores or continues else contextlib.nullcontext():
+    with reading(database) if restores or continues else contextlib.nullcontext():
         return _restore_turn(request) if restores else _resolve_turn(request)
 
 

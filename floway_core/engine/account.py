@@ -5,10 +5,9 @@ Only clients whose API key shows the account see these headers, fields and event
 and stored data agree. They are never stored.
 """
 
-import functools
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -106,11 +105,18 @@ class FilteredBody(ResponseBody):
         self._inner.close()
 
 
-@functools.cache
-def _find_stated(needles: tuple[bytes, ...]) -> Callable[[bytes], object]:
-    """Return the search for a needle that is more than the name of a null. Every response object has such names."""
-    names = [re.escape(needle) + rb"(?!\s*:\s*null)" for needle in needles if needle.startswith(b'"')]
-    return re.compile(b"|".join([*names, *(re.escape(one) for one in needles if not one.startswith(b'"'))])).search
+_NULL = re.compile(rb"\s*:\s*null")
+
+
+def _is_stated(needle: bytes, event: bytes) -> bool:
+    """Return whether a needle is in an event as more than the name of a null. Every response object has such names."""
+    position = event.find(needle)
+    while position >= 0:
+        end = position + len(needle)
+        if not (needle.startswith(b'"') and _NULL.match(event, end)):
+            return True
+        position = event.find(needle, end)
+    return False
 
 
 class EventFilter:
@@ -120,7 +126,6 @@ class EventFilter:
         self._details = details
         self._splitter = sse.EventSplitter(MAX_BYTES)
         self._needles = details.event_markers
-        self._is_stated = _find_stated(self._needles)
 
     def feed(self, data: bytes) -> bytes:
         """Return the visible part of the events that ``data`` completes.
@@ -140,19 +145,25 @@ class EventFilter:
         while positions := [position for position in next_needles if position >= 0]:
             begin, end = sse.bounds(block, min(positions))
             event = block[begin:end]
-            visible += [block[start:begin], self._filter_event(event) if self._is_stated(event) else event]
+            visible += [block[start:begin], self._filter_event(event) if self._states_any(event) else event]
             start = end
             for number, position in enumerate(next_needles):
                 if 0 <= position < start:
                     next_needles[number] = block.find(self._needles[number], start)
         return b"".join([*visible, block[start:]]) if visible else block
 
+    def _states_any(self, event: bytes) -> bool:
+        return any(_is_stated(needle, event) for needle in self._needles)
+
     def finish(self) -> bytes:
         """Return the visible part of the bytes after the last complete event.
 
         They are an event without its empty line, or a complete body that is not a stream.
         """
-        rest, self._splitter = self._splitter.rest, sse.EventSplitter(MAX_BYTES)
+        rest = self._splitter.rest
+        if not rest:
+            return b""
+        self._splitter = sse.EventSplitter(MAX_BYTES)
         return _filter_json(self._details, rest) if _is_json(rest) else self._filter_event(rest)
 
     def filter_document(self, data: bytes) -> bytes:

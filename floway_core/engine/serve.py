@@ -1,13 +1,12 @@
 """Serving one request: candidates are tried in order until one responds or none remains."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from floway_core.contexts import ClientRequest, PreviousSnapshot
-from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
+from floway_core.conversation.commit import OrdinalClaim, PreviousResponseDeleted
 from floway_core.conversation.conversations import ConversationLock
 from floway_core.conversation.load import expiry_cutoff
 from floway_core.conversation.records import StoreLimits, Turn
@@ -143,7 +142,8 @@ def with_turn(
         call.restores_reasoning,
         unstored,
     )
-    return replace(call, body=_with_history(call.body, turn)), turn
+    # ``dataclasses.replace`` takes four times as long.
+    return ClientRequest(**{**vars(call), "body": _with_history(call.body, turn)}), turn
 
 
 def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
@@ -233,5 +233,5 @@ def _fallback_rule(candidate: Candidate, remaining: Sequence[Candidate]) -> Call
 def _previous_snapshot(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:
     if turn.previous is None:
         return None
-    claim = functools.cache(functools.partial(claim_ordinal, gateway.services.database, turn.previous))
+    claim = OrdinalClaim(gateway.services.database, turn.previous)
     return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, turn.new_items, claim)

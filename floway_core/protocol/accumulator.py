@@ -6,7 +6,7 @@ from typing import Any
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.announcements import announced_response, follows_announcement, missing_announcements
 from floway_core.protocol.event_parser import END_MARK, parse_events
-from floway_core.protocol.event_shortcuts import DeltaTarget, ResponseIdChange
+from floway_core.protocol.event_shortcuts import DeltaTarget, ResponseIdChange, append_delta, append_run
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
 from floway_core.protocol.item_events import item_events
 from floway_core.protocol.item_versions import is_empty_message, normalize_item
@@ -91,8 +91,9 @@ class ResponseAccumulator:
         :returns: the events before the terminal one, for the client.
         """
         events = sse.split(block) if len(block) >= sse.LARGE_BYTES else []  # small ones only when one changes
-        for position, content in enumerate(parse_events(block, events)):
-            if content is None or ((target := self._delta_target) and target.append(content)):
+        contents, position = parse_events(block, events), -1
+        while (position := append_run(self._delta_target, contents, position + 1)) < len(contents):
+            if (content := contents[position]) is None:
                 continue
             replacement = self._process_event(content)
             if replacement is not None and self._rewrite:
@@ -202,9 +203,9 @@ class ResponseAccumulator:
         replacement = self._with_client_ids(content, item, inserted, location.index_field)
         if not item.is_closed:
             part = item.get_part(location, content.get(location.index_field))
-            target = DeltaTarget(content, location.index_field, part.text)
-            target.append(content)
-            self._delta_target = target if replacement is None and not self._inserted_count else None
+            append_delta(part.text, content.get("delta"))
+            is_usual = replacement is None and not self._inserted_count
+            self._delta_target = DeltaTarget.find(content, location, part.text) if is_usual else None
         return replacement
 
     def _process_part(self, event_type: str, content: dict[str, Any]) -> bytes | None:
@@ -229,19 +230,21 @@ class ResponseAccumulator:
         payload, index = content.get("item"), content.get("output_index")
         if not isinstance(payload, dict):
             return None
-        if event_type == "response.output_item.added":
-            item = self._items.open_item(payload, index)
+        is_new = event_type == "response.output_item.added"
+        item = self._items.open_item(payload, index) if is_new else self._items.close_item(payload, index)
+        if not self._rewrite:
+            return None
+        if is_new:
             client_payload = {**normalize_item(payload), "id": item.id}
-            if item.is_announced and self._rewrite:
+            if item.is_announced:
                 return b""
             item.is_announced = True
         else:
-            item = self._items.close_item(payload, index)
-            if self._rewrite and is_empty_message(item.payload):  # the final response may have its content
+            if is_empty_message(item.payload):  # the final response may have its content
                 item.is_closed = False
                 return b""
             client_payload = item.build("completed") or payload
-        if client_payload != payload and self._rewrite:
+        if client_payload != payload:
             return self._encode(event_type, {**content, "output_index": item.index, "item": client_payload})
         return self._with_client_ids(content, item)
 
@@ -315,14 +318,10 @@ class ResponseAccumulator:
         content["type"] = self.terminal or event_type
         if missing_events:
             content["sequence_number"] = number + len(missing_events) + 1
-        elif (
-            content["type"] == event_type
-            and isinstance(original.get("id"), str)
-            and isinstance(response.get("id"), str)
-        ):
-            new_id = response["id"]
-            if {**original, "id": new_id} == response:
-                return ResponseIdChange(jsontext.dumps(original["id"]), jsontext.dumps(new_id))
+        elif content["type"] == event_type and isinstance(old_id := original.get("id"), str):
+            new_id = response.get("id")
+            if isinstance(new_id, str) and {**original, "id": new_id} == response:
+                return ResponseIdChange(jsontext.dumps(old_id), jsontext.dumps(new_id))
         return b"".join(missing_events) + self._encode(str(content["type"]), content)
 
     # ---------------------------------------------------------------------------------------------- the terminal event

@@ -1,6 +1,7 @@
 """Parse the JSON of server-sent events, many at a time."""
 
 import logging
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -18,7 +19,8 @@ UNPARSED_EVENT_BYTES = 2**20
 END_MARK: dict[str, Any] = {"type": "[DONE]"}
 """Represents the event ``data: [DONE]``, which contains no JSON."""
 
-_DATA_LINE = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
+_DATA_LINE = re.compile(rb"\ndata: ?(.*)")
+"""It begins with fixed text: ``^`` would be tried at every byte."""
 _TYPE_FIELD = re.compile(rb'"type": ?"([\w.]+)"')
 
 
@@ -32,21 +34,48 @@ def parse_events(block: bytes, events: Sequence[bytes] = ()) -> list[dict[str, A
         and a long event that is not parsed.
     """
     is_large = len(block) >= UNPARSED_EVENT_BYTES
-    data = _DATA_LINE.findall(block) if not is_large and b"\r" not in block else []
+    data = _find_data(block) if not is_large and b"\r" not in block else []
     # Usually each event is one line of data. Then one call of the JSON parser reads all of them.
-    if data and len(data) == block.count(b"\n\n"):
+    if data:
         contents: list[dict[str, Any] | None]
         try:
             contents = orjson.loads(b"[%b]" % b",".join(data))
         except orjson.JSONDecodeError:
             contents = []
-        if len(contents) == len(data) and all(map(_has_type, contents)) and _is_shallow(block, contents):
+        if len(contents) == len(data) and _have_types(contents) and _is_shallow(block, contents):
             return contents
     return [_parse_event(event) for event in events or sse.split(block)]
 
 
-def _has_type(content: Any) -> bool:
-    return isinstance(content, dict) and isinstance(content.get("type"), str)
+def _find_data(block: bytes) -> list[bytes]:
+    """Return the data of each event, if each has one line of data; else an empty list."""
+    # Most upstreams send the type in one line, and the data in the next.
+    name, _, single = block.partition(b"\ndata:")
+    is_single = single.find(b"\n") == len(single) - 2 and single.endswith(b"\n\n")
+    if is_single and name.startswith(b"event:") and b"\n" not in name:
+        return [single]
+    lines = block.split(b"\n")
+    names, data, empty = lines[:-1:3], lines[1::3], lines[2::3]
+    if (
+        len(lines) % 3 == 1
+        and not (lines[-1] or any(empty))
+        and {line[:6] for line in names} == {b"event:"}
+        and {line[:5] for line in data} == {b"data:"}
+    ):
+        return [line[5:] for line in data]
+    data = _DATA_LINE.findall(b"\n" + block)
+    return data if len(data) == block.count(b"\n\n") else []
+
+
+def _have_types(contents: list[Any]) -> bool:
+    """Return whether all are objects whose ``type`` is a text."""
+    try:
+        return set(map(type, map(_get_type, contents))) == {str}
+    except (KeyError, TypeError):  # TypeError: no object
+        return False
+
+
+_get_type = operator.itemgetter("type")
 
 
 def _is_shallow(block: bytes, contents: Iterable[Any]) -> bool:

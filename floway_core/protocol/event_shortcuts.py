@@ -1,7 +1,10 @@
 """Shortcuts for frequent events: append a delta without a search for its item, replace an id without encoding."""
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from floway_core.protocol.text_events import TextLocation
 
 
 class ResponseIdChange(NamedTuple):
@@ -15,37 +18,55 @@ class ResponseIdChange(NamedTuple):
         return event.replace(self.old_id, self.new_id) if event.count(self.old_id) == 1 else None
 
 
+def append_delta(text: bytearray, delta: object) -> None:
+    """Append a delta to a text in UTF-8, unless it is no text."""
+    if isinstance(delta, str):
+        try:
+            text += delta.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair; the next delta starts with the other half
+            text += delta.encode("utf-8", "surrogatepass")
+
+
 class DeltaTarget:
     """The text of the last delta. Most deltas belong to the same text as the previous one."""
 
-    __slots__ = ("_event_type", "_index_field", "_item_id", "_output_index", "_part_index", "_text", "sequence_number")
+    __slots__ = ("_address", "_address_of", "_text", "sequence_number")
 
-    def __init__(self, event: Mapping[str, Any], index_field: str, text: bytearray) -> None:
-        self._event_type = event["type"]
-        self._item_id, self._output_index = event.get("item_id"), event.get("output_index")
-        self._index_field, self._part_index = index_field, event.get(index_field)
+    def __init__(self, event: Mapping[str, Any], fields: Sequence[str], text: bytearray) -> None:
+        """:param event: a delta of the text.
+        :param fields: its fields that say to which text it belongs; it has all of them.
+        """
+        self._address_of = operator.itemgetter(*fields)
+        self._address = self._address_of(event)
         self._text = text
         self.sequence_number = -1
         """That of the last delta."""
 
-    def append(self, event: Mapping[str, Any]) -> bool:
-        """Append the delta of an event if it belongs to this text.
+    @classmethod
+    def find(cls, event: Mapping[str, Any], location: TextLocation, text: bytearray) -> "DeltaTarget | None":
+        """Return the target of the deltas after ``event``; None if it does not say to which text it belongs."""
+        fields = location.address
+        return cls(event, fields, text) if all(name in event for name in fields) else None
 
-        :returns: whether it does.
+    def append_run(self, events: Sequence[Mapping[str, Any] | None], start: int) -> int:
+        """Append the deltas of the events from ``start`` on, as far as they belong to this text.
+
+        :returns: the position after the last of them.
         """
-        if (
-            event["type"] != self._event_type
-            or event.get("item_id") != self._item_id
-            or event.get("output_index") != self._output_index
-            or event.get(self._index_field) != self._part_index
-        ):
-            return False
-        delta, number = event.get("delta"), event.get("sequence_number")
-        if isinstance(delta, str):
+        address, address_of, text = self._address, self._address_of, self._text
+        for position in range(start, len(events)):
+            event = events[position]
             try:
-                self._text += delta.encode()
-            except UnicodeEncodeError:  # half of a surrogate pair; the next delta starts with the other half
-                self._text += delta.encode("utf-8", "surrogatepass")
-        if isinstance(number, int):
-            self.sequence_number = number
-        return True
+                if event is None or address_of(event) != address:
+                    return position
+            except KeyError:
+                return position
+            append_delta(text, event.get("delta"))
+            if isinstance(number := event.get("sequence_number"), int):
+                self.sequence_number = number
+        return len(events)
+
+
+def append_run(target: DeltaTarget | None, events: Sequence[Mapping[str, Any] | None], start: int) -> int:
+    """Call ``DeltaTarget.append_run``, if there is a target."""
+    return target.append_run(events, start) if target else start

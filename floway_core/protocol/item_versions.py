@@ -122,13 +122,14 @@ def _type_and_name(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": item.get("type"), "name": item.get("name")}
 
 
-def _get_id(item: Mapping[str, Any]) -> str | None:
+def get_id(item: Mapping[str, Any]) -> str | None:
+    """Return the id of an item; None if it has none or an invalid one."""
     return item["id"] if isinstance(item.get("id"), str) else None
 
 
 MATCH_RULES: tuple[tuple[Callable[[Mapping[str, Any]], Any], Callable[..., bool]], ...] = (
-    (lambda item: (_get_id(item), _content_key(item)) if _get_id(item) else None, has_same_id),
-    (_get_id, has_same_id),
+    (lambda item: (get_id(item), _content_key(item)) if get_id(item) else None, has_same_id),
+    (get_id, has_same_id),
     (get_call_id, is_same_call),
     (_content_key, may_be_same),
     (lambda item: None if get_call_id(item) else str(item.get("type")), may_be_same),
@@ -147,7 +148,7 @@ def drop_repeats(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     seen: set[tuple[str, bytes]] = set()
     unique: list[dict[str, Any]] = []
     for item in items:
-        call_id, item_id = get_call_id(item), _get_id(item)
+        call_id, item_id = get_call_id(item), get_id(item)
         if call_id and call_id in calls and is_same_call(calls[call_id], item):
             continue
         if item_id and (item_id, content_key := _content_key(item)) in seen:
@@ -168,7 +169,8 @@ def merge_versions(first: dict[str, Any], second: dict[str, Any]) -> dict[str, A
     """
     if first == second:
         return first
-    fuller, other = (first, second) if content_length(first) >= content_length(second) else (second, first)
+    length = content_length(second)  # usually 0: an item that has only started
+    fuller, other = (first, second) if not length or content_length(first) >= length else (second, first)
     merged = dict(fuller)
     for field, value in other.items():
         # The status of an item that has only started may be outdated.

@@ -40,12 +40,12 @@ def deep_copy(value: Any) -> Any:
         for key, part in value.items():
             kind = type(part)
             if kind is dict or kind is list:
-                copied[key] = deep_copy(part)
+                copied[key] = deep_copy(part) if part else kind()
     else:
         for position, part in enumerate(value):
             kind = type(part)
             if kind is dict or kind is list:
-                copied[position] = deep_copy(part)
+                copied[position] = deep_copy(part) if part else kind()
     return copied
 
 

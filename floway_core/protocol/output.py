@@ -15,6 +15,7 @@ from floway_core.protocol.item_versions import (
     content_length,
     drop_repeats,
     get_call_id,
+    get_id,
     has_same_id,
     is_same_call,
     item_text,
@@ -140,22 +141,28 @@ class OutputItems:
             ``final_output``.
         """
         items = sorted(self._items, key=lambda item: item.rank)
+        final = list(map(normalize_item, final_output))
+        if not _confirms(items, final):
+            items = self._merge_differing(items, drop_repeats(final))
+        self._assign_text(items)
+        for item in items:
+            self._assign_call_id(item)
+        return items
+
+    def _merge_differing(self, items: list[OutputItem], final_output: list[dict[str, Any]]) -> list[OutputItem]:
+        """Merge in a final output that is not exactly what has been streamed; return all items in their order."""
         not_streamed: dict[int | None, list[OutputItem]] = {}  # by ``index`` of the predecessor
         predecessor = None
-        for payload, item in self._match_final(drop_repeats(map(normalize_item, final_output)), items):
+        for payload, item in self._match_final(final_output, items):
             if item is None:
                 not_streamed.setdefault(predecessor, []).append(self._add_item(payload, None))
             else:
                 item.payload = merge_versions(item.payload, payload)
                 predecessor = item.index
-        items = [
+        return [
             *not_streamed.get(None, []),
             *(entry for item in items for entry in (item, *not_streamed.get(item.index, []))),
         ]
-        self._assign_text(items)
-        for item in items:
-            self._assign_call_id(item)
-        return items
 
     def _match_final(
         self, final_output: list[dict[str, Any]], items: list[OutputItem]
@@ -178,6 +185,8 @@ class OutputItems:
 
     def _find_open(self, payload: dict[str, Any], index: object) -> OutputItem | None:
         """Find the open item with this id, else with this call id, else at this index, else the first possible one."""
+        if not any(self._open_items.values()):
+            return None
         item = self._by_upstream_id.get(str(payload["id"])) if isinstance(payload.get("id"), str) else None
         if item and not item.is_closed and may_be_same(item.payload, payload):
             return item
@@ -249,3 +258,18 @@ class OutputItems:
         call_id = item.payload["call_id"]
         if self._call_id_owners.setdefault(call_id, item) is not item:
             item.call_id = f"call_{self._id_suffix}_{item.index}"
+
+
+def _confirms(items: list[OutputItem], final_output: list[dict[str, Any]]) -> bool:
+    """Return whether a final output is exactly what has been streamed, so that there is nothing to match and to merge.
+
+    All items have different ids and call ids: otherwise the rules for repeated ones apply.
+
+    :param items: in their order.
+    """
+    payloads = [item.payload for item in items]
+    if payloads != final_output:
+        return False
+    ids = {get_id(payload) for payload in payloads} - {None}
+    call_ids = [call_id for payload in payloads if (call_id := get_call_id(payload))]
+    return len(ids) == len(payloads) and len(set(call_ids)) == len(call_ids)

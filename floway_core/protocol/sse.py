@@ -58,7 +58,8 @@ def _find_last_end(data: bytes) -> int:
     """Return the position after the last event that ends in ``data``; 0 if none does."""
     if b"\n" not in data:  # the middle of a large event
         return 0
-    lf, crlf = data.rfind(b"\n\n"), data.rfind(b"\n\r\n")
+    lf = data.rfind(b"\n\n")
+    crlf = data.rfind(b"\n\r\n", max(0, lf))  # not before the other one: without a match all would be searched
     return max(lf + 2 if lf >= 0 else 0, crlf + 3 if crlf >= 0 else 0)
 
 

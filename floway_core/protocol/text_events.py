@@ -17,6 +17,11 @@ class TextLocation(NamedTuple):
     text_field: str = "text"
     """Field with the text, both in the part and in the event that ends the text."""
 
+    @property
+    def address(self) -> tuple[str, ...]:
+        """The fields of an event that say to which text it belongs."""
+        return ("type", "item_id", "output_index", *([self.index_field] if self.index_field else []))
+
 
 _MESSAGE_CONTENT = ("message", "content", "content_index")
 _REASONING_SUMMARY = ("reasoning", "summary", "summary_index")

@@ -78,7 +78,9 @@ class Dialects:
         """Names of all request headers with credentials of the client, in lower case."""
         return headers.CREDENTIALS.union(*(dialect.key_headers for dialect in self.by_name.values()))
 
-    def claiming(self, candidates: Iterable[Dialect], headers: Container[str], query: Container[str]) -> list[Dialect]:
+    def find_claiming(
+        self, candidates: Iterable[Dialect], headers: Container[str], query: Container[str]
+    ) -> list[Dialect]:
         """Return those of ``candidates`` whose claims match a request."""
         return [dialect for dialect in candidates if dialect.claims.match(headers, query)]
 
@@ -94,7 +96,7 @@ class Dialects:
         """Return the dialect for an error at a path that no route of a dialect serves."""
         if dialect := self.for_path(path):
             return dialect
-        claiming = self.claiming(self.by_name.values(), headers, query)
+        claiming = self.find_claiming(self.by_name.values(), headers, query)
         return claiming[0] if len(claiming) == 1 else self.default
 
     def encode_error(self, dialect: Dialect, error: GatewayError, request_id: str) -> ErrorAnswer:
@@ -102,7 +104,7 @@ class Dialects:
         try:
             answer = dialect.error(error, request_id)
             if not isinstance(answer, ErrorAnswer):
-                raise TypeError(f"error returned {answer!r}, which is no ErrorAnswer")
+                raise TypeError(f"error returned {answer!r}, which is not an ErrorAnswer")
             return answer
         except Exception:  # a plugin may raise anything
             log.exception("The dialect %r of plugin %r failed in error", dialect.name, self.owners[dialect.name])
@@ -117,7 +119,7 @@ def build_dialects(manager: pluggy.PluginManager, services: Services) -> Dialect
     responses = ResponsesDialect()
     by_name: dict[str, Dialect] = {responses.name: responses}
     owners = {responses.name: CORE}
-    # mypy demands a concrete class; here the class is only used for isinstance.
+    # mypy wants a concrete class where one is passed as a value; here it only serves isinstance.
     registered = collect_lists(manager, "register_dialects", Dialect, services=services)  # type: ignore[type-abstract]
     for plugin, dialects in registered:
         for dialect in dialects:
@@ -128,7 +130,7 @@ def build_dialects(manager: pluggy.PluginManager, services: Services) -> Dialect
             by_name[dialect.name], owners[dialect.name] = dialect, plugin
     endpoints = [Endpoint(dialect, route) for dialect in by_name.values() for route in dialect.routes()]
     _check_shared_paths(endpoints, owners)
-    return Dialects(by_name, owners, endpoints, _prefixes(by_name.values(), endpoints, owners))
+    return Dialects(by_name, owners, endpoints, _collect_prefixes(by_name.values(), endpoints, owners))
 
 
 def _check_dialect(plugin: str, dialect: Dialect) -> None:
@@ -139,7 +141,7 @@ def _check_dialect(plugin: str, dialect: Dialect) -> None:
     routes = list(dialect.routes())
     for route in routes:
         if not isinstance(route, Route) or not route.rule.startswith("/"):
-            raise PluginError(f"{owner} returns {route!r} from routes, which is no Route with a path.")
+            raise PluginError(f"{owner} returns {route!r} from routes, which is not a Route with a path.")
         for method in NEEDED_METHODS[route.operation]:
             if getattr(type(dialect), method) is getattr(Dialect, method):
                 raise PluginError(f"{owner} serves {route.rule} and lacks the method {method!r}.")
@@ -147,7 +149,7 @@ def _check_dialect(plugin: str, dialect: Dialect) -> None:
             raise PluginError(f"{owner} serves {route.rule} for one model, which lacks the part '<path:model>'.")
     for name in dialect.key_headers:
         if name != name.lower() or not headers.NAME.fullmatch(name) or "_" in name:
-            raise PluginError(f"{owner} has {name!r} among its key_headers, which is no header name in lower case.")
+            raise PluginError(f"{owner} has {name!r} among its key_headers, which is not a header name in lower case.")
 
 
 def _check_shared_paths(endpoints: Iterable[Endpoint], owners: Mapping[str, str]) -> None:
@@ -160,16 +162,16 @@ def _check_shared_paths(endpoints: Iterable[Endpoint], owners: Mapping[str, str]
         common = {*claims.headers} & {*other_claims.headers} or {*claims.parameters} & {*other_claims.parameters}
         if first.dialect is other.dialect or common or claims == other_claims == NO_CLAIMS:
             route = f"{min(methods)} {other.route.rule}"
-            names = _names([first.dialect, other.dialect], owners)
+            names = _format_owners([first.dialect, other.dialect], owners)
             raise PluginError(f"The dialects {names} both serve {route}, and their claims do not tell them apart.")
 
 
-def _names(dialects: Iterable[Dialect], owners: Mapping[str, str]) -> str:
+def _format_owners(dialects: Iterable[Dialect], owners: Mapping[str, str]) -> str:
     """Return the names of dialects and of their plugins for an error message."""
     return " and ".join(f"{dialect.name!r} (of {owners[dialect.name]!r})" for dialect in dialects)
 
 
-def _prefixes(
+def _collect_prefixes(
     dialects: Iterable[Dialect], endpoints: Iterable[Endpoint], owners: Mapping[str, str]
 ) -> dict[str, Dialect]:
     """Return the dialect of each path prefix: those that dialects declare, and those of routes that are not shared.
@@ -181,9 +183,9 @@ def _prefixes(
         for prefix in dialect.prefixes:
             prefix = prefix.rstrip("/")
             if not prefix.startswith("/"):
-                raise PluginError(f"The dialect {dialect.name!r} has the prefix {prefix!r}, which is no path.")
+                raise PluginError(f"The dialect {dialect.name!r} has the prefix {prefix!r}, which is not a path.")
             if (other := declared.setdefault(prefix, dialect)) is not dialect:
-                names = _names([other, dialect], owners)
+                names = _format_owners([other, dialect], owners)
                 raise PluginError(f"The dialects {names} both have the prefix {prefix!r}.")
     by_path: dict[str, set[Dialect]] = {}
     for endpoint in endpoints:

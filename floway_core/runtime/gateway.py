@@ -43,7 +43,7 @@ class ShutdownSignal:
         return self._receiver.fileno()
 
     def announce(self) -> None:
-        """Give the signal."""
+        """Signal the end of the process. It cannot be undone."""
         self._sender.close()
 
 
@@ -239,7 +239,7 @@ def database_errors(settings: Settings) -> Iterator[None]:
     try:
         yield
     except peewee.ImproperlyConfigured as error:
-        raise StartupError("PostgreSQL needs its driver: pip install floway-core[postgresql]") from error
+        raise StartupError("PostgreSQL needs its driver: pip install 'floway-core[postgresql]'") from error
     except (peewee.DatabaseError, peewee.InterfaceError, OSError) as error:
         url = without_password(settings.database_url)
         raise StartupError(f"The database {url} cannot be used: {' '.join(str(error).split())}") from error

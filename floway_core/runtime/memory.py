@@ -13,10 +13,10 @@ SLICE_BYTES = 256 * 1024
 
 
 BYTES_PER_ESCAPE = 100
-"""In a text with fewer escape sequences, they are removed one by one."""
+"""A text with fewer than one escape sequence for so many bytes has few: they are removed one by one."""
 
 SAMPLE_BYTES = 4096
-"""The beginning of a text, which usually tells whether it has many."""
+"""Length of the beginning of a text, which usually shows whether it has many."""
 
 
 class MemoryBudget:
@@ -28,7 +28,7 @@ class MemoryBudget:
         self._used = 0
         self._lock = threading.Lock()
 
-    def take(self, size: int) -> bool:
+    def reserve(self, size: int) -> bool:
         """Reserve ``size`` bytes; return whether they were free."""
         with self._lock:
             if self._used + size > self.limit:
@@ -36,7 +36,7 @@ class MemoryBudget:
             self._used += size
             return True
 
-    def give_back(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """Release ``size`` reserved bytes."""
         with self._lock:
             self._used -= size
@@ -55,7 +55,7 @@ class Reservation:
 
         :raises GatewayError: 503 if other requests hold the memory, 413 if the request needs more than there is.
         """
-        if self._budget.take(size):
+        if self._budget.reserve(size):
             self.size += size
             return
         if self.size + size > self._budget.limit:
@@ -66,11 +66,11 @@ class Reservation:
 
     def remove(self, size: int) -> None:
         """Release ``size`` of the reserved bytes."""
-        self._budget.give_back(size)
+        self._budget.release(size)
         self.size -= size
 
     def release(self) -> None:
-        """Give back everything."""
+        """Release everything."""
         self.remove(self.size)
 
 

@@ -24,8 +24,8 @@ MAX_PENDING = 1000
 SLOW_SECONDS = 1.0
 """A call that takes longer is logged."""
 
-GATHERING_SECONDS = 0.02
-"""Time from the first queued result to its delivery, together with those that have followed.
+BATCHING_SECONDS = 0.02
+"""Delay of the first queued result, so that those that follow are delivered in the same batch.
 
 A thread that woke for each result would cost a busy worker a quarter of its CPU time.
 """
@@ -96,7 +96,7 @@ class ResultQueue:
     def _work(self, pending: "queue.SimpleQueue[Sequence[Call]]") -> None:
         while True:
             calls = pending.get()
-            time.sleep(GATHERING_SECONDS)
+            time.sleep(BATCHING_SECONDS)
             while True:
                 for name, call in calls:
                     self._call(name, call)
@@ -170,7 +170,7 @@ def build_observers(manager: pluggy.PluginManager, providers: Providers) -> Obse
     """Find the plugins that implement hooks for results, and create a queue for each."""
     queues = {name: ResultQueue(name) for name, _ in manager.list_name_plugin()}
 
-    def registered(hook: str, kind: str | None = None) -> list[tuple[ResultQueue, Hook]]:
+    def find_hooks(hook: str, kind: str | None = None) -> list[tuple[ResultQueue, Hook]]:
         """Return the plugins that implement ``hook``: the owner of ``kind`` first, without the other owners."""
         owners = providers.owners
         plugins = [
@@ -181,5 +181,5 @@ def build_observers(manager: pluggy.PluginManager, providers: Providers) -> Obse
         plugins.sort(key=lambda entry: kind is not None and entry[0] != owners[kind])
         return [(queues[name], caller) for name, plugin in plugins if (caller := hook_of(manager, hook, plugin))]
 
-    of_attempts = {kind: registered(ATTEMPT_END, kind) for kind in providers.by_kind}
-    return Observers(of_attempts, registered(REQUEST_END), registered(STOP))
+    of_attempts = {kind: find_hooks(ATTEMPT_END, kind) for kind in providers.by_kind}
+    return Observers(of_attempts, find_hooks(REQUEST_END), find_hooks(STOP))

@@ -120,7 +120,8 @@ def _read_file(name: str | None, settings: Mapping[str, Setting]) -> dict[str, t
     try:
         table = tomllib.loads(Path(name).read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{CONFIG_FILE}: {name} cannot be read: {error}") from None
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise SettingsError(f"{CONFIG_FILE}: {name} cannot be read: {reason}") from None
     texts = {}
     for key, value in table.items():
         if key not in settings:

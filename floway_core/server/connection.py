@@ -1,6 +1,8 @@
 """One connection of a client: what has arrived on it, what is still to be sent, and how useful it is."""
 
+import select
 import socket
+import time
 from enum import IntEnum
 from typing import Any
 
@@ -9,6 +11,10 @@ from gunicorn.workers.gthread import TConn
 from floway_core.receiving import receive
 from floway_core.server.incoming import IncomingRequest
 from floway_core.server.send_buffer import SendBuffer
+
+NEXT_REQUEST_WAIT_SECONDS = 0.05
+"""Time that a thread waits for the next request of a client whose last one came within it. Returning the connection to
+the main loop takes longer than serving a small request."""
 
 
 class Rank(IntEnum):
@@ -35,6 +41,8 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no annotations
         sock.setblocking(True)
         self.incoming = IncomingRequest(max_head_bytes)
         """The next request."""
+        self.environ: dict[str, Any] = {}
+        """The part of the WSGI environment that is the same for all its requests."""
         self.unsent = SendBuffer()
         """What the client has not accepted yet of the responses."""
         self.keeps_alive = True
@@ -42,8 +50,15 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no annotations
         self.rank = Rank.UNAUTHENTICATED
         self.deadline = 0.0
         """The end of its time in the main loop, in monotonic seconds."""
+        self.served_at = 0.0
+        """When a thread has last served it, in monotonic seconds."""
+        self.is_quick = False
+        """Whether the last request came so soon after the one before that a thread had better wait for the next."""
         self.network = _network(client)
         """What the limit of connections counts: the client's address; empty if it has none."""
+        self.is_registered = False
+        """Whether the poller of the main loop has watched it before."""
+        self._poll: select.poll | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -62,6 +77,17 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no annotations
             return True
         self.incoming.add(data)
         return bool(data)
+
+    def note_request(self) -> None:
+        """Note how soon the next request has come."""
+        self.is_quick = time.monotonic() - self.served_at < NEXT_REQUEST_WAIT_SECONDS
+
+    def wait(self) -> bool:
+        """Wait a moment until something arrives, and return whether it has."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.sock, select.POLLIN)
+        return bool(self._poll.poll(NEXT_REQUEST_WAIT_SECONDS * 1000))
 
     def name(self) -> str:
         """Return the client's address for the log."""

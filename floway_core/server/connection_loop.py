@@ -2,19 +2,18 @@
 
 import contextlib
 import errno
-import resource
-import selectors
+import select
 import socket
-import struct
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
 from floway_core.receiving import receive
 from floway_core.server.connection import Connection, Rank
+from floway_core.server.poller import CallQueue, Poller
+from floway_core.server.sockets import are_files_scarce, reset, set_socket_timeouts, take_lowest_descriptor
 from floway_core.server.waiting import WaitingConnections
 from floway_core.settings import Settings
 
@@ -37,12 +36,6 @@ ACCEPT_PAUSE_SECONDS = 0.1
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of ``accept`` for which a connection less may help."""
 
-RESERVED_FILES = 1 / 8
-"""Share of the descriptors that connections without a key do not get: requests need some for upstreams."""
-
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""Value of ``SO_LINGER``: closing the socket resets the connection and drops unsent bytes."""
-
 
 class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no annotations
     """Receives requests and lets threads serve them when they are there; never waits for a single client."""
@@ -50,9 +43,11 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
     alive: bool
     """Whether the worker has not been told to stop."""
     settings: Settings
+    poller: Poller
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.method_queue = CallQueue()
         self.waiting = WaitingConnections()
         self._deadlines_checked_at = 0.0
         self._accept_again_at = 0.0
@@ -69,11 +64,11 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections:
             self._drop_least_useful()
-        elif _are_files_scarce(sock) and self._drop_least_useful(Rank.UNAUTHENTICATED):
-            sock = _take_lowest_descriptor(sock)
+        elif are_files_scarce(sock) and self._drop_least_useful(Rank.UNAUTHENTICATED):
+            sock = take_lowest_descriptor(sock)
         max_head_bytes = self.cfg.limit_request_line + HEAD_FIELDS * self.settings.max_header_bytes
         conn = Connection(self.cfg, sock, client, listener.getsockname(), max_head_bytes)
-        _set_socket_timeouts(sock, self.settings.client_timeout)
+        set_socket_timeouts(sock, self.settings.client_timeout)
         self._wait_for_request(conn)
         if surplus := self.waiting.surplus(conn.network, self.settings.max_idle_connections):
             self._drop(surplus)
@@ -99,11 +94,36 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         if self._accept_again_at > time.monotonic():
             timeout = min(timeout, ACCEPT_PAUSE_SECONDS)
-        super().wait_for_and_dispatch_events(timeout)
+        self.poller.dispatch(timeout)
+
+    def run(self) -> None:
+        self.poller.close()  # gunicorn's, which nothing uses yet
+        self.poller = Poller(self.method_queue)
+        super().run()
 
     # ------------------------------------------------------------------------------------------------------ receiving
     def _wait_for_request(self, conn: Connection) -> None:
-        self._wait(conn, self._request_timeout(conn), selectors.EVENT_READ, self._on_readable)
+        self._wait(conn, self._request_timeout(conn), select.EPOLLIN, self._on_readable)
+
+    def pass_on(self, conn: Connection) -> None:
+        """Let the main loop look after a connection. The thread that has served it calls this.
+
+        The main loop is not woken to wait for the next request, because it is told when that has come; unless it may
+        have to drop a connection to make room for others.
+        """
+        conn.served_at = time.monotonic()
+        is_idle = conn.keeps_alive and not conn.unsent and not conn.incoming and conn.sock.fileno() >= 0
+        if not is_idle or self.nr_conns >= self.worker_connections:
+            self.method_queue.defer(self._continue, conn)
+            return
+        self.method_queue.add(self._expect_request, conn)  # first: the request may be there already
+        with contextlib.suppress(OSError, ValueError):  # the main loop has just dropped it
+            self.poller.arm(conn, select.EPOLLIN)
+
+    def _expect_request(self, conn: Connection) -> None:
+        conn.deadline = time.monotonic() + self._request_timeout(conn)
+        self.waiting.add(conn)
+        self.poller.expect(conn, self._on_readable)
 
     def _request_timeout(self, conn: Connection) -> float:
         """Return the seconds that a client has to begin its request, or to go on with it."""
@@ -121,6 +141,7 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
             is_open = False
         if conn.incoming.is_ready or (conn.incoming.has_head and not is_open):
             self._stop_waiting(conn)
+            conn.note_request()
             self.enqueue_req(conn)
         elif not is_open:
             self._drop(conn)
@@ -137,15 +158,8 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
             self._drop(self.waiting.oldest_received())
         if was_empty or conn.incoming.has_head:  # the whole head has one deadline, a body has one for each pause
             conn.deadline = time.monotonic() + self._request_timeout(conn)
-
-    def finish_request(self, conn: Connection, future: "Future[bool | None]") -> None:
-        error = future.exception()
-        if error:
-            self.log.error("Serving a connection failed", exc_info=error)
-        keeps_alive = False if error else future.result()
-        if keeps_alive is not None:  # otherwise the stream loop has it
-            conn.keeps_alive = keeps_alive
-            self._continue(conn)
+        if conn in self.waiting:
+            self.poller.watch(conn, select.EPOLLIN, self._on_readable)
 
     def _continue(self, conn: Connection) -> None:
         """Do what comes next on a connection after a response."""
@@ -153,7 +167,7 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
             self._close(conn)
         elif conn.unsent:
             conn.unsent.has_progressed(conn.sock)
-            self._wait(conn, self.settings.client_timeout, selectors.EVENT_WRITE, self._on_writable)
+            self._wait(conn, self.settings.client_timeout, select.EPOLLOUT, self._on_writable)
         elif not conn.keeps_alive:
             self._close_gracefully(conn)
         elif conn.incoming.is_ready:
@@ -174,27 +188,25 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
         if not conn.unsent:
             self._stop_waiting(conn)
             self._continue(conn)
-        elif count:
+            return
+        if count:
             conn.deadline = time.monotonic() + self.settings.client_timeout
+        self.poller.watch(conn, select.EPOLLOUT, self._on_writable)
 
     # -------------------------------------------------------------------------------------------------------- waiting
     def _wait(self, conn: Connection, seconds: float, events: int, callback: Callable[[Connection], None]) -> None:
         """Wait until the socket of a connection is ready, or its time is over.
 
-        :param events: of ``selectors``.
+        :param events: of ``epoll``.
+        :param callback: called once; if it does not stop waiting, it lets the poller watch the connection again.
         """
-
-        def on_ready(sock: socket.socket) -> None:
-            if sock.fileno() >= 0:  # otherwise it was dropped meanwhile, to make room
-                callback(conn)
-
         conn.deadline = time.monotonic() + seconds
         self.waiting.add(conn)
-        self.poller.register(conn.sock, events, on_ready)
+        self.poller.watch(conn, events, callback)
 
     def _stop_waiting(self, conn: Connection) -> None:
         self.waiting.remove(conn)
-        self.poller.unregister(conn.sock)
+        self.poller.forget(conn)
 
     def murder_pending(self) -> None:
         """End the waiting of connections whose time is over. gunicorn calls this after all events of a turn."""
@@ -251,46 +263,16 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
             self._close(conn)
             return
         conn.rank = Rank.CLOSING
-        self._wait(conn, LINGERING_CLOSE_SECONDS, selectors.EVENT_READ, self._on_closing)
+        self._wait(conn, LINGERING_CLOSE_SECONDS, select.EPOLLIN, self._on_closing)
 
     def _on_closing(self, conn: Connection) -> None:
         try:
-            if receive(conn.sock, socket.MSG_DONTWAIT):
-                return
+            has_ended = not receive(conn.sock, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return
+            has_ended = False
         except OSError:
-            pass
-        self._drop(conn)
-
-
-def reset(sock: socket.socket) -> None:
-    """Close a socket without sending what the system still holds for the client."""
-    with contextlib.suppress(OSError):  # it is closed already
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    sock.close()
-
-
-def _are_files_scarce(newest: socket.socket) -> bool:
-    """Return whether few descriptors are left. The system always gives the lowest one that is free."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return limit != resource.RLIM_INFINITY and newest.fileno() >= limit * (1 - RESERVED_FILES)
-
-
-def _take_lowest_descriptor(sock: socket.socket) -> socket.socket:
-    """Move a socket to the lowest descriptor that is free, so that the numbers still tell how many are left."""
-    try:
-        moved = sock.dup()
-    except OSError:  # a thread has taken the one that was free
-        return sock
-    sock.close()
-    return moved
-
-
-def _set_socket_timeouts(sock: socket.socket, seconds: float) -> None:
-    """Let reads and writes fail after so many seconds without progress, or if the peer is unreachable."""
-    limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-    if sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+            has_ended = True
+        if has_ended:
+            self._drop(conn)
+        else:
+            self.poller.watch(conn, select.EPOLLIN, self._on_closing)

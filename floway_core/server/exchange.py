@@ -1,8 +1,7 @@
 """One request of a client with its response. Threads and the stream loop send it in turn."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 from floway_core.engine.client_stream import ClientStream, StreamState
@@ -23,7 +22,6 @@ class ClientExchange:
     """The body that the application returned. A ``ClientStream`` can be sent without a thread while it waits."""
     stream: Stream | None = None
     """The response while the stream loop has it."""
-    started: datetime = field(default_factory=datetime.now)
 
     def send(self, on_leave: Callable[["ClientExchange"], None]) -> Stream | None:
         """Send the response, or its rest after the stream loop. The main loop sends the bytes that remain in the

@@ -17,6 +17,10 @@ from gunicorn.http.message import Request
 from gunicorn.http.unreader import Unreader
 from gunicorn.http.wsgi import Response
 
+POLICED_NAMES = frozenset({"HOST", "CONTENT-TYPE", "EXPECT"})
+"""Names of headers that ``Request._apply_header_policy`` looks at, beside those with an underscore and those of trusted
+proxies. It leaves all others alone."""
+
 
 class HookedRequest(Request):  # type: ignore[misc]  # gunicorn has no annotations
     """A request whose parsing steps can be overridden."""

@@ -16,7 +16,7 @@ from gunicorn.http.errors import (
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 
-from floway_core.server.gunicorn_hooks import HookedRequest
+from floway_core.server.gunicorn_hooks import POLICED_NAMES, HookedRequest
 from floway_core.server.http_errors import RequestOutline, read_outline
 from floway_core.server.incoming import IncomingRequest
 from floway_core.server.request_body import LengthReader, LimitedChunkedReader, RequestBody
@@ -70,7 +70,7 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
         """
         is_late = self._incoming.is_late
         data = self._head = self._incoming.take()
-        self.unreader.unread(data)
+        self.unreader.arrived = data
         self.unreader.is_in_head, self.unreader.expects_continue = True, False
         try:
             request: _Request = super().__next__()
@@ -108,6 +108,9 @@ class ConnectionParser(RequestParser):  # type: ignore[misc]  # gunicorn has no 
 class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no annotations
     """Receives from the socket what belongs to a body."""
 
+    arrived = b""
+    """What has arrived of a request, and has not been read yet."""
+
     is_in_head = False
     """Whether the head of a request is parsed, for which nothing is received."""
 
@@ -117,6 +120,13 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no annota
 
     flags = 0
     """Of ``recv``: ``MSG_DONTWAIT`` if nobody waits for the rest of the body."""
+
+    def read(self, size: int | None = None) -> bytes:
+        """Read bytes: at most ``size``, or as many as there are."""
+        if size is None and self.arrived:
+            data, self.arrived = self.arrived, b""
+            return data
+        return bytes(super().read(size))
 
     def chunk(self, *size_hint: int | None) -> bytes:
         """Receive bytes. gunicorn 27 says how many it would like; as many as there are will do.
@@ -144,7 +154,15 @@ class _Request(HookedRequest):
         self._underscored_names = underscored_names
         self.underscored: dict[str, str] = {}
         """Headers with an underscore in their name, by that name in lower case. Only those that plugins read."""
+        self._closes: bool | None = None
+        """Whether the headers demand that the connection be closed; None until that is known."""
         super().__init__(*args)
+
+    def should_close(self) -> bool:
+        """Return whether the connection is to be closed after the response."""
+        if self._closes is None:
+            self._closes = bool(super().should_close())
+        return self.must_close or self._closes
 
     def is_from_trusted_proxy(self) -> bool:
         """Trust nobody if the list of proxies is empty.
@@ -154,6 +172,8 @@ class _Request(HookedRequest):
         return bool(self.cfg.forwarded_allow_ips) and super().is_from_trusted_proxy()
 
     def filter_header(self, name: str, value: str, *state: Any, from_trailer: bool = False) -> tuple[str, str] | None:
+        if name not in POLICED_NAMES and "_" not in name and not self.cfg.forwarded_allow_ips:
+            return name, value
         if "_" in name and (lower_name := name.lower()) in self._underscored_names and not from_trailer:
             earlier = self.underscored.get(lower_name)
             self.underscored[lower_name] = value if earlier is None else f"{earlier},{value}"  # like WSGI
@@ -174,10 +194,10 @@ class _Request(HookedRequest):
             rest = super().parse_head(unreader, buffer)
         except ValueError as error:  # gunicorn's, of a target that is no URI
             raise InvalidHeader("target") from error
-        head = bytes(buffer[: len(buffer) - len(rest)])
-        if head.count(b"\n") != head.count(b"\r\n") or b"\n " in head or b"\n\t" in head:
+        del buffer[len(buffer) - len(rest) :]
+        if buffer.count(b"\n") != buffer.count(b"\r\n") or b"\n " in buffer or b"\n\t" in buffer:
             raise InvalidHeader("line end")
-        hosts = sum(name == "HOST" for name, _ in self.headers)
+        hosts = [name for name, _ in self.headers].count("HOST")
         if hosts > 1 or (not hosts and self.version >= (1, 1)):  # RFC 9112, section 3.2
             raise InvalidHeader("host")
         if self.method == "CONNECT":  # what follows may be meant for a tunnel: RFC 9931, section 8

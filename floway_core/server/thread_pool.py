@@ -1,11 +1,14 @@
 """The threads of a worker that serve requests."""
 
+import logging
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from functools import partial
 from typing import Any
+
+log = logging.getLogger("floway.threads")
 
 IDLE_SECONDS = 60.0
 """Time after which a thread without work ends, so that a burst does not leave its stacks and caches behind for ever."""
@@ -18,7 +21,8 @@ class ThreadPool:
 
     It differs from the executor of the standard library if the system allows no further thread: the executor queues the
     call, and the client waits for a thread that may be busy for minutes. This pool refuses the call. Also, threads end
-    when they have been idle for long, except those that ``start`` has started.
+    when they have been idle for long, except those that ``start`` has started. And nobody waits for the result of a
+    call, so that it needs no future.
     """
 
     def __init__(self, limit: int, idle_seconds: float = IDLE_SECONDS) -> None:
@@ -45,16 +49,12 @@ class ThreadPool:
                 self._start_thread(inbox)
                 self._idle.append(inbox)
 
-    def submit(self, call: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """Run a call in a thread.
+    def submit(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Run a call in a thread. If it raises, that is logged.
 
         :raises RuntimeError: all threads are busy, and the system allows no further one; or the pool is shut down.
         """
-        future: Future[Any] = Future()
-
-        def run() -> None:
-            _run(future, call, arguments)
-
+        run = partial(call, *arguments)
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("the threads have been told to end")
@@ -66,7 +66,6 @@ class ThreadPool:
                 inbox.put(run)
             else:
                 self._waiting.append(run)
-        return future
 
     def shutdown(self, wait: bool = False) -> None:
         """Let each thread end after the calls that have been submitted. gunicorn calls this.
@@ -85,7 +84,10 @@ class ThreadPool:
 
     def _work(self, inbox: "queue.SimpleQueue[Call | None]") -> None:
         while call := self._receive(inbox):
-            call()
+            try:
+                call()
+            except BaseException:  # the thread has to go on
+                log.exception("A call in a thread failed")
             del call  # it refers to a connection
             with self._lock:
                 if self._waiting:
@@ -106,12 +108,3 @@ class ThreadPool:
                         self._idle.remove(inbox)
                         self._count -= 1
                         return None
-
-
-def _run(future: "Future[Any]", call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    try:
-        result = call(*arguments)
-    except BaseException as error:  # noqa: BLE001 - whoever asks the future for its result raises it
-        future.set_exception(error)
-    else:
-        future.set_result(result)

@@ -3,16 +3,12 @@
 import contextlib
 import math
 import os
-import select
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from datetime import datetime
 from functools import partial
 from types import FrameType
 from typing import Any
 
-from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData, ParseException
 from uuid6 import uuid7
 
@@ -21,21 +17,19 @@ from floway_core.protocol.headers import UNDERSCORED
 from floway_core.runtime.observers import OBSERVER_FLUSH_SECONDS
 from floway_core.server.command import RESTART_DELAY_SECONDS
 from floway_core.server.connection import Connection, Rank
-from floway_core.server.connection_loop import LINGERING_CLOSE_SECONDS, ConnectionLoop, reset
+from floway_core.server.connection_loop import LINGERING_CLOSE_SECONDS, ConnectionLoop
+from floway_core.server.environ import connection_environ, request_environ, worker_environ
 from floway_core.server.exchange import ClientExchange
 from floway_core.server.http_errors import RequestOutline, error_response, read_outline
 from floway_core.server.request_parser import ConnectionParser
 from floway_core.server.response_writer import ResponseWriter
+from floway_core.server.sockets import reset
 from floway_core.server.stream_loop import StreamLoop
 from floway_core.server.thread_pool import ThreadPool
 from floway_core.server.websocket_connection import WebSocketConnection
 from floway_core.server.websocket_loop import WebSocketLoop
 from floway_core.web.auth import AUTHENTICATED
 from floway_core.web.websocket import OFFERED, WebSocketSession
-
-NEXT_REQUEST_WAIT_SECONDS = 0.05
-"""Time that a thread waits for the next request on a connection before it returns the connection to the main loop,
-which takes longer than serving a small request."""
 
 REQUESTS_IN_A_ROW = 100
 """Requests of one connection that a thread serves before it serves others. A client may send many at once."""
@@ -50,6 +44,9 @@ FIRST_THREADS = 4
 PARENT_CHECK_SECONDS = 0.5
 """Time between two checks whether the parent process still runs: they cost almost nothing, and work in every container.
 The kernel could send a signal (``PR_SET_PDEATHSIG``), but not for a parent that died before it was configured."""
+
+NOTIFY_SECONDS = 1.0
+"""Time between two signs of life for the arbiter, which kills a worker that has given none for a minute."""
 
 STOP_CHECK_SECONDS = 0.1
 """Time between two checks of the deadlines while the worker stops."""
@@ -66,6 +63,8 @@ class Worker(ConnectionLoop):
         super().__init__(*args, **options)
         self._shutdown_at = self._exit_at = math.inf
         """Monotonic times at which running requests are made to fail, and at which the process exits."""
+        self._notify_at = self._check_parent_at = 0.0
+        """Monotonic times from which on the main loop does that again: it may turn thousands of times a second."""
 
     # ------------------------------------------------------------------------------------------------ in the threads
     def handle(self, conn: Connection, exchange: ClientExchange | None = None) -> bool | None:
@@ -82,12 +81,12 @@ class Worker(ConnectionLoop):
         return keep_alive
 
     def _receive_next(self, conn: Connection) -> bool:
-        """Return whether the next request has arrived. Wait a moment for it."""
+        """Return whether the next request has arrived. Wait a moment for that of a quick client."""
         if conn.unsent:
             return False
         if conn.incoming.is_ready:
             return True
-        if self.nr_conns > self.cfg.threads or not _is_readable(conn, NEXT_REQUEST_WAIT_SECONDS):
+        if not conn.is_quick or self.nr_conns > self.cfg.threads or not conn.wait():
             return False
         try:
             conn.receive()
@@ -100,6 +99,7 @@ class Worker(ConnectionLoop):
             if exchange is None:
                 if conn.parser is None:
                     conn.parser = ConnectionParser(self.cfg, conn.sock, conn.client, conn.incoming, self._underscored)
+                    conn.environ = connection_environ(self._environ, conn.sock, conn.client, conn.server)
                 exchange = self._call_application(next(conn.parser), conn)
             keep_alive = self._send_response(exchange)
             return keep_alive and conn.parser.finish_request()
@@ -119,17 +119,8 @@ class Worker(ConnectionLoop):
     def _call_application(self, request: Any, conn: Connection) -> ClientExchange:
         """Let the application handle a request. Nothing of the response is sent yet."""
         self.cfg.pre_request(self, request)
-        response, environ = wsgi.create(
-            request,
-            conn.sock,
-            conn.client,
-            conn.server,
-            self.cfg,
-            response_class=ResponseWriter,
-            response_args=(conn.unsent,),
-        )
-        exchange = ClientExchange(conn, request, response, environ)
-        exchange.environ["wsgi.multithread"] = True
+        response = ResponseWriter(request, conn.sock, self.cfg, conn.unsent)
+        exchange = ClientExchange(conn, request, response, request_environ(conn.environ, request))
         exchange.environ[UNDERSCORED] = request.underscored
         exchange.environ[OFFERED] = self.alive and len(self._websockets) < self._max_websockets
         self.nr += 1
@@ -140,7 +131,7 @@ class Worker(ConnectionLoop):
         # Do not wait for a body that the application has not read: the connection is closed instead.
         if not self.alive or not self.cfg.keepalive or not request.has_whole_body:
             exchange.response.force_close()
-        if environ.get(AUTHENTICATED):
+        if exchange.environ.get(AUTHENTICATED):
             conn.rank = Rank.AUTHENTICATED
         return exchange
 
@@ -174,14 +165,11 @@ class Worker(ConnectionLoop):
                 self._end_exchange(exchange)
 
     def _end_exchange(self, exchange: ClientExchange) -> None:
-        request, response, environ = exchange.request, exchange.response, exchange.environ
-        if self.log.access_log_enabled:
-            self.log.access(response, request, environ, datetime.now() - exchange.started)
         try:
             if hasattr(exchange.body, "close"):
                 exchange.body.close()
         finally:
-            self.cfg.post_request(self, request, environ, response)
+            self.cfg.post_request(self, exchange.request, exchange.environ, exchange.response)
 
     def _open_websocket(self, conn: Connection, session: WebSocketSession) -> None:
         """Let the loop of WebSockets serve a connection from now on."""
@@ -208,16 +196,23 @@ class Worker(ConnectionLoop):
     def _resume_in_thread(self, exchange: ClientExchange) -> None:
         """Let a thread continue a stream. The stream loop calls this."""
         try:
-            future = self.tpool.submit(self.handle, exchange.conn, exchange)
+            self.tpool.submit(self._use_thread, self.handle, exchange.conn, exchange)
         except RuntimeError:  # the system allows no thread; further requests could keep a reserved one for long
-            future = self._reserved_threads.submit(self._serve, exchange.conn, exchange)
-        future.add_done_callback(partial(self._leave_thread, exchange.conn))
+            self._reserved_threads.submit(self._use_thread, self._serve, exchange.conn, exchange)
 
-    def _leave_thread(self, conn: Connection, future: "Future[bool | None]") -> None:
-        """Let the main loop look after a connection that a thread has served, unless another loop has it now: waking
-        the main loop for nothing takes longer than a short step of a stream."""
-        if future.exception() is not None or future.result() is not None:
-            self.method_queue.defer(self.finish_request, conn, future)
+    def _use_thread(self, serve: Callable[..., bool | None], conn: Connection, *exchange: ClientExchange) -> None:
+        """Serve a connection. Then let the main loop look after it, unless another loop has it.
+
+        :param serve: ``handle`` or ``_serve``.
+        """
+        keeps_alive: bool | None = False
+        try:
+            keeps_alive = serve(conn, *exchange)
+        except BaseException:  # the main loop has to close the connection
+            self.log.exception("Serving a connection failed")
+        if keeps_alive is not None:
+            conn.keeps_alive = keeps_alive
+            self.pass_on(conn)
 
     def _send_error(self, conn: Connection, outline: RequestOutline, error: Exception) -> None:
         """Respond to a request that did not reach the application."""
@@ -234,13 +229,11 @@ class Worker(ConnectionLoop):
     # ----------------------------------------------------------------------------------------------- in the main loop
     def enqueue_req(self, conn: Connection) -> None:
         try:
-            future = self.tpool.submit(self.handle, conn)
+            self.tpool.submit(self._use_thread, self.handle, conn)
         except RuntimeError:  # the system allows no thread
             self._send_error(conn, read_outline(conn.incoming.take()), Overloaded())
             conn.keeps_alive = False
             self._continue(conn)
-        else:
-            future.add_done_callback(partial(self._leave_thread, conn))
 
     # ------------------------------------------------------------------------------------------------------- starting
     def get_thread_pool(self) -> ThreadPool:
@@ -250,6 +243,7 @@ class Worker(ConnectionLoop):
         # As plain attributes: gunicorn looks up two dozen settings per request in a table of objects.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().load_wsgi()
+        self._environ = worker_environ(self.cfg)
         gateway = self.wsgi.extensions["floway"]
         self._shutdown = gateway.shutdown
         self._dialects = gateway.dialects
@@ -292,9 +286,20 @@ class Worker(ConnectionLoop):
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         self._stop(0, FINAL_EVENTS_SECONDS / 2)
 
+    def notify(self) -> None:
+        """Tell the arbiter now and then that the main loop is not stuck."""
+        now = time.monotonic()
+        if now >= self._notify_at:
+            self._notify_at = now + NOTIFY_SECONDS
+            super().notify()
+
     def is_parent_alive(self) -> bool:
-        """Return whether the parent process runs. If not, stop as after SIGTERM: nobody could stop or replace this
-        worker, and a new server needs its address."""
+        """Return false if the parent process has been found gone. Then stop as after SIGTERM: nobody could stop or
+        replace this worker, and a new server needs its address."""
+        now = time.monotonic()
+        if now < self._check_parent_at:
+            return True
+        self._check_parent_at = now + PARENT_CHECK_SECONDS
         if os.getppid() == self.ppid:
             return True
         if self._exit_at == math.inf:
@@ -355,9 +360,3 @@ class Worker(ConnectionLoop):
         until_killed = self._exit_at + margin - time.monotonic()
         self._flush_observers(max(0.0, min(OBSERVER_FLUSH_SECONDS, until_killed)))
         os._exit(0)
-
-
-def _is_readable(conn: Connection, timeout: float) -> bool:
-    poll = select.poll()
-    poll.register(conn.sock, select.POLLIN)
-    return bool(poll.poll(timeout * 1000))

@@ -1,6 +1,7 @@
 """Queries and transactions on SQLite and PostgreSQL."""
 
 import contextlib
+import functools
 import math
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -109,6 +110,14 @@ def select(database: peewee.Database, sql: str, *parameters: Any) -> list[Row]:
         return _fetch_all(database, sql, parameters)
 
 
+def reading(database: peewee.Database) -> AbstractContextManager[None]:
+    """Let this thread run several queries one after the other, on one connection.
+
+    On SQLite each query is faster without: see ``SqlitePool.read_fast_path``.
+    """
+    return contextlib.nullcontext() if isinstance(database, SqlitePool) else database.connection_context()
+
+
 def _fetch_all(database: peewee.Database, sql: str, parameters: Sequence[Any]) -> list[Row]:
     rows: list[Row] = execute(database, sql, *parameters).fetchall()
     return rows
@@ -131,9 +140,15 @@ def placeholders(values: Collection[Any]) -> str:
 
 def insert(database: peewee.Database, table: str, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Insert rows that all have the same columns; return their ids."""
-    marks = f"({placeholders(rows[0])})"
-    sql = f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES {', '.join([marks] * len(rows))} RETURNING id"
-    return [row_id for (row_id,) in _fetch_all(database, sql, [value for row in rows for value in row.values()])]
+    values = [value for row in rows for value in row.values()]
+    return [row_id for (row_id,) in _fetch_all(database, _insertion(table, tuple(rows[0]), len(rows)), values)]
+
+
+@functools.lru_cache(maxsize=256)
+def _insertion(table: str, columns: tuple[str, ...], count: int) -> str:
+    """Return the statement that inserts so many rows."""
+    marks = f"({placeholders(columns)})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([marks] * count)} RETURNING id"
 
 
 def write(database: peewee.Database, sql: str, *parameters: Any) -> list[Row]:

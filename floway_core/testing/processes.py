@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gc
 import importlib
 import multiprocessing
 import os
@@ -164,6 +165,19 @@ def _run(arguments: list[str], environ: Mapping[str, str], folder: Path, descrip
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module("sitecustomize")
     try:
-        importlib.import_module("floway_core.cli").main()
+        sys.exit(_run_command())
     finally:
         atexit._run_exitfuncs()
+
+
+def _run_command() -> str | int | None:
+    """Run the command line, close what it has opened, as the end of an interpreter does, and return its exit status."""
+    try:
+        importlib.import_module("floway_core.cli").main()
+    except SystemExit as end:
+        status = end.code
+        end.__traceback__ = None  # which refers to connections of the database
+    else:
+        status = None
+    gc.collect()
+    return status

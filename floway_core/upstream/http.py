@@ -253,7 +253,10 @@ def _encode_request(method: str, route: _Route, headers: Mapping[str, str], body
     if not route.tunnelled:
         headers = {**headers, **route.pool.proxy_headers}
     names = {name.lower() for name in headers}
-    if not all(map(_is_token, headers)) or FORBIDDEN_IN_VALUE.search("".join(headers.values())):
+    values = "".join(headers.values())
+    # Most values are printable ASCII, which takes a tenth of the time of the pattern.
+    are_usual = values.isascii() and values.isprintable()
+    if not all(map(_is_token, headers)) or (not are_usual and FORBIDDEN_IN_VALUE.search(values)):
         raise GatewayError(400, INVALID_HEADER)
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if "host" not in names:

@@ -20,5 +20,5 @@ def current_gateway() -> Gateway:
 
 
 def current_request() -> Request:
-    """Return the current request itself. Flask's ``request`` stands for it, and looks it up for each attribute."""
+    """Return the current request itself. Flask's ``request`` is a proxy, which looks it up for each attribute."""
     return cast(Request, request._get_current_object())  # type: ignore[attr-defined]  # as Werkzeug documents

@@ -11,14 +11,14 @@ from floway_core.web.auth import ACTING_KEY
 from floway_core.web.fast_flask import PreparedResponse
 
 _OBJECTS_KEPT = frozenset({"gunicorn.socket", "wsgi.errors"})
-"""Values of the WSGI environment that both requests share, beside texts and numbers."""
+"""Values of the WSGI environment that both requests share, besides texts and numbers."""
 
 
 def post_as(key_name: str, path: str, body: Mapping[str, Any]) -> Response:
     """Serve a request as if a client had posted it with an API key, and return the answer, which may be a stream.
 
     Limits, permissions, log, metrics and usage are those of the key. The request ends when the client of the current
-    request hangs up. Call it in a view, after checking that its caller may use every key.
+    request disconnects. Call it in a view, after checking that its caller may use every key.
 
     :param key_name: name of the key. If it does not exist, is revoked or has expired, the answer is a 401.
     :param path: such as ``/v1/responses``.

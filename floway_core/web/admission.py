@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from floway_core.engine.client_stream import ClientStream
-from floway_core.web.places import PLACE, Place, Places
+from floway_core.web.slots import SLOT, Slot, Slots
 from floway_core.web.websocket import WebSocketSession
 
 UNLIMITED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -12,34 +12,34 @@ UNLIMITED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class ConcurrencyLimit:
-    """WSGI middleware that offers a place to each request. The application takes it with ``places.take_place``.
+    """WSGI middleware that offers a slot to each request. The application acquires it with ``slots.acquire_slot``.
 
-    It does so when it knows who asks: requests without a valid key must not take the places of clients with keys.
+    It does so once it has authenticated the client: requests without a valid key must not use up the slots.
     """
 
     def __init__(self, app: WSGIApplication, limit: int) -> None:
         """:param limit: requests at a time."""
         self._app = app
-        self._places = Places(limit)
+        self._slots = Slots(limit)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Call the application, and free the place that it has taken when its answer has ended."""
+        """Call the application, and release the slot that it has acquired when the response has ended."""
         if environ["PATH_INFO"] in UNLIMITED_PATHS:
             return self._app(environ, start_response)
-        place = environ[PLACE] = Place(self._places)
+        slot = environ[SLOT] = Slot(self._slots)
         body = None
         try:
             body = self._app(environ, start_response)
             if isinstance(body, ClientStream):
-                body.subscribe(closed=place.free)
+                body.subscribe(closed=slot.release)
                 return body
             if isinstance(body, WebSocketSession):  # each of its messages is a request
-                place.free()
+                slot.release()
                 return body
-            return _CountedBody(body, place.free) if place.is_taken else body
+            return _CountedBody(body, slot.release) if slot.is_acquired else body
         finally:
             if body is None:
-                place.free()
+                slot.release()
 
 
 class _CountedBody:

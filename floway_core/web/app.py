@@ -31,7 +31,6 @@ from floway_core.web.fast_flask import FastFlask
 from floway_core.web.forwarding import register_forwarded_paths
 from floway_core.web.observers import result_reporter, trace_headers
 from floway_core.web.operations import VIEWS
-from floway_core.web.places import take_place
 from floway_core.web.request_log import RequestLogEntry, watch_stream
 from floway_core.web.routing import (
     RouteTable,
@@ -41,6 +40,7 @@ from floway_core.web.routing import (
     register_dialect_routes,
     serves_by_itself,
 )
+from floway_core.web.slots import acquire_slot
 
 
 def create_app(settings: Settings, manager: pluggy.PluginManager) -> Flask:
@@ -125,7 +125,7 @@ def _begin() -> None:
     entry.dialect = find_dialect(request).name
     entry.trace_headers = trace_headers(environ)
     if serves_by_itself(request.endpoint):  # the others take it when they have authenticated the client
-        take_place(environ)
+        acquire_slot(environ)
 
 
 def _end(response: Response) -> Response:

@@ -12,7 +12,7 @@ from floway_core.errors import GatewayError
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import keys
 from floway_core.web import current_gateway, current_request
-from floway_core.web.places import take_place
+from floway_core.web.slots import acquire_slot
 
 ACTING_KEY = "floway.acting_key"
 """The key in the WSGI environment for the name of the API key on whose behalf the gateway itself makes the request
@@ -23,18 +23,18 @@ AUTHENTICATED = "floway.authenticated"
 
 
 def authenticate() -> ApiKey:
-    """Return the API key of the current request, note it for the log, and take a place for the request.
+    """Return the API key of the current request, note it for the log, and acquire a slot for the request.
 
     It was sent as ``Authorization: Bearer``, or where clients of the dialect send it.
 
     :raises GatewayError: 401 ``invalid_api_key``.
-    :raises Overloaded: all places are taken.
+    :raises Overloaded: all slots are in use.
     """
     request = current_request()
     key = _find_key(current_gateway(), request, g.dialect)
     g.request_log.key = key.name
     request.environ[AUTHENTICATED] = True
-    take_place(request.environ)
+    acquire_slot(request.environ)
     return key
 
 
@@ -54,12 +54,12 @@ def _find_key(gateway: Gateway, request: Request, dialect: Dialect) -> ApiKey:
 
 
 def authenticate_admin(gateway: Gateway, request: Request) -> None:
-    """Check the admin token of the request in ``Authorization: Bearer``, and take a place for the request.
+    """Check the admin token of the request in ``Authorization: Bearer``, and acquire a slot for the request.
 
     If no token is set, refuse all requests.
 
     :raises GatewayError: 401 ``invalid_admin_token``.
-    :raises Overloaded: all places are taken.
+    :raises Overloaded: all slots are in use.
     """
     token, sent_token = gateway.settings.admin_token, _bearer_token(request)
     # Hashes have equal lengths, so the time of the comparison does not reveal the length of the token.
@@ -67,7 +67,7 @@ def authenticate_admin(gateway: Gateway, request: Request) -> None:
         message = "This needs the admin token: send it as 'Authorization: Bearer TOKEN'."
         raise _unauthorized(message, "invalid_admin_token")
     request.environ[AUTHENTICATED] = True
-    take_place(request.environ)
+    acquire_slot(request.environ)
 
 
 def unknown_key() -> GatewayError:

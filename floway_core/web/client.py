@@ -14,7 +14,7 @@ class SocketClient:
         """:param watches: whether to notice that the client disconnects."""
         self._shutdown = shutdown
         connection = environ.get("gunicorn.socket") if watches else None
-        # TLS sockets do not allow to peek.
+        # The socket of a TLS connection cannot be peeked at.
         self._socket = connection if type(connection) is socket.socket else None
 
     def fileno(self) -> int | None:

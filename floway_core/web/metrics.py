@@ -117,21 +117,29 @@ class Metrics:
             "floway_requests", "Requests that have ended.", (*route, "status", "outcome"), registry=registry
         )
         self._durations = Histogram(
-            "floway_request_seconds", "Until the last byte.", route, registry=registry, buckets=DURATION_SECONDS
+            "floway_request_seconds",
+            "Seconds to the last byte of a response.",
+            route,
+            registry=registry,
+            buckets=DURATION_SECONDS,
         )
         self._first_bytes = Histogram(
             "floway_first_byte_seconds",
-            "Until a stream's first byte.",
+            "Seconds to the first byte of a stream.",
             route,
             registry=registry,
             buckets=FIRST_BYTE_SECONDS,
         )
         self._tokens = Counter("floway_tokens", "Tokens used.", (*target, "continued", "kind"), registry=registry)
         self._failures = Counter(
-            "floway_upstream_failures", "Dispatches refused.", (*target, "reason"), registry=registry
+            "floway_upstream_failures", "Dispatches that failed.", (*target, "reason"), registry=registry
         )
-        self._unstored = Counter("floway_commit_failures", "Responses not stored.", ("upstream",), registry=registry)
-        self._open = Gauge("floway_open_streams", "Streams.", registry=registry, multiprocess_mode="livesum")
+        self._unstored = Counter(
+            "floway_commit_failures", "Responses that could not be stored.", ("upstream",), registry=registry
+        )
+        self._open = Gauge(
+            "floway_open_streams", "Streams that are open.", registry=registry, multiprocess_mode="livesum"
+        )
 
     def begin_stream(self) -> None:
         """Count a stream as open until ``count`` is called."""
@@ -159,7 +167,7 @@ class Metrics:
 
 
 def _target_labels(candidate: Candidate) -> tuple[str, str]:
-    """Return model and upstream as labels. Half surrogate pairs, which UTF-8 cannot encode, are replaced."""
+    """Return model and upstream as labels. Lone surrogates, which UTF-8 cannot encode, are replaced."""
     names = (candidate.model.id, candidate.upstream.name)
     model, upstream = (name.encode(errors="replace").decode() for name in names)
     return model, upstream

@@ -43,14 +43,14 @@ def respond(endpoint: Endpoint) -> Response:
     """Have an upstream respond: as a stream or as one JSON object."""
     admitted = _admit(endpoint)
     session = admitted.session
-    call, unstored = _call(admitted, admitted.read.body), session.unstored if session is not None else None
+    call, unstored = _build_call(admitted, admitted.read.body), session.unstored if session is not None else None
     if admitted.is_warm_up and unstored is not None:
         return PreparedResponse(warm_up(admitted.gateway, call, unstored), headers=list(STREAM_HEADERS.items()))
     if call.body.get("background") is True:
         if session is not None:
             raise GatewayError(400, "A WebSocket has no background responses.", param="background")
         return _respond_in_background(endpoint, call)
-    answer_format = _answer_format(endpoint, call)
+    answer_format = _build_answer_format(endpoint, call)
     served = serve(admitted.gateway, call, admitted.entry.trace, answer_format, unstored)
     if served.content is not None:
         return PreparedResponse(served.content, headers=_response_headers(served), mimetype="application/json")
@@ -86,7 +86,7 @@ def compact(endpoint: Endpoint) -> Response:
         "background": None,
         "input": [*as_items(body.get("input") or []), {"type": TRIGGER}],
     }
-    call = _call(admitted, body)
+    call = _build_call(admitted, body)
     served = serve(admitted.gateway, call, admitted.entry.trace)
     content = _call_dialect(endpoint, endpoint.dialect.compaction, call, served.response)
     return _json(content, _response_headers(served))
@@ -95,7 +95,7 @@ def compact(endpoint: Endpoint) -> Response:
 def count_tokens(endpoint: Endpoint) -> Response:
     """Count the input tokens of a request. It does not count against the limits of the key."""
     admitted = _admit(endpoint, metered=False)
-    call = _call(admitted, admitted.read.body)
+    call = _build_call(admitted, admitted.read.body)
     dialect = endpoint.dialect
     count, source = count_input_tokens(
         admitted.gateway, call, lambda request: _call_dialect(endpoint, dialect.estimate_tokens, request)
@@ -165,7 +165,7 @@ def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
     body, raw = read_object(request, gateway.settings.max_body_bytes)
     body, is_warm_up = websocket.read_create(body) if session is not None else (body, False)
     raw = raw if endpoint.dialect.keeps_original else b""
-    dialect_request = _dialect_request(gateway, endpoint, body, raw)
+    dialect_request = _build_dialect_request(gateway, endpoint, body, raw)
     read = _call_dialect(endpoint, endpoint.dialect.read, dialect_request)
     if not isinstance(read, ReadRequest) or not isinstance(read.body, dict):
         raise _dialect_error(endpoint, TypeError(f"read returned a {type(read).__name__} and not a ReadRequest"))
@@ -177,7 +177,9 @@ def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
     )
 
 
-def _dialect_request(gateway: Gateway, endpoint: Endpoint, body: dict[str, Any], raw: bytes = b"") -> DialectRequest:
+def _build_dialect_request(
+    gateway: Gateway, endpoint: Endpoint, body: dict[str, Any], raw: bytes = b""
+) -> DialectRequest:
     """Return the current request for a dialect, without credentials."""
     request = current_request()
     environ, hidden = request.environ, endpoint.dialect.key_parameters
@@ -197,11 +199,11 @@ def _allowed_models(endpoint: Endpoint) -> tuple[DialectRequest, list[Model]]:
     """Authenticate the current request, and return it with the models that its key may use."""
     gateway = current_gateway()
     key = authenticate()
-    return _dialect_request(gateway, endpoint, {}), list(routing.list_models(gateway, key))
+    return _build_dialect_request(gateway, endpoint, {}), list(routing.list_models(gateway, key))
 
 
 # ------------------------------------------------------------------------------------------------------------ serving
-def _call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
+def _build_call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
     """Return the neutral request, with ``body`` in the form of the Responses API."""
     dialect, read, route = admitted.endpoint.dialect, admitted.read, admitted.endpoint.route
     stream = route.operation is Operation.RESPOND and (read.stream if route.stream is None else route.stream)
@@ -231,7 +233,7 @@ def _goes_on_without_client(gateway: Gateway, body: Mapping[str, Any]) -> bool:
     return gateway.settings.finishes_abandoned and body.get("store") is not False
 
 
-def _answer_format(endpoint: Endpoint, call: ClientRequest) -> AnswerFormat:
+def _build_answer_format(endpoint: Endpoint, call: ClientRequest) -> AnswerFormat:
     """Return the data of the dialect that the engine needs to answer ``call``."""
     dialect, is_message = endpoint.dialect, call.is_websocket_message  # a WebSocket has pings, and needs no end mark
     framing = _call_dialect(endpoint, dialect.framing, call) if call.stream and not is_message else None

@@ -38,7 +38,7 @@ class RouteTable:
         :raises GatewayError: 400, several dialects claim the request.
         """
         by_dialect = {endpoint.dialect: endpoint for endpoint in candidates}
-        claiming = self.dialects.claiming(by_dialect, _header_names(request), request.args)
+        claiming = self.dialects.find_claiming(by_dialect, _header_names(request), request.args)
         if len(claiming) > 1:
             names = " and ".join(repr(dialect.name) for dialect in claiming)
             raise GatewayError(400, f"The request combines several API formats: {names}.", code="ambiguous_api")

@@ -134,7 +134,7 @@ def session_of(environ: Mapping[str, Any]) -> WebSocketSession | None:
 def read_create(message: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return the request body in a ``response.create`` message, and whether it only prepares a later one.
 
-    :raises GatewayError: 400, it is another message, or asks for what is not served.
+    :raises GatewayError: 400, it is another message, or requests something that is not supported.
     """
     kind = message.get("type")
     if kind == "response.steer":

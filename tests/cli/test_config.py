@@ -178,7 +178,7 @@ def test_a_wrong_file_is_named(rejected, toml, content, says):
 def test_a_missing_file_is_named(rejected, tmp_path):
     for path in (tmp_path / "nowhere.toml", tmp_path):
         line = rejected(FLOWAY_CONFIG=str(path))
-        assert "FLOWAY_CONFIG" in line and str(path) in line
+        assert "FLOWAY_CONFIG" in line and line.count(str(path)) == 1
 
 
 # ------------------------------------------------------------------------------------------------------------ secrets

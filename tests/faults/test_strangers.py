@@ -89,7 +89,7 @@ def test_bytes_that_trickle_take_no_threads(start, call, fake_upstream, crowd):
 
 def test_large_bodies_of_strangers_are_not_waited_for(start, call, fake_upstream, crowd):
     """They are refused by their heads, and the connection is closed: nobody waits for the rest."""
-    gateway = start(threads="300")
+    gateway = start(threads="300", max_idle_connections="0")
     strangers = crowd(gateway, 300, HEAD + b"content-length: 100000\r\n\r\n")
     for client in strangers:
         answer = b"".join(iter(lambda client=client: client.recv(2**16), b""))

@@ -108,7 +108,7 @@ AT_THE_SERVICES |= {
     "nameless dialect": (answering(name="''"), "no lower-case name"),
     "dialect of core": (answering(name="'responses'"), "'responses'"),
     "half a dialect": (answering("Route('/mine', Operation.COUNT_TOKENS)"), "lacks the method 'token_count'"),
-    "no route": (answering("'/mine'"), "no Route"),
+    "no route": (answering("'/mine'"), "not a Route"),
     "no model": (answering("Route('/mine/<id>', Operation.GET_MODEL)", model="lambda *_: {}"), "<path:model>"),
     "path of core": (answering("Route('/v1/responses', Operation.RESPOND)"), "POST /v1/responses"),
     "unclaimed path": (answering("Route('/v1/models/', Operation.LIST_MODELS)"), "claims do not tell them apart"),

@@ -1,6 +1,7 @@
 """The threads that serve requests: as many as are needed at the same time, and no longer than that."""
 
 import threading
+from concurrent.futures import Future
 
 import pytest
 
@@ -27,13 +28,20 @@ class Gates:
             runs.set()
             assert gate.wait(PATIENCE)
 
-        future = self._pool.submit(wait)
+        future = submit(self._pool, wait)
         assert runs.wait(PATIENCE)
         return gate, future
 
     def open(self):
         for gate in self._gates:
             gate.set()
+
+
+def submit(pool, call):
+    """Submit a call; return the future of its result."""
+    future = Future()
+    pool.submit(lambda: future.set_result(call()))
+    return future
 
 
 def threads_of(pool):
@@ -56,7 +64,7 @@ def test_idle_threads_end_except_the_first():
     for future in futures:
         future.result(PATIENCE)
     wait_until(lambda: threads_of(pool) == 2)
-    assert pool.submit(lambda: 42).result(PATIENCE) == 42
+    assert submit(pool, lambda: 42).result(PATIENCE) == 42
     pool.shutdown()
 
 
@@ -83,7 +91,7 @@ def test_calls_beyond_the_limit_wait_for_a_thread():
     gates = Gates(pool)
     gates.enter()
     gates.enter()
-    later = [pool.submit(lambda number=number: number) for number in range(50)]
+    later = [submit(pool, lambda number=number: number) for number in range(50)]
     assert not any(future.done() for future in later) and threads_of(pool) == 2
     gates.open()
     assert [future.result(PATIENCE) for future in later] == list(range(50))
@@ -94,7 +102,7 @@ def test_after_shutdown_what_was_submitted_runs_and_nothing_else():
     pool = ThreadPool(1)
     gates = Gates(pool)
     gates.enter()
-    later = pool.submit(lambda: "late")
+    later = submit(pool, lambda: "late")
     pool.shutdown()
     with pytest.raises(RuntimeError):
         pool.submit(lambda: None)
@@ -107,14 +115,22 @@ def test_many_threads_submit_at_once():
     pool = ThreadPool(4, idle_seconds=0.0001)
     results = []
 
-    def submit():
-        futures = [pool.submit(lambda number=number: number) for number in range(500)]
+    def submit_many():
+        futures = [submit(pool, lambda number=number: number) for number in range(500)]
         results.append(sum(future.result(PATIENCE) for future in futures))
 
-    submitters = [threading.Thread(target=submit) for _ in range(4)]
+    submitters = [threading.Thread(target=submit_many) for _ in range(4)]
     for thread in submitters:
         thread.start()
     for thread in submitters:
         thread.join(PATIENCE)
     assert results == [sum(range(500))] * 4
+    pool.shutdown()
+
+
+def test_a_call_that_fails_is_logged_and_its_thread_goes_on(caplog):
+    pool = ThreadPool(1)
+    pool.submit(lambda: 1 / 0)
+    assert submit(pool, lambda: 42).result(PATIENCE) == 42 and threads_of(pool) == 1
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
     pool.shutdown()

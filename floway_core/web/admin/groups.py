@@ -12,7 +12,7 @@ from floway_core.web.admin.fields import check_fields, read_body
 
 blueprint = Blueprint("groups", __name__, url_prefix="/groups")
 
-# The store checks the options of a group, for the command line as well. Until then the casts are promises.
+# The casts are not checked here: the store checks the options of a group, also for the command line.
 
 
 @blueprint.get("")

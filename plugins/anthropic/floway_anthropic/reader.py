@@ -48,7 +48,7 @@ class MessageReader(AnswerReader):
         """
         message = jsontext.loads(content)
         if not isinstance(message, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
         if message.get("type") == "error":
             self._fail(message)
             return

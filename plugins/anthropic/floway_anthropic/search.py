@@ -79,7 +79,7 @@ def citation(annotation: Mapping[str, Any], text: str) -> dict[str, Any] | None:
     }
 
 
-# --------------------------------------------------------------------------------------------------------- the way back
+# ---------------------------------------------------------------------------------------------- from a client's history
 def to_item(block: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a ``server_tool_use`` block of a client's history. ``restore`` completes the item."""
     query = block.get("input", {}).get("query") if isinstance(block.get("input"), dict) else None

@@ -145,7 +145,7 @@ class CodexProvider(Provider):
 
         :raises GatewayError: 503, the account cannot be used.
         """
-        account = accounts.require_active(self._services, ctx.upstream.id)
+        account = accounts.require_active_for_request(self._services, ctx.upstream.id)
         model = self._model_lists.find(ctx.upstream, ctx.model)
         return start_attempt(self._services, ctx, account, model.details if model else {}, self._profile)
 
@@ -172,7 +172,7 @@ class CodexProvider(Provider):
 
     def send(self, ctx: ResponsesRequestContext) -> UpstreamResponse:
         attempt: CodexAttempt = ctx.attempt.provider_state
-        is_first = ctx.dispatch == 1  # the account has been read just before it
+        is_first = ctx.dispatch == 1  # its account has a token that was in the database when the request began
         attempt.token = (
             self._tokens.token_for_account(attempt.account)
             if is_first

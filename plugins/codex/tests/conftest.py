@@ -23,6 +23,7 @@ from floway_core.protocol.lazy_items import LazyItems
 from floway_core.runtime.settings_loader import load_settings
 from floway_core.secrets import SecretBox
 from floway_core.storage import keys
+from floway_core.storage.configuration import configuration_of
 from floway_core.storage.db import connect
 from floway_core.storage.migrate import CORE, apply
 
@@ -149,11 +150,12 @@ def network():
 
 
 @pytest.fixture
-def attempt(provider: CodexProvider, upstream: Upstream) -> Callable[..., AttemptContext]:
+def attempt(services: Services, provider: CodexProvider, upstream: Upstream) -> Callable[..., AttemptContext]:
     """Makes the context of an attempt, before any hook has run."""
 
     def make(body: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> AttemptContext:
         body = body if body is not None else {"model": "gpt-5.5", "input": "ping"}
+        configuration_of(services.database).refresh(services.database)  # as its authentication does
         request = ClientRequest("req_1", ApiKey("key_1", "test"), headers or {}, body, True, NoClient())
         return AttemptContext("att_1", request, upstream, provider, body.get("model", "gpt-5.5"))
 

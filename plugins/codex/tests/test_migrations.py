@@ -1,5 +1,6 @@
 """The plugin's schema: from nothing, from before, and what it refuses."""
 
+import functools
 import shutil
 import uuid
 from pathlib import Path
@@ -9,8 +10,11 @@ import pytest
 from floway_codex import migrations
 from floway_codex.account import accounts, credentials, quota
 from floway_codex.account.auth_file import import_account
+from playhouse.migrations import Runner
 
-from floway_core.storage.db import connect
+from floway_core.errors import GatewayError
+from floway_core.storage.configuration import configuration_of
+from floway_core.storage.db import connect, select, transaction
 from floway_core.storage.migrate import CORE, MigrationSource, apply
 
 from .conftest import auth_json, open_services
@@ -96,3 +100,52 @@ def test_an_account_is_that_of_one_upstream(services, upstream):
             "INSERT INTO codex_accounts "
             "SELECT 'up_x', account_id, user_id, email, plan, installation_id, imported_at FROM codex_accounts"
         )
+
+
+TOKEN = "INSERT INTO codex_tokens VALUES ('up_1', 'sealed', 9)"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE codex_accounts SET plan = 'team'",
+        "UPDATE codex_health SET state = 'signed_out'",
+        "UPDATE codex_tokens SET access_token = 'other'",
+        "DELETE FROM codex_tokens",
+        TOKEN,
+        "DELETE FROM upstreams",
+    ],
+)
+def test_a_change_of_an_account_counts_as_one_of_the_configuration(database_url, statement):
+    database = connect(database_url)
+    sources = [CORE, MigrationSource("codex", FOLDER)]
+    apply(database, sources)
+    with database.connection_context():
+        Runner(database, str(FOLDER), table_name="codex_migrations").down()  # and back: both ways work
+    apply(database, sources)
+
+    def version() -> int:
+        return select(database, "SELECT version FROM configuration_version")[0][0]
+
+    with transaction(database):
+        for row in (
+            f"INSERT INTO upstreams ({COLUMNS}) VALUES ('up_1', 'codex', 'name', true, 1, 0, '')",
+            f"INSERT INTO codex_accounts VALUES ('up_1', 'acct', 'u', 'e', 'p', '{KEPT}', 5)",
+            "INSERT INTO codex_health VALUES ('up_1', 'active', '', 3)",
+            *([] if statement == TOKEN else [TOKEN]),
+        ):
+            database.execute_sql(row)
+    before = version()
+    with transaction(database):
+        database.execute_sql(statement)
+    assert version() > before
+    database.close_all()
+
+
+def test_a_request_gets_the_account_as_it_is_when_it_begins(services, upstream):
+    read = functools.partial(accounts.require_active_for_request, services, upstream.id)
+    assert read() is read()
+    accounts.sign_out(services, upstream.id)  # as another process does
+    configuration_of(services.database).refresh(services.database)
+    with pytest.raises(GatewayError, match="signed_out"):
+        read()

@@ -23,12 +23,12 @@ class ShownField:
     """The name of the checkbox that removes the value; empty for none."""
 
 
-def new_fields(provider: Provider) -> list[ShownField]:
+def list_new_fields(provider: Provider) -> list[ShownField]:
     """Return the fields for a new upstream of a provider."""
     return [ShownField(field, field.default) for field in _form(provider)]
 
 
-def shown_fields(provider: Provider | None, state: UpstreamState) -> list[ShownField]:
+def list_fields(provider: Provider | None, state: UpstreamState) -> list[ShownField]:
     """Return the fields for an upstream; none if its connection cannot be read."""
     connection = state.connection
     if connection is None:
@@ -49,12 +49,12 @@ def shown_fields(provider: Provider | None, state: UpstreamState) -> list[ShownF
     return fields
 
 
-def entered_fields(provider: Provider, form: Form) -> dict[str, Any]:
+def read_new_fields(provider: Provider, form: Form) -> dict[str, Any]:
     """Return the input for a new upstream, as fields of the admin API."""
     return forms.parse_form(_form(provider), form.values)
 
 
-def changed_fields(provider: Provider | None, form: Form) -> dict[str, Any]:
+def read_changed_fields(provider: Provider | None, form: Form) -> dict[str, Any]:
     """Return the input for an existing upstream, as fields of the admin API. Empty secrets stay unchanged."""
     declared = _form(provider)
     if not declared or "base_url" not in form.values:

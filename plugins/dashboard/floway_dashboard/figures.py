@@ -95,7 +95,7 @@ def add_up(name: str, rows: Iterable[Usage]) -> Row:
     return Row(name, Usage({}, **sums))  # type: ignore[arg-type]  # sums of whole numbers are whole
 
 
-def grouped(rows: Iterable[Usage], by: str) -> list[Row]:
+def sum_groups(rows: Iterable[Usage], by: str) -> list[Row]:
     """Return the sums of ``rows`` for each value of the group ``by``, those with the most requests first."""
     groups: dict[str, list[Usage]] = {}
     for row in rows:
@@ -104,13 +104,13 @@ def grouped(rows: Iterable[Usage], by: str) -> list[Row]:
     return sorted(added, key=lambda row: (-row.usage.requests, row.name))
 
 
-def with_times(database: peewee.Database, rows: Sequence[Row], dimension: str, since: datetime.date) -> list[Row]:
+def add_times(database: peewee.Database, rows: Sequence[Row], dimension: str, since: datetime.date) -> list[Row]:
     """Return ``rows`` with their times to first byte, where there are any."""
     times = first_bytes.read(database, dimension, [row.name for row in rows], since)
     return [Row(row.name, row.usage, times.get(row.name)) for row in rows]
 
 
-def by_day(database: peewee.Database) -> list[Row]:
+def sum_days(database: peewee.Database) -> list[Row]:
     """Return the sums of each of the last ``CHART_DAYS`` days, the oldest first. Days without requests are included."""
     start = today() - datetime.timedelta(CHART_DAYS - 1)
     by_date = {row.group["day"]: row for row in read_usage(database, ["day"], start)}

@@ -44,7 +44,7 @@ class Form:
         return int(text)
 
     def note(self, error: GatewayError, fields: Mapping[str, str] | None = None) -> None:
-        """Note an error of core beside the field at fault.
+        """Note an error of core next to the field at fault.
 
         :param fields: the name of the form's field for each ``param``, where they differ.
         """

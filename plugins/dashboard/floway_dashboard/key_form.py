@@ -104,7 +104,7 @@ def _read_time(form: Form, name: str) -> int | None:
         return None
 
 
-def shown_time(unix: int | None) -> str:
+def format_time(unix: int | None) -> str:
     """Return the value of a field for a date and a time, in UTC."""
     if unix is None:
         return ""

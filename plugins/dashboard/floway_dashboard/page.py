@@ -37,7 +37,7 @@ def page(template: str, *, title: str, status: int = 200, **context: Any) -> Res
     return make_response(html, status)
 
 
-def done(sentence: str, endpoint: str, **arguments: Any) -> Response:
+def redirect_with_notice(sentence: str, endpoint: str, **arguments: Any) -> Response:
     """Redirect to another page after a change; a notice there says what was done.
 
     :param sentence: such as ``The key laptop is revoked.``
@@ -52,7 +52,7 @@ def is_confirmed() -> bool:
     return request.form.get(CONFIRMED) == "yes"
 
 
-def confirmation(question: str, *, consequence: str, action: str, back: str) -> Response:
+def ask_confirmation(question: str, *, consequence: str, action: str, back: str) -> Response:
     """Ask for a confirmation. The page sends the same form again, with ``CONFIRMED``.
 
     :param question: such as ``Delete the key laptop?``

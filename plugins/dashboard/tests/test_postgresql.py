@@ -33,11 +33,11 @@ def test_passwords_and_sessions(services):
     assert passwords.find_role(database, "an old password") is None
     cookie, _ = sessions.begin(services, "operator", "192.0.2.1", None)
     session = sessions.find(services, cookie)
-    assert session and session.id in [running.id for running in sessions.running(database)]
+    assert session and session.id in [running.id for running in sessions.list_running(database)]
     sessions.leave_notice(database, session.id, "Done.")
     assert [sessions.take_notice(database, session.id) for _ in range(2)] == ["Done.", None]
     assert sessions.end(database, session.id) and sessions.find(services, cookie) is None
-    assert passwords.remove(database, passwords.OPERATOR) and passwords.roles(database) == set()
+    assert passwords.remove(database, passwords.OPERATOR) and passwords.list_roles(database) == set()
 
 
 def test_attempts_to_sign_in(services):
@@ -62,4 +62,4 @@ def test_requests_and_times(services):
     assert first_bytes.read(services.database, "key", ["ada"], figures.today())["ada"].median == pytest.approx(
         0.5, rel=0.1
     )
-    assert len(figures.by_day(services.database)) == figures.CHART_DAYS
+    assert len(figures.sum_days(services.database)) == figures.CHART_DAYS

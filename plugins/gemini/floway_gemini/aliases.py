@@ -1,4 +1,4 @@
-"""``floway gemini aliases``: aliases for the models that Gemini CLI requests whatever its user has chosen."""
+"""``floway gemini aliases``: aliases for the models that Gemini CLI requests regardless of its user's choice."""
 
 import click
 
@@ -40,7 +40,7 @@ def group() -> None:
 def set_aliases(context: click.Context, model: str, fast_model: str | None) -> None:
     """Let MODEL serve all models that Gemini CLI requests.
 
-    Gemini CLI requests some models whatever its user has chosen: to choose a model, to search the web, to summarise.
+    Gemini CLI requests some models regardless of the user's choice: to choose a model, to search the web, to summarise.
     FAST_MODEL serves the small ones. An alias hides a model with the same name.
     """
     database = services(context).database

@@ -1,4 +1,4 @@
-"""Setting up Gemini CLI: its settings, and the variables in the ``.env`` file beside them."""
+"""Setting up Gemini CLI: its settings, and the variables in the ``.env`` file next to them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

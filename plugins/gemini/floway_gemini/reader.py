@@ -87,7 +87,7 @@ class ContentReader(AnswerReader):
         """
         answer = jsontext.loads(content)
         if not isinstance(answer, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
         self._read(answer)
         if self.terminal is None:
             self._finish_reason = self._finish_reason or "STOP"

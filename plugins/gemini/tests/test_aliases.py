@@ -11,6 +11,8 @@ from .conftest import GeminiClient
 
 def test_the_aliases_are_set():
     with RunningGateway(installed=["echo", "gemini"]) as gateway:
+        hints = gateway.run("upstreams", "list").stdout  # `floway gemini` adds no upstream
+        assert "`floway upstreams add gemini --help`" in hints and "`floway echo --help`" in hints
         assert gateway.run("echo", "add", "mirror").returncode == 0
         done = gateway.run("gemini", "aliases", "mirror/echo", "echo")
         assert done.returncode == 0 and "'gemini-2.5-pro' is an alias for mirror/echo." in done.stderr

@@ -79,7 +79,7 @@ def test_a_key_from_a_file_with_everything(installation):
     ("options", "says"),
     [
         (["--base-url", "http://example.com/v1", "--no-key"], "http only on loopback"),
-        (["--base-url", "http://10.0.0.7/v1", "--no-key"], "or --allow-http"),
+        (["--base-url", "http://10.0.0.7/v1", "--no-key"], "--allow-http allows http"),
         (["--base-url", "http://127.0.0.1.example.com/v1", "--no-key"], "http only on loopback"),
         (["--base-url", "ftp://example.com", "--no-key"], "https URL"),
         (["--base-url", "https://user:pass@example.com", "--no-key"], "https URL"),

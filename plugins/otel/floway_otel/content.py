@@ -1,4 +1,4 @@
-"""Convert the texts of a conversation to span attributes: JSON by the conventions, with at most so many bytes."""
+"""Convert the texts of a conversation to span attributes: JSON in the form of the conventions, of limited length."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

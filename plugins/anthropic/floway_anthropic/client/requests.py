@@ -29,7 +29,7 @@ MIN_OUTPUT_TOKENS = 16
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 EFFORT_OF_BUDGET = ((4096, "low"), (16384, "medium"))
-"""The effort for up to so many ``thinking.budget_tokens``; for more, it is ``high``."""
+"""The most ``thinking.budget_tokens`` for each effort, ascending; above the last one, the effort is ``high``."""
 
 THINKING_TYPES = ("enabled", "adaptive", "between_tools", "disabled")
 

@@ -117,7 +117,7 @@ def find_counter() -> CountText:
     encoding = bpe_openai.get_encoding(ENCODING)
 
     def count_text(text: str) -> int:
-        text = text.encode("utf-8", "replace").decode()  # without half surrogate pairs
+        text = text.encode("utf-8", "replace").decode()  # without lone surrogates
         chunks = (text[start : start + LONGEST_TEXT] for start in range(0, len(text), LONGEST_TEXT))
         return sum(len(encoding.encode(chunk, disallowed_special=())) for chunk in chunks)
 

@@ -47,7 +47,7 @@ def read_list(value: Any, path: str) -> list[Any]:
 def read_objects(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the objects of an array, each after its path.
 
-    :raises GatewayError: 400, it is no array of objects.
+    :raises GatewayError: 400, it is not an array of objects.
     """
     for index, element in enumerate(read_list(value, path)):
         yield f"{path}[{index}]", read_object(element, f"{path}[{index}]")

@@ -13,7 +13,7 @@ from floway_core.protocol import jsontext, signatures
 Block = dict[str, Any]
 
 VERSION = "2023-06-01"
-"""``anthropic-version`` of requests that do not come from such a client."""
+"""``anthropic-version`` of requests that do not come from a client of the Messages API."""
 
 HEADER_PREFIX = "anthropic-"
 """The prefix of the client's headers that the upstream gets."""
@@ -23,8 +23,10 @@ _THINKING = ("thinking", "redacted_thinking")
 
 
 def is_overridden(ctx: ResponsesRequestContext) -> bool:
-    """Return whether an alias has changed fields of the request. The original does not have them: they are fields of
-    the Responses API."""
+    """Return whether an alias has changed fields of the request.
+
+    They are fields of the Responses API, so they cannot be changed in the client's original request.
+    """
     original = ctx.attempt.request.body
     return any(original.get(name) != value for name, value in ctx.body.items() if name not in ("model", "input"))
 

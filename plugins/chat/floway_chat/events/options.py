@@ -33,7 +33,7 @@ class AnswerOptions:
 def read_options(call: ClientRequest) -> AnswerOptions:
     """Read the options of a chat request."""
     body: Mapping[str, Any] = call.original.body if call.original else {}
-    # An untranslatable request is passed through: the server has applied its stop sequences, which may be no text.
+    # An untranslatable request is passed through: the server has applied its stop sequences, which may not be texts.
     stop = () if call.untranslatable else body.get("stop") or ()
     return AnswerOptions(
         id=f"chatcmpl-{call.id.replace('-', '')}",

@@ -67,7 +67,7 @@ class ChatAnswerReader(AnswerReader):
         """Read an answer that was not streamed."""
         answer = chunks.parse_json(content)
         if not isinstance(answer, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
         self._read(answer)
         if not self.terminal:
             self._end(self._finish)

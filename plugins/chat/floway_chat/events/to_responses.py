@@ -67,7 +67,7 @@ class ResponsesTranslator:
         return self._fail(Failure(error.message, error.code, error.type, error.param, error.status))
 
     def convert_document(self, content: bytes) -> bytes:
-        """Convert a body that is not a stream; unchanged if it is no chat answer, which the gateway reports."""
+        """Convert a body that is not a stream; unchanged if it is not a chat answer, which the gateway reports."""
         try:
             answer = chunks.parse_json(content)
         except ValueError:

@@ -13,7 +13,7 @@ from floway_core.protocol import jsontext
 CALLS = ("function_call", "custom_tool_call")
 OUTPUTS = ("function_call_output", "custom_tool_call_output")
 ATTACHMENTS = ("input_image", "input_file")
-"""Types of the parts of an output that are no text."""
+"""Types of the parts of an output that are not text."""
 INSTRUCTION_ROLES = ("system", "developer")
 
 Message = dict[str, Any]

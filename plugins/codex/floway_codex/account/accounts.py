@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from floway_codex.tables import Credentials, Health, Tokens
 from floway_core.contexts import Services
 from floway_core.errors import GatewayError
+from floway_core.storage.configuration import configuration_of
 from floway_core.storage.db import lock_row, select, transaction
 
 ACTIVE = "active"
@@ -80,7 +81,16 @@ def require_active(services: Services, upstream_id: str) -> Account:
 
     :raises GatewayError: 503, there is no account, or it is in a terminal state.
     """
-    account = find_account(services, upstream_id)
+    return _check_active(find_account(services, upstream_id))
+
+
+def require_active_for_request(services: Services, upstream_id: str) -> Account:
+    """As ``require_active``, with the account as it was when the latest request was authenticated, or newer."""
+    cache = configuration_of(services.database)
+    return _check_active(cache.get((Account, upstream_id), lambda: find_account(services, upstream_id)))
+
+
+def _check_active(account: Account) -> Account:
     if account.state != ACTIVE:
         raise unavailable_error(account.state, account.message)
     return account

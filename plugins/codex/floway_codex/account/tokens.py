@@ -55,7 +55,7 @@ class TokenSource:
     """The latest failure of each upstream. Threads that waited for the failed renewal raise it as well."""
 
     def token_for_account(self, account: Account) -> str:
-        """Like ``access_token``, for an account that has just been read."""
+        """Like ``access_token``, for an account that was read for this request."""
         expires_at = account.token_expires_at or 0
         if account.encrypted_token and expires_at > self.now() + MIN_REMAINING_SECONDS:
             return self.services.secrets.decrypt(account.encrypted_token)

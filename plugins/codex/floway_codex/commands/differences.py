@@ -63,7 +63,10 @@ TOWARDS_GATEWAYS = (
 
 @click.command()
 def differences() -> None:
-    """Show what differs between requests of the CLI through Floway and direct ones."""
+    """Show how requests through Floway differ from direct ones.
+
+    The requests are those of the CLI.
+    """
     click.echo(markdown_table())
 
 

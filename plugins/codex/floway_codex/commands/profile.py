@@ -13,7 +13,7 @@ from floway_codex.wire.profile import nearest_version, parse_profile, read_profi
 
 @click.group()
 def profile() -> None:
-    """Profiles: the form in which a version of the CLI sends its requests."""
+    """Profiles: how versions of the CLI send requests."""
 
 
 @profile.command(name="list")

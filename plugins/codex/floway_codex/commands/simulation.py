@@ -19,9 +19,9 @@ def _bind(context: click.Context, parameter: click.Parameter, value: str) -> tup
 @click.option("--bind", default="127.0.0.1:8790", show_default=True, callback=_bind, help="HOST:PORT to listen on.")
 @click.option("--auth-file", type=click.Path(dir_okay=False, path_type=Path), help="Write an auth.json to import here.")
 def simulate(bind: tuple[str, int], auth_file: Path | None) -> None:
-    """Run a simulated Codex backend, and print the commands that make Floway use it.
+    """Run a simulated Codex backend.
 
-    It needs no account.
+    It needs no account, and prints the commands that make Floway use it.
     """
     from floway_codex.simulator.server import serve  # only this command needs it
 
@@ -38,7 +38,10 @@ def simulate(bind: tuple[str, int], auth_file: Path | None) -> None:
 
 @click.command()
 def demo() -> None:
-    """Show a conversation through the gateway with a simulated backend. Needs no account, and leaves nothing behind."""
+    """Show a conversation with a simulated backend.
+
+    It runs through a gateway, needs no account, and leaves nothing behind.
+    """
     from floway_codex.commands.demo import run  # only this command needs it
 
     run()

@@ -62,30 +62,31 @@ class Fields:
             name for name, alternatives in self.templates if any(template.names for template in alternatives)
         )
         """The names of fields whose value may differ between requests."""
-        self._rows = [_plan_row(name, alternatives) for name, alternatives in self.templates]
+        rows = [_plan_row(name, alternatives) for name, alternatives in self.templates]
+        self._keys, self._defaults = [key for key, _ in rows], [default for _, default in rows]
         self._composed = [
-            (row[1], alternatives)
-            for row, (_, alternatives) in zip(self._rows, self.templates, strict=True)
-            if row[1] == _composed(row[0])
+            (key, alternatives)
+            for key, (name, alternatives) in zip(self._keys, self.templates, strict=True)
+            if key == _composed(name)
         ]
 
     def render(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that have a value for these placeholders."""
         composed = {key: _first_value(alternatives, values) for key, alternatives in self._composed}
-        get = {**values, **composed}.get
-        return {name: value for name, key, default in self._rows if (value := get(key, default)) is not None}
+        rendered = map({**values, **composed}.get, self._keys, self._defaults)
+        return {name: value for name, value in zip(self.names, rendered, strict=True) if value is not None}
 
 
-def _plan_row(name: str, alternatives: Sequence[Template]) -> tuple[str, str, Any]:
-    """Return the name of a field, the key of its value, and the default without that key.
+def _plan_row(name: str, alternatives: Sequence[Template]) -> tuple[str, Any]:
+    """Return the key of the value of a field, and the default without that key.
 
-    A constant is such a default, so that a comprehension can render all fields.
+    A constant is such a default, so that all fields can be rendered at once.
     """
     if len(alternatives) == 1 and alternatives[0].single_name:
-        return name, alternatives[0].single_name, None
+        return alternatives[0].single_name, None
     if len(alternatives) == 1 and alternatives[0].is_constant:
-        return name, NO_PLACEHOLDER, alternatives[0].render({})
-    return name, _composed(name) if alternatives else NO_PLACEHOLDER, None
+        return NO_PLACEHOLDER, alternatives[0].render({})
+    return _composed(name) if alternatives else NO_PLACEHOLDER, None
 
 
 NO_PLACEHOLDER = ""

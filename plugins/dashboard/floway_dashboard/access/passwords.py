@@ -56,7 +56,7 @@ def remove(database: peewee.Database, role: str) -> bool:
         return bool(execute(database, "DELETE FROM dashboard_passwords WHERE role = ?", role).rowcount)
 
 
-def roles(database: peewee.Database) -> set[str]:
+def list_roles(database: peewee.Database) -> set[str]:
     """Return the roles that have a password."""
     return {role for (role,) in select(database, "SELECT role FROM dashboard_passwords")}
 

@@ -30,7 +30,7 @@ class Session:
     role: str
     """``operator`` or ``viewer``."""
     address: str
-    """The address from which somebody signed in."""
+    """The address from which the session was begun."""
     created_at: int
     """Unix time, seconds."""
     expires_at: int
@@ -82,7 +82,7 @@ def find(services: Services, cookie: str) -> Session | None:
     return Session(session_id, role, address, created_at, expires_at, _keyed(token, "form"))
 
 
-def running(database: peewee.Database) -> list[Session]:
+def list_running(database: peewee.Database) -> list[Session]:
     """Return all sessions, the newest first."""
     rows = select(
         database,

@@ -6,7 +6,7 @@ from floway_core.errors import GatewayError
 from floway_dashboard.access import passwords, sessions
 from floway_dashboard.access.guard import current_session
 from floway_dashboard.forms import Form
-from floway_dashboard.page import confirmation, done, is_confirmed, page
+from floway_dashboard.page import ask_confirmation, is_confirmed, page, redirect_with_notice
 from floway_dashboard.pagination import paginate
 from floway_dashboard.state import current_services
 
@@ -29,9 +29,9 @@ def _show(form: Form, status: int = 200) -> Response:
         status=status,
         form=form,
         roles=ROLES,
-        with_password=passwords.roles(services.database),
+        with_password=passwords.list_roles(services.database),
         has_admin_token=services.settings.admin_token is not None,
-        sessions=paginate(sessions.running(services.database)),
+        sessions=paginate(sessions.list_running(services.database)),
     )
 
 
@@ -51,23 +51,23 @@ def set_password() -> Response:
             form.errors["password"] = str(problem)
     if form.errors:
         return _show(form, 400)
-    return done(f"The {role} password is set. All its sessions have ended.", "dashboard.access.index")
+    return redirect_with_notice(f"The {role} password is set. All its sessions have ended.", "dashboard.access.index")
 
 
 @blueprint.post("/sessions/<session_id>/end")
 def end_session(session_id: str) -> Response:
     """End a session."""
     database = current_services().database
-    session = next((session for session in sessions.running(database) if session.id == session_id), None)
+    session = next((session for session in sessions.list_running(database) if session.id == session_id), None)
     if session is None:
         raise GatewayError(404, "This session has ended already.")
     if not is_confirmed():
         own = " It is your own." if session.id == current_session().id else ""
-        return confirmation(
+        return ask_confirmation(
             f"End the {session.role} session from {session.address}?",
             consequence=f"Whoever uses it has to sign in again.{own}",
             action="End session",
             back=url_for("dashboard.access.index"),
         )
     sessions.end(database, session.id)
-    return done("The session has ended.", "dashboard.access.index")
+    return redirect_with_notice("The session has ended.", "dashboard.access.index")

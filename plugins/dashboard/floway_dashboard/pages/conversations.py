@@ -5,7 +5,7 @@ from flask import Blueprint, Response, request, url_for
 from floway_core.administration import conversations, keys
 from floway_core.web import current_gateway
 from floway_dashboard.forms import Form
-from floway_dashboard.page import confirmation, done, is_confirmed, page
+from floway_dashboard.page import ask_confirmation, is_confirmed, page, redirect_with_notice
 from floway_dashboard.pages.keys import find
 from floway_dashboard.pagination import paginate
 from floway_dashboard.state import current_services
@@ -44,11 +44,11 @@ def delete(key_id: str) -> Response:
     """Delete one conversation, after a confirmation."""
     row, conversation_id = find(key_id), Form.sent().text("conversation")
     if not is_confirmed():
-        return confirmation(
+        return ask_confirmation(
             f"Delete the conversation {conversation_id}?",
             consequence="All its responses and forks are deleted. Its client can no longer continue it.",
             action="Delete",
             back=url_for(LIST, key_id=key_id),
         )
     conversations.delete(current_gateway(), row.name, conversation_id)
-    return done(f"The conversation {conversation_id} is deleted.", LIST, key_id=key_id)
+    return redirect_with_notice(f"The conversation {conversation_id} is deleted.", LIST, key_id=key_id)

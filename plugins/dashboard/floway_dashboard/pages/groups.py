@@ -7,7 +7,7 @@ from floway_core.administration.groups import GroupOptions, GroupRow
 from floway_core.errors import GatewayError
 from floway_dashboard.forms import Form
 from floway_dashboard.key_form import describe_budget, read_budget
-from floway_dashboard.page import confirmation, done, is_confirmed, page
+from floway_dashboard.page import ask_confirmation, is_confirmed, page, redirect_with_notice
 from floway_dashboard.state import current_services
 
 blueprint = Blueprint("groups", __name__, url_prefix="/groups")
@@ -66,7 +66,7 @@ def _put(form: Form, row: GroupRow | None) -> Response:
             form.note(error)
     if form.errors:
         return _show(form, row, 400)
-    return done(f"The group {name} is {'changed' if row else 'created'}.", INDEX)
+    return redirect_with_notice(f"The group {name} is {'changed' if row else 'created'}.", INDEX)
 
 
 def _show(form: Form, row: GroupRow | None, status: int = 200) -> Response:
@@ -79,11 +79,11 @@ def remove(group_id: str) -> Response:
     """Remove it, after a confirmation. It may have no keys."""
     name = _find(group_id).name
     if not is_confirmed():
-        return confirmation(
+        return ask_confirmation(
             f"Remove the group {name}?",
             consequence="Its budget and its spending are deleted. A group that has keys cannot be removed.",
             action="Remove",
             back=url_for("dashboard.groups.show", group_id=group_id),
         )
     groups.remove(current_services().database, name)
-    return done(f"The group {name} is removed.", INDEX)
+    return redirect_with_notice(f"The group {name} is removed.", INDEX)

@@ -13,7 +13,7 @@ from floway_core.storage.upstreams import all_rows as all_upstreams
 from floway_dashboard import key_form
 from floway_dashboard.forms import Form
 from floway_dashboard.key_form import read_options
-from floway_dashboard.page import confirmation, done, is_confirmed, page
+from floway_dashboard.page import ask_confirmation, is_confirmed, page, redirect_with_notice
 from floway_dashboard.pagination import paginate
 from floway_dashboard.state import current_services
 
@@ -86,7 +86,7 @@ def _choices(upstreams: object) -> dict[str, object]:
         "groups": [row.name for row in groups.all_rows(current_services().database)],
         "limits": key_form.LIMITS,
         "upstream_box": key_form.UPSTREAM_BOX,
-        "shown_time": key_form.shown_time,
+        "format_time": key_form.format_time,
     }
 
 
@@ -127,7 +127,7 @@ def change(key_id: str) -> Response:
     """Change its options."""
     database, row, form = current_services().database, find(key_id), Form.sent()
     options = read_options(form, all_upstreams(database), row)
-    if form.text("expires_at") == key_form.shown_time(row.expires_at):
+    if form.text("expires_at") == key_form.format_time(row.expires_at):
         del options["expires_at"]  # the form shows it to the minute, and it may have passed
     if not form.errors:
         try:
@@ -136,7 +136,7 @@ def change(key_id: str) -> Response:
             form.note(error)
     if form.errors:
         return _show(row, form, 400)
-    return done(f"The key {row.name} is changed.", SHOW, key_id=key_id)
+    return redirect_with_notice(f"The key {row.name} is changed.", SHOW, key_id=key_id)
 
 
 @blueprint.post("/<key_id>/revoke")
@@ -144,14 +144,14 @@ def revoke(key_id: str) -> Response:
     """Revoke a key, after a confirmation."""
     row = find(key_id)
     if not is_confirmed():
-        return confirmation(
+        return ask_confirmation(
             f"Revoke the key {row.name}?",
             consequence="Its clients are refused from now on. This cannot be undone; its conversations stay.",
             action="Revoke",
             back=url_for(SHOW, key_id=key_id),
         )
     keys.revoke(current_services().database, row.name)
-    return done(f"The key {row.name} is revoked.", SHOW, key_id=key_id)
+    return redirect_with_notice(f"The key {row.name} is revoked.", SHOW, key_id=key_id)
 
 
 @blueprint.post("/<key_id>/delete")
@@ -159,7 +159,7 @@ def delete(key_id: str) -> Response:
     """Delete a key with its conversations, after a confirmation."""
     row = find(key_id)
     if not is_confirmed():
-        return confirmation(
+        return ask_confirmation(
             f"Delete the key {row.name}?",
             consequence="It is refused from now on, and all conversations that it has stored are deleted. "
             "This cannot be undone; its usage stays in the statistics.",
@@ -167,4 +167,4 @@ def delete(key_id: str) -> Response:
             back=url_for(SHOW, key_id=key_id),
         )
     keys.delete(current_services().database, row.name)
-    return done(f"The key {row.name} and its conversations are deleted.", "dashboard.keys.index")
+    return redirect_with_notice(f"The key {row.name} and its conversations are deleted.", "dashboard.keys.index")

@@ -7,7 +7,7 @@ from floway_core.administration.aliases import AliasRow, Overrides
 from floway_core.errors import GatewayError
 from floway_core.web import current_gateway
 from floway_dashboard.forms import Form
-from floway_dashboard.page import confirmation, done, is_confirmed, page
+from floway_dashboard.page import ask_confirmation, is_confirmed, page, redirect_with_notice
 from floway_dashboard.pagination import paginate
 from floway_dashboard.state import current_services
 
@@ -67,7 +67,7 @@ def _put(form: Form, name: str, row: AliasRow | None) -> Response:
             form.note(error)
     if form.errors:
         return _show_alias(form, row, 400)
-    return done(f"The alias {name} is {'changed' if row else 'created'}.", INDEX)
+    return redirect_with_notice(f"The alias {name} is {'changed' if row else 'created'}.", INDEX)
 
 
 def _show_alias(form: Form, row: AliasRow | None, status: int = 200) -> Response:
@@ -82,11 +82,11 @@ def remove() -> Response:
     database, name = current_services().database, Form.sent().text("name")
     aliases.find(database, name)
     if not is_confirmed():
-        return confirmation(
+        return ask_confirmation(
             f"Remove the alias {name}?",
             consequence="Clients that request it get an error. Its models are not affected.",
             action="Remove",
             back=url_for(INDEX),
         )
     aliases.remove(database, name)
-    return done(f"The alias {name} is removed.", INDEX)
+    return redirect_with_notice(f"The alias {name} is removed.", INDEX)

@@ -8,9 +8,9 @@ from floway_core.administration.sign_in import BegunSignIn
 from floway_core.errors import GatewayError
 from floway_core.provider import Provider
 from floway_core.web import current_gateway
-from floway_dashboard.connection_form import entered_fields, new_fields
+from floway_dashboard.connection_form import list_new_fields, read_new_fields
 from floway_dashboard.forms import Form
-from floway_dashboard.page import done, page
+from floway_dashboard.page import page, redirect_with_notice
 from floway_dashboard.pages.upstreams import SHOW, find
 
 blueprint = Blueprint("new_upstream", __name__, url_prefix="/new-upstream")
@@ -56,7 +56,7 @@ def add(kind: str) -> Response:
         raise GatewayError(404, "Upstreams of this provider are added by signing in.")
     name = sent.text("name")
     try:
-        upstreams.add(gateway, kind, name, sent.text("prefix"), entered_fields(provider, sent))
+        upstreams.add(gateway, kind, name, sent.text("prefix"), read_new_fields(provider, sent))
     except GatewayError as error:
         sent.note(error)
         return _show_form(kind, sent, 400)
@@ -66,11 +66,11 @@ def add(kind: str) -> Response:
     except GatewayError as error:
         problem = upstreams.explain(gateway, upstream, error)
         result = f"It does not work yet. {problem}"
-    return done(f"The upstream {name} is added. {result}", SHOW, upstream_id=upstream.id)
+    return redirect_with_notice(f"The upstream {name} is added. {result}", SHOW, upstream_id=upstream.id)
 
 
 def _show_form(kind: str, sent: Form, status: int = 200) -> Response:
-    fields = new_fields(_find_provider(kind))
+    fields = list_new_fields(_find_provider(kind))
     title = f"Add an upstream of {kind}"
     return page(
         "dashboard/new_upstream_form.html",
@@ -113,7 +113,7 @@ def finish_sign_in(kind: str) -> Response:
     except GatewayError as error:
         sent.note(error, {"ticket": "", "name": ""})
         return _show_sign_in(kind, sent, 400, begun=_resume(sent.text("ticket")))
-    return done(f"Signed in: {upstream.name} can serve.", SHOW, upstream_id=upstream.id)
+    return redirect_with_notice(f"Signed in: {upstream.name} can serve.", SHOW, upstream_id=upstream.id)
 
 
 def _resume(ticket: str) -> BegunSignIn | None:

@@ -29,9 +29,9 @@ def index() -> Response:
     database, period = current_services().database, _period()
     since = figures.first_day(period)
     rows = figures.read_usage(database, list(GROUPS), since)
-    groups = {by: figures.grouped(rows, by) for by in GROUPS}
-    days = figures.by_day(database)
-    (total,) = figures.with_times(database, [Row("", figures.add_up("", rows).usage)], first_bytes.ALL, since)
+    groups = {by: figures.sum_groups(rows, by) for by in GROUPS}
+    days = figures.sum_days(database)
+    (total,) = figures.add_times(database, [Row("", figures.add_up("", rows).usage)], first_bytes.ALL, since)
     return page(
         "dashboard/overview.html",
         title="Overview",
@@ -41,7 +41,7 @@ def index() -> Response:
         days=list(reversed(days)),
         charts=_charts(days),
         groups=[
-            (by, heading, figures.with_times(database, groups[by][:TOP], by, since), len(groups[by]))
+            (by, heading, figures.add_times(database, groups[by][:TOP], by, since), len(groups[by]))
             for by, heading in GROUPS.items()
         ],
     )
@@ -54,7 +54,7 @@ def ranking(by: str) -> Response:
         raise GatewayError(404, "There is no such page.")
     database, period = current_services().database, _period()
     since = figures.first_day(period)
-    part = paginate(figures.grouped(figures.read_usage(database, [by], since), by))
+    part = paginate(figures.sum_groups(figures.read_usage(database, [by], since), by))
     return page(
         "dashboard/usage.html",
         title=f"Usage: {GROUPS[by]}",
@@ -62,7 +62,7 @@ def ranking(by: str) -> Response:
         period=period,
         periods=figures.PERIODS,
         part=part,
-        rows=figures.with_times(database, part.items, by, since),
+        rows=figures.add_times(database, part.items, by, since),
     )
 
 

@@ -91,7 +91,7 @@ def _read_reply(content: bytes, seconds: float) -> Reply:
     try:
         answer = json.loads(content)
     except ValueError:
-        return Reply("", "The gateway's answer is no JSON.", seconds)
+        return Reply("", "The gateway's answer is not JSON.", seconds)
     if error := answer.get("error"):
         return Reply("", str(error.get("message") or "The request failed."), seconds)
     parts = [part for item in answer.get("output") or () for part in item.get("content") or ()]

@@ -46,7 +46,7 @@ def show() -> Response:
 
 @blueprint.post("/sign-in")
 def sign_in() -> Response:
-    """Begin a session for somebody who sends the admin token or a password."""
+    """Begin a session for a user who sends the admin token or a password."""
     services, address = current_services(), client_address()
     if not _is_own_form():
         return _form("The form is out of date. Enter the password again.", 403)
@@ -78,7 +78,7 @@ def sign_out() -> Response:
 
 def _form(problem: str = "", status: int = 200, wait: int = 0) -> Response:
     services = current_services()
-    is_set_up = services.settings.admin_token is not None or bool(passwords.roles(services.database))
+    is_set_up = services.settings.admin_token is not None or bool(passwords.list_roles(services.database))
     # The same for all forms that a browser has open, so that none of them makes another one invalid.
     nonce = request.cookies.get(FORM_COOKIE, "")[:100] or secrets.token_urlsafe(16)
     response = page(

@@ -10,9 +10,9 @@ from floway_core.errors import GatewayError
 from floway_core.provider import Problem, Provider
 from floway_core.storage.upstreams import all_rows
 from floway_core.web import current_gateway
-from floway_dashboard.connection_form import changed_fields, shown_fields
+from floway_dashboard.connection_form import list_fields, read_changed_fields
 from floway_dashboard.forms import Form
-from floway_dashboard.page import confirmation, done, is_confirmed, page
+from floway_dashboard.page import ask_confirmation, is_confirmed, page, redirect_with_notice
 from floway_dashboard.state import current_services
 
 blueprint = Blueprint("upstreams", __name__, url_prefix="/upstreams")
@@ -61,7 +61,7 @@ def _show(state: UpstreamState, form: Form, status: int = 200, failure: Problem 
         state=state,
         count=len(all_rows(current_services().database)),
         quotas=upstreams.read_quotas(current_gateway(), state.upstream),
-        fields=shown_fields(provider, state),
+        fields=list_fields(provider, state),
         signs_in=provider is not None and provider.signs_in,
         failure=failure,
     )
@@ -81,7 +81,7 @@ def test(upstream_id: str) -> Response:
     except GatewayError as error:
         return _show(find(upstream_id), Form(), failure=upstreams.explain(current_gateway(), state.upstream, error))
     sentence = f"{state.upstream.name} answers, and serves {len(models)} models."
-    return done(sentence, SHOW, upstream_id=upstream_id)
+    return redirect_with_notice(sentence, SHOW, upstream_id=upstream_id)
 
 
 @blueprint.post("/<upstream_id>/enable")
@@ -103,13 +103,13 @@ def move(upstream_id: str) -> Response:
     place = state.place + (1 if request.form.get("direction") == "down" else -1)
     upstreams.change(current_gateway(), state.upstream.name, {}, place=max(1, place))
     sentence = f"{state.upstream.name} is at place {find(upstream_id).place}."
-    return done(sentence, "dashboard.upstreams.index")
+    return redirect_with_notice(sentence, "dashboard.upstreams.index")
 
 
 def _change(upstream_id: str, result: str, **changes: Any) -> Response:
     name = find(upstream_id).upstream.name
     upstreams.change(current_gateway(), name, {}, **changes)
-    return done(f"{name} {result}.", SHOW, upstream_id=upstream_id)
+    return redirect_with_notice(f"{name} {result}.", SHOW, upstream_id=upstream_id)
 
 
 @blueprint.post("/<upstream_id>")
@@ -122,7 +122,7 @@ def change(upstream_id: str) -> Response:
             upstreams.change(
                 current_gateway(),
                 state.upstream.name,
-                changed_fields(_provider(state), form),
+                read_changed_fields(_provider(state), form),
                 new_name=form.text("name"),
                 prefix=form.text("prefix"),
                 place=place if place != state.place else None,
@@ -131,7 +131,7 @@ def change(upstream_id: str) -> Response:
             form.note(error)
     if form.errors:
         return _show(state, form, 400)
-    return done(f"{form.text('name')} is changed.", SHOW, upstream_id=upstream_id)
+    return redirect_with_notice(f"{form.text('name')} is changed.", SHOW, upstream_id=upstream_id)
 
 
 @blueprint.post("/<upstream_id>/remove")
@@ -139,11 +139,11 @@ def remove(upstream_id: str) -> Response:
     """Remove it with its credentials, after a confirmation."""
     name = find(upstream_id).upstream.name
     if not is_confirmed():
-        return confirmation(
+        return ask_confirmation(
             f"Remove the upstream {name}?",
             consequence="The credentials stored for it are deleted. Keys and aliases that name it no longer use it.",
             action="Remove",
             back=url_for(SHOW, upstream_id=upstream_id),
         )
     upstreams.remove(current_services().database, name)
-    return done(f"The upstream {name} is removed.", "dashboard.upstreams.index")
+    return redirect_with_notice(f"The upstream {name} is removed.", "dashboard.upstreams.index")

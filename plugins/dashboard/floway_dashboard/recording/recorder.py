@@ -78,15 +78,15 @@ class Recorder:
         with self._flushing:
             visible, ended, counts = self._take()
             changed = [row for row in visible if self._written.get(row.id) is not row] + ended
-            gone = self._written.keys() - {row.id for row in (*visible, *ended)}
+            removed_ids = self._written.keys() - {row.id for row in (*visible, *ended)}
             must_prune = time.monotonic() > self._pruned_at + PRUNE_INTERVAL_SECONDS
-            if not (visible or changed or gone or counts or must_prune):
+            if not (visible or changed or removed_ids or counts or must_prune):
                 return
             try:
                 with transaction(self._database):
                     first_bytes.store(self._database, counts)
                     requests.store(self._database, changed)
-                    requests.forget(self._database, gone)
+                    requests.forget(self._database, removed_ids)
                     if visible:
                         requests.keep_alive(self._database, self._worker)
                     if must_prune:

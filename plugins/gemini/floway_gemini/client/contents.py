@@ -1,6 +1,6 @@
 """Convert ``contents`` of the generateContent API to items of the Responses API.
 
-Equal contents become equal items, in whatever parts a client sends the texts: nothing is generated. So the gateway
+Equal contents become equal items, however a client divides the texts into parts: nothing is generated. So the gateway
 recognises a history, and an upstream finds the start of the request in its cache.
 """
 

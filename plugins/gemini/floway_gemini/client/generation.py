@@ -13,7 +13,7 @@ MIN_OUTPUT_TOKENS = 16
 """The smallest limit of the Responses API. Smaller ones are raised to it."""
 
 EFFORT_OF_BUDGET = ((4096, "low"), (16384, "medium"))
-"""The effort for up to so many tokens of ``thinkingBudget``; for more, it is ``high``."""
+"""The largest ``thinkingBudget`` for each effort, ascending; above the last one, the effort is ``high``."""
 EFFORTS = {"MINIMAL": "minimal", "LOW": "low", "MEDIUM": "medium", "HIGH": "high", "XHIGH": "xhigh"}
 """By ``thinkingLevel``."""
 LEVELS = ("THINKING_LEVEL_UNSPECIFIED", *EFFORTS)

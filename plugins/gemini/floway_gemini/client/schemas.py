@@ -18,7 +18,7 @@ MAX_DEPTH = 100
 
 
 def to_json_schema(schema: Any, depth: int = 0) -> Any:
-    """Convert a schema. JSON Schema, and values that are no schema, stay unchanged.
+    """Convert a schema. JSON Schema, and values that are not schemas, stay unchanged.
 
     The names of properties are the client's own, in any spelling.
     """

@@ -25,8 +25,10 @@ _SPELLINGS = ("thoughtSignature", "thought_signature")
 
 
 def is_overridden(ctx: ResponsesRequestContext) -> bool:
-    """Return whether an alias has changed fields of the request. The original does not have them: they are fields of
-    the Responses API."""
+    """Return whether an alias has changed fields of the request.
+
+    They are fields of the Responses API, so they cannot be changed in the client's original request.
+    """
     original = ctx.attempt.request.body
     return any(original.get(name) != value for name, value in ctx.body.items() if name not in ("model", "input"))
 

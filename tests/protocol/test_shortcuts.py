@@ -1,0 +1,122 @@
+"""The shortcuts for usual events give what processing every event in full gives, however careless the upstream is."""
+
+import copy
+import random
+
+import pytest
+
+from floway_core.protocol import event_parser, jsontext, output, sse
+from floway_core.protocol.accumulator import ResponseAccumulator
+from floway_core.protocol.event_shortcuts import DeltaTarget
+
+DELTAS = ["word ", "Grüße", "\ud83d", "\ude00", "", None, 7]
+LOCATIONS = [
+    ("message", "response.output_text", "content_index"),
+    ("reasoning", "response.reasoning_summary_text", "summary_index"),
+    ("function_call", "response.function_call_arguments", ""),
+]
+
+
+class Upstream:
+    """Makes a random stream. Every second one is careless: fields are missing, repeated or of another kind."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.is_careless = seed % 2 == 1
+        self.number = 0
+
+    def spoils(self) -> bool:
+        return self.is_careless and self.random.random() < 0.15
+
+    def event(self, kind: str, **fields) -> dict:
+        self.number += 1
+        content = {"type": kind, "sequence_number": self.number, **fields}
+        removable = [name for name in content if name != "type"]
+        if self.spoils():
+            del content[self.random.choice(removable)]
+        return content
+
+    def item(self, index: int) -> tuple[dict, list[dict]]:
+        """Return an item, and its events."""
+        kind, name, index_field = self.random.choice(LOCATIONS)
+        item_id = f"{kind}_{self.random.choice([0, index]) if self.spoils() else index}"
+        address = {"item_id": item_id, "output_index": index, **({index_field: 0} if index_field else {})}
+        deltas = [self.random.choice(DELTAS if self.spoils() else DELTAS[:2]) for _ in range(self.random.randrange(6))]
+        text = "".join(delta for delta in deltas if isinstance(delta, str))
+        item = {"type": kind, "id": item_id, "status": "completed"}
+        if kind == "message":
+            item |= {"role": "assistant", "content": [{"type": "output_text", "text": text, "annotations": []}]}
+        elif kind == "reasoning":
+            item |= {"summary": [{"type": "summary_text", "text": text}], "encrypted_content": f"sealed {index}"}
+        else:
+            call_id = f"call_{0 if self.spoils() else index}"
+            item |= {"name": "f", "call_id": call_id, "arguments": "{}" if self.spoils() else text}
+        started = {name: value for name, value in item.items() if name not in ("content", "summary", "arguments")}
+        events = [self.event("response.output_item.added", output_index=index, item=started)]
+        events += [self.event(f"{name}.delta", delta=delta, **address) for delta in deltas]
+        events += [self.event(f"{name}.done", text=text, **address)]
+        events += [self.event("response.output_item.done", output_index=index, item=item)]
+        return item, [one for one in events if not self.spoils()]
+
+    def stream(self) -> list[bytes]:
+        """Return the events of a response."""
+        items = [self.item(index) for index in range(self.random.randrange(5))]
+        final = [copy.deepcopy(item) for item, _ in items]
+        if self.spoils():
+            self.random.shuffle(final)
+        if self.spoils() and final:
+            final.append(final[0])
+        if self.spoils() and final:
+            final.pop()
+        contents = [self.event("response.created", response={"id": "resp_u", "status": "in_progress", "output": []})]
+        for _, events in items:
+            contents += events
+        if self.spoils():
+            self.random.shuffle(contents)
+        end = {"id": "resp_u", "status": "completed", "output": final, "usage": None}
+        contents.append(self.event("response.completed", response=end))
+        return [self.encode(content["type"], jsontext.dumps(content)) for content in contents]
+
+    def encode(self, kind: str, data: bytes) -> bytes:
+        """Encode an event, with other lines if the upstream is careless."""
+        usual = sse.encode(kind, data)
+        if not self.spoils():
+            return usual
+        half = data.find(b",") + 1
+        return self.random.choice(
+            [
+                b"data: %b\n\n" % data,
+                b"id: 1\n" + usual,
+                b": comment\n\n" + usual,
+                usual[:-1] + b"retry: 5\n\n",
+                b"\n" + usual,
+                usual.replace(b"\n", b"\r\n"),
+                b"data: %b\ndata: %b\n\n" % (data[:half], data[half:]),
+                b"data: [DONE]\n\n" if kind.endswith(".delta") else usual,
+            ]
+        )
+
+
+def accumulate(blocks, rewrite):
+    events = ResponseAccumulator({"id": "resp_1", "store": True}, "m", rewrite=rewrite)
+    sent = b"".join(events.add_events(block) for block in blocks)
+    return events.response, events.terminal, (sent + events.terminal_event if rewrite else b"")
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_the_shortcuts_change_nothing(monkeypatch, seed):
+    events = Upstream(seed).stream()
+    size = random.Random(seed).choice([1, 2, 7, 1000])
+    blocks = [b"".join(events[start : start + size]) for start in range(0, len(events), size)]
+    short = [accumulate(blocks, rewrite) for rewrite in (True, False)]
+    monkeypatch.setattr(DeltaTarget, "find", lambda *_: None)
+    monkeypatch.setattr(output, "_confirms", lambda *_: False)
+    monkeypatch.setattr(event_parser, "_have_types", lambda *_: False)  # each event is parsed alone
+    assert short == [accumulate(events, rewrite) for rewrite in (True, False)]
+
+
+def test_a_client_that_sees_no_events_gets_what_others_see():
+    for seed in range(0, 400, 2):  # careful upstreams only: events may give an item without its name to a client
+        events = Upstream(seed).stream()
+        (streamed, *_), (collected, *_) = (accumulate(events, rewrite) for rewrite in (True, False))
+        assert streamed == collected
