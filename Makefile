@@ -23,7 +23,7 @@ CHAT_CLIENTS = llm aider-chat node
 # The first line of output, so that nobody has to wonder at the silence of what comes first.
 SETS_UP = $(if $(wildcard $(VENV)/ready),, First it sets up $(VENV), which takes a minute or two.)
 SAYS_demo = A demo of the main job against a simulated backend: no account is needed, and it takes about 10 seconds.$(SETS_UP)
-SAYS_test = Lint and all tests but the long ones, on all processors: 5 to 8 minutes on two of them.$(SETS_UP)
+SAYS_test = Lint and all tests but the long ones, on all processors: 3 to 5 minutes on two of them.$(SETS_UP)
 SAYS_test-soak = The long tests, which `make test` leaves out: a few minutes.$(SETS_UP)
 $(foreach goal,$(or $(MAKECMDGOALS),demo),$(if $(SAYS_$(goal)),$(info $(SAYS_$(goal)))))
 
