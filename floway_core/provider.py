@@ -58,6 +58,11 @@ class ResponseBody(ABC):
         :raises ClientDisconnected: ``client`` has disconnected.
         """
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is known that ``read`` has returned everything. If not, some streams end up to a second late."""
+        return False
+
     def fileno(self) -> int | None:
         """A descriptor that becomes readable when ``read(0)`` may return something; None if there is none.
 

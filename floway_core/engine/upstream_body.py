@@ -242,7 +242,10 @@ class UpstreamEvents(UpstreamBytes):
             self._check_deadline()
             self._last_received = self.read_at
             if block := self._splitter.feed(data):
-                return block
+                if not self._body.has_ended:
+                    return block
+                self.has_ended = True  # nothing will make the descriptor readable
+                return block + self._last_block()
             size += len(data)
             if size >= MAX_READ_BYTES:
                 self.has_more = True

@@ -134,6 +134,11 @@ class UpstreamExchange(ResponseBody):
             body = self.response.feed(data)
         return body
 
+    @property
+    def has_ended(self) -> bool:
+        """See ``ResponseBody.has_ended``."""
+        return self.response.ended and not self._body
+
     def fileno(self) -> int | None:
         """See ``ResponseBody.fileno``. None while ``read`` still has to send a part of the request."""
         return None if self._is_sending else self._socket.fileno()

@@ -48,6 +48,11 @@ class TranslatedBody(ResponseBody):
                     break
         return output
 
+    @property
+    def has_ended(self) -> bool:
+        """See ``ResponseBody.has_ended``."""
+        return self._has_ended
+
     def _take(self, data: bytes) -> bytes:
         """Convert the events that ``data`` completes; ``b""`` is the end of the inner body."""
         if not data:

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from floway_core.engine.upstream_body import UpstreamEvents
 from floway_core.errors import GatewayError, UpstreamBroken
+from floway_core.runtime.settings_loader import load_settings
 from floway_core.testing import Reply, Step, message_stream
 from floway_core.testing.events import DONE
 
@@ -64,6 +66,24 @@ def test_bytes_behind_an_empty_body_are_nobodys_answer(tmp_path, surplus, status
         assert read_whole(client.stream(NOBODY, "POST", f"{upstream.url}/", {}, b"A")) == b""
         assert read_whole(client.stream(NOBODY, "POST", f"{upstream.url}/", {}, b"B")) == b"mine"
         assert upstream.connections == 2
+
+
+# ---------------------------------------------------------------------------------------------------------- the end
+def test_an_end_that_came_with_the_last_event_is_known_at_once(tmp_path):
+    """Nothing follows on the connection, which stays open: whoever waits for its descriptor would wait in vain."""
+
+    def play(talk):
+        talk.request()
+        talk.send(BEGUN + chunked(*message_stream()[:-1]) + b"0\r\n\r\n")
+        talk.hold()
+
+    with RawUpstream(play) as upstream:
+        reply = new_client(tmp_path).stream(NOBODY, "POST", f"{upstream.url}/", {}, b"{}")
+        source, received = UpstreamEvents(load_settings({}), reply, "one", client=None), b""
+        while not source.has_ended:
+            received = source.read(PATIENCE)
+        assert received  # it came with the last events, and not in a further call
+        reply.body.close()
 
 
 # ------------------------------------------------------------------------------------------------------- hanging up
