@@ -1,4 +1,4 @@
-"""The errors of the gateway, and the one place where an OpenAI error body is built."""
+"""The errors of the gateway, and the only code that builds an OpenAI error body."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -207,8 +207,8 @@ def _find_object_fault(value: dict[str, Any], rule: Rule, path: str) -> Fault | 
             return fault
     if rule.values:
         for name, part in value.items():
-            place = f"{path}.{name[:MAX_QUOTED_NAME]}"
-            if part is not None and (fault := _find_value_fault(part, rule.values, place)):
+            part_path = f"{path}.{name[:MAX_QUOTED_NAME]}"
+            if part is not None and (fault := _find_value_fault(part, rule.values, part_path)):
                 return fault
     return None
 

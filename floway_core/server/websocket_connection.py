@@ -27,7 +27,7 @@ RECEIVED_BYTES = 4 * 1024
 """Bytes to receive before other connections are served: they may be hundreds of frames."""
 
 UNRESERVED_BYTES = 64 * 1024
-"""Bytes of unfinished and waiting messages of one connection that need no place in the gateway's memory budget."""
+"""Bytes of unfinished and waiting messages of one connection that are not counted in the memory budget."""
 
 MAX_WAITING = 8
 """Messages that may wait for the end of the running response."""

@@ -29,12 +29,12 @@ class ContentConverter(Generic[Part]):
     def convert(self, content: Any, path: str) -> list[Part]:
         """Convert the content of a message, or the output of a tool: a text, a list of parts, or any JSON value.
 
-        :param path: the place of the content in the request, for error messages.
+        :param path: where the content is in the request, for error messages.
         :raises GatewayError: 400: the other API has nothing for a part.
         """
         if isinstance(content, list):
             pairs = [(f"{path}[{index}]", part) for index, part in enumerate(content) if isinstance(part, dict)]
-            parts = [self._convert_part(part, place) for place, part in pairs]
+            parts = [self._convert_part(part, part_path) for part_path, part in pairs]
         elif isinstance(content, str):
             parts = [self.text(content)]
         else:
