@@ -121,12 +121,15 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no annota
     flags = 0
     """Of ``recv``: ``MSG_DONTWAIT`` if nobody waits for the rest of the body."""
 
-    def read(self, size: int | None = None) -> bytes:
-        """Read bytes: at most ``size``, or as many as there are."""
+    def read(self, size: int | None = None, **hint: int) -> bytes:
+        """Read bytes: at most ``size``, or as many as there are.
+
+        :param hint: how many gunicorn 27 would like.
+        """
         if size is None and self.arrived:
             data, self.arrived = self.arrived, b""
             return data
-        return bytes(super().read(size))
+        return bytes(super().read(size, **hint))
 
     def chunk(self, *size_hint: int | None) -> bytes:
         """Receive bytes. gunicorn 27 says how many it would like; as many as there are will do.
