@@ -74,18 +74,8 @@ def encode_snapshot(
     now = int(time.time())
     texts = [jsontext.dumps(item.content) for item in new_items]
     item_rows = [
-        {
-            "is_output": item.is_output,
-            "item_id": item.id
-            or payloads.storable_id(item.content.get("id"))
-            or _generate_item_id(response_id, position, item.content),
-            "upstream_id": item.issuer,
-            "blob_hash": items.blob_hash(item.content),
-            "payload": payloads.encode_text(texts[position]),
-            "api_key_id": api_key_id,
-            "position": position,
-        }
-        for position, item in enumerate(new_items)
+        _encode_item(item, text, api_key_id, response_id, position)
+        for position, (item, text) in enumerate(zip(new_items, texts, strict=True))
     ]
     row = {
         "response_id": response_id,
@@ -107,6 +97,24 @@ def encode_snapshot(
         [item.issuer for item in new_items],
         [items.item_type(item.content) for item in new_items],
     )
+
+
+def _encode_item(item: NewItem, text: bytes, api_key_id: str, response_id: str, position: int) -> dict[str, Any]:
+    """Return the row of an item.
+
+    :param text: its JSON.
+    """
+    return {
+        "is_output": item.is_output,
+        "item_id": item.id
+        or payloads.storable_id(item.content.get("id"))
+        or _generate_item_id(response_id, position, item.content),
+        "upstream_id": item.issuer,
+        "blob_hash": items.blob_hash(item.content),
+        "payload": payloads.encode_text(text),
+        "api_key_id": api_key_id,
+        "position": position,
+    }
 
 
 def insert_snapshot(

@@ -84,19 +84,7 @@ def start_attempt(
     :raises ClientDisconnected: the client disconnected meanwhile.
     """
     provider = gateway.providers.by_kind[candidate.upstream.kind]
-    attempt_id = f"{request.id}.{len(trace.attempts)}"
-    context = AttemptContext(
-        attempt_id,
-        request,
-        candidate.upstream,
-        provider,
-        candidate.upstream_name,
-        previous=previous,
-        response_id=turn.response_id,
-        continues=turn.history_of,
-    )
-    if provider.dialect != request.dialect:
-        context.ignored += request.dropped_fields
+    context = _create_context(provider, request, turn, previous, candidate, len(trace.attempts))
     trace.attempts[-1].context = context
     summarises = compaction.is_requested(turn.input) and not provider.supports_compaction(context.upstream)
     gateway.providers.hooks[candidate.upstream.kind].call("on_attempt_start", context)
@@ -122,6 +110,30 @@ def start_attempt(
         readable = replace(turn, input=affinity.without_reasoning(turn.input))
     refusal = account.filter_error_response(provider, context, refusal)
     raise UpstreamRefused(refusal.status, refusal.headers, refusal.content, provider.dialect)
+
+
+def _create_context(
+    provider: Provider,
+    request: ClientRequest,
+    turn: Turn,
+    previous: PreviousSnapshot | None,
+    candidate: Candidate,
+    number: int,
+) -> AttemptContext:
+    """Return the context of the attempt with this number, from 1."""
+    context = AttemptContext(
+        f"{request.id}.{number}",
+        request,
+        candidate.upstream,
+        provider,
+        candidate.upstream_name,
+        previous=previous,
+        response_id=turn.response_id,
+        continues=turn.history_of,
+    )
+    if provider.dialect != request.dialect:
+        context.ignored += request.dropped_fields
+    return context
 
 
 def prepare_dispatch(
