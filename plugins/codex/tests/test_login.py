@@ -124,7 +124,7 @@ def desktop(installation, tmp_path):
     program.chmod(0o700)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "xdg-open").symlink_to(program)
-    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    path = str(tmp_path / "bin")  # alone: this machine may have a browser that is preferred
     unset = dict.fromkeys((*REMOTE, *DISPLAYS, "BROWSER"), "")
 
     def sign_in(*options, finish=None, environ=None):
