@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 
+from floway_core.runtime import observers
 from floway_core.runtime.observers import ResultQueue
 
 PATIENCE = 60
@@ -55,3 +56,23 @@ def test_a_fork_starts_with_a_queue_and_a_thread_of_its_own():
     assert parent_calls == [os.getpid()]
     os.close(receiver)
     os.close(sender)
+
+
+def test_results_are_delivered_in_batches(monkeypatch):
+    """The thread wakes for the first of them, not for those that follow within a moment."""
+    asleep, go_on, delivered, pauses = threading.Event(), threading.Event(), [], []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        asleep.set()
+        assert go_on.wait(PATIENCE)
+
+    monkeypatch.setattr(observers.time, "sleep", sleep)
+    pending = ResultQueue("busy")
+    for number in range(3):
+        pending.put([("on_request_end", lambda number=number: delivered.append(number))])
+        assert asleep.wait(PATIENCE)
+    assert delivered == []
+    go_on.set()
+    assert pending.flush(PATIENCE)
+    assert delivered == [0, 1, 2] and set(pauses) == {observers.BATCHING_SECONDS}
