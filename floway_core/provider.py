@@ -155,6 +155,13 @@ class Provider(ABC):
     """Whether the operator adds an upstream, or renews its credentials, by signing in with a browser. Then the provider
     implements ``begin_sign_in`` and ``finish_sign_in``."""
 
+    leaves_input_unread: bool = False
+    """Whether it sends the items of ``ctx.body["input"]`` as they are, with ``floway_core.upstream.keyed.encode_body``.
+
+    ``input`` is then a list or a sequence whose items are parsed when they are first read, so that a long history need
+    not be parsed for each turn. The provider may read the items and replace ``input``, but not change the sequence.
+    """
+
     forwarded_paths: Sequence[ForwardedPath] = ()
     """Paths of other APIs that its upstreams serve. The gateway serves them with its keys, limits and routing, and
     calls ``forward``."""

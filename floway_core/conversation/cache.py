@@ -8,10 +8,10 @@ import itertools
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from floway_core.conversation.records import History, Snapshot
+from floway_core.conversation.records import History, ReadyItems, Snapshot
 from floway_core.protocol.lazy_items import LazyItems
 
 MAX_ANCESTORS = 16
@@ -21,7 +21,7 @@ MAX_ANCESTORS = 16
 class PackedHistory:
     """A history as JSON, which is much smaller than the objects. Each call of ``unpack`` returns new objects."""
 
-    __slots__ = ("_issuers", "_previous", "_texts", "_types", "response_id", "size", "text_bytes")
+    __slots__ = ("_issuers", "_previous", "_ready_ids", "_texts", "_types", "response_id", "size", "text_bytes")
 
     def __init__(
         self,
@@ -30,12 +30,14 @@ class PackedHistory:
         issuers: Iterable[str | None],
         types: Iterable[str | None],
         previous: "PackedHistory | None" = None,
+        ready_ids: Sequence[str] | None = None,
     ) -> None:
         """:param response_id: id of the response that ends the history.
         :param texts: the items as valid JSON.
         :param issuers: as in ``History``.
         :param types: as in ``History``.
         :param previous: the history before these items; shared, not copied.
+        :param ready_ids: what ``input_items.ready_ids`` returns for the items.
         """
         self.response_id = response_id
         # Copies, because orjson's bytes keep their buffer of 4 KiB or more.
@@ -44,9 +46,12 @@ class PackedHistory:
         """Bytes of the whole history as JSON."""
         self._issuers = tuple(issuer and sys.intern(issuer) for issuer in issuers)
         self._types = tuple(kind and sys.intern(kind) for kind in types)
+        self._ready_ids = ready_ids
         self._previous = previous
         self.size = sum(map(sys.getsizeof, self._texts)) + 24 * len(self._texts) + 600
-        """Approximate bytes without ``previous``: the texts, three pointers for each, and the objects around them."""
+        if ready_ids:
+            self.size += sys.getsizeof(ready_ids) + sum(map(sys.getsizeof, ready_ids))
+        """Approximate bytes without ``previous``: texts and ids, three pointers for each, and the objects around them."""
 
     def unpack(self) -> History:
         """Return the whole history, as new objects. They are parsed when they are first read."""
@@ -56,15 +61,33 @@ class PackedHistory:
             parts.append(part)
             part = part._previous
         parts.reverse()
-        texts = [text for part in parts for text in part._texts]
-        issuers = [issuer for part in parts for issuer in part._issuers]
-        types = [kind for part in parts for kind in part._types]
-        return History(LazyItems(texts), issuers, self.text_bytes, types)
+        texts: list[bytes] = []
+        issuers: list[str | None] = []
+        types: list[str | None] = []
+        for part in parts:
+            texts += part._texts
+            issuers += part._issuers
+            types += part._types
+        return History(LazyItems(texts), issuers, self.text_bytes, types, _find_ready(parts, texts))
 
     def is_continuation_of(self, histories: "dict[str, PackedHistory]") -> bool:
         """Whether the history before these items is one of ``histories``, or there is none."""
         previous = self._previous
         return previous is None or histories.get(previous.response_id) is previous
+
+
+def _find_ready(parts: Sequence[PackedHistory], texts: list[bytes]) -> ReadyItems | None:
+    """Return the items of a history that need no change: all of them, or none.
+
+    :param texts: the items in ``parts``.
+    """
+    ids: set[str] = set()
+    for part in parts:
+        own = part._ready_ids
+        if own is None or not ids.isdisjoint(own):  # an id that occurs twice has to be changed
+            return None
+        ids.update(own)
+    return ReadyItems(texts, ids)
 
 
 @dataclass

@@ -21,6 +21,7 @@ from floway_core.conversation.snapshots import (
 )
 from floway_core.errors import GatewayError
 from floway_core.protocol import items
+from floway_core.protocol.input_items import ready_ids
 from floway_core.storage.db import insert, lock_row, select, transaction, write
 
 
@@ -133,7 +134,8 @@ def _commit(
     if parent and (turn.explicit_previous or turn.visible):
         beginning = cache.get(parent) if mode == "append" else None
         if beginning or mode == "replace":
-            cache.put(conversation, PackedHistory(turn.response_id, new.texts, new.issuers, new.types, beginning))
+            ids = ready_ids(new.contents)
+            cache.put(conversation, PackedHistory(turn.response_id, new.texts, new.issuers, new.types, beginning, ids))
 
 
 def _encode_turn(

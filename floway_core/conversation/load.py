@@ -12,6 +12,7 @@ from floway_core.conversation.input_limit import InputLimit
 from floway_core.conversation.payloads import Decoder, StoredDataError, parse_object, storable_id
 from floway_core.conversation.records import Conversation, History, Snapshot
 from floway_core.errors import GatewayError
+from floway_core.protocol.input_items import ready_ids
 from floway_core.protocol.items import item_type, listed_form
 from floway_core.protocol.visible_history import is_client_item
 from floway_core.storage.db import Row, placeholders, select
@@ -143,7 +144,9 @@ def load_history(
     texts = [decode.text(payload, row) for row, _, payload, *_ in new_rows]
     items = [parse_object(text, PAYLOAD, row) for text, (row, *_) in zip(texts, new_rows, strict=True)]
     issuers = [upstream for _, upstream, *_ in new_rows]
-    packed = PackedHistory(snapshot.response_id, texts, issuers, map(item_type, items), beginning)
+    packed = PackedHistory(
+        snapshot.response_id, texts, issuers, map(item_type, items), beginning, ready_ids(items)
+    )
     cache.put(snapshot.conversation, packed)
     whole = (beginning.unpack() if beginning else History()) + History(items, issuers)
     whole.text_bytes = packed.text_bytes

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,16 @@ from floway_core.protocol import items
 from floway_core.protocol.items import item_type
 from floway_core.protocol.lazy_items import LazyItems
 from floway_core.protocol.visible_history import VisibleHistory
+
+
+@dataclass(frozen=True)
+class ReadyItems:
+    """Items that need no change for the upstream that issued them."""
+
+    texts: list[bytes]
+    """The items as JSON."""
+    ids: Set[str]
+    """The ids of those that have one; no two have the same."""
 
 
 @dataclass
@@ -23,6 +33,8 @@ class History:
     """Bytes of the items as JSON, for a history that comes from the store."""
     known_types: Sequence[str | None] | None = None
     """``types``, for a history whose items are not parsed."""
+    ready: ReadyItems | None = field(default=None, compare=False)
+    """Its first items, if they come from the cache and need no change."""
 
     @functools.cached_property
     def types(self) -> Sequence[str | None]:
@@ -38,7 +50,8 @@ class History:
         if not self.items:
             return added
         items = self.items if isinstance(self.items, LazyItems) else LazyItems(list(self.items))
-        return History(items + added.items, [*self.issuers, *added.issuers], known_types=[*self.types, *added.types])
+        issuers, types = [*self.issuers, *added.issuers], [*self.types, *added.types]
+        return History(items + added.items, issuers, known_types=types, ready=self.ready)
 
     def after(self, count: int) -> "History":
         """Return the history without its first ``count`` items."""

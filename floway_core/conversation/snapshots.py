@@ -40,6 +40,8 @@ class NewSnapshot:
     row: Mapping[str, Any]
     """The columns with values before the transaction."""
     item_rows: Sequence[Mapping[str, Any]]
+    contents: Sequence[dict[str, Any]]
+    """The items."""
     texts: Sequence[bytes]
     """The items as JSON."""
     issuers: Sequence[str | None]
@@ -93,6 +95,7 @@ def encode_snapshot(
     return NewSnapshot(
         row,
         item_rows,
+        [item.content for item in new_items],
         texts,
         [item.issuer for item in new_items],
         [items.item_type(item.content) for item in new_items],

@@ -9,6 +9,7 @@ from typing import Any
 from floway_core.conversation.cache import HistoryCache, PackedHistory
 from floway_core.conversation.records import History, Snapshot
 from floway_core.protocol import items, jsontext
+from floway_core.protocol.input_items import ready_ids
 
 MAX_RESPONSES = 1000
 """Responses of one connection that can be continued. The oldest is dropped first."""
@@ -75,7 +76,7 @@ class UnstoredResponses:
         issuers = [*(issuer for _, issuer in pairs), *[issuer] * len(output)]
         chain = continued.chain if continued else next(_chain_numbers)
         before = continued.packed if continued else None
-        self._cache.put(chain, PackedHistory(response_id, texts, issuers, types, before))
+        self._cache.put(chain, PackedHistory(response_id, texts, issuers, types, before, ready_ids(kept)))
         self._chains[response_id] = chain, stored, stored_length
         if len(self._chains) > MAX_RESPONSES:
             _, (oldest, _, _) = self._chains.popitem(last=False)

@@ -26,6 +26,8 @@ def order_candidates(candidates: Sequence[Candidate], history: History) -> list[
         if not readers:
             raise _routing_unavailable("The upstream that compacted this conversation does not serve this model now.")
         return readers
+    if len(candidates) == 1:
+        return list(candidates)
     last_positions = {issuer: position for position, issuer in enumerate(history.issuers) if issuer}
     return sorted(candidates, key=lambda candidate: -last_positions.get(candidate.upstream.id, -1))
 
@@ -37,7 +39,7 @@ def _compaction_issuers(history: History) -> set[str]:
 
 def without_foreign_reasoning(history: History, upstream_id: str) -> History:
     """Return the history for one upstream: without the reasoning that only another upstream can read."""
-    if "reasoning" not in history.kinds:
+    if "reasoning" not in history.kinds or {None, upstream_id}.issuperset(history.issuers):
         return history
     pairs = zip(history.items, history.issuers, strict=True)
     readable = [pair for pair in pairs if pair[0].get("type") != "reasoning" or pair[1] in (None, upstream_id)]

@@ -21,6 +21,7 @@ from floway_core.errors import ACCOUNT_REFUSED, GatewayError, UpstreamBroken, Up
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
 from floway_core.protocol.headers import VALUE
+from floway_core.protocol.lazy_items import LazyItems
 from floway_core.provider import MAX_DISPATCHES, ErrorResponse, Provider, UpstreamResponse
 from floway_core.runtime.gateway import Gateway
 
@@ -151,7 +152,8 @@ def prepare_dispatch(
     :raises GatewayError: the plugin refused it, or it is nested too deeply.
     """
     history = turn.input.after(held) if held else turn.input
-    body = _build_body(context, candidate.overrides.applied_to(context.request.body), history, summarises)
+    is_unread = gateway.providers.by_kind[candidate.upstream.kind].leaves_input_unread
+    body = _build_body(context, candidate.overrides.applied_to(context.request.body), history, summarises, is_unread)
     dispatch = ResponsesRequestContext(context, number, body, held_items=held)
     gateway.providers.hooks[candidate.upstream.kind].call("prepare_responses_request", dispatch)
     if context.trace_headers:
@@ -179,14 +181,22 @@ def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResp
     raise GatewayError(500, "The gateway's plugin for this model has failed.", code="internal_error")
 
 
-def _build_body(context: AttemptContext, request: dict[str, Any], history: History, summarises: bool) -> dict[str, Any]:
-    """Return a fresh body for one dispatch, which hooks may change freely."""
+def _build_body(
+    context: AttemptContext, request: dict[str, Any], history: History, summarises: bool, is_unread: bool
+) -> dict[str, Any]:
+    """Return a fresh body for one dispatch, which hooks may change freely.
+
+    :param is_unread: ``Provider.leaves_input_unread``.
+    """
     readable = affinity.without_foreign_reasoning(history, context.upstream.id)
-    items = fit_for_upstream(readable, context.upstream.id)
-    if "compaction" in history.kinds:
-        items = list(compaction.expand(items))
+    texts, items = fit_for_upstream(readable, context.upstream.id)
+    if summarises or "compaction" in history.kinds:
+        texts, items = [], list(compaction.expand([*jsontext.loads_many(texts), *items]))
     body = {**request, "model": context.model, "input": items}
     fresh: dict[str, Any] = jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
+    if texts:
+        beginning = LazyItems(texts)
+        fresh["input"] = beginning + fresh["input"] if is_unread else [*beginning, *fresh["input"]]
     return fresh
 
 

@@ -1,78 +1,26 @@
-"""Adapt the items of a history to an upstream: with ids that it accepts, and without nulls that it would refuse."""
+"""Adapt a history to an upstream. What has been stored in the form that upstreams accept is not even parsed for it."""
 
-import hashlib
-from collections.abc import Container
 from typing import Any
 
 from floway_core.conversation.records import History
-
-MAX_ID_LENGTH = 64
-"""Characters of an item id or a call id. Strict upstreams refuse longer ones."""
-
-_ID_IS_OPTIONAL = frozenset(
-    {
-        None,
-        "message",
-        "function_call",
-        "function_call_output",
-        "custom_tool_call",
-        "custom_tool_call_output",
-        "compaction",
-        "compaction_summary",
-    }
-)
-"""Types of items that an upstream accepts without an id. Others get a new id that is derived from theirs."""
-
-_ALLOWED_NULLS: dict[object, frozenset[str]] = {"reasoning": frozenset({"content"})}
-"""Fields, by item type, that are null when they have no value, and that every upstream accepts as null."""
+from floway_core.protocol.input_items import fit
 
 
-def fit_for_upstream(history: History, upstream_id: str) -> list[dict[str, Any]]:
-    """Return the items of a history for the upstream. Unchanged items are the same objects.
+def fit_for_upstream(history: History, upstream_id: str) -> tuple[list[bytes], list[dict[str, Any]]]:
+    """Return the items of a history for the upstream: the first ones as JSON, and the others.
 
     No id occurs twice. No id comes from another upstream, whose ids may have another form. Call ids are short
     enough, and the same in a call and its output. Fields that are null are removed.
+
+    :returns: the first items as JSON texts, if they are known to need no change, and the items after them. Unchanged
+        ones are the same objects.
     """
-    used_ids: set[str] = set()
-    return [
-        _fit(item, used_ids, is_foreign=issuer not in (None, upstream_id), is_own=issuer == upstream_id)
-        for item, issuer in zip(history.items, history.issuers, strict=True)
+    items, issuers, texts, used_ids = history.items, history.issuers, [], set()
+    if (ready := history.ready) and {None, upstream_id}.issuperset(issuers[: len(ready.texts)]):
+        texts, used_ids = ready.texts, set(ready.ids)
+        items, issuers = items[len(texts) :], issuers[len(texts) :]
+    fitted = [
+        fit(item, used_ids, is_foreign=issuer not in (None, upstream_id), is_own=issuer == upstream_id)
+        for item, issuer in zip(items, issuers, strict=True)
     ]
-
-
-def _fit(item: dict[str, Any], used_ids: set[str], *, is_foreign: bool, is_own: bool) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
-    item_id, call_id = item.get("id"), item.get("call_id")
-    if isinstance(item_id, str):
-        is_repeated = item_id in used_ids
-        if is_repeated or is_foreign or (len(item_id) > MAX_ID_LENGTH and not is_own):
-            changes["id"] = None if item.get("type") in _ID_IS_OPTIONAL else _derive_id(item_id, used_ids)
-        used_ids.add(changes.get("id") or item_id)
-    if isinstance(call_id, str) and len(call_id) > MAX_ID_LENGTH:
-        changes["call_id"] = f"call_{_digest(call_id)}"
-    if isinstance(action := item.get("action"), dict) and None in action.values():
-        changes["action"] = _without_nulls(action)
-    for name in ("content", "summary", "output"):
-        parts = item.get(name)
-        if isinstance(parts, list) and any(isinstance(part, dict) and None in part.values() for part in parts):
-            changes[name] = [_without_nulls(part) if isinstance(part, dict) else part for part in parts]
-    if changes or None in item.values():
-        return _without_nulls({**item, **changes}, _ALLOWED_NULLS.get(item.get("type"), frozenset()))
-    return item
-
-
-def _derive_id(item_id: str, used_ids: Container[str]) -> str:
-    """Return an id to replace one that cannot be sent. The same history gives the same id in every turn."""
-    prefix = item_id.partition("_")[0][:16] or "item"
-    number = 0
-    while (new_id := f"{prefix}_{_digest(f'{number} {item_id}')}") in used_ids:
-        number += 1
-    return new_id
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
-
-
-def _without_nulls(value: dict[str, Any], allowed: frozenset[str] = frozenset()) -> dict[str, Any]:
-    return {name: part for name, part in value.items() if part is not None or name in allowed}
+    return texts, fitted

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
+import orjson
+
 from floway_core.protocol import jsontext
 
 
@@ -37,6 +39,10 @@ class LazyItems(Sequence[dict[str, Any]]):
             self._entries[index] = item
         return iter(self._entries)  # type: ignore[arg-type]  # they are all parsed now
 
+    def as_fragments(self) -> list[orjson.Fragment | dict[str, Any]]:
+        """Return the items for ``orjson.dumps``, which writes those that nobody has read as they are."""
+        return [orjson.Fragment(entry) if isinstance(entry, bytes) else entry for entry in self._entries]
+
     def __add__(self, added: Sequence[dict[str, Any]]) -> "LazyItems":
         return LazyItems([*self._entries, *(added._entries if isinstance(added, LazyItems) else added)])
 
@@ -44,3 +50,17 @@ class LazyItems(Sequence[dict[str, Any]]):
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def dumps_body(body: dict[str, Any]) -> bytes:
+    """Serialise the body of a request. Its ``input`` may be ``LazyItems``.
+
+    :raises ValueError: as ``jsontext.dumps``.
+    """
+    items = body.get("input")
+    if not isinstance(items, LazyItems):
+        return jsontext.dumps(body)
+    try:
+        return orjson.dumps({**body, "input": items.as_fragments()})
+    except TypeError:  # only the standard library can write the other items
+        return jsontext.dumps({**body, "input": list(items)})

@@ -75,11 +75,7 @@ class _Request(_ReadOnly, ClientRequest):
 
     @functools.cached_property
     def body(self) -> Mapping[str, Any]:  # type: ignore[override]
-        body = dict(self._original.body)
-        if isinstance(body.get("input"), LazyItems):
-            body["input"] = list(body["input"])
-        copied: Mapping[str, Any] = jsontext.deep_copy(body)
-        return copied
+        return _copy_body(self._original.body)
 
     @functools.cached_property
     def original(self) -> DialectRequest | None:  # type: ignore[override]
@@ -119,5 +115,12 @@ class _Dispatch(_ReadOnly, ResponsesRequestContext):
 
     @functools.cached_property
     def body(self) -> dict[str, Any]:  # type: ignore[override]
-        copied: dict[str, Any] = jsontext.deep_copy(self._original.body)
-        return copied
+        return _copy_body(self._original.body)
+
+
+def _copy_body(original: Mapping[str, Any]) -> dict[str, Any]:
+    body = dict(original)
+    if isinstance(body.get("input"), LazyItems):
+        body["input"] = list(body["input"])
+    copied: dict[str, Any] = jsontext.deep_copy(body)
+    return copied

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import requests
 
 from floway_core.contexts import ForwardContext, ResponsesRequestContext, Services, Upstream
 from floway_core.errors import GatewayError, NoModelList, UpstreamRefused
 from floway_core.protocol import jsontext
+from floway_core.protocol.lazy_items import dumps_body
 from floway_core.provider import (
     ConnectionOptions,
     ErrorResponse,
@@ -160,13 +162,13 @@ class KeyedProvider(Provider):
         return False
 
 
-def encode_body(body: object) -> bytes:
-    """Return a request body as JSON.
+def encode_body(body: dict[str, Any]) -> bytes:
+    """Return a request body as JSON. Its ``input`` may be unread (``Provider.leaves_input_unread``).
 
     :raises GatewayError: 400, it cannot be written as JSON.
     """
     try:
-        return jsontext.dumps(body)
+        return dumps_body(body)
     except ValueError as error:
         raise GatewayError(400, f"The request cannot be written as JSON: {error}.") from error
 

@@ -43,6 +43,22 @@ def test_the_body_goes_as_it_is(gateway, upstream, caller, stream):
     ]
 
 
+@pytest.mark.parametrize("text", ["And then?", "cut off: \ud83d"])
+def test_a_stored_history_goes_as_it_is(gateway, upstream, caller, text):
+    add(gateway, "one", upstream.url)
+    expected, previous = [], None
+    for number in range(4):
+        output = {**message_item(f"Hello {number} \u00fc."), "id": f"msg_{number}"}
+        upstream.script(as_json({"id": f"resp_{number}", "output": [output]}))
+        given = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+        answer = caller.post({"model": "model-1", "input": [given], "previous_response_id": previous, "stream": False})
+        assert answer.status == 200
+        previous = answer.json()["id"]
+        expected.append(given)
+        assert json.loads(dispatches(upstream)[-1].body)["input"] == expected
+        expected.append(output)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_stored_prompt_goes_alone(gateway, upstream, caller, stream):
     add(gateway, "one", upstream.url)
