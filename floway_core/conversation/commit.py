@@ -146,7 +146,8 @@ def _encode_turn(
     :param output: the items of ``response``.
     :param mode: as ``snapshot_mode``.
     """
-    parent = turn.previous
+    parent, envelope = turn.previous, dict(response)
+    del envelope["output"]
     new_items = [] if mode == "replace" else turn.new_items
     if mode == "replace":
         hash_before = items.START
@@ -159,7 +160,7 @@ def _encode_turn(
         turn.response_id,
         parent,
         [*map(NewItem, new_items), *(NewItem(item, upstream_id, is_output=True) for item in output)],
-        envelope={key: value for key, value in response.items() if key != "output"},
+        envelope=envelope,
         history_hash=items.extended_hash(hash_before, output),
         mode=mode,
         is_hidden=not turn.store,

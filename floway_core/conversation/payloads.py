@@ -33,7 +33,8 @@ class StoredDataError(GatewayError):
 
 
 # Shared: creating a compressor takes longer than using it, and one per thread would take memory. It is not thread-safe.
-_COMPRESSOR = zstandard.ZstdCompressor()
+# Higher levels take more time and save next to nothing on payloads of a few kilobytes.
+_COMPRESSOR = zstandard.ZstdCompressor(level=1)
 _COMPRESSOR_LOCK = threading.Lock()
 
 

@@ -2,15 +2,14 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import peewee
 
 from floway_core.conversation import payloads
 from floway_core.conversation.records import Snapshot
 from floway_core.protocol import items, jsontext
-from floway_core.storage.db import execute, insert
+from floway_core.storage.db import execute, insert, insert_all
 
 ROWS_PER_INSERT = 100
 
@@ -21,8 +20,7 @@ SAME_SNAPSHOT = "id = ? AND response_id = ?"
 """Condition for a snapshot that was read earlier. After a deletion, another snapshot may have its row id."""
 
 
-@dataclass(frozen=True)
-class NewItem:
+class NewItem(NamedTuple):
     """An item to store."""
 
     content: dict[str, Any]
@@ -33,8 +31,7 @@ class NewItem:
     """Its id in the database, if it has been stored before."""
 
 
-@dataclass(frozen=True)
-class NewSnapshot:
+class NewSnapshot(NamedTuple):
     """A snapshot to store, with its items."""
 
     row: Mapping[str, Any]
@@ -60,7 +57,7 @@ def encode_snapshot(
     parent: Snapshot | None,
     new_items: Sequence[NewItem],
     *,
-    envelope: Mapping[str, Any],
+    envelope: dict[str, Any],
     history_hash: str,
     mode: str = "append",
     is_hidden: bool = False,
@@ -88,7 +85,7 @@ def encode_snapshot(
         "ordinals": 0,
         "history_bytes": _history_bytes(parent, mode, texts),
         "history_hash": history_hash,
-        "envelope": payloads.encode(dict(envelope)),
+        "envelope": payloads.encode(envelope),
         "created_at": now,
         "deleted_at": now if is_hidden else None,
     }
@@ -138,7 +135,7 @@ def insert_snapshot(
     (row,) = insert(database, "responses_snapshots", [{**snapshot.row, **columns}])
     item_rows = [{**item, "snapshot_id": row} for item in snapshot.item_rows]
     for start in range(0, len(item_rows), ROWS_PER_INSERT):
-        insert(database, "responses_items", item_rows[start : start + ROWS_PER_INSERT])
+        insert_all(database, "responses_items", item_rows[start : start + ROWS_PER_INSERT])
     return row
 
 

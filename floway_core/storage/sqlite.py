@@ -9,6 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import peewee
@@ -17,6 +18,9 @@ from playhouse.pool import PooledSqliteDatabase
 # With the write-ahead log (see ``migrate``) and "normal" synchronisation, a process that dies loses nothing. A power
 # cut may lose the last commits, but never damages the file.
 SQLITE_PRAGMAS = {"synchronous": "normal", "foreign_keys": 1}
+
+MAX_READERS = 4
+"""Connections for single queries. A thread may have to wait for the interpreter before it returns one."""
 
 
 def open_sqlite(name: str, timeout: float, pool: Mapping[str, Any], **options: Any) -> "SqlitePool":
@@ -59,8 +63,9 @@ class SqlitePool(PooledSqliteDatabase):
         """Held by the thread that writes."""
         self._writing_thread: int | None = None
         self._writer: _SqliteConnection | None = None
-        self._reader_lock = threading.Lock()
-        self._reader: _SqliteConnection | None = None
+        self._readers: list[_SqliteConnection | None] = [None] * MAX_READERS
+        """Connections for single queries that no thread uses now, the one that was used last at the end; None for one
+        that is not open. A list, because ``pop`` and ``append`` need no lock."""
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -82,37 +87,52 @@ class SqlitePool(PooledSqliteDatabase):
             self._writing_thread = outer
             self.write_lock.release()
 
+    def own_transaction(self) -> "AbstractContextManager[None] | None":
+        """Return a transaction for a thread that has no connection yet; None if it has one."""
+        return _Transaction(self) if self.is_closed() else None
+
+    def execute_sql(self, sql: str, params: Sequence[Any] | None = None) -> sqlite3.Cursor:
+        """Run a statement on the open connection, like peewee's method, with fewer steps."""
+        state = self._state  # type: ignore[attr-defined]
+        if state.closed or self.query_hooks:
+            cursor: sqlite3.Cursor = super().execute_sql(sql, params)  # type: ignore[no-untyped-call]
+            return cursor
+        return _execute(state.conn, sql, params or ())
+
     def read_fast_path(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
         """Run a query outside of any transaction, on a connection that is reserved for such queries.
 
         Taking a connection from the pool takes longer than most queries.
 
-        :returns: the rows; None if the connection is in use, if a transaction is open, or if there are query hooks.
+        :returns: the rows; None if all these connections are in use, if a transaction is open, or if there are query
+            hooks.
         """
-        if not self.is_closed() or self.query_hooks or not self._reader_lock.acquire(blocking=False):
+        if not self.is_closed() or self.query_hooks:
             return None
         try:
-            with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
-                return self._open_reader().execute(sql, parameters).fetchall()
-        except peewee.PeeweeException:
-            self._close_reader()  # the connection may be broken
+            reader = self._readers.pop()
+        except IndexError:
+            return None
+        try:
+            reader = self._usable_reader(reader)
+            rows = _fetch_all(reader, sql, parameters)
+        except BaseException:
+            if reader:
+                reader.close()  # it may be broken
+            self._readers.append(None)
             raise
-        finally:
-            self._reader_lock.release()
+        self._readers.append(reader)
+        return rows
 
-    def _open_reader(self) -> _SqliteConnection:
-        if self._reader and self._reader.file == _identify(self.database):
-            return self._reader
-        self._close_reader()
+    def _usable_reader(self, reader: _SqliteConnection | None) -> _SqliteConnection:
+        """Return ``reader``, or a new one if there is none or if it has another file open."""
+        if reader and reader.file == _identify(self.database):
+            return reader
+        if reader:
+            reader.close()
         reader = self._open()
         reader.execute("PRAGMA query_only = 1")  # writers need the write lock
-        self._reader = reader
         return reader
-
-    def _close_reader(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
 
     def _open_writer(self) -> _SqliteConnection:
         writer = self._writer
@@ -135,8 +155,9 @@ class SqlitePool(PooledSqliteDatabase):
 
     def close_all(self) -> None:
         """Close all connections."""
-        with self._reader_lock:
-            self._close_reader()
+        idle, self._readers = self._readers, [None] * MAX_READERS
+        for reader in filter(None, idle):
+            reader.close()
         with self.write_lock:
             self._close_writer()
         super().close_all()  # type: ignore[no-untyped-call]
@@ -168,6 +189,73 @@ class SqlitePool(PooledSqliteDatabase):
 
     def _is_closed(self, conn: _SqliteConnection) -> bool:
         return conn.file != self._file or bool(super()._is_closed(conn))  # type: ignore[no-untyped-call]
+
+
+class _Transaction:
+    """A transaction that writes, on the connection that is reserved for writing, of a thread that has no connection.
+
+    It does what ``writing`` and ``atomic`` of peewee do together, and takes a third of the time.
+    """
+
+    __slots__ = ("_pool",)
+
+    def __init__(self, pool: SqlitePool) -> None:
+        self._pool = pool
+
+    def __enter__(self) -> None:
+        """:raises peewee.OperationalError: other threads or processes write for too long."""
+        pool = self._pool
+        if not pool.write_lock.acquire(timeout=pool.writer_timeout):
+            raise peewee.OperationalError("database is locked")
+        state = pool._state  # type: ignore[attr-defined]
+        try:
+            connection = pool._open_writer()
+            _execute(connection, "BEGIN IMMEDIATE")
+            state.set_connection(connection)
+            state.ctx.append(self)  # an inner block neither closes the connection,
+            state.transactions.append(self)  # nor begins or commits
+        except BaseException:
+            pool.write_lock.release()
+            raise
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        pool = self._pool
+        state = pool._state  # type: ignore[attr-defined]
+        connection: _SqliteConnection = state.conn
+        try:
+            if kind is None:
+                _execute(connection, "COMMIT")
+                pool._run_commit_callbacks()  # type: ignore[attr-defined]
+        finally:
+            state.reset()
+            with contextlib.suppress(sqlite3.Error):  # the next transaction does not use this connection then
+                if connection.in_transaction:  # SQLite has not rolled back by itself
+                    connection.rollback()
+            pool.write_lock.release()
+
+
+def _execute(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+    """Run a statement.
+
+    :raises peewee.PeeweeException: it failed.
+    """
+    try:
+        return connection.execute(sql, parameters)
+    except sqlite3.Error:
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            raise
+
+
+def _fetch_all(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Run a query and return its rows.
+
+    :raises peewee.PeeweeException: it failed.
+    """
+    try:
+        return connection.execute(sql, parameters).fetchall()
+    except sqlite3.Error:
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            raise
 
 
 def _identify(path: str) -> tuple[int, int] | None:
