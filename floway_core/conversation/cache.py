@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from floway_core.conversation.records import History, ReadyItems, Snapshot
 from floway_core.protocol.lazy_items import LazyItems
@@ -18,10 +19,35 @@ MAX_ANCESTORS = 16
 """How many cached histories are tried as the start of a history that is not cached, the latest first."""
 
 
+class JoinedHistory(NamedTuple):
+    """A whole history in one piece. Do not change it."""
+
+    texts: list[bytes]
+    issuers: list[str | None]
+    types: list[str | None]
+    ready_ids: set[str] | None
+    """The ids of its items if none of them needs a change; None if one does."""
+
+    @property
+    def size(self) -> int:
+        """Bytes without what its lists refer to."""
+        return sum(map(sys.getsizeof, self))
+
+
 class PackedHistory:
     """A history as JSON, which is much smaller than the objects. Each call of ``unpack`` returns new objects."""
 
-    __slots__ = ("_issuers", "_previous", "_ready_ids", "_texts", "_types", "response_id", "size", "text_bytes")
+    __slots__ = (
+        "_issuers",
+        "_previous",
+        "_ready_ids",
+        "_texts",
+        "_types",
+        "joined",
+        "response_id",
+        "size",
+        "text_bytes",
+    )
 
     def __init__(
         self,
@@ -48,46 +74,57 @@ class PackedHistory:
         self._types = tuple(kind and sys.intern(kind) for kind in types)
         self._ready_ids = ready_ids
         self._previous = previous
-        self.size = sum(map(sys.getsizeof, self._texts)) + 24 * len(self._texts) + 600
-        if ready_ids:
-            self.size += sys.getsizeof(ready_ids) + sum(map(sys.getsizeof, ready_ids))
-        """Approximate bytes without ``previous``: texts and ids, three pointers for each, and the objects around them."""
+        self.joined: JoinedHistory | None = None
+        """The whole history, if it was the last one of its branch that a cache got."""
+        ids = ready_ids or ()
+        self.size = sum(map(sys.getsizeof, self._texts)) + 24 * len(self._texts) + sum(map(sys.getsizeof, ids)) + 600
+        """Approximate bytes without ``previous``: texts and ids, three pointers for each, and the objects around
+        them."""
 
     def unpack(self) -> History:
         """Return the whole history, as new objects. They are parsed when they are first read."""
+        whole = self.joined or self.join()
+        ready = None if whole.ready_ids is None else ReadyItems(whole.texts, whole.ready_ids)
+        return History(LazyItems(whole.texts, len(whole.texts)), whole.issuers, self.text_bytes, whole.types, ready)
+
+    def join(self) -> "JoinedHistory":
+        """Return the whole history in one piece. It begins with the nearest one before it that has been joined."""
         parts: list[PackedHistory] = []
         part: PackedHistory | None = self
-        while part:
+        before: JoinedHistory | None = None
+        while part and (before := part.joined) is None:
             parts.append(part)
             part = part._previous
-        parts.reverse()
-        texts: list[bytes] = []
-        issuers: list[str | None] = []
-        types: list[str | None] = []
-        for part in parts:
+        whole = before or JoinedHistory([], [], [], set())
+        texts, issuers, types = list(whole.texts), list(whole.issuers), list(whole.types)
+        ready_ids = None if whole.ready_ids is None else set(whole.ready_ids)
+        for part in reversed(parts):
             texts += part._texts
             issuers += part._issuers
             types += part._types
-        return History(LazyItems(texts), issuers, self.text_bytes, types, _find_ready(parts, texts))
+            own = part._ready_ids
+            if ready_ids is None or own is None or not ready_ids.isdisjoint(own):  # an id that occurs twice is changed
+                ready_ids = None
+            else:
+                ready_ids.update(own)
+        return JoinedHistory(texts, issuers, types, ready_ids)
+
+    def replace_joined(self) -> int:
+        """Join the history, and keep the result in place of that of the history before these items.
+
+        :returns: approximate bytes that it takes in addition.
+        """
+        self.joined = self.join()
+        added, previous = self.joined.size, self._previous
+        if previous and previous.joined:
+            added -= previous.joined.size
+            previous.joined = None
+        return added
 
     def is_continuation_of(self, histories: "dict[str, PackedHistory]") -> bool:
         """Whether the history before these items is one of ``histories``, or there is none."""
         previous = self._previous
         return previous is None or histories.get(previous.response_id) is previous
-
-
-def _find_ready(parts: Sequence[PackedHistory], texts: list[bytes]) -> ReadyItems | None:
-    """Return the items of a history that need no change: all of them, or none.
-
-    :param texts: the items in ``parts``.
-    """
-    ids: set[str] = set()
-    for part in parts:
-        own = part._ready_ids
-        if own is None or not ids.isdisjoint(own):  # an id that occurs twice has to be changed
-            return None
-        ids.update(own)
-    return ReadyItems(texts, ids)
 
 
 @dataclass
@@ -150,8 +187,9 @@ class HistoryCache:
             self._conversations[conversation] = cached
             self._conversations.move_to_end(conversation)
             cached.histories[history.response_id] = history
-            cached.size += history.size
-            self.size += history.size
+            added = history.size + history.replace_joined()
+            cached.size += added
+            self.size += added
             if cached.size > self._limit // 2:  # it would evict too many others
                 self._evict(conversation)
             while self.size > self._limit:

@@ -144,9 +144,7 @@ def load_history(
     texts = [decode.text(payload, row) for row, _, payload, *_ in new_rows]
     items = [parse_object(text, PAYLOAD, row) for text, (row, *_) in zip(texts, new_rows, strict=True)]
     issuers = [upstream for _, upstream, *_ in new_rows]
-    packed = PackedHistory(
-        snapshot.response_id, texts, issuers, map(item_type, items), beginning, ready_ids(items)
-    )
+    packed = PackedHistory(snapshot.response_id, texts, issuers, map(item_type, items), beginning, ready_ids(items))
     cache.put(snapshot.conversation, packed)
     whole = (beginning.unpack() if beginning else History()) + History(items, issuers)
     whole.text_bytes = packed.text_bytes

@@ -58,9 +58,9 @@ class History:
         return History(self.items[count:], self.issuers[count:], known_types=self.types[count:])
 
 
-@dataclass(frozen=True)
+@dataclass
 class Snapshot:
-    """A stored snapshot, without its items."""
+    """A stored snapshot, without its items. Do not change it."""
 
     row: int
     conversation: int
@@ -102,9 +102,9 @@ class StoreLimits:
     """Largest size of all conversations of its key; 0: no limit."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Turn:
-    """One request in its conversation: the history that it continues, and the items that it adds."""
+    """One request in its conversation: the history that it continues, and the items that it adds. Do not change it."""
 
     api_key_id: str
     response_id: str

@@ -195,7 +195,7 @@ def _build_body(
     body = {**request, "model": context.model, "input": items}
     fresh: dict[str, Any] = jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
     if texts:
-        beginning = LazyItems(texts)
+        beginning = LazyItems(texts, len(texts))
         fresh["input"] = beginning + fresh["input"] if is_unread else [*beginning, *fresh["input"]]
     return fresh
 

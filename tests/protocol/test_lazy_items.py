@@ -35,7 +35,7 @@ def test_what_only_the_standard_library_parses_is_parsed():
 @pytest.mark.parametrize("text", ["short", "\ud83d"])
 def test_a_body_is_written_without_reading_them(text):
     added = {"text": text}
-    body = {"model": "m", "input": LazyItems([b'{"number":1}', b'{"number":2}']) + [added], "stream": True}
+    body = {"model": "m", "input": LazyItems([b'{"number":1}', b'{"number":2}', added]), "stream": True}
     assert body["input"][1] == SECOND
     written = dumps_body(body)
     assert jsontext.loads(written) == {"model": "m", "input": [FIRST, SECOND, added], "stream": True}
