@@ -4,14 +4,14 @@ import hashlib
 import hmac
 import time
 
-from flask import Request, g
+from flask import Request
 
 from floway_core.contexts import ApiKey
 from floway_core.dialect import Dialect
 from floway_core.errors import GatewayError
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import keys
-from floway_core.web import current_gateway, current_request
+from floway_core.web import current_request
 from floway_core.web.slots import acquire_slot
 
 ACTING_KEY = "floway.acting_key"
@@ -31,8 +31,8 @@ def authenticate() -> ApiKey:
     :raises Overloaded: all slots are in use.
     """
     request = current_request()
-    key = _find_key(current_gateway(), request, g.dialect)
-    g.request_log.key = key.name
+    key = _find_key(request.gateway, request, request.dialect)
+    request.log_entry.key = key.name
     request.environ[AUTHENTICATED] = True
     acquire_slot(request.environ)
     return key
