@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from floway_core.contexts import ApiKey, Upstream
 from floway_core.engine.model_lists import ModelLists, cached_lists, wait_for_lists
@@ -14,8 +15,7 @@ from floway_core.storage import aliases, last_use, upstreams
 from floway_core.storage.aliases import NO_OVERRIDES, Alias, Overrides, Target
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An upstream and a model that could serve a request."""
 
     upstream: Upstream

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import zstandard
 from werkzeug.exceptions import ClientDisconnected
-from werkzeug.wsgi import get_input_stream
+from werkzeug.wsgi import get_content_length, get_input_stream
 
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
@@ -106,7 +106,7 @@ def _read(request: GatewayRequest, limit: int, memory: Reservation) -> bytes:
 
     :raises GatewayError: 400, 408, 413 or 503.
     """
-    length = request.content_length or 0
+    length = get_content_length(request.environ) or 0
     if length > limit:
         raise _too_large(limit)
     cached: bytes | None = getattr(request, "_cached_data", None)  # Werkzeug's, if a plugin has called ``get_data``
@@ -144,7 +144,9 @@ def _content_codings(request: GatewayRequest) -> list[str]:
 
     :raises GatewayError: 415, one is not supported or there are too many.
     """
-    header = request.headers.get("content-encoding", "")
+    header = request.environ.get("HTTP_CONTENT_ENCODING", "")
+    if not header:
+        return []
     codings = [coding for token in header.split(",") if (coding := token.strip().lower()) not in ("", "identity")]
     unknown = next((coding for coding in codings if coding not in DECOMPRESSORS), None)
     if unknown is not None or len(codings) > MAX_CODINGS:

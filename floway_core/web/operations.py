@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from flask import Response
 
@@ -54,7 +53,7 @@ def respond(request: GatewayRequest, endpoint: Endpoint) -> Response:
     answer_format = _build_answer_format(endpoint, call)
     served = serve(admitted.gateway, call, admitted.entry.trace, answer_format, unstored)
     if served.content is not None:
-        return PreparedResponse(served.content, headers=_response_headers(served), mimetype="application/json")
+        return PreparedResponse.from_json(served.content, _response_headers(served))
     if served.stream is None:
         content = _call_dialect(endpoint, endpoint.dialect.response, call, served.response)
         return _json(content, _response_headers(served))
@@ -133,8 +132,7 @@ VIEWS = {
 
 
 # ---------------------------------------------------------------------------------------------------------- admission
-@dataclass(frozen=True)
-class _Admitted:
+class _Admitted(NamedTuple):
     """An authenticated request within its limits, with a valid body."""
 
     gateway: Gateway
@@ -266,7 +264,7 @@ def _dialect_error(endpoint: Endpoint, error: Exception) -> GatewayError:
 
 
 def _json(content: dict[str, Any], response_headers: Iterable[tuple[str, str]] = ()) -> Response:
-    return PreparedResponse(jsontext.dumps(content), headers=list(response_headers), mimetype="application/json")
+    return PreparedResponse.from_json(jsontext.dumps(content), response_headers)
 
 
 def _response_headers(served: ServedResponse) -> list[tuple[str, str]]:

@@ -50,6 +50,6 @@ def _record_attempts(last_use: LastUseBuffer, trace: RequestTrace) -> None:
             failure = f"It answered {reason}."
         if failure:
             last_use.note_try(candidate.upstream.id, failure)
-    failed = [candidate for candidate, _ in trace.failures]
-    if trace.events is not None and (candidate := trace.candidate) and candidate not in failed:
-        last_use.note_try(candidate.upstream.id)
+    last = trace.candidate
+    if trace.events is not None and last and last not in [refused for refused, _ in trace.failures]:
+        last_use.note_try(last.upstream.id)
