@@ -108,13 +108,14 @@ def _match(alias: Alias, usable: Iterable[Upstream], lists: ModelLists) -> list[
     candidates: dict[tuple[str, str], Candidate] = {}
     for target in alias.targets:
         for upstream in usable:
-            if target.upstream_id not in (None, upstream.id) or upstream.id not in lists.models:
+            if target.upstream_id not in (None, upstream.id):
                 continue
             name = _without_prefix(upstream, target.model)
-            model = next((model for model in lists.models[upstream.id] if model.id == name), None)
-            if model:
-                candidate = Candidate(upstream, _rename(model, alias.name), alias.overrides)
-                candidates.setdefault((upstream.id, candidate.upstream_name), candidate)
+            for model in lists.models.get(upstream.id, ()):
+                if model.id == name:
+                    candidate = Candidate(upstream, _rename(model, alias.name), alias.overrides)
+                    candidates.setdefault((upstream.id, candidate.upstream_name), candidate)
+                    break
     return list(candidates.values())
 
 
