@@ -280,6 +280,8 @@ def _snapshot(row: Row) -> Snapshot:
 
 
 def _metadata(row: int, text: str) -> dict[str, dict[str, Any]]:
+    if text == "{}":  # few plugins store something
+        return {}
     column = "responses_snapshots.metadata_json"
     metadata = parse_object(text, column, row)
     if not all(isinstance(values, dict) for values in metadata.values()):
