@@ -33,8 +33,7 @@ class StoredDataError(GatewayError):
 
 
 # Shared: creating a compressor takes longer than using it, and one per thread would take memory. It is not thread-safe.
-# Higher levels take more time and save next to nothing on payloads of a few kilobytes.
-_COMPRESSOR = zstandard.ZstdCompressor(level=1)
+_COMPRESSOR = zstandard.ZstdCompressor()
 _COMPRESSOR_LOCK = threading.Lock()
 
 
