@@ -224,7 +224,7 @@ class _Transaction:
         connection: _SqliteConnection = state.conn
         try:
             if kind is None:
-                _execute(connection, "COMMIT")
+                pool.commit()  # type: ignore[no-untyped-call]  # the method, because plugins and tests may watch it
                 pool._run_commit_callbacks()  # type: ignore[attr-defined]
         finally:
             state.reset()
