@@ -25,7 +25,7 @@ def filter_response(provider: Provider, context: AttemptContext, response: Upstr
     if details is None:
         return response
     body = FilteredBody(response.body, details, _media_type(response)) if details.in_bodies else response.body
-    return replace(response, headers=_visible_headers(details, response.headers), body=body)
+    return UpstreamResponse(response.status, _visible_headers(details, response.headers), body, response.dialect)
 
 
 def filter_error_response(provider: Provider, context: AttemptContext, response: ErrorResponse) -> ErrorResponse:
