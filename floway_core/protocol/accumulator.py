@@ -23,7 +23,7 @@ from floway_core.protocol.responses import (
     blank_response,
     has_error,
 )
-from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, TEXT_DONE_EVENTS, TextLocation
+from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, WHOLE_EVENTS, TextLocation
 from floway_core.protocol.usage import complete_usage
 
 
@@ -146,6 +146,9 @@ class ResponseAccumulator:
         if content is END_MARK:
             self.saw_done = True
             return b""
+        if not self._rewrite:  # nobody sees the numbers
+            self._delta_target = None
+            return self._process_by_type(content)
         if self._delta_target:
             self._sequence_number = max(self._sequence_number, self._delta_target.sequence_number)
             self._delta_target = None
@@ -163,7 +166,7 @@ class ResponseAccumulator:
     def _announce_response(self, content: dict[str, Any]) -> bytes:
         """Encode ``response.created`` before the first event of a response, if the upstream omits it."""
         event_type = content.get("type")
-        if event_type == CREATED or not self._rewrite:
+        if event_type == CREATED:
             self._is_announced = True
         terminal = TERMINAL_TYPES.get(event_type or "")
         if self._is_announced or terminal == FAILED or not (terminal or follows_announcement(event_type)):
@@ -177,16 +180,16 @@ class ResponseAccumulator:
         event_type: str | None = content.get("type")
         if location := DELTA_EVENTS.get(event_type or ""):
             return self._process_delta(content, location)
-        if event_type in TEXT_DONE_EVENTS or event_type in PART_EVENTS:
-            return self._process_part(event_type, content)
+        if location := WHOLE_EVENTS.get(event_type or ""):
+            return self._process_part(content, location, is_part=event_type in PART_EVENTS)
         if event_type in ("response.output_item.added", "response.output_item.done"):
             return self._process_item(event_type, content)
-        terminal = TERMINAL_TYPES.get(event_type or "") if not isinstance(content.get("response"), dict) else None
+        response, is_of_response = content.get("response"), str(event_type).startswith("response.")
+        terminal = TERMINAL_TYPES.get(event_type or "") if not isinstance(response, dict) else None
         if terminal and (self._items or terminal == FAILED):  # without a response object: use the newest one
             changes = {"error": content.get("error"), "status": None} if event_type != COMPLETED else {"status": None}
-            content["response"] = {**blank_response(self._model), **self.response, **changes}
-        is_of_response = str(event_type).startswith("response.")
-        if isinstance(response := content.get("response"), dict) and is_of_response:
+            response = content["response"] = {**blank_response(self._model), **self.response, **changes}
+        if is_of_response and isinstance(response, dict):
             return self._process_response(str(event_type), content, response)
         if event_type in ("error", "response.error") or (content.get("error") and not is_of_response):
             return self._process_error(content)
@@ -199,8 +202,10 @@ class ResponseAccumulator:
         if item is None:
             self._items.add_unassigned(location, content.get("delta"))
             return None
-        inserted = self._encode_announcement(content, item, location)
-        replacement = self._with_client_ids(content, item, inserted, location.index_field)
+        replacement = None
+        if self._rewrite:
+            inserted = self._encode_announcement(content, item, location)
+            replacement = self._with_client_ids(content, item, inserted, location.index_field)
         if not item.is_closed:
             part = item.get_part(location, content.get(location.index_field))
             append_delta(part.text, content.get("delta"))
@@ -208,23 +213,14 @@ class ResponseAccumulator:
             self._delta_target = DeltaTarget.find(content, location, part.text) if is_usual else None
         return replacement
 
-    def _process_part(self, event_type: str, content: dict[str, Any]) -> bytes | None:
-        location = TEXT_DONE_EVENTS.get(event_type) or PART_EVENTS[event_type]
+    def _process_part(self, content: dict[str, Any], location: TextLocation, *, is_part: bool) -> bytes | None:
         item = self._items.find_or_add(content, location)
         if item is None:
             return None
-        inserted = self._encode_announcement(content, item, location, is_part=event_type in PART_EVENTS)
+        inserted = self._encode_announcement(content, item, location, is_part) if self._rewrite else b""
         if not item.is_closed:
-            part = item.get_part(location, content.get(location.index_field))
-            if event_type in PART_EVENTS and isinstance(content.get("part"), dict):
-                part.payload = content["part"]
-            elif isinstance(text := content.get(location.text_field), str):
-                encoded = text.encode("utf-8", "surrogatepass")
-                if len(encoded) >= len(part.text):  # some upstreams end a part without its text
-                    part.text[:] = encoded
-            if isinstance(name := content.get("name"), str) and not location.index_field:
-                item.payload.setdefault("name", name)
-        return self._with_client_ids(content, item, inserted, location.index_field)
+            item.fill_part(content, location, is_part=is_part)
+        return self._with_client_ids(content, item, inserted, location.index_field) if self._rewrite else None
 
     def _process_item(self, event_type: str, content: dict[str, Any]) -> bytes | None:
         payload, index = content.get("item"), content.get("output_index")
@@ -255,7 +251,7 @@ class ResponseAccumulator:
 
         :param is_part: whether ``content`` is an event with the complete part, so that it announces the part.
         """
-        if not self._rewrite or item.is_closed:
+        if item.is_closed:
             return b""
         part_index = content.get(location.index_field)
         events = list(missing_announcements(item, location, part_index, is_part=is_part))
@@ -286,7 +282,7 @@ class ResponseAccumulator:
         is_unchanged = content.get("output_index") == item.index and type(content.get("output_index")) is int
         is_unchanged = is_unchanged and (has_item or content.get("item_id") == item.id)
         has_part_index = not index_field or isinstance(content.get(index_field), int)
-        if not self._rewrite or (is_unchanged and has_part_index and not inserted):
+        if is_unchanged and has_part_index and not inserted:
             return None
         address: dict[str, Any] = {**({} if has_item else {"item_id": item.id}), "output_index": item.index}
         address |= {} if has_part_index else {index_field: 0}
@@ -306,7 +302,7 @@ class ResponseAccumulator:
         self, event_type: str, content: dict[str, Any], response: dict[str, Any]
     ) -> bytes | ResponseIdChange | None:
         """Process an event with the response object. Missing events are inserted before the terminal one."""
-        original, number = dict(response), self._sequence_number
+        original, number = dict(response) if self._rewrite else response, self._sequence_number
         missing_events: list[bytes] = []
         if event_type in TERMINAL_TYPES:
             missing_events = self._finish(TERMINAL_TYPES[event_type], response)
@@ -314,7 +310,7 @@ class ResponseAccumulator:
             self.response = response
             self._apply_overrides(response)
         if not self._rewrite:
-            return b"" if self.terminal else None
+            return None
         content["type"] = self.terminal or event_type
         if missing_events:
             content["sequence_number"] = number + len(missing_events) + 1

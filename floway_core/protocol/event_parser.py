@@ -55,14 +55,10 @@ def _find_data(block: bytes) -> list[bytes]:
     if is_single and name.startswith(b"event:") and b"\n" not in name:
         return [single]
     lines = block.split(b"\n")
-    names, data, empty = lines[:-1:3], lines[1::3], lines[2::3]
-    if (
-        len(lines) % 3 == 1
-        and not (lines[-1] or any(empty))
-        and {line[:6] for line in names} == {b"event:"}
-        and {line[:5] for line in data} == {b"data:"}
-    ):
-        return [line[5:] for line in data]
+    if len(lines) % 3 == 1 and not (lines[-1] or any(lines[2::3])):
+        names, values = b"\n".join([b"", *lines[:-1:3]]), b"\n".join([b"", *lines[1::3]])
+        if names.count(b"\nevent:") == values.count(b"\ndata:") == len(lines) // 3:
+            return values.split(b"\ndata:")[1:]
     data = _DATA_LINE.findall(b"\n" + block)
     return data if len(data) == block.count(b"\n\n") else []
 

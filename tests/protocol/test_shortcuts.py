@@ -8,6 +8,7 @@ import pytest
 from floway_core.protocol import event_parser, jsontext, output, sse
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.event_shortcuts import DeltaTarget
+from floway_core.protocol.output_item import OutputItem
 
 DELTAS = ["word ", "Grüße", "\ud83d", "\ude00", "", None, 7]
 LOCATIONS = [
@@ -111,6 +112,7 @@ def test_the_shortcuts_change_nothing(monkeypatch, seed):
     short = [accumulate(blocks, rewrite) for rewrite in (True, False)]
     monkeypatch.setattr(DeltaTarget, "find", lambda *_: None)
     monkeypatch.setattr(output, "_confirms", lambda *_: False)
+    monkeypatch.setattr(OutputItem, "_confirms", lambda *_: False)
     monkeypatch.setattr(event_parser, "_have_types", lambda *_: False)  # each event is parsed alone
     assert short == [accumulate(events, rewrite) for rewrite in (True, False)]
 
