@@ -5,7 +5,7 @@ from typing import Any
 
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.announcements import announced_response, follows_announcement, missing_announcements
-from floway_core.protocol.event_parser import END_MARK, parse_events
+from floway_core.protocol.event_parser import END_MARK, parse_data, parse_events
 from floway_core.protocol.event_shortcuts import DeltaTarget, ResponseIdChange, append_delta, append_run
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
 from floway_core.protocol.item_events import item_events
@@ -46,8 +46,9 @@ class ResponseAccumulator:
         :param rewrite: whether a client sees the events. If not, only ``response`` matters, and no event is encoded.
         :param present: converts a failure of the upstream to the failure for the client.
         """
-        self.response: dict[str, Any] = {}
-        """The newest response object. After the terminal event it is complete, with its output."""
+        self._response: dict[str, Any] = {}
+        self._unread_announcements: list[bytes] = []
+        """The data of newer events that announce the response, which is parsed only without a terminal event."""
         self.terminal: str | None = None
         """Type of the terminal event; None until it arrives."""
         self.terminal_event = b""
@@ -71,6 +72,18 @@ class ResponseAccumulator:
         """Number of events inserted for the client; the sequence numbers of later events shift by it."""
 
     @property
+    def response(self) -> dict[str, Any]:
+        """The newest response object. After the terminal event it is complete, with its output."""
+        unread, self._unread_announcements = self._unread_announcements, []
+        for content in filter(None, map(parse_data, unread)):
+            self._process_by_type(content)
+        return self._response
+
+    @response.setter
+    def response(self, response: dict[str, Any]) -> None:
+        self._response, self._unread_announcements = response, []
+
+    @property
     def has_content(self) -> bool:
         """Whether any output item has started."""
         return bool(self._items)
@@ -91,7 +104,8 @@ class ResponseAccumulator:
         :returns: the events before the terminal one, for the client.
         """
         events = sse.split(block) if len(block) >= sse.LARGE_BYTES else []  # small ones only when one changes
-        contents, position = parse_events(block, events), -1
+        contents, position = parse_events(block, events, None if self._rewrite else self._unread_announcements), -1
+        del self._unread_announcements[:-2]
         while (position := append_run(self._delta_target, contents, position + 1)) < len(contents):
             if (content := contents[position]) is None:
                 continue
@@ -278,15 +292,8 @@ class ResponseAccumulator:
         :param inserted: other events to insert before it.
         :param index_field: field of the event with the index of the part; empty if the event needs none.
         """
-        has_item = "item" in content
-        is_unchanged = content.get("output_index") == item.index and type(content.get("output_index")) is int
-        is_unchanged = is_unchanged and (has_item or content.get("item_id") == item.id)
-        has_part_index = not index_field or isinstance(content.get(index_field), int)
-        if is_unchanged and has_part_index and not inserted:
-            return None
-        address: dict[str, Any] = {**({} if has_item else {"item_id": item.id}), "output_index": item.index}
-        address |= {} if has_part_index else {index_field: 0}
-        return inserted + self._encode(str(content["type"]), {**content, **address})
+        address = item.find_new_address(content, index_field)
+        return inserted + self._encode(str(content["type"]), {**content, **address}) if address or inserted else None
 
     def _process_error(self, content: dict[str, Any], failure: Failure | None = None) -> bytes | None:
         self.failure = failure or read_failure(content) or Failure(NO_REASON, "upstream_failed")
@@ -335,9 +342,8 @@ class ResponseAccumulator:
         if terminal == FAILED or (has_error(response) and not final_output and not self._items):
             terminal = FAILED
             self._process_final_error(response)
-        status = terminal.removeprefix("response.")
         self._apply_overrides(response)
-        response["status"] = status
+        response["status"] = terminal.removeprefix("response.")
         items = self._items.merge_final(final_output)
         open_status = "incomplete" if terminal != COMPLETED else "completed"
         built = [(item, payload) for item in items if (payload := item.build(open_status)) is not None]
@@ -362,8 +368,7 @@ class ResponseAccumulator:
         if self.failure is None:
             return
         presented = self._present(self.failure)
-        is_standard = isinstance(error, dict) and isinstance(error.get("message"), str) and presented is self.failure
-        if not is_standard:
+        if presented is not self.failure or not (isinstance(error, dict) and isinstance(error.get("message"), str)):
             response["error"] = {"code": presented.code or "server_error", "message": presented.message}
 
     def _encode_missing(self, item: OutputItem, payload: dict[str, Any]) -> list[bytes]:

@@ -106,6 +106,20 @@ class OutputItem:
         """Return whether any event about this part has arrived."""
         return (location.item_field, part_index if isinstance(part_index, int) else 0) in self.parts
 
+    def find_new_address(self, event: Mapping[str, Any], index_field: str) -> dict[str, Any]:
+        """Return the fields by which an event of the item names it for the client; empty if the event has them.
+
+        :param index_field: field of the event with the index of the part; empty if the event needs none.
+        """
+        has_item = "item" in event
+        is_unchanged = event.get("output_index") == self.index and type(event.get("output_index")) is int
+        is_unchanged = is_unchanged and (has_item or event.get("item_id") == self.id)
+        has_part_index = not index_field or isinstance(event.get(index_field), int)
+        if is_unchanged and has_part_index:
+            return {}
+        address: dict[str, Any] = {**({} if has_item else {"item_id": self.id}), "output_index": self.index}
+        return address | ({} if has_part_index else {index_field: 0})
+
     def close(self, payload: dict[str, Any]) -> None:
         """Merge the item of ``response.output_item.done`` with earlier events, and drop the parts."""
         streamed = self._build_from_parts() if self.parts else self.payload

@@ -252,13 +252,13 @@ def _encode_request(method: str, route: _Route, headers: Mapping[str, str], body
     lines = [f"{method} {route.target} HTTP/1.1"]
     if not route.tunnelled:
         headers = {**headers, **route.pool.proxy_headers}
-    names = set(map(str.lower, headers))
+    names = {name.lower() for name in headers}
     values = "".join(headers.values())
     # Most values are printable ASCII, which takes a tenth of the time of the pattern.
     are_usual = values.isascii() and values.isprintable()
     if not all(map(_is_token, headers)) or (not are_usual and FORBIDDEN_IN_VALUE.search(values)):
         raise GatewayError(400, INVALID_HEADER)
-    lines += map(": ".join, headers.items())
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     if "host" not in names:
         lines.append(f"host: {route.host}")
     if "content-length" not in names and "transfer-encoding" not in names:

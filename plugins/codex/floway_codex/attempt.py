@@ -42,7 +42,7 @@ class CodexAttempt:
     """The content encoding of the request body."""
     first_response: str | None
     """The id of the conversation's first response; None if this request begins it."""
-    seed: float = field(default_factory=random.random)
+    seed: int = field(default_factory=functools.partial(random.getrandbits, 32))
     """The source of whatever the CLI orders at random."""
     turn_state: str | None = None
     """The first turn state that the backend sent in this turn."""
