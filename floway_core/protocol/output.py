@@ -6,7 +6,7 @@ by ``output_index`` or type. Of two versions of an item, the one with more conte
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from floway_core.protocol.item_versions import (
@@ -134,7 +134,7 @@ class OutputItems:
         items = [item for item in self.merge_final([]) if item.is_closed or not closed_only]
         return [payload for item in items if (payload := item.build(open_status)) is not None]
 
-    def merge_final(self, final_output: Iterable[dict[str, Any]]) -> list[OutputItem]:
+    def merge_final(self, final_output: list[dict[str, Any]]) -> list[OutputItem]:
         """Merge in the output of the terminal event.
 
         :param final_output: ``output`` of the response object in the terminal event.
@@ -142,9 +142,8 @@ class OutputItems:
             ``final_output``.
         """
         items = sorted(self._items, key=lambda item: item.rank)
-        final = list(map(normalize_item, final_output))
-        if not _confirms(items, final):
-            items = self._merge_differing(items, drop_repeats(final))
+        if not _confirms(items, final_output):
+            items = self._merge_differing(items, drop_repeats(map(normalize_item, final_output)))
         self._assign_text(items)
         for item in items:
             self._assign_call_id(item)

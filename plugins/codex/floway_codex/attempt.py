@@ -22,6 +22,9 @@ from floway_core.contexts import AttemptContext, Services, SnapshotCommitContext
 from floway_core.protocol.items import as_items
 from floway_core.protocol.lazy_items import LazyItems
 
+NOTHING_PREPARED = PreparedInput()
+"""The input of an attempt before its first dispatch."""
+
 log = logging.getLogger("floway.codex")
 
 
@@ -52,7 +55,7 @@ class CodexAttempt:
     """Whether a refused token has been replaced; this happens once per attempt."""
     placeholders: Mapping[str, Any] = field(default_factory=dict)
     """The values of the profile's placeholders for the latest dispatch."""
-    input: PreparedInput = field(default_factory=PreparedInput)
+    input: PreparedInput = NOTHING_PREPARED
     """The input of the latest dispatch."""
     transport: str = ""
     """What carried the latest dispatch: ``http`` or ``websocket``."""
