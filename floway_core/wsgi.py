@@ -31,7 +31,7 @@ def _create_app() -> Flask:
         gateway: Gateway = app.extensions["floway"]
         call_on_start(manager, gateway.services)
     except StartupError as error:
-        click.echo(f"floway: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)
         raise SystemExit(APP_LOAD_ERROR) from None
     # Everything loaded so far is never freed, so the garbage collector can ignore it.
     gc.collect()
@@ -41,7 +41,7 @@ def _create_app() -> Flask:
         start_sweeping(database, settings.retention_days)
         start_flushing(gateway.usage, database)
     except RuntimeError as error:  # the system allows no further thread
-        click.echo(f"floway: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)
         raise SystemExit(APP_LOAD_ERROR) from None
     atexit.register(gateway.usage.flush, database)
     atexit.register(gateway.observers.flush, OBSERVER_FLUSH_SECONDS)

@@ -48,5 +48,5 @@ def main() -> None:
         plugins.add_commands(manager, cli)
         cli.main(obj=Session(manager), prog_name="floway")
     except (StartupError, GatewayError) as error:
-        click.echo(f"floway: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)  # as click writes its own
         sys.exit(1)

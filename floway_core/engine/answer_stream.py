@@ -3,8 +3,8 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from floway_core.dialect import AnswerReader, StreamFraming, Translator
 from floway_core.engine.attempt import Attempt, present_failure
@@ -30,8 +30,7 @@ TRANSLATION_FAILED = "translation_failed"
 """The code of the error of a stream that its dialect could not translate."""
 
 
-@dataclass(frozen=True)
-class AnswerFormat:
+class AnswerFormat(NamedTuple):
     """The form of the client's answer: the data of its dialect that the engine needs."""
 
     dialect: str = "responses"

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from floway_core.contexts import (
     TRACE_HEADERS,
@@ -33,8 +33,7 @@ ERROR_BODY_TIMEOUT_SECONDS = 5.0
 """How long to wait for the whole body of an error response."""
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """An attempt whose upstream has accepted the request."""
 
     context: AttemptContext

@@ -1,8 +1,7 @@
 """The base class of answers that are sent while they arrive: a state machine, driven by a thread or the stream loop."""
 
-import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -111,13 +110,20 @@ class ClientStream(ABC):
             on_abandoned(self)
             return
         self._is_closed, self.state = True, StreamState.ENDED
-        with contextlib.ExitStack() as stack:  # each callback runs, even if others raise
-            for callback in reversed(self._on_close):
-                stack.callback(callback)
-            self._release()
+        _call_each([self._release, *self._on_close])
 
     def _end(self) -> None:
         """End the stream: its last bytes are about to leave."""
         for callback in self._before_terminal:
             callback()
         self.state = StreamState.ENDED
+
+
+def _call_each(callbacks: Sequence[Callable[[], None]]) -> None:
+    """Call each of ``callbacks``, also if another one raises."""
+    for count, callback in enumerate(callbacks, 1):
+        try:
+            callback()
+        except BaseException:
+            _call_each(callbacks[count:])
+            raise

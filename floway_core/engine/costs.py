@@ -16,7 +16,7 @@ def cost_of(prices: Mapping[str, Price], trace: RequestTrace, tokens: Tokens, ti
     :param prices: the operator's price table.
     :returns: None if the price is unknown.
     """
-    price = trace.tried[-1].price(prices) if trace.tried else None
+    price = trace.candidate.price(prices) if trace.candidate else None
     return price.cost(tokens, tier) if price else None
 
 

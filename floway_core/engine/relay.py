@@ -2,8 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from floway_core.contexts import ClientConnection
 from floway_core.engine.answer_stream import RESPONSES_FORMAT, AnswerFormat, AnswerStream
@@ -58,8 +57,7 @@ def open_stream(
     return stream
 
 
-@dataclass(frozen=True)
-class CollectedAnswer:
+class CollectedAnswer(NamedTuple):
     """The complete answer for a client that does not stream."""
 
     response: dict[str, Any]

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from floway_core.contexts import ApiKey, Upstream
 from floway_core.engine.model_lists import ModelLists, cached_lists, wait_for_lists
@@ -14,8 +15,7 @@ from floway_core.storage import aliases, last_use, upstreams
 from floway_core.storage.aliases import NO_OVERRIDES, Alias, Overrides, Target
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An upstream and a model that could serve a request."""
 
     upstream: Upstream
@@ -108,13 +108,14 @@ def _match(alias: Alias, usable: Iterable[Upstream], lists: ModelLists) -> list[
     candidates: dict[tuple[str, str], Candidate] = {}
     for target in alias.targets:
         for upstream in usable:
-            if target.upstream_id not in (None, upstream.id) or upstream.id not in lists.models:
+            if target.upstream_id not in (None, upstream.id):
                 continue
             name = _without_prefix(upstream, target.model)
-            model = next((model for model in lists.models[upstream.id] if model.id == name), None)
-            if model:
-                candidate = Candidate(upstream, _rename(model, alias.name), alias.overrides)
-                candidates.setdefault((upstream.id, candidate.upstream_name), candidate)
+            for model in lists.models.get(upstream.id, ()):
+                if model.id == name:
+                    candidate = Candidate(upstream, _rename(model, alias.name), alias.overrides)
+                    candidates.setdefault((upstream.id, candidate.upstream_name), candidate)
+                    break
     return list(candidates.values())
 
 

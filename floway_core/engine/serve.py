@@ -2,8 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from floway_core.contexts import ClientRequest, PreviousSnapshot
 from floway_core.conversation.commit import OrdinalClaim, PreviousResponseDeleted
@@ -27,8 +26,7 @@ NOT_SENT = ("background", "conversation", "previous_response_id")
 """Fields of a request that only the gateway understands."""
 
 
-@dataclass(frozen=True)
-class ServedResponse:
+class ServedResponse(NamedTuple):
     """The response to a client's request."""
 
     headers: Sequence[tuple[str, str]]
@@ -65,8 +63,7 @@ def serve(
     return respond(gateway, prepare(gateway, call, unstored), trace, answer_format)
 
 
-@dataclass(frozen=True)
-class PreparedTurn:
+class PreparedTurn(NamedTuple):
     """A request whose conversation is loaded, and locked if it has an id. ``respond`` unlocks it."""
 
     call: ClientRequest
@@ -151,11 +148,13 @@ def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
 
     Items of the history are parsed by whoever reads them first.
     """
-    request_body = {name: value for name, value in body.items() if name not in NOT_SENT}
+    request_body = {**body, "input": turn.input.items}
+    for name in NOT_SENT:
+        request_body.pop(name, None)
     if isinstance(options := request_body.get("prompt_cache_options"), dict):
         options = {name: value for name, value in options.items() if name != "comparison_response_id"}
         request_body["prompt_cache_options"] = options
-    return {**request_body, "input": turn.input.items}
+    return request_body
 
 
 def order_candidates(gateway: Gateway, request: ClientRequest, turn: Turn) -> list[Candidate]:

@@ -51,14 +51,14 @@ class RequestTrace:
     """Whether the response should have been stored and was not."""
 
     @property
-    def tried(self) -> list[Candidate]:
-        """The candidates, in the order of the attempts."""
-        return [attempt.candidate for attempt in self.attempts]
+    def candidate(self) -> Candidate | None:
+        """The candidate of the last attempt; None if there was no attempt."""
+        return self.attempts[-1].candidate if self.attempts else None
 
     @property
     def dispatches(self) -> int:
         """Requests sent to all candidates together."""
-        return sum(attempt.dispatches for attempt in self.attempts)
+        return sum([len(attempt.dispatched) for attempt in self.attempts])
 
     def end_attempt(self, error: str | None) -> None:
         """Record that the last attempt has failed with the code ``error``."""

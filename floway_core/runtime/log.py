@@ -53,6 +53,8 @@ class HumanFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return one line, and the traceback, if there is one, on further lines."""
         line = f"{format_time(record.created)} {record.levelname} {record.name} {escape_control(record.getMessage())}"
+        if not record.exc_info:
+            return line
         traceback = self._format_traceback(record).splitlines()
         return "\n".join([line, *(f"    {escape_control(part)}" for part in traceback)])
 

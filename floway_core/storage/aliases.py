@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import peewee
 
@@ -46,8 +46,7 @@ class Overrides:
 NO_OVERRIDES = Overrides()
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """A model of an alias."""
 
     model: str
@@ -56,8 +55,7 @@ class Target:
     """The only upstream to use; None for all that serve the model."""
 
 
-@dataclass(frozen=True)
-class Alias:
+class Alias(NamedTuple):
     """A name for other models."""
 
     name: str

@@ -2,9 +2,10 @@
 
 from typing import cast
 
-from flask import Request, current_app, request
+from flask import current_app, request
 
 from floway_core.runtime.gateway import Gateway
+from floway_core.web.gateway_request import GatewayRequest
 
 STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -19,6 +20,6 @@ def current_gateway() -> Gateway:
     return gateway
 
 
-def current_request() -> Request:
+def current_request() -> GatewayRequest:
     """Return the current request itself. Flask's ``request`` is a proxy, which looks it up for each attribute."""
-    return cast(Request, request._get_current_object())  # type: ignore[attr-defined]  # as Werkzeug documents
+    return cast(GatewayRequest, request._get_current_object())  # type: ignore[attr-defined]  # as Werkzeug documents

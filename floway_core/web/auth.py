@@ -4,14 +4,14 @@ import hashlib
 import hmac
 import time
 
-from flask import Request, g
+from flask import Request
 
 from floway_core.contexts import ApiKey
 from floway_core.dialect import Dialect
 from floway_core.errors import GatewayError
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage import keys
-from floway_core.web import current_gateway, current_request
+from floway_core.web import current_request
 from floway_core.web.slots import acquire_slot
 
 ACTING_KEY = "floway.acting_key"
@@ -31,8 +31,8 @@ def authenticate() -> ApiKey:
     :raises Overloaded: all slots are in use.
     """
     request = current_request()
-    key = _find_key(current_gateway(), request, g.dialect)
-    g.request_log.key = key.name
+    key = _find_key(request.gateway, request, request.dialect)
+    request.log_entry.key = key.name
     request.environ[AUTHENTICATED] = True
     acquire_slot(request.environ)
     return key
@@ -76,7 +76,7 @@ def unknown_key() -> GatewayError:
 
 
 def _bearer_token(request: Request) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    scheme, _, token = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 

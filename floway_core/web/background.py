@@ -3,16 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
-from flask import Response, current_app, g
+from flask import Response, current_app
 
 from floway_core.contexts import ApiKey, ClientRequest
 from floway_core.conversation import background
 from floway_core.conversation.background import BackgroundResponse
 from floway_core.conversation.load import expiry_cutoff
 from floway_core.engine.background import BackgroundRuns
-from floway_core.web import STREAM_HEADERS, current_gateway
+from floway_core.web import STREAM_HEADERS, current_gateway, current_request
 from floway_core.web.fast_flask import PreparedResponse
-from floway_core.web.request_log import RequestLogEntry
 
 METHOD = "BACKGROUND"
 """The method in the log line of a background response that has ended."""
@@ -38,7 +37,7 @@ def start(call: ClientRequest) -> dict[str, Any]:
 
     :raises GatewayError: the request is refused.
     """
-    request_entry: RequestLogEntry = g.request_log
+    request_entry = current_request().log_entry
     run_entry = replace(request_entry, method=METHOD, status=200, on_close=list(request_entry.on_close))
     response = current_runs().start(call, run_entry.trace, streams=call.stream, on_end=run_entry.end)
     request_entry.hand_over()

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import zstandard
-from flask import Request, g
 from werkzeug.exceptions import ClientDisconnected
-from werkzeug.wsgi import get_input_stream
+from werkzeug.wsgi import get_content_length, get_input_stream
 
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.runtime.memory import VALUE_BYTES, Reservation, count_values, text_width
-from floway_core.web import current_gateway
+from floway_core.web.gateway_request import GatewayRequest
 
 READ_SIZE = 64 * 1024
 """Bytes to read from the connection at a time."""
@@ -46,7 +45,7 @@ class JsonBody(NamedTuple):
     """Its JSON text, after decompression."""
 
 
-def read_object(request: Request, limit: int) -> JsonBody:
+def read_object(request: GatewayRequest, limit: int) -> JsonBody:
     """Read the JSON object in the body of ``request``.
 
     Its memory is reserved in the budget of the gateway until the request has ended.
@@ -58,14 +57,14 @@ def read_object(request: Request, limit: int) -> JsonBody:
     return JsonBody(parse_object(data, memory), data)
 
 
-def read_content(request: Request, limit: int) -> tuple[bytes, Reservation]:
+def read_content(request: GatewayRequest, limit: int) -> tuple[bytes, Reservation]:
     """Read the body of ``request``, and decompress it.
 
     :returns: the body, and its memory, which is reserved until the request has ended.
     :raises GatewayError: as ``read_object``.
     """
-    memory = Reservation(current_gateway().body_memory)
-    g.request_log.on_close.append(lambda entry: memory.release())
+    memory = Reservation(request.gateway.body_memory)
+    request.log_entry.on_close.append(lambda entry: memory.release())
     codings = _content_codings(request)
     data = _read(request, limit, memory)
     for coding in reversed(codings):
@@ -102,12 +101,12 @@ def _reserve_parsed(data: bytes, memory: Reservation) -> None:
     memory.add(PARSED_COPIES * (size + text_width(data) * len(data)) + len(data))
 
 
-def _read(request: Request, limit: int, memory: Reservation) -> bytes:
+def _read(request: GatewayRequest, limit: int, memory: Reservation) -> bytes:
     """Read the body without decompressing it.
 
     :raises GatewayError: 400, 408, 413 or 503.
     """
-    length = request.content_length or 0
+    length = get_content_length(request.environ) or 0
     if length > limit:
         raise _too_large(limit)
     cached: bytes | None = getattr(request, "_cached_data", None)  # Werkzeug's, if a plugin has called ``get_data``
@@ -140,12 +139,14 @@ def _read_size(remaining: int) -> int:
     return min(READ_SIZE, remaining) if remaining > 0 else READ_SIZE
 
 
-def _content_codings(request: Request) -> list[str]:
+def _content_codings(request: GatewayRequest) -> list[str]:
     """Return the codings of the body, in the order in which they were applied.
 
     :raises GatewayError: 415, one is not supported or there are too many.
     """
-    header = request.headers.get("content-encoding", "")
+    header = request.environ.get("HTTP_CONTENT_ENCODING", "")
+    if not header:
+        return []
     codings = [coding for token in header.split(",") if (coding := token.strip().lower()) not in ("", "identity")]
     unknown = next((coding for coding in codings if coding not in DECOMPRESSORS), None)
     if unknown is not None or len(codings) > MAX_CODINGS:

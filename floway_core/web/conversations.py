@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import peewee
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
 from floway_core.contexts import ApiKey
 from floway_core.conversation import conversations, editing, retention
@@ -16,7 +16,7 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.request_schema import CONVERSATION_FIELDS, find_field_fault, find_item_fault
 from floway_core.storage.db import transaction
-from floway_core.web import current_gateway
+from floway_core.web import current_gateway, current_request
 from floway_core.web.auth import authenticate
 from floway_core.web.body import read_object
 from floway_core.web.pages import list_object, list_page
@@ -102,8 +102,9 @@ def _read_body(*required: str) -> dict[str, Any]:
     :param required: fields that it must have.
     :raises GatewayError: 400, a field is missing or ill-typed; or as ``read_object``.
     """
+    request = current_request()
     has_body = request.content_length or "transfer-encoding" in request.headers
-    body = read_object(request, current_gateway().settings.max_body_bytes).content if has_body else {}
+    body = read_object(request, request.gateway.settings.max_body_bytes).content if has_body else {}
     missing = next((name for name in required if body.get(name) is None), None)
     if missing:
         message = f"Missing required parameter: '{missing}'."

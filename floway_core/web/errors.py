@@ -2,12 +2,12 @@
 
 import logging
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from floway_core.errors import ClientDisconnected, GatewayError
 from floway_core.storage.db import DATABASE_ERRORS
-from floway_core.web import current_gateway
+from floway_core.web import current_request
 from floway_core.web.request_log import CLIENT_CLOSED_REQUEST
 from floway_core.web.unserved import SERVED, unserved_feature
 
@@ -25,8 +25,9 @@ def register_error_handlers(app: Flask) -> None:
 
 
 def _gateway_error(error: GatewayError) -> Response:
-    g.request_log.note_error(error)
-    answer = current_gateway().dialects.encode_error(g.dialect, error, g.request_log.id)
+    request = current_request()
+    request.log_entry.note_error(error)
+    answer = request.gateway.dialects.encode_error(request.dialect, error, request.log_entry.id)
     headers = {**error.headers, **answer.headers}
     response = Response(answer.content, answer.status, headers, content_type=answer.content_type)
     for name, value in error.relayed_headers:
@@ -35,7 +36,7 @@ def _gateway_error(error: GatewayError) -> Response:
 
 
 def _http_error(error: HTTPException) -> Response:
-    status = error.code or 500
+    request, status = current_request(), error.code or 500
     if status == 404:
         return _gateway_error(_not_found(request.method, request.path))
     message = f"{error.name} for {request.method} {request.path}."
@@ -47,7 +48,7 @@ def _http_error(error: HTTPException) -> Response:
 
 def _not_found(method: str, path: str) -> GatewayError:
     message = f"{method} {path} does not exist."
-    dialects = current_gateway().dialects
+    dialects = current_request().gateway.dialects
     if "//" in path:
         message = f"{message} It has a double slash."
     elif dialects.for_path(path) is None and (feature := unserved_feature(path)):
@@ -67,5 +68,5 @@ def _client_disconnected(error: ClientDisconnected) -> Response:
 
 
 def _unexpected_error(error: Exception) -> Response:
-    log.error("Request %s failed", g.request_log.id, exc_info=error)
+    log.error("Request %s failed", current_request().log_entry.id, exc_info=error)
     return _gateway_error(GatewayError(500, "The gateway failed to serve this request.", code="internal_error"))

@@ -87,6 +87,12 @@ class PreparedResponse(Response):
     location, and the length is set already or unknown.
     """
 
+    @classmethod
+    def from_json(cls, content: bytes, headers: Iterable[tuple[str, str]] = ()) -> "PreparedResponse":
+        """Return a response with a JSON text."""
+        described = [("content-type", "application/json"), ("content-length", str(len(content)))]
+        return cls([content], headers=[*headers, *described])
+
     def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
         """Return the headers as they are."""
         return self.headers

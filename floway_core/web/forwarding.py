@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response
 
 from floway_core.contexts import ClientRequest, DialectRequest
 from floway_core.engine.forwarding import ForwardedRequest, forward
@@ -13,11 +13,12 @@ from floway_core.protocol import headers, jsontext, multipart
 from floway_core.provider import ForwardedPath
 from floway_core.runtime.lifecycle import Providers
 from floway_core.runtime.plugins import PluginError
-from floway_core.web import current_gateway, limits
+from floway_core.web import current_request, limits
 from floway_core.web.auth import authenticate
 from floway_core.web.body import parse_object, read_content
 from floway_core.web.client import SocketClient
 from floway_core.web.fast_flask import PreparedResponse
+from floway_core.web.gateway_request import GatewayRequest
 from floway_core.web.routing import RouteTable
 
 MODEL = "model"
@@ -50,15 +51,16 @@ def register_forwarded_paths(app: Flask, table: RouteTable, providers: Providers
 
 
 def _forward(path: ForwardedPath) -> Response:
-    gateway, entry = current_gateway(), g.request_log
+    request = current_request()
+    gateway, entry = request.gateway, request.log_entry
     key = authenticate()
     if path.describes_account and not key.shows_account:
         message = "This path describes the gateway's account. Only its operator can allow it for your API key."
         raise GatewayError(403, message, code="account_hidden")
     entry.metered = True
     admission = limits.admit(gateway, key, entry)
-    original = _read_original()
-    model, content_for = _find_model(path, original)
+    original = _read_original(request)
+    model, content_for = _find_model(path, request, original)
     entry.model = model
     client = SocketClient(request.environ, gateway.shutdown)
     call = ClientRequest(entry.id, key, original.headers, {}, stream=False, client=client, original=original)
@@ -72,14 +74,14 @@ def _forward(path: ForwardedPath) -> Response:
     return PreparedResponse(stream, headers=[*body_headers, *relayed], direct_passthrough=True)
 
 
-def _read_original() -> DialectRequest:
-    """Read the current request.
+def _read_original(request: GatewayRequest) -> DialectRequest:
+    """Read the request for the provider.
 
     :raises GatewayError: 400, 408, 413, 415 or 503.
     """
-    gateway, dialect = current_gateway(), g.dialect
+    gateway, dialect = request.gateway, request.dialect
     content, memory = read_content(request, gateway.settings.max_body_bytes)
-    body: dict[str, Any] = parse_object(content, memory) if content and _is_json() else {}
+    body: dict[str, Any] = parse_object(content, memory) if content and _is_json(request) else {}
     return DialectRequest(
         method=request.method,
         path=request.path,
@@ -91,18 +93,18 @@ def _read_original() -> DialectRequest:
     )
 
 
-def _is_json() -> bool:
+def _is_json(request: GatewayRequest) -> bool:
     return not request.mimetype or request.mimetype == "application/json" or request.mimetype.endswith("+json")
 
 
-def _find_model(path: ForwardedPath, original: DialectRequest) -> ModelInBody:
+def _find_model(path: ForwardedPath, request: GatewayRequest, original: DialectRequest) -> ModelInBody:
     """Return the model of a request, and a function that returns its body with another model.
 
     :raises GatewayError: 400, the model is missing or ill-typed, or the form is malformed; 415, the body is neither.
     """
     if not path.has_model:
         return None, lambda name: original.raw
-    if _is_json():
+    if _is_json(request):
         model_name, rename = _model_in_json(original)
     elif boundary := multipart.read_boundary(request.headers.get("content-type", "")):
         model_name, rename = _model_in_form(original.raw, boundary)

@@ -148,7 +148,7 @@ class Metrics:
     def count(self, entry: RequestLogEntry) -> None:
         """Count a request that has ended."""
         trace = entry.trace
-        target = _target_labels(trace.tried[-1]) if trace.tried else (NONE, NONE)
+        target = _target_labels(trace.candidate) if trace.candidate else (NONE, NONE)
         route = (entry.route or NONE, *target)
         self._requests.labels(*route, entry.status, entry.outcome or NONE).inc()
         self._durations.labels(*route).observe(entry.duration)

@@ -2,11 +2,10 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from flask import Response, g
+from flask import Response
 
 from floway_core.contexts import ApiKey, ClientRequest, DialectRequest
 from floway_core.dialect import Operation, ReadRequest
@@ -23,11 +22,12 @@ from floway_core.provider import Model
 from floway_core.runtime.dialects import Endpoint
 from floway_core.runtime.gateway import Gateway
 from floway_core.storage.db import DATABASE_ERRORS
-from floway_core.web import STREAM_HEADERS, background, current_gateway, current_request, limits, websocket
+from floway_core.web import STREAM_HEADERS, background, current_request, limits, websocket
 from floway_core.web.auth import authenticate
 from floway_core.web.body import read_object
 from floway_core.web.client import SocketClient
 from floway_core.web.fast_flask import PreparedResponse
+from floway_core.web.gateway_request import GatewayRequest
 from floway_core.web.request_log import RequestLogEntry
 from floway_core.web.routing import current_routes
 
@@ -39,9 +39,9 @@ TOKEN_COUNT = "x-floway-token-count"
 """The response header with the source of the count: ``upstream``, or ``estimate`` for core's own."""
 
 
-def respond(endpoint: Endpoint) -> Response:
+def respond(request: GatewayRequest, endpoint: Endpoint) -> Response:
     """Have an upstream respond: as a stream or as one JSON object."""
-    admitted = _admit(endpoint)
+    admitted = _admit(request, endpoint)
     session = admitted.session
     call, unstored = _build_call(admitted, admitted.read.body), session.unstored if session is not None else None
     if admitted.is_warm_up and unstored is not None:
@@ -53,7 +53,7 @@ def respond(endpoint: Endpoint) -> Response:
     answer_format = _build_answer_format(endpoint, call)
     served = serve(admitted.gateway, call, admitted.entry.trace, answer_format, unstored)
     if served.content is not None:
-        return PreparedResponse(served.content, headers=_response_headers(served), mimetype="application/json")
+        return PreparedResponse.from_json(served.content, _response_headers(served))
     if served.stream is None:
         content = _call_dialect(endpoint, endpoint.dialect.response, call, served.response)
         return _json(content, _response_headers(served))
@@ -76,9 +76,9 @@ def _respond_in_background(endpoint: Endpoint, call: ClientRequest) -> Response:
     return _json(_call_dialect(endpoint, endpoint.dialect.response, call, response))
 
 
-def compact(endpoint: Endpoint) -> Response:
+def compact(request: GatewayRequest, endpoint: Endpoint) -> Response:
     """Compact a conversation. The client replaces its history by the ``output``."""
-    admitted = _admit(endpoint)
+    admitted = _admit(request, endpoint)
     body = admitted.read.body
     body = {
         **body,
@@ -92,9 +92,9 @@ def compact(endpoint: Endpoint) -> Response:
     return _json(content, _response_headers(served))
 
 
-def count_tokens(endpoint: Endpoint) -> Response:
+def count_tokens(request: GatewayRequest, endpoint: Endpoint) -> Response:
     """Count the input tokens of a request. It does not count against the limits of the key."""
-    admitted = _admit(endpoint, metered=False)
+    admitted = _admit(request, endpoint, metered=False)
     call = _build_call(admitted, admitted.read.body)
     dialect = endpoint.dialect
     count, source = count_input_tokens(
@@ -104,15 +104,15 @@ def count_tokens(endpoint: Endpoint) -> Response:
     return _json(content, [(TOKEN_COUNT, source)])
 
 
-def list_models(endpoint: Endpoint) -> Response:
+def list_models(request: GatewayRequest, endpoint: Endpoint) -> Response:
     """List the models that the key may use."""
-    dialect_request, models = _allowed_models(endpoint)
+    dialect_request, models = _allowed_models(request, endpoint)
     return _json(_call_dialect(endpoint, endpoint.dialect.models, dialect_request, models))
 
 
-def get_model(endpoint: Endpoint) -> Response:
+def get_model(request: GatewayRequest, endpoint: Endpoint) -> Response:
     """Get one model."""
-    dialect_request, models = _allowed_models(endpoint)
+    dialect_request, models = _allowed_models(request, endpoint)
     # Ids may contain slashes, so the route matches a trailing slash as a part of the id.
     name = dialect_request.path_args["model"].removesuffix("/")
     for model in models:
@@ -132,8 +132,7 @@ VIEWS = {
 
 
 # ---------------------------------------------------------------------------------------------------------- admission
-@dataclass(frozen=True)
-class _Admitted:
+class _Admitted(NamedTuple):
     """An authenticated request within its limits, with a valid body."""
 
     gateway: Gateway
@@ -151,13 +150,13 @@ class _Admitted:
     """Whether the client wants no output, but only prepares its next request."""
 
 
-def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
-    """Authenticate the current request, apply its limits and read its body.
+def _admit(request: GatewayRequest, endpoint: Endpoint, metered: bool = True) -> _Admitted:
+    """Authenticate a request, apply its limits and read its body.
 
     :param metered: whether the request counts as usage of its key, and against its limits.
     :raises GatewayError: the request is refused.
     """
-    gateway, entry, request = current_gateway(), g.request_log, current_request()
+    gateway, entry = request.gateway, request.log_entry
     session = websocket.session_of(request.environ)
     key = authenticate()
     entry.metered = metered
@@ -165,7 +164,7 @@ def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
     body, raw = read_object(request, gateway.settings.max_body_bytes)
     body, is_warm_up = websocket.read_create(body) if session is not None else (body, False)
     raw = raw if endpoint.dialect.keeps_original else b""
-    dialect_request = _build_dialect_request(gateway, endpoint, body, raw)
+    dialect_request = _build_dialect_request(request, endpoint, body, raw)
     read = _call_dialect(endpoint, endpoint.dialect.read, dialect_request)
     if not isinstance(read, ReadRequest) or not isinstance(read.body, dict):
         raise _dialect_error(endpoint, TypeError(f"read returned a {type(read).__name__} and not a ReadRequest"))
@@ -178,28 +177,26 @@ def _admit(endpoint: Endpoint, metered: bool = True) -> _Admitted:
 
 
 def _build_dialect_request(
-    gateway: Gateway, endpoint: Endpoint, body: dict[str, Any], raw: bytes = b""
+    request: GatewayRequest, endpoint: Endpoint, body: dict[str, Any], raw: bytes = b""
 ) -> DialectRequest:
-    """Return the current request for a dialect, without credentials."""
-    request = current_request()
+    """Return a request for a dialect, without credentials."""
     environ, hidden = request.environ, endpoint.dialect.key_parameters
     has_query = bool(environ.get("QUERY_STRING"))
     return DialectRequest(
         method=environ["REQUEST_METHOD"],
         path=request.path,
-        path_args=current_routes().arguments(endpoint, request),
+        path_args=current_routes().arguments(endpoint, request) if endpoint.argument_names else {},
         query={name: value for name, value in request.args.items() if name not in hidden} if has_query else {},
-        headers=headers.client_headers(environ, gateway.dialects.credentials),
+        headers=headers.client_headers(environ, request.gateway.dialects.credentials),
         body=body,
         raw=raw,
     )
 
 
-def _allowed_models(endpoint: Endpoint) -> tuple[DialectRequest, list[Model]]:
-    """Authenticate the current request, and return it with the models that its key may use."""
-    gateway = current_gateway()
+def _allowed_models(request: GatewayRequest, endpoint: Endpoint) -> tuple[DialectRequest, list[Model]]:
+    """Authenticate a request, and return it with the models that its key may use."""
     key = authenticate()
-    return _build_dialect_request(gateway, endpoint, {}), list(routing.list_models(gateway, key))
+    return _build_dialect_request(request, endpoint, {}), list(routing.list_models(request.gateway, key))
 
 
 # ------------------------------------------------------------------------------------------------------------ serving
@@ -259,14 +256,15 @@ def _call_dialect(endpoint: Endpoint, method: Callable[..., T], *arguments: obje
 
 
 def _dialect_error(endpoint: Endpoint, error: Exception) -> GatewayError:
-    owner = current_gateway().dialects.owners[endpoint.dialect.name]
-    names = (g.request_log.id, endpoint.dialect.name, owner)
+    request = current_request()
+    owner = request.gateway.dialects.owners[endpoint.dialect.name]
+    names = (request.log_entry.id, endpoint.dialect.name, owner)
     log.error("Request %s: the dialect %r of plugin %r failed", *names, exc_info=error)
     return GatewayError(500, "The gateway failed to serve this request.", code="internal_error")
 
 
 def _json(content: dict[str, Any], response_headers: Iterable[tuple[str, str]] = ()) -> Response:
-    return PreparedResponse(jsontext.dumps(content), headers=list(response_headers), mimetype="application/json")
+    return PreparedResponse.from_json(jsontext.dumps(content), response_headers)
 
 
 def _response_headers(served: ServedResponse) -> list[tuple[str, str]]:

@@ -134,7 +134,7 @@ class RequestLogEntry(StructuredMessage):
     @property
     def upstream(self) -> str | None:
         """Name of the upstream of the last attempt."""
-        return self.trace.tried[-1].upstream.name if self.trace.tried else None
+        return self.trace.candidate.upstream.name if self.trace.candidate else None
 
     def _describe_cost(self) -> str:
         if self.cost_usd is not None:
@@ -158,7 +158,7 @@ class RequestLogEntry(StructuredMessage):
             "key": self.key,
             "model": self.model and self.model[:MAX_LOGGED_CHARACTERS],
             "upstream": self.upstream,
-            "attempts": len(self.trace.tried),
+            "attempts": len(self.trace.attempts),
             "dispatches": self.trace.dispatches,
             "continued": self.trace.continued,
             "outcome": self.outcome,
@@ -175,7 +175,7 @@ class RequestLogEntry(StructuredMessage):
         return (
             f"{self.method} {_quote(self.path)} {self.status} {self.duration * 1000:.0f}ms id={self.id} "
             f"key={_quote(self.key)} model={_quote(self.model)} upstream={_quote(self.upstream)} "
-            f"attempts={len(self.trace.tried)} dispatches={self.trace.dispatches} first={first} "
+            f"attempts={len(self.trace.attempts)} dispatches={self.trace.dispatches} first={first} "
             f"outcome={self.outcome or '-'} error={_quote(self.error)} tokens={'/'.join(map(str, self.tokens))} "
             f"cost={self._describe_cost()}"
         )

@@ -3,17 +3,23 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import pluggy
-from flask import Blueprint, Flask, Request, Response, current_app, g
+from flask import Blueprint, Flask, Request, Response, current_app
 from werkzeug.routing import Rule
 
 from floway_core.contexts import Services
-from floway_core.dialect import Dialect, Operation
+from floway_core.dialect import Operation
 from floway_core.errors import GatewayError
 from floway_core.provider import ForwardedPath
 from floway_core.runtime.dialects import CORE, Dialects, Endpoint, path_shape
 from floway_core.runtime.plugins import PluginError, collect_blueprints
+from floway_core.web import current_request
+from floway_core.web.gateway_request import GatewayRequest
+
+View = Callable[[GatewayRequest, Endpoint], Response]
+"""Serves an operation of a dialect."""
 
 AUTOMATIC_METHODS = frozenset({"HEAD", "OPTIONS"})
 """Methods that Flask adds automatically."""
@@ -47,14 +53,34 @@ class RouteTable:
 
     def arguments(self, endpoint: Endpoint, request: Request) -> dict[str, str]:
         """Return the variable parts of the path of ``request``, by the names that ``endpoint`` uses."""
-        if not endpoint.argument_names:
-            return {}
         values = request.view_args or {}
         registered = self.endpoints[request.endpoint or ""][0]
         return {
             name: str(values[value])
             for name, value in zip(endpoint.argument_names, registered.argument_names, strict=True)
         }
+
+    def find_dialect(self, request: GatewayRequest) -> None:
+        """Find the dialect of ``request`` and, if it has one, its route, and store them in it.
+
+        :raises GatewayError: 400, several dialects claim the request.
+        """
+        name = request.endpoint or ""
+        request.dialect_endpoint, request.dialect = None, self.dialects.default  # for errors
+        if candidates := self.endpoints.get(name):
+            request.dialect_endpoint = candidates[0] if len(candidates) == 1 else self.select(candidates, request)
+            request.dialect = request.dialect_endpoint.dialect
+        elif self.owners.get(name) != CORE:
+            request.dialect = self.dialects.for_error(request.path, _header_names(request), request.args)
+
+    def is_plugin_view(self, name: str | None) -> bool:
+        """Return whether a plugin itself serves a route, which core knows nothing of.
+
+        :param name: Flask's endpoint; None if there is no such route.
+        """
+        if name is None or name in self.endpoints or name in self.forwarded:
+            return False
+        return self.owners.get(name) != CORE
 
 
 def current_routes() -> RouteTable:
@@ -63,43 +89,13 @@ def current_routes() -> RouteTable:
     return table
 
 
-def find_dialect(request: Request) -> Dialect:
-    """Find the dialect of the current ``request``, and store it in ``g``, with its route if it has one.
-
-    :raises GatewayError: 400, several dialects claim the request.
-    """
-    table, name = current_routes(), request.endpoint or ""
-    endpoint, dialect = None, table.dialects.default
-    g.dialect = dialect  # for errors
-    if candidates := table.endpoints.get(name):
-        endpoint = candidates[0] if len(candidates) == 1 else table.select(candidates, request)
-        dialect = endpoint.dialect
-    elif table.owners.get(name) != CORE:
-        dialect = table.dialects.for_error(request.path, _header_names(request), request.args)
-    g.endpoint, g.dialect = endpoint, dialect
-    return dialect
-
-
-def serves_by_itself(name: str | None) -> bool:
-    """Return whether a route is a plugin's own, which core knows nothing of.
-
-    :param name: Flask's endpoint of the current request; None if there is no such route.
-    """
-    table = current_routes()
-    if name is None or name in table.endpoints or name in table.forwarded:
-        return False
-    return table.owners.get(name) != CORE
-
-
 def _header_names(request: Request) -> set[str]:
     names = request.headers.keys()  # the object itself iterates over pairs
     return {name.lower() for name in names}
 
 
 # ------------------------------------------------------------------------------------------------------- registration
-def register_dialect_routes(
-    app: Flask, table: RouteTable, views: Mapping[Operation, Callable[[Endpoint], Response]]
-) -> None:
+def register_dialect_routes(app: Flask, table: RouteTable, views: Mapping[Operation, View]) -> None:
     """Add the routes of all dialects. Routes of several dialects for the same paths are registered once."""
     groups: dict[tuple[str, str, bool], list[Endpoint]] = {}
     for endpoint in table.dialects.endpoints:
@@ -121,10 +117,11 @@ def register_dialect_routes(
             table.owners[f"{name} websocket"] = table.owners[name]
 
 
-def _dispatch(views: Mapping[Operation, Callable[[Endpoint], Response]]) -> Callable[..., Response]:
+def _dispatch(views: Mapping[Operation, View]) -> Callable[..., Response]:
     def view(**_: str) -> Response:
-        endpoint: Endpoint = g.endpoint
-        return views[endpoint.route.operation](endpoint)
+        request = current_request()
+        endpoint = cast(Endpoint, request.dialect_endpoint)
+        return views[endpoint.route.operation](request, endpoint)
 
     return view
 

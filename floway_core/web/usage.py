@@ -29,7 +29,7 @@ def usage_counter(gateway: Gateway) -> Callable[[RequestLogEntry], None]:
         _record_attempts(gateway.usage.last_use, entry.trace)
         if not entry.metered:
             return
-        candidate = entry.trace.tried[-1] if entry.trace.tried else None
+        candidate = entry.trace.candidate
         gateway.usage.add(
             entry.key,
             candidate.model.id if candidate else NOBODY,
@@ -50,6 +50,6 @@ def _record_attempts(last_use: LastUseBuffer, trace: RequestTrace) -> None:
             failure = f"It answered {reason}."
         if failure:
             last_use.note_try(candidate.upstream.id, failure)
-    failed = [candidate for candidate, _ in trace.failures]
-    if trace.events is not None and trace.tried[-1] not in failed:
-        last_use.note_try(trace.tried[-1].upstream.id)
+    last = trace.candidate
+    if trace.events is not None and last and last not in [refused for refused, _ in trace.failures]:
+        last_use.note_try(last.upstream.id)

@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 from websockets.datastructures import Headers
 from websockets.http11 import Request as Handshake
 from websockets.server import ServerProtocol
@@ -20,9 +20,10 @@ from floway_core.protocol.headers import UNDERSCORED
 from floway_core.responses_dialect import ResponsesDialect
 from floway_core.runtime.dialects import Endpoint
 from floway_core.runtime.gateway import Gateway
-from floway_core.web import STREAM_HEADERS, current_gateway
+from floway_core.web import STREAM_HEADERS
 from floway_core.web.auth import authenticate
 from floway_core.web.fast_flask import PreparedResponse
+from floway_core.web.gateway_request import GatewayRequest
 
 OFFERED = "floway.websocket_offered"
 """Key of the WSGI environment: whether the server can take over the connection for a WebSocket."""
@@ -100,13 +101,12 @@ class _UpgradeResponse(PreparedResponse):
         return self.response  # type: ignore[return-value]
 
 
-def open_websocket(endpoint: Endpoint) -> Response:
+def open_websocket(request: GatewayRequest, endpoint: Endpoint) -> Response:
     """Open a WebSocket, or refuse it with a status that makes clients switch to POST at once."""
     environ = request.environ
     is_upgrade = environ.get("HTTP_UPGRADE", "").lower() == "websocket" and environ["SERVER_PROTOCOL"] == "HTTP/1.1"
     if not is_upgrade or not environ.get(OFFERED) or not isinstance(endpoint.dialect, ResponsesDialect):
         raise GatewayError(426, "WebSocket is not offered here: send a POST request.", code="upgrade_refused")
-    gateway = current_gateway()
     authenticate()
     if environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
         raise GatewayError(400, "The request for a WebSocket has a body.", code="invalid_upgrade")
@@ -114,7 +114,7 @@ def open_websocket(endpoint: Endpoint) -> Response:
     if handshake.status_code != 101:
         message = "The request for a WebSocket is not valid: it needs version 13, and a key of 16 bytes."
         raise GatewayError(400, message, code="invalid_upgrade")
-    response = _UpgradeResponse(WebSocketSession(gateway, environ), 101)
+    response = _UpgradeResponse(WebSocketSession(request.gateway, environ), 101)
     response.headers.clear()
     for name in ("Upgrade", "Connection", "Sec-WebSocket-Accept"):
         response.headers[name] = handshake.headers[name]

@@ -40,7 +40,7 @@ def rejected(installation):
         done = installation.run("config", environ=environ)
         assert (done.returncode, done.stdout) == (1, "")
         (line,) = done.stderr.splitlines()
-        assert line.startswith("floway: ")
+        assert line.startswith("Error: ")
         return line
 
     return run
@@ -114,7 +114,7 @@ def test_no_setting_is_called_as_clients_call_theirs():
 
 
 def test_an_unknown_setting_like_no_other(rejected):
-    line = "floway: FLOWAY_QQQQ is not a setting. Does it belong to a plugin that is not installed?"
+    line = "Error: FLOWAY_QQQQ is not a setting. Does it belong to a plugin that is not installed?"
     assert rejected(FLOWAY_QQQQ="1") == line
     assert rejected(FLOWAY_ECHO_BASE_URL="1") == line.replace("QQQQ", "ECHO_BASE_URL")
 
@@ -262,7 +262,7 @@ def test_an_address_that_is_taken_is_told_in_one_line(installation):
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         f"{address} is in use; waiting 3 seconds for it to become free",
-        f"floway: Floway cannot listen on {address}: Address already in use.",
+        f"Error: Floway cannot listen on {address}: Address already in use.",
     ]
 
 

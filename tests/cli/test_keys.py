@@ -28,7 +28,7 @@ def one_line_of(text):
 def one_line(done):
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("floway: ")
+    assert line.startswith("Error: ")
     return line
 
 

@@ -163,7 +163,7 @@ def test_a_broken_plugin_is_named_in_one_line(install_broken, command, source):
     done = start(install_broken(broken=SOURCES[source][0]), command)
     assert done.returncode != 0 and done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert line.startswith("floway: ") and "'broken'" in line and SOURCES[source][1] in line
+    assert line.startswith("Error: ") and "'broken'" in line and SOURCES[source][1] in line
 
 
 @pytest.mark.parametrize("name", ["floway-core", "Floway_Core"])
@@ -174,7 +174,7 @@ def test_a_plugin_for_another_version_of_core_is_named(install, tmp_path, name):
     done = start(install(plugin_folders=[tmp_path]), "config")
     assert done.returncode != 0 and done.stdout == ""
     expected = f"Plugin 'ahead' (ahead-plugin 1.0) needs floway-core <100,>=99, but this is floway-core {__version__}."
-    assert done.stderr == f"floway: {expected}\n"
+    assert done.stderr == f"Error: {expected}\n"
 
 
 @pytest.mark.parametrize("command", ["serve", "wsgi"])
@@ -223,7 +223,7 @@ def test_two_plugins_that_collide_are_both_named(install_broken, what):
     done = start(install_broken(one=one, two=two), "serve")
     assert done.returncode != 0
     (line,) = done.stderr.splitlines()
-    assert "one" in line and "two" in line and line.startswith("floway: ")
+    assert "one" in line and "two" in line and line.startswith("Error: ")
 
 
 def test_dialects_with_different_claims_share_a_path(start_gateway, tmp_path):
@@ -312,7 +312,7 @@ def test_under_gunicorn_the_worker_is_not_started_again_and_again(install, tmp_p
         timeout=60,
     )
     assert done.returncode != 0
-    assert done.stderr.count("floway: Plugin 'broken'") == 1
+    assert done.stderr.count("Error: Plugin 'broken'") == 1
     assert "Traceback" not in done.stderr
 
 

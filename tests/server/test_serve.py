@@ -93,5 +93,5 @@ def test_a_system_without_the_hang_up_event_is_refused_in_one_line(install):
         text=True,
         timeout=PATIENCE,
     )
-    expected = "floway: Floway needs Linux to serve: this system has no hang-up event in epoll (EPOLLRDHUP).\n"
+    expected = "Error: Floway needs Linux to serve: this system has no hang-up event in epoll (EPOLLRDHUP).\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)

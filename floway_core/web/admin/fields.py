@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flask import request
-
 from floway_core.errors import GatewayError
+from floway_core.web import current_request
 from floway_core.web.body import read_object
 
 MAX_BODY_BYTES = 64 * 1024
@@ -18,7 +17,7 @@ def read_body() -> dict[str, Any]:
 
     :raises GatewayError: 400, 413 or 415.
     """
-    return read_object(request, MAX_BODY_BYTES).content
+    return read_object(current_request(), MAX_BODY_BYTES).content
 
 
 def check_fields(
