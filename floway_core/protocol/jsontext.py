@@ -109,7 +109,8 @@ def ascii_text(value: Any) -> str:
         text = orjson.dumps(value).decode()
     except TypeError:
         return _ASCII.encode(value)
-    return text if text.isascii() and text.isprintable() else _ASCII.encode(value)
+    # Control characters are escaped already, except for one.
+    return text if text.isascii() and "\x7f" not in text else _ASCII.encode(value)
 
 
 _ASCII = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
@@ -141,7 +142,8 @@ def may_be_too_deep(text: bytes) -> bool:
     if len(text) <= 2 * MAX_LEVELS:
         return False
     if len(text) < COUNTED_BYTES:
-        return text.count(b"[") + text.count(b"{") > MAX_LEVELS
+        # Removing a character takes a fifth of the time of counting it, as long as there are few.
+        return len(text) - len(text.replace(b"[", b"").replace(b"{", b"")) > MAX_LEVELS
     found = 0
     for bracket in (b"[", b"{"):
         position = text.find(bracket)
