@@ -90,7 +90,9 @@ _get_type = operator.itemgetter("type")
 
 def _is_shallow(block: bytes, contents: Iterable[Any]) -> bool:
     """Return whether no event is nested too deeply to be encoded again."""
-    return not (jsontext.may_be_too_deep(block) and any(map(jsontext.is_too_deep, contents)))
+    if not jsontext.may_be_too_deep(block):
+        return True
+    return not any(jsontext.is_too_deep(content, len(block)) for content in contents)
 
 
 def parse_data(data: bytes) -> dict[str, Any] | None:
