@@ -124,9 +124,9 @@ class ClientConnection(Protocol):
         """A descriptor that becomes readable when the gateway shuts down and callers must stop waiting; None: never."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class DialectRequest:
-    """An authenticated HTTP request of a client for its dialect, without credentials."""
+    """An authenticated HTTP request of a client for its dialect, without credentials. Do not change it."""
 
     method: str
     path: str
@@ -142,7 +142,7 @@ class DialectRequest:
     """The decompressed bytes of the body. Empty if the dialect does not need them (``Dialect.keeps_original``)."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class ClientRequest:
     """A client's request. Do not change it: every attempt starts from the same request."""
 

@@ -97,7 +97,7 @@ class Claims:
 NO_CLAIMS = Claims()
 
 
-@dataclass(frozen=True)
+@dataclass
 class ReadRequest:
     """A request in the form of the Responses API, as ``Dialect.read`` returns it."""
 

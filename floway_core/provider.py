@@ -115,7 +115,10 @@ class UpstreamResponse:
 
     def header(self, name: str) -> str | None:
         """The first value of the header ``name`` (lower case), or None."""
-        return next((value for key, value in self.headers if key == name), None)
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
 
 
 @dataclass(frozen=True)

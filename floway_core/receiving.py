@@ -23,6 +23,6 @@ def receive(sock: socket.socket, flags: int = 0, size: int = READ_BYTES) -> byte
     except IndexError:
         buffer = memoryview(bytearray(READ_BYTES))
     try:
-        return bytes(buffer[: sock.recv_into(buffer, size, flags)])
+        return buffer[: sock.recv_into(buffer, size, flags)].tobytes()
     finally:
         _spare.append(buffer)

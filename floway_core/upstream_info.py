@@ -75,11 +75,15 @@ class AccountDetails:
     def event_markers(self) -> tuple[bytes, ...]:
         """Texts such that each event with account details contains at least one of them.
 
-        They are few, because every event is searched for them.
+        They are few, because every event is searched for them. Every response object has an ``error``, mostly null, so
+        that the names of its fields are sought instead. These lack the first quote: they are removed even if null.
         """
-        names = [*self.response_fields, *(["error"] if self.error_fields else [])]
-        names += ["headers"] if self.headers else []
-        return (*(b'"%b"' % name.encode() for name in names), *(kind.rstrip("*").encode() for kind in self.events))
+        names = [*self.response_fields, *(["headers"] if self.headers else [])]
+        return (
+            *(b'"%b"' % name.encode() for name in names),
+            *(b'%b"' % name.encode() for name in self.error_fields),
+            *(kind.rstrip("*").encode() for kind in self.events),
+        )
 
     @functools.cached_property
     def _beginnings(self) -> tuple[str, ...]:

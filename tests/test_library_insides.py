@@ -24,9 +24,7 @@ INSIDES = {
     "urllib3": (
         "floway_core/upstream/urllib3_pool.py",
         {
-            "urllib3:HTTPConnectionPool._get_conn": "(self, timeout: 'float | None' = None) -> 'BaseHTTPConnection'",
             "urllib3:HTTPConnectionPool._new_conn": "(self) -> 'BaseHTTPConnection'",
-            "urllib3:HTTPConnectionPool._put_conn": "(self, conn: 'BaseHTTPConnection | None') -> 'None'",
             "urllib3:HTTPConnectionPool._validate_conn": "(self, conn: 'BaseHTTPConnection') -> 'None'",
             "urllib3:HTTPConnectionPool._prepare_proxy": "(self, conn: 'BaseHTTPConnection') -> 'None'",
             "urllib3:HTTPSConnectionPool._new_conn": "(self) -> 'BaseHTTPSConnection'",

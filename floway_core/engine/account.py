@@ -25,7 +25,7 @@ def filter_response(provider: Provider, context: AttemptContext, response: Upstr
     if details is None:
         return response
     body = FilteredBody(response.body, details, _media_type(response)) if details.in_bodies else response.body
-    return replace(response, headers=_visible_headers(details, response.headers), body=body)
+    return UpstreamResponse(response.status, _visible_headers(details, response.headers), body, response.dialect)
 
 
 def filter_error_response(provider: Provider, context: AttemptContext, response: ErrorResponse) -> ErrorResponse:
@@ -108,15 +108,15 @@ class FilteredBody(ResponseBody):
 _NULL = re.compile(rb"\s*:\s*null")
 
 
-def _is_stated(needle: bytes, event: bytes) -> bool:
-    """Return whether a needle is in an event as more than the name of a null. Every response object has such names."""
-    position = event.find(needle)
-    while position >= 0:
-        end = position + len(needle)
-        if not (needle.startswith(b'"') and _NULL.match(event, end)):
-            return True
-        position = event.find(needle, end)
-    return False
+def _find_stated(needle: bytes, block: bytes, start: int) -> int:
+    """Return the position of the next needle that is more than the name of a null; -1 if there is none.
+
+    Every response object has such names.
+    """
+    position = block.find(needle, start)
+    while position >= 0 and needle.startswith(b'"') and _NULL.match(block, position + len(needle)):
+        position = block.find(needle, position + len(needle))
+    return position
 
 
 class EventFilter:
@@ -139,21 +139,17 @@ class EventFilter:
         return self._filter_block(block)
 
     def _filter_block(self, block: bytes) -> bytes:
-        """Return the visible part of complete events. Only events with a needle are parsed."""
-        next_needles = [block.find(needle) for needle in self._needles]
+        """Return the visible part of complete events. Only events that state a needle are parsed."""
+        stated = [_find_stated(needle, block, 0) for needle in self._needles]
         visible, start = [], 0
-        while positions := [position for position in next_needles if position >= 0]:
+        while positions := [position for position in stated if position >= 0]:
             begin, end = sse.bounds(block, min(positions))
-            event = block[begin:end]
-            visible += [block[start:begin], self._filter_event(event) if self._states_any(event) else event]
+            visible += [block[start:begin], self._filter_event(block[begin:end])]
             start = end
-            for number, position in enumerate(next_needles):
+            for number, position in enumerate(stated):
                 if 0 <= position < start:
-                    next_needles[number] = block.find(self._needles[number], start)
+                    stated[number] = _find_stated(self._needles[number], block, start)
         return b"".join([*visible, block[start:]]) if visible else block
-
-    def _states_any(self, event: bytes) -> bool:
-        return any(_is_stated(needle, event) for needle in self._needles)
 
     def finish(self) -> bytes:
         """Return the visible part of the bytes after the last complete event.

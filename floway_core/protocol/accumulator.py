@@ -5,7 +5,7 @@ from typing import Any
 
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.announcements import announced_response, follows_announcement, missing_announcements
-from floway_core.protocol.event_parser import END_MARK, parse_events
+from floway_core.protocol.event_parser import END_MARK, parse_data, parse_events
 from floway_core.protocol.event_shortcuts import DeltaTarget, ResponseIdChange, append_delta, append_run
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
 from floway_core.protocol.item_events import item_events
@@ -23,7 +23,7 @@ from floway_core.protocol.responses import (
     blank_response,
     has_error,
 )
-from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, TEXT_DONE_EVENTS, TextLocation
+from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, WHOLE_EVENTS, TextLocation
 from floway_core.protocol.usage import complete_usage
 
 
@@ -46,8 +46,9 @@ class ResponseAccumulator:
         :param rewrite: whether a client sees the events. If not, only ``response`` matters, and no event is encoded.
         :param present: converts a failure of the upstream to the failure for the client.
         """
-        self.response: dict[str, Any] = {}
-        """The newest response object. After the terminal event it is complete, with its output."""
+        self._response: dict[str, Any] = {}
+        self._unread_announcements: list[bytes] = []
+        """The data of newer events that announce the response, which is parsed only without a terminal event."""
         self.terminal: str | None = None
         """Type of the terminal event; None until it arrives."""
         self.terminal_event = b""
@@ -71,6 +72,18 @@ class ResponseAccumulator:
         """Number of events inserted for the client; the sequence numbers of later events shift by it."""
 
     @property
+    def response(self) -> dict[str, Any]:
+        """The newest response object. After the terminal event it is complete, with its output."""
+        unread, self._unread_announcements = self._unread_announcements, []
+        for content in filter(None, map(parse_data, unread)):
+            self._process_by_type(content)
+        return self._response
+
+    @response.setter
+    def response(self, response: dict[str, Any]) -> None:
+        self._response, self._unread_announcements = response, []
+
+    @property
     def has_content(self) -> bool:
         """Whether any output item has started."""
         return bool(self._items)
@@ -91,7 +104,8 @@ class ResponseAccumulator:
         :returns: the events before the terminal one, for the client.
         """
         events = sse.split(block) if len(block) >= sse.LARGE_BYTES else []  # small ones only when one changes
-        contents, position = parse_events(block, events), -1
+        contents, position = parse_events(block, events, None if self._rewrite else self._unread_announcements), -1
+        del self._unread_announcements[:-2]
         while (position := append_run(self._delta_target, contents, position + 1)) < len(contents):
             if (content := contents[position]) is None:
                 continue
@@ -146,6 +160,9 @@ class ResponseAccumulator:
         if content is END_MARK:
             self.saw_done = True
             return b""
+        if not self._rewrite:  # nobody sees the numbers
+            self._delta_target = None
+            return self._process_by_type(content)
         if self._delta_target:
             self._sequence_number = max(self._sequence_number, self._delta_target.sequence_number)
             self._delta_target = None
@@ -163,7 +180,7 @@ class ResponseAccumulator:
     def _announce_response(self, content: dict[str, Any]) -> bytes:
         """Encode ``response.created`` before the first event of a response, if the upstream omits it."""
         event_type = content.get("type")
-        if event_type == CREATED or not self._rewrite:
+        if event_type == CREATED:
             self._is_announced = True
         terminal = TERMINAL_TYPES.get(event_type or "")
         if self._is_announced or terminal == FAILED or not (terminal or follows_announcement(event_type)):
@@ -177,16 +194,16 @@ class ResponseAccumulator:
         event_type: str | None = content.get("type")
         if location := DELTA_EVENTS.get(event_type or ""):
             return self._process_delta(content, location)
-        if event_type in TEXT_DONE_EVENTS or event_type in PART_EVENTS:
-            return self._process_part(event_type, content)
+        if location := WHOLE_EVENTS.get(event_type or ""):
+            return self._process_part(content, location, is_part=event_type in PART_EVENTS)
         if event_type in ("response.output_item.added", "response.output_item.done"):
             return self._process_item(event_type, content)
-        terminal = TERMINAL_TYPES.get(event_type or "") if not isinstance(content.get("response"), dict) else None
+        response, is_of_response = content.get("response"), str(event_type).startswith("response.")
+        terminal = TERMINAL_TYPES.get(event_type or "") if not isinstance(response, dict) else None
         if terminal and (self._items or terminal == FAILED):  # without a response object: use the newest one
             changes = {"error": content.get("error"), "status": None} if event_type != COMPLETED else {"status": None}
-            content["response"] = {**blank_response(self._model), **self.response, **changes}
-        is_of_response = str(event_type).startswith("response.")
-        if isinstance(response := content.get("response"), dict) and is_of_response:
+            response = content["response"] = {**blank_response(self._model), **self.response, **changes}
+        if is_of_response and isinstance(response, dict):
             return self._process_response(str(event_type), content, response)
         if event_type in ("error", "response.error") or (content.get("error") and not is_of_response):
             return self._process_error(content)
@@ -199,8 +216,10 @@ class ResponseAccumulator:
         if item is None:
             self._items.add_unassigned(location, content.get("delta"))
             return None
-        inserted = self._encode_announcement(content, item, location)
-        replacement = self._with_client_ids(content, item, inserted, location.index_field)
+        replacement = None
+        if self._rewrite:
+            inserted = self._encode_announcement(content, item, location)
+            replacement = self._with_client_ids(content, item, inserted, location.index_field)
         if not item.is_closed:
             part = item.get_part(location, content.get(location.index_field))
             append_delta(part.text, content.get("delta"))
@@ -208,23 +227,14 @@ class ResponseAccumulator:
             self._delta_target = DeltaTarget.find(content, location, part.text) if is_usual else None
         return replacement
 
-    def _process_part(self, event_type: str, content: dict[str, Any]) -> bytes | None:
-        location = TEXT_DONE_EVENTS.get(event_type) or PART_EVENTS[event_type]
+    def _process_part(self, content: dict[str, Any], location: TextLocation, *, is_part: bool) -> bytes | None:
         item = self._items.find_or_add(content, location)
         if item is None:
             return None
-        inserted = self._encode_announcement(content, item, location, is_part=event_type in PART_EVENTS)
+        inserted = self._encode_announcement(content, item, location, is_part) if self._rewrite else b""
         if not item.is_closed:
-            part = item.get_part(location, content.get(location.index_field))
-            if event_type in PART_EVENTS and isinstance(content.get("part"), dict):
-                part.payload = content["part"]
-            elif isinstance(text := content.get(location.text_field), str):
-                encoded = text.encode("utf-8", "surrogatepass")
-                if len(encoded) >= len(part.text):  # some upstreams end a part without its text
-                    part.text[:] = encoded
-            if isinstance(name := content.get("name"), str) and not location.index_field:
-                item.payload.setdefault("name", name)
-        return self._with_client_ids(content, item, inserted, location.index_field)
+            item.fill_part(content, location, is_part=is_part)
+        return self._with_client_ids(content, item, inserted, location.index_field) if self._rewrite else None
 
     def _process_item(self, event_type: str, content: dict[str, Any]) -> bytes | None:
         payload, index = content.get("item"), content.get("output_index")
@@ -255,7 +265,7 @@ class ResponseAccumulator:
 
         :param is_part: whether ``content`` is an event with the complete part, so that it announces the part.
         """
-        if not self._rewrite or item.is_closed:
+        if item.is_closed:
             return b""
         part_index = content.get(location.index_field)
         events = list(missing_announcements(item, location, part_index, is_part=is_part))
@@ -282,15 +292,8 @@ class ResponseAccumulator:
         :param inserted: other events to insert before it.
         :param index_field: field of the event with the index of the part; empty if the event needs none.
         """
-        has_item = "item" in content
-        is_unchanged = content.get("output_index") == item.index and type(content.get("output_index")) is int
-        is_unchanged = is_unchanged and (has_item or content.get("item_id") == item.id)
-        has_part_index = not index_field or isinstance(content.get(index_field), int)
-        if not self._rewrite or (is_unchanged and has_part_index and not inserted):
-            return None
-        address: dict[str, Any] = {**({} if has_item else {"item_id": item.id}), "output_index": item.index}
-        address |= {} if has_part_index else {index_field: 0}
-        return inserted + self._encode(str(content["type"]), {**content, **address})
+        address = item.find_new_address(content, index_field)
+        return inserted + self._encode(str(content["type"]), {**content, **address}) if address or inserted else None
 
     def _process_error(self, content: dict[str, Any], failure: Failure | None = None) -> bytes | None:
         self.failure = failure or read_failure(content) or Failure(NO_REASON, "upstream_failed")
@@ -306,7 +309,7 @@ class ResponseAccumulator:
         self, event_type: str, content: dict[str, Any], response: dict[str, Any]
     ) -> bytes | ResponseIdChange | None:
         """Process an event with the response object. Missing events are inserted before the terminal one."""
-        original, number = dict(response), self._sequence_number
+        original, number = dict(response) if self._rewrite else response, self._sequence_number
         missing_events: list[bytes] = []
         if event_type in TERMINAL_TYPES:
             missing_events = self._finish(TERMINAL_TYPES[event_type], response)
@@ -314,7 +317,7 @@ class ResponseAccumulator:
             self.response = response
             self._apply_overrides(response)
         if not self._rewrite:
-            return b"" if self.terminal else None
+            return None
         content["type"] = self.terminal or event_type
         if missing_events:
             content["sequence_number"] = number + len(missing_events) + 1
@@ -339,9 +342,8 @@ class ResponseAccumulator:
         if terminal == FAILED or (has_error(response) and not final_output and not self._items):
             terminal = FAILED
             self._process_final_error(response)
-        status = terminal.removeprefix("response.")
         self._apply_overrides(response)
-        response["status"] = status
+        response["status"] = terminal.removeprefix("response.")
         items = self._items.merge_final(final_output)
         open_status = "incomplete" if terminal != COMPLETED else "completed"
         built = [(item, payload) for item in items if (payload := item.build(open_status)) is not None]
@@ -366,8 +368,7 @@ class ResponseAccumulator:
         if self.failure is None:
             return
         presented = self._present(self.failure)
-        is_standard = isinstance(error, dict) and isinstance(error.get("message"), str) and presented is self.failure
-        if not is_standard:
+        if presented is not self.failure or not (isinstance(error, dict) and isinstance(error.get("message"), str)):
             response["error"] = {"code": presented.code or "server_error", "message": presented.message}
 
     def _encode_missing(self, item: OutputItem, payload: dict[str, Any]) -> list[bytes]:

@@ -24,11 +24,19 @@ _DATA_LINE = re.compile(rb"\ndata: ?(.*)")
 _TYPE_FIELD = re.compile(rb'"type": ?"([\w.]+)"')
 
 
-def parse_events(block: bytes, events: Sequence[bytes] = ()) -> list[dict[str, Any] | None]:
+_ANNOUNCEMENTS = (b' {"type":"response.created",', b' {"type":"response.in_progress",')
+"""The usual beginnings of the data of events that only show the response object before it has any output."""
+
+
+def parse_events(
+    block: bytes, events: Sequence[bytes] = (), announcements: list[bytes] | None = None
+) -> list[dict[str, Any] | None]:
     """Parse complete events.
 
     :param block: one event or more, without a part of another.
     :param events: the same as single events, if they have been split already.
+    :param announcements: receives the data of events that only announce the response, as far as they are recognised
+        without parsing. Then they are not in the result.
     :returns: the JSON object of each event, with its ``type`` (None if neither the object nor the event names one).
         ``END_MARK`` represents ``[DONE]``. None represents any other event without a JSON object, such as a comment,
         and a long event that is not parsed.
@@ -37,12 +45,17 @@ def parse_events(block: bytes, events: Sequence[bytes] = ()) -> list[dict[str, A
     data = _find_data(block) if not is_large and b"\r" not in block else []
     # Usually each event is one line of data. Then one call of the JSON parser reads all of them.
     if data:
+        announcing = [one for one in data if one.startswith(_ANNOUNCEMENTS)] if announcements is not None else []
+        if announcing:
+            data = [one for one in data if one not in announcing]
         contents: list[dict[str, Any] | None]
         try:
             contents = orjson.loads(b"[%b]" % b",".join(data))
         except orjson.JSONDecodeError:
             contents = []
-        if len(contents) == len(data) and _have_types(contents) and _is_shallow(block, contents):
+        if len(contents) == len(data) and (not data or _have_types(contents)) and _is_shallow(block, contents):
+            if announcements is not None:
+                announcements += announcing
             return contents
     return [_parse_event(event) for event in events or sse.split(block)]
 
@@ -55,14 +68,11 @@ def _find_data(block: bytes) -> list[bytes]:
     if is_single and name.startswith(b"event:") and b"\n" not in name:
         return [single]
     lines = block.split(b"\n")
-    names, data, empty = lines[:-1:3], lines[1::3], lines[2::3]
-    if (
-        len(lines) % 3 == 1
-        and not (lines[-1] or any(empty))
-        and {line[:6] for line in names} == {b"event:"}
-        and {line[:5] for line in data} == {b"data:"}
-    ):
-        return [line[5:] for line in data]
+    if len(lines) % 3 == 1 and not (lines[-1] or any(lines[2::3])):
+        names = b"\n".join([b"", *lines[:-1:3]])
+        data = b"\n".join([b"", *lines[1::3]]).split(b"\ndata:")[1:]
+        if names.count(b"\nevent:") == len(data) == len(lines) // 3:
+            return data
     data = _DATA_LINE.findall(b"\n" + block)
     return data if len(data) == block.count(b"\n\n") else []
 
@@ -80,7 +90,18 @@ _get_type = operator.itemgetter("type")
 
 def _is_shallow(block: bytes, contents: Iterable[Any]) -> bool:
     """Return whether no event is nested too deeply to be encoded again."""
-    return not (jsontext.may_be_too_deep(block) and any(map(jsontext.is_too_deep, contents)))
+    if not jsontext.may_be_too_deep(block):
+        return True
+    return not any(jsontext.is_too_deep(content, len(block)) for content in contents)
+
+
+def parse_data(data: bytes) -> dict[str, Any] | None:
+    """Parse the data of one event; None if it is not a JSON object."""
+    try:
+        content = jsontext.loads(data)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _parse_event(event: bytes) -> dict[str, Any] | None:
@@ -89,11 +110,8 @@ def _parse_event(event: bytes) -> dict[str, Any] | None:
     name, data = sse.parse(event)
     if data.strip() == b"[DONE]":
         return END_MARK
-    try:
-        content = jsontext.loads(data)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
+    content = parse_data(data)
+    if content is None:
         if data.strip() not in (b"", b"[DONE]"):
             # Its content is not logged, because it may belong to the conversation.
             log.debug("An event %r with %d bytes of data is not a JSON object; relayed unchanged.", name, len(data))

@@ -1,7 +1,8 @@
 """Select the headers that pass through the gateway, in both directions."""
 
+import functools
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import Any
 
 IGNORED = "x-floway-ignored"
@@ -25,6 +26,9 @@ provider sees them."""
 
 UNPREFIXED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 """Headers whose WSGI key has no ``HTTP_`` prefix. Such a key may exist with an empty value if the client sent none."""
+
+MAX_REMEMBERED_LENGTH = 4000
+"""Characters in the names of a WSGI environment, whose headers are remembered. A usual one has a few hundred."""
 
 _CONNECTION_HEADERS = """
     alt-svc alt-used connection expect http2-settings keep-alive proxy-authenticate proxy-authentication-info
@@ -86,18 +90,32 @@ def client_headers(environ: Mapping[str, Any], credentials: Iterable[str] = CRED
     :param environ: the WSGI environment. ``UNDERSCORED`` contains the headers with an underscore in their name.
     :param credentials: names of the headers to omit, in lower case.
     """
-    headers = {
-        variable[5:].replace("_", "-").lower(): value
-        for variable, value in environ.items()
-        if variable.startswith("HTTP_")
-    }
-    for name, variable in UNPREFIXED.items():
-        headers.pop(name, None)
-        if value := environ.get(variable):
-            headers[name] = value
-    for name in credentials:
-        headers.pop(name, None)
-    return {**headers, **environ.get(UNDERSCORED, {})}
+    variables = tuple(environ)
+    find = _known_headers if sum(map(len, variables)) <= MAX_REMEMBERED_LENGTH else _find_headers
+    headers = {name: environ[variable] for variable, name in find(variables, frozenset(credentials))}
+    if "" in headers.values():
+        for name in UNPREFIXED:
+            if headers.get(name) == "":
+                del headers[name]
+    if underscored := environ.get(UNDERSCORED):
+        headers.update(underscored)
+    return headers
+
+
+def _find_headers(variables: tuple[str, ...], credentials: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    """Return the variables that contain headers, each with the name of its header.
+
+    :param variables: the names in a WSGI environment.
+    :param credentials: names of the headers to omit.
+    """
+    prefixed = [(one, one[5:].replace("_", "-").lower()) for one in variables if one.startswith("HTTP_")]
+    unprefixed = [(variable, name) for name, variable in UNPREFIXED.items() if variable in variables]
+    others = [(variable, name) for variable, name in prefixed if name not in UNPREFIXED]
+    return tuple((variable, name) for variable, name in (*others, *unprefixed) if name not in credentials)
+
+
+_known_headers = functools.lru_cache(maxsize=128)(_find_headers)
+"""``_find_headers`` for a client that has sent the same headers before."""
 
 
 def is_readable_with_underscore(name: Any, credentials: Container[str] = CREDENTIALS) -> bool:
@@ -120,8 +138,8 @@ def relayed_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]
     :param headers: names in lower case.
     """
     headers = list(headers)
-    connection_options = ",".join(value for name, value in headers if name == "connection")
-    hop_by_hop = {token.strip().lower() for token in connection_options.split(",")}
+    connection_options = ",".join([value for name, value in headers if name == "connection"])
+    hop_by_hop = {token.strip().lower() for token in connection_options.split(",")} if connection_options else ()
     return [
         (name, value)
         for name, value in headers
@@ -130,7 +148,7 @@ def relayed_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]
     ]
 
 
-def with_ignored(headers: Iterable[tuple[str, str]], names: Iterable[str]) -> list[tuple[str, str]]:
+def with_ignored(headers: Iterable[tuple[str, str]], names: Collection[str]) -> list[tuple[str, str]]:
     """Return ``headers`` with the list of request fields that were ignored.
 
     :param headers: response headers of the upstream. Their own list, from an upstream that is a gateway too, is merged.
@@ -138,6 +156,8 @@ def with_ignored(headers: Iterable[tuple[str, str]], names: Iterable[str]) -> li
     """
     headers = list(headers)
     upstream_names = [name.strip() for header, value in headers if header == IGNORED for name in value.split(",")]
+    if not names and not upstream_names:
+        return headers
     valid_names = [name for name in dict.fromkeys((*names, *upstream_names)) if _FIELD_NAME.fullmatch(name)]
     value = ", ".join(valid_names)
     if len(value) > MAX_IGNORED_LENGTH:

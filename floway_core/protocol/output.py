@@ -6,7 +6,7 @@ by ``output_index`` or type. Of two versions of an item, the one with more conte
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from floway_core.protocol.item_versions import (
@@ -92,16 +92,17 @@ class OutputItems:
         :returns: None for an event with neither ``item_id`` nor ``output_index``.
         """
         item_id, index = event.get("item_id"), event.get("output_index")
-        item_type = location.item_type
+        item = self._by_upstream_id.get(item_id) if isinstance(item_id, str) else None
+        if item is not None and not item.is_closed:  # nearly always
+            return item
         if not isinstance(item_id, str) and not isinstance(index, int):
             return None
-        item = self._by_upstream_id.get(item_id) if isinstance(item_id, str) else None
-        if item is None or item.is_closed:
-            at_index = self._by_upstream_index.get(index) if isinstance(index, int) else None
-            if at_index is not None and not at_index.is_closed and (item is None or at_index.id == item_id):
-                return at_index
-        if item is not None and (not item.is_closed or index in (None, item.upstream_index)):
+        at_index = self._by_upstream_index.get(index) if isinstance(index, int) else None
+        if at_index is not None and not at_index.is_closed and (item is None or at_index.id == item_id):
+            return at_index
+        if item is not None and index in (None, item.upstream_index):
             return item
+        item_type = location.item_type
         payload = {"id": item_id, "type": item_type} if isinstance(item_id, str) and item_id else {"type": item_type}
         return self._add_item(normalize_item(payload), index)
 
@@ -133,7 +134,7 @@ class OutputItems:
         items = [item for item in self.merge_final([]) if item.is_closed or not closed_only]
         return [payload for item in items if (payload := item.build(open_status)) is not None]
 
-    def merge_final(self, final_output: Iterable[dict[str, Any]]) -> list[OutputItem]:
+    def merge_final(self, final_output: list[dict[str, Any]]) -> list[OutputItem]:
         """Merge in the output of the terminal event.
 
         :param final_output: ``output`` of the response object in the terminal event.
@@ -141,9 +142,8 @@ class OutputItems:
             ``final_output``.
         """
         items = sorted(self._items, key=lambda item: item.rank)
-        final = list(map(normalize_item, final_output))
-        if not _confirms(items, final):
-            items = self._merge_differing(items, drop_repeats(final))
+        if not _confirms(items, final_output):
+            items = self._merge_differing(items, drop_repeats(map(normalize_item, final_output)))
         self._assign_text(items)
         for item in items:
             self._assign_call_id(item)
@@ -233,7 +233,7 @@ class OutputItems:
         self._used_ids.add(item_id)
         item = OutputItem(payload, own_index, item_id, rank, index)
         self._items.append(item)
-        self._update_open_item(item, payload)
+        self._index_open_item(item)
         if isinstance(index, int):
             self._by_upstream_index[index] = item
         return item
@@ -242,6 +242,11 @@ class OutputItems:
         """Replace the payload of an open item, and update the indexes."""
         self._open_items.get(item.lookup_key, {}).pop(item.index, None)
         item.payload, item.lookup_key = payload, lookup_key(payload)
+        self._index_open_item(item)
+
+    def _index_open_item(self, item: OutputItem) -> None:
+        """Let an open item be found by its payload."""
+        payload = item.payload
         self._open_items.setdefault(item.lookup_key, {})[item.index] = item
         if isinstance(payload.get("id"), str):
             self._by_upstream_id[payload["id"]] = item

@@ -1,5 +1,6 @@
 """One output item of a response, while its events arrive."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from floway_core.protocol.item_versions import TOOL_CALL_TYPES, lookup_key, merge_versions
@@ -86,17 +87,56 @@ class OutputItem:
             part.location = location  # the event that announced the part does not say which field holds its text
         return part
 
+    def fill_part(self, event: Mapping[str, Any], location: TextLocation, *, is_part: bool) -> None:
+        """Take the complete text, or the complete part, from an event.
+
+        :param is_part: whether the event contains the part.
+        """
+        part = self.get_part(location, event.get(location.index_field))
+        if is_part and isinstance(event.get("part"), dict):
+            part.payload = event["part"]
+        elif isinstance(text := event.get(location.text_field), str):
+            encoded = text.encode("utf-8", "surrogatepass")
+            if len(encoded) >= len(part.text):  # some upstreams end a part without its text
+                part.text[:] = encoded
+        if not location.index_field and isinstance(name := event.get("name"), str):
+            self.payload.setdefault("name", name)
+
     def has_part(self, location: TextLocation, part_index: object) -> bool:
         """Return whether any event about this part has arrived."""
         return (location.item_field, part_index if isinstance(part_index, int) else 0) in self.parts
 
+    def find_new_address(self, event: Mapping[str, Any], index_field: str) -> dict[str, Any]:
+        """Return the fields by which an event of the item names it for the client; empty if the event has them.
+
+        :param index_field: field of the event with the index of the part; empty if the event needs none.
+        """
+        has_item = "item" in event
+        is_unchanged = event.get("output_index") == self.index and type(event.get("output_index")) is int
+        is_unchanged = is_unchanged and (has_item or event.get("item_id") == self.id)
+        has_part_index = not index_field or isinstance(event.get(index_field), int)
+        if is_unchanged and has_part_index:
+            return {}
+        address: dict[str, Any] = {**({} if has_item else {"item_id": self.id}), "output_index": self.index}
+        return address | ({} if has_part_index else {index_field: 0})
+
     def close(self, payload: dict[str, Any]) -> None:
         """Merge the item of ``response.output_item.done`` with earlier events, and drop the parts."""
-        self.payload = merge_versions(payload, self.payload)
-        if self.parts:
-            self.payload = merge_versions(self.payload, self._build_from_parts())
-            self.parts = {}
-        self.is_closed = True
+        streamed = self._build_from_parts() if self.parts else self.payload
+        if not self._confirms(payload, streamed):
+            payload = merge_versions(payload, self.payload)
+            payload = merge_versions(payload, {**payload, **{field: streamed[field] for field, _ in self.parts}})
+        self.payload, self.parts, self.is_closed = payload, {}, True
+
+    def _confirms(self, payload: dict[str, Any], streamed: dict[str, Any]) -> bool:
+        """Return whether a closed item is exactly what has been streamed, so that there is nothing to merge.
+
+        :param streamed: the item as it began, with its parts.
+        """
+        status = payload.get("status")
+        if status == "in_progress" or any(self.payload.get(field) for field, _ in self.parts):
+            return False
+        return payload == (streamed if status is None else {**streamed, "status": status})
 
     def build(self, open_status: str) -> dict[str, Any] | None:
         """Build the item for the response object.

@@ -6,6 +6,7 @@ pass, because an upstream may support more than this table. Null counts as absen
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, NamedTuple
 
 from floway_core.protocol.items import is_reference
@@ -136,7 +137,7 @@ def find_fault(body: Mapping[str, Any]) -> Fault | None:
     if body.get("conversation") is not None and body.get("previous_response_id") is not None:
         message = "Mutually exclusive parameters: provide only one of 'previous_response_id' or 'conversation'."
         return Fault(message, "mutually_exclusive_parameters", "conversation")
-    if all(body.get(name) is None for name in SOURCES):
+    if body.get("input") is None and all(body.get(name) is None for name in SOURCES):
         return _missing("input")
     return None
 
@@ -146,9 +147,8 @@ def find_field_fault(body: Mapping[str, Any], fields: Mapping[str, Rule]) -> Fau
 
     :param fields: rules by field; other fields are allowed.
     """
-    for name, rule in fields.items():
-        value = body.get(name)
-        if value is not None and (fault := _find_value_fault(value, rule, name)):
+    for name, value in body.items():  # a request has fewer fields than the table
+        if value is not None and name in fields and (fault := _find_value_fault(value, fields[name], name)):
             return fault
     return None
 
@@ -217,11 +217,27 @@ def _find_list_fault(value: list[Any], rule: Rule, path: str) -> Fault | None:
     if rule.max_elements is not None and len(value) > rule.max_elements:
         message = f"Invalid '{path}': an array of at most {rule.max_elements} items is expected."
         return Fault(message, "array_above_max_length", path)
-    if rule.elements:
+    if rule.elements and not _are_usual(value, rule.elements):
         for index, element in enumerate(value):
             if fault := _find_value_fault(element, rule.elements, f"{path}[{index}]"):
                 return fault
     return None
+
+
+def _are_usual(elements: list[Any], rule: Rule) -> bool:
+    """Return whether all elements follow a rule, if their types are enough to see it.
+
+    It saves the path of each element, which only a fault needs.
+    """
+    kinds = set(map(type, elements))
+    if kinds == {str}:
+        return str in rule.types
+    if kinds != {dict} or dict not in rule.types or rule.required or rule.values:
+        return False
+    return all(
+        {type(element.get(name)) for element in elements} <= {str, NoneType} and str in field_rule.types
+        for name, field_rule in rule.fields.items()
+    )
 
 
 def _has_type(value: Any, types: tuple[type, ...]) -> bool:

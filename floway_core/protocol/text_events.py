@@ -50,3 +50,6 @@ PART_EVENTS = {
     f"response.{name}.{suffix}": location for name, location in _PART_LOCATIONS.items() for suffix in ("added", "done")
 }
 """Events with a complete part."""
+
+WHOLE_EVENTS = {**TEXT_DONE_EVENTS, **PART_EVENTS}
+"""Events with a complete text or part."""

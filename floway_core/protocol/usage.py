@@ -31,10 +31,15 @@ _DETAILS = (
 def complete_usage(usage: Any) -> dict[str, Any] | None:
     """Complete a ``usage`` object for strict clients: all counts and both details become numbers.
 
-    :returns: a copy, in which other fields stay unchanged; None if the counts cannot be determined.
+    :returns: the object itself if it is complete; else a copy, in which other fields stay unchanged; None if the
+        counts cannot be determined.
     """
     if not isinstance(usage, dict):
         return None
+    return usage if _read_complete(usage) else _complete(usage)
+
+
+def _complete(usage: Mapping[str, Any]) -> dict[str, Any] | None:
     total = _read_count(usage, ("total_tokens",))
     input_count, output_count = _read_count(usage, _INPUT), _read_count(usage, _OUTPUT)
     if input_count is None and output_count is not None and total is not None and total >= output_count:
@@ -57,15 +62,37 @@ def complete_usage(usage: Any) -> dict[str, Any] | None:
 
 def usage_of(response: Mapping[str, Any]) -> Tokens:
     """Read the token counts of a response object; a count that it does not state is 0."""
-    usage = complete_usage(response.get("usage"))
-    if usage is None:
+    usage = response.get("usage")
+    if not isinstance(usage, dict):
+        return NO_TOKENS
+    if tokens := _read_complete(usage):
+        return tokens
+    complete = _complete(usage)
+    if complete is None:
         return NO_TOKENS
     return Tokens(
-        usage["input_tokens"],
-        usage["input_tokens_details"]["cached_tokens"],
-        usage["output_tokens"],
-        usage["output_tokens_details"]["reasoning_tokens"],
+        complete["input_tokens"],
+        complete["input_tokens_details"]["cached_tokens"],
+        complete["output_tokens"],
+        complete["output_tokens_details"]["reasoning_tokens"],
     )
+
+
+def _read_complete(usage: Mapping[str, Any]) -> Tokens | None:
+    """Return the counts of an object that needs no completion, as most upstreams send it; None if it does."""
+    try:
+        counts = (
+            usage["input_tokens"],
+            usage["input_tokens_details"]["cached_tokens"],
+            usage["output_tokens"],
+            usage["output_tokens_details"]["reasoning_tokens"],
+            usage["total_tokens"],
+        )
+    except (KeyError, TypeError):
+        return None
+    if set(map(type, counts)) != {int} or min(counts) < 0 or max(counts) > MAX_TOKENS:  # true and false are no numbers
+        return None
+    return Tokens(*counts[:4])
 
 
 def _read_count(values: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

@@ -1,5 +1,6 @@
 """A memory budget that all requests of a process share, and estimates of the memory of parsed JSON."""
 
+import re
 import threading
 
 from floway_core.errors import GatewayError
@@ -12,8 +13,10 @@ SLICE_BYTES = 256 * 1024
 """Bytes of text to count at a time."""
 
 
-BYTES_PER_ESCAPE = 100
-"""A text with fewer than one escape sequence for so many bytes has few: they are removed one by one."""
+BYTES_PER_ESCAPE = 30
+"""A text with fewer than one escape sequence for so many bytes has few."""
+
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
 
 SAMPLE_BYTES = 4096
 """Length of the beginning of a text, which usually shows whether it has many."""
@@ -79,6 +82,9 @@ def count_values(text: bytes) -> dict[bytes, int]:
 
     The time is linear in the length of ``text``, and no more than a few ``SLICE_BYTES`` are allocated.
     """
+    if len(text) <= SLICE_BYTES and text.find(b"\\") < 0:  # one slice, in which every second part is a string
+        structure = b"".join(text.split(b'"')[::2])
+        return {character: structure.count(character) for character in VALUE_BYTES}
     counts, is_inside, start = dict.fromkeys(VALUE_BYTES, 0), 0, 0
     while start < len(text):
         end = start + SLICE_BYTES
@@ -98,16 +104,13 @@ def _without_escapes(text: bytes) -> bytes:
     has_many = any(part.count(b"\\") * BYTES_PER_ESCAPE > len(part) for part in (text[:SAMPLE_BYTES], text))
     if has_many:
         return text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    pieces, start = [], 0
-    while (end := text.find(b"\\", start)) >= 0:  # for few of them, this is several times faster
-        pieces.append(text[start:end])
-        start = end + 2
-    return b"".join([*pieces, text[start:]]) if pieces else text
+    return _ESCAPE.sub(b"", text)  # for few of them, this is several times faster
 
 
 def text_width(text: bytes) -> int:
     """Return how many bytes CPython may need per character in the strings of a JSON text: 1, 2 or 4."""
-    is_escaped = b"\\u" in text
+    # ``in`` takes several times as long as ``find``, because it first tries to read the bytes as a number.
+    is_escaped = text.find(b"\\u") >= 0
     if text.isascii() and not is_escaped:
         return 1
     if any(lead in text for lead in (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")):

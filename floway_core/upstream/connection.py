@@ -1,23 +1,18 @@
 """One request and its response, on a connection of a pool.
 
 ``http.client`` reads chunk by chunk and blocks inside a chunk. The relay needs all bytes that have arrived, at once,
-and must watch the client while it waits. So urllib3 opens, checks and pools the connections, and this file sends and
-receives the bytes.
+and must watch the client while it waits. So urllib3 opens and checks the connections, and this file sends and receives
+the bytes.
 """
 
-import socket
 import ssl
 import time
-
-from urllib3 import HTTPConnectionPool
-from urllib3.connection import HTTPConnection
 
 from floway_core.contexts import ClientConnection
 from floway_core.errors import UpstreamBroken
 from floway_core.provider import ResponseBody
 from floway_core.receiving import receive
-from floway_core.upstream import urllib3_pool
-from floway_core.upstream.poll import ReadinessPoller
+from floway_core.upstream.connection_pool import PooledConnection
 from floway_core.upstream.response_parser import ResponseParser
 
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -38,18 +33,14 @@ upstream that reads slowly may need minutes for that."""
 class UpstreamExchange(ResponseBody):
     """Sends a request, receives the head of the response, then reads the body. Close it in any case."""
 
-    def __init__(self, pool: HTTPConnectionPool, connection: HTTPConnection, *, reused: bool) -> None:
-        """:param connection: from ``pool``, connected, with a timeout of 0.
-        :param reused: whether it has served another request before.
-        """
+    def __init__(self, connection: PooledConnection, *, reused: bool) -> None:
+        """:param reused: whether the connection has served another request before."""
         self.response = ResponseParser()
         self._reused = reused
         self._has_received = False
-        self._pool = pool
         self._connection = connection
-        self._socket: socket.socket = connection.sock
-        self._poller: ReadinessPoller | None = None
-        self._unsent = memoryview(b"")
+        self._socket = connection.socket
+        self._unsent: bytes | memoryview = b""
         """The rest of the request. Unless it is empty, the connection cannot serve another request."""
         self._is_sending = False
         """Whether to send the rest of the request."""
@@ -66,8 +57,11 @@ class UpstreamExchange(ResponseBody):
         :raises OSError, UpstreamBroken: as ``receive_head``.
         :raises ClientDisconnected: ``client`` disconnected meanwhile.
         """
-        self._unsent, self._is_sending = memoryview(message), True
+        self._unsent = message if len(message) <= SEND_BYTES else memoryview(message)
+        self._is_sending = True
         self._send_more()  # usually all of it
+        if not self._is_sending:
+            return
         deadline = time.monotonic() + SEND_TIMEOUT_SECONDS
         while self._is_sending and not self.response.status:
             self._wait(SEND_RETRY_SECONDS, client)
@@ -107,8 +101,7 @@ class UpstreamExchange(ResponseBody):
         """
         deadline = time.monotonic() + timeout
         while not self.response.status:
-            remaining = deadline - time.monotonic()
-            data = self._receive(remaining, client) if remaining > 0 else None
+            data = self._receive(deadline, client)
             if data is None:
                 raise TimeoutError
             self._body += self.response.feed(data)
@@ -126,7 +119,7 @@ class UpstreamExchange(ResponseBody):
         body, self._body = self._body, b""
         while not body and not self.response.ended:
             try:
-                data = self._receive(timeout, client)
+                data = self._receive(time.monotonic() + timeout, client) if timeout else self._receive_now()
             except OSError:
                 raise UpstreamBroken("The upstream reset the connection in the middle of its answer.") from None
             if data is None:
@@ -143,28 +136,31 @@ class UpstreamExchange(ResponseBody):
         """See ``ResponseBody.fileno``. None while ``read`` still has to send a part of the request."""
         return None if self._is_sending else self._socket.fileno()
 
-    def _receive(self, timeout: float, client: ClientConnection | None) -> bytes | None:
-        """Receive the bytes that have arrived.
+    def _receive(self, deadline: float, client: ClientConnection | None) -> bytes | None:
+        """Wait for bytes, and receive them.
 
-        :param timeout: seconds to wait for them; 0 neither waits nor watches the client.
+        :param deadline: in monotonic time.
         :returns: ``b""`` at the end of the connection; None if nothing arrived in time.
         """
-        deadline = time.monotonic() + timeout
-        while True:
-            # TLS has no buffered bytes that the poller cannot see: READ_BYTES is more than one record.
-            if timeout and not self._wait(max(0.0, deadline - time.monotonic()), client):
-                return None
-            if self._is_sending:
-                self._send_more()
-            data = self._try_receive()
-            if data is not None or not timeout:
+        # TLS has no buffered bytes that the poller cannot see: READ_BYTES is more than one record.
+        while (remaining := deadline - time.monotonic()) > 0 and self._wait(remaining, client):
+            data = self._receive_now()
+            if data is not None:
                 return data
+        return None
+
+    def _receive_now(self) -> bytes | None:
+        """Receive the bytes that have arrived, and send more of the request. Neither waits nor watches the client."""
+        if self._is_sending:
+            self._send_more()
+        return self._try_receive()
 
     def _wait(self, timeout: float, client: ClientConnection | None) -> bool:
         """Wait until the connection can be used; see ``ReadinessPoller.wait``."""
-        if self._poller is None or self._poller.client is not client:
-            self._poller = ReadinessPoller(self._socket.fileno(), client)
-        return self._poller.wait(timeout, writable=self._is_sending)
+        poller = self._connection.poller
+        if poller.client is not client:
+            poller.watch(client)
+        return poller.wait(timeout, writable=self._is_sending)
 
     def _try_receive(self) -> bytes | None:
         """Receive without waiting; None if nothing has arrived, or only a part of a TLS record."""
@@ -182,6 +178,6 @@ class UpstreamExchange(ResponseBody):
         self._closed = True
         self.response.close()
         if self.response.reusable and not self._body and not self._unsent:
-            urllib3_pool.release(self._pool, self._connection)
+            self._connection.release()
         else:
             self._connection.close()

@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -17,6 +18,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPResponse
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 from urllib3.util import SKIP_HEADER
@@ -28,6 +30,7 @@ from floway_core.receiving import READ_BYTES
 from floway_core.settings import Settings
 from floway_core.upstream import urllib3_pool
 from floway_core.upstream.connection import UpstreamExchange
+from floway_core.upstream.connection_pool import ConnectionPool, PooledConnection
 from floway_core.upstream.decompression import DecompressedBody, decompress, split_codings
 
 log = logging.getLogger("floway.upstream")
@@ -48,7 +51,10 @@ class _ClosedUnanswered(Exception):
 class _Route:
     """How to reach a URL."""
 
-    pool: HTTPConnectionPool
+    factory: HTTPConnectionPool
+    """urllib3's pool, which opens the connections."""
+    pool: ConnectionPool
+    """Keeps the idle ones."""
     target: str
     """Target of the request line: a path, or a complete URL for a proxy."""
     host: str
@@ -64,14 +70,19 @@ class _Route:
         :param timeout: seconds for each step of connecting.
         :param fresh: whether it must be a new one.
         """
-        connection = urllib3_pool.acquire(self.pool)
-        if fresh:
-            connection.close()  # other idle ones may be stale, too
-        reused = not connection.is_closed
-        if not reused:
-            urllib3_pool.connect(self.pool, connection, timeout, tunnelled=self.tunnelled)
-        connection.sock.settimeout(0)
-        return UpstreamExchange(self.pool, connection, reused=reused)
+        if not fresh and (idle := self.pool.take()):
+            return UpstreamExchange(idle, reused=True)
+        connection = self.open(timeout)
+        return UpstreamExchange(PooledConnection(connection, self.pool), reused=False)
+
+    def open(self, timeout: float) -> HTTPConnection:
+        """Open a new connection.
+
+        :param timeout: seconds for each step of connecting.
+        """
+        connection = urllib3_pool.create(self.factory)
+        urllib3_pool.connect(self.factory, connection, timeout, tunnelled=self.tunnelled)
+        return connection
 
 
 class HttpClient:
@@ -82,7 +93,10 @@ class HttpClient:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._adapter = HTTPAdapter(pool_connections=16, pool_maxsize=settings.threads, max_retries=0)
+        self._adapter = HTTPAdapter(pool_connections=16, max_retries=0)
+        self._pools: weakref.WeakKeyDictionary[HTTPConnectionPool, ConnectionPool] = weakref.WeakKeyDictionary()
+        """By the factory of the connections: all paths of a server share them."""
+        self._max_idle = settings.threads
         self._connect_timeout = settings.connect_timeout
         self._first_byte_timeout = settings.first_byte_timeout
         self._environment_for = functools.lru_cache(maxsize=256)(_read_environment)
@@ -184,11 +198,10 @@ class HttpClient:
         :raises UpstreamUnreachable, UpstreamTimeout: there is no connection.
         """
         route = self._route_for(url)
-        if route.pool.proxy is not None and not route.tunnelled:
+        if route.factory.proxy is not None and not route.tunnelled:
             return None
-        connection = urllib3_pool.create(route.pool)
         try:
-            urllib3_pool.connect(route.pool, connection, self._connect_timeout, tunnelled=route.tunnelled)
+            connection = route.open(self._connect_timeout)
         except (HTTPError, HTTPException, OSError) as error:
             raise _not_connected(url, error) from error
         connected_socket, connection.sock = connection.sock, None
@@ -197,12 +210,16 @@ class HttpClient:
     def _find_route(self, url: str) -> _Route:
         environment = self._environment_for(_origin(url))
         request = _prepare_request("GET", url, {}, None)
-        pool = cast(HTTPConnectionPool, self._adapter.get_connection_with_tls_context(request, **environment))
+        factory = cast(HTTPConnectionPool, self._adapter.get_connection_with_tls_context(request, **environment))
         # types-requests has no annotations for this method.
-        self._adapter.cert_verify(pool, url, environment["verify"], environment["cert"])  # type: ignore[no-untyped-call]
+        self._adapter.cert_verify(factory, url, environment["verify"], environment["cert"])  # type: ignore[no-untyped-call]
         target = requests.utils.requote_uri(self._adapter.request_url(request, environment["proxies"]))
-        tunnelled = pool.proxy is not None and url.startswith("https:")
-        return _Route(pool, target, urlsplit(url).netloc, _server(url), tunnelled)
+        tunnelled = factory.proxy is not None and url.startswith("https:")
+        pool = self._pools.get(factory)
+        if pool is None:
+            pool = self._pools.setdefault(factory, ConnectionPool(self._max_idle))
+            weakref.finalize(factory, pool.close)
+        return _Route(factory, pool, target, urlsplit(url).netloc, _server(url), tunnelled)
 
 
 def _read_environment(origin: str) -> dict[str, Any]:
@@ -249,29 +266,33 @@ def _encode_request(method: str, route: _Route, headers: Mapping[str, str], body
 
     :raises GatewayError: a header is not valid HTTP. The message does not quote it, because it may be secret.
     """
-    lines = [f"{method} {route.target} HTTP/1.1"]
-    if not route.tunnelled:
-        headers = {**headers, **route.pool.proxy_headers}
-    names = {name.lower() for name in headers}
-    values = "".join(headers.values())
+    if not route.tunnelled and route.factory.proxy_headers:
+        headers = {**headers, **route.factory.proxy_headers}
+    names, values = set(map(_check_name, headers)), "".join(headers.values())
     # Most values are printable ASCII, which takes a tenth of the time of the pattern.
-    are_usual = values.isascii() and values.isprintable()
-    if not all(map(_is_token, headers)) or (not are_usual and FORBIDDEN_IN_VALUE.search(values)):
+    if not (values.isascii() and values.isprintable()) and FORBIDDEN_IN_VALUE.search(values):
         raise GatewayError(400, INVALID_HEADER)
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines = [f"{method} {route.target} HTTP/1.1", *map(": ".join, headers.items())]
     if "host" not in names:
         lines.append(f"host: {route.host}")
     if "content-length" not in names and "transfer-encoding" not in names:
         lines.append(f"content-length: {len(body)}")
+    lines.append("\r\n")
     try:
-        return "\r\n".join([*lines, "\r\n"]).encode("latin-1") + body
+        return "\r\n".join(lines).encode("latin-1") + body
     except UnicodeEncodeError:
         raise GatewayError(400, INVALID_HEADER) from None
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_token(name: str) -> bool:
-    return TOKEN.fullmatch(name) is not None
+def _check_name(name: str) -> str:
+    """Return the name of a header in lower case.
+
+    :raises GatewayError: it is not valid.
+    """
+    if not TOKEN.fullmatch(name):
+        raise GatewayError(400, INVALID_HEADER)
+    return name.lower()
 
 
 def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> requests.PreparedRequest:
@@ -290,8 +311,8 @@ def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: by
 
 
 def _decode_body(exchange: UpstreamExchange) -> ResponseBody:
-    headers = exchange.response.headers
-    codings = split_codings(value for name, value in headers if name == "content-encoding")
+    encodings = [value for name, value in exchange.response.headers if name == "content-encoding"]
+    codings = split_codings(encodings) if encodings else None
     try:
         return DecompressedBody(exchange, codings) if codings else exchange
     except UpstreamBroken:

@@ -98,6 +98,9 @@ class ModelListCache:
         """
         entry = self._entry(upstream)
         error = entry.error  # read before the list: a thread that succeeds meanwhile writes them in the other order
+        current = entry.current
+        if error is None and current is not None and self._is_fresh(current, entry.etag):
+            return current.models  # usually
         if error is None and self._usable(entry) is None:
             self._load_stored(upstream, entry)
         current = self._usable(entry)
@@ -138,6 +141,14 @@ class ModelListCache:
     def _usable(self, entry: _Entry) -> ModelList | None:
         current = entry.current
         return current if current and self.now() - current.fetched_at < self.max_age_seconds else None
+
+    def _is_fresh(self, current: ModelList, etag: str) -> bool:
+        """Return whether a list can be used and is not due, if the last request has succeeded.
+
+        :param etag: the one that the upstream has named last.
+        """
+        age = self.now() - current.fetched_at
+        return 0 <= age < LIFETIME_SECONDS and age < self.max_age_seconds and etag in ("", current.etag)
 
     def _is_due(self, entry: _Entry) -> bool:
         """Return whether to request the list, by its age, by its etag, and by the last failure."""

@@ -17,17 +17,36 @@ class ReadinessPoller:
     """Waits until a descriptor becomes readable, the client disconnects, or the gateway shuts down."""
 
     def __init__(self, fileno: int, client: ClientConnection | None) -> None:
-        self.client = client
+        self.client: ClientConnection | None = None
         self._poll = select.poll()
         self._poll.register(fileno, select.POLLIN)
         self._fileno = fileno
         self._watches_output = False
-        self._client_fileno = client.fileno() if client else None
+        self._client_fileno: int | None = None
+        self._shutdown_fileno: int | None = None
+        self.watch(client)
+
+    def watch(self, client: ClientConnection | None) -> None:
+        """Watch another client; None for no client."""
+        if self._client_fileno is not None:
+            self._poll.unregister(self._client_fileno)
+        if self._shutdown_fileno is not None:
+            self._poll.unregister(self._shutdown_fileno)
+        self.client = client
+        if client is None:
+            self._client_fileno = self._shutdown_fileno = None
+            return
+        self._client_fileno, self._shutdown_fileno = client.fileno(), client.shutdown_fileno()
         if self._client_fileno is not None:
             self._poll.register(self._client_fileno, select.POLLIN | HANG_UP)
-        self._shutdown_fileno = client.shutdown_fileno() if client else None
         if self._shutdown_fileno is not None:
             self._poll.register(self._shutdown_fileno, select.POLLIN)
+
+    def is_readable(self) -> bool:
+        """Return whether the descriptor is readable or has failed. The poller has no client."""
+        if self._watches_output:
+            self._watch_output(False)
+        return bool(self._poll.poll(0))
 
     def wait(self, timeout: float, *, writable: bool = False) -> bool:
         """Wait until the descriptor is readable or has failed.
@@ -39,8 +58,7 @@ class ReadinessPoller:
         :raises ShuttingDown: the gateway shuts down, and no request may wait any longer.
         """
         if writable != self._watches_output:
-            self._watches_output = writable
-            self._poll.modify(self._fileno, select.POLLIN | (select.POLLOUT if writable else 0))
+            self._watch_output(writable)
         deadline = time.monotonic() + timeout
         while True:
             ready = self._poll.poll(max(0.0, timeout) * 1000)
@@ -52,6 +70,10 @@ class ReadinessPoller:
                 return True
             if timeout <= 0:
                 return False
+
+    def _watch_output(self, writable: bool) -> None:
+        self._watches_output = writable
+        self._poll.modify(self._fileno, select.POLLIN | (select.POLLOUT if writable else 0))
 
     def _check_client(self, events: dict[int, int]) -> None:
         if self.client is not None and self._client_fileno is not None and self._client_fileno in events:

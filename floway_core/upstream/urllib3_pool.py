@@ -1,9 +1,8 @@
-"""Take single connections out of a urllib3 pool, and put them back.
+"""Let a urllib3 pool create and connect single connections.
 
-This is the only file that uses private names of urllib3: ``_get_conn``, ``_new_conn``, ``_put_conn``,
-``_validate_conn`` and ``_prepare_proxy`` of ``HTTPConnectionPool``. urllib3 has no public way to take a connection
-out of a pool: ``urlopen`` also sends the request and reads the response with ``http.client``, which blocks inside a
-chunk (see ``connection.py``).
+This is the only file that uses private names of urllib3: ``_new_conn``, ``_validate_conn`` and ``_prepare_proxy`` of
+``HTTPConnectionPool``. urllib3 has no public way to get a connection of a pool: ``urlopen`` also sends the request and
+reads the response with ``http.client``, which blocks inside a chunk (see ``connection.py``).
 
 Checked with urllib3 2.2.0 and 2.8.0. setup.cfg excludes the next major version, and tests/test_library_insides.py fails
 if one of these methods disappears or changes its signature.
@@ -16,13 +15,8 @@ from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
 
 
-def acquire(pool: HTTPConnectionPool) -> HTTPConnection:
-    """Take a connection out of a pool: a connected one that is idle, or a new one that is not connected yet."""
-    return cast(HTTPConnection, pool._get_conn())
-
-
 def create(pool: HTTPConnectionPool) -> HTTPConnection:
-    """Create a connection for the pool's host that is not connected yet, and that the pool does not count."""
+    """Create a connection for the pool's host that is not connected yet."""
     return cast(HTTPConnection, pool._new_conn())
 
 
@@ -42,8 +36,3 @@ def connect(pool: HTTPConnectionPool, connection: HTTPConnection, timeout: float
         if connection.is_closed:
             connection.connect()
         on_failure.pop_all()
-
-
-def release(pool: HTTPConnectionPool, connection: HTTPConnection) -> None:
-    """Put a connected connection back, for another request. A pool that is full closes it."""
-    pool._put_conn(connection)

@@ -3,13 +3,14 @@
 import itertools
 import json
 import re
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from floway_core.errors import UpstreamBroken
-from floway_core.protocol import jsontext, sse
+from floway_core.protocol import jsontext, responses, sse
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.jsontext import MAX_LEVELS
 from floway_core.protocol.usage import usage_of
@@ -57,11 +58,12 @@ def _unspaced(stream):
 @given(st.lists(st.sampled_from([*message_stream(), b": ping\n\n", b"\n", b"data: x\r\n\r\n"]), max_size=12))
 def test_events_are_followed_alike_together_and_alone(events):
     together, alone = ResponseAccumulator({"id": "resp_9"}), ResponseAccumulator({"id": "resp_9"})
-    seen = together.add_events(b"".join(events)) + together.terminal_event
     one_by_one = b""
-    for each in events:
-        if not alone.terminal:
-            one_by_one += alone.add_events(each)
+    with mock.patch.object(responses, "time", **{"time.return_value": 1.7e9}):  # it is in responses that begin here
+        seen = together.add_events(b"".join(events)) + together.terminal_event
+        for each in events:
+            if not alone.terminal:
+                one_by_one += alone.add_events(each)
     assert _unspaced(seen) == _unspaced(one_by_one + alone.terminal_event)
     assert (together.terminal, together.response) == (alone.terminal, alone.response)
 

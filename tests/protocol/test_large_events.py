@@ -45,11 +45,11 @@ def test_one_block_at_a_time(monkeypatch):
     """While a thread parses a large block, no other one can begin with one."""
     parse_events, results = accumulator.parse_events, []
 
-    def parse(block, events=()):
+    def parse(block, *others):
         other = threading.Thread(target=lambda: results.append(large_blocks.LOCK.acquire(blocking=False)))
         other.start()
         other.join()
-        return parse_events(block, events)
+        return parse_events(block, *others)
 
     monkeypatch.setattr(accumulator, "parse_events", parse)
     large = event("response.output_text.delta", delta="x" * large_blocks.LARGE_BYTES)

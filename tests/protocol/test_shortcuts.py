@@ -2,12 +2,14 @@
 
 import copy
 import random
+import time
 
 import pytest
 
 from floway_core.protocol import event_parser, jsontext, output, sse
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.event_shortcuts import DeltaTarget
+from floway_core.protocol.output_item import OutputItem
 
 DELTAS = ["word ", "Grüße", "\ud83d", "\ude00", "", None, 7]
 LOCATIONS = [
@@ -105,14 +107,30 @@ def accumulate(blocks, rewrite):
 
 @pytest.mark.parametrize("seed", range(400))
 def test_the_shortcuts_change_nothing(monkeypatch, seed):
+    monkeypatch.setattr(time, "time", lambda: 1700000000.0)  # it is in responses that the gateway begins
     events = Upstream(seed).stream()
     size = random.Random(seed).choice([1, 2, 7, 1000])
     blocks = [b"".join(events[start : start + size]) for start in range(0, len(events), size)]
     short = [accumulate(blocks, rewrite) for rewrite in (True, False)]
     monkeypatch.setattr(DeltaTarget, "find", lambda *_: None)
     monkeypatch.setattr(output, "_confirms", lambda *_: False)
+    monkeypatch.setattr(OutputItem, "_confirms", lambda *_: False)
+    monkeypatch.setattr(event_parser, "_ANNOUNCEMENTS", ())
     monkeypatch.setattr(event_parser, "_have_types", lambda *_: False)  # each event is parsed alone
     assert short == [accumulate(events, rewrite) for rewrite in (True, False)]
+
+
+@pytest.mark.parametrize("kind", ["response.created", "response.in_progress"])
+@pytest.mark.parametrize("stated", [{"id": "resp_u", "usage": {"input_tokens": 1, "output_tokens": 2}}, None, []])
+def test_a_response_that_is_only_announced_is_the_same_for_clients_that_see_no_events(monkeypatch, kind, stated):
+    contents = [{"type": "response.created", "response": {"id": "resp_t"}}, {"type": kind, "response": stated}]
+    item = {"type": "message", "id": "msg_1", "status": "in_progress"}
+    contents.append({"type": "response.output_item.added", "output_index": 0, "item": item})
+    events = [b"event: %b\ndata: %b\n\n" % (one["type"].encode(), b" " + jsontext.dumps(one)) for one in contents]
+    short = [accumulate(blocks, rewrite=False) for blocks in (events, [b"".join(events)])]
+    monkeypatch.setattr(event_parser, "_ANNOUNCEMENTS", ())
+    assert short == [accumulate(events, rewrite=False)] * 2
+    assert short[0][0]["id"] == "resp_1"
 
 
 def test_a_client_that_sees_no_events_gets_what_others_see():

@@ -22,6 +22,9 @@ from floway_core.contexts import AttemptContext, Services, SnapshotCommitContext
 from floway_core.protocol.items import as_items
 from floway_core.protocol.lazy_items import LazyItems
 
+NOTHING_PREPARED = PreparedInput()
+"""The input of an attempt before its first dispatch."""
+
 log = logging.getLogger("floway.codex")
 
 
@@ -42,7 +45,7 @@ class CodexAttempt:
     """The content encoding of the request body."""
     first_response: str | None
     """The id of the conversation's first response; None if this request begins it."""
-    seed: float = field(default_factory=random.random)
+    seed: int = field(default_factory=functools.partial(random.getrandbits, 32))
     """The source of whatever the CLI orders at random."""
     turn_state: str | None = None
     """The first turn state that the backend sent in this turn."""
@@ -52,7 +55,7 @@ class CodexAttempt:
     """Whether a refused token has been replaced; this happens once per attempt."""
     placeholders: Mapping[str, Any] = field(default_factory=dict)
     """The values of the profile's placeholders for the latest dispatch."""
-    input: PreparedInput = field(default_factory=PreparedInput)
+    input: PreparedInput = NOTHING_PREPARED
     """The input of the latest dispatch."""
     transport: str = ""
     """What carried the latest dispatch: ``http`` or ``websocket``."""

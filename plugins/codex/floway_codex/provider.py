@@ -182,8 +182,9 @@ class CodexProvider(Provider):
             response = self._send_over_websocket(ctx, attempt.token) or self._post(ctx, attempt.token)
         except ValueError as error:
             raise GatewayError(400, f"The request cannot be written as JSON: {error}.") from error
-        attempt.turn_state = attempt.turn_state or response.header(turns.TURN_STATE)
-        response.headers = turns.encrypt_in_headers(self._services.secrets, response.headers, attempt.owner)
+        if (turn_state := response.header(turns.TURN_STATE)) is not None:
+            attempt.turn_state = attempt.turn_state or turn_state
+            response.headers = turns.encrypt_in_headers(self._services.secrets, response.headers, attempt.owner)
         if is_first:
             self._note_client(ctx)
         if 200 <= response.status < 300:

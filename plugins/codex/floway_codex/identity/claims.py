@@ -1,8 +1,7 @@
 """The ids that a client claims in its request: where it may write them, and which source wins."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from floway_core.protocol import jsontext
 
@@ -47,16 +46,14 @@ CLAIM_HEADERS = frozenset(key for sources in KEYS.values() for key in sources.ge
 """The headers that may hold an id, in lower case."""
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """The value of an id, and where it comes from."""
 
     value: str
     source: str
 
 
-@dataclass(frozen=True)
-class ClaimedIds:
+class ClaimedIds(NamedTuple):
     """The non-empty sources of one request, by precedence."""
 
     sources: Sequence[tuple[str, Mapping[str, Any]]]
@@ -77,14 +74,22 @@ class ClaimedIds:
         claim = self.find(name)
         return claim.value if claim else None
 
+    def find_values(self, names: Sequence[str]) -> dict[str, str | None]:
+        """The first well-formed value of each of these ids."""
+        return {name: self.find_value(name) for name in names} if self.sources else dict.fromkeys(names)
+
     @property
     def turn_metadata(self) -> Mapping[str, Any]:
         """The client's turn metadata, from the first source that has any. Its ids are not validated."""
+        if not self.sources:
+            return {}
         return next((content for source, content in self.sources if KINDS[source] == METADATA), {})
 
     @property
     def client_metadata(self) -> dict[str, str]:
         """The text values of the body's ``client_metadata``. Its ids are not validated."""
+        if not self.sources:
+            return {}
         metadata = next((content for source, content in self.sources if source == CLIENT_METADATA), {})
         return {
             key: value
@@ -93,12 +98,20 @@ class ClaimedIds:
         }
 
 
+NO_CLAIMS = ClaimedIds(())
+"""Those of most clients that are no codex CLI."""
+
+_SOURCE_HEADERS = CLAIM_HEADERS | {TURN_METADATA}
+
+
 def read_claims(headers: Mapping[str, str], body: Mapping[str, Any], order: Sequence[str] = OVER_HTTP) -> ClaimedIds:
     """Collect the sources of ids in a request.
 
     :param headers: names in lower case.
     """
     client = body.get("client_metadata")
+    if client is None and _SOURCE_HEADERS.isdisjoint(headers):
+        return NO_CLAIMS
     client = client if isinstance(client, dict) else {}
     sources = {
         HEADER: {name: headers[name] for name in CLAIM_HEADERS & headers.keys()},

@@ -45,8 +45,11 @@ def detect_client(
 
     The version is read from the user agent, ``<originator>/<version> (...``: the CLI sends no ``version`` to a gateway.
     """
-    originator, user_agent = (parse_id(headers.get(name)) for name in ("originator", "user-agent"))
-    if not originator or not originator.lower().startswith("codex") or not user_agent:
+    originator = parse_id(headers.get("originator"))
+    if not originator or not originator.lower().startswith("codex"):
+        return None
+    user_agent = parse_id(headers.get("user-agent"))
+    if not user_agent:
         return None
     match = re.match(r"/(\d+\.\d+\.\d+[^ ]*)", user_agent.removeprefix(originator))
     if not match:

@@ -5,8 +5,7 @@ client claims wins. Without one, the id comes from the continued response, is de
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from floway_codex.identity import sessions, turns, uuids
 from floway_codex.identity.claims import Claim, ClaimedIds
@@ -15,10 +14,11 @@ from floway_codex.identity.uuids import is_uuid4
 from floway_codex.identity.windows import derive_context_window_id, parse_window_number
 
 PREVIOUS = "previous response"
+CLAIMED_ONLY = ("root_turn", "parent_turn", "parent_thread", "subagent", "context_window")
+"""Ids for which only the claim of a client counts, but for the default of the last one."""
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """The ids of one attempt, and the metadata that the client sent beside its ids."""
 
     session: str
@@ -62,8 +62,7 @@ class Identity:
         }
 
 
-@dataclass(frozen=True)
-class IdentityInputs:
+class IdentityInputs(NamedTuple):
     """The inputs of ``resolve_identity``."""
 
     claims: ClaimedIds
@@ -98,6 +97,7 @@ def resolve_identity(inputs: IdentityInputs) -> Identity:
     turn = _resolve_turn(inputs, thread.value)
     installation = claims.find("installation", is_uuid4) or Claim(inputs.installation, "account")
     client_request = claims.find("client_request") or Claim(thread.value, "thread")
+    others = claims.find_values(CLAIMED_ONLY)
     is_same_turn = stored is not None and stored.turn == turn.value
     resolved = {
         "session": session,
@@ -114,11 +114,11 @@ def resolve_identity(inputs: IdentityInputs) -> Identity:
         window=window.value,
         turn=turn.value,
         installation=installation.value,
-        root_turn=claims.find_value("root_turn"),
-        parent_turn=claims.find_value("parent_turn"),
-        parent_thread=claims.find_value("parent_thread"),
-        subagent=claims.find_value("subagent"),
-        context_window=claims.find_value("context_window") or derive_context_window_id(window.value, thread.value),
+        root_turn=others["root_turn"],
+        parent_turn=others["parent_turn"],
+        parent_thread=others["parent_thread"],
+        subagent=others["subagent"],
+        context_window=others["context_window"] or derive_context_window_id(window.value, thread.value),
         started_ms=stored.started_ms if stored and is_same_turn else inputs.now_ms,
         turn_metadata=claims.turn_metadata,
         client_metadata=claims.client_metadata,

@@ -80,7 +80,7 @@ class FrameBuilder:
             "turn_state": turn_state,
             "request_start_ms": str(now_ms),
         }
-        return in_random_order({**given, **self.form.client_metadata.render(placeholders)}, (self.attempt.seed, now_ms))
+        return in_random_order({**given, **self.form.client_metadata.render(placeholders)}, self.attempt.seed + now_ms)
 
 
 def insert_in_order(fields: Mapping[str, Any], extra: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:

@@ -124,6 +124,8 @@ def _is_unreadable(item: Any) -> bool:
 def _convert_item(item: Any) -> Any:
     if not isinstance(item, dict):
         return item
+    if _is_plain_message(item):
+        return item
     declared = item.get("type")
     kind = declared if isinstance(declared, str) else "message" if declared is None and "role" in item else ""
     left_out = LEFT_OUT_OF_ITEM.get(kind, ())
@@ -145,6 +147,21 @@ def _convert_item(item: Any) -> Any:
     if isinstance(converted.get("call_id"), str):
         converted["call_id"] = to_call_id(converted["call_id"])
     return converted
+
+
+def _is_plain_message(item: Mapping[str, Any]) -> bool:
+    """Whether an item is a message of a user with one text, in the form that the CLI sends. Most of what clients send
+    anew is."""
+    if item.keys() != _MESSAGE_KEYS or item["type"] != "message" or item["role"] != "user":
+        return False
+    content = item["content"]
+    part = content[0] if isinstance(content, list) and len(content) == 1 else None
+    if not isinstance(part, dict) or part.keys() != _PART_KEYS:
+        return False
+    return part["type"] == INPUT_TEXT and part["text"] is not None
+
+
+_MESSAGE_KEYS, _PART_KEYS = {"type", "role", "content"}, {"type", "text"}
 
 
 def _convert_message(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,6 +70,17 @@ class Profile:
         return next((name, one) for name, one in rows if "access_token" in one.names)
 
     @functools.cached_property
+    def header_names(self) -> frozenset[str]:
+        """The names of all headers of a POST."""
+        return frozenset(self.responses_headers.names)
+
+    @functools.cached_property
+    def headers_behind_authorization(self) -> tuple[str, ...]:
+        """The names of the headers that follow the access token, in order."""
+        names = self.responses_headers.names
+        return tuple(names[names.index(self.authorization[0]) + 1 :])
+
+    @functools.cached_property
     def body_keys(self) -> tuple[str, ...]:
         """The top-level keys of a body, in order."""
         return tuple(dict.fromkeys(name.partition(".")[0] for name in self.body.names))
@@ -77,8 +88,14 @@ class Profile:
     @functools.cached_property
     def inner_keys(self) -> Mapping[str, tuple[str, ...]]:
         """The keys inside of some fields of the body, in order."""
-        pairs = [name.split(".", 1) for name in self.body.names if "." in name]
-        return {outer: tuple(inner for name, inner in pairs if name == outer) for outer, _ in pairs}
+        names = [name for _, name, _ in self.inner_paths]
+        return {outer: tuple(key for _, name, key in self.inner_paths if name == outer) for outer in names}
+
+    @functools.cached_property
+    def inner_paths(self) -> tuple[tuple[str, str, str], ...]:
+        """The keys inside of some fields of the body: the name in ``body``, the field, and the key."""
+        paths = [name for name in self.body.names if "." in name]
+        return tuple((path, *path.split(".", 1)) for path in paths)  # type: ignore[misc]  # always two parts
 
     @functools.cached_property
     def static_values(self) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from floway_codex.wire.encoding import IDENTITY
 from floway_codex.wire.input_state import InputState
 from floway_codex.wire.items import convert_input, convert_tools, move_to_input
 from floway_codex.wire.profile import Profile
-from floway_codex.wire.templates import in_random_order
+from floway_codex.wire.templates import in_random_order, order_fields
 from floway_codex.wire.values import adapt_values, add_encrypted_reasoning, replace_service_tier
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import TRIGGER
@@ -63,10 +63,10 @@ def build_headers(attempt: CodexAttempt, values: Mapping[str, Any]) -> dict[str,
     return add_own_headers(attempt, fields.render(header_values(values)), fields.names)
 
 
-def header_values(values: Mapping[str, Any]) -> dict[str, Any]:
+def header_values(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The values of the placeholders for headers, into which not every name of a model fits."""
     model = values.get("model")
-    return {**values, "model": model if isinstance(model, str) and is_header_text(model) else None}
+    return values if isinstance(model, str) and is_header_text(model) else {**values, "model": None}
 
 
 def add_own_headers(attempt: CodexAttempt, headers: dict[str, str], names: Sequence[str]) -> dict[str, str]:
@@ -97,7 +97,13 @@ def _insert_behind(headers: Mapping[str, str], name: str, value: str, order: tup
 def add_authorization(profile: Profile, prepared: Mapping[str, str], token: str) -> dict[str, str]:
     """Add the access token to ``prepared``, at its position in the profile."""
     name, template = profile.authorization
-    return order_fields({name: template.render({"access_token": token}), **prepared}, profile.responses_headers.names)
+    headers = {**prepared, name: template.render({"access_token": token})}
+    if not prepared.keys() <= profile.header_names:
+        return order_fields(headers, profile.responses_headers.names)
+    for later in profile.headers_behind_authorization:  # usually there are no others, and these are few
+        if later in headers:
+            headers[later] = headers.pop(later)
+    return headers
 
 
 # -------------------------------------------------------------------------------------------------------------- body
@@ -202,9 +208,11 @@ def build_client_metadata(attempt: CodexAttempt, placeholders: Mapping[str, Any]
     """
     fields = attempt.profile.client_metadata
     given = attempt.identity.client_metadata
+    if not given:
+        return in_random_order(fields.render(placeholders), attempt.seed)
     client_values = {key: value for key, value in given.items() if key not in fields.varying and key != TURN_METADATA}
     own = fields.render(placeholders)
-    if given and sends_whole_metadata(attempt):
+    if sends_whole_metadata(attempt):
         own = {
             key: value for key, value in own.items() if key in {*given, *REQUIRED_METADATA} or key not in fields.varying
         }
@@ -297,8 +305,3 @@ def moved_fields(attempt: CodexAttempt) -> frozenset[str]:
     if needs_lite_form(attempt):
         return frozenset({"instructions", "tools"})
     return frozenset({"instructions"} if moves_instructions(attempt) else ())
-
-
-def order_fields(fields: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """``fields`` with ``names`` first, in this order."""
-    return {**{name: fields[name] for name in names if name in fields}, **fields}

@@ -11,7 +11,7 @@ from floway_codex.identity import uuids
 from floway_codex.wire.input_state import InputState
 from floway_codex.wire.items import INSTRUCTIONS, item_kind, part_kind
 from floway_codex.wire.profile import Profile
-from floway_codex.wire.templates import Fields
+from floway_codex.wire.templates import Fields, order_fields
 
 LEFT_OUT = frozenset({"annotations", "id", "logprobs", "status"})
 """Keys of items and parts that are removed unless the profile has them. Other unknown keys stay."""
@@ -26,17 +26,15 @@ def add_defaults(body: Mapping[str, Any], defaults: Mapping[str, Any], profile: 
 
     :param defaults: the rendered ``profile.body``.
     """
-    result = dict(body)
-    for path, value in defaults.items():
-        name, _, inner = path.partition(".")
-        if not inner:
-            result.setdefault(name, value)
-        elif name not in result or isinstance(result[name], dict):
+    result = dict(defaults)
+    inner_values = [(name, key, result.pop(path)) for path, name, key in profile.inner_paths if path in defaults]
+    result.update(body)
+    for name, inner, value in inner_values:
+        if name not in result or isinstance(result[name], dict):
             result[name] = {inner: value, **result.get(name, {})}
     for name, order in profile.inner_keys.items():
-        if isinstance(result.get(name), dict):
-            given = result[name]
-            result[name] = {**{key: given[key] for key in order if key in given}, **given}
+        if isinstance(given := result.get(name), dict):
+            result[name] = order_fields(given, order)
     return result
 
 

@@ -1,5 +1,7 @@
 """Templates: the parts of a profile whose values may differ between requests."""
 
+import functools
+import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -26,7 +28,8 @@ class Template:
         """Whether it is the constant null, which never renders to a value."""
         self.single_name = self.names[0] if is_single else None
         """The name of its placeholder if the template is a single one, without a condition."""
-        self.is_constant = not (self.names or self.condition)
+        self.needed = {*self.names, *([self.condition] if self.condition else [])}
+        """The names of the placeholders that decide about its value."""
         self._format = _to_format(given) if isinstance(given, str) else ""
 
     def render(self, values: Mapping[str, Any]) -> Any:
@@ -51,6 +54,15 @@ def _to_format(text: str) -> str:
     return "".join(parts)
 
 
+STEADY = frozenset(
+    "version user_agent originator os arch terminal sandbox beta_features client_id account_id content_encoding lite "
+    "model turn_model service_tier request_kind node_repl_auto_review_required node_repl_disabled".split()
+)
+"""Placeholders that have the same values, texts or flags, in most requests, and none of which is secret."""
+MAX_STEADY = 200
+"""Combinations of their values that are cached: clients may send any names of models and versions."""
+
+
 class Fields:
     """Fields in order. A field has the value of its first template that renders to one; otherwise it is omitted."""
 
@@ -62,40 +74,46 @@ class Fields:
             name for name, alternatives in self.templates if any(template.names for template in alternatives)
         )
         """The names of fields whose value may differ between requests."""
-        rows = [_plan_row(name, alternatives) for name, alternatives in self.templates]
-        self._keys, self._defaults = [key for key, _ in rows], [default for _, default in rows]
-        self._composed = [
-            (key, alternatives)
-            for key, (name, alternatives) in zip(self._keys, self.templates, strict=True)
-            if key == _composed(name)
-        ]
+        used = {name: {key for one in given for key in one.needed} for name, given in self.templates}
+        self._steady_names = sorted(STEADY.intersection(*[set().union(*used.values())]))
+        changing = [(name, given) for name, given in self.templates if not used[name] <= STEADY]
+        self._single = [(name, key) for name, given in changing if (key := _single_name(given))]
+        """Fields that have the value of one placeholder, which differs between requests."""
+        self._composed = [(name, given) for name, given in changing if not _single_name(given)]
+        """Other fields that differ between requests."""
+        self._rendered: dict[tuple[Any, ...], dict[str, Any]] = {}
+        """The fields by the values of the steady placeholders; those that differ between requests are None."""
 
     def render(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that have a value for these placeholders."""
-        composed = {key: _first_value(alternatives, values) for key, alternatives in self._composed}
-        rendered = map({**values, **composed}.get, self._keys, self._defaults)
-        return {name: value for name, value in zip(self.names, rendered, strict=True) if value is not None}
+        steady_values = tuple(map(values.get, self._steady_names))
+        fields = dict(self._rendered.get(steady_values) or self._render_steady(steady_values))
+        for name, key in self._single:
+            if (value := values.get(key)) is None:
+                del fields[name]
+            else:
+                fields[name] = value
+        for name, alternatives in self._composed:
+            if (value := _first_value(alternatives, values)) is None:
+                del fields[name]
+            else:
+                fields[name] = value
+        return fields
+
+    def _render_steady(self, steady_values: tuple[Any, ...]) -> dict[str, Any]:
+        """Render the fields that only depend on steady placeholders, and keep them."""
+        values = dict(zip(self._steady_names, steady_values, strict=True))
+        changing = {name for name, _ in (*self._single, *self._composed)}
+        rendered = {name: None if name in changing else _first_value(given, values) for name, given in self.templates}
+        kept = {name: value for name, value in rendered.items() if value is not None or name in changing}
+        if len(self._rendered) >= MAX_STEADY:
+            self._rendered.clear()
+        self._rendered[steady_values] = kept
+        return kept
 
 
-def _plan_row(name: str, alternatives: Sequence[Template]) -> tuple[str, Any]:
-    """Return the key of the value of a field, and the default without that key.
-
-    A constant is such a default, so that all fields can be rendered at once.
-    """
-    if len(alternatives) == 1 and alternatives[0].single_name:
-        return alternatives[0].single_name, None
-    if len(alternatives) == 1 and alternatives[0].is_constant:
-        return NO_PLACEHOLDER, alternatives[0].render({})
-    return _composed(name) if alternatives else NO_PLACEHOLDER, None
-
-
-NO_PLACEHOLDER = ""
-"""The name of no placeholder."""
-
-
-def _composed(name: str) -> str:
-    """The key of the value of a field that is composed, or chosen among some. No placeholder has this name."""
-    return f"field {name}"
+def _single_name(alternatives: Sequence[Template]) -> str | None:
+    return alternatives[0].single_name if len(alternatives) == 1 else None
 
 
 def _first_value(alternatives: Sequence[Template], values: Mapping[str, Any]) -> Any:
@@ -105,6 +123,32 @@ def _first_value(alternatives: Sequence[Template], values: Mapping[str, Any]) ->
     return None
 
 
-def in_random_order(fields: Mapping[str, Any], seed: object) -> dict[str, Any]:
+def order_fields(fields: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The fields with ``names`` first, in this order."""
+    ordered = {name: fields[name] for name in names if name in fields}
+    return ordered if len(ordered) == len(fields) else {**ordered, **fields}
+
+
+SEEDS = 100
+"""How many random orders there are, so that most of them are known already."""
+MAX_KNOWN_NAMES = 20
+"""Fields whose random orders are kept; more of them are a client's own."""
+
+
+def in_random_order(fields: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """The fields in an order that only depends on the seed and their names, as that of the CLI's hash maps."""
-    return dict(sorted(fields.items(), key=lambda field: hash((seed, field[0]))))
+    find_order = _find_known_order if len(fields) <= MAX_KNOWN_NAMES else _find_random_order
+    return {name: fields[name] for name in find_order(tuple(fields), seed % SEEDS)}
+
+
+def _find_random_order(names: tuple[str, ...], seed: int) -> list[str]:
+    order = sorted(names)
+    random.Random(_SALT + seed).shuffle(order)
+    return order
+
+
+_SALT = random.getrandbits(64)
+"""Lets each process have other orders."""
+
+
+_find_known_order = functools.lru_cache(maxsize=2048)(_find_random_order)
