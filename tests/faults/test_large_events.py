@@ -32,11 +32,11 @@ from floway_core.server.exchange import ClientExchange
 parse_events, go_on, parsed = accumulator.parse_events, threading.Event(), []
 
 
-def parse_slowly(block, events=()):
+def parse_slowly(block, *options, **named):
     is_large = len(block) >= LARGE_BLOCK_BYTES
     parsed.append([threading.current_thread().name, is_large])
     assert not is_large or go_on.wait(60)
-    return parse_events(block, events)
+    return parse_events(block, *options, **named)
 
 
 accumulator.parse_events = parse_slowly
