@@ -127,7 +127,7 @@ test-versions: $(VERSIONS)/oldest/ready $(VERSIONS)/newest/ready
 		$(VERSIONS)/$$set/bin/python -m pip list | grep -iE '^(gunicorn|flask|urllib3|peewee|websockets) '; \
 		$(VERSIONS)/$$set/bin/python -m pytest --numprocesses auto tests/server tests/faults/test_stopping.py \
 			tests/faults/test_reload.py tests/faults/test_slow_clients.py tests/faults/test_databases.py \
-			tests/fuzz/test_framing.py tests/upstream || exit 1; \
+			tests/fuzz/test_framing.py tests/upstream tests/storage || exit 1; \
 	done
 
 lint: $(VENV)/ready types
