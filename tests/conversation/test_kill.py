@@ -101,7 +101,7 @@ def check(store, seen):
         assert store.history(response_id) == history
     for response_id, (kill, history) in seen.begun.items():
         if kill not in (None, "committed"):
-            assert response_id not in stored
+            assert response_id not in stored, kill
         elif response_id in stored:
             assert store.history(response_id) == history
     empty = (

@@ -1,7 +1,7 @@
 """An observer for tests that kills its own process in the middle of a commit.
 
-``x-test-kill``: a number (after that many statements of the transaction, counted from the hook), ``commit`` (right
-before the COMMIT) or ``committed`` (right after it, before the client is told).
+``x-test-kill``: a number (after that many statements of the transaction, counted from the hook, but before the COMMIT),
+``commit`` (right before the COMMIT) or ``committed`` (right after it, before the client is told).
 """
 
 import os
@@ -31,7 +31,7 @@ def register_providers(services):
 
     def watched():
         left, point.left = getattr(point, "left", None), None
-        if left == "commit":
+        if left is not None and left != "committed":  # a number: the transaction had fewer statements
             die()
         commit()
         if left == "committed":
