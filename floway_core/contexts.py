@@ -237,7 +237,7 @@ class ResponsesRequestContext:
     """1 for the first dispatch of the attempt, 2 for the second, ..."""
     body: dict[str, Any]
     """The client's body with the upstream's name of the ``model``, and with the overrides of the alias applied. Its
-    ``input`` is a list, unless the provider leaves it unread (``Provider.leaves_input_unread``)."""
+    ``input`` is a list, unless the provider does not change it (``Provider.leaves_input_unchanged``)."""
     headers: dict[str, str] = field(default_factory=dict)
     """Headers for the upstream, in the order in which they are sent. Starts empty, so that no client header leaks."""
     held_items: int = 0

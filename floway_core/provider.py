@@ -158,11 +158,11 @@ class Provider(ABC):
     """Whether the operator adds an upstream, or renews its credentials, by signing in with a browser. Then the provider
     implements ``begin_sign_in`` and ``finish_sign_in``."""
 
-    leaves_input_unread: bool = False
-    """Whether it sends the items of ``ctx.body["input"]`` as they are, with ``floway_core.upstream.keyed.encode_body``.
+    leaves_input_unchanged: bool = False
+    """Whether it changes neither ``ctx.body["input"]`` nor the items in it. It may read them, and replace ``input``.
 
-    ``input`` is then a list or a sequence whose items are parsed when they are first read, so that a long history need
-    not be parsed for each turn. The provider may read the items and replace ``input``, but not change the sequence.
+    Then ``input`` is a list or another sequence, and neither copied nor parsed for each dispatch: its items are parsed
+    when they are first read. ``floway_core.upstream.keyed.encode_body`` writes those that nobody has read as they are.
     """
 
     forwarded_paths: Sequence[ForwardedPath] = ()
