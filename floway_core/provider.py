@@ -158,11 +158,12 @@ class Provider(ABC):
     """Whether the operator adds an upstream, or renews its credentials, by signing in with a browser. Then the provider
     implements ``begin_sign_in`` and ``finish_sign_in``."""
 
-    leaves_input_unchanged: bool = False
-    """Whether it changes neither ``ctx.body["input"]`` nor the items in it. It may read them, and replace ``input``.
+    accepts_shallow_copy: bool = False
+    """Whether ``ctx.body`` may be a shallow copy: the provider adds, replaces and removes fields, but changes neither
+    the lists and objects in them nor the items of ``input``.
 
-    Then ``input`` is a list or another sequence, and neither copied nor parsed for each dispatch: its items are parsed
-    when they are first read. ``floway_core.upstream.keyed.encode_body`` writes those that nobody has read as they are.
+    Then tools and history are not copied for each dispatch, and ``input`` is a sequence whose items are parsed when
+    they are first read. ``floway_core.upstream.keyed.encode_body`` writes those that nobody has read as they are.
     """
 
     forwarded_paths: Sequence[ForwardedPath] = ()

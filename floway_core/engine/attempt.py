@@ -183,7 +183,7 @@ def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResp
 def _build_body(
     context: AttemptContext, provider: Provider, request: dict[str, Any], history: History, summarises: bool
 ) -> dict[str, Any]:
-    """Return a fresh body for one dispatch, which the provider may change freely."""
+    """Return a fresh body for one dispatch; a shallow copy if the provider accepts one (``accepts_shallow_copy``)."""
     readable = affinity.without_foreign_reasoning(history, context.upstream.id)
     texts, items = fit_for_upstream(readable, context.upstream.id)
     if summarises or "compaction" in history.kinds:
@@ -191,9 +191,8 @@ def _build_body(
     body = {**request, "model": context.model, "input": items}
     if summarises:
         body = compaction.summary_request(body)
-    if provider.leaves_input_unchanged:
-        unchanged = LazyItems([*texts, *body["input"]], len(texts))
-        return {**jsontext.deep_copy({**body, "input": []}), "input": unchanged}
+    if provider.accepts_shallow_copy:
+        return {**body, "input": LazyItems([*texts, *body["input"]], len(texts))}
     fresh: dict[str, Any] = jsontext.deep_copy(body)
     if texts:
         fresh["input"] = [*jsontext.loads_many(texts), *fresh["input"]]

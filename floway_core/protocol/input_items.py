@@ -45,11 +45,8 @@ def fit(item: dict[str, Any], used_ids: set[str], *, is_foreign: bool, is_own: b
         changes["action"] = _without_nulls(action)
     for name in ("content", "summary", "output"):
         parts = item.get(name)
-        if type(parts) is list:
-            for part in parts:
-                if type(part) is dict and None in part.values():
-                    changes[name] = [_without_nulls(part) if isinstance(part, dict) else part for part in parts]
-                    break
+        if isinstance(parts, list) and any(isinstance(part, dict) and None in part.values() for part in parts):
+            changes[name] = [_without_nulls(part) if isinstance(part, dict) else part for part in parts]
     if not changes and None not in item.values():
         return item
     fitted = _without_nulls({**item, **changes}, _ALLOWED_NULLS.get(item.get("type"), frozenset()))
