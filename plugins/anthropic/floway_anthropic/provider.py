@@ -43,6 +43,7 @@ class AnthropicProvider(KeyedProvider):
 
     kind = "anthropic"
     dialect = NAME
+    accepts_shallow_copy = True
     connection_options = ConnectionOptions(
         default_base_url="https://api.anthropic.com",
         example_base_url="https://api.anthropic.com",

@@ -38,6 +38,7 @@ class ChatProvider(KeyedProvider):
     kind = NAME
     forwarded_paths = OPENAI_PATHS
     dialect = NAME
+    accepts_shallow_copy = True
     private_headers = frozenset({"openai-organization", "openai-project"})
     connection_options = ConnectionOptions(
         example_base_url="http://127.0.0.1:8000/v1",

@@ -48,6 +48,7 @@ class GeminiProvider(KeyedProvider):
 
     kind = "gemini"
     dialect = NAME
+    accepts_shallow_copy = True
     connection_options = ConnectionOptions(
         default_base_url="https://generativelanguage.googleapis.com",
         example_base_url="https://generativelanguage.googleapis.com",

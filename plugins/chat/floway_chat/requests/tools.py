@@ -60,8 +60,7 @@ def read_tools(body: Mapping[str, Any], custom_tools: bool) -> ToolTable:
     """
     reader = _ToolReader(custom_tools)
     reader.add_all(body.get("tools"), "tools")
-    items = body.get("input")
-    for position, item in enumerate(items if isinstance(items, list) else ()):
+    for position, item in enumerate(body.get("input") or ()):
         if isinstance(item, dict) and item.get("type") == ADDITIONAL_TOOLS:
             reader.add_all(item.get("tools"), f"input[{position}].tools")
     return reader.table
