@@ -5,6 +5,7 @@
     python -m benchmarks soak [--minutes 30]
     python -m benchmarks scale [--items 100000]
     python -m benchmarks codex-chain [--turns 120]
+    python -m benchmarks instructions [--with codex] [--before PYTHON]
     python -m benchmarks observe [--rounds 20]
     python -m benchmarks table RESULT.json [--markdown]
 
@@ -15,6 +16,7 @@ gateway after the other, so that other work of the machine affects all of them a
 import argparse
 import contextlib
 import functools
+import itertools
 import json
 import os
 import platform
@@ -25,7 +27,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks import large_events, observing, overload, peers, scale, scenarios, soak, table, targets
+from benchmarks import instructions, large_events, observing, overload, peers, scale, scenarios, soak, table, targets
 from benchmarks.processes import cores, read_busy_seconds
 from benchmarks.scenarios import Bench
 from benchmarks.targets import ROOT, Target
@@ -93,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     chain = commands.add_parser("codex-chain", help="a long conversation over POSTs and over a WebSocket")
     chain.add_argument("--turns", type=int, default=120)
     chain.set_defaults(act=_chain)
+    counting = commands.add_parser("instructions", help="count machine instructions per request; needs valgrind")
+    counting.add_argument("--with", dest="others", nargs="*", default=[], choices=("codex",))
+    counting.add_argument("--before", metavar="PYTHON", type=os.path.abspath, help="as for run")
+    counting.add_argument("--kinds", nargs="*", default=list(instructions.KINDS), choices=instructions.KINDS)
+    counting.add_argument("--requests", type=int, default=40, help="of each kind")
+    counting.set_defaults(act=_instructions)
     observe = commands.add_parser("observe", help="measure what traces add to a request")
     observe.add_argument("--rounds", type=int, default=20)
     observe.set_defaults(act=_observe)
@@ -191,6 +199,16 @@ def _chain(options: argparse.Namespace) -> None:
     print(*codex_chain.format_chains(chains), sep="\n")
 
 
+def _instructions(options: argparse.Namespace) -> None:
+    load_cpus, gateway_cpus = cores()
+    print("Millions of instructions per request", flush=True)
+    with targets.upstream(load_cpus) as upstream_url:
+        for (name, python, start), kind in itertools.product(_floways(options), options.kinds):
+            start = functools.partial(start, upstream_url, gateway_cpus)
+            counted = instructions.count(start, python, instructions.KINDS[kind], options.requests)
+            print(f"{name:26} {kind:16} {counted / 1e6:8.3f}", flush=True)
+
+
 def _observe(options: argparse.Namespace) -> None:
     load_cpus, gateway_cpus = cores()
     with targets.upstream(load_cpus) as upstream_url:
@@ -203,15 +221,21 @@ def _table(options: argparse.Namespace) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ measuring
+def _floways(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[..., Target]]]:
+    """Yield the name, the interpreter and the starter of each Floway: with each plugin, now and before a change."""
+    starters = {"Floway": targets.floway} | (
+        {"Floway with Codex": targets.floway_codex} if "codex" in options.others else {}
+    )
+    versions = {"": sys.executable} | ({" before": options.before} if options.before else {})
+    for (name, start), (suffix, python) in itertools.product(starters.items(), versions.items()):
+        yield f"{name}{suffix}", python, start
+
+
 def _gateway_starters(
     options: argparse.Namespace, upstream_url: str, cpus: set[int]
 ) -> Iterator[Callable[[Path], Target]]:
-    versions = {"": sys.executable} | ({" before": options.before} if options.before else {})
-    for suffix, python in versions.items():
-        yield functools.partial(targets.floway, upstream_url, cpus, name=f"Floway{suffix}", python=python)
-    for suffix, python in versions.items() if "codex" in options.others else ():
-        start_codex = targets.floway_codex
-        yield functools.partial(start_codex, upstream_url, cpus, name=f"Floway with Codex{suffix}", python=python)
+    for name, python, start in _floways(options):
+        yield functools.partial(start, upstream_url, cpus, name=name, python=python)
     for observer in targets.OBSERVERS.intersection(options.others):
         yield functools.partial(targets.floway_observed, upstream_url, cpus, observer=observer)
     for name, start in peers.PEERS.items():

@@ -67,16 +67,16 @@ class ProcessTree:
 
     def cpu(self) -> float:
         """Seconds of CPU time used so far, in user and system mode, also by children that have ended."""
-        return sum(sum(map(int, fields[11:15])) for fields in map(_stat, self._pids()) if fields) / TICK
+        return sum(sum(map(int, fields[11:15])) for fields in map(_stat, self.pids()) if fields) / TICK
 
     def memory(self) -> Memory:
         """Return the present memory of the processes."""
-        sizes = [_pss(pid) for pid in self._pids()]
+        sizes = [_pss(pid) for pid in self.pids()]
         return Memory(sum(sizes), max(sizes))
 
     def descriptors_and_threads(self) -> tuple[int, int]:
         """Return how many descriptors and threads the processes have at present."""
-        pids = self._pids()
+        pids = self.pids()
         return tuple(sum(len(os.listdir(f"/proc/{pid}/{kind}")) for pid in pids) for kind in ("fd", "task"))
 
     def stop(self) -> None:
@@ -85,7 +85,7 @@ class ProcessTree:
             os.killpg(self.process.pid, signal.SIGKILL)  # it leads a process group of its own
         self.process.wait()
 
-    def _pids(self) -> list[int]:
+    def pids(self) -> list[int]:
         children: dict[int, list[int]] = {}
         for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
             if fields := _stat(pid):

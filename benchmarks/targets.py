@@ -106,11 +106,16 @@ def floway_observed(upstream_url: str, cpus: set[int], folder: Path, observer: s
 
 
 def floway_codex(
-    upstream_url: str, cpus: set[int], folder: Path, name: str = "Floway with Codex", python: str = sys.executable
+    upstream_url: str,
+    cpus: set[int],
+    folder: Path,
+    settings: dict[str, str] | None = None,
+    name: str = "Floway with Codex",
+    python: str = sys.executable,
 ) -> Target:
     """Floway with the plugin floway-codex: each request gets an identity, each response updates the quota."""
     base_url = upstream_url.removesuffix("/v1") + "/backend-api"
-    environ = _make_environ(folder, {"codex_base_url": base_url, "codex_transport": "http"})
+    environ = _make_environ(folder, {"codex_base_url": base_url, "codex_transport": "http", **(settings or {})})
     auth = folder / "auth.json"
     auth.write_text(json.dumps(_make_auth_json()))
     _floway(environ, folder, "codex", "import", str(auth), python=python)

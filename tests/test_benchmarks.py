@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from array import array
@@ -181,6 +182,15 @@ def test_a_soak_is_judged_by_its_last_third():
 def test_the_soak_runs():
     table = run(*"soak --minutes 0 --period 3".split())
     assert "descriptors" in table and "Too short to judge" in table
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed")
+def test_instructions_are_counted():
+    table = run(*"instructions --kinds request stream --requests 1".split()).splitlines()
+    rows = [line.split() for line in table[1:]]
+    assert [row[:2] for row in rows] == [["Floway", "request"], ["Floway", "stream"]]
+    assert all(float(millions) > 0.1 for *_, millions in rows)
 
 
 @pytest.mark.parametrize("turns", [0, 3])
