@@ -10,9 +10,10 @@ from floway_codex.identity.claims import TURN_METADATA, is_header_text
 from floway_codex.wire import shaping
 from floway_codex.wire.encoding import IDENTITY
 from floway_codex.wire.input_state import InputState
-from floway_codex.wire.items import convert_input, convert_tools, move_to_input
+from floway_codex.wire.items import convert_input, move_to_input
 from floway_codex.wire.profile import Profile
 from floway_codex.wire.templates import in_random_order, order_fields
+from floway_codex.wire.tools import convert_tools
 from floway_codex.wire.values import adapt_values, add_encrypted_reasoning, replace_service_tier
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import TRIGGER

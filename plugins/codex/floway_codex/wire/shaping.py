@@ -43,10 +43,14 @@ def add_defaults(body: Mapping[str, Any], defaults: Mapping[str, Any], profile: 
 class _Shape:
     """What to do with items of one kind that have the same keys in the same order."""
 
-    order: tuple[str, ...] | None
-    """The keys in the CLI's order, with those that are added; None if nothing changes."""
-    added: Mapping[str, Any]
-    """Keys that are missing, and their values or the templates of these."""
+    template: Mapping[str, Any] | None
+    """The keys in the CLI's order, with the values of those that are added; None if nothing changes."""
+    left_out: Sequence[str]
+    """The item's keys that are removed."""
+    ids: Mapping[str, str]
+    """Keys that are added whose values differ between items, and the templates of these."""
+    has_content: bool
+    """Whether the items may have parts."""
 
 
 def shape_items(items: Sequence[Any], profile: Profile, thread: str, lite: bool, state: InputState) -> list[Any]:
@@ -61,37 +65,40 @@ def shape_items(items: Sequence[Any], profile: Profile, thread: str, lite: bool,
     shaped = []
     for position, item in enumerate(items, state.count):
         kind = item_kind(item) if isinstance(item, dict) else ""
-        if seeks_instructions and not state.has_instructions and kind == "message developer":
+        if seeks_instructions and kind == "message developer" and not state.has_instructions:
             state.has_instructions, kind = True, INSTRUCTIONS if position <= 1 else kind
-        if kind not in profile.items:
-            shaped.append(item)
-            continue
-        made = _shape(item, kind, profile, thread, position, lite)
-        content = made.get("content")
-        if made.get("type") == "message" and isinstance(content, list):
-            parts = [_shape_part(part, profile, lite) for part in content]
-            made = made if all(map(operator.is_, parts, content)) else {**made, "content": parts}
-        shaped.append(made)
+        if kind in profile.items:
+            shape = _shape_of(item, kind, profile, lite)
+            item = _apply(shape, item, thread, position)
+            if shape.has_content and item.get("type") == "message" and isinstance(item["content"], list):
+                item = _with_shaped_parts(item, profile, lite)
+        shaped.append(item)
     state.count += len(items)
     return shaped
 
 
+def _with_shaped_parts(message: dict[str, Any], profile: Profile, lite: bool) -> dict[str, Any]:
+    content = message["content"]
+    parts = [_shape_part(part, profile, lite) for part in content]
+    return message if all(map(operator.is_, parts, content)) else {**message, "content": parts}
+
+
 def _shape_part(part: Any, profile: Profile, lite: bool) -> Any:
     kind = part_kind(part) if isinstance(part, dict) else ""
-    return _shape(part, kind, profile, "", 0, lite) if kind in profile.items else part
+    return _apply(_shape_of(part, kind, profile, lite), part, "", 0) if kind in profile.items else part
 
 
-def _shape(item: dict[str, Any], kind: str, profile: Profile, thread: str, position: int, lite: bool) -> dict[str, Any]:
+def _shape_of(item: Mapping[str, Any], kind: str, profile: Profile, lite: bool) -> _Shape:
     key, cached = (kind, lite, *item), profile.shapes
-    shape = cached.get(key)
+    shape: _Shape | None = cached.get(key)
     if shape is None:
         if len(cached) >= MAX_SHAPES:  # clients may send any keys
             cached.clear()
-        shape = cached[key] = _find_shape(profile.items[kind], tuple(item), lite)
-    return item if shape.order is None else _apply(shape, item, thread, position)
+        shape = cached[key] = _make_shape(profile.items[kind], tuple(item), lite)
+    return shape
 
 
-def _find_shape(form: Fields, keys: tuple[str, ...], lite: bool) -> _Shape:
+def _make_shape(form: Fields, keys: tuple[str, ...], lite: bool) -> _Shape:
     left_out = LEFT_OUT - set(form.names)
     # The id of an item with encrypted content belongs to that content.
     missing = () if "encrypted_content" in keys else tuple(LEFT_OUT - set(keys))
@@ -100,25 +107,35 @@ def _find_shape(form: Fields, keys: tuple[str, ...], lite: bool) -> _Shape:
     nulls = (name for name, alternatives in form.templates if any(one.is_null for one in alternatives))
     added |= {name: None for name in nulls if name not in keys}
     present = {*keys, *added} - left_out
-    order = (*(name for name in form.names if name in present), *(name for name in keys if name in present))
-    unique = tuple(dict.fromkeys(order))
-    return _Shape(None if unique == keys else unique, added)
+    order = tuple(
+        dict.fromkeys((*(name for name in form.names if name in present), *(name for name in keys if name in present)))
+    )
+    return _Shape(
+        template=None if order == keys else {name: added.get(name) for name in order},
+        left_out=[name for name in keys if name in left_out],
+        ids={name: value for name, value in added.items() if isinstance(value, str) and "{" in value},
+        has_content="content" in keys,
+    )
 
 
-def _apply(shape: _Shape, item: Mapping[str, Any], thread: str, position: int) -> dict[str, Any]:
-    assert shape.order is not None
-    made = {
-        name: _fill(value, thread, position) if isinstance(value, str) else value for name, value in shape.added.items()
-    }
-    return {name: made[name] if name in made else item[name] for name in shape.order}
+def _apply(shape: _Shape, item: dict[str, Any], thread: str, position: int) -> dict[str, Any]:
+    if shape.template is None:
+        return item
+    made = {**shape.template, **item}  # in the order of the template, with the values of the item
+    for name in shape.left_out:
+        del made[name]
+    for name, template in shape.ids.items():
+        made[name] = _fill(template, thread, position)
+    return made
 
 
 ID_PARTS = {name: f"{{{name}}}" for name in ("uuid4", "uuid5", "uuid7", "hex")}
 """The placeholders of ids, each as its own value."""
 
 
+@functools.lru_cache(maxsize=4096)
 def _fill(template: str, thread: str, position: int) -> str:
-    """``template`` with the part of the id at a position."""
+    """``template`` with the part of the id at a position. Clients send the same items in each turn."""
     text, _, part = template.partition("{")
     if not part:
         return text
