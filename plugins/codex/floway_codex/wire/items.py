@@ -87,11 +87,15 @@ def _convert_items(items: Iterable[Any], state: InputState) -> Iterator[Any]:
     for item in items:
         if not isinstance(item, dict):
             yield item
-        elif not _is_unreadable(item):
-            converted = _convert_item(item)
-            if "call_id" in converted:
-                converted = _with_unique_call_id(converted, state)
-            yield _with_unique_id(converted, state.ids) if "id" in converted else converted
+            continue
+        kind = item.get("type")
+        # The backend stores nothing: it cannot resolve a reference, or reasoning without encrypted content.
+        if kind == "item_reference" or (kind == "reasoning" and not item.get("encrypted_content")):
+            continue
+        converted = item if kind == "message" and _is_plain_message(item) else _convert_item(item)
+        if "call_id" in converted:
+            converted = _with_unique_call_id(converted, state)
+        yield _with_unique_id(converted, state.ids) if "id" in converted else converted
 
 
 def build_message(role: str, text: str) -> dict[str, Any]:
@@ -107,41 +111,6 @@ def _text_type(role: Any) -> str:
     return TEXT_OF_ROLE.get(role, INPUT_TEXT) if isinstance(role, str) else INPUT_TEXT
 
 
-def _is_unreadable(item: Mapping[str, Any]) -> bool:
-    """Whether an item refers to another one, or is reasoning without encrypted content. The backend stores nothing, so
-    it cannot resolve either."""
-    kind = item.get("type")
-    return kind == "item_reference" or (kind == "reasoning" and not item.get("encrypted_content"))
-
-
-def _convert_item(item: dict[str, Any]) -> dict[str, Any]:
-    """Convert an item; returns the same object if nothing changes."""
-    declared = item.get("type")
-    if declared == "message" and _is_plain_message(item):
-        return item
-    kind = declared if isinstance(declared, str) else "message" if declared is None and "role" in item else ""
-    left_out = LEFT_OUT_OF_ITEM.get(kind, _NOTHING)
-    if None in item.values() or not left_out.isdisjoint(item):
-        item = {
-            name: value
-            for name, value in item.items()
-            if name not in left_out and (value is not None or (kind, name) in SENT_AS_NULL)
-        }
-    if kind == "message":
-        item = _convert_message(item)
-    elif kind == "reasoning" and item.get("content"):  # another upstream's plain text
-        item = _without(item, "content")
-    elif isinstance(item.get("output"), list):
-        item = {**item, "output": [_convert_part(part, INPUT_TEXT) for part in item["output"]]}
-    if "action" in item and isinstance(item["action"], dict):
-        item = {**item, "action": without_nulls(item["action"])}
-    if "id" in item and not is_acceptable_id(kind, item["id"]):
-        item = _without(item, "id")
-    if "call_id" in item and isinstance(call_id := item["call_id"], str) and (new := to_call_id(call_id)) != call_id:
-        item = {**item, "call_id": new}
-    return item
-
-
 def _is_plain_message(item: Mapping[str, Any]) -> bool:
     """Whether a message is one of a user with one text, in the form that the CLI sends. Most of what clients send anew
     is."""
@@ -152,8 +121,33 @@ def _is_plain_message(item: Mapping[str, Any]) -> bool:
     return isinstance(part, dict) and part.keys() == _PART_KEYS and _is_converted(part, INPUT_TEXT)
 
 
-_NOTHING: frozenset[str] = frozenset()
 _MESSAGE_KEYS, _PART_KEYS = {"type", "role", "content"}, {"type", "text"}
+
+
+def _convert_item(item: dict[str, Any]) -> dict[str, Any]:
+    """Convert an item; returns the same object if nothing changes."""
+    declared = item.get("type")
+    kind = declared if isinstance(declared, str) else "message" if declared is None and "role" in item else ""
+    left_out = LEFT_OUT_OF_ITEM.get(kind)
+    if None in item.values() or (left_out and not left_out.isdisjoint(item)):
+        item = {
+            name: value
+            for name, value in item.items()
+            if name not in (left_out or ()) and (value is not None or (kind, name) in SENT_AS_NULL)
+        }
+    if kind == "message":
+        item = _convert_message(item)
+    elif kind == "reasoning" and item.get("content"):  # another upstream's plain text
+        item = _without(item, "content")
+    elif "output" in item and isinstance(item["output"], list):
+        item = {**item, "output": [_convert_part(part, INPUT_TEXT) for part in item["output"]]}
+    if "action" in item and isinstance(item["action"], dict):
+        item = {**item, "action": without_nulls(item["action"])}
+    if "id" in item and not is_acceptable_id(kind, item["id"]):
+        item = _without(item, "id")
+    if "call_id" in item and isinstance(call_id := item["call_id"], str) and (new := to_call_id(call_id)) != call_id:
+        item = {**item, "call_id": new}
+    return item
 
 
 def _convert_message(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,10 +47,14 @@ class _Shape:
     """The keys in the CLI's order, with the values of those that are added; None if nothing changes."""
     left_out: Sequence[str]
     """The item's keys that are removed."""
-    ids: Mapping[str, str]
-    """Keys that are added whose values differ between items, and the templates of these."""
+    ids: Sequence[tuple[str, str]]
+    """Added keys whose values differ between items, and the templates of these."""
     has_content: bool
-    """Whether the items may have parts."""
+    """Whether the items have the key ``content``."""
+
+
+UNCHANGED = _Shape(None, (), (), has_content=False)
+"""For items of a kind that the profile does not have."""
 
 
 def shape_items(items: Sequence[Any], profile: Profile, thread: str, lite: bool, state: InputState) -> list[Any]:
@@ -62,14 +66,17 @@ def shape_items(items: Sequence[Any], profile: Profile, thread: str, lite: bool,
     sent again in this conversation.
     """
     seeks_instructions = (not profile.names_instructions or lite) and INSTRUCTIONS in profile.items
+    seeks_instructions = seeks_instructions and not state.has_instructions
     shaped = []
     for position, item in enumerate(items, state.count):
-        kind = item_kind(item) if isinstance(item, dict) else ""
-        if seeks_instructions and kind == "message developer" and not state.has_instructions:
-            state.has_instructions, kind = True, INSTRUCTIONS if position <= 1 else kind
-        if kind in profile.items:
+        if isinstance(item, dict):
+            kind = item_kind(item)
+            if seeks_instructions and kind == "message developer":
+                seeks_instructions, state.has_instructions = False, True
+                kind = INSTRUCTIONS if position <= 1 else kind
             shape = _shape_of(item, kind, profile, lite)
-            item = _apply(shape, item, thread, position)
+            if shape.template is not None:
+                item = _apply(shape, shape.template, item, thread, position)
             if shape.has_content and item.get("type") == "message" and isinstance(item["content"], list):
                 item = _with_shaped_parts(item, profile, lite)
         shaped.append(item)
@@ -84,8 +91,10 @@ def _with_shaped_parts(message: dict[str, Any], profile: Profile, lite: bool) ->
 
 
 def _shape_part(part: Any, profile: Profile, lite: bool) -> Any:
-    kind = part_kind(part) if isinstance(part, dict) else ""
-    return _apply(_shape_of(part, kind, profile, lite), part, "", 0) if kind in profile.items else part
+    if not isinstance(part, dict):
+        return part
+    shape = _shape_of(part, part_kind(part), profile, lite)
+    return part if shape.template is None else _apply(shape, shape.template, part, "", 0)
 
 
 def _shape_of(item: Mapping[str, Any], kind: str, profile: Profile, lite: bool) -> _Shape:
@@ -94,7 +103,8 @@ def _shape_of(item: Mapping[str, Any], kind: str, profile: Profile, lite: bool) 
     if shape is None:
         if len(cached) >= MAX_SHAPES:  # clients may send any keys
             cached.clear()
-        shape = cached[key] = _make_shape(profile.items[kind], tuple(item), lite)
+        form = profile.items.get(kind)
+        shape = cached[key] = _make_shape(form, tuple(item), lite) if form else UNCHANGED
     return shape
 
 
@@ -107,25 +117,24 @@ def _make_shape(form: Fields, keys: tuple[str, ...], lite: bool) -> _Shape:
     nulls = (name for name, alternatives in form.templates if any(one.is_null for one in alternatives))
     added |= {name: None for name in nulls if name not in keys}
     present = {*keys, *added} - left_out
-    order = tuple(
-        dict.fromkeys((*(name for name in form.names if name in present), *(name for name in keys if name in present)))
-    )
+    order = (*(name for name in form.names if name in present), *(name for name in keys if name in present))
+    unique = tuple(dict.fromkeys(order))
     return _Shape(
-        template=None if order == keys else {name: added.get(name) for name in order},
+        template=None if unique == keys else {name: added.get(name) for name in unique},
         left_out=[name for name in keys if name in left_out],
-        ids={name: value for name, value in added.items() if isinstance(value, str) and "{" in value},
+        ids=[(name, value) for name, value in added.items() if isinstance(value, str) and "{" in value],
         has_content="content" in keys,
     )
 
 
-def _apply(shape: _Shape, item: dict[str, Any], thread: str, position: int) -> dict[str, Any]:
-    if shape.template is None:
-        return item
-    made = {**shape.template, **item}  # in the order of the template, with the values of the item
+def _apply(
+    shape: _Shape, template: Mapping[str, Any], item: Mapping[str, Any], thread: str, position: int
+) -> dict[str, Any]:
+    made = {**template, **item}  # in the order of the template, with the values of the item
     for name in shape.left_out:
         del made[name]
-    for name, template in shape.ids.items():
-        made[name] = _fill(template, thread, position)
+    for name, text in shape.ids:
+        made[name] = _fill(text, thread, position)
     return made
 
 
