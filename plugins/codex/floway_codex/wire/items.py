@@ -247,8 +247,8 @@ def move_to_input(body: Mapping[str, Any], lite: bool) -> tuple[dict[str, Any], 
     :param body: a body whose ``input`` is a list.
     :returns: the body without them, and the items that lead its input.
     """
-    moved = {name: value for name, value in body.items() if name != "instructions"}
-    instructions, leading = body.get("instructions"), []
+    moved, leading = dict(body), []
+    instructions = moved.pop("instructions", None)
     if lite:
         moved.pop("tools", None)
         if tools := body.get("tools"):

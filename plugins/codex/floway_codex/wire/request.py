@@ -99,12 +99,7 @@ def add_authorization(profile: Profile, prepared: Mapping[str, str], token: str)
     """Add the access token to ``prepared``, at its position in the profile."""
     name, template = profile.authorization
     headers = {**prepared, name: template.render({"access_token": token})}
-    if not prepared.keys() <= profile.header_names:
-        return order_fields(headers, profile.responses_headers.names)
-    for later in profile.headers_behind_authorization:  # usually there are no others, and these are few
-        if later in headers:
-            headers[later] = headers.pop(later)
-    return headers
+    return order_fields(headers, profile.responses_headers.names)
 
 
 # -------------------------------------------------------------------------------------------------------------- body
@@ -233,14 +228,11 @@ def build_body(
         ones; it is updated. Then the body lacks them as well.
     """
     profile, keys = attempt.profile, attempt.profile.body_keys
-    result = {
-        key: value
-        for key, value in client_body.items()
+    result = {**client_body}
+    for key in client_body.keys() - profile.known_fields:
         # SDKs send unused fields as null or false.
-        if key in keys
-        or key == "instructions"
-        or (key not in UNSUPPORTED_FIELDS and value is not None and value is not False)
-    }
+        if key in UNSUPPORTED_FIELDS or client_body[key] is None or client_body[key] is False:
+            del result[key]
     result |= {**FORCED, "client_metadata": build_client_metadata(attempt, placeholders)}
     if "input" in client_body:
         result["input"] = convert_input(client_body["input"], state)

@@ -39,7 +39,7 @@ def _convert_tool(tool: Any) -> Any:
     """Convert a tool: the CLI's name for its type, no nulls."""
     if not isinstance(tool, dict):
         return tool
-    converted, kind = without_nulls(tool), tool.get("type")
+    converted, kind = without_nulls(tool) if None in tool.values() else tool, tool.get("type")
     return {**converted, "type": TOOL_TYPES[kind]} if isinstance(kind, str) and kind in TOOL_TYPES else converted
 
 

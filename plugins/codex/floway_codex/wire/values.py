@@ -55,7 +55,9 @@ def adapt_values(body: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str,
 
     :param model: the catalogue entry of the model; empty if unknown.
     """
-    adapted = {name: value for name, value in body.items() if value is not None or name not in DROPPED_WHEN_NULL}
+    adapted = dict(body)
+    if None in body.values():
+        adapted = {name: value for name, value in body.items() if value is not None or name not in DROPPED_WHEN_NULL}
     for name, adapt in _ADAPTERS.items():
         if isinstance(adapted.get(name), dict):
             _replace(
