@@ -45,7 +45,7 @@ def test_renderings_are_independent_and_not_kept_without_end():
     assert fields.render({"model": "m"}) == {"model": "m", "other": "none"}
     for number in range(3 * templates.MAX_STEADY):
         assert fields.render({"model": str(number), "turn_id": "t"}) == {"model": str(number), "other": "t"}
-    assert len(fields._prepared) <= templates.MAX_STEADY
+    assert len(fields._rendered) <= templates.MAX_STEADY
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.version)

@@ -22,11 +22,10 @@ def find_ignored_fields(
     :param backend_body: the body for the backend.
     :param moved: fields that are input items in ``backend_body``.
     """
-    missing = client_body.keys() - backend_body.keys() - set(moved)
     left_out = [
         name
-        for name, value in (client_body.items() if missing else ())
-        if name in missing and value is not None and value is not False
+        for name, value in client_body.items()
+        if name not in backend_body and name not in moved and value is not None and value is not False
         if value not in INERT_VALUES.get(name, ())
     ]
     return [*left_out, *_dropped_tools(client_body, backend_body), *_overridden_fields(client_body, backend_body)]

@@ -70,6 +70,17 @@ class Profile:
         return next((name, one) for name, one in rows if "access_token" in one.names)
 
     @functools.cached_property
+    def header_names(self) -> frozenset[str]:
+        """The names of all headers of a POST."""
+        return frozenset(self.responses_headers.names)
+
+    @functools.cached_property
+    def headers_behind_authorization(self) -> tuple[str, ...]:
+        """The names of the headers that follow the access token, in order."""
+        names = self.responses_headers.names
+        return tuple(names[names.index(self.authorization[0]) + 1 :])
+
+    @functools.cached_property
     def body_keys(self) -> tuple[str, ...]:
         """The top-level keys of a body, in order."""
         return tuple(dict.fromkeys(name.partition(".")[0] for name in self.body.names))

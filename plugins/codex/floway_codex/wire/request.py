@@ -99,7 +99,12 @@ def add_authorization(profile: Profile, prepared: Mapping[str, str], token: str)
     """Add the access token to ``prepared``, at its position in the profile."""
     name, template = profile.authorization
     headers = {**prepared, name: template.render({"access_token": token})}
-    return order_fields(headers, profile.responses_headers.names)
+    if not prepared.keys() <= profile.header_names:
+        return order_fields(headers, profile.responses_headers.names)
+    for later in profile.headers_behind_authorization:  # usually there are no others, and these are few
+        if later in headers:
+            headers[later] = headers.pop(later)
+    return headers
 
 
 # -------------------------------------------------------------------------------------------------------------- body

@@ -1,12 +1,10 @@
 """Templates: the parts of a profile whose values may differ between requests."""
 
 import functools
-import itertools
-import operator
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 PLACEHOLDER = re.compile(r"\{([a-z_0-9]+)\}")
 IF, VALUE = "if", "value"
@@ -65,15 +63,6 @@ MAX_STEADY = 200
 """Combinations of their values that are cached: clients may send any names of models and versions."""
 
 
-class _Prepared(NamedTuple):
-    """What requests have in common that have the same steady placeholders and the same placeholders without a value."""
-
-    fields: Mapping[str, Any]
-    """All fields in order; those that differ between requests are None."""
-    single: Mapping[str, str]
-    """The fields that have the value of one placeholder, and its name."""
-
-
 class Fields:
     """Fields in order. A field has the value of its first template that renders to one; otherwise it is omitted."""
 
@@ -88,21 +77,22 @@ class Fields:
         used = {name: {key for one in given for key in one.needed} for name, given in self.templates}
         self._steady_names = sorted(STEADY.intersection(*[set().union(*used.values())]))
         changing = [(name, given) for name, given in self.templates if not used[name] <= STEADY]
-        self._single = {name: key for name, given in changing if (key := _single_name(given))}
+        self._single = [(name, key) for name, given in changing if (key := _single_name(given))]
         """Fields that have the value of one placeholder, which differs between requests."""
         self._composed = [(name, given) for name, given in changing if not _single_name(given)]
         """Other fields that differ between requests."""
-        self._prepared: dict[tuple[Any, ...], _Prepared] = {}
-        """By the values of the steady placeholders, and whether those of ``_single`` have one."""
+        self._rendered: dict[tuple[Any, ...], dict[str, Any]] = {}
+        """The fields by the values of the steady placeholders; those that differ between requests are None."""
 
     def render(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that have a value for these placeholders."""
-        steady_values = map(values.get, self._steady_names)
-        has_value = map(operator.is_not, map(values.get, self._single.values()), itertools.repeat(None))
-        variant = (*steady_values, *has_value)
-        prepared = self._prepared.get(variant) or self._prepare(variant)
-        fields = dict(prepared.fields)
-        fields.update(zip(prepared.single, map(values.get, prepared.single.values()), strict=True))
+        steady_values = tuple(map(values.get, self._steady_names))
+        fields = dict(self._rendered.get(steady_values) or self._render_steady(steady_values))
+        for name, key in self._single:
+            if (value := values.get(key)) is None:
+                del fields[name]
+            else:
+                fields[name] = value
         for name, alternatives in self._composed:
             if (value := _first_value(alternatives, values)) is None:
                 del fields[name]
@@ -110,18 +100,16 @@ class Fields:
                 fields[name] = value
         return fields
 
-    def _prepare(self, variant: tuple[Any, ...]) -> _Prepared:
+    def _render_steady(self, steady_values: tuple[Any, ...]) -> dict[str, Any]:
         """Render the fields that only depend on steady placeholders, and keep them."""
-        count = len(self._steady_names)
-        values = dict(zip(self._steady_names, variant[:count], strict=True))
-        single = dict(itertools.compress(self._single.items(), variant[count:]))
-        changing = {*single, *(name for name, _ in self._composed)}
+        values = dict(zip(self._steady_names, steady_values, strict=True))
+        changing = {name for name, _ in (*self._single, *self._composed)}
         rendered = {name: None if name in changing else _first_value(given, values) for name, given in self.templates}
         kept = {name: value for name, value in rendered.items() if value is not None or name in changing}
-        if len(self._prepared) >= MAX_STEADY:
-            self._prepared.clear()
-        prepared = self._prepared[variant] = _Prepared(kept, single)
-        return prepared
+        if len(self._rendered) >= MAX_STEADY:
+            self._rendered.clear()
+        self._rendered[steady_values] = kept
+        return kept
 
 
 def _single_name(alternatives: Sequence[Template]) -> str | None:
@@ -137,10 +125,8 @@ def _first_value(alternatives: Sequence[Template], values: Mapping[str, Any]) ->
 
 def order_fields(fields: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """The fields with ``names`` first, in this order."""
-    ordered = {**dict.fromkeys(names), **fields}
-    for missing in ordered.keys() - fields.keys():
-        del ordered[missing]
-    return ordered
+    ordered = {name: fields[name] for name in names if name in fields}
+    return ordered if len(ordered) == len(fields) else {**ordered, **fields}
 
 
 SEEDS = 100
@@ -152,14 +138,13 @@ MAX_KNOWN_NAMES = 20
 def in_random_order(fields: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """The fields in an order that only depends on the seed and their names, as that of the CLI's hash maps."""
     find_order = _find_known_order if len(fields) <= MAX_KNOWN_NAMES else _find_random_order
-    return {**find_order(tuple(fields), seed % SEEDS), **fields}
+    return {name: fields[name] for name in find_order(tuple(fields), seed % SEEDS)}
 
 
-def _find_random_order(names: tuple[str, ...], seed: int) -> Mapping[str, None]:
-    """The names in a random order, as the keys of a mapping."""
+def _find_random_order(names: tuple[str, ...], seed: int) -> list[str]:
     order = sorted(names)
     random.Random(_SALT + seed).shuffle(order)
-    return dict.fromkeys(order)
+    return order
 
 
 _SALT = random.getrandbits(64)
