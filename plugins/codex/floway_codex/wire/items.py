@@ -118,7 +118,9 @@ def _is_plain_message(item: Mapping[str, Any]) -> bool:
         return False
     content = item["content"]
     part = content[0] if isinstance(content, list) and len(content) == 1 else None
-    return isinstance(part, dict) and part.keys() == _PART_KEYS and _is_converted(part, INPUT_TEXT)
+    if not isinstance(part, dict) or part.keys() != _PART_KEYS:
+        return False
+    return part["type"] == INPUT_TEXT and part["text"] is not None
 
 
 _MESSAGE_KEYS, _PART_KEYS = {"type", "role", "content"}, {"type", "text"}
@@ -166,22 +168,16 @@ def _convert_message(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def _convert_part(part: Any, text_type: str) -> Any:
     """Convert a part of a content or an output; text parts get the type ``text_type``."""
-    if not isinstance(part, dict) or _is_converted(part, text_type):
+    if not isinstance(part, dict):
         return part
-    converted = without_nulls(part)
-    kind = converted.get("type")
-    if not isinstance(kind, str) or kind not in TEXT_PARTS:
-        return converted
-    return {
-        name: value
-        for name, value in {**converted, "type": text_type}.items()
-        if name not in LEFT_OUT_OF_TEXT[text_type]
-    }
-
-
-def _is_converted(part: Mapping[str, Any], text_type: str) -> bool:
-    """Whether nothing changes in a part: it is a text of this type, without nulls and what only responses have."""
-    return part.get("type") == text_type and None not in part.values() and LEFT_OUT_OF_TEXT[text_type].isdisjoint(part)
+    part = without_nulls(part) if None in part.values() else part
+    kind, left_out = part.get("type"), LEFT_OUT_OF_TEXT[text_type]
+    if not isinstance(kind, str) or kind not in TEXT_PARTS or (kind == text_type and left_out.isdisjoint(part)):
+        return part
+    converted = {**part, "type": text_type}
+    for name in left_out:
+        converted.pop(name, None)
+    return converted
 
 
 def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,23 +77,22 @@ def shape_items(items: Sequence[Any], profile: Profile, thread: str, lite: bool,
             if shape.template is not None:
                 item = _apply(shape, shape.template, item, thread, position)
             if shape.has_content and item.get("type") == "message" and isinstance(item["content"], list):
-                item = _with_shaped_parts(item, profile, lite)
+                item = _with_shaped_parts(item, item["content"], profile, lite)
         shaped.append(item)
     state.count += len(items)
     return shaped
 
 
-def _with_shaped_parts(message: dict[str, Any], profile: Profile, lite: bool) -> dict[str, Any]:
-    content = message["content"]
-    parts = [_shape_part(part, profile, lite) for part in content]
-    return message if all(map(operator.is_, parts, content)) else {**message, "content": parts}
-
-
-def _shape_part(part: Any, profile: Profile, lite: bool) -> Any:
-    if not isinstance(part, dict):
-        return part
-    shape = _shape_of(part, part_kind(part), profile, lite)
-    return part if shape.template is None else _apply(shape, shape.template, part, "", 0)
+def _with_shaped_parts(message: dict[str, Any], parts: list[Any], profile: Profile, lite: bool) -> dict[str, Any]:
+    changed = {}
+    for index, part in enumerate(parts):
+        if isinstance(part, dict):
+            shape = _shape_of(part, part_kind(part), profile, lite)
+            if shape.template is not None:
+                changed[index] = _apply(shape, shape.template, part, "", 0)
+    if not changed:
+        return message
+    return {**message, "content": [changed.get(index, part) for index, part in enumerate(parts)]}
 
 
 def _shape_of(item: Mapping[str, Any], kind: str, profile: Profile, lite: bool) -> _Shape:
