@@ -105,8 +105,10 @@ def nearest_effort(effort: str, levels: Sequence[str]) -> str:
 
     :param levels: the efforts that the model supports. If it is empty, or the API has no such effort, nothing changes.
     """
+    if effort in levels or effort not in EFFORTS:
+        return effort
     supported = [one for one in EFFORTS if one in levels]
-    if effort in levels or effort not in EFFORTS or not supported:
+    if not supported:
         return effort
     return next((one for one in supported if EFFORTS.index(one) >= EFFORTS.index(effort)), supported[-1])
 
