@@ -9,10 +9,11 @@ import pytest
 from floway_codex.attempt import _read_items
 from floway_codex.identity.sessions import count_compactions_after_seed, select_seed
 from floway_codex.identity.uuids import format_uuid
-from floway_codex.wire import shaping
+from floway_codex.wire import shapes
 from floway_codex.wire.input_state import InputState
 from floway_codex.wire.items import convert_input, is_acceptable_id, item_kind, to_call_id
 from floway_codex.wire.profile import load_profiles
+from floway_codex.wire.shaping import shape_items
 
 PROFILES = list(load_profiles().values())
 THREAD = "0190f0f0-aaaa-7aaa-8aaa-0123456789ab"
@@ -209,17 +210,17 @@ def test_items_become_what_the_plain_way_makes_of_them(profile, lite):
         assert json.dumps(converted) == json.dumps(expected)
         assert short == plain and json.dumps(given) == before
         for _ in range(2):  # the second time with what is known from the first one
-            shaped = shaping.shape_items(converted, profile, THREAD, lite, InputState())
+            shaped = shape_items(converted, profile, THREAD, lite, InputState())
             assert json.dumps(shaped) == json.dumps(shape_each(expected, profile, lite))
         assert json.dumps(given) == before
 
 
 def test_shapes_are_not_kept_without_end():
     profile = PROFILES[-1]
-    for number in range(2 * shaping.MAX_SHAPES):
+    for number in range(2 * shapes.MAX_SHAPES):
         item = {"type": "compaction_trigger", f"key {number}": 1}
-        assert shaping.shape_items([item], profile, THREAD, False, InputState()) == [item]
-    assert len(profile.shapes) <= shaping.MAX_SHAPES
+        assert shape_items([item], profile, THREAD, False, InputState()) == [item]
+    assert len(profile.shapes) <= shapes.MAX_SHAPES
 
 
 def test_uuids_have_the_bits_of_their_version_and_the_variant():

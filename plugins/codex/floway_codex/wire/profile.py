@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from floway_codex.wire.shapes import Shapes
 from floway_codex.wire.templates import IF, PLACEHOLDER, VALUE, Fields, Template
 from floway_codex.wire.websocket_form import WebSocketForm, parse_websocket_form
 
@@ -109,9 +110,9 @@ class Profile:
         return {**values, "user_agent": self.user_agent.render(values)}
 
     @functools.cached_property
-    def shapes(self) -> dict[tuple[Any, ...], Any]:
-        """A cache of ``shaping``, by the kind and the keys of an item."""
-        return {}
+    def shapes(self) -> Shapes:
+        """What the forms of ``items`` change in items."""
+        return Shapes(self.items)
 
     @property
     def names_instructions(self) -> bool:
