@@ -137,7 +137,7 @@ def _read_items(client_input: Any) -> Sequence[dict[str, Any]]:
     if isinstance(client_input, LazyItems):
         return client_input
     items = as_items(client_input if isinstance(client_input, str | list) else [])
-    return [item for item in items if isinstance(item, dict)]
+    return items if {dict}.issuperset(map(type, items)) else [item for item in items if isinstance(item, dict)]
 
 
 def describe(attempt: CodexAttempt) -> str:

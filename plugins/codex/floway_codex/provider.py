@@ -228,9 +228,10 @@ class CodexProvider(Provider):
     def _note_client(self, ctx: ResponsesRequestContext) -> None:
         """Record the client of a turn, also if it fails: the backend may refuse versions without a profile."""
         attempt: CodexAttempt = ctx.attempt.provider_state
-        sent = {name: ctx.headers.get(name, "") for name in ("originator", "user-agent")}
+        originator, user_agent = ctx.headers.get("originator", ""), ctx.headers.get("user-agent", "")
         version = attempt.client.version if attempt.client else attempt.profile.version
-        self._clients.note(ctx.attempt.upstream.id, version, *sent.values(), is_cli=attempt.client is not None)
+        is_cli = attempt.client is not None
+        self._clients.note(ctx.attempt.upstream.id, version, originator, user_agent, is_cli=is_cli)
 
     def store_identity(self, ctx: SnapshotCommitContext) -> None:
         """Store the identity with the snapshot, for the requests that continue it."""

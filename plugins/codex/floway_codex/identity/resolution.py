@@ -99,14 +99,6 @@ def resolve_identity(inputs: IdentityInputs) -> Identity:
     client_request = claims.find("client_request") or Claim(thread.value, "thread")
     others = claims.find_values(CLAIMED_ONLY)
     is_same_turn = stored is not None and stored.turn == turn.value
-    resolved = {
-        "session": session,
-        "thread": thread,
-        "client_request": client_request,
-        "window": window,
-        "turn": turn,
-        "installation": installation,
-    }
     return Identity(
         session=session.value,
         thread=thread.value,
@@ -122,7 +114,14 @@ def resolve_identity(inputs: IdentityInputs) -> Identity:
         started_ms=stored.started_ms if stored and is_same_turn else inputs.now_ms,
         turn_metadata=claims.turn_metadata,
         client_metadata=claims.client_metadata,
-        rules={name: claim.source for name, claim in resolved.items()},
+        rules={
+            "session": session.source,
+            "thread": thread.source,
+            "client_request": client_request.source,
+            "window": window.source,
+            "turn": turn.source,
+            "installation": installation.source,
+        },
         window_number=number,
     )
 

@@ -59,4 +59,5 @@ def select_seed(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any
 
 def count_compactions_after_seed(items: Sequence[Mapping[str, Any]]) -> int:
     """Count the compaction items after the seed: each of them began a new window."""
-    return sum(item.get("type") in COMPACTIONS for item in items[len(select_seed(items)) :])
+    types = [item.get("type") for item in items]
+    return sum(map(types[len(select_seed(items)) :].count, COMPACTIONS))

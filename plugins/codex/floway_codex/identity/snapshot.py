@@ -1,7 +1,7 @@
 """The identity that the plugin stores with a snapshot, for the requests that continue it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 PLUGIN = "codex"
@@ -43,14 +43,14 @@ class StoredIdentity:
 
 def read_identity(metadata: Mapping[str, Mapping[str, Any]]) -> StoredIdentity | None:
     """Read the identity from a snapshot's metadata; None if another provider or another version wrote it."""
-    values = metadata.get(PLUGIN, {})
-    stored = {field.name: values.get(field.name, _ADDED.get(field.name)) for field in fields(StoredIdentity)}
-    if any(not isinstance(value, _TYPES[name]) for name, value in stored.items()):
+    found = {**_ADDED, **metadata.get(PLUGIN, {})}
+    values = [found.get(name) for name in _TYPES]
+    if not all(map(isinstance, values, _TYPES.values())):
         return None
-    return StoredIdentity(**stored)
+    return StoredIdentity(**dict(zip(_TYPES, values, strict=True)))  # type: ignore[arg-type]  # they were checked
 
 
-_TYPES = {
+_TYPES: Mapping[str, type] = {
     "first_response": str,
     "session": str,
     "thread": str,

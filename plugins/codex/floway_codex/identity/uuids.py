@@ -12,6 +12,8 @@ UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9
 
 USUAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+"""Hexadecimal digit -> the one with the same two lowest bits, whose two highest bits are those of the variant."""
 DAY_MS = 86_400_000
 LATEST_DERIVED_MS = 1_790_000_000_000
 """The latest time in derived ids without a better one, in milliseconds: 2026-09-21."""
@@ -23,8 +25,8 @@ def is_uuid4(text: str) -> bool:
 
 
 def format_uuid(digits: str, version: int) -> str:
-    """Make a UUID of the first 32 hexadecimal digits; the bits of version and variant are replaced."""
-    variant = "89ab"[int(digits[16], 16) % 4]
+    """Make a UUID of the first 32 hexadecimal digits, in lower case; the bits of version and variant are replaced."""
+    variant = VARIANTS[digits[16]]
     return f"{digits[:8]}-{digits[8:12]}-{version:x}{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 

@@ -5,6 +5,7 @@ per conversation hands out all new numbers, so that two branches never share a w
 of the conversation's first response.
 """
 
+import functools
 import hashlib
 import re
 import time
@@ -45,6 +46,7 @@ def parse_window_number(window: str, thread: str) -> int | None:
     return int(number) if number != window and re.fullmatch(r"0|[1-9]\d{0,14}", number) else None
 
 
+@functools.lru_cache(maxsize=1024)
 def derive_context_window_id(window: str, thread: str) -> str | None:
     """Derive the id of a window's context. It is a UUID of the same version as the thread's id.
 

@@ -32,11 +32,10 @@ def find_ignored_fields(
 
 
 def _dropped_tools(client_body: Mapping[str, Any], backend_body: Mapping[str, Any]) -> Iterator[str]:
-    if isinstance(client_body.get("tools"), list):
-        remaining = {_tool_key(tool) for tool in _tools(backend_body)}
-        yield from (
-            f"tools[{index}]" for index, tool in enumerate(client_body["tools"]) if _tool_key(tool) not in remaining
-        )
+    given, sent = client_body.get("tools"), _tools(backend_body)
+    if isinstance(given, list) and given is not sent:
+        remaining = {_tool_key(tool) for tool in sent}
+        yield from (f"tools[{index}]" for index, tool in enumerate(given) if _tool_key(tool) not in remaining)
 
 
 def _tool_key(tool: Any) -> tuple[str, str]:

@@ -1,8 +1,8 @@
-"""Conversion of input items and tools to the form that the CLI sends and the backend accepts."""
+"""Conversion of input items to the form that the CLI sends and the backend accepts."""
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from floway_codex.wire.input_state import InputState
@@ -55,20 +55,6 @@ LEFT_OUT_OF_ITEM = {"reasoning": frozenset({"status"})}
 SENT_AS_NULL = frozenset({("reasoning", "content")})
 """(item type, field) that the CLI sends as null. All other nulls are dropped: SDKs write them for unused fields."""
 
-REFUSED_TOOLS = frozenset({"code_interpreter", "computer", "computer_use_preview", "file_search", "mcp"})
-"""Tools that the backend does not offer to this kind of account."""
-LITE_TOOLS = frozenset({"custom", "function", "namespace", "tool_search"})
-"""The only tool types of the responses-lite form."""
-TOOL_TYPES = {
-    "web_search_2025_08_26": "web_search",
-    "web_search_preview": "web_search",
-    "web_search_preview_2025_03_11": "web_search",
-}
-"""Tool types of the API -> type that the CLI sends for the same tool."""
-UNNAMEABLE_TOOLS = frozenset({"image_generation", "local_shell", "tool_search", "web_search"})
-"""Tools that the backend offers but does not find by a ``tool_choice`` of their type: it searches functions only."""
-
-
 INSTRUCTIONS = "instructions"
 """The kind of the developer message that holds the instructions."""
 
@@ -76,8 +62,8 @@ INSTRUCTIONS = "instructions"
 # ------------------------------------------------------------------------------------------------------------- items
 def item_kind(item: Mapping[str, Any]) -> str:
     """The type of an item; for messages ``message`` and the role."""
-    kind, role = item.get("type"), item.get("role")
-    return f"message {role}" if kind == "message" else str(kind)
+    kind = item.get("type")
+    return f"message {item.get('role')}" if kind == "message" else str(kind)
 
 
 def part_kind(part: Mapping[str, Any]) -> str:
@@ -93,9 +79,23 @@ def convert_input(client_input: Any, state: InputState) -> Any:
     if isinstance(client_input, str):
         return [build_message("user", client_input)]
     if isinstance(client_input, list):
-        converted = (_convert_item(item) for item in client_input if not _is_unreadable(item))
-        return _with_unique_ids(_with_unique_call_ids(converted, state), state.ids)
+        return list(_convert_items(client_input, state))
     return client_input
+
+
+def _convert_items(items: Iterable[Any], state: InputState) -> Iterator[Any]:
+    for item in items:
+        if not isinstance(item, dict):
+            yield item
+            continue
+        kind = item.get("type")
+        # The backend stores nothing: it cannot resolve a reference, or reasoning without encrypted content.
+        if kind == "item_reference" or (kind == "reasoning" and not item.get("encrypted_content")):
+            continue
+        converted = item if kind == "message" and _is_plain_message(item) else _convert_item(item)
+        if "call_id" in converted:
+            converted = _with_unique_call_id(converted, state)
+        yield _with_unique_id(converted, state.ids) if "id" in converted else converted
 
 
 def build_message(role: str, text: str) -> dict[str, Any]:
@@ -111,48 +111,10 @@ def _text_type(role: Any) -> str:
     return TEXT_OF_ROLE.get(role, INPUT_TEXT) if isinstance(role, str) else INPUT_TEXT
 
 
-def _is_unreadable(item: Any) -> bool:
-    """Whether an item refers to another one, or is reasoning without encrypted content. The backend stores nothing, so
-    it cannot resolve either."""
-    if not isinstance(item, dict):
-        return False
-    return item.get("type") == "item_reference" or (
-        item.get("type") == "reasoning" and not item.get("encrypted_content")
-    )
-
-
-def _convert_item(item: Any) -> Any:
-    if not isinstance(item, dict):
-        return item
-    if _is_plain_message(item):
-        return item
-    declared = item.get("type")
-    kind = declared if isinstance(declared, str) else "message" if declared is None and "role" in item else ""
-    left_out = LEFT_OUT_OF_ITEM.get(kind, ())
-    converted = {
-        name: value
-        for name, value in item.items()
-        if name not in left_out and (value is not None or (kind, name) in SENT_AS_NULL)
-    }
-    if kind == "message":
-        converted = _convert_message(converted)
-    elif kind == "reasoning" and converted.get("content"):  # another upstream's plain text
-        del converted["content"]
-    elif isinstance(converted.get("output"), list):
-        converted["output"] = [_convert_part(part, INPUT_TEXT) for part in converted["output"]]
-    if isinstance(converted.get("action"), dict):
-        converted["action"] = _without_nulls(converted["action"])
-    if "id" in converted and not is_acceptable_id(kind, converted["id"]):
-        del converted["id"]
-    if isinstance(converted.get("call_id"), str):
-        converted["call_id"] = to_call_id(converted["call_id"])
-    return converted
-
-
 def _is_plain_message(item: Mapping[str, Any]) -> bool:
-    """Whether an item is a message of a user with one text, in the form that the CLI sends. Most of what clients send
-    anew is."""
-    if item.keys() != _MESSAGE_KEYS or item["type"] != "message" or item["role"] != "user":
+    """Whether a message is one of a user with one text, in the form that the CLI sends. Most of what clients send anew
+    is."""
+    if item.keys() != _MESSAGE_KEYS or item["role"] != "user":
         return False
     content = item["content"]
     part = content[0] if isinstance(content, list) and len(content) == 1 else None
@@ -164,6 +126,32 @@ def _is_plain_message(item: Mapping[str, Any]) -> bool:
 _MESSAGE_KEYS, _PART_KEYS = {"type", "role", "content"}, {"type", "text"}
 
 
+def _convert_item(item: dict[str, Any]) -> dict[str, Any]:
+    """Convert an item; returns the same object if nothing changes."""
+    declared = item.get("type")
+    kind = declared if isinstance(declared, str) else "message" if declared is None and "role" in item else ""
+    left_out = LEFT_OUT_OF_ITEM.get(kind)
+    if None in item.values() or (left_out and not left_out.isdisjoint(item)):
+        item = {
+            name: value
+            for name, value in item.items()
+            if name not in (left_out or ()) and (value is not None or (kind, name) in SENT_AS_NULL)
+        }
+    if kind == "message":
+        item = _convert_message(item)
+    elif kind == "reasoning" and item.get("content"):  # another upstream's plain text
+        item = _without(item, "content")
+    elif "output" in item and isinstance(item["output"], list):
+        item = {**item, "output": [_convert_part(part, INPUT_TEXT) for part in item["output"]]}
+    if "action" in item and isinstance(item["action"], dict):
+        item = {**item, "action": without_nulls(item["action"])}
+    if "id" in item and not is_acceptable_id(kind, item["id"]):
+        item = _without(item, "id")
+    if "call_id" in item and isinstance(call_id := item["call_id"], str) and (new := to_call_id(call_id)) != call_id:
+        item = {**item, "call_id": new}
+    return item
+
+
 def _convert_message(item: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a message: explicit type, accepted role, content as a list of parts."""
     role, content = item.get("role"), item.get("content")
@@ -173,7 +161,8 @@ def _convert_message(item: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(content, str):
         converted["content"] = [_build_text_part(role, content)]
     elif isinstance(content, list):
-        converted["content"] = [_convert_part(part, _text_type(role)) for part in content]
+        text_type = _text_type(role)
+        converted["content"] = [_convert_part(part, text_type) for part in content]
     return converted
 
 
@@ -181,52 +170,51 @@ def _convert_part(part: Any, text_type: str) -> Any:
     """Convert a part of a content or an output; text parts get the type ``text_type``."""
     if not isinstance(part, dict):
         return part
-    converted = _without_nulls(part)
-    kind = converted.get("type")
-    if not isinstance(kind, str) or kind not in TEXT_PARTS:
-        return converted
-    return {
-        name: value
-        for name, value in {**converted, "type": text_type}.items()
-        if name not in LEFT_OUT_OF_TEXT[text_type]
-    }
-
-
-def _without_nulls(client_input: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in client_input.items() if value is not None}
-
-
-# --------------------------------------------------------------------------------------------------------------- ids
-def _with_unique_ids(items: Iterable[Any], seen: set[str]) -> list[Any]:
-    """Drop ids that an earlier item has: the backend refuses duplicates, and needs no ids. Some upstreams number the
-    items of each response from one."""
-    converted = []
-    for item in items:
-        item_id = item.get("id") if isinstance(item, dict) else None
-        if item_id is not None and item_id in seen:
-            item = {name: value for name, value in item.items() if name != "id"}
-        elif item_id is not None:
-            seen.add(item_id)
-        converted.append(item)
+    part = without_nulls(part) if None in part.values() else part
+    kind, left_out = part.get("type"), LEFT_OUT_OF_TEXT[text_type]
+    if not isinstance(kind, str) or kind not in TEXT_PARTS or (kind == text_type and left_out.isdisjoint(part)):
+        return part
+    converted = {**part, "type": text_type}
+    for name in left_out:
+        converted.pop(name, None)
     return converted
 
 
-def _with_unique_call_ids(items: Iterable[Any], state: InputState) -> Iterable[Any]:
+def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The fields without one that they have."""
+    remaining = dict(fields)
+    del remaining[name]
+    return remaining
+
+
+# --------------------------------------------------------------------------------------------------------------- ids
+def _with_unique_id(item: dict[str, Any], seen: set[str]) -> dict[str, Any]:
+    """Drop the id if an earlier item has it: the backend refuses duplicates, and needs no ids. Some upstreams number
+    the items of each response from one."""
+    if item["id"] in seen:
+        return _without(item, "id")
+    seen.add(item["id"])
+    return item
+
+
+def _with_unique_call_id(item: dict[str, Any], state: InputState) -> dict[str, Any]:
     """Give a call a new id if an earlier call with this id has an output already, so that each output has one call. The
     ids only depend on the items before, so they stay the same in later requests."""
-    answered, current, uses = state.answered_calls, state.new_call_ids, state.call_id_uses
-    for item in items:
-        item_id = item.get("call_id") if isinstance(item, dict) else None
-        if not isinstance(item_id, str):
-            yield item
-            continue
-        if str(item.get("type")).endswith("_output"):
-            answered.add(item_id)
-        elif item_id in answered:
-            answered.remove(item_id)
-            uses[item_id] = uses.get(item_id, 1) + 1
-            current[item_id] = _derive_call_id(f"{item_id} {uses[item_id]}")
-        yield {**item, "call_id": current[item_id]} if item_id in current else item
+    call_id, answered = item["call_id"], state.answered_calls
+    if not isinstance(call_id, str):
+        return item
+    if str(item.get("type")).endswith("_output"):
+        answered.add(call_id)
+    elif call_id in answered:
+        answered.remove(call_id)
+        state.call_id_uses[call_id] = uses = state.call_id_uses.get(call_id, 1) + 1
+        state.new_call_ids[call_id] = _derive_call_id(f"{call_id} {uses}")
+    return {**item, "call_id": state.new_call_ids[call_id]} if call_id in state.new_call_ids else item
 
 
 def is_acceptable_id(kind: Any, value: Any) -> bool:
@@ -249,59 +237,14 @@ def _derive_call_id(seed: str) -> str:
     return f"call_{hashlib.sha256(seed.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
-# ------------------------------------------------------------------------------------------------------------- tools
-def convert_tools(body: Mapping[str, Any], lite: bool) -> dict[str, Any]:
-    """The changes to ``tools`` and ``tool_choice``: the CLI's names for tools, no tools that the backend refuses, no
-    choice of a tool that it would not find."""
-    tools, choice = body.get("tools"), body.get("tool_choice")
-    changed: dict[str, Any] = {}
-    remaining = tools
-    if isinstance(tools, list):
-        remaining = [_convert_tool(tool) for tool in tools if _is_offered(tool, lite)]
-        if remaining != tools:
-            changed["tools"] = remaining
-    new_choice = _convert_tool_choice(choice, lite)
-    if choice and isinstance(tools, list) and tools and not remaining:
-        new_choice = "auto"
-    return {**changed, **({"tool_choice": new_choice} if new_choice != choice else {})}
-
-
-def _convert_tool(tool: Any) -> Any:
-    """Convert a tool: the CLI's name for its type, no nulls."""
-    if not isinstance(tool, dict):
-        return tool
-    converted, kind = _without_nulls(tool), tool.get("type")
-    return {**converted, "type": TOOL_TYPES[kind]} if isinstance(kind, str) and kind in TOOL_TYPES else converted
-
-
-def _convert_tool_choice(choice: Any, lite: bool) -> Any:
-    """Convert ``tool_choice`` to a value that the backend accepts."""
-    if not isinstance(choice, dict):
-        return choice
-    if choice.get("type") == "allowed_tools" and isinstance(choice.get("tools"), list):
-        allowed = [_convert_tool(tool) for tool in choice["tools"] if _is_offered(tool, lite)]
-        return {**choice, "tools": allowed} if allowed else "auto"
-    kind = _convert_tool(choice).get("type")
-    unnameable = isinstance(kind, str) and kind in UNNAMEABLE_TOOLS
-    return "auto" if unnameable or not _is_offered(choice, lite) else choice
-
-
-def _is_offered(tool: Any, lite: bool) -> bool:
-    """Whether the backend offers ``tool``. Also accepts a ``tool_choice`` that names a tool by its type."""
-    kind = tool.get("type") if isinstance(tool, dict) else None
-    if not isinstance(kind, str):
-        return True  # the backend reports what is wrong with it
-    return kind in LITE_TOOLS or (not lite and kind not in REFUSED_TOOLS)
-
-
 def move_to_input(body: Mapping[str, Any], lite: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Move the instructions into the input, as a developer message; for responses-lite also the tools.
 
     :param body: a body whose ``input`` is a list.
     :returns: the body without them, and the items that lead its input.
     """
-    moved = {name: value for name, value in body.items() if name != "instructions"}
-    instructions, leading = body.get("instructions"), []
+    moved, leading = dict(body), []
+    instructions = moved.pop("instructions", None)
     if lite:
         moved.pop("tools", None)
         if tools := body.get("tools"):

@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from floway_codex.wire.shapes import Shapes
 from floway_codex.wire.templates import IF, PLACEHOLDER, VALUE, Fields, Template
 from floway_codex.wire.websocket_form import WebSocketForm, parse_websocket_form
 
@@ -86,6 +87,11 @@ class Profile:
         return tuple(dict.fromkeys(name.partition(".")[0] for name in self.body.names))
 
     @functools.cached_property
+    def known_fields(self) -> frozenset[str]:
+        """The top-level keys of a body, and the instructions, which may become an input item."""
+        return frozenset({*self.body_keys, "instructions"})
+
+    @functools.cached_property
     def inner_keys(self) -> Mapping[str, tuple[str, ...]]:
         """The keys inside of some fields of the body, in order."""
         names = [name for _, name, _ in self.inner_paths]
@@ -104,9 +110,9 @@ class Profile:
         return {**values, "user_agent": self.user_agent.render(values)}
 
     @functools.cached_property
-    def shapes(self) -> dict[tuple[Any, ...], Any]:
-        """A cache of ``shaping``, by the kind and the keys of an item."""
-        return {}
+    def shapes(self) -> Shapes:
+        """What the forms of ``items`` change in items."""
+        return Shapes(self.items)
 
     @property
     def names_instructions(self) -> bool:

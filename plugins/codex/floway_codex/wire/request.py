@@ -10,9 +10,10 @@ from floway_codex.identity.claims import TURN_METADATA, is_header_text
 from floway_codex.wire import shaping
 from floway_codex.wire.encoding import IDENTITY
 from floway_codex.wire.input_state import InputState
-from floway_codex.wire.items import convert_input, convert_tools, move_to_input
+from floway_codex.wire.items import convert_input, move_to_input
 from floway_codex.wire.profile import Profile
 from floway_codex.wire.templates import in_random_order, order_fields
+from floway_codex.wire.tools import convert_tools
 from floway_codex.wire.values import adapt_values, add_encrypted_reasoning, replace_service_tier
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import TRIGGER
@@ -232,14 +233,11 @@ def build_body(
         ones; it is updated. Then the body lacks them as well.
     """
     profile, keys = attempt.profile, attempt.profile.body_keys
-    result = {
-        key: value
-        for key, value in client_body.items()
+    result = {**client_body}
+    for key in client_body.keys() - profile.known_fields:
         # SDKs send unused fields as null or false.
-        if key in keys
-        or key == "instructions"
-        or (key not in UNSUPPORTED_FIELDS and value is not None and value is not False)
-    }
+        if key in UNSUPPORTED_FIELDS or client_body[key] is None or client_body[key] is False:
+            del result[key]
     result |= {**FORCED, "client_metadata": build_client_metadata(attempt, placeholders)}
     if "input" in client_body:
         result["input"] = convert_input(client_body["input"], state)

@@ -1,24 +1,13 @@
 """The form that the CLI gives to bodies and items, for requests of other clients."""
 
-import functools
-import hashlib
-import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from floway_codex.identity import uuids
 from floway_codex.wire.input_state import InputState
 from floway_codex.wire.items import INSTRUCTIONS, item_kind, part_kind
 from floway_codex.wire.profile import Profile
-from floway_codex.wire.templates import Fields, order_fields
-
-LEFT_OUT = frozenset({"annotations", "id", "logprobs", "status"})
-"""Keys of items and parts that are removed unless the profile has them. Other unknown keys stay."""
-MAX_SHAPES = 500
-"""Shapes that are cached for a profile."""
-HEX_BYTES = 25
-"""Bytes in the backend's own item ids."""
+from floway_codex.wire.shapes import Shapes
+from floway_codex.wire.templates import order_fields
 
 
 def add_defaults(body: Mapping[str, Any], defaults: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
@@ -38,17 +27,6 @@ def add_defaults(body: Mapping[str, Any], defaults: Mapping[str, Any], profile: 
     return result
 
 
-# ------------------------------------------------------------------------------------------------------------- items
-@dataclass(frozen=True)
-class _Shape:
-    """What to do with items of one kind that have the same keys in the same order."""
-
-    order: tuple[str, ...] | None
-    """The keys in the CLI's order, with those that are added; None if nothing changes."""
-    added: Mapping[str, Any]
-    """Keys that are missing, and their values or the templates of these."""
-
-
 def shape_items(items: Sequence[Any], profile: Profile, thread: str, lite: bool, state: InputState) -> list[Any]:
     """Give items the keys of the CLI in its order, and ids where it sends ids.
 
@@ -58,80 +36,30 @@ def shape_items(items: Sequence[Any], profile: Profile, thread: str, lite: bool,
     sent again in this conversation.
     """
     seeks_instructions = (not profile.names_instructions or lite) and INSTRUCTIONS in profile.items
-    shaped = []
+    seeks_instructions = seeks_instructions and not state.has_instructions
+    shapes, shaped = profile.shapes, []
     for position, item in enumerate(items, state.count):
-        kind = item_kind(item) if isinstance(item, dict) else ""
-        if seeks_instructions and not state.has_instructions and kind == "message developer":
-            state.has_instructions, kind = True, INSTRUCTIONS if position <= 1 else kind
-        if kind not in profile.items:
-            shaped.append(item)
-            continue
-        made = _shape(item, kind, profile, thread, position, lite)
-        content = made.get("content")
-        if made.get("type") == "message" and isinstance(content, list):
-            parts = [_shape_part(part, profile, lite) for part in content]
-            made = made if all(map(operator.is_, parts, content)) else {**made, "content": parts}
-        shaped.append(made)
+        if isinstance(item, dict):
+            kind = item_kind(item)
+            if seeks_instructions and kind == "message developer":
+                seeks_instructions, state.has_instructions = False, True
+                kind = INSTRUCTIONS if position <= 1 else kind
+            shape = shapes[kind, lite, *item]
+            item = shape.apply(item, thread, position)
+            if shape.has_content and item.get("type") == "message" and isinstance(item["content"], list):
+                item = _with_shaped_parts(item, item["content"], shapes, lite)
+        shaped.append(item)
     state.count += len(items)
     return shaped
 
 
-def _shape_part(part: Any, profile: Profile, lite: bool) -> Any:
-    kind = part_kind(part) if isinstance(part, dict) else ""
-    return _shape(part, kind, profile, "", 0, lite) if kind in profile.items else part
-
-
-def _shape(item: dict[str, Any], kind: str, profile: Profile, thread: str, position: int, lite: bool) -> dict[str, Any]:
-    key, cached = (kind, lite, *item), profile.shapes
-    shape = cached.get(key)
-    if shape is None:
-        if len(cached) >= MAX_SHAPES:  # clients may send any keys
-            cached.clear()
-        shape = cached[key] = _find_shape(profile.items[kind], tuple(item), lite)
-    return item if shape.order is None else _apply(shape, item, thread, position)
-
-
-def _find_shape(form: Fields, keys: tuple[str, ...], lite: bool) -> _Shape:
-    left_out = LEFT_OUT - set(form.names)
-    # The id of an item with encrypted content belongs to that content.
-    missing = () if "encrypted_content" in keys else tuple(LEFT_OUT - set(keys))
-    templates = form.render({"lite": "true" if lite else None, **ID_PARTS})
-    added: dict[str, Any] = {name: templates[name] for name in missing if name in templates}
-    nulls = (name for name, alternatives in form.templates if any(one.is_null for one in alternatives))
-    added |= {name: None for name in nulls if name not in keys}
-    present = {*keys, *added} - left_out
-    order = (*(name for name in form.names if name in present), *(name for name in keys if name in present))
-    unique = tuple(dict.fromkeys(order))
-    return _Shape(None if unique == keys else unique, added)
-
-
-def _apply(shape: _Shape, item: Mapping[str, Any], thread: str, position: int) -> dict[str, Any]:
-    assert shape.order is not None
-    made = {
-        name: _fill(value, thread, position) if isinstance(value, str) else value for name, value in shape.added.items()
-    }
-    return {name: made[name] if name in made else item[name] for name in shape.order}
-
-
-ID_PARTS = {name: f"{{{name}}}" for name in ("uuid4", "uuid5", "uuid7", "hex")}
-"""The placeholders of ids, each as its own value."""
-
-
-def _fill(template: str, thread: str, position: int) -> str:
-    """``template`` with the part of the id at a position."""
-    text, _, part = template.partition("{")
-    if not part:
-        return text
-    digits = hashlib.blake2b(f"{thread} {position}".encode(), digest_size=HEX_BYTES).hexdigest()
-    name, _, rest = part.partition("}")
-    if name == "hex":
-        return f"{text}{digits}{rest}"
-    if name == "uuid7":
-        digits = f"{_started_at(thread) + position:012x}{digits}"
-    return f"{text}{uuids.format_uuid(digits, int(name[-1]))}{rest}"
-
-
-@functools.lru_cache(maxsize=4096)
-def _started_at(thread: str) -> int:
-    """When a thread began, Unix time in milliseconds, by its id."""
-    return uuids.read_time(thread) or uuids.derive_time(hashlib.sha256(thread.encode()).hexdigest())
+def _with_shaped_parts(message: dict[str, Any], parts: list[Any], shapes: Shapes, lite: bool) -> dict[str, Any]:
+    changed = {}
+    for index, part in enumerate(parts):
+        if isinstance(part, dict):
+            shape = shapes[part_kind(part), lite, *part]
+            if shape.template is not None:
+                changed[index] = shape.apply(part, "", 0)
+    if not changed:
+        return message
+    return {**message, "content": [changed.get(index, part) for index, part in enumerate(parts)]}

@@ -55,7 +55,9 @@ def adapt_values(body: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str,
 
     :param model: the catalogue entry of the model; empty if unknown.
     """
-    adapted = {name: value for name, value in body.items() if value is not None or name not in DROPPED_WHEN_NULL}
+    adapted = dict(body)
+    if None in body.values():
+        adapted = {name: value for name, value in body.items() if value is not None or name not in DROPPED_WHEN_NULL}
     for name, adapt in _ADAPTERS.items():
         if isinstance(adapted.get(name), dict):
             _replace(
@@ -103,8 +105,10 @@ def nearest_effort(effort: str, levels: Sequence[str]) -> str:
 
     :param levels: the efforts that the model supports. If it is empty, or the API has no such effort, nothing changes.
     """
+    if effort in levels or effort not in EFFORTS:
+        return effort
     supported = [one for one in EFFORTS if one in levels]
-    if effort in levels or effort not in EFFORTS or not supported:
+    if not supported:
         return effort
     return next((one for one in supported if EFFORTS.index(one) >= EFFORTS.index(effort)), supported[-1])
 
