@@ -1,6 +1,5 @@
 """The lifecycle hooks for the attempts of each provider: of the plugin that owns it, and of the observers."""
 
-import copy
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 import pluggy
 
 from floway_core.contexts import Services, SnapshotCommitContext
+from floway_core.protocol import jsontext
 from floway_core.provider import Provider
 from floway_core.runtime.observed import observed_attempt, read_only
 from floway_core.runtime.plugins import PluginError, collect_lists, function_of
@@ -51,7 +51,7 @@ class ScopedHooks:
         hook = "on_snapshot_commit"
         collected = {name: dict(metadata) for name, metadata in previous.items()}
         for name, observer in self.observers[hook]:
-            ctx = context(copy.deepcopy(collected.get(name, {})))
+            ctx = context(jsontext.deep_copy(collected.get(name, {})))
             ctx.attempt = observed_attempt(ctx.attempt)
             if _call_observer(hook, name, observer, ctx):
                 collected[name] = ctx.metadata
@@ -70,7 +70,7 @@ class ScopedHooks:
         """
         collected = dict(observed)
         if owner := self.owner.get("on_snapshot_commit"):
-            ctx = context(copy.deepcopy(collected.get(self.owner_name, {})))
+            ctx = context(jsontext.deep_copy(collected.get(self.owner_name, {})))
             _call_owner(owner, ctx)
             collected[self.owner_name] = ctx.metadata
         return {name: metadata for name, metadata in collected.items() if metadata}

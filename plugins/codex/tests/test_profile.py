@@ -13,6 +13,7 @@ from floway_codex.provider import CodexProvider
 from floway_codex.simulator import Simulator
 from floway_codex.simulator.catalogue import Catalogue
 from floway_codex.wire import host, profile
+from floway_codex.wire.request import add_authorization
 
 from floway_core.contexts import ApiKey, AttemptContext, ClientRequest
 from floway_core.runtime.settings_loader import load_settings
@@ -267,6 +268,11 @@ def test_a_newer_cli_keeps_its_version_and_its_headers(tmp_path):
     names = list(made)
     assert names.index("x-codex-new-thing") == names.index("x-codex-window-id") + 1
     assert made_body["client_metadata"]["new_key"] == "kept" and list(made_body)[-1] == "new_field"
+    newest = profile.load_profiles()["0.171.0"]
+    with_token = list(add_authorization(newest, made, "token"))
+    assert [name for name in with_token if name != "authorization"] == names
+    known = [name for name in newest.responses_headers.names if name in with_token]
+    assert [name for name in with_token if name in known] == known
 
 
 @pytest.mark.parametrize("version", recordings.VERSIONS)

@@ -98,9 +98,13 @@ def _insert_behind(headers: Mapping[str, str], name: str, value: str, order: tup
 def add_authorization(profile: Profile, prepared: Mapping[str, str], token: str) -> dict[str, str]:
     """Add the access token to ``prepared``, at its position in the profile."""
     name, template = profile.authorization
-    headers = {**prepared, name: template.render({"access_token": token})}
-    if not prepared.keys() <= profile.header_names:
-        return order_fields(headers, profile.responses_headers.names)
+    value = template.render({"access_token": token})
+    if not prepared.keys() <= profile.header_names:  # unknown ones stay behind the header that precedes them
+        pairs = list(prepared.items())
+        behind = (at for at, (other, _) in enumerate(pairs) if other in profile.headers_behind_authorization)
+        at = next(behind, len(pairs))
+        return dict([*pairs[:at], (name, value), *pairs[at:]])
+    headers = {**prepared, name: value}
     for later in profile.headers_behind_authorization:  # usually there are no others, and these are few
         if later in headers:
             headers[later] = headers.pop(later)
