@@ -54,6 +54,7 @@ class CodexProvider(Provider):
 
     kind = KIND
     signs_in = True
+    accepts_shallow_copy = True
     forwarded_paths = (
         ForwardedPath(usage.PATH, "GET", has_model=False, prefixes=("/backend-api", "/v1", ""), describes_account=True),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from floway_codex.wire.input_state import InputState
+from floway_core.protocol.lazy_items import LazyItems
 
 MAX_ID_LENGTH = 64
 ID = re.compile(r"[A-Za-z0-9_-]+")
@@ -78,7 +79,7 @@ def convert_input(client_input: Any, state: InputState) -> Any:
     """
     if isinstance(client_input, str):
         return [build_message("user", client_input)]
-    if isinstance(client_input, list):
+    if isinstance(client_input, list | LazyItems):
         return list(_convert_items(client_input, state))
     return client_input
 

@@ -17,6 +17,7 @@ from floway_codex.wire.tools import convert_tools
 from floway_codex.wire.values import adapt_values, add_encrypted_reasoning, replace_service_tier
 from floway_core.protocol import jsontext
 from floway_core.protocol.items import TRIGGER
+from floway_core.protocol.lazy_items import LazyItems
 
 DEFAULT_INSTRUCTIONS = "You are a helpful assistant."
 
@@ -157,7 +158,7 @@ def build_placeholders(attempt: CodexAttempt, body: Mapping[str, Any]) -> dict[s
 def is_compaction(body: Mapping[str, Any]) -> bool:
     """Whether the input ends with a compaction trigger."""
     items = body.get("input")
-    last = items[-1] if isinstance(items, list) and items else None
+    last = items[-1] if isinstance(items, list | LazyItems) and items else None
     return isinstance(last, dict) and last.get("type") == TRIGGER
 
 
