@@ -104,20 +104,24 @@ class ResponseAccumulator:
         :returns: the events before the terminal one, for the client.
         """
         events = sse.split(block) if len(block) >= sse.LARGE_BYTES else []  # small ones only when one changes
-        contents, position = parse_events(block, events, None if self._rewrite else self._unread_announcements), -1
-        del self._unread_announcements[:-2]
-        while (position := append_run(self._delta_target, contents, position + 1)) < len(contents):
-            if (content := contents[position]) is None:
-                continue
-            replacement = self._process_event(content)
-            if replacement is not None and self._rewrite:
-                events = events or sse.split(block)
-                if isinstance(replacement, ResponseIdChange):
-                    replacement = replacement.apply(events[position]) or self._encode(str(content["type"]), content)
-                events[position] = sse.replace_event(events[position], replacement)
-            if self.terminal:
-                self.terminal_event = events[position] if events else b""
-                return b"".join(events[:position])
+        contents = parse_events(block, events, None if self._rewrite else self._unread_announcements)
+        if len(self._unread_announcements) > 2:
+            del self._unread_announcements[:-2]
+        position, count = append_run(self._delta_target, contents, 0), len(contents)
+        while position < count:
+            if (content := contents[position]) is not None:
+                replacement = self._process_event(content)
+                if replacement is not None and self._rewrite:
+                    events = events or sse.split(block)
+                    if isinstance(replacement, ResponseIdChange):
+                        replacement = replacement.apply(events[position]) or self._encode(str(content["type"]), content)
+                    events[position] = sse.replace_event(events[position], replacement)
+                if self.terminal:
+                    self.terminal_event = events[position] if events else b""
+                    return b"".join(events[:position])
+            position += 1
+            if position < count:
+                position = append_run(self._delta_target, contents, position)
         return b"".join(events) if events else block
 
     def add_response(self, response: dict[str, Any]) -> None:
@@ -166,16 +170,20 @@ class ResponseAccumulator:
         if self._delta_target:
             self._sequence_number = max(self._sequence_number, self._delta_target.sequence_number)
             self._delta_target = None
-        inserted_count = self._inserted_count
-        if inserted_count and isinstance(content.get("sequence_number"), int):
-            content["sequence_number"] += inserted_count
+        is_renumbered = False
         if isinstance(number := content.get("sequence_number"), int):
-            self._sequence_number = max(self._sequence_number, number)
+            if self._inserted_count:
+                content["sequence_number"] = number = number + self._inserted_count
+                is_renumbered = True
+            if number > self._sequence_number:
+                self._sequence_number = number
         announcement = b"" if self._is_announced else self._announce_response(content)
         replacement = self._process_by_type(content)
-        if (announcement or (inserted_count and isinstance(number, int))) and not isinstance(replacement, bytes):
+        if not (announcement or is_renumbered):
+            return replacement
+        if not isinstance(replacement, bytes):
             replacement = self._encode(str(content.get("type")), content)
-        return announcement + replacement if announcement and isinstance(replacement, bytes) else replacement
+        return announcement + replacement
 
     def _announce_response(self, content: dict[str, Any]) -> bytes:
         """Encode ``response.created`` before the first event of a response, if the upstream omits it."""
@@ -267,8 +275,9 @@ class ResponseAccumulator:
         """
         if item.is_closed:
             return b""
-        part_index = content.get(location.index_field)
-        events = list(missing_announcements(item, location, part_index, is_part=is_part))
+        events = missing_announcements(item, location, content.get(location.index_field), is_part=is_part)
+        if not events:
+            return b""
         item.is_announced = True
         index = {"output_index": item.index}
         return b"".join(self._encode_inserted(name, content, {**index, **fields}) for name, fields in events)
