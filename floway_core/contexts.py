@@ -230,14 +230,18 @@ class AttemptContext:
 
 @dataclass
 class ResponsesRequestContext:
-    """One request about to be sent to the upstream. ``body`` and ``headers`` are a fresh copy: change them freely."""
+    """One request about to be sent to the upstream.
+
+    ``body`` and ``headers`` are fresh copies: change them freely. Of a shallow copy of the body
+    (``Provider.accepts_shallow_copy``) that is true for its fields, not for what is in them.
+    """
 
     attempt: AttemptContext
     dispatch: int
     """1 for the first dispatch of the attempt, 2 for the second, ..."""
     body: dict[str, Any]
     """The client's body with the upstream's name of the ``model``, and with the overrides of the alias applied. Its
-    ``input`` is a list, unless the provider leaves it unread (``Provider.leaves_input_unread``)."""
+    ``input`` is a list, unless the provider accepts a shallow copy (``Provider.accepts_shallow_copy``)."""
     headers: dict[str, str] = field(default_factory=dict)
     """Headers for the upstream, in the order in which they are sent. Starts empty, so that no client header leaks."""
     held_items: int = 0

@@ -158,11 +158,12 @@ class Provider(ABC):
     """Whether the operator adds an upstream, or renews its credentials, by signing in with a browser. Then the provider
     implements ``begin_sign_in`` and ``finish_sign_in``."""
 
-    leaves_input_unread: bool = False
-    """Whether it sends the items of ``ctx.body["input"]`` as they are, with ``floway_core.upstream.keyed.encode_body``.
+    accepts_shallow_copy: bool = False
+    """Whether ``ctx.body`` may be a shallow copy: the provider adds, replaces and removes fields, but changes neither
+    the lists and objects in them nor the items of ``input``.
 
-    ``input`` is then a list or a sequence whose items are parsed when they are first read, so that a long history need
-    not be parsed for each turn. The provider may read the items and replace ``input``, but not change the sequence.
+    Then tools and history are not copied for each dispatch, and ``input`` is a sequence whose items are parsed when
+    they are first read. ``floway_core.upstream.keyed.encode_body`` writes those that nobody has read as they are.
     """
 
     forwarded_paths: Sequence[ForwardedPath] = ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from floway_core.protocol import items
-from floway_core.protocol.items import item_type
+from floway_core.protocol.items import TRIGGER, item_types
 from floway_core.protocol.lazy_items import LazyItems
 from floway_core.protocol.visible_history import VisibleHistory
 
@@ -39,12 +39,17 @@ class History:
     @functools.cached_property
     def types(self) -> Sequence[str | None]:
         """The type of each item."""
-        return [item_type(item) for item in self.items] if self.known_types is None else self.known_types
+        return item_types(self.items) if self.known_types is None else self.known_types
 
     @functools.cached_property
     def kinds(self) -> frozenset[str]:
         """The types of the items."""
         return frozenset(filter(None, self.types))
+
+    def storable(self, start: int = 0) -> Sequence[dict[str, Any]]:
+        """Return the items from position ``start`` on that become part of a history."""
+        remaining = self.items[start:] if start else self.items
+        return items.without_triggers(remaining) if TRIGGER in self.kinds else remaining
 
     def __add__(self, added: "History") -> "History":
         if not self.items:

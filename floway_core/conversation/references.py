@@ -14,7 +14,7 @@ from floway_core.conversation.records import History
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.item_versions import item_text
-from floway_core.protocol.items import blob_hash, is_bare, is_reference, usual_form
+from floway_core.protocol.items import MAY_REFER, blob_hash, is_bare, is_reference, item_types, usual_form
 from floway_core.storage.db import Row, placeholders, select
 
 MAX_SAME_ID = 50
@@ -88,20 +88,27 @@ def resolve_items(
     :param limit: counts the bytes of the referenced items.
     :raises GatewayError: 404, an item does not exist; 400, they are too large.
     """
+    types = item_types(sent_items)
     sent = list(sent_items)
     issuers: list[str | None] = [None] * len(sent)
-    for position, stored in _find_referenced(database, api_key_id, sent_items, history, oldest, limit).items():
-        if stored is not None:
-            sent[position], issuers[position] = stored
-    for item in sent:
-        if is_reference(item):
-            raise GatewayError(404, f"Item with id '{item.get('id')}' not found.", param="input")
-    hashes = {position: digest for position, item in enumerate(sent) if (digest := blob_hash(item))}
+    if not MAY_REFER.isdisjoint(types):
+        for position, stored in _find_referenced(database, api_key_id, sent_items, history, oldest, limit).items():
+            if stored is not None:
+                sent[position], issuers[position] = stored
+        for item in sent:
+            if is_reference(item):
+                raise GatewayError(404, f"Item with id '{item.get('id')}' not found.", param="input")
+        types = item_types(sent)
+    hashes = {
+        position: digest
+        for position, item in enumerate(sent)
+        if "encrypted_content" in item and (digest := blob_hash(item))
+    }
     if hashes:
         found = find_issuers(database, api_key_id, hashes.values())
         for position, digest in hashes.items():
             issuers[position] = issuers[position] or found.get(digest)
-    return History(sent, issuers)
+    return History(sent, issuers, known_types=types)
 
 
 def _find_referenced(

@@ -116,7 +116,7 @@ def _resolve_turn(request: _Request) -> Turn:
     previous_id = request.body.get("previous_response_id")
     is_explicit = start.conversation is not None or previous_id is not None
     if not is_explicit and request.is_stored:
-        previous, resent_count, history_hash = _recognise_history(request, sent.items)
+        previous, resent_count, history_hash = _recognise_history(request, sent)
     if previous:
         retention.mark_used_if_due(request.database, previous)
     return Turn(
@@ -126,7 +126,7 @@ def _resolve_turn(request: _Request) -> Turn:
         previous=previous,
         explicit_previous=is_explicit and not start.unstored,
         input=start.history + sent,
-        new_items=_with_unstored(start, items.without_triggers(sent.items[resent_count:])),
+        new_items=_with_unstored(start, sent.storable(resent_count)),
         history_hash=history_hash,
         conversation=start.conversation,
         is_background=request.body.get("background") is True,
@@ -158,22 +158,22 @@ def _find_start(request: _Request) -> _Start:
     return _Start(history, previous, conversation=conversation)
 
 
-def _recognise_history(request: _Request, sent_items: Sequence[dict[str, Any]]) -> tuple[Snapshot | None, int, str]:
+def _recognise_history(request: _Request, sent: History) -> tuple[Snapshot | None, int, str]:
     """Find the stored history that a request starts with.
 
     :returns: its snapshot, or None; the number of sent items that it has already; and the hash of all sent items.
     """
-    storable = items.without_triggers(sent_items)
+    storable = sent.storable()
     hashes = items.extended_hashes(items.START, storable)
     history_hash = hashes[-1] if hashes else items.START
     match = load.recognise_history(request.database, request.api_key_id, storable, hashes, request.oldest)
     if not match:
         return None, 0, history_hash
     previous, length = match
-    return previous, _count_with_triggers(sent_items, length), history_hash
+    return previous, _count_with_triggers(sent.items, length), history_hash
 
 
-def _with_unstored(start: _Start, added: list[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+def _with_unstored(start: _Start, added: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     """Return the items of the history that are not stored, and ``added`` ones."""
     if start.unstored is None:
         return added
@@ -247,7 +247,7 @@ def _restore_turn(request: _Request) -> Turn:
         previous=previous,
         explicit_previous=False,
         input=history + added,
-        new_items=items.without_triggers(added.items),
+        new_items=added.storable(),
         visible=visible,
         history_of=previous.response_id if previous else None,
     )

@@ -151,8 +151,8 @@ def prepare_dispatch(
     :raises GatewayError: the plugin refused it, or it is nested too deeply.
     """
     history = turn.input.after(held) if held else turn.input
-    is_unread = gateway.providers.by_kind[candidate.upstream.kind].leaves_input_unread
-    body = _build_body(context, candidate.overrides.applied_to(context.request.body), history, summarises, is_unread)
+    provider, request = gateway.providers.by_kind[candidate.upstream.kind], context.request.body
+    body = _build_body(context, provider, candidate.overrides.applied_to(request), history, summarises)
     dispatch = ResponsesRequestContext(context, number, body, held_items=held)
     gateway.providers.hooks[candidate.upstream.kind].call("prepare_responses_request", dispatch)
     if context.trace_headers:
@@ -181,21 +181,21 @@ def _send(provider: Provider, dispatch: ResponsesRequestContext) -> UpstreamResp
 
 
 def _build_body(
-    context: AttemptContext, request: dict[str, Any], history: History, summarises: bool, is_unread: bool
+    context: AttemptContext, provider: Provider, request: dict[str, Any], history: History, summarises: bool
 ) -> dict[str, Any]:
-    """Return a fresh body for one dispatch, which hooks may change freely.
-
-    :param is_unread: ``Provider.leaves_input_unread``.
-    """
+    """Return a fresh body for one dispatch; a shallow copy if the provider accepts one (``accepts_shallow_copy``)."""
     readable = affinity.without_foreign_reasoning(history, context.upstream.id)
     texts, items = fit_for_upstream(readable, context.upstream.id)
     if summarises or "compaction" in history.kinds:
         texts, items = [], list(compaction.expand([*jsontext.loads_many(texts), *items]))
     body = {**request, "model": context.model, "input": items}
-    fresh: dict[str, Any] = jsontext.deep_copy(compaction.summary_request(body) if summarises else body)
+    if summarises:
+        body = compaction.summary_request(body)
+    if provider.accepts_shallow_copy:
+        return {**body, "input": LazyItems([*texts, *body["input"]], len(texts))}
+    fresh: dict[str, Any] = jsontext.deep_copy(body)
     if texts:
-        beginning = LazyItems(texts, len(texts))
-        fresh["input"] = beginning + fresh["input"] if is_unread else [*beginning, *fresh["input"]]
+        fresh["input"] = [*jsontext.loads_many(texts), *fresh["input"]]
     return fresh
 
 

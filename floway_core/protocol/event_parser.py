@@ -1,9 +1,10 @@
 """Parse the JSON of server-sent events, many at a time."""
 
+import itertools
 import logging
 import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -35,8 +36,8 @@ def parse_events(
 
     :param block: one event or more, without a part of another.
     :param events: the same as single events, if they have been split already.
-    :param announcements: receives the data of events that only announce the response, as far as they are recognised
-        without parsing. Then they are not in the result.
+    :param announcements: receives the data of the first events if they only announce the response, as far as they are
+        recognised without parsing. Then they are not in the result.
     :returns: the JSON object of each event, with its ``type`` (None if neither the object nor the event names one).
         ``END_MARK`` represents ``[DONE]``. None represents any other event without a JSON object, such as a comment,
         and a long event that is not parsed.
@@ -45,9 +46,8 @@ def parse_events(
     data = _find_data(block) if not is_large and b"\r" not in block else []
     # Usually each event is one line of data. Then one call of the JSON parser reads all of them.
     if data:
-        announcing = [one for one in data if one.startswith(_ANNOUNCEMENTS)] if announcements is not None else []
-        if announcing:
-            data = [one for one in data if one not in announcing]
+        announcing = list(itertools.takewhile(_is_announcement, data)) if announcements is not None else []
+        data = data[len(announcing) :]
         contents: list[dict[str, Any] | None]
         try:
             contents = orjson.loads(b"[%b]" % b",".join(data))
@@ -77,6 +77,10 @@ def _find_data(block: bytes) -> list[bytes]:
     return data if len(data) == block.count(b"\n\n") else []
 
 
+def _is_announcement(data: bytes) -> bool:
+    return data.startswith(_ANNOUNCEMENTS)
+
+
 def _have_types(contents: list[Any]) -> bool:
     """Return whether all are objects whose ``type`` is a text."""
     try:
@@ -88,9 +92,9 @@ def _have_types(contents: list[Any]) -> bool:
 _get_type = operator.itemgetter("type")
 
 
-def _is_shallow(block: bytes, contents: Iterable[Any]) -> bool:
+def _is_shallow(block: bytes, contents: Sequence[Any]) -> bool:
     """Return whether no event is nested too deeply to be encoded again."""
-    if not jsontext.may_be_too_deep(block):
+    if not jsontext.may_be_too_deep(block) or not jsontext.is_too_deep(contents, len(block)):
         return True
     return not any(jsontext.is_too_deep(content, len(block)) for content in contents)
 

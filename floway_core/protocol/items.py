@@ -32,6 +32,11 @@ def item_type(item: dict[str, Any]) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
+def item_types(items: Iterable[dict[str, Any]]) -> list[str | None]:
+    """Return the type of each item, as ``item_type``."""
+    return [kind if isinstance(kind := item.get("type"), str) else None for item in items]
+
+
 def usual_form(item: dict[str, Any]) -> dict[str, Any]:
     """Return the normal form of an item, without fields that clients change when they send it again.
 
@@ -98,6 +103,10 @@ def blob_hash(item: dict[str, Any]) -> str | None:
     """Return the hex SHA-256 of an item's ``encrypted_content``; None if it has none."""
     blob = item.get("encrypted_content")
     return hashlib.sha256(blob.encode("utf-8", "replace")).hexdigest() if isinstance(blob, str) and blob else None
+
+
+MAY_REFER = frozenset({None, "item_reference", "reasoning"})
+"""The types, as in ``item_types``, of items that may be references or bare."""
 
 
 def is_bare(item: dict[str, Any]) -> bool:

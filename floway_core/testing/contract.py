@@ -17,6 +17,7 @@ The plugin has to be installed, for example with ``pip install -e .``. Class att
 provider; pytest reports the tests concerned as skipped.
 """
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -45,6 +46,32 @@ from floway_core.testing.upstream import FakeUpstream, Reply, Step
 
 ERROR_BODY = b'{ "error": {"message":"No.","type":"odd","code":"why","param":null,"more":[1]} }'
 UNKNOWN_ITEM = {"type": "unknown_thing", "id": "unknown_1", "payload": {"deep": [1, None, "ü"]}}
+FULL_REQUEST: dict[str, Any] = {
+    "input": [
+        {"role": "developer", "content": "Be brief."},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello", "extra": None}]},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "content": None, "encrypted_content": "sealed"},
+        {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "look", "arguments": '{"at": 1}'},
+        {"type": "function_call_output", "call_id": "call_1", "output": [{"type": "input_text", "text": "Sky"}]},
+        {"type": "custom_tool_call", "id": "ctc_1", "call_id": "call_2", "name": "patch", "input": "*** x"},
+        {"type": "custom_tool_call_output", "call_id": "call_2", "output": "done"},
+        UNKNOWN_ITEM,
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "And?"}]},
+    ],
+    "instructions": "You look at things.",
+    "tools": [
+        {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {"at": {}}}},
+        {"type": "custom", "name": "patch", "format": {"type": "text"}},
+        {"type": "web_search"},
+    ],
+    "tool_choice": {"type": "function", "name": "look"},
+    "reasoning": {"effort": "low", "summary": "auto"},
+    "text": {"format": {"type": "json_schema", "name": "seen", "schema": {"type": "object"}}, "verbosity": "low"},
+    "include": ["reasoning.encrypted_content"],
+    "metadata": {"team": "a"},
+    "store": False,
+}
+"""A request with an example of most of what a request may contain."""
 COMPACTION = {"type": "compaction", "id": "cmp_1", "encrypted_content": "sealed"}
 
 
@@ -133,6 +160,16 @@ class ProviderContract(AnswerContract, BodyContract, OperatorContract):
         again = opened.prepare(one, 2)
         assert again.body == first.body and list(again.headers.items()) == list(first.headers.items())
         assert one.provider_state is state
+
+    def test_changes_nothing_in_a_shallow_copy(self, opened: OpenedGateway) -> None:
+        """A provider with ``accepts_shallow_copy`` replaces fields of the body, and changes nothing in them."""
+        if not opened.provider.accepts_shallow_copy:
+            pytest.skip("accepts_shallow_copy is False: the provider gets a deep copy")
+        one = opened.begin(self.model, "", **copy.deepcopy(FULL_REQUEST))
+        given = copy.deepcopy(one.request.body)
+        for dispatch in (1, 2):
+            opened.prepare(one, dispatch)
+            assert one.request.body == given
 
     def test_leaves_attempts_of_others_alone(self, gateway: RunningGateway, caller: ApiClient) -> None:
         """A request to another provider's upstream stays unchanged, and nothing of this plugin is stored with it."""

@@ -12,6 +12,7 @@ from playhouse.migrations import Runner
 
 from floway_core.contexts import ApiKey, AttemptContext, ClientRequest, ResponsesRequestContext, Upstream
 from floway_core.engine import routing
+from floway_core.protocol.lazy_items import LazyItems
 from floway_core.provider import Provider
 from floway_core.runtime import plugins
 from floway_core.runtime.gateway import open_gateway, read_settings
@@ -82,12 +83,16 @@ class OpenedGateway:
         """The provider of the plugin's upstream."""
         return self.gateway.providers.by_kind[self.upstream.kind]
 
-    def begin(self, model: str, text: str) -> AttemptContext:
-        """Start an attempt: ``on_attempt_start`` has run."""
+    def begin(self, model: str, text: str, /, **fields: Any) -> AttemptContext:
+        """Start an attempt: ``on_attempt_start`` has run.
+
+        :param text: the input.
+        :param fields: of the request body; ``input`` replaces ``text``.
+        """
         api_key = ApiKey("key_1", "test")
         candidate = routing.find_candidates(self.gateway, api_key, model)[0]
         input_items = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}]
-        body = {"model": model, "input": input_items, "stream": True}
+        body = {"model": model, "input": input_items, "stream": True, **fields}
         request = ClientRequest(str(uuid.uuid4()), api_key, {}, body, True, _ConnectedClient())
         attempt = AttemptContext(
             id=str(uuid.uuid4()),
@@ -100,8 +105,13 @@ class OpenedGateway:
         return attempt
 
     def prepare(self, attempt: AttemptContext, dispatch: int) -> ResponsesRequestContext:
-        """Prepare a dispatch: ``prepare_responses_request`` has run on a fresh copy of the body."""
-        body = {**copy.deepcopy(attempt.request.body), "model": attempt.model}
+        """Prepare a dispatch: ``prepare_responses_request`` has run on a fresh copy of the body, a shallow one if the
+        provider accepts that."""
+        body = {**attempt.request.body, "model": attempt.model}
+        if self.provider.accepts_shallow_copy:
+            body["input"] = LazyItems(body["input"])
+        else:
+            body = copy.deepcopy(body)
         context = ResponsesRequestContext(attempt, dispatch, body)
         self._hooks(attempt).call("prepare_responses_request", context)
         return context

@@ -163,7 +163,7 @@ class KeyedProvider(Provider):
 
 
 def encode_body(body: dict[str, Any]) -> bytes:
-    """Return a request body as JSON. Its ``input`` may be unread (``Provider.leaves_input_unread``).
+    """Return a request body as JSON. Its ``input`` may be unread (``Provider.accepts_shallow_copy``).
 
     :raises GatewayError: 400, it cannot be written as JSON.
     """

@@ -43,7 +43,7 @@ class Upstream:
         kind, name, index_field = self.random.choice(LOCATIONS)
         item_id = f"{kind}_{self.random.choice([0, index]) if self.spoils() else index}"
         address = {"item_id": item_id, "output_index": index, **({index_field: 0} if index_field else {})}
-        deltas = [self.random.choice(DELTAS if self.spoils() else DELTAS[:2]) for _ in range(self.random.randrange(6))]
+        deltas = [self.random.choice(DELTAS if self.spoils() else DELTAS[:2]) for _ in range(self.random.randrange(14))]
         text = "".join(delta for delta in deltas if isinstance(delta, str))
         item = {"type": kind, "id": item_id, "status": "completed"}
         if kind == "message":

@@ -15,7 +15,7 @@ class OpenAIProvider(KeyedProvider):
         key_is_optional=True,
         options=(UpstreamOption("compacts", "The upstream accepts compaction_trigger items, as another Floway does."),),
     )
-    leaves_input_unread = True
+    accepts_shallow_copy = True
     private_headers = headers.PRIVATE
     forwarded_paths = (*OPENAI_PATHS, ForwardedPath("/alpha/search"))
 
