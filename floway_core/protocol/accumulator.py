@@ -79,10 +79,6 @@ class ResponseAccumulator:
             self._process_by_type(content)
         return self._response
 
-    @response.setter
-    def response(self, response: dict[str, Any]) -> None:
-        self._response, self._unread_announcements = response, []
-
     @property
     def has_content(self) -> bool:
         """Whether any output item has started."""
@@ -152,8 +148,8 @@ class ResponseAccumulator:
         response = {**blank_response(self._model), **self.response}
         self._apply_overrides(response)
         response |= {"status": terminal.removeprefix("response."), "output": output, **fields}
-        self.response, self.terminal = response, terminal
-        return self._encode_numbered(terminal, response=self.response)
+        self._response, self.terminal = response, terminal
+        return self._encode_numbered(terminal, response=response)
 
     # --------------------------------------------------------------------------------------------------- single events
     def _process_event(self, content: dict[str, Any]) -> bytes | ResponseIdChange | None:
@@ -199,23 +195,23 @@ class ResponseAccumulator:
         return self._encode_inserted(CREATED, content, {"response": response})
 
     def _process_by_type(self, content: dict[str, Any]) -> bytes | ResponseIdChange | None:
-        event_type: str | None = content.get("type")
-        if location := DELTA_EVENTS.get(event_type or ""):
+        event_type: str = content.get("type") or ""
+        if location := DELTA_EVENTS.get(event_type):
             return self._process_delta(content, location)
-        if location := WHOLE_EVENTS.get(event_type or ""):
+        if location := WHOLE_EVENTS.get(event_type):
             return self._process_part(content, location, is_part=event_type in PART_EVENTS)
         if event_type in ("response.output_item.added", "response.output_item.done"):
             return self._process_item(event_type, content)
-        response, is_of_response = content.get("response"), str(event_type).startswith("response.")
-        terminal = TERMINAL_TYPES.get(event_type or "") if not isinstance(response, dict) else None
+        response, is_of_response = content.get("response"), event_type.startswith("response.")
+        terminal = TERMINAL_TYPES.get(event_type) if not isinstance(response, dict) else None
         if terminal and (self._items or terminal == FAILED):  # without a response object: use the newest one
             changes = {"error": content.get("error"), "status": None} if event_type != COMPLETED else {"status": None}
             response = content["response"] = {**blank_response(self._model), **self.response, **changes}
         if is_of_response and isinstance(response, dict):
-            return self._process_response(str(event_type), content, response)
+            return self._process_response(event_type, content, response)
         if event_type in ("error", "response.error") or (content.get("error") and not is_of_response):
             return self._process_error(content)
-        if event_type is None and (failure := read_failure(content)):
+        if content.get("type") is None and (failure := read_failure(content)):
             return self._process_error(content, failure)
         return None
 
@@ -248,12 +244,12 @@ class ResponseAccumulator:
         payload, index = content.get("item"), content.get("output_index")
         if not isinstance(payload, dict):
             return None
-        is_new = event_type == "response.output_item.added"
-        item = self._items.open_item(payload, index) if is_new else self._items.close_item(payload, index)
+        is_new, normalized = event_type == "response.output_item.added", normalize_item(payload)
+        item = self._items.open_item(normalized, index) if is_new else self._items.close_item(normalized, index)
         if not self._rewrite:
             return None
         if is_new:
-            client_payload = {**normalize_item(payload), "id": item.id}
+            client_payload = {**normalized, "id": item.id}
             if item.is_announced:
                 return b""
             item.is_announced = True
@@ -318,21 +314,23 @@ class ResponseAccumulator:
         self, event_type: str, content: dict[str, Any], response: dict[str, Any]
     ) -> bytes | ResponseIdChange | None:
         """Process an event with the response object. Missing events are inserted before the terminal one."""
-        original, number = dict(response) if self._rewrite else response, self._sequence_number
+        old_id, number = response.get("id"), self._sequence_number
         missing_events: list[bytes] = []
         if event_type in TERMINAL_TYPES:
+            original = dict(response) if self._rewrite else response
             missing_events = self._finish(TERMINAL_TYPES[event_type], response)
+            has_other_changes = self._rewrite and {**original, "id": response.get("id")} != response
         else:
-            self.response = response
-            self._apply_overrides(response)
+            self._response, self._unread_announcements = response, []
+            has_other_changes = self._apply_overrides(response)
         if not self._rewrite:
             return None
         content["type"] = self.terminal or event_type
         if missing_events:
             content["sequence_number"] = number + len(missing_events) + 1
-        elif content["type"] == event_type and isinstance(old_id := original.get("id"), str):
+        elif not has_other_changes and content["type"] == event_type:
             new_id = response.get("id")
-            if isinstance(new_id, str) and {**original, "id": new_id} == response:
+            if isinstance(old_id, str) and isinstance(new_id, str):
                 return ResponseIdChange(jsontext.dumps(old_id), jsontext.dumps(new_id))
         return b"".join(missing_events) + self._encode(str(content["type"]), content)
 
@@ -357,18 +355,26 @@ class ResponseAccumulator:
         open_status = "incomplete" if terminal != COMPLETED else "completed"
         built = [(item, payload) for item in items if (payload := item.build(open_status)) is not None]
         response["output"] = [payload for _, payload in built]
-        self.response, self.terminal = response, terminal
+        self._response, self._unread_announcements, self.terminal = response, [], terminal
         if terminal == FAILED or not self._rewrite:
             return []
         return [event for item, payload in built if not item.is_closed for event in self._encode_missing(item, payload)]
 
-    def _apply_overrides(self, response: dict[str, Any]) -> None:
-        """Set the gateway's fields and complete ``usage``. An override of None adds no field that is missing."""
+    def _apply_overrides(self, response: dict[str, Any]) -> bool:
+        """Set the gateway's fields and complete ``usage``. An override of None adds no field that is missing.
+
+        :returns: whether anything but the ``id`` has changed.
+        """
+        has_changed = False
         for name, value in self._overrides.items():
-            if value is not None or response.get(name):
+            old = response.get(name)
+            if value is not None or old:
+                has_changed |= name != "id" and (old != value)
                 response[name] = value
-        if response.get("usage") is not None:
-            response["usage"] = complete_usage(response["usage"])
+        if (usage := response.get("usage")) is not None:
+            response["usage"] = complete_usage(usage)
+            has_changed |= response["usage"] != usage
+        return has_changed
 
     def _process_final_error(self, response: dict[str, Any]) -> None:
         """Record the failure of the terminal event, and give its ``error`` the form of the Responses API."""

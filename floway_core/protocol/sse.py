@@ -107,6 +107,8 @@ def split(block: bytes) -> list[bytes]:
     if len(block) >= LARGE_BYTES:
         return _split_large(block)
     if b"\r" not in block:  # the usual case, several times faster
+        if block.find(b"\n\n") == len(block) - 2:
+            return [block]
         *complete, rest = block.split(b"\n\n")
         events = [event + b"\n\n" for event in complete]
         return [*events, rest] if rest else events
@@ -146,5 +148,5 @@ def iterate(block: bytes) -> Iterator[tuple[str | None, bytes]]:
 
 def replace_event(old: bytes, new: bytes) -> bytes:
     """Return the event ``new`` after the empty lines at the start of ``old``."""
-    lines = len(old) - len(old.lstrip(b"\r\n"))
-    return old[:lines] + new.lstrip(b"\r\n")
+    new = new.lstrip(b"\r\n")
+    return old[: len(old) - len(old.lstrip(b"\r\n"))] + new if old.startswith((b"\n", b"\r")) else new
