@@ -372,8 +372,8 @@ class ResponseAccumulator:
                 has_changed |= name != "id" and (old != value)
                 response[name] = value
         if (usage := response.get("usage")) is not None:
-            response["usage"] = complete_usage(usage)
-            has_changed |= response["usage"] != usage
+            response["usage"] = complete = complete_usage(usage)
+            has_changed |= complete is not usage and complete != usage
         return has_changed
 
     def _process_final_error(self, response: dict[str, Any]) -> None:

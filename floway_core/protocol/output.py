@@ -279,6 +279,8 @@ def _confirms(items: list[OutputItem], final_output: list[dict[str, Any]]) -> bo
     payloads = [item.payload for item in items]
     if payloads != final_output:
         return False
-    ids = {get_id(payload) for payload in payloads} - {None}
-    call_ids = [call_id for payload in payloads if (call_id := get_call_id(payload))]
-    return len(ids) == len(payloads) and len(set(call_ids)) == len(call_ids)
+    ids = set(map(get_id, payloads))
+    if len(ids) != len(payloads) or None in ids:
+        return False
+    call_ids = list(filter(None, map(get_call_id, payloads)))
+    return len(set(call_ids)) == len(call_ids)

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 KEEPALIVE = b": keepalive\n\n"
 DONE = b"data: [DONE]\n\n"
 
-LF = 0x0A
+LF, CR = 0x0A, 0x0D
+# Numbers, because Python 3.11 searches for a byte string slowly with ``in``: it first tries to take the string for a
+# number, and formats the message of an exception.
+
 LARGE_BYTES = 2**16
 """Larger events are searched and copied as little as possible, because other threads wait meanwhile."""
 
@@ -58,7 +61,7 @@ class EventSplitter:
 
 def _find_last_end(data: bytes) -> int:
     """Return the position after the last event that ends in ``data``; 0 if none does."""
-    if b"\n" not in data:  # the middle of a large event
+    if LF not in data:  # the middle of a large event
         return 0
     lf = data.rfind(b"\n\n")
     crlf = data.rfind(b"\n\r\n", max(0, lf))  # not before the other one: without a match all would be searched
@@ -106,7 +109,7 @@ def split(block: bytes) -> list[bytes]:
     """Split a block of complete events into single events. Joined, they are the block again."""
     if len(block) >= LARGE_BYTES:
         return _split_large(block)
-    if b"\r" not in block:  # the usual case, several times faster
+    if CR not in block:  # the usual case, several times faster
         if block.find(b"\n\n") == len(block) - 2:
             return [block]
         *complete, rest = block.split(b"\n\n")
@@ -136,7 +139,7 @@ def _split_large(block: bytes) -> list[bytes]:
 
 def bounds(block: bytes, position: int) -> tuple[int, int]:
     """Return start and end of the event around ``position`` in a block of complete events."""
-    begin = _find_last_end(block[:position]) if b"\r" in block else block.rfind(b"\n\n", 0, position) + 2
+    begin = _find_last_end(block[:position]) if CR in block else block.rfind(b"\n\n", 0, position) + 2
     boundary = _BOUNDARY.search(block, position)
     return begin if begin > 1 else 0, boundary.end() if boundary else len(block)
 
