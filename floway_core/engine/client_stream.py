@@ -81,9 +81,12 @@ class ClientStream(ABC):
             that show the client that its response is complete or has failed.
         :param closed: called when the last byte has been sent, or the client has disconnected.
         """
-        self._on_first_byte += [first_byte] if first_byte else []
-        self._before_terminal += [before_terminal] if before_terminal else []
-        self._on_close += [closed] if closed else []
+        if first_byte:
+            self._on_first_byte.append(first_byte)
+        if before_terminal:
+            self._before_terminal.append(before_terminal)
+        if closed:
+            self._on_close.append(closed)
 
     def advance(self, wait: bool = True) -> bytes:
         """Take the next step, and return the bytes for the client; ``b""`` if there are none yet.

@@ -23,6 +23,7 @@ from floway_core.protocol.responses import (
     blank_response,
     has_error,
 )
+from floway_core.protocol.single_event import parse_usual_event, usual_beginning
 from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, WHOLE_EVENTS, TextLocation
 from floway_core.protocol.usage import complete_usage
 
@@ -65,6 +66,8 @@ class ResponseAccumulator:
         self._sequence_number = -1
         """The highest ``sequence_number`` so far, without the deltas of ``_delta_target``."""
         self._delta_target: DeltaTarget | None = None
+        self._delta_beginning = b""
+        """How the next event begins if it is a further delta in the usual form."""
         self._has_sent_error = False
         self._is_announced = False
         """Whether the client has seen ``response.created``, or does not need it."""
@@ -74,9 +77,10 @@ class ResponseAccumulator:
     @property
     def response(self) -> dict[str, Any]:
         """The newest response object. After the terminal event it is complete, with its output."""
-        unread, self._unread_announcements = self._unread_announcements, []
-        for content in filter(None, map(parse_data, unread)):
-            self._process_by_type(content)
+        if self._unread_announcements:
+            unread, self._unread_announcements = self._unread_announcements, []
+            for content in filter(None, map(parse_data, unread)):
+                self._process_by_type(content)
         return self._response
 
     @property
@@ -99,6 +103,9 @@ class ResponseAccumulator:
         :param block: one event or more, without a part of another.
         :returns: the events before the terminal one, for the client.
         """
+        target = self._delta_target
+        if target and (delta := parse_usual_event(block, self._delta_beginning)) and target.append_run((delta,), 0):
+            return block
         events = sse.split(block) if len(block) >= sse.LARGE_BYTES else []  # small ones only when one changes
         contents = parse_events(block, events, None if self._rewrite else self._unread_announcements)
         if len(self._unread_announcements) > 2:
@@ -229,6 +236,7 @@ class ResponseAccumulator:
             append_delta(part.text, content.get("delta"))
             is_usual = replacement is None and not self._inserted_count
             self._delta_target = DeltaTarget.find(content, location, part.text) if is_usual else None
+            self._delta_beginning = usual_beginning(str(content["type"]))
         return replacement
 
     def _process_part(self, content: dict[str, Any], location: TextLocation, *, is_part: bool) -> bytes | None:
