@@ -20,12 +20,12 @@ from floway_core.protocol.responses import (
     INCOMPLETE,
     TERMINAL_TYPE_OF_STATUS,
     TERMINAL_TYPES,
+    apply_overrides,
     blank_response,
     has_error,
 )
 from floway_core.protocol.single_event import parse_usual_event, usual_beginning
 from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, WHOLE_EVENTS, TextLocation
-from floway_core.protocol.usage import complete_usage
 
 
 class ResponseAccumulator:
@@ -77,10 +77,9 @@ class ResponseAccumulator:
     @property
     def response(self) -> dict[str, Any]:
         """The newest response object. After the terminal event it is complete, with its output."""
-        if self._unread_announcements:
-            unread, self._unread_announcements = self._unread_announcements, []
-            for content in filter(None, map(parse_data, unread)):
-                self._process_by_type(content)
+        unread, self._unread_announcements = self._unread_announcements, []
+        for content in filter(None, map(parse_data, unread)):
+            self._process_by_type(content)
         return self._response
 
     @property
@@ -108,8 +107,7 @@ class ResponseAccumulator:
             return block
         events = sse.split(block) if len(block) >= sse.LARGE_BYTES else []  # small ones only when one changes
         contents = parse_events(block, events, None if self._rewrite else self._unread_announcements)
-        if len(self._unread_announcements) > 2:
-            del self._unread_announcements[:-2]
+        del self._unread_announcements[:-2]
         position, count = append_run(self._delta_target, contents, 0), len(contents)
         while position < count:
             if (content := contents[position]) is not None:
@@ -122,9 +120,7 @@ class ResponseAccumulator:
                 if self.terminal:
                     self.terminal_event = events[position] if events else b""
                     return b"".join(events[:position])
-            position += 1
-            if position < count:
-                position = append_run(self._delta_target, contents, position)
+            position = append_run(self._delta_target, contents, position + 1)
         return b"".join(events) if events else block
 
     def add_response(self, response: dict[str, Any]) -> None:
@@ -153,7 +149,7 @@ class ResponseAccumulator:
     def _end(self, terminal: str, output: list[dict[str, Any]], **fields: Any) -> bytes:
         """End the response without the upstream, and encode the terminal event."""
         response = {**blank_response(self._model), **self.response}
-        self._apply_overrides(response)
+        apply_overrides(response, self._overrides)
         response |= {"status": terminal.removeprefix("response."), "output": output, **fields}
         self._response, self.terminal = response, terminal
         return self._encode_numbered(terminal, response=response)
@@ -178,8 +174,7 @@ class ResponseAccumulator:
             if self._inserted_count:
                 content["sequence_number"] = number = number + self._inserted_count
                 is_renumbered = True
-            if number > self._sequence_number:
-                self._sequence_number = number
+            self._sequence_number = max(self._sequence_number, number)
         announcement = b"" if self._is_announced else self._announce_response(content)
         replacement = self._process_by_type(content)
         if not (announcement or is_renumbered):
@@ -198,7 +193,7 @@ class ResponseAccumulator:
             return b""
         self._is_announced = True
         response = announced_response(content.get("response"), self._model)
-        self._apply_overrides(response)
+        apply_overrides(response, self._overrides)
         return self._encode_inserted(CREATED, content, {"response": response})
 
     def _process_by_type(self, content: dict[str, Any]) -> bytes | ResponseIdChange | None:
@@ -277,9 +272,8 @@ class ResponseAccumulator:
 
         :param is_part: whether ``content`` is an event with the complete part, so that it announces the part.
         """
-        if item.is_closed:
-            return b""
-        events = missing_announcements(item, location, content.get(location.index_field), is_part=is_part)
+        part_index = content.get(location.index_field)
+        events = [] if item.is_closed else missing_announcements(item, location, part_index, is_part=is_part)
         if not events:
             return b""
         item.is_announced = True
@@ -330,7 +324,7 @@ class ResponseAccumulator:
             has_other_changes = self._rewrite and {**original, "id": response.get("id")} != response
         else:
             self._response, self._unread_announcements = response, []
-            has_other_changes = self._apply_overrides(response)
+            has_other_changes = apply_overrides(response, self._overrides)
         if not self._rewrite:
             return None
         content["type"] = self.terminal or event_type
@@ -357,7 +351,7 @@ class ResponseAccumulator:
         if terminal == FAILED or (has_error(response) and not final_output and not self._items):
             terminal = FAILED
             self._process_final_error(response)
-        self._apply_overrides(response)
+        apply_overrides(response, self._overrides)
         response["status"] = terminal.removeprefix("response.")
         items = self._items.merge_final(final_output)
         open_status = "incomplete" if terminal != COMPLETED else "completed"
@@ -367,22 +361,6 @@ class ResponseAccumulator:
         if terminal == FAILED or not self._rewrite:
             return []
         return [event for item, payload in built if not item.is_closed for event in self._encode_missing(item, payload)]
-
-    def _apply_overrides(self, response: dict[str, Any]) -> bool:
-        """Set the gateway's fields and complete ``usage``. An override of None adds no field that is missing.
-
-        :returns: whether anything but the ``id`` has changed.
-        """
-        has_changed = False
-        for name, value in self._overrides.items():
-            old = response.get(name)
-            if value is not None or old:
-                has_changed |= name != "id" and (old != value)
-                response[name] = value
-        if (usage := response.get("usage")) is not None:
-            response["usage"] = complete = complete_usage(usage)
-            has_changed |= complete is not usage and complete != usage
-        return has_changed
 
     def _process_final_error(self, response: dict[str, Any]) -> None:
         """Record the failure of the terminal event, and give its ``error`` the form of the Responses API."""
