@@ -19,8 +19,8 @@ class StreamState(Enum):
     """Nothing: the client has all bytes."""
 
 
-WAITING, NEEDS_THREAD, ENDED = StreamState
 # Python 3.11 looks up a member of an enumeration through its metaclass, which takes as long as calling a function.
+WAITING, NEEDS_THREAD, ENDED = StreamState
 
 
 class AnswerState(Protocol):
