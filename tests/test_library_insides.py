@@ -71,6 +71,7 @@ UNDOCUMENTED = {
     "gunicorn.http.unreader:Unreader.take_buffered": "(self)",
     "gunicorn.http.unreader:Unreader.unread": "(self, data)",
     "gunicorn.http.wsgi:Response.close": "(self)",
+    "gunicorn.http.wsgi:Response.process_headers": "(self, headers)",
     "gunicorn.http.wsgi:Response.send_headers": "(self)",
     "gunicorn.http.wsgi:base_environ": "(cfg)",
     "gunicorn.http.wsgi:create": "(req, sock, client, server, cfg, response_class=None, response_args=())",

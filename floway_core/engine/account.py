@@ -80,19 +80,22 @@ class FilteredBody(ResponseBody):
             data = self._inner.read(max(0.0, deadline - time.monotonic()) if timeout else 0, client)
             if data is None:
                 return None
-            self._ended = data == b""
-            if visible := self._filter_chunk(data):
+            if data and self._document is None:
+                visible = self._filter.feed(data)
+            else:
+                self._ended = not data
+                visible = self._filter.finish() if self._document is None else self._filter_document(data)
+            if visible:
                 return visible
         return b""
 
-    def _filter_chunk(self, data: bytes) -> bytes:
-        """Return the visible part of the events that ``data`` completes.
+    def _filter_document(self, data: bytes) -> bytes:
+        """Return the visible part of a JSON response when it is complete; ``b""`` before.
 
         :param data: the next bytes of the body; ``b""`` at its end.
-        :raises UpstreamBroken: an event or a JSON response is too long.
+        :raises UpstreamBroken: it is too long.
         """
-        if self._document is None:
-            return self._filter.feed(data) if data else self._filter.finish()
+        assert self._document is not None
         self._document += data
         if len(self._document) > MAX_BYTES:
             raise UpstreamBroken(f"The upstream's response is longer than {MAX_BYTES} bytes.")
@@ -140,6 +143,8 @@ class EventFilter:
 
     def _filter_block(self, block: bytes) -> bytes:
         """Return the visible part of complete events. Only events that state a needle are parsed."""
+        if max(map(block.find, self._needles), default=-1) < 0:  # nearly always
+            return block
         stated = [_find_stated(needle, block, 0) for needle in self._needles]
         visible, start = [], 0
         while positions := [position for position in stated if position >= 0]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from floway_core.dialect import AnswerReader, StreamFraming, Translator
 from floway_core.engine.attempt import Attempt, present_failure
-from floway_core.engine.client_stream import ClientStream, StreamState
+from floway_core.engine.client_stream import ENDED, NEEDS_THREAD, WAITING, ClientStream
 from floway_core.engine.compaction import SummaryCompaction
 from floway_core.engine.framing import StreamFramer
 from floway_core.engine.pass_through import PassThroughAnswer, open_answer
@@ -106,7 +106,7 @@ class AnswerStream(ClientStream):
         """
         deadline, pending = time.monotonic() + seconds, b""
         upstream = self._summary.events if self._summary else self.events
-        while self.state is StreamState.WAITING and not upstream.has_content:
+        while self.state is WAITING and not upstream.has_content:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 break
@@ -121,7 +121,7 @@ class AnswerStream(ClientStream):
                     self._error = error = None  # its traceback refers to this frame
             if upstream.failure:
                 break
-        if self.state is StreamState.ENDED:
+        if self.state is ENDED:
             raise ClientDisconnected
         self._pending = pending
 
@@ -131,26 +131,26 @@ class AnswerStream(ClientStream):
         return self._source.fileno() if self._source else None
 
     def _step(self, wait: bool) -> bytes:
-        source, keepalive = self._source, b""
+        source = self._source
         if self.is_interlude:
-            self.is_interlude, self.state, wait = False, StreamState.WAITING, True
+            self.is_interlude, self.state, wait = False, WAITING, True
         if self._pending is not None:
             pending, self._pending = self._pending, None
             output = self._translate(pending)
-        elif self.state is StreamState.WAITING and source:
+        elif self.state is WAITING and source:
             output = self._receive(self._seconds_to_keepalive()) if wait else self._receive(0.0, in_loop=True)
             if output and self._translator:
                 output = self._translate(output)
             if output:
                 self._last_sent = source.read_at
-            elif source.read_at - self._last_sent >= self._keepalive_interval and self.state is StreamState.WAITING:
+            elif source.read_at - self._last_sent >= self._keepalive_interval and self.state is WAITING:
                 self._last_sent = source.read_at
-                keepalive = self._format.keepalive
+                return self._format.keepalive
         else:
-            output = self._finish() if self.state is StreamState.NEEDS_THREAD else b""
+            output = self._finish() if self.state is NEEDS_THREAD else b""
         if self._framer:
-            output = self._framer.frame(output, is_last=self.state is StreamState.ENDED)
-        return keepalive or output
+            output = self._framer.frame(output, is_last=self.state is ENDED)
+        return output
 
     def feed(self, block: bytes) -> bytes:
         """Add complete events of the upstream, and return those that can be sent now, before translation.
@@ -163,7 +163,7 @@ class AnswerStream(ClientStream):
         visible = events.add_events(block)
         if events.terminal:
             self._has_terminal_event = True
-            self.state = StreamState.NEEDS_THREAD
+            self.state = NEEDS_THREAD
         elif events.saw_done:
             self._fail(missing_terminal_event())
         elif events.failure and self._source:
@@ -177,9 +177,9 @@ class AnswerStream(ClientStream):
 
         :param reason: for ``incomplete_details``.
         """
-        if self.state is StreamState.WAITING and isinstance(self.events, ResponseAccumulator):
+        if self.state is WAITING and isinstance(self.events, ResponseAccumulator):
             self.events.interrupt(reason)
-            self.state = StreamState.NEEDS_THREAD
+            self.state = NEEDS_THREAD
 
     def _release(self) -> None:
         try:
@@ -202,13 +202,13 @@ class AnswerStream(ClientStream):
         try:
             block, self._large_block = self._large_block or source.read(timeout), b""
             if in_loop and (len(block) >= LARGE_BLOCK_BYTES or source.has_more):
-                self._large_block, self.is_interlude, self.state = block, True, StreamState.NEEDS_THREAD
+                self._large_block, self.is_interlude, self.state = block, True, NEEDS_THREAD
             elif block:
                 visible = self.feed(block)
-            if source.has_ended and self.state is StreamState.WAITING:
+            if source.has_ended and self.state is WAITING:
                 visible += self._end_input()
         except ClientDisconnected:
-            self.state = StreamState.ENDED
+            self.state = ENDED
         except GatewayError as error:
             self._fail(error)
         except Exception:  # the head has been sent: only an event can still reach the client
@@ -225,14 +225,14 @@ class AnswerStream(ClientStream):
         if isinstance(self.events, PassThroughAnswer):
             self.events.end()
             if self.events.terminal:
-                self._has_terminal_event, self.state = True, StreamState.NEEDS_THREAD
-        if self.state is StreamState.WAITING:
+                self._has_terminal_event, self.state = True, NEEDS_THREAD
+        if self.state is WAITING:
             self._fail(missing_terminal_event())
         return visible
 
     def _fail(self, error: GatewayError) -> None:
         self._error = self._error or error.with_traceback(None)  # which refers to this object
-        self.state = StreamState.NEEDS_THREAD
+        self.state = NEEDS_THREAD
 
     def _translate(self, events: bytes, *, is_end: bool = False) -> bytes:
         """Convert events to the client's dialect; if that fails, the stream ends.
@@ -309,5 +309,5 @@ class AnswerStream(ClientStream):
             error = failure_error(failure)
             if failure.status in UNAUTHORIZED:
                 error = AccountRefused(self._attempt.context.upstream.name, failure.status)
-        self.state = StreamState.ENDED
+        self.state = ENDED
         return self._failure_translator.failure(error)

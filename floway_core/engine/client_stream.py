@@ -19,6 +19,10 @@ class StreamState(Enum):
     """Nothing: the client has all bytes."""
 
 
+# Python 3.11 looks up a member of an enumeration through its metaclass, which takes as long as calling a function.
+WAITING, NEEDS_THREAD, ENDED = StreamState
+
+
 class AnswerState(Protocol):
     """The state of an upstream's answer, for log, limits and usage."""
 
@@ -41,7 +45,7 @@ class ClientStream(ABC):
     def __init__(self, answer: AnswerState) -> None:
         """:param answer: the upstream's answer so far."""
         self.answer = answer
-        self.state = StreamState.WAITING
+        self.state = WAITING
         self._on_first_byte: list[Callable[[], None]] = []
         self._before_terminal: list[Callable[[], None]] = []
         self._on_close: list[Callable[[], None]] = []
@@ -77,9 +81,12 @@ class ClientStream(ABC):
             that show the client that its response is complete or has failed.
         :param closed: called when the last byte has been sent, or the client has disconnected.
         """
-        self._on_first_byte += [first_byte] if first_byte else []
-        self._before_terminal += [before_terminal] if before_terminal else []
-        self._on_close += [closed] if closed else []
+        if first_byte:
+            self._on_first_byte.append(first_byte)
+        if before_terminal:
+            self._before_terminal.append(before_terminal)
+        if closed:
+            self._on_close.append(closed)
 
     def advance(self, wait: bool = True) -> bytes:
         """Take the next step, and return the bytes for the client; ``b""`` if there are none yet.
@@ -97,7 +104,7 @@ class ClientStream(ABC):
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes for the client, for plain WSGI servers."""
-        while self.state is not StreamState.ENDED:
+        while self.state is not ENDED:
             if output := self.advance():
                 yield output
 
@@ -105,18 +112,18 @@ class ClientStream(ABC):
         """Close the upstream's response. Called when the last byte has been sent, or the client has disconnected."""
         if self._is_closed:
             return
-        if self.on_abandoned and self.state is not StreamState.ENDED:
+        if self.on_abandoned and self.state is not ENDED:
             on_abandoned, self.on_abandoned = self.on_abandoned, None
             on_abandoned(self)
             return
-        self._is_closed, self.state = True, StreamState.ENDED
+        self._is_closed, self.state = True, ENDED
         _call_each([self._release, *self._on_close])
 
     def _end(self) -> None:
         """End the stream: its last bytes are about to leave."""
         for callback in self._before_terminal:
             callback()
-        self.state = StreamState.ENDED
+        self.state = ENDED
 
 
 def _call_each(callbacks: Sequence[Callable[[], None]]) -> None:

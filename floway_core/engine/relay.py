@@ -1,6 +1,5 @@
 """Relay an upstream's response to the client as a stream, or collect it into one response object."""
 
-import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -40,8 +39,7 @@ def open_stream(
     :raises ClientDisconnected: the client disconnected meanwhile.
     """
     settings, response = gateway.settings, attempt.response
-    with contextlib.ExitStack() as on_failure:
-        on_failure.callback(response.body.close)
+    try:
         is_passed_through = response.dialect != RESPONSES_FORMAT.dialect
         if is_event_stream(response) or is_passed_through:
             source = UpstreamEvents(settings, response, *_end_points(attempt), verbatim=is_passed_through)
@@ -52,7 +50,9 @@ def open_stream(
             events = synthesize_events(read_response(settings, response, *_end_points(attempt)))
             stream = AnswerStream(gateway, attempt, answer_format, source=None)
             stream.preload(b"".join(events))
-        on_failure.pop_all()
+    except BaseException:
+        response.body.close()
+        raise
     attempt.trace.events = stream.events
     return stream
 

@@ -166,7 +166,7 @@ class UpstreamBytes:
         collected = bytearray()
         while not self._error and not self.has_ended and len(collected) < MAX_READ_BYTES:
             try:  # what follows may have arrived with it, and then the descriptor does not become readable again
-                data = self._body.read(0.0 if collected else self._limit(timeout), self._client)
+                data = self._body.read(self._limit(timeout) if timeout and not collected else 0.0, self._client)
             except UpstreamBroken as error:
                 self._error = error
                 break
@@ -184,8 +184,6 @@ class UpstreamBytes:
 
     def _limit(self, timeout: float) -> float:
         """Return ``timeout``, limited by the timeouts of the settings."""
-        if not timeout:
-            return 0
         remaining = min(self._last_received + self._idle_timeout, self._deadline) - time.monotonic()
         return max(0.0, min(timeout, remaining))
 
@@ -237,7 +235,8 @@ class UpstreamEvents(UpstreamBytes):
         :raises UpstreamBroken, UpstreamFailed: the body broke off or holds no events.
         :raises ClientDisconnected: the client disconnected meanwhile.
         """
-        data, size, self.has_more = self._body.read(self._limit(timeout), self._client), 0, False
+        data, size = self._body.read(self._limit(timeout) if timeout else 0.0, self._client), 0
+        self.has_more = False
         while data:
             self._check_deadline()
             self._last_received = self.read_at

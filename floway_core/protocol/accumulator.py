@@ -20,11 +20,12 @@ from floway_core.protocol.responses import (
     INCOMPLETE,
     TERMINAL_TYPE_OF_STATUS,
     TERMINAL_TYPES,
+    apply_overrides,
     blank_response,
     has_error,
 )
+from floway_core.protocol.single_event import parse_usual_event, usual_beginning
 from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, WHOLE_EVENTS, TextLocation
-from floway_core.protocol.usage import complete_usage
 
 
 class ResponseAccumulator:
@@ -65,6 +66,8 @@ class ResponseAccumulator:
         self._sequence_number = -1
         """The highest ``sequence_number`` so far, without the deltas of ``_delta_target``."""
         self._delta_target: DeltaTarget | None = None
+        self._delta_beginning = b""
+        """How the next event begins if it is a further delta in the usual form."""
         self._has_sent_error = False
         self._is_announced = False
         """Whether the client has seen ``response.created``, or does not need it."""
@@ -78,10 +81,6 @@ class ResponseAccumulator:
         for content in filter(None, map(parse_data, unread)):
             self._process_by_type(content)
         return self._response
-
-    @response.setter
-    def response(self, response: dict[str, Any]) -> None:
-        self._response, self._unread_announcements = response, []
 
     @property
     def has_content(self) -> bool:
@@ -103,21 +102,25 @@ class ResponseAccumulator:
         :param block: one event or more, without a part of another.
         :returns: the events before the terminal one, for the client.
         """
+        target = self._delta_target
+        if target and (delta := parse_usual_event(block, self._delta_beginning)) and target.append_run((delta,), 0):
+            return block
         events = sse.split(block) if len(block) >= sse.LARGE_BYTES else []  # small ones only when one changes
-        contents, position = parse_events(block, events, None if self._rewrite else self._unread_announcements), -1
+        contents = parse_events(block, events, None if self._rewrite else self._unread_announcements)
         del self._unread_announcements[:-2]
-        while (position := append_run(self._delta_target, contents, position + 1)) < len(contents):
-            if (content := contents[position]) is None:
-                continue
-            replacement = self._process_event(content)
-            if replacement is not None and self._rewrite:
-                events = events or sse.split(block)
-                if isinstance(replacement, ResponseIdChange):
-                    replacement = replacement.apply(events[position]) or self._encode(str(content["type"]), content)
-                events[position] = sse.replace_event(events[position], replacement)
-            if self.terminal:
-                self.terminal_event = events[position] if events else b""
-                return b"".join(events[:position])
+        position, count = append_run(self._delta_target, contents, 0), len(contents)
+        while position < count:
+            if (content := contents[position]) is not None:
+                replacement = self._process_event(content)
+                if replacement is not None and self._rewrite:
+                    events = events or sse.split(block)
+                    if isinstance(replacement, ResponseIdChange):
+                        replacement = replacement.apply(events[position]) or self._encode(str(content["type"]), content)
+                    events[position] = sse.replace_event(events[position], replacement)
+                if self.terminal:
+                    self.terminal_event = events[position] if events else b""
+                    return b"".join(events[:position])
+            position = append_run(self._delta_target, contents, position + 1)
         return b"".join(events) if events else block
 
     def add_response(self, response: dict[str, Any]) -> None:
@@ -146,10 +149,10 @@ class ResponseAccumulator:
     def _end(self, terminal: str, output: list[dict[str, Any]], **fields: Any) -> bytes:
         """End the response without the upstream, and encode the terminal event."""
         response = {**blank_response(self._model), **self.response}
-        self._apply_overrides(response)
+        apply_overrides(response, self._overrides)
         response |= {"status": terminal.removeprefix("response."), "output": output, **fields}
-        self.response, self.terminal = response, terminal
-        return self._encode_numbered(terminal, response=self.response)
+        self._response, self.terminal = response, terminal
+        return self._encode_numbered(terminal, response=response)
 
     # --------------------------------------------------------------------------------------------------- single events
     def _process_event(self, content: dict[str, Any]) -> bytes | ResponseIdChange | None:
@@ -166,16 +169,19 @@ class ResponseAccumulator:
         if self._delta_target:
             self._sequence_number = max(self._sequence_number, self._delta_target.sequence_number)
             self._delta_target = None
-        inserted_count = self._inserted_count
-        if inserted_count and isinstance(content.get("sequence_number"), int):
-            content["sequence_number"] += inserted_count
+        is_renumbered = False
         if isinstance(number := content.get("sequence_number"), int):
+            if self._inserted_count:
+                content["sequence_number"] = number = number + self._inserted_count
+                is_renumbered = True
             self._sequence_number = max(self._sequence_number, number)
         announcement = b"" if self._is_announced else self._announce_response(content)
         replacement = self._process_by_type(content)
-        if (announcement or (inserted_count and isinstance(number, int))) and not isinstance(replacement, bytes):
+        if not (announcement or is_renumbered):
+            return replacement
+        if not isinstance(replacement, bytes):
             replacement = self._encode(str(content.get("type")), content)
-        return announcement + replacement if announcement and isinstance(replacement, bytes) else replacement
+        return announcement + replacement
 
     def _announce_response(self, content: dict[str, Any]) -> bytes:
         """Encode ``response.created`` before the first event of a response, if the upstream omits it."""
@@ -187,27 +193,27 @@ class ResponseAccumulator:
             return b""
         self._is_announced = True
         response = announced_response(content.get("response"), self._model)
-        self._apply_overrides(response)
+        apply_overrides(response, self._overrides)
         return self._encode_inserted(CREATED, content, {"response": response})
 
     def _process_by_type(self, content: dict[str, Any]) -> bytes | ResponseIdChange | None:
-        event_type: str | None = content.get("type")
-        if location := DELTA_EVENTS.get(event_type or ""):
+        event_type: str = content.get("type") or ""
+        if location := DELTA_EVENTS.get(event_type):
             return self._process_delta(content, location)
-        if location := WHOLE_EVENTS.get(event_type or ""):
+        if location := WHOLE_EVENTS.get(event_type):
             return self._process_part(content, location, is_part=event_type in PART_EVENTS)
         if event_type in ("response.output_item.added", "response.output_item.done"):
             return self._process_item(event_type, content)
-        response, is_of_response = content.get("response"), str(event_type).startswith("response.")
-        terminal = TERMINAL_TYPES.get(event_type or "") if not isinstance(response, dict) else None
+        response, is_of_response = content.get("response"), event_type.startswith("response.")
+        terminal = TERMINAL_TYPES.get(event_type) if not isinstance(response, dict) else None
         if terminal and (self._items or terminal == FAILED):  # without a response object: use the newest one
             changes = {"error": content.get("error"), "status": None} if event_type != COMPLETED else {"status": None}
             response = content["response"] = {**blank_response(self._model), **self.response, **changes}
         if is_of_response and isinstance(response, dict):
-            return self._process_response(str(event_type), content, response)
+            return self._process_response(event_type, content, response)
         if event_type in ("error", "response.error") or (content.get("error") and not is_of_response):
             return self._process_error(content)
-        if event_type is None and (failure := read_failure(content)):
+        if content.get("type") is None and (failure := read_failure(content)):
             return self._process_error(content, failure)
         return None
 
@@ -225,6 +231,7 @@ class ResponseAccumulator:
             append_delta(part.text, content.get("delta"))
             is_usual = replacement is None and not self._inserted_count
             self._delta_target = DeltaTarget.find(content, location, part.text) if is_usual else None
+            self._delta_beginning = usual_beginning(str(content["type"]))
         return replacement
 
     def _process_part(self, content: dict[str, Any], location: TextLocation, *, is_part: bool) -> bytes | None:
@@ -240,12 +247,12 @@ class ResponseAccumulator:
         payload, index = content.get("item"), content.get("output_index")
         if not isinstance(payload, dict):
             return None
-        is_new = event_type == "response.output_item.added"
-        item = self._items.open_item(payload, index) if is_new else self._items.close_item(payload, index)
+        is_new, normalized = event_type == "response.output_item.added", normalize_item(payload)
+        item = self._items.open_item(normalized, index) if is_new else self._items.close_item(normalized, index)
         if not self._rewrite:
             return None
         if is_new:
-            client_payload = {**normalize_item(payload), "id": item.id}
+            client_payload = {**normalized, "id": item.id}
             if item.is_announced:
                 return b""
             item.is_announced = True
@@ -265,10 +272,10 @@ class ResponseAccumulator:
 
         :param is_part: whether ``content`` is an event with the complete part, so that it announces the part.
         """
-        if item.is_closed:
-            return b""
         part_index = content.get(location.index_field)
-        events = list(missing_announcements(item, location, part_index, is_part=is_part))
+        events = [] if item.is_closed else missing_announcements(item, location, part_index, is_part=is_part)
+        if not events:
+            return b""
         item.is_announced = True
         index = {"output_index": item.index}
         return b"".join(self._encode_inserted(name, content, {**index, **fields}) for name, fields in events)
@@ -309,21 +316,23 @@ class ResponseAccumulator:
         self, event_type: str, content: dict[str, Any], response: dict[str, Any]
     ) -> bytes | ResponseIdChange | None:
         """Process an event with the response object. Missing events are inserted before the terminal one."""
-        original, number = dict(response) if self._rewrite else response, self._sequence_number
+        old_id, number = response.get("id"), self._sequence_number
         missing_events: list[bytes] = []
         if event_type in TERMINAL_TYPES:
+            original = dict(response) if self._rewrite else response
             missing_events = self._finish(TERMINAL_TYPES[event_type], response)
+            has_other_changes = self._rewrite and {**original, "id": response.get("id")} != response
         else:
-            self.response = response
-            self._apply_overrides(response)
+            self._response, self._unread_announcements = response, []
+            has_other_changes = apply_overrides(response, self._overrides)
         if not self._rewrite:
             return None
         content["type"] = self.terminal or event_type
         if missing_events:
             content["sequence_number"] = number + len(missing_events) + 1
-        elif content["type"] == event_type and isinstance(old_id := original.get("id"), str):
+        elif not has_other_changes and content["type"] == event_type:
             new_id = response.get("id")
-            if isinstance(new_id, str) and {**original, "id": new_id} == response:
+            if isinstance(old_id, str) and isinstance(new_id, str):
                 return ResponseIdChange(jsontext.dumps(old_id), jsontext.dumps(new_id))
         return b"".join(missing_events) + self._encode(str(content["type"]), content)
 
@@ -342,24 +351,16 @@ class ResponseAccumulator:
         if terminal == FAILED or (has_error(response) and not final_output and not self._items):
             terminal = FAILED
             self._process_final_error(response)
-        self._apply_overrides(response)
+        apply_overrides(response, self._overrides)
         response["status"] = terminal.removeprefix("response.")
         items = self._items.merge_final(final_output)
         open_status = "incomplete" if terminal != COMPLETED else "completed"
         built = [(item, payload) for item in items if (payload := item.build(open_status)) is not None]
         response["output"] = [payload for _, payload in built]
-        self.response, self.terminal = response, terminal
+        self._response, self._unread_announcements, self.terminal = response, [], terminal
         if terminal == FAILED or not self._rewrite:
             return []
         return [event for item, payload in built if not item.is_closed for event in self._encode_missing(item, payload)]
-
-    def _apply_overrides(self, response: dict[str, Any]) -> None:
-        """Set the gateway's fields and complete ``usage``. An override of None adds no field that is missing."""
-        for name, value in self._overrides.items():
-            if value is not None or response.get(name):
-                response[name] = value
-        if response.get("usage") is not None:
-            response["usage"] = complete_usage(response["usage"])
 
     def _process_final_error(self, response: dict[str, Any]) -> None:
         """Record the failure of the terminal event, and give its ``error`` the form of the Responses API."""

@@ -1,6 +1,5 @@
 """Build events that announce a response, an item or a part. Clients need them, and some upstreams omit them."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from floway_core.protocol.output_item import OutputItem
@@ -36,18 +35,22 @@ def announced_response(response: object, model: str) -> dict[str, Any]:
 
 def missing_announcements(
     item: OutputItem, location: TextLocation, part_index: object, *, is_part: bool
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield type and content of the missing events before an event about a part of ``item``.
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return type and content of the missing events before an event about a part of ``item``: usually none.
 
     :param part_index: index in the list of parts; anything but an integer counts as 0.
     :param is_part: whether that event contains the complete part, so that it announces the part itself.
     """
+    events: list[tuple[str, dict[str, Any]]] = []
     if not item.is_announced:
-        yield "response.output_item.added", {"item": {"status": "in_progress", **item.payload, "id": item.id}}
-    is_message_part = location.item_type == "message" and location.item_field == "content" and location.part_type
-    if is_message_part and not is_part and not item.has_part(location, part_index):
+        added = {"status": "in_progress", **item.payload, "id": item.id}
+        events.append(("response.output_item.added", {"item": added}))
+    if is_part or item.has_part(location, part_index):
+        return events
+    if location.item_type == "message" and location.item_field == "content" and location.part_type:
         part: dict[str, Any] = {"type": location.part_type, location.text_field: ""}
         if location.part_type == "output_text":
             part["annotations"] = []
         index = part_index if isinstance(part_index, int) else 0
-        yield "response.content_part.added", {"item_id": item.id, "content_index": index, "part": part}
+        events.append(("response.content_part.added", {"item_id": item.id, "content_index": index, "part": part}))
+    return events

@@ -69,8 +69,10 @@ class OutputItems:
         return bool(self._items)
 
     def open_item(self, payload: dict[str, Any], index: object) -> OutputItem:
-        """Return the item of a ``response.output_item.added`` event; add it if it is new."""
-        payload = normalize_item(payload)
+        """Return the item of a ``response.output_item.added`` event; add it if it is new.
+
+        :param payload: in the form of ``normalize_item``.
+        """
         item = self._find_open(payload, index)
         if item is None:
             return self._add_item(payload, index)
@@ -78,8 +80,10 @@ class OutputItems:
         return item
 
     def close_item(self, payload: dict[str, Any], index: object) -> OutputItem:
-        """Close the item of a ``response.output_item.done`` event, and return it; add it if it is new."""
-        payload = normalize_item(payload)
+        """Close the item of a ``response.output_item.done`` event, and return it; add it if it is new.
+
+        :param payload: in the form of ``normalize_item``.
+        """
         item = self._find_open(payload, index) or self._find_closed(payload, index) or self._add_item(payload, index)
         self._open_items.get(item.lookup_key, {}).pop(item.index, None)
         item.close(payload)
@@ -275,6 +279,8 @@ def _confirms(items: list[OutputItem], final_output: list[dict[str, Any]]) -> bo
     payloads = [item.payload for item in items]
     if payloads != final_output:
         return False
-    ids = {get_id(payload) for payload in payloads} - {None}
-    call_ids = [call_id for payload in payloads if (call_id := get_call_id(payload))]
-    return len(ids) == len(payloads) and len(set(call_ids)) == len(call_ids)
+    ids = set(map(get_id, payloads))
+    if len(ids) != len(payloads) or None in ids:
+        return False
+    call_ids = list(filter(None, map(get_call_id, payloads)))
+    return len(set(call_ids)) == len(call_ids)

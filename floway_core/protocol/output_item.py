@@ -111,11 +111,14 @@ class OutputItem:
 
         :param index_field: field of the event with the index of the part; empty if the event needs none.
         """
-        has_item = "item" in event
-        is_unchanged = event.get("output_index") == self.index and type(event.get("output_index")) is int
-        is_unchanged = is_unchanged and (has_item or event.get("item_id") == self.id)
+        has_item, index = "item" in event, event.get("output_index")
         has_part_index = not index_field or isinstance(event.get(index_field), int)
-        if is_unchanged and has_part_index:
+        if (
+            has_part_index
+            and type(index) is int
+            and index == self.index
+            and (has_item or event.get("item_id") == self.id)
+        ):
             return {}
         address: dict[str, Any] = {**({} if has_item else {"item_id": self.id}), "output_index": self.index}
         return address | ({} if has_part_index else {index_field: 0})

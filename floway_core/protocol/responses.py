@@ -1,7 +1,10 @@
 """The response object: its terminal events, and its recognition in a JSON body."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
+
+from floway_core.protocol.usage import complete_usage
 
 CREATED = "response.created"
 COMPLETED, INCOMPLETE, FAILED = "response.completed", "response.incomplete", "response.failed"
@@ -39,6 +42,24 @@ def blank_response(model: str) -> dict[str, Any]:
         "tool_choice": "auto",
         "tools": [],
     }
+
+
+def apply_overrides(response: dict[str, Any], overrides: Mapping[str, Any]) -> bool:
+    """Set the gateway's fields of a response object, and complete its ``usage``.
+
+    :param overrides: their values. One of None adds no field that is missing.
+    :returns: whether anything but the ``id`` has changed.
+    """
+    has_changed = False
+    for name, value in overrides.items():
+        old = response.get(name)
+        if value is not None or old:
+            has_changed |= name != "id" and (old != value)
+            response[name] = value
+    if (usage := response.get("usage")) is not None:
+        response["usage"] = complete = complete_usage(usage)
+        has_changed |= complete is not usage and complete != usage
+    return has_changed
 
 
 def has_error(response: dict[str, Any]) -> bool:

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 KEEPALIVE = b": keepalive\n\n"
 DONE = b"data: [DONE]\n\n"
 
-LF = 0x0A
+LF, CR = 0x0A, 0x0D
+# Numbers, because Python 3.11 searches for a byte string slowly with ``in``: it first tries to take the string for a
+# number, and formats the message of an exception.
+
 LARGE_BYTES = 2**16
 """Larger events are searched and copied as little as possible, because other threads wait meanwhile."""
 
@@ -31,6 +34,8 @@ class EventSplitter:
 
         :raises ValueError: an event is longer than allowed.
         """
+        if not self._tail and data.endswith(b"\n\n"):  # most reads return whole events
+            return data
         end = _find_last_end(self._tail + data if self._tail else data) - len(self._tail)
         if end == len(data) and not self._tail:
             return data
@@ -56,7 +61,7 @@ class EventSplitter:
 
 def _find_last_end(data: bytes) -> int:
     """Return the position after the last event that ends in ``data``; 0 if none does."""
-    if b"\n" not in data:  # the middle of a large event
+    if LF not in data:  # the middle of a large event
         return 0
     lf = data.rfind(b"\n\n")
     crlf = data.rfind(b"\n\r\n", max(0, lf))  # not before the other one: without a match all would be searched
@@ -104,7 +109,9 @@ def split(block: bytes) -> list[bytes]:
     """Split a block of complete events into single events. Joined, they are the block again."""
     if len(block) >= LARGE_BYTES:
         return _split_large(block)
-    if b"\r" not in block:  # the usual case, several times faster
+    if CR not in block:  # the usual case, several times faster
+        if block.find(b"\n\n") == len(block) - 2:
+            return [block]
         *complete, rest = block.split(b"\n\n")
         events = [event + b"\n\n" for event in complete]
         return [*events, rest] if rest else events
@@ -132,7 +139,7 @@ def _split_large(block: bytes) -> list[bytes]:
 
 def bounds(block: bytes, position: int) -> tuple[int, int]:
     """Return start and end of the event around ``position`` in a block of complete events."""
-    begin = _find_last_end(block[:position]) if b"\r" in block else block.rfind(b"\n\n", 0, position) + 2
+    begin = _find_last_end(block[:position]) if CR in block else block.rfind(b"\n\n", 0, position) + 2
     boundary = _BOUNDARY.search(block, position)
     return begin if begin > 1 else 0, boundary.end() if boundary else len(block)
 
@@ -144,5 +151,5 @@ def iterate(block: bytes) -> Iterator[tuple[str | None, bytes]]:
 
 def replace_event(old: bytes, new: bytes) -> bytes:
     """Return the event ``new`` after the empty lines at the start of ``old``."""
-    lines = len(old) - len(old.lstrip(b"\r\n"))
-    return old[:lines] + new.lstrip(b"\r\n")
+    new = new.lstrip(b"\r\n")
+    return old[: len(old) - len(old.lstrip(b"\r\n"))] + new if old.startswith((b"\n", b"\r")) else new

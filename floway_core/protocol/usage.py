@@ -36,7 +36,7 @@ def complete_usage(usage: Any) -> dict[str, Any] | None:
     """
     if not isinstance(usage, dict):
         return None
-    return usage if _read_complete(usage) else _complete(usage)
+    return usage if _read_complete(usage) is not None else _complete(usage)
 
 
 def _complete(usage: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -65,8 +65,9 @@ def usage_of(response: Mapping[str, Any]) -> Tokens:
     usage = response.get("usage")
     if not isinstance(usage, dict):
         return NO_TOKENS
-    if tokens := _read_complete(usage):
-        return tokens
+    counts = _read_complete(usage)
+    if counts is not None:
+        return Tokens(*counts)
     complete = _complete(usage)
     if complete is None:
         return NO_TOKENS
@@ -78,8 +79,9 @@ def usage_of(response: Mapping[str, Any]) -> Tokens:
     )
 
 
-def _read_complete(usage: Mapping[str, Any]) -> Tokens | None:
-    """Return the counts of an object that needs no completion, as most upstreams send it; None if it does."""
+def _read_complete(usage: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Return the fields of ``Tokens`` from an object that needs no completion, as most upstreams send it; None if it
+    does."""
     try:
         counts = (
             usage["input_tokens"],
@@ -92,7 +94,7 @@ def _read_complete(usage: Mapping[str, Any]) -> Tokens | None:
         return None
     if set(map(type, counts)) != {int} or min(counts) < 0 or max(counts) > MAX_TOKENS:  # true and false are no numbers
         return None
-    return Tokens(*counts[:4])
+    return counts[:4]
 
 
 def _read_count(values: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from floway_core.engine.client_stream import ClientStream, StreamState
+from floway_core.engine.client_stream import ENDED, WAITING, ClientStream
 from floway_core.server.connection import Connection
 from floway_core.server.response_writer import ResponseWriter
 from floway_core.server.stream_loop import Stream
@@ -44,12 +44,12 @@ class ClientExchange:
             upstream = answer.fileno() if answer.is_interlude else None
         else:
             upstream = answer.fileno()
-        while answer.state is not StreamState.ENDED:
-            if upstream is None and answer.state is StreamState.WAITING:
+        while answer.state is not ENDED:
+            if upstream is None and answer.state is WAITING:
                 conn.unsent.wait(conn.sock)
             if sent := answer.advance(wait=upstream is None):
                 self.response.write(sent)
-            if upstream is not None and answer.state is StreamState.WAITING and (conn.unsent or not sent):
+            if upstream is not None and answer.state is WAITING and (conn.unsent or not sent):
                 return self._make_stream(answer, upstream, on_leave)
         return None
 

@@ -73,7 +73,7 @@ def _small_body_bytes(head: bytes | bytearray) -> int:
     :param head: in lower case, with the end of its last line.
     """
     start = head.find(b"\ncontent-length:")
-    if start < 0 or b"\nexpect:" in head or b"\ntransfer-encoding:" in head:
+    if start < 0 or head.find(b"\nexpect:") >= 0 or head.find(b"\ntransfer-encoding:") >= 0:
         return 0
     start += len(b"\ncontent-length:")
     value = head[start : head.index(b"\n", start)].strip()

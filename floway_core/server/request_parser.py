@@ -198,7 +198,7 @@ class _Request(HookedRequest):
         except ValueError as error:  # gunicorn's, of a target that is no URI
             raise InvalidHeader("target") from error
         del buffer[len(buffer) - len(rest) :]
-        if buffer.count(b"\n") != buffer.count(b"\r\n") or b"\n " in buffer or b"\n\t" in buffer:
+        if buffer.count(b"\n") != buffer.count(b"\r\n") or buffer.find(b"\n ") >= 0 or buffer.find(b"\n\t") >= 0:
             raise InvalidHeader("line end")
         hosts = [name for name, _ in self.headers].count("HOST")
         if hosts > 1 or (not hosts and self.version >= (1, 1)):  # RFC 9112, section 3.2

@@ -1,14 +1,18 @@
 """Send responses with gunicorn's class, without blocking, and with head and body in one system call."""
 
 import functools
+import re
 import socket
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from gunicorn import util
 
 from floway_core.server.gunicorn_hooks import HookedResponse
 from floway_core.server.send_buffer import JOIN_BYTES, SendBuffer, frame_chunk
+
+_USUAL_NAME = re.compile(r"[A-Za-z0-9-]+")
 
 
 class ResponseWriter(HookedResponse):
@@ -24,6 +28,18 @@ class ResponseWriter(HookedResponse):
         """:param unsent: the buffer of the connection."""
         super().__init__(request, sock, cfg)
         self._unsent = unsent
+
+    def process_headers(self, headers: Iterable[tuple[str, str]]) -> None:
+        """Check and take the headers of the application, as gunicorn does.
+
+        gunicorn only checks most of them. It need not do that for each response: names are usually those of earlier
+        ones, and values printable ASCII.
+        """
+        for name, value in headers:
+            if is_plain_name(name) and type(value) is str and value.isascii() and value.isprintable():
+                self.headers.append((name, value.strip(" ")))
+            else:
+                super().process_headers([(name, value)])
 
     def send_headers(self) -> None:
         """Do nothing yet: the head is sent with the next bytes, at the latest by ``close``."""
@@ -61,9 +77,20 @@ class ResponseWriter(HookedResponse):
             f"Date: {_format_date(int(time.time()))}",
             f"Connection: {connection}",
             *(["Transfer-Encoding: chunked"] if self.chunked else []),
-            *(f"{name}: {value}" for name, value in self.headers),
+            *map(": ".join, self.headers),
         ]
         return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
+
+
+@functools.lru_cache(maxsize=256)
+def is_plain_name(name: object) -> bool:
+    """Return whether a header's name is valid, and gunicorn sends the header as it is: it means nothing to gunicorn.
+
+    :returns: also false for valid names with unusual characters.
+    """
+    if type(name) is not str or not _USUAL_NAME.fullmatch(name):
+        return False
+    return name.lower() != "content-length" and not util.is_hoppish(name)
 
 
 @functools.lru_cache(maxsize=1)

@@ -48,15 +48,17 @@ class SendBuffer:
     def __len__(self) -> int:
         return sum(map(len, self._pieces))
 
-    def write(self, sock: socket.socket, data: bytes) -> None:
+    def write(self, sock: socket.socket, data: bytes) -> bool:
         """Send ``data`` after the bytes in the buffer. What the socket does not accept at once is buffered.
 
+        :returns: whether the buffer is empty now.
         :raises OSError: the client has disconnected.
         """
         count = 0 if self._pieces else send_now(sock, data)
         self._accepted += count
         if count < len(data):
             self._pieces.append(memoryview(data)[count:])
+        return not self._pieces
 
     def flush(self, sock: socket.socket) -> int:
         """Send one slice from the buffer, which must not be empty.

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from floway_core.engine.client_stream import ClientStream, StreamState
+from floway_core.engine.client_stream import WAITING, ClientStream
 from floway_core.server.send_buffer import SendBuffer, frame_chunk
 
 log = logging.getLogger("floway.streaming")
@@ -104,10 +104,11 @@ class StreamLoop:
             if self._is_shut_down:
                 return False
             stream.poll_number = self._poll_number
-            self._streams[stream.upstream] = self._streams[client] = stream
             try:
-                if stream.unsent:
+                if stream.unsent:  # the loop relies on ``stalled_at`` as soon as it finds the stream
                     self._note_stall(stream)
+                self._streams[stream.upstream] = self._streams[client] = stream
+                if stream.unsent:
                     self._epoll.register(client, select.EPOLLRDHUP | select.EPOLLOUT)
                 else:
                     self._epoll.register(client, select.EPOLLRDHUP)
@@ -129,31 +130,38 @@ class StreamLoop:
         return True
 
     def _run(self) -> None:
-        checked_at = time.monotonic()
+        check_at, tick, streams, poll = time.monotonic() + self._tick, self._tick, self._streams, self._epoll.poll
         while True:
             self._poll_number += 1
-            for fileno, event_mask in self._epoll.poll(self._tick):
-                if fileno == self._shutdown_fileno:
+            for fileno, event_mask in poll(tick):
+                if stream := streams.get(fileno):
+                    try:
+                        self._on_event(stream, fileno, event_mask)
+                    except Exception as error:  # noqa: BLE001 - logged there
+                        self._abort(stream, error)
+                elif fileno == self._shutdown_fileno:
                     self._shut_down()
-                elif stream := self._streams.get(fileno):
-                    self._call_safely(self._on_event, stream, fileno, event_mask)
             now = time.monotonic()
-            if now - checked_at >= self._tick:
-                checked_at = now
+            if now >= check_at:
+                check_at = now + tick
                 self._check_idle_streams(now)
 
-    def _call_safely(self, action: Callable[..., None], stream: Stream, *arguments: int) -> None:
+    def _call_safely(self, action: Callable[[Stream], None], stream: Stream) -> None:
         """Call ``action`` for a stream; after an exception only this stream ends."""
         try:
-            action(stream, *arguments)
-        except Exception:  # all other streams depend on this thread
-            log.exception("A stream failed")
-            stream.error = ConnectionAbortedError()
-            self._leave(stream)
+            action(stream)
+        except Exception as error:  # noqa: BLE001 - logged there
+            self._abort(stream, error)
+
+    def _abort(self, stream: Stream, error: Exception) -> None:
+        """End a stream after an exception: all other streams depend on this thread."""
+        log.error("A stream failed", exc_info=error)
+        stream.error = ConnectionAbortedError()
+        self._leave(stream)
 
     def _on_event(self, stream: Stream, fileno: int, events: int) -> None:
         if fileno == stream.upstream:
-            if not stream.unsent:
+            if not stream.stalled_at:
                 self._advance(stream)
         elif not events & DISCONNECTED:
             self._flush(stream)
@@ -167,20 +175,20 @@ class StreamLoop:
 
     def _advance(self, stream: Stream) -> None:
         """Relay the bytes that the upstream has sent."""
-        sent = stream.answer.advance(wait=False)
-        if sent:
+        answer, is_sent = stream.answer, True
+        if sent := answer.advance(wait=False):
             stream.sent += len(sent)
             try:
                 for piece in frame_chunk(sent) if stream.chunked else (sent,):
-                    stream.unsent.write(stream.client, piece)
+                    is_sent = stream.unsent.write(stream.client, piece)
             except OSError as error:
                 stream.error = error
                 self._leave(stream)
                 return
-        if stream.unsent:
+        if not is_sent:
             self._note_stall(stream)
             self._watch(stream, client=True)
-        elif stream.answer.state is not StreamState.WAITING:
+        elif answer.state is not WAITING:
             self._leave(stream)  # its thread sends the rest
 
     def _flush(self, stream: Stream) -> None:
@@ -194,7 +202,7 @@ class StreamLoop:
         if not stream.unsent:
             stream.stalled_at = 0.0
             self._watch(stream, client=False)
-            if stream.answer.state is StreamState.WAITING:
+            if stream.answer.state is WAITING:
                 self._advance(stream)
             else:
                 self._leave(stream)  # its thread sends the rest

@@ -53,6 +53,8 @@ class BodySplitter:
 
     def last_event(self) -> bytes:
         """Return the last event if only its final empty line is missing; else ``b""``."""
+        if not self.rest:  # nearly always
+            return b""
         data = sse.parse(self.rest)[1]
         return self._complete_event(data) if data.strip() != b"[DONE]" else self.rest + b"\n\n"
 

@@ -33,6 +33,9 @@ upstream that reads slowly may need minutes for that."""
 class UpstreamExchange(ResponseBody):
     """Sends a request, receives the head of the response, then reads the body. Close it in any case."""
 
+    has_ended = False
+    """See ``ResponseBody.has_ended``. It is read for each event, so it is no property."""
+
     def __init__(self, connection: PooledConnection, *, reused: bool) -> None:
         """:param reused: whether the connection has served another request before."""
         self.response = ResponseParser()
@@ -65,7 +68,7 @@ class UpstreamExchange(ResponseBody):
         deadline = time.monotonic() + SEND_TIMEOUT_SECONDS
         while self._is_sending and not self.response.status:
             self._wait(SEND_RETRY_SECONDS, client)
-            data = self._try_receive()
+            data = self._receive_now(sends_more=False)
             if data is not None:
                 self._body += self.response.feed(data)
             elif self._send_more():
@@ -116,21 +119,19 @@ class UpstreamExchange(ResponseBody):
 
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
         """See ``ResponseBody.read``."""
-        body, self._body = self._body, b""
-        while not body and not self.response.ended:
+        body, response = self._body, self.response
+        if body:
+            self._body = b""
+        while not body and not response.ended:
             try:
                 data = self._receive(time.monotonic() + timeout, client) if timeout else self._receive_now()
             except OSError:
                 raise UpstreamBroken("The upstream reset the connection in the middle of its answer.") from None
             if data is None:
                 return None
-            body = self.response.feed(data)
+            body = response.feed(data)
+        self.has_ended = response.ended
         return body
-
-    @property
-    def has_ended(self) -> bool:
-        """See ``ResponseBody.has_ended``."""
-        return self.response.ended and not self._body
 
     def fileno(self) -> int | None:
         """See ``ResponseBody.fileno``. None while ``read`` still has to send a part of the request."""
@@ -149,12 +150,6 @@ class UpstreamExchange(ResponseBody):
                 return data
         return None
 
-    def _receive_now(self) -> bytes | None:
-        """Receive the bytes that have arrived, and send more of the request. Neither waits nor watches the client."""
-        if self._is_sending:
-            self._send_more()
-        return self._try_receive()
-
     def _wait(self, timeout: float, client: ClientConnection | None) -> bool:
         """Wait until the connection can be used; see ``ReadinessPoller.wait``."""
         poller = self._connection.poller
@@ -162,13 +157,20 @@ class UpstreamExchange(ResponseBody):
             poller.watch(client)
         return poller.wait(timeout, writable=self._is_sending)
 
-    def _try_receive(self) -> bytes | None:
-        """Receive without waiting; None if nothing has arrived, or only a part of a TLS record."""
+    def _receive_now(self, *, sends_more: bool = True) -> bytes | None:
+        """Receive the bytes that have arrived. Neither waits nor watches the client.
+
+        :param sends_more: whether to send more of the request before.
+        :returns: None if nothing has arrived, or only a part of a TLS record.
+        """
+        if self._is_sending and sends_more:
+            self._send_more()
         try:
             data = receive(self._socket)
         except WOULD_BLOCK:
             return None
-        self._has_received = self._has_received or bool(data)
+        if data:
+            self._has_received = True
         return data
 
     def close(self) -> None:

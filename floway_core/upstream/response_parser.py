@@ -20,7 +20,10 @@ class ResponseParser:
         """Whether the whole body has been fed."""
         self.reusable = False
         """Whether the connection may be used again. Certain only when ``ended``."""
-        self._body: list[bytes] = []
+        self._pieces: list[bytes] = []
+        """The pieces of the body since the last call of ``feed``."""
+        self.on_body = self._pieces.append
+        """Called by httptools with each piece of the body, of which a body of chunks has many."""
         self._bytes_without_body = 0
         """Bytes since the last byte of the body."""
         parser = httptools.HttpResponseParser(self)
@@ -38,7 +41,9 @@ class ResponseParser:
         if not data:
             self._end_connection()
             return b""
-        parser = self._active_parser()
+        parser = self._parser
+        if parser is None:
+            raise ValueError("the response has ended")
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -49,9 +54,11 @@ class ResponseParser:
             self.reusable = False  # bytes after the response
         if self.ended:
             self._parser = None
-        if self._body:
-            body, self._body, self._bytes_without_body = self._body, [], 0
-            return body[0] if len(body) == 1 else b"".join(body)
+        if pieces := self._pieces:
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self._bytes_without_body = 0
+            return body
         self._bytes_without_body += len(data)
         if self._bytes_without_body > MAX_HEAD_BYTES and not self.ended:
             raise UpstreamBroken("The head of the upstream's answer does not end.")
@@ -65,11 +72,6 @@ class ResponseParser:
         if not self.status or self._states_length():
             raise UpstreamBroken("The upstream closed the connection in the middle of its answer.")
         self.ended, self._parser = True, None
-
-    def _active_parser(self) -> httptools.HttpResponseParser:
-        if self._parser is None:
-            raise ValueError("the response has ended")
-        return self._parser
 
     def _states_length(self) -> bool:
         """Return whether the framing states where the body ends. If not, it ends with the connection."""
@@ -93,18 +95,16 @@ class ResponseParser:
         """Called by httptools: the head is complete."""
         if self.ended:
             return
-        status = self._active_parser().get_status_code()
+        assert self._parser is not None
+        status = self._parser.get_status_code()
         if 100 <= status < 200:
             self.headers = []
         else:
             self.status = status
 
-    def on_body(self, data: bytes) -> None:
-        """Called by httptools with each piece of the body."""
-        if not self.ended:
-            self._body.append(data)
-
     def on_message_complete(self) -> None:
         """Called by httptools: the response is complete."""
         if self.status and not self.ended:
-            self.ended, self.reusable = True, self._active_parser().should_keep_alive()
+            assert self._parser is not None
+            self.ended, self.reusable = True, self._parser.should_keep_alive()
+            self._pieces = self._pieces.copy()  # what follows is not of this body; it is added to the old list

@@ -134,7 +134,8 @@ class RequestLogEntry(StructuredMessage):
     @property
     def upstream(self) -> str | None:
         """Name of the upstream of the last attempt."""
-        return self.trace.candidate.upstream.name if self.trace.candidate else None
+        candidate = self.trace.candidate
+        return candidate.upstream.name if candidate else None
 
     def _describe_cost(self) -> str:
         if self.cost_usd is not None:

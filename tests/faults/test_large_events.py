@@ -29,7 +29,8 @@ from floway_core.hookspecs import hookimpl
 from floway_core.protocol import accumulator
 from floway_core.server.exchange import ClientExchange
 
-parse_events, go_on, parsed = accumulator.parse_events, threading.Event(), []
+parse_events, parse_usual_event = accumulator.parse_events, accumulator.parse_usual_event
+go_on, parsed = threading.Event(), []
 
 
 def parse_slowly(block, *options, **named):
@@ -39,7 +40,14 @@ def parse_slowly(block, *options, **named):
     return parse_events(block, *options, **named)
 
 
-accumulator.parse_events = parse_slowly
+def parse_delta(block, beginning):
+    delta = parse_usual_event(block, beginning)
+    if delta:
+        parsed.append([threading.current_thread().name, False])
+    return delta
+
+
+accumulator.parse_events, accumulator.parse_usual_event = parse_slowly, parse_delta
 
 
 def count_senders():

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from floway_core.protocol import event_parser, jsontext, output, sse
+from floway_core.protocol import accumulator, event_parser, jsontext, output, sse
 from floway_core.protocol.accumulator import ResponseAccumulator
 from floway_core.protocol.event_shortcuts import DeltaTarget
 from floway_core.protocol.output_item import OutputItem
@@ -118,6 +118,80 @@ def test_the_shortcuts_change_nothing(monkeypatch, seed):
     monkeypatch.setattr(event_parser, "_ANNOUNCEMENTS", ())
     monkeypatch.setattr(event_parser, "_have_types", lambda *_: False)  # each event is parsed alone
     assert short == [accumulate(events, rewrite) for rewrite in (True, False)]
+
+
+DELTA = {"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0}
+
+
+def odd_deltas():
+    """Yield blocks that may look like a single further delta."""
+    usual = sse.encode(DELTA["type"], jsontext.dumps({**DELTA, "delta": "c", "sequence_number": 9}))
+    text = usual.partition(b"data: ")[2].strip()
+    yield usual
+    for old, new in [
+        (b'"delta":"c"', b'"delta":5'),
+        (b'"delta":"c"', b'"delta":"a","delta":"b"'),
+        (b'"delta":"c"', b'"delta":"\\ud83d"'),
+        (b'"delta":"c"', b'"delta":"\xff"'),
+        (b'"delta":"c"', b'"delta":1e999'),
+        (b'"delta":"c"', b'"delta":"c","logprobs":' + b"[" * 300 + b"]" * 300),
+        (b'"delta":"c"', b'"delta":"c","logprobs":' + b"[" * 2000 + b"]" * 2000),
+        (b'"delta":"c"', b'"delta":"' + b"c" * 2**17 + b'"'),
+        (b'"sequence_number":9', b'"sequence_number":"9"'),
+        (b',"sequence_number":9', b""),
+        (b'"msg_1"', b'"msg_2"'),
+        (b'"output_index":0', b'"output_index":0.0'),
+        (b',"output_index":0', b""),
+        (b'"type":"response.output_text.delta",', b""),
+        (b'"type":"response.output_text.delta"', b'"type":"response.refusal.delta"'),
+        (b'"type":"response.output_text.delta"', b'"type":null'),
+        (b"event: response.output_text.delta", b"event: response.refusal.delta"),
+        (b"event: response.output_text.delta", b"event: response.output_text.delta2"),
+        (b"data: ", b"data:"),
+        (b"data: ", b"data:  "),
+        (b"data: ", b"data: \r"),
+        (b"data: {", b"data: {\ndata: "),
+        (b"\n\n", b"\r\n\r\n"),
+        (b"\n\n", b"\n\n\n"),
+        (b"\n\n", b"\nid: 5\n\n"),
+        (b"}\n\n", b"\n\n"),
+        (b"}\n\n", b"},{}\n\n"),
+        (text, b"{}"),
+        (text, b"[]"),
+        (text, b"null"),
+        (text, b"[DONE]"),
+    ]:
+        assert old in usual
+        yield usual.replace(old, new)
+    yield usual * 3
+    yield usual + b": comment\n\n"
+
+
+@pytest.mark.parametrize("block", list(odd_deltas()))
+def test_a_single_delta_is_what_it_is_among_others(monkeypatch, block):
+    item = {"type": "message", "id": "msg_1", "role": "assistant", "content": []}
+    before = [
+        {"type": "response.created", "response": {"id": "resp_u", "status": "in_progress"}},
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        *({**DELTA, "delta": text, "sequence_number": 3} for text in "ab"),
+    ]
+    blocks = [sse.encode(content["type"], jsontext.dumps(content)) for content in before]
+    end = {"type": "response.completed", "response": {"id": "resp_u", "status": "completed", "output": []}}
+    blocks += [block, block, sse.encode(end["type"], jsontext.dumps(end))]
+    monkeypatch.setattr(time, "time", lambda: 1700000000.0)
+    short = [accumulate(blocks, rewrite) for rewrite in (True, False)]
+    monkeypatch.setattr(DeltaTarget, "find", lambda *_: None)
+    assert short == [accumulate(blocks, rewrite) for rewrite in (True, False)]
+    assert "ab" in short[0][0]["output"][0]["content"][0]["text"]
+
+
+def test_a_usual_delta_takes_the_short_way(monkeypatch):
+    events = ResponseAccumulator({}, rewrite=False)
+    first, second = (sse.encode(DELTA["type"], jsontext.dumps({**DELTA, "delta": text})) for text in ("a", "ü"))
+    events.add_events(first)
+    monkeypatch.setattr(accumulator, "parse_events", None)
+    assert events.add_events(second) == second
+    assert events.partial_output()[0]["content"][0]["text"] == "aü"
 
 
 @pytest.mark.parametrize("kind", ["response.created", "response.in_progress"])

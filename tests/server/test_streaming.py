@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from floway_core.engine.answer_stream import StreamState
+from floway_core.engine.client_stream import StreamState
 from floway_core.server.send_buffer import SLICE_BYTES
 from floway_core.server.stream_loop import Stream, StreamLoop
 

@@ -1,0 +1,46 @@
+"""Only events that may state a detail of the account are parsed: with the same result as if all were."""
+
+import itertools
+import random
+
+from floway_core.engine.account import EventFilter
+from floway_core.protocol import jsontext, sse
+from floway_core.provider import AccountDetails
+
+DETAILS = AccountDetails(
+    headers=("x-account-*",),
+    needed_headers=("x-account-turn",),
+    response_fields=("safety_identifier",),
+    error_fields=("plan_type", "promo"),
+    events=("account.*",),
+)
+VALUES = [None, "secret", 5, "safety_identifier", "plan_type", 'a "headers" of', "account.x", {"plan_type": "pro"}]
+CONTENTS = [
+    *({"type": "response.output_text.delta", "delta": value} for value in VALUES),
+    *({"type": "response.created", "response": {"id": "resp_1", "safety_identifier": value}} for value in VALUES),
+    *({"type": "response.failed", "response": {"error": {"code": "x", "plan_type": value}}} for value in VALUES),
+    *({"type": "error", "promo": value, "error": {"plan_type": value}} for value in VALUES),
+    *({"type": "account.limits", "of": value} for value in VALUES),
+    {"type": "response.metadata", "headers": {"X-Account-Id": "a", "x-account-turn": "b", "x-other": "c"}},
+    {"type": "response.completed", "response": {"safety_identifier": None, "headers": None, "error": None}},
+]
+
+
+def encodings(content):
+    """Yield an event as different upstreams write it."""
+    compact = jsontext.dumps(content)
+    yield sse.encode(content["type"], compact)
+    yield b"data: %b\n\n" % compact
+    yield sse.encode(content["type"], compact.replace(b'":', b'" : ')).replace(b"\n", b"\r\n")
+
+
+def test_all_details_are_found():
+    events = [event for content in CONTENTS for event in encodings(content)]
+    events += [b": comment\n\n", b"data: [DONE]\n\n", b"event: account.x\ndata: {}\n\n", b'data: {"plan_type"\n\n']
+    expected = {event: EventFilter(DETAILS)._filter_event(event) for event in events}
+    assert sum(event != visible for event, visible in expected.items()) > 50
+    pick = random.Random(1)
+    singles = [[event] for event in events]
+    blocks = [pick.choices(events, k=pick.randrange(2, 6)) for _ in range(2000)]
+    for block in itertools.chain(singles, blocks):
+        assert EventFilter(DETAILS).feed(b"".join(block)) == b"".join(map(expected.__getitem__, block))
