@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import math
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -96,7 +97,7 @@ def execute(database: peewee.Database, sql: str, *parameters: Any) -> Any:
     :param sql: with ``?`` for parameters.
     :returns: the driver's cursor.
     """
-    return database.execute_sql(sql.replace("?", database.param), parameters)
+    return database.execute_sql(sql if database.param == "?" else sql.replace("?", database.param), parameters)
 
 
 def select(database: peewee.Database, sql: str, *parameters: Any) -> list[Row]:
@@ -140,22 +141,22 @@ def placeholders(values: Collection[Any]) -> str:
     return ", ".join("?" * len(values))
 
 
-def insert(database: peewee.Database, table: str, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Insert rows that all have the same columns; return their ids."""
-    sql = _insertion(table, tuple(rows[0]), len(rows))
-    return [row_id for (row_id,) in _fetch_all(database, f"{sql} RETURNING id", _values(rows))]
+def insert(database: peewee.Database, table: str, row: Mapping[str, Any]) -> int:
+    """Insert a row into a table with generated ids; return its id."""
+    sql = _insertion(table, tuple(row), 1)
+    if isinstance(database, SqlitePool):  # SQLite collects what RETURNING returns in a table
+        row_id: int = execute(database, sql, *row.values()).lastrowid
+    else:
+        ((row_id,),) = _fetch_all(database, f"{sql} RETURNING id", tuple(row.values()))
+    return row_id
 
 
-def insert_all(database: peewee.Database, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all have the same columns. Without their ids it is faster than ``insert``."""
-    execute(database, _insertion(table, tuple(rows[0]), len(rows)), *_values(rows))
+def insert_all(database: peewee.Database, table: str, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows with one statement.
 
-
-def _values(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-    values: list[Any] = []
-    for row in rows:
-        values += row.values()
-    return values
+    :param rows: the values of ``columns``; at least one row.
+    """
+    execute(database, _insertion(table, columns, len(rows)), *itertools.chain.from_iterable(rows))
 
 
 @functools.lru_cache(maxsize=256)
