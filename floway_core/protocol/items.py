@@ -46,8 +46,6 @@ def usual_form(item: dict[str, Any]) -> dict[str, Any]:
         form = item.copy()
     else:
         form = {key: value for key, value in item.items() if key not in _INCIDENTAL_FIELDS and value not in (None, [])}
-    if "role" not in form and item.get("type") in _TYPES_WITH_MEANINGFUL_ID:
-        form["id"] = item.get("id")
     if "role" in form:
         form.setdefault("type", "message")
         content = form.get("content")
@@ -56,6 +54,8 @@ def usual_form(item: dict[str, Any]) -> dict[str, Any]:
             form["content"] = [{"type": text_type, "text": content}]
         elif isinstance(content, list):
             form["content"] = [_normalize_part(part, text_type) for part in content]
+    elif item.get("type") in _TYPES_WITH_MEANINGFUL_ID:
+        form["id"] = item.get("id")
     if item.get("type") == "function_call":
         form["arguments"] = _normalize_arguments(form.get("arguments"))
     return form
