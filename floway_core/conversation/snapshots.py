@@ -11,8 +11,6 @@ from floway_core.conversation.records import Snapshot
 from floway_core.protocol import items, jsontext
 from floway_core.storage.db import execute, insert, insert_all
 
-ROWS_PER_INSERT = 100
-
 ITEM_COLUMNS = (
     "snapshot_id",
     "api_key_id",
@@ -129,9 +127,7 @@ def insert_snapshot(
     """
     columns = {"conversation_id": conversation, "ordinal": ordinal, "metadata_json": _encode_metadata(metadata)}
     row = insert(database, "responses_snapshots", {**snapshot.row, **columns})
-    item_rows = [(row, *values) for values in snapshot.item_rows]
-    for start in range(0, len(item_rows), ROWS_PER_INSERT):
-        insert_all(database, "responses_items", ITEM_COLUMNS, item_rows[start : start + ROWS_PER_INSERT])
+    insert_all(database, "responses_items", ITEM_COLUMNS, [(row, *values) for values in snapshot.item_rows])
     return row
 
 

@@ -24,6 +24,13 @@ POOL = {
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
+SQLITE_BATCHES = (64, 32, 16)
+"""Rows of an INSERT of many rows, the most first. SQLite takes as long to prepare a statement as to run it, and a
+connection keeps the statements that it has used last, so a few are used again and again."""
+
+POSTGRESQL_BATCH = 100
+"""Rows of an INSERT of many rows. PostgreSQL prepares each statement anyway, and each is a round trip."""
+
 Row = tuple[Any, ...]
 
 FAILED_ROLLBACKS = ("no transaction is active", "connection already closed")
@@ -141,6 +148,19 @@ def placeholders(values: Collection[Any]) -> str:
     return ", ".join("?" * len(values))
 
 
+def padded(database: peewee.Database, values: Sequence[Any]) -> Sequence[Any]:
+    """Return values for an ``IN (...)`` of many lengths; on SQLite, with the last one repeated up to a power of two.
+
+    So there are few statements to prepare: see ``SQLITE_BATCHES``.
+
+    :param values: at least one.
+    """
+    if not isinstance(database, SqlitePool):
+        return values
+    missing = (1 << (len(values) - 1).bit_length()) - len(values)
+    return [*values, *[values[-1]] * missing]
+
+
 def insert(database: peewee.Database, table: str, row: Mapping[str, Any]) -> int:
     """Insert a row into a table with generated ids; return its id."""
     sql = _insertion(table, tuple(row), 1)
@@ -152,11 +172,22 @@ def insert(database: peewee.Database, table: str, row: Mapping[str, Any]) -> int
 
 
 def insert_all(database: peewee.Database, table: str, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
-    """Insert rows with one statement.
+    """Insert rows, many with one statement. Part of a transaction.
 
-    :param rows: the values of ``columns``; at least one row.
+    :param rows: the values of ``columns``.
     """
-    execute(database, _insertion(table, columns, len(rows)), *itertools.chain.from_iterable(rows))
+    start = 0
+    while start < len(rows):
+        batch = rows[start : start + _batch_size(database, len(rows) - start)]
+        execute(database, _insertion(table, columns, len(batch)), *itertools.chain.from_iterable(batch))
+        start += len(batch)
+
+
+def _batch_size(database: peewee.Database, count: int) -> int:
+    """Return how many of ``count`` rows the next INSERT contains."""
+    if not isinstance(database, SqlitePool):
+        return POSTGRESQL_BATCH
+    return next((size for size in SQLITE_BATCHES if size <= count), count)
 
 
 @functools.lru_cache(maxsize=256)
