@@ -17,7 +17,7 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.responses import TERMINAL_EVENT_OF_STATUS
 from floway_core.storage import turn_leases
-from floway_core.storage.db import execute, insert, lock_row, placeholders, select, transaction
+from floway_core.storage.db import execute, insert, insert_all, lock_row, placeholders, select, transaction
 
 QUEUED, IN_PROGRESS, COMPLETED, INCOMPLETE = "queued", "in_progress", "completed", "incomplete"
 FAILED, CANCELLED = "failed", "cancelled"
@@ -80,8 +80,7 @@ def create(database: peewee.Database, api_key_id: str, response: Mapping[str, An
     with transaction(database):
         lock_row(database, "api_keys", api_key_id)
         turn_leases.insert(database, api_key_id, lease_id(response["id"]))
-        (row_id,) = insert(database, "background_responses", [row])
-    return row_id
+        return insert(database, "background_responses", row)
 
 
 def find(database: peewee.Database, api_key_id: str, response_id: str, oldest: int) -> BackgroundResponse | None:
@@ -172,12 +171,9 @@ def store_events(database: peewee.Database, batches: Iterable[tuple[int, int, by
 
     :param batches: row id of the response, sequence number of the last event, and the events.
     """
-    rows = [
-        {"background_id": row, "last_number": last_number, "payload": payloads.encode_text(events)}
-        for row, last_number, events in batches
-    ]
+    rows = [(row, last_number, payloads.encode_text(events)) for row, last_number, events in batches]
     if rows:
-        insert(database, "background_events", rows)
+        insert_all(database, "background_events", ("background_id", "last_number", "payload"), rows)
 
 
 def find_stopped(database: peewee.Database, rows: Sequence[int]) -> set[int]:

@@ -1,7 +1,7 @@
 """Store a response as a snapshot with its items, in one transaction."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import peewee
@@ -100,11 +100,15 @@ def commit(
 
 def snapshot_mode(response: Mapping[str, Any]) -> str:
     """Return ``replace`` if the response compacts the history, else ``append``."""
-    return "replace" if items.replaces_history(_output_items(response)) else "append"
+    return _mode_of(_output_items(response))
 
 
 def _output_items(response: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [item for item in response["output"] if isinstance(item, dict)]
+
+
+def _mode_of(output: Sequence[dict[str, Any]]) -> str:
+    return "replace" if items.replaces_history(output) else "append"
 
 
 def _commit(
@@ -116,7 +120,8 @@ def _commit(
     ordinal: Callable[[], int] | None,
     hook: MetadataHook,
 ) -> None:
-    output, mode, parent = _output_items(response), snapshot_mode(response), turn.previous
+    output, parent = _output_items(response), turn.previous
+    mode = _mode_of(output)
     new = _encode_turn(turn, upstream_id, response, output, mode)
     with transaction(database):
         conversation = _lock_conversation(database, turn, new.stored_bytes)
@@ -134,8 +139,17 @@ def _commit(
     if parent and (turn.explicit_previous or turn.visible):
         beginning = cache.get(parent) if mode == "append" else None
         if beginning or mode == "replace":
-            ids = ready_ids(new.contents)
-            cache.put(conversation, PackedHistory(turn.response_id, new.texts, new.issuers, new.types, beginning, ids))
+            cache.put(conversation, _pack(turn.response_id, new, beginning))
+
+
+def _pack(response_id: str, new: NewSnapshot, beginning: PackedHistory | None) -> PackedHistory:
+    """Return the history that ends with a new snapshot.
+
+    :param beginning: the history that it extends.
+    """
+    contents, issuers = [item.content for item in new.items], [item.issuer for item in new.items]
+    types = map(items.item_type, contents)
+    return PackedHistory(response_id, new.texts, issuers, types, beginning, ready_ids(contents))
 
 
 def _encode_turn(
@@ -175,8 +189,7 @@ def _lock_conversation(database: peewee.Database, turn: Turn, added: int) -> int
     now, parent = int(time.time()), turn.previous
     if parent is None and turn.conversation is None:
         row = {"api_key_id": turn.api_key_id, "used_at": now, "stored_bytes": added}
-        (new,) = insert(database, "responses_conversations", [row])
-        return new
+        return insert(database, "responses_conversations", row)
     continued: Snapshot | Conversation = parent or turn.conversation  # type: ignore[assignment]  # see above
     conversation = continued.conversation
     lock_row(database, "api_keys", turn.api_key_id)

@@ -41,7 +41,7 @@ def create(database: peewee.Database, api_key_id: str, metadata: Mapping[str, An
         "metadata_json": text,
     }
     with transaction(database):
-        (row_id,) = insert(database, "responses_conversations", [row])
+        row_id = insert(database, "responses_conversations", row)
     return Conversation(row_id, str(row["public_id"]), now, metadata, now, None)
 
 

@@ -15,7 +15,7 @@ from floway_core.errors import GatewayError
 from floway_core.protocol.input_items import ready_ids
 from floway_core.protocol.items import item_type, listed_form
 from floway_core.protocol.visible_history import is_client_item
-from floway_core.storage.db import Row, placeholders, select
+from floway_core.storage.db import Row, padded, placeholders, select
 from floway_core.storage.tables import Items, Snapshots
 
 PAYLOAD = "responses_items.payload"
@@ -107,8 +107,9 @@ def recognise_history(
     if not ends:
         return None
     lengths = {hashes[length - 1]: length for length in ends}
-    condition = _LATEST_BY_HASH.format(alive=ALIVE, marks=placeholders(lengths))
-    rows = select(database, _SNAPSHOT + condition, api_key_id, oldest, *lengths)
+    wanted = padded(database, list(lengths))
+    condition = _LATEST_BY_HASH.format(alive=ALIVE, marks=placeholders(wanted))
+    rows = select(database, _SNAPSHOT + condition, api_key_id, oldest, *wanted)
     if not rows:
         return None
     longest = max(map(_snapshot, rows), key=lambda snapshot: lengths[snapshot.history_hash])

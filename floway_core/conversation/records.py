@@ -46,10 +46,9 @@ class History:
         """The types of the items."""
         return frozenset(filter(None, self.types))
 
-    def storable(self, start: int = 0) -> Sequence[dict[str, Any]]:
-        """Return the items from position ``start`` on that become part of a history."""
-        remaining = self.items[start:] if start else self.items
-        return items.without_triggers(remaining) if TRIGGER in self.kinds else remaining
+    def storable(self) -> Sequence[dict[str, Any]]:
+        """Return the items that become part of a stored history."""
+        return items.without_triggers(self.items) if TRIGGER in self.kinds else self.items
 
     def __add__(self, added: "History") -> "History":
         if not self.items:

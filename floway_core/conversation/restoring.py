@@ -16,7 +16,7 @@ from floway_core.conversation.input_limit import InputLimit
 from floway_core.conversation.payloads import Decoder
 from floway_core.conversation.records import History, Snapshot
 from floway_core.protocol.visible_history import TurnEnd, VisibleHistory, continued
-from floway_core.storage.db import insert, placeholders, select
+from floway_core.storage.db import insert_all, placeholders, select
 
 RECOGNISED_TURNS = 128
 """How many of the last turns of a history are looked up."""
@@ -95,8 +95,8 @@ def store_hashes(
     """
     history = continued(before, output)
     hashes = dict.fromkeys((history.digest(), history.turn_digest()))
-    rows = [{"api_key_id": api_key_id, "hash": digest, "snapshot_id": snapshot} for digest in hashes if digest]
-    insert(database, "responses_visible_hashes", rows)
+    rows = [(api_key_id, digest, snapshot) for digest in hashes if digest]
+    insert_all(database, "responses_visible_hashes", ("api_key_id", "hash", "snapshot_id"), rows)
 
 
 def _find_snapshots(

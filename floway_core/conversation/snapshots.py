@@ -11,7 +11,16 @@ from floway_core.conversation.records import Snapshot
 from floway_core.protocol import items, jsontext
 from floway_core.storage.db import execute, insert, insert_all
 
-ROWS_PER_INSERT = 100
+ITEM_COLUMNS = (
+    "snapshot_id",
+    "api_key_id",
+    "position",
+    "is_output",
+    "item_id",
+    "upstream_id",
+    "blob_hash",
+    "payload",
+)
 
 ROW_BYTES = 200
 """Approximate size of a row without its contents, including its index entries, for quotas."""
@@ -36,19 +45,13 @@ class NewSnapshot(NamedTuple):
 
     row: Mapping[str, Any]
     """The columns with values before the transaction."""
-    item_rows: Sequence[Mapping[str, Any]]
-    contents: Sequence[dict[str, Any]]
-    """The items."""
+    item_rows: Sequence[tuple[Any, ...]]
+    """The values of ``ITEM_COLUMNS`` after the first one."""
+    items: Sequence[NewItem]
     texts: Sequence[bytes]
     """The items as JSON."""
-    issuers: Sequence[str | None]
-    types: Sequence[str | None]
-
-    @property
-    def stored_bytes(self) -> int:
-        """Its approximate size in the database, in bytes."""
-        contents = sum(len(row["payload"]) for row in self.item_rows) + len(self.row["envelope"])
-        return contents + ROW_BYTES * (len(self.item_rows) + 1)
+    stored_bytes: int
+    """Its approximate size in the database, in bytes."""
 
 
 def encode_snapshot(
@@ -72,10 +75,7 @@ def encode_snapshot(
     """
     now = int(time.time())
     texts = [jsontext.dumps(item.content) for item in new_items]
-    item_rows = [
-        _encode_item(item, text, api_key_id, response_id, position)
-        for position, (item, text) in enumerate(zip(new_items, texts, strict=True))
-    ]
+    item_payloads, envelope_payload = [*map(payloads.encode_text, texts)], payloads.encode(envelope)
     row = {
         "response_id": response_id,
         "api_key_id": api_key_id,
@@ -85,36 +85,30 @@ def encode_snapshot(
         "ordinals": 0,
         "history_bytes": _history_bytes(parent, mode, texts),
         "history_hash": history_hash,
-        "envelope": payloads.encode(envelope),
+        "envelope": envelope_payload,
         "created_at": now,
         "deleted_at": now if is_hidden else None,
     }
-    return NewSnapshot(
-        row,
-        item_rows,
-        [item.content for item in new_items],
-        texts,
-        [item.issuer for item in new_items],
-        [items.item_type(item.content) for item in new_items],
-    )
+    item_rows = _item_rows(api_key_id, response_id, new_items, item_payloads)
+    stored_bytes = sum(map(len, item_payloads)) + len(envelope_payload) + ROW_BYTES * (len(new_items) + 1)
+    return NewSnapshot(row, item_rows, new_items, texts, stored_bytes)
 
 
-def _encode_item(item: NewItem, text: bytes, api_key_id: str, response_id: str, position: int) -> dict[str, Any]:
-    """Return the row of an item.
-
-    :param text: its JSON.
-    """
-    return {
-        "is_output": item.is_output,
-        "item_id": item.id
-        or payloads.storable_id(item.content.get("id"))
-        or _generate_item_id(response_id, position, item.content),
-        "upstream_id": item.issuer,
-        "blob_hash": items.blob_hash(item.content),
-        "payload": payloads.encode_text(text),
-        "api_key_id": api_key_id,
-        "position": position,
-    }
+def _item_rows(
+    api_key_id: str, response_id: str, new_items: Sequence[NewItem], item_payloads: Sequence[bytes]
+) -> list[tuple[Any, ...]]:
+    """Return the rows of items without the snapshot. An item without an id gets a unique one, in OpenAI's form."""
+    unique, rows = response_id.removeprefix("resp_"), []
+    for position, ((content, issuer, is_output, item_id), payload) in enumerate(
+        zip(new_items, item_payloads, strict=True)
+    ):
+        if not item_id and "id" in content:
+            item_id = payloads.storable_id(content["id"])
+        if not item_id:
+            item_id = f"{'msg' if 'role' in content else 'item'}_{unique}_{position}"
+        blob_hash = items.blob_hash(content) if "encrypted_content" in content else None
+        rows.append((api_key_id, position, is_output, item_id, issuer, blob_hash, payload))
+    return rows
 
 
 def insert_snapshot(
@@ -132,10 +126,8 @@ def insert_snapshot(
     :raises ValueError: ``metadata`` cannot be stored as JSON.
     """
     columns = {"conversation_id": conversation, "ordinal": ordinal, "metadata_json": _encode_metadata(metadata)}
-    (row,) = insert(database, "responses_snapshots", [{**snapshot.row, **columns}])
-    item_rows = [{**item, "snapshot_id": row} for item in snapshot.item_rows]
-    for start in range(0, len(item_rows), ROWS_PER_INSERT):
-        insert_all(database, "responses_items", item_rows[start : start + ROWS_PER_INSERT])
+    row = insert(database, "responses_snapshots", {**snapshot.row, **columns})
+    insert_all(database, "responses_items", ITEM_COLUMNS, [(row, *values) for values in snapshot.item_rows])
     return row
 
 
@@ -161,11 +153,6 @@ def add_stored_bytes(database: peewee.Database, conversation: int, added: int) -
     # Without ``used_at``: SQLite rewrites the index of every column that a statement sets.
     changes = "stored_bytes = stored_bytes + ?"
     execute(database, f"UPDATE responses_conversations SET {changes} WHERE id = ?", added, conversation)
-
-
-def _generate_item_id(response_id: str, position: int, item: dict[str, Any]) -> str:
-    """Generate a unique id for an item without one, in OpenAI's form."""
-    return f"{'msg' if 'role' in item else 'item'}_{response_id.removeprefix('resp_')}_{position}"
 
 
 def _history_bytes(parent: Snapshot | None, mode: str, texts: Sequence[bytes]) -> int | None:

@@ -112,11 +112,13 @@ class _Start:
 def _resolve_turn(request: _Request) -> Turn:
     start = _find_start(request)
     sent = request.resolve_items(request.input_items(), start.history)
-    previous, resent_count, history_hash = start.previous, 0, None
+    previous, history_hash = start.previous, None
     previous_id = request.body.get("previous_response_id")
     is_explicit = start.conversation is not None or previous_id is not None
     if not is_explicit and request.is_stored:
-        previous, resent_count, history_hash = _recognise_history(request, sent)
+        previous, new_items, history_hash = _recognise_history(request, sent)
+    else:
+        new_items = sent.storable()
     if previous:
         retention.mark_used_if_due(request.database, previous)
     return Turn(
@@ -126,7 +128,7 @@ def _resolve_turn(request: _Request) -> Turn:
         previous=previous,
         explicit_previous=is_explicit and not start.unstored,
         input=start.history + sent,
-        new_items=_with_unstored(start, sent.storable(resent_count)),
+        new_items=_with_unstored(start, new_items),
         history_hash=history_hash,
         conversation=start.conversation,
         is_background=request.body.get("background") is True,
@@ -158,19 +160,19 @@ def _find_start(request: _Request) -> _Start:
     return _Start(history, previous, conversation=conversation)
 
 
-def _recognise_history(request: _Request, sent: History) -> tuple[Snapshot | None, int, str]:
+def _recognise_history(request: _Request, sent: History) -> tuple[Snapshot | None, Sequence[dict[str, Any]], str]:
     """Find the stored history that a request starts with.
 
-    :returns: its snapshot, or None; the number of sent items that it has already; and the hash of all sent items.
+    :returns: its snapshot, or None; the sent items that it does not have; and the hash of all sent items.
     """
     storable = sent.storable()
     hashes = items.extended_hashes(items.START, storable)
     history_hash = hashes[-1] if hashes else items.START
     match = load.recognise_history(request.database, request.api_key_id, storable, hashes, request.oldest)
     if not match:
-        return None, 0, history_hash
+        return None, storable, history_hash
     previous, length = match
-    return previous, _count_with_triggers(sent.items, length), history_hash
+    return previous, storable[length:], history_hash
 
 
 def _with_unstored(start: _Start, added: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
@@ -273,12 +275,3 @@ def get_snapshot(database: peewee.Database, api_key_id: str, response_id: str, r
         raise load.response_not_found(response_id)
     retention.mark_used_if_due(database, snapshot)
     return snapshot
-
-
-def _count_with_triggers(sent_items: Sequence[dict[str, Any]], length: int) -> int:
-    """Return the number of items of ``sent_items`` that contain the first ``length`` items that are not triggers."""
-    for position, item in enumerate(sent_items):
-        if length == 0:
-            return position
-        length -= item.get("type") != items.TRIGGER
-    return len(sent_items)

@@ -15,6 +15,9 @@ COMPACTIONS = ("compaction", "compaction_summary")
 _INCIDENTAL_FIELDS = frozenset({"id", "status", "annotations", "logprobs", "phase"})
 """Fields that clients omit or change when they send an item again. No two items differ only in them."""
 
+_TEXT_TYPES = ("input_text", "output_text", "text")
+"""Types of texts in messages. Clients use any of them."""
+
 _TYPES_WITH_MEANINGFUL_ID = ("mcp_approval_request", "image_generation_call", "local_shell_call_output", None)
 """Types whose id is part of the content: other items refer to it, or it names something stored elsewhere."""
 
@@ -40,11 +43,14 @@ def item_types(items: Iterable[dict[str, Any]]) -> list[str | None]:
 def usual_form(item: dict[str, Any]) -> dict[str, Any]:
     """Return the normal form of an item, without fields that clients change when they send it again.
 
-    Two items with equal normal forms have the same meaning. The normal form is for comparisons and is never sent.
+    Two items with equal normal forms have the same meaning. The normal form is for comparisons and is never sent. It
+    shares values with the item: do not change them.
     """
-    form = {key: value for key, value in item.items() if key not in _INCIDENTAL_FIELDS and value not in (None, [])}
-    if "role" not in form and item.get("type") in _TYPES_WITH_MEANINGFUL_ID:
-        form["id"] = item.get("id")
+    values = item.values()
+    if _INCIDENTAL_FIELDS.isdisjoint(item) and None not in values and [] not in values:  # faster than to try each
+        form = item.copy()
+    else:
+        form = {key: value for key, value in item.items() if key not in _INCIDENTAL_FIELDS and value not in (None, [])}
     if "role" in form:
         form.setdefault("type", "message")
         content = form.get("content")
@@ -53,6 +59,8 @@ def usual_form(item: dict[str, Any]) -> dict[str, Any]:
             form["content"] = [{"type": text_type, "text": content}]
         elif isinstance(content, list):
             form["content"] = [_normalize_part(part, text_type) for part in content]
+    elif item.get("type") in _TYPES_WITH_MEANINGFUL_ID:
+        form["id"] = item.get("id")
     if item.get("type") == "function_call":
         form["arguments"] = _normalize_arguments(form.get("arguments"))
     return form
@@ -70,10 +78,12 @@ def _normalize_arguments(arguments: Any) -> Any:
 def _normalize_part(part: Any, text_type: str) -> Any:
     if not isinstance(part, dict):
         return part
-    form = {key: value for key, value in part.items() if key not in _INCIDENTAL_FIELDS and value is not None}
-    if form.get("type") in ("input_text", "output_text", "text"):
-        form["type"] = text_type
-    return form
+    if not _INCIDENTAL_FIELDS.isdisjoint(part) or None in part.values():
+        part = {key: value for key, value in part.items() if key not in _INCIDENTAL_FIELDS and value is not None}
+    kind = part.get("type")
+    if kind == text_type or kind not in _TEXT_TYPES:
+        return part
+    return {**part, "type": text_type}
 
 
 START = hashlib.sha256(b"history").hexdigest()
@@ -86,10 +96,9 @@ def extended_hashes(history_hash: str, items: Iterable[dict[str, Any]]) -> list[
     :param history_hash: hash of the history before them, or ``START``.
     :returns: one hex SHA-256 per item. Each covers the history and all items up to this one.
     """
-    hashes = []
+    hashes, sha256, canonical = [], hashlib.sha256, jsontext.canonical
     for item in items:
-        link = f"{history_hash}\n".encode() + jsontext.canonical(usual_form(item))
-        history_hash = hashlib.sha256(link).hexdigest()
+        history_hash = sha256(b"%s\n%s" % (history_hash.encode(), canonical(usual_form(item)))).hexdigest()
         hashes.append(history_hash)
     return hashes
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import math
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,6 +23,13 @@ POOL = {
 }
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
+
+SQLITE_BATCHES = (64, 32, 16)
+"""Rows of an INSERT of many rows, the most first. SQLite takes as long to prepare a statement as to run it, and a
+connection keeps the statements that it has used last, so a few are used again and again."""
+
+POSTGRESQL_BATCH = 100
+"""Rows of an INSERT of many rows. PostgreSQL prepares each statement anyway, and each is a round trip."""
 
 Row = tuple[Any, ...]
 
@@ -96,7 +104,7 @@ def execute(database: peewee.Database, sql: str, *parameters: Any) -> Any:
     :param sql: with ``?`` for parameters.
     :returns: the driver's cursor.
     """
-    return database.execute_sql(sql.replace("?", database.param), parameters)
+    return database.execute_sql(sql if database.param == "?" else sql.replace("?", database.param), parameters)
 
 
 def select(database: peewee.Database, sql: str, *parameters: Any) -> list[Row]:
@@ -140,22 +148,46 @@ def placeholders(values: Collection[Any]) -> str:
     return ", ".join("?" * len(values))
 
 
-def insert(database: peewee.Database, table: str, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Insert rows that all have the same columns; return their ids."""
-    sql = _insertion(table, tuple(rows[0]), len(rows))
-    return [row_id for (row_id,) in _fetch_all(database, f"{sql} RETURNING id", _values(rows))]
+def padded(database: peewee.Database, values: Sequence[Any]) -> Sequence[Any]:
+    """Return values for an ``IN (...)`` of many lengths; on SQLite, with the last one repeated up to a power of two.
+
+    So there are few statements to prepare: see ``SQLITE_BATCHES``.
+
+    :param values: at least one.
+    """
+    if not isinstance(database, SqlitePool):
+        return values
+    missing = (1 << (len(values) - 1).bit_length()) - len(values)
+    return [*values, *[values[-1]] * missing]
 
 
-def insert_all(database: peewee.Database, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all have the same columns. Without their ids it is faster than ``insert``."""
-    execute(database, _insertion(table, tuple(rows[0]), len(rows)), *_values(rows))
+def insert(database: peewee.Database, table: str, row: Mapping[str, Any]) -> int:
+    """Insert a row into a table with generated ids; return its id."""
+    sql = _insertion(table, tuple(row), 1)
+    if isinstance(database, SqlitePool):  # SQLite collects what RETURNING returns in a table
+        row_id: int = execute(database, sql, *row.values()).lastrowid
+    else:
+        ((row_id,),) = _fetch_all(database, f"{sql} RETURNING id", tuple(row.values()))
+    return row_id
 
 
-def _values(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-    values: list[Any] = []
-    for row in rows:
-        values += row.values()
-    return values
+def insert_all(database: peewee.Database, table: str, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows, many with one statement. Part of a transaction.
+
+    :param rows: the values of ``columns``.
+    """
+    start = 0
+    while start < len(rows):
+        batch = rows[start : start + _batch_size(database, len(rows) - start)]
+        execute(database, _insertion(table, columns, len(batch)), *itertools.chain.from_iterable(batch))
+        start += len(batch)
+
+
+def _batch_size(database: peewee.Database, count: int) -> int:
+    """Return how many of ``count`` rows the next INSERT contains."""
+    if not isinstance(database, SqlitePool):
+        return POSTGRESQL_BATCH
+    return next((size for size in SQLITE_BATCHES if size <= count), count)
 
 
 @functools.lru_cache(maxsize=256)
