@@ -12,8 +12,8 @@ from floway_core.protocol import jsontext
 PLAIN, ZSTD = b"j", b"z"
 """The first byte of a payload: the encoding of the rest."""
 
-MIN_COMPRESSED_SIZE = 1024
-"""Bytes. Compressing a smaller payload takes much longer than writing the few hundred bytes that it would save."""
+MIN_COMPRESSED_SIZE = 512
+"""Bytes. Compressing smaller payloads saves too little for the time it takes."""
 
 MAX_PAYLOAD_SIZE = 512 * 2**20
 """Bytes after decompression, so that a damaged row cannot fill the memory."""
