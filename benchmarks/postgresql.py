@@ -14,7 +14,12 @@ from typing import Any
 
 from benchmarks.processes import ProcessTree
 
-SETTINGS = {"listen_addresses": "", "shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.max": "10000"}
+SETTINGS = {
+    "listen_addresses": "",
+    "shared_preload_libraries": "pg_stat_statements",
+    "pg_stat_statements.max": "10000",
+    "max_connections": "300",  # two gateways with four workers each, of which each may open 32
+}
 """All that differs from the defaults: reached through a socket only, and counting statements."""
 START_TIMEOUT_SECONDS = 60.0
 

@@ -18,11 +18,6 @@ from floway_core.runtime.plugins import build_plugin_manager, call_on_start
 from floway_core.storage.usage import start_flushing
 from floway_core.web.app import create_app
 
-YOUNG_OBJECTS = 10_000
-"""Containers that have been created and not freed, at which the garbage collector looks for cycles among them. Nothing
-of a request needs the collector, and at Python's 700 it would look at what a running request holds, once per request.
-"""
-
 APP_LOAD_ERROR = 4
 """The exit status of a worker that gunicorn should not start again."""
 
@@ -41,7 +36,6 @@ def _create_app() -> Flask:
     # Everything loaded so far is never freed, so the garbage collector can ignore it.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
     database = gateway.services.database
     try:
         start_sweeping(database, settings.retention_days)

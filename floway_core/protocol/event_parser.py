@@ -43,7 +43,7 @@ def parse_events(
         and a long event that is not parsed.
     """
     is_large = len(block) >= UNPARSED_EVENT_BYTES
-    data = _find_data(block) if not is_large and b"\r" not in block else []
+    data = _find_data(block) if not is_large and sse.CR not in block else []
     # Usually each event is one line of data. Then one call of the JSON parser reads all of them.
     if data:
         announcing = list(itertools.takewhile(_is_announcement, data)) if announcements is not None else []
@@ -65,7 +65,7 @@ def _find_data(block: bytes) -> list[bytes]:
     # Most upstreams send the type in one line, and the data in the next.
     name, _, single = block.partition(b"\ndata:")
     is_single = single.find(b"\n") == len(single) - 2 and single.endswith(b"\n\n")
-    if is_single and name.startswith(b"event:") and b"\n" not in name:
+    if is_single and name.startswith(b"event:") and sse.LF not in name:
         return [single]
     lines = block.split(b"\n")
     if len(lines) % 3 == 1 and not (lines[-1] or any(lines[2::3])):
