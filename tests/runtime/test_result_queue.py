@@ -3,6 +3,8 @@
 import logging
 import os
 import threading
+import time
+from types import SimpleNamespace
 
 from floway_core.runtime import observers
 from floway_core.runtime.observers import ResultQueue
@@ -67,7 +69,8 @@ def test_results_are_delivered_in_batches(monkeypatch):
         asleep.set()
         assert go_on.wait(PATIENCE)
 
-    monkeypatch.setattr(observers.time, "sleep", sleep)
+    # a module of its own, because other threads of this process sleep, too
+    monkeypatch.setattr(observers, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
     pending = ResultQueue("busy")
     for number in range(3):
         pending.put([("on_request_end", lambda number=number: delivered.append(number))])
