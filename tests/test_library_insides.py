@@ -97,7 +97,7 @@ UNDOCUMENTED = {
 }
 """Names without an underscore that no documentation promises: what the server overrides or calls of libraries."""
 
-NEWEST_MAJOR = {"gunicorn": 27}
+NEWEST_MAJOR = {"gunicorn": 27, "websockets": 17}
 """Major versions that are supported beside the installed one: `make test-versions` runs with them."""
 
 HEADER_POLICY = "ac812cc2fe6b529cf53a97bff3dd6290d9c89c3387d43dd7162edb176042f1ec"
