@@ -94,9 +94,9 @@ _get_type = operator.itemgetter("type")
 
 def _is_shallow(block: bytes, contents: Sequence[Any]) -> bool:
     """Return whether no event is nested too deeply to be encoded again."""
-    if not jsontext.may_be_too_deep(block) or not jsontext.is_too_deep(contents, len(block)):
+    if not jsontext.may_be_too_deep(block) or not jsontext.is_too_deep(contents):
         return True
-    return not any(jsontext.is_too_deep(content, len(block)) for content in contents)
+    return not any(jsontext.is_too_deep(content) for content in contents)
 
 
 def parse_data(data: bytes) -> dict[str, Any] | None:

@@ -9,6 +9,9 @@ VALUE_BYTES = {b",": 80, b":": 100, b"[": 90, b"{": 190}
 """The approximate size in CPython of a value, a member, an array and an object, without their texts, by the character
 that identifies it in JSON."""
 
+VALUE_SIZE = 240
+"""The size in CPython of a value of any kind, without its text, at most. The largest is an object with one member."""
+
 SLICE_BYTES = 256 * 1024
 """Bytes of text to count at a time."""
 
@@ -109,8 +112,9 @@ def _without_escapes(text: bytes) -> bytes:
 
 def text_width(text: bytes) -> int:
     """Return how many bytes CPython may need per character in the strings of a JSON text: 1, 2 or 4."""
-    # ``in`` takes several times as long as ``find``, because it first tries to read the bytes as a number.
-    is_escaped = text.find(b"\\u") >= 0
+    # ``in`` takes several times as long as ``find``, because it first tries to read the bytes as a number. And one byte
+    # is found many times faster than two.
+    is_escaped = text.find(b"\\") >= 0 and text.find(b"\\u") >= 0
     if text.isascii() and not is_escaped:
         return 1
     if any(lead in text for lead in (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")):

@@ -1,6 +1,7 @@
 """Read a request body: check its size, decompress and parse it, and reserve the memory for all of this."""
 
 import io
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from werkzeug.wsgi import get_content_length, get_input_stream
 
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
-from floway_core.runtime.memory import VALUE_BYTES, Reservation, count_values, text_width
+from floway_core.runtime.memory import VALUE_BYTES, VALUE_SIZE, Reservation, count_values, text_width
 from floway_core.web.gateway_request import GatewayRequest
 
 READ_SIZE = 64 * 1024
@@ -35,6 +36,13 @@ MAX_JSON_VALUES = 2_000_000
 
 PARSED_COPIES = 2
 """Copies of the parsed body in a request: the original, and one that plugins may change."""
+
+SMALL_BYTES = 256 * 1024
+"""Shorter bodies are parsed before memory is reserved for their values: counting these in the text takes three times as
+long as parsing it. They need 10 MB at most."""
+
+_small_bodies = threading.Lock()
+"""Only one small body at a time is parsed without a reservation."""
 
 
 class JsonBody(NamedTuple):
@@ -78,26 +86,44 @@ def parse_object(data: bytes, memory: Reservation) -> dict[str, Any]:
     :param memory: the reservation of the body. The memory of the values is added to it.
     :raises GatewayError: 400, 413 or 503.
     """
-    _reserve_parsed(data, memory)
-    try:
-        content = jsontext.loads(data)
-    except ValueError as error:
-        raise GatewayError(400, f"The request body is not valid JSON: {error}.", code="invalid_json") from None
+    if len(data) < SMALL_BYTES:
+        with _small_bodies:
+            content, size = _loads(data)
+            _reserve_values(data, size.values * VALUE_SIZE, memory)
+    else:
+        _reserve_values(data, _measure_text(data), memory)
+        content, _ = _loads(data)
     if not isinstance(content, dict):
         raise GatewayError(400, "The request body is not a JSON object.", code="invalid_json")
     return content
 
 
-def _reserve_parsed(data: bytes, memory: Reservation) -> None:
-    """Reserve the memory for the values of a JSON text, and for the text that goes to the upstream.
+def _loads(data: bytes) -> tuple[Any, jsontext.Size]:
+    """:raises GatewayError: 400."""
+    try:
+        return jsontext.loads_measured(data)
+    except ValueError as error:
+        raise GatewayError(400, f"The request body is not valid JSON: {error}.", code="invalid_json") from None
 
-    :raises GatewayError: 413 or 503.
+
+def _measure_text(data: bytes) -> int:
+    """Return how much memory the values of a JSON text will need, apart from their texts.
+
+    :raises GatewayError: 413, they are too many.
     """
     values = count_values(data)
     if sum(values.values()) - values[b":"] > MAX_JSON_VALUES:
         message = f"The request body contains more than {MAX_JSON_VALUES} values."
         raise GatewayError(413, message, code="request_too_large")
-    size = sum(count * VALUE_BYTES[character] for character, count in values.items())
+    return sum(count * VALUE_BYTES[character] for character, count in values.items())
+
+
+def _reserve_values(data: bytes, size: int, memory: Reservation) -> None:
+    """Reserve the memory for the values of a JSON text, and for the text that goes to the upstream.
+
+    :param size: memory of the values apart from their texts.
+    :raises GatewayError: 413 or 503.
+    """
     memory.add(PARSED_COPIES * (size + text_width(data) * len(data)) + len(data))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import random
 
 import pytest
 
@@ -87,9 +88,38 @@ def test_headers_are_the_same_whether_their_names_are_remembered_or_not(monkeypa
         assert headers.client_headers({}) == {}
 
 
-@pytest.mark.parametrize("levels", [jsontext.MAX_LEVELS - 1, jsontext.MAX_LEVELS, jsontext.MAX_LEVELS + 1])
+@pytest.mark.parametrize("levels", [jsontext.MAX_LEVELS - 1, jsontext.MAX_LEVELS, jsontext.MAX_LEVELS + 1, 900])
 @pytest.mark.parametrize("inner", ["", "5", '"\\ud83d"', "{}"])
-def test_a_long_text_may_be_nested_as_deeply_as_a_short_one(levels, inner):
-    value = json.loads("[" * levels + inner + "]" * levels)
+def test_lists_that_are_nested_too_deeply_are_found(levels, inner):
+    text = "[" * levels + inner + "]" * levels
     is_too_deep = levels + (inner == "{}") > jsontext.MAX_LEVELS
-    assert jsontext.is_too_deep(value) is jsontext.is_too_deep(value, jsontext.SERIALISED_BYTES) is is_too_deep
+    assert jsontext.is_too_deep(json.loads(text)) is is_too_deep
+    if is_too_deep:
+        with pytest.raises(ValueError, match="nested too deeply"):
+            jsontext.loads(text.encode())
+
+
+def walk(value):
+    """Return how many values and levels a JSON value has."""
+    if not isinstance(value, dict | list):
+        return 1, 0
+    parts = [walk(part) for part in (value.values() if isinstance(value, dict) else value)]
+    return 1 + sum(values for values, _ in parts), 1 + max((levels for _, levels in parts), default=0)
+
+
+def random_value(pick, levels):
+    kind = pick.randrange(8) if levels else 0
+    if kind > 5:
+        return [random_value(pick, levels - 1) for _ in range(pick.randrange(4))]
+    if kind > 3:
+        return {f"{pick.random()}": random_value(pick, levels - 1) for _ in range(pick.randrange(9))}
+    return pick.choice([None, True, 5, 2**70, 1.5, "text", "", [], {}])
+
+
+def test_values_and_levels_are_counted():
+    """The garbage collector lists each value of an object once, and no keys."""
+    pick = random.Random(1)
+    for _ in range(2000):
+        value = random_value(pick, 6)
+        for loads in (jsontext.loads, json.loads):
+            assert jsontext.measure(loads(json.dumps(value).encode())) == walk(value)
