@@ -111,12 +111,13 @@ class FilteredBody(ResponseBody):
 _NULL = re.compile(rb"\s*:\s*null")
 
 
-def _find_stated(needle: bytes, block: bytes, start: int) -> int:
-    """Return the position of the next needle that is more than the name of a null; -1 if there is none.
+def _find_stated(needle: bytes, block: bytes, position: int) -> int:
+    """Return the position of the first needle that is more than the name of a null; -1 if there is none.
 
     Every response object has such names.
+
+    :param position: that of the first needle; -1 if there is none.
     """
-    position = block.find(needle, start)
     while position >= 0 and needle.startswith(b'"') and _NULL.match(block, position + len(needle)):
         position = block.find(needle, position + len(needle))
     return position
@@ -143,9 +144,10 @@ class EventFilter:
 
     def _filter_block(self, block: bytes) -> bytes:
         """Return the visible part of complete events. Only events that state a needle are parsed."""
-        if max(map(block.find, self._needles), default=-1) < 0:  # nearly always
+        found = [*map(block.find, self._needles)]
+        if max(found, default=-1) < 0:  # nearly always
             return block
-        stated = [_find_stated(needle, block, 0) for needle in self._needles]
+        stated = [_find_stated(needle, block, position) for needle, position in zip(self._needles, found, strict=True)]
         visible, start = [], 0
         while positions := [position for position in stated if position >= 0]:
             begin, end = sse.bounds(block, min(positions))
@@ -153,7 +155,8 @@ class EventFilter:
             start = end
             for number, position in enumerate(stated):
                 if 0 <= position < start:
-                    stated[number] = _find_stated(self._needles[number], block, start)
+                    needle = self._needles[number]
+                    stated[number] = _find_stated(needle, block, block.find(needle, start))
         return b"".join([*visible, block[start:]]) if visible else block
 
     def finish(self) -> bytes:

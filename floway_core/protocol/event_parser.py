@@ -25,6 +25,9 @@ _DATA_LINE = re.compile(rb"\ndata: ?(.*)")
 _TYPE_FIELD = re.compile(rb'"type": ?"([\w.]+)"')
 
 
+_first_five, _first_six = operator.itemgetter(slice(5)), operator.itemgetter(slice(6))
+_from_fifth = operator.itemgetter(slice(5, None))
+
 _ANNOUNCEMENTS = (b' {"type":"response.created",', b' {"type":"response.in_progress",')
 """The usual beginnings of the data of events that only show the response object before it has any output."""
 
@@ -69,10 +72,9 @@ def _find_data(block: bytes) -> list[bytes]:
         return [single]
     lines = block.split(b"\n")
     if len(lines) % 3 == 1 and not (lines[-1] or any(lines[2::3])):
-        names = b"\n".join([b"", *lines[:-1:3]])
-        data = b"\n".join([b"", *lines[1::3]]).split(b"\ndata:")[1:]
-        if names.count(b"\nevent:") == len(data) == len(lines) // 3:
-            return data
+        data = lines[1::3]
+        if set(map(_first_six, lines[:-1:3])) == {b"event:"} and set(map(_first_five, data)) == {b"data:"}:
+            return list(map(_from_fifth, data))
     data = _DATA_LINE.findall(b"\n" + block)
     return data if len(data) == block.count(b"\n\n") else []
 
