@@ -11,7 +11,7 @@ MAX_LEVELS = 254
 """Levels of nesting that orjson serialises. A recursive function stays far from Python's recursion limit."""
 
 
-COUNTED_BYTES = 16 * 1024
+COUNTED_BYTES = 64 * 1024
 """The brackets of texts that are shorter than this are counted."""
 
 

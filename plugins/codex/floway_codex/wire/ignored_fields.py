@@ -22,18 +22,19 @@ def find_ignored_fields(
     :param backend_body: the body for the backend.
     :param moved: fields that are input items in ``backend_body``.
     """
-    left_out = [
-        name
-        for name, value in client_body.items()
-        if name not in backend_body and name not in moved and value is not None and value is not False
-        if value not in INERT_VALUES.get(name, ())
-    ]
+    missing = client_body.keys() - backend_body.keys() - set(moved)
+    left_out = [name for name in filter(missing.__contains__, client_body) if _has_effect(name, client_body[name])]
     return [*left_out, *_dropped_tools(client_body, backend_body), *_overridden_fields(client_body, backend_body)]
+
+
+def _has_effect(name: str, value: Any) -> bool:
+    """Whether a field asks for anything but the default behaviour of the backend."""
+    return value is not None and value is not False and value not in INERT_VALUES.get(name, ())
 
 
 def _dropped_tools(client_body: Mapping[str, Any], backend_body: Mapping[str, Any]) -> Iterator[str]:
     given, sent = client_body.get("tools"), _tools(backend_body)
-    if isinstance(given, list) and given is not sent:
+    if isinstance(given, list) and given != sent:
         remaining = {_tool_key(tool) for tool in sent}
         yield from (f"tools[{index}]" for index, tool in enumerate(given) if _tool_key(tool) not in remaining)
 
