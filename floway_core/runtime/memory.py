@@ -56,6 +56,11 @@ class Reservation:
         self.size = 0
         """Bytes."""
 
+    @property
+    def limit(self) -> int:
+        """The bytes of the budget that all requests share."""
+        return self._budget.limit
+
     def add(self, size: int) -> None:
         """Reserve ``size`` more bytes.
 

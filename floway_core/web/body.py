@@ -37,12 +37,16 @@ MAX_JSON_VALUES = 2_000_000
 PARSED_COPIES = 2
 """Copies of the parsed body in a request: the original, and one that plugins may change."""
 
-SMALL_BYTES = 256 * 1024
-"""Shorter bodies are parsed before memory is reserved for their values: counting these in the text takes three times as
-long as parsing it. They need 10 MB at most."""
+MAX_PARSED_SHARE = 8 * 40
+"""What a body may be of the budget to be parsed before memory is reserved for its values. Counting these in the text
+takes three times as long as parsing it. Values need at most 40 times the bytes of their text, so an eighth of the
+budget."""
 
-_small_bodies = threading.Lock()
-"""Only one small body at a time is parsed without a reservation."""
+MANY_VALUES = 50_000
+"""From this number on, values are counted in the text, by kind: lists of numbers are much smaller than other values."""
+
+_parsing = threading.Lock()
+"""Only one body at a time is parsed without a reservation."""
 
 
 class JsonBody(NamedTuple):
@@ -86,10 +90,11 @@ def parse_object(data: bytes, memory: Reservation) -> dict[str, Any]:
     :param memory: the reservation of the body. The memory of the values is added to it.
     :raises GatewayError: 400, 413 or 503.
     """
-    if len(data) < SMALL_BYTES:
-        with _small_bodies:
+    if len(data) <= memory.limit // MAX_PARSED_SHARE:
+        with _parsing:
             content, size = _loads(data)
-            _reserve_values(data, size.values * VALUE_SIZE, memory)
+            is_usual = size.values <= MANY_VALUES
+            _reserve_values(data, size.values * VALUE_SIZE if is_usual else _measure_text(data), memory)
     else:
         _reserve_values(data, _measure_text(data), memory)
         content, _ = _loads(data)

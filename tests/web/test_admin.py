@@ -165,12 +165,12 @@ def test_the_life_of_a_key(gateway, house, call, fake_upstream):
     path = f"{KEYS}/ann/laptop"
     assert call("GET", path) == made == call("GET", KEYS)["data"][1]
     assert made == json.loads(gateway.run("keys", "list", "--json").stdout)[1]
-    fake_upstream.script(Reply(message_stream()))
-    client = ApiClient(gateway.url, key)
-    assert client.create(model="remote-1").status == 200
     changed = call("PATCH", path, {"models": None, "upstreams": [house.url], "requests_per_minute": 9})
     assert changed == {**made, "models": None, "upstreams": [house.url], "requests_per_minute": 9}
     assert call("PATCH", path, {}) == changed
+    fake_upstream.script(Reply(message_stream()))
+    client = ApiClient(gateway.url, key)
+    assert client.create(model="remote-1").status == 200
     assert call("POST", f"{path}/revoke")["revoked_at"] and client.get("/v1/models").status == 401
     assert call("DELETE", path, status=204) is None
     assert [row["name"] for row in call("GET", KEYS)["data"]] == ["test"]
