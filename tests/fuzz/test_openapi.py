@@ -101,8 +101,10 @@ def opened_conversation(app, key):
     """The ids of a conversation and of an item in it."""
     body, headers = {"items": [{"role": "user", "content": "Hi"}]}, {"authorization": f"Bearer {key}"}
     client = app.test_client()
-    conversation = client.post("/v1/conversations", json=body, headers=headers).json["id"]
-    return conversation, client.get(f"/v1/conversations/{conversation}/items", headers=headers).json["first_id"]
+    with client.post("/v1/conversations", json=body, headers=headers) as answer:  # closed: a server's slots are few
+        conversation = answer.json["id"]
+    with client.get(f"/v1/conversations/{conversation}/items", headers=headers) as answer:
+        return conversation, answer.json["first_id"]
 
 
 @pytest.fixture(scope="module")
