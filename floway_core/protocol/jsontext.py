@@ -156,7 +156,7 @@ def _parse_float(digits: str) -> float:
 
 
 def may_be_too_deep(text: bytes) -> bool:
-    """Return whether JSON texts may have more than ``MAX_LEVELS`` levels, judging by their length and their brackets."""
+    """Return whether JSON texts may have more than ``MAX_LEVELS`` levels: it depends on their length and brackets."""
     if len(text) <= 2 * MAX_LEVELS:
         return False
     if len(text) >= COUNTED_BYTES:

@@ -2,7 +2,6 @@
 
 import json
 import random
-import random
 
 import pytest
 
