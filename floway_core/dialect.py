@@ -246,25 +246,25 @@ class Dialect(ABC):
         raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------------------- answers
-    def translator(self, call: ClientRequest) -> Translator | None:
+    def translator(self, client_request: ClientRequest) -> Translator | None:
         """Return the translator of the Responses API's events for the client; None to send them unchanged.
 
         Called once for each stream.
         """
         return None
 
-    def framing(self, call: ClientRequest) -> StreamFraming | None:
+    def framing(self, client_request: ClientRequest) -> StreamFraming | None:
         """Return the framing that the client has requested, such as ``JSON_ARRAY``; None for server-sent events.
 
         A framing replaces ``content_type`` and ``keepalive``. It is also applied to ``done``.
         """
         return None
 
-    def response(self, call: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
+    def response(self, client_request: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
         """Convert a complete response object."""
         raise NotImplementedError
 
-    def compaction(self, call: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
+    def compaction(self, client_request: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
         """Convert a complete response object whose output is a compacted history."""
         raise NotImplementedError
 
@@ -272,7 +272,7 @@ class Dialect(ABC):
         """Return the answer to a request to count its input tokens."""
         raise NotImplementedError
 
-    def estimate_tokens(self, call: ClientRequest) -> int | None:
+    def estimate_tokens(self, client_request: ClientRequest) -> int | None:
         """Estimate the input tokens of a request whose upstream cannot count; None for core's estimate."""
         return None
 
@@ -295,6 +295,6 @@ class Dialect(ABC):
         """
         return ErrorAnswer(error.status, error.content())
 
-    def reader(self, call: ClientRequest) -> AnswerReader | None:
+    def reader(self, client_request: ClientRequest) -> AnswerReader | None:
         """Return the reader for an upstream's answer that is passed through; None if that is not supported."""
         return None

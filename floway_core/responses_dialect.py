@@ -33,11 +33,11 @@ class ResponsesDialect(Dialect):
         """Return the body. Core checks its fields, as for all dialects."""
         return ReadRequest(request.body, stream=request.body.get("stream") is True)
 
-    def response(self, call: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
+    def response(self, client_request: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
         """Return the response object."""
         return response
 
-    def compaction(self, call: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
+    def compaction(self, client_request: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
         """Return a ``response.compaction`` object."""
         fields = {name: response.get(name) for name in ("id", "created_at", "output", "usage")}
         return {**fields, "object": "response.compaction"}

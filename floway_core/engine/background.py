@@ -104,11 +104,11 @@ class BackgroundRuns:
 
     # ------------------------------------------------------------------------------------------------------- creating
     def start(
-        self, call: ClientRequest, trace: RequestTrace, *, streams: bool, on_end: Callable[[], None]
+        self, request: ClientRequest, trace: RequestTrace, *, streams: bool, on_end: Callable[[], None]
     ) -> dict[str, Any]:
         """Start to create a response, and return the response object.
 
-        :param call: the client's request with a validated body.
+        :param request: the client's request with a validated body.
         :param trace: receives what happens.
         :param streams: whether the client may follow the events.
         :param on_end: called when the response has ended, if this call succeeds.
@@ -117,16 +117,16 @@ class BackgroundRuns:
         if len(self) >= self._gateway.settings.threads:
             raise _overloaded()
         signal = CancelSignal(self._gateway.shutdown)
-        key = replace(call.api_key, shows_account=False)  # stored data never shows the account
-        body = {**call.body, "stream": True}
+        key = replace(request.api_key, shows_account=False)  # stored data never shows the account
+        body = {**request.body, "stream": True}
         with contextlib.ExitStack() as undo:
             undo.callback(signal.close)
-            prepared = prepare(self._gateway, replace(call, api_key=key, client=signal, stream=True, body=body))
+            prepared = prepare(self._gateway, replace(request, api_key=key, client=signal, stream=True, body=body))
             if prepared.lock:
                 undo.callback(prepared.lock.release)
-            order_candidates(self._gateway, prepared.call, prepared.turn)  # an unknown model is refused now
-            initial = _initial_response(call.body, prepared)
-            row = background.create(self._database, call.api_key.id, initial, has_events=streams)
+            order_candidates(self._gateway, prepared.request, prepared.turn)  # an unknown model is refused now
+            initial = _initial_response(request.body, prepared)
+            row = background.create(self._database, request.api_key.id, initial, has_events=streams)
             undo.pop_all()
         run = _Run(row, initial, signal, EventRecorder(keeps=streams))
         self._gateway.turn_leases.acquire(background.lease_id(initial["id"]))

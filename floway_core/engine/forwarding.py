@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from floway_core.contexts import AttemptContext, ClientRequest, DialectRequest, ForwardContext
+from floway_core.contexts import AttemptContext, ClientConnection, ClientRequest, DialectRequest, ForwardContext
 from floway_core.engine import account
 from floway_core.engine.attempt import read_refusal
 from floway_core.engine.client_stream import ClientStream, StreamState
@@ -32,7 +32,7 @@ CLIENT_HEADERS = ("content-type", "accept")
 class ForwardedRequest:
     """A client's request of another API than the Responses API."""
 
-    call: ClientRequest
+    client_request: ClientRequest
     """Its ``body`` is empty."""
     original: DialectRequest
     path: ForwardedPath
@@ -45,14 +45,14 @@ class ForwardedRequest:
 class ForwardedStream(ClientStream):
     """The bytes of an answer while they arrive. If it breaks off, the client's connection is closed."""
 
-    def __init__(self, gateway: Gateway, upstream: str, response: UpstreamResponse, call: ClientRequest) -> None:
+    def __init__(self, gateway: Gateway, upstream: str, response: UpstreamResponse, client: ClientConnection) -> None:
         """:param upstream: its name, for the log."""
         self.events = ForwardedAnswer()
         super().__init__(self.events)
         self.headers = response.headers
         self._upstream = upstream
         self._body = response.body
-        self._source = UpstreamBytes(gateway.settings, response, upstream, call.client)
+        self._source = UpstreamBytes(gateway.settings, response, upstream, client)
         self._error: GatewayError | None = None
 
     def fileno(self) -> int | None:
@@ -110,7 +110,7 @@ def forward(gateway: Gateway, request: ForwardedRequest, trace: RequestTrace) ->
                 if refuses_account(error):
                     raise AccountRefused(candidate.upstream.name, error.status) from error
                 raise
-    stream = ForwardedStream(gateway, candidate.upstream.name, response, request.call)
+    stream = ForwardedStream(gateway, candidate.upstream.name, response, request.client_request.client)
     trace.events = stream.events
     return stream
 
@@ -120,7 +120,7 @@ def _find_candidates(gateway: Gateway, request: ForwardedRequest) -> list[Candid
 
     :raises GatewayError: 404, there is none.
     """
-    path, key = request.path, request.call.api_key
+    path, key = request.path, request.client_request.api_key
     if request.model is None:
         candidates = [Candidate(upstream, Model(path.path, "")) for upstream in find_upstreams(gateway, key)]
         if not path.describes_account:
@@ -151,8 +151,8 @@ def _attempt(
     """
     provider = gateway.providers.by_kind[candidate.upstream.kind]
     context = AttemptContext(
-        id=f"{request.call.id}.{len(trace.attempts)}",
-        request=request.call,
+        id=f"{request.client_request.id}.{len(trace.attempts)}",
+        request=request.client_request,
         upstream=candidate.upstream,
         provider=provider,
         model=candidate.upstream_name,
@@ -175,12 +175,12 @@ def _attempt(
 
 
 def _dispatch(request: ForwardedRequest, context: AttemptContext, number: int) -> ForwardContext:
-    query = urlencode(request.original.query)
+    query, headers = urlencode(request.original.query), request.client_request.headers
     return ForwardContext(
         attempt=context,
         dispatch=number,
         body={},
-        headers={name: request.call.headers[name] for name in CLIENT_HEADERS if name in request.call.headers},
+        headers={name: headers[name] for name in CLIENT_HEADERS if name in headers},
         method=request.path.method,
         target=request.path.path + (f"?{query}" if query else ""),
         content=request.content_for(context.model) if request.model is not None else request.original.raw,

@@ -43,46 +43,46 @@ class ServedResponse(NamedTuple):
 
 def serve(
     gateway: Gateway,
-    call: ClientRequest,
+    request: ClientRequest,
     trace: RequestTrace,
     answer_format: AnswerFormat = RESPONSES_FORMAT,
     unstored: UnstoredResponses | None = None,
 ) -> ServedResponse:
-    """Let an upstream respond to ``call``.
+    """Let an upstream respond to ``request``.
 
     If a candidate fails, the next one is tried. For a client that does not stream, this is always possible, because
     nothing has been sent yet; for a stream, until the first content has arrived.
 
-    :param call: the client's request with a validated body, without the history that it continues.
+    :param request: the client's request with a validated body, without the history that it continues.
     :param trace: records the attempts.
     :param unstored: the unstored responses of the client's connection.
     :raises GatewayError: the conversation cannot be continued, no upstream serves the model, the upstreams refused or
         failed, or the response was not stored.
     :raises ClientDisconnected: the client disconnected meanwhile.
     """
-    return respond(gateway, prepare(gateway, call, unstored), trace, answer_format)
+    return respond(gateway, prepare(gateway, request, unstored), trace, answer_format)
 
 
 class PreparedTurn(NamedTuple):
     """A request whose conversation is loaded, and locked if it has an id. ``respond`` unlocks it."""
 
-    call: ClientRequest
+    request: ClientRequest
     """With the whole history in its body."""
     turn: Turn
     lock: ConversationLock | None
 
 
-def prepare(gateway: Gateway, call: ClientRequest, unstored: UnstoredResponses | None = None) -> PreparedTurn:
+def prepare(gateway: Gateway, request: ClientRequest, unstored: UnstoredResponses | None = None) -> PreparedTurn:
     """Load the conversation of a request, and lock it if it has an id.
 
     :raises GatewayError: the conversation cannot be continued, or another request runs in it.
     """
-    lock = _lock_conversation(gateway, call)
+    lock = _lock_conversation(gateway, request)
     if lock is None:
-        return PreparedTurn(*with_turn(gateway, call, unstored), None)
+        return PreparedTurn(*with_turn(gateway, request, unstored), None)
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(lock.release)
-        prepared = PreparedTurn(*with_turn(gateway, call, unstored), lock)
+        prepared = PreparedTurn(*with_turn(gateway, request, unstored), lock)
         on_failure.pop_all()
     return prepared
 
@@ -93,10 +93,10 @@ def respond(
     """Let an upstream respond to a prepared request, as ``serve``."""
     lock = prepared.lock
     if lock is None:
-        return _respond(gateway, prepared.call, prepared.turn, trace, answer_format)
+        return _respond(gateway, prepared.request, prepared.turn, trace, answer_format)
     with contextlib.ExitStack() as on_end:
         on_end.callback(lock.release)
-        served = _respond(gateway, prepared.call, prepared.turn, trace, answer_format)
+        served = _respond(gateway, prepared.request, prepared.turn, trace, answer_format)
         if served.stream:
             on_end.pop_all()
             # The client may send the next turn after the terminal event.
@@ -104,43 +104,44 @@ def respond(
     return served
 
 
-def _lock_conversation(gateway: Gateway, call: ClientRequest) -> ConversationLock | None:
+def _lock_conversation(gateway: Gateway, request: ClientRequest) -> ConversationLock | None:
     """Lock the conversation that a request names; None if it names none.
 
     :raises GatewayError: 404, it does not exist; 409, another request runs in it.
     """
-    database, key = gateway.services.database, call.api_key
-    conversation = find_conversation(database, key.id, call.body, expiry_cutoff(gateway.settings.retention_days))
+    database, key = gateway.services.database, request.api_key
+    conversation = find_conversation(database, key.id, request.body, expiry_cutoff(gateway.settings.retention_days))
     if conversation is None:
         return None
-    return ConversationLock(database, gateway.turn_leases, key.id, conversation, response_id_of(call))
+    return ConversationLock(database, gateway.turn_leases, key.id, conversation, response_id_of(request))
 
 
-def response_id_of(call: ClientRequest) -> str:
+def response_id_of(request: ClientRequest) -> str:
     """Return the id of the response to a request. It contains the request id, so that it can be found in the log."""
-    return f"resp_{call.id.replace('-', '')}"
+    return f"resp_{request.id.replace('-', '')}"
 
 
 def with_turn(
-    gateway: Gateway, call: ClientRequest, unstored: UnstoredResponses | None = None
+    gateway: Gateway, request: ClientRequest, unstored: UnstoredResponses | None = None
 ) -> tuple[ClientRequest, Turn]:
-    """Return ``call`` with the history that it continues, and its turn.
+    """Return ``request`` with the history that it continues, and its turn.
 
     :raises GatewayError: the conversation cannot be continued.
     """
+    settings, key = gateway.settings, request.api_key
     turn = resolve_turn(
         gateway.services.database,
         gateway.history_cache,
-        call.api_key.id,
-        call.body,
-        response_id_of(call),
-        gateway.settings.retention_days,
-        StoreLimits(gateway.settings.input_limit, call.api_key.max_stored_bytes or gateway.settings.max_stored_bytes),
-        call.restores_reasoning,
+        key.id,
+        request.body,
+        response_id_of(request),
+        settings.retention_days,
+        StoreLimits(settings.input_limit, key.max_stored_bytes or settings.max_stored_bytes),
+        request.restores_reasoning,
         unstored,
     )
     # ``dataclasses.replace`` takes four times as long.
-    return ClientRequest(**{**vars(call), "body": _with_history(call.body, turn)}), turn
+    return ClientRequest(**{**vars(request), "body": _with_history(request.body, turn)}), turn
 
 
 def _with_history(body: Mapping[str, Any], turn: Turn) -> dict[str, Any]:

@@ -16,16 +16,16 @@ NO_USAGE = {
 }
 
 
-def warm_up(gateway: Gateway, call: ClientRequest, unstored: UnstoredResponses) -> bytes:
+def warm_up(gateway: Gateway, request: ClientRequest, unstored: UnstoredResponses) -> bytes:
     """Return the events of an empty response, which is added to ``unstored``. No upstream is used.
 
-    :param call: with ``store: false`` in its body, so that only the connection knows the response.
+    :param request: with ``store: false`` in its body, so that only the connection knows the response.
     :raises GatewayError: no upstream serves the model, or the conversation cannot be continued.
     """
-    call, turn = with_turn(gateway, call, unstored)
-    order_candidates(gateway, call, turn)
+    request, turn = with_turn(gateway, request, unstored)
+    order_candidates(gateway, request, turn)
     if turn.remember:
         turn.remember([], None)
-    fields = {name: call.body[name] for name in ("instructions", "metadata") if name in call.body}
-    response = {**blank_response(call.body["model"]), **fields, **turn.overrides, "store": False}
+    fields = {name: request.body[name] for name in ("instructions", "metadata") if name in request.body}
+    response = {**blank_response(request.body["model"]), **fields, **turn.overrides, "store": False}
     return b"".join(synthesize_events({**response, "status": "completed", "usage": NO_USAGE}))

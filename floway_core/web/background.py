@@ -30,7 +30,7 @@ def find_background(key: ApiKey, response_id: str) -> BackgroundResponse | None:
     return background.find(gateway.services.database, key.id, response_id, oldest)
 
 
-def start(call: ClientRequest) -> dict[str, Any]:
+def start(request: ClientRequest) -> dict[str, Any]:
     """Start a background response, and return the response object.
 
     Usage, limits, memory and results for plugins are counted when the response ends, not when the request ends.
@@ -39,7 +39,7 @@ def start(call: ClientRequest) -> dict[str, Any]:
     """
     request_entry = current_request().log_entry
     run_entry = replace(request_entry, method=METHOD, status=200, on_close=list(request_entry.on_close))
-    response = current_runs().start(call, run_entry.trace, streams=call.stream, on_end=run_entry.end)
+    response = current_runs().start(request, run_entry.trace, streams=request.stream, on_end=run_entry.end)
     request_entry.hand_over()
     return response
 

@@ -63,8 +63,8 @@ def _forward(path: ForwardedPath) -> Response:
     model, content_for = _find_model(path, request, original)
     entry.model = model
     client = SocketClient(request.environ, gateway.shutdown)
-    call = ClientRequest(entry.id, key, original.headers, {}, stream=False, client=client, original=original)
-    stream = forward(gateway, ForwardedRequest(call, original, path, model, content_for), entry.trace)
+    client_request = ClientRequest(entry.id, key, original.headers, {}, stream=False, client=client, original=original)
+    stream = forward(gateway, ForwardedRequest(client_request, original, path, model, content_for), entry.trace)
     if admission:
         limits.release_before_terminal(stream, admission, entry.trace)
     body_headers = [(name, value) for name, value in stream.headers if name in BODY_HEADERS]

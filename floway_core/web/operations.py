@@ -43,23 +43,25 @@ def respond(request: GatewayRequest, endpoint: Endpoint) -> Response:
     """Have an upstream respond: as a stream or as one JSON object."""
     admitted = _admit(request, endpoint)
     session = admitted.session
-    call, unstored = _build_call(admitted, admitted.read.body), session.unstored if session is not None else None
+    client_request = _build_client_request(admitted, admitted.read.body)
+    unstored = session.unstored if session is not None else None
     if admitted.is_warm_up and unstored is not None:
-        return PreparedResponse(warm_up(admitted.gateway, call, unstored), headers=list(STREAM_HEADERS.items()))
-    if call.body.get("background") is True:
+        events = warm_up(admitted.gateway, client_request, unstored)
+        return PreparedResponse(events, headers=list(STREAM_HEADERS.items()))
+    if client_request.body.get("background") is True:
         if session is not None:
             raise GatewayError(400, "A WebSocket has no background responses.", param="background")
-        return _respond_in_background(endpoint, call)
-    answer_format = _build_answer_format(endpoint, call)
-    served = serve(admitted.gateway, call, admitted.entry.trace, answer_format, unstored)
+        return _respond_in_background(endpoint, client_request)
+    answer_format = _build_answer_format(endpoint, client_request)
+    served = serve(admitted.gateway, client_request, admitted.entry.trace, answer_format, unstored)
     if served.content is not None:
         return PreparedResponse.from_json(served.content, _response_headers(served))
     if served.stream is None:
-        content = _call_dialect(endpoint, endpoint.dialect.response, call, served.response)
+        content = _call_dialect(endpoint, endpoint.dialect.response, client_request, served.response)
         return _json(content, _response_headers(served))
     if admitted.admission:
         limits.release_before_terminal(served.stream, admitted.admission, admitted.entry.trace)
-    if _goes_on_without_client(admitted.gateway, call.body):
+    if _goes_on_without_client(admitted.gateway, client_request.body):
         served.stream.on_abandoned = background.current_runs().finish
     framing = answer_format.framing
     content_type = framing.content_type if framing else endpoint.dialect.content_type
@@ -68,12 +70,12 @@ def respond(request: GatewayRequest, endpoint: Endpoint) -> Response:
     return PreparedResponse(served.stream, headers=response_headers, direct_passthrough=True)
 
 
-def _respond_in_background(endpoint: Endpoint, call: ClientRequest) -> Response:
+def _respond_in_background(endpoint: Endpoint, client_request: ClientRequest) -> Response:
     """Start a background response. Return its current state, or follow its events if the client streams."""
-    response = background.start(call)
-    if call.stream and (stored := background.find_background(call.api_key, response["id"])):
-        return background.follow(call.api_key, stored, after=-1)
-    return _json(_call_dialect(endpoint, endpoint.dialect.response, call, response))
+    response = background.start(client_request)
+    if client_request.stream and (stored := background.find_background(client_request.api_key, response["id"])):
+        return background.follow(client_request.api_key, stored, after=-1)
+    return _json(_call_dialect(endpoint, endpoint.dialect.response, client_request, response))
 
 
 def compact(request: GatewayRequest, endpoint: Endpoint) -> Response:
@@ -86,19 +88,19 @@ def compact(request: GatewayRequest, endpoint: Endpoint) -> Response:
         "background": None,
         "input": [*as_items(body.get("input") or []), {"type": TRIGGER}],
     }
-    call = _build_call(admitted, body)
-    served = serve(admitted.gateway, call, admitted.entry.trace)
-    content = _call_dialect(endpoint, endpoint.dialect.compaction, call, served.response)
+    client_request = _build_client_request(admitted, body)
+    served = serve(admitted.gateway, client_request, admitted.entry.trace)
+    content = _call_dialect(endpoint, endpoint.dialect.compaction, client_request, served.response)
     return _json(content, _response_headers(served))
 
 
 def count_tokens(request: GatewayRequest, endpoint: Endpoint) -> Response:
     """Count the input tokens of a request. It does not count against the limits of the key."""
     admitted = _admit(request, endpoint, metered=False)
-    call = _build_call(admitted, admitted.read.body)
+    client_request = _build_client_request(admitted, admitted.read.body)
     dialect = endpoint.dialect
     count, source = count_input_tokens(
-        admitted.gateway, call, lambda request: _call_dialect(endpoint, dialect.estimate_tokens, request)
+        admitted.gateway, client_request, lambda request: _call_dialect(endpoint, dialect.estimate_tokens, request)
     )
     content = _call_dialect(endpoint, endpoint.dialect.token_count, admitted.request, count)
     return _json(content, [(TOKEN_COUNT, source)])
@@ -200,7 +202,7 @@ def _allowed_models(request: GatewayRequest, endpoint: Endpoint) -> tuple[Dialec
 
 
 # ------------------------------------------------------------------------------------------------------------ serving
-def _build_call(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
+def _build_client_request(admitted: _Admitted, body: dict[str, Any]) -> ClientRequest:
     """Return the neutral request, with ``body`` in the form of the Responses API."""
     dialect, read, route = admitted.endpoint.dialect, admitted.read, admitted.endpoint.route
     stream = route.operation is Operation.RESPOND and (read.stream if route.stream is None else route.stream)
@@ -230,17 +232,19 @@ def _goes_on_without_client(gateway: Gateway, body: Mapping[str, Any]) -> bool:
     return gateway.settings.finishes_abandoned and body.get("store") is not False
 
 
-def _build_answer_format(endpoint: Endpoint, call: ClientRequest) -> AnswerFormat:
-    """Return the data of the dialect that the engine needs to answer ``call``."""
-    dialect, is_message = endpoint.dialect, call.is_websocket_message  # a WebSocket has pings, and needs no end mark
-    framing = _call_dialect(endpoint, dialect.framing, call) if call.stream and not is_message else None
+def _build_answer_format(endpoint: Endpoint, client_request: ClientRequest) -> AnswerFormat:
+    """Return the data of the dialect that the engine needs to answer ``client_request``."""
+    dialect = endpoint.dialect
+    is_message = client_request.is_websocket_message  # a WebSocket has pings, and needs no end mark
+    is_framed = client_request.stream and not is_message
+    framing = _call_dialect(endpoint, dialect.framing, client_request) if is_framed else None
     keepalive = framing.keepalive if framing else dialect.keepalive
     return AnswerFormat(
         dialect.name,
-        translator=partial(_call_dialect, endpoint, dialect.translator, call),
+        translator=partial(_call_dialect, endpoint, dialect.translator, client_request),
         keepalive=b"" if is_message else keepalive,
         done=b"" if is_message else dialect.done,
-        reader=partial(_call_dialect, endpoint, dialect.reader, call),
+        reader=partial(_call_dialect, endpoint, dialect.reader, client_request),
         framing=framing,
     )
 

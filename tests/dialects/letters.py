@@ -38,15 +38,15 @@ class Letters(Dialect):
         body = {"model": request.path_args.get("to") or request.body.get("to"), "input": text}
         return ReadRequest(body, stream=bool(request.body.get("aloud")))
 
-    def translator(self, call):
-        return Reading(call.original.body)
+    def translator(self, client_request):
+        return Reading(client_request.original.body)
 
-    def framing(self, call):
-        return JSON_ARRAY if call.original.body.get("aloud") == "bound" else None
+    def framing(self, client_request):
+        return JSON_ARRAY if client_request.original.body.get("aloud") == "bound" else None
 
-    def response(self, call, response):
+    def response(self, client_request, response):
         lines = [part["text"] for item in response["output"] for part in item.get("content", [])]
-        return {"from": call.body["model"], "id": response["id"], "lines": lines}
+        return {"from": client_request.body["model"], "id": response["id"], "lines": lines}
 
     def token_count(self, request, count):
         return {"weight": count}

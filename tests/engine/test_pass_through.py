@@ -66,13 +66,13 @@ class Words(Dialect):
     def read(self, request):
         return ReadRequest({"model": request.body["model"], "input": "Hi"}, stream=request.body.get("stream", False))
 
-    def translator(self, call):
+    def translator(self, client_request):
         return Translator()
 
-    def response(self, call, response):
+    def response(self, client_request, response):
         return {"translated": response["status"]}
 
-    def reader(self, call):
+    def reader(self, client_request):
         return WordsReader()
 
 

@@ -57,10 +57,10 @@ class Plain(Dialect):
     def read(self, request):
         return ReadRequest(dict(request.body))
 
-    def translator(self, call):
+    def translator(self, client_request):
         return Lines()
 
-    def response(self, call, response):
+    def response(self, client_request, response):
         return response
 
 

@@ -42,17 +42,17 @@ class MessagesDialect(Dialect):
     def read(self, request: DialectRequest) -> ReadRequest:
         return read_request(request, counts=request.path == COUNT_PATH)
 
-    def translator(self, call: ClientRequest) -> MessageEvents:
-        return MessageEvents(client_view(call), call.id)
+    def translator(self, client_request: ClientRequest) -> MessageEvents:
+        return MessageEvents(client_view(client_request), client_request.id)
 
-    def response(self, call: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
-        return to_message(response, client_view(call))
+    def response(self, client_request: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
+        return to_message(response, client_view(client_request))
 
     def token_count(self, request: DialectRequest, count: int) -> dict[str, Any]:
         return {"input_tokens": count}
 
-    def estimate_tokens(self, call: ClientRequest) -> int:
-        return count_tokens(call.body)
+    def estimate_tokens(self, client_request: ClientRequest) -> int:
+        return count_tokens(client_request.body)
 
     def models(self, request: DialectRequest, available: Sequence[Model]) -> dict[str, Any]:
         return models.to_page(request.query, available)
@@ -64,5 +64,5 @@ class MessagesDialect(Dialect):
         raw = error.upstream_body(self.name)
         return ErrorAnswer(error.status, jsontext.dumps(error_body(error, request_id)) if raw is None else raw)
 
-    def reader(self, call: ClientRequest) -> MessageReader:
+    def reader(self, client_request: ClientRequest) -> MessageReader:
         return MessageReader()

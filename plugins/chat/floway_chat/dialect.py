@@ -41,11 +41,11 @@ class ChatDialect(Dialect):
     def read(self, request: DialectRequest) -> ReadRequest:
         return read_request(request, restores_reasoning=self._restores_reasoning)
 
-    def translator(self, call: ClientRequest) -> Translator:
-        return ChatTranslator(read_options(call))
+    def translator(self, client_request: ClientRequest) -> Translator:
+        return ChatTranslator(read_options(client_request))
 
-    def response(self, call: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
-        return build_completion(response, read_options(call))
+    def response(self, client_request: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
+        return build_completion(response, read_options(client_request))
 
     def error(self, error: GatewayError, request_id: str) -> ErrorAnswer:
         raw = error.upstream_body(self.name)
@@ -53,5 +53,5 @@ class ChatDialect(Dialect):
             return ErrorAnswer(error.status, raw)
         return ErrorAnswer(error.status, jsontext.dumps({**error.body(), "error": errors.error_object(error)}))
 
-    def reader(self, call: ClientRequest) -> AnswerReader:
+    def reader(self, client_request: ClientRequest) -> AnswerReader:
         return ChatAnswerReader()

@@ -53,14 +53,14 @@ class GenerateContentDialect(Dialect):
     def read(self, request: DialectRequest) -> ReadRequest:
         return read_request(request)
 
-    def translator(self, call: ClientRequest) -> AnswerEvents:
-        return AnswerEvents(client_view(call))
+    def translator(self, client_request: ClientRequest) -> AnswerEvents:
+        return AnswerEvents(client_view(client_request))
 
-    def framing(self, call: ClientRequest) -> StreamFraming | None:
-        return JSON_ARRAY if wants_array(call) else None
+    def framing(self, client_request: ClientRequest) -> StreamFraming | None:
+        return JSON_ARRAY if wants_array(client_request) else None
 
-    def response(self, call: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
-        return to_answer(response, client_view(call))
+    def response(self, client_request: ClientRequest, response: dict[str, Any]) -> dict[str, Any]:
+        return to_answer(response, client_view(client_request))
 
     def token_count(self, request: DialectRequest, count: int) -> dict[str, Any]:
         return {"totalTokens": count}
@@ -75,5 +75,5 @@ class GenerateContentDialect(Dialect):
         raw = error.upstream_body(self.name)
         return ErrorAnswer(error.status, jsontext.dumps(error_body(error)) if raw is None else raw)
 
-    def reader(self, call: ClientRequest) -> ContentReader:
+    def reader(self, client_request: ClientRequest) -> ContentReader:
         return ContentReader()

@@ -20,13 +20,13 @@ class ClientView:
     stop_sequences: Sequence[str] = ()
 
 
-def client_view(call: ClientRequest) -> ClientView:
+def client_view(client_request: ClientRequest) -> ClientView:
     """Read the options from a request."""
-    body = call.original.body if call.original else {}
+    body = client_request.original.body if client_request.original else {}
     return ClientView(
-        model=str(call.body["model"]),
+        model=str(client_request.body["model"]),
         shows_thinking=shows_thinking(body),
         shows_thinking_text=shows_thinking_text(body),
         # the answer to an untranslatable request is passed through unchanged
-        stop_sequences=[] if call.untranslatable else read_stop_sequences(body.get("stop_sequences")),
+        stop_sequences=[] if client_request.untranslatable else read_stop_sequences(body.get("stop_sequences")),
     )

@@ -30,14 +30,14 @@ class AnswerOptions:
         return f"fp_{hashlib.sha256(self.model.encode('utf-8', 'replace')).hexdigest()[:10]}"
 
 
-def read_options(call: ClientRequest) -> AnswerOptions:
+def read_options(client_request: ClientRequest) -> AnswerOptions:
     """Read the options of a chat request."""
-    body: Mapping[str, Any] = call.original.body if call.original else {}
+    body: Mapping[str, Any] = client_request.original.body if client_request.original else {}
     # An untranslatable request is passed through: the server has applied its stop sequences, which may not be texts.
-    stop = () if call.untranslatable else body.get("stop") or ()
+    stop = () if client_request.untranslatable else body.get("stop") or ()
     return AnswerOptions(
-        id=f"chatcmpl-{call.id.replace('-', '')}",
-        model=str(call.body["model"]),
+        id=f"chatcmpl-{client_request.id.replace('-', '')}",
+        model=str(client_request.body["model"]),
         include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
         uses_functions=bool(body.get("functions")),
         logprobs=bool(body.get("logprobs")),

@@ -28,18 +28,18 @@ class ClientView:
     """The client's names of functions by the model's names, where they differ."""
 
 
-def wants_array(call: ClientRequest) -> bool:
+def wants_array(client_request: ClientRequest) -> bool:
     """Return whether a client that streams wants an array instead of events."""
-    return call.original is not None and call.original.query.get("alt") != "sse"
+    return client_request.original is not None and client_request.original.query.get("alt") != "sse"
 
 
-def client_view(call: ClientRequest) -> ClientView:
+def client_view(client_request: ClientRequest) -> ClientView:
     """Read the options from a request."""
-    original, model = call.original, str(call.body["model"])
+    original, model = client_request.original, str(client_request.body["model"])
     assert original
-    is_array = wants_array(call)
-    response_id = call.id.replace("-", "")
-    if call.untranslatable:  # the answer to an untranslatable request is passed through unchanged
+    is_array = wants_array(client_request)
+    response_id = client_request.id.replace("-", "")
+    if client_request.untranslatable:  # the answer to an untranslatable request is passed through unchanged
         return ClientView(model, response_id, is_array)
     body = request_body(original)
     config = Message(body).message("generationConfig") or Message({})
