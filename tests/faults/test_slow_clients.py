@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import select
 import socket
 import threading
 
@@ -12,6 +11,7 @@ from floway_core.testing import Reply, Step, message_stream
 from floway_core.testing.events import DONE
 
 from ..support.raw_upstream import RawUpstream, chunked, head
+from ..support.readiness import is_writable
 from .raw_client import connect, read_until, request, wait_for
 
 pytestmark = pytest.mark.soak  # long: many processes, or waits
@@ -36,9 +36,9 @@ def talkative():
         while state["sent"] < OFFERED:
             at, state["pieces"] = 0, state["pieces"] + 1
             while at < len(piece):
-                if not select.select([], [talk.socket], [], 0.5)[1]:
+                if not is_writable(talk.socket, 0.5):
                     stalled.set()
-                    select.select([], [talk.socket], [])
+                    is_writable(talk.socket, None)
                 count = talk.socket.send(piece[at:])
                 at += count
                 state["sent"] += count

@@ -14,6 +14,7 @@ from floway_core.server.connection_loop import MAX_RECEIVED_BYTES
 from floway_core.testing import Reply, Step, message_stream
 from floway_core.testing.events import DONE
 
+from ..support.readiness import is_readable
 from .raw_client import connect, read_until, request, wait_for
 
 HEAD = b"POST /v1/responses HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer nobody\r\n"
@@ -140,7 +141,7 @@ def test_a_head_has_one_deadline_and_a_body_may_pause(start, call, fake_upstream
         sent, answer = split, b""
         with contextlib.suppress(ConnectionError):
             while sent < len(whole):
-                if select.select([client], [], [], 0.1)[0] and not (answer := client.recv(2**16)):
+                if is_readable(client, 0.1) and not (answer := client.recv(2**16)):
                     break
                 client.sendall(whole[sent : sent + 5] if part == "body" else b"a")
                 sent += 5

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ..support.readiness import is_readable
+
 PATIENCE = 60
 BODY = b'{"model":"model-9","input":"Hi"}'
 LENGTH = b"content-length: %d\r\n" % len(BODY)
@@ -322,7 +324,7 @@ def test_what_does_not_end_is_cut_off(line, post, what, read):
 
 def ended(line):
     """Whether the gateway has said its last word."""
-    while select.select([line.socket], [], [], 0)[0]:
+    while is_readable(line.socket):
         if not line.read():
             return True
     return False

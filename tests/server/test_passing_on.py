@@ -1,6 +1,5 @@
 """A thread passes a connection on: the main loop is only woken for what cannot wait for its next event."""
 
-import select
 import socket
 from types import SimpleNamespace
 
@@ -8,6 +7,8 @@ import pytest
 
 from floway_core.server.connection_loop import ConnectionLoop
 from floway_core.server.poller import CallQueue, Poller
+
+from ..support.readiness import is_readable
 
 PATIENCE = 20
 FULL = 10
@@ -53,7 +54,7 @@ def conn():
 
 
 def is_woken(loop):
-    return bool(select.select([loop.method_queue.fileno()], [], [], 0)[0])
+    return is_readable(loop.method_queue)
 
 
 def test_an_idle_connection_wakes_the_loop_with_its_next_request(loop, conn):

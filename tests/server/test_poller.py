@@ -9,6 +9,8 @@ import pytest
 
 from floway_core.server.poller import CallQueue, Poller
 
+from ..support.readiness import is_readable
+
 PATIENCE = 20
 
 
@@ -158,4 +160,4 @@ def test_a_queue_that_is_closed_writes_to_nobody():
         os.dup2(writer.fileno(), descriptor)  # the system uses its number again
         queue.defer(print)
         os.close(descriptor)
-        assert not select.select([reader], [], [], 0)[0]
+        assert not is_readable(reader)
