@@ -94,6 +94,17 @@ def test_instructions_and_tools_are_those_of_the_turn(client, backend, models):
     assert backend.findings == []
 
 
+def test_a_connection_with_an_old_token_does_not_use_up_the_renewal(client, backend):
+    """Another conversation has renewed the token that the connection was opened with, and the new one is refused."""
+    previous = converse(client, 1)
+    backend.expire_access_tokens()
+    assert stream(client, "Another conversation").events()[-1]["type"] == "response.completed"
+    backend.expire_access_tokens()
+    refreshes = backend.refreshes
+    converse(client, 1, previous)
+    assert backend.refreshes == refreshes + 1 and backend.findings == []
+
+
 def test_streams_cost_no_thread(gateway, client, backend):
     (worker,) = gateway.workers
     converse(client, 2)
