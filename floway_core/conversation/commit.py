@@ -162,18 +162,19 @@ def _encode_turn(
     """
     parent, envelope = turn.previous, dict(response)
     del envelope["output"]
-    new_items = [] if mode == "replace" else turn.new_items
+    new_items: list[NewItem] = []
     if mode == "replace":
         hash_before = items.START
     else:
+        new_items = [*map(NewItem, turn.new_items, turn.new_issuers)]
         hash_before = turn.history_hash or items.extended_hash(
-            parent.history_hash if parent else items.START, new_items
+            parent.history_hash if parent else items.START, turn.new_items
         )
     return encode_snapshot(
         turn.api_key_id,
         turn.response_id,
         parent,
-        [*map(NewItem, new_items), *(NewItem(item, upstream_id, is_output=True) for item in output)],
+        [*new_items, *(NewItem(item, upstream_id, is_output=True) for item in output)],
         envelope=envelope,
         history_hash=items.extended_hash(hash_before, output),
         mode=mode,

@@ -141,6 +141,15 @@ class Turn:
     """Whether the response is created in the background."""
 
     @property
+    def new_issuers(self) -> Sequence[str | None]:
+        """For each of ``new_items`` the id of the upstream that issued it, as in ``History``. They end ``input``."""
+        issuers = self.input.issuers
+        if TRIGGER in self.input.kinds:  # which is no new item
+            pairs = zip(self.input.types, issuers, strict=True)
+            issuers = [issuer for kind, issuer in pairs if kind != TRIGGER]
+        return issuers[len(issuers) - len(self.new_items) :]
+
+    @property
     def is_stored(self) -> bool:
         """Whether the items of the turn are stored, perhaps only as a part of its conversation."""
         return self.store or self.conversation is not None

@@ -73,6 +73,33 @@ def test_a_reference_brings_its_issuer_along(client, by_second):
     assert told.tried == ["second"]
 
 
+REFERENCES = [{"type": "item_reference", "id": "rs_1_second"}, {"type": "item_reference", "id": "msg_a"}]
+
+
+@pytest.mark.parametrize("refers", [False, True])
+@pytest.mark.parametrize("previous", [False, True])
+def test_the_issuers_of_what_a_client_sends_are_stored_with_it(client, by_second, refers, previous):
+    """The history is another one, but the reasoning in it is still that of the upstream that issued it."""
+    said = REFERENCES if refers else by_second.output
+    given = [user("Something else"), *said, user("Two")]
+    before = client.turn("Zero", model="model-2", output=[assistant("0")]).id if previous else None
+    other = client.turn(given, before, model="model-2", output=[assistant("b")])
+    assert client.turn("Three", other.id, model="both").tried == ["second"]
+    (sent,) = client.turn("Three", other.id, model="model-1").sent
+    assert [item for item in sent if item.get("type") == "reasoning"] == []
+    (sent,) = client.turn("Three", other.id, model="model-2").sent
+    assert sent[-5:-2] == [*by_second.output, user("Two")]
+
+
+def test_the_issuer_of_a_compaction_in_another_history_is_stored_with_it(client):
+    compacted = sealed(COMPACTION, "second")
+    client.turn([user("One"), {"type": "compaction_trigger"}], model="model-2", output=[compacted])
+    other = client.turn([user("Before"), compacted, user("Two")], model="both")
+    assert other.tried == ["second"]
+    unavailable(client.ask("Three", model="model-1", previous_response_id=other.id))
+    assert client.turn("Three", other.id, model="both").tried == ["second"]
+
+
 def test_an_unknown_blob_goes_to_anybody(client):
     given = [sealed(REASONING, "a stranger"), sealed(COMPACTION, "a stranger"), user("One")]
     told = client.turn(given, model="both")

@@ -68,7 +68,7 @@ def test_what_is_kept_says_what_the_tables_say(remembering):
     third = store.turn([{"id": "msg_a"}], assistant("c \ud83d", id="msg_c"), previous=second, upstream=None)
     kept, stored = store.begin([], third).input, remembering(0, store.key_id).begin([], third).input
     assert kept == stored
-    assert kept.issuers == [None, "up_1", None, "up_2", "up_2", None, None]
+    assert kept.issuers == [None, "up_1", None, "up_2", "up_2", "up_1", None]
 
 
 def test_forks(remembering, read):

@@ -159,7 +159,7 @@ class CodexProvider(Provider):
         held = attempt.input.held if ctx.held_items else None
         state = held.state.copy() if held else InputState()
         ctx.body, leading = request.build_body(attempt, adapted, placeholders, state)
-        attempt.input = PreparedInput(held, state, leading)
+        attempt.input = PreparedInput(held, state)
         backend_body = {**ctx.body, "input": leading} if leading else ctx.body
         ctx.ignore(*find_ignored_fields(client_body, backend_body, moved=request.moved_fields(attempt)))
         ctx.headers = request.build_headers(attempt, placeholders)
@@ -168,6 +168,8 @@ class CodexProvider(Provider):
         """How many input items the WebSocket of the conversation holds."""
         attempt: CodexAttempt = ctx.provider_state
         held = self._websocket.find_progress(ctx) if self._transport != HTTP else None
+        if held and held.moved != request.moved_values(attempt, ctx.request.body):
+            held = None  # the items that stand for these fields have changed, and with them the places of all others
         attempt.input = PreparedInput(held)
         return held.client_items if held else 0
 

@@ -118,6 +118,23 @@ def test_a_conversation_that_is_not_stored_keeps_its_session_from_its_beginning(
     assert len(set(column(backend, "session_id"))) == 2
 
 
+@pytest.mark.parametrize(
+    "named, windows",
+    [({"session-id": "mine"}, [0, 0, 1, 1]), ({"thread-id": "mine"}, [0, 0, 1, 1]), ({}, [0, 0, 0, 0])],
+)
+def test_after_a_compaction_a_named_thread_has_a_new_window_though_nothing_is_stored(backend, sdk, named, windows):
+    """A thread that is derived from the beginning of the input is another one then."""
+    history = [user("Say 0")]
+    for given in ([], [{"type": "compaction_trigger"}], [user("On")], [user("And on")]):
+        if given == [{"type": "compaction_trigger"}]:
+            backend.script(reply(compaction()))
+        answer = sdk.responses.create(model=MODEL, input=[*history, *given], store=False, extra_headers=named)
+        output = [item.model_dump(exclude_none=True) for item in answer.output]
+        history = output if output[0]["type"] == "compaction" else [*history, *given, *output]
+    assert column(backend, "window") == windows
+    assert len(set(column(backend, "thread_id"))) == (1 if named else 2)
+
+
 def test_two_api_keys_never_share_a_session(backend, gateway):
     other = gateway.run("keys", "create", "other").stdout.split()[-1]
     for key in (gateway.key, other):

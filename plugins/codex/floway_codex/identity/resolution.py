@@ -13,7 +13,7 @@ from floway_codex.identity.snapshot import StoredIdentity
 from floway_codex.identity.uuids import is_uuid4
 from floway_codex.identity.windows import derive_context_window_id, parse_window_number
 
-PREVIOUS = "previous response"
+PREVIOUS, BEGINNING = "previous response", "beginning of the conversation"
 CLAIMED_ONLY = ("root_turn", "parent_turn", "parent_thread", "subagent", "context_window")
 """Ids for which only the claim of a client counts, but for the default of the last one."""
 
@@ -93,7 +93,8 @@ def resolve_identity(inputs: IdentityInputs) -> Identity:
     claims, stored = inputs.claims, inputs.stored
     session = _resolve_session(inputs)
     thread = _resolve_thread(inputs, session.value)
-    window, number = _resolve_window(inputs, thread.value)
+    is_derived = session.source == BEGINNING and thread.value == session.value
+    window, number = _resolve_window(inputs, thread.value, is_derived=is_derived)
     turn = _resolve_turn(inputs, thread.value)
     installation = claims.find("installation", is_uuid4) or Claim(inputs.installation, "account")
     client_request = claims.find("client_request") or Claim(thread.value, "thread")
@@ -134,7 +135,7 @@ def _resolve_session(inputs: IdentityInputs) -> Claim:
     if inputs.stored:
         return Claim(inputs.stored.session, PREVIOUS)
     if derived := sessions.derive_session_id(inputs.api_key_id, inputs.model, inputs.instructions, inputs.input):
-        return Claim(derived, "beginning of the conversation")
+        return Claim(derived, BEGINNING)
     return Claim(uuids.new_uuid7(), "new")
 
 
@@ -146,14 +147,19 @@ def _resolve_thread(inputs: IdentityInputs, session: str) -> Claim:
     return Claim(session, "session")
 
 
-def _resolve_window(inputs: IdentityInputs, thread: str) -> tuple[Claim, int]:
+def _resolve_window(inputs: IdentityInputs, thread: str, *, is_derived: bool) -> tuple[Claim, int]:
     """Prefer a well-formed window of the client. Otherwise the first continuation of a response stays in its window,
-    and each later one is a fork and gets a new window."""
+    and each later one is a fork and gets a new window.
+
+    :param is_derived: whether the thread is derived from the seed. Then a compaction that begins the input has begun
+        another thread, else only another window.
+    """
     if claim := inputs.claims.find("window", lambda value: parse_window_number(value, thread) is not None):
         return claim, parse_window_number(claim.value, thread) or 0
     stored = inputs.stored
     if stored is None or stored.thread != thread:
-        number = sessions.count_compactions_after_seed(inputs.input)
+        count = sessions.count_compactions_after_seed if is_derived else sessions.count_compactions
+        number = count(inputs.input)
         source = "compactions in the input" if number else "thread"
     elif inputs.claim_ordinal() == 1:
         number, source = stored.window, PREVIOUS

@@ -59,5 +59,10 @@ def select_seed(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any
 
 def count_compactions_after_seed(items: Sequence[Mapping[str, Any]]) -> int:
     """Count the compaction items after the seed: each of them began a new window."""
+    return count_compactions(items[len(select_seed(items)) :])
+
+
+def count_compactions(items: Sequence[Mapping[str, Any]]) -> int:
+    """Count the compaction items."""
     types = [item.get("type") for item in items]
-    return sum(map(types[len(select_seed(items)) :].count, COMPACTIONS))
+    return sum(map(types.count, COMPACTIONS))

@@ -5,7 +5,7 @@ import dataclasses
 from floway_codex.websocket.body import Answer
 from floway_codex.websocket.increments import Progress, compared_fields
 from floway_codex.websocket.pool import ConversationKey
-from floway_codex.wire.request import is_compaction
+from floway_codex.wire.request import is_compaction, moved_values
 from floway_core.contexts import AttemptContext, ResponsesRequestContext
 from floway_core.protocol.items import replaces_history
 
@@ -39,7 +39,7 @@ def note_sent(ctx: ResponsesRequestContext, texts: tuple[bytes, ...], answer: An
         state=prepared.state,
         response_id=str(answer.response_id),
         output=output,
-        leading=prepared.leading,
+        moved=moved_values(ctx.attempt.provider_state, ctx.attempt.request.body),
         continued_as=None if starts_new_history else ctx.attempt.response_id,
         client_items=len(ctx.attempt.request.body["input"]),
     )

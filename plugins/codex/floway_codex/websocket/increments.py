@@ -30,8 +30,8 @@ class Progress:
     """After the input."""
     response_id: str
     output: Sequence[Mapping[str, Any]]
-    leading: Sequence[Mapping[str, Any]] = ()
-    """The items at the beginning of the input that stand for fields of the client's request."""
+    moved: Mapping[str, Any] = field(default_factory=dict)
+    """The client's fields that became items at the beginning of the input, as ``request.moved_values``."""
     continued_as: str | None = None
     """The gateway's id of the response, if the history that it ends begins with the input."""
     client_items: int = 0
@@ -56,8 +56,6 @@ class PreparedInput:
     """What the connection holds."""
     state: InputState = field(default_factory=InputState)
     """After the input."""
-    leading: Sequence[Mapping[str, Any]] = ()
-    """As in ``Progress``."""
 
 
 def find_new_items(
@@ -77,7 +75,7 @@ def find_new_items(
         sent = progress.state.count
         if sent and not text.startswith(b",".join((*progress.texts, b""))):
             return None
-    elif prepared.held is not progress or progress.leading != prepared.leading:
+    elif prepared.held is not progress:
         return None
     output, new = items[sent : sent + count], items[sent + count :]
     return new if new and all(map(is_resent, progress.output, output)) else None

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from floway_codex.account import quota
 from floway_codex.identity import turns
@@ -205,7 +206,7 @@ class WebSocketTransport:
         """Send the frame, and wait until the answer has content.
 
         :param headers: of the answer to the upgrade, if this is the first request after it.
-        :raises ConnectionLost: the connection was lost before.
+        :raises ConnectionLost: the connection was lost before, or a new one has to be opened.
         """
         with _closing_on_error(connection):
             ctx, prepared = request.ctx, request.ctx.attempt.provider_state.input
@@ -225,6 +226,8 @@ class WebSocketTransport:
             events_body = WebSocketBody(connection, functools.partial(self._show_turn_state, request), put_back)
             connection.send(message, request.client)
             self._wait_for_content(request, events_body)
+            if _needs_new_connection(events_body.answer.error, is_current=connection.token == request.token):
+                raise ConnectionLost
         answer = events_body.answer
         self._note_limits(request, answer)
         attempt = request.ctx.attempt.provider_state
@@ -240,7 +243,7 @@ class WebSocketTransport:
     def _wait_for_content(self, request: _Request, body: WebSocketBody) -> None:
         """Wait for content, or for a refusal. An answer that has begun is not waited for long.
 
-        :raises ConnectionLost: the connection was lost, or a new one has to be opened.
+        :raises ConnectionLost: the connection was lost.
         :raises UpstreamTimeout: nothing has arrived.
         """
         answer = body.answer
@@ -252,8 +255,6 @@ class WebSocketTransport:
                 return
             if answer.has_begun and not has_begun:
                 deadline, has_begun = time.monotonic() + CONTENT_WAIT_SECONDS, True
-        if answer.error is not None and events.read_code(answer.error) in events.RECONNECT_CODES:
-            raise ConnectionLost
 
     def _show_turn_state(self, request: _Request, state: str) -> str | None:
         """Return the encrypted turn state for a codex CLI; None for other clients, which do not use it."""
@@ -276,6 +277,17 @@ def _closing_on_error(connection: WebSocketConnection) -> Iterator[None]:
     except BaseException:
         connection.close()
         raise
+
+
+def _needs_new_connection(error: dict[str, Any] | None, *, is_current: bool) -> bool:
+    """Whether a refusal concerns the connection, not the request.
+
+    :param error: the event; None if there is none.
+    :param is_current: whether the connection was opened with the token of the request. An older one may have expired.
+    """
+    if error is None:
+        return False
+    return events.read_code(error) in events.RECONNECT_CODES or (events.read_status(error) == 401 and not is_current)
 
 
 def _timeout() -> UpstreamTimeout:

@@ -308,3 +308,8 @@ def moved_fields(attempt: CodexAttempt) -> frozenset[str]:
     if needs_lite_form(attempt):
         return frozenset({"instructions", "tools"})
     return frozenset({"instructions"} if moves_instructions(attempt) else ())
+
+
+def moved_values(attempt: CodexAttempt, client_body: Mapping[str, Any]) -> dict[str, Any]:
+    """The client's values of ``moved_fields``, which decide about the items at the beginning of the input."""
+    return {name: client_body.get(name) for name in moved_fields(attempt)}

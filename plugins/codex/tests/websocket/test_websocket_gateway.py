@@ -63,6 +63,48 @@ def converse(client: ApiClient, count: int, previous: str | None = None) -> str:
     return previous
 
 
+LITE_MODEL = "gpt-6.1-sol"
+AGENTS = [
+    {"instructions": f"You are agent {name}.", "tools": [{"type": "function", "name": name, "parameters": {}}]}
+    for name in ("first", "second")
+]
+
+
+def read_agent(body):
+    """The instructions and the tools that the backend has got with a request."""
+    leading = [item for item in body["input"] if item.get("role") == "developer"]
+    instructions = [item["content"][0]["text"] for item in leading if item["type"] == "message"]
+    tools = [tool for item in leading for tool in item.get("tools", ())]
+    found = {"instructions": instructions[-1]} if instructions else {}
+    assert len(instructions) <= 1
+    return {**found, **({"tools": tools} if (tools := tools or body.get("tools") or []) else {})}
+
+
+@pytest.mark.parametrize("models", [[gateways.MODEL], [LITE_MODEL], [gateways.MODEL, LITE_MODEL]])
+def test_instructions_and_tools_are_those_of_the_turn(client, backend, models):
+    """They may change from turn to turn, as when one agent hands a conversation over to another."""
+    asked, previous = [AGENTS[0], AGENTS[0], AGENTS[1], AGENTS[1], {}, {}, AGENTS[0]], None
+    for number, agent in enumerate(asked):
+        more = {"previous_response_id": previous, **agent, "model": models[number % len(models)]}
+        previous = stream(client, f"Question {number}", **more).events()[-1]["response"]["id"]
+    assert [read_agent(turn.body) for turn in backend.turns] == asked
+    said = [[item["content"][0]["text"] for item in turn.body["input"] if item.get("role") == "user"]
+            for turn in backend.turns]  # fmt: skip
+    assert said == [[f"Question {number}" for number in range(count + 1)] for count in range(len(asked))]
+    assert backend.findings == []
+
+
+def test_a_connection_with_an_old_token_does_not_use_up_the_renewal(client, backend):
+    """Another conversation has renewed the token that the connection was opened with, and the new one is refused."""
+    previous = converse(client, 1)
+    backend.expire_access_tokens()
+    assert stream(client, "Another conversation").events()[-1]["type"] == "response.completed"
+    backend.expire_access_tokens()
+    refreshes = backend.refreshes
+    converse(client, 1, previous)
+    assert backend.refreshes == refreshes + 1 and backend.findings == []
+
+
 def test_streams_cost_no_thread(gateway, client, backend):
     (worker,) = gateway.workers
     converse(client, 2)

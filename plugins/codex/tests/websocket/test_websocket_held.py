@@ -109,11 +109,21 @@ def test_a_post_in_place_of_the_connection_has_the_whole_input(begun, simulator)
     assert comparable(simulator.dispatches[-1].body["input"]) == sent_inputs(simulator)[-1]
 
 
-@pytest.mark.parametrize("change", [{"instructions": "Be brief."}, {"reasoning": {"effort": "high"}}])
-def test_after_a_change_the_whole_input_is_sent(begun, simulator, change):
-    begun.go_on(USER, "resp_b", "resp_c", sent=3, **change)
+def test_after_a_change_the_whole_input_is_sent(begun, simulator):
+    begun.go_on(USER, "resp_b", "resp_c", sent=3, reasoning={"effort": "high"})
     assert kinds(simulator)[4:] == ["whole"]
     assert len(simulator.frames[-1].body["input"]) == 6
+
+
+@pytest.mark.parametrize("instructions", ["Be brief.", None])
+def test_changed_instructions_replace_those_that_the_connection_holds(begun, simulator, instructions):
+    begun.go_on(USER, "resp_b", "resp_c", instructions=instructions)
+    begun.go_on(USER, "resp_c", "resp_d", sent=5, instructions=instructions)
+    assert kinds(simulator)[4:] == ["whole", "increment"]
+    for items in sent_inputs(simulator)[-2:]:
+        said = [item["content"][0]["text"] for item in items if isinstance(item, dict) and item["role"] == "developer"]
+        assert said == ([instructions] if instructions else [])
+    assert simulator.findings == []
 
 
 def test_a_fork_reads_its_history_again(begun, simulator):
