@@ -7,7 +7,16 @@ import time
 import pytest
 
 from floway_core.protocol.accumulator import ResponseAccumulator
-from floway_core.testing import ApiClient, Reply, RunningGateway, Step, event, message_item, message_stream, write_plugin
+from floway_core.testing import (
+    ApiClient,
+    Reply,
+    RunningGateway,
+    Step,
+    event,
+    message_item,
+    message_stream,
+    write_plugin,
+)
 from floway_core.testing.events import DONE, function_call_item, parse, response
 
 from ..support.raw_upstream import RawUpstream, head
