@@ -12,10 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from floway_core.contexts import AttemptContext, ClientConnection
-from floway_core.errors import UpstreamBroken
 from floway_core.protocol import jsontext, sse
 from floway_core.provider import AccountDetails, ErrorResponse, Provider, ResponseBody, UpstreamResponse
-from floway_core.upstream.body_splitter import BYTE_ORDER_MARK, MAX_BYTES
+from floway_core.upstream.body_splitter import BYTE_ORDER_MARK, BodySplitter
 
 
 # ---------------------------------------------------------------------------------------------------- entry points
@@ -24,7 +23,7 @@ def filter_response(provider: Provider, context: AttemptContext, response: Upstr
     details = _details_to_hide(provider, context)
     if details is None:
         return response
-    body = FilteredBody(response.body, details, _media_type(response)) if details.in_bodies else response.body
+    body = FilteredBody(response.body, details) if details.in_bodies else response.body
     return UpstreamResponse(response.status, _visible_headers(details, response.headers), body, response.dialect)
 
 
@@ -56,22 +55,17 @@ def _visible_headers(details: AccountDetails, headers: Iterable[tuple[str, str]]
     return [(name, value) for name, value in headers if not details.covers_header(name)]
 
 
-def _media_type(response: UpstreamResponse) -> str:
-    return (response.header("content-type") or "text/event-stream").partition(";")[0].strip().lower()
-
-
 # -------------------------------------------------------------------------------------------------------------- bodies
 class FilteredBody(ResponseBody):
     """A body without account details.
 
-    A stream is returned in complete events; events without account details are returned byte for byte. A JSON response
-    is returned when it is complete.
+    A stream is returned in complete events; events without account details are returned byte for byte. A document, such
+    as a JSON response, is returned when it is complete, whatever the body is declared as.
     """
 
-    def __init__(self, inner: ResponseBody, details: AccountDetails, media_type: str) -> None:
+    def __init__(self, inner: ResponseBody, details: AccountDetails) -> None:
         self._inner = inner
         self._filter = EventFilter(details)
-        self._document = bytearray() if media_type.endswith("json") else None
         self._ended = False
 
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
@@ -80,26 +74,10 @@ class FilteredBody(ResponseBody):
             data = self._inner.read(max(0.0, deadline - time.monotonic()) if timeout else 0, client)
             if data is None:
                 return None
-            if data and self._document is None:
-                visible = self._filter.feed(data)
-            else:
-                self._ended = not data
-                visible = self._filter.finish() if self._document is None else self._filter_document(data)
-            if visible:
+            self._ended = not data
+            if visible := self._filter.feed(data) if data else self._filter.finish():
                 return visible
         return b""
-
-    def _filter_document(self, data: bytes) -> bytes:
-        """Return the visible part of a JSON response when it is complete; ``b""`` before.
-
-        :param data: the next bytes of the body; ``b""`` at its end.
-        :raises UpstreamBroken: it is too long.
-        """
-        assert self._document is not None
-        self._document += data
-        if len(self._document) > MAX_BYTES:
-            raise UpstreamBroken(f"The upstream's response is longer than {MAX_BYTES} bytes.")
-        return b"" if data else self._filter.filter_document(bytes(self._document))
 
     def fileno(self) -> int | None:
         return self._inner.fileno()
@@ -128,19 +106,15 @@ class EventFilter:
 
     def __init__(self, details: AccountDetails) -> None:
         self._details = details
-        self._splitter = sse.EventSplitter(MAX_BYTES)
+        self._splitter = BodySplitter()
         self._needles = details.event_markers
 
     def feed(self, data: bytes) -> bytes:
         """Return the visible part of the events that ``data`` completes.
 
-        :raises UpstreamBroken: an event is too long.
+        :raises UpstreamBroken: an event or a document is too long.
         """
-        try:
-            block = self._splitter.feed(data)
-        except ValueError as error:
-            raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
-        return self._filter_block(block)
+        return self._filter_block(self._splitter.feed(data))
 
     def _filter_block(self, block: bytes) -> bytes:
         """Return the visible part of complete events. Only events that state a needle are parsed."""
@@ -150,7 +124,7 @@ class EventFilter:
         stated = [_find_stated(needle, block, position) for needle, position in zip(self._needles, found, strict=True)]
         visible, start = [], 0
         while positions := [position for position in stated if position >= 0]:
-            begin, end = sse.bounds(block, min(positions))
+            begin, end = sse.bounds(block, min(positions), start)
             visible += [block[start:begin], self._filter_event(block[begin:end])]
             start = end
             for number, position in enumerate(stated):
@@ -160,30 +134,26 @@ class EventFilter:
         return b"".join([*visible, block[start:]]) if visible else block
 
     def finish(self) -> bytes:
-        """Return the visible part of the bytes after the last complete event.
-
-        They are an event without its empty line, or a complete body that is not a stream.
-        """
+        """Return the visible part of a document, or of the bytes after the last complete event."""
+        document = self._splitter.document
+        if document is not None:
+            return _filter_json(self._details, bytes(document))
         rest = self._splitter.rest
-        if not rest:
-            return b""
-        self._splitter = sse.EventSplitter(MAX_BYTES)
-        return _filter_json(self._details, rest) if _is_json(rest) else self._filter_event(rest)
-
-    def filter_document(self, data: bytes) -> bytes:
-        """Return the visible part of a complete body, which may contain events despite its content type."""
-        return _filter_json(self._details, data) if _is_json(data) else self.feed(data) + self.finish()
+        return _filter_json(self._details, rest) if _is_json(rest) else self._filter_block(rest)
 
     def _filter_event(self, event: bytes) -> bytes:
+        """Return the visible part of an event that states a needle. If it is not readable, that is nothing."""
         name, data = sse.parse(event)
         try:
-            content = jsontext.loads(data)
+            content = jsontext.loads(data) if data else None
         except ValueError:
-            content = None
+            return b""
         kind = content.get("type") if isinstance(content, dict) else None
         kind = kind if isinstance(kind, str) else name or ""
         if self._details.covers_event(kind) or (name and self._details.covers_event(name)):
             return b""
+        if not data and _is_json(event):  # the form of an error of some upstreams
+            return _filter_json(self._details, event)
         if not isinstance(content, dict) or not _hide_in_event(self._details, kind, content):
             return event
         return sse.encode(name or kind, jsontext.dumps(content))
@@ -202,16 +172,23 @@ def _hide_in_event(details: AccountDetails, kind: str, content: dict[str, Any]) 
 
 
 def _is_json(data: bytes) -> bool:
-    return data.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{")
+    return data.lstrip().startswith((b"{", b"["))
 
 
 def _filter_json(details: AccountDetails, data: bytes) -> bytes:
-    """Filter a response object or an error body."""
+    """Filter a response object or an error body, which may be a list of errors.
+
+    The white space at its end is kept, because an empty line ends an event.
+    """
     try:
         content = jsontext.loads(data.removeprefix(BYTE_ORDER_MARK))
     except ValueError:
         return data
-    return jsontext.dumps(content) if isinstance(content, dict) and _hide_in_object(details, content) else data
+    objects = [part for part in (content if isinstance(content, list) else [content]) if isinstance(part, dict)]
+    changed = [_hide_in_object(details, part) for part in objects]
+    if not any(changed):
+        return data
+    return jsontext.dumps(content) + data[len(data.rstrip()) :]
 
 
 def _hide_in_object(details: AccountDetails, content: dict[str, Any]) -> bool:

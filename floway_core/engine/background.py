@@ -173,7 +173,12 @@ class BackgroundRuns:
                 stream.close()
 
         if self.relay and stream.fileno() is not None:
-            stream.advance(wait=False)  # what has arrived with the head
+            try:
+                stream.advance(wait=False)  # what has arrived with the head
+            except Exception:  # the end of this thread: nobody else could end the response
+                log.exception("A response without a client failed")
+                stream.close()
+                return
             if stream.state is StreamState.WAITING:
                 self.relay(stream, signal.socket, finish)
                 return

@@ -33,11 +33,13 @@ class EventRecorder:
             self._events += events
 
     def _add_number(self, event: bytes) -> bytes:
-        """Return an event with a sequence number that is higher than the last one; ``b""`` if it is not an event."""
+        """Return an event with a sequence number that is higher than the last one; ``b""`` if it is not one."""
         name, data = sse.parse(event)
         try:
             content = jsontext.loads(data)
         except ValueError:
+            return b""
+        if not isinstance(content, dict):
             return b""
         number = content.get("sequence_number")
         if isinstance(number, int) and number > self._number:

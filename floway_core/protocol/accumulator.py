@@ -117,8 +117,8 @@ class ResponseAccumulator:
                     if isinstance(replacement, ResponseIdChange):
                         replacement = replacement.apply(events[position]) or self._encode(str(content["type"]), content)
                     events[position] = sse.replace_event(events[position], replacement)
-                if self.terminal:
-                    self.terminal_event = events[position] if events else b""
+                if self.terminal or self.saw_done:  # whatever follows in the block
+                    self.terminal_event = events[position] if events and self.terminal else b""
                     return b"".join(events[:position])
             position = append_run(self._delta_target, contents, position + 1)
         return b"".join(events) if events else block
@@ -249,6 +249,9 @@ class ResponseAccumulator:
             return None
         is_new, normalized = event_type == "response.output_item.added", normalize_item(payload)
         item = self._items.open_item(normalized, index) if is_new else self._items.close_item(normalized, index)
+        if not is_new and is_empty_message(item.payload):  # further events or the final response may have its content
+            item.is_closed = False
+            return b""
         if not self._rewrite:
             return None
         if is_new:
@@ -257,9 +260,6 @@ class ResponseAccumulator:
                 return b""
             item.is_announced = True
         else:
-            if is_empty_message(item.payload):  # the final response may have its content
-                item.is_closed = False
-                return b""
             client_payload = item.build("completed") or payload
         if client_payload != payload:
             return self._encode(event_type, {**content, "output_index": item.index, "item": client_payload})

@@ -1,9 +1,10 @@
 """Shortcuts for frequent events: append a delta without a search for its item, replace an id without encoding."""
 
+import contextlib
 import functools
 import itertools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from floway_core.protocol.text_events import TextLocation
@@ -35,7 +36,7 @@ def append_delta(text: bytearray, delta: object) -> None:
 class DeltaTarget:
     """The text of the last delta. Most deltas belong to the same text as the previous one."""
 
-    __slots__ = ("_address", "_address_of", "_is_same_type", "_text", "sequence_number")
+    __slots__ = ("_address", "_address_of", "_is_same_address", "_text", "sequence_number")
 
     def __init__(self, event: Mapping[str, Any], fields: Sequence[str], text: bytearray) -> None:
         """:param event: a delta of the text.
@@ -43,7 +44,7 @@ class DeltaTarget:
         """
         self._address_of = operator.itemgetter(*fields)
         self._address = self._address_of(event)
-        self._is_same_type = functools.partial(operator.eq, event["type"])
+        self._is_same_address = functools.partial(operator.eq, self._address)
         self._text = text
         self.sequence_number = -1
         """That of the last delta."""
@@ -75,19 +76,21 @@ class DeltaTarget:
         return len(events)
 
     def _append_many(self, events: Sequence[Mapping[str, Any] | None], start: int) -> int:
-        """Append the deltas of the events from ``start`` on that are of the same type, all of them at once.
+        """Append the deltas of the events from ``start`` on that belong to this text, all of them at once.
 
-        :returns: the position after the last of them; ``start`` if one of them is of another text, or unusual.
+        It only looks at these events and the next one: many texts may alternate in a block.
+
+        :returns: the position after the last of them; ``start`` if one of them is unusual.
         """
+        addresses: list[object] = []
+        following: Iterator[Any] = map(events.__getitem__, range(start, len(events)))
+        with contextlib.suppress(KeyError, TypeError):  # an event of another kind; the list has those before it
+            addresses.extend(itertools.takewhile(self._is_same_address, map(self._address_of, following)))
+        run: list[Any] = list(events[start : start + len(addresses)])
         try:
-            remaining: list[Any] = list(events[start:])
-            types = itertools.takewhile(self._is_same_type, map(_get_type, remaining))
-            run = remaining[: len(list(types))]
-            if set(map(self._address_of, run)) != {self._address}:
-                return start
             deltas = "".join(map(_get_delta, run)).encode()
             number = run[-1].get("sequence_number")
-        except (KeyError, TypeError, UnicodeEncodeError):
+        except (IndexError, KeyError, TypeError, UnicodeEncodeError):
             return start
         if isinstance(number, int):
             self._text += deltas
@@ -96,7 +99,6 @@ class DeltaTarget:
         return start
 
 
-_get_type = operator.itemgetter("type")
 _get_delta = operator.itemgetter("delta")
 
 

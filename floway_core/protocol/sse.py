@@ -137,11 +137,15 @@ def _split_large(block: bytes) -> list[bytes]:
     return [*events, block[start:]] if start < len(block) else events
 
 
-def bounds(block: bytes, position: int) -> tuple[int, int]:
-    """Return start and end of the event around ``position`` in a block of complete events."""
-    begin = _find_last_end(block[:position]) if CR in block else block.rfind(b"\n\n", 0, position) + 2
+def bounds(block: bytes, position: int, start: int = 0) -> tuple[int, int]:
+    """Return start and end of the event around ``position`` in a block of complete events.
+
+    :param start: of this event or an earlier one. Nothing before it is searched.
+    """
+    before = block[start:position]
+    begin = start + (_find_last_end(before) if CR in before else before.rfind(b"\n\n") + 2)
     boundary = _BOUNDARY.search(block, position)
-    return begin if begin > 1 else 0, boundary.end() if boundary else len(block)
+    return begin if begin > start + 1 else start, boundary.end() if boundary else len(block)
 
 
 def iterate(block: bytes) -> Iterator[tuple[str | None, bytes]]:

@@ -199,7 +199,8 @@ class WebSocketConnection:
 def _event_texts(block: bytes) -> list[bytes]:
     """Return the JSON text of each server-sent event in a block of complete ones; other events are left out."""
     texts: list[bytes] = _TYPED_DATA.findall(block)
-    if len(texts) != block.count(b"\n\n") or sse.CR in block:
+    data_lines = block.count(b"\ndata") + block.startswith(b"data")  # an event may have several
+    if not len(texts) == data_lines == block.count(b"\n\n") or sse.CR in block:
         texts = [text for name, data in sse.iterate(block) if (text := _with_type(name, data)).startswith(b"{")]
     if block.isascii():
         return texts

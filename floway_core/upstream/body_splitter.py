@@ -13,7 +13,7 @@ class BodySplitter:
     """Processes the chunks of a body, and returns its events.
 
     Its first bytes decide whether it consists of events or is a document, such as JSON or HTML: upstreams may answer a
-    request for a stream with a document, and vice versa.
+    request for a stream with a document, and vice versa. A byte order mark is dropped.
     """
 
     def __init__(self) -> None:
@@ -21,12 +21,20 @@ class BodySplitter:
         """The document so far; None if the body consists of events, or is empty so far."""
         self._splitter = sse.EventSplitter(MAX_BYTES)
         self._has_begun = False
+        self._beginning: bytes | None = b""
+        """What may be the start of a byte order mark; None once that is decided."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the events that ``data`` completes; ``b""`` if there are none.
 
         :raises UpstreamBroken: an event or the document is too long.
         """
+        if self._beginning is not None:
+            data = self._beginning + data
+            if len(data) < len(BYTE_ORDER_MARK) and BYTE_ORDER_MARK.startswith(data):
+                self._beginning = data
+                return b""
+            data, self._beginning = data.removeprefix(BYTE_ORDER_MARK), None
         if not self._has_begun:
             self._detect_format(data)
         if self.document is not None:
@@ -35,12 +43,12 @@ class BodySplitter:
                 raise UpstreamBroken(f"The upstream's response is longer than {MAX_BYTES} bytes.")
             return b""
         try:
-            return self._splitter.feed(data).removeprefix(BYTE_ORDER_MARK)
+            return self._splitter.feed(data)
         except ValueError as error:
             raise UpstreamBroken(f"The upstream's stream is unreadable: {error}.") from None
 
     def _detect_format(self, data: bytes) -> None:
-        first = data.removeprefix(BYTE_ORDER_MARK).lstrip()
+        first = data.lstrip()
         if first:
             self._has_begun = True
             if first[:1] in b"{[<":
@@ -49,7 +57,7 @@ class BodySplitter:
     @property
     def rest(self) -> bytes:
         """The bytes after the last complete event."""
-        return self._splitter.rest.removeprefix(BYTE_ORDER_MARK)
+        return self._splitter.rest
 
     def last_event(self) -> bytes:
         """Return the last event if only its final empty line is missing; else ``b""``."""

@@ -122,6 +122,8 @@ class UpstreamExchange(ResponseBody):
         body, response = self._body, self.response
         if body:
             self._body = b""
+        if response.is_broken and not body:
+            response.feed(b"")  # raises; nothing more needs to arrive
         while not body and not response.ended:
             try:
                 data = self._receive(time.monotonic() + timeout, client) if timeout else self._receive_now()

@@ -20,6 +20,8 @@ class ResponseParser:
         """Whether the whole body has been fed."""
         self.reusable = False
         """Whether the connection may be used again. Certain only when ``ended``."""
+        self.is_broken = False
+        """Whether what follows the body so far is not valid HTTP."""
         self._pieces: list[bytes] = []
         """The pieces of the body since the last call of ``feed``."""
         self.on_body = self._pieces.append
@@ -36,8 +38,11 @@ class ResponseParser:
 
         :param data: ``b""`` when the connection has ended.
         :returns: the part of the body that is in ``data``.
-        :raises UpstreamBroken: the connection ended early, or the response is not valid HTTP.
+        :raises UpstreamBroken: the connection ended early, or the response is not valid HTTP. The part of the body
+            before that is returned first.
         """
+        if self.is_broken:
+            raise _invalid()
         if not data:
             self._end_connection()
             return b""
@@ -49,9 +54,8 @@ class ResponseParser:
         except httptools.HttpParserUpgrade:
             raise UpstreamBroken("The upstream switched to another protocol.") from None
         except httptools.HttpParserError:
-            if not self.ended:
-                raise UpstreamBroken("The upstream's answer is not valid HTTP.") from None
-            self.reusable = False  # bytes after the response
+            self.is_broken = not self.ended
+            self.reusable = False  # if it has ended: bytes after the response
         if self.ended:
             self._parser = None
         if pieces := self._pieces:
@@ -59,6 +63,8 @@ class ResponseParser:
             pieces.clear()
             self._bytes_without_body = 0
             return body
+        if self.is_broken:
+            raise _invalid()
         self._bytes_without_body += len(data)
         if self._bytes_without_body > MAX_HEAD_BYTES and not self.ended:
             raise UpstreamBroken("The head of the upstream's answer does not end.")
@@ -108,3 +114,7 @@ class ResponseParser:
             assert self._parser is not None
             self.ended, self.reusable = True, self._parser.should_keep_alive()
             self._pieces = self._pieces.copy()  # what follows is not of this body; it is added to the old list
+
+
+def _invalid() -> UpstreamBroken:
+    return UpstreamBroken("The upstream's answer is not valid HTTP.")

@@ -72,6 +72,20 @@ def test_it_is_polled(client, held):
     assert client.turn("two", told["id"]).sent[0][0]["content"][0]["text"] == "one"
 
 
+@pytest.mark.parametrize(
+    "data", ["[1]", "5", '"x"', "null", "no JSON", "[DONE", '{"type":["x"],"sequence_number":true}']
+)
+def test_odd_events_of_the_upstream_do_not_end_it(client, fake_upstream, data):
+    first, *rest = message_stream("answer")
+    fake_upstream.script(Reply([first, b"data: %b\n\n" % data.encode(), *rest]))
+    created = create(client, fake_upstream, stream=True).events()[0]["response"]
+    told = wait_for(client, created["id"], "completed", "failed")
+    assert told["status"] == "completed" and "answer" in json.dumps(told["output"])
+    followed = follow(client, told["id"]).events()
+    assert followed[-1]["response"]["status"] == "completed"
+    assert numbers(followed) == sorted(set(numbers(followed)))
+
+
 def test_the_openai_package(acting, client, held):
     key = client.caller.headers["authorization"].removeprefix("Bearer ")
     headers = {"x-test-upstream": held.url}

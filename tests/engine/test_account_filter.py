@@ -2,6 +2,9 @@
 
 import itertools
 import random
+import time
+
+import pytest
 
 from floway_core.engine.account import EventFilter
 from floway_core.protocol import jsontext, sse
@@ -36,11 +39,26 @@ def encodings(content):
 
 def test_all_details_are_found():
     events = [event for content in CONTENTS for event in encodings(content)]
-    events += [b": comment\n\n", b"data: [DONE]\n\n", b"event: account.x\ndata: {}\n\n", b'data: {"plan_type"\n\n']
+    events += [b": comment\n\n", b"event: account.x\ndata: {}\n\n", b'data: {"plan_type"\n\n']
     expected = {event: EventFilter(DETAILS)._filter_event(event) for event in events}
+    expected[b"data: [DONE]\n\n"] = b"data: [DONE]\n\n"
+    events = list(expected)
     assert sum(event != visible for event, visible in expected.items()) > 50
     pick = random.Random(1)
     singles = [[event] for event in events]
     blocks = [pick.choices(events, k=pick.randrange(2, 6)) for _ in range(2000)]
     for block in itertools.chain(singles, blocks):
         assert EventFilter(DETAILS).feed(b"".join(block)) == b"".join(map(expected.__getitem__, block))
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("line", [b'data: {"type":"x","response":{"safety_identifier":"a"}}', b"event: account.x"])
+def test_the_time_grows_with_the_size(line, end):
+    """Of a block in which every event states a detail."""
+    times = []
+    for count in (1_000, 8_000):
+        block = (line + end + end) * count
+        started = time.thread_time()
+        assert b"account" not in EventFilter(DETAILS).feed(block)
+        times.append(time.thread_time() - started)
+    assert times[1] < 30 * times[0] + 0.05

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import pytest
 
@@ -107,6 +108,34 @@ def test_a_stream_that_fails_before_its_content_gives_way(ask, fake_upstream, ca
     told = answer.events() if stream else [{"response": answer.json()}]
     assert told[-1]["response"]["status"] == "completed"
     assert not [one for one in told if one.get("type") in ("error", "response.failed")]
+
+
+def data(*contents):
+    """One event, with a line of data for each of ``contents``."""
+    return b"".join(b"data: %b\n" % json.dumps(content).encode() for content in contents) + b"\n"
+
+
+CUT_ANYWHERE = {
+    "events after the end mark": [CREATED, done(0, MESSAGE), DONE, completed(MESSAGE)],
+    "two objects in an event": [
+        data({"type": "response.created", "response": response()}),
+        data({"type": "response.failed", "error": OVERLOAD}, {"type": "response.in_progress"}),
+        b": a comment\n\n",
+        data({"type": "response.completed", "response": response("completed", output=[MESSAGE])}),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", CUT_ANYWHERE)
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_answer_does_not_depend_on_how_it_arrives(ask, fake_upstream, case, stream):
+    events = CUT_ANYWHERE[case]
+    told = []
+    for chunks in (events, [b"".join(events)], [bytes([byte]) for byte in b"".join(events)]):
+        fake_upstream.script(Reply(chunks))
+        answer = ask.create(stream=stream, store=False)
+        told.append((answer.status, re.sub(rb"resp_\w+|created_at\":\d+", b"", answer.received)))
+    assert told[0] == told[1] == told[2]
 
 
 def test_a_stream_whose_content_was_passed_on_gives_way_to_nobody(ask, fake_upstream):

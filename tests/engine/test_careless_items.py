@@ -106,6 +106,11 @@ OUTPUTS = {
         [SHELL],
         [MESSAGE],
     ),
+    "closed without its text, which follows": (
+        [added(0, SHELL), done(0, SHELL), about("output_text.delta", content_index=0, delta="Hello.")],
+        [],
+        [MESSAGE],
+    ),
     "the text in a part": (
         [added(0, SHELL), about("content_part.done", content_index=0, part=MESSAGE["content"][0])],
         [],

@@ -1,11 +1,22 @@
 """Upstreams whose answers are odd: what can be relayed is, and nothing they say is a fault of the gateway."""
 
+import gzip
 import json
+import time
 
 import pytest
 
 from floway_core.protocol.accumulator import ResponseAccumulator
-from floway_core.testing import Reply, RunningGateway, Step, event, message_item, message_stream, write_plugin
+from floway_core.testing import (
+    ApiClient,
+    Reply,
+    RunningGateway,
+    Step,
+    event,
+    message_item,
+    message_stream,
+    write_plugin,
+)
 from floway_core.testing.events import DONE, function_call_item, parse, response
 
 from ..support.raw_upstream import RawUpstream, head
@@ -180,3 +191,55 @@ def test_an_odd_header_does_not_spoil_the_answer(ask, no_fault, header, kind):
         odd = [(name, value) for name, value in answer.headers.items() if "odd" in name]
         assert odd == ([] if passed is None else [("x-odd", passed)])
         assert (content if kind == "refusal" else message_item("Hello there.")["id"].encode()) in answer.body
+
+
+# -------------------------------------------------------------------------------------------------------- its framing
+@pytest.mark.parametrize("pause", [False, True])
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_that_is_whole_stands_whatever_follows(gateway, stream, pause):
+    """Also if what follows is no chunk, and arrives together with its end."""
+    body = b"".join(message_stream("Whole."))
+    chunk, garbage = b"%X\r\n%b\r\n" % (len(body), body), b"no chunk\r\n"
+
+    def play(talk):
+        talk.request()
+        talk.send(head("content-type: text/event-stream", "transfer-encoding: chunked"))
+        if pause:
+            talk.send(chunk)
+            talk.wait()
+            talk.send(garbage)
+        else:
+            talk.send(chunk + garbage)
+        talk.hold()
+
+    with RawUpstream(play) as upstream:
+        ask = ApiClient(gateway.url, gateway.key, {"x-test-upstream": upstream.url})
+        answer = ask.create(stream=stream)
+        told = answer.events()[-1]["response"] if stream else answer.json()
+        assert told["status"] == "completed"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_many_texts_that_alternate_take_no_longer_than_one(ask, fake_upstream, stream):
+    """For instance the arguments of parallel calls. A large part of them may arrive at once, if it was compressed."""
+    calls = [function_call_item("f", "", id=f"fc_{index}", call_id=f"call_{index}") for index in range(2)]
+    stream_of = [event("response.created", response=response())]
+    stream_of += [event("response.output_item.added", output_index=n, item=call) for n, call in enumerate(calls)]
+    stream_of += [
+        event(
+            "response.function_call_arguments.delta",
+            output_index=number % 2,
+            item_id=f"fc_{number % 2}",
+            delta="ab",
+            sequence_number=number,
+        )
+        for number in range(10_000)
+    ]
+    stream_of.append(event("response.completed", response=response("completed", output=[])))
+    content = gzip.compress(b"".join(stream_of))
+    fake_upstream.script(Reply([content], headers=[("content-encoding", "gzip")], framing="length"))
+    started = time.monotonic()
+    answer = ask.create(stream=stream)
+    told = answer.events()[-1]["response"] if stream else answer.json()
+    assert [item["arguments"] for item in told["output"]] == ["ab" * 5_000] * 2
+    assert time.monotonic() - started < 8

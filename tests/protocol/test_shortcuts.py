@@ -101,7 +101,13 @@ class Upstream:
 
 def accumulate(blocks, rewrite):
     events = ResponseAccumulator({"id": "resp_1", "store": True}, "m", rewrite=rewrite)
-    sent = b"".join(events.add_events(block) for block in blocks)
+    sent = b""
+    for block in blocks:
+        sent += events.add_events(block)
+        if events.terminal or events.saw_done:
+            break
+    if not events.terminal:
+        sent += events.fail("broken", "It broke off.")
     return events.response, events.terminal, (sent + events.terminal_event if rewrite else b"")
 
 

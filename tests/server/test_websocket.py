@@ -159,6 +159,17 @@ def test_what_is_no_event_of_a_response_is_left_out(connect, fake_upstream):
     assert types[:2] == ["response.created", "response.odd"] and types[-1] == "response.completed"
 
 
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("others", [b"", b": a comment\n\n"])
+def test_an_event_with_its_data_in_several_lines_is_one_message(connect, fake_upstream, others, end):
+    content = {"type": "response.made_up", "x": 1}
+    event = b'event: response.made_up\ndata: {"type":"response.made_up",\ndata: "x":1}' + end
+    first, *rest = message_stream()
+    fake_upstream.script(Reply([first, event + others, *rest]), Reply([b"".join([first, event, others, *rest])]))
+    client = connect()
+    assert [content in client.respond() for _ in range(2)] == [True, True]
+
+
 def test_invalid_utf_8_of_the_upstream_becomes_valid(connect, fake_upstream):
     first, *rest = message_stream()
     bad = event("response.odd", text="x").replace(b'"x"', b'"\xff"')

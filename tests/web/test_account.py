@@ -179,6 +179,54 @@ def test_an_answer_in_one_piece(upstream, clients, shown, pieces, gap):
         assert (b"user-9" in whole(clients[shown].create("Hi", stream=stream))) == shown
 
 
+FAULT = {"message": "m", "code": "used_up", "plan": "gold"}
+DOCUMENTS = {
+    "response": json.dumps(response("completed", output=[ITEM])),
+    "error": json.dumps({"error": FAULT}),
+    "errors": json.dumps([{"error": FAULT}]),
+    "spread": json.dumps(response("completed", output=[ITEM]), indent=1).replace(",\n", ",\n\n"),
+}
+
+
+@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("end", ["", "\n\n", "\r\n\r\n"])
+@pytest.mark.parametrize("cut", ["one", "bytes"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_a_document_instead_of_a_stream_is_looked_into(upstream, clients, kind, mark, cut, end, shown):
+    content = (mark + DOCUMENTS[kind] + end).encode()
+    chunks = [content] if cut == "one" else [bytes([byte]) for byte in content]
+    for stream in (False, True):
+        upstream.script(Reply(chunks, headers=[("content-type", "text/event-stream"), *HEADERS]))
+        seen = whole(clients[shown].create("Hi", stream=stream))
+        assert (b"user-9" in seen or b"gold" in seen) == shown
+        assert b"I say" in seen or b"used_up" in seen
+
+
+@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize(
+    "part",
+    [
+        json.dumps({"error": FAULT}).encode() + b"\n\n",
+        event("account.limits", plan="gold").replace(b"}", b',"x":NaN}'),
+        event("response.in_progress", response=response("in_progress", plan="gold", x=["?"])).replace(b"?", b"\xff"),
+        b'data: {"type":"error","error":{"plan":"gold"},"x":%b}\n\n' % (b"[" * 300 + b"]" * 300),
+    ],
+    ids=["object", "constant", "encoding", "depth"],
+)
+def test_what_is_no_readable_event_does_not_tell(upstream, clients, part, shown):
+    upstream.script(Reply([BEGUN, part, DONE, COMPLETED]))
+    seen = whole(clients[shown].stream())
+    assert (b"gold" in seen) == shown and b"response.completed" in seen
+
+
+def test_a_byte_order_mark_hides_nothing(upstream, clients):
+    stream = "\ufeff".encode() + BEGUN + DONE + COMPLETED
+    for chunks in ([stream], [bytes([byte]) for byte in stream]):
+        upstream.script(Reply(chunks))
+        assert b"user-9" not in whole(clients[False].stream())
+
+
 @pytest.mark.parametrize("shown", [True, False])
 @pytest.mark.parametrize("stream", [True, False])
 def test_what_is_stored_does_not_tell(upstream, clients, stream, shown):
