@@ -22,7 +22,6 @@ END_MARK: dict[str, Any] = {"type": "[DONE]"}
 
 _DATA_LINE = re.compile(rb"\ndata: ?(.*)")
 """It begins with fixed text: ``^`` would be tried at every byte."""
-_SECOND_DATA_LINE = re.compile(rb"\ndata(?::.*)?\n(?:.+\n)*?data(?::.*)?\n")
 _TYPE_FIELD = re.compile(rb'"type": ?"([\w.]+)"')
 
 
@@ -76,14 +75,11 @@ def _find_data(block: bytes) -> list[bytes]:
         data = lines[1::3]
         if set(map(_first_six, lines[:-1:3])) == {b"event:"} and set(map(_first_five, data)) == {b"data:"}:
             return list(map(_from_fifth, data))
-    if len(lines) % 2 == 1 and not (lines[-1] or any(lines[1::2])):
-        data = lines[:-1:2]
-        if set(map(_first_five, data)) == {b"data:"}:
-            return list(map(_from_fifth, data))
-    block = b"\n" + block
-    data = _DATA_LINE.findall(block)
-    # A second line of data in one event must not make up for another event without any.
-    return data if len(data) == block.count(b"\n\n") and not _SECOND_DATA_LINE.search(block) else []
+    *events, rest = block.split(b"\n\n")
+    try:  # a second line of data in one event must not make up for another event without any
+        return [] if rest else [data for (data,) in map(_DATA_LINE.findall, map(b"\n".__add__, events))]
+    except ValueError:
+        return []
 
 
 def _is_announcement(data: bytes) -> bool:
