@@ -136,7 +136,7 @@ def test_a_chunked_body_that_ends_early(framed):
 @pytest.mark.parametrize("framed", [b"x\r\n", b"-1\r\n", b"\r\n", b"5\r\nabcdeX\r\n", b"0x5\r\n", b"a" * 20_000])
 def test_what_is_not_chunked_is_refused(framed):
     """At the latest with the next bytes: the part of the body before it is returned first."""
-    with pytest.raises(UpstreamBroken, match="not valid HTTP|does not end"):
+    with pytest.raises(UpstreamBroken, match=r"not valid HTTP|does not end"):
         fed(CHUNKED + framed, b"0\r\n\r\n")
 
 
