@@ -9,12 +9,13 @@ import zstandard
 from floway_core.contexts import ClientConnection
 from floway_core.errors import UpstreamBroken
 from floway_core.provider import ResponseBody
+from floway_core.upstream.body_splitter import MAX_BYTES
 
 MAX_ZSTD_WINDOW = 2**23
 """Bytes; no encoder uses more in HTTP: RFC 9659."""
 
 SLICE_BYTES = 1024
-"""Compressed bytes of a limited body that are decompressed at once."""
+"""Compressed bytes that are decompressed at once. Each may become thousands, with zstd 32,768."""
 
 
 class _Decoder(Protocol):
@@ -76,6 +77,20 @@ class Decompressor:
             data = self._decoder.unused_data
         return decompressed
 
+    def feed_limited(self, data: bytes, max_bytes: int) -> bytes:
+        """Decompress the next bytes, in slices, so that little more than the limit is allocated.
+
+        :param max_bytes: size that the result may have.
+        :raises UpstreamBroken: the bytes are damaged, or the result is longer.
+        """
+        pieces, size = [], 0
+        for start in range(0, len(data), SLICE_BYTES):
+            pieces.append(self.feed(data[start : start + SLICE_BYTES]))
+            size += len(pieces[-1])
+            if size > max_bytes:
+                raise UpstreamBroken(f"The upstream's answer is longer than {max_bytes} bytes.")
+        return b"".join(pieces)
+
 
 class DecompressedBody(ResponseBody):
     """The decompressed form of a body. It buffers nothing, so its descriptor is the one of the body."""
@@ -89,10 +104,13 @@ class DecompressedBody(ResponseBody):
         self._decompressors = [Decompressor(coding) for coding in reversed(list(codings))]
 
     def read(self, timeout: float, client: ClientConnection | None = None) -> bytes | None:
-        """Return the decompressed form of the bytes that have arrived."""
+        """Return the decompressed form of the bytes that have arrived.
+
+        :raises UpstreamBroken: it is damaged, or what has arrived at once is too long.
+        """
         while data := self._body.read(timeout, client):
             for decompressor in self._decompressors:
-                data = decompressor.feed(data)
+                data = decompressor.feed_limited(data, MAX_BYTES)
             if data:
                 return data
         if data == b"" and not all(decompressor.is_at_end for decompressor in self._decompressors):
