@@ -218,3 +218,33 @@ def test_a_client_that_sees_no_events_gets_what_others_see():
         events = Upstream(seed).stream()
         (streamed, *_), (collected, *_) = (accumulate(events, rewrite) for rewrite in (True, False))
         assert streamed == collected
+
+
+class Counted(list):
+    """Events that count how often one of them is read by its position."""
+
+    reads = 0
+
+    def __getitem__(self, key):
+        found = super().__getitem__(key)
+        self.reads += len(found) if isinstance(key, slice) else 1
+        return found
+
+
+def test_deltas_of_texts_that_alternate_are_not_read_again_for_each_of_them(monkeypatch):
+    """Or a block with the arguments of parallel calls would take quadratic time."""
+    parsed = []
+
+    def parse(*arguments):
+        parsed.append(Counted(event_parser.parse_events(*arguments)))
+        return parsed[-1]
+
+    monkeypatch.setattr(accumulator, "parse_events", parse)
+    added, delta, count = "response.output_item.added", "response.function_call_arguments.delta", 500
+    calls = [{"type": "function_call", "id": f"fc_{n}", "call_id": f"call_{n}", "name": "f"} for n in range(2)]
+    contents = [{"type": added, "output_index": n, "item": call} for n, call in enumerate(calls)]
+    contents += [{"type": delta, "item_id": f"fc_{n % 2}", "output_index": n % 2, "delta": "a"} for n in range(count)]
+    events = ResponseAccumulator({})
+    events.add_events(b"".join(sse.encode(content["type"], jsontext.dumps(content)) for content in contents))
+    assert [item["arguments"] for item in events.partial_output()] == ["a" * (count // 2)] * 2
+    assert parsed[0].reads < 20 * count
