@@ -164,21 +164,19 @@ class BackgroundRuns:
     def _advance(self, stream: RecordedStream, signal: CancelSignal) -> None:
         """Advance a stream to its end. With a stream loop, it needs no thread while it waits."""
 
-        def finish() -> None:
+        def take(step: Callable[[], object]) -> None:
             try:
-                stream.run_to_end()
+                step()
             except Exception:  # the end of this thread, or of the stream's way through the loop
                 log.exception("A response without a client failed")
-            finally:
                 stream.close()
 
+        def finish() -> None:
+            take(stream.run_to_end)
+            stream.close()
+
         if self.relay and stream.fileno() is not None:
-            try:
-                stream.advance(wait=False)  # what has arrived with the head
-            except Exception:  # the end of this thread: nobody else could end the response
-                log.exception("A response without a client failed")
-                stream.close()
-                return
+            take(lambda: stream.advance(wait=False))  # what has arrived with the head
             if stream.state is StreamState.WAITING:
                 self.relay(stream, signal.socket, finish)
                 return

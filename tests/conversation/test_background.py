@@ -55,6 +55,13 @@ def numbers(told):
     return [event["sequence_number"] for event in told]
 
 
+def test_it_ends_if_reading_the_answer_raises_an_exception(client, fake_upstream):
+    """Nobody else could end it: it has no client."""
+    fake_upstream.script(Reply(message_stream("answer")))
+    created = create(client, fake_upstream, headers={"x-test-answer": "faulty"})
+    assert wait_for(client, created.json()["id"], "failed")["output"] == []
+
+
 def test_it_is_polled(client, held):
     exchange = create(client, held, metadata={"a": "b"}, instructions="Be brief.", temperature=0.5)
     told = exchange.json()

@@ -1,7 +1,8 @@
 """Two providers for tests of the store. Each request says in its headers what they are to answer.
 
 ``x-test-output``: the items of the answer, as JSON. Without it, one message with an id of its own.
-``x-test-answer``: ``empty`` (the terminal event leaves the output out), ``incomplete``, ``failed`` or ``cut``.
+``x-test-answer``: ``empty`` (the terminal event leaves the output out), ``incomplete``, ``failed``, ``cut``, or ``faulty``
+(reading the answer of ``x-test-upstream`` raises an exception that no body may raise).
 ``x-test-upstream``: the URL of an upstream that answers instead.
 ``x-test-refuse``: ``{"name of an upstream": status}``.
 ``x-test-claim``: ``early`` (the place among the children is claimed when the attempt starts) or ``late`` (the same, and
@@ -55,7 +56,11 @@ class Actor(Provider):
         if status != 200:
             return UpstreamResponse(status, [("content-type", "application/json")], IterableBody([b'{"error":{}}']))
         if "x-test-upstream" in asked:
-            return self._client.stream(ctx, "POST", asked["x-test-upstream"], ctx.headers, jsontext.dumps(ctx.body))
+            url, body = asked["x-test-upstream"], jsontext.dumps(ctx.body)
+            response = self._client.stream(ctx, "POST", url, ctx.headers, body)
+            if asked.get("x-test-answer") == "faulty":
+                response.body.read = lambda timeout, client=None: 1 / 0
+            return response
         return UpstreamResponse(200, STREAM, IterableBody(answer(asked)))
 
 
