@@ -46,6 +46,8 @@ def usual_form(item: dict[str, Any]) -> dict[str, Any]:
     Two items with equal normal forms have the same meaning. The normal form is for comparisons and is never sent. It
     shares values with the item: do not change them.
     """
+    if item.get("type") == "reasoning" and item.get("encrypted_content"):  # clients may not send its summary again
+        return {"type": "reasoning", "encrypted_content": item["encrypted_content"]}
     values = item.values()
     if _INCIDENTAL_FIELDS.isdisjoint(item) and None not in values and [] not in values:  # faster than to try each
         form = item.copy()

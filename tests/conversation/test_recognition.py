@@ -4,7 +4,8 @@ import pytest
 
 from .direct_store import assistant, user
 
-REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed", "status": "completed"}
+SUMMARY = [{"type": "summary_text", "text": "Hm."}]
+REASONING = {"type": "reasoning", "id": "rs_1", "summary": SUMMARY, "encrypted_content": "sealed", "status": "done"}
 ARGUMENTS = '{"a": "\\u00fc", "b": [1]}'
 CALL = {
     "type": "function_call",
@@ -53,6 +54,7 @@ HARMLESS = {
     "text as input": lambda item: with_part(item, type="input_text") if "role" in item else item,
     "plain text": lambda item: with_part(item, type="text") if "role" in item else item,
     "another phase": lambda item: {**item, "phase": "commentary"} if "role" in item else item,
+    "without the summary": lambda item: {**item, "summary": []} if "summary" in item else item,
     "other order of keys": lambda item: dict(reversed(item.items())),
     "arguments written anew": lambda item: {**item, "arguments": '{"b":[1],"a":"\u00fc"}'} if is_call(item) else item,
 }

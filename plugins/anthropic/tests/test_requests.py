@@ -212,8 +212,8 @@ def test_an_answer_comes_back_as_it_was(text_shown):
     call = {"id": "fc_1", "type": "function_call", "call_id": "call_1", "name": "f", "arguments": '{"b":1,"a":[{}]}'}
     output = [REASONING, message_item("A"), SEARCH, bare, message_item("B"), plain, call]
     back = round_trip(output, shows_thinking_text=text_shown)
-    if text_shown:
-        assert extended_hash(START, back) == extended_hash(START, output), "the gateway recognises the history"
+    recognised = len(output) if text_shown else output.index(plain)  # which has nothing but its text
+    assert extended_hash(START, back[:recognised]) == extended_hash(START, output[:recognised])
     reasoning = [item for item in back if item["type"] == "reasoning"]
     assert [item["id"] for item in reasoning] == ["rs_1", "rs_2", "rs_3"]
     assert [item.get("encrypted_content") for item in reasoning] == ["sealed", "other", None]

@@ -1,8 +1,8 @@
 """Two providers for tests of the store. Each request says in its headers what they are to answer.
 
 ``x-test-output``: the items of the answer, as JSON. Without it, one message with an id of its own.
-``x-test-answer``: ``empty`` (the terminal event leaves the output out), ``incomplete``, ``failed``, ``cut``, or ``faulty``
-(reading the answer of ``x-test-upstream`` raises an exception that no body may raise).
+``x-test-answer``: ``empty`` (the terminal event leaves the output out), ``incomplete``, ``failed``, ``cut``, or
+``faulty`` (reading the answer of ``x-test-upstream`` raises an exception that no body may raise).
 ``x-test-upstream``: the URL of an upstream that answers instead.
 ``x-test-refuse``: ``{"name of an upstream": status}``.
 ``x-test-claim``: ``early`` (the place among the children is claimed when the attempt starts) or ``late`` (the same, and
