@@ -14,8 +14,8 @@ VERSIONS ?= .versions
 VERSIONED = gunicorn flask urllib3 peewee websockets
 # Each plugin is a project of its own, plugins/NAME with the package floway_NAME.
 PLUGINS := $(patsubst plugins/%/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
-CODEX_CLI_VERSIONS = 0.142.0 0.169.0
-CLAUDE_CODE_VERSION = 2.1.197
+CODEX_CLI_VERSIONS = 0.142.0 0.171.0
+CLAUDE_CODE_VERSION = 2.1.332
 GEMINI_CLI_VERSION = 0.61.0
 OPENCODE_VERSION = 1.18.33
 CHAT_CLIENTS = llm aider-chat node

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 AGENTS = {
     "codex 0.142.0": ("0.142.0", "codex", ["exec", "--skip-git-repo-check", "hello"]),
-    "codex 0.169.0": ("0.169.0", "codex", ["exec", "--skip-git-repo-check", "hello"]),
+    "codex 0.171.0": ("0.171.0", "codex", ["exec", "--skip-git-repo-check", "hello"]),
     "claude": ("claude", "claude", ["--print", "hello"]),
     "gemini": ("gemini", "gemini", ["--prompt", "hello"]),
     "opencode": ("opencode", "opencode", ["run", "hello"]),

@@ -14,7 +14,7 @@ from floway_codex.simulator import Simulator, compaction, function_call, html_40
 
 from floway_core.testing.gateway import RunningGateway
 
-VERSIONS = ("0.142.0", "0.169.0")
+VERSIONS = ("0.142.0", "0.171.0")
 CLIS = os.environ.get("FLOWAY_TEST_CODEX_CLIS")
 
 pytestmark = pytest.mark.skipif(not CLIS, reason="FLOWAY_TEST_CODEX_CLIS is not set: `make test-clients` installs them")
@@ -240,7 +240,7 @@ def test_a_compaction_before_a_turn(codex, backend):
 
 @pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed")
 def test_a_compaction_by_hand(codex, backend, tmp_path):
-    if codex.version == "0.169.0":
+    if codex.version == "0.171.0":
         pytest.skip("its TUI asks for a title in between, whenever it likes; its recordings cover this")
     project = codex.home / "project"
     project.mkdir()
