@@ -5,7 +5,13 @@ import pytest
 from .direct_store import assistant, user
 
 SUMMARY = [{"type": "summary_text", "text": "Hm."}]
-REASONING = {"type": "reasoning", "id": "rs_1", "summary": SUMMARY, "encrypted_content": "sealed", "status": "done"}
+REASONING = {
+    "type": "reasoning",
+    "id": "rs_1",
+    "summary": SUMMARY,
+    "encrypted_content": "sealed",
+    "status": "completed",
+}
 ARGUMENTS = '{"a": "\\u00fc", "b": [1]}'
 CALL = {
     "type": "function_call",
