@@ -149,6 +149,26 @@ def test_upstreams_without_sequence_numbers(client, fake_upstream):
     assert numbers(told) == list(range(len(told))) and told[-1]["type"] == "response.completed"
 
 
+@pytest.mark.parametrize("number", [True, 2**31, 2**63, 2**64 - 1, -(2**63), 1.5, "7", None, [1]])
+def test_odd_sequence_numbers_are_replaced(client, held, fake_upstream, number):
+    """One that no database stores would also keep the events of all other responses of the worker from being stored."""
+    other = create(client, held, stream=True, input="other")
+    held.wait_for_request().held.wait(60)
+    sent = [
+        sse_event | ({"sequence_number": number} if position > 1 else {})
+        for position, sse_event in enumerate(events.parse(b"".join(message_stream("answer"))))
+    ]
+    odd = Reply([f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in sent])
+    fake_upstream.script(odd)
+    told = create(client, fake_upstream, stream=True).events()
+    assert [event["type"] for event in told] == [event["type"] for event in sent]
+    assert numbers(told) == sorted(set(numbers(told))) and all(type(one) is int for one in numbers(told))
+    after = numbers(told)[-3]
+    assert follow(client, told[0]["response"]["id"], after).events() == told[-2:]
+    held.release.set()
+    assert [event["type"] for event in other.events()] == [event["type"] for event in sent]
+
+
 def test_one_without_a_stream_cannot_be_followed_until_it_has_ended(client, held):
     told = create(client, held).json()
     error = read(client, told["id"], 400, "?stream=true")["error"]
