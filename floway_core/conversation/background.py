@@ -6,7 +6,7 @@ the lease expires, and the next reader marks the response as failed.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import peewee
@@ -111,13 +111,12 @@ def _end_abandoned(database: peewee.Database, abandoned: BackgroundResponse) -> 
     return abandoned
 
 
-def cancel(database: peewee.Database, running: BackgroundResponse) -> BackgroundResponse:
-    """Cancel a running response; return its new state."""
-    response = {**running.response, "status": CANCELLED}
-    sql = f"UPDATE background_responses SET status = ?, response = ? WHERE id = ? AND {_IS_RUNNING} RETURNING id"
+def cancel(database: peewee.Database, response: BackgroundResponse) -> None:
+    """Cancel a response, if it is still running."""
+    payload = payloads.encode({**response.response, "status": CANCELLED})
+    sql = f"UPDATE background_responses SET status = ?, response = ? WHERE id = ? AND {_IS_RUNNING}"
     with transaction(database):
-        changed = execute(database, sql, CANCELLED, payloads.encode(response), running.row).fetchall()
-    return replace(running, status=CANCELLED, response=response) if changed else running
+        execute(database, sql, CANCELLED, payload, response.row)
 
 
 def delete(database: peewee.Database, response: BackgroundResponse) -> None:

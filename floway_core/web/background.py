@@ -44,6 +44,12 @@ def start(request: ClientRequest) -> dict[str, Any]:
     return response
 
 
+def cancel(key: ApiKey, response: BackgroundResponse) -> BackgroundResponse:
+    """Cancel a running response of a key; return its new state. It may have ended before the cancellation."""
+    current_runs().cancel(response)
+    return find_background(key, response.response_id) or response
+
+
 def follow(key: ApiKey, response: BackgroundResponse, after: int) -> Response:
     """Return the events of a response after a sequence number, including future ones."""
     stream = current_runs().follow(key, response, after)

@@ -54,7 +54,7 @@ def delete_response(response_id: str) -> Response:
     """Delete the response. Responses that continue it are not affected. If it is still running, it is cancelled."""
     key = authenticate()
     if running := background.find_background(key, response_id):
-        background.current_runs().cancel(running)
+        running = background.cancel(key, running)
         delete_background(_database(), running)
     if running is None or running.status in COMPLETE:
         snapshot = _snapshot(key, response_id)
@@ -71,8 +71,7 @@ def cancel_response(response_id: str) -> Response:
     if running is None:
         _snapshot(key, response_id)
         raise GatewayError(400, "Cannot cancel a synchronous response.", param="response_id")
-    background.current_runs().cancel(running)
-    cancelled = background.find_background(key, response_id) or running  # it may have ended before the cancellation
+    cancelled = background.cancel(key, running)
     is_complete = cancelled.status in COMPLETE
     response = load.load_response(_database(), _snapshot(key, response_id)) if is_complete else dict(cancelled.response)
     return Response(jsontext.dumps(response), mimetype="application/json")

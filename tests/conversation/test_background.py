@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from floway_core.conversation import background
-from floway_core.storage.db import select
+from floway_core.storage.db import connect, select, transaction
 from floway_core.testing import Reply, Step, events, message_stream
 
 from .direct_store import assistant, execute, user
@@ -272,6 +272,33 @@ def test_deleting_it_after_its_end(client):
     assert client.caller.send("DELETE", f"/v1/responses/{response_id}").status == 200
     assert read(client, response_id, 404) and client.rows() == [0, 0, 0]
     assert select(client.database, "SELECT 1 FROM background_responses WHERE response_id = ?", response_id) == []
+
+
+def test_one_that_completes_while_it_is_deleted_is_deleted(start_acting, new_postgresql, client_of, held):
+    url = new_postgresql()
+    acting, locking = start_acting(url), connect(url)
+    client = client_of(acting)
+    response_id = create(client, held).json()["id"]
+    wait_for(client, response_id, "in_progress")
+    with transaction(locking):
+        execute(locking, "SELECT 1 FROM background_responses WHERE response_id = ? FOR UPDATE", response_id)
+        held.release.set()
+        wait_for_blocked(acting.database, 1)  # the transaction that stores the response
+        deletion = client.caller.send("DELETE", f"/v1/responses/{response_id}")
+        wait_for_blocked(acting.database, 2)  # the deletion, which has seen the response running
+    locking.close_all()
+    assert deletion.json()["deleted"] and deletion.status == 200
+    assert read(client, response_id, 404)
+    assert client.rows() == [0, 0, 0]
+
+
+def wait_for_blocked(database, count):
+    """Wait until so many transactions wait for a lock."""
+    deadline = time.monotonic() + 60
+    sql = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pg_blocking_pids(pid) <> '{}'"
+    while (blocked := select(database, sql)) != [(count,)]:
+        assert time.monotonic() < deadline, blocked
+        time.sleep(0.02)
 
 
 def test_in_a_conversation(client, held):
