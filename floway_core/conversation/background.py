@@ -12,6 +12,7 @@ from typing import Any
 import peewee
 
 from floway_core.conversation import payloads
+from floway_core.conversation.input_limit import InputLimit
 from floway_core.conversation.payloads import Decoder, storable_id
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
@@ -83,17 +84,20 @@ def create(database: peewee.Database, api_key_id: str, response: Mapping[str, An
         return insert(database, "background_responses", row)
 
 
-def find(database: peewee.Database, api_key_id: str, response_id: str, oldest: int) -> BackgroundResponse | None:
+def find(
+    database: peewee.Database, api_key_id: str, response_id: str, oldest: int, limit: InputLimit | None = None
+) -> BackgroundResponse | None:
     """Return a background response; None if its id is unknown, malformed, expired or of another key.
 
     :param oldest: responses created before this Unix second have expired.
+    :param limit: counts the bytes of its response object.
     """
     sql = f"SELECT {_COLUMNS} FROM background_responses WHERE response_id = ? AND api_key_id = ? AND created_at >= ?"
     rows = select(database, sql, storable_id(response_id) or "", api_key_id, oldest)
     if not rows:
         return None
     row, found_id, status, payload, has_events, ended_at = rows[0]
-    response = {**Decoder("background_responses.response")(payload, row), "status": status}
+    response = {**Decoder("background_responses.response", limit)(payload, row), "status": status}
     response_state = BackgroundResponse(row, found_id, status, response, bool(has_events), ended_at)
     if ended_at is None and not turn_leases.is_alive(database, lease_id(found_id)):
         return _end_abandoned(database, response_state)

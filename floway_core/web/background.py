@@ -10,7 +10,7 @@ from floway_core.conversation import background
 from floway_core.conversation.background import BackgroundResponse
 from floway_core.conversation.load import expiry_cutoff
 from floway_core.engine.background import BackgroundRuns
-from floway_core.web import STREAM_HEADERS, current_gateway, current_request
+from floway_core.web import STREAM_HEADERS, current_gateway, current_request, read_limit
 from floway_core.web.fast_flask import PreparedResponse
 
 METHOD = "BACKGROUND"
@@ -27,7 +27,7 @@ def find_background(key: ApiKey, response_id: str) -> BackgroundResponse | None:
     """Return a background response of a key; None if there is none with this id."""
     gateway = current_gateway()
     oldest = expiry_cutoff(gateway.settings.retention_days)
-    return background.find(gateway.services.database, key.id, response_id, oldest)
+    return background.find(gateway.services.database, key.id, response_id, oldest, read_limit())
 
 
 def start(request: ClientRequest) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from flask import Response, jsonify, request
 
 from floway_core.conversation.load import StoredItem
 from floway_core.errors import GatewayError
+from floway_core.web import read_limit
 
 MAX_PAGE_ITEMS = 100
 
@@ -32,10 +33,11 @@ def list_object(items: Sequence[StoredItem], *, has_more: bool = False) -> Respo
 
     :param has_more: whether more items follow.
     """
+    limit = read_limit()
     return jsonify(
         {
             "object": "list",
-            "data": [item.listed() for item in items],
+            "data": [item.listed(limit) for item in items],
             "first_id": items[0].id if items else None,
             "last_id": items[-1].id if items else None,
             "has_more": has_more,
