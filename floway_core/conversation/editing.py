@@ -59,12 +59,12 @@ def add_items(
     new_items: Sequence[dict[str, Any]],
     oldest: int,
     limit: InputLimit,
-) -> list[StoredItem]:
-    """Add items at the end of a conversation, and return them.
+) -> list[dict[str, Any]]:
+    """Add items at the end of a conversation, and return them as the API lists them.
 
     :param new_items: may be references to stored items.
     :param oldest: as in ``load.find_snapshot``.
-    :param limit: counts the bytes of referenced items.
+    :param limit: counts the bytes of referenced items, and reserves memory for the whole conversation.
     :raises GatewayError: 404, an item that is referred to does not exist; 409, a turn runs in the conversation.
     """
     resolved = resolve_items(database, api_key_id, new_items, History(), oldest, limit)
@@ -74,9 +74,12 @@ def add_items(
         lock_row(database, "api_keys", api_key_id)
         present = lock_idle(database, conversation)
         head = load.get_head(database, present)
+        limit.reserve(head.history_bytes or 0 if head else 0)  # for the list below: without it nothing is added
         if new:
             present = _append(database, api_key_id, present, head, head, new)
-    return list_items(database, present, limit)[-len(new) :] if new else []
+    reserved = InputLimit()
+    added = list_items(database, present, reserved)[-len(new) :] if new else []
+    return [item.listed(reserved) for item in added]
 
 
 def delete_item(

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify
 from floway_core.contexts import ApiKey
 from floway_core.conversation import conversations, editing, retention
 from floway_core.conversation.input_limit import InputLimit
-from floway_core.conversation.load import StoredItem, expiry_cutoff
+from floway_core.conversation.load import expiry_cutoff
 from floway_core.conversation.quota import check_quota
 from floway_core.conversation.records import Conversation
 from floway_core.errors import GatewayError
@@ -128,7 +128,7 @@ def _find(key: ApiKey, conversation_id: str) -> Conversation:
     return conversation
 
 
-def _add_items(key: ApiKey, conversation: Conversation, items: list[dict[str, Any]]) -> list[StoredItem]:
+def _add_items(key: ApiKey, conversation: Conversation, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     limit = InputLimit(current_gateway().settings.input_limit, current_request().memory.add)
     try:
         return editing.add_items(_database(), key.id, conversation, items, _oldest(), limit)

@@ -33,7 +33,7 @@ def get_response(response_id: str) -> Response:
     key = authenticate()
     is_stream = request.args.get("stream") == "true"
     after = integer_argument("starting_after", -1, minimum=0) if is_stream else -1
-    running = background.find_background(key, response_id)
+    running = background.find_background(key, response_id, read_limit())
     if is_stream and running and running.has_events:
         return background.follow(key, running, after)
     if running and running.status not in COMPLETE:
@@ -54,7 +54,7 @@ def get_response(response_id: str) -> Response:
 def delete_response(response_id: str) -> Response:
     """Delete the response. Responses that continue it are not affected. If it is still running, it is cancelled."""
     key = authenticate()
-    if running := background.find_background(key, response_id):
+    if running := background.find_background(key, response_id, read_limit()):
         running = background.cancel(key, running)
         delete_background(_database(), running)
     if running is None or running.status in COMPLETE:
@@ -68,7 +68,7 @@ def delete_response(response_id: str) -> Response:
 def cancel_response(response_id: str) -> Response:
     """Cancel a background response. If it has ended, it is returned unchanged."""
     key = authenticate()
-    running = background.find_background(key, response_id)
+    running = background.find_background(key, response_id, read_limit())
     if running is None:
         _snapshot(key, response_id)
         raise GatewayError(400, "Cannot cancel a synchronous response.", param="response_id")

@@ -1,6 +1,8 @@
 """Small requests that load much of what is stored: their memory counts together with that of all bodies."""
 
+import contextlib
 import os
+import sqlite3
 
 import pytest
 
@@ -71,3 +73,19 @@ def test_stored_data_that_nobody_reads_has_the_same_limit(stored, path):
     for client in clients:
         client.close()
     wait_for(lambda: ask.get(path).status == 200)
+
+
+def test_items_that_do_not_fit_are_not_added(start, call, refused):
+    gateway = start(body_memory_bytes=str(60 * 2**20))
+    ask = call(gateway)
+    path = f"/v1/conversations/{ask.post({'metadata': {}}, '/v1/conversations').json()['id']}/items"
+    item = {"role": "user", "content": os.urandom(SIZE // 2).hex()}
+    added = 0
+    while (answer := ask.post({"items": [item]}, path)).status == 200:
+        assert len(answer.json()["data"]) == 1
+        added += 1
+    refused(answer, 413, "request_too_large")
+    assert 1 <= added < 6
+    with contextlib.closing(sqlite3.connect(gateway.database)) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM responses_items").fetchone() == (added,)
+    assert ask.send("DELETE", path.removesuffix("/items")).status == 200
