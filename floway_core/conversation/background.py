@@ -19,6 +19,7 @@ from floway_core.protocol import jsontext, sse
 from floway_core.protocol.responses import TERMINAL_EVENT_OF_STATUS
 from floway_core.storage import turn_leases
 from floway_core.storage.db import execute, insert, insert_all, lock_row, placeholders, select, transaction
+from floway_core.storage.stepwise import delete_in_steps
 
 QUEUED, IN_PROGRESS, COMPLETED, INCOMPLETE = "queued", "in_progress", "completed", "incomplete"
 FAILED, CANCELLED = "failed", "cancelled"
@@ -31,6 +32,9 @@ EVENT_RETENTION_SECONDS = 3600
 
 BATCHES_PER_PAGE = 20
 """Batches of events that one query reads."""
+
+RESPONSES_PER_SWEEP = 200
+"""Responses whose events are deleted together."""
 
 _COLUMNS = "id, response_id, status, response, has_events, ended_at"
 
@@ -249,11 +253,11 @@ def sweep(database: peewee.Database, oldest: int) -> None:
 
     :param oldest: responses created before this Unix second have expired.
     """
-    with transaction(database):
-        ended = "SELECT id FROM background_responses WHERE ended_at < ?"
-        cutoff = int(time.time()) - EVENT_RETENTION_SECONDS
-        execute(database, f"DELETE FROM background_events WHERE background_id IN ({ended})", cutoff)
-        execute(
-            database, "UPDATE background_responses SET has_events = ? WHERE ended_at < ? AND has_events", False, cutoff
-        )
-        execute(database, "DELETE FROM background_responses WHERE created_at < ?", oldest)
+    cutoff = int(time.time()) - EVENT_RETENTION_SECONDS
+    ended = f"SELECT id FROM background_responses WHERE ended_at < ? AND has_events LIMIT {RESPONSES_PER_SWEEP}"
+    while rows := [row for (row,) in select(database, ended, cutoff)]:
+        named = placeholders(rows)
+        with transaction(database):  # first, so that nobody reads a part of the events
+            execute(database, f"UPDATE background_responses SET has_events = ? WHERE id IN ({named})", False, *rows)
+        delete_in_steps(database, "background_events", f"background_id IN ({named})", *rows, size="LENGTH(payload)")
+    delete_in_steps(database, "background_responses", "created_at < ?", oldest, size="LENGTH(response)")
