@@ -216,6 +216,7 @@ class BackgroundRuns:
             after,
             keepalive_interval=self._gateway.settings.keepalive_interval,
             shutdown_fileno=self._gateway.shutdown.fileno(),
+            memory=self._gateway.body_memory,
             find_response=lambda: self._find_response(key, found),
         )
         with self._changed:

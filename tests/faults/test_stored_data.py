@@ -3,10 +3,11 @@
 import contextlib
 import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from floway_core.testing import Reply, Step, message_stream
+from floway_core.testing import Reply, Step, events, message_stream
 from floway_core.testing.events import DONE
 
 from .raw_client import connect, wait_for
@@ -89,3 +90,34 @@ def test_items_that_do_not_fit_are_not_added(start, call, refused):
     with contextlib.closing(sqlite3.connect(gateway.database)) as connection:
         assert connection.execute("SELECT COUNT(*) FROM responses_items").fetchone() == (added,)
     assert ask.send("DELETE", path.removesuffix("/items")).status == 200
+
+
+def test_events_that_nobody_reads_have_the_same_limit(start, call, fake_upstream):
+    """Those of a background response. Who waits for memory gets all of them when others have received theirs."""
+    gateway = start(body_memory_bytes=str(BUDGET))
+    ask = call(gateway)
+    fake_upstream.script(Reply(message_stream("x" * (SIZE // 2))))
+    large = ask.stream(background=True).body
+    path = f"/v1/responses/{events.parse(large)[0]['response']['id']}?stream=true"
+    before = memory(gateway.workers[0], "VmRSS")
+    clients = [connect(gateway, receive_buffer=2**14) for _ in range(20)]
+    for client in clients:
+        client.sendall(f"GET {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {gateway.key}\r\n\r\n".encode())
+        assert client.recv(16).startswith(b"HTTP/1.1 200")
+    for _ in range(2):  # the thread that serves these has been at the others meanwhile
+        fake_upstream.script(Reply(message_stream()))
+        assert ask.stream(background=True).body.endswith(DONE)
+    assert memory(gateway.workers[0], "VmRSS") - before < BUDGET + 64 * 2**20
+    with ThreadPoolExecutor(len(clients)) as pool:
+        sizes = list(pool.map(receive_all, clients))
+    assert min(sizes) >= len(large)
+
+
+def receive_all(client):
+    """Receive a chunked body to its end; return the bytes."""
+    size, end = 0, b""
+    while not end.endswith(b"\r\n0\r\n\r\n"):
+        piece = client.recv(2**20)
+        assert piece
+        size, end = size + len(piece), (end + piece)[-7:]
+    return size
