@@ -176,6 +176,8 @@ class ClientRequest:
     untranslatable: GatewayError | None = None
     """The error if ``body`` lacks something that only ``original`` has: only a provider of the same dialect may serve
     the request."""
+    reserve_memory: Callable[[int], None] = lambda size: None
+    """Reserves bytes of memory for stored items until the request has ended, or raises a ``GatewayError``."""
     is_websocket_message: bool = False
     """Whether the request came as a message of a WebSocket. ``headers`` are then those of the upgrade, the same for all
     requests of the connection, so what ``body`` says takes precedence."""

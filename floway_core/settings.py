@@ -156,7 +156,7 @@ class Settings:
         count, None, "Largest stored part of a model's input, in bytes. Default: twice FLOWAY_MAX_BODY_BYTES."
     )
     body_memory_bytes: int = _setting(
-        count, str(512 * 2**20), "Memory of a worker for the bodies of all its requests, in bytes."
+        count, str(512 * 2**20), "Memory of a worker for bodies, and for stored data that requests load, in bytes."
     )
     max_headers: int = _setting(count, "100", "Header fields that a request may have.")
     max_header_bytes: int = _setting(count, str(32 * 2**10), "Largest header field of a request, in bytes.")

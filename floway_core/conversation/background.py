@@ -6,18 +6,20 @@ the lease expires, and the next reader marks the response as failed.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import peewee
 
 from floway_core.conversation import payloads
+from floway_core.conversation.input_limit import InputLimit
 from floway_core.conversation.payloads import Decoder, storable_id
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.responses import TERMINAL_EVENT_OF_STATUS
 from floway_core.storage import turn_leases
 from floway_core.storage.db import execute, insert, insert_all, lock_row, placeholders, select, transaction
+from floway_core.storage.stepwise import delete_in_steps
 
 QUEUED, IN_PROGRESS, COMPLETED, INCOMPLETE = "queued", "in_progress", "completed", "incomplete"
 FAILED, CANCELLED = "failed", "cancelled"
@@ -30,6 +32,9 @@ EVENT_RETENTION_SECONDS = 3600
 
 BATCHES_PER_PAGE = 20
 """Batches of events that one query reads."""
+
+RESPONSES_PER_SWEEP = 200
+"""Responses whose events are deleted together."""
 
 _COLUMNS = "id, response_id, status, response, has_events, ended_at"
 
@@ -83,17 +88,20 @@ def create(database: peewee.Database, api_key_id: str, response: Mapping[str, An
         return insert(database, "background_responses", row)
 
 
-def find(database: peewee.Database, api_key_id: str, response_id: str, oldest: int) -> BackgroundResponse | None:
+def find(
+    database: peewee.Database, api_key_id: str, response_id: str, oldest: int, limit: InputLimit | None = None
+) -> BackgroundResponse | None:
     """Return a background response; None if its id is unknown, malformed, expired or of another key.
 
     :param oldest: responses created before this Unix second have expired.
+    :param limit: counts the bytes of its response object.
     """
     sql = f"SELECT {_COLUMNS} FROM background_responses WHERE response_id = ? AND api_key_id = ? AND created_at >= ?"
     rows = select(database, sql, storable_id(response_id) or "", api_key_id, oldest)
     if not rows:
         return None
     row, found_id, status, payload, has_events, ended_at = rows[0]
-    response = {**Decoder("background_responses.response")(payload, row), "status": status}
+    response = {**Decoder("background_responses.response", limit)(payload, row), "status": status}
     response_state = BackgroundResponse(row, found_id, status, response, bool(has_events), ended_at)
     if ended_at is None and not turn_leases.is_alive(database, lease_id(found_id)):
         return _end_abandoned(database, response_state)
@@ -111,13 +119,12 @@ def _end_abandoned(database: peewee.Database, abandoned: BackgroundResponse) -> 
     return abandoned
 
 
-def cancel(database: peewee.Database, running: BackgroundResponse) -> BackgroundResponse:
-    """Cancel a running response; return its new state."""
-    response = {**running.response, "status": CANCELLED}
-    sql = f"UPDATE background_responses SET status = ?, response = ? WHERE id = ? AND {_IS_RUNNING} RETURNING id"
+def cancel(database: peewee.Database, response: BackgroundResponse) -> None:
+    """Cancel a response, if it is still running."""
+    payload = payloads.encode({**response.response, "status": CANCELLED})
+    sql = f"UPDATE background_responses SET status = ?, response = ? WHERE id = ? AND {_IS_RUNNING}"
     with transaction(database):
-        changed = execute(database, sql, CANCELLED, payloads.encode(response), running.row).fetchall()
-    return replace(running, status=CANCELLED, response=response) if changed else running
+        execute(database, sql, CANCELLED, payload, response.row)
 
 
 def delete(database: peewee.Database, response: BackgroundResponse) -> None:
@@ -246,11 +253,11 @@ def sweep(database: peewee.Database, oldest: int) -> None:
 
     :param oldest: responses created before this Unix second have expired.
     """
-    with transaction(database):
-        ended = "SELECT id FROM background_responses WHERE ended_at < ?"
-        cutoff = int(time.time()) - EVENT_RETENTION_SECONDS
-        execute(database, f"DELETE FROM background_events WHERE background_id IN ({ended})", cutoff)
-        execute(
-            database, "UPDATE background_responses SET has_events = ? WHERE ended_at < ? AND has_events", False, cutoff
-        )
-        execute(database, "DELETE FROM background_responses WHERE created_at < ?", oldest)
+    cutoff = int(time.time()) - EVENT_RETENTION_SECONDS
+    ended = f"SELECT id FROM background_responses WHERE ended_at < ? AND has_events LIMIT {RESPONSES_PER_SWEEP}"
+    while rows := [row for (row,) in select(database, ended, cutoff)]:
+        named = placeholders(rows)
+        with transaction(database):  # first, so that nobody reads a part of the events
+            execute(database, f"UPDATE background_responses SET has_events = ? WHERE id IN ({named})", False, *rows)
+        delete_in_steps(database, "background_events", f"background_id IN ({named})", *rows, size="LENGTH(payload)")
+    delete_in_steps(database, "background_responses", "created_at < ?", oldest, size="LENGTH(response)")

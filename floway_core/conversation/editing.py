@@ -25,18 +25,27 @@ from floway_core.storage.db import execute, lock_row, transaction
 from floway_core.storage.disk_reserve import delete_despite_full_disk
 
 
-def list_items(database: peewee.Database, conversation: Conversation) -> list[StoredItem]:
-    """Return the items that the next turn continues, oldest first."""
+def list_items(database: peewee.Database, conversation: Conversation, limit: InputLimit) -> list[StoredItem]:
+    """Return the items that the next turn continues, oldest first.
+
+    :param limit: reserves memory for them.
+    """
     head = load.get_head(database, conversation)
-    return load.load_stored_items(database, head) if head else []
+    return load.load_stored_items(database, head, limit) if head else []
 
 
-def find_item(database: peewee.Database, conversation: Conversation, item_id: str) -> StoredItem:
+def find_item(database: peewee.Database, conversation: Conversation, item_id: str, limit: InputLimit) -> StoredItem:
     """Return one of the items of a conversation.
 
+    :param limit: as in ``list_items``.
     :raises GatewayError: 404, it has none with this id.
     """
-    for item in list_items(database, conversation):
+    return _find_item(conversation, list_items(database, conversation, limit), item_id)
+
+
+def _find_item(conversation: Conversation, items: Sequence[StoredItem], item_id: str) -> StoredItem:
+    """:raises GatewayError: 404, none of ``items`` has this id."""
+    for item in items:
         if item.id == item_id:
             return item
     message = f"Item with id '{item_id[:100]}' not found in conversation with id '{conversation.id}'."
@@ -50,12 +59,12 @@ def add_items(
     new_items: Sequence[dict[str, Any]],
     oldest: int,
     limit: InputLimit,
-) -> list[StoredItem]:
-    """Add items at the end of a conversation, and return them.
+) -> list[dict[str, Any]]:
+    """Add items at the end of a conversation, and return them as the API lists them.
 
     :param new_items: may be references to stored items.
     :param oldest: as in ``load.find_snapshot``.
-    :param limit: counts the bytes of referenced items.
+    :param limit: counts the bytes of referenced items, and reserves memory for the whole conversation.
     :raises GatewayError: 404, an item that is referred to does not exist; 409, a turn runs in the conversation.
     """
     resolved = resolve_items(database, api_key_id, new_items, History(), oldest, limit)
@@ -65,14 +74,20 @@ def add_items(
         lock_row(database, "api_keys", api_key_id)
         present = lock_idle(database, conversation)
         head = load.get_head(database, present)
+        limit.reserve(head.history_bytes or 0 if head else 0)  # for the list below: without it nothing is added
         if new:
             present = _append(database, api_key_id, present, head, head, new)
-    return list_items(database, present)[-len(new) :] if new else []
+    reserved = InputLimit()
+    added = list_items(database, present, reserved)[-len(new) :] if new else []
+    return [item.listed(reserved) for item in added]
 
 
-def delete_item(database: peewee.Database, api_key_id: str, conversation: Conversation, item_id: str) -> Conversation:
+def delete_item(
+    database: peewee.Database, api_key_id: str, conversation: Conversation, item_id: str, limit: InputLimit
+) -> Conversation:
     """Remove an item from a conversation. Responses that have it in their history keep it.
 
+    :param limit: as in ``list_items``.
     :raises GatewayError: 404, the conversation has no such item; 409, a turn runs in it.
     """
 
@@ -80,12 +95,12 @@ def delete_item(database: peewee.Database, api_key_id: str, conversation: Conver
         with transaction(database):
             lock_row(database, "api_keys", api_key_id)
             present = lock_idle(database, conversation)
-            removed = find_item(database, present, item_id)
-            history, old = list_items(database, present), load.get_head(database, present)
+            history, old = list_items(database, present, limit), load.get_head(database, present)
+            removed = _find_item(present, history, item_id)
             start = next(number for number, item in enumerate(history) if item.owner == removed.owner)
             parent = load.get_owner(database, present, history[start - 1].owner) if start else None
             kept = [
-                NewItem(item.decode(), item.issuer, id=item.stored_id)
+                NewItem(item.decode(limit), item.issuer, id=item.stored_id)
                 for item in history[start:]
                 if item.row != removed.row
             ]

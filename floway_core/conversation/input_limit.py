@@ -1,4 +1,7 @@
-"""The limit for the stored items in the input of the model."""
+"""The limit for the stored items in the input of the model, and the memory for stored data."""
+
+import math
+from collections.abc import Callable
 
 from floway_core.errors import GatewayError
 
@@ -6,12 +9,23 @@ WORK_FACTOR = 4
 """Multiple of the limit that may be decoded to resolve ambiguous references."""
 
 
-class InputLimit:
-    """Counts bytes up to a limit."""
+COPIES = 3
+"""How often a stored item is in the memory of a request: its text, the parsed item, and what is sent of it."""
 
-    def __init__(self, limit: int) -> None:
-        """:param limit: bytes of JSON."""
+
+def reserve_nothing(size: int) -> None:
+    """Reserve no memory."""
+
+
+class InputLimit:
+    """Counts the bytes of stored data that a request loads, up to a limit, and reserves memory for them."""
+
+    def __init__(self, limit: float = math.inf, reserve: Callable[[int], None] = reserve_nothing) -> None:
+        """:param limit: bytes of JSON.
+        :param reserve: reserves bytes of memory for the request, or raises a ``GatewayError``.
+        """
         self.limit = limit
+        self.reserve = reserve
         self._used = 0
 
     def add(self, size: int) -> None:
@@ -23,7 +37,8 @@ class InputLimit:
         if self._used > self.limit:
             message = f"The stored items that the input continues and refers to have more than {self.limit} bytes."
             raise GatewayError(400, message, param="input", code="input_too_large")
+        self.reserve(COPIES * size)
 
     def for_work(self) -> "InputLimit":
         """Return the limit for decoding items to resolve ambiguous references."""
-        return InputLimit(WORK_FACTOR * self.limit)
+        return InputLimit(WORK_FACTOR * self.limit, lambda size: self.reserve(size // COPIES))

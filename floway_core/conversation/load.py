@@ -171,9 +171,10 @@ def find_issuers(database: peewee.Database, api_key_id: str, blob_hashes: Iterab
     return issuers
 
 
-def load_response(database: peewee.Database, snapshot: Snapshot) -> dict[str, Any]:
+def load_response(database: peewee.Database, snapshot: Snapshot, limit: InputLimit | None = None) -> dict[str, Any]:
     """Return the response object as the client received it.
 
+    :param limit: counts its bytes.
     :raises StoredDataError: a row is damaged.
     :raises GatewayError: 404, it has been deleted meanwhile.
     """
@@ -190,8 +191,8 @@ def load_response(database: peewee.Database, snapshot: Snapshot) -> dict[str, An
         envelopes = [envelope for (envelope,) in snapshots]
     if not envelopes:
         raise response_not_found(snapshot.response_id)
-    envelope = Decoder("responses_snapshots.envelope")(envelopes[0], snapshot.row)
-    decode = Decoder(PAYLOAD)
+    envelope = Decoder("responses_snapshots.envelope", limit)(envelopes[0], snapshot.row)
+    decode = Decoder(PAYLOAD, limit)
     return {**envelope, "output": [decode(payload, row) for row, payload in rows]}
 
 
@@ -210,23 +211,29 @@ class StoredItem:
     """Id of the response that added it."""
     is_output: bool
 
-    def decode(self) -> dict[str, Any]:
+    def decode(self, limit: InputLimit) -> dict[str, Any]:
         """Return the item.
 
+        :param limit: counts its bytes.
         :raises StoredDataError: the row is damaged.
         """
-        return Decoder(PAYLOAD)(self.payload, self.row)
+        return Decoder(PAYLOAD, limit)(self.payload, self.row)
 
-    def listed(self) -> dict[str, Any]:
-        """Return the item as the API lists it."""
-        return {**listed_form(self.decode()), "id": self.id}
+    def listed(self, limit: InputLimit) -> dict[str, Any]:
+        """Return the item as the API lists it.
+
+        :param limit: counts its bytes.
+        """
+        return {**listed_form(self.decode(limit)), "id": self.id}
 
 
-def load_stored_items(database: peewee.Database, snapshot: Snapshot) -> list[StoredItem]:
+def load_stored_items(database: peewee.Database, snapshot: Snapshot, limit: InputLimit) -> list[StoredItem]:
     """Return all items of the history that ends with a snapshot, the oldest first.
 
+    :param limit: reserves memory for them.
     :raises GatewayError: 404, it has been deleted meanwhile.
     """
+    limit.reserve(snapshot.history_bytes or 0)
     rows = _chain(database, snapshot)
     if not rows:
         raise response_not_found(snapshot.response_id)
@@ -239,12 +246,13 @@ def load_stored_items(database: peewee.Database, snapshot: Snapshot) -> list[Sto
     ]
 
 
-def load_input_items(database: peewee.Database, snapshot: Snapshot) -> list[StoredItem]:
+def load_input_items(database: peewee.Database, snapshot: Snapshot, limit: InputLimit) -> list[StoredItem]:
     """Return the input of the model for the response of a snapshot, the oldest item first.
 
+    :param limit: as in ``load_stored_items``.
     :raises GatewayError: 404, it has been deleted meanwhile.
     """
-    items = load_stored_items(database, snapshot)
+    items = load_stored_items(database, snapshot, limit)
     return [item for item in items if not (item.is_output and item.owner == snapshot.response_id)]
 
 

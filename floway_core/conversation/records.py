@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+from floway_core.conversation.input_limit import reserve_nothing
 from floway_core.protocol import items
 from floway_core.protocol.items import TRIGGER, item_types
 from floway_core.protocol.lazy_items import LazyItems
@@ -104,6 +105,8 @@ class StoreLimits:
     """Largest size of the history that it continues and of the items that it refers to, as JSON."""
     stored_bytes: int = 0
     """Largest size of all conversations of its key; 0: no limit."""
+    reserve: Callable[[int], None] = reserve_nothing
+    """Reserves bytes of memory for what it loads; see ``InputLimit``."""
 
 
 @dataclass

@@ -15,6 +15,7 @@ from floway_core.storage import keys, turn_leases
 from floway_core.storage.db import DATABASE_ERRORS, execute, placeholders, select, transaction
 from floway_core.storage.disk_reserve import delete_despite_full_disk, fill_reserve, is_full
 from floway_core.storage.periodic import start_periodic
+from floway_core.storage.stepwise import delete_in_steps
 from floway_core.storage.tables import Conversations, Snapshots
 
 log = logging.getLogger("floway.retention")
@@ -25,7 +26,10 @@ USE_PRECISION_SECONDS = 3600
 SWEEP_INTERVAL_SECONDS = 3600
 
 BATCH_SIZE = 200
-"""Conversations that one transaction deletes. Few, so that other transactions do not wait long."""
+"""Conversations that are deleted together."""
+
+USE_HAS_ENDED = -1
+"""The last use of a conversation that is being deleted. Nothing finds it any more."""
 
 
 def mark_used_if_due(database: peewee.Database, snapshot: Snapshot | Conversation) -> None:
@@ -128,17 +132,36 @@ def _subtract(database: peewee.Database, row: int, conversation: int) -> None:
 def sweep(database: peewee.Database, retention_days: int) -> int:
     """Delete the conversations that have not been used for ``retention_days``; return their number."""
     oldest, deleted_count = expiry_cutoff(retention_days), 0
-    while True:
-        with transaction(database):
-            expired = Conversations.select(Conversations.id).where(Conversations.used_at < oldest).limit(BATCH_SIZE)
-            if database.for_update:  # a concurrent sweeper skips locked rows
-                expired = expired.for_update(skip_locked=True)
-            rows = [row for (row,) in expired.tuples().execute(database)]
-            if rows:
-                execute(database, f"DELETE FROM responses_conversations WHERE id IN ({placeholders(rows)})", *rows)
-        deleted_count += len(rows)
-        if len(rows) < BATCH_SIZE:
-            return deleted_count
+    while rows := _end_use(database, oldest):
+        conversations = f"({placeholders(rows)})"
+        snapshots = f"(SELECT id FROM responses_snapshots WHERE conversation_id IN {conversations})"
+        delete_in_steps(database, "responses_items", f"snapshot_id IN {snapshots}", *rows, size="LENGTH(payload)")
+        delete_in_steps(
+            database,
+            "responses_snapshots",
+            f"conversation_id IN {conversations}",
+            *rows,
+            size="LENGTH(envelope)",
+            order="ORDER BY id DESC",  # children first
+        )
+        deleted_count += delete_in_steps(database, "responses_conversations", f"id IN {conversations}", *rows)
+    return deleted_count
+
+
+def _end_use(database: peewee.Database, oldest: int) -> list[int]:
+    """Make sure that some expired conversations are not used again while they are deleted; return their row ids.
+
+    :param oldest: conversations not used since this Unix second have expired.
+    """
+    with transaction(database):
+        expired = Conversations.select(Conversations.id).where(Conversations.used_at < oldest).limit(BATCH_SIZE)
+        if database.for_update:  # a concurrent sweeper skips locked rows
+            expired = expired.for_update(skip_locked=True)
+        rows = [row for (row,) in expired.tuples().execute(database)]
+        if rows:
+            sql = f"UPDATE responses_conversations SET used_at = ? WHERE id IN ({placeholders(rows)})"
+            execute(database, sql, USE_HAS_ENDED, *rows)
+    return rows
 
 
 def start_sweeping(database: peewee.Database, retention_days: int) -> None:

@@ -52,7 +52,7 @@ def resolve_turn(
         body,
         response_id,
         oldest=load.expiry_cutoff(retention_days),
-        limit=InputLimit(limits.input_bytes),
+        limit=InputLimit(limits.input_bytes, limits.reserve),
         unstored=unstored,
     )
     # A turn that continues another one may run several queries; most others run none.

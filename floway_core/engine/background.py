@@ -197,12 +197,11 @@ class BackgroundRuns:
         self._wake()
         on_end()
 
-    def cancel(self, response: BackgroundResponse) -> BackgroundResponse:
-        """Cancel a running response of any worker; return its new state."""
-        cancelled = background.cancel(self._database, response)
+    def cancel(self, response: BackgroundResponse) -> None:
+        """Cancel a response of any worker, if it is still running."""
+        background.cancel(self._database, response)
         if run := self._runs.get(response.response_id):
             run.signal.set()
-        return cancelled
 
     # -------------------------------------------------------------------------------------------------------- reading
     def follow(self, key: ApiKey, found: BackgroundResponse, after: int) -> StoredEventStream:
@@ -215,6 +214,7 @@ class BackgroundRuns:
             after,
             keepalive_interval=self._gateway.settings.keepalive_interval,
             shutdown_fileno=self._gateway.shutdown.fileno(),
+            memory=self._gateway.body_memory,
             find_response=lambda: self._find_response(key, found),
         )
         with self._changed:

@@ -10,6 +10,9 @@ from floway_core.protocol.responses import FAILED
 Batch = tuple[int, bytes]
 """The sequence number of the last event, and the events."""
 
+MAX_UPSTREAM_NUMBER = 2**30
+"""An upstream's higher sequence numbers are replaced: readers could not name them, nor the database store all."""
+
 
 class EventRecorder:
     """Buffers the events of one response. One thread adds them, another one takes them."""
@@ -42,7 +45,7 @@ class EventRecorder:
         if not isinstance(content, dict):
             return b""
         number = content.get("sequence_number")
-        if isinstance(number, int) and number > self._number:
+        if type(number) is int and self._number < number <= MAX_UPSTREAM_NUMBER:
             self._number = number
             return event
         self._number += 1

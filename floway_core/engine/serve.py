@@ -136,7 +136,7 @@ def with_turn(
         request.body,
         response_id_of(request),
         settings.retention_days,
-        StoreLimits(settings.input_limit, key.max_stored_bytes or settings.max_stored_bytes),
+        StoreLimits(settings.input_limit, key.max_stored_bytes or settings.max_stored_bytes, request.reserve_memory),
         request.restores_reasoning,
         unstored,
     )

@@ -15,11 +15,15 @@ from floway_core.engine.client_stream import ClientStream, StreamState
 from floway_core.protocol import sse
 from floway_core.protocol.forwarded_answer import ForwardedAnswer
 from floway_core.protocol.responses import TERMINAL_TYPES
+from floway_core.runtime.memory import MemoryBudget
 
 log = logging.getLogger("floway.background")
 
 MAX_BUFFERED_BYTES = 2**20
 """Bytes to read ahead for a slow client."""
+
+UNCOUNTED_BYTES = 64 * 1024
+"""The size of events that need no memory of the budget."""
 
 LAST_EVENTS_SECONDS = 0.8
 """How long to wait for further events after the gateway has announced its end."""
@@ -35,10 +39,12 @@ class StoredEventStream(ClientStream):
         *,
         keepalive_interval: float,
         shutdown_fileno: int,
+        memory: MemoryBudget,
         find_response: Callable[[], Mapping[str, Any]],
     ) -> None:
         """:param row: row id of the background response.
         :param after: the sequence number of the last event that the client has seen.
+        :param memory: for the events that the client has not received. While there is none, no events are fetched.
         :param find_response: returns the response object, if the last events are missing.
         """
         super().__init__(ForwardedAnswer())
@@ -47,6 +53,12 @@ class StoredEventStream(ClientStream):
         self._find_response = find_response
         self._keepalive_interval = keepalive_interval
         self._shutdown_fileno = shutdown_fileno
+        self._memory = memory
+        self._page_bytes = 0
+        """The size of the next events, if there was no memory for them before."""
+        self._reserved_for_buffer = 0
+        self._reserved_for_output = 0
+        """Bytes that are reserved for what the client is receiving."""
         self._buffer = bytearray()
         self._has_all = False
         """Whether the buffer contains the last events."""
@@ -60,27 +72,48 @@ class StoredEventStream(ClientStream):
 
     def fetch(self, database: peewee.Database) -> None:
         """Read newly stored events. Called by one thread."""
-        if self._has_all or len(self._buffer) > MAX_BUFFERED_BYTES:
+        if self._has_all or len(self._buffer) > MAX_BUFFERED_BYTES or not self._has_memory(self._page_bytes):
             return
         page = background.read_events(database, self._row, self._after)
-        self._after = page.last_number
         events = page.events
         if page.is_last:
-            events += self._missing_end(database)
-        if events or page.is_last:
-            with self._lock:
+            events += self._missing_end(database, page.last_number)
+        self._page_bytes = len(events)
+        with self._lock:
+            if self._is_closed or not self._reserve(len(events)):
+                return
+            self._after, self._page_bytes = page.last_number, 0
+            if events or page.is_last:
                 self._buffer += events
                 self._has_all = page.is_last
-                if not self._is_closed:
-                    os.eventfd_write(self._signal, 1)
+                os.eventfd_write(self._signal, 1)
 
-    def _missing_end(self, database: peewee.Database) -> bytes:
+    def _has_memory(self, size: int) -> bool:
+        """Return whether there is memory for ``size`` bytes now."""
+        if size <= UNCOUNTED_BYTES:
+            return True
+        has_memory = self._memory.reserve(min(size, self._memory.limit))
+        if has_memory:
+            self._memory.release(min(size, self._memory.limit))
+        return has_memory
+
+    def _reserve(self, size: int) -> bool:
+        """Reserve memory for ``size`` bytes in the buffer; return whether there was any."""
+        if size <= UNCOUNTED_BYTES:
+            return True
+        size = min(size, self._memory.limit)  # what is larger has to be sent, too
+        if not self._memory.reserve(size):
+            return False
+        self._reserved_for_buffer += size
+        return True
+
+    def _missing_end(self, database: peewee.Database, after: int) -> bytes:
         """Return the terminal event, if none is stored because the response was cancelled or its worker died."""
         last = background.read_last_event(database, self._row)
         if last and background.content_of(last).get("type") in TERMINAL_TYPES:
             return b""
-        number = background.number_of(last) + 1 if last else self._after + 1
-        return background.terminal_event(self._find_response(), number) if number > self._after else b""
+        number = background.number_of(last) + 1 if last else after + 1
+        return background.terminal_event(self._find_response(), number) if number > after else b""
 
     def _step(self, wait: bool) -> bytes:
         if self.state is StreamState.NEEDS_THREAD:
@@ -93,6 +126,8 @@ class StoredEventStream(ClientStream):
                 return b""
             if _is_readable(self._signal, 0):
                 os.eventfd_read(self._signal)
+            self._memory.release(self._reserved_for_output)  # the client has received it
+            self._reserved_for_output, self._reserved_for_buffer = self._reserved_for_buffer, 0
             output, self._buffer = bytes(self._buffer), bytearray()
             if self._has_all:
                 self.state = StreamState.NEEDS_THREAD
@@ -116,6 +151,7 @@ class StoredEventStream(ClientStream):
 
     def _release(self) -> None:
         with self._lock:
+            self._memory.release(self._reserved_for_buffer + self._reserved_for_output)
             os.close(self._signal)
 
 

@@ -42,10 +42,14 @@ class MemoryBudget:
             self._used += size
             return True
 
+    def use(self, size: int) -> None:
+        """Reserve ``size`` bytes that are in use already, even beyond the limit."""
+        with self._lock:
+            self._used += size
+
     def release(self, size: int) -> None:
         """Release ``size`` reserved bytes."""
-        with self._lock:
-            self._used -= size
+        self.use(-size)
 
 
 class Reservation:
@@ -72,7 +76,7 @@ class Reservation:
         if self.size + size > self._budget.limit:
             message = f"The request needs more than {self._budget.limit} bytes of memory."
             raise GatewayError(413, message, code="request_too_large")
-        message = "Other requests use the memory that the gateway has for their bodies. Try again soon."
+        message = "Other requests use the memory that the gateway has for bodies and conversations. Try again soon."
         raise GatewayError(503, message, code="server_overloaded", headers={"retry-after": "1"})
 
     def remove(self, size: int) -> None:

@@ -253,6 +253,7 @@ class ConnectionLoop(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ann
         self.nr_conns -= 1
         if conn.unsent:
             reset(conn.sock)
+            conn.unsent.clear()
         conn.close()
 
     def _close_gracefully(self, conn: Connection) -> None:

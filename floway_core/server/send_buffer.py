@@ -5,6 +5,8 @@ import socket
 import struct
 import termios
 
+from floway_core.runtime.memory import MemoryBudget
+
 SLICE_BYTES = 256 * 1024
 """Bytes to send at a time, so that clients with much to receive take turns with all others."""
 
@@ -33,7 +35,7 @@ def frame_chunk(data: bytes) -> tuple[bytes, ...]:
 class SendBuffer:
     """Bytes that a socket has not accepted yet. It is false if there are none."""
 
-    __slots__ = ("_accepted", "_pieces", "_received")
+    __slots__ = ("_accepted", "_memory", "_pieces", "_received", "_reserved")
 
     def __init__(self) -> None:
         self._pieces: list[memoryview] = []
@@ -41,6 +43,9 @@ class SendBuffer:
         """Bytes that the system has taken so far."""
         self._received = 0
         """Bytes that the client had received when ``has_progressed`` was called last."""
+        self._memory: MemoryBudget | None = None
+        self._reserved = 0
+        """Bytes that are reserved in ``_memory``."""
 
     def __bool__(self) -> bool:
         return bool(self._pieces)
@@ -60,6 +65,17 @@ class SendBuffer:
             self._pieces.append(memoryview(data)[count:])
         return not self._pieces
 
+    def reserve(self, memory: MemoryBudget) -> None:
+        """Reserve memory for the bytes in the buffer until it is empty."""
+        if self._pieces and not self._reserved:
+            self._memory, self._reserved = memory, len(self)
+            memory.use(self._reserved)
+
+    def _release(self) -> None:
+        if self._memory and not self._pieces:
+            self._memory.release(self._reserved)
+            self._memory, self._reserved = None, 0
+
     def flush(self, sock: socket.socket) -> int:
         """Send one slice from the buffer, which must not be empty.
 
@@ -73,6 +89,7 @@ class SendBuffer:
             self._pieces[0] = piece[count:]
         else:
             del self._pieces[0]
+            self._release()
         return count
 
     def has_progressed(self, sock: socket.socket) -> bool:
@@ -87,6 +104,7 @@ class SendBuffer:
     def clear(self) -> None:
         """Forget everything."""
         self._pieces.clear()
+        self._release()
 
     def wait(self, sock: socket.socket) -> None:
         """Send everything, and wait for the client as long as the timeout of the socket allows.
@@ -97,3 +115,4 @@ class SendBuffer:
             sock.sendall(self._pieces[0])
             self._accepted += len(self._pieces[0])
             del self._pieces[0]
+        self._release()

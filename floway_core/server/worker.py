@@ -165,6 +165,7 @@ class Worker(ConnectionLoop):
                 self._end_exchange(exchange)
 
     def _end_exchange(self, exchange: ClientExchange) -> None:
+        exchange.conn.unsent.reserve(self._body_memory)  # what the request has reserved is released now
         try:
             if hasattr(exchange.body, "close"):
                 exchange.body.close()

@@ -21,6 +21,7 @@ from floway_core.storage.configuration import configuration_of
 from floway_core.storage.db import execute, select, transaction, write
 from floway_core.storage.disk_reserve import delete_despite_full_disk
 from floway_core.storage.key_options import Options, is_name, to_columns
+from floway_core.storage.stepwise import delete_in_steps
 from floway_core.storage.tables import ApiKeys
 
 PREFIX = "sk-floway-"
@@ -175,23 +176,17 @@ def finish_deletions(database: peewee.Database) -> None:
 
 _CONTENTS = (
     # Items first, because they are the largest part of a conversation.
-    ("responses_items", 500),
-    ("responses_conversations", 50),
-    ("background_responses", 20),
+    ("responses_items", "LENGTH(payload)", 500),
+    ("responses_conversations", "0", 50),
+    ("background_responses", "0", 20),
 )
-"""Tables with the contents of a key, and the rows that one transaction deletes. Few, so that others do not wait."""
+"""Tables with the contents of a key, the bytes of a row, and the rows that one transaction deletes at most."""
 
 
 def _delete_contents(database: peewee.Database, key_id: str) -> None:
-    """Remove a refused key with all its conversations, in small transactions with pauses between them."""
-    for table, size in _CONTENTS:
-        sql = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE api_key_id = ? LIMIT {size}) RETURNING 1"
-        while True:
-            started = time.monotonic()
-            deleted = delete_despite_full_disk(database, partial(write, database, sql, key_id))
-            if len(deleted) < size:
-                break
-            time.sleep(time.monotonic() - started)  # other writers go first
+    """Remove a refused key with all its conversations."""
+    for table, size, rows in _CONTENTS:
+        delete_in_steps(database, table, "api_key_id = ?", key_id, size=size, rows=rows)
     sql = "DELETE FROM api_keys WHERE id = ? RETURNING 1"
     delete_despite_full_disk(database, partial(write, database, sql, key_id))
 

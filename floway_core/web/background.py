@@ -8,6 +8,7 @@ from flask import Response, current_app
 from floway_core.contexts import ApiKey, ClientRequest
 from floway_core.conversation import background
 from floway_core.conversation.background import BackgroundResponse
+from floway_core.conversation.input_limit import InputLimit
 from floway_core.conversation.load import expiry_cutoff
 from floway_core.engine.background import BackgroundRuns
 from floway_core.web import STREAM_HEADERS, current_gateway, current_request
@@ -23,11 +24,14 @@ def current_runs() -> BackgroundRuns:
     return runs
 
 
-def find_background(key: ApiKey, response_id: str) -> BackgroundResponse | None:
-    """Return a background response of a key; None if there is none with this id."""
+def find_background(key: ApiKey, response_id: str, limit: InputLimit | None = None) -> BackgroundResponse | None:
+    """Return a background response of a key; None if there is none with this id.
+
+    :param limit: counts the bytes of its response object.
+    """
     gateway = current_gateway()
     oldest = expiry_cutoff(gateway.settings.retention_days)
-    return background.find(gateway.services.database, key.id, response_id, oldest)
+    return background.find(gateway.services.database, key.id, response_id, oldest, limit)
 
 
 def start(request: ClientRequest) -> dict[str, Any]:
@@ -42,6 +46,12 @@ def start(request: ClientRequest) -> dict[str, Any]:
     response = current_runs().start(request, run_entry.trace, streams=request.stream, on_end=run_entry.end)
     request_entry.hand_over()
     return response
+
+
+def cancel(key: ApiKey, response: BackgroundResponse) -> BackgroundResponse:
+    """Cancel a running response of a key; return its new state. It may have ended before the cancellation."""
+    current_runs().cancel(response)
+    return find_background(key, response.response_id) or response
 
 
 def follow(key: ApiKey, response: BackgroundResponse, after: int) -> Response:

@@ -75,8 +75,7 @@ def read_content(request: GatewayRequest, limit: int) -> tuple[bytes, Reservatio
     :returns: the body, and its memory, which is reserved until the request has ended.
     :raises GatewayError: as ``read_object``.
     """
-    memory = Reservation(request.gateway.body_memory)
-    request.log_entry.on_close.append(lambda entry: memory.release())
+    memory = request.memory
     codings = _content_codings(request)
     data = _read(request, limit, memory)
     for coding in reversed(codings):

@@ -9,14 +9,14 @@ from flask import Blueprint, Response, jsonify
 from floway_core.contexts import ApiKey
 from floway_core.conversation import conversations, editing, retention
 from floway_core.conversation.input_limit import InputLimit
-from floway_core.conversation.load import StoredItem, expiry_cutoff
+from floway_core.conversation.load import expiry_cutoff
 from floway_core.conversation.quota import check_quota
 from floway_core.conversation.records import Conversation
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.request_schema import CONVERSATION_FIELDS, find_field_fault, find_item_fault
 from floway_core.storage.db import transaction
-from floway_core.web import current_gateway, current_request
+from floway_core.web import current_gateway, current_request, read_limit
 from floway_core.web.auth import authenticate
 from floway_core.web.body import read_object
 from floway_core.web.pages import list_object, list_page
@@ -65,7 +65,7 @@ def delete_conversation(conversation_id: str) -> Response:
 @blueprint.get("/<conversation_id>/items")
 def list_items(conversation_id: str) -> Response:
     """List the items of a conversation, in pages."""
-    return list_page(editing.list_items(_database(), _find(authenticate(), conversation_id)))
+    return list_page(editing.list_items(_database(), _find(authenticate(), conversation_id), read_limit()))
 
 
 @blueprint.post("/<conversation_id>/items")
@@ -82,7 +82,8 @@ def create_items(conversation_id: str) -> Response:
 def get_item(conversation_id: str, item_id: str) -> Response:
     """Return an item of a conversation."""
     conversation = _find(authenticate(), conversation_id)
-    return jsonify(editing.find_item(_database(), conversation, item_id).listed())
+    limit = read_limit()
+    return jsonify(editing.find_item(_database(), conversation, item_id, limit).listed(limit))
 
 
 @blueprint.delete("/<conversation_id>/items/<item_id>")
@@ -90,7 +91,7 @@ def delete_item(conversation_id: str, item_id: str) -> Response:
     """Remove an item from a conversation."""
     key = authenticate()
     conversation = _find(key, conversation_id)
-    editing.delete_item(_database(), key.id, conversation, item_id)
+    editing.delete_item(_database(), key.id, conversation, item_id, read_limit())
     current_gateway().history_cache.forget(conversation.conversation)
     return _json(conversation)
 
@@ -127,8 +128,8 @@ def _find(key: ApiKey, conversation_id: str) -> Conversation:
     return conversation
 
 
-def _add_items(key: ApiKey, conversation: Conversation, items: list[dict[str, Any]]) -> list[StoredItem]:
-    limit = InputLimit(current_gateway().settings.input_limit)
+def _add_items(key: ApiKey, conversation: Conversation, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    limit = InputLimit(current_gateway().settings.input_limit, current_request().memory.add)
     try:
         return editing.add_items(_database(), key.id, conversation, items, _oldest(), limit)
     except GatewayError as error:

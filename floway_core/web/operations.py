@@ -223,6 +223,7 @@ def _build_client_request(admitted: _Admitted, body: dict[str, Any]) -> ClientRe
         required_fields=read.required_fields,
         dropped_fields=read.dropped_fields,
         untranslatable=read.untranslatable,
+        reserve_memory=current_request().memory.add,
         is_websocket_message=admitted.session is not None,
     )
 

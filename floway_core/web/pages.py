@@ -1,11 +1,13 @@
 """Pages of lists of stored items, and arguments of the query string."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flask import Response, jsonify, request
 
 from floway_core.conversation.load import StoredItem
 from floway_core.errors import GatewayError
+from floway_core.web import read_limit
 
 MAX_PAGE_ITEMS = 100
 
@@ -24,20 +26,22 @@ def list_page(items: Sequence[StoredItem]) -> Response:
     ordered = items if order == "asc" else items[::-1]
     remaining = _items_after(ordered, request.args.get("after"))
     limit = integer_argument("limit", 20, minimum=1, maximum=MAX_PAGE_ITEMS)
-    return list_object(remaining[:limit], has_more=len(remaining) > limit)
+    counted = read_limit()
+    return list_object([item.listed(counted) for item in remaining[:limit]], has_more=len(remaining) > limit)
 
 
-def list_object(items: Sequence[StoredItem], *, has_more: bool = False) -> Response:
+def list_object(items: Sequence[Mapping[str, Any]], *, has_more: bool = False) -> Response:
     """Return a list object.
 
+    :param items: as the API lists them.
     :param has_more: whether more items follow.
     """
     return jsonify(
         {
             "object": "list",
-            "data": [item.listed() for item in items],
-            "first_id": items[0].id if items else None,
-            "last_id": items[-1].id if items else None,
+            "data": items,
+            "first_id": items[0]["id"] if items else None,
+            "last_id": items[-1]["id"] if items else None,
             "has_more": has_more,
         }
     )

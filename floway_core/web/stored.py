@@ -12,7 +12,7 @@ from floway_core.conversation.turns import get_snapshot
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.synthesis import synthesize_events
-from floway_core.web import STREAM_HEADERS, background, current_gateway
+from floway_core.web import STREAM_HEADERS, background, current_gateway, current_request, read_limit
 from floway_core.web.auth import authenticate
 from floway_core.web.pages import integer_argument, list_page
 
@@ -33,7 +33,7 @@ def get_response(response_id: str) -> Response:
     key = authenticate()
     is_stream = request.args.get("stream") == "true"
     after = integer_argument("starting_after", -1, minimum=0) if is_stream else -1
-    running = background.find_background(key, response_id)
+    running = background.find_background(key, response_id, read_limit())
     if is_stream and running and running.has_events:
         return background.follow(key, running, after)
     if running and running.status not in COMPLETE:
@@ -42,19 +42,20 @@ def get_response(response_id: str) -> Response:
             raise GatewayError(400, message, param="stream")
         response = dict(running.response)
     else:
-        response = load.load_response(_database(), _snapshot(key, response_id))
+        response = load.load_response(_database(), _snapshot(key, response_id), read_limit())
     if not is_stream:
         return Response(jsontext.dumps(response), mimetype="application/json")
-    events = [event for number, event in enumerate(synthesize_events(response)) if number > after]
-    return Response([*events, sse.DONE], headers=STREAM_HEADERS)
+    events = b"".join(event for number, event in enumerate(synthesize_events(response)) if number > after)
+    current_request().memory.add(len(events))
+    return Response(events + sse.DONE, headers=STREAM_HEADERS)  # in one piece: reading it slowly takes no thread
 
 
 @blueprint.delete("/<response_id>")
 def delete_response(response_id: str) -> Response:
     """Delete the response. Responses that continue it are not affected. If it is still running, it is cancelled."""
     key = authenticate()
-    if running := background.find_background(key, response_id):
-        background.current_runs().cancel(running)
+    if running := background.find_background(key, response_id, read_limit()):
+        running = background.cancel(key, running)
         delete_background(_database(), running)
     if running is None or running.status in COMPLETE:
         snapshot = _snapshot(key, response_id)
@@ -67,14 +68,16 @@ def delete_response(response_id: str) -> Response:
 def cancel_response(response_id: str) -> Response:
     """Cancel a background response. If it has ended, it is returned unchanged."""
     key = authenticate()
-    running = background.find_background(key, response_id)
+    running = background.find_background(key, response_id, read_limit())
     if running is None:
         _snapshot(key, response_id)
         raise GatewayError(400, "Cannot cancel a synchronous response.", param="response_id")
-    background.current_runs().cancel(running)
-    cancelled = background.find_background(key, response_id) or running  # it may have ended before the cancellation
+    cancelled = background.cancel(key, running)
     is_complete = cancelled.status in COMPLETE
-    response = load.load_response(_database(), _snapshot(key, response_id)) if is_complete else dict(cancelled.response)
+    if is_complete:
+        response = load.load_response(_database(), _snapshot(key, response_id), read_limit())
+    else:
+        response = dict(cancelled.response)
     return Response(jsontext.dumps(response), mimetype="application/json")
 
 
@@ -84,7 +87,7 @@ def list_input_items(response_id: str) -> Response:
 
     ``limit`` is a number of items from 1 to 100, ``order`` is ``desc`` or ``asc``, ``after`` is the id of an item.
     """
-    return list_page(load.load_input_items(_database(), _snapshot(authenticate(), response_id)))
+    return list_page(load.load_input_items(_database(), _snapshot(authenticate(), response_id), read_limit()))
 
 
 def _database() -> peewee.Database:

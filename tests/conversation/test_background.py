@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from floway_core.conversation import background
-from floway_core.storage.db import select
+from floway_core.storage.db import connect, select, transaction
 from floway_core.testing import Reply, Step, events, message_stream
 
 from .direct_store import assistant, execute, user
@@ -156,6 +156,26 @@ def test_upstreams_without_sequence_numbers(client, fake_upstream):
     assert numbers(told) == list(range(len(told))) and told[-1]["type"] == "response.completed"
 
 
+@pytest.mark.parametrize("number", [True, 2**31, 2**63, 2**64 - 1, -(2**63), 1.5, "7", None, [1]])
+def test_odd_sequence_numbers_are_replaced(client, held, fake_upstream, number):
+    """One that no database stores would also keep the events of all other responses of the worker from being stored."""
+    other = create(client, held, stream=True, input="other")
+    held.wait_for_request().held.wait(60)
+    sent = [
+        sse_event | ({"sequence_number": number} if position > 1 else {})
+        for position, sse_event in enumerate(events.parse(b"".join(message_stream("answer"))))
+    ]
+    odd = Reply([f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in sent])
+    fake_upstream.script(odd)
+    told = create(client, fake_upstream, stream=True).events()
+    assert [event["type"] for event in told] == [event["type"] for event in sent]
+    assert numbers(told) == sorted(set(numbers(told))) and all(type(one) is int for one in numbers(told))
+    after = numbers(told)[-3]
+    assert follow(client, told[0]["response"]["id"], after).events() == told[-2:]
+    held.release.set()
+    assert [event["type"] for event in other.events()] == [event["type"] for event in sent]
+
+
 def test_one_without_a_stream_cannot_be_followed_until_it_has_ended(client, held):
     told = create(client, held).json()
     error = read(client, told["id"], 400, "?stream=true")["error"]
@@ -259,6 +279,33 @@ def test_deleting_it_after_its_end(client):
     assert client.caller.send("DELETE", f"/v1/responses/{response_id}").status == 200
     assert read(client, response_id, 404) and client.rows() == [0, 0, 0]
     assert select(client.database, "SELECT 1 FROM background_responses WHERE response_id = ?", response_id) == []
+
+
+def test_one_that_completes_while_it_is_deleted_is_deleted(start_acting, new_postgresql, client_of, held):
+    url = new_postgresql()
+    acting, locking = start_acting(url), connect(url)
+    client = client_of(acting)
+    response_id = create(client, held).json()["id"]
+    wait_for(client, response_id, "in_progress")
+    with transaction(locking):
+        execute(locking, "SELECT 1 FROM background_responses WHERE response_id = ? FOR UPDATE", response_id)
+        held.release.set()
+        wait_for_blocked(acting.database, 1)  # the transaction that stores the response
+        deletion = client.caller.send("DELETE", f"/v1/responses/{response_id}")
+        wait_for_blocked(acting.database, 2)  # the deletion, which has seen the response running
+    locking.close_all()
+    assert deletion.json()["deleted"] and deletion.status == 200
+    assert read(client, response_id, 404)
+    assert client.rows() == [0, 0, 0]
+
+
+def wait_for_blocked(database, count):
+    """Wait until so many transactions wait for a lock."""
+    deadline = time.monotonic() + 60
+    sql = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pg_blocking_pids(pid) <> '{}'"
+    while (blocked := select(database, sql)) != [(count,)]:
+        assert time.monotonic() < deadline, blocked
+        time.sleep(0.02)
 
 
 def test_in_a_conversation(client, held):

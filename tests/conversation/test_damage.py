@@ -3,12 +3,14 @@
 import pytest
 
 from floway_core.conversation import load
+from floway_core.conversation.input_limit import InputLimit
 from floway_core.errors import GatewayError
 from floway_core.storage import migrate
 from floway_core.storage.db import connect, select
 
 from .direct_store import Store, assistant, user
 
+LIMIT = InputLimit()
 DAMAGED = [b"", b"j", b"j[]", b"j1", b"jnull", b'j"x"', b'j{"a":1', b'j{"a":1}}', b"z", b"zrubbish", b"x{}", b"\xff"]
 SPREAD = [(b'j{"a":1},{"b":[{}', b"j{}]}"), (b"j{},{}", b"j"), (b'j{"a":"', b'j"}')]
 
@@ -40,7 +42,7 @@ def test_a_payload(store, stored, payload):
     fails(lambda: load.load_response(store.database, store.snapshot(stored)), column, row)
     row = row_of(store, "responses_items", "position = 0")
     store.execute("UPDATE responses_items SET payload = ? WHERE id = ?", payload, row)
-    fails(lambda: load.load_input_items(store.database, store.snapshot(stored))[0].decode(), column, row)
+    fails(lambda: load.load_input_items(store.database, store.snapshot(stored), LIMIT)[0].decode(LIMIT), column, row)
 
 
 @pytest.mark.parametrize("payloads", SPREAD)

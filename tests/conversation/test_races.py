@@ -9,6 +9,7 @@ import pytest
 
 from floway_core.conversation import load, retention
 from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
+from floway_core.conversation.input_limit import InputLimit
 from floway_core.errors import GatewayError
 from floway_core.storage import keys
 from floway_core.storage.db import select
@@ -135,7 +136,7 @@ def test_a_deletion_between_finding_and_loading(store, monkeypatch):
     assert caught.value.code == "previous_response_not_found"
     for read in (load.load_response, load.load_input_items):
         with pytest.raises(GatewayError) as caught:
-            read(store.database, found)
+            read(store.database, found, InputLimit())
         assert caught.value.status == 404
 
 

@@ -1,13 +1,18 @@
 """One lifetime per conversation: refreshed by use, ended by the sweep, by the command, or with its key."""
 
+import dataclasses
+import itertools
+import os
 import time
+import uuid
 
 import pytest
 
-from floway_core.conversation import load, retention
+from floway_core.conversation import background, load, retention
 from floway_core.errors import GatewayError
-from floway_core.storage import keys
-from floway_core.storage.db import select
+from floway_core.protocol import sse
+from floway_core.storage import keys, stepwise
+from floway_core.storage.db import select, transaction
 
 from .direct_store import DAYS, Store, assistant, execute, user
 
@@ -98,6 +103,78 @@ def test_a_sweep_takes_only_what_is_old(store):
     assert retention.sweep(store.database, DAYS) >= len(old)
     assert (store.rows(), other.rows()) == ([0, 0, 0], [1, 1, 2])
     assert other.history(fresh) == [user("One"), assistant("a")]
+
+
+@pytest.fixture
+def pauses(monkeypatch, store):
+    """What is stored of the key of ``store`` at each pause of a deletion: bytes, and rows of each table."""
+    seen = []
+
+    def look(seconds):
+        sums = [select(store.database, f"SELECT {STORED[table]} FROM {table}")[0] for table in STORED]
+        seen.append([tuple(map(int, total)) for total in sums])
+
+    monkeypatch.setattr(stepwise.time, "sleep", look)
+    return seen
+
+
+STORED = {
+    "responses_items": "COALESCE(SUM(LENGTH(payload)), 0), COUNT(*)",
+    "responses_snapshots": "COALESCE(SUM(LENGTH(envelope)), 0), COUNT(*)",
+    "background_events": "COALESCE(SUM(LENGTH(payload)), 0), COUNT(*)",
+}
+LARGE = 3_000_000
+
+
+def assert_small_steps(pauses):
+    """Between two pauses little is deleted, so that other writers do not wait for long."""
+    assert len(pauses) > 2
+    for before, after in itertools.pairwise(pauses):
+        for (size_before, rows_before), (size_after, rows_after) in zip(before, after, strict=True):
+            assert size_before - size_after <= stepwise.STEP_BYTES + LARGE
+            assert rows_before - rows_after <= stepwise.STEP_ROWS
+
+
+def test_large_conversations_are_deleted_in_small_steps(store, pauses):
+    """One with large items, one with many, and one with large response objects."""
+    text = os.urandom(LARGE // 2).hex()
+    store.turn([user(text + str(number)) for number in range(12)], assistant("a"))
+    parent = store.turn([user(str(number)) for number in range(1200)], assistant("a"))
+    for _ in range(8):
+        parent = store.turn("on", assistant("a"), previous=parent)
+    sql = "UPDATE responses_snapshots SET envelope = ? WHERE api_key_id = ? AND depth > 0"
+    store.execute(sql, b"j" + text.encode(), store.key_id)
+    age(store, DAYS + 1)
+    assert retention.sweep(store.database, DAYS) >= 2
+    assert store.rows() == [0, 0, 0]
+    assert_small_steps(pauses)
+
+
+def test_events_are_deleted_in_small_steps(store, pauses):
+    initial = {"id": f"resp_{uuid.uuid4().hex}", "status": "queued", "output": []}
+    row = background.create(store.database, store.key_id, initial, has_events=True)
+    events = [
+        sse.encode("x", b'{"sequence_number":%d,"text":"%s"}' % (n, os.urandom(LARGE // 2).hex().encode()))
+        for n in range(40)
+    ]
+    with transaction(store.database):
+        background.store_events(store.database, [(row, number, event) for number, event in enumerate(events)])
+    background.end(store.database, initial["id"], "completed", initial)
+    store.execute("UPDATE background_responses SET ended_at = 5 WHERE id = ?", row)
+    background.sweep(store.database, 0)
+    assert select(store.database, "SELECT COUNT(*) FROM background_events WHERE background_id = ?", row) == [(0,)]
+    assert select(store.database, "SELECT has_events FROM background_responses WHERE id = ?", row) == [(False,)]
+    assert_small_steps(pauses)
+
+
+def test_what_is_being_deleted_is_not_used_again(store, monkeypatch):
+    response_id = store.turn("Hi", assistant("a"))
+    found = store.snapshot(response_id)
+    age(store, DAYS + 1)
+    expired = dataclasses.replace(found, used_at=int(time.time()) - (DAYS + 1) * DAY)
+    monkeypatch.setattr(stepwise.time, "sleep", lambda seconds: retention.mark_used_if_due(store.database, expired))
+    retention.sweep(store.database, DAYS)
+    assert store.rows() == [0, 0, 0]
 
 
 def test_for_ever_is_long(database):
