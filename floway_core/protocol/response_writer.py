@@ -22,7 +22,7 @@ _ID_PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "cus
 class _OpenItem:
     """An item that is being written."""
 
-    __slots__ = ("delta_head", "delta_tail", "deltas", "index", "kind", "part_index", "payload")
+    __slots__ = ("delta_head", "deltas", "index", "kind", "part_index", "payload")
 
     def __init__(self, payload: dict[str, Any], index: int) -> None:
         self.payload = payload
@@ -32,8 +32,8 @@ class _OpenItem:
         self.part_index = -1
         self.deltas: list[str] = []
         """The deltas of the open part, or of the tool call."""
-        self.delta_head = self.delta_tail = b""
-        """The bytes around the text in each delta event. The sequence number follows the tail."""
+        self.delta_head = b""
+        """The bytes before the text in each delta event."""
 
 
 class ResponseEventWriter:
@@ -82,11 +82,10 @@ class ResponseEventWriter:
         if logprobs:
             encoded_logprobs = jsontext.dumps(list(logprobs))
             item.payload["content"][item.part_index]["logprobs"].extend(logprobs)
-        return b'%b%b,"logprobs":%b%b%d}\n\n' % (
+        return b'%b%b,"logprobs":%b,"sequence_number":%d}\n\n' % (
             item.delta_head,
             jsontext.dumps(delta),
             encoded_logprobs,
-            item.delta_tail,
             number - 1,
         )
 
@@ -154,7 +153,6 @@ class ResponseEventWriter:
         item, opening = self._open_item(payload, None)
         event_type = f"response.{item_type}_{text_field}.delta"
         item.delta_head = _delta_head(event_type, item)
-        item.delta_tail = b',"sequence_number":'
         self._calls[key] = item
         return events + opening
 
@@ -166,7 +164,7 @@ class ResponseEventWriter:
         item = self._calls[key]
         item.deltas.append(delta)
         self._sequence_number = number = self._sequence_number + 1
-        return b"%b%b%b%d}\n\n" % (item.delta_head, jsontext.dumps(delta), item.delta_tail, number - 1)
+        return b'%b%b,"sequence_number":%d}\n\n' % (item.delta_head, jsontext.dumps(delta), number - 1)
 
     def close_call(self, key: object) -> bytes:
         """End a call; ``b""`` if none is open under ``key``."""
@@ -229,7 +227,7 @@ class ResponseEventWriter:
         assert item
         item.deltas.append(delta)
         self._sequence_number = number = self._sequence_number + 1
-        return events + b"%b%b%b%d}\n\n" % (item.delta_head, jsontext.dumps(delta), item.delta_tail, number - 1)
+        return events + b'%b%b,"sequence_number":%d}\n\n' % (item.delta_head, jsontext.dumps(delta), number - 1)
 
     def _open_part(self, kind: PartKind) -> bytes:
         """Open a part, in the open item if it has the right type, else in a new one."""
@@ -247,7 +245,6 @@ class ResponseEventWriter:
         parts.append(part)
         item.kind, item.part_index, item.deltas = kind, len(parts) - 1, []
         item.delta_head = _delta_head(kind.delta_event, item, {kind.index_field: item.part_index})
-        item.delta_tail = b',"sequence_number":'
         return events + (self._part_event(f"{kind.part_events}.added", item, part=part) if kind.part_events else b"")
 
     def _close_part(self) -> bytes:
