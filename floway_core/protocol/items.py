@@ -22,6 +22,21 @@ _TYPES_WITH_MEANINGFUL_ID = ("mcp_approval_request", "image_generation_call", "l
 """Types whose id is part of the content: other items refer to it, or it names something stored elsewhere."""
 
 
+_ID_PREFIXES = {
+    "message": "msg",
+    "reasoning": "rs",
+    "function_call": "fc",
+    "custom_tool_call": "ctc",
+    "web_search_call": "ws",
+    "compaction": "cmp",
+}
+
+
+def make_id(item_type: str, suffix: str) -> str:
+    """Return the id of an item that has none, in OpenAI's form."""
+    return f"{_ID_PREFIXES.get(item_type, 'item')}_{suffix}"
+
+
 def as_items(input: str | Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     """Return the ``input`` of a request as items. A string is one message of the user."""
     if isinstance(input, str):
