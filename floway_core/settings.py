@@ -14,6 +14,9 @@ from floway_core.protocol import hosts
 PREFIX = "FLOWAY_"
 METRICS_OFF, METRICS_TOKEN, METRICS_OPEN = "off", "token", "open"
 
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable in which prometheus_client finds the folder that all workers share."""
+
 
 class SettingsError(StartupError):
     """A setting is unknown or malformed. The message names it."""
