@@ -207,17 +207,17 @@ class BackgroundRuns:
         return cancelled
 
     # -------------------------------------------------------------------------------------------------------- reading
-    def follow(self, key: ApiKey, found: BackgroundResponse, after: int) -> StoredEventStream:
+    def follow(self, key: ApiKey, response: BackgroundResponse, after: int) -> StoredEventStream:
         """Return the stream of the events of a response, including future ones.
 
         :param after: the sequence number after which it starts.
         """
         stream = StoredEventStream(
-            found.row,
+            response.row,
             after,
             keepalive_interval=self._gateway.settings.keepalive_interval,
             shutdown_fileno=self._gateway.shutdown.fileno(),
-            find_response=lambda: self._find_response(key, found),
+            find_response=lambda: self._find_response(key, response),
         )
         with self._changed:
             self._readers.add(stream)
@@ -234,8 +234,8 @@ class BackgroundRuns:
         """Return the response object of a response that has ended without a terminal event."""
         if snapshot := load.find_snapshot(self._database, key.id, followed.response_id, 0):
             return load.load_response(self._database, snapshot)
-        found = background.find(self._database, key.id, followed.response_id, 0)
-        return found.response if found else {**followed.response, "status": background.CANCELLED}
+        stored = background.find(self._database, key.id, followed.response_id, 0)
+        return stored.response if stored else {**followed.response, "status": background.CANCELLED}
 
     # ----------------------------------------------------------------------------------------------------- the thread
     def _wake(self) -> None:

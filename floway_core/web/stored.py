@@ -33,14 +33,14 @@ def get_response(response_id: str) -> Response:
     key = authenticate()
     is_stream = request.args.get("stream") == "true"
     after = integer_argument("starting_after", -1, minimum=0) if is_stream else -1
-    running = background.find_background(key, response_id)
-    if is_stream and running and running.has_events:
-        return background.follow(key, running, after)
-    if running and running.status not in COMPLETE:
-        if is_stream and running.is_running:
+    stored = background.find_background(key, response_id)
+    if is_stream and stored and stored.has_events:
+        return background.follow(key, stored, after)
+    if stored and stored.status not in COMPLETE:
+        if is_stream and stored.is_running:
             message = "This response can only be followed if it was created with 'stream': true."
             raise GatewayError(400, message, param="stream")
-        response = dict(running.response)
+        response = dict(stored.response)
     else:
         response = load.load_response(_database(), _snapshot(key, response_id))
     if not is_stream:
@@ -53,10 +53,10 @@ def get_response(response_id: str) -> Response:
 def delete_response(response_id: str) -> Response:
     """Delete the response. Responses that continue it are not affected. If it is still running, it is cancelled."""
     key = authenticate()
-    if running := background.find_background(key, response_id):
-        background.current_runs().cancel(running)
-        delete_background(_database(), running)
-    if running is None or running.status in COMPLETE:
+    if stored := background.find_background(key, response_id):
+        background.current_runs().cancel(stored)
+        delete_background(_database(), stored)
+    if stored is None or stored.status in COMPLETE:
         snapshot = _snapshot(key, response_id)
         retention.delete_response(_database(), snapshot)
         current_gateway().history_cache.forget(snapshot.conversation)
@@ -67,12 +67,12 @@ def delete_response(response_id: str) -> Response:
 def cancel_response(response_id: str) -> Response:
     """Cancel a background response. If it has ended, it is returned unchanged."""
     key = authenticate()
-    running = background.find_background(key, response_id)
-    if running is None:
+    stored = background.find_background(key, response_id)
+    if stored is None:
         _snapshot(key, response_id)
         raise GatewayError(400, "Cannot cancel a synchronous response.", param="response_id")
-    background.current_runs().cancel(running)
-    cancelled = background.find_background(key, response_id) or running  # it may have ended before the cancellation
+    background.current_runs().cancel(stored)
+    cancelled = background.find_background(key, response_id) or stored  # it may have ended before the cancellation
     is_complete = cancelled.status in COMPLETE
     response = load.load_response(_database(), _snapshot(key, response_id)) if is_complete else dict(cancelled.response)
     return Response(jsontext.dumps(response), mimetype="application/json")
