@@ -119,7 +119,8 @@ def origin_url(value: str, allow_http: bool = False) -> str:
     :param allow_http: accept ``http`` in a private network, too.
     """
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+    has_more = parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme not in ("http", "https") or not parts.hostname or has_more:
         raise ValueError("an https URL")
     if parts.scheme == "http" and not hosts.is_loopback(parts.hostname):
         if not allow_http:
