@@ -50,8 +50,8 @@ def measure(transport: str, turns: int) -> Chain:
     with tempfile.TemporaryDirectory() as folder, Simulator() as backend, contextlib.ExitStack() as stack:
         consistency = backend.backend.consistency
         # these checks read the whole history in each turn
-        stack.enter_context(mock.patch.object(consistency, "_check_dispatch", lambda seen: ()))
-        stack.enter_context(mock.patch.object(consistency, "_earlier_turns", lambda seen: frozenset()))
+        stack.enter_context(mock.patch.object(consistency, "_check_dispatch", return_value=()))
+        stack.enter_context(mock.patch.object(consistency, "_earlier_turns", return_value=frozenset()))
         urls = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
         with RunningGateway({**urls, **TRANSPORTS[transport]}, installed=["codex"]) as gateway:
             file = Path(folder) / "auth.json"
