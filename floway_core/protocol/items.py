@@ -12,6 +12,12 @@ TRIGGER = "compaction_trigger"
 COMPACTIONS = ("compaction", "compaction_summary")
 """Types of items that replace all items before them."""
 
+TOOL_CALL_TYPES = ("function_call", "custom_tool_call")
+"""Types of calls of the client's own tools."""
+
+TOOL_OUTPUT_TYPES = ("function_call_output", "custom_tool_call_output")
+"""Types of the outputs of these calls."""
+
 _INCIDENTAL_FIELDS = frozenset({"id", "status", "annotations", "logprobs", "phase"})
 """Fields that clients omit or change when they send an item again. No two items differ only in them."""
 

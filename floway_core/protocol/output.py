@@ -11,7 +11,6 @@ from typing import Any
 
 from floway_core.protocol.item_versions import (
     MATCH_RULES,
-    TOOL_CALL_TYPES,
     content_length,
     drop_repeats,
     get_call_id,
@@ -25,7 +24,7 @@ from floway_core.protocol.item_versions import (
     merge_versions,
     normalize_item,
 )
-from floway_core.protocol.items import make_id
+from floway_core.protocol.items import TOOL_CALL_TYPES, make_id
 from floway_core.protocol.output_item import OutputItem
 from floway_core.protocol.text_events import TextLocation
 
