@@ -143,7 +143,7 @@ def storable_text(text: str, max_length: int) -> str:
 
     :param max_length: characters; the rest is cut off.
     """
-    return text.encode(errors="replace").decode().replace("\0", "")[:max_length]
+    return text[:max_length].encode(errors="replace").decode().replace("\0", "")
 
 
 def placeholders(values: Collection[Any]) -> str:
