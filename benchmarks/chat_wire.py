@@ -59,10 +59,10 @@ _label = functools.cache(wire.label)
 
 
 class ChatStreamCheck:
-    """Takes the chunks of one stream as they come, as ``answers.StreamCheck`` takes the events of the Responses API."""
+    """Checks the chunks of one stream as they arrive, as ``answers.StreamCheck`` the events of the Responses API."""
 
     def __init__(self, deltas: int, delays: array) -> None:
-        """:param delays: where the nanoseconds from writing to receiving each delta go."""
+        """:param delays: receives the nanoseconds from writing to receiving each delta."""
         self._deltas, self._delays = deltas, delays
         self._rest = b""
         self._count = 0
@@ -77,7 +77,7 @@ class ChatStreamCheck:
         """
         *events, self._rest = (self._rest + data).split(b"\n\n")
         for event in events:
-            self._look(event, now)
+            self._check_chunk(event, now)
 
     def finish(self) -> None:
         """:raises WrongAnswer: something is missing."""
@@ -86,7 +86,7 @@ class ChatStreamCheck:
         if not self.complete or self._count != self._deltas:
             raise WrongAnswer(f"the stream ends after {self._count} deltas, complete: {self.complete}")
 
-    def _look(self, event: bytes, now: int) -> None:
+    def _check_chunk(self, event: bytes, now: int) -> None:
         data = event.partition(b"data: ")[2]
         if not data:
             return  # a comment
@@ -100,11 +100,11 @@ class ChatStreamCheck:
             self._delays.append(max(0, now - int(stamp)))
             self._count += 1
         else:
-            self._look_around(parse_object(data))
+            self._check_other_chunk(parse_object(data))
         self.events += 1
 
-    def _look_around(self, chunk: dict[str, Any]) -> None:
-        """Any chunk but the delta that is due."""
+    def _check_other_chunk(self, chunk: dict[str, Any]) -> None:
+        """Check a chunk that is not the delta that is due."""
         self.id = chunk.get("id") or self.id
         for choice in chunk.get("choices") or ():
             if choice["delta"].get("content"):
