@@ -26,9 +26,6 @@ _FINISH = b'{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}\n\n'
 _USAGE = b'],"usage":{"prompt_tokens":75,"completion_tokens":%d,"total_tokens":%d}}\n\n'
 DONE = b"data: [DONE]\n\n"
 
-EVENTS_AROUND = 3
-"""Events of a stream that carry no text: the role, the end, the usage."""
-
 
 def opening_events(id: bytes) -> list[bytes]:
     """The event before the deltas; ``id`` has ``wire.ID`` digits."""
