@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from floway_codex.recordings.reading import LITE_HEADER, RecordedRequest
+from floway_codex.recordings.reading import LITE_HEADER, TURN_STATE, RecordedRequest
 from floway_codex.wire.templates import IF, VALUE, Template
 
 Rows = list[list[Any]]
@@ -23,10 +23,7 @@ UNSEEN: Mapping[str, tuple[Callable[[RecordedRequest], bool], tuple[str, ...]]] 
     "a compaction": (lambda one: "compaction" in one.turn_metadata, ("compaction",)),
     "a model with responses-lite": (lambda one: one.is_lite, (LITE_HEADER, "reasoning.context", "lite")),
     "a model without responses-lite": (lambda one: not one.is_lite, ("instructions", "tools")),
-    "a turn state": (
-        lambda one: one.header("x-codex-turn-state") is not None,
-        ("x-codex-turn-state", "turn_state"),
-    ),
+    "a turn state": (lambda one: one.header(TURN_STATE) is not None, (TURN_STATE, "turn_state")),
     "a service tier": (lambda one: "service_tier" in one.body, ("service_tier",)),
     "a reasoning summary": (lambda one: "summary" in (one.body.get("reasoning") or {}), ("reasoning.summary",)),
     "an output format": (lambda one: "format" in (one.body.get("text") or {}), ("text.format",)),
