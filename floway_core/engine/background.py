@@ -187,14 +187,15 @@ class BackgroundRuns:
     def _end(self, run: _Run, response: Mapping[str, Any], on_end: Callable[[], None]) -> None:
         """Store the last events and the end. If that fails, the lease expires; the next reader ends the response."""
         response_id = run.initial["id"]
-        with self._changed:
-            del self._runs[response_id]
         self._gateway.turn_leases.release(background.lease_id(response_id))
         try:
             self._flush([run])
             background.end(self._database, response_id, FAILED, {**response, "status": FAILED})
         except DATABASE_ERRORS as error:
             log.error("The end of background response %s could not be stored: %s", response_id, error)
+        finally:
+            with self._changed:  # not earlier: a worker that stops exits when nothing runs
+                del self._runs[response_id]
         run.signal.close()
         self._wake()
         on_end()
