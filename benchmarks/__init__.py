@@ -1,1 +1,1 @@
-"""Measurements: run them with ``python -m benchmarks.<name>`` from the repository."""
+"""Measurements: run them with ``python -m benchmarks`` from the repository; ``--help`` lists them."""

@@ -2,6 +2,7 @@
 
     python -m benchmarks run [--with codex otel nginx ...] [--scenarios request slow ...] [--rounds 3] [--seconds 3]
     python -m benchmarks load [--streams 500] [--seconds 120]
+    python -m benchmarks large-events [--readers 12] [--megabytes 50]
     python -m benchmarks soak [--minutes 30]
     python -m benchmarks scale [--items 100000]
     python -m benchmarks codex-chain [--turns 120]
@@ -23,7 +24,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _load(options: argparse.Namespace) -> None:
     load_cpus, gateway_cpus = overload.cores()
-    print(*(f"{name}: {value}" for name, value in describe_machine(load_cpus, gateway_cpus).items()), "", sep="\n")
+    _print_machine(load_cpus, gateway_cpus)
     with targets.upstream(load_cpus) as upstream_url:
         held = overload.hold(upstream_url, load_cpus, gateway_cpus, options.streams, options.seconds, options.ramp)
         print(*overload.format_held(held, options.streams, options.seconds), "", sep="\n", flush=True)
@@ -159,16 +160,14 @@ def _load(options: argparse.Namespace) -> None:
 def _large_events(options: argparse.Namespace) -> None:
     load_cpus, gateway_cpus = cores()
     with targets.upstream(load_cpus) as upstream_url:
-        measured = large_events.run((load_cpus, gateway_cpus), upstream_url, options.readers, options.megabytes)
-        for line in measured:
-            print(line, flush=True)
-    if line.startswith("!"):
-        sys.exit(1)
+        lines = large_events.run((load_cpus, gateway_cpus), upstream_url, options.readers, options.megabytes)
+        if not _print_lines(lines):
+            sys.exit(1)
 
 
 def _soak(options: argparse.Namespace) -> None:
     load_cpus, gateway_cpus = overload.cores()
-    print(*(f"{name}: {value}" for name, value in describe_machine(load_cpus, gateway_cpus).items()), "", sep="\n")
+    _print_machine(load_cpus, gateway_cpus)
     print(soak.format_heading(), flush=True)
     with targets.upstream(load_cpus) as upstream_url:
         for result in soak.run(upstream_url, load_cpus, gateway_cpus, options.minutes, options.period):
@@ -181,15 +180,11 @@ def _soak(options: argparse.Namespace) -> None:
 def _scale(options: argparse.Namespace) -> None:
     load_cpus, gateway_cpus = overload.cores()
     cpus = load_cpus | gateway_cpus
-    print(*(f"{name}: {value}" for name, value in describe_machine(cpus, cpus).items()), sep="\n", flush=True)
+    _print_machine(cpus, cpus)
     sizes = {name: getattr(options, name) for name in ("items", "conversations", "rounds", "seconds")}
     with targets.upstream(cpus) as upstream_url:
-        lines = []
-        for line in scale.run(upstream_url, cpus, **sizes, report=_report):
-            print(line, flush=True)
-            lines.append(line)
-    if any(line.startswith("!") for line in lines):
-        sys.exit("Floway did not answer everything: see above.")
+        if not _print_lines(scale.run(upstream_url, cpus, **sizes, report=_report)):
+            sys.exit("Floway did not answer everything: see above.")
 
 
 def _chain(options: argparse.Namespace) -> None:
@@ -280,9 +275,9 @@ def _variants(kind: str, holds: list[int]) -> list[tuple[str, Callable[[Bench], 
 def _applies(kind: str, target: Target) -> bool:
     if kind in scenarios.TRANSLATING:
         return bool(getattr(target, scenarios.TRANSLATING[kind]))
-    if (kind in scenarios.NEEDING_CONVERSATIONS and not target.stores_conversations) or (
-        kind in scenarios.MESSAGES and not target.takes_messages
-    ):
+    if kind in scenarios.NEEDING_CONVERSATIONS and not target.stores_conversations:
+        return False
+    if kind in scenarios.MESSAGES and not target.takes_messages:
         return False
     return bool(target.tree or kind in scenarios.DIRECT)
 
@@ -298,6 +293,20 @@ def describe_machine(load_cpus: set[int], gateway_cpus: set[int]) -> dict[str, s
         "load average before": f"{os.getloadavg()[0]:.2f}",
         "command": "python -m benchmarks " + " ".join(sys.argv[1:]),
     }
+
+
+def _print_machine(load_cpus: set[int], gateway_cpus: set[int]) -> None:
+    about = describe_machine(load_cpus, gateway_cpus)
+    print(*(f"{name}: {value}" for name, value in about.items()), "", sep="\n", flush=True)
+
+
+def _print_lines(lines: Iterable[str]) -> bool:
+    """Print lines as they come. Return whether none reports a problem, with a ``!`` in front."""
+    is_fine = True
+    for line in lines:
+        print(line, flush=True)
+        is_fine = is_fine and not line.startswith("!")
+    return is_fine
 
 
 def _join(cpus: set[int]) -> str:

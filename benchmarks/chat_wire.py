@@ -26,9 +26,6 @@ _FINISH = b'{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}\n\n'
 _USAGE = b'],"usage":{"prompt_tokens":75,"completion_tokens":%d,"total_tokens":%d}}\n\n'
 DONE = b"data: [DONE]\n\n"
 
-EVENTS_AROUND = 3
-"""Events of a stream that carry no text: the role, the end, the usage."""
-
 
 def opening_events(id: bytes) -> list[bytes]:
     """The event before the deltas; ``id`` has ``wire.ID`` digits."""
@@ -59,10 +56,10 @@ _label = functools.cache(wire.label)
 
 
 class ChatStreamCheck:
-    """Takes the chunks of one stream as they come, as ``answers.StreamCheck`` takes the events of the Responses API."""
+    """Checks the chunks of one stream as they arrive, as ``answers.StreamCheck`` the events of the Responses API."""
 
     def __init__(self, deltas: int, delays: array) -> None:
-        """:param delays: where the nanoseconds from writing to receiving each delta go."""
+        """:param delays: receives the nanoseconds from writing to receiving each delta."""
         self._deltas, self._delays = deltas, delays
         self._rest = b""
         self._count = 0
@@ -77,7 +74,7 @@ class ChatStreamCheck:
         """
         *events, self._rest = (self._rest + data).split(b"\n\n")
         for event in events:
-            self._look(event, now)
+            self._check_chunk(event, now)
 
     def finish(self) -> None:
         """:raises WrongAnswer: something is missing."""
@@ -86,7 +83,7 @@ class ChatStreamCheck:
         if not self.complete or self._count != self._deltas:
             raise WrongAnswer(f"the stream ends after {self._count} deltas, complete: {self.complete}")
 
-    def _look(self, event: bytes, now: int) -> None:
+    def _check_chunk(self, event: bytes, now: int) -> None:
         data = event.partition(b"data: ")[2]
         if not data:
             return  # a comment
@@ -100,11 +97,11 @@ class ChatStreamCheck:
             self._delays.append(max(0, now - int(stamp)))
             self._count += 1
         else:
-            self._look_around(parse_object(data))
+            self._check_other_chunk(parse_object(data))
         self.events += 1
 
-    def _look_around(self, chunk: dict[str, Any]) -> None:
-        """Any chunk but the delta that is due."""
+    def _check_other_chunk(self, chunk: dict[str, Any]) -> None:
+        """Check a chunk that is not the delta that is due."""
         self.id = chunk.get("id") or self.id
         for choice in chunk.get("choices") or ():
             if choice["delta"].get("content"):

@@ -1,5 +1,6 @@
 """A long conversation with the simulated Codex backend, over POSTs and over a WebSocket: bytes and CPU of a turn."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -8,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 from floway_codex.simulator import Reply, Simulator, item, reasoning, reply, text
 
@@ -45,10 +47,11 @@ class Chain:
 
 def measure(transport: str, turns: int) -> Chain:
     """Have a conversation of so many turns, each of which answers a call and gets another one."""
-    with tempfile.TemporaryDirectory() as folder, Simulator() as backend:
+    with tempfile.TemporaryDirectory() as folder, Simulator() as backend, contextlib.ExitStack() as stack:
+        consistency = backend.backend.consistency
         # these checks read the whole history in each turn
-        backend.backend.consistency._odd = lambda seen: iter(())
-        backend.backend.consistency._earlier_turns = lambda seen: frozenset()
+        stack.enter_context(mock.patch.object(consistency, "_check_dispatch", return_value=()))
+        stack.enter_context(mock.patch.object(consistency, "_earlier_turns", return_value=frozenset()))
         urls = {"codex_base_url": backend.base_url, "codex_auth_url": backend.auth_url}
         with RunningGateway({**urls, **TRANSPORTS[transport]}, installed=["codex"]) as gateway:
             file = Path(folder) / "auth.json"
@@ -89,7 +92,7 @@ def _answer(turn: int, said: str) -> Reply:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """The CPU time of a process, in nanoseconds precisely: a tick of the clock is as long as a turn."""
+    """Return the CPU time of a process, which the kernel counts in nanoseconds here; its usual ticks are too long."""
     tasks = Path(f"/proc/{pid}/task")
     return sum(int((tasks / task / "schedstat").read_text().split()[0]) for task in os.listdir(tasks)) / 1e9
 

@@ -22,7 +22,7 @@ import peewee
 from floway_core.conversation import load
 from floway_core.conversation.cache import HistoryCache
 from floway_core.conversation.commit import claim_ordinal, commit
-from floway_core.conversation.records import StoreLimits, Turn
+from floway_core.conversation.records import StoreLimits
 from floway_core.conversation.turns import resolve_turn
 from floway_core.storage import keys, migrate
 from floway_core.storage.db import connect, select
@@ -71,6 +71,9 @@ class Conversation:
     def __init__(self, database: peewee.Database, sends_history: bool, key: str) -> None:
         """:param key: the id of its API key."""
         self.database, self.sends_history, self.key = database, sends_history, key
+        self.upstream_id = "up_1"
+        self.envelope: dict[str, Any] = {"object": "response", "status": "completed"}
+        """The fields of each response but its id and output."""
         self.recent = HistoryCache(0)  # to measure the database
         self.history: list[dict[str, Any]] = []
         self.previous: str | None = None
@@ -90,23 +93,20 @@ class Conversation:
             self.database, self.recent, self.key, body, f"resp_{uuid.uuid4().hex}", DAYS, StoreLimits(2**30)
         )
         resolved = time.perf_counter()
-        self._commit(turn, output)
+        commit(
+            self.database,
+            self.recent,
+            turn,
+            upstream_id=self.upstream_id,
+            response={**self.envelope, "id": turn.response_id, "output": output},
+            ordinal=lambda: claim_ordinal(self.database, turn.previous),
+            hook=dict,
+        )
         ended = time.perf_counter()
         self.previous = turn.response_id
         self.history += [*new_items, *output]
         assert len(turn.input.items) == len(self.history) - len(output)
         return resolved - started, ended - resolved
-
-    def _commit(self, turn: Turn, output: list[dict[str, Any]]) -> None:
-        commit(
-            self.database,
-            self.recent,
-            turn,
-            upstream_id="up_1",
-            response={"id": turn.response_id, "object": "response", "status": "completed", "output": output},
-            ordinal=lambda: claim_ordinal(self.database, turn.previous),
-            hook=dict,
-        )
 
     def load(self) -> float:
         """:returns: the median of the seconds that loading the whole conversation takes."""

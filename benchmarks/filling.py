@@ -9,8 +9,6 @@ from typing import Any
 from benchmarks import wire
 from benchmarks.conversation import Conversation
 from benchmarks.postgresql import Server
-from floway_core.conversation.commit import claim_ordinal, commit
-from floway_core.conversation.records import Turn
 from floway_core.storage import keys
 from floway_core.storage.db import close_connections, connect, select
 
@@ -41,26 +39,6 @@ FASTER = {
 """Settings of the server while it is filled."""
 
 
-class Template(Conversation):
-    """A conversation whose output comes from a given upstream, with responses like those of the fake upstream."""
-
-    def __init__(self, database: Any, key: str, upstream: str) -> None:
-        super().__init__(database, sends_history=False, key=key)
-        self._upstream = upstream
-        self._envelope = json.loads(wire.whole_answer(b"0" * wire.ID, 1, b""))
-
-    def _commit(self, turn: Turn, output: list[dict[str, Any]]) -> None:
-        commit(
-            self.database,
-            self.recent,
-            turn,
-            upstream_id=self._upstream,
-            response={**self._envelope, "id": turn.response_id, "output": output},
-            ordinal=lambda: claim_ordinal(self.database, turn.previous),
-            hook=dict,
-        )
-
-
 @dataclass(frozen=True)
 class Written:
     """What Floway has written: the templates."""
@@ -78,7 +56,9 @@ def write_templates(server: Server, name: str, conversations: int) -> Written:
     upstream = select(database, "SELECT id FROM upstreams WHERE name = 'bench-openai'")[0][0]
     histories = []
     for number in range(conversations):
-        template = Template(database, owner, upstream)
+        template = Conversation(database, sends_history=False, key=owner)
+        template.upstream_id = upstream
+        template.envelope = json.loads(wire.whole_answer(b"0" * wire.ID, 1, b""))  # as of the fake upstream
         for turn in range(TURNS):
             template.turn(number * TURNS + turn)
         histories.append(template.history)

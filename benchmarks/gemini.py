@@ -26,7 +26,7 @@ def body_of(order: Order, *, stream: bool = True) -> dict[str, Any]:
 
 
 class ContentCheck(TranslatedCheck):
-    """Takes the events of one stream as they come."""
+    """Checks the events of one stream as they arrive."""
 
     def __init__(self, deltas: int, exact: bool, delays: array) -> None:
         super().__init__(deltas, exact, delays)
@@ -42,9 +42,9 @@ class ContentCheck(TranslatedCheck):
         if self._count != self._deltas or used != self._deltas:
             raise WrongAnswer(f"{self._count} of {self._deltas} deltas came, or the usage is wrong: {used}")
 
-    def _take(self, found: dict[str, Any], now: int) -> None:
-        self._last, self.id = found, str(found.get("responseId"))
-        self._add(_text(found), now)
+    def _check_event(self, event: dict[str, Any], now: int) -> None:
+        self._last, self.id = event, str(event.get("responseId"))
+        self._check_text(_text(event), now)
 
 
 def check_answer(body: bytes, deltas: int) -> str:

@@ -27,7 +27,7 @@ def body_of(order: Order, *, stream: bool = True) -> dict[str, Any]:
 
 
 class MessageCheck(TranslatedCheck):
-    """Takes the events of one stream as they come."""
+    """Checks the events of one stream as they arrive."""
 
     def __init__(self, deltas: int, exact: bool, delays: array) -> None:
         super().__init__(deltas, exact, delays)
@@ -41,19 +41,19 @@ class MessageCheck(TranslatedCheck):
         if self._count != self._deltas or self._usage.get("output_tokens") != self._deltas:
             raise WrongAnswer(f"{self._count} of {self._deltas} deltas came, or the usage is wrong: {self._usage}")
 
-    def _take(self, found: dict[str, Any], now: int) -> None:
-        kind = found.get("type")
+    def _check_event(self, event: dict[str, Any], now: int) -> None:
+        kind = event.get("type")
         try:
-            if kind == "content_block_delta" and found["delta"]["type"] == "text_delta":
-                self._add(found["delta"]["text"], now)
+            if kind == "content_block_delta" and event["delta"]["type"] == "text_delta":
+                self._check_text(event["delta"]["text"], now)
             elif kind == "message_start":
-                self.id = found["message"]["id"]
+                self.id = event["message"]["id"]
             elif kind == "message_delta":
-                self._usage = found["usage"]
+                self._usage = event["usage"]
             elif kind == "message_stop":
                 self._complete = True
             elif kind == "error":
-                raise WrongAnswer(f"the stream failed: {json.dumps(found)[:200]}")
+                raise WrongAnswer(f"the stream failed: {json.dumps(event)[:200]}")
         except (KeyError, TypeError) as error:
             raise WrongAnswer(f"{kind} lacks {error}") from None
 

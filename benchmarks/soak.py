@@ -4,7 +4,6 @@ Each period runs every kind of load and the odd clients at the same time, then d
 used since the period before, and then counts what the gateway holds while nobody asks for anything.
 """
 
-import os
 import sqlite3
 import statistics
 import tempfile
@@ -80,17 +79,9 @@ class Soak:
     @property
     def growing(self) -> list[str]:
         """The columns in which the last third is higher than both thirds before, beyond the tolerance."""
-        third = len(self.samples) // 3
         if len(self.samples) < MIN_SAMPLES:
             return []
-        return [
-            name
-            for name, (fraction, units) in TOLERANCES.items()
-            for levels in [self._levels(name)]
-            for before in [max(statistics.median(levels[:third]), statistics.median(levels[third : 2 * third]))]
-            for after in [statistics.median(levels[-third:])]
-            if after > before + max(before * fraction, units)
-        ]
+        return [name for name, tolerance in TOLERANCES.items() if _is_growing(self._levels(name), *tolerance)]
 
     def _levels(self, name: str) -> list[float]:
         """Return a column; what is stored as if each period had had the same number of requests."""
@@ -104,6 +95,12 @@ class Soak:
     def passed(self) -> bool:
         """Whether nothing went wrong and nothing grew."""
         return bool(self.samples) and not self.problems and not self.growing
+
+
+def _is_growing(levels: list[float], fraction: float, units: float) -> bool:
+    third = len(levels) // 3
+    before = max(statistics.median(levels[:third]), statistics.median(levels[third : 2 * third]))
+    return statistics.median(levels[-third:]) > before + max(before * fraction, units)
 
 
 def run(
@@ -189,12 +186,12 @@ def _count(minute: float, requests: int, tree: ProcessTree, folder: Path) -> Sam
         threads,
         rows,
         (pages - free) * page_size / 2**20,
-        _size(folder / "temporary", "**/*") / 1024,
+        _size(folder / "temporary") / 1024,
     )
 
 
-def _size(folder: Path, pattern: str) -> int:
-    return sum(os.stat(file).st_size for file in folder.glob(pattern) if file.is_file())
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def format_heading() -> str:

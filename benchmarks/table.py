@@ -137,14 +137,9 @@ def _rows(result: Result, group: Group, header: Sequence[str], gateways: Sequenc
     if figures:
         yield [f"**{group.title}**", *[""] * (len(header) - 1)]
     for figure in figures:
-        cells = [_format(_value(result, "direct", figure), figure.digits)] if "direct" in header else []
-        reference = _value(result, gateways[0], figure)
-        for name in gateways:
-            value = _value(result, name, figure)
-            cells.append(_format(value, figure.digits))
-            if name != gateways[0]:
-                cells.append(_ratio(value, reference) if figure.ratio else "")
-        yield [figure.title, *cells]
+        direct = [_format(_value(result, "direct", figure), figure.digits)] if "direct" in header else []
+        values = [_value(result, name, figure) for name in gateways]
+        yield [figure.title, *direct, *_cells(values, figure.digits, ratio=figure.ratio)]
 
 
 def _starts(result: Result, header: Sequence[str], gateways: Sequence[str]) -> Iterator[list[str]]:
@@ -157,13 +152,16 @@ def _starts(result: Result, header: Sequence[str], gateways: Sequence[str]) -> I
         ("idle, MiB (PSS), largest process", "idle", "largest", 1024, 0),
         ("idle, MiB (PSS), all processes", "idle", "total", 1024, 0),
     ):
-        cells, reference = [NOTHING] if "direct" in header else [], targets[gateways[0]][place][name]
-        for gateway in gateways:
-            value = targets[gateway][place][name]
-            cells.append(_format(value / scale, digits))
-            if gateway != gateways[0]:
-                cells.append(_ratio(value, reference))
-        yield [title, *cells]
+        values = [targets[gateway][place][name] / scale for gateway in gateways]
+        yield [title, *([NOTHING] if "direct" in header else []), *_cells(values, digits)]
+
+
+def _cells(values: Sequence[float | str | None], digits: int, ratio: bool = True) -> Iterator[str]:
+    """Yield a cell for the first gateway, and two for each other one: the value and its ratio to the first one's."""
+    yield _format(values[0], digits)
+    for value in values[1:]:
+        yield _format(value, digits)
+        yield _ratio(value, values[0]) if ratio else ""
 
 
 def _runs(result: Result, target: str, scenario: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What checks of answers share whose events the gateway writes itself, because it translates them."""
+"""The base of the checks of translated answers, whose events the gateway writes itself."""
 
 from array import array
 from typing import Any
@@ -8,11 +8,11 @@ from benchmarks.answers import WrongAnswer, parse_object
 
 
 class TranslatedCheck:
-    """Takes the events of one stream as they come."""
+    """Checks the events of one stream as they arrive."""
 
     def __init__(self, deltas: int, exact: bool, delays: array) -> None:
         """:param exact: not used: every gateway writes these events itself.
-        :param delays: where the nanoseconds from writing to receiving each delta go.
+        :param delays: receives the nanoseconds from writing to receiving each delta.
         """
         self._deltas, self._delays = deltas, delays
         self._rest, self._text = b"", ""
@@ -28,19 +28,18 @@ class TranslatedCheck:
             content = event.partition(b"data:")[2]
             if not content:
                 continue
-            found = parse_object(content)
             self.events += 1
-            self._take(found, now)
+            self._check_event(parse_object(content), now)
 
     def finish(self) -> None:
         """:raises WrongAnswer: something is missing."""
         raise NotImplementedError
 
-    def _take(self, found: dict[str, Any], now: int) -> None:
+    def _check_event(self, event: dict[str, Any], now: int) -> None:
         raise NotImplementedError
 
-    def _add(self, text: str, now: int) -> None:
-        """Take a text. Gateways may join or split what the upstream wrote; the text must be the same."""
+    def _check_text(self, text: str, now: int) -> None:
+        """Check a piece of the text. Gateways may join or split what the upstream wrote; the text must be the same."""
         self._text += text
         *words, self._text = self._text.split(" ")
         for word in words:

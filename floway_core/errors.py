@@ -132,7 +132,17 @@ class NoModelList(GatewayError):
         super().__init__(502, f"{upstream} {answer}", code=code)
 
 
-class UpstreamFailed(GatewayError):
+class _ReportedFailure(GatewayError):
+    """The upstream reported a failure."""
+
+    failure: Failure
+
+    def body(self) -> dict[str, Any]:
+        """Return the OpenAI error body, with the further fields of the upstream's error."""
+        return {**self.failure.siblings, "error": {**self.failure.extra, **super().body()["error"]}}
+
+
+class UpstreamFailed(_ReportedFailure):
     """The upstream reported a failure in a 200 answer or in an event of its stream."""
 
     def __init__(self, failure: Failure, answer_headers: Iterable[tuple[str, str]] = ()) -> None:
@@ -143,12 +153,8 @@ class UpstreamFailed(GatewayError):
         self.failure = failure
         self.headers = _retry_headers(failure, failure.status, answer_headers)
 
-    def body(self) -> dict[str, Any]:
-        """Return the OpenAI error body, with the further fields of the upstream's error."""
-        return {**self.failure.siblings, "error": {**self.failure.extra, **super().body()["error"]}}
 
-
-class UpstreamRefused(GatewayError):
+class UpstreamRefused(_ReportedFailure):
     """The upstream answered with a status that is not 2xx. The client gets the same status and the reason.
 
     The gateway relays a complete OpenAI error body byte for byte. It converts other bodies to that form, and keeps
@@ -174,10 +180,6 @@ class UpstreamRefused(GatewayError):
         self.relayed_headers = headers.relayed_headers(answer_headers)
         if "retry-after" not in dict(self.relayed_headers):
             self.headers = _retry_headers(self.failure, status, answer_headers)
-
-    def body(self) -> dict[str, Any]:
-        """Return the OpenAI error body, with the further fields of the upstream's error."""
-        return {**self.failure.siblings, "error": {**self.failure.extra, **super().body()["error"]}}
 
     def content(self) -> bytes:
         """Return the upstream's own body if it can be relayed, else ``body()`` as JSON."""

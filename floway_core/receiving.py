@@ -10,12 +10,13 @@ _spare: list[memoryview] = []
 
 
 def receive(sock: socket.socket, flags: int = 0, size: int = READ_BYTES) -> bytes:
-    """Receive at most ``READ_BYTES`` from a socket that does not wait; ``b""`` at the end of the connection.
+    """Receive at most ``size`` bytes from a socket, without waiting; ``b""`` at the end of the connection.
 
     ``sock.recv`` allocates that much and gives back what it does not need. As long as the few bytes that remain are in
     use, the rest is a hole that is too small for the next call, and so a process would grow for hours.
 
-    :param flags: of ``recv``; 0 for TLS.
+    :param flags: of ``recv``: ``MSG_DONTWAIT`` for a socket that waits otherwise; 0 for TLS.
+    :param size: not more than ``READ_BYTES``.
     :raises OSError: as ``recv``.
     """
     try:

@@ -14,6 +14,9 @@ from floway_core.protocol import hosts
 PREFIX = "FLOWAY_"
 METRICS_OFF, METRICS_TOKEN, METRICS_OPEN = "off", "token", "open"
 
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable in which prometheus_client finds the folder that all workers share."""
+
 
 class SettingsError(StartupError):
     """A setting is unknown or malformed. The message names it."""
@@ -116,7 +119,8 @@ def origin_url(value: str, allow_http: bool = False) -> str:
     :param allow_http: accept ``http`` in a private network, too.
     """
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+    has_more = parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme not in ("http", "https") or not parts.hostname or has_more:
         raise ValueError("an https URL")
     if parts.scheme == "http" and not hosts.is_loopback(parts.hostname):
         if not allow_http:

@@ -10,7 +10,7 @@ COLUMNS = (
 
 INDEX = "responses_conversations_api_key_id_stored_bytes"
 
-# As ``commit.ROW_BYTES``.
+# As ``snapshots.ROW_BYTES``.
 ROW_BYTES = 200
 
 SIZES = f"""

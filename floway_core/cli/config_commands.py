@@ -21,7 +21,6 @@ from floway_core.secrets import SecretBox, generate_key
 from floway_core.storage import keys
 from floway_core.storage import migrate as schema
 from floway_core.storage.db import in_memory
-from floway_core.web.routing import routes_of_plugins
 
 
 @click.group(invoke_without_command=True)
@@ -100,6 +99,8 @@ def list_plugins(session: Session, as_json: bool) -> None:
 
 def _describe_plugins(session: Session) -> list[dict[str, Any]]:
     """Return what each installed plugin adds, as JSON."""
+    from floway_core.web.routing import routes_of_plugins  # the web framework, which other commands do not need
+
     database = database_in_use(session.settings)
     # The kinds of providers do not depend on stored data, so an empty database is sufficient.
     empty = Services(session.settings, in_memory(), SecretBox(generate_key()))

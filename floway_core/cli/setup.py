@@ -110,7 +110,7 @@ def _print(setup: ClientSetup, target: SetupTarget, key: ClientKey) -> None:
     created = key.create() if key.is_new else None
     _print_variables({KEY_VARIABLE: created or "...", **setup.variables(target)})
     if setup.start:
-        click.echo(f"{setup.start}")
+        click.echo(setup.start)
 
 
 def _print_variables(variables: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.responses import TERMINAL_EVENT_OF_STATUS
 from floway_core.storage import turn_leases
-from floway_core.storage.db import execute, insert, insert_all, lock_row, placeholders, select, transaction
+from floway_core.storage.db import Row, execute, insert, insert_all, lock_row, placeholders, select, transaction
 from floway_core.storage.stepwise import delete_in_steps
 
 QUEUED, IN_PROGRESS, COMPLETED, INCOMPLETE = "queued", "in_progress", "completed", "incomplete"
@@ -100,12 +100,19 @@ def find(
     rows = select(database, sql, storable_id(response_id) or "", api_key_id, oldest)
     if not rows:
         return None
-    row, found_id, status, payload, has_events, ended_at = rows[0]
+    response = _from_row(rows[0], limit)
+    if response.ended_at is None and not turn_leases.is_alive(database, lease_id(response.response_id)):
+        return _end_abandoned(database, response)
+    return response
+
+
+def _from_row(values: Row, limit: InputLimit | None = None) -> BackgroundResponse:
+    """:param values: of ``_COLUMNS``.
+    :param limit: as in ``find``.
+    """
+    row, response_id, status, payload, has_events, ended_at = values
     response = {**Decoder("background_responses.response", limit)(payload, row), "status": status}
-    response_state = BackgroundResponse(row, found_id, status, response, bool(has_events), ended_at)
-    if ended_at is None and not turn_leases.is_alive(database, lease_id(found_id)):
-        return _end_abandoned(database, response_state)
-    return response_state
+    return BackgroundResponse(row, response_id, status, response, bool(has_events), ended_at)
 
 
 def _end_abandoned(database: peewee.Database, abandoned: BackgroundResponse) -> BackgroundResponse:
@@ -113,10 +120,8 @@ def _end_abandoned(database: peewee.Database, abandoned: BackgroundResponse) -> 
     error = {"code": "server_error", "message": "The server that created this response has stopped."}
     end(database, abandoned.response_id, FAILED, {**abandoned.response, "status": FAILED, "error": error})
     sql = f"SELECT {_COLUMNS} FROM background_responses WHERE id = ?"
-    for row, found_id, status, payload, has_events, ended_at in select(database, sql, abandoned.row):
-        response = {**Decoder("background_responses.response")(payload, row), "status": status}
-        return BackgroundResponse(row, found_id, status, response, bool(has_events), ended_at)
-    return abandoned
+    rows = select(database, sql, abandoned.row)
+    return _from_row(rows[0]) if rows else abandoned
 
 
 def cancel(database: peewee.Database, response: BackgroundResponse) -> None:

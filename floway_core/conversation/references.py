@@ -50,7 +50,7 @@ FROM (SELECT i.payload {_BY_ITEM_ID} = ? ORDER BY i.id DESC LIMIT {MAX_SAME_ID +
 
 _AROUND = "SELECT position, payload, id FROM responses_items WHERE snapshot_id = ? AND position IN (?, ?)"
 
-StoredItem = tuple[dict[str, Any], str | None]
+IssuedItem = tuple[dict[str, Any], str | None]
 """An item, and the upstream that issued it."""
 
 
@@ -61,9 +61,11 @@ class _Lookup:
     database: peewee.Database
     api_key_id: str
     sent_items: Sequence[dict[str, Any]]
+    """The input items of the request."""
     oldest: int
+    """As in ``find_snapshot``."""
     limit: InputLimit
-    """Counts the referenced items, once per reference."""
+    """Counts the referenced items, once per reference, before they are loaded."""
     work: InputLimit
     """Counts everything that is decoded to find them."""
 
@@ -92,7 +94,8 @@ def resolve_items(
     sent = list(sent_items)
     issuers: list[str | None] = [None] * len(sent)
     if not MAY_REFER.isdisjoint(types):
-        for position, stored in _find_referenced(database, api_key_id, sent_items, history, oldest, limit).items():
+        lookup = _Lookup(database, api_key_id, sent_items, oldest, limit, limit.for_work())
+        for position, stored in _find_referenced(lookup, history).items():
             if stored is not None:
                 sent[position], issuers[position] = stored
         for item in sent:
@@ -105,21 +108,18 @@ def resolve_items(
         if "encrypted_content" in item and (digest := blob_hash(item))
     }
     if hashes:
-        found = find_issuers(database, api_key_id, hashes.values())
+        issuer_of = find_issuers(database, api_key_id, hashes.values())
         for position, digest in hashes.items():
-            issuers[position] = issuers[position] or found.get(digest)
+            issuers[position] = issuers[position] or issuer_of.get(digest)
     return History(sent, issuers, known_types=types)
 
 
-def _find_referenced(
-    database: peewee.Database,
-    api_key_id: str,
-    sent_items: Sequence[dict[str, Any]],
-    history: History,
-    oldest: int,
-    limit: InputLimit,
-) -> dict[int, StoredItem | None]:
-    """Return the stored items for the references in ``sent_items``, by position."""
+def _find_referenced(lookup: _Lookup, history: History) -> dict[int, IssuedItem | None]:
+    """Return the items of ``history`` and the stored items that the sent items refer to, by position of the reference.
+
+    :raises GatewayError: 400, they are too large.
+    """
+    sent_items = lookup.sent_items
     references = {
         position: item["id"]
         for position, item in enumerate(sent_items)
@@ -127,25 +127,25 @@ def _find_referenced(
     }
     if not references:
         return {}
-    in_history: dict[str, list[StoredItem]] = {}
+    in_history: dict[str, list[IssuedItem]] = {}
     for item, issuer in zip(reversed(history.items), reversed(history.issuers), strict=True):
         if isinstance(item.get("id"), str):
             in_history.setdefault(item["id"], []).append((item, issuer))
-    resolved: dict[int, StoredItem | None] = {
+    resolved: dict[int, IssuedItem | None] = {
         position: next(
             (stored for stored in in_history[item_id] if _can_refer_to(sent_items[position], stored[0])), None
         )
         for position, item_id in references.items()
         if item_id in in_history
     }
-    _count_repetitions(resolved.values(), limit)
+    _count_repetitions(resolved.values(), lookup.limit)
     others = {position: item_id for position, item_id in references.items() if position not in resolved}
     if others:
-        resolved |= _find_stored(database, api_key_id, others, sent_items, oldest, limit)
+        resolved |= _find_stored(lookup, others)
     return resolved
 
 
-def _count_repetitions(resolved: Iterable[StoredItem | None], limit: InputLimit) -> None:
+def _count_repetitions(resolved: Iterable[IssuedItem | None], limit: InputLimit) -> None:
     """Count the bytes of items that are already in the history, once per reference.
 
     :raises GatewayError: 400, they are too large.
@@ -157,14 +157,7 @@ def _count_repetitions(resolved: Iterable[StoredItem | None], limit: InputLimit)
         limit.add(sizes[id(item)])
 
 
-def _find_stored(
-    database: peewee.Database,
-    api_key_id: str,
-    references: Mapping[int, str],
-    sent_items: Sequence[dict[str, Any]],
-    oldest: int,
-    limit: InputLimit,
-) -> dict[int, StoredItem | None]:
+def _find_stored(lookup: _Lookup, references: Mapping[int, str]) -> dict[int, IssuedItem | None]:
     """Return the stored items that a request refers to by id, by the position of the reference.
 
     Item ids are not unique, because some upstreams count from one in each answer. Among several items with an id, the
@@ -172,22 +165,18 @@ def _find_stored(
     conversation. A bare reasoning item is no explicit reference: neither its own text nor its neighbours may contradict
     the stored item. Ids that are not stored are omitted.
 
-    :param references: the id at each position of ``sent_items``.
-    :param sent_items: the input items of the request.
-    :param oldest: as in ``find_snapshot``.
-    :param limit: counts the bytes of the items, before they are loaded.
+    :param references: ids, by position in the sent items.
     :raises GatewayError: 400, they are too large.
     """
-    lookup = _Lookup(database, api_key_id, sent_items, oldest, limit, limit.for_work())
     unique, repeated = _count_sizes(lookup, references)
     latest = _load_latest(lookup, unique)
-    resolved: dict[int, StoredItem | None] = {}
+    resolved: dict[int, IssuedItem | None] = {}
     for position, item_id in references.items():
         if item_id in repeated:
             resolved[position] = _disambiguate(lookup, item_id, position)
         elif item_id in latest:
             item, upstream, snapshot, stored_at = latest[item_id]
-            sent = sent_items[position]
+            sent = lookup.sent_items[position]
             resolved[position] = (item, upstream) if _can_refer_to(sent, item) else None
             if not (is_reference(sent) or item_text(sent)):
                 matches = _compare_neighbours(lookup, snapshot, stored_at, position)
@@ -238,7 +227,7 @@ def _can_refer_to(sent: dict[str, Any], stored: dict[str, Any]) -> bool:
     return is_reference(sent) or not item_text(sent) or item_text(sent) == item_text(stored)
 
 
-def _disambiguate(lookup: _Lookup, item_id: str, position: int) -> StoredItem | None:
+def _disambiguate(lookup: _Lookup, item_id: str, position: int) -> IssuedItem | None:
     """Return the stored item that a reference means, of several with the same id; None if that is uncertain."""
     ((size,),) = select(lookup.database, _SAME_ID_SIZE.format(alive=ALIVE), *lookup.scope(), item_id)
     lookup.work.add(int(size))

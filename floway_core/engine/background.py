@@ -185,14 +185,15 @@ class BackgroundRuns:
     def _end(self, run: _Run, response: Mapping[str, Any], on_end: Callable[[], None]) -> None:
         """Store the last events and the end. If that fails, the lease expires; the next reader ends the response."""
         response_id = run.initial["id"]
-        with self._changed:
-            del self._runs[response_id]
         self._gateway.turn_leases.release(background.lease_id(response_id))
         try:
             self._flush([run])
             background.end(self._database, response_id, FAILED, {**response, "status": FAILED})
         except DATABASE_ERRORS as error:
             log.error("The end of background response %s could not be stored: %s", response_id, error)
+        finally:
+            with self._changed:  # not earlier: a worker that stops exits when nothing runs
+                del self._runs[response_id]
         run.signal.close()
         self._wake()
         on_end()
@@ -204,18 +205,18 @@ class BackgroundRuns:
             run.signal.set()
 
     # -------------------------------------------------------------------------------------------------------- reading
-    def follow(self, key: ApiKey, found: BackgroundResponse, after: int) -> StoredEventStream:
+    def follow(self, key: ApiKey, response: BackgroundResponse, after: int) -> StoredEventStream:
         """Return the stream of the events of a response, including future ones.
 
         :param after: the sequence number after which it starts.
         """
         stream = StoredEventStream(
-            found.row,
+            response.row,
             after,
             keepalive_interval=self._gateway.settings.keepalive_interval,
             shutdown_fileno=self._gateway.shutdown.fileno(),
             memory=self._gateway.body_memory,
-            find_response=lambda: self._find_response(key, found),
+            find_response=lambda: self._find_response(key, response),
         )
         with self._changed:
             self._readers.add(stream)
@@ -232,8 +233,8 @@ class BackgroundRuns:
         """Return the response object of a response that has ended without a terminal event."""
         if snapshot := load.find_snapshot(self._database, key.id, followed.response_id, 0):
             return load.load_response(self._database, snapshot)
-        found = background.find(self._database, key.id, followed.response_id, 0)
-        return found.response if found else {**followed.response, "status": background.CANCELLED}
+        stored = background.find(self._database, key.id, followed.response_id, 0)
+        return stored.response if stored else {**followed.response, "status": background.CANCELLED}
 
     # ----------------------------------------------------------------------------------------------------- the thread
     def _wake(self) -> None:

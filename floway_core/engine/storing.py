@@ -4,8 +4,6 @@ import logging
 import time
 from typing import Any
 
-import peewee
-
 from floway_core.contexts import SnapshotCommitContext
 from floway_core.conversation.commit import commit, snapshot_mode
 from floway_core.conversation.records import Turn
@@ -14,6 +12,7 @@ from floway_core.engine.attempt import Attempt
 from floway_core.errors import GatewayError, UpstreamBroken
 from floway_core.protocol.items import replaces_history
 from floway_core.runtime.gateway import Gateway
+from floway_core.storage.db import DATABASE_ERRORS
 
 log = logging.getLogger("floway.engine")
 
@@ -52,7 +51,7 @@ def store_response(gateway: Gateway, attempt: Attempt, response: dict[str, Any])
             ordinal=context.previous.ordinal if context.previous else lambda: 0,
             hook=lambda: hooks.collect_metadata(observed, commit_context),
         )
-    except (peewee.PeeweeException, ValueError) as error:  # the pool raises ValueError when it is exhausted
+    except (*DATABASE_ERRORS, ValueError) as error:  # ValueError: a value cannot be stored as JSON
         log.error("Response %s could not be stored: %s: %s", turn.response_id, type(error).__name__, error)
         message = "The response could not be stored."
         raise GatewayError(503, message, code="storage_failed", headers={"retry-after": "1"}) from error

@@ -4,7 +4,7 @@ from typing import Any
 
 from floway_core.protocol.output_item import OutputItem
 from floway_core.protocol.responses import blank_response
-from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, TEXT_DONE_EVENTS, TextLocation
+from floway_core.protocol.text_events import DELTA_EVENTS, WHOLE_EVENTS, TextLocation
 
 _FOLLOWING_EVENTS = frozenset(
     {
@@ -12,8 +12,7 @@ _FOLLOWING_EVENTS = frozenset(
         "response.output_item.added",
         "response.output_item.done",
         *DELTA_EVENTS,
-        *TEXT_DONE_EVENTS,
-        *PART_EVENTS,
+        *WHOLE_EVENTS,
     }
 )
 
@@ -29,8 +28,8 @@ def announced_response(response: object, model: str) -> dict[str, Any]:
     :param response: the response object of a later event, if it has one.
     :param model: the requested model, where no event names one.
     """
-    known = response if isinstance(response, dict) else {}
-    return {**blank_response(model), **known, "status": "in_progress", "output": [], "usage": None}
+    fields = response if isinstance(response, dict) else {}
+    return {**blank_response(model), **fields, "status": "in_progress", "output": [], "usage": None}
 
 
 def missing_announcements(

@@ -121,7 +121,7 @@ def _parse_event(event: bytes) -> dict[str, Any] | None:
         return END_MARK
     content = parse_data(data)
     if content is None:
-        if data.strip() not in (b"", b"[DONE]"):
+        if data.strip():
             # Its content is not logged, because it may belong to the conversation.
             log.debug("An event %r with %d bytes of data is not a JSON object; relayed unchanged.", name, len(data))
         return None

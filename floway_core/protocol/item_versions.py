@@ -5,8 +5,6 @@ from typing import Any
 
 from floway_core.protocol import jsontext
 
-TOOL_CALL_TYPES = ("function_call", "custom_tool_call")
-
 _NOT_CONTENT = frozenset(
     {"id", "type", "status", "role", "name", "call_id", "annotations", "logprobs", "encrypted_content"}
 )

@@ -12,6 +12,12 @@ TRIGGER = "compaction_trigger"
 COMPACTIONS = ("compaction", "compaction_summary")
 """Types of items that replace all items before them."""
 
+TOOL_CALL_TYPES = ("function_call", "custom_tool_call")
+"""Types of calls of the client's own tools."""
+
+TOOL_OUTPUT_TYPES = ("function_call_output", "custom_tool_call_output")
+"""Types of the outputs of these calls."""
+
 _INCIDENTAL_FIELDS = frozenset({"id", "status", "annotations", "logprobs", "phase"})
 """Fields that clients omit or change when they send an item again. No two items differ only in them."""
 
@@ -20,6 +26,21 @@ _TEXT_TYPES = ("input_text", "output_text", "text")
 
 _TYPES_WITH_MEANINGFUL_ID = ("mcp_approval_request", "image_generation_call", "local_shell_call_output", None)
 """Types whose id is part of the content: other items refer to it, or it names something stored elsewhere."""
+
+
+_ID_PREFIXES = {
+    "message": "msg",
+    "reasoning": "rs",
+    "function_call": "fc",
+    "custom_tool_call": "ctc",
+    "web_search_call": "ws",
+    "compaction": "cmp",
+}
+
+
+def make_id(item_type: str, suffix: str) -> str:
+    """Return the id of an item that has none, in OpenAI's form."""
+    return f"{_ID_PREFIXES.get(item_type, 'item')}_{suffix}"
 
 
 def as_items(input: str | Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:

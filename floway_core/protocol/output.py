@@ -11,7 +11,6 @@ from typing import Any
 
 from floway_core.protocol.item_versions import (
     MATCH_RULES,
-    TOOL_CALL_TYPES,
     content_length,
     drop_repeats,
     get_call_id,
@@ -25,17 +24,9 @@ from floway_core.protocol.item_versions import (
     merge_versions,
     normalize_item,
 )
+from floway_core.protocol.items import TOOL_CALL_TYPES, make_id
 from floway_core.protocol.output_item import OutputItem
 from floway_core.protocol.text_events import TextLocation
-
-_ID_PREFIXES = {
-    "message": "msg",
-    "reasoning": "rs",
-    "function_call": "fc",
-    "custom_tool_call": "ctc",
-    "web_search_call": "ws",
-    "compaction": "cmp",
-}
 
 
 class OutputItems:
@@ -233,7 +224,7 @@ class OutputItems:
         upstream_id = payload.get("id")
         item_id = upstream_id if isinstance(upstream_id, str) else ""
         if not item_id or item_id in self._used_ids:
-            item_id = f"{_ID_PREFIXES.get(str(payload.get('type')), 'item')}_{self._id_suffix}_{own_index}"
+            item_id = make_id(str(payload.get("type")), f"{self._id_suffix}_{own_index}")
         self._used_ids.add(item_id)
         item = OutputItem(payload, own_index, item_id, rank, index)
         self._items.append(item)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from floway_core.protocol.item_versions import TOOL_CALL_TYPES, lookup_key, merge_versions
+from floway_core.protocol.item_versions import lookup_key, merge_versions
+from floway_core.protocol.items import TOOL_CALL_TYPES
 from floway_core.protocol.text_events import TextLocation
 
 

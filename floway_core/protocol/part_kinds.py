@@ -1,55 +1,25 @@
-"""The kinds of parts whose text a stream contains in deltas, with the fields and events of each."""
+"""The kinds of parts whose text a stream contains in deltas, with the events of each."""
 
 from typing import NamedTuple
+
+from floway_core.protocol.text_events import TEXT_LOCATIONS, TextLocation
 
 
 class PartKind(NamedTuple):
     """A part of an item whose text arrives in deltas."""
 
-    item_type: str
-    item_field: str
-    """Field of the item: a list of parts."""
-    index_field: str
-    part_type: str
-    text_field: str
-    delta_event: str
-    done_event: str
+    location: TextLocation
+    name: str
+    """Name of the events with its text, without ``.delta`` and ``.done``."""
     part_events: str = ""
     """Name of the events that open and close the part, without ``.added`` and ``.done``; empty for none."""
 
 
-OUTPUT_TEXT = PartKind(
-    "message",
-    "content",
-    "content_index",
-    "output_text",
-    "text",
-    "response.output_text.delta",
-    "response.output_text.done",
-    "response.content_part",
-)
-REFUSAL = OUTPUT_TEXT._replace(
-    part_type="refusal",
-    text_field="refusal",
-    delta_event="response.refusal.delta",
-    done_event="response.refusal.done",
-)
+OUTPUT_TEXT = PartKind(TEXT_LOCATIONS["output_text"], "response.output_text", "response.content_part")
+REFUSAL = PartKind(TEXT_LOCATIONS["refusal"], "response.refusal", "response.content_part")
 SUMMARY_TEXT = PartKind(
-    "reasoning",
-    "summary",
-    "summary_index",
-    "summary_text",
-    "text",
-    "response.reasoning_summary_text.delta",
-    "response.reasoning_summary_text.done",
+    TEXT_LOCATIONS["reasoning_summary_text"],
+    "response.reasoning_summary_text",
     "response.reasoning_summary_part",
 )
-REASONING_TEXT = PartKind(
-    "reasoning",
-    "content",
-    "content_index",
-    "reasoning_text",
-    "text",
-    "response.reasoning_text.delta",
-    "response.reasoning_text.done",
-)
+REASONING_TEXT = PartKind(TEXT_LOCATIONS["reasoning_text"], "response.reasoning_text")

@@ -8,6 +8,7 @@ from uuid6 import uuid7
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.failures import Failure
 from floway_core.protocol.item_events import item_events
+from floway_core.protocol.items import make_id
 from floway_core.protocol.part_kinds import OUTPUT_TEXT, REASONING_TEXT, REFUSAL, SUMMARY_TEXT, PartKind
 from floway_core.protocol.responses import blank_response
 
@@ -16,13 +17,11 @@ _BLANK_ITEMS: dict[str, dict[str, Any]] = {
     "reasoning": {"type": "reasoning", "summary": []},
 }
 
-_ID_PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "custom_tool_call": "ctc"}
-
 
 class _OpenItem:
     """An item that is being written."""
 
-    __slots__ = ("delta_head", "delta_tail", "deltas", "index", "kind", "part_index", "payload")
+    __slots__ = ("delta_head", "deltas", "index", "kind", "part_index", "payload")
 
     def __init__(self, payload: dict[str, Any], index: int) -> None:
         self.payload = payload
@@ -32,8 +31,8 @@ class _OpenItem:
         self.part_index = -1
         self.deltas: list[str] = []
         """The deltas of the open part, or of the tool call."""
-        self.delta_head = self.delta_tail = b""
-        """The bytes around the text in each delta event. The sequence number follows the tail."""
+        self.delta_head = b""
+        """The bytes before the text in each delta event."""
 
 
 class ResponseEventWriter:
@@ -82,11 +81,10 @@ class ResponseEventWriter:
         if logprobs:
             encoded_logprobs = jsontext.dumps(list(logprobs))
             item.payload["content"][item.part_index]["logprobs"].extend(logprobs)
-        return b'%b%b,"logprobs":%b%b%d}\n\n' % (
+        return b'%b%b,"logprobs":%b,"sequence_number":%d}\n\n' % (
             item.delta_head,
             jsontext.dumps(delta),
             encoded_logprobs,
-            item.delta_tail,
             number - 1,
         )
 
@@ -154,7 +152,6 @@ class ResponseEventWriter:
         item, opening = self._open_item(payload, None)
         event_type = f"response.{item_type}_{text_field}.delta"
         item.delta_head = _delta_head(event_type, item)
-        item.delta_tail = b',"sequence_number":'
         self._calls[key] = item
         return events + opening
 
@@ -166,7 +163,7 @@ class ResponseEventWriter:
         item = self._calls[key]
         item.deltas.append(delta)
         self._sequence_number = number = self._sequence_number + 1
-        return b"%b%b%b%d}\n\n" % (item.delta_head, jsontext.dumps(delta), item.delta_tail, number - 1)
+        return b'%b%b,"sequence_number":%d}\n\n' % (item.delta_head, jsontext.dumps(delta), number - 1)
 
     def close_call(self, key: object) -> bytes:
         """End a call; ``b""`` if none is open under ``key``."""
@@ -229,36 +226,35 @@ class ResponseEventWriter:
         assert item
         item.deltas.append(delta)
         self._sequence_number = number = self._sequence_number + 1
-        return events + b"%b%b%b%d}\n\n" % (item.delta_head, jsontext.dumps(delta), item.delta_tail, number - 1)
+        return events + b'%b%b,"sequence_number":%d}\n\n' % (item.delta_head, jsontext.dumps(delta), number - 1)
 
     def _open_part(self, kind: PartKind) -> bytes:
         """Open a part, in the open item if it has the right type, else in a new one."""
-        events = self.begin()
-        if self._text_item and self._text_item.payload["type"] == kind.item_type:
+        events, location = self.begin(), kind.location
+        if self._text_item and self._text_item.payload["type"] == location.item_type:
             events += self._close_part()
         else:
-            events += self._close_text_item() + self._open_text_item(kind.item_type)
+            events += self._close_text_item() + self._open_text_item(location.item_type)
         item = self._text_item
         assert item
-        part: dict[str, Any] = {"type": kind.part_type, kind.text_field: ""}
+        part: dict[str, Any] = {"type": location.part_type, location.text_field: ""}
         if kind is OUTPUT_TEXT:
             part |= {"annotations": [], "logprobs": []}
-        parts = item.payload.setdefault(kind.item_field, [])
+        parts = item.payload.setdefault(location.item_field, [])
         parts.append(part)
         item.kind, item.part_index, item.deltas = kind, len(parts) - 1, []
-        item.delta_head = _delta_head(kind.delta_event, item, {kind.index_field: item.part_index})
-        item.delta_tail = b',"sequence_number":'
+        item.delta_head = _delta_head(f"{kind.name}.delta", item, {location.index_field: item.part_index})
         return events + (self._part_event(f"{kind.part_events}.added", item, part=part) if kind.part_events else b"")
 
     def _close_part(self) -> bytes:
         item = self._text_item
         if item is None or item.kind is None:
             return b""
-        kind, text = item.kind, "".join(item.deltas)
-        part = item.payload[kind.item_field][item.part_index]
-        part[kind.text_field] = text
+        kind, location, text = item.kind, item.kind.location, "".join(item.deltas)
+        part = item.payload[location.item_field][item.part_index]
+        part[location.text_field] = text
         extra: dict[str, Any] = {"logprobs": part["logprobs"]} if kind is OUTPUT_TEXT else {}
-        events = self._part_event(kind.done_event, item, **{kind.text_field: text}, **extra)
+        events = self._part_event(f"{kind.name}.done", item, **{location.text_field: text}, **extra)
         if kind.part_events:
             events += self._part_event(f"{kind.part_events}.done", item, part=part)
         item.kind = None
@@ -302,12 +298,16 @@ class ResponseEventWriter:
         return self._event("response.output_item.done", output_index=item.index, item=item.payload)
 
     def _new_id(self, item_type: str) -> str:
-        return f"{_ID_PREFIXES.get(item_type, 'item')}_{self._id_suffix}_{len(self._output)}"
+        return make_id(item_type, f"{self._id_suffix}_{len(self._output)}")
 
     # ------------------------------------------------------------------------------------------------------- encoding
     def _part_event(self, event_type: str, item: _OpenItem, **content: Any) -> bytes:
         assert item.kind
-        address = {"item_id": item.payload["id"], "output_index": item.index, item.kind.index_field: item.part_index}
+        address = {
+            "item_id": item.payload["id"],
+            "output_index": item.index,
+            item.kind.location.index_field: item.part_index,
+        }
         return self._event(event_type, **address, **content)
 
     def _event(self, event_type: str, **content: Any) -> bytes:

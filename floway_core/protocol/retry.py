@@ -10,7 +10,7 @@ from typing import Any
 from floway_core.protocol.failures import Failure
 
 MAX_RETRY_AFTER_SECONDS = 366 * 86_400
-"""Seconds. A longer wait is an error of the upstream."""
+"""A longer wait is an error of the upstream."""
 
 MAX_MESSAGE_LENGTH = 5_000
 """Characters of a message that are searched for a wait."""

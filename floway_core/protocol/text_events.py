@@ -25,7 +25,7 @@ class TextLocation(NamedTuple):
 
 _MESSAGE_CONTENT = ("message", "content", "content_index")
 _REASONING_SUMMARY = ("reasoning", "summary", "summary_index")
-_TEXT_LOCATIONS = {
+TEXT_LOCATIONS = {
     "output_text": TextLocation(*_MESSAGE_CONTENT, "output_text"),
     "refusal": TextLocation(*_MESSAGE_CONTENT, "refusal", "refusal"),
     "reasoning_text": TextLocation("reasoning", "content", "content_index", "reasoning_text"),
@@ -35,15 +35,17 @@ _TEXT_LOCATIONS = {
     "mcp_call_arguments": TextLocation("mcp_call", "arguments", "", text_field="arguments"),
     "code_interpreter_call_code": TextLocation("code_interpreter_call", "code", "", text_field="code"),
 }
+"""By the name of the events with the text, without ``response.`` and the suffix."""
+
 _PART_LOCATIONS = {
     "content_part": TextLocation(*_MESSAGE_CONTENT),
     "reasoning_summary_part": TextLocation(*_REASONING_SUMMARY),
 }
 
-DELTA_EVENTS = {f"response.{name}.delta": location for name, location in _TEXT_LOCATIONS.items()}
+DELTA_EVENTS = {f"response.{name}.delta": location for name, location in TEXT_LOCATIONS.items()}
 """Events that append to a text."""
 
-TEXT_DONE_EVENTS = {f"response.{name}.done": location for name, location in _TEXT_LOCATIONS.items()}
+TEXT_DONE_EVENTS = {f"response.{name}.done": location for name, location in TEXT_LOCATIONS.items()}
 """Events with a complete text."""
 
 PART_EVENTS = {

@@ -1,6 +1,6 @@
 """Estimate the input tokens of a request, for upstreams that cannot count them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from floway_core.protocol import jsontext
@@ -29,27 +29,21 @@ def estimate_tokens(body: Mapping[str, Any]) -> int:
         if isinstance(value := body.get(name), str):
             size += len(value.encode("utf-8", "replace"))
         elif value:
-            found = sum(1 for _ in _files(value))
-            files += found
-            size += len(jsontext.dumps(value if not found else _without_files(value)))
-    count = len(items) if isinstance(items, list) else 1
-    return -(-size // BYTES_PER_TOKEN) + files * TOKENS_PER_FILE + count * TOKENS_PER_ITEM
+            count = _count_files(value)
+            files += count
+            size += len(jsontext.dumps(_without_files(value) if count else value))
+    item_count = len(items) if isinstance(items, list) else 1
+    return -(-size // BYTES_PER_TOKEN) + files * TOKENS_PER_FILE + item_count * TOKENS_PER_ITEM
 
 
 def _is_file(name: str, value: Any) -> bool:
     return name in _FILE_FIELDS and isinstance(value, str)
 
 
-def _files(value: Any) -> Iterator[str]:
+def _count_files(value: Any) -> int:
     if isinstance(value, dict):
-        for name, child in value.items():
-            if _is_file(name, child):
-                yield child
-            else:
-                yield from _files(child)
-    elif isinstance(value, list):
-        for child in value:
-            yield from _files(child)
+        return sum(1 if _is_file(name, child) else _count_files(child) for name, child in value.items())
+    return sum(map(_count_files, value)) if isinstance(value, list) else 0
 
 
 def _without_files(value: Any) -> Any:

@@ -38,7 +38,6 @@ class ClientExchange:
                 if piece:
                     self.response.write(piece)
             return None
-        upstream = None
         if self.stream is not None:
             self._take_back(self.stream)
             upstream = answer.fileno() if answer.is_interlude else None

@@ -13,9 +13,7 @@ from gunicorn.workers.base import Worker
 from prometheus_client.multiprocess import mark_process_dead
 
 from floway_core.errors import StartupError
-
-METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""Environment variable in which prometheus_client finds its folder."""
+from floway_core.settings import METRICS_FOLDER
 
 OWN_FOLDER_PREFIX = "floway-metrics-"
 

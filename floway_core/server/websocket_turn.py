@@ -69,10 +69,8 @@ class WebSocketTurn:
                 self._send(b"".join(self._body))
             elif status != CLIENT_CLOSED_REQUEST:
                 self._send_text(encode_error(status, headers, b"".join(self._body)))
-        except Exception:  # the thread has to go on to the end of the turn
-            log.exception("Answering a message on a WebSocket failed")
-            self._close(CloseCode.INTERNAL_ERROR, "The gateway failed to serve this message.")
-            self.end()
+        except Exception as error:  # noqa: BLE001 - logged there
+            self._fail(error)
             return
         if self.answer is None:
             self.end()
@@ -96,11 +94,15 @@ class WebSocketTurn:
                 elif upstream is not None and answer.state is StreamState.WAITING:
                     self._loop.relay(self, upstream)
                     return
-        except Exception:  # the thread has to go on to the end of the turn
-            log.exception("Answering a message on a WebSocket failed")
-            self._close(CloseCode.INTERNAL_ERROR, "The gateway failed to serve this message.")
-            self.end()
+        except Exception as error:  # noqa: BLE001 - logged there
+            self._fail(error)
             return
+        self.end()
+
+    def _fail(self, error: Exception) -> None:
+        """End the turn and the connection after an exception."""
+        log.error("Answering a message on a WebSocket failed", exc_info=error)
+        self._close(CloseCode.INTERNAL_ERROR, "The gateway failed to serve this message.")
         self.end()
 
     def end(self) -> None:

@@ -25,8 +25,8 @@ DAY = 86_400
 
 EPOCH = datetime.date(1970, 1, 1)
 
-KEPT_DAYS = 100
-"""How long the rows of a day are kept. Only those of the current month are read."""
+RETENTION_DAYS = 100
+"""How long the rows of a day are stored. Only those of the current month are read."""
 
 ROWS_PER_INSERT = 100
 
@@ -55,7 +55,7 @@ class _Account:
     period: str
     limit: int
     spent: int
-    begins_anew: int
+    resets_at: int
     """Unix time in seconds."""
 
 
@@ -75,10 +75,10 @@ def check(database: peewee.Database, budgets: Iterable[Budget]) -> dict[str, str
     used_up = [one for one in accounts if one.spent >= one.limit]
     if not used_up:
         return _headers(scarcest, now)
-    last = max(used_up, key=lambda one: one.begins_anew)
+    last = max(used_up, key=lambda one: one.resets_at)
     headers = {
         **_headers(last, now),
-        "retry-after": str(max(1, last.begins_anew - now)),
+        "retry-after": str(max(1, last.resets_at - now)),
         "x-should-retry": "false",  # the usual SDKs would try again within seconds
     }
     raise GatewayError(429, _message(last), type="insufficient_quota", code="insufficient_quota", headers=headers)
@@ -95,7 +95,7 @@ def _accounts(budget: Budget, spent: Spent, now: int) -> Iterator[_Account]:
 def _message(account: _Account) -> str:
     holder = "The group of this API key" if account.budget.is_group else "This API key"
     spent, limit = format_usd(account.spent), format_usd(account.limit)
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(account.begins_anew))
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(account.resets_at))
     return f"Budget used up: {holder} has spent {spent} of {limit} USD {account.period}. It begins anew at {when} UTC."
 
 
@@ -103,7 +103,7 @@ def _headers(account: _Account, now: int) -> dict[str, str]:
     return {
         "x-ratelimit-limit-usd": format_usd(account.limit),
         "x-ratelimit-remaining-usd": format_usd(max(0, account.limit - account.spent)),
-        "x-ratelimit-reset-usd": format_duration((account.begins_anew - now) * 1_000_000),
+        "x-ratelimit-reset-usd": format_duration((account.resets_at - now) * 1_000_000),
     }
 
 
@@ -232,6 +232,6 @@ def begin(database: peewee.Database, key_id: str, key_name: str, created_at: int
 
 def forget(database: peewee.Database) -> None:
     """Delete what is not read any more, within the open transaction: of old days, and of deleted keys and groups."""
-    oldest = int(time.time()) // DAY - KEPT_DAYS
+    oldest = int(time.time()) // DAY - RETENTION_DAYS
     is_known = "holder_id IN (SELECT id FROM api_keys) OR holder_id IN (SELECT id FROM key_groups)"
     execute(database, f"DELETE FROM {Spending._meta.table_name} WHERE day < ? OR NOT ({is_known})", oldest)

@@ -75,19 +75,14 @@ def in_memory() -> peewee.Database:
     return open_sqlite(f"file:{secrets.token_hex(8)}?mode=memory&cache=shared", DEFAULT_TIMEOUT_SECONDS, POOL, uri=True)
 
 
-@contextlib.contextmanager
-def limited_time(database: peewee.Database, seconds: float) -> Iterator[None]:
+def limited_time(database: peewee.Database, seconds: float) -> AbstractContextManager[None]:
     """Limit the total time that this thread may wait for PostgreSQL within the block.
 
     SQLite has no server that could be unreachable, and readers do not wait for its lock.
 
     :param seconds: ``math.inf`` lifts all limits, also the usual ones.
     """
-    if isinstance(database, PostgresqlPool):
-        with database.limited_time(seconds):
-            yield
-    else:
-        yield
+    return database.limited_time(seconds) if isinstance(database, PostgresqlPool) else contextlib.nullcontext()
 
 
 def close_connections(database: peewee.Database) -> None:
@@ -141,6 +136,14 @@ def lock_row(database: peewee.Database, table: str, row_id: str) -> None:
     """
     if database.for_update:  # SQLite locks the whole database
         execute(database, f"SELECT 1 FROM {table} WHERE id = ? FOR KEY SHARE", row_id)
+
+
+def storable_text(text: str, max_length: int) -> str:
+    """Return a text in a form that a text column can store: PostgreSQL stores no NUL, and no database lone surrogates.
+
+    :param max_length: characters; the rest is cut off.
+    """
+    return text[:max_length].encode(errors="replace").decode().replace("\0", "")
 
 
 def placeholders(values: Collection[Any]) -> str:

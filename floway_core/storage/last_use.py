@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import peewee
 
-from floway_core.storage.db import execute, transaction
+from floway_core.storage.db import execute, storable_text, transaction
 
 PRECISION_SECONDS = 60
 """Within this time the same use is not recorded again."""
@@ -81,7 +81,7 @@ def store(database: peewee.Database, uses: Mapping[Subject, Use]) -> None:
         if kind == "key":
             execute(database, STATEMENTS[kind], used_at, name, used_at)
         else:
-            execute(database, STATEMENTS[kind], used_at, failure[:LONGEST_FAILURE], name, used_at)
+            execute(database, STATEMENTS[kind], used_at, storable_text(failure, LONGEST_FAILURE), name, used_at)
 
 
 def store_try(database: peewee.Database, upstream_id: str, failure: str = "") -> None:

@@ -20,7 +20,7 @@ import peewee
 from floway_core.protocol.usage import Tokens
 from floway_core.storage import budgets, last_use
 from floway_core.storage.budgets import SpendingBuffer
-from floway_core.storage.db import execute, select, transaction
+from floway_core.storage.db import DATABASE_ERRORS, execute, placeholders, select, storable_text, transaction
 from floway_core.storage.last_use import LastUseBuffer
 from floway_core.storage.periodic import start_periodic
 
@@ -108,7 +108,7 @@ class UsageBuffer:
                     _store(database, sums)
                     last_use.store(database, uses)
                     budgets.store(database, spending)
-            except (peewee.PeeweeException, ValueError) as error:  # ValueError: the pool has no free connection
+            except DATABASE_ERRORS as error:
                 self._merge(sums)
                 self.last_use.restore(uses)
                 self.spending.add(spending)
@@ -119,9 +119,10 @@ class UsageBuffer:
 
 def _store(database: peewee.Database, sums: dict[tuple[int, str, str, str], list[float]]) -> None:
     changes = ", ".join(f"{name} = usage.{name} + excluded.{name}" for name in SUMS)
-    row = f"({', '.join('?' * len(KEY + SUMS))})"
+    row = f"({placeholders(KEY + SUMS)})"
+    # sorted: two that lock rows must not deadlock
     rows = sorted(((_date(day), *names), values) for (day, *names), values in sums.items())
-    for start in range(0, len(rows), ROWS_PER_INSERT):  # sorted: two that lock rows must not deadlock
+    for start in range(0, len(rows), ROWS_PER_INSERT):
         part = rows[start : start + ROWS_PER_INSERT]
         execute(
             database,
@@ -137,8 +138,8 @@ def _date(day: int) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _storable(name: str) -> str:
-    """Return ``name`` in a form that a text column can store: upstreams choose the names of their models freely."""
-    return name.encode(errors="replace").decode().replace("\0", "")[:MAX_NAME_LENGTH]
+    """Return ``name`` as it is stored: upstreams choose the names of their models freely."""
+    return storable_text(name, MAX_NAME_LENGTH)
 
 
 def start_flushing(buffer: UsageBuffer, database: peewee.Database) -> None:
@@ -199,8 +200,9 @@ def read(
     """Return the usage from the day ``since`` (UTC) on, in groups.
 
     :param by: names in ``GROUPS``, at least one.
-    :param before: the day that does not count any more; None: there is none.
+    :param since: None: from the first day on.
     :param only: values that it has to have, by names in ``GROUPS``.
+    :param before: the day that does not count any more; None: there is none.
     """
     columns = ", ".join(GROUPS[name] for name in by)
     totals = ", ".join(f"SUM({name})" for name in SUMS)

@@ -59,8 +59,8 @@ class _Route:
     """Target of the request line: a path, or a complete URL for a proxy."""
     host: str
     """Value of the ``host`` header."""
-    server: str
-    """Scheme, host and port of the URL, without credentials."""
+    origin: str
+    """As of ``_origin``."""
     tunnelled: bool
     """Whether a proxy opens a tunnel, as it does for TLS."""
 
@@ -116,7 +116,7 @@ class HttpClient:
         :raises GatewayError: a header is not valid HTTP.
         """
         route, client = self._route_for(url), ctx.attempt.request.client
-        ctx.attempt.server = route.server
+        ctx.attempt.server = route.origin
         message = _encode_request(method, route, headers, body)
         try:
             exchange = self._send(route, url, message, client)
@@ -219,7 +219,7 @@ class HttpClient:
         if pool is None:
             pool = self._pools.setdefault(factory, ConnectionPool(self._max_idle))
             weakref.finalize(factory, pool.close)
-        return _Route(factory, pool, target, urlsplit(url).netloc, _server(url), tunnelled)
+        return _Route(factory, pool, target, _host(url), _origin(url), tunnelled)
 
 
 def _read_environment(origin: str) -> dict[str, Any]:
@@ -229,12 +229,13 @@ def _read_environment(origin: str) -> dict[str, Any]:
 
 
 def _origin(url: str) -> str:
-    return "{0.scheme}://{0.netloc}".format(urlsplit(url))
+    """Return scheme, host and port of a URL, without credentials."""
+    return f"{urlsplit(url).scheme}://{_host(url)}"
 
 
-def _server(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+def _host(url: str) -> str:
+    """Return host and port of a URL, without credentials."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _read_chunks(raw: HTTPResponse, deadline: float) -> Iterator[bytes]:
@@ -301,7 +302,7 @@ def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: by
     all_headers = {name: SKIP_HEADER for name in ("accept-encoding", "user-agent") if name not in names}
     all_headers |= headers
     if "host" not in names:
-        all_headers["host"] = urlsplit(url).netloc.rpartition("@")[2]
+        all_headers["host"] = _host(url)
     if body is not None and "content-length" not in names:
         all_headers["content-length"] = str(len(body))
     request = requests.PreparedRequest()

@@ -1,9 +1,10 @@
 """Limit the requests that are served at the same time. Further ones are refused at once, and never queued."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from floway_core.engine.client_stream import ClientStream
+from floway_core.web.request_log import ClosingBody
 from floway_core.web.slots import SLOT, Slot, Slots
 from floway_core.web.websocket import WebSocketSession
 
@@ -36,25 +37,7 @@ class ConcurrencyLimit:
             if isinstance(body, WebSocketSession):  # each of its messages is a request
                 slot.release()
                 return body
-            return _CountedBody(body, slot.release) if slot.is_acquired else body
+            return ClosingBody(body, slot.release) if slot.is_acquired else body
         finally:
             if body is None:
                 slot.release()
-
-
-class _CountedBody:
-    """A response body that is not a ``ClientStream``. It calls ``on_close`` when it is closed."""
-
-    def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None]) -> None:
-        self._chunks = chunks
-        self._on_close = on_close
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._chunks)
-
-    def close(self) -> None:
-        try:
-            if hasattr(self._chunks, "close"):
-                self._chunks.close()
-        finally:
-            self._on_close()

@@ -89,10 +89,9 @@ def _add_routes(app: Flask, gateway: Gateway, manager: pluggy.PluginManager, own
     table = app.extensions["floway_routes"] = RouteTable(gateway.dialects)
     register_dialect_routes(app, table, VIEWS)
     register_forwarded_paths(app, table, gateway.providers)
-    register_blueprints(app, table, CORE, own)
     app.register_blueprint(stored.blueprint, name="stored_without_v1", url_prefix="/responses")
     app.register_blueprint(conversations.blueprint, name="conversations_without_v1", url_prefix="/conversations")
-    register_blueprints(app, table, CORE, [])
+    register_blueprints(app, table, CORE, own)
     for plugin, blueprints in plugins.collect_blueprints(manager, Blueprint, gateway.services):
         register_blueprints(app, table, plugin, blueprints)
     register_blueprints(app, table, CORE, [root.blueprint])  # last, so that a plugin can replace the page

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from floway_core.engine.routing import Candidate
 from floway_core.errors import StartupError
-from floway_core.settings import METRICS_OPEN
+from floway_core.settings import METRICS_FOLDER, METRICS_OPEN
 from floway_core.web import current_gateway
 from floway_core.web.auth import authenticate_admin
 from floway_core.web.metrics_file import reserve_files
@@ -22,9 +22,6 @@ from floway_core.web.request_log import RequestLogEntry
 blueprint = Blueprint("metrics", __name__)
 
 log = logging.getLogger("floway.metrics")
-
-MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable with the folder in which several processes share their metrics."""
 
 NONE = "none"
 """The label of a request without a route, a model or an upstream."""
@@ -60,7 +57,7 @@ class Registry(CollectorRegistry):
         try:
             super().register(_FolderCollector(None, folder))  # type: ignore[no-untyped-call]
         except ValueError:
-            raise StartupError(f"{MULTIPROCESS_DIR} names {folder!r}, which is not a folder.") from None
+            raise StartupError(f"{METRICS_FOLDER} names {folder!r}, which is not a folder.") from None
 
     def register(self, collector: Collector) -> None:
         """Add a collector. If a plugin's collector raises, the others are not affected."""
@@ -178,4 +175,4 @@ def open_metrics() -> Metrics:
 
     :raises StartupError: the folder that the environment names does not exist.
     """
-    return Metrics(Registry(os.environ.get(MULTIPROCESS_DIR) or None))
+    return Metrics(Registry(os.environ.get(METRICS_FOLDER) or None))

@@ -115,7 +115,6 @@ def _conversation(entry: RequestLogEntry, response: Mapping[str, Any]) -> str | 
 
 
 def _request_result(entry: RequestLogEntry, response: Mapping[str, Any], clock: float) -> RequestResult:
-    attempts = entry.trace.attempts
     return RequestResult(
         id=entry.id,
         method=entry.method,
@@ -123,7 +122,7 @@ def _request_result(entry: RequestLogEntry, response: Mapping[str, Any], clock: 
         dialect=entry.dialect,
         key=entry.key,
         model=entry.model and entry.model[:MAX_LOGGED_CHARACTERS],
-        upstream=attempts[-1].candidate.upstream.name if attempts else None,
+        upstream=entry.upstream,
         streamed=entry.streamed,
         status=entry.status,
         outcome=entry.outcome,
@@ -132,8 +131,8 @@ def _request_result(entry: RequestLogEntry, response: Mapping[str, Any], clock: 
         tier=entry.tier,
         seconds=entry.duration,
         first_byte_seconds=entry.first_byte,
-        attempts=len(attempts),
-        dispatches=sum([len(attempt.dispatched) for attempt in attempts]),
+        attempts=len(entry.trace.attempts),
+        dispatches=entry.trace.dispatches,
         started_at=entry.started + clock,
         conversation=_conversation(entry, response),
         trace_headers=entry.trace_headers,

@@ -182,21 +182,16 @@ class RequestLogEntry(StructuredMessage):
         )
 
 
-class OtherStream:
-    """A streamed body that is not a ``ClientStream``, with the same callbacks."""
+class ClosingBody:
+    """A body that is not a ``ClientStream``. It calls a function when it is closed."""
 
-    def __init__(self, chunks: Iterable[bytes], first_byte: Callable[[], None], closed: Callable[[], None]) -> None:
-        """:param first_byte, closed: as in ``ClientStream.subscribe``."""
+    def __init__(self, chunks: Iterable[bytes], closed: Callable[[], None]) -> None:
+        """:param closed: as in ``ClientStream.subscribe``."""
         self._chunks = chunks
-        self._first_byte = first_byte
         self._closed = closed
 
     def __iter__(self) -> Iterator[bytes]:
-        chunks = iter(self._chunks)
-        for first in chunks:
-            self._first_byte()
-            return itertools.chain((first,), chunks)
-        return chunks
+        return iter(self._chunks)
 
     def close(self) -> None:
         """Close the view's body, and call ``closed``."""
@@ -205,6 +200,22 @@ class OtherStream:
                 self._chunks.close()
         finally:
             self._closed()
+
+
+class OtherStream(ClosingBody):
+    """A streamed body that is not a ``ClientStream``, with the same callbacks."""
+
+    def __init__(self, chunks: Iterable[bytes], first_byte: Callable[[], None], closed: Callable[[], None]) -> None:
+        """:param first_byte, closed: as in ``ClientStream.subscribe``."""
+        super().__init__(chunks, closed)
+        self._first_byte = first_byte
+
+    def __iter__(self) -> Iterator[bytes]:
+        chunks = iter(self._chunks)
+        for first in chunks:
+            self._first_byte()
+            return itertools.chain((first,), chunks)
+        return chunks
 
 
 def watch_stream(body: Iterable[bytes], entry: RequestLogEntry) -> Iterable[bytes]:

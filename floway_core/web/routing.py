@@ -150,7 +150,7 @@ def check_collisions(app: Flask, table: RouteTable) -> None:
         kind = "websocket" if rule.websocket else ""
         for method in sorted((rule.methods or set()) - AUTOMATIC_METHODS):
             other = rules.setdefault((path_shape(rule.rule), kind or method), rule)
-            if other is rule or {other.endpoint, rule.endpoint} == {other.endpoint}:
+            if other.endpoint == rule.endpoint:
                 continue
             owners = sorted((table.owners[other.endpoint], table.owners[rule.endpoint]), key=lambda name: name == CORE)
             if rule.rule == "/" and owners[0] != CORE and owners[1] == CORE:

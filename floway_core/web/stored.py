@@ -33,14 +33,14 @@ def get_response(response_id: str) -> Response:
     key = authenticate()
     is_stream = request.args.get("stream") == "true"
     after = integer_argument("starting_after", -1, minimum=0) if is_stream else -1
-    running = background.find_background(key, response_id, read_limit())
-    if is_stream and running and running.has_events:
-        return background.follow(key, running, after)
-    if running and running.status not in COMPLETE:
-        if is_stream and running.is_running:
+    stored = background.find_background(key, response_id, read_limit())
+    if is_stream and stored and stored.has_events:
+        return background.follow(key, stored, after)
+    if stored and stored.status not in COMPLETE:
+        if is_stream and stored.is_running:
             message = "This response can only be followed if it was created with 'stream': true."
             raise GatewayError(400, message, param="stream")
-        response = dict(running.response)
+        response = dict(stored.response)
     else:
         response = load.load_response(_database(), _snapshot(key, response_id), read_limit())
     if not is_stream:
@@ -54,10 +54,10 @@ def get_response(response_id: str) -> Response:
 def delete_response(response_id: str) -> Response:
     """Delete the response. Responses that continue it are not affected. If it is still running, it is cancelled."""
     key = authenticate()
-    if running := background.find_background(key, response_id, read_limit()):
-        running = background.cancel(key, running)
-        delete_background(_database(), running)
-    if running is None or running.status in COMPLETE:
+    if stored := background.find_background(key, response_id, read_limit()):
+        stored = background.cancel(key, stored)
+        delete_background(_database(), stored)
+    if stored is None or stored.status in COMPLETE:
         snapshot = _snapshot(key, response_id)
         retention.delete_response(_database(), snapshot)
         current_gateway().history_cache.forget(snapshot.conversation)
@@ -68,11 +68,11 @@ def delete_response(response_id: str) -> Response:
 def cancel_response(response_id: str) -> Response:
     """Cancel a background response. If it has ended, it is returned unchanged."""
     key = authenticate()
-    running = background.find_background(key, response_id, read_limit())
-    if running is None:
+    stored = background.find_background(key, response_id, read_limit())
+    if stored is None:
         _snapshot(key, response_id)
         raise GatewayError(400, "Cannot cancel a synchronous response.", param="response_id")
-    cancelled = background.cancel(key, running)
+    cancelled = background.cancel(key, stored)
     is_complete = cancelled.status in COMPLETE
     if is_complete:
         response = load.load_response(_database(), _snapshot(key, response_id), read_limit())

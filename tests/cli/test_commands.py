@@ -4,6 +4,8 @@ import json
 import os
 import pty
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -230,3 +232,10 @@ def test_what_cannot_be_stored_waits(database, new_sqlite):
     pending.last_use.note_key_use(key)
     assert not pending.flush(connect(new_sqlite()))  # it has no tables
     assert pending.flush(database) and keys.find(database, key).last_used_at
+
+
+def test_commands_start_without_the_web_framework():
+    """Importing it takes half as long as everything else that a command imports."""
+    code = "import sys, floway_core.cli; print([name for name in ('flask', 'gunicorn') if name in sys.modules])"
+    command, options = [sys.executable, "-c", code], {"stdin": subprocess.DEVNULL, "timeout": PATIENCE, "text": True}
+    assert subprocess.check_output(command, **options) == "[]\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from floway_core.runtime.settings_loader import CLIENT_VARIABLES
-from floway_core.settings import CORE_SETTINGS
+from floway_core.settings import CORE_SETTINGS, origin_url
 from floway_core.testing import Installation
 
 FOLDER = Path(__file__).parents[2]
@@ -75,6 +75,12 @@ def test_a_malformed_value_names_the_setting(rejected, name, values, expected):
 def test_every_malformed_value_names_the_setting(rejected, name, values, expected):
     for value in values[1:]:
         is_rejected_by_name(rejected, name, value, expected)
+
+
+@pytest.mark.parametrize("credentials", ["user", "user:password", ":password", ""])
+def test_the_url_of_an_upstream_has_no_credentials(credentials):
+    with pytest.raises(ValueError, match="an https URL"):
+        origin_url(f"https://{credentials}@example.org")
 
 
 @pytest.mark.parametrize("url", ["mysql://a:s3cret@b/c", "sqlite://relative.db", "sqlite:///:memory:", "s3cret"])

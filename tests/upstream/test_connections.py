@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from floway_core.engine.upstream_body import UpstreamEvents
-from floway_core.errors import GatewayError, UpstreamBroken
+from floway_core.errors import GatewayError, UpstreamBroken, UpstreamUnreachable
 from floway_core.runtime.settings_loader import load_settings
 from floway_core.testing import Reply, Step, message_stream
 from floway_core.testing.events import DONE
@@ -292,3 +292,18 @@ def test_closing_an_answer_twice_leaves_the_next_one_alone(tmp_path, fake_upstre
     assert second.body._socket.gettimeout() == 0, "its reads would block, and nobody would look after the client"
     fake_upstream.release.set()
     assert read_whole(second) == b"ond"
+
+
+def test_credentials_in_a_url_go_nowhere(tmp_path, fake_upstream, unreachable, caplog):
+    """Neither into the ``host`` header, nor into the log or an error."""
+    client = new_client(tmp_path)
+    fake_upstream.script(*[Reply(framing="length")] * 2)
+    url = fake_upstream.url.replace("//", "//name:word@")
+    read_whole(client.stream(NOBODY, "POST", url, {}, b"{}"))
+    client.fetch("GET", url, {})
+    assert [request.header("host") for request in fake_upstream.requests] == [urlsplit(fake_upstream.url).netloc] * 2
+    closed = unreachable.replace("//", "//name:word@")
+    for send in (lambda: client.stream(NOBODY, "POST", closed, {}, b"{}"), lambda: client.fetch("GET", closed, {})):
+        with pytest.raises(UpstreamUnreachable) as failed:
+            send()
+        assert "word" not in failed.value.message + caplog.text

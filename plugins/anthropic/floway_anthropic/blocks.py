@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from floway_anthropic import search, thinking
+from floway_anthropic import search
 from floway_core.protocol import jsontext
 from floway_core.upstream.content import read_arguments
 
@@ -40,15 +40,6 @@ def parts(item: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the parts of a message."""
     content = item.get("content")
     return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-
-
-def thinking_block(item: dict[str, Any], *, shows_text: bool) -> Block:
-    """Convert a reasoning item."""
-    return thinking.to_block(item, shows_text=shows_text)
-
-
-TOOL_CALLS = ("function_call", "custom_tool_call")
-"""Types of items that call a tool of the client."""
 
 
 def encode_json(value: Any) -> str:

@@ -6,9 +6,9 @@ from floway_anthropic import usage
 from floway_core.dialect import AnswerReader
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.failures import read_failure
+from floway_core.protocol.responses import COMPLETED, FAILED, INCOMPLETE
 
 _DELTA = b"event: content_block_delta"
-COMPLETED, INCOMPLETE, FAILED = "response.completed", "response.incomplete", "response.failed"
 
 INCOMPLETE_REASONS = {
     "max_tokens": "max_output_tokens",

@@ -37,10 +37,8 @@ def to_messages(usage: Any, *, searches: int = 0) -> dict[str, Any]:
 def to_responses(usage: Mapping[str, Any]) -> dict[str, Any]:
     """Convert ``usage`` of a message; of a stream, the merged ``usage`` of its events."""
     cache_reads, cache_writes = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
-    input_tokens, output_tokens = (
-        _count(usage, "input_tokens") + cache_reads + cache_writes,
-        _count(usage, "output_tokens"),
-    )
+    input_tokens = _count(usage, "input_tokens") + cache_reads + cache_writes
+    output_tokens = _count(usage, "output_tokens")
     return {
         "input_tokens": input_tokens,
         "input_tokens_details": {"cached_tokens": cache_reads, "cache_write_tokens": cache_writes},

@@ -43,10 +43,8 @@ def refuse_value(param: str, value: Any, supported: Iterable[str]) -> NoReturn:
 
     :raises GatewayError: 400.
     """
-    if value is None:
-        refuse_missing(param)
     if not isinstance(value, str):
-        refuse_type(param, "a string", value)
+        _refuse(param, "a string", value)
     *names, last = (f"'{name}'" for name in supported)
     values = f"{', '.join(names)}, and {last}" if names else last
     message = f"Invalid value: '{value[:MAX_QUOTED]}'. Supported values are: {values}."
@@ -60,11 +58,9 @@ def read_string(fields: Mapping[str, Any], name: str, path: str) -> str:
     :raises GatewayError: 400.
     """
     value = fields.get(name)
-    if isinstance(value, str):
-        return value
-    if value is None:
-        refuse_missing(f"{path}.{name}")
-    refuse_type(f"{path}.{name}", "a string", value)
+    if not isinstance(value, str):
+        _refuse(f"{path}.{name}", "a string", value)
+    return value
 
 
 def read_object(fields: Mapping[str, Any], name: str, path: str) -> dict[str, Any]:
@@ -74,8 +70,12 @@ def read_object(fields: Mapping[str, Any], name: str, path: str) -> dict[str, An
     :raises GatewayError: 400.
     """
     value = fields.get(name)
-    if isinstance(value, dict):
-        return value
+    if not isinstance(value, dict):
+        _refuse(f"{path}.{name}", "an object", value)
+    return value
+
+
+def _refuse(param: str, expected: str, value: Any) -> NoReturn:
     if value is None:
-        refuse_missing(f"{path}.{name}")
-    refuse_type(f"{path}.{name}", "an object", value)
+        refuse_missing(param)
+    refuse_type(param, expected, value)

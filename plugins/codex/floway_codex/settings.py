@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 from floway_codex.websocket.transport import HTTP, WEBSOCKET
 from floway_codex.wire import host, profile
 from floway_codex.wire.encoding import AUTO, IDENTITY, OFFICIAL_HOST, ZSTD
-from floway_core.settings import Setting, count, origin_url
+from floway_core.settings import Setting, count, one_of, origin_url
 
 BASE_PATH = "/backend-api"
 TOKEN_PATH = "/oauth/token"
@@ -49,20 +49,6 @@ def profile_folder(value: str) -> str:
     return value
 
 
-def request_encoding(value: str) -> str:
-    """How request bodies are sent."""
-    if value not in (AUTO, ZSTD, IDENTITY):
-        raise ValueError(f"{AUTO}, {ZSTD} or {IDENTITY}")
-    return value
-
-
-def transport(value: str) -> str:
-    """What requests are sent over."""
-    if value not in (AUTO, WEBSOCKET, HTTP):
-        raise ValueError(f"{AUTO}, {WEBSOCKET} or {HTTP}")
-    return value
-
-
 SETTINGS = (
     Setting("codex_base_url", base_url, f"https://{OFFICIAL_HOST}{BASE_PATH}", "Where the Codex backend is."),
     Setting(
@@ -72,6 +58,13 @@ SETTINGS = (
     Setting("codex_profile", profile_name, profile.NEWEST, "The CLI version as which other clients appear, or newest."),
     Setting("codex_profiles", profile_folder, "", "A folder with further profiles of CLI versions."),
     Setting("codex_host", host.parse_host, host.AUTO, "System, architecture and terminal in the user agent, or auto."),
-    Setting("codex_request_encoding", request_encoding, AUTO, "How request bodies are sent: zstd, identity or auto."),
-    Setting("codex_transport", transport, AUTO, "What requests are sent over: websocket, http or auto."),
+    Setting(
+        "codex_request_encoding",
+        one_of(AUTO, ZSTD, IDENTITY),
+        AUTO,
+        "How request bodies are sent: zstd, identity or auto.",
+    ),
+    Setting(
+        "codex_transport", one_of(AUTO, WEBSOCKET, HTTP), AUTO, "What requests are sent over: websocket, http or auto."
+    ),
 )

@@ -17,7 +17,7 @@ from .gateways import ids, user
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 METADATA = "x-codex-turn-metadata"
-ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+ONE = "11111111-1111-4111-8111-111111111111"
 STATED = {"session-id": "s", "thread-id": "t"}
 CLI = {
     "originator": "codex_exec",

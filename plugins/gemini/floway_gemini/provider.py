@@ -86,11 +86,11 @@ class GeminiProvider(KeyedProvider):
     # ------------------------------------------------------------------------------------------------------- sending
     def start_attempt(self, ctx: AttemptContext) -> ContentAttempt:
         """Look up the model's entry, and the names of the tools whose calls must be converted back."""
-        models = self.cached_models(ctx.upstream) or ()
-        details = next((model.details for model in models if model.id == ctx.model), {})
+        model = self.model_lists.find(ctx.upstream, ctx.model)
         tools = ctx.request.body.get("tools") or []
         names = (tool.get("name") for tool in tools if isinstance(tool, dict) and tool.get("type") == "custom")
-        return ContentAttempt(details, frozenset(name for name in names if isinstance(name, str)))
+        custom_tools = frozenset(name for name in names if isinstance(name, str))
+        return ContentAttempt(model.details if model else {}, custom_tools)
 
     def prepare_request(self, ctx: ResponsesRequestContext) -> None:
         """Write the upstream's request to ``ctx``, without the key.

@@ -6,9 +6,8 @@ from typing import Any
 from floway_core.dialect import AnswerReader
 from floway_core.protocol import jsontext, sse
 from floway_core.protocol.failures import read_failure
+from floway_core.protocol.responses import COMPLETED, FAILED, INCOMPLETE
 from floway_gemini import usage
-
-COMPLETED, INCOMPLETE, FAILED = "response.completed", "response.incomplete", "response.failed"
 
 FILTERED = (
     "SAFETY",

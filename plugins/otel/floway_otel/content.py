@@ -6,6 +6,7 @@ from typing import Any
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 
 from floway_core.protocol import jsontext
+from floway_core.protocol.items import TOOL_OUTPUT_TYPES
 
 CUT = "..."
 """The end of a text that is cut off."""
@@ -16,8 +17,6 @@ TEXTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal":
 
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """By the type of an item: the field with the input of the tool."""
-
-OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output"})
 
 Message = dict[str, Any]
 
@@ -63,7 +62,7 @@ def _message(item: Mapping[str, Any]) -> Message:
     if field := CALLS.get(kind):
         call = {"type": "tool_call", "id": item.get("call_id"), "name": item.get("name"), "arguments": item.get(field)}
         return {"role": "assistant", "parts": [call]}
-    if kind in OUTPUTS:
+    if kind in TOOL_OUTPUT_TYPES:
         response = item.get("output")
         part = {"type": "tool_call_response", "id": item.get("call_id"), "response": _text_of(response)}
         return {"role": "tool", "parts": [part]}

@@ -12,6 +12,7 @@ from opentelemetry.semconv.attributes import http_attributes as http
 from opentelemetry.semconv.attributes import server_attributes as server
 from opentelemetry.trace import SpanKind
 
+from floway_core.protocol.items import TOOL_CALL_TYPES
 from floway_core.protocol.usage import NO_TOKENS
 from floway_core.results import AttemptResult, EndedAttempt, RequestResult
 from floway_otel import __version__
@@ -37,8 +38,7 @@ UPSTREAM = "floway.upstream.name"
 FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """By the reason why a response is incomplete; others are used unchanged."""
 
-TOOL_CALLS = frozenset({"function_call", "custom_tool_call"})
-"""Types of the items that demand an action of the client."""
+TOOL_CALLS = frozenset(TOOL_CALL_TYPES)
 
 NO_CONTENT: Mapping[str, str] = {}
 

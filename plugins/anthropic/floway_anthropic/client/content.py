@@ -19,8 +19,6 @@ ROLES = ("user", "assistant", "system")
 ERROR_PREFIX = "Error: "
 """Start of the output of a tool that failed: the Responses API has no field for a failure."""
 
-IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
-
 
 class Untranslatable(GatewayError):
     """Part of a request can only be served by an upstream with the Messages API."""
@@ -176,6 +174,10 @@ def read_parts(block: dict[str, Any], path: str) -> list[Part]:
     return _USER_BLOCKS[kind](block, path)
 
 
+def _read_all_parts(content: Any, path: str) -> list[Part]:
+    return [part for block_path, block in read_blocks(content, path) for part in read_parts(block, block_path)]
+
+
 def _text_part(text: str) -> Part:
     return {"type": "input_text", "text": text}
 
@@ -214,8 +216,7 @@ def _read_document(block: dict[str, Any], path: str) -> list[Part]:
         case "text":
             parts = [_text_part(read_text(source.get("data"), f"{path}.source.data"))]
         case "content":
-            blocks = read_blocks(source.get("content"), f"{path}.source.content")
-            parts = [part for block_path, inner in blocks for part in read_parts(inner, block_path)]
+            parts = _read_all_parts(source.get("content"), f"{path}.source.content")
         case kind:
             raise Untranslatable(f"{path}.source", f"A document source of type {kind!r}")
     heading = "\n".join(filter(None, (title and f"Document: {title}", context)))
@@ -247,13 +248,7 @@ _USER_BLOCKS: Mapping[str, Callable[[dict[str, Any], str], list[Part]]] = {
 def _read_tool_result(block: dict[str, Any], path: str) -> Item:
     call_id = read_text(block.get("tool_use_id"), f"{path}.tool_use_id")
     content = block.get("content")
-    parts: list[Part] = []
-    if content is not None:
-        parts = [
-            part
-            for block_path, inner in read_blocks(content, f"{path}.content")
-            for part in read_parts(inner, block_path)
-        ]
+    parts = [] if content is None else _read_all_parts(content, f"{path}.content")
     output: str | list[Part] = parts
     if all(part["type"] == "input_text" for part in parts):
         output = "\n".join(part["text"] for part in parts)

@@ -19,6 +19,7 @@ from floway_anthropic.client.view import ClientView
 from floway_anthropic.errors import encode_failure, error_event
 from floway_core.errors import GatewayError
 from floway_core.protocol.event_parser import parse_events
+from floway_core.protocol.items import TOOL_CALL_TYPES
 from floway_core.protocol.stop_sequences import StopScanner
 
 PING = encode_event("ping")
@@ -180,7 +181,7 @@ class MessageEvents:
             signature = signature_delta(thinking.encode_signature(item))
             self._out += [self._blocks.write(text.block, signature), self._blocks.close(text.block)]
             return
-        block = blocks.thinking_block(item, shows_text=self._view.shows_thinking_text)
+        block = thinking.to_block(item, shows_text=self._view.shows_thinking_text)
         if block["type"] == "redacted_thinking":
             self._out.append(self._blocks.add(block))
             return
@@ -191,7 +192,7 @@ class MessageEvents:
     # -------------------------------------------------------------------------------------------------------- items
     def _begin_item(self, event: Event) -> None:
         item = event.get("item")
-        if self._stop_sequence is not None or not isinstance(item, dict) or item.get("type") not in blocks.TOOL_CALLS:
+        if self._stop_sequence is not None or not isinstance(item, dict) or item.get("type") not in TOOL_CALL_TYPES:
             return
         self._calls_tool = True
         block, events = self._blocks.open(blocks.tool_use_block(item))
@@ -217,7 +218,7 @@ class MessageEvents:
             self._end_message(item, event)
         elif kind == "reasoning":
             self._end_thinking(item, key)
-        elif kind in blocks.TOOL_CALLS:
+        elif kind in TOOL_CALL_TYPES:
             self._end_call(item, event, key)
         elif kind == search.CALL:
             self._add_search(item)

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from floway_anthropic import blocks, search, usage
+from floway_anthropic import blocks, search, thinking, usage
 from floway_anthropic.blocks import Block
 from floway_anthropic.client.stops import stop_fields
 from floway_anthropic.client.view import ClientView
+from floway_core.protocol.items import TOOL_CALL_TYPES
 from floway_core.protocol.stop_sequences import StopScanner
 from floway_core.upstream.content import read_arguments
 
@@ -57,8 +58,8 @@ def _to_blocks(items: list[dict[str, Any]], view: ClientView) -> Iterator[Block]
         if kind == "message":
             yield from filter(None, map(blocks.text_block, blocks.parts(item)))
         elif kind == "reasoning" and view.shows_thinking:
-            yield blocks.thinking_block(item, shows_text=view.shows_thinking_text)
-        elif kind in blocks.TOOL_CALLS:
+            yield thinking.to_block(item, shows_text=view.shows_thinking_text)
+        elif kind in TOOL_CALL_TYPES:
             yield blocks.tool_use_block(item, read_arguments(item))
         elif kind == search.CALL:
             yield search.use_block(item)

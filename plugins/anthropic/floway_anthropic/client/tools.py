@@ -62,7 +62,8 @@ Source: the pages "Bash tool", "Text editor tool" and "Memory tool" of Anthropic
 """
 
 IGNORED_TOOLS = ("tool_search_tool_bm25", "tool_search_tool_regex", "advisor")
-"""Hosted tools that search in the tools of a request. They are not needed: all tools are loaded from the start."""
+"""Hosted tools that a model can do without: searches in the tools of a request, which are all loaded from the start,
+and the advice of another model."""
 
 _VERSION = re.compile(r"_\d{8}$")
 """The version at the end of a tool type: ``bash_20250124``."""

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from floway_anthropic.blocks import TOOL_CALLS
 from floway_core.protocol import signatures
-from floway_core.protocol.items import as_items
+from floway_core.protocol.items import TOOL_CALL_TYPES, TOOL_OUTPUT_TYPES, as_items
 from floway_core.upstream.content import ContentConverter, read_arguments, split_data_url
 
 Block = dict[str, Any]
@@ -18,7 +17,6 @@ Block = dict[str, Any]
 THINKING = "thinking"
 """The kind of encrypted contents with a thinking block of the upstream."""
 
-OUTPUTS = ("function_call_output", "custom_tool_call_output")
 PDF = "application/pdf"
 MISSING_OUTPUT = "The call was not answered."
 CONTINUE = "Continue."
@@ -103,7 +101,7 @@ class _ItemConverter:
         self._outputs: dict[str, tuple[Mapping[str, Any], str]] = {}
         """The first output of each call that is not in a message yet, and its path."""
         for index, item in enumerate(items):
-            if item.get("type") in OUTPUTS:
+            if item.get("type") in TOOL_OUTPUT_TYPES:
                 self._outputs.setdefault(str(item.get("call_id")), (item, f"input[{index}]"))
         self._open_calls: list[str] = []
 
@@ -111,10 +109,10 @@ class _ItemConverter:
         kind = item.get("type", "message")
         if kind == "message":
             self._add_message(item, path)
-        elif kind in TOOL_CALLS:
+        elif kind in TOOL_CALL_TYPES:
             self._open_calls.append(str(item.get("call_id")))
             self._conversation.add("assistant", _tool_use(item))
-        elif kind in OUTPUTS:
+        elif kind in TOOL_OUTPUT_TYPES:
             self._add_output(item, path)
         elif kind == "reasoning" and (block := decode_thinking(item.get("encrypted_content"))):
             self._conversation.add("assistant", block)

@@ -6,11 +6,9 @@ from typing import Any
 
 from floway_chat import reasoning
 from floway_chat.events.options import AnswerOptions
+from floway_core.protocol.items import TOOL_CALL_TYPES
 from floway_core.protocol.stop_sequences import StopScanner, cut_at_stop
 from floway_core.protocol.usage import complete_usage
-
-CALLS = ("function_call", "custom_tool_call")
-"""Types of items that are calls of the client's tools."""
 
 FINISH_OF_INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """By the reason why a response is incomplete: ``finish_reason``."""
@@ -78,7 +76,7 @@ def finish_reason(
         details = response.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, dict) else None
         return FINISH_OF_INCOMPLETE.get(str(reason), "length")
-    if any(item.get("type") in CALLS for item in items):
+    if any(item.get("type") in TOOL_CALL_TYPES for item in items):
         return "function_call" if options.uses_functions else "tool_calls"
     return "stop"
 
@@ -130,7 +128,7 @@ def _build_message(items: list[dict[str, Any]], options: AnswerOptions) -> tuple
     texts = [str(part.get("text") or "") for part in parts if part.get("type") == "output_text"]
     refusals = [str(part.get("refusal") or "") for part in parts if part.get("type") == "refusal"]
     text, stop_sequence = cut_at_stop("".join(texts), options.stop)
-    calls = [build_call(item) for item in items if item.get("type") in CALLS]
+    calls = [build_call(item) for item in items if item.get("type") in TOOL_CALL_TYPES]
     message: dict[str, Any] = {
         "role": "assistant",
         "content": text if texts or not (calls or refusals) else None,

@@ -9,6 +9,7 @@ from floway_chat.events.options import AnswerOptions
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.event_parser import parse_events
+from floway_core.protocol.items import TOOL_CALL_TYPES
 from floway_core.protocol.stop_sequences import StopScanner
 
 TEXT_DELTA = "response.output_text.delta"
@@ -136,7 +137,7 @@ class ChatTranslator:
     # ---------------------------------------------------------------------------------------------------------- calls
     def _open_item(self, event: Mapping[str, Any]) -> bytes:
         item, index = event.get("item"), event.get("output_index")
-        if not isinstance(item, dict) or item.get("type") not in completion.CALLS or not isinstance(index, int):
+        if not isinstance(item, dict) or item.get("type") not in TOOL_CALL_TYPES or not isinstance(index, int):
             return b""
         return self._open_call(index, item)
 
@@ -221,7 +222,7 @@ class ChatTranslator:
         rest = [self._close_item({"item": item, "output_index": index}) for index, item in enumerate(items)]
         if self._scanner and (text := self._scanner.end()):
             rest.append(self._chunk(b'{"content":%b}' % jsontext.dumps(text)))
-        calls = [{"type": completion.CALLS[0]}] if self._calls else []
+        calls = [{"type": TOOL_CALL_TYPES[0]}] if self._calls else []
         reason = completion.finish_reason(response, calls, self._options, self._is_stopped)
         rest.append(self._chunk(b"{}", jsontext.dumps(reason)))
         self._has_ended = True

@@ -9,9 +9,8 @@ from floway_chat.quirks import Quirks
 from floway_chat.requests.tools import call_id, write_call
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
+from floway_core.protocol.items import TOOL_CALL_TYPES, TOOL_OUTPUT_TYPES
 
-CALLS = ("function_call", "custom_tool_call")
-OUTPUTS = ("function_call_output", "custom_tool_call_output")
 ATTACHMENTS = ("input_image", "input_file")
 """Types of the parts of an output that are not text."""
 INSTRUCTION_ROLES = ("system", "developer")
@@ -50,7 +49,7 @@ class _MessageWriter:
         self._written: set[int] = set()
         """Positions of outputs that have been written after their call."""
         for position, item in enumerate(items):
-            if item.get("type") in OUTPUTS:
+            if item.get("type") in TOOL_OUTPUT_TYPES:
                 self._outputs[call_id(item)].append((position, item))
 
     def add(self, item: Mapping[str, Any], position: int) -> None:
@@ -61,9 +60,9 @@ class _MessageWriter:
         kind = item.get("type")
         if kind == "reasoning":
             self._add_reasoning(item)
-        elif kind in CALLS:
+        elif kind in TOOL_CALL_TYPES:
             self._turn.setdefault("tool_calls", []).append(write_call(item, self._quirks.custom_tools))
-        elif kind in OUTPUTS:
+        elif kind in TOOL_OUTPUT_TYPES:
             self.flush()
             if position not in self._written:
                 self._outputs[call_id(item)].popleft()

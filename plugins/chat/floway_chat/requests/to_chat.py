@@ -37,14 +37,7 @@ OPTIONAL_FIELDS = (
 )
 """Fields with the same name that only some servers accept (``Quirks.fields``)."""
 
-NOT_EXPRESSIBLE = (
-    "context_management",
-    "include",
-    "max_tool_calls",
-    "prompt_cache_options",
-    "top_logprobs",
-    "truncation",
-)
+NOT_EXPRESSIBLE = ("context_management", "max_tool_calls", "prompt_cache_options", "truncation")
 """Fields without a counterpart. They are ignored."""
 
 
@@ -69,7 +62,7 @@ def write_request(body: Mapping[str, Any], quirks: Quirks) -> ChatRequest:
         raise GatewayError(400, message, param="prompt", code="unsupported_parameter")
     tools = read_tools(body, quirks.custom_tools)
     choice = write_choice(body.get("tool_choice"), tools, quirks.required)
-    ignored = [*tools.ignored, *(name for name in NOT_EXPRESSIBLE if name not in ("include", "top_logprobs"))]
+    ignored = [*tools.ignored, *NOT_EXPRESSIBLE]
     result: dict[str, Any] = {"model": body["model"]}
     result["messages"] = write_messages(_instructions(body, quirks), body.get("input") or [], quirks)
     names = (*COMMON_FIELDS, *EXTENSIONS, *(name for name in OPTIONAL_FIELDS if name in quirks.fields))

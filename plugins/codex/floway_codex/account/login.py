@@ -100,11 +100,10 @@ def finish_sign_in(services: Services, sign_in: SignIn, code: str, name: str | N
     :raises GatewayError: 503, the token endpoint is not available; 409, the name is not available.
     """
     settings = services.settings.plugin
-    shape = default_profile(settings)
-    http = HttpClient(services.settings)
+    profile, http = default_profile(settings), HttpClient(services.settings)
     try:
         grant = oauth.exchange_code(
-            http, settings["codex_auth_url"], shape, code, sign_in.redirect_uri, sign_in.verifier
+            http, settings["codex_auth_url"], profile, code, sign_in.redirect_uri, sign_in.verifier
         )
     except oauth.GrantRefused as refusal:
         raise SignInFailed(str(refusal)) from None

@@ -108,7 +108,7 @@ def parse_credits(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def normalize_limit_name(stated: str) -> str:
-    """Header names spell limits with hyphens, the value of ``x-codex-active-limit`` with underscores."""
+    """The name of a limit with underscores, as in ``x-codex-active-limit``; header names spell it with hyphens."""
     return stated.lower().replace("-", "_")[:MAX_NAME_LENGTH]
 
 

@@ -58,7 +58,7 @@ def read_statuses(services: Services) -> list[Status]:
         select(services.database, "SELECT upstream_id, expires_at FROM codex_tokens")
     )
     fetched: dict[str, int] = dict(select(services.database, "SELECT upstream_id, fetched_at FROM codex_catalogue"))
-    statuses = []
+    settings, now, statuses = services.settings.plugin, int(time.time()), []
     for row in upstreams.all_rows(services.database):
         if row.kind != KIND:
             continue
@@ -66,22 +66,20 @@ def read_statuses(services: Services) -> list[Status]:
             account = accounts.find_account(services, row.id)
         except GatewayError:  # the upstream has just been removed
             continue
-        seen = read_clients(services, row.id, int(time.time()) - CURRENT_SECONDS)
-        folder = services.settings.plugin["codex_profiles"]
+        clients = read_clients(services, row.id, now - CURRENT_SECONDS)
+        versions = [client.version for client in clients if client.is_cli]
         statuses.append(
             Status(
-                clients=seen,
-                lacks_profile=[
-                    client.version for client in seen if client.is_cli and lacks_profile(client.version, folder)
-                ],
                 upstream=row.name,
                 enabled=row.enabled,
                 account=account,
                 token_expires_at=expiries.get(row.id),
-                is_renewal_interrupted=credentials.is_lease_abandoned(services, row.id, int(time.time())),
+                is_renewal_interrupted=credentials.is_lease_abandoned(services, row.id, now),
                 models_fetched_at=fetched.get(row.id),
+                clients=clients,
+                lacks_profile=[version for version in versions if lacks_profile(version, settings["codex_profiles"])],
                 limits=quota.read_limits(services, row.id),
-                transport=services.settings.plugin["codex_transport"],
+                transport=settings["codex_transport"],
             )
         )
     return statuses

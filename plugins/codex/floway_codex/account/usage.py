@@ -67,10 +67,9 @@ def _parse_limit(limit: Mapping[str, Any], now: float) -> dict[str, Any]:
     windows = {name: _parse_window(limit.get(f"{name}_window"), now) for name in quota.WINDOWS}
     if limit.get("limit_reached") is not True:
         return windows
-    exhausted = [window for window in windows.values() if window.get("used_percent", 0) >= 100] or list(
-        windows.values()
-    )
-    return {**windows, "refused_until": max((window.get("resets_at", 0) for window in exhausted), default=0) or None}
+    exhausted = [window for window in windows.values() if window.get("used_percent", 0) >= 100]
+    resets = [window.get("resets_at", 0) for window in exhausted or windows.values()]
+    return {**windows, "refused_until": max(resets) or None}
 
 
 def _parse_window(window: Any, now: float) -> dict[str, Any]:
@@ -84,7 +83,7 @@ def _parse_window(window: Any, now: float) -> dict[str, Any]:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class UsageReader:
     """Requests the usage of accounts from the backend. One per process."""
 
@@ -96,7 +95,8 @@ class UsageReader:
     """The profile for requests about an upstream's account."""
     now: Callable[[], float] = time.time
     _running: threading.Lock = field(default_factory=threading.Lock)
-    _next_try: list[float] = field(default_factory=lambda: [0.0])
+    _next_try: float = 0.0
+    """Unix time in seconds before which the thread is not started again."""
 
     def refresh(self, upstream_id: str, *, renews: bool = True) -> bool:
         """Request the usage of an account, and store it. Failures are only logged.
@@ -140,9 +140,9 @@ class UsageReader:
 
         Do nothing while the thread runs, or if it has just run.
         """
-        if self.now() < self._next_try[0] or not self._running.acquire(blocking=False):
+        if self.now() < self._next_try or not self._running.acquire(blocking=False):
             return
-        self._next_try[0] = self.now() + REFRESH_AFTER_SECONDS
+        self._next_try = self.now() + REFRESH_AFTER_SECONDS
         try:
             # Not a daemon thread: a renewed token has to be stored before the process ends.
             threading.Thread(target=self._refresh_old, name="codex-usage").start()

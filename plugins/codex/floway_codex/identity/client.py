@@ -40,10 +40,9 @@ def detect_client(
 ) -> CodexClient | None:
     """The Codex client that sent this request; None for any other client.
 
-    :param order: as in ``read_claims``.
-
-
     The version is read from the user agent, ``<originator>/<version> (...``: the CLI sends no ``version`` to a gateway.
+
+    :param order: as in ``read_claims``.
     """
     originator = parse_id(headers.get("originator"))
     if not originator or not originator.lower().startswith("codex"):

@@ -1,8 +1,8 @@
 """The identity that the plugin stores with a snapshot, for the requests that continue it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, get_origin
 
 PLUGIN = "codex"
 """The key of this plugin's metadata in a snapshot."""
@@ -43,28 +43,13 @@ class StoredIdentity:
 
 def read_identity(metadata: Mapping[str, Mapping[str, Any]]) -> StoredIdentity | None:
     """Read the identity from a snapshot's metadata; None if another provider or another version wrote it."""
-    found = {**_ADDED, **metadata.get(PLUGIN, {})}
-    values = [found.get(name) for name in _TYPES]
+    stored = {**_DEFAULTS, **metadata.get(PLUGIN, {})}
+    values = [stored.get(name) for name in _TYPES]
     if not all(map(isinstance, values, _TYPES.values())):
         return None
     return StoredIdentity(**dict(zip(_TYPES, values, strict=True)))  # type: ignore[arg-type]  # they were checked
 
 
-_TYPES: Mapping[str, type] = {
-    "first_response": str,
-    "session": str,
-    "thread": str,
-    "window": int,
-    "turn": str,
-    "started_ms": int,
-    "client_request": str,
-    "installation": str,
-    "asked_in": str,
-    "turn_state": str,
-    "rules": dict,
-    "profile": str,
-    "client": str,
-    "transport": str,
-}
-_ADDED = {"profile": "", "client": "", "transport": ""}
-"""Fields that older versions did not store."""
+_TYPES: Mapping[str, Any] = {field.name: get_origin(field.type) or field.type for field in fields(StoredIdentity)}
+_DEFAULTS = {field.name: field.default for field in fields(StoredIdentity) if field.default is not MISSING}
+"""Of fields that older versions did not store."""

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from floway_codex.recordings.reading import LITE_HEADER, RecordedRequest
-from floway_codex.wire.templates import IF, Template
+from floway_codex.recordings.reading import LITE_HEADER, TURN_STATE, RecordedRequest
+from floway_codex.wire.templates import IF, VALUE, Template
 
 Rows = list[list[Any]]
 
@@ -23,10 +23,7 @@ UNSEEN: Mapping[str, tuple[Callable[[RecordedRequest], bool], tuple[str, ...]]] 
     "a compaction": (lambda one: "compaction" in one.turn_metadata, ("compaction",)),
     "a model with responses-lite": (lambda one: one.is_lite, (LITE_HEADER, "reasoning.context", "lite")),
     "a model without responses-lite": (lambda one: not one.is_lite, ("instructions", "tools")),
-    "a turn state": (
-        lambda one: one.header("x-codex-turn-state") is not None,
-        ("x-codex-turn-state", "turn_state"),
-    ),
+    "a turn state": (lambda one: one.header(TURN_STATE) is not None, (TURN_STATE, "turn_state")),
     "a service tier": (lambda one: "service_tier" in one.body, ("service_tier",)),
     "a reasoning summary": (lambda one: "summary" in (one.body.get("reasoning") or {}), ("reasoning.summary",)),
     "an output format": (lambda one: "format" in (one.body.get("text") or {}), ("text.format",)),
@@ -62,16 +59,12 @@ def _extend(templates: list[Any], nearest: list[Any], unseen: Mapping[str, str])
     """The templates of a field with those of the nearest profile that no dispatch could have shown."""
     for template in nearest:
         parsed = Template(template)
-        needs = [name for name in (*parsed.names, parsed.condition) if name in unseen]
+        needs = [unseen[name] for name in (*parsed.names, str(parsed.condition)) if name in unseen]
         if needs and template not in templates and all(other in nearest for other in templates):
-            return [template, *templates], unseen[str(needs[0])]
+            return [template, *templates], needs[0]
     classic = [other for other in nearest if not Template(other).condition]
-    conditions = [other for other in nearest if Template(other).condition]
-    if (
-        "tools" in unseen and conditions and len(templates) == 1 and templates != nearest
-    ):  # only responses-lite is recorded
-        return [
-            *({IF: Template(other).condition, "value": templates[0]} for other in conditions[:1]),
-            *classic,
-        ], unseen["tools"]
+    conditions = [condition for other in nearest if (condition := Template(other).condition)]
+    only_lite_is_recorded = "tools" in unseen
+    if only_lite_is_recorded and conditions and len(templates) == 1 and templates != nearest:
+        return [{IF: conditions[0], VALUE: templates[0]}, *classic], unseen["tools"]
     return templates, ""

@@ -63,8 +63,15 @@ def derive_profile(requests: Sequence[RecordedRequest], nearest: Mapping[str, An
     sections.add(
         "turn_metadata", dispatches, lambda request: request.turn_metadata, known.TURN_METADATA_KEYS, from_client=True
     )
-    sections.add("client_metadata", dispatches, _client_metadata, known.CLIENT_METADATA, sources=known.SOURCES)
-    made.profile["client_metadata"].sort()  # the CLI writes them in a random order
+    sections.add(
+        "client_metadata",
+        dispatches,
+        _client_metadata,
+        known.CLIENT_METADATA,
+        sources=known.SOURCES,
+        is_ordered=False,  # the CLI writes them in a random order
+    )
+    made.profile["client_metadata"].sort()
     _add_compaction(made, dispatches, nearest)
     sections.add(
         "body", dispatches, _body, known.BODY, sources=known.CACHE_KEYS, places_only=FROM_REQUEST, from_client=True
@@ -72,7 +79,7 @@ def derive_profile(requests: Sequence[RecordedRequest], nearest: Mapping[str, An
     _add_instructions(made, plain, nearest)
     made.profile["items"] = fit_items(dispatches, nearest["items"], sections.unseen, made.borrowed)
     made.profile["websocket"], problems, borrowed = derive_websocket(requests, made.profile, nearest.get("websocket"))
-    made.problems = [line for line in made.problems if not line.startswith("client_metadata: the order of ")] + problems
+    made.problems += problems
     made.borrowed += borrowed
     return made
 
@@ -158,22 +165,14 @@ def _most_common(values: Sequence[str]) -> str:
 
 
 def _add_compaction(made: Derivation, dispatches: Sequence[RecordedRequest], nearest: Mapping[str, Any]) -> None:
-    """The metadata of a compaction that the user started, else of any, else the nearest profile's."""
-    compactions = [
-        request.turn_metadata["compaction"] for request in dispatches if "compaction" in request.turn_metadata
-    ]
-    manual = [
-        compaction
-        for compaction in compactions
-        if isinstance(compaction, dict) and compaction.get("trigger") == "manual"
-    ]
-    if not manual:
+    """Add the metadata of a compaction that the user started; without one, the nearest profile's."""
+    compactions = [request.turn_metadata.get("compaction") for request in dispatches]
+    manual = [one for one in compactions if isinstance(one, dict) and one.get("trigger") == "manual"]
+    if manual:
+        made.profile["compaction"] = json.loads(_most_common(list(map(json.dumps, manual))))
+    else:
+        made.profile["compaction"] = nearest["compaction"]
         made.borrowed.append("compaction")
-    made.profile["compaction"] = (
-        json.loads(_most_common([json.dumps(compaction) for compaction in manual]))
-        if manual
-        else (nearest["compaction"])
-    )
 
 
 def _add_instructions(made: Derivation, plain: Sequence[RecordedRequest], nearest: Mapping[str, Any]) -> None:

@@ -48,6 +48,7 @@ def fit_fields(
     places_only: Iterable[str] = (),
     from_client: bool = False,
     usual_order: Sequence[str] = (),
+    is_ordered: bool = True,
 ) -> Fit:
     """Find rows that render to the fields of the samples.
 
@@ -57,8 +58,10 @@ def fit_fields(
     :param from_client: whether a CLI sends these fields to a gateway as well. Then only the plain samples have to be
         right, because only other clients need the values.
     :param usual_order: the order of fields that no sample has together.
+    :param is_ordered: whether samples with different orders are a problem.
     """
-    names, problems = merge_orders([list(sample.fields) for sample in samples], usual_order)
+    names, disagreements = merge_orders([list(sample.fields) for sample in samples], usual_order)
+    problems = disagreements if is_ordered else []
     decisive = [sample for sample in samples if sample.is_plain] if from_client else samples
     rows = []
     for name in names:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from floway_codex.recordings.reading import LITE_HEADER, TURN_METADATA, RecordedRequest
+from floway_codex.recordings.reading import LITE_HEADER, TURN_METADATA, TURN_STATE, RecordedRequest
 
 COMPACTION_KIND = "compaction"
 
@@ -38,7 +38,7 @@ HEADERS = {
     "x-codex-installation-id": "installation_id",
     "x-codex-parent-thread-id": "parent_thread_id",
     TURN_METADATA: "turn_metadata",
-    "x-codex-turn-state": "turn_state",
+    TURN_STATE: "turn_state",
     "x-codex-window-id": "window_id",
     LITE_HEADER: "lite",
     "x-openai-subagent": "subagent",

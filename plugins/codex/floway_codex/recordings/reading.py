@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 RESPONSES_PATH, MODELS_PATH, TOKEN_PATH = "/backend-api/codex/responses", "/backend-api/codex/models", "/oauth/token"
-TURN_METADATA = "x-codex-turn-metadata"
+TURN_METADATA, TURN_STATE = "x-codex-turn-metadata", "x-codex-turn-state"
 LITE_HEADER = "x-openai-internal-codex-responses-lite"
 ITEMS_REFERENCE = re.compile(r"<items 0\.\.(\d+) same as in request (\d+)>")
 REFERENCE = re.compile(r"<same as in request (\d+)>")

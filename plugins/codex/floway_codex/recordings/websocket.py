@@ -1,6 +1,6 @@
 """The part of a profile about the WebSocket: its upgrade, and what its frames have beside the body of a POST."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,13 +8,13 @@ from floway_codex.recordings import known
 from floway_codex.recordings.borrowing import Rows, borrow_rows, find_unseen
 from floway_codex.recordings.fitting import Sample, fit_fields, merge_orders
 from floway_codex.recordings.items import item_kinds
-from floway_codex.recordings.reading import LITE_HEADER, RESPONSES_PATH, TURN_METADATA, RecordedRequest
+from floway_codex.recordings.reading import LITE_HEADER, RESPONSES_PATH, TURN_METADATA, TURN_STATE, RecordedRequest
 
 FRAME = "WS-FRAME"
 """The method of a recorded frame."""
 LITE_KEY = "ws_request_header_x_openai_internal_codex_responses_lite"
-TURN_STATE = "x-codex-turn-state"
-FRAME_METADATA = {LITE_KEY: "lite", TURN_STATE: "turn_state", "x-codex-ws-stream-request-start-ms": "request_start_ms"}
+START_KEY = "x-codex-ws-stream-request-start-ms"
+FRAME_METADATA = {LITE_KEY: "lite", TURN_STATE: "turn_state", START_KEY: "request_start_ms"}
 """Key of ``client_metadata`` that only frames have -> the placeholder that it stands for."""
 CONNECTION_HEADERS = ("Host", "Sec-WebSocket-Key")
 """Headers of the upgrade of which the profile has only the position."""
@@ -42,11 +42,11 @@ def derive_websocket(
     headers, problems, borrowed = _fit_headers(upgrades, made["responses_headers"], nearest["headers"])
     shared_keys = {row[0] for row in made["client_metadata"]}
     samples = [
-        _sample(request, {k: v for k, v in _client(request).items() if k not in shared_keys}) for request in frames
+        _sample(request, {name: value for name, value in _client(request).items() if name not in shared_keys})
+        for request in frames
     ]
-    metadata, lines = borrow_rows(
-        fit_fields(samples, FRAME_METADATA).rows, nearest["client_metadata"], find_unseen(frames)
-    )
+    rows = fit_fields(samples, FRAME_METADATA).rows
+    metadata, lines = borrow_rows(rows, nearest["client_metadata"], find_unseen(frames))
     part = {
         "headers": headers,
         "frame": merge_orders([list(request.body) for request in frames], nearest["frame"])[0],
@@ -78,8 +78,8 @@ def _as_dispatch(frame: RecordedRequest) -> RecordedRequest:
 
 
 def _sample(frame: RecordedRequest, fields: Mapping[str, Any]) -> Sample:
-    start = _client(frame).get("x-codex-ws-stream-request-start-ms")
-    return Sample(fields, {**known.known_values(frame), "request_start_ms": start}, True, frame.scenario)
+    values = {**known.known_values(frame), "request_start_ms": _client(frame).get(START_KEY)}
+    return Sample(fields, values, True, frame.scenario)
 
 
 def _fit_headers(upgrades: Sequence[RecordedRequest], posted: Rows, nearest: Rows) -> tuple[Rows, list[str], list[str]]:
@@ -117,16 +117,13 @@ def _warmup_form(
     """What the metadata of a turn has and that of a warm-up has not, and the kinds of items that a warm-up sends."""
     posts = [request for request in requests if known.is_turn(request)]
     prewarms = [*warmups, *(request for request in upgrades if request.turn_metadata.get("request_kind") == "prewarm")]
-    omitted = _missing(
-        [request.turn_metadata for request in (*turns, *posts)], [request.turn_metadata for request in prewarms]
-    )
-    client = _missing([_client(request) for request in turns], [_client(request) for request in warmups]) - set(
-        FRAME_METADATA
-    )
+    omitted = _missing([one.turn_metadata for one in (*turns, *posts)], [one.turn_metadata for one in prewarms])
+    client = _missing(map(_client, turns), map(_client, warmups)) - set(FRAME_METADATA)
     client |= omitted & {name for request in posts for name in _client(request)}
     kinds = [kind for request in warmups for kind in item_kinds(request)]
     return {"turn_metadata": sorted(omitted), "client_metadata": sorted(client), "items": list(dict.fromkeys(kinds))}
 
 
-def _missing(expected: Sequence[Mapping[str, Any]], present: Sequence[Mapping[str, Any]]) -> set[str]:
+def _missing(expected: Iterable[Mapping[str, Any]], present: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The names that occur in ``expected`` and not in ``present``."""
     return {name for fields in expected for name in fields} - {name for fields in present for name in fields}

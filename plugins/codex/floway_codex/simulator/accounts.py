@@ -20,15 +20,17 @@ DEFAULT_LIFETIME_SECONDS = 3600
 
 @dataclass
 class Account:
-    """One ChatGPT account; access_lifetime in seconds, quota_resets_at in seconds since the epoch or None."""
+    """One ChatGPT account."""
 
     account_id: str
     user_id: str
     email: str
     plan: str
     access_lifetime: int
+    """Seconds for which its access tokens are valid."""
     revoked: bool = False
     quota_resets_at: float | None = None
+    """Unix time in seconds until which the quota is used up; None if it is not."""
 
     def quota_is_used_up(self) -> bool:
         """True until the instant the quota resets."""
@@ -37,10 +39,11 @@ class Account:
 
 @dataclass
 class IssuedToken:
-    """An access or refresh token; `expires` in seconds since the epoch."""
+    """An access or refresh token."""
 
     account: Account
     expires: float
+    """Unix time in seconds."""
     used: bool = False
 
     def is_expired(self) -> bool:
@@ -61,9 +64,6 @@ class AuthorizationCode:
 class Accounts:
     """Every account and every token issued.
 
-    in_browser: the account that signs in at /oauth/authorize, by default a new one; silent_token_requests: how many of
-    the next requests to the token endpoint get no response.
-
     Nothing is deleted, so that a reused token can be distinguished from an unknown one.
     """
 
@@ -72,8 +72,10 @@ class Accounts:
     refresh_tokens: dict[str, IssuedToken] = field(default_factory=dict)
     codes: dict[str, AuthorizationCode] = field(default_factory=dict)
     in_browser: Account | None = None
+    """The account that signs in at /oauth/authorize; None for a new one each time."""
     denies_sign_ins: bool = False
     silent_token_requests: int = 0
+    """How many of the next requests to the token endpoint get no response."""
     refreshes: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 

@@ -167,10 +167,7 @@ def thread_identity(endpoint: str, values: dict[str, str], body: JSON) -> Iterat
 
 def metadata_rules(endpoint: str, values: dict[str, str], metadata: JSON) -> Iterator[str]:
     """The x-codex-turn-metadata header against the other headers."""
-    for key, header in METADATA_HEADERS.items():
-        if metadata.get(key) != values.get(header):
-            yield f"x-codex-turn-metadata: {key} is not {header}"
-    for key, header in OPTIONAL_METADATA_HEADERS.items():
+    for key, header in {**METADATA_HEADERS, **OPTIONAL_METADATA_HEADERS}.items():
         if metadata.get(key) != values.get(header):
             yield f"x-codex-turn-metadata: {key} is not {header}"
     if not is_uuid4(metadata.get("installation_id")):

@@ -18,7 +18,7 @@ from .responses import EventStream, PlainResponse, RequestRefused, challenge_pag
 
 JSON = Any
 
-CREATE, INTERRUPT = "response.create", "response.interrupt"
+CREATE = "response.create"
 METADATA = "x-codex-turn-metadata"
 START = "x-codex-ws-stream-request-start-ms"
 LITE_KEY, LITE_HEADER = (

@@ -17,8 +17,6 @@ from .responses import EventStream, Headers, PlainResponse, Silence
 from .simulation import Simulation
 
 ZSTD = ("content-encoding", "zstd")
-MAX_HOLD_SECONDS = 60
-"""How long a test may hold the responses."""
 
 
 class SimulatorStopped(Exception):
@@ -99,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         if websocket.is_upgrade(request):
             self.close_connection = True
             return websocket.serve(self, request)
-        self.server.simulation.gate.wait(MAX_HOLD_SECONDS)
+        self.server.simulation.wait_while_held()
         try:
             self.respond(request)
         except SimulatorStopped:

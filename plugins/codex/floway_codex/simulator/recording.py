@@ -16,30 +16,36 @@ MAX_DEPTH = 200
 
 @dataclass
 class RecordedRequest:
-    """One request as it arrived, and a note on its response.
-
-    n: position in the log, from 0; at: seconds since the epoch; path: with its query; headers: in the order and case
-    received; body: decoded JSON (or form fields), None when absent or unreadable; raw: the bytes received; body_error:
-    (status, message) when it is unreadable; status: None while (and if) there is no response.
-    whole, posted: of a frame (method WS-FRAME), the body of the POST that it stands for, with the whole input, and this
-    POST.
-    client_gone is set if the client disconnected before its response was complete; done when nothing more is sent.
-    """
+    """One request as it arrived, and a note on its response."""
 
     n: int
+    """Position in the log, from 0."""
     at: float
+    """Unix time in seconds."""
     method: str
+    """WS-FRAME for a frame of a WebSocket."""
     path: str
+    """With the query."""
     headers: list[tuple[str, str]]
+    """In the order and case received."""
     raw: bytes
+    """The bytes of the body as received."""
     body: JSON = None
+    """The decoded JSON or form fields; None when absent or unreadable."""
     body_error: tuple[int, str] | None = None
+    """Status and message for a body that is unreadable."""
     status: int | None = None
+    """Of the response; None as long as there is none."""
     answered: str = ""
+    """The note on the response."""
     whole: JSON = None
+    """Of a frame: the body of the POST that it stands for, with the whole input."""
     posted: "RecordedRequest | None" = None
+    """Of a frame: this POST."""
     client_gone: threading.Event = field(default_factory=threading.Event)
+    """Set if the client disconnected before its response was complete."""
     done: threading.Event = field(default_factory=threading.Event)
+    """Set when nothing more is sent."""
 
     def header(self, name: str) -> str | None:
         """The first value of a header, whatever its case; None when absent."""

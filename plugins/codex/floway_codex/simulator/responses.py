@@ -77,11 +77,10 @@ def detail_refusal(text: str, status: int = 400) -> RequestRefused:
     return RequestRefused(json_response(status, {"detail": text}, note=f"{status} {text}"))
 
 
-def error_refusal(
-    status: int, code: str | None, message: str, kind: str = "invalid_request_error", param: str | None = None
-) -> RequestRefused:
+def error_refusal(status: int, code: str | None, message: str, param: str | None = None) -> RequestRefused:
     """An OpenAI error object: {"error": {message, type, param, code}}."""
-    body = {"error": {"message": message, "type": kind, "param": param, "code": code}, "status": status}
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+    body = {"error": error, "status": status}
     return RequestRefused(json_response(status, body, note=f"{status} {code or message}"))
 
 

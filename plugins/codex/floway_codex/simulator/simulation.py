@@ -16,6 +16,8 @@ JSON = Any
 
 FRAME = "WS-FRAME"
 """The method of a frame in the log."""
+MAX_HOLD_SECONDS = 60
+"""How long a test may hold the responses."""
 
 
 class WebSocketSession(Protocol):
@@ -30,21 +32,24 @@ class WebSocketSession(Protocol):
 
 @dataclass
 class WebSocketBehaviour:
-    """How the simulated backend treats WebSockets.
-
-    refusals: statuses of the next upgrades (the last one for all further ones if `refuses_for_good`); accepts: False
-    answers 426; ignores: upgrades get no answer; compresses: messages are compressed for clients that offer it;
-    fragment_bytes: messages are sent in fragments; max_message_bytes: announced to clients.
-    """
+    """How the simulated backend treats WebSockets."""
 
     refusals: list[int] = field(default_factory=list)
+    """The statuses of the next upgrades."""
     refuses_for_good: bool = False
+    """Whether the last one of `refusals` is for all further upgrades."""
     accepts: bool = True
+    """Whether upgrades are accepted; if not, they are answered with 426."""
     ignores: bool = False
+    """Whether upgrades get no answer."""
     compresses: bool = True
+    """Whether messages are compressed for clients that offer it."""
     fragment_bytes: int | None = None
+    """The size of the fragments in which messages are sent; None to send them whole."""
     max_message_bytes: int | None = None
+    """The limit that is announced to clients; None for none."""
     headers: tuple[tuple[str, str], ...] = ()
+    """Further headers of the 101."""
     bytes_received: int = 0
     pongs: int = 0
     sessions: list[WebSocketSession] = field(default_factory=list)
@@ -67,8 +72,8 @@ class Simulation:
         self.compresses = False
         """Whether responses are compressed with zstd for clients that accept it."""
         self.websockets = WebSocketBehaviour()
-        self.gate = threading.Event()  # responses are sent while it is set
-        self.gate.set()
+        self._gate = threading.Event()  # responses are sent while it is set
+        self._gate.set()
 
     @property
     def requests(self) -> list[RecordedRequest]:
@@ -126,11 +131,15 @@ class Simulation:
     @contextlib.contextmanager
     def hold_responses(self) -> Iterator[None]:
         """Hold all responses until the context ends; requests are recorded as they arrive."""
-        self.gate.clear()
+        self._gate.clear()
         try:
             yield
         finally:
-            self.gate.set()
+            self._gate.set()
+
+    def wait_while_held(self) -> None:
+        """Wait until responses may be sent."""
+        self._gate.wait(MAX_HOLD_SECONDS)
 
     def script(self, *steps: Step) -> None:
         """Add responses for the next dispatches that pass the checks, in order; a function gets the request's body."""

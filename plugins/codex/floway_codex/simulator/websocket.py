@@ -81,7 +81,7 @@ class WebSocket:
             while message := self.read():
                 frame = decode_request(FRAME, self.upgrade.path, self.upgrade.headers, message)
                 self.simulation.log.add(frame)
-                self.simulation.gate.wait(60)
+                self.simulation.wait_while_held()
                 outcome = self.session.answer(frame)
                 frame.answered = outcome.note
                 try:

@@ -100,9 +100,9 @@ def is_resent(output: Any, item: Any) -> bool:
     """Whether an input item is the item ``output`` of a response, sent again."""
     if isinstance(output, dict) and isinstance(item, dict):
         original, resent = _compared(output), _compared(item)
-        return all(name in original and is_resent(original[name], value) for name, value in resent.items()) and not (
-            (original.keys() - resent.keys()) & SIGNIFICANT_KEYS
-        )
+        if not SIGNIFICANT_KEYS.isdisjoint(original.keys() - resent.keys()):
+            return False
+        return all(name in original and is_resent(original[name], value) for name, value in resent.items())
     if isinstance(output, list) and isinstance(item, list):
         return len(output) == len(item) and all(map(is_resent, output, item))
     return type(output) is type(item) and bool(output == item)

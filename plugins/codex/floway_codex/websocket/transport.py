@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from floway_codex.account import quota
 from floway_codex.identity import turns
@@ -124,7 +124,7 @@ class WebSocketTransport:
                 raise SendPost("the connection was lost too often")
             self._pause(waits.pop(0), request.client)
 
-    def _post_for(self, seconds: float, status: int) -> None:
+    def _post_for(self, seconds: float, status: int) -> NoReturn:
         """Send POSTs for a while.
 
         :raises SendPost: always.

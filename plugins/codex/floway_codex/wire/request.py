@@ -174,9 +174,8 @@ def build_turn_metadata(attempt: CodexAttempt, placeholders: Mapping[str, Any]) 
         name: value
         for name, value in client_fields.items()
         if _has_type(value, type(result[name]) if name in result else FIELD_TYPES.get(name))
-        and (
-            name not in OPTIONAL_ID_FIELDS or placeholders.get(name) is not None
-        )  # otherwise the client's id was malformed
+        # without a value of the identity, the client's id was malformed
+        and (name not in OPTIONAL_ID_FIELDS or placeholders.get(name) is not None)
     }
     if placeholders["compaction"]:  # the input decides, not the client's metadata
         usual = attempt.profile.compaction

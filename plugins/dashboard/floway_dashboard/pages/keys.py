@@ -7,10 +7,9 @@ from flask import Blueprint, Response, request, url_for
 
 from floway_core.administration import groups, keys, usage
 from floway_core.administration.keys import KeyRow
-from floway_core.administration.usage import Usage
 from floway_core.errors import GatewayError
 from floway_core.storage.upstreams import all_rows as all_upstreams
-from floway_dashboard import key_form
+from floway_dashboard import figures, key_form
 from floway_dashboard.forms import Form
 from floway_dashboard.key_form import read_options
 from floway_dashboard.page import ask_confirmation, is_confirmed, page, redirect_with_notice
@@ -99,7 +98,7 @@ def show(key_id: str) -> Response:
 
 def _show(row: KeyRow, form: Form, status: int = 200) -> Response:
     database = current_services().database
-    first = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=DAYS - 1)
+    first = figures.today() - datetime.timedelta(days=DAYS - 1)
     used = usage.read(database, ["model"], first, only={"key": row.name})
     used.sort(key=lambda each: -each.requests)
     return page(
@@ -109,16 +108,12 @@ def _show(row: KeyRow, form: Form, status: int = 200) -> Response:
         form=form,
         row=row,
         usage=used,
-        total=_sum(used),
+        total=figures.add_up("", used).usage,
         days=DAYS,
         now=time.time(),
         terms=key_form.describe_limits(row),
         **_choices(all_upstreams(database)),
     )
-
-
-def _sum(rows: list[Usage]) -> Usage:
-    return Usage({}, **{name: sum(vars(row)[name] for row in rows) for name in usage.SUM_FIELDS})
 
 
 # ------------------------------------------------------------------------------------------------------------ changes

@@ -44,7 +44,8 @@ def alias() -> Response:
 @blueprint.post("/alias")
 def create() -> Response:
     """Create an alias. An existing one is not replaced."""
-    form, name = Form.sent(), Form.sent().text("name")
+    form = Form.sent()
+    name = form.text("name")
     if any(row.name == name for row in aliases.all_rows(current_services().database)):
         form.errors["name"] = f"There is already an alias named {name!r}."
     return _put(form, name, None)

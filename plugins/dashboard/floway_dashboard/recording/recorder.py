@@ -91,7 +91,7 @@ class Recorder:
                         requests.keep_alive(self._database, self._worker)
                     if must_prune:
                         self._prune()
-            except (*DATABASE_ERRORS, ValueError) as error:  # ValueError: the pool has no free connection
+            except DATABASE_ERRORS as error:
                 log.debug("Requests are not recorded yet: %s", error)
                 self._put_back(ended, counts)
             else:
@@ -108,9 +108,8 @@ class Recorder:
         with self._lock:
             for row in [row for row in self._running.values() if row.started_at < oldest]:
                 del self._running[row.id]
-            visible = sorted(self._running.values(), key=lambda row: row.id not in self._written)[
-                : requests.MAX_RUNNING
-            ]
+            written_first = sorted(self._running.values(), key=lambda row: row.id not in self._written)
+            visible = written_first[: requests.MAX_RUNNING]
             ended = list(self._ended)
             self._ended.clear()
             counts, self._first_bytes = self._first_bytes, Counter()

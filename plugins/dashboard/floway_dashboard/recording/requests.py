@@ -13,7 +13,7 @@ import peewee
 
 from floway_core.contexts import AttemptContext
 from floway_core.results import RequestResult
-from floway_core.storage.db import execute, select
+from floway_core.storage.db import execute, placeholders, select, storable_text
 
 MAX_ENDED = 200
 """Ended requests that the table has. Older ones are deleted."""
@@ -112,12 +112,8 @@ def ended_row(result: RequestResult, worker: str, before: LiveRequest | None) ->
 
 
 def storable(text: object) -> str | None:
-    """Return a text in a form that a column accepts, because clients choose some of the texts; None for other types."""
-    if not isinstance(text, str):
-        return None
-    if text.isascii() and "\0" not in text:
-        return text[:MAX_CHARACTERS]
-    return text[:MAX_CHARACTERS].encode(errors="replace").decode().replace("\0", "")
+    """Return a text as it is stored, because clients choose some of the texts; None for other types."""
+    return storable_text(text, MAX_CHARACTERS) if isinstance(text, str) else None
 
 
 def store(database: peewee.Database, changed: Sequence[LiveRequest]) -> None:
@@ -125,7 +121,7 @@ def store(database: peewee.Database, changed: Sequence[LiveRequest]) -> None:
     rows = sorted(changed, key=lambda row: row.id)  # two that lock rows must not deadlock
     for start in range(0, len(rows), ROWS_PER_INSERT):
         part = rows[start : start + ROWS_PER_INSERT]
-        marks = f"({', '.join('?' * len(COLUMNS))}, ?)"
+        marks = f"({placeholders((*COLUMNS, 'seen_at'))})"
         execute(
             database,
             f"INSERT INTO dashboard_requests ({', '.join(COLUMNS)}, seen_at) VALUES {', '.join([marks] * len(part))} "

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from floway_core.protocol.items import TOOL_CALL_TYPES
 from floway_gemini import grounding, thoughts
 from floway_gemini.client import texts
-from floway_gemini.client.chunks import CALLS, Part, answer, call_part, finish_reason_of, image_part, thought_texts
+from floway_gemini.client.chunks import Part, answer, call_part, finish_reason_of, image_part, thought_texts
 from floway_gemini.client.view import ClientView
 
 Item = dict[str, Any]
@@ -49,7 +50,7 @@ class _ItemConverter:
         elif kind == "message":
             for text in grounding.parts(item):
                 self._add_text(text)
-        elif kind in CALLS:
+        elif kind in TOOL_CALL_TYPES:
             part = call_part(item, self._view)
             self.is_malformed = self.is_malformed or part is None
             self._add(part)

@@ -9,9 +9,6 @@ from floway_gemini.client.view import ClientView
 
 Part = dict[str, Any]
 
-CALLS = ("function_call", "custom_tool_call")
-"""Types of items that call a function of the client."""
-
 _INCOMPLETE = {"max_output_tokens": "MAX_TOKENS", "content_filter": "SAFETY"}
 """``incomplete_details.reason`` of a response -> ``finishReason``; others are ``OTHER``."""
 

@@ -6,8 +6,9 @@ from typing import Any
 from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.event_parser import parse_events
+from floway_core.protocol.items import TOOL_CALL_TYPES
 from floway_gemini import grounding, thoughts
-from floway_gemini.client.chunks import CALLS, Part, answer, call_part, finish_reason_of, image_part, thought_texts
+from floway_gemini.client.chunks import Part, answer, call_part, finish_reason_of, image_part, thought_texts
 from floway_gemini.client.texts import VisibleText
 from floway_gemini.client.view import ClientView
 from floway_gemini.errors import encode_error, error_body, failure_body
@@ -124,10 +125,8 @@ class AnswerEvents:
     # ------------------------------------------------------------------------------------------------------ thoughts
     def _add_thought(self, event: Event) -> None:
         """Write a complete part of a summary: clients show each part as one thought."""
-        text, key = (
-            event.get("text"),
-            (_index(event.get("output_index")), "thought", _index(event.get("summary_index"))),
-        )
+        text = event.get("text")
+        key = (_index(event.get("output_index")), "thought", _index(event.get("summary_index")))
         if not self._view.shows_thoughts or not isinstance(text, str) or not text or key in self._finished:
             return
         self._finished.add(key)
@@ -159,7 +158,7 @@ class AnswerEvents:
             self._end_reasoning(item, index)
         elif kind == grounding.CALL:
             self._sources.append(item)
-        elif kind in CALLS:
+        elif kind in TOOL_CALL_TYPES:
             part = call_part(item, self._view)
             self._is_malformed = self._is_malformed or part is None
             if part:

@@ -4,15 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from floway_core.protocol.items import as_items
+from floway_core.protocol.items import TOOL_CALL_TYPES, TOOL_OUTPUT_TYPES, as_items
 from floway_core.upstream.content import ContentConverter, read_arguments, split_data_url
 from floway_gemini import thoughts
 from floway_gemini.upstream.pass_through import MISSING_SIGNATURE, needs_signatures
 
 Part = dict[str, Any]
 
-CALLS = ("function_call", "custom_tool_call")
-OUTPUTS = ("function_call_output", "custom_tool_call_output")
 PDF = "application/pdf"
 MISSING_OUTPUT = "The call was not answered."
 CONTINUE = "Continue."
@@ -81,7 +79,7 @@ class _ItemConverter:
         self._outputs: dict[str, tuple[Mapping[str, Any], str]] = {}
         """The first output of each call that is not in a content yet, and its path."""
         for index, item in enumerate(items):
-            if item.get("type") in OUTPUTS:
+            if item.get("type") in TOOL_OUTPUT_TYPES:
                 self._outputs.setdefault(str(item.get("call_id")), (item, f"input[{index}]"))
         self._open_calls: list[tuple[str, str]] = []
         """Id and name of the calls in the current content."""
@@ -93,9 +91,9 @@ class _ItemConverter:
         kind = item.get("type", "message")
         if kind == "message":
             self._add_message(item, path)
-        elif kind in CALLS:
+        elif kind in TOOL_CALL_TYPES:
             self._add_call(item)
-        elif kind in OUTPUTS:
+        elif kind in TOOL_OUTPUT_TYPES:
             self._add_output(item, path)
         elif kind == "reasoning":
             self._add_reasoning(item)

@@ -34,7 +34,6 @@ IGNORED = (
     "prompt_cache_retention",
     "top_logprobs",
     "max_tool_calls",
-    "service_tier",
     "safety_identifier",
     "user",
 )
@@ -71,7 +70,7 @@ def convert_request(ctx: ResponsesRequestContext, details: Mapping[str, Any]) ->
 
 
 def _report_ignored(ctx: ResponsesRequestContext) -> None:
-    ctx.ignore(*(name for name in IGNORED if ctx.body.get(name) and name not in IGNORED_VALUES))
+    ctx.ignore(*(name for name in IGNORED if ctx.body.get(name)))
     ctx.ignore(*(name for name, accepted in IGNORED_VALUES.items() if ctx.body.get(name) not in (None, *accepted)))
 
 
