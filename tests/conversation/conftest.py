@@ -9,7 +9,7 @@ import pytest
 
 from floway_core.storage import keys, upstreams
 from floway_core.storage.db import connect
-from floway_core.testing import ApiClient, RunningGateway, write_plugin
+from floway_core.testing import ApiClient, Reply, RunningGateway, Step, message_stream, write_plugin
 
 from ..support.stored_upstreams import add_upstreams
 from .actor_client import Client
@@ -95,3 +95,11 @@ def queries(database):
     database.query_hooks.append(hook)
     yield seen
     database.query_hooks.remove(hook)
+
+
+@pytest.fixture
+def held(fake_upstream):
+    """Lets the upstream begin its answer to the next request, and wait; it ends when the test says so."""
+    first, *rest = message_stream("answer")
+    fake_upstream.script(Reply([first, rest[0], Step.HOLD, *rest[1:]]))
+    return fake_upstream
