@@ -14,7 +14,7 @@ import pluggy
 from floway_core.contexts import Services, Upstream
 from floway_core.conversation.cache import HistoryCache
 from floway_core.errors import ClientDisconnected, GatewayError, StartupError
-from floway_core.prices import Price, read_prices
+from floway_core.prices import Price
 from floway_core.provider import Model, Problem
 from floway_core.runtime import plugins
 from floway_core.runtime.dialects import Dialects, build_dialects, check_underscore_headers
@@ -263,7 +263,7 @@ def open_gateway(settings: Settings, manager: pluggy.PluginManager) -> Gateway:
 def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
     """Build the gateway around ``services``, with the providers and dialects of the plugins in ``manager``.
 
-    :raises StartupError: a plugin or the operator's price table is at fault.
+    :raises StartupError: a plugin is at fault.
     """
     providers, dialects = build_providers(manager, services), build_dialects(manager, services)
     check_underscore_headers(providers, dialects)
@@ -278,5 +278,5 @@ def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
         HistoryCache(services.settings.websocket_history_bytes),
         MemoryBudget(services.settings.body_memory_bytes),
         observers=build_observers(manager, providers),
-        prices=read_prices(services.settings.prices),
+        prices=services.settings.prices.prices if services.settings.prices else {},
     )
