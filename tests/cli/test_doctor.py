@@ -163,7 +163,7 @@ def test_a_plugin_that_takes_a_route(installation, tmp_path):
     write_plugin(tmp_path / "plugins", "taker", TAKES_A_ROUTE)
     told = only(installation, "plugins", "fail")
     assert "Plugin 'taker' serves GET /healthz, which core serves already." in told
-    served = installation.run("serve")
+    served = installation.run("serve", "--bind", "127.0.0.1:0")
     assert served.returncode == 1 and "Plugin 'taker' serves GET /healthz" in served.stderr
 
 
