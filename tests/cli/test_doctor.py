@@ -203,6 +203,29 @@ def test_files_of_somebody_else(installation):
     assert "chown root" in only(installation, "files", "warn")
 
 
+def test_a_data_folder_that_cannot_be_used(installation, tmp_path):
+    (tmp_path / "file").write_text("")
+    environ = {"FLOWAY_DATA_DIR": str(tmp_path / "file")}
+    returncode, found = examined(installation, environ=environ)
+    assert returncode == 1 and set(found) == {"files", "database"}
+    assert "cannot be used: Not a directory" in found["files"][0]["message"]
+    assert "as the owner" in found["files"][0]["remedy"]
+    done = installation.run("keys", "list", environ=environ)  # it does not say that there are none
+    assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can give up root's powers")
+def test_a_data_folder_of_somebody_else(installation):
+    installation.data_dir.chmod(0)
+    command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-m", "floway_core"]
+    for arguments in (["keys", "list"], ["doctor"]):
+        done = subprocess.run(
+            [*command, *arguments], env=installation.environ, capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 1 and "cannot be used: Permission denied" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_more_streams_than_the_system_allows(installation):
     command = ["sh", "-c", 'ulimit -n 1500; exec "$@"', "sh", sys.executable, "-m", "floway_core", "doctor"]
     done = subprocess.run(command, env=installation.environ, capture_output=True, text=True, timeout=30)
