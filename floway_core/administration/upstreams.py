@@ -155,8 +155,12 @@ def add(gateway: Gateway, kind: str, name: str, prefix: str, fields: Mapping[str
     :param fields: of ``CONNECTION_FIELDS``, with values of these types.
     :raises GatewayError: 400, with the name of the field; 409, the name is in use.
     """
-    declared = find_provider(gateway, kind).connection_options
+    provider = find_provider(gateway, kind)
+    declared = provider.connection_options
     if declared is None:
+        if provider.signs_in:
+            message = f"Upstreams of the provider {kind!r} are added by signing in: see `floway {kind} --help`."
+            raise GatewayError(400, message, param="kind", code="invalid_value")
         upstreams.add(gateway.services.database, kind, name, prefix)
     else:
         connections.add(gateway.services, kind, name, read_connection(declared, fields), prefix)
