@@ -17,7 +17,7 @@ from floway_core.client_setup import ClientSetup
 from floway_core.contexts import Services
 from floway_core.errors import StartupError
 from floway_core.provider import Provider
-from floway_core.settings import CORE_SETTINGS, Setting
+from floway_core.settings import CORE_SETTINGS, Setting, SettingsError
 from floway_core.storage.migrate import CORE, MigrationSource
 
 GROUP = "floway"
@@ -233,6 +233,8 @@ def _call_each(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> It
             continue
         try:
             results = caller(**arguments)
+        except SettingsError:  # it names the setting, which the operator has to correct
+            raise
         except Exception as error:  # a plugin may raise anything
             raise PluginError(f"Plugin {name!r} failed in {hook}: {_one_line(error)}") from error
         yield name, results[0] if results else None

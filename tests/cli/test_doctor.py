@@ -159,6 +159,26 @@ def register_routes(services):
 """
 
 
+PICKY = '''"""A provider whose settings do not fit together."""
+
+from floway_core.hookspecs import hookimpl
+from floway_core.settings import SettingsError
+
+
+@hookimpl
+def register_providers(services):
+    raise SettingsError("FLOWAY_PICKY_A: 1 does not fit FLOWAY_PICKY_B.")
+'''
+
+
+def test_a_setting_that_a_plugin_refuses_at_the_start(installation, tmp_path):
+    write_plugin(tmp_path / "plugins", "picky", PICKY)
+    message = "FLOWAY_PICKY_A: 1 does not fit FLOWAY_PICKY_B."
+    assert only(installation, "settings", "fail").startswith(message)
+    served = installation.run("serve", "--bind", "127.0.0.1:0")
+    assert served.returncode == 1 and served.stderr == f"Error: {message}\n"
+
+
 def test_a_plugin_that_takes_a_route(installation, tmp_path):
     write_plugin(tmp_path / "plugins", "taker", TAKES_A_ROUTE)
     told = only(installation, "plugins", "fail")
