@@ -210,7 +210,8 @@ def explain(gateway: Gateway, upstream: Upstream, error: GatewayError) -> Proble
     if problem and problem.remedy and error.message.endswith(problem.remedy):
         return Problem(error.message.removesuffix(problem.remedy).rstrip(), problem.remedy)
     provider, address = gateway.providers.by_kind.get(upstream.kind), None
-    with contextlib.suppress(GatewayError):  # it has no connection, which ``error`` says
+    # If there is no connection, ``error`` says so.
+    with contextlib.suppress(GatewayError), log_failures(upstream, "base_url"):
         address = provider.base_url(upstream) if provider else None
     template = REMEDIES.get(error.code or "", OTHER_FAILURE)
     remedy = template.format(address=address or "its address", kind=upstream.kind, name=upstream.name)
