@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from floway_core.errors import StartupError
 from floway_core.protocol.usage import Tokens
 
 RATES = ("input", "cached_input", "output")
@@ -83,15 +82,24 @@ def _parse_rate(name: str, rate: str, value: object) -> float:
     return float(value)
 
 
-def read_prices(file: Path | None) -> dict[str, Price]:
-    """Read the operator's price table; without a file there are no prices.
+@dataclass(frozen=True)
+class PriceTable:
+    """The operator's price table."""
 
-    :raises StartupError: the file cannot be read or parsed.
+    file: Path
+    prices: Mapping[str, Price]
+    """By the name of the model."""
+
+    def __str__(self) -> str:
+        return str(self.file)
+
+
+def read_price_table(file: Path) -> PriceTable:
+    """Read a price table.
+
+    :raises ValueError: the file cannot be read or parsed; the message explains why.
     """
-    if file is None:
-        return {}
     try:
-        return parse_prices(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise StartupError(f"The price table {file} cannot be used: {reason}") from error
+        return PriceTable(file, parse_prices(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error

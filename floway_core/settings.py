@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from floway_core.errors import StartupError
+from floway_core.prices import PriceTable, read_price_table
 from floway_core.protocol import hosts
 
 PREFIX = "FLOWAY_"
@@ -130,6 +131,27 @@ def origin_url(value: str, allow_http: bool = False) -> str:
     return value.rstrip("/")
 
 
+def database_url(value: str) -> str:
+    """The URL of an SQLite file or of a PostgreSQL database."""
+    scheme, _, rest = value.partition("://")
+    try:
+        parts = urlsplit(value)
+        is_postgresql = scheme in ("postgres", "postgresql") and parts.path.strip("/") != "" and parts.port != 0
+    except ValueError:  # the host or the port is malformed
+        is_postgresql = False
+    if not is_postgresql and not (scheme == "sqlite" and rest.startswith("/") and ":memory:" not in rest):
+        raise ValueError("sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
+    return value
+
+
+def price_table(value: str) -> PriceTable:
+    """A file with a price table."""
+    try:
+        return read_price_table(path(value))
+    except ValueError as error:
+        raise ValueError(f"a price table ({error})") from None
+
+
 # --------------------------------------------------------------------------------------------------- core's settings
 def _setting(parse: Callable[[str], Any], default: Any, help: str, secret: bool = False) -> Any:
     return field(default=default, metadata={"parse": parse, "help": help, "secret": secret})
@@ -141,7 +163,9 @@ class Settings:
 
     data_dir: Path = _setting(path, "~/.floway", "Folder of the database and the generated secret key.")
     database_url: str = _setting(
-        text, "", "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME. Default: floway.db in the data folder."
+        database_url,
+        "",
+        "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME. Default: floway.db in the data folder.",
     )
     secret_key: str | None = _setting(
         text,
@@ -209,7 +233,7 @@ class Settings:
         METRICS_TOKEN,
         "Who may read /metrics: nobody (off), holders of the admin token (token) or everybody (open).",
     )
-    prices: Path | None = _setting(path, None, "A price table in TOML, for the cost of usage.")
+    prices: PriceTable | None = _setting(price_table, None, "A price table in TOML, for the cost of usage.")
     plugin: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property

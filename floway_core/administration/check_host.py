@@ -84,16 +84,23 @@ def load_settings_one_by_one(
 def files(settings: Settings, environ: Mapping[str, str]) -> Iterator[CheckResult]:
     """Check permissions and owner of the data folder and the files in it, and the free space."""
     folder = settings.data_dir
-    if not folder.is_dir():
+    try:
+        os.listdir(folder)
+        os.stat(os.path.join(folder, "."))  # whether its files can be looked at
+    except FileNotFoundError:
         remedy = "`floway migrate` or `floway serve` creates it. If it should exist, FLOWAY_DATA_DIR is wrong."
         yield CheckResult("files", WARN, f"The data folder {folder} does not exist.", remedy)
+        return
+    except OSError as error:
+        remedy = "Run floway as the owner of the folder, or correct FLOWAY_DATA_DIR."
+        yield CheckResult("files", FAIL, f"The data folder {folder} cannot be used: {error.strerror}.", remedy)
         return
     private = [folder / KEY_FILE, *sorted(folder.glob("*.db*"))]
     configured = [Path(environ[name]) for name in (f"{PREFIX}SECRET_KEY_FILE",) if environ.get(name)]
     wrong = [
         *_check_access(folder, 0o077, "700", WARN),
         *(result for file in private if file.exists() for result in _check_access(file, 0o077, "600", FAIL)),
-        *(result for file in configured if file.exists() for result in _check_access(file, 0o007, "640", WARN)),
+        *(result for file in configured if os.path.exists(file) for result in _check_access(file, 0o007, "640", WARN)),
     ]
     yield from wrong or [CheckResult("files", OK, f"only {_user(os.geteuid())} can use {folder} and its files")]
     free = shutil.disk_usage(folder).free

@@ -8,9 +8,10 @@ from floway_core.administration.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.administration.upstreams import explain
 from floway_core.contexts import Upstream
 from floway_core.engine import routing
+from floway_core.engine.model_lists import fetch_list
 from floway_core.errors import GatewayError
 from floway_core.provider import Provider
-from floway_core.runtime.gateway import Gateway
+from floway_core.runtime.gateway import Gateway, log_failures
 from floway_core.storage import aliases, upstreams
 from floway_core.upstream import HttpClient
 
@@ -39,13 +40,9 @@ def check(gateway: Gateway) -> Iterator[CheckResult]:
                 "upstreams", FAIL, f"{row.name}: {problem}", f"Until then: floway upstreams disable {row.name}"
             )
             continue
-        try:
-            skew = _measure_skew(http, provider, row)
-        except GatewayError as error:
-            yield _report_failure(gateway, row, error)
-            continue
+        result, skew = _check_upstream(gateway, http, provider, row)
         skews += [skew] if skew is not None else []
-        yield _check_models(gateway, provider, row)
+        yield result
     if skews:
         yield _check_clock(min(skews, key=abs))
     yield from _check_aliases(gateway)
@@ -64,9 +61,23 @@ def _check_aliases(gateway: Gateway) -> Iterator[CheckResult]:
             yield CheckResult("aliases", WARN, f"{row.name} has no target that an upstream serves.", remedy)
 
 
+def _check_upstream(
+    gateway: Gateway, http: HttpClient, provider: Provider, upstream: Upstream
+) -> tuple[CheckResult, float | None]:
+    """Check an upstream with requests to it; return the result, and the difference of the clocks if it is known."""
+    try:
+        with log_failures(upstream, "base_url"):
+            skew = _measure_skew(http, provider, upstream)
+            return _check_models(gateway, provider, upstream), skew
+    except GatewayError as error:
+        return _report_failure(gateway, upstream, error), None
+    message = f"{upstream.name}: The plugin of provider {upstream.kind!r} has failed: see the log."
+    return CheckResult("upstreams", FAIL, message, f"Until then: floway upstreams disable {upstream.name}"), None
+
+
 def _check_models(gateway: Gateway, provider: Provider, upstream: Upstream) -> CheckResult:
     try:
-        models = provider.fetch_models(upstream)
+        models = fetch_list(provider, upstream)
     except GatewayError as error:
         return _report_failure(gateway, upstream, error)
     return CheckResult("upstreams", OK, f"{upstream.name} serves {len(models)} models")

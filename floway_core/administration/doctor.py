@@ -9,6 +9,7 @@ from floway_core.administration.check_result import FAIL, OK, WARN, CheckResult
 from floway_core.contexts import Services
 from floway_core.errors import StartupError
 from floway_core.runtime.gateway import Gateway, make_gateway
+from floway_core.settings import SettingsError
 from floway_core.storage.db import close_connections
 
 __all__ = ["FAIL", "OK", "WARN", "CheckResult", "check_installation", "check_running"]
@@ -41,6 +42,8 @@ def check_installation(
         try:
             gateway = make_gateway(Services(settings, database, box), manager)
             build_app(gateway, manager)
+        except SettingsError as error:
+            yield CheckResult("settings", FAIL, str(error), "Correct it; Floway does not start.")
         except StartupError as error:
             yield CheckResult("plugins", FAIL, str(error), "Uninstall one of them; Floway does not start.")
         else:

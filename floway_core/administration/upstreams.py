@@ -155,8 +155,12 @@ def add(gateway: Gateway, kind: str, name: str, prefix: str, fields: Mapping[str
     :param fields: of ``CONNECTION_FIELDS``, with values of these types.
     :raises GatewayError: 400, with the name of the field; 409, the name is in use.
     """
-    declared = find_provider(gateway, kind).connection_options
+    provider = find_provider(gateway, kind)
+    declared = provider.connection_options
     if declared is None:
+        if provider.signs_in:
+            message = f"Upstreams of the provider {kind!r} are added by signing in: see `floway {kind} --help`."
+            raise GatewayError(400, message, param="kind", code="invalid_value")
         upstreams.add(gateway.services.database, kind, name, prefix)
     else:
         connections.add(gateway.services, kind, name, read_connection(declared, fields), prefix)
@@ -206,7 +210,8 @@ def explain(gateway: Gateway, upstream: Upstream, error: GatewayError) -> Proble
     if problem and problem.remedy and error.message.endswith(problem.remedy):
         return Problem(error.message.removesuffix(problem.remedy).rstrip(), problem.remedy)
     provider, address = gateway.providers.by_kind.get(upstream.kind), None
-    with contextlib.suppress(GatewayError):  # it has no connection, which ``error`` says
+    # If there is no connection, ``error`` says so.
+    with contextlib.suppress(GatewayError), log_failures(upstream, "base_url"):
         address = provider.base_url(upstream) if provider else None
     template = REMEDIES.get(error.code or "", OTHER_FAILURE)
     remedy = template.format(address=address or "its address", kind=upstream.kind, name=upstream.name)

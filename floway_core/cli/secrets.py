@@ -23,7 +23,7 @@ IN_SETTINGS = (
 ROTATION_UNFINISHED = "A rotation is not finished: run `floway secrets rotate --finish` first."
 UNKNOWN_PLUGINS = (
     "The database has tables of plugins that are not installed ({names}), whose encrypted values would be lost. "
-    "Install them; if they are not needed any more, `floway migrate --to NAME/0` removes their tables."
+    "Install them; then `floway migrate --to NAME/0` removes the tables of those that are not needed any more."
 )
 NOT_ROTATED = "Nothing is encrypted with the new key yet: run `floway secrets rotate` first."
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from floway_core.cli.check_client import check_client
-from floway_core.cli.client_key import ClientKey, hide_keys
+from floway_core.cli.client_key import HIDDEN, ClientKey, hide_keys
 from floway_core.cli.confirm import confirm
 from floway_core.cli.context import Session, find_session
 from floway_core.client_setup import KEY_VARIABLE, ClientSetup, SetupTarget, install
@@ -107,8 +107,11 @@ def _print(setup: ClientSetup, target: SetupTarget, key: ClientKey) -> None:
     """Print what files and environment need; the key is in the environment."""
     for file in setup.files(target, os.environ):
         click.echo(f"# {file.path}\n{file.edit('').rstrip()}\n")
-    created = key.create() if key.is_new else None
-    _print_variables({KEY_VARIABLE: created or "...", **setup.variables(target)})
+    if key.is_new:
+        _print_variables({KEY_VARIABLE: key.create()})
+    elif not os.environ.get(KEY_VARIABLE):  # a comment: a shell that evaluates the output must not lose its key
+        click.echo(f'# First: export {KEY_VARIABLE}="{HIDDEN}"')
+    _print_variables(setup.variables(target))
     if setup.start:
         click.echo(setup.start)
 

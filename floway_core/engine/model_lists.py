@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from floway_core.contexts import Upstream
 from floway_core.errors import GatewayError
-from floway_core.provider import Model
+from floway_core.provider import Model, Provider
 from floway_core.runtime.gateway import Gateway, PendingModelList
 from floway_core.storage.db import DATABASE_ERRORS
 
@@ -95,7 +95,7 @@ def _load(gateway: Gateway, upstream: Upstream) -> PendingModelList:
 
     def load() -> None:
         try:
-            pending.models.set_result(_call_provider(gateway.providers.by_kind[upstream.kind].list_models, upstream))
+            pending.models.set_result(_call_for_list(gateway.providers.by_kind[upstream.kind].list_models, upstream))
         except Exception as error:  # noqa: BLE001 - the threads that wait for the list raise it
             if isinstance(error, GatewayError):
                 gateway.usage.last_use.note_try(upstream.id, error.message)
@@ -109,6 +109,26 @@ def _load(gateway: Gateway, upstream: Upstream) -> PendingModelList:
     except RuntimeError:  # no more threads can be started now
         load()
     return pending
+
+
+def fetch_list(provider: Provider, upstream: Upstream) -> Sequence[Model]:
+    """Request the models of ``upstream`` now.
+
+    :raises GatewayError: the list cannot be loaded.
+    """
+    return _call_for_list(provider.fetch_models, upstream)
+
+
+def _call_for_list(list_models: Callable[[Upstream], Sequence[Model]], upstream: Upstream) -> Sequence[Model]:
+    """As ``_call_provider``, for a method that may not return None, though a plugin without types might."""
+
+    def call(upstream: Upstream) -> Sequence[Model]:
+        models: Sequence[Model] | None = list_models(upstream)
+        if models is None:
+            raise TypeError(f"{list_models.__name__} returned None")
+        return models
+
+    return _call_provider(call, upstream)
 
 
 def _call_provider(list_models: Callable[[Upstream], Listing], upstream: Upstream) -> Listing:

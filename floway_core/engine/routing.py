@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from floway_core.contexts import ApiKey, Upstream
-from floway_core.engine.model_lists import ModelLists, cached_lists, wait_for_lists
+from floway_core.engine.model_lists import ModelLists, cached_lists, fetch_list, wait_for_lists
 from floway_core.errors import GatewayError
 from floway_core.prices import Price
 from floway_core.provider import Model
@@ -199,7 +199,7 @@ def fetch_models(gateway: Gateway, name: str) -> list[Model]:
     if provider is None:
         raise GatewayError(409, f"The provider {upstream.kind!r} of upstream {name!r} is not installed.")
     try:
-        lists = ModelLists({upstream.id: provider.fetch_models(upstream)})
+        lists = ModelLists({upstream.id: fetch_list(provider, upstream)})
     except GatewayError as error:
         last_use.store_try(gateway.services.database, upstream.id, error.message)
         raise

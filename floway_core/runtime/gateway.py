@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import peewee
 import pluggy
@@ -14,7 +15,7 @@ import pluggy
 from floway_core.contexts import Services, Upstream
 from floway_core.conversation.cache import HistoryCache
 from floway_core.errors import ClientDisconnected, GatewayError, StartupError
-from floway_core.prices import Price, read_prices
+from floway_core.prices import Price
 from floway_core.provider import Model, Problem
 from floway_core.runtime import plugins
 from floway_core.runtime.dialects import Dialects, build_dialects, check_underscore_headers
@@ -163,7 +164,7 @@ def read_only_services(settings: Settings, manager: pluggy.PluginManager) -> Ser
         for name in migrate.apply(database, plugins.migration_sources(manager)):
             log.info("Applied migration %s", name)
     file = settings.data_dir / KEY_FILE
-    if settings.secret_key or file.exists():
+    if settings.secret_key or _exists(file):
         secrets = secret_box(settings, database, manager)
     else:
         secrets = SecretBox(None if _needs_key(database, manager) else generate_key(), file)
@@ -182,7 +183,7 @@ def secret_box(settings: Settings, database: peewee.Database, manager: pluggy.Pl
     if settings.secret_key:
         return SecretBox(settings.secret_key)
     file = settings.data_dir / KEY_FILE
-    if not file.exists():
+    if not _exists(file):
         if _needs_key(database, manager):
             return SecretBox(None, file)
         encrypted_columns.forget_keys(database)
@@ -210,10 +211,10 @@ def _needs_key(database: peewee.Database, manager: pluggy.PluginManager) -> bool
 def existing_database(settings: Settings) -> peewee.Database:
     """Return the database without creating or migrating it.
 
-    :raises StartupError: SQLite's file does not exist.
+    :raises StartupError: SQLite's file does not exist, or cannot be used.
     """
     database = connect(settings.database_url, settings.database_timeout)
-    if isinstance(database, peewee.SqliteDatabase) and not os.path.exists(database.database):
+    if isinstance(database, peewee.SqliteDatabase) and not _exists(database.database):
         raise StartupError(f"There is no database {database.database} yet; `floway migrate` creates it.")
     return database
 
@@ -224,10 +225,24 @@ def database_in_use(settings: Settings) -> peewee.Database | None:
     :raises StartupError: the database cannot be used.
     """
     database = connect(settings.database_url, settings.database_timeout)
-    if isinstance(database, peewee.SqliteDatabase) and not os.path.exists(database.database):
+    if isinstance(database, peewee.SqliteDatabase) and not _exists(database.database):
         return None
     with database_errors(settings), database.connection_context():
         return database if database.table_exists(migrate.CORE.table) else None
+
+
+def _exists(file: str | Path) -> bool:
+    """Whether there is a file.
+
+    :raises StartupError: this user may not look.
+    """
+    try:
+        os.stat(file)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StartupError(f"{file} cannot be used: {error.strerror}.") from error
+    return True
 
 
 @contextlib.contextmanager
@@ -263,7 +278,7 @@ def open_gateway(settings: Settings, manager: pluggy.PluginManager) -> Gateway:
 def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
     """Build the gateway around ``services``, with the providers and dialects of the plugins in ``manager``.
 
-    :raises StartupError: a plugin or the operator's price table is at fault.
+    :raises StartupError: a plugin is at fault.
     """
     providers, dialects = build_providers(manager, services), build_dialects(manager, services)
     check_underscore_headers(providers, dialects)
@@ -278,5 +293,5 @@ def make_gateway(services: Services, manager: pluggy.PluginManager) -> Gateway:
         HistoryCache(services.settings.websocket_history_bytes),
         MemoryBudget(services.settings.body_memory_bytes),
         observers=build_observers(manager, providers),
-        prices=read_prices(services.settings.prices),
+        prices=services.settings.prices.prices if services.settings.prices else {},
     )

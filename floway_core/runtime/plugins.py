@@ -17,7 +17,7 @@ from floway_core.client_setup import ClientSetup
 from floway_core.contexts import Services
 from floway_core.errors import StartupError
 from floway_core.provider import Provider
-from floway_core.settings import CORE_SETTINGS, Setting
+from floway_core.settings import CORE_SETTINGS, Setting, SettingsError
 from floway_core.storage.migrate import CORE, MigrationSource
 
 GROUP = "floway"
@@ -53,7 +53,7 @@ def build_plugin_manager(only: Container[str] | None = None) -> pluggy.PluginMan
             raise PluginError(f"Plugin {origin} needs floway-core {required}, but this is floway-core {__version__}.")
         try:
             plugin = point.load()
-        except Exception as error:  # a plugin may raise anything
+        except (Exception, SystemExit) as error:  # a plugin may raise anything
             raise PluginError(f"Plugin {origin} cannot be imported: {_one_line(error)}") from error
         register_plugin(manager, plugin, point.name)
     return manager
@@ -100,7 +100,7 @@ def register_plugin(manager: pluggy.PluginManager, plugin: object, name: str) ->
         log.warning("Plugin %r does nothing: its entry point names %s, which has no hook.", name, kind)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
@@ -130,16 +130,27 @@ def named_settings(manager: pluggy.PluginManager) -> list[tuple[str, list[Settin
 
 
 def migration_sources(manager: pluggy.PluginManager) -> list[MigrationSource]:
-    """Return core's migrations, then those of each plugin."""
+    """Return core's migrations, then those of each plugin.
+
+    :raises PluginError: as ``named_migration_sources``.
+    """
     return [CORE, *(source for _, source in named_migration_sources(manager))]
 
 
 def named_migration_sources(manager: pluggy.PluginManager) -> list[tuple[str, MigrationSource]]:
-    """Return (plugin name, migrations) of the plugins that have migrations."""
+    """Return (plugin name, migrations) of the plugins that have migrations.
+
+    :raises PluginError: a plugin returns something else, or names its migrations like core or another plugin.
+    """
     sources = list(_call_each(manager, "register_migrations"))
+    owners = {CORE.name: "core"}
     for name, source in sources:
         if not isinstance(source, MigrationSource):
             raise PluginError(f"Plugin {name!r}: register_migrations returned {source!r}, not a MigrationSource.")
+        if source.name in owners:
+            owner = owners[source.name]
+            raise PluginError(f"Plugin {name!r} declares the migrations {source.name!r}, which {owner!r} has.")
+        owners[source.name] = name
     return sources
 
 
@@ -233,7 +244,9 @@ def _call_each(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> It
             continue
         try:
             results = caller(**arguments)
-        except Exception as error:  # a plugin may raise anything
+        except SettingsError:  # it names the setting, which the operator has to correct
+            raise
+        except (Exception, SystemExit) as error:  # a plugin may raise anything
             raise PluginError(f"Plugin {name!r} failed in {hook}: {_one_line(error)}") from error
         yield name, results[0] if results else None
 

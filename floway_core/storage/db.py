@@ -13,7 +13,6 @@ import peewee
 from playhouse import db_url
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase, PooledSqliteDatabase
 
-from floway_core.settings import SettingsError
 from floway_core.storage.postgresql import PostgresqlPool
 from floway_core.storage.sqlite import SQLITE_PRAGMAS, SqlitePool, open_sqlite
 
@@ -41,33 +40,26 @@ DATABASE_ERRORS = (peewee.PeeweeException, MaxConnectionsExceeded)
 
 
 def connect(url: str, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> peewee.Database:
-    """Return a database for ``url``. It opens no connection before the first ``connection_context()``.
+    """Return a database. It opens no connection before the first ``connection_context()``.
 
+    :param url: of the form that ``settings.database_url`` accepts.
     :param timeout: seconds to wait for a lock, for a free connection, and for a server that does not answer.
-    :raises SettingsError: the URL cannot be used.
     """
     pool = {**POOL, "timeout": timeout}
-    scheme, separator, rest = url.partition("://")
-    if scheme == "sqlite" and separator and rest.startswith("/") and ":memory:" not in rest:
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite":
         return open_sqlite(rest.removeprefix("/"), timeout, POOL)
-    if scheme in ("postgres", "postgresql"):
-        limits = {
-            "connect_timeout": max(2, math.ceil(timeout / 2)),  # seconds; for each address of the server
-            "keepalives_idle": 30,  # seconds
-            "keepalives_interval": 10,  # seconds
-            "keepalives_count": 3,
-            "tcp_user_timeout": int(timeout * 1000),  # milliseconds
-        }
-        try:
-            target = db_url.parse(f"postgresql://{rest}", unquote_user=True, unquote_password=True)
-            if not target["database"]:
-                raise ValueError("no name")
-            database = PostgresqlPool(**{**limits, **target, **pool}, autoconnect=False)
-        except (ValueError, peewee.ImproperlyConfigured) as error:
-            raise SettingsError(f"FLOWAY_DATABASE_URL cannot be used: {type(error).__name__}.") from None
-        database.time_limit = timeout
-        return database
-    raise SettingsError("FLOWAY_DATABASE_URL is not sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME.")
+    limits = {
+        "connect_timeout": max(2, math.ceil(timeout / 2)),  # seconds; for each address of the server
+        "keepalives_idle": 30,  # seconds
+        "keepalives_interval": 10,  # seconds
+        "keepalives_count": 3,
+        "tcp_user_timeout": int(timeout * 1000),  # milliseconds
+    }
+    target = db_url.parse(f"postgresql://{rest}", unquote_user=True, unquote_password=True)
+    database = PostgresqlPool(**{**limits, **target, **pool}, autoconnect=False)
+    database.time_limit = timeout
+    return database
 
 
 def in_memory() -> peewee.Database:

@@ -2,6 +2,6 @@
 
 from floway_core.upstream.generated import GeneratedBody
 from floway_core.upstream.http import HttpClient
-from floway_core.upstream.translated import TranslatedBody
+from floway_core.upstream.translated import EventTranslator, TranslatedBody
 
-__all__ = ["GeneratedBody", "HttpClient", "TranslatedBody"]
+__all__ = ["EventTranslator", "GeneratedBody", "HttpClient", "TranslatedBody"]

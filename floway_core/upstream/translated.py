@@ -2,12 +2,26 @@
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from floway_core.contexts import ClientConnection
-from floway_core.dialect import Translator
 from floway_core.errors import GatewayError
 from floway_core.provider import ResponseBody
 from floway_core.upstream.body_splitter import BYTE_ORDER_MARK, BodySplitter
+
+
+class EventTranslator(Protocol):
+    """Converts the events of one answer, without I/O. If a method raises, the response fails, and the log says why."""
+
+    def feed(self, block: bytes) -> bytes:
+        """Convert events.
+
+        :param block: one or more complete events, perhaps with comments between them.
+        :returns: the converted events; ``b""`` if there is nothing to send yet.
+        """
+
+    def end(self) -> bytes:
+        """Return further events after the answer has ended. Not called if it breaks off."""
 
 
 class TranslatedBody(ResponseBody):
@@ -16,7 +30,9 @@ class TranslatedBody(ResponseBody):
     ``read(0)`` reads all bytes that have arrived. If the inner body breaks off, the earlier bytes are returned first.
     """
 
-    def __init__(self, inner: ResponseBody, translator: Translator, convert_document: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self, inner: ResponseBody, translator: EventTranslator, convert_document: Callable[[bytes], bytes]
+    ) -> None:
         """:param translator: converts events.
         :param convert_document: converts a complete body without events, such as a JSON response. It returns an unknown
             document unchanged, so that the gateway can find the reason of a failure in it.

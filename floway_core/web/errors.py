@@ -1,6 +1,7 @@
 """Convert all errors to responses, in the dialect of the request."""
 
 import logging
+import re
 
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -51,6 +52,8 @@ def _not_found(method: str, path: str) -> GatewayError:
     dialects = current_request().gateway.dialects
     if "//" in path:
         message = f"{message} It has a double slash."
+    elif re.match("/v1(beta)?/v1(beta)?/", path):
+        message = f"{message} It has the version twice: leave one out of the client's base URL."
     elif dialects.for_path(path) is None and (feature := unserved_feature(path)):
         message = f"{method} {path} is not served here: Floway does not offer {feature}. {SERVED}"
         return GatewayError(404, message, code="unsupported_endpoint")

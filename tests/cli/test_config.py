@@ -53,7 +53,7 @@ MALFORMED = [
     ("IDLE_TIMEOUT", ["0", "-1", "soon", "1e3", "inf", "nan", "0.0"], "a positive number of seconds"),
     ("BIND", ["localhost", ":80", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:http", "unix:"], "HOST:PORT"),
     ("LOG_LEVEL", ["loud", "1"], "debug, info, warning or error"),
-    ("DATABASE_URL", ["  "], "a text that is not empty"),
+    ("DATABASE_URL", ["  "], "sqlite:///PATH"),
     ("WIRE_URL", ["example.org", "ftp://example.org", "http://example.org", "https://a?b"], "an https URL"),
     ("WIRE_LIMIT", ["many"], "a whole number from 1"),
 ]
@@ -83,12 +83,25 @@ def test_the_url_of_an_upstream_has_no_credentials(credentials):
         origin_url(f"https://{credentials}@example.org")
 
 
-@pytest.mark.parametrize("url", ["mysql://a:s3cret@b/c", "sqlite://relative.db", "sqlite:///:memory:", "s3cret"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://a:s3cret@b/c",
+        "sqlite://relative.db",
+        "sqlite:///:memory:",
+        "s3cret",
+        "postgresql://a:s3cret@b",
+        "postgresql://a:s3cret@b:port/c",
+        "postgresql://a:s3cret@[b/c",
+    ],
+)
 def test_a_database_that_is_not_offered(installation, url):
-    done = installation.run("migrate", environ={"FLOWAY_DATABASE_URL": url})
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert "FLOWAY_DATABASE_URL" in line and "s3cret" not in line
+    for command in ("migrate", "config"):
+        done = installation.run(command, environ={"FLOWAY_DATABASE_URL": url})
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert "FLOWAY_DATABASE_URL" in line and "is not sqlite:///PATH or postgresql://" in line
+        assert "s3cret" not in line
 
 
 @pytest.mark.parametrize(

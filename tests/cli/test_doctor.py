@@ -159,11 +159,31 @@ def register_routes(services):
 """
 
 
+PICKY = '''"""A provider whose settings do not fit together."""
+
+from floway_core.hookspecs import hookimpl
+from floway_core.settings import SettingsError
+
+
+@hookimpl
+def register_providers(services):
+    raise SettingsError("FLOWAY_PICKY_A: 1 does not fit FLOWAY_PICKY_B.")
+'''
+
+
+def test_a_setting_that_a_plugin_refuses_at_the_start(installation, tmp_path):
+    write_plugin(tmp_path / "plugins", "picky", PICKY)
+    message = "FLOWAY_PICKY_A: 1 does not fit FLOWAY_PICKY_B."
+    assert only(installation, "settings", "fail").startswith(message)
+    served = installation.run("serve", "--bind", "127.0.0.1:0")
+    assert served.returncode == 1 and served.stderr == f"Error: {message}\n"
+
+
 def test_a_plugin_that_takes_a_route(installation, tmp_path):
     write_plugin(tmp_path / "plugins", "taker", TAKES_A_ROUTE)
     told = only(installation, "plugins", "fail")
     assert "Plugin 'taker' serves GET /healthz, which core serves already." in told
-    served = installation.run("serve")
+    served = installation.run("serve", "--bind", "127.0.0.1:0")
     assert served.returncode == 1 and "Plugin 'taker' serves GET /healthz" in served.stderr
 
 
@@ -201,6 +221,29 @@ def test_files_that_others_may_read(installation):
 def test_files_of_somebody_else(installation):
     os.chown(installation.database, 12345, 12345)
     assert "chown root" in only(installation, "files", "warn")
+
+
+def test_a_data_folder_that_cannot_be_used(installation, tmp_path):
+    (tmp_path / "file").write_text("")
+    environ = {"FLOWAY_DATA_DIR": str(tmp_path / "file")}
+    returncode, found = examined(installation, environ=environ)
+    assert returncode == 1 and set(found) == {"files", "database"}
+    assert "cannot be used: Not a directory" in found["files"][0]["message"]
+    assert "as the owner" in found["files"][0]["remedy"]
+    done = installation.run("keys", "list", environ=environ)  # it does not say that there are none
+    assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can give up root's powers")
+def test_a_data_folder_of_somebody_else(installation):
+    installation.data_dir.chmod(0)
+    command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-m", "floway_core"]
+    for arguments in (["keys", "list"], ["doctor"]):
+        done = subprocess.run(
+            [*command, *arguments], env=installation.environ, capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 1 and "cannot be used: Permission denied" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_more_streams_than_the_system_allows(installation):

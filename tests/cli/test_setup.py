@@ -87,11 +87,15 @@ def test_what_is_printed_refers_to_the_environment(setup, tmp_path, gateway):
     assert setup().stdout.split("\n")[:2] == ["library     A library", "tool        The Tool"]
     printed = setup("tool").stdout
     assert f'url = "{gateway.url}"' in printed and '"key": "$FLOWAY_API_KEY"' in printed
-    assert 'export FLOWAY_API_KEY="..."' in printed and 'export TOOL_MODE="fast"' in printed
+    assert '# First: export FLOWAY_API_KEY="sk-floway-..."' in printed and 'export TOOL_MODE="fast"' in printed
     assert "TOOL_MODEL=model-1" in printed and list(tmp_path.iterdir()) == []
     printed = setup("library", "--key", "of the library", "--model", "m").stdout
     assert 'export FLOWAY_API_KEY="sk-floway-' in printed and 'export LIBRARY_KEY="$FLOWAY_API_KEY"' in printed
-    assert "sk-floway-" not in setup("library", "--key", "of the library", "--model", "m").stdout  # it exists now
+    # It exists now, and a shell that evaluates what is printed keeps it.
+    printed = setup("library", "--key", "of the library", "--model", "m").stdout
+    assert printed == '# First: export FLOWAY_API_KEY="sk-floway-..."\nexport LIBRARY_KEY="$FLOWAY_API_KEY"\n'
+    printed = setup("library", "--key", "of the library", "--model", "m", FLOWAY_API_KEY="sk-floway-x").stdout
+    assert printed == 'export LIBRARY_KEY="$FLOWAY_API_KEY"\n'
 
 
 def test_writing_twice(setup, tmp_path):

@@ -89,7 +89,7 @@ def proxied(start_wired, tmp_path_factory):
     page = BLOCKS["floway.conf"]
     for text, instead in (
         ("server 127.0.0.1:8788;", f"server {gateway.url.rpartition('/')[2]};"),
-        ("listen 443 ssl http2;", f"listen {address} ssl http2;"),
+        ("    listen 443 ssl;", f"    listen {address} ssl;"),
         ("/etc/ssl/floway.crt", f"{folder}/floway.crt"),
         ("/etc/ssl/floway.key", f"{folder}/floway.key"),
     ):

@@ -74,6 +74,7 @@ AT_ONCE = {
     "wrong argument": (HOOKIMPL + "def register_providers(service): pass", "service"),
     "import error": ("import there_is_no_such_module", "there_is_no_such_module"),
     "syntax error": ("def", "SyntaxError"),
+    "exit": ("raise SystemExit(0)", "SystemExit"),
     "error of several lines": ("raise ValueError('one\\ntwo')", "one two"),
 }
 AT_THE_COMMANDS = {
@@ -95,12 +96,19 @@ AT_THE_SETTINGS = {
     "no setting": (HOOKIMPL + "def register_settings(): return ['mine_url']", "register_settings"),
     "settings not returned": (HOOKIMPL + "def register_settings(): pass", "register_settings"),
 }
+MIGRATIONS = """def register_migrations():
+    from pathlib import Path
+    from floway_core.storage.migrate import MigrationSource
+    return MigrationSource("floway", Path(__file__).parent)
+"""
 AT_THE_SERVICES = {
     "raising": (HOOKIMPL + "def register_providers(services): raise RuntimeError('my\\nfault')", "my fault"),
     "no provider": (HOOKIMPL + "def register_providers(services): return [object()]", "object"),
     "no list": (HOOKIMPL + "def register_providers(services): return 7", "register_providers"),
     "provider not returned": (HOOKIMPL + "def register_providers(services): pass", "register_providers"),
     "migrations": (HOOKIMPL + "def register_migrations(): raise RuntimeError('my fault')", "my fault"),
+    "exit in a hook": (HOOKIMPL + "def register_providers(services): raise SystemExit(0)", "SystemExit"),
+    "migrations of core": (HOOKIMPL + MIGRATIONS, "'floway'"),
     "no migrations": (HOOKIMPL + "def register_migrations(): return 'folder'", "register_migrations"),
 }
 AT_THE_SERVICES |= {

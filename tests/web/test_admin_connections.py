@@ -35,9 +35,15 @@ class Remote(KeyedProvider):
         return self.post(ctx, "/" + speed, encode_body(ctx.body))
 
 
+class Account(Remote):
+    kind = "account"
+    connection_options = None
+    signs_in = True
+
+
 @hookimpl
 def register_providers(services):
-    return [Remote(services)]
+    return [Remote(services), Account(services)]
 '''
 
 
@@ -87,6 +93,12 @@ def test_an_upstream_is_added_and_serves(gateway, admin, fake_upstream):
     request = fake_upstream.requests[-1]
     assert (request.path, request.header("x-remote-key")) == ("/v1/slow", KEY)
     assert request.header("x-team") == "blue-secret" and request.header("authorization") is None
+
+
+def test_an_upstream_that_needs_a_sign_in_is_not_added_without(admin):
+    error = admin("POST", body={"kind": "account", "name": "one"}, status=400)["error"]
+    assert error["param"] == "kind" and "signing in" in error["message"]
+    assert admin("GET")["data"] == []
 
 
 def test_changes_leave_the_rest(admin):

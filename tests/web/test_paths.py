@@ -96,3 +96,6 @@ def test_nobody_is_redirected(gateway, target, method):
 def test_the_reason_is_said(ask, refused):
     message = refused(ask.send("POST", "/v1//responses", GOOD), 404, "not_found")
     assert message == "POST /v1//responses does not exist. It has a double slash."
+    for path in ("/v1/v1/messages", "/v1/v1beta/models/m:generateContent"):
+        message = refused(ask.send("POST", path, GOOD), 404, "not_found")
+        assert message.endswith("does not exist. It has the version twice: leave one out of the client's base URL.")

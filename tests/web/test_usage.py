@@ -2,7 +2,9 @@
 
 import datetime
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -287,9 +289,14 @@ def test_a_price_table_that_is_wrong(text, named):
         parse_prices(text)
 
 
-def test_the_price_table_is_looked_at_before_the_start(install, tmp_path):
-    file = tmp_path / "prices.toml"
-    file.write_text("[m]\ninput = 5")
-    for path in (file, tmp_path / "missing.toml"):
-        done = install({"prices": str(path)}).run("serve", "--bind", "127.0.0.1:0")
-        assert done.returncode == 1 and str(path) in done.stderr and len(done.stderr.splitlines()) == 1
+@pytest.mark.parametrize("command", [["serve"], ["keys", "list"], ["config"]])
+def test_every_command_reports_a_price_table_that_is_wrong(install, tmp_path, command):
+    (tmp_path / "prices.toml").write_text("[m]\ninput = 5")
+    with socket.create_server(("127.0.0.1", 0)) as used:  # it is reported before an address is tried, too
+        for name, reason in (("prices.toml", "'m' has no 'output'"), ("missing.toml", "No such file or directory")):
+            bind = f"127.0.0.1:{used.getsockname()[1]}"
+            installation = install({"prices": str(tmp_path / name), "bind": bind})
+            done = installation.run(*command)
+            (line,) = done.stderr.splitlines()
+            assert done.returncode == 1 and "FLOWAY_PRICES" in line and name in line and reason in line
+            assert not (Path(installation.environ["FLOWAY_DATA_DIR"]) / "floway.db").exists()

@@ -7,7 +7,6 @@ from typing import Any
 from floway_anthropic import search, usage
 from floway_anthropic.reader import INCOMPLETE_REASONS
 from floway_anthropic.upstream.history import encode_thinking
-from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.event_parser import parse_events
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
@@ -69,11 +68,6 @@ class ResponseEvents:
     def end(self) -> bytes:
         """Return nothing: a stream without its last event is incomplete, and the gateway reports that."""
         return b""
-
-    def failure(self, error: GatewayError) -> bytes:
-        """Return the events of a response that has failed."""
-        self._has_ended = True
-        return self._writer.fail(Failure(error.message, error.code))
 
     # ------------------------------------------------------------------------------------------------------ message
     def _start(self, event: Event) -> bytes:

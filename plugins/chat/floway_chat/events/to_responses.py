@@ -7,7 +7,6 @@ from floway_chat.events import chunks
 from floway_chat.events.thinking import ThinkingSplitter
 from floway_chat.events.tool_calls import ToolCalls, read_entries
 from floway_chat.requests.tools import ToolTable
-from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import Failure
 from floway_core.protocol.response_writer import ResponseEventWriter
@@ -61,10 +60,6 @@ class ResponsesTranslator:
     def end(self) -> bytes:
         """Complete a response that the server has finished without ``[DONE]``."""
         return b"" if self._has_ended or self._finish is None else self._complete()
-
-    def failure(self, error: GatewayError) -> bytes:
-        """End the response with an error of the gateway."""
-        return self._fail(Failure(error.message, error.code, error.type, error.param, error.status))
 
     def convert_document(self, content: bytes) -> bytes:
         """Convert a body that is not a stream; unchanged if it is not a chat answer, which the gateway reports."""

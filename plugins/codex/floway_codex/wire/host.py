@@ -41,7 +41,7 @@ def default_profile(settings: Mapping[str, Any]) -> Profile:
     profiles = profile.load_profiles(settings["codex_profiles"])
     if settings["codex_profile"] not in (profile.NEWEST, *profiles):
         known = ", ".join((profile.NEWEST, *profiles))
-        raise SettingsError(f"codex_profile: {settings['codex_profile']!r} is not one of {known}")
+        raise SettingsError(f"FLOWAY_CODEX_PROFILE: {settings['codex_profile']!r} is not one of {known}")
     chosen = profile.choose_profile(settings["codex_profile"], settings["codex_profiles"])
     return _on_host(chosen.version, settings["codex_profiles"], settings["codex_host"])
 

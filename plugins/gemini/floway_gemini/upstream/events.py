@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from floway_core.errors import GatewayError
 from floway_core.protocol import jsontext
 from floway_core.protocol.failures import NO_REASON, Failure, read_failure
 from floway_core.protocol.response_writer import ResponseEventWriter
@@ -46,11 +45,6 @@ class ResponseEvents:
     def end(self) -> bytes:
         """End the response if the upstream has sent a finish reason. Only then, because chunks may follow it."""
         return self.finish() if self._finish_reason and not self._has_ended else b""
-
-    def failure(self, error: GatewayError) -> bytes:
-        """Return the events of a response that has failed."""
-        self._has_ended = True
-        return self._writer.fail(Failure(error.message, error.code))
 
     @property
     def response(self) -> Content:
