@@ -305,6 +305,7 @@ def test_ids_that_repeat_within_an_answer_become_distinct_in_all_events(ask, fak
 
 USAGES = {
     "details with holes": ({**USAGE, "output_tokens_details": {}}, (7, 5, 12, 3, 0)),
+    "no cache writes": ({**USAGE, "input_tokens_details": {"cached_tokens": 3}}, (7, 5, 12, 3, 0)),
     "no details": ({"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}, (7, 5, 12, 0, 0)),
     "no total": ({"input_tokens": 7, "output_tokens": 5}, (7, 5, 12, 0, 0)),
     "other names": ({"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}, (7, 5, 12, 0, 0)),
@@ -335,3 +336,4 @@ def test_usage_is_whole_or_null(ask, fake_upstream, case, stream, whole):
         response_["usage"]["output_tokens_details"]["reasoning_tokens"],
     )
     assert found == counts
+    assert not found or response_["usage"]["input_tokens_details"]["cache_write_tokens"] == 0
