@@ -25,7 +25,7 @@ from floway_core.protocol.responses import (
     has_error,
 )
 from floway_core.protocol.single_event import parse_usual_event, usual_beginning
-from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, WHOLE_EVENTS, TextLocation
+from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, WHOLE_EVENTS, TextLocation, locate_part
 
 
 class ResponseAccumulator:
@@ -235,6 +235,8 @@ class ResponseAccumulator:
         return replacement
 
     def _process_part(self, content: dict[str, Any], location: TextLocation, *, is_part: bool) -> bytes | None:
+        if is_part:
+            location = locate_part(content, location)
         item = self._items.find_or_add(content, location)
         if item is None:
             return None

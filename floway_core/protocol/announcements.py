@@ -47,7 +47,7 @@ def missing_announcements(
         events.append(("response.output_item.added", {"item": added}))
     if is_part or item.has_part(location, part_index):
         return events
-    if location.item_type == "message" and location.item_field == "content" and location.part_type:
+    if location.item_field == "content" and location.part_type:
         part: dict[str, Any] = {"type": location.part_type, location.text_field: ""}
         if location.part_type == "output_text":
             part["annotations"] = []

@@ -14,8 +14,8 @@ class PartKind(NamedTuple):
     text_field: str
     delta_event: str
     done_event: str
-    part_events: str = ""
-    """Name of the events that open and close the part, without ``.added`` and ``.done``; empty for none."""
+    part_events: str
+    """Name of the events that open and close the part, without ``.added`` and ``.done``."""
 
 
 OUTPUT_TEXT = PartKind(
@@ -52,4 +52,5 @@ REASONING_TEXT = PartKind(
     "text",
     "response.reasoning_text.delta",
     "response.reasoning_text.done",
+    "response.content_part",
 )

@@ -248,7 +248,7 @@ class ResponseEventWriter:
         item.kind, item.part_index, item.deltas = kind, len(parts) - 1, []
         item.delta_head = _delta_head(kind.delta_event, item, {kind.index_field: item.part_index})
         item.delta_tail = b',"sequence_number":'
-        return events + (self._part_event(f"{kind.part_events}.added", item, part=part) if kind.part_events else b"")
+        return events + self._part_event(f"{kind.part_events}.added", item, part=part)
 
     def _close_part(self) -> bytes:
         item = self._text_item
@@ -259,8 +259,7 @@ class ResponseEventWriter:
         part[kind.text_field] = text
         extra: dict[str, Any] = {"logprobs": part["logprobs"]} if kind is OUTPUT_TEXT else {}
         events = self._part_event(kind.done_event, item, **{kind.text_field: text}, **extra)
-        if kind.part_events:
-            events += self._part_event(f"{kind.part_events}.done", item, part=part)
+        events += self._part_event(f"{kind.part_events}.done", item, part=part)
         item.kind = None
         return events
 

@@ -23,6 +23,14 @@ from ..support.odd_events import (
     done,
 )
 
+THOUGHT_PART = {"type": "reasoning_text", "text": "Thinking."}
+THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": [], "content": [THOUGHT_PART], "status": "completed"}
+
+
+def thought(**fields):
+    return about("reasoning_text.delta", item_id="rs_1", content_index=0, **fields)
+
+
 OUTPUTS = {
     "one index for all": ([done(0, CALL_A), done(0, CALL_B)], [], [CALL_A, CALL_B]),
     "one index, and the end has all": (
@@ -144,6 +152,16 @@ OUTPUTS = {
         [],
         [REASONING | {"status": "completed"}],
     ),
+    "readable reasoning in deltas": ([thought(delta="Think"), thought(delta="ing.")], [], [THOUGHT]),
+    "readable reasoning whose part is announced": (
+        [
+            about("content_part.added", item_id="rs_1", content_index=0, part=THOUGHT_PART | {"text": ""}),
+            thought(delta="Thinking."),
+            about("content_part.done", item_id="rs_1", content_index=0, part=THOUGHT_PART),
+        ],
+        [],
+        [THOUGHT],
+    ),
 }
 
 
@@ -185,6 +203,18 @@ def test_the_stream_helper_of_a_strict_client_follows(gateway, fake_upstream, op
         for _ in stream:
             pass
         assert [item.id for item in stream.get_final_response().output] == [item["id"] for item in expected]
+
+
+@pytest.mark.parametrize("is_announced", [True, False])
+def test_readable_reasoning_is_announced_like_other_texts(ask, fake_upstream, is_announced):
+    """The stream helper of the openai package for Node looks up the place of these deltas, too."""
+    opening = [added(0, THOUGHT | {"content": [], "status": "in_progress"})] if is_announced else []
+    events = [thought(delta="Think"), thought(delta="ing."), done(0, THOUGHT)]
+    fake_upstream.script(Reply([CREATED, *opening, *events, completed(THOUGHT)]))
+    told = ask.stream(store=False).events()
+    kinds = [one["type"].removeprefix("response.") for one in told]
+    assert kinds[1:4] == ["output_item.added", "content_part.added", "reasoning_text.delta"]
+    assert told[2]["part"] == THOUGHT_PART | {"text": ""} and told[2]["item_id"] == told[1]["item"]["id"] == "rs_1"
 
 
 def test_events_that_are_added_are_numbered_in_order(ask, fake_upstream):
