@@ -41,6 +41,16 @@ def test_where_the_key_may_be(client, backend, header, codex_gateway):
     assert client.create("Hi", path="/v1/messages?beta=true").status == 200
 
 
+def test_paths_without_v1(client, backend):
+    """Some clients append only ``/messages`` to their base URL."""
+    backend.script(reply(text("Hello.")))
+    assert message_of(client.create("Hi", path="/messages"), False)["content"] == [{"type": "text", "text": "Hello."}]
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+    counts = [client.post(body, f"{prefix}/messages/count_tokens").json() for prefix in ("/v1", "")]
+    assert counts[0] == counts[1] and counts[0]["input_tokens"] > 0
+    assert client.create("Hi", path="/messages", max_tokens="many").json()["type"] == "error"
+
+
 def tool_loop(client, backend, steps, **fields):
     """A client that runs a tool in each step, and sends everything again."""
     history = [{"role": "user", "content": "Begin."}]
