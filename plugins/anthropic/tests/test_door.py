@@ -74,14 +74,17 @@ def tool_loop(client, backend, steps, **fields):
     return history
 
 
-def test_a_tool_loop_repeats_its_requests_with_the_reasoning(client, backend):
-    tool_loop(client, backend, 10, thinking={"type": "adaptive"})
+@pytest.mark.parametrize("display", ["summarized", "omitted"])
+def test_a_tool_loop_repeats_its_requests_with_the_reasoning(client, backend, display):
+    """Also if the client does not get the text of the summaries, so that it cannot send it back."""
+    tool_loop(client, backend, 10, thinking={"type": "adaptive", "display": display})
     inputs = [request.body["input"] for request in backend.dispatches]
     assert len(inputs) == 10
     for earlier, later in itertools.pairwise(inputs):
         assert json.dumps(later[: len(earlier)]) == json.dumps(earlier)
-    blobs = [one["encrypted_content"] for one in inputs[-1] if one["type"] == "reasoning"]
-    assert blobs == [f"blob-{number}" for number in range(9)]
+    thoughts = [one for one in inputs[-1] if one["type"] == "reasoning"]
+    assert [one["encrypted_content"] for one in thoughts] == [f"blob-{number}" for number in range(9)]
+    assert [bool(one["summary"]) for one in thoughts] == [number % 2 == 1 for number in range(9)]
     turns = {request.body["client_metadata"]["turn_id"] for request in backend.dispatches}
     assert len(turns) == 1, "each step is recognised as a continuation"
     assert len({request.header("session-id") for request in backend.dispatches}) == 1
