@@ -15,7 +15,7 @@ VERSIONED = gunicorn flask urllib3 peewee websockets
 # Each plugin is a project of its own, plugins/NAME with the package floway_NAME.
 PLUGINS := $(patsubst plugins/%/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 CODEX_CLI_VERSIONS = 0.142.0 0.169.0
-CLAUDE_CODE_VERSION = 2.1.197
+CLAUDE_CODE_VERSION = 2.1.332
 GEMINI_CLI_VERSION = 0.61.0
 OPENCODE_VERSION = 1.18.33
 CHAT_CLIENTS = llm aider-chat node
@@ -218,7 +218,7 @@ $(CLIENTS)/axe/done:
 	touch $@
 
 $(CLIENTS)/ai-sdk/done:
-	npm install --silent --no-fund --no-audit --prefix $(@D) ai@6 @ai-sdk/anthropic@3 zod@4
+	npm install --silent --no-fund --no-audit --prefix $(@D) ai@7 @ai-sdk/anthropic@4 zod@4
 	touch $@
 
 $(CLIENTS)/gemini/done:
