@@ -51,7 +51,7 @@ def _complete(usage: Mapping[str, Any]) -> dict[str, Any] | None:
     complete = {**usage, "input_tokens": input_count, "output_tokens": output_count}
     complete["total_tokens"] = input_count + output_count if total is None else total
     for (name, alias), counts in _DETAILS:
-        details = next((usage[key] for key in (name, alias) if isinstance(usage.get(key), dict)), {})
+        details: Mapping[str, Any] = next((usage[key] for key in (name, alias) if isinstance(usage.get(key), dict)), {})
         complete[name] = {**details, **{count: _read_count(details, (count,)) or 0 for count in counts}}
     return complete
 

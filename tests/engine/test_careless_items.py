@@ -205,6 +205,31 @@ def test_the_stream_helper_of_a_strict_client_follows(gateway, fake_upstream, op
         assert [item.id for item in stream.get_final_response().output] == [item["id"] for item in expected]
 
 
+PART_ADDED = {"content_index": "response.content_part.added", "summary_index": "response.reasoning_summary_part.added"}
+
+
+@pytest.mark.parametrize("case", OUTPUTS)
+def test_items_and_parts_are_announced_before_anything_else_about_them(ask, fake_upstream, case):
+    """The stream helper of the openai package for Node refuses other streams."""
+    events, final, expected = OUTPUTS[case]
+    fake_upstream.script(Reply([CREATED, *events, completed(*final)]))
+    told = ask.stream(store=False).events()
+    announced = set()
+    for one in told:
+        if one["type"] == "response.output_item.added":
+            assert one["output_index"] == len(announced & set(range(100)))
+            announced.add(one["output_index"])
+        elif "output_index" in one:
+            assert one["output_index"] in announced, one
+        for field, opening in PART_ADDED.items():
+            if field in one:
+                part = (one["output_index"], field, one[field])
+                assert (part in announced) is (one["type"] != opening), one
+                announced.add(part)
+    numbers = [one["sequence_number"] for one in told if "sequence_number" in one]
+    assert numbers == sorted(set(numbers)) and len(announced & set(range(100))) == len(expected)
+
+
 @pytest.mark.parametrize("is_announced", [True, False])
 def test_readable_reasoning_is_announced_like_other_texts(ask, fake_upstream, is_announced):
     """The stream helper of the openai package for Node looks up the place of these deltas, too."""
