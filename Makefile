@@ -218,7 +218,7 @@ $(CLIENTS)/axe/done:
 	touch $@
 
 $(CLIENTS)/ai-sdk/done:
-	npm install --silent --no-fund --no-audit --prefix $(@D) ai@6 @ai-sdk/anthropic@3 zod@4
+	npm install --silent --no-fund --no-audit --prefix $(@D) ai@7 @ai-sdk/anthropic@4 zod@4
 	touch $@
 
 $(CLIENTS)/gemini/done:

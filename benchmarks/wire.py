@@ -105,7 +105,10 @@ def _item(status: str, *parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _response(status: str, *output: dict[str, Any]) -> dict[str, Any]:
-    details = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
+    details = {
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
     return {
         "id": f"resp_{_ID}",
         "object": "response",

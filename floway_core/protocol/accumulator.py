@@ -25,7 +25,7 @@ from floway_core.protocol.responses import (
     has_error,
 )
 from floway_core.protocol.single_event import parse_usual_event, usual_beginning
-from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, WHOLE_EVENTS, TextLocation
+from floway_core.protocol.text_events import DELTA_EVENTS, PART_EVENTS, WHOLE_EVENTS, TextLocation, locate_part
 
 
 class ResponseAccumulator:
@@ -235,10 +235,12 @@ class ResponseAccumulator:
         return replacement
 
     def _process_part(self, content: dict[str, Any], location: TextLocation, *, is_part: bool) -> bytes | None:
+        if is_part:
+            location = locate_part(content, location)
         item = self._items.find_or_add(content, location)
         if item is None:
             return None
-        inserted = self._encode_announcement(content, item, location, is_part) if self._rewrite else b""
+        inserted = self._encode_announcement(content, item, location) if self._rewrite else b""
         if not item.is_closed:
             item.fill_part(content, location, is_part=is_part)
         return self._with_client_ids(content, item, inserted, location.index_field) if self._rewrite else None
@@ -258,22 +260,20 @@ class ResponseAccumulator:
             client_payload = {**normalized, "id": item.id}
             if item.is_announced:
                 return b""
-            item.is_announced = True
         else:
             client_payload = item.build("completed") or payload
+        missing = [] if is_new or item.is_announced else [next(item_events(client_payload, item.index))]
+        announcement = b"".join(self._encode_inserted(name, content, fields) for name, fields in missing)
+        item.is_announced = True
         if client_payload != payload:
-            return self._encode(event_type, {**content, "output_index": item.index, "item": client_payload})
-        return self._with_client_ids(content, item)
+            content = {**content, "output_index": item.index, "item": client_payload}
+            return announcement + self._encode(event_type, content)
+        return self._with_client_ids(content, item, announcement)
 
-    def _encode_announcement(
-        self, content: dict[str, Any], item: OutputItem, location: TextLocation, is_part: bool = False
-    ) -> bytes:
-        """Encode the events that a client needs before a text or part event, if the upstream omits them.
-
-        :param is_part: whether ``content`` is an event with the complete part, so that it announces the part.
-        """
+    def _encode_announcement(self, content: dict[str, Any], item: OutputItem, location: TextLocation) -> bytes:
+        """Encode the events that a client needs before a text or part event, if the upstream omits them."""
         part_index = content.get(location.index_field)
-        events = [] if item.is_closed else missing_announcements(item, location, part_index, is_part=is_part)
+        events = [] if item.is_closed else missing_announcements(item, location, part_index, event=content)
         if not events:
             return b""
         item.is_announced = True

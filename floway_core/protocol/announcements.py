@@ -1,5 +1,6 @@
 """Build events that announce a response, an item or a part. Clients need them, and some upstreams omit them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from floway_core.protocol.output_item import OutputItem
@@ -15,6 +16,13 @@ _FOLLOWING_EVENTS = frozenset(
         *WHOLE_EVENTS,
     }
 )
+
+
+_PART_ANNOUNCEMENTS = {
+    "content": "response.content_part.added",
+    "summary": "response.reasoning_summary_part.added",
+}
+"""The event that announces a part, by the field of the item with the list of parts."""
 
 
 def follows_announcement(event_type: object) -> bool:
@@ -33,23 +41,25 @@ def announced_response(response: object, model: str) -> dict[str, Any]:
 
 
 def missing_announcements(
-    item: OutputItem, location: TextLocation, part_index: object, *, is_part: bool
+    item: OutputItem, location: TextLocation, part_index: object, *, event: Mapping[str, Any]
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return type and content of the missing events before an event about a part of ``item``: usually none.
 
     :param part_index: index in the list of parts; anything but an integer counts as 0.
-    :param is_part: whether that event contains the complete part, so that it announces the part itself.
+    :param event: that event. It may announce the part itself.
     """
     events: list[tuple[str, dict[str, Any]]] = []
     if not item.is_announced:
         added = {"status": "in_progress", **item.payload, "id": item.id}
         events.append(("response.output_item.added", {"item": added}))
-    if is_part or item.has_part(location, part_index):
+    announcement = _PART_ANNOUNCEMENTS.get(location.item_field)
+    if announcement is None or announcement == event.get("type") or item.has_part(location, part_index):
         return events
-    if location.item_type == "message" and location.item_field == "content" and location.part_type:
-        part: dict[str, Any] = {"type": location.part_type, location.text_field: ""}
-        if location.part_type == "output_text":
-            part["annotations"] = []
-        index = part_index if isinstance(part_index, int) else 0
-        events.append(("response.content_part.added", {"item_id": item.id, "content_index": index, "part": part}))
+    complete = event.get("part")
+    part = complete if isinstance(complete, dict) else {"type": location.part_type or "output_text"}
+    part = {**part, "refusal" if part.get("type") == "refusal" else "text": ""}
+    if part.get("type") == "output_text":
+        part["annotations"] = []
+    index = part_index if isinstance(part_index, int) else 0
+    events.append((announcement, {"item_id": item.id, location.index_field: index, "part": part}))
     return events

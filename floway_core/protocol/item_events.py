@@ -57,8 +57,10 @@ def _reasoning(item: dict[str, Any]) -> PartEvents:
         yield "response.reasoning_summary_part.done", {**address, "part": part}
     for index, part in _enumerate_objects(item.get("content")):
         address, text = {"content_index": index}, part.get("text", "")
+        yield "response.content_part.added", {**address, "part": {**part, "text": ""}}
         yield "response.reasoning_text.delta", {**address, "delta": text}
         yield "response.reasoning_text.done", {**address, "text": text}
+        yield "response.content_part.done", {**address, "part": part}
 
 
 def _enumerate_objects(parts: Any) -> list[tuple[int, dict[str, Any]]]:

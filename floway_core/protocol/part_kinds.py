@@ -11,8 +11,8 @@ class PartKind(NamedTuple):
     location: TextLocation
     name: str
     """Name of the events with its text, without ``.delta`` and ``.done``."""
-    part_events: str = ""
-    """Name of the events that open and close the part, without ``.added`` and ``.done``; empty for none."""
+    part_events: str
+    """Name of the events that open and close the part, without ``.added`` and ``.done``."""
 
 
 OUTPUT_TEXT = PartKind(TEXT_LOCATIONS["output_text"], "response.output_text", "response.content_part")
@@ -22,4 +22,4 @@ SUMMARY_TEXT = PartKind(
     "response.reasoning_summary_text",
     "response.reasoning_summary_part",
 )
-REASONING_TEXT = PartKind(TEXT_LOCATIONS["reasoning_text"], "response.reasoning_text")
+REASONING_TEXT = PartKind(TEXT_LOCATIONS["reasoning_text"], "response.reasoning_text", "response.content_part")

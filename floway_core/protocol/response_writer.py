@@ -244,7 +244,7 @@ class ResponseEventWriter:
         parts.append(part)
         item.kind, item.part_index, item.deltas = kind, len(parts) - 1, []
         item.delta_head = _delta_head(f"{kind.name}.delta", item, {location.index_field: item.part_index})
-        return events + (self._part_event(f"{kind.part_events}.added", item, part=part) if kind.part_events else b"")
+        return events + self._part_event(f"{kind.part_events}.added", item, part=part)
 
     def _close_part(self) -> bytes:
         item = self._text_item
@@ -255,8 +255,7 @@ class ResponseEventWriter:
         part[location.text_field] = text
         extra: dict[str, Any] = {"logprobs": part["logprobs"]} if kind is OUTPUT_TEXT else {}
         events = self._part_event(f"{kind.name}.done", item, **{location.text_field: text}, **extra)
-        if kind.part_events:
-            events += self._part_event(f"{kind.part_events}.done", item, part=part)
+        events += self._part_event(f"{kind.part_events}.done", item, part=part)
         item.kind = None
         return events
 

@@ -1,6 +1,7 @@
 """The events with text of an output item, and the field of the item that each of them fills."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class TextLocation(NamedTuple):
@@ -24,11 +25,12 @@ class TextLocation(NamedTuple):
 
 
 _MESSAGE_CONTENT = ("message", "content", "content_index")
+_REASONING_CONTENT = ("reasoning", "content", "content_index")
 _REASONING_SUMMARY = ("reasoning", "summary", "summary_index")
 TEXT_LOCATIONS = {
     "output_text": TextLocation(*_MESSAGE_CONTENT, "output_text"),
     "refusal": TextLocation(*_MESSAGE_CONTENT, "refusal", "refusal"),
-    "reasoning_text": TextLocation("reasoning", "content", "content_index", "reasoning_text"),
+    "reasoning_text": TextLocation(*_REASONING_CONTENT, "reasoning_text"),
     "reasoning_summary_text": TextLocation(*_REASONING_SUMMARY, "summary_text"),
     "function_call_arguments": TextLocation("function_call", "arguments", "", text_field="arguments"),
     "custom_tool_call_input": TextLocation("custom_tool_call", "input", "", text_field="input"),
@@ -54,4 +56,14 @@ PART_EVENTS = {
 """Events with a complete part."""
 
 WHOLE_EVENTS = {**TEXT_DONE_EVENTS, **PART_EVENTS}
-"""Events with a complete text or part."""
+"""Events with a complete text or part. For parts, see ``locate_part``."""
+
+
+def locate_part(event: Mapping[str, Any], location: TextLocation) -> TextLocation:
+    """Return the location of an event with a complete part: messages and readable reasoning have the same events.
+
+    :param location: that of its type.
+    """
+    part = event.get("part")
+    is_reasoning = isinstance(part, dict) and part.get("type") == "reasoning_text"
+    return TextLocation(*_REASONING_CONTENT) if is_reasoning else location

@@ -23,8 +23,8 @@ MAX_TOKENS = 10**9
 # Names in the Responses API, and in Chat Completions: some upstreams use those here, too.
 _INPUT, _OUTPUT = ("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")
 _DETAILS = (
-    ("input_tokens_details", ("input_tokens_details", "prompt_tokens_details"), "cached_tokens"),
-    ("output_tokens_details", ("output_tokens_details", "completion_tokens_details"), "reasoning_tokens"),
+    (("input_tokens_details", "prompt_tokens_details"), ("cached_tokens", "cache_write_tokens")),
+    (("output_tokens_details", "completion_tokens_details"), ("reasoning_tokens",)),
 )
 
 
@@ -50,13 +50,9 @@ def _complete(usage: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     complete = {**usage, "input_tokens": input_count, "output_tokens": output_count}
     complete["total_tokens"] = input_count + output_count if total is None else total
-    for name, aliases, count in _DETAILS:
-        details = usage.get(aliases[0])
-        if not isinstance(details, dict):
-            details = usage.get(aliases[1])
-        if not isinstance(details, dict):
-            details = {}
-        complete[name] = {**details, count: _read_count(details, (count,)) or 0}
+    for (name, alias), counts in _DETAILS:
+        details: Mapping[str, Any] = next((usage[key] for key in (name, alias) if isinstance(usage.get(key), dict)), {})
+        complete[name] = {**details, **{count: _read_count(details, (count,)) or 0 for count in counts}}
     return complete
 
 
@@ -89,6 +85,7 @@ def _read_complete(usage: Mapping[str, Any]) -> tuple[int, ...] | None:
             usage["output_tokens"],
             usage["output_tokens_details"]["reasoning_tokens"],
             usage["total_tokens"],
+            usage["input_tokens_details"]["cache_write_tokens"],
         )
     except (KeyError, TypeError):
         return None

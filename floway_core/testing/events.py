@@ -8,7 +8,7 @@ from typing import Any
 
 USAGE = {
     "input_tokens": 7,
-    "input_tokens_details": {"cached_tokens": 3},
+    "input_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 0},
     "output_tokens": 5,
     "output_tokens_details": {"reasoning_tokens": 0},
     "total_tokens": 12,

@@ -74,6 +74,8 @@ def test_a_replay_tells_every_part(client):
         ("response.output_text.delta", 2, "a"),
     ]
     assert [event["summary_index"] for event in events if "summary_index" in event] == [0] * 4 + [1] * 4
+    announced = [event["part"] for event in events if event["type"] == "response.content_part.added"]
+    assert announced[0] == {**text, "text": ""} and len(announced) == 2
     begun = [event["item"] for event in events if event["type"] == "response.output_item.added"]
     assert begun[0] == {**output[0], "summary": [], "content": []}
     assert begun[1] == {**output[1], "input": "", "status": "in_progress"}

@@ -23,6 +23,14 @@ from ..support.odd_events import (
     done,
 )
 
+THOUGHT_PART = {"type": "reasoning_text", "text": "Thinking."}
+THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": [], "content": [THOUGHT_PART], "status": "completed"}
+
+
+def thought(**fields):
+    return about("reasoning_text.delta", item_id="rs_1", content_index=0, **fields)
+
+
 OUTPUTS = {
     "one index for all": ([done(0, CALL_A), done(0, CALL_B)], [], [CALL_A, CALL_B]),
     "one index, and the end has all": (
@@ -144,6 +152,16 @@ OUTPUTS = {
         [],
         [REASONING | {"status": "completed"}],
     ),
+    "readable reasoning in deltas": ([thought(delta="Think"), thought(delta="ing.")], [], [THOUGHT]),
+    "readable reasoning whose part is announced": (
+        [
+            about("content_part.added", item_id="rs_1", content_index=0, part=THOUGHT_PART | {"text": ""}),
+            thought(delta="Thinking."),
+            about("content_part.done", item_id="rs_1", content_index=0, part=THOUGHT_PART),
+        ],
+        [],
+        [THOUGHT],
+    ),
 }
 
 
@@ -185,6 +203,43 @@ def test_the_stream_helper_of_a_strict_client_follows(gateway, fake_upstream, op
         for _ in stream:
             pass
         assert [item.id for item in stream.get_final_response().output] == [item["id"] for item in expected]
+
+
+PART_ADDED = {"content_index": "response.content_part.added", "summary_index": "response.reasoning_summary_part.added"}
+
+
+@pytest.mark.parametrize("case", OUTPUTS)
+def test_items_and_parts_are_announced_before_anything_else_about_them(ask, fake_upstream, case):
+    """The stream helper of the openai package for Node refuses other streams."""
+    events, final, expected = OUTPUTS[case]
+    fake_upstream.script(Reply([CREATED, *events, completed(*final)]))
+    told = ask.stream(store=False).events()
+    announced = set()
+    for one in told:
+        if one["type"] == "response.output_item.added":
+            assert one["output_index"] == len(announced & set(range(100)))
+            announced.add(one["output_index"])
+        elif "output_index" in one:
+            assert one["output_index"] in announced, one
+        for field, opening in PART_ADDED.items():
+            if field in one:
+                part = (one["output_index"], field, one[field])
+                assert (part in announced) is (one["type"] != opening), one
+                announced.add(part)
+    numbers = [one["sequence_number"] for one in told if "sequence_number" in one]
+    assert numbers == sorted(set(numbers)) and len(announced & set(range(100))) == len(expected)
+
+
+@pytest.mark.parametrize("is_announced", [True, False])
+def test_readable_reasoning_is_announced_like_other_texts(ask, fake_upstream, is_announced):
+    """The stream helper of the openai package for Node looks up the place of these deltas, too."""
+    opening = [added(0, THOUGHT | {"content": [], "status": "in_progress"})] if is_announced else []
+    events = [thought(delta="Think"), thought(delta="ing."), done(0, THOUGHT)]
+    fake_upstream.script(Reply([CREATED, *opening, *events, completed(THOUGHT)]))
+    told = ask.stream(store=False).events()
+    kinds = [one["type"].removeprefix("response.") for one in told]
+    assert kinds[1:4] == ["output_item.added", "content_part.added", "reasoning_text.delta"]
+    assert told[2]["part"] == THOUGHT_PART | {"text": ""} and told[2]["item_id"] == told[1]["item"]["id"] == "rs_1"
 
 
 def test_events_that_are_added_are_numbered_in_order(ask, fake_upstream):
@@ -305,6 +360,7 @@ def test_ids_that_repeat_within_an_answer_become_distinct_in_all_events(ask, fak
 
 USAGES = {
     "details with holes": ({**USAGE, "output_tokens_details": {}}, (7, 5, 12, 3, 0)),
+    "no cache writes": ({**USAGE, "input_tokens_details": {"cached_tokens": 3}}, (7, 5, 12, 3, 0)),
     "no details": ({"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}, (7, 5, 12, 0, 0)),
     "no total": ({"input_tokens": 7, "output_tokens": 5}, (7, 5, 12, 0, 0)),
     "other names": ({"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}, (7, 5, 12, 0, 0)),
@@ -335,3 +391,4 @@ def test_usage_is_whole_or_null(ask, fake_upstream, case, stream, whole):
         response_["usage"]["output_tokens_details"]["reasoning_tokens"],
     )
     assert found == counts
+    assert not found or response_["usage"]["input_tokens_details"]["cache_write_tokens"] == 0

@@ -225,7 +225,8 @@ def test_a_failure_continues_the_numbers_and_the_response():
     events = ResponseAccumulator({"id": "resp_9"})
     events.add_events(event("response.created", sequence_number=0, response=response(metadata={"a": "b"})))
     item = message_item("one")
-    events.add_events(event("response.output_item.done", sequence_number=4, output_index=0, item=item))
+    for number, kind in ((3, "added"), (4, "done")):
+        events.add_events(event(f"response.output_item.{kind}", sequence_number=number, output_index=0, item=item))
     events.add_events(event("response.made_up.delta", sequence_number=5, delta='"sequence_number":99'))
     error, failed = parse(events.fail("code", "message"))
     assert (error["sequence_number"], failed["sequence_number"]) == (6, 7)

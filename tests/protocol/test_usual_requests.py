@@ -14,7 +14,8 @@ ALIASES = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"
 def make_usage(made):
     """Make a ``usage`` object. Every second one is careless: fields are missing, or of another kind."""
     counts = {name: made.randrange(1000) for name in ("input_tokens", "output_tokens", "total_tokens")}
-    details = [{"cached_tokens": made.randrange(9), "more": 1}, {"reasoning_tokens": made.randrange(9)}]
+    cached = {"cached_tokens": made.randrange(9), "cache_write_tokens": made.randrange(9), "more": 1}
+    details = [cached, {"reasoning_tokens": made.randrange(9)}]
     given = {"cost": 0.5, **counts, "input_tokens_details": details[0], "output_tokens_details": details[1]}
     if made.random() < 0.5:
         return given

@@ -26,7 +26,7 @@ class MessagesDialect(Dialect):
 
     name = NAME
     key_headers = ("x-api-key",)
-    prefixes = ("/v1/messages",)
+    prefixes = ("/v1/messages", "/messages")
     claims = Claims(headers=("anthropic-version",))
     request_id_header = "request-id"
     keepalive = PING
@@ -34,13 +34,15 @@ class MessagesDialect(Dialect):
     def routes(self) -> Iterable[Route]:
         return (
             Route("/v1/messages", Operation.RESPOND),
+            Route("/messages", Operation.RESPOND),
             Route(COUNT_PATH, Operation.COUNT_TOKENS),
+            Route("/messages/count_tokens", Operation.COUNT_TOKENS),
             Route("/v1/models", Operation.LIST_MODELS),
             Route("/v1/models/<path:model>", Operation.GET_MODEL),
         )
 
     def read(self, request: DialectRequest) -> ReadRequest:
-        return read_request(request, counts=request.path == COUNT_PATH)
+        return read_request(request, counts=request.path.endswith("/count_tokens"))
 
     def translator(self, client_request: ClientRequest) -> MessageEvents:
         return MessageEvents(client_view(client_request), client_request.id)

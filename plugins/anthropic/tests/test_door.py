@@ -41,6 +41,16 @@ def test_where_the_key_may_be(client, backend, header, codex_gateway):
     assert client.create("Hi", path="/v1/messages?beta=true").status == 200
 
 
+def test_paths_without_v1(client, backend):
+    """Some clients append only ``/messages`` to their base URL."""
+    backend.script(reply(text("Hello.")))
+    assert message_of(client.create("Hi", path="/messages"), False)["content"] == [{"type": "text", "text": "Hello."}]
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+    counts = [client.post(body, f"{prefix}/messages/count_tokens").json() for prefix in ("/v1", "")]
+    assert counts[0] == counts[1] and counts[0]["input_tokens"] > 0
+    assert client.create("Hi", path="/messages", max_tokens="many").json()["type"] == "error"
+
+
 def tool_loop(client, backend, steps, **fields):
     """A client that runs a tool in each step, and sends everything again."""
     history = [{"role": "user", "content": "Begin."}]
@@ -64,14 +74,17 @@ def tool_loop(client, backend, steps, **fields):
     return history
 
 
-def test_a_tool_loop_repeats_its_requests_with_the_reasoning(client, backend):
-    tool_loop(client, backend, 10, thinking={"type": "adaptive"})
+@pytest.mark.parametrize("display", ["summarized", "omitted"])
+def test_a_tool_loop_repeats_its_requests_with_the_reasoning(client, backend, display):
+    """Also if the client does not get the text of the summaries, so that it cannot send it back."""
+    tool_loop(client, backend, 10, thinking={"type": "adaptive", "display": display})
     inputs = [request.body["input"] for request in backend.dispatches]
     assert len(inputs) == 10
     for earlier, later in itertools.pairwise(inputs):
         assert json.dumps(later[: len(earlier)]) == json.dumps(earlier)
-    blobs = [one["encrypted_content"] for one in inputs[-1] if one["type"] == "reasoning"]
-    assert blobs == [f"blob-{number}" for number in range(9)]
+    thoughts = [one for one in inputs[-1] if one["type"] == "reasoning"]
+    assert [one["encrypted_content"] for one in thoughts] == [f"blob-{number}" for number in range(9)]
+    assert [bool(one["summary"]) for one in thoughts] == [number % 2 == 1 for number in range(9)]
     turns = {request.body["client_metadata"]["turn_id"] for request in backend.dispatches}
     assert len(turns) == 1, "each step is recognised as a continuation"
     assert len({request.header("session-id") for request in backend.dispatches}) == 1

@@ -238,6 +238,25 @@ def test_thinking():
     assert block == whole([REASONING])["content"][0], "the signature is the same"
 
 
+def test_readable_thinking_is_no_text():
+    part = {"type": "reasoning_text", "text": "Hm."}
+    item = {"id": "rs_1", "type": "reasoning", "summary": [], "content": [part]}
+    place = {"item_id": "rs_1", "output_index": 0, "content_index": 0}
+    events = translate(
+        numbered(
+            ("response.output_item.added", {"output_index": 0, "item": {**item, "content": []}}),
+            ("response.content_part.added", {**place, "part": {**part, "text": ""}}),
+            ("response.reasoning_text.delta", {**place, "delta": "Hm."}),
+            ("response.reasoning_text.done", {**place, "text": "Hm."}),
+            ("response.content_part.done", {**place, "part": part}),
+            ("response.output_item.done", {"output_index": 0, "item": item}),
+            completed(item),
+        )
+    )
+    (block,) = content_of(events)
+    assert (block["type"], block["thinking"]) == ("thinking", "Hm.")
+
+
 def test_thinking_without_text():
     bare = {**REASONING, "summary": []}
     (block,) = content_of(translate(items_stream([bare])))

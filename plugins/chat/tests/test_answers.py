@@ -47,7 +47,7 @@ def test_a_text(client, upstream):
         "prompt_tokens": USAGE["input_tokens"],
         "completion_tokens": USAGE["output_tokens"],
         "total_tokens": USAGE["total_tokens"],
-        "prompt_tokens_details": {"cached_tokens": 3, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {
             "reasoning_tokens": 0,
             "audio_tokens": 0,

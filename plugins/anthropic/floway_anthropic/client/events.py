@@ -132,7 +132,7 @@ class MessageEvents:
 
     def _end_part(self, event: Event) -> None:
         part = event.get("part")
-        if not isinstance(part, dict):
+        if not isinstance(part, dict) or part.get("type") == "reasoning_text":
             return
         key = part_key(event)
         if part.get("type") == "refusal":

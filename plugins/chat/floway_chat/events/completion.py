@@ -52,14 +52,14 @@ def usage_field(response: Mapping[str, Any]) -> dict[str, Any]:
     usage = complete_usage(response.get("usage"))
     if usage is None:
         return {}
-    cached_tokens = usage["input_tokens_details"]["cached_tokens"]
+    input_details = {name: usage["input_tokens_details"][name] for name in ("cached_tokens", "cache_write_tokens")}
     reasoning_tokens = usage["output_tokens_details"]["reasoning_tokens"]
     return {
         "usage": {
             "prompt_tokens": usage["input_tokens"],
             "completion_tokens": usage["output_tokens"],
             "total_tokens": usage["total_tokens"],
-            "prompt_tokens_details": {"cached_tokens": cached_tokens, "audio_tokens": 0},
+            "prompt_tokens_details": {**input_details, "audio_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": reasoning_tokens, **NO_DETAILS},
         }
     }
