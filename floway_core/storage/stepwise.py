@@ -1,7 +1,7 @@
 """Delete many rows in small transactions with pauses between them, so that others need not wait for long."""
 
-import time
 from functools import partial
+from time import monotonic, sleep
 from typing import Any
 
 import peewee
@@ -36,12 +36,12 @@ def delete_in_steps(
         sql += " FOR UPDATE SKIP LOCKED"
     count = 0
     while True:
-        started = time.monotonic()
+        started = monotonic()
         deleted = delete_despite_full_disk(database, partial(_delete_step, database, table, sql, parameters))
         if not deleted:
             return count
         count += deleted
-        time.sleep(time.monotonic() - started)  # other writers go first
+        sleep(monotonic() - started)  # other writers go first
 
 
 def _delete_step(database: peewee.Database, table: str, sql: str, parameters: tuple[Any, ...]) -> int:

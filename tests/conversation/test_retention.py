@@ -114,7 +114,7 @@ def pauses(monkeypatch, store):
         sums = [select(store.database, f"SELECT {STORED[table]} FROM {table}")[0] for table in STORED]
         seen.append([tuple(map(int, total)) for total in sums])
 
-    monkeypatch.setattr(stepwise.time, "sleep", look)
+    monkeypatch.setattr(stepwise, "sleep", look)
     return seen
 
 
@@ -172,7 +172,7 @@ def test_what_is_being_deleted_is_not_used_again(store, monkeypatch):
     found = store.snapshot(response_id)
     age(store, DAYS + 1)
     expired = dataclasses.replace(found, used_at=int(time.time()) - (DAYS + 1) * DAY)
-    monkeypatch.setattr(stepwise.time, "sleep", lambda seconds: retention.mark_used_if_due(store.database, expired))
+    monkeypatch.setattr(stepwise, "sleep", lambda seconds: retention.mark_used_if_due(store.database, expired))
     retention.sweep(store.database, DAYS)
     assert store.rows() == [0, 0, 0]
 

@@ -5,6 +5,7 @@ import pytest
 
 from floway_core.conversation import load, retention
 from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
+from floway_core.conversation.input_limit import InputLimit
 from floway_core.errors import GatewayError
 
 from .direct_store import Store, assistant, user
@@ -49,7 +50,7 @@ def test_it_is_not_read(taken, store, database):
     assert load.load_history(database, store.recent, stale) is None
     for read in (load.load_response, load.load_input_items):
         with pytest.raises(GatewayError) as refused:
-            read(database, stale)
+            read(database, stale, InputLimit())
         assert refused.value.status == 404
 
 

@@ -71,9 +71,7 @@ def test_who_asks_for_what_is_not_offered_is_told_what_is(ask, refused, method, 
     assert message == f"{method} {path.partition('?')[0]} is not served here: Floway does not offer {feature}. {served}"
 
 
-@pytest.mark.parametrize(
-    "path", ["/v1/chat", "/api", "/api/keys", "/chats", "/v1/filesystem", "/v1/v1/files", "/v1", "/v1/"]
-)
+@pytest.mark.parametrize("path", ["/v1/chat", "/api", "/api/keys", "/chats", "/v1/filesystem", "/v1", "/v1/"])
 def test_paths_that_nobody_knows_stay_unknown(ask, refused, path):
     assert refused(ask.get(path), 404, "not_found") == f"GET {path} does not exist."
 
