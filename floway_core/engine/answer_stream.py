@@ -212,7 +212,7 @@ class AnswerStream(ClientStream):
         except GatewayError as error:
             self._fail(error)
         except Exception:  # the head has been sent: only an event can still reach the client
-            log.exception("Relaying the response failed")
+            log.exception("Relaying the response of upstream %r failed", self._attempt.context.upstream.name)
             self._fail(GatewayError(500, "The gateway failed to relay the response."))
         return visible
 
@@ -276,7 +276,7 @@ class AnswerStream(ClientStream):
         except GatewayError as error:
             return error.with_traceback(None)
         except Exception:  # the head has been sent: only an event can still reach the client
-            log.exception("Storing the response failed")
+            log.exception("Storing the response of upstream %r failed", self._attempt.context.upstream.name)
             return GatewayError(500, "The gateway failed to relay the response.")
         return None
 

@@ -16,11 +16,12 @@ from .direct_store import assistant, execute, user
 RUNNING = ("queued", "in_progress")
 
 
-def test_it_ends_if_reading_the_answer_raises_an_exception(client, fake_upstream):
+def test_it_ends_if_reading_the_answer_raises_an_exception(acting, client, fake_upstream):
     """Nobody else could end it: it has no client."""
     fake_upstream.script(Reply(message_stream("answer")))
     created = create(client, fake_upstream, headers={"x-test-answer": "faulty"})
     assert wait_for(client, created.json()["id"], "failed")["output"] == []
+    assert acting.gateway.wait_for_log("Relaying the response of upstream 'first' failed")
 
 
 def test_it_is_polled(client, held):
