@@ -53,6 +53,7 @@ fuzz: $(VENV)/ready
 	FLOWAY_TEST_FUZZ=$(FUZZ) $(VENV)/bin/python -m pytest tests/fuzz $(wildcard plugins/*/tests/test_*fuzz.py)
 
 # The real clients, from npm and PyPI, through the gateway to simulated and scripted upstreams.
+# Those of a version that is named above are installed again when this file changes.
 MESSAGES_CLIENTS = $(addprefix plugins/anthropic/tests/test_,claude_code.py claude_code_passed_on.py chat_upstream.py \
 	frameworks.py frameworks_elsewhere.py)
 GEMINI_CLIENTS = $(addprefix plugins/gemini/tests/test_,gemini_cli.py gemini_cli_passed_on.py sdk.py frameworks.py)
@@ -209,7 +210,7 @@ $(BENCH)/litellm/ready:
 	$(BENCH)/litellm/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]'
 	touch $@
 
-$(CLIENTS)/claude/done:
+$(CLIENTS)/claude/done: Makefile
 	npm install --silent --no-fund --no-audit --prefix $(@D) @anthropic-ai/claude-code@$(CLAUDE_CODE_VERSION)
 	touch $@
 
@@ -217,15 +218,15 @@ $(CLIENTS)/axe/done:
 	npm install --silent --no-fund --no-audit --prefix $(@D) axe-core@4
 	touch $@
 
-$(CLIENTS)/ai-sdk/done:
+$(CLIENTS)/ai-sdk/done: Makefile
 	npm install --silent --no-fund --no-audit --prefix $(@D) ai@7 @ai-sdk/anthropic@4 zod@4
 	touch $@
 
-$(CLIENTS)/gemini/done:
+$(CLIENTS)/gemini/done: Makefile
 	npm install --silent --no-fund --no-audit --prefix $(@D) @google/gemini-cli@$(GEMINI_CLI_VERSION)
 	touch $@
 
-$(CLIENTS)/opencode/done:
+$(CLIENTS)/opencode/done: Makefile
 	npm install --silent --no-fund --no-audit --prefix $(@D) opencode-ai@$(OPENCODE_VERSION)
 	touch $@
 
