@@ -13,12 +13,12 @@ from dataclasses import replace
 import pytest
 
 from floway_core.runtime import plugins
-from floway_core.runtime.gateway import read_settings
+from floway_core.runtime.gateway import open_gateway, read_settings
 from floway_core.storage import keys, limits, upstreams
 from floway_core.storage.db import connect, select
 from floway_core.storage.leases import Leases
 from floway_core.testing import ApiClient, FakeUpstream, Reply, RunningGateway, Step, message_stream
-from floway_core.web.app import create_app
+from floway_core.web.app import build_app
 
 from ..conversation.direct_store import execute
 from ..plugins import wire
@@ -269,9 +269,9 @@ def test_a_running_request_keeps_its_lease(tmp_path, monkeypatch, fake_upstream)
     monkeypatch.setenv("TEST_JOURNAL", str(tmp_path / "journal"))
     manager = plugins.build_plugin_manager(only=())
     manager.register(wire, "wire")
-    app = create_app(read_settings(manager, {"FLOWAY_DATA_DIR": str(tmp_path)}), manager)
-    database = app.extensions["floway"].services.database
-    app.extensions["floway"] = replace(app.extensions["floway"], leases=Leases(database, interval=0.01))
+    gateway = open_gateway(read_settings(manager, {"FLOWAY_DATA_DIR": str(tmp_path)}), manager)
+    database = gateway.services.database
+    app = build_app(replace(gateway, leases=Leases(database, interval=0.01)), manager)
     upstreams.add(database, "wire", "first")
     headers = {
         "authorization": f"Bearer {keys.create(database, 'limited', {'concurrent_requests': 1})}",
