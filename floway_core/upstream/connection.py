@@ -89,7 +89,8 @@ class UpstreamExchange(ResponseBody):
         except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             self._is_sending = False  # the upstream may still have sent a response
             return False
-        self._unsent = self._unsent[count:]
+        # An empty view would keep the whole request in memory until the response has ended.
+        self._unsent = self._unsent[count:] or b""
         self._is_sending = bool(self._unsent)
         return True
 

@@ -1,9 +1,12 @@
 """Idle connections: which are kept, which are taken, and that nothing of an earlier exchange is left at them."""
 
 import socket
+import sys
+import threading
 
 import pytest
 
+from floway_core.upstream.connection import SEND_BYTES, UpstreamExchange
 from floway_core.upstream.connection_pool import ConnectionPool, PooledConnection
 
 
@@ -81,6 +84,18 @@ def test_one_that_the_upstream_has_closed_is_not_taken(connect, opened):
     opened[2].peer.sendall(b"HTTP/1.1 408 Request Timeout\r\n")
     assert pool.take() is connections[0]
     assert [connection.is_closed for connection in opened] == [False, True, True]
+
+
+def test_a_large_request_is_not_kept_when_it_has_been_sent(connect, opened):
+    """A stream may follow for minutes."""
+    connection = connect(ConnectionPool(1))
+    message, exchange = bytes(SEND_BYTES + 1), UpstreamExchange(connection, reused=False)
+    references = sys.getrefcount(message)
+    receiver = threading.Thread(target=opened[0].peer.recv, args=(len(message), socket.MSG_WAITALL))
+    receiver.start()
+    exchange.send(message, None)
+    receiver.join()
+    assert sys.getrefcount(message) == references
 
 
 def test_an_exchange_that_waited_to_send_leaves_nothing_behind(connect):
