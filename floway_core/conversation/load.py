@@ -147,9 +147,7 @@ def load_history(
     issuers = [upstream for _, upstream, *_ in new_rows]
     packed = PackedHistory(snapshot.response_id, texts, issuers, map(item_type, items), beginning, ready_ids(items))
     cache.put(snapshot.conversation, packed)
-    whole = (beginning.unpack() if beginning else History()) + History(items, issuers)
-    whole.text_bytes = packed.text_bytes
-    return whole
+    return packed.unpack()
 
 
 def _chain(database: peewee.Database, snapshot: Snapshot, cached_ids: Collection[str] = ()) -> list[Row]:
