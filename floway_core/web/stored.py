@@ -1,5 +1,7 @@
 """``/v1/responses/{id}``: read, replay, cancel and delete stored responses."""
 
+import itertools
+
 import peewee
 from flask import Blueprint, Response, jsonify, request
 
@@ -45,9 +47,12 @@ def get_response(response_id: str) -> Response:
         response = load.load_response(_database(), _snapshot(key, response_id), read_limit())
     if not is_stream:
         return Response(jsontext.dumps(response), mimetype="application/json")
-    events = b"".join(event for number, event in enumerate(synthesize_events(response)) if number > after)
-    current_request().memory.add(len(events))
-    return Response(events + sse.DONE, headers=STREAM_HEADERS)  # in one piece: reading it slowly takes no thread
+    events, memory = [], current_request().memory
+    for event in itertools.islice(synthesize_events(response), after + 1, None):
+        memory.add(len(event))
+        events.append(event)
+    content = b"".join([*events, sse.DONE])  # in one piece: reading it slowly takes no thread
+    return Response(content, headers=STREAM_HEADERS)
 
 
 @blueprint.delete("/<response_id>")
