@@ -139,7 +139,8 @@ class DialectRequest:
     body: dict[str, Any]
     """The parsed JSON object; empty for a request without a body."""
     raw: bytes = b""
-    """The decompressed bytes of the body. Empty if the dialect does not need them (``Dialect.keeps_original``)."""
+    """The decompressed bytes of the body. Empty if the dialect does not need them (``Dialect.keeps_original``), and as
+    soon as a stream to the client begins, because no attempt follows."""
 
 
 @dataclass
@@ -177,7 +178,8 @@ class ClientRequest:
     """The error if ``body`` lacks something that only ``original`` has: only a provider of the same dialect may serve
     the request."""
     reserve_memory: Callable[[int], None] = lambda size: None
-    """Reserves bytes of memory for stored items until the request has ended, or raises a ``GatewayError``."""
+    """Reserves bytes of memory for stored items, or raises a ``GatewayError``. Half of them are released when a stream
+    to the client begins, the others when the request has ended."""
     is_websocket_message: bool = False
     """Whether the request came as a message of a WebSocket. ``headers`` are then those of the upgrade, the same for all
     requests of the connection, so what ``body`` says takes precedence."""

@@ -231,7 +231,7 @@ class Dialect(ABC):
     done: bytes = b""
     """Sent after the terminal event of a successful response."""
     keeps_original: bool = True
-    """Whether ``ClientRequest.original`` with the bytes of the body is stored until the answer has ended."""
+    """Whether ``ClientRequest.original`` is stored until the answer has ended; its ``raw`` until a stream begins."""
 
     @abstractmethod
     def routes(self) -> Iterable[Route]:

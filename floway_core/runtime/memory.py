@@ -84,6 +84,14 @@ class Reservation:
         self._budget.release(size)
         self.size -= size
 
+    def shrink(self) -> None:
+        """Release half of it, because an upstream has the request.
+
+        What is free then is at least as large as what remains in memory: the text that the upstream got, and a second
+        copy of the values.
+        """
+        self.remove(self.size // 2)
+
     def release(self) -> None:
         """Release everything."""
         self.remove(self.size)

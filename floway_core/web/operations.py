@@ -59,6 +59,9 @@ def respond(request: GatewayRequest, endpoint: Endpoint) -> Response:
     if served.stream is None:
         content = _call_dialect(endpoint, endpoint.dialect.response, client_request, served.response)
         return _json(content, _response_headers(served))
+    # No attempt follows that could send the request again, and a stream may be open for minutes.
+    admitted.request.raw = b""
+    request.memory.shrink()
     if admitted.admission:
         limits.release_before_terminal(served.stream, admitted.admission, admitted.entry.trace)
     if _goes_on_without_client(admitted.gateway, client_request.body):
