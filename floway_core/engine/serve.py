@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from floway_core.contexts import ClientRequest, PreviousSnapshot
-from floway_core.conversation.commit import OrdinalClaim, PreviousResponseDeleted
+from floway_core.conversation.commit import PreviousResponseDeleted
 from floway_core.conversation.conversations import ConversationLock
 from floway_core.conversation.load import expiry_cutoff
 from floway_core.conversation.records import StoreLimits, Turn
@@ -179,7 +179,7 @@ def _respond(
 ) -> ServedResponse:
     """Try the candidates for ``turn`` in order until one responds."""
     remaining = order_candidates(gateway, request, turn)
-    previous = _previous_snapshot(gateway, turn)
+    previous = _previous_snapshot(turn)
     trace.continued = previous is not None
     while True:
         candidate, *remaining = remaining
@@ -230,8 +230,7 @@ def _fallback_rule(candidate: Candidate, remaining: Sequence[Candidate]) -> Call
     return (lambda error: bool(find_fallbacks(error, candidate, remaining))) if remaining else None
 
 
-def _previous_snapshot(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:
-    if turn.previous is None:
+def _previous_snapshot(turn: Turn) -> PreviousSnapshot | None:
+    if turn.previous is None or turn.ordinal is None:
         return None
-    claim = OrdinalClaim(gateway.services.database, turn.previous)
-    return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, turn.new_items, claim)
+    return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, turn.new_items, turn.ordinal)
