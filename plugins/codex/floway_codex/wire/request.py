@@ -262,6 +262,8 @@ def build_body(
     if attempt.client:  # its order is that of its version, and its items have their form
         if isinstance(result.get("input"), list):
             state.count += len(result["input"])
+            if attempt.has_added_history:
+                result["input"] = shaping.shape_output_items(result["input"], profile, attempt.lite, state)
         return order_fields(result, [*_with_missing(client_body, keys)]), leading
     result = shaping.add_defaults(result, defaults, profile)
     if isinstance(result.get("input"), list):
