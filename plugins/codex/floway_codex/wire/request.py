@@ -264,11 +264,18 @@ def build_body(
             state.count += len(result["input"])
             if attempt.has_added_history:
                 result["input"] = shaping.shape_output_items(result["input"], profile, attempt.lite, state)
+        if "client_metadata" not in client_body:  # from the endpoint for compactions, whose requests have fewer fields
+            return order_fields({**_without_inner(defaults), **result}, keys), leading
         return order_fields(result, [*_with_missing(client_body, keys)]), leading
     result = shaping.add_defaults(result, defaults, profile)
     if isinstance(result.get("input"), list):
         result["input"] = shaping.shape_items(result["input"], profile, attempt.identity.thread, attempt.lite, state)
     return order_fields(result, keys), leading
+
+
+def _without_inner(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are not inside of others."""
+    return {name: value for name, value in fields.items() if "." not in name}
 
 
 def to_cache_key(value: str) -> str:
