@@ -23,8 +23,8 @@ def add_defaults(body: Mapping[str, Any], defaults: Mapping[str, Any], profile: 
         if name not in result or isinstance(result[name], dict):
             result[name] = {inner: value, **result.get(name, {})}
     for name, order in profile.inner_keys.items():
-        if isinstance(given := result.get(name), dict):
-            result[name] = order_fields(given, order)
+        if isinstance(value := result.get(name), dict):
+            result[name] = order_fields(value, order)
     return result
 
 
