@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from floway_core.contexts import ClientRequest, PreviousSnapshot
-from floway_core.conversation.commit import PreviousResponseDeleted
+from floway_core.conversation.commit import OrdinalClaim, PreviousResponseDeleted
 from floway_core.conversation.conversations import ConversationLock
 from floway_core.conversation.load import expiry_cutoff
 from floway_core.conversation.records import StoreLimits, Turn
@@ -93,14 +93,27 @@ def respond(
     """Let an upstream respond to a prepared request, as ``serve``."""
     lock = prepared.lock
     if lock is None:
-        return _respond(gateway, prepared.request, prepared.turn, trace, answer_format)
+        return _respond_or_release(gateway, prepared, trace, answer_format)
     with contextlib.ExitStack() as on_end:
         on_end.callback(lock.release)
-        served = _respond(gateway, prepared.request, prepared.turn, trace, answer_format)
+        served = _respond_or_release(gateway, prepared, trace, answer_format)
         if served.stream:
             on_end.pop_all()
             # The client may send the next turn after the terminal event.
             served.stream.subscribe(before_terminal=lock.release, closed=lock.release)
+    return served
+
+
+def _respond_or_release(
+    gateway: Gateway, prepared: PreparedTurn, trace: RequestTrace, answer_format: AnswerFormat
+) -> ServedResponse:
+    """Let an upstream respond. If none does, the turn is not a child of the snapshot that it continues."""
+    ordinal = prepared.turn.ordinal
+    with contextlib.ExitStack() as on_failure:
+        if isinstance(ordinal, OrdinalClaim) and not ordinal.is_made:
+            on_failure.callback(ordinal.release)
+        served = _respond(gateway, prepared.request, prepared.turn, trace, answer_format)
+        on_failure.pop_all()
     return served
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-from floway_codex.simulator import Simulator, compaction, custom_tool_call, function_call, reply, text
+from floway_codex.simulator import Simulator, compaction, custom_tool_call, function_call, refusal, reply, text
 from websockets.sync.client import connect
 
 from floway_core.testing import ApiClient
@@ -138,6 +138,23 @@ def test_an_answer_without_output_does_not_fork_a_conversation_sent_whole(backen
         history += [item.model_dump(exclude_none=True) for item in answer.output]
     assert len(set(column(backend, "session_id"))) == 1
     assert column(backend, "window") == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("failure", [refusal(503, {"error": {"message": "busy"}}), refusal(429, {"error": {}})])
+def test_a_request_that_is_sent_again_after_a_refusal_is_no_fork(backend, sdk, failure, stream):
+    first = sdk.responses.create(model=MODEL, input="Say 0")
+    retried = sdk.with_options(max_retries=2)
+    backend.script(failure, failure)
+    answer = retried.responses.create(model=MODEL, input="Say 1", previous_response_id=first.id, stream=stream)
+    assert not stream or [event.type for event in answer][-1] == "response.completed"
+    assert column(backend, "window") == [0, 0, 0, 0]
+    backend.script(failure, failure)
+    history = [user("Say 0"), *(item.model_dump(exclude_none=True) for item in first.output), user("Say 2")]
+    for _ in range(2):
+        retried.responses.create(model=MODEL, input=history)
+    windows = column(backend, "window")[4:]
+    assert 0 not in windows and windows[-2] != windows[-1]
 
 
 @pytest.mark.parametrize("stored", [(True, False, False, True, True), (True, False, True, False), (False, True, True)])
