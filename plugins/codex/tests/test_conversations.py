@@ -1,13 +1,11 @@
 """Whole conversations of clients that know nothing of Codex: what the backend sees of them, request by request."""
 
-import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-from floway_codex.simulator import Simulator, compaction, custom_tool_call, function_call, refusal, reply, text
-from websockets.sync.client import connect
+from floway_codex.simulator import Simulator, compaction, custom_tool_call, function_call, reply, text
 
 from floway_core.testing import ApiClient
 
@@ -46,25 +44,6 @@ def sdk(gateway):
 
 def user(said):
     return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": said}]}
-
-
-@contextlib.contextmanager
-def open_websocket(gateway):
-    """Yields a function that sends a message, and returns the id of its response."""
-    headers = {"authorization": f"Bearer {gateway.key}"}
-    with connect(
-        f"ws{gateway.url.removeprefix('http')}/v1/responses", additional_headers=headers, proxy=None
-    ) as opened:
-
-        def ask(said, store, previous):
-            fields = {"model": MODEL, "input": said, "store": store, "previous_response_id": previous}
-            opened.send(json.dumps({"type": "response.create", **fields}))
-            while (event := json.loads(opened.recv(20)))["type"] not in ("response.completed", "error"):
-                pass
-            assert event["type"] == "response.completed", event
-            return event["response"]["id"]
-
-        yield ask
 
 
 def metadata(request):
@@ -124,60 +103,6 @@ def test_a_conversation_sent_whole_each_time(backend, sdk):
     for number in range(2):
         turn(f"Say {number}")
     assert_one_conversation(backend, [0, 0, 0, 0, 1, 1])
-
-
-def test_an_answer_without_output_does_not_fork_a_conversation_sent_whole(backend, sdk):
-    history = [user("Say 0")]
-    answer = sdk.responses.create(model=MODEL, input=history)
-    history += [*(item.model_dump(exclude_none=True) for item in answer.output), user("Say 1")]
-    backend.script(reply())
-    assert sdk.responses.create(model=MODEL, input=history).output == []
-    for number in (2, 3):
-        history.append(user(f"Say {number}"))
-        answer = sdk.responses.create(model=MODEL, input=history)
-        history += [item.model_dump(exclude_none=True) for item in answer.output]
-    assert len(set(column(backend, "session_id"))) == 1
-    assert column(backend, "window") == [0, 0, 0, 0]
-
-
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("failure", [refusal(503, {"error": {"message": "busy"}}), refusal(429, {"error": {}})])
-def test_a_request_that_is_sent_again_after_a_refusal_is_no_fork(backend, sdk, failure, stream):
-    first = sdk.responses.create(model=MODEL, input="Say 0")
-    retried = sdk.with_options(max_retries=2)
-    backend.script(failure, failure)
-    answer = retried.responses.create(model=MODEL, input="Say 1", previous_response_id=first.id, stream=stream)
-    assert not stream or [event.type for event in answer][-1] == "response.completed"
-    assert column(backend, "window") == [0, 0, 0, 0]
-    backend.script(failure, failure)
-    history = [user("Say 0"), *(item.model_dump(exclude_none=True) for item in first.output), user("Say 2")]
-    for _ in range(2):
-        retried.responses.create(model=MODEL, input=history)
-    windows = column(backend, "window")[4:]
-    assert 0 not in windows and windows[-2] != windows[-1]
-
-
-@pytest.mark.parametrize("stored", [(True, False, False, True, True), (True, False, True, False), (False, True, True)])
-def test_a_websocket_that_stores_some_responses_counts_no_forks(backend, gateway, stored):
-    previous = None
-    with open_websocket(gateway) as ask:
-        for number, store in enumerate(stored):
-            previous = ask(f"Say {number}", store, previous)
-    assert len(set(column(backend, "session_id"))) == 1
-    assert column(backend, "window") == [0] * len(stored)
-
-
-def test_a_websocket_that_continues_a_response_twice_forks_it(backend, gateway):
-    with open_websocket(gateway) as ask:
-        first = ask("Say 0", True, None)
-        left = ask("Say 1", False, first)
-        right = ask("Say 2", False, first)
-        for previous in (left, left, right):
-            ask("Say 3", True, previous)
-    windows = column(backend, "window")
-    assert windows[:2] == [0, 0] and windows[3] == 0
-    forks = [windows[2], windows[4], windows[5]]
-    assert 0 not in forks
 
 
 def test_a_conversation_that_is_not_stored_keeps_its_session_from_its_beginning(backend, sdk):
