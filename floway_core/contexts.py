@@ -196,8 +196,9 @@ class PreviousSnapshot:
     """The input items that the request adds to it, oldest first."""
     ordinal: Callable[[], int]
     """Reserve this request's ordinal among the children of the snapshot: 1 for the first child, a higher number for
-    each fork. No two requests on any host get the same. The first call writes to the database; later calls return the
-    same number."""
+    each fork. No two requests on any host get the same, except that a response that is not stored passes its ordinal on
+    to the first request that continues it. The first call writes to the database; later calls return the same number.
+    """
 
 
 @dataclass

@@ -73,7 +73,7 @@ class AccountDetails:
 
     @functools.cached_property
     def event_markers(self) -> tuple[bytes, ...]:
-        """Texts such that each event with account details contains at least one of them.
+        """Texts such that each event with account details contains at least one of them, unless it escapes letters.
 
         They are few, because every event is searched for them. Every response object has an ``error``, mostly null, so
         that the names of its fields are sought instead. These lack the first quote: they are removed even if null.

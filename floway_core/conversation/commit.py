@@ -1,5 +1,6 @@
 """Store a response as a snapshot with its items, in one transaction."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,7 +23,9 @@ from floway_core.conversation.snapshots import (
 from floway_core.errors import GatewayError
 from floway_core.protocol import items
 from floway_core.protocol.input_items import ready_ids
-from floway_core.storage.db import insert, lock_row, select, transaction, write
+from floway_core.storage.db import DATABASE_ERRORS, insert, lock_row, select, transaction, write
+
+log = logging.getLogger("floway.conversations")
 
 
 class PreviousResponseDeleted(GatewayError):
@@ -56,6 +59,7 @@ class OrdinalClaim:
     def __init__(self, database: peewee.Database, snapshot: Snapshot) -> None:
         self._database, self._snapshot = database, snapshot
         self._ordinal: int | None = None
+        self._is_committed = False
 
     @property
     def is_made(self) -> bool:
@@ -66,7 +70,22 @@ class OrdinalClaim:
         """:raises PreviousResponseDeleted: as ``claim_ordinal``."""
         if self._ordinal is None:
             self._ordinal = claim_ordinal(self._database, self._snapshot)
+            self._is_committed = not self._database.in_transaction()
         return self._ordinal
+
+    def release(self) -> None:
+        """Give the ordinal back, because the turn has failed: its client may try again. If another turn has a higher
+        one, nothing happens. A failure of the database is only logged."""
+        if not self._is_committed:  # nothing was reserved, or the transaction has been rolled back
+            return
+        release = f"UPDATE responses_snapshots SET ordinals = ordinals - 1 WHERE {SAME_SNAPSHOT} AND ordinals = ?"
+        try:
+            write(
+                self._database, f"{release} RETURNING id", self._snapshot.row, self._snapshot.response_id, self._ordinal
+            )
+        except DATABASE_ERRORS as error:
+            log.warning("An ordinal could not be released: %s", error)
+        self._ordinal, self._is_committed = None, False
 
 
 def commit(

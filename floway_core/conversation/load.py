@@ -21,7 +21,8 @@ from floway_core.storage.tables import Items, Snapshots
 PAYLOAD = "responses_items.payload"
 
 RECOGNISED_DEPTH = 128
-"""How many of the last positions in a resent history are compared. One turn rarely adds more items."""
+"""How many of the last positions in a resent history are compared, of those after an output item and of those behind
+the last of these. One turn rarely adds more items."""
 
 IDS_PER_QUERY = 500
 
@@ -106,7 +107,9 @@ def recognise_history(
     ends = [length for length, item in enumerate(sent, 1) if not is_client_item(item)][-RECOGNISED_DEPTH:]
     if not ends:
         return None
-    lengths = {hashes[length - 1]: length for length in ends}
+    # The latest response may have no output. Then the history ends with an item of the client.
+    without_output = range(ends[-1] + 1, len(sent))[-RECOGNISED_DEPTH:]
+    lengths = {hashes[length - 1]: length for length in (*ends, *without_output)}
     wanted = padded(database, list(lengths))
     condition = _LATEST_BY_HASH.format(alive=ALIVE, marks=placeholders(wanted))
     rows = select(database, _SNAPSHOT + condition, api_key_id, oldest, *wanted)

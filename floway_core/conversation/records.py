@@ -138,6 +138,9 @@ class Turn:
     remember: Callable[[Sequence[dict[str, Any]], str | None], None] | None = None
     """Keeps the response for the rest of the client's connection, if it is not stored: takes its output items and the
     id of the upstream that issued them. None if the connection keeps nothing."""
+    ordinal: Callable[[], int] | None = None
+    """Reserves its ordinal among the children of ``previous``; later calls return the same number. None if there is no
+    ``previous``."""
     conversation: Conversation | None = None
     """The conversation with an id to which the turn adds its items."""
     is_background: bool = False
@@ -160,7 +163,7 @@ class Turn:
     def as_root(self) -> "Turn":
         """Return the turn as the start of a new conversation. Only if the client sent the whole history."""
         new_items = items.without_triggers(self.input.items)
-        return dataclasses.replace(self, previous=None, new_items=new_items, history_of=None)
+        return dataclasses.replace(self, previous=None, ordinal=None, new_items=new_items, history_of=None)
 
     @property
     def overrides(self) -> dict[str, Any]:

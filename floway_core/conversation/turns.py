@@ -11,6 +11,7 @@ import peewee
 
 from floway_core.conversation import conversations, load, restoring, retention
 from floway_core.conversation.cache import HistoryCache
+from floway_core.conversation.commit import OrdinalClaim
 from floway_core.conversation.input_limit import InputLimit
 from floway_core.conversation.quota import check_quota
 from floway_core.conversation.records import Conversation, History, Snapshot, StoreLimits, Turn
@@ -121,6 +122,7 @@ def _resolve_turn(request: _Request) -> Turn:
         new_items = sent.storable()
     if previous:
         retention.mark_used_if_due(request.database, previous)
+    ordinal = _claim_ordinal(request, start, previous)
     return Turn(
         api_key_id=request.api_key_id,
         response_id=request.response_id,
@@ -134,7 +136,8 @@ def _resolve_turn(request: _Request) -> Turn:
         is_background=request.body.get("background") is True,
         continued_id=previous_id,
         history_of=start.response_id,
-        remember=_rememberer(request, start, sent, previous),
+        ordinal=ordinal,
+        remember=_rememberer(request, start, sent, previous, ordinal),
     )
 
 
@@ -175,6 +178,16 @@ def _recognise_history(request: _Request, sent: History) -> tuple[Snapshot | Non
     return previous, storable[length:], history_hash
 
 
+def _claim_ordinal(request: _Request, start: _Start, previous: Snapshot | None) -> Callable[[], int] | None:
+    """Return the function for ``Turn.ordinal``."""
+    if previous is None:
+        return None
+    passed_on = None
+    if start.unstored and request.unstored is not None:
+        passed_on = request.unstored.pass_on_ordinal(start.unstored.packed.response_id)
+    return passed_on or OrdinalClaim(request.database, previous)
+
+
 def _with_unstored(start: _Start, added: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     """Return the items of the history that are not stored, and ``added`` ones."""
     if start.unstored is None:
@@ -183,7 +196,11 @@ def _with_unstored(start: _Start, added: Sequence[dict[str, Any]]) -> Sequence[d
 
 
 def _rememberer(
-    request: _Request, start: _Start, sent: History, previous: Snapshot | None
+    request: _Request,
+    start: _Start,
+    sent: History,
+    previous: Snapshot | None,
+    ordinal: Callable[[], int] | None,
 ) -> Callable[[Sequence[dict[str, Any]], str | None], None] | None:
     """Return the function for ``Turn.remember``.
 
@@ -191,7 +208,7 @@ def _rememberer(
     """
     if request.unstored is None:
         return None
-    remember = functools.partial(request.unstored.remember, request.response_id)
+    remember = functools.partial(request.unstored.remember, request.response_id, ordinal=ordinal)
     if start.unstored:
         return functools.partial(remember, start.unstored, sent)
     stored = previous if start.history.items else None
@@ -247,6 +264,7 @@ def _restore_turn(request: _Request) -> Turn:
         response_id=request.response_id,
         store=True,
         previous=previous,
+        ordinal=OrdinalClaim(database, previous) if previous else None,
         explicit_previous=False,
         input=history + added,
         new_items=added.storable(),

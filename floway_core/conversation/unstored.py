@@ -2,7 +2,7 @@
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,17 @@ class UnstoredHistory:
     """The number of items at the start of the history that belong to ``stored``."""
 
 
+@dataclass
+class _Response:
+    """Where the history of a response is, as in ``UnstoredHistory``."""
+
+    chain: int
+    stored: Snapshot | None
+    stored_length: int
+    ordinal: Callable[[], int] | None
+    """The ordinal of the response among the children of ``stored``, until a request has continued it."""
+
+
 class UnstoredResponses:
     """Stores the responses of one connection in a cache that all connections of a process share.
 
@@ -38,14 +49,23 @@ class UnstoredResponses:
 
     def __init__(self, cache: HistoryCache) -> None:
         self._cache = cache
-        self._chains: OrderedDict[str, tuple[int, Snapshot | None, int]] = OrderedDict()
-        """Chain, stored response and stored length, by response id."""
+        self._responses: OrderedDict[str, _Response] = OrderedDict()
+        """By id."""
 
     def find(self, response_id: str) -> UnstoredHistory | None:
         """Return the history of a response; None if it is unknown or has been evicted."""
-        chain, stored, stored_length = self._chains.get(response_id, (0, None, 0))
-        packed = self._cache.find(chain, response_id)
-        return UnstoredHistory(packed, chain, stored, stored_length) if packed else None
+        known = self._responses.get(response_id)
+        packed = self._cache.find(known.chain, response_id) if known else None
+        return UnstoredHistory(packed, known.chain, known.stored, known.stored_length) if known and packed else None
+
+    def pass_on_ordinal(self, response_id: str) -> Callable[[], int] | None:
+        """Return the ordinal of a response among the children of the stored response that it continues.
+
+        It passes to the first request that continues the response: the two are one branch. Others get None.
+        """
+        response = self._responses[response_id]
+        ordinal, response.ordinal = response.ordinal, None
+        return ordinal
 
     def remember(
         self,
@@ -56,6 +76,7 @@ class UnstoredResponses:
         issuer: str | None,
         stored: Snapshot | None = None,
         stored_length: int = 0,
+        ordinal: Callable[[], int] | None = None,
     ) -> None:
         """Remember a response.
 
@@ -65,9 +86,10 @@ class UnstoredResponses:
         :param issuer: id of the upstream that issued the output; None if the gateway did.
         :param stored: the stored response at the start of ``added``, if ``continued`` is None.
         :param stored_length: the number of items of ``added`` that belong to ``stored``.
+        :param ordinal: reserves the ordinal of the response among the children of the stored response.
         """
         if items.replaces_history(output):
-            continued, added, stored, stored_length = None, History(), None, 0
+            continued, added, stored, stored_length, ordinal = None, History(), None, 0, None
         elif continued:
             stored, stored_length = continued.stored, continued.stored_length
         pairs = [pair for pair in zip(added.items, added.issuers, strict=True) if pair[0].get("type") != items.TRIGGER]
@@ -77,14 +99,14 @@ class UnstoredResponses:
         chain = continued.chain if continued else next(_chain_numbers)
         before = continued.packed if continued else None
         self._cache.put(chain, PackedHistory(response_id, texts, issuers, types, before, ready_ids(kept)))
-        self._chains[response_id] = chain, stored, stored_length
-        if len(self._chains) > MAX_RESPONSES:
-            _, (oldest, _, _) = self._chains.popitem(last=False)
-            if all(chain != oldest for chain, _, _ in self._chains.values()):
-                self._cache.forget(oldest)
+        self._responses[response_id] = _Response(chain, stored, stored_length, ordinal)
+        if len(self._responses) > MAX_RESPONSES:
+            _, oldest = self._responses.popitem(last=False)
+            if all(response.chain != oldest.chain for response in self._responses.values()):
+                self._cache.forget(oldest.chain)
 
     def forget_all(self) -> None:
         """Forget all responses, because the connection has ended."""
-        for chain in {chain for chain, _, _ in self._chains.values()}:
+        for chain in {response.chain for response in self._responses.values()}:
             self._cache.forget(chain)
-        self._chains.clear()
+        self._responses.clear()

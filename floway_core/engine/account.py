@@ -87,6 +87,10 @@ class FilteredBody(ResponseBody):
 
 
 _NULL = re.compile(rb"\s*:\s*null")
+_ESCAPE = b"\\u00"
+"""The beginning of an escaped ASCII character. JSON allows this for all of them, so also in names."""
+_ESCAPED_LETTER = re.compile(rb"\\u00(?:2[DEde]|3\d|[46][1-9A-Fa-f]|5[\dAFaf]|7[\dAa])")
+"""An escaped character that names have: a letter, a digit, ``-``, ``.`` or ``_``."""
 
 
 def _find_stated(needle: bytes, block: bytes, position: int) -> int:
@@ -96,6 +100,9 @@ def _find_stated(needle: bytes, block: bytes, position: int) -> int:
 
     :param position: that of the first needle; -1 if there is none.
     """
+    if needle == _ESCAPE and position >= 0:
+        letter = _ESCAPED_LETTER.search(block, position)
+        return letter.start() if letter else -1
     while position >= 0 and needle.startswith(b'"') and _NULL.match(block, position + len(needle)):
         position = block.find(needle, position + len(needle))
     return position
@@ -107,7 +114,7 @@ class EventFilter:
     def __init__(self, details: AccountDetails) -> None:
         self._details = details
         self._splitter = BodySplitter()
-        self._needles = details.event_markers
+        self._needles = (*details.event_markers, _ESCAPE)
 
     def feed(self, data: bytes) -> bytes:
         """Return the visible part of the events that ``data`` completes.

@@ -93,14 +93,27 @@ def respond(
     """Let an upstream respond to a prepared request, as ``serve``."""
     lock = prepared.lock
     if lock is None:
-        return _respond(gateway, prepared.request, prepared.turn, trace, answer_format)
+        return _respond_or_release(gateway, prepared, trace, answer_format)
     with contextlib.ExitStack() as on_end:
         on_end.callback(lock.release)
-        served = _respond(gateway, prepared.request, prepared.turn, trace, answer_format)
+        served = _respond_or_release(gateway, prepared, trace, answer_format)
         if served.stream:
             on_end.pop_all()
             # The client may send the next turn after the terminal event.
             served.stream.subscribe(before_terminal=lock.release, closed=lock.release)
+    return served
+
+
+def _respond_or_release(
+    gateway: Gateway, prepared: PreparedTurn, trace: RequestTrace, answer_format: AnswerFormat
+) -> ServedResponse:
+    """Let an upstream respond. If none does, the turn is not a child of the snapshot that it continues."""
+    ordinal = prepared.turn.ordinal
+    with contextlib.ExitStack() as on_failure:
+        if isinstance(ordinal, OrdinalClaim) and not ordinal.is_made:
+            on_failure.callback(ordinal.release)
+        served = _respond(gateway, prepared.request, prepared.turn, trace, answer_format)
+        on_failure.pop_all()
     return served
 
 
@@ -179,7 +192,7 @@ def _respond(
 ) -> ServedResponse:
     """Try the candidates for ``turn`` in order until one responds."""
     remaining = order_candidates(gateway, request, turn)
-    previous = _previous_snapshot(gateway, turn)
+    previous = _previous_snapshot(turn)
     trace.continued = previous is not None
     while True:
         candidate, *remaining = remaining
@@ -230,8 +243,7 @@ def _fallback_rule(candidate: Candidate, remaining: Sequence[Candidate]) -> Call
     return (lambda error: bool(find_fallbacks(error, candidate, remaining))) if remaining else None
 
 
-def _previous_snapshot(gateway: Gateway, turn: Turn) -> PreviousSnapshot | None:
-    if turn.previous is None:
+def _previous_snapshot(turn: Turn) -> PreviousSnapshot | None:
+    if turn.previous is None or turn.ordinal is None:
         return None
-    claim = OrdinalClaim(gateway.services.database, turn.previous)
-    return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, turn.new_items, claim)
+    return PreviousSnapshot(turn.previous.response_id, turn.previous.metadata, turn.new_items, turn.ordinal)

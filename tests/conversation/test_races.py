@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from floway_core.conversation import load, retention
-from floway_core.conversation.commit import PreviousResponseDeleted, claim_ordinal
+from floway_core.conversation.commit import OrdinalClaim, PreviousResponseDeleted, claim_ordinal
 from floway_core.conversation.input_limit import InputLimit
 from floway_core.errors import GatewayError
 from floway_core.storage import keys
-from floway_core.storage.db import select
+from floway_core.storage.db import select, transaction
 
 from .direct_store import DAYS, Store, assistant, user
 
@@ -57,6 +57,33 @@ def test_ordinals_are_claimed_once(store):
     parent = store.snapshot(store.turn("Hi", assistant("a")))
     claimed = at_once(*[lambda: [claim_ordinal(store.database, parent) for _ in range(5)] for _ in range(8)])
     assert sorted(itertools.chain(*claimed)) == list(range(1, 41))
+
+
+def test_a_released_ordinal_is_claimed_again_unless_another_turn_has_a_higher_one(store):
+    parent = store.snapshot(store.turn("Hi", assistant("a")))
+
+    def claim():
+        made = OrdinalClaim(store.database, parent)
+        return made, made()
+
+    failed, number = claim()
+    failed.release()
+    failed.release()
+    later = [claim() for _ in range(3)]
+    assert (number, [claimed for _, claimed in later]) == (1, [1, 2, 3])
+    later[1][0].release()
+    assert claim()[1] == 4
+
+
+def test_an_ordinal_of_a_transaction_that_was_rolled_back_is_not_released(store):
+    parent = store.snapshot(store.turn("Hi", assistant("a")))
+    rolled_back = OrdinalClaim(store.database, parent)
+    with pytest.raises(ZeroDivisionError), transaction(store.database):
+        assert rolled_back() == 1
+        raise ZeroDivisionError
+    assert OrdinalClaim(store.database, parent)() == 1
+    rolled_back.release()
+    assert OrdinalClaim(store.database, parent)() == 2
 
 
 def test_forks_of_a_history_that_is_sent_again(store):

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 
 import pytest
 
@@ -34,6 +35,10 @@ def encodings(content):
     yield sse.encode(content["type"], compact)
     yield b"data: %b\n\n" % compact
     yield sse.encode(content["type"], compact.replace(b'":', b'" : ')).replace(b"\n", b"\r\n")
+    for escaped in (rb'(?<=")[a-z]', rb"[_.]"):
+        text = re.sub(escaped, lambda letter: b"\\u%04x" % ord(letter[0]), compact)
+        yield b"data: %b\n\n" % text
+        yield b"data: %b\n\n" % re.sub(rb"\\u00..", lambda escape: b"\\u" + escape[0][2:].upper(), text)
 
 
 def test_all_details_are_found():

@@ -45,6 +45,8 @@ class CodexAttempt:
     """The content encoding of the request body."""
     first_response: str | None
     """The id of the conversation's first response; None if this request begins it."""
+    has_added_history: bool = False
+    """Whether the gateway has added the history to the request of a codex CLI whose version has a profile."""
     seed: int = field(default_factory=functools.partial(random.getrandbits, 32))
     """The source of whatever the CLI orders at random."""
     turn_state: str | None = None
@@ -86,17 +88,17 @@ def start_attempt(
     client = detect_client(headers, body, order)
     stored = snapshot.read_identity(ctx.previous.metadata) if ctx.previous else None
     resolved = _resolve_identity(services, ctx, account, stored, claims.read_claims(headers, body, order))
+    closest = profile.closest_profile(client.version, client.shape, settings["codex_profiles"]) if client else default
     attempt = CodexAttempt(
         account=account,
         identity=resolved,
         client=client,
-        profile=profile.closest_profile(client.version, client.shape, settings["codex_profiles"])
-        if client
-        else default,
+        profile=closest,
         model=model,
         lite=model.get("use_responses_lite") is True or (client is not None and client.lite),
         encoding=choose_encoding(settings["codex_request_encoding"], settings["codex_base_url"]),
         first_response=stored.first_response if stored else None,
+        has_added_history=client is not None and client.version == closest.version and ctx.continues is not None,
     )
     encrypted = (headers.get(turns.TURN_STATE), stored.turn_state if stored else None)
     attempt.turn_state = turns.decrypt_turn_state(services.secrets, encrypted, attempt.owner)

@@ -191,6 +191,7 @@ class CodexProvider(Provider):
         if is_first:
             self._note_client(ctx)
         if 200 <= response.status < 300:
+            self._tokens.note_accepted(ctx.attempt.upstream.id)
             self._limits.record(ctx.attempt.upstream.id, response.headers)
             self._model_lists.note_etag(ctx.attempt.upstream, response.header("x-models-etag"))
         return response
@@ -256,13 +257,14 @@ class CodexProvider(Provider):
     def _renew_token(self, ctx: AttemptContext, error: ErrorResponse) -> bool:
         """Renew the refused token. The CLI (0.142, 0.169) sends the same token a second time first; Floway does not.
 
-        :returns: False if this attempt has renewed the token before.
+        :returns: False if this attempt has renewed the token before, or if the last renewal has not helped.
         :raises GatewayError: 503, the sign-in has ended, or the token cannot be renewed.
         """
         attempt: CodexAttempt = ctx.provider_state
         recovery.terminate_if_session_ended(self._services, ctx.upstream, attempt.token, error.content)
-        if attempt.renewed:
+        token = attempt.token or ""
+        if attempt.renewed or self._tokens.is_useless_to_replace(ctx.upstream.id, token):
             return False
         attempt.renewed = True
-        self._tokens.replace_refused(ctx.upstream.id, attempt.token or "")
+        self._tokens.replace_refused(ctx.upstream.id, token)
         return True

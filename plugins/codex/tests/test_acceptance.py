@@ -138,7 +138,7 @@ README = {
         "test_websocket.py::test_each_turn_has_its_own_ids_although_the_upgrade_stays_the_same"
     ),
     "without store a tool loop is two turns": f"{IDENTITY}test_an_unstored_tool_loop_keeps_its_session_alone",
-    "a failed try counts": f"{IDENTITY}test_a_failed_try_counts_as_the_first_continuation",
+    "a failed try does not count": f"{IDENTITY}test_only_an_answer_that_has_begun_counts_as_a_continuation",
     "the simulator as a command": "test_simulator_control.py::test_serve_until_a_signal",
     "profiles are made from recordings": "test_profile_make.py::test_the_shipped_profiles_are_its_unchanged_output",
     "what a profile lacks is said": "test_profile_make.py::test_it_says_what_is_not_expressed_and_what_is_different",

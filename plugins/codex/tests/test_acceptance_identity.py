@@ -192,12 +192,14 @@ def test_a_stated_session_comes_before_that_of_the_response_that_is_continued(fr
     assert (changed["session"], changed["thread"], changed["window"]) == ("new", "new", "new:0")
 
 
-def test_a_failed_try_counts_as_the_first_continuation(front):
-    """The request after it is a fork, and gets a window of its own."""
+@pytest.mark.parametrize("stream, window", [(False, "failing:0"), (True, "failing:1")])
+def test_only_an_answer_that_has_begun_counts_as_a_continuation(front, stream, window):
+    """The request after it is a fork then, and gets a window of its own."""
     first = front.ask({"session-id": "failing"})
     front.simulator.script(reply(text(), fail={"code": "server_error", "message": "No."}))
-    assert front.send({"input": "Go on", "previous_response_id": first["id"]}).status >= 500
-    assert ids(front.sent(previous_response_id=first["id"]))["window"] == "failing:1"
+    failed = front.send({"input": "Go on", "previous_response_id": first["id"], "stream": stream})
+    assert failed.status >= 500 or failed.events()[-1]["type"] == "response.failed"
+    assert ids(front.sent(previous_response_id=first["id"]))["window"] == window
 
 
 def test_an_unstored_tool_loop_keeps_its_session_alone(front):

@@ -118,6 +118,13 @@ def test_a_unary_compaction_arrives_as_a_turn_that_ends_with_a_trigger(client, b
     theirs, ours = (json.loads(dict(one.headers)[recordings.METADATA]) for one in (direct, arrived))
     assert theirs["compaction"]["implementation"] == "responses_compact"
     assert ours == {**theirs, "compaction": {**theirs["compaction"], "implementation": "responses_compaction_v2"}}
+    recorded = dispatches("0.142.0", "compaction_pre_turn")
+    trigger = next(one for one in recorded if one.body["input"][-1] == {"type": "compaction_trigger"})
+    assert list(arrived.body) == list(trigger.body)
+    assert arrived.body["tool_choice"] == trigger.body["tool_choice"]
+    names = [name for name, _ in trigger.headers if name != "x-codex-beta-features"]  # which was off
+    assert sorted(arrived.body["client_metadata"]) == sorted(trigger.body["client_metadata"])
+    assert [name for name, _ in arrived.headers] == names
 
 
 @pytest.mark.parametrize("version", recordings.VERSIONS)

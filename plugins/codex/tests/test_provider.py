@@ -1,10 +1,12 @@
 """The provider against the simulated backend: hooks, dispatches and refusals, as the engine drives them."""
 
+import dataclasses
 import json
+import time
 
 import pytest
 from floway_codex import plugin
-from floway_codex.account import accounts, credentials, quota, recovery
+from floway_codex.account import accounts, credentials, quota, recovery, tokens
 from floway_codex.account.auth_file import import_account
 from floway_codex.provider import CodexProvider
 from floway_codex.simulator import Simulator, html_403, refusal, reply, text
@@ -121,6 +123,18 @@ def test_a_second_401_reaches_the_client(attempt, simulator):
     status, _, content = drive(attempt())
     assert status == 401 and json.loads(content)["error"]["code"] == "token_expired"
     assert len(simulator.dispatches) == 2 and simulator.refreshes == 1
+
+
+def test_clients_that_try_again_do_not_renew_a_token_again_and_again(attempt, simulator, provider, monkeypatch):
+    simulator.script(*[refusal(401, {"detail": "Unauthorized"})] * 6)
+    assert [drive(attempt())[0] for _ in range(4)] == [401] * 4
+    assert (len(simulator.dispatches), simulator.refreshes) == (5, 1)
+    later = time.time() + tokens.REPLACEMENT_PAUSE_SECONDS + 1
+    monkeypatch.setattr(provider, "_tokens", dataclasses.replace(provider._tokens, now=lambda: later))
+    assert drive(attempt())[0] == 200 and simulator.refreshes == 2
+    for number in (3, 4):  # the backend has accepted the tokens before
+        simulator.expire_access_tokens()
+        assert drive(attempt())[0] == 200 and simulator.refreshes == number
 
 
 def test_a_token_that_a_sibling_has_replaced_is_not_renewed_again(attempt, simulator, services, provider, upstream):

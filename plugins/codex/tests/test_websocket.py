@@ -1,15 +1,16 @@
 """A codex CLI on a WebSocket: its messages become the requests that it would have posted."""
 
+import contextlib
 import json
 import uuid
 from urllib.parse import urlsplit
 
 import pytest
 from floway_codex.identity.posted import as_posted
-from floway_codex.simulator import reply, text
+from floway_codex.simulator import item, reply, text
 from websockets.sync.client import connect
 
-from . import gateways
+from . import gateways, recordings
 
 SESSION = "019a0000-0000-7000-8000-000000000001"
 UPGRADE = {
@@ -35,9 +36,19 @@ def metadata_of(turn, window=0, **more):
 @pytest.fixture(params=["/v1/responses", "/backend-api/codex/responses"])
 def send(request, front):
     """Sends a message, and returns the events of its answer."""
-    url = f"ws://{urlsplit(front.gateway.url).netloc}{request.param}"
-    headers = {**UPGRADE, "authorization": f"Bearer {front.gateway.key}"}
-    with connect(url, additional_headers=headers, proxy=None) as connection:
+    with open_websocket(front, UPGRADE, request.param) as ask:
+        yield ask
+
+
+@contextlib.contextmanager
+def open_websocket(front, upgrade, path="/v1/responses"):
+    """Yields a function that sends a message, and returns the events of its answer.
+
+    :param upgrade: its headers.
+    """
+    url = f"ws://{urlsplit(front.gateway.url).netloc}{path}"
+    headers = {**upgrade, "authorization": f"Bearer {front.gateway.key}"}
+    with connect(url, additional_headers=headers, user_agent_header=None, proxy=None) as connection:
 
         def ask(**fields):
             message = {"type": "response.create", "model": gateways.MODEL, "stream": True, "store": False, **fields}
@@ -88,6 +99,42 @@ def test_the_turn_state_comes_as_an_event_and_is_given_back_in_the_message(front
     requests = front.simulator.dispatches
     assert [request.header("x-codex-turn-state") for request in requests] == [None, "TS-0", None]
     assert not any("x-codex-turn-state" in request.body["client_metadata"] for request in requests)
+
+
+@pytest.mark.parametrize("version", recordings.VERSIONS)
+def test_the_history_of_a_message_is_posted_as_the_cli_posts_it(front, version):
+    """A recorded turn, and a message that continues it. The recorded next process of the CLI sends all of it whole."""
+    requests = [one for one in recordings.websocket_messages(version, "websocket") if one.phase.startswith("turn ")]
+    first = [one for one in requests if one.phase == "turn 1"]
+    warmup, later = [one.body for one in requests if one.method == "WS-FRAME" and one.phase.startswith("turn 2")]
+    whole = [*warmup["input"], *later["input"]]
+    outputs = [one for one in whole if one["type"] in OUTPUT_ITEMS or one.get("role") == "assistant"]
+    front.simulator.script(reply(*map(as_sent, outputs[:2])), reply(*map(as_sent, outputs[2:])), reply(text("x")))
+    frames = [one.body for one in first if one.method == "WS-FRAME"]
+    frames.append({**later, "input": whole[-1:], "previous_response_id": ""})
+    model = "gpt-5.5" if "instructions" in later else "gpt-6.1-sol"
+    upgrade = {name: value for name, value in first[0].headers if name in KEPT}
+    with open_websocket(front, upgrade) as ask:
+        previous = None
+        for frame in frames:
+            more = {"previous_response_id": previous} if "previous_response_id" in frame else {}
+            previous = ask(**{**frame, "model": model, **more})[-1]["response"]["id"]
+    *_, second, third = (request.body["input"] for request in front.simulator.dispatches)
+    assert [list(item.items()) for item in third] == [list(item.items()) for item in whole]
+    assert second == third[: len(second)]
+
+
+KEPT = ("originator", "user-agent", "openai-beta", "version", "x-codex-beta-features", "session-id", "thread-id")
+OUTPUT_ITEMS = ("reasoning", "function_call", "custom_tool_call")
+
+
+def as_sent(resent):
+    """An output item as the backend sends it, from the form in which the CLI sends it again."""
+    prefix = {"reasoning": "rs", "function_call": "fc", "custom_tool_call": "ctc"}.get(resent["type"], "msg")
+    given = {name: value for name, value in resent.items() if name not in (recordings.PASSTHROUGH, "content")}
+    if resent["type"] == "message":
+        given["content"] = [{**part, "annotations": [], "logprobs": []} for part in resent["content"]]
+    return item({"id": f"{prefix}_{uuid.uuid4().hex}", "status": "completed", **given})
 
 
 LITE = "x-openai-internal-codex-responses-lite"

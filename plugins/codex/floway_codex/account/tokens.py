@@ -20,6 +20,9 @@ from floway_core.upstream import HttpClient
 
 MIN_REMAINING_SECONDS = 300
 """A token that expires sooner is renewed before use."""
+REPLACEMENT_PAUSE_SECONDS = 30
+"""Time without another renewal if the token that has replaced a refused one is refused as well: the next one would be,
+too. The CLI sends such a request up to 30 times."""
 DEFAULT_LIFETIME_SECONDS = 3600
 """The lifetime of a new token when neither its claims nor the response state one."""
 POLL_INTERVALS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
@@ -53,6 +56,8 @@ class TokenSource:
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _failures: dict[str, list[GatewayError]] = field(default_factory=dict)
     """The latest failure of each upstream. Threads that waited for the failed renewal raise it as well."""
+    _replacements: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """The latest token that has replaced a refused one, and when, by upstream, until the backend accepts it."""
 
     def token_for_account(self, account: Account) -> str:
         """Like ``access_token``, for an account that was read for this request."""
@@ -92,7 +97,18 @@ class TokenSource:
         :raises GatewayError: 503, the token cannot be renewed.
         """
         self.discard(upstream_id, refused)
-        return self.access_token(upstream_id, oauth.UNAUTHORIZED)
+        token = self.access_token(upstream_id, oauth.UNAUTHORIZED)
+        self._replacements[upstream_id] = token, self.now()
+        return token
+
+    def is_useless_to_replace(self, upstream_id: str, token: str) -> bool:
+        """Whether ``token`` has just replaced a refused one, and the backend has never accepted it."""
+        replacement, since = self._replacements.get(upstream_id, ("", 0.0))
+        return replacement == token and self.now() < since + REPLACEMENT_PAUSE_SECONDS
+
+    def note_accepted(self, upstream_id: str) -> None:
+        """Note that the backend has accepted a token of the account."""
+        self._replacements.pop(upstream_id, None)
 
     def _read_fresh(self, upstream_id: str) -> str | None:
         token = credentials.read_access_token(self.services, upstream_id)

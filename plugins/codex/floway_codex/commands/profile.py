@@ -1,4 +1,4 @@
-"""``floway codex profile``: profiles of CLI versions, made from recordings."""
+"""``floway codex profile``: profiles of CLI versions, derived from recordings."""
 
 from pathlib import Path
 
@@ -38,13 +38,13 @@ def make(recordings: tuple[Path, ...], output: Path, nearest: str | None) -> Non
         compared = nearest or nearest_version(version, others)
         if compared not in others:
             raise click.ClickException(f"There is no other profile {compared}; there are {', '.join(others)}.")
-        made = derive_profile(requests, others[compared])
-        parse_profile(made.profile)
+        derivation = derive_profile(requests, others[compared])
+        parse_profile(derivation.profile)
     except (UnreadableRecording, NoDispatches) as error:
         raise click.ClickException(str(error)) from None
-    output.write_text(format_profile(made.profile), encoding="utf-8")
+    output.write_text(format_profile(derivation.profile), encoding="utf-8")
     click.echo(f"{output}: the profile of {version}, from {len(requests)} requests.")
-    _show(made, compared, compare_profiles(others[compared], made.profile))
+    _show(derivation, compared, compare_profiles(others[compared], derivation.profile))
 
 
 def _show(derivation: Derivation, compared: str, differences: list[str]) -> None:

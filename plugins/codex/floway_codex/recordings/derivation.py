@@ -54,8 +54,8 @@ def derive_profile(requests: Sequence[RecordedRequest], nearest: Mapping[str, An
     tokens = [request for request in requests if request.path == TOKEN_PATH and isinstance(request.body, dict)]
     models = [request for request in requests if request.path == MODELS_PATH]
     values, user_agent = _process_values(plain, tokens, nearest)
-    made = Derivation({"version": plain[0].version, "values": values, "user_agent": user_agent})
-    sections = _Sections(made, nearest, plain, find_unseen(dispatches))
+    derivation = Derivation({"version": plain[0].version, "values": values, "user_agent": user_agent})
+    sections = _Sections(derivation, nearest, plain, find_unseen(dispatches))
     sections.add("responses_headers", dispatches, _headers, known.HEADERS, sources=known.SOURCES)
     sections.add("models_headers", models, _headers, known.HEADERS, sources=known.SOURCES)
     sections.add("token_headers", tokens, _headers, known.HEADERS, sources=known.SOURCES)
@@ -71,24 +71,26 @@ def derive_profile(requests: Sequence[RecordedRequest], nearest: Mapping[str, An
         sources=known.SOURCES,
         is_ordered=False,  # the CLI writes them in a random order
     )
-    made.profile["client_metadata"].sort()
-    _add_compaction(made, dispatches, nearest)
+    derivation.profile["client_metadata"].sort()
+    _add_compaction(derivation, dispatches, nearest)
     sections.add(
         "body", dispatches, _body, known.BODY, sources=known.CACHE_KEYS, places_only=FROM_REQUEST, from_client=True
     )
-    _add_instructions(made, plain, nearest)
-    made.profile["items"] = fit_items(dispatches, nearest["items"], sections.unseen, made.borrowed)
-    made.profile["websocket"], problems, borrowed = derive_websocket(requests, made.profile, nearest.get("websocket"))
-    made.problems += problems
-    made.borrowed += borrowed
-    return made
+    _add_instructions(derivation, plain, nearest)
+    derivation.profile["items"] = fit_items(dispatches, nearest["items"], sections.unseen, derivation.borrowed)
+    derivation.profile["websocket"], problems, borrowed = derive_websocket(
+        requests, derivation.profile, nearest.get("websocket")
+    )
+    derivation.problems += problems
+    derivation.borrowed += borrowed
+    return derivation
 
 
 @dataclass(frozen=True)
 class _Sections:
     """Adds the sections that are lists of fields."""
 
-    made: Derivation
+    derivation: Derivation
     nearest: Mapping[str, Any]
     plain: Sequence[RecordedRequest]
     unseen: Mapping[str, str]
@@ -103,8 +105,8 @@ class _Sections:
     ) -> None:
         """Fit a section; without requests, take that of the nearest profile."""
         if not requests:
-            self.made.profile[name] = self.nearest[name]
-            self.made.borrowed.append(name)
+            self.derivation.profile[name] = self.nearest[name]
+            self.derivation.borrowed.append(name)
             return
         samples = [
             Sample(
@@ -117,9 +119,9 @@ class _Sections:
         ]
         usual = [row[0] for row in self.nearest[name]]
         fit: Fit = fit_fields(samples, preferred, usual_order=usual, **options)
-        self.made.profile[name], borrowed = borrow_rows(fit.rows, self.nearest[name], self.unseen)
-        self.made.borrowed += [f"{name}: {line}" for line in borrowed]
-        self.made.problems += [f"{name}: {line}" for line in fit.problems]
+        self.derivation.profile[name], borrowed = borrow_rows(fit.rows, self.nearest[name], self.unseen)
+        self.derivation.borrowed += [f"{name}: {line}" for line in borrowed]
+        self.derivation.problems += [f"{name}: {line}" for line in fit.problems]
 
 
 def _headers(request: RecordedRequest) -> dict[str, str]:
@@ -164,21 +166,21 @@ def _most_common(values: Sequence[str]) -> str:
     return Counter(values).most_common(1)[0][0] if values else ""
 
 
-def _add_compaction(made: Derivation, dispatches: Sequence[RecordedRequest], nearest: Mapping[str, Any]) -> None:
+def _add_compaction(derivation: Derivation, dispatches: Sequence[RecordedRequest], nearest: Mapping[str, Any]) -> None:
     """Add the metadata of a compaction that the user started; without one, the nearest profile's."""
     compactions = [request.turn_metadata.get("compaction") for request in dispatches]
     manual = [one for one in compactions if isinstance(one, dict) and one.get("trigger") == "manual"]
     if manual:
-        made.profile["compaction"] = json.loads(_most_common(list(map(json.dumps, manual))))
+        derivation.profile["compaction"] = json.loads(_most_common(list(map(json.dumps, manual))))
     else:
-        made.profile["compaction"] = nearest["compaction"]
-        made.borrowed.append("compaction")
+        derivation.profile["compaction"] = nearest["compaction"]
+        derivation.borrowed.append("compaction")
 
 
-def _add_instructions(made: Derivation, plain: Sequence[RecordedRequest], nearest: Mapping[str, Any]) -> None:
+def _add_instructions(derivation: Derivation, plain: Sequence[RecordedRequest], nearest: Mapping[str, Any]) -> None:
     """Add where the instructions of models without responses-lite are: in the field or in the input."""
     classic = [request for request in plain if not request.is_lite]
     if not classic:
-        made.borrowed.append("instructions")
+        derivation.borrowed.append("instructions")
     in_field = sum("instructions" in request.body for request in classic) * 2 > len(classic)
-    made.profile["instructions"] = (IN_FIELD if in_field else IN_MESSAGE) if classic else nearest["instructions"]
+    derivation.profile["instructions"] = (IN_FIELD if in_field else IN_MESSAGE) if classic else nearest["instructions"]

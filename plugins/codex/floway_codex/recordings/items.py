@@ -7,13 +7,12 @@ from typing import Any
 from floway_codex.recordings.borrowing import borrow_rows
 from floway_codex.recordings.fitting import LITE, Sample, fit_fields
 from floway_codex.recordings.reading import RecordedRequest
-from floway_codex.wire.items import INSTRUCTIONS, item_kind, part_kind
+from floway_codex.wire.items import INSTRUCTIONS, ITEM_METADATA, item_kind, part_kind
 
 UUID = r"(?P<uuid>[0-9a-f]{8}-[0-9a-f]{4}-(?P<version>[0-9])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12})"
 ID = re.compile(rf"(?P<prefix>[a-z]+)_(?:{UUID}|[0-9A-Za-z]+)")
 FITTED = ("id", "status", "annotations")
 """Keys with values of their own; all others only have a place, or are always null."""
-PASSTHROUGH = "internal_chat_message_metadata_passthrough"
 CLASSIC_OR_LITE = {INSTRUCTIONS, "additional_tools"}
 """Kinds that every version has or has not, whatever is said in a conversation."""
 BASE_INSTRUCTIONS = "model.base_instructions"
@@ -62,7 +61,7 @@ def _kinds(request: RecordedRequest) -> Iterator[tuple[str, dict[str, Any]]]:
     for item in request.body["input"]:
         kind = item_kind(item)
         if seeks_instructions and kind == "message developer":
-            kinds = (item.get(PASSTHROUGH) or {}).get("content_item_kinds", [BASE_INSTRUCTIONS])
+            kinds = (item.get(ITEM_METADATA) or {}).get("content_item_kinds", [BASE_INSTRUCTIONS])
             if BASE_INSTRUCTIONS in kinds:
                 seeks_instructions, kind = False, INSTRUCTIONS
         yield kind, item

@@ -24,11 +24,11 @@ NOTHING: Mapping[str, Any] = {"headers": [], "frame": [], "client_metadata": [],
 
 
 def derive_websocket(
-    requests: Sequence[RecordedRequest], made: Mapping[str, Any], nearest: Mapping[str, Any] | None
+    requests: Sequence[RecordedRequest], profile: Mapping[str, Any], nearest: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any] | None, list[str], list[str]]:
     """Derive the part from upgrades and frames.
 
-    :param made: the rest of the profile, as JSON.
+    :param profile: the rest of the profile, as JSON.
     :param nearest: this part of the nearest profile, for what is not recorded.
     :returns: the part, what it does not express, and what was taken from the nearest profile.
     """
@@ -39,8 +39,8 @@ def derive_websocket(
     nearest = nearest or NOTHING
     turns = [request for request in frames if "generate" not in request.body]
     warmups = [request for request in frames if "generate" in request.body]
-    headers, problems, borrowed = _fit_headers(upgrades, made["responses_headers"], nearest["headers"])
-    shared_keys = {row[0] for row in made["client_metadata"]}
+    headers, problems, borrowed = _fit_headers(upgrades, profile["responses_headers"], nearest["headers"])
+    shared_keys = {row[0] for row in profile["client_metadata"]}
     samples = [
         _sample(request, {name: value for name, value in _client(request).items() if name not in shared_keys})
         for request in frames

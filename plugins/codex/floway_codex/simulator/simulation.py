@@ -95,22 +95,22 @@ class Simulation:
     @property
     def frames(self) -> list[RecordedRequest]:
         """The frames that ask for a response, warm-ups included."""
-        found = [request for request in self.log.all() if request.method == FRAME]
-        return [request for request in found if isinstance(request.body, dict)]
+        frames = [request for request in self.log.all() if request.method == FRAME]
+        return [request for request in frames if isinstance(request.body, dict)]
 
     @property
     def turns(self) -> list[RecordedRequest]:
         """The requests for an answer as POSTs, whatever carried them: warm-ups are none, and frames are whole."""
-        found = []
+        dispatches = []
         for request in self.log.all():
             if request.method == "POST" and "/codex/" in request.path:
-                found.append(request)
+                dispatches.append(request)
             elif request.posted and request.body.get("generate") is not False:
                 status = re.match(r"\d{3}", request.answered)
                 posted = replace(request.posted, answered=request.answered, client_gone=request.client_gone)
                 posted.status = int(status[0]) if status else None
-                found.append(posted)
-        return found
+                dispatches.append(posted)
+        return dispatches
 
     @property
     def findings(self) -> list[str]:

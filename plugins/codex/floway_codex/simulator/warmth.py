@@ -35,7 +35,7 @@ def measure(dispatches: Sequence[RecordedRequest], outputs: Sequence[Sequence[JS
 
     :param outputs: the output items of each; their reasoning counts as a part of what the next request begins with.
     """
-    found = Warmth()
+    warmth = Warmth()
     prompts = [list(prompt_parts(request.body)) for request in dispatches]
     keys = [cache_key(request) for request in dispatches]
     for number in range(1, len(dispatches)):
@@ -43,28 +43,30 @@ def measure(dispatches: Sequence[RecordedRequest], outputs: Sequence[Sequence[JS
         possible = size(before)
         like = [prompts[earlier] for earlier in range(number) if keys[earlier] == keys[number]]
         cached = max((size(common(earlier, here)) for earlier in like), default=0)
-        found.possible += possible
-        found.cached += min(cached, possible)
+        warmth.possible += possible
+        warmth.cached += min(cached, possible)
         if cached >= possible and number <= len(outputs):
-            count_reasoning(found, number, outputs[number - 1], here[len(before) :])
+            count_reasoning(warmth, number, outputs[number - 1], here[len(before) :])
         if keys[number] != keys[number - 1]:
-            found.breaks.append(f"request {number}: key {keys[number]} after {keys[number - 1]}")
+            warmth.breaks.append(f"request {number}: key {keys[number]} after {keys[number - 1]}")
         elif cached < possible:
             position = len(common(before, here))
             other = here[position] if position < len(here) else b"nothing"
-            found.breaks.append(f"request {number}, part {position}: {show(other)} instead of {show(before[position])}")
-    return found
+            warmth.breaks.append(
+                f"request {number}, part {position}: {show(other)} instead of {show(before[position])}"
+            )
+    return warmth
 
 
-def count_reasoning(found: Warmth, number: int, output: Sequence[JSON], added: Sequence[bytes]) -> None:
+def count_reasoning(warmth: Warmth, number: int, output: Sequence[JSON], added: Sequence[bytes]) -> None:
     """Add the reasoning of the last answer; added: what a request adds to the one before it."""
     for item in output:
         if sealed := item.get("encrypted_content"):
-            found.possible += len(sealed)
+            warmth.possible += len(sealed)
             if any(sealed.encode() in part for part in added):
-                found.cached += len(sealed)
+                warmth.cached += len(sealed)
             else:
-                found.breaks.append(f"request {number}: without the reasoning of the last answer")
+                warmth.breaks.append(f"request {number}: without the reasoning of the last answer")
 
 
 def cache_key(request: RecordedRequest) -> tuple[str, ...]:

@@ -82,8 +82,8 @@ class WebSocketBody(ResponseBody):
             if messages is None:
                 return None
             self._take(messages)
-        taken, self._events = self._events, b""
-        return taken
+        events_read, self._events = self._events, b""
+        return events_read
 
     def fileno(self) -> int | None:
         """See ``ResponseBody.fileno``."""
@@ -105,12 +105,12 @@ class WebSocketBody(ResponseBody):
 
     # --------------------------------------------------------------------------------------------------------- events
     def _take(self, messages: list[bytes]) -> None:
-        taken = [self._events]
+        new_events = [self._events]
         for message in messages:
             kind = events.read_kind(message)
             if kind is not None and not self.answer.has_ended:
-                taken.append(self._take_event(kind, message))
-        self._events = b"".join(taken)
+                new_events.append(self._take_event(kind, message))
+        self._events = b"".join(new_events)
 
     def _take_event(self, kind: str, message: bytes) -> bytes:
         answer = self.answer

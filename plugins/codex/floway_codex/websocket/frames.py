@@ -74,13 +74,13 @@ class FrameBuilder:
         rest = {name: value for name, value in metadata.items() if name not in self.form.warmup.turn_metadata}
         return jsontext.ascii_text({**rest, **{name: value for name, value in PREWARM.items() if name in rest}})
 
-    def _metadata(self, given: Mapping[str, str], now_ms: int, turn_state: str | None) -> dict[str, str]:
+    def _metadata(self, shared: Mapping[str, str], now_ms: int, turn_state: str | None) -> dict[str, str]:
         placeholders = {
             "lite": self.attempt.placeholders["lite"],
             "turn_state": turn_state,
             "request_start_ms": str(now_ms),
         }
-        return in_random_order({**given, **self.form.client_metadata.render(placeholders)}, self.attempt.seed + now_ms)
+        return in_random_order({**shared, **self.form.client_metadata.render(placeholders)}, self.attempt.seed + now_ms)
 
 
 def insert_in_order(fields: Mapping[str, Any], extra: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:

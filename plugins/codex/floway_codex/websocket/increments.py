@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from floway_codex.wire.input_state import InputState
+from floway_codex.wire.items import ITEM_METADATA
 from floway_core.protocol import jsontext
 
 NOT_COMPARED = frozenset({"input", "client_metadata"})
@@ -15,7 +16,7 @@ SIGNIFICANT_KEYS = frozenset(
     | {"result", "summary", "text", "type"}
 )
 """Keys that make the content of an item. Clients may omit others, such as the id, when they send an item again."""
-IGNORED_KEYS = frozenset({"annotations", "id", "internal_chat_message_metadata_passthrough", "logprobs", "status"})
+IGNORED_KEYS = frozenset({"annotations", "id", ITEM_METADATA, "logprobs", "status"})
 
 
 @dataclass(frozen=True)

@@ -265,8 +265,8 @@ class WebSocketTransport:
     def _note_limits(self, request: _Request, answer: Answer) -> None:
         """Store the account's limits. The backend reports them before the answer."""
         if answer.limits is not None:
-            found = quota.parse_limits_event(answer.limits, time.time())
-            quota.store_limits(self._services, request.ctx.attempt.upstream.id, found)
+            limits = quota.parse_limits_event(answer.limits, time.time())
+            quota.store_limits(self._services, request.ctx.attempt.upstream.id, limits)
 
 
 @contextlib.contextmanager

@@ -40,8 +40,8 @@ def default_profile(settings: Mapping[str, Any]) -> Profile:
     """
     profiles = profile.load_profiles(settings["codex_profiles"])
     if settings["codex_profile"] not in (profile.NEWEST, *profiles):
-        known = ", ".join((profile.NEWEST, *profiles))
-        raise SettingsError(f"FLOWAY_CODEX_PROFILE: {settings['codex_profile']!r} is not one of {known}")
+        versions = ", ".join((profile.NEWEST, *profiles))
+        raise SettingsError(f"FLOWAY_CODEX_PROFILE: {settings['codex_profile']!r} is not one of {versions}")
     chosen = profile.choose_profile(settings["codex_profile"], settings["codex_profiles"])
     return _on_host(chosen.version, settings["codex_profiles"], settings["codex_host"])
 
@@ -61,9 +61,9 @@ def _stated_host(value: str) -> dict[str, str]:
 
 def find_host(environ: Mapping[str, str]) -> dict[str, str]:
     """System, architecture, terminal and sandbox of this host; unknown values are left out."""
-    found = {"arch": ARCHITECTURES.get(platform.machine(), platform.machine()), "os": _system()}
-    found |= {"terminal": _terminal(environ), "sandbox": SANDBOXES.get(platform.system(), "")}
-    return {name: value for name, value in found.items() if value and value.isascii() and value.isprintable()}
+    description = {"arch": ARCHITECTURES.get(platform.machine(), platform.machine()), "os": _system()}
+    description |= {"terminal": _terminal(environ), "sandbox": SANDBOXES.get(platform.system(), "")}
+    return {name: value for name, value in description.items() if value and value.isascii() and value.isprintable()}
 
 
 def _system() -> str:

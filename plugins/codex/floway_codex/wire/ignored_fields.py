@@ -33,10 +33,10 @@ def _has_effect(name: str, value: Any) -> bool:
 
 
 def _dropped_tools(client_body: Mapping[str, Any], backend_body: Mapping[str, Any]) -> Iterator[str]:
-    given, sent = client_body.get("tools"), _tools(backend_body)
-    if isinstance(given, list) and given != sent:
-        remaining = {_tool_key(tool) for tool in sent}
-        yield from (f"tools[{index}]" for index, tool in enumerate(given) if _tool_key(tool) not in remaining)
+    client_tools, backend_tools = client_body.get("tools"), _tools(backend_body)
+    if isinstance(client_tools, list) and client_tools != backend_tools:
+        remaining = {_tool_key(tool) for tool in backend_tools}
+        yield from (f"tools[{index}]" for index, tool in enumerate(client_tools) if _tool_key(tool) not in remaining)
 
 
 def _tool_key(tool: Any) -> tuple[str, str]:

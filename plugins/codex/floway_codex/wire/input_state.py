@@ -19,6 +19,8 @@ class InputState:
     """Call id -> the id that replaces it since it was reused."""
     call_id_uses: dict[str, int] = field(default_factory=dict)
     """How often call ids were used, if more than once."""
+    turn: str | None = None
+    """The turn in the metadata of the latest item that has any; only items of a codex CLI have."""
 
     def copy(self) -> "InputState":
         """Return a copy, which can be continued with other items."""
@@ -29,4 +31,5 @@ class InputState:
             set(self.answered_calls),
             dict(self.new_call_ids),
             dict(self.call_id_uses),
+            self.turn,
         )

@@ -56,6 +56,8 @@ LEFT_OUT_OF_ITEM = {"reasoning": frozenset({"status"})}
 SENT_AS_NULL = frozenset({("reasoning", "content")})
 """(item type, field) that the CLI sends as null. All other nulls are dropped: SDKs write them for unused fields."""
 
+ITEM_METADATA = "internal_chat_message_metadata_passthrough"
+"""A field of items that the CLI sends to providers named OpenAI only."""
 INSTRUCTIONS = "instructions"
 """The kind of the developer message that holds the instructions."""
 

@@ -130,14 +130,14 @@ def read_profile_files(folder: str = "") -> Mapping[str, Mapping[str, Any]]:
     """
     shipped = files("floway_codex").joinpath("profiles").iterdir()
     own = sorted(Path(folder).glob("*.json")) if folder else []
-    found = {}
+    data_by_version = {}
     for file in (*(one for one in shipped if one.name.endswith(".json")), *own):
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
-            found[str(data["version"])] = data
+            data_by_version[str(data["version"])] = data
         except (ValueError, TypeError, KeyError, OSError) as error:
             raise ValueError(f"{file.name} is no profile: {error!r}") from error
-    return dict(sorted(found.items(), key=lambda item: version_key(item[0])))
+    return dict(sorted(data_by_version.items(), key=lambda item: version_key(item[0])))
 
 
 @functools.cache
@@ -239,13 +239,13 @@ def closest_profile(version: str, shape: RequestShape, folder: str = "") -> Prof
     """The profile of ``version``. Without one, that with the fewest differences from ``shape``; of equal ones the
     nearest older version, else the nearest newer one. A version that is newer than all gets the newest."""
     profiles = load_profiles(folder)
-    newest, wanted = list(profiles)[-1], version_key(version)
+    newest, target = list(profiles)[-1], version_key(version)
     if version in profiles:
         return profiles[version]
-    if wanted > version_key(newest):
+    if target > version_key(newest):
         return profiles[newest]
-    older = [profile for profile in profiles.values() if version_key(profile.version) <= wanted]
-    newer = [profile for profile in profiles.values() if version_key(profile.version) > wanted]
+    older = [profile for profile in profiles.values() if version_key(profile.version) <= target]
+    newer = [profile for profile in profiles.values() if version_key(profile.version) > target]
     return min([*reversed(older), *newer], key=lambda profile: count_differences(profile, shape))
 
 
@@ -279,12 +279,12 @@ def _count_names(
     own: Fields, names: Iterable[str], added: frozenset[str] = frozenset(), only: frozenset[str] | None = None
 ) -> int:
     """Names that ``own`` lacks, and constants of ``own`` that are not among ``names``."""
-    given = set(names)
+    own_names, other_names = set(own.names), set(names)
     constants = {
         name for name, alternatives in own.templates if any(not one.names and not one.condition for one in alternatives)
     }
     expected = (constants if only is None else constants & only) - added
-    return len(given - set(own.names)) + len(expected - given if given or only else ())
+    return len(other_names - own_names) + len(expected - other_names if other_names or only else ())
 
 
 def _count_moves(order: Iterable[str], names: Iterable[str]) -> int:

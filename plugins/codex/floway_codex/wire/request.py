@@ -212,14 +212,16 @@ def build_client_metadata(attempt: CodexAttempt, placeholders: Mapping[str, Any]
     A codex CLI sends all keys that its version has, except for constants that only the backend gets.
     """
     fields = attempt.profile.client_metadata
-    given = attempt.identity.client_metadata
-    if not given:
+    claimed = attempt.identity.client_metadata
+    if not claimed:
         return in_random_order(fields.render(placeholders), attempt.seed)
-    client_values = {key: value for key, value in given.items() if key not in fields.varying and key != TURN_METADATA}
+    client_values = {key: value for key, value in claimed.items() if key not in fields.varying and key != TURN_METADATA}
     own = fields.render(placeholders)
     if sends_whole_metadata(attempt):
         own = {
-            key: value for key, value in own.items() if key in {*given, *REQUIRED_METADATA} or key not in fields.varying
+            key: value
+            for key, value in own.items()
+            if key in {*claimed, *REQUIRED_METADATA} or key not in fields.varying
         }
     return in_random_order({**own, **client_values}, attempt.seed)  # the same whenever the request is sent again
 
@@ -262,11 +264,20 @@ def build_body(
     if attempt.client:  # its order is that of its version, and its items have their form
         if isinstance(result.get("input"), list):
             state.count += len(result["input"])
+            if attempt.has_added_history:
+                result["input"] = shaping.shape_output_items(result["input"], profile, attempt.lite, state)
+        if "client_metadata" not in client_body:  # from the endpoint for compactions, whose requests have fewer fields
+            return order_fields({**_without_inner(defaults), **result}, keys), leading
         return order_fields(result, [*_with_missing(client_body, keys)]), leading
     result = shaping.add_defaults(result, defaults, profile)
     if isinstance(result.get("input"), list):
         result["input"] = shaping.shape_items(result["input"], profile, attempt.identity.thread, attempt.lite, state)
     return order_fields(result, keys), leading
+
+
+def _without_inner(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are not inside of others."""
+    return {name: value for name, value in fields.items() if "." not in name}
 
 
 def to_cache_key(value: str) -> str:
@@ -276,9 +287,9 @@ def to_cache_key(value: str) -> str:
     return uuids.derive_uuid7(hashlib.sha256(value.encode()).hexdigest())
 
 
-def _with_missing(given: Iterable[str], keys: Iterable[str]) -> list[str]:
-    """The names of ``given`` in their order, and those of ``keys`` that are missing behind the one before them."""
-    names, order = list(given), list(keys)
+def _with_missing(present: Iterable[str], keys: Iterable[str]) -> list[str]:
+    """The names of ``present`` in their order, and those of ``keys`` that are missing behind the one before them."""
+    names, order = list(present), list(keys)
     for place, key in enumerate(order):
         if key not in names:
             before = [names.index(one) for one in order[:place] if one in names]

@@ -37,12 +37,12 @@ class Shape:
         """
         if self.template is None:
             return item
-        made = {**self.template, **item}  # in the order of the template, with the values of the item
+        shaped = {**self.template, **item}  # in the order of the template, with the values of the item
         for name in self.left_out:
-            del made[name]
+            del shaped[name]
         for name, text in self.ids:
-            made[name] = _fill(text, thread, position)
-        return made
+            shaped[name] = _fill(text, thread, position)
+        return shaped
 
 
 UNCHANGED = Shape(None, (), (), has_content=False)

@@ -20,17 +20,17 @@ class Template:
     def __init__(self, value: Any) -> None:
         is_conditional = isinstance(value, dict) and value.keys() == {IF, VALUE}
         self.condition: str | None = value[IF] if is_conditional else None
-        self._given = given = value[VALUE] if is_conditional else value
-        self.names: Sequence[str] = PLACEHOLDER.findall(given) if isinstance(given, str) else []
+        self._content = content = value[VALUE] if is_conditional else value
+        self.names: Sequence[str] = PLACEHOLDER.findall(content) if isinstance(content, str) else []
         """The names of its placeholders."""
-        is_single = not is_conditional and bool(self.names) and given == f"{{{self.names[0]}}}"
-        self.is_null = given is None
+        is_single = not is_conditional and bool(self.names) and content == f"{{{self.names[0]}}}"
+        self.is_null = content is None
         """Whether it is the constant null, which never renders to a value."""
         self.single_name = self.names[0] if is_single else None
         """The name of its placeholder if the template is a single one, without a condition."""
         self.needed = {*self.names, *([self.condition] if self.condition else [])}
         """The names of the placeholders that decide about its value."""
-        self._format = _to_format(given) if isinstance(given, str) else ""
+        self._format = _to_format(content) if isinstance(content, str) else ""
 
     def render(self, values: Mapping[str, Any]) -> Any:
         """The rendered value; None if a placeholder has no value, or the condition none."""
@@ -39,7 +39,7 @@ class Template:
         if self.condition and values.get(self.condition) is None:
             return None
         if not self.names:
-            return self._given
+            return self._content
         for name in self.names:
             if values.get(name) is None:
                 return None
@@ -74,12 +74,12 @@ class Fields:
             name for name, alternatives in self.templates if any(template.names for template in alternatives)
         )
         """The names of fields whose value may differ between requests."""
-        used = {name: {key for one in given for key in one.needed} for name, given in self.templates}
+        used = {name: {key for one in alternatives for key in one.needed} for name, alternatives in self.templates}
         self._steady_names = sorted(STEADY.intersection(*[set().union(*used.values())]))
-        changing = [(name, given) for name, given in self.templates if not used[name] <= STEADY]
-        self._single = [(name, key) for name, given in changing if (key := _single_name(given))]
+        changing = [(name, alternatives) for name, alternatives in self.templates if not used[name] <= STEADY]
+        self._single = [(name, key) for name, alternatives in changing if (key := _single_name(alternatives))]
         """Fields that have the value of one placeholder, which differs between requests."""
-        self._composed = [(name, given) for name, given in changing if not _single_name(given)]
+        self._composed = [(name, alternatives) for name, alternatives in changing if not _single_name(alternatives)]
         """Other fields that differ between requests."""
         self._rendered: dict[tuple[Any, ...], dict[str, Any]] = {}
         """The fields by the values of the steady placeholders; those that differ between requests are None."""
@@ -104,12 +104,15 @@ class Fields:
         """Render the fields that only depend on steady placeholders, and keep them."""
         values = dict(zip(self._steady_names, steady_values, strict=True))
         changing = {name for name, _ in (*self._single, *self._composed)}
-        rendered = {name: None if name in changing else _first_value(given, values) for name, given in self.templates}
-        kept = {name: value for name, value in rendered.items() if value is not None or name in changing}
+        rendered = {
+            name: None if name in changing else _first_value(alternatives, values)
+            for name, alternatives in self.templates
+        }
+        fields = {name: value for name, value in rendered.items() if value is not None or name in changing}
         if len(self._rendered) >= MAX_STEADY:
             self._rendered.clear()
-        self._rendered[steady_values] = kept
-        return kept
+        self._rendered[steady_values] = fields
+        return fields
 
 
 def _single_name(alternatives: Sequence[Template]) -> str | None:

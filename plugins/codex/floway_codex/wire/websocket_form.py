@@ -40,10 +40,10 @@ def parse_websocket_form(data: Mapping[str, Any]) -> WebSocketForm:
     warmup: dict[str, Any] = {
         name: (tuple if name == "items" else frozenset)(values) for name, values in data["warmup"].items()
     }
-    made: dict[str, Any] = {
+    parsed: dict[str, Any] = {
         "headers": Fields(data["headers"]),
         "frame": tuple(data["frame"]),
         "client_metadata": Fields(data["client_metadata"]),
         "warmup": WarmUpForm(**warmup),
     }
-    return WebSocketForm(**{**data, **made})
+    return WebSocketForm(**{**data, **parsed})
