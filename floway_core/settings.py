@@ -119,14 +119,17 @@ def origin_url(value: str, allow_http: bool = False) -> str:
 
     :param allow_http: accept ``http`` in a private network, too.
     """
-    parts = urlsplit(value)
-    has_more = parts.query or parts.fragment or "@" in parts.netloc
-    if parts.scheme not in ("http", "https") or not parts.hostname or has_more:
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname if parts.port != 0 else None
+    except ValueError:  # the host or the port is malformed
+        host = None
+    if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("an https URL")
-    if parts.scheme == "http" and not hosts.is_loopback(parts.hostname):
+    if parts.scheme == "http" and not hosts.is_loopback(host):
         if not allow_http:
             raise ValueError("an https URL (http only on loopback)")
-        if not hosts.is_private(parts.hostname):
+        if not hosts.is_private(host):
             raise ValueError("an https URL (http only in a private network)")
     return value.rstrip("/")
 

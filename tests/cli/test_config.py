@@ -83,6 +83,12 @@ def test_the_url_of_an_upstream_has_no_credentials(credentials):
         origin_url(f"https://{credentials}@example.org")
 
 
+@pytest.mark.parametrize("server", ["h:99999", "h:0", "h:port", "[::1", ":443", ""])
+def test_the_url_of_an_upstream_has_a_server(server):
+    with pytest.raises(ValueError, match=r"^an https URL$"):
+        origin_url(f"https://{server}/v1")
+
+
 @pytest.mark.parametrize(
     "url",
     [
