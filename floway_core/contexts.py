@@ -178,8 +178,9 @@ class ClientRequest:
     """The error if ``body`` lacks something that only ``original`` has: only a provider of the same dialect may serve
     the request."""
     reserve_memory: Callable[[int], None] = lambda size: None
-    """Reserves bytes of memory for stored items, or raises a ``GatewayError``. Half of them are released when a stream
-    to the client begins, the others when the request has ended."""
+    """Reserves bytes of memory for stored items until the request has ended, or raises a ``GatewayError``."""
+    shrink_memory: Callable[[], None] = lambda: None
+    """Releases the part of the memory that is only needed until an upstream has accepted the request."""
     is_websocket_message: bool = False
     """Whether the request came as a message of a WebSocket. ``headers`` are then those of the upgrade, the same for all
     requests of the connection, so what ``body`` says takes precedence."""

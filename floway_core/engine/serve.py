@@ -199,6 +199,7 @@ def _respond(
         trace.attempts.append(AttemptTrace(candidate))
         try:
             attempt = start_attempt(gateway, request, turn, previous, candidate, trace)
+            request.shrink_memory()
             answer = _receive(gateway, attempt, answer_format, _fallback_rule(candidate, remaining))
             break
         except ShuttingDown:

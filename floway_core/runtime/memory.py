@@ -59,6 +59,7 @@ class Reservation:
         self._budget = budget
         self.size = 0
         """Bytes."""
+        self._is_shrunk = False
 
     @property
     def limit(self) -> int:
@@ -85,12 +86,14 @@ class Reservation:
         self.size -= size
 
     def shrink(self) -> None:
-        """Release half of it, because an upstream has the request.
+        """Release half of it when an upstream has accepted the request. Further calls do nothing.
 
         What is free then is at least as large as what remains in memory: the text that the upstream got, and a second
         copy of the values.
         """
-        self.remove(self.size // 2)
+        if not self._is_shrunk:
+            self._is_shrunk = True
+            self.remove(self.size // 2)
 
     def release(self) -> None:
         """Release everything."""

@@ -59,9 +59,7 @@ def respond(request: GatewayRequest, endpoint: Endpoint) -> Response:
     if served.stream is None:
         content = _call_dialect(endpoint, endpoint.dialect.response, client_request, served.response)
         return _json(content, _response_headers(served))
-    # No attempt follows that could send the request again, and a stream may be open for minutes.
-    admitted.request.raw = b""
-    request.memory.shrink()
+    admitted.request.raw = b""  # no attempt follows that could send it, and a stream may be open for minutes
     if admitted.admission:
         limits.release_before_terminal(served.stream, admitted.admission, admitted.entry.trace)
     if _goes_on_without_client(admitted.gateway, client_request.body):
@@ -211,7 +209,7 @@ def _build_client_request(admitted: _Admitted, body: dict[str, Any]) -> ClientRe
     stream = route.operation is Operation.RESPOND and (read.stream if route.stream is None else route.stream)
     if (body.get("stream") is True) is not stream:  # providers send it to their upstreams
         body = {**body, "stream": stream}
-    finishes = _goes_on_without_client(admitted.gateway, body)
+    finishes, memory = _goes_on_without_client(admitted.gateway, body), current_request().memory
     return ClientRequest(
         id=admitted.entry.id,
         api_key=admitted.key,
@@ -226,7 +224,8 @@ def _build_client_request(admitted: _Admitted, body: dict[str, Any]) -> ClientRe
         required_fields=read.required_fields,
         dropped_fields=read.dropped_fields,
         untranslatable=read.untranslatable,
-        reserve_memory=current_request().memory.add,
+        reserve_memory=memory.add,
+        shrink_memory=memory.shrink,
         is_websocket_message=admitted.session is not None,
     )
 

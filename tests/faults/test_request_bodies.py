@@ -55,21 +55,26 @@ def test_the_memory_for_bodies_is_limited(start, call, refused, fake_upstream):
     assert ask.post(packed, content_encoding="gzip").status == 200
 
 
-def test_a_stream_needs_less_when_its_upstream_has_the_request(start, call, refused, fake_upstream):
-    """There is memory for one request that is on its way beside one stream, but not for a third."""
+@pytest.mark.parametrize("fields", [b'"stream":true', b'"stream":false', b'"store":true,"background":true'])
+def test_a_request_needs_less_when_its_upstream_has_accepted_it(start, call, refused, fake_upstream, fields):
+    """There is memory for one that is on its way beside one that is answered, but not for a third."""
     gateway = start(body_memory_bytes=str(128 * 2**20))
     ask = call(gateway)
     first, *others = message_stream()
     fake_upstream.answer_always("/answers", Reply([first, Step.HOLD, *others]))
-    answers = []
-    for _ in range(2):
-        answers.append(ask.post(OBJECTS))
-        assert answers[-1].status == 200
+    answered, beside = ask.post(OBJECTS.replace(b'"stream":true', fields)), []
+
+    def is_accepted():
+        beside.append(ask.post(OBJECTS))
+        return beside[-1].status == 200
+
+    wait_for(lambda: fake_upstream.requests)
+    wait_for(is_accepted)
     refused(ask.post(OBJECTS), 503, "server_overloaded")
     fake_upstream.release.set()
-    assert all(answer.body.endswith(DONE) for answer in answers)
-    wait_for(lambda: gateway.log.count("POST /v1/responses 200") == 2)
-    assert ask.post(OBJECTS).status == 200
+    assert answered.status == 200
+    assert beside[-1].body.endswith(DONE)
+    wait_for(lambda: gateway.log.count("200") >= 2 and ask.post(OBJECTS).status == 200)
 
 
 def test_a_body_that_never_fits_is_too_large(start, call, refused):
