@@ -20,12 +20,19 @@ def insert(database: peewee.Database, api_key_id: str, response_id: str) -> None
     execute(database, sql, response_id, api_key_id, int(time.time()) + LEASE_SECONDS)
 
 
+IS_ALIVE = "expires_at > ? AND expires_at <= ?"
+"""The condition for the lease of a running turn; see ``lifetime``."""
+
+
+def lifetime() -> tuple[int, int]:
+    """Return the parameters of ``IS_ALIVE``."""
+    now = int(time.time())
+    return now, now + LEASE_SECONDS + CLOCK_SKEW_SECONDS  # a clock that jumped back must not make a lease last for long
+
+
 def is_alive(database: peewee.Database, response_id: str) -> bool:
     """Return whether the turn that creates this response is running."""
-    now = int(time.time())
-    latest = now + LEASE_SECONDS + CLOCK_SKEW_SECONDS  # a clock that jumped back must not make a lease last for long
-    sql = f"SELECT 1 FROM {TABLE} WHERE id = ? AND expires_at > ? AND expires_at <= ?"
-    return bool(select(database, sql, response_id, now, latest))
+    return bool(select(database, f"SELECT 1 FROM {TABLE} WHERE id = ? AND {IS_ALIVE}", response_id, *lifetime()))
 
 
 def delete(database: peewee.Database, response_id: str) -> None:
