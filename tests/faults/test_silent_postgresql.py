@@ -118,3 +118,14 @@ def test_a_network_that_swallows_packets(begun, refused, server):
         is_answered(ask, refused, first)
         proxy.forward()
         works_again(ask, first)
+
+
+def test_metrics_are_told_before_prometheus_gives_up(start, call, server):
+    """Whatever the database timeout is: they say what the database does not."""
+    ask = call(start(database_url=server.url, database_timeout="60", metrics="open"))
+    assert ask.get("/metrics").status == 200
+    with frozen(server):
+        started = time.monotonic()
+        told = ask.get("/metrics")
+        assert told.status == 200 and b"floway_requests_total" in told.body
+        assert time.monotonic() - started < 10
