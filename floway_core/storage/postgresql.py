@@ -74,6 +74,23 @@ class PostgresqlPool(PooledPostgresqlDatabase):
                     raise
                 with self._pool_available:
                     self._pool_available.wait(min(left, 1.0))
+            except peewee.OperationalError:
+                if not self._wait_for_return(deadline):
+                    raise
+
+    def _wait_for_return(self, deadline: float) -> bool:
+        """Wait until another thread returns a connection, because the server allows no further ones.
+
+        :param deadline: in monotonic time.
+        :returns: false if that does not happen in time, or if none is in use, such as when the server is gone.
+        """
+        with self._pool_available:
+            while not self._connections:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._in_use:
+                    return False
+                self._pool_available.wait(min(left, 1.0))
+        return True
 
     def _connect(self) -> Any:
         with self._pool_lock:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg2
 import pytest
 
 from floway_core.storage import keys
@@ -191,6 +192,19 @@ def test_a_server_that_is_restarted(on, refused, own_postgresql):
     own_postgresql.start()  # with nobody asking in between
     for response_id in made:
         goes_on(ask, response_id)
+
+
+def test_a_server_that_allows_few_connections(start, call, fake_upstream, own_postgresql):
+    """Requests wait for the connections that there are."""
+    with contextlib.closing(psycopg2.connect(own_postgresql.url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("CREATE ROLE few LOGIN CONNECTION LIMIT 3")
+        cursor.execute("CREATE DATABASE few OWNER few")
+    fake_upstream.answer_always("/answers", Reply(message_stream()))
+    gateway = start(database_url=own_postgresql.url.replace("floway@/postgres", "few@/few"))
+    ask = call(gateway)
+    with ThreadPoolExecutor(32) as pool:
+        assert set(pool.map(lambda _: ask.create().status, range(128))) == {200}
 
 
 # ----------------------------------------------------------------------------------------- what ends while it is down
