@@ -42,7 +42,7 @@ _LEASE_PREFIX = "background:"
 
 _END = f"""
 SELECT ended_at, l.id FROM background_responses b
-LEFT JOIN {turn_leases.TABLE} l ON l.id = '{_LEASE_PREFIX}' || b.response_id AND {turn_leases.IS_ALIVE}
+LEFT JOIN {turn_leases.TABLE} l ON l.id = '{_LEASE_PREFIX}' || b.response_id AND {{alive}}
 WHERE b.id = ?
 """
 """When a response ended, and its lease."""
@@ -224,7 +224,7 @@ def read_events(database: peewee.Database, row: int, after: int) -> EventPage:
 
     :param after: the sequence number of the last event that the reader has seen.
     """
-    ends = select(database, _END, *turn_leases.lifetime(), row)  # before the events
+    ends = select(database, _END.format(alive=turn_leases.alive(database)), row)  # before the events
     sql = (
         "SELECT id, last_number, payload FROM background_events WHERE background_id = ? AND last_number > ? "
         f"ORDER BY last_number LIMIT {BATCHES_PER_PAGE}"

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 
 import peewee
 
@@ -24,14 +25,15 @@ class Leases:
         self,
         database: peewee.Database,
         interval: float = RENEWAL_INTERVAL_SECONDS,
-        table: str = limits.KEY_LEASES,
+        renew: Callable[[peewee.Database, list[str]], None] = limits.renew,
+        delete: Callable[[peewee.Database, list[str]], None] = limits.delete_leases,
     ) -> None:
         """:param interval: seconds between two renewals.
-        :param table: where the leases are stored.
+        :param renew, delete: renew or delete leases in the database.
         """
         self._database = database
         self._interval = interval
-        self._table = table
+        self._renew, self._delete = renew, delete
         self._changed = threading.Condition()
         self._ids: set[str] = set()
         self._ended: set[str] = set()
@@ -86,9 +88,9 @@ class Leases:
             ids, ended = list(self._ids), list(self._ended)
         try:
             if ids:
-                limits.renew(self._database, ids, self._table)
+                self._renew(self._database, ids)
             if ended:
-                limits.delete_leases(self._database, ended, self._table)
+                self._delete(self._database, ended)
         except DATABASE_ERRORS as error:
             if not was_late:
                 log.warning("Leases cannot be renewed for now: %s", error)

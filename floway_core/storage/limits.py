@@ -87,15 +87,17 @@ def admit(database: peewee.Database, key: ApiKey, request_id: str) -> dict[str, 
     return _headers(limits, use)
 
 
-def renew(database: peewee.Database, ids: list[str], table: str = KEY_LEASES) -> None:
-    """Extend leases by ``LEASE_SECONDS`` from now.
+def renew(database: peewee.Database, ids: list[str], table: str = KEY_LEASES, until: str = "") -> None:
+    """Extend leases.
 
     :param ids: of the leases in ``table``, such as ids of running requests.
+    :param until: their new end in SQL; by default ``LEASE_SECONDS`` from now.
     """
-    until = int(time.time()) + LEASE_SECONDS
+    until = until or str(int(time.time()) + LEASE_SECONDS)
     with transaction(database):
-        sql = f"UPDATE {table} SET expires_at = ? WHERE id IN ({_unlocked(database, ids, table)})"
-        execute(database, sql, until, *ids)
+        execute(
+            database, f"UPDATE {table} SET expires_at = {until} WHERE id IN ({_unlocked(database, ids, table)})", *ids
+        )
 
 
 def delete_leases(database: peewee.Database, ids: list[str], table: str = KEY_LEASES) -> None:

@@ -193,20 +193,19 @@ def test_leases_are_renewed_while_they_are_held(database, new_key, enter):
     leases.release(held)
 
 
-def test_a_renewal_that_fails_is_repeated_soon(database, new_key, enter, monkeypatch):
+def test_a_renewal_that_fails_is_repeated_soon(database, new_key, enter):
     """The usual interval would be too long: others take an expired lease for an abandoned one."""
     key, request_id, failures = new_key(concurrent_requests=1), uuid.uuid4().hex, []
-    leases, renew = Leases(database, interval=60), limits.renew
 
     def fail_twice(*arguments):
         if len(failures) < 2:
             failures.append(arguments)
             raise peewee.OperationalError("The server is gone.")
-        renew(*arguments)
+        limits.renew(*arguments)
 
+    leases = Leases(database, interval=60, renew=fail_twice)
     assert let_in(enter(key, request_id)) == [True]
     execute(database, "UPDATE api_key_leases SET expires_at = 5 WHERE api_key_id = ?", key.id)
-    monkeypatch.setattr(limits, "renew", fail_twice)
     leases.acquire(request_id)
     leases.delete_later("another")  # which makes it begin now
     deadline = time.monotonic() + 30
