@@ -202,8 +202,12 @@ def store_events(database: peewee.Database, batches: Iterable[tuple[int, int, by
 
 
 def find_stopped(database: peewee.Database, rows: Sequence[int]) -> set[int]:
-    """Return the row ids of the responses that must be stopped, because they were cancelled or deleted."""
-    sql = f"SELECT id FROM background_responses WHERE id IN ({placeholders(rows)}) AND status <> '{CANCELLED}'"
+    """Return the row ids of the responses that must be stopped.
+
+    They were cancelled or deleted, or a reader has taken this process for dead.
+    """
+    ended = f"('{CANCELLED}', '{FAILED}')"
+    sql = f"SELECT id FROM background_responses WHERE id IN ({placeholders(rows)}) AND status NOT IN {ended}"
     return set(rows) - {row for (row,) in select(database, sql, *rows)}
 
 

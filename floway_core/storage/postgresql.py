@@ -29,6 +29,9 @@ class PostgresqlPool(PooledPostgresqlDatabase):
     time_limit = math.inf
     """Seconds for a connection, for a statement, and for a lock. Set it before the first connection."""
 
+    failed_at = -math.inf
+    """When the server last failed to connect or to answer, in monotonic seconds."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._thread = threading.local()
         self._opening = 0
@@ -75,6 +78,7 @@ class PostgresqlPool(PooledPostgresqlDatabase):
                 with self._pool_available:
                     self._pool_available.wait(min(left, 1.0))
             except peewee.OperationalError:
+                self.failed_at = time.monotonic()
                 if not self._wait_for_return(deadline):
                     raise
 
@@ -140,6 +144,9 @@ class PostgresqlPool(PooledPostgresqlDatabase):
             def seconds_left(self) -> float:
                 return pool.seconds_left(pool.time_limit + min(MAX_MARGIN_SECONDS, pool.time_limit / 4))
 
+            def note_silence(self) -> None:
+                pool.failed_at = time.monotonic()
+
         self.connect_params.setdefault("connection_factory", Connection)
 
     def _is_closed(self, conn: Any) -> bool:
@@ -158,11 +165,14 @@ def _wait(connection: Any) -> None:
     """
     from psycopg2 import OperationalError, extensions
 
-    seconds = connection.seconds_left() if hasattr(connection, "seconds_left") else math.inf
+    is_limited = hasattr(connection, "seconds_left")
+    seconds = connection.seconds_left() if is_limited else math.inf
     deadline = time.monotonic() + seconds
     while (state := connection.poll()) != extensions.POLL_OK:
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
         left = deadline - time.monotonic()
         if not poll.poll(None if left == math.inf else max(0, left * 1000)):
+            if is_limited:
+                connection.note_silence()
             raise OperationalError("the database server did not answer in time")

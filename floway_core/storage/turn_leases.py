@@ -6,10 +6,13 @@ Their times are those of the database, so that hosts whose clocks differ do not 
 import peewee
 
 from floway_core.storage import limits
-from floway_core.storage.db import execute, select, transaction
+from floway_core.storage.db import execute, has_just_failed, select, transaction
 from floway_core.storage.limits import ABANDONED_AFTER_SECONDS, CLOCK_SKEW_SECONDS, LEASE_SECONDS
 
 TABLE = "turn_leases"
+
+RECOVERY_SECONDS = 5.0
+"""Time after a failure of the database in which all workers renew their leases."""
 
 
 def insert(database: peewee.Database, api_key_id: str, response_id: str) -> None:
@@ -28,10 +31,14 @@ def renew(database: peewee.Database, ids: list[str]) -> None:
 
 
 def alive(database: peewee.Database) -> str:
-    """Return the SQL condition for the lease of a running turn."""
+    """Return the SQL condition for the lease of a running turn.
+
+    If the database has just failed, so have renewals, and expired leases are taken for alive.
+    """
     now = _now(database)
+    oldest = f"{now} - {ABANDONED_AFTER_SECONDS}" if has_just_failed(database, RECOVERY_SECONDS) else now
     # A clock that jumped back must not make a lease last for long.
-    return f"expires_at > {now} AND expires_at <= {now} + {LEASE_SECONDS + CLOCK_SKEW_SECONDS}"
+    return f"expires_at > {oldest} AND expires_at <= {now} + {LEASE_SECONDS + CLOCK_SKEW_SECONDS}"
 
 
 def is_alive(database: peewee.Database, response_id: str) -> bool:

@@ -119,6 +119,19 @@ def test_a_client_that_only_follows_learns_that_the_server_was_killed(restarts, 
     assert read(client, response_id) == last["response"]
 
 
+def test_a_worker_that_was_taken_for_dead_gives_up_its_responses(restarts, fake_upstream):
+    """Nobody could read what it creates."""
+    acting, client = restarts()
+    fake_upstream.script(HELD)
+    response_id = create(client, fake_upstream, background=True).json()["id"]
+    assert fake_upstream.wait_for_request().held.wait(60)
+    execute(acting.database, "UPDATE turn_leases SET expires_at = 1 WHERE id = ?", background.lease_id(response_id))
+    assert read(client, response_id)["status"] == "failed"
+    assert fake_upstream.requests[0].peer_gone.wait(60)
+    acting.gateway.wait_for_log("BACKGROUND ")
+    assert "stopped" in read(client, response_id)["error"]["message"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_response_whose_client_hangs_up_is_finished_if_so_set(restarts, fake_upstream, stream):
     acting, client = restarts(abandoned_responses="finish")

@@ -274,6 +274,23 @@ def test_the_end_of_a_background_response_waits_for_the_server(start, call, fake
     assert query("SELECT count(*) FROM turn_leases") == [(0,)]
 
 
+def test_a_lease_that_expires_while_the_server_is_down_is_not_held_against_it(
+    start, call, fake_upstream, held, own_postgresql, query
+):
+    """Its worker could not renew it, and does so soon. The timeout is the time that a reader allows for it."""
+    ask = call(start(database_url=own_postgresql.url, database_timeout="60"))
+    begun = held(1)
+    response_id = ask.create(background=True).json()["id"]
+    begun()
+    own_postgresql.stop()
+    assert ask.get(f"/v1/responses/{response_id}").status == 503
+    own_postgresql.start()
+    query("UPDATE turn_leases SET expires_at = EXTRACT(EPOCH FROM now()) - 30 RETURNING 1")
+    assert ask.get(f"/v1/responses/{response_id}").json()["status"] in ("queued", "in_progress")
+    fake_upstream.release.set()
+    wait_for(lambda: ask.get(f"/v1/responses/{response_id}").json()["status"] == "completed")
+
+
 def test_the_log_tells_which_usage_is_lost(start, call, fake_upstream, held, own_postgresql):
     gateway = start(database_url=own_postgresql.url)
     ask = call(gateway)
