@@ -82,6 +82,14 @@ class PostgresqlPool(PooledPostgresqlDatabase):
                 if not self._wait_for_return(deadline):
                     raise
 
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """As peewee's method. Errors do not quote the row that violates a constraint: it contains conversations."""
+        try:
+            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]
+        except peewee.IntegrityError as error:
+            diagnosis = error.orig.diag  # type: ignore[attr-defined]
+            raise peewee.IntegrityError(diagnosis.message_primary) from None
+
     def _wait_for_return(self, deadline: float) -> bool:
         """Wait until another thread returns a connection, because the server allows no further ones.
 

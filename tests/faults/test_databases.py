@@ -198,13 +198,25 @@ def test_a_server_that_allows_few_connections(start, call, fake_upstream, own_po
     """Requests wait for the connections that there are."""
     with contextlib.closing(psycopg2.connect(own_postgresql.url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
-        cursor.execute("CREATE ROLE few LOGIN CONNECTION LIMIT 3")
+        cursor.execute("CREATE ROLE few LOGIN CONNECTION LIMIT 8")
         cursor.execute("CREATE DATABASE few OWNER few")
     fake_upstream.answer_always("/answers", Reply(message_stream()))
     gateway = start(database_url=own_postgresql.url.replace("floway@/postgres", "few@/few"))
     ask = call(gateway)
-    with ThreadPoolExecutor(32) as pool:
-        assert set(pool.map(lambda _: ask.create().status, range(128))) == {200}
+    with ThreadPoolExecutor(64) as pool:
+        assert set(pool.map(lambda _: ask.create().status, range(256))) == {200}
+
+
+def test_the_log_quotes_no_row_that_the_server_refuses(start, call, refused, own_postgresql):
+    """As when an older version of Floway stores something while a newer one has migrated the database."""
+    gateway = start(database_url=own_postgresql.url)
+    with contextlib.closing(psycopg2.connect(own_postgresql.url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("ALTER TABLE responses_conversations ADD COLUMN newer INTEGER NOT NULL")
+    answer = call(gateway).post({"metadata": {"topic": "nobody's business"}}, "/v1/conversations")
+    refused(answer, 503, "database_unavailable")
+    (line,) = gateway.wait_for_log("The database failed: IntegrityError: ")
+    assert '"newer"' in line and "business" not in gateway.log
 
 
 # ----------------------------------------------------------------------------------------- what ends while it is down
