@@ -19,6 +19,11 @@ MAX_MARGIN_SECONDS = 1.0
 """How much longer Floway waits than the server. After the server's own error, the connection is still usable."""
 
 
+IDLE_TRANSACTION_TIMEOUTS = 3
+"""Time for which a transaction may be idle, while a plugin or a busy worker prepares its next statement, in units of
+the time limit."""
+
+
 class PostgresqlPool(PooledPostgresqlDatabase):
     """A pool whose connections are opened outside of its lock, and whose statements end in time.
 
@@ -131,10 +136,24 @@ class PostgresqlPool(PooledPostgresqlDatabase):
         self._use_deadlines()
         connection = peewee.PostgresqlDatabase._connect(self)  # type: ignore[attr-defined]
         if self.time_limit < math.inf:
-            milliseconds = int(self.time_limit * 1000)
             with connection.cursor() as cursor:
-                cursor.execute(f"SET statement_timeout = {milliseconds}; SET lock_timeout = {milliseconds}")
+                cursor.execute("; ".join(f"SET {name} = {value}" for name, value in self._session_settings().items()))
         return connection
+
+    def _session_settings(self) -> dict[str, int]:
+        """Return settings with which the server waits neither for long nor for a host that is gone.
+
+        The locks of a transaction whose host is frozen or without power would block others for hours.
+        """
+        milliseconds = int(self.time_limit * 1000)
+        return {
+            "statement_timeout": milliseconds,
+            "lock_timeout": milliseconds,
+            "idle_in_transaction_session_timeout": IDLE_TRANSACTION_TIMEOUTS * milliseconds,
+            "tcp_keepalives_idle": 60,  # seconds
+            "tcp_keepalives_interval": 10,
+            "tcp_keepalives_count": 3,
+        }
 
     def _use_deadlines(self) -> None:
         """Make the driver call ``_wait`` whenever it waits for the server.
