@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 import peewee
@@ -36,8 +37,8 @@ class Leases:
         self._renew, self._delete = renew, delete
         self._changed = threading.Condition()
         self._ids: set[str] = set()
-        self._ended: set[str] = set()
-        """Leases that could not be deleted yet."""
+        self._ended: dict[str, float] = {}
+        """Leases that could not be deleted yet, and when they ended, in monotonic seconds."""
         self._renews = False
 
     def acquire(self, lease_id: str) -> None:
@@ -52,10 +53,10 @@ class Leases:
             self._ids.discard(lease_id)
 
     def delete_later(self, lease_id: str) -> None:
-        """Delete the lease with this id as soon as the database works again."""
+        """Delete the lease with this id as soon as the database works again, or let it expire before."""
         with self._changed:
             self._ids.discard(lease_id)
-            self._ended.add(lease_id)
+            self._ended[lease_id] = time.monotonic()
             self._start()
             self._changed.notify()
 
@@ -84,7 +85,9 @@ class Leases:
 
         :param was_late: whether it failed the last time; the log says so once.
         """
+        oldest = time.monotonic() - limits.LEASE_SECONDS
         with self._changed:
+            self._ended = {lease_id: at for lease_id, at in self._ended.items() if at > oldest}
             ids, ended = list(self._ids), list(self._ended)
         try:
             if ids:
@@ -96,5 +99,6 @@ class Leases:
                 log.warning("Leases cannot be renewed for now: %s", error)
             return False
         with self._changed:
-            self._ended.difference_update(ended)
+            for lease_id in ended:
+                self._ended.pop(lease_id, None)
         return True
